@@ -1,0 +1,12 @@
+//! `odp load`.
+
+use std::process::ExitCode;
+
+/// Arguments of `odp load`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

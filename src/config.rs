@@ -1,0 +1,585 @@
+//! TOML → [`Config`] in one parse, with every default; reload is a difference of two of them.
+//!
+//! Parse, don't validate: what leaves this file is checked. Unknown keys are errors with line and
+//! column. Parameters that ODP has keep ODP's names. `config/odp.toml` shows every default, and a
+//! test keeps it so.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Why a config was refused: file, line, column and what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("config {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The text is not TOML, a key is unknown, or a value has the wrong form.
+    #[error("config {}: {text}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column, the line itself, and what was expected.
+        text: String,
+    },
+    /// The values are well-formed but do not fit together.
+    #[error("config {}: {text}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The key, its value and what was expected.
+        text: String,
+    },
+}
+
+/// Everything an operator can set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data plane and the restart.
+    pub proxy: ProxySection,
+    /// The admin port.
+    pub admin: AdminSection,
+    /// The HTTP port.
+    pub http: HttpSection,
+    /// Logging.
+    pub log: LogSection,
+    /// Groups of servers; the first one takes every client.
+    pub cluster: Vec<ClusterSection>,
+}
+
+/// `[proxy]`: clients, limits, timeouts and the restart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProxySection {
+    /// Where clients connect.
+    pub listen: Vec<ListenAddress>,
+    /// Worker threads; 0 means one per core.
+    pub workers: usize,
+    /// Clients at most; one more gets 1203 (ODP `client_max_connections`).
+    pub client_max_connections: usize,
+    /// How long a connect to a server may take.
+    pub connect_timeout: Span,
+    /// How long a client may take from connect to the end of its log-in.
+    pub login_timeout: Span,
+    /// How long a session may be silent in both directions (ODP `default_inactivity_timeout`).
+    pub default_inactivity_timeout: Span,
+    /// Keepalive of client sockets: seconds until the first probe (ODP `client_tcp_keepidle`).
+    pub client_tcp_keepidle: Span,
+    /// Keepalive of client sockets: seconds between probes.
+    pub client_tcp_keepintvl: Span,
+    /// Keepalive of client sockets: probes until the peer is given up.
+    pub client_tcp_keepcnt: u32,
+    /// TCP_USER_TIMEOUT of client sockets; 0 leaves it to the kernel.
+    pub client_tcp_user_timeout: Span,
+    /// Keepalive of server sockets: seconds until the first probe.
+    pub server_tcp_keepidle: Span,
+    /// Keepalive of server sockets: seconds between probes.
+    pub server_tcp_keepintvl: Span,
+    /// Keepalive of server sockets: probes until the peer is given up.
+    pub server_tcp_keepcnt: u32,
+    /// TCP_USER_TIMEOUT of server sockets; 0 leaves it to the kernel.
+    pub server_tcp_user_timeout: Span,
+    /// How long sessions of a predecessor may go on (ODP `hot_upgrade_exit_timeout`).
+    pub hot_upgrade_exit_timeout: ExitTimeout,
+    /// A successor that is not ready by then is ended (ODP `hot_upgrade_rollback_timeout`).
+    pub hot_upgrade_rollback_timeout: Span,
+    /// How long after SIGTERM sessions may go on (ODP `delay_exit_time`).
+    pub delay_exit_time: Span,
+    /// `false` is ODP's classic mode: listeners only, then drain.
+    pub session_handover: bool,
+    /// Holds the handover socket; mode 0700.
+    pub run_dir: PathBuf,
+}
+
+impl Default for ProxySection {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2883)))],
+            workers: 0,
+            client_max_connections: 8192,
+            connect_timeout: Span::seconds(10),
+            login_timeout: Span::seconds(10),
+            default_inactivity_timeout: Span::seconds(180_000),
+            client_tcp_keepidle: Span::seconds(5),
+            client_tcp_keepintvl: Span::seconds(5),
+            client_tcp_keepcnt: 5,
+            client_tcp_user_timeout: Span::seconds(0),
+            server_tcp_keepidle: Span::seconds(5),
+            server_tcp_keepintvl: Span::seconds(5),
+            server_tcp_keepcnt: 5,
+            server_tcp_user_timeout: Span::seconds(0),
+            hot_upgrade_exit_timeout: ExitTimeout::After(Duration::from_secs(30)),
+            hot_upgrade_rollback_timeout: Span::seconds(60),
+            delay_exit_time: Span(Duration::from_millis(100)),
+            session_handover: true,
+            run_dir: PathBuf::from("/run/odp"),
+        }
+    }
+}
+
+/// `[admin]`: the admin port and who may use it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminSection {
+    /// Where the admin port listens.
+    pub listen: ListenAddress,
+    /// Who may log in there, and as `NAME@proxysys` on the clients' port.
+    pub user: Vec<AdminUser>,
+}
+
+impl Default for AdminSection {
+    fn default() -> Self {
+        let listen = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2885)));
+        Self { listen, user: Vec::new() }
+    }
+}
+
+/// One admin user; exactly one of the passwords is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminUser {
+    /// The name, without `@proxysys`.
+    pub name: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The password in clear text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// The stage-2 hash, `*` and 40 hex digits: SHA1(SHA1(password)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_sha1: Option<Secret>,
+}
+
+/// The counterparts of OBPROXY_MANAGER and OBPROXY_VIEWER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Every command.
+    Manager,
+    /// SHOW, PING and SELECT.
+    Viewer,
+}
+
+/// `[http]`: metrics and health.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSection {
+    /// Where the HTTP port listens.
+    pub listen: ListenAddress,
+}
+
+impl Default for HttpSection {
+    fn default() -> Self {
+        Self { listen: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2884))) }
+    }
+}
+
+/// `[log]`: what goes to stderr, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// error, warn, info, debug or trace.
+    pub level: LogLevel,
+    /// text or json.
+    pub format: LogFormat,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, format: LogFormat::Text }
+    }
+}
+
+/// The least important level that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[[cluster]]`: servers that hold the same data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSection {
+    /// The name shown in SHOW PROXYSESSION and in errors.
+    pub name: String,
+    /// The servers, in order of preference.
+    #[serde(default)]
+    pub server: Vec<ServerSection>,
+}
+
+/// `[[cluster.server]]`: one server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSection {
+    /// `HOST:PORT` or `unix:/PATH`.
+    pub address: ServerAddress,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks a text; `path` only serves the errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.into(),
+            text: error.to_string().trim_end().to_owned(),
+        })?;
+        match config.inconsistency() {
+            None => Ok(config),
+            Some(text) => Err(ConfigError::Invalid { path: path.into(), text }),
+        }
+    }
+
+    /// The cluster that takes every client.
+    pub fn main_cluster(&self) -> &ClusterSection {
+        self.cluster.first().expect("a parsed config has a cluster")
+    }
+
+    /// Every listening address with what it is for.
+    pub fn listen_addresses(&self) -> Vec<(ListenAddress, Port)> {
+        let sql = self.proxy.listen.iter().map(|address| (address.clone(), Port::Sql));
+        let admin = (self.admin.listen.clone(), Port::Admin);
+        let http = (self.http.listen.clone(), Port::Http);
+        sql.chain([admin, http]).collect()
+    }
+
+    /// What is well-formed but does not fit together.
+    fn inconsistency(&self) -> Option<String> {
+        if self.proxy.listen.is_empty() {
+            return Some("proxy.listen = []: expected at least one address".into());
+        }
+        if self.proxy.workers > 1024 {
+            return Some(format!("proxy.workers = {}: expected 0 to 1024", self.proxy.workers));
+        }
+        if self.proxy.client_max_connections == 0 {
+            return Some("proxy.client_max_connections = 0: expected 1 or more".into());
+        }
+        let timeouts = [
+            ("connect_timeout", self.proxy.connect_timeout),
+            ("login_timeout", self.proxy.login_timeout),
+            ("default_inactivity_timeout", self.proxy.default_inactivity_timeout),
+            ("hot_upgrade_rollback_timeout", self.proxy.hot_upgrade_rollback_timeout),
+        ];
+        if let Some((name, _)) = timeouts.iter().find(|(_, span)| span.0.is_zero()) {
+            return Some(format!("proxy.{name} = \"0s\": expected more than 0"));
+        }
+        let Some(cluster) = self.cluster.first() else {
+            return Some("expected at least one [[cluster]]".into());
+        };
+        if let Some(empty) = self.cluster.iter().find(|cluster| cluster.server.is_empty()) {
+            let name = &empty.name;
+            return Some(format!("cluster '{name}': expected at least one [[cluster.server]]"));
+        }
+        if cluster.name.is_empty() {
+            return Some("cluster.name = \"\": expected a name".into());
+        }
+        self.duplicate_address().or_else(|| self.bad_admin_user())
+    }
+
+    fn duplicate_address(&self) -> Option<String> {
+        let addresses = self.listen_addresses();
+        for (at, (address, _)) in addresses.iter().enumerate() {
+            let fixed = !matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
+            if fixed && addresses[..at].iter().any(|(other, _)| other == address) {
+                return Some(format!("listen address {address} is given twice"));
+            }
+        }
+        None
+    }
+
+    fn bad_admin_user(&self) -> Option<String> {
+        for (at, user) in self.admin.user.iter().enumerate() {
+            let name = &user.name;
+            if self.admin.user[..at].iter().any(|other| other.name == *name) {
+                return Some(format!("admin.user '{name}' is given twice"));
+            }
+            if user.password.is_some() == user.password_sha1.is_some() {
+                let expected = "expected exactly one of password and password_sha1";
+                return Some(format!("admin.user '{name}': {expected}"));
+            }
+            if let Some(hash) = &user.password_sha1
+                && hash.stage2().is_none()
+            {
+                let expected = "expected '*' and 40 hex digits";
+                return Some(format!("admin.user '{name}': password_sha1: {expected}"));
+            }
+        }
+        None
+    }
+}
+
+/// What a listening socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Port {
+    /// Clients.
+    Sql,
+    /// The admin port.
+    Admin,
+    /// Metrics and health.
+    Http,
+}
+
+/// `IP:PORT` or `unix:/PATH`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// TCP, v4 or v6.
+    Tcp(SocketAddr),
+    /// A Unix socket in the file system.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            // sun_path holds 108 bytes with the final NUL.
+            if !path.starts_with('/') || path.len() > 107 {
+                return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        let expected = "expected IP:PORT, [IPv6]:PORT or unix:/PATH";
+        text.parse().map(Self::Tcp).map_err(|_| format!("'{text}': {expected}"))
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `HOST:PORT` or `unix:/PATH` of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ServerAddress {
+    /// TCP; the host is resolved at each connect.
+    Tcp {
+        /// A name or an IP address, without brackets.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for ServerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if !path.starts_with('/') || path.len() > 107 {
+                return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
+            }
+            return Ok(Self::Unix(path.into()));
+        }
+        let expected = || format!("'{text}': expected HOST:PORT, [IPv6]:PORT or unix:/PATH");
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+            return Err(expected());
+        }
+        Ok(Self::Tcp { host: host.into(), port })
+    }
+}
+
+impl fmt::Display for ServerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+macro_rules! serde_by_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+serde_by_text!(ListenAddress);
+serde_by_text!(ServerAddress);
+serde_by_text!(Span);
+
+/// A duration as people write it: `"30s"`, `"1m 30s"`, `"100ms"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text == "0" {
+            return Ok(Self(Duration::ZERO));
+        }
+        let span = humantime::parse_duration(text)
+            .map_err(|_| format!("'{text}': expected a duration such as \"30s\" or \"100ms\""))?;
+        // A year: long enough for anybody, short enough that no sum of instants overflows.
+        if span > Duration::from_secs(366 * 86_400) {
+            return Err(format!("'{text}': expected at most 366 days"));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// `hot_upgrade_exit_timeout`: a duration, 0 (at once) or -1 (wait for ever).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitTimeout {
+    /// -1: the predecessor goes when its last session is gone.
+    Never,
+    /// What is left then gets 1053.
+    After(Duration),
+}
+
+impl FromStr for ExitTimeout {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim() == "-1" {
+            return Ok(Self::Never);
+        }
+        let span: Result<Span, _> = text.parse();
+        span.map(|span| Self::After(span.0)).map_err(|error| format!("{error}, 0 or -1"))
+    }
+}
+
+impl fmt::Display for ExitTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("-1"),
+            Self::After(span) => Span(*span).fmt(f),
+        }
+    }
+}
+
+impl Serialize for ExitTimeout {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ExitTimeout {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Both -1 and "-1" are taken: the one is TOML's habit, the other ODP's.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(i64),
+            Text(String),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(-1) => Ok(Self::Never),
+            Written::Number(0) => Ok(Self::After(Duration::ZERO)),
+            Written::Number(number) => {
+                Err(D::Error::custom(format!("{number}: expected a duration, 0 or -1")))
+            }
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that compares it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// `*` and 40 hex digits → 20 bytes.
+    pub fn stage2(&self) -> Option<[u8; 20]> {
+        let digits = self.0.strip_prefix('*')?.as_bytes();
+        if digits.len() != 40 {
+            return None;
+        }
+        let mut hash = [0; 20];
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+            let high = (pair[0] as char).to_digit(16)?;
+            let low = (pair[1] as char).to_digit(16)?;
+            *byte = (high * 16 + low) as u8;
+        }
+        Some(hash)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}

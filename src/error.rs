@@ -1,0 +1,186 @@
+//! Whose fault an error is, and the one place that makes ERR packets.
+//!
+//! Clients see only what stands here: a code, an SQLSTATE and a text made for them. Addresses, user
+//! names and SQL of others never reach a client by way of `Display`.
+
+use bytes::{BufMut, BytesMut};
+
+/// An error as a client sees it: an ERR packet of the MySQL protocol.
+///
+/// Source: MySQL protocol, `ERR_Packet`; codes from MySQL's error list and ODP's (10xxx are not used).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientError {
+    /// The error number, such as 1045.
+    pub code: u16,
+    /// The five characters of the SQLSTATE, such as `28000`.
+    pub state: &'static str,
+    /// The text, lower case unless it repeats a text that servers use.
+    pub message: String,
+}
+
+impl ClientError {
+    fn new(code: u16, state: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { code, state, message }
+    }
+
+    /// 1053: the proxy is going away, or gives up this session in a restart.
+    pub fn shutdown() -> Self {
+        Self::new(1053, "08S01", "Server shutdown in progress")
+    }
+
+    /// 1203: ODP's answer when `client_max_connections` is reached.
+    pub fn too_many_sessions() -> Self {
+        Self::new(1203, "42000", "Too many sessions")
+    }
+
+    /// 1045: a user name or password that the proxy itself checks (admin users) is wrong.
+    pub fn access_denied(user: &str, host: &str, password: bool) -> Self {
+        let using = if password { "YES" } else { "NO" };
+        let text = format!("Access denied for user '{user}'@'{host}' (using password: {using})");
+        Self::new(1045, "28000", text)
+    }
+
+    /// 1227: the role of an admin user does not allow the command.
+    pub fn role_denied(role: &str) -> Self {
+        let text = format!("Access denied; you need the {role} role for this operation");
+        Self::new(1227, "42000", text)
+    }
+
+    /// 2003: no server of the cluster could be reached.
+    pub fn server_unreachable(cluster: &str, why: &str) -> Self {
+        Self::new(
+            2003,
+            "HY000",
+            format!("Can't connect to a server of cluster '{cluster}' ({why})"),
+        )
+    }
+
+    /// 2013: the server went away in the middle of an answer.
+    pub fn server_lost() -> Self {
+        Self::new(2013, "08S01", "Lost connection to the server during query")
+    }
+
+    /// 1043: what the client sent before it was logged in is not the MySQL protocol.
+    pub fn bad_handshake() -> Self {
+        Self::new(1043, "08S01", "Bad handshake")
+    }
+
+    /// 1251: the client cannot follow an AuthSwitchRequest, which the proxy's log-in needs.
+    pub fn no_auth_switch() -> Self {
+        let text = "Client does not support authentication protocol requested by server; \
+                    consider upgrading MySQL client";
+        Self::new(1251, "08004", text)
+    }
+
+    /// 1159: the client took longer to log in than `login_timeout`, or was idle for too long.
+    pub fn timed_out(what: &str) -> Self {
+        Self::new(1159, "08S01", format!("Got timeout reading communication packets ({what})"))
+    }
+
+    /// 1105: anything an admin command could not do; the text says what and why.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(1105, "HY000", message)
+    }
+
+    /// 1064: a statement of the admin port that is no known command.
+    pub fn syntax(message: impl Into<String>) -> Self {
+        Self::new(1064, "42000", message)
+    }
+
+    /// 5010: ODP's answer to a statement that is not an admin command.
+    pub fn unknown_command() -> Self {
+        Self::new(5010, "HY000", "Unknown operator, bad internal cmd")
+    }
+
+    /// 1047: a COM_* that the admin port does not serve.
+    pub fn unknown_com() -> Self {
+        Self::new(1047, "08S01", "Unknown command")
+    }
+
+    /// 1094: KILL of an id that is not there.
+    pub fn unknown_thread(id: u64) -> Self {
+        Self::new(1094, "HY000", format!("Unknown thread id: {id}"))
+    }
+
+    /// 1193: an unknown name in ALTER PROXYCONFIG or SELECT @@name.
+    pub fn unknown_variable(name: &str) -> Self {
+        Self::new(1193, "HY000", format!("Unknown system variable '{name}'"))
+    }
+
+    /// 1231: a value out of range in ALTER PROXYCONFIG.
+    pub fn wrong_value(name: &str, value: &str, expected: &str) -> Self {
+        let text = format!("Variable '{name}' can't be set to the value of '{value}': {expected}");
+        Self::new(1231, "42000", text)
+    }
+
+    /// The whole packet, header included, with the given sequence number.
+    pub fn packet(&self, sequence: u8) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        out.put_uint_le(0, 3);
+        out.put_u8(sequence);
+        out.put_u8(0xFF);
+        out.put_u16_le(self.code);
+        out.put_u8(b'#');
+        out.put_slice(self.state.as_bytes());
+        out.put_slice(self.message.as_bytes());
+        finish_packet(out)
+    }
+
+    /// The packet for a client that is not told the protocol version yet: before the greeting there
+    /// is no SQLSTATE ("ERR packets sent before the handshake have no sql_state").
+    pub fn packet_before_greeting(&self) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        out.put_uint_le(0, 3);
+        out.put_u8(0);
+        out.put_u8(0xFF);
+        out.put_u16_le(self.code);
+        out.put_slice(self.message.as_bytes());
+        finish_packet(out)
+    }
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}): {}", self.code, self.state, self.message)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+fn finish_packet(mut out: BytesMut) -> Vec<u8> {
+    let payload = (out.len() - 4) as u32;
+    out[..3].copy_from_slice(&payload.to_le_bytes()[..3]);
+    out.to_vec()
+}
+
+/// Whose fault it was; decides log level and metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client sent nonsense or went away.
+    Client,
+    /// The server refused, went away or sent nonsense.
+    Server,
+    /// A limit or a bug of ours.
+    Proxy,
+    /// The operator asked for something impossible.
+    Config,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn err_packet_has_header_code_state_and_text() {
+        let packet = ClientError::too_many_sessions().packet(3);
+        let text = b"\x1a\0\0\x03\xff\xb3\x04#42000Too many sessions";
+        assert_eq!(packet, text);
+    }
+
+    #[test]
+    fn before_the_greeting_there_is_no_sqlstate() {
+        let packet = ClientError::bad_handshake().packet_before_greeting();
+        assert_eq!(&packet[..8], b"\x10\0\0\0\xff\x13\x04B");
+    }
+}

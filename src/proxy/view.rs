@@ -1,0 +1,52 @@
+//! What the admin port may see of the data plane: rows, no handles on live state.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One session as SHOW PROXYSESSION and SHOW PROCESSLIST show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionView {
+    /// The id in the client's greeting; KILL PROXYSESSION takes it.
+    pub id: u32,
+    /// The user as the client gave it.
+    pub user: String,
+    /// The client's address.
+    pub client: String,
+    /// The current database, as far as the proxy saw it.
+    pub database: String,
+    /// The cluster.
+    pub cluster: String,
+    /// The server's address; empty until one is chosen.
+    pub server: String,
+    /// The session's id on that server; 0 until it is known.
+    pub server_thread: u32,
+    /// Commands so far.
+    pub commands: u64,
+    /// Transactions ended so far.
+    pub transactions: u64,
+    /// ODP's names: MCS_INIT while it logs in, MCS_ACTIVE_READER while a command runs,
+    /// MCS_KEEP_ALIVE between two, MCS_CLOSED at its end.
+    pub state: String,
+    /// Whether a transaction is (or may be) open.
+    pub in_transaction: bool,
+    /// Since the client connected.
+    pub age: Duration,
+    /// Since the last byte moved; to the second.
+    pub idle: Duration,
+    /// The process that serves it.
+    pub pid: u32,
+}
+
+/// Gauges of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Clients connected now, those still logging in included.
+    pub current_client_connections: u64,
+    /// Of them, with a command under way.
+    pub current_active_client_connections: u64,
+    /// Of them, with an open transaction.
+    pub current_client_transactions: u64,
+    /// Server connections.
+    pub current_server_connections: u64,
+}

@@ -1,0 +1,105 @@
+//! What people see of a restart: the state of the proxy, and the ledger of restart tasks.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::ExitTimeout;
+
+/// The state of a proxy, as `odp status` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum State {
+    Starting,
+    Running,
+    Restarting,
+    Draining,
+    Offline,
+    Stopping,
+}
+
+/// How a restart treats the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Mode {
+    /// Nobody notices.
+    Restart,
+    /// Every client gets 1053 at once.
+    Force,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs)]
+pub enum TaskState {
+    InProgress,
+    Completed,
+    Failed,
+    RolledBack,
+}
+
+/// A phase of the handover, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[allow(missing_docs)]
+pub enum Phase {
+    Preflight,
+    Hello,
+    Warm,
+    Listen,
+    Canary,
+    Sessions,
+    Accept,
+    Drain,
+    Commit,
+}
+
+/// One row of SHOW RESTART.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// Counts up for ever, across generations.
+    pub task_id: u64,
+    /// RESTART or FORCE.
+    pub mode: Mode,
+    /// Whether it is over, and how it ended.
+    pub state: TaskState,
+    /// Where it is, or where it ended.
+    pub phase: Phase,
+    /// The generation that it makes.
+    pub generation: u64,
+    /// The process that served before.
+    pub old_pid: u32,
+    /// The process that serves after; 0 until it is known.
+    pub new_pid: u32,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: u64,
+    /// Milliseconds from start to end, or until now.
+    pub elapsed_ms: u64,
+    /// Sessions when it began.
+    pub sessions: u64,
+    /// Sessions that the successor has adopted.
+    pub moved: u64,
+    /// Sessions that the predecessor still serves.
+    pub draining: u64,
+    /// Those of them in a transaction.
+    pub in_transaction: u64,
+    /// Sessions closed with 1053.
+    pub disconnected: u64,
+    /// What is going on, or why it failed.
+    pub detail: String,
+}
+
+/// What RESTART asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// RESTART or RESTART FORCE.
+    pub mode: Mode,
+    /// Instead of `hot_upgrade_exit_timeout`.
+    pub exit_timeout: Option<ExitTimeout>,
+    /// Instead of the file this process was started from.
+    pub binary: Option<PathBuf>,
+    /// Instead of the config this process was started with.
+    pub config: Option<PathBuf>,
+}

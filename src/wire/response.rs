@@ -1,0 +1,3 @@
+//! Where does this answer end?
+/// Bytes.
+pub const HEAD: usize = 22;
