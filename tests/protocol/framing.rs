@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use odp::wire::capability as cap;
 
+use crate::support::proxy::is_haproxy;
 use crate::support::raw::{MAX_PAYLOAD, WireError, command_packets};
 use crate::support::{Database, Proxy, Server, Stage, Wire, com, until};
 
@@ -257,9 +258,12 @@ on!(p_12_cut_off_log_in_response: mariadb);
 /// P-13. The greeting does not wait for the server.
 #[test]
 fn p_13_greeting_comes_at_once() {
+    // What copies bytes cannot do this.
+    if is_haproxy() {
+        return;
+    }
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let proxy = Proxy::start(&database);
-    database.execute(&["SELECT 1"]);
     Wire::open(&proxy.address(), &Default::default()).expect("log in").run("SELECT 1");
     database.process().signal(Signal::SIGSTOP);
     let greeted = until("a greeting", || Wire::connect(&proxy.address()).ok());

@@ -2,7 +2,9 @@
 
 use odp::wire::capability as cap;
 
-use crate::support::raw::{Reply, Wire, command_packets, packets, statement_id, status};
+use crate::support::raw::{
+    Reply, STATEMENT_ID, Wire, command_packets, packets, statement_id, status,
+};
 use crate::support::{Stage, com};
 
 /// Rows 1 to n in the table `t`.
@@ -17,7 +19,7 @@ fn fill(stage: &Stage, rows: u32) {
     ]);
 }
 
-fn fill_any(stage: &Stage, rows: u32) {
+pub fn fill_any(stage: &Stage, rows: u32) {
     match stage.is_mysql() {
         true => fill(stage, rows),
         false => stage.setup(&[
@@ -39,7 +41,10 @@ fn p_20_ends_of_results(stage: &Stage) {
     fill_any(stage, 1000);
     let mut wire = stage.open();
     for (limit, rows) in [(0, 0), (1, 1), (1000, 1000)] {
-        let sql = format!("SELECT n, 'text', NULL FROM t WHERE n <= {limit} ORDER BY n");
+        let sql = format!(
+            "SELECT n, 'text', NULL FROM t FORCE INDEX (PRIMARY) \
+             WHERE n <= {limit} ORDER BY n"
+        );
         assert_eq!(wire.query(&sql).row_count(), rows, "{}", stage.name);
         let statement = wire.prepare(&sql);
         for _ in 0..2 {
@@ -64,12 +69,16 @@ on!(p_20_a_million_rows: mariadb);
 
 /// P-21. The OK at the end of rows is longer than an EOF when the session is tracked.
 fn p_21_long_ok_at_the_end_of_rows(stage: &Stage) {
+    fill_any(stage, 3);
     let mut login = stage.login();
     login.capabilities |= cap::SESSION_TRACK;
     let mut wire = stage.open_with(&login).expect("log in");
-    wire.run("SET SESSION session_track_state_change = ON, session_track_system_variables = '*'");
-    let reply = wire.query("SELECT @a := 1 UNION SELECT 2");
-    assert_eq!(reply.row_count(), 2);
+    wire.run("SET SESSION session_track_state_change = ON");
+    wire.run("SET SESSION session_track_system_variables = 'character_set_client,sql_mode'");
+    wire.run("SET SESSION session_track_transaction_info = 'CHARACTERISTICS'");
+    wire.run("SET autocommit = 0");
+    let reply = wire.query("SELECT n FROM t");
+    assert_eq!(reply.row_count(), 3);
     assert!(!stage.deprecate_eof || reply.last().payload.len() > 9, "{:?}", reply.last());
     wire.run("USE p");
     wire.run("SET SESSION sql_mode = 'ANSI'");
@@ -98,7 +107,11 @@ fn p_22_statement_timeout(stage: &Stage) {
     fill_any(stage, 900);
     let mut wire = stage.open();
     let (sql, code) = match stage.is_mysql() {
-        true => ("SELECT /*+ MAX_EXECUTION_TIME(20) */ COUNT(*) FROM t a, t b, t c, t d", 3024),
+        true => (
+            "SELECT /*+ MAX_EXECUTION_TIME(20) */ COUNT(*) FROM t a, t b, t c, t d \
+                  WHERE a.n + b.n + c.n + d.n > 0",
+            3024,
+        ),
         false => ("SET STATEMENT max_statement_time = 0.02 FOR SELECT SLEEP(60)", 1969),
     };
     assert_eq!(wire.query(sql).error(), Some(code), "{}", stage.name);
@@ -139,8 +152,8 @@ fn p_24_call(stage: &Stage) {
     body.extend([0, 1, 3, 0, 3, 0, 21, 0, 0, 0, 0, 0, 0, 0]);
     let reply = wire.ask(com::EXECUTE, &body);
     assert_eq!(reply.sets(), 2, "{}", stage.name);
-    let row = &reply.packets[reply.packets.len() - 3];
-    assert_eq!(row.payload, [0, 0, 42, 0, 0, 0], "{reply:?}");
+    let row = [0, 0, 42, 0, 0, 0];
+    assert!(reply.packets.iter().any(|packet| packet.payload == row), "{reply:?}");
     assert_eq!(wire.query("SELECT 'alive'").text(), "alive");
 }
 on!(p_24_call: mariadb, mysql);
@@ -182,7 +195,7 @@ on!(p_25_multi_statement_of_everything: mariadb, mysql);
 fn p_26_local_files(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (v LONGTEXT)"]);
     let mut wire = stage.open();
-    let load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE t FIELDS TERMINATED BY '' ESCAPED BY ''";
+    let load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE t FIELDS ESCAPED BY ''";
     let files: [&[&[u8]]; 4] = [
         &[],
         &[b"one\n", b"two\n"],
@@ -219,10 +232,8 @@ fn p_26_local_file_refused(stage: &Stage) {
     assert_eq!(reply.error(), Some(1146));
     wire.run("SET SESSION sql_mode = 'STRICT_ALL_TABLES'");
     // LOCAL turns duplicates into warnings; REPLACE and a trigger's error stay errors.
-    stage.setup(&[
-        "CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW \
-         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no rows here'",
-    ]);
+    stage.setup(&["CREATE TRIGGER g BEFORE INSERT ON t FOR EACH ROW \
+         SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no rows here'"]);
     let request = wire.query("LOAD DATA LOCAL INFILE 'x' INTO TABLE t");
     send_file(&mut wire, &request, &[b"1\n2\n3\n", b"4\n"]);
     stage.note(&format!("{:?}", wire.reply(com::QUERY).error()));
@@ -298,6 +309,7 @@ fn p_30_prepare_with_very_many_columns(stage: &Stage) {
         let sql = format!("SELECT 1{}", ",1".repeat(columns - 1));
         wire.command(com::PREPARE, sql.as_bytes());
         let first = wire.packet();
+        wire.hide(STATEMENT_ID);
         assert_eq!(first.payload[5..7], told.to_le_bytes(), "{}", stage.name);
         // An EOF follows definitions only where the (wrapped) count is above 0? Both servers send it.
         for _ in 0..columns + usize::from(!stage.deprecate_eof) {

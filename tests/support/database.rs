@@ -169,6 +169,8 @@ impl Database {
             "--max-allowed-packet=1G",
             "--innodb-buffer-pool-size=64M",
             "--innodb-flush-log-at-trx-commit=0",
+            // Else "the query was slow" comes and goes in the status flags.
+            "--long-query-time=3600",
         ]);
         command.args(match self.server {
             Server::MariaDb => ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"],

@@ -105,13 +105,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let ended = self.ended();
         self.kill9();
         if let Some(mut pipe) = self.watchdog.stdin.take() {
             let _ = pipe.write_all(b"done\n");
         }
         let _ = self.watchdog.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of {}:\n{}---", self.name, self.log());
+            let state = ended.map_or("lived on".into(), |status| format!("had ended: {status}"));
+            eprintln!("--- {} {state}; its log:\n{}---", self.name, self.log());
         }
     }
 }

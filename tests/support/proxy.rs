@@ -99,9 +99,13 @@ impl Proxy {
                 assert!(taken, "the proxy ended: {log}");
                 return Some(false);
             }
+            let listens = || TcpStream::connect(("127.0.0.1", self.sql)).is_ok();
             let ready = match is_haproxy() {
-                true => TcpStream::connect(("127.0.0.1", self.sql)).is_ok(),
-                false => self.http_status("/readyz") == Some(200),
+                true => listens(),
+                false => match self.http_status("/readyz") {
+                    Some(status) => status == 200,
+                    None => listens(),
+                },
             };
             // Had the bind failed, the answer would be somebody else's and the process gone.
             (ready && self.process.ended().is_none()).then_some(true)

@@ -317,8 +317,9 @@ pub struct Wire {
     pub login_end: Packet,
     pub record: Rc<RefCell<Record>>,
     recording: bool,
+    /// Where the last packet starts in the record.
+    packet_at: usize,
     password: String,
-    next: u8,
 }
 
 impl Wire {
@@ -366,8 +367,8 @@ impl Wire {
             login_end: nothing,
             record: Rc::default(),
             recording: false,
+            packet_at: 0,
             password: String::new(),
-            next: 0,
         };
         let packet = wire.try_packet()?;
         if packet.error().is_some() {
@@ -609,7 +610,7 @@ impl Wire {
             }
         }
         reply.definitions.push(start..reply.packets.len());
-        // MariaDB leaves out the EOF with the definitions, MySQL does not.
+        let mut more = 0;
         if !self.deprecates_eof() {
             let eof = self.next(reply)?;
             assert!(eof.is_eof() || eof.error().is_some(), "EOF after definitions: {eof:?}");
@@ -620,8 +621,12 @@ impl Wire {
             if command == com::EXECUTE && status & status::CURSOR_EXISTS != 0 {
                 return Ok(Some(status));
             }
+            // MySQL sets MORE_RESULTS in this EOF of OUT parameters, not in the one behind the row.
+            if status & status::PS_OUT_PARAMS != 0 {
+                more = status & status::MORE_RESULTS;
+            }
         }
-        self.rows(reply)
+        Ok(self.rows(reply)?.map(|status| status | more))
     }
 
     fn rows(&mut self, reply: &mut Reply) -> std::io::Result<Option<u16>> {
@@ -644,6 +649,8 @@ impl Wire {
         if first.error().is_some() {
             return Ok(());
         }
+        // MariaDB counts statements for all connections together.
+        self.hide(STATEMENT_ID);
         let word = |at: usize| u16::from_le_bytes([first.payload[at], first.payload[at + 1]]);
         let follows = first.payload.get(12) != Some(&0);
         for count in [word(7), word(5)] {
@@ -657,6 +664,14 @@ impl Wire {
         Ok(())
     }
 
+    /// Blanks a part of the last packet's payload in the record: it differs by nature.
+    pub fn hide(&self, part: std::ops::Range<usize>) {
+        if self.recording {
+            let start = self.packet_at + 4;
+            self.record.borrow_mut().bytes[start + part.start..start + part.end].fill(b'?');
+        }
+    }
+
     /// The next logical packet.
     pub fn packet(&mut self) -> Packet {
         self.try_packet().unwrap_or_else(|error| panic!("a packet: {error}"))
@@ -665,11 +680,11 @@ impl Wire {
     /// The next logical packet, or why there is none.
     pub fn try_packet(&mut self) -> std::io::Result<Packet> {
         let mut packet: Option<Packet> = None;
+        self.packet_at = self.record.borrow().bytes.len();
         loop {
             let header = self.take(4)?;
             let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
             let chunk = self.take(length)?;
-            self.next = header[3].wrapping_add(1);
             match &mut packet {
                 None => {
                     packet = Some(Packet { sequence: header[3], first: length, payload: chunk });
@@ -790,9 +805,12 @@ pub fn command_packets(command: u8, body: &[u8]) -> Vec<u8> {
     packets(&payload, 0)
 }
 
+/// Where the id stands in the first packet of the answer to a PREPARE.
+pub const STATEMENT_ID: std::ops::Range<usize> = 1..5;
+
 /// The id in the first packet of the answer to a PREPARE.
 pub fn statement_id(packet: &Packet) -> u32 {
-    u32::from_le_bytes(packet.payload[1..5].try_into().expect("four bytes"))
+    u32::from_le_bytes(packet.payload[STATEMENT_ID].try_into().expect("four bytes"))
 }
 
 /// The answer to a challenge; None for an empty password or a plugin we don't know.
