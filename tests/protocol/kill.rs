@@ -309,17 +309,22 @@ on!(p_88_refused_log_ins: mariadb, mysql);
 /// P-88. A server that is full.
 fn p_88_too_many_connections(stage: &Stage) {
     let mut held = Vec::new();
-    let refused = loop {
-        match Wire::open(&stage.database.address(), &stage.login()) {
-            Ok(wire) => held.push(wire),
-            Err(refused) => break refused,
-        }
-        assert!(held.len() < 100, "no limit");
-    };
-    assert_eq!(refused.code(), Some(1040));
-    let refused = Wire::open(&stage.address, &stage.login()).err().expect("it is full");
-    assert_eq!(refused.code(), Some(1040), "{}: {refused:?}", stage.name);
+    // The second turn fills what connections that were just being closed have left.
+    for address in [&stage.database.address(), &stage.address] {
+        let refused = loop {
+            match Wire::open(address, &stage.login()) {
+                Ok(wire) => held.push(wire),
+                Err(refused) => break refused,
+            }
+            assert!(held.len() < 100, "no limit");
+        };
+        assert_eq!(refused.code(), Some(1040), "{}: {refused:?}", stage.name);
+    }
     drop(held);
     until("room", || Wire::open(&stage.address, &stage.login()).ok());
+    until("all gone", || {
+        let sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'odp'";
+        (stage.database.admin().query(sql).text() == "1").then_some(())
+    });
 }
 on!(p_88_too_many_connections with ["--max-connections=12"]: mariadb, mysql);
