@@ -186,7 +186,7 @@ fn router(
 ) -> Outcome<Command> {
     let config = format!(
         "[DEFAULT]\nlogging_folder = {directory}\nruntime_folder = {directory}\n\
-         data_folder = {directory}\n\
+         data_folder = {directory}\nmax_total_connections = 9000\n\
          [logger]\nlevel = WARNING\n\
          [routing:main]\nbind_address = {}\nbind_port = {}\ndestinations = {target}\n\
          routing_strategy = first-available\nprotocol = classic\nmax_connections = 9000\n\
