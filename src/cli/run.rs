@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, ListenAddress, LogFormat, LogLevel, LogSection, Port};
 use crate::net::listen::{Address, Gate, Listener};
-use crate::proxy::{Foundation, Proxy};
+use crate::proxy::{Foundation, Gates, Proxy};
 
 /// Arguments of `odp run`.
 #[derive(Debug, clap::Args)]
@@ -37,10 +37,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let listeners = bind(&config)?;
     let gate = Gate::closed(listeners.len());
+    let gates = Gates { clients: gate.clone(), control: Gate::closed(0) };
     let (local_logins, _local) = mpsc::unbounded_channel();
     let all = listeners.iter().map(|(listener, _)| listener.clone()).collect();
-    let foundation =
-        Foundation { config, generation: 1, listeners: all, gate: gate.clone(), local_logins };
+    let foundation = Foundation { config, generation: 1, listeners: all, gates, local_logins };
     let proxy = Proxy::new(foundation);
     for (listener, port) in listeners {
         tracing::info!(port = ?port, address = listener.local(), "listening");

@@ -67,17 +67,15 @@ pub enum Exit {
     Frozen,
 }
 
-/// The session's view of the others.
-struct Neighbours<'a> {
+/// The session's view of the others on its server.
+struct Others<'a> {
     registry: &'a Registry,
     server: &'a Arc<str>,
 }
 
-impl Directory for Neighbours<'_> {
+impl Directory for Others<'_> {
     fn server_thread(&self, connection: u32) -> Option<u32> {
-        let handle = self.registry.find(connection)?;
-        let facts = handle.facts();
-        (facts.server == *self.server).then_some(facts.server_thread)
+        self.registry.server_thread(connection, self.server)
     }
 
     fn connection(&self, server_thread: u32) -> Option<u32> {
@@ -350,11 +348,11 @@ impl Relay {
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
         let Surroundings { registry, handle } = around;
-        let neighbours = Neighbours { registry, server: &self.server_name };
+        let others = Others { registry, server: &self.server_name };
         let mut any = false;
         loop {
             let unjudged = self.up.unjudged();
-            let intake = self.session.handle_client(unjudged, &neighbours, &handle.counters);
+            let intake = self.session.handle_client(unjudged, &others, &handle.counters);
             any |= intake.consumed > 0;
             if !apply(&mut self.up, intake) {
                 return any;
@@ -364,14 +362,14 @@ impl Relay {
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
         let Surroundings { registry, handle } = around;
-        let neighbours = Neighbours { registry, server: &self.server_name };
+        let others = Others { registry, server: &self.server_name };
         loop {
             let rewrites = self.session.conversation().shows_connection_ids();
             if rewrites && !self.down.make_room(GROWTH) {
                 return;
             }
             let unjudged = self.down.unjudged();
-            let intake = self.session.handle_server(unjudged, &neighbours, &handle.counters);
+            let intake = self.session.handle_server(unjudged, &others, &handle.counters);
             if !apply(&mut self.down, intake) {
                 return;
             }

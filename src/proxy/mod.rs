@@ -4,6 +4,7 @@
 //! socket and the server's, so a session can stop at one instant.
 
 pub mod backend;
+mod elsewhere;
 pub mod frontend;
 mod lane;
 pub mod login;
@@ -29,7 +30,7 @@ use crate::net::stream::{Keepalive, Stream};
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
-use registry::{Handle, Registry, Signal};
+use registry::{Handle, Registry, Signal, Stage};
 use view::{Gauges, SessionView};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
@@ -48,7 +49,7 @@ pub struct Proxy {
     generation: u64,
     next_id: AtomicU32,
     listeners: Vec<Arc<Listener>>,
-    gate: Gate,
+    gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
     refused: AtomicU64,
@@ -66,6 +67,15 @@ enum Drain {
     Until(Option<Instant>),
 }
 
+/// Who may come in.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// Clients.
+    pub clients: Gate,
+    /// Operators: admin and HTTP.
+    pub control: Gate,
+}
+
 /// What a data plane is made of.
 pub struct Foundation {
     /// The config.
@@ -74,8 +84,8 @@ pub struct Foundation {
     pub generation: u64,
     /// Every listening socket.
     pub listeners: Vec<Arc<Listener>>,
-    /// Opens and closes their accept loops.
-    pub gate: Gate,
+    /// Open and close their accept loops.
+    pub gates: Gates,
     /// Takes admin users that come to the clients' port.
     pub local_logins: mpsc::UnboundedSender<LocalLogin>,
 }
@@ -83,7 +93,7 @@ pub struct Foundation {
 impl Proxy {
     /// A data plane without sessions. Its background task ends with the runtime.
     pub fn new(foundation: Foundation) -> Arc<Self> {
-        let Foundation { config, generation, listeners, gate, local_logins } = foundation;
+        let Foundation { config, generation, listeners, gates, local_logins } = foundation;
         let cluster = Cluster::new(config.main_cluster(), None);
         let proxy = Arc::new_cyclic(|myself| Self {
             myself: myself.clone(),
@@ -93,7 +103,7 @@ impl Proxy {
             generation,
             next_id: AtomicU32::new(1),
             listeners,
-            gate,
+            gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
             refused: AtomicU64::new(0),
@@ -121,7 +131,10 @@ impl Proxy {
 
     /// Every session.
     pub fn sessions(&self) -> Vec<SessionView> {
-        let mut views: Vec<_> = self.registry.all().iter().map(|handle| handle.view()).collect();
+        let own = self.registry.all();
+        let own = own.iter().filter(|handle| handle.stage() != Stage::Moving);
+        let mut views: Vec<_> = own.map(|handle| handle.view()).collect();
+        views.extend(self.registry.elsewhere.all());
         views.sort_by_key(|view| view.id);
         views
     }
@@ -240,7 +253,7 @@ impl Proxy {
         login: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
     ) {
         if relay.run(&self.registry, &handle, login).await == Exit::Frozen {
-            handle.set_stage(registry::Stage::Moving);
+            handle.set_stage(Stage::Moving);
             if self.give_out(relay, &handle) {
                 return;
             }

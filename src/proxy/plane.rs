@@ -1,6 +1,6 @@
 //! [`Proxy`] as the restart sees it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -72,6 +72,7 @@ impl Proxy {
         if !self.registry().insert(&handle) {
             tracing::error!(id = handle.id, "a session with this id came at the same time");
         }
+        self.registry().elsewhere.remove(handle.id);
         self.registry().set_server(&handle, &relay.server_name, thread);
         tokio::spawn(proxy.carry(relay, handle, None));
         Ok(())
@@ -88,8 +89,12 @@ impl DataPlane for Proxy {
 
     async fn accept(&self, accepting: Accepting) {
         match accepting {
-            Accepting::Yes => self.gate.open().await,
-            Accepting::No => self.gate.close().await,
+            Accepting::Yes => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.open());
+            }
+            Accepting::No => {
+                tokio::join!(self.gates.control.close(), self.gates.clients.close());
+            }
         }
     }
 
@@ -115,7 +120,8 @@ impl DataPlane for Proxy {
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let orders: Vec<_> = self.registry().of_class(class, n).into_iter().map(freeze).collect();
+        let orders: Vec<_> =
+            self.registry().of_class(class, n, &HashSet::new()).into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
             parcels.extend(order.await.ok());
@@ -131,6 +137,7 @@ impl DataPlane for Proxy {
         if let Some(handle) = self.registry().find(id)
             && handle.stage() == Stage::Moving
         {
+            self.registry().elsewhere.add(handle.view());
             self.registry().release(&handle);
         }
     }

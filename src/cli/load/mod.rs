@@ -1,0 +1,280 @@
+//! `odp load`: what do clients feel while a proxy restarts?
+//!
+//! Real connections of several classes work against a proxy (any that speaks MySQL) while it is
+//! asked to restart. Every answer is checked, every loss is counted once, and afterwards the books
+//! of the bank are compared with its ledger. Exit 1 if anything was lost.
+//!
+//! ```text
+//!   worker ── activity ── client ──→ tally ──→ outcome ──→ text, JSON, report
+//!   restarts ── windows ───────────────┘
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use mysql_async::OptsBuilder;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ServerAddress, Span};
+
+mod activity;
+mod bank;
+mod check;
+mod client;
+mod live;
+mod mix;
+mod outcome;
+mod random;
+mod restarts;
+mod tables;
+mod tally;
+mod target;
+mod timeline;
+mod trouble;
+mod worker;
+
+use bank::{Audit, Books};
+use client::Run;
+use mix::{Class, Mix};
+use outcome::{Circumstances, Outcome};
+use restarts::{AdminPort, How, Plan, Restart};
+use tables::{Desk, Tables};
+use tally::{ClientId, Tally};
+use target::Target;
+
+/// Connects at the same time; below the listen queue of any proxy.
+const CONNECTS_AT_ONCE: usize = 64;
+/// Connects that the whole connect class makes in a second. Far more would use up the ports of this
+/// machine, each of which rests for a minute after it was used.
+const CONNECTS_PER_SECOND: f64 = 100.0;
+/// An idle client looks this often, or more seldom where there are thousands of them.
+const SILENCE: Duration = Duration::from_secs(5);
+/// How long the clients may take to be all there; those that are not by then are troubles anyway.
+const ASSEMBLY: Duration = Duration::from_secs(20);
+/// How many descriptors the process needs beside those of its connections.
+const DESCRIPTORS: u64 = 64;
+
+/// Arguments of `odp load`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where to connect: mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE. The password may come from
+    /// ODP_LOAD_PASSWORD instead.
+    #[arg(long, value_name = "URL")]
+    url: Target,
+    /// How many connections, all classes together.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    connections: u32,
+    /// How long; a restart that is under way at the end is waited for.
+    #[arg(long, value_name = "D", default_value = "30s")]
+    duration: Span,
+    /// What they do, with weights: idle, select, transaction, prepared, result, bank, state,
+    /// connect. A class that is not named gets none.
+    #[arg(long, value_name = "CLASS=WEIGHT,…")]
+    mix: Option<Mix>,
+    /// Statements a second that the load aims at.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// How long the transactions of that class are held open, at most.
+    #[arg(long, value_name = "D", default_value = "3s")]
+    hold: Span,
+    /// How long a connect or a statement may take; a connection that takes longer is lost.
+    #[arg(long, value_name = "D", default_value = "10s")]
+    timeout: Span,
+    /// Ask for a restart this often.
+    #[arg(long, value_name = "D", requires = "how")]
+    restart_every: Option<Span>,
+    /// The admin port of the proxy; of several, each is restarted, one after the other.
+    #[arg(short, long, value_name = "HOST:PORT", group = "how", requires = "restart_every")]
+    admin: Vec<ServerAddress>,
+    /// Instead of an admin port: what restarts the proxy, given to `sh -c`.
+    #[arg(long, value_name = "COMMAND", group = "how", requires = "restart_every")]
+    restart_command: Option<String>,
+    /// How long a restart may take.
+    #[arg(long, value_name = "D", default_value = "2m")]
+    restart_timeout: Span,
+    /// How long after a restart what happens still counts as in it [default: 0s, 5s for a command].
+    #[arg(long, value_name = "D")]
+    settle: Option<Span>,
+    /// The user on the admin port.
+    #[arg(long, value_name = "USER", default_value = "root")]
+    admin_user: String,
+    /// The password on the admin port; better given as ODP_ADMIN_PASSWORD.
+    #[arg(long, value_name = "PASSWORD")]
+    admin_password: Option<String>,
+    /// Write a page about the run.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    raise_descriptor_limit(u64::from(args.connections) + DESCRIPTORS)?;
+    if let Some(report) = &args.report {
+        // A run of an hour should not fail at its last step.
+        std::fs::write(report, "").with_context(|| format!("report {}", report.display()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(drive(&args));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let outcome = outcome?;
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&outcome)?),
+        false => print!("{outcome}"),
+    }
+    Ok(if outcome.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prepares, loads, looks what came of it, and cleans up.
+async fn drive(args: &Args) -> anyhow::Result<Outcome> {
+    let password = std::env::var("ODP_LOAD_PASSWORD").ok();
+    let target = args.url.clone().or_password(password);
+    let tables = Tables::new();
+    tables
+        .create(&target.opts(), args.timeout.0)
+        .await
+        .with_context(|| format!("{target}: preparing the tables"))?;
+    let counts = args.mix.unwrap_or_default().share(args.connections as usize);
+    let run = Arc::new(new_run(args, &target, tables, &counts));
+    let restarts = load(&run, args, &counts).await;
+    let duration = run.tally.elapsed();
+    let audit = match counts[Class::Bank.index()] {
+        0 => None,
+        _ => Some(audit(&run).await.map_err(|error| format!("{error:#}"))),
+    };
+    if let Err(error) = run.tables.drop(&run.opts, run.deadline).await {
+        eprintln!("odp load: dropping the tables {}_*: {error:#}", run.tables.prefix());
+    }
+    run.tally.absorb();
+    let target = target.to_string();
+    let around = Circumstances { target, duration, counts, restarts, audit };
+    Ok(Outcome::of(&run.tally.merged(), run.tally.journal(), around))
+}
+
+fn new_run(
+    args: &Args,
+    target: &Target,
+    tables: Tables,
+    counts: &[usize; Class::ALL.len()],
+) -> Run {
+    let idle = counts[Class::Idle.index()];
+    let connecting = counts[Class::Connect.index()];
+    let active = counts.iter().sum::<usize>() - idle - connecting;
+    Run {
+        opts: target.opts(),
+        database: target.database().to_owned(),
+        tables,
+        tally: Tally::start(args.duration.0),
+        books: Books::default(),
+        deadline: args.timeout.0,
+        pause: Duration::from_secs_f64(active as f64 / f64::from(args.rate)),
+        silence: SILENCE.max(Duration::from_millis(5 * idle as u64)),
+        hold: args.hold.0,
+        connect_pause: Duration::from_secs_f64(connecting as f64 / CONNECTS_PER_SECOND),
+        stop: CancellationToken::new(),
+        connects: Semaphore::new(CONNECTS_AT_ONCE),
+    }
+}
+
+/// Lets all clients work for the duration, with restarts if there are to be any.
+async fn load(run: &Arc<Run>, args: &Args, counts: &[usize; Class::ALL.len()]) -> Vec<Restart> {
+    let mut workers = JoinSet::new();
+    let classes = Class::ALL.into_iter().zip(counts);
+    let classes = classes.flat_map(|(class, count)| std::iter::repeat_n(class, *count));
+    for (number, class) in classes.enumerate() {
+        workers.spawn(worker::run(run.clone(), class, ClientId(number as u32)));
+    }
+    let live = tokio::spawn(live::run(run.clone()));
+    let long_lived = counts.iter().sum::<usize>() - counts[Class::Connect.index()];
+    all_there(run, long_lived).await;
+    let enough = CancellationToken::new();
+    let restarts: Option<JoinHandle<Vec<Restart>>> =
+        plan(args).map(|plan| tokio::spawn(restarts::run(run.clone(), plan, enough.clone())));
+    tokio::select! {
+        () = tokio::time::sleep(args.duration.0) => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    enough.cancel();
+    let restarts = match restarts {
+        // Bounded by the deadline of a restart; a second Ctrl-C is for the impatient.
+        Some(task) => tokio::select! {
+            restarts = task => restarts.unwrap_or_default(),
+            _ = tokio::signal::ctrl_c() => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    run.stop.cancel();
+    // Each client needs at most a few statements to end, and each of those has a deadline.
+    let _ = tokio::time::timeout(run.deadline * 4, workers.join_all()).await;
+    live.abort();
+    live::end();
+    restarts
+}
+
+/// Waits until all clients are connected, or for long enough.
+async fn all_there(run: &Run, long_lived: usize) {
+    let until = tokio::time::Instant::now() + ASSEMBLY;
+    while run.tally.open_sessions() < long_lived as i64 && tokio::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    run.tally.ready();
+}
+
+fn plan(args: &Args) -> Option<Plan> {
+    let every = args.restart_every?.0;
+    let how = match &args.restart_command {
+        Some(command) => How::Command(command.clone()),
+        None => How::Admin(args.admin.iter().map(|address| admin_port(args, address)).collect()),
+    };
+    let settle = args.settle.map_or_else(
+        || match how {
+            How::Command(_) => Duration::from_secs(5),
+            How::Admin(_) => Duration::ZERO,
+        },
+        |settle| settle.0,
+    );
+    Some(Plan { every, deadline: args.restart_timeout.0, settle, how })
+}
+
+fn admin_port(args: &Args, address: &ServerAddress) -> AdminPort {
+    let password = args.admin_password.clone();
+    let password = password.or_else(|| std::env::var("ODP_ADMIN_PASSWORD").ok());
+    let builder = OptsBuilder::default().user(Some(&args.admin_user)).pass(password);
+    let builder = match address {
+        ServerAddress::Tcp { host, port } => builder.ip_or_hostname(host).tcp_port(*port),
+        ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),
+    };
+    AdminPort { name: address.to_string(), opts: target::direct(builder) }
+}
+
+/// Compares the books with the ledger.
+async fn audit(run: &Run) -> anyhow::Result<Audit> {
+    // A COMMIT whose client is gone may still be under way in the server.
+    if run.tally.absorb().lost > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut desk = Desk::open(&run.opts, run.deadline).await?;
+    let audit = run.books.audit(&mut desk, &run.tables).await?;
+    desk.close().await;
+    Ok(audit)
+}
+
+/// One descriptor a connection; the soft limit is often far below the hard one.
+fn raise_descriptor_limit(needed: u64) -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if hard < needed {
+        bail!("{needed} descriptors needed, and this process may have {hard} (ulimit -Hn)");
+    }
+    if soft < needed {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("RLIMIT_NOFILE")?;
+    }
+    Ok(())
+}
