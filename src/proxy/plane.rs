@@ -92,6 +92,9 @@ impl DataPlane for Proxy {
             Accepting::Yes => {
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
+            Accepting::Control => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.close());
+            }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
             }
@@ -113,7 +116,7 @@ impl DataPlane for Proxy {
         }
     }
 
-    async fn surrender(&self, class: Class, n: usize) -> Vec<Parcel> {
+    async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
         let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
@@ -121,7 +124,7 @@ impl DataPlane for Proxy {
         };
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> =
-            self.registry().of_class(class, n, &HashSet::new()).into_iter().map(freeze).collect();
+            self.registry().of_class(class, n, except).into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
             parcels.extend(order.await.ok());

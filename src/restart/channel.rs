@@ -3,7 +3,7 @@
 //! Received fds are close-on-exec and owned from the first instant. The kernel drops fds that do
 //! not fit and says so only by MSG_CTRUNC: that fails the batch, with nothing leaked. A frame over
 //! 128 KiB travels in a sealed memfd, as the first fd of a short datagram.
-//! There is no `unsafe` here: rustix owns what it receives.
+//! rustix owns what it receives, so the crate's only `unsafe` is the registration of a descriptor.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -39,6 +39,10 @@ const CONGESTION: Duration = Duration::from_millis(2);
 /// How long congestion may last before the batch counts as too big.
 const CONGESTED: Duration = Duration::from_millis(100);
 
+/// What MSG_CTRUNC means, as far as anybody can tell.
+pub const FDS_LOST: &str =
+    "file descriptors were lost on the way: limit of open files, or a security module";
+
 /// One end of the handover.
 #[derive(Debug)]
 pub struct Channel {
@@ -67,9 +71,9 @@ pub enum ChannelError {
     /// The kernel does not take so much at once: fewer fds may go through.
     #[error("the kernel does not take the batch: {0}")]
     Congested(#[source] io::Error),
-    /// The kernel did not deliver all fds: the limit of open files, or a security module.
-    #[error("file descriptors were lost on the way: limit of open files, or a security module")]
-    FdsLost,
+    /// The kernel did not deliver all fds. Holds the frame, so that it can be answered.
+    #[error("{FDS_LOST}")]
+    FdsLost(Option<Box<Frame>>),
     /// What came is no message.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -88,7 +92,7 @@ impl Channel {
     /// Takes a connected SEQPACKET socket. Must be called within a tokio runtime.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        let socket = AsyncFd::new(socket)?;
+        let socket = watched(socket)?;
         Ok(Self { socket, buffer: vec![0; LONGEST_DATAGRAM + 1] })
     }
 
@@ -172,6 +176,13 @@ impl Channel {
     }
 }
 
+/// Registers a descriptor with the event queue.
+pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the `OwnedFd` owns its descriptor before and after; it moves into the `AsyncFd`, which
+    // closes it only after it is deregistered, and nobody here takes or replaces it in between.
+    unsafe { AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
+}
+
 struct Datagram {
     bytes: Bytes,
     fds: Vec<OwnedFd>,
@@ -181,7 +192,8 @@ struct Datagram {
 impl Datagram {
     fn decode(mut self) -> Result<Received, ChannelError> {
         if self.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(ChannelError::FdsLost);
+            let frame = Frame::decode(&self.bytes).ok().map(Box::new);
+            return Err(ChannelError::FdsLost(frame));
         }
         if self.bytes.is_empty() {
             return Err(ChannelError::Closed);
@@ -191,7 +203,9 @@ impl Datagram {
         }
         if self.bytes.starts_with(MEMFD) {
             if self.fds.is_empty() {
-                return Err(DecodeError::Malformed("a memfd was announced, none came".into()).into());
+                return Err(
+                    DecodeError::Malformed("a memfd was announced, none came".into()).into()
+                );
             }
             self.bytes = unsealed(self.fds.remove(0), &self.bytes[MEMFD.len()..])?;
         }
@@ -214,9 +228,8 @@ fn recv_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Datagram> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    let mut receive = |buffer: &mut [u8]| {
-        recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)
-    };
+    let mut receive =
+        |buffer: &mut [u8]| recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags);
     let message = match receive(buffer) {
         // The other side closed with something unread: an error that is told once, before what it
         // had sent.
@@ -324,7 +337,9 @@ mod tests {
     async fn what_was_sent_before_a_close_is_still_received() {
         let (a, mut b) = pair();
         b.send(&frame(vec![]), &[], SOON).await.expect("unread by a");
-        a.send(&Message::Abort(Reason { reason: "x".into() }).into(), &[], SOON).await.expect("sent");
+        a.send(&Message::Abort(Reason { reason: "x".into() }).into(), &[], SOON)
+            .await
+            .expect("sent");
         drop(a);
         assert_eq!(b.recv_within(SOON).await.expect("received").frame.message.kind(), "ABORT");
         assert!(matches!(b.recv_within(SOON).await, Err(ChannelError::Closed)));

@@ -362,10 +362,11 @@ impl<D: DataPlane> Desk<D> {
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
         }
-        match *self.stop.borrow() {
-            Some(_) => self.stop_now().await,
-            None => self.show_idle(),
+        let is_stopped = self.stop.borrow().is_some();
+        if is_stopped {
+            return self.stop_now().await;
         }
+        self.show_idle();
     }
 
     async fn handle_incoming(&mut self, outcome: successor::Outcome) {

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 
 use super::Timeouts;
-use super::channel::Channel;
+use super::channel::{Channel, watched};
 use super::message::{Hello, Message, Reason};
 use super::process::{Peer, pidfd_of};
 
@@ -74,7 +74,7 @@ impl Door {
         let metadata = std::fs::symlink_metadata(&path)?;
         let (sender, knocks) = mpsc::channel(VISITORS);
         Ok(Self {
-            socket: Arc::new(AsyncFd::new(socket)?),
+            socket: Arc::new(watched(socket)?),
             path,
             inode: (metadata.dev(), metadata.ino()),
             knocks,
@@ -290,7 +290,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut door = Door::open(dir.path(), Timeouts::default()).expect("open");
         let visitor = async {
-            let socket = call(dir.path(), Duration::from_secs(1)).await.expect("ok").expect("there");
+            let socket =
+                call(dir.path(), Duration::from_secs(1)).await.expect("ok").expect("there");
             let mut channel = Channel::new(socket).expect("a channel");
             let text = Message::Ready {};
             channel.send(&text.into(), &[], Duration::from_secs(1)).await.expect("sent");

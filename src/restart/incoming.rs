@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +15,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use super::channel::{Channel, ChannelError, Received};
+use super::channel::{Channel, ChannelError, FDS_LOST, Received};
 use super::crash::{self, Side};
 use super::door;
 use super::lifecycle::Lifecycle;
@@ -193,6 +193,7 @@ enum Event {
     Ordered(Order),
     Done(Done),
     Died,
+    Note(Bytes),
     Timeout,
 }
 
@@ -245,8 +246,12 @@ impl<D: DataPlane> Incoming<D> {
                     self.hear_out().await;
                     self.machine.handle_closed(Instant::now());
                 }
+                Event::Note(body) => self.send(Frame { message: Message::Note {}, body }).await,
                 Event::Timeout => {
                     self.hear_out().await;
+                    if self.plane.census().logging_in == 0 {
+                        self.machine.handle_all_logged_in();
+                    }
                     self.machine.handle_timeout(Instant::now());
                 }
             }
@@ -256,12 +261,14 @@ impl<D: DataPlane> Incoming<D> {
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
         let deadline = self.machine.poll_timeout(Instant::now());
+        let is_linked = self.machine.is_linked();
         tokio::select! {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
             Some(done) = front(&mut self.works) => Event::Done(done),
             Some(_) = gone(&mut self.predecessor) => Event::Died,
+            note = self.plane.tell(), if is_linked => Event::Note(note),
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                 Event::Timeout
             }
@@ -286,10 +293,14 @@ impl<D: DataPlane> Incoming<D> {
                 self.is_closed = true;
                 return self.machine.handle_closed(now);
             }
+            Err(ChannelError::FdsLost(Some(frame))) => return self.refuse_batch(&frame.message),
             Err(error) => return self.machine.handle_error(&error.to_string()),
         };
         if let Err(error) = crash_on(&frame.message) {
             return self.machine.handle_error(&error);
+        }
+        if let Message::Note {} = &frame.message {
+            self.plane.hear(&frame.body);
         }
         if let Message::Parcels(it) = &frame.message {
             match transfer::unpack(&it.parcels, fds, &frame.body) {
@@ -300,6 +311,16 @@ impl<D: DataPlane> Incoming<D> {
         let message = frame.message.clone();
         self.received = Some(frame);
         self.machine.handle_message(&message, now);
+    }
+
+    /// Fds that were lost on the way are a matter of one batch, not of the whole handover.
+    fn refuse_batch(&mut self, message: &Message) {
+        let Message::Parcels(it) = message else {
+            return self.machine.handle_error(FDS_LOST);
+        };
+        let nack = |id| Nack { id, reason: FDS_LOST.into() };
+        let refused = it.parcels.iter().map(|entry| nack(entry.id)).collect();
+        self.machine.handle_adopted(Acks { adopted: Vec::new(), refused });
     }
 
     fn handle_done(&mut self, done: Done) {
@@ -323,7 +344,7 @@ impl<D: DataPlane> Incoming<D> {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Send(message) => self.send(message).await,
+            Action::Send(message) => self.send(message.into()).await,
             Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {
                 let acks = adopt_all(&*self.plane, std::mem::take(&mut self.arrived));
@@ -372,9 +393,9 @@ impl<D: DataPlane> Incoming<D> {
         }
     }
 
-    async fn send(&mut self, message: Message) {
-        let kind = message.kind();
-        match self.channel.send(&message.into(), &[], self.timeouts.answer).await {
+    async fn send(&mut self, frame: Frame) {
+        let kind = frame.message.kind();
+        match self.channel.send(&frame, &[], self.timeouts.answer).await {
             // A closed channel is told by reading, after all that was said before.
             Ok(()) | Err(ChannelError::Closed) => {}
             Err(error) => tracing::warn!(kind, %error, "the predecessor does not take a message"),
@@ -409,6 +430,7 @@ impl<D: DataPlane> Incoming<D> {
                 Err(_) => tracing::error!("the data plane does not answer"),
             }
         }
+        self.plane.part();
     }
 
     fn report(&self) {
@@ -447,12 +469,6 @@ impl<D: DataPlane> Incoming<D> {
             }
         });
     }
-}
-
-/// fds that were lost on the way are a matter of one batch, not of the whole handover.
-pub fn refuse_all(ids: impl Iterator<Item = u32>, reason: &str) -> Acks {
-    let refused = ids.map(|id| Nack { id, reason: reason.to_owned() }).collect();
-    Acks { adopted: Vec::new(), refused }
 }
 
 fn crash_on(message: &Message) -> Result<(), String> {

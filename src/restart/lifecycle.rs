@@ -118,12 +118,8 @@ impl Lifecycle {
         settings: impl Fn() -> Settings + Send + Sync + 'static,
     ) -> Self {
         let (orders, desk) = mpsc::channel(ORDERS);
-        let standing = Standing {
-            state: State::Starting,
-            phase: None,
-            generation: 1,
-            takes_clients: false,
-        };
+        let standing =
+            Standing { state: State::Starting, phase: None, generation: 1, takes_clients: false };
         Self(Arc::new(Inner {
             binary: Mutex::new(origin.binary.clone()),
             origin,

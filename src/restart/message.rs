@@ -66,6 +66,8 @@ pub enum Message {
     Progress(Progress),
     /// S→P, the answer to PROGRESS.
     Seen {},
+    /// Either way: from data plane to data plane; the body is theirs.
+    Note {},
     /// S→P: end at once, with 1053 for whoever is left.
     Force {},
     /// S→P: the operator wants it all taken back.
@@ -98,6 +100,7 @@ const KINDS: &[&str] = &[
     "ACCEPTED",
     "PROGRESS",
     "SEEN",
+    "NOTE",
     "FORCE",
     "ROLLBACK",
     "STOP",
@@ -266,6 +269,7 @@ impl Message {
             Self::Accepted {} => "ACCEPTED",
             Self::Progress(_) => "PROGRESS",
             Self::Seen {} => "SEEN",
+            Self::Note {} => "NOTE",
             Self::Force {} => "FORCE",
             Self::Rollback {} => "ROLLBACK",
             Self::Stop {} => "STOP",

@@ -153,6 +153,18 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// Numbers for SHOW RESTART.
     fn census(&self) -> Census;
+
+    /// The next thing to tell the data plane of the other generation, while two live: which
+    /// sessions are here, or that one of those over there is to be killed. Opaque here. Cancel safe.
+    fn tell(&self) -> impl Future<Output = Bytes> + Send {
+        std::future::pending()
+    }
+
+    /// What the data plane of the other generation tells.
+    fn hear(&self, _note: &[u8]) {}
+
+    /// There is no other generation any more.
+    fn part(&self) {}
 }
 
 /// How long one side waits for the other; tests shorten them.

@@ -78,6 +78,7 @@ enum Event {
     Ended(Done),
     Died(String),
     Emptied,
+    Note(Bytes),
     Timeout,
 }
 
@@ -133,6 +134,7 @@ impl<D: DataPlane> Outgoing<D> {
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
         let deadline = self.machine.poll_timeout();
+        let is_linked = self.machine.is_linked();
         let watches_emptied = self.machine.is_draining() && !self.is_emptied;
         tokio::select! {
             biased;
@@ -142,6 +144,7 @@ impl<D: DataPlane> Outgoing<D> {
             Some(done) = one(&mut self.end) => Event::Ended(done),
             Some(how) = gone(&mut self.peer) => Event::Died(how),
             () = self.plane.emptied(), if watches_emptied => Event::Emptied,
+            note = self.plane.tell(), if is_linked => Event::Note(note),
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
                 Event::Timeout
             }
@@ -170,6 +173,7 @@ impl<D: DataPlane> Outgoing<D> {
                 self.is_emptied = true;
                 self.machine.handle_emptied(Instant::now());
             }
+            Event::Note(body) => self.send(Frame { message: Message::Note {}, body }).await,
             Event::Timeout => {
                 // What the other side had said counts more than the clock.
                 self.hear_out().await;
@@ -197,6 +201,9 @@ impl<D: DataPlane> Outgoing<D> {
         };
         if let Err(error) = crash_on(&frame.message) {
             return self.machine.handle_error(error, now);
+        }
+        if let Message::Note {} = &frame.message {
+            self.plane.hear(&frame.body);
         }
         if let Message::Parcels(it) = &frame.message {
             match transfer::unpack(&it.parcels, fds, &frame.body) {
@@ -446,6 +453,7 @@ impl<D: DataPlane> Outgoing<D> {
                 }
             }
         }
+        self.plane.part();
         self.update_task();
     }
 

@@ -133,7 +133,6 @@ pub struct Predecessor {
     is_closed: bool,
     is_emptied: bool,
     note: Option<String>,
-    hello: Option<Hello>,
     actions: VecDeque<Action>,
 }
 
@@ -149,7 +148,6 @@ impl Predecessor {
             is_closed: false,
             is_emptied: false,
             note: None,
-            hello: None,
             actions: VecDeque::new(),
         }
     }
@@ -270,14 +268,14 @@ impl Predecessor {
             (Message::Promoted(it), _) => self.handle_promoted(it, now),
             (Message::Returned {}, State::Returning { .. }) => self.end("all that could came back"),
             (_, State::Returning { .. }) => {}
-            (Message::Hello(hello), State::Hello) => self.handle_hello(hello, now),
+            (Message::Hello(hello), State::Hello) => self.handle_hello(hello),
             (Message::Refuse(it), _) => self.fail(format!("the successor: {}", it.reason)),
             (Message::Ready {}, State::Warm) => self.handle_ready(now),
             (Message::Accepted {}, State::Switching { .. }) => self.handle_accepted(now),
             (Message::Committed {}, State::Committing { .. }) => {
                 self.state = State::Done(Outcome::Committed);
             }
-            (Message::Seen {}, _) => {}
+            (Message::Seen {} | Message::Note {}, _) => {}
             (Message::Force {}, State::Draining { .. }) => self.drain_now(now),
             (Message::Stop {}, State::Draining { .. }) => self.handle_stop(now),
             (Message::Rollback {}, _) => {
@@ -400,8 +398,7 @@ impl Predecessor {
         self.state = State::Done(Outcome::Kept(ending));
     }
 
-    fn handle_hello(&mut self, hello: &Hello, _now: Instant) {
-        self.hello = Some(hello.clone());
+    fn handle_hello(&mut self, hello: &Hello) {
         let Some(version) = VERSIONS.common(hello.versions) else {
             let (ours, theirs) = (VERSIONS, hello.versions);
             return self.refuse(format!(
@@ -590,7 +587,7 @@ impl Predecessor {
     }
 
     /// From READY on both sides talk all the time.
-    fn is_linked(&self) -> bool {
+    pub fn is_linked(&self) -> bool {
         match self.state {
             State::Moving(_)
             | State::Closing { .. }

@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Timeouts;
+use super::channel::watched;
 
 /// How much of what `check` says is passed on.
 const LONGEST_VERDICT: usize = 2000;
@@ -107,7 +108,7 @@ enum Kind {
 impl Peer {
     /// A process that is not ours, by a descriptor that cannot come to mean another one.
     pub fn other(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pid, kind: Kind::Other(AsyncFd::new(pidfd)?) })
+        Ok(Self { pid, kind: Kind::Other(watched(pidfd)?) })
     }
 
     /// The process id, as this process sees it.

@@ -78,11 +78,19 @@ enum State {
 /// Where giving sessions back is.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Closing { until: Instant },
-    Freezing { until: Instant },
-    Awaiting { until: Instant },
+    Closing {
+        until: Instant,
+    },
+    Freezing {
+        until: Instant,
+    },
+    Awaiting {
+        until: Instant,
+    },
     /// Some are still logging in.
-    Resting { until: Instant },
+    Resting {
+        until: Instant,
+    },
     Finished,
 }
 
@@ -195,7 +203,7 @@ impl Successor {
     pub fn handle_message(&mut self, message: &Message, now: Instant) {
         self.liveness.handle_word(now);
         match (message, &mut self.state) {
-            (_, State::Done(_) | State::Promoting { .. }) => {}
+            (_, State::Done(_) | State::Promoting { .. }) | (Message::Note {}, _) => {}
             (Message::Refuse(it) | Message::Abort(it), _) => {
                 self.done(Outcome::Ended(it.reason.clone()));
             }
@@ -223,7 +231,10 @@ impl Successor {
                 self.actions.push_back(Action::Accept(Accepting::Yes));
                 self.state = State::Opening { until: now + self.timeouts.step };
             }
-            (Message::Return {}, State::Waiting | State::Opening { .. } | State::Serving { .. }) => {
+            (
+                Message::Return {},
+                State::Waiting | State::Opening { .. } | State::Serving { .. },
+            ) => {
                 self.actions.push_back(Action::Accept(Accepting::No));
                 self.login_until = Some(now + self.timeouts.login);
                 self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
@@ -374,8 +385,8 @@ impl Successor {
         }
     }
 
-    /// No session is left here at all: nothing to wait for.
-    pub fn handle_emptied(&mut self) {
+    /// Nobody is logging in: what has not been given back by now cannot be.
+    pub fn handle_all_logged_in(&mut self) {
         if matches!(self.state, State::Returning(Step::Resting { .. })) {
             self.finish_returning();
         }
@@ -432,7 +443,7 @@ impl Successor {
     }
 
     /// From READY on both sides talk all the time.
-    fn is_linked(&self) -> bool {
+    pub fn is_linked(&self) -> bool {
         match self.state {
             State::Waiting
             | State::Opening { .. }
