@@ -74,6 +74,15 @@ struct Desk<D> {
     exit: Option<Exit>,
 }
 
+/// The place of the handover socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Nobody should be there.
+    Free,
+    /// The predecessor's socket may still be there.
+    Inherited,
+}
+
 /// What is under way.
 enum Job {
     None,
@@ -103,7 +112,7 @@ impl<D: DataPlane> Desk<D> {
             Start::Cold(reason) => {
                 tracing::info!(reason, pid = std::process::id(), "cold start");
                 self.plane.accept(Accepting::Yes).await;
-                self.open_door(Start::Cold(reason)).await;
+                self.open_door(Place::Free).await;
                 self.show_idle();
             }
             Start::Warm(offer) => {
@@ -116,10 +125,10 @@ impl<D: DataPlane> Desk<D> {
     }
 
     /// Without its door the proxy can still be restarted by RESTART: no reason not to serve.
-    async fn open_door(&mut self, start: Start) {
+    async fn open_door(&mut self, place: Place) {
         let run_dir = &self.lifecycle.origin().run_dir;
         let timeouts = self.lifecycle.timeouts();
-        if let Start::Cold(_) = start
+        if place == Place::Free
             && let Ok(Some(_)) = door::call(run_dir, timeouts.again).await
         {
             tracing::error!(run_dir = %run_dir.display(), "run_dir: another proxy is using it");
@@ -383,7 +392,7 @@ impl<D: DataPlane> Desk<D> {
             }
             Outcome::Stopped => return self.stop_now().await,
         }
-        self.open_door(Start::Cold(String::new())).await;
+        self.open_door(Place::Inherited).await;
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
         }

@@ -122,7 +122,14 @@ pub async fn greet(
                 let message = offer.keep(received)?;
                 offer.machine.handle_message(&message, Instant::now());
             }
-            Err(ChannelError::Closed) => offer.machine.handle_closed(Instant::now()),
+            Err(ChannelError::Closed) => {
+                // The channel closes before the listening sockets do; whoever binds must wait.
+                let dead = timeout(timeouts.answer, gone(&mut offer.predecessor)).await;
+                if dead.is_err() {
+                    return Err("the predecessor closed the channel".into());
+                }
+                offer.machine.handle_closed(Instant::now());
+            }
             Err(ChannelError::TimedOut) => {
                 return Err("the predecessor does not answer HELLO".into());
             }
@@ -434,11 +441,12 @@ impl<D: DataPlane> Incoming<D> {
     }
 
     fn report(&self) {
-        let phase = self.task.as_ref().map_or(self.machine.phase(), |task| task.phase);
+        let own = self.machine.phase();
+        let phase = self.task.as_ref().map_or(own, |task| task.phase.max(own));
         if self.machine.is_serving() {
             self.lifecycle.show(State::Draining, Some(phase), true);
         } else if self.machine.outcome().is_none() {
-            self.lifecycle.show(State::Starting, Some(self.machine.phase()), false);
+            self.lifecycle.show(State::Starting, Some(own), false);
         }
     }
 

@@ -222,14 +222,9 @@ impl<D: DataPlane> Outgoing<D> {
             Some(peer) => timeout(within, peer.gone()).await.ok(),
             None => None,
         };
-        let error = match died {
-            Some(how) => {
-                self.peer = None;
-                format!("the successor died ({how})")
-            }
-            None => "the successor closed the channel".into(),
-        };
-        self.machine.handle_channel_error(&error);
+        let Some(how) = died else { return self.machine.handle_closed() };
+        self.peer = None;
+        self.machine.handle_channel_error(&format!("the successor died ({how})"));
     }
 
     fn handle_order(&mut self, order: Order) {
@@ -378,8 +373,7 @@ impl<D: DataPlane> Outgoing<D> {
 
     async fn send_commit(&mut self) {
         if let Err(error) = crash::at(Side::Predecessor, "commit") {
-            self.machine.handle_channel_error(&error);
-            return;
+            return self.machine.handle_uncommitted(error, Instant::now());
         }
         self.update_task();
         let Some(task) = self.task() else { return };
@@ -460,7 +454,7 @@ impl<D: DataPlane> Outgoing<D> {
     /// Keeps ledger and state at what the machine does.
     fn report(&mut self) {
         let phase = self.machine.phase();
-        if phase == self.shown {
+        if phase == self.shown || self.machine.outcome().is_some() {
             return;
         }
         self.shown = phase;

@@ -287,7 +287,24 @@ impl Predecessor {
         }
     }
 
-    /// The other end is closed, or what comes is no message.
+    /// The other end is closed, but its process lives.
+    pub fn handle_closed(&mut self) {
+        match self.state {
+            // Had it not taken everything, it had said so before.
+            State::Committing { .. } => self.state = State::Done(Outcome::Committed),
+            _ => self.handle_channel_error("the successor closed the channel"),
+        }
+    }
+
+    /// COMMIT could not be sent: what the successor has is to come back.
+    pub fn handle_uncommitted(&mut self, error: String, now: Instant) {
+        if let State::Committing { .. } = self.state {
+            self.state = State::Draining { step: Step::Resting(None), limit: None };
+            self.handle_error(error, now);
+        }
+    }
+
+    /// The other end is dead, or what comes is no message.
     pub fn handle_channel_error(&mut self, error: &str) {
         match &self.state {
             State::Ending(_) | State::Alone { .. } | State::Done(_) => {}

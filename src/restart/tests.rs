@@ -1,5 +1,6 @@
 //! Both drivers in one process, over a relay that can stop at every message, with live TCP clients.
 
+mod pair;
 mod plane;
 mod world;
 
