@@ -196,7 +196,7 @@ impl Default for Timeouts {
         Self {
             preflight: Duration::from_secs(30),
             answer: Duration::from_secs(3),
-            silence: Duration::from_secs(10),
+            silence: Duration::from_secs(5),
             progress: Duration::from_millis(100),
             step: Duration::from_secs(10),
             again: Duration::from_millis(20),

@@ -1,5 +1,6 @@
 //! Both drivers in one process, over a relay that can stop at every message, with live TCP clients.
 
+mod desk;
 mod pair;
 mod plane;
 mod world;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::Accepting;
 use super::lifecycle::Exit;
 use super::predecessor::Outcome;
-use super::task::{Mode, State, TaskState};
+use super::task::{Mode, Request, State, TaskState};
 use world::{Fate, Rules, World};
 
 /// Longer than any way to the end, with the tests' timeouts.
@@ -110,6 +111,23 @@ async fn rollback_brings_every_session_back() {
     assert_eq!(ending.state, TaskState::RolledBack);
     assert_eq!(world.old_plane().len(), 103);
     world.predecessor_serves_everybody().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn force_on_the_successor_ends_the_drain_of_the_predecessor() {
+    let rules = Rules { session_handover: false, ..Rules::default() };
+    let mut world = World::new(rules, 2).await;
+    let restart = world.begin(Fate::None).await;
+    world.until_successor(State::Draining).await;
+    let request = Request { mode: Mode::Force, exit_timeout: None, binary: None, config: None };
+    // It is taken, and then fails for its own reason: there is no such binary.
+    let error = world.successor.restart(request).await.expect_err("no binary");
+    assert!(error.starts_with("binary /nonexistent"), "{error}");
+    assert_eq!(world.end(restart).await, Outcome::Committed);
+    world.everybody_is_told_1053().await;
+    let tasks = world.successor.tasks();
+    assert_eq!((tasks[0].mode, tasks[0].state), (Mode::Force, TaskState::Failed));
+    assert_eq!((tasks[1].state, tasks[1].disconnected), (TaskState::Completed, 2));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,7 +68,7 @@ pub struct Restart {
     outcome: JoinHandle<Outcome>,
 }
 
-fn timeouts() -> Timeouts {
+pub fn timeouts() -> Timeouts {
     Timeouts {
         preflight: SOON,
         answer: Duration::from_millis(400),
