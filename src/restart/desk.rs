@@ -101,7 +101,7 @@ enum Event {
     Order(Order),
     Stop(Duration),
     Knock(Box<Knock>),
-    Outgoing(predecessor::Outcome),
+    Outgoing(u64, predecessor::Outcome),
     Incoming(successor::Outcome),
     Stopped,
 }
@@ -147,9 +147,9 @@ impl<D: DataPlane> Desk<D> {
             Event::Order(order) => self.handle_order(order).await,
             Event::Stop(grace) => self.handle_stop(grace).await,
             Event::Knock(knock) => self.handle_knock(*knock).await,
-            Event::Outgoing(outcome) => {
+            Event::Outgoing(task_id, outcome) => {
                 self.job = Job::None;
-                self.handle_outgoing(outcome).await;
+                self.handle_outgoing(task_id, outcome).await;
             }
             Event::Incoming(outcome) => {
                 self.job = Job::None;
@@ -341,17 +341,14 @@ impl<D: DataPlane> Desk<D> {
         if self.is_offline { Accepting::Control } else { Accepting::Yes }
     }
 
-    async fn handle_outgoing(&mut self, outcome: predecessor::Outcome) {
+    async fn handle_outgoing(&mut self, task_id: u64, outcome: predecessor::Outcome) {
         use predecessor::Outcome;
-        let task_id = self.lifecycle.ledger().rows(Instant::now()).first().map(|it| it.task_id);
         let exit = match outcome {
             Outcome::Committed => "everything is the successor's".to_owned(),
             Outcome::Superseded(reason) => format!("the successor went on alone: {reason}"),
             Outcome::Kept(ending) => return self.handle_kept(task_id, ending).await,
         };
-        if let Some(task_id) = task_id {
-            self.lifecycle.update_task(task_id, |task| task.state = TaskState::Completed);
-        }
+        self.lifecycle.update_task(task_id, |task| task.state = TaskState::Completed);
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err("a successor serves already: ask it".into()));
         }
@@ -359,15 +356,13 @@ impl<D: DataPlane> Desk<D> {
         self.exit = Some(Exit::Succeeded(exit));
     }
 
-    async fn handle_kept(&mut self, task_id: Option<u64>, ending: Ending) {
+    async fn handle_kept(&mut self, task_id: u64, ending: Ending) {
         tracing::warn!(state = %ending.state, reason = ending.reason, "restart undone");
-        if let Some(task_id) = task_id {
-            self.lifecycle.update_task(task_id, |task| {
-                task.state = ending.state;
-                task.draining = 0;
-                task.detail = ending.reason;
-            });
-        }
+        self.lifecycle.update_task(task_id, |task| {
+            task.state = ending.state;
+            task.draining = 0;
+            task.detail = ending.reason;
+        });
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
         }
@@ -435,7 +430,7 @@ impl Job {
     async fn ended(&mut self) -> Event {
         match self {
             Self::None => pending().await,
-            Self::Outgoing { running, .. } => Event::Outgoing(running.await),
+            Self::Outgoing { task_id, running, .. } => Event::Outgoing(*task_id, running.await),
             Self::Incoming { running, .. } => Event::Incoming(running.await),
         }
     }

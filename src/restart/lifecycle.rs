@@ -258,7 +258,10 @@ impl Lifecycle {
     }
 
     pub(super) fn stop_orders(&self) -> watch::Receiver<Option<Duration>> {
-        self.0.stop.subscribe()
+        let mut orders = self.0.stop.subscribe();
+        // One that came before anybody listened counts too.
+        orders.mark_changed();
+        orders
     }
 
     /// Shows a state; logs it if it is another.
@@ -273,7 +276,7 @@ impl Lifecycle {
         }
     }
 
-    /// Changes a task, and logs its end.
+    /// Changes a task; one whose state is final is closed.
     pub(super) fn update_task(&self, task_id: u64, change: impl FnOnce(&mut Task)) {
         self.ledger().update(task_id, change);
     }

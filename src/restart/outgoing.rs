@@ -463,7 +463,10 @@ impl<D: DataPlane> Outgoing<D> {
             Some(Phase::Drain | Phase::Commit) => {
                 self.lifecycle.show(State::Draining, phase, false);
             }
-            Some(_) | None => self.lifecycle.show(State::Restarting, phase, true),
+            Some(_) | None => {
+                let takes_clients = self.machine.accepting() == Accepting::Yes;
+                self.lifecycle.show(State::Restarting, phase, takes_clients);
+            }
         }
     }
 

@@ -179,6 +179,11 @@ impl Predecessor {
         }
     }
 
+    /// What the data plane accepts outside of a restart.
+    pub fn accepting(&self) -> Accepting {
+        self.plan.accepting
+    }
+
     /// Sessions that the successor has adopted.
     pub fn moved(&self) -> u64 {
         self.transfer.moved()

@@ -122,7 +122,7 @@ async fn force_on_the_successor_ends_the_drain_of_the_predecessor() {
     let request = Request { mode: Mode::Force, exit_timeout: None, binary: None, config: None };
     // It is taken, and then fails for its own reason: there is no such binary.
     let error = world.successor.restart(request).await.expect_err("no binary");
-    assert!(error.starts_with("binary /nonexistent"), "{error}");
+    assert!(error.contains("No such file"), "{error}");
     assert_eq!(world.end(restart).await, Outcome::Committed);
     world.everybody_is_told_1053().await;
     let tasks = world.successor.tasks();
