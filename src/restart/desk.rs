@@ -489,8 +489,12 @@ async fn knocked(door: &mut Option<Door>) -> Option<Knock> {
 
 /// The next order to stop; None if there can be none any more.
 async fn stop_order(stop: &mut watch::Receiver<Option<Duration>>) -> Option<Duration> {
-    stop.changed().await.ok()?;
-    *stop.borrow_and_update()
+    loop {
+        stop.changed().await.ok()?;
+        if let Some(grace) = *stop.borrow_and_update() {
+            return Some(grace);
+        }
+    }
 }
 
 /// Nobody may be waiting any more.

@@ -479,3 +479,69 @@ impl Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::restart::message::VERSIONS;
+
+    fn serving(now: Instant) -> Successor {
+        let hello = Hello {
+            versions: VERSIONS,
+            build: String::new(),
+            pid: 2,
+            config_hash: String::new(),
+            nofile: 0,
+        };
+        let mut machine = Successor::new(hello, Timeouts::default(), now);
+        machine.state = State::Warm { alone: None };
+        machine.handle_ready(now);
+        machine.handle_message(&Message::Go {}, now);
+        machine.handle_accepting(Accepting::Yes, now);
+        assert!(machine.is_serving());
+        while machine.poll_action().is_some() {}
+        machine
+    }
+
+    #[test]
+    fn a_predecessor_that_does_not_heed_force_is_killed() {
+        let now = Instant::now();
+        let mut machine = serving(now);
+        machine.handle_force(now);
+        assert_eq!(machine.poll_action(), Some(Action::Send(Message::Force {})));
+        let later = now + Timeouts::default().answer;
+        machine.handle_timeout(later);
+        assert_eq!(machine.poll_action(), Some(Action::KillPredecessor));
+        machine.handle_closed(later);
+        machine.handle_accepting(Accepting::Yes, later);
+        assert_eq!(machine.outcome(), Some(&Outcome::Promoted("the predecessor died".into())));
+    }
+
+    #[test]
+    fn a_predecessor_that_hangs_is_told_that_it_is_given_up() {
+        let mut now = Instant::now();
+        let mut machine = serving(now);
+        let start = now;
+        while machine.is_serving() {
+            now += Duration::from_millis(100);
+            machine.handle_timeout(now);
+        }
+        assert_eq!(now - start, Timeouts::default().silence);
+        let Some(Action::Send(Message::Promoted(it))) = machine.poll_action() else {
+            panic!("PROMOTED comes first");
+        };
+        assert!(it.reason.starts_with("the predecessor hangs"), "{}", it.reason);
+        assert_eq!(machine.poll_action(), Some(Action::Accept(Accepting::Yes)));
+    }
+
+    #[test]
+    fn a_death_before_the_offer_leaves_nothing_to_take_over() {
+        let now = Instant::now();
+        let mut machine = serving(now);
+        machine.state = State::Greeting { until: now };
+        machine.handle_closed(now);
+        assert!(machine.is_warm());
+    }
+}

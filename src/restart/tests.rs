@@ -31,6 +31,13 @@ async fn every_session_moves_and_no_client_notices() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn t_30_three_hundred_listeners_with_the_longest_names() {
+    let mut world = World::new(Rules { listeners: 300, ..Rules::default() }, 2).await;
+    assert_eq!(world.restart(Fate::None).await, Outcome::Committed);
+    world.successor_serves_everybody().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn classic_mode_moves_nothing_and_waits_for_the_last_session() {
     let rules = Rules { session_handover: false, ..Rules::default() };
     let mut world = World::new(rules, 5).await;

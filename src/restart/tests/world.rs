@@ -30,11 +30,19 @@ pub struct Rules {
     pub exit_timeout: Option<Duration>,
     /// Sessions that the successor refuses.
     pub refused: Vec<u32>,
+    /// Listening sockets.
+    pub listeners: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { mode: Mode::Restart, session_handover: true, exit_timeout: None, refused: vec![] }
+        Self {
+            mode: Mode::Restart,
+            session_handover: true,
+            exit_timeout: None,
+            refused: vec![],
+            listeners: 1,
+        }
     }
 }
 
@@ -102,7 +110,12 @@ impl World {
     pub async fn new(rules: Rules, clients: usize) -> Self {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = socket.local_addr().expect("an address");
-        let listeners = vec![Listener { name: format!("sql {address}"), fd: socket.into() }];
+        let mut listeners = vec![Listener { name: format!("sql {address}"), fd: socket.into() }];
+        for _ in 1..rules.listeners {
+            // Duplicates will do, with names as long as the longest path.
+            let fd = listeners[0].fd.try_clone().expect("a duplicate");
+            listeners.push(Listener { name: format!("sql unix:/{}", "x".repeat(106)), fd });
+        }
         let old = EchoPlane::new(listeners, 1, vec![]);
         old.accept(Accepting::Yes).await;
         let mut world = Self {
@@ -249,14 +262,14 @@ impl World {
 
     fn run_successor(&self, socket: OwnedFd) -> JoinHandle<Option<Exit>> {
         let (lifecycle, slot) = (self.successor.clone(), self.new.clone());
-        let refused = self.rules.refused.clone();
+        let (refused, expected) = (self.rules.refused.clone(), self.rules.listeners);
         tokio::spawn(async move {
             let channel = Channel::new(socket).expect("a channel");
             let Ok(Start::Warm(mut offer)) = lifecycle.take_over_from(channel).await else {
                 return None;
             };
             let listeners = offer.listeners();
-            if listeners.is_empty() {
+            if listeners.len() < expected {
                 return None;
             }
             let plane = EchoPlane::new(listeners, 1_000_001, refused);
