@@ -4,6 +4,7 @@
 //! has been ended.
 
 use std::future::pending;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use super::incoming::{self, Incoming};
 use super::lifecycle::{Exit, Lifecycle, Order, Start};
 use super::outgoing::{self, Outgoing};
 use super::predecessor::{self, Ending, Plan};
-use super::process::Program;
+use super::process::{Peer, Program};
 use super::successor;
 use super::task::{Mode, Request, State, TaskState};
 use super::{Accepting, DataPlane};
@@ -30,6 +31,8 @@ const ORDERS: usize = 8;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<u64, String>>;
+/// How a restart ended, and who waits to hear that it was refused.
+type Undertaken = (predecessor::Outcome, Option<Answer>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves until the process is to exit.
@@ -86,22 +89,15 @@ enum Place {
 /// What is under way.
 enum Job {
     None,
-    Outgoing {
-        task_id: u64,
-        orders: mpsc::Sender<outgoing::Order>,
-        running: Running<predecessor::Outcome>,
-    },
-    Incoming {
-        orders: mpsc::Sender<incoming::Order>,
-        running: Running<successor::Outcome>,
-    },
+    Outgoing { task_id: u64, orders: mpsc::Sender<outgoing::Order>, running: Running<Undertaken> },
+    Incoming { orders: mpsc::Sender<incoming::Order>, running: Running<successor::Outcome> },
 }
 
 enum Event {
     Order(Order),
     Stop(Duration),
     Knock(Box<Knock>),
-    Outgoing(u64, predecessor::Outcome),
+    Outgoing(u64, Undertaken),
     Incoming(successor::Outcome),
     Stopped,
 }
@@ -147,9 +143,9 @@ impl<D: DataPlane> Desk<D> {
             Event::Order(order) => self.handle_order(order).await,
             Event::Stop(grace) => self.handle_stop(grace).await,
             Event::Knock(knock) => self.handle_knock(*knock).await,
-            Event::Outgoing(task_id, outcome) => {
+            Event::Outgoing(task_id, (outcome, answer)) => {
                 self.job = Job::None;
-                self.handle_outgoing(task_id, outcome).await;
+                self.handle_outgoing(task_id, outcome, answer).await;
             }
             Event::Incoming(outcome) => {
                 self.job = Job::None;
@@ -284,15 +280,24 @@ impl<D: DataPlane> Desk<D> {
         let (orders, mut receiver) = mpsc::channel(ORDERS);
         let (plane, lifecycle) = (self.plane.clone(), self.lifecycle.clone());
         let running = Box::pin(async move {
-            let spawned = spawn(&lifecycle, task_id, (&binary, &config), &mut receiver, answer);
-            let link = match spawned.await {
+            let within = lifecycle.timeouts().preflight;
+            let program = match preflight(&binary, &config, within, &mut receiver).await {
+                Ok(program) => program,
+                Err(ending) => return (predecessor::Outcome::Kept(ending), Some(answer)),
+            };
+            reply(answer, Ok(task_id));
+            let link = match spawn(&program, &config) {
                 Ok((channel, peer)) => (channel, peer, None),
-                Err(ending) => return predecessor::Outcome::Kept(ending),
+                Err(reason) => {
+                    let ending = Ending { state: TaskState::Failed, reason };
+                    return (predecessor::Outcome::Kept(ending), None);
+                }
             };
             // From spawn on: preflight has its own deadline.
             let ready_by = Instant::now() + lifecycle.settings().rollback_timeout;
-            let plan = Plan { ready_by, ..plan };
-            Outgoing::new(plane, lifecycle, task_id, link, (plan, binary)).run(&mut receiver).await
+            let terms = (Plan { ready_by, ..plan }, Some(binary));
+            let outgoing = Outgoing::new(plane, lifecycle, task_id, link, terms);
+            (outgoing.run(&mut receiver).await, None)
         });
         self.job = Job::Outgoing { task_id, orders, running };
     }
@@ -306,10 +311,9 @@ impl<D: DataPlane> Desk<D> {
         tracing::info!(pid = peer.pid(), build = hello.build, "a successor knocks");
         let link = (channel, peer, Some(hello));
         let (orders, mut receiver) = mpsc::channel(ORDERS);
-        let binary = self.lifecycle.binary();
         let (plane, lifecycle) = (self.plane.clone(), self.lifecycle.clone());
-        let outgoing = Outgoing::new(plane, lifecycle, task_id, link, (plan, binary));
-        let running = Box::pin(async move { outgoing.run(&mut receiver).await });
+        let outgoing = Outgoing::new(plane, lifecycle, task_id, link, (plan, None));
+        let running = Box::pin(async move { (outgoing.run(&mut receiver).await, None) });
         self.job = Job::Outgoing { task_id, orders, running };
     }
 
@@ -341,12 +345,25 @@ impl<D: DataPlane> Desk<D> {
         if self.is_offline { Accepting::Control } else { Accepting::Yes }
     }
 
-    async fn handle_outgoing(&mut self, task_id: u64, outcome: predecessor::Outcome) {
+    async fn handle_outgoing(
+        &mut self,
+        task_id: u64,
+        outcome: predecessor::Outcome,
+        answer: Option<Answer>,
+    ) {
         use predecessor::Outcome;
         let exit = match outcome {
             Outcome::Committed => "everything is the successor's".to_owned(),
             Outcome::Superseded(reason) => format!("the successor went on alone: {reason}"),
-            Outcome::Kept(ending) => return self.handle_kept(task_id, ending).await,
+            Outcome::Kept(ending) => {
+                let reason = ending.reason.clone();
+                self.handle_kept(task_id, ending).await;
+                // Only now: who hears it may look at the task, or try again.
+                if let Some(answer) = answer {
+                    reply(answer, Err(reason));
+                }
+                return;
+            }
         };
         self.lifecycle.update_task(task_id, |task| task.state = TaskState::Completed);
         if let Some((_, answer)) = self.waiting.take() {
@@ -436,37 +453,30 @@ impl Job {
     }
 }
 
-/// Preflight and start; the order is answered in between.
-async fn spawn(
-    lifecycle: &Lifecycle,
-    task_id: u64,
-    (binary, config): (&std::path::Path, &std::path::Path),
+/// What the new binary says to the new config; the desk may call it off.
+async fn preflight(
+    binary: &Path,
+    config: &Path,
+    within: Duration,
     orders: &mut mpsc::Receiver<outgoing::Order>,
-    answer: Answer,
-) -> Result<(Channel, super::process::Peer), Ending> {
+) -> Result<Program, Ending> {
     let failed = |reason: String| Ending { state: TaskState::Failed, reason };
-    let preflight = async {
+    let judged = async {
         let program = Program::open(binary).map_err(failed)?;
-        program.check(config, lifecycle.timeouts().preflight).await.map_err(failed)?;
+        program.check(config, within).await.map_err(failed)?;
         Ok(program)
     };
-    let judged = tokio::select! {
+    tokio::select! {
         biased;
         ending = discarded(orders) => Err(ending),
-        judged = preflight => judged,
-    };
-    let program = match judged {
-        Ok(program) => program,
-        Err(ending) => {
-            reply(answer, Err(ending.reason.clone()));
-            return Err(ending);
-        }
-    };
-    reply(answer, Ok(task_id));
-    let (ours, theirs) = Channel::pair().map_err(|error| failed(error.to_string()))?;
-    let channel = Channel::new(ours).map_err(|error| failed(error.to_string()))?;
-    let peer = program.spawn(config, theirs).map_err(failed)?;
-    Ok((channel, peer))
+        judged = judged => judged,
+    }
+}
+
+fn spawn(program: &Program, config: &Path) -> Result<(Channel, Peer), String> {
+    let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
+    let channel = Channel::new(ours).map_err(|error| error.to_string())?;
+    Ok((channel, program.spawn(config, theirs)?))
 }
 
 async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {
@@ -502,6 +512,6 @@ fn reply<T>(answer: oneshot::Sender<Result<T, String>>, result: Result<T, String
     let _ = answer.send(result);
 }
 
-fn absolute(path: std::path::PathBuf) -> std::path::PathBuf {
+fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -157,7 +157,8 @@ pub struct Terms {
     /// How many sessions there are.
     #[serde(default)]
     pub sessions: u64,
-    /// The file that the predecessor was told to run; the successor's own, for its next restart.
+    /// The file that the predecessor ran it from; it was opened before, so the successor cannot
+    /// tell by itself what its next restart is to run.
     #[serde(default)]
     pub binary: Option<std::path::PathBuf>,
     /// This restart's task.

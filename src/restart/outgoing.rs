@@ -48,7 +48,7 @@ pub struct Outgoing<D> {
     plane: Arc<D>,
     lifecycle: Lifecycle,
     task_id: u64,
-    binary: PathBuf,
+    binary: Option<PathBuf>,
     machine: Predecessor,
     channel: Channel,
     is_closed: bool,
@@ -83,13 +83,14 @@ enum Event {
 }
 
 impl<D: DataPlane> Outgoing<D> {
-    /// The successor is connected, and has said HELLO if it has knocked.
+    /// The successor is connected, and has said HELLO if it has knocked. `binary` is the file that
+    /// it was started from, if this process did that.
     pub fn new(
         plane: Arc<D>,
         lifecycle: Lifecycle,
         task_id: u64,
         link: (Channel, Peer, Option<Hello>),
-        (plan, binary): (Plan, PathBuf),
+        (plan, binary): (Plan, Option<PathBuf>),
     ) -> Self {
         let now = Instant::now();
         let (channel, peer, hello) = link;
@@ -349,7 +350,7 @@ impl<D: DataPlane> Outgoing<D> {
             generation: self.lifecycle.generation() + 1,
             listeners,
             sessions: self.plane.census().sessions,
-            binary: Some(self.binary.clone()),
+            binary: self.binary.clone(),
             task,
             tasks,
         })

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ pub enum Fate {
 }
 
 pub struct World {
+    _dir: tempfile::TempDir,
     rules: Rules,
     address: SocketAddr,
     old: Arc<EchoPlane>,
@@ -90,13 +92,13 @@ pub fn timeouts() -> Timeouts {
     }
 }
 
-fn lifecycle(rules: &Rules) -> Lifecycle {
+fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
     let origin = Origin {
-        binary: "/nonexistent".into(),
-        config: "/nonexistent".into(),
+        binary: dir.join("nonexistent"),
+        config: dir.join("nonexistent"),
         build: "test".into(),
         config_hash: String::new(),
-        run_dir: "/nonexistent".into(),
+        run_dir: dir.join("run"),
     };
     let settings = Settings {
         exit_timeout: rules.exit_timeout.map_or(ExitTimeout::Never, ExitTimeout::After),
@@ -118,12 +120,14 @@ impl World {
         }
         let old = EchoPlane::new(listeners, 1, vec![]);
         old.accept(Accepting::Yes).await;
+        let dir = tempfile::tempdir().expect("a directory");
         let mut world = Self {
             address,
             old,
             new: Arc::default(),
-            predecessor: lifecycle(&rules),
-            successor: lifecycle(&rules),
+            predecessor: lifecycle(&rules, dir.path()),
+            successor: lifecycle(&rules, dir.path()),
+            _dir: dir,
             rules,
             exit: None,
             clients: Vec::new(),
@@ -298,7 +302,7 @@ impl World {
         };
         let link = (Channel::new(socket).expect("a channel"), peer, None);
         let (plane, lifecycle) = (self.old.clone(), self.predecessor.clone());
-        let outgoing = Outgoing::new(plane.clone(), lifecycle, task_id, link, (plan, "x".into()));
+        let outgoing = Outgoing::new(plane.clone(), lifecycle, task_id, link, (plan, None));
         tokio::spawn(async move {
             let (_orders, mut receiver) = mpsc::channel(1);
             tokio::select! {
