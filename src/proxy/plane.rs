@@ -123,8 +123,8 @@ impl DataPlane for Proxy {
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let orders: Vec<_> =
-            self.registry().of_class(class, n, except).into_iter().map(freeze).collect();
+        let chosen = self.registry().of_class(class, n, except);
+        let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
             parcels.extend(order.await.ok());
@@ -160,5 +160,17 @@ impl DataPlane for Proxy {
     fn census(&self) -> Census {
         let disconnected = self.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.registry().census() }
+    }
+
+    async fn tell(&self) -> Bytes {
+        self.next_note().await
+    }
+
+    fn hear(&self, note: &[u8]) {
+        self.heed(note);
+    }
+
+    fn part(&self) {
+        self.registry().elsewhere.replace(Vec::new());
     }
 }
