@@ -31,6 +31,7 @@ mod live;
 mod mix;
 mod outcome;
 mod random;
+mod report;
 mod restarts;
 mod tables;
 mod tally;
@@ -156,7 +157,13 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     run.tally.absorb();
     let target = target.to_string();
     let around = Circumstances { target, duration, counts, restarts, audit };
-    Ok(Outcome::of(&run.tally.merged(), run.tally.journal(), around))
+    let merged = run.tally.merged();
+    let outcome = Outcome::of(&merged, run.tally.journal(), around);
+    if let Some(file) = &args.report {
+        let page = report::page(&outcome, &run.tally.timeline(), &merged.statements());
+        std::fs::write(file, page).with_context(|| format!("report {}", file.display()))?;
+    }
+    Ok(outcome)
 }
 
 fn new_run(

@@ -141,10 +141,6 @@ impl Outcome {
     /// Draws the balance.
     pub(super) fn of(merged: &Merged, journal: Journal, around: Circumstances) -> Self {
         let connect_latency = Both::of(&merged.connects);
-        let mut statements = Latencies::default();
-        for class in Class::ALL.into_iter().filter(|class| *class != Class::Result) {
-            statements.add(&merged.classes[class.index()]);
-        }
         let classes = class_rows(merged, &journal, &around.counts);
         let lost_while = |wanted: Transaction| {
             let lost = journal.lost.iter().filter(|((_, state, _), _)| *state == wanted);
@@ -176,7 +172,7 @@ impl Outcome {
             restarts_failed: around.restarts.iter().filter(|one| one.failure.is_some()).count(),
             restarts: around.restarts,
             longest_gap: journal.longest_gap,
-            statement_latency: Both::of(&statements),
+            statement_latency: Both::of(&merged.statements()),
             connect_latency,
             classes,
             lost: journal.lost.into_iter().map(lost_row).collect(),

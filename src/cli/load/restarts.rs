@@ -75,6 +75,8 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
     let mut next = Instant::now() + plan.every;
     loop {
         tokio::select! {
+            // After a slow restart the next is due at once; the end of the load comes before it.
+            biased;
             () = stop.cancelled() => return restarts,
             () = tokio::time::sleep_until(next.into()) => {}
         }

@@ -162,6 +162,17 @@ pub(super) struct Merged {
     pub(super) connects: Latencies,
 }
 
+impl Merged {
+    /// Those of all classes but the one that asks for large results.
+    pub(super) fn statements(&self) -> Latencies {
+        let mut statements = Latencies::default();
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Result) {
+            statements.add(&self.classes[class.index()]);
+        }
+        statements
+    }
+}
+
 impl Tally {
     /// Starts the clock of a run that is planned to last this long.
     pub(super) fn start(duration: Duration) -> Self {

@@ -92,6 +92,10 @@ fn hang_up(error: &io::Error) -> String {
         io::ErrorKind::ConnectionAborted => "aborted".into(),
         io::ErrorKind::UnexpectedEof => "closed".into(),
         io::ErrorKind::TimedOut => "timed out".into(),
+        // The codec's words for an end of the stream in the middle of a packet.
+        io::ErrorKind::Other if error.to_string().contains("bytes remaining") => {
+            "closed within an answer".into()
+        }
         _ => brief(error),
     }
 }
