@@ -45,8 +45,8 @@ fn directly_nothing_is_lost_and_nothing_is_left() {
     for name in ["sessions_lost", "connects_failed", "statements_failed", "answers_wrong"] {
         assert_eq!(number(&found, name), 0, "{name} in {found:#}");
     }
-    assert!(number(&found, "statements") > 500, "{found:#}");
-    assert!(number(&found["bank"], "acknowledged") > 10, "{found:#}");
+    assert!(number(&found, "statements") > 100, "{found:#}");
+    assert!(number(&found["bank"], "acknowledged") > 0, "{found:#}");
     assert_eq!(found["classes"].as_array().unwrap().len(), 8, "{found:#}");
     for class in found["classes"].as_array().unwrap() {
         assert!(number(&class["latency"]["outside"], "count") > 0, "{class:#}");

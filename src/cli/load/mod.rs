@@ -47,8 +47,10 @@ use outcome::{Circumstances, Outcome};
 use restarts::{AdminPort, How, Plan, Restart};
 use tables::{Desk, Tables};
 use tally::{ClientId, Tally};
-use target::Target;
+use target::{Password, Target};
 
+/// Statements a second where nothing else is said: enough to see a pause of a millisecond or two.
+const RATE: u32 = 2000;
 /// Connects at the same time; below the listen queue of any proxy.
 const CONNECTS_AT_ONCE: usize = 64;
 /// Connects that the whole connect class makes in a second. Far more would use up the ports of this
@@ -79,7 +81,7 @@ pub struct Args {
     #[arg(long, value_name = "CLASS=WEIGHT,…")]
     mix: Option<Mix>,
     /// Statements a second that the load aims at.
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = RATE, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// How long the transactions of that class are held open, at most.
     #[arg(long, value_name = "D", default_value = "3s")]
@@ -107,13 +109,51 @@ pub struct Args {
     admin_user: String,
     /// The password on the admin port; better given as ODP_ADMIN_PASSWORD.
     #[arg(long, value_name = "PASSWORD")]
-    admin_password: Option<String>,
+    admin_password: Option<Password>,
     /// Write a page about the run.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `odp demo` asks of the load; the rest is as it is by default.
+pub(super) struct Demo {
+    /// Where the proxy of the demo is, with the password.
+    pub(super) url: String,
+    /// Its admin port.
+    pub(super) admin: String,
+    pub(super) admin_password: String,
+    pub(super) connections: u32,
+    pub(super) duration: Span,
+    pub(super) restart_every: Span,
+    pub(super) report: Option<PathBuf>,
+}
+
+impl Args {
+    /// The arguments of the load of a demo.
+    pub(super) fn of_demo(demo: Demo) -> anyhow::Result<Self> {
+        let address = |text: &str| text.parse().map_err(|error: String| anyhow::anyhow!(error));
+        Ok(Self {
+            url: demo.url.parse().map_err(|error: String| anyhow::anyhow!(error))?,
+            connections: demo.connections,
+            duration: demo.duration,
+            mix: None,
+            rate: RATE,
+            hold: Span(Duration::from_secs(3)),
+            timeout: Span(Duration::from_secs(10)),
+            restart_every: Some(demo.restart_every),
+            admin: vec![address(&demo.admin)?],
+            restart_command: None,
+            restart_timeout: Span(Duration::from_secs(60)),
+            settle: None,
+            admin_user: "root".into(),
+            admin_password: Some(Password(demo.admin_password)),
+            report: demo.report,
+            json: false,
+        })
+    }
 }
 
 /// Runs the command.
@@ -252,7 +292,7 @@ fn plan(args: &Args) -> Option<Plan> {
 }
 
 fn admin_port(args: &Args, address: &ServerAddress) -> AdminPort {
-    let password = args.admin_password.clone();
+    let password = args.admin_password.clone().map(|Password(text)| text);
     let password = password.or_else(|| std::env::var("ODP_ADMIN_PASSWORD").ok());
     let builder = OptsBuilder::default().user(Some(&args.admin_user)).pass(password);
     let builder = match address {
