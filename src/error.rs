@@ -78,6 +78,13 @@ impl ClientError {
         Self::new(1159, "08S01", format!("Got timeout reading communication packets ({what})"))
     }
 
+    /// 4031: the session was silent for longer than `default_inactivity_timeout`.
+    pub fn inactive() -> Self {
+        let text = "The client was disconnected by the server because of inactivity. \
+                    See wait_timeout and interactive_timeout for configuring this behavior.";
+        Self::new(4031, "HY000", text)
+    }
+
     /// 1105: anything an admin command could not do; the text says what and why.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(1105, "HY000", message)

@@ -41,6 +41,11 @@ macro_rules! counters {
                 $(self.$name += other.$name;)+
             }
 
+            /// Takes over whatever is higher in another sum.
+            pub fn raise_to(&mut self, other: &Totals) {
+                $(self.$name = self.$name.max(other.$name);)+
+            }
+
             /// Every sum with its name and what it means.
             pub fn rows(&self) -> Vec<(&'static str, u64, &'static str)> {
                 vec![$((stringify!($name), self.$name, concat!($($help),+).trim_ascii()),)+]
@@ -50,6 +55,10 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Clients that connected.
+    total_client_connections,
+    /// Of those, turned away because of `client_max_connections`.
+    refused_client_connections,
     /// Commands that clients sent.
     client_requests,
     /// SELECT statements.

@@ -1,2 +1,319 @@
-//! The data plane.
+//! The data plane: takes clients, keeps their sessions, and gives them out in a restart.
+//!
+//! The only place where session, route and net meet. One task a session; the task owns the client's
+//! socket and the server's, so a session can stop at one instant.
+
+pub mod backend;
+mod elsewhere;
+pub mod frontend;
+mod lane;
+pub mod login;
+mod parcel;
+mod plane;
+pub mod registry;
 pub mod view;
+mod watch;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, watch as signal};
+
+use crate::config::Config;
+use crate::error::ClientError;
+use crate::metrics::Totals;
+use crate::net::listen::{Gate, Listener};
+use crate::net::stream::{Keepalive, Stream};
+use backend::Cluster;
+use frontend::{Exit, Relay};
+use login::{Admitted, LocalLogin, Login, Refusal};
+use registry::{Handle, Registry, Signal, Stage};
+use view::{Gauges, SessionView};
+
+/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
+const OURS: u32 = 1 << 31;
+
+/// Bits of an id that count connections; above them stands the generation.
+const SEQUENCE_BITS: u32 = 24;
+
+/// The data plane.
+#[derive(Debug)]
+pub struct Proxy {
+    myself: Weak<Self>,
+    config: ArcSwap<Config>,
+    cluster: ArcSwap<Cluster>,
+    registry: Registry,
+    generation: u64,
+    next_id: AtomicU32,
+    listeners: Vec<Arc<Listener>>,
+    gates: Gates,
+    local_logins: mpsc::UnboundedSender<LocalLogin>,
+    drain: signal::Sender<Drain>,
+    refused: AtomicU64,
+    disconnected: AtomicU64,
+    inherited: Mutex<Totals>,
+    shown: Mutex<Totals>,
+}
+
+/// Whether sessions are asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drain {
+    /// No.
+    No,
+    /// At this instant, with 1053; None: when they end by themselves.
+    Until(Option<Instant>),
+}
+
+/// Who may come in.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// Clients.
+    pub clients: Gate,
+    /// Operators: admin and HTTP.
+    pub control: Gate,
+}
+
+/// What a data plane is made of.
+pub struct Foundation {
+    /// The config.
+    pub config: Config,
+    /// Counts up with each restart.
+    pub generation: u64,
+    /// Every listening socket.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Open and close their accept loops.
+    pub gates: Gates,
+    /// Takes admin users that come to the clients' port.
+    pub local_logins: mpsc::UnboundedSender<LocalLogin>,
+}
+
+impl Proxy {
+    /// A data plane without sessions. Its background task ends with the runtime.
+    pub fn new(foundation: Foundation) -> Arc<Self> {
+        let Foundation { config, generation, listeners, gates, local_logins } = foundation;
+        let cluster = Cluster::new(config.main_cluster(), None);
+        let proxy = Arc::new_cyclic(|myself| Self {
+            myself: myself.clone(),
+            config: ArcSwap::from_pointee(config),
+            cluster: ArcSwap::from_pointee(cluster),
+            registry: Registry::default(),
+            generation,
+            next_id: AtomicU32::new(1),
+            listeners,
+            gates,
+            local_logins,
+            drain: signal::Sender::new(Drain::No),
+            refused: AtomicU64::new(0),
+            disconnected: AtomicU64::new(0),
+            inherited: Mutex::default(),
+            shown: Mutex::default(),
+        });
+        tokio::spawn(watch::silent_sessions(proxy.clone()));
+        tokio::spawn(watch::drain_deadline(proxy.clone()));
+        proxy
+    }
+
+    /// The config in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Puts another config in force. Timeouts and limits count at once, servers for the next
+    /// log-in; listening addresses and workers only after a restart.
+    pub fn store_config(&self, config: Config) {
+        let before = self.cluster.load_full();
+        self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
+        self.config.store(Arc::new(config));
+    }
+
+    /// Every session.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let own = self.registry.all();
+        let own = own.iter().filter(|handle| handle.stage() != Stage::Moving);
+        let mut views: Vec<_> = own.map(|handle| handle.view()).collect();
+        views.extend(self.registry.elsewhere.all());
+        views.sort_by_key(|view| view.id);
+        views
+    }
+
+    /// Closes a session; false if there is none with this id.
+    pub fn kill(&self, id: u32) -> bool {
+        let handle = self.registry.find(id);
+        handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
+    }
+
+    /// Numbers of the moment.
+    pub fn gauges(&self) -> Gauges {
+        self.registry.gauges()
+    }
+
+    /// What was counted here and in predecessors. Never goes back, also while sessions move.
+    pub fn totals(&self) -> Totals {
+        let mut sum = self.registry.totals();
+        let refused = self.refused.load(Ordering::Relaxed);
+        sum.refused_client_connections += refused;
+        sum.total_client_connections += refused;
+        sum.add(&self.inherited.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.raise_to(&sum);
+        *shown
+    }
+
+    fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.load_full()
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Takes a client that has just connected. Does not block.
+    pub fn take(self: &Arc<Self>, client: Stream) {
+        let config = self.config.load();
+        let peer = client.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
+        if self.registry.len() >= config.proxy.client_max_connections {
+            tracing::info!(client = peer, "client_max_connections reached; client refused");
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(turn_away(client));
+            return;
+        }
+        if let Err(error) = client.tune(client_keepalive(&config)) {
+            // The peer may be gone already; its log-in will tell.
+            tracing::debug!(client = peer, %error, "socket options");
+        }
+        let handle = self.register(peer.into());
+        tokio::spawn(self.clone().serve(client, handle));
+    }
+
+    fn register(&self, client: Box<str>) -> Arc<Handle> {
+        let born = Instant::now();
+        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
+        let mut handle = Handle::new(0, client, born, &Totals::default());
+        loop {
+            let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
+            let id = OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1);
+            handle.id = id;
+            let shared = Arc::new(handle);
+            if self.registry.insert(&shared) {
+                shared.counters.total_client_connections.add(1);
+                return shared;
+            }
+            // Somebody has had this id for 16 million connections.
+            handle = Arc::into_inner(shared).expect("a handle that was not inserted has one owner");
+        }
+    }
+
+    async fn serve(self: Arc<Self>, client: Stream, handle: Arc<Handle>) {
+        // Boxed: a log-in is large and short, a session small and long.
+        let Some(relay) = Box::pin(self.log_in(client, &handle)).await else {
+            self.registry.end(&handle);
+            return;
+        };
+        let limit = self.config.load().proxy.login_timeout.0.saturating_sub(handle.born.elapsed());
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        self.carry(relay, handle, Some(deadline)).await;
+    }
+
+    async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {
+        let limit = self.config.load().proxy.login_timeout.0;
+        let mut login = Login::new(self, handle, client);
+        let admitted = tokio::select! {
+            biased;
+            words = told_to_go(handle) => Err(words),
+            admitted = login.run() => admitted,
+            () = tokio::time::sleep(limit) => {
+                Err(Refusal::Tell(ClientError::timed_out("log-in")))
+            }
+        };
+        match admitted {
+            Ok(Admitted::ByServer(greeted, response)) => {
+                Some(login.into_relay(*greeted, &response))
+            }
+            Ok(Admitted::Locally { salt, response, user }) => {
+                let local = login.into_local(salt, *response, user);
+                // Nobody takes them only while the process ends.
+                let _ = self.local_logins.send(local);
+                None
+            }
+            Err(refusal) => {
+                login.refuse(refusal).await;
+                None
+            }
+        }
+    }
+
+    /// Relays until the session ends or is given out.
+    async fn carry(
+        self: Arc<Self>,
+        mut relay: Relay,
+        handle: Arc<Handle>,
+        login: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
+    ) {
+        if relay.run(&self.registry, &handle, login).await == Exit::Frozen {
+            handle.set_stage(Stage::Moving);
+            if self.give_out(relay, &handle) {
+                return;
+            }
+        }
+        self.registry.end(&handle);
+    }
+
+    /// Whether the session is somebody else's now.
+    fn give_out(&self, relay: Relay, handle: &Arc<Handle>) -> bool {
+        let parts = match relay.into_parts() {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!(id = handle.id, %error, "session lost: cannot leave the runtime");
+                return false;
+            }
+        };
+        let parcel = match parcel::pack(parts, handle) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                tracing::error!(id = handle.id, %error, "session lost: cannot be packed");
+                return false;
+            }
+        };
+        let refused = match handle.parcel_order() {
+            Some(order) => order.send(parcel).err(),
+            None => Some(parcel),
+        };
+        // Nobody waits for it any more: it goes on here.
+        refused.is_none_or(|parcel| self.go_on(parcel))
+    }
+}
+
+/// Waits until the session is asked to end.
+async fn told_to_go(handle: &Handle) -> Refusal {
+    std::future::poll_fn(|cx| {
+        handle.listen(cx.waker());
+        match handle.signal() {
+            Signal::None | Signal::Freeze => std::task::Poll::Pending,
+            _ => std::task::Poll::Ready(Refusal::Tell(ClientError::shutdown())),
+        }
+    })
+    .await
+}
+
+async fn turn_away(mut client: Stream) {
+    let packet = ClientError::too_many_sessions().packet_before_greeting();
+    let farewell = async {
+        client.write_all(&packet).await?;
+        client.shutdown_write();
+        tokio::io::copy(&mut client, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(frontend::LINGER, farewell).await;
+}
+
+fn client_keepalive(config: &Config) -> Keepalive {
+    let proxy = &config.proxy;
+    Keepalive {
+        idle: proxy.client_tcp_keepidle.0,
+        interval: proxy.client_tcp_keepintvl.0,
+        count: proxy.client_tcp_keepcnt,
+        user_timeout: proxy.client_tcp_user_timeout.0,
+    }
+}

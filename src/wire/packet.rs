@@ -91,9 +91,14 @@ impl Framer {
         self.left == 0 && !self.continued
     }
 
-    /// Whether the stream stands between two physical packets.
-    pub fn is_between_chunks(&self) -> bool {
-        self.left == 0
+    /// Payload bytes of the current packet that are still to come.
+    pub fn rest(&self) -> usize {
+        self.left as usize
+    }
+
+    /// The caller deals with this many bytes of the current payload itself.
+    pub fn skip(&mut self, payload: usize) {
+        self.left = self.left.saturating_sub(payload as u32);
     }
 
     /// Consumes the rest of the current payload and the next header, moving `at` behind them.

@@ -1,0 +1,251 @@
+//! Servers: which there are, how to reach them, and what they say first.
+//!
+//! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
+//! It is learned from the log-ins of clients; no connection is made only to look.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::config::{ClusterSection, Config, ServerAddress};
+use crate::net::dial::{Target, dial};
+use crate::net::stream::{Keepalive, Stream};
+use crate::route::{self, Candidate};
+use crate::wire::capability as cap;
+use crate::wire::handshake::{Greeting, Malformed};
+use crate::wire::packet::{HEADER, Header};
+
+/// A greeting has a version, a salt and a plugin name; one that is longer is none.
+const MAX_GREETING: usize = 4096;
+
+/// Servers that hold the same data.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The name in the config.
+    pub name: Arc<str>,
+    servers: Vec<Arc<Server>>,
+}
+
+/// One server.
+#[derive(Debug)]
+pub struct Server {
+    /// The address in the config, as shown.
+    pub address: Arc<str>,
+    target: Target,
+    greeting: ArcSwapOption<Greeting>,
+    failed_at: Mutex<Option<Instant>>,
+}
+
+/// A connection to a server that has greeted.
+#[derive(Debug)]
+pub struct Greeted {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The connection.
+    pub stream: Stream,
+    /// What it said.
+    pub greeting: Arc<Greeting>,
+}
+
+/// Why there is no server for a client.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The server answered the connect with an ERR packet: its payload.
+    #[error("server {server} refused the connection")]
+    Refused {
+        /// Its address.
+        server: Arc<str>,
+        /// The ERR packet's payload, for the client.
+        payload: Vec<u8>,
+    },
+    /// No server could be reached.
+    #[error("server {server}: {source}")]
+    Unreachable {
+        /// The address of the last one tried.
+        server: Arc<str>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What greeted is no MySQL server.
+    #[error("server {server}: greeting: {source}")]
+    NotMysql {
+        /// Its address.
+        server: Arc<str>,
+        /// What is wrong with its greeting.
+        source: Malformed,
+    },
+}
+
+impl Cluster {
+    /// The cluster of a config, with the servers of `before` that are still in it.
+    pub fn new(section: &ClusterSection, before: Option<&Cluster>) -> Self {
+        let known = |address: &str| {
+            before?.servers.iter().find(|server| *server.address == *address).cloned()
+        };
+        let servers = section.server.iter().map(|server| {
+            let address = server.address.to_string();
+            known(&address).unwrap_or_else(|| Arc::new(Server::new(&server.address)))
+        });
+        Self { name: section.name.as_str().into(), servers: servers.collect() }
+    }
+
+    /// What to greet a client with: what every server that is known can do, in the words of the
+    /// first of them. None before any server was heard.
+    pub fn greeting(&self) -> Option<Greeting> {
+        let mut known = self.servers.iter().filter_map(|server| server.greeting.load_full());
+        let mut greeting = (*known.next()?).clone();
+        for other in known {
+            greeting.capabilities &= other.capabilities;
+            greeting.extended &= other.extended;
+        }
+        Some(for_clients(greeting))
+    }
+
+    /// Every remembered greeting, by server address.
+    pub fn greetings(&self) -> Vec<(String, Greeting)> {
+        let known = |server: &Arc<Server>| {
+            Some((server.address.to_string(), (*server.greeting.load_full()?).clone()))
+        };
+        self.servers.iter().filter_map(known).collect()
+    }
+
+    /// Remembers a greeting that a predecessor has heard.
+    pub fn remember(&self, address: &str, greeting: Greeting) {
+        if let Some(server) = self.servers.iter().find(|server| *server.address == *address) {
+            server.greeting.store(Some(Arc::new(greeting)));
+        }
+    }
+
+    /// Connects to the first server that can be reached, and hears its greeting.
+    pub async fn connect(&self, config: &Config) -> Result<Greeted, BackendError> {
+        let now = Instant::now();
+        let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
+        let mut last = None;
+        for at in route::order(&candidates, now) {
+            let server = &self.servers[at];
+            match server.connect(config).await {
+                Ok(greeted) => return Ok(greeted),
+                Err(error @ BackendError::Refused { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot use server");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.expect("a parsed config has a server in each cluster"))
+    }
+}
+
+impl Server {
+    fn new(address: &ServerAddress) -> Self {
+        let target = match address {
+            ServerAddress::Tcp { host, port } => Target::Tcp(host.clone(), *port),
+            ServerAddress::Unix(path) => Target::Unix(path.clone()),
+        };
+        Self {
+            address: address.to_string().into(),
+            target,
+            greeting: ArcSwapOption::empty(),
+            failed_at: Mutex::new(None),
+        }
+    }
+
+    fn candidate(&self) -> Candidate {
+        Candidate { failed_at: *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn note(&self, failed_at: Option<Instant>) {
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+    }
+
+    async fn connect(self: &Arc<Self>, config: &Config) -> Result<Greeted, BackendError> {
+        let limit = config.proxy.connect_timeout.0;
+        let greeted = tokio::time::timeout(limit, self.hear(config, limit)).await;
+        let greeted = greeted.unwrap_or_else(|_| {
+            let error = format!("no greeting within {}", config.proxy.connect_timeout);
+            Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, error)))
+        });
+        match &greeted {
+            Ok(_) | Err(BackendError::Refused { .. }) => self.note(None),
+            Err(_) => self.note(Some(Instant::now())),
+        }
+        greeted
+    }
+
+    async fn hear(
+        self: &Arc<Self>,
+        config: &Config,
+        limit: Duration,
+    ) -> Result<Greeted, BackendError> {
+        let keepalive = server_keepalive(config);
+        let dialed = dial(&self.target, keepalive, limit).await;
+        let mut stream = dialed.map_err(|error| self.unreachable(error))?;
+        let payload = read_greeting(&mut stream).await.map_err(|error| self.unreachable(error))?;
+        if payload.first() == Some(&0xFF) {
+            let server = self.address.clone();
+            return Err(BackendError::Refused { server, payload });
+        }
+        let greeting = Greeting::parse(&payload)
+            .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?;
+        Ok(Greeted { server: self.clone(), stream, greeting: self.remember(greeting) })
+    }
+
+    /// Keeps what other clients may be greeted with; a server that was upgraded says new things.
+    fn remember(&self, greeting: Greeting) -> Arc<Greeting> {
+        let known = self.greeting.load();
+        let is_new = known
+            .as_ref()
+            .is_none_or(|known| for_clients((**known).clone()) != for_clients(greeting.clone()));
+        let greeting = Arc::new(greeting);
+        if is_new {
+            self.greeting.store(Some(greeting.clone()));
+        }
+        greeting
+    }
+
+    fn unreachable(&self, source: io::Error) -> BackendError {
+        BackendError::Unreachable { server: self.address.clone(), source }
+    }
+}
+
+/// A greeting without what belongs to one connection or one leg.
+fn for_clients(mut greeting: Greeting) -> Greeting {
+    greeting.capabilities &= !cap::OF_THE_LEG;
+    greeting.salt.clear();
+    greeting.connection_id = 0;
+    greeting
+}
+
+fn server_keepalive(config: &Config) -> Keepalive {
+    let proxy = &config.proxy;
+    Keepalive {
+        idle: proxy.server_tcp_keepidle.0,
+        interval: proxy.server_tcp_keepintvl.0,
+        count: proxy.server_tcp_keepcnt,
+        user_timeout: proxy.server_tcp_user_timeout.0,
+    }
+}
+
+/// Reads exactly the greeting: nothing follows it before we answer.
+async fn read_greeting(stream: &mut Stream) -> io::Result<Vec<u8>> {
+    let mut header = [0; HEADER];
+    stream.read_exact(&mut header).await?;
+    let length = Header::parse(&header).map_or(0, |header| header.length);
+    if length > MAX_GREETING {
+        let error = format!("greeting of {length} bytes, expected at most {MAX_GREETING}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    }
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await?;
+    Ok(payload)
+}
+
+impl Greeted {
+    /// Sends the login response.
+    pub async fn answer(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.stream.write_all(packet).await
+    }
+}

@@ -1,0 +1,423 @@
+//! Drives one [`Session`]: reads, lets it judge, writes.
+//!
+//! Everything about the session is in [`Relay`], nothing in a future: it can be taken apart between
+//! any two polls. Invariant: a byte that was read is in a lane or was written.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Sleep;
+
+use super::lane::{Lane, Source};
+use super::registry::{Handle, Registry, Signal, Stage};
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::session::{Directory, Session};
+
+/// How long a client may take to read our last words.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// The longest a rewritten packet can grow: an id of 10 digits and its length.
+const GROWTH: usize = 16;
+
+/// A session with its sockets and the bytes in transit.
+#[derive(Debug)]
+pub struct Relay {
+    pub(super) client: Stream,
+    pub(super) server: Stream,
+    pub(super) session: Session,
+    /// Client to server.
+    pub(super) up: Lane,
+    /// Server to client.
+    pub(super) down: Lane,
+    /// The server's address.
+    pub(super) server_name: Arc<str>,
+    farewell: Option<Box<Farewell>>,
+}
+
+/// The end of a session that is closed from our side.
+///
+/// ```text
+///   Waiting (for the end of a packet) ─► Said (words and FIN sent, the client reads) ─► over
+/// ```
+#[derive(Debug)]
+struct Farewell {
+    deadline: Pin<Box<Sleep>>,
+    words: Words,
+}
+
+#[derive(Debug)]
+enum Words {
+    /// To be said at the next packet boundary.
+    Waiting(ClientError),
+    /// Nothing more is to be said.
+    Said,
+}
+
+/// Why a relay stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// One of the sides is gone, or was told to go.
+    Ended,
+    /// It was asked to freeze and can go on anywhere.
+    Frozen,
+}
+
+/// The session's view of the others on its server.
+struct Others<'a> {
+    registry: &'a Registry,
+    server: &'a Arc<str>,
+}
+
+impl Directory for Others<'_> {
+    fn server_thread(&self, connection: u32) -> Option<u32> {
+        self.registry.server_thread(connection, self.server)
+    }
+
+    fn connection(&self, server_thread: u32) -> Option<u32> {
+        self.registry.connection(self.server, server_thread)
+    }
+}
+
+/// What a poll needs beside the relay.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    registry: &'a Registry,
+    handle: &'a Handle,
+}
+
+impl Relay {
+    /// A session whose login response has been sent to the server.
+    pub fn new(client: Stream, server: Stream, session: Session, server_name: Arc<str>) -> Self {
+        Self::resumed(client, server, session, server_name, Lane::default(), Lane::default())
+    }
+
+    /// A session that was frozen before.
+    pub fn resumed(
+        client: Stream,
+        server: Stream,
+        session: Session,
+        server_name: Arc<str>,
+        up: Lane,
+        down: Lane,
+    ) -> Self {
+        Self { client, server, session, up, down, server_name, farewell: None }
+    }
+
+    /// Relays until one side is gone or a signal takes the session away.
+    ///
+    /// With a deadline the log-in is still under way, and must be over by then.
+    pub async fn run(
+        &mut self,
+        registry: &Registry,
+        handle: &Handle,
+        mut login: Option<Pin<Box<Sleep>>>,
+    ) -> Exit {
+        let around = Surroundings { registry, handle };
+        let mut obeyed = Signal::None;
+        poll_fn(|cx| {
+            handle.listen(cx.waker());
+            let signal = handle.signal();
+            if signal != obeyed {
+                match signal {
+                    // It is over soon, one way or the other; then the signal is still there.
+                    Signal::Freeze if login.is_some() => {}
+                    Signal::Freeze if self.farewell.is_none() => return Poll::Ready(Exit::Frozen),
+                    Signal::None | Signal::Freeze => obeyed = signal,
+                    Signal::Inactive | Signal::Shutdown => {
+                        obeyed = signal;
+                        self.bid_farewell(match signal {
+                            Signal::Inactive => ClientError::inactive(),
+                            _ => ClientError::shutdown(),
+                        });
+                    }
+                    Signal::Kill => return Poll::Ready(Exit::Ended),
+                }
+            }
+            let late = login.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
+            if late {
+                login = None;
+                self.bid_farewell(ClientError::timed_out("log-in"));
+            }
+            if self.poll_relay(cx, around).is_ready() {
+                return Poll::Ready(Exit::Ended);
+            }
+            if login.is_some() && !self.session.conversation().awaits_answer() {
+                login = None;
+                // A freeze that came meanwhile is obeyed now.
+                cx.waker().wake_by_ref();
+            }
+            if login.is_none() {
+                self.publish(handle);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says this at the end of the packet that is under way, then closes.
+    pub fn bid_farewell(&mut self, words: ClientError) {
+        if self.farewell.is_none() {
+            let deadline = Box::pin(tokio::time::sleep(LINGER));
+            self.farewell = Some(Box::new(Farewell { deadline, words: Words::Waiting(words) }));
+        }
+    }
+
+    /// Shows the others how far the session is.
+    fn publish(&mut self, handle: &Handle) {
+        let conversation = self.session.conversation();
+        let in_transaction = self.session.may_be_in_transaction();
+        let stage = match (conversation.is_idle(), in_transaction) {
+            _ if self.farewell.is_some() => Stage::Closing,
+            (true, false) => Stage::Idle,
+            (true, true) => Stage::IdleInTransaction,
+            (false, false) => Stage::Active,
+            (false, true) => Stage::ActiveInTransaction,
+        };
+        let before = handle.stage();
+        if stage != before {
+            handle.set_stage(stage);
+        }
+        if before.is_in_transaction() && matches!(stage, Stage::Idle | Stage::Active) {
+            handle.counters.client_transactions.add(1);
+        }
+        if self.session.take_renamed() {
+            let mut facts = handle.facts();
+            facts.user = String::from_utf8_lossy(self.session.user()).into();
+            facts.database = String::from_utf8_lossy(self.session.database()).into();
+        }
+    }
+
+    /// Moves what can be moved; ready when the session is over.
+    fn poll_relay(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        loop {
+            if self.farewell.is_some() {
+                return self.poll_farewell(cx, around);
+            }
+            if self.poll_up(cx, around).is_ready() || self.poll_down(cx, around).is_ready() {
+                return Poll::Ready(());
+            }
+            // An answer may have made room for commands that wait in the lane.
+            let waiting = !self.up.unjudged().is_empty();
+            if !(waiting && self.judge_up(around)) && self.farewell.is_none() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Client to server; ready when the client is gone.
+    fn poll_up(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        loop {
+            if ready!(self.up.poll_drain(cx, &mut self.server)).is_err() {
+                // The server takes no more, but its last words may still be on their way.
+                self.up.clear();
+                self.up.set_source(Source::Closed);
+            }
+            match self.up.source() {
+                Source::Closed => return Poll::Pending,
+                Source::Ended => {
+                    // What can't be judged any more belongs to no whole packet.
+                    self.up.judge(self.up.unjudged().len());
+                    if self.up.pending().is_empty() {
+                        self.server.shutdown_write();
+                        self.up.set_source(Source::Closed);
+                    }
+                }
+                Source::Open if self.up.is_full() => return Poll::Pending,
+                Source::Open => match ready!(self.up.poll_fill(cx, &mut self.client)) {
+                    Ok(0) => self.up.set_source(Source::Ended),
+                    Ok(n) => {
+                        around.handle.counters.request_bytes.add(n as u64);
+                        self.judge_up(around);
+                    }
+                    Err(_) => return Poll::Ready(()),
+                },
+            }
+        }
+    }
+
+    /// Server to client; ready when either is gone.
+    fn poll_down(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        loop {
+            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+                return Poll::Ready(());
+            }
+            if !self.down.unjudged().is_empty() {
+                self.judge_down(around);
+                if !self.down.pending().is_empty() {
+                    continue;
+                }
+            }
+            match self.down.source() {
+                Source::Open => match ready!(self.down.poll_fill(cx, &mut self.server)) {
+                    Ok(n) if n > 0 => {
+                        around.handle.counters.response_bytes.add(n as u64);
+                        self.judge_down(around);
+                    }
+                    Ok(_) | Err(_) => self.down.set_source(Source::Ended),
+                },
+                Source::Ended => {
+                    self.down.judge(self.down.unjudged().len());
+                    if self.down.pending().is_empty() {
+                        self.server_left(around);
+                        return Poll::Pending;
+                    }
+                }
+                Source::Closed => return Poll::Ready(()),
+            }
+        }
+    }
+
+    /// As a server's own connection would: the client gets FIN and nothing else, except in the
+    /// log-in, where it is owed a word.
+    fn server_left(&mut self, around: Surroundings<'_>) {
+        let logging_in = around.handle.stage() == Stage::LoggingIn;
+        if logging_in && self.session.conversation().awaits_answer() {
+            return self.bid_farewell(ClientError::server_lost());
+        }
+        self.client.shutdown_write();
+        let deadline = Box::pin(tokio::time::sleep(LINGER));
+        self.farewell = Some(Box::new(Farewell { deadline, words: Words::Said }));
+    }
+
+    fn poll_farewell(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        loop {
+            let Some(farewell) = &mut self.farewell else { return Poll::Pending };
+            if farewell.deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Words::Waiting(words) = &farewell.words else { return self.poll_discard(cx) };
+            let words = words.clone();
+            farewell.words = Words::Said;
+            let Some(sequence) = self.session.conversation().injection_sequence() else {
+                farewell.words = Words::Waiting(words);
+                ready!(self.poll_rest_of_packet(cx, around));
+                if self.session.conversation().injection_sequence().is_none() {
+                    return Poll::Ready(());
+                }
+                continue;
+            };
+            self.down.say(&words.packet(sequence));
+        }
+    }
+
+    /// Forwards the packet that is under way, and nothing behind it.
+    fn poll_rest_of_packet(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        loop {
+            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+                return Poll::Ready(());
+            }
+            let left = self.session.conversation().rest_of_server_packet();
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            if self.down.unjudged().is_empty() {
+                match ready!(self.down.poll_fill(cx, &mut self.server)) {
+                    Ok(n) if n > 0 => around.handle.counters.response_bytes.add(n as u64),
+                    Ok(_) | Err(_) => return Poll::Ready(()),
+                }
+            }
+            let n = left.min(self.down.unjudged().len());
+            self.session.skip_server(n);
+            self.down.judge(n);
+        }
+    }
+
+    /// Writes the last words, then reads on until the client has hung up: closing with unread bytes
+    /// would reset the connection and take the words with it.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.down.pending().is_empty() {
+            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+                return Poll::Ready(());
+            }
+            self.client.shutdown_write();
+        }
+        loop {
+            self.up.clear();
+            match ready!(self.up.poll_fill(cx, &mut self.client)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether anything was judged.
+    fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
+        let Surroundings { registry, handle } = around;
+        let others = Others { registry, server: &self.server_name };
+        let mut any = false;
+        loop {
+            let unjudged = self.up.unjudged();
+            let intake = self.session.handle_client(unjudged, &others, &handle.counters);
+            any |= intake.consumed > 0;
+            if !apply(&mut self.up, intake) {
+                return any;
+            }
+        }
+    }
+
+    fn judge_down(&mut self, around: Surroundings<'_>) {
+        let Surroundings { registry, handle } = around;
+        let others = Others { registry, server: &self.server_name };
+        loop {
+            let rewrites = self.session.conversation().shows_connection_ids();
+            if rewrites && !self.down.make_room(GROWTH) {
+                return;
+            }
+            let unjudged = self.down.unjudged();
+            let intake = self.session.handle_server(unjudged, &others, &handle.counters);
+            if !apply(&mut self.down, intake) {
+                return;
+            }
+        }
+    }
+}
+
+/// Marks what was judged; true when there may be more to judge behind a rewritten packet.
+fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
+    let Some(rewrite) = intake.rewrite else {
+        lane.judge(intake.consumed);
+        return false;
+    };
+    // Room was made before; a KILL never grows, ids have ten digits at the most.
+    let spliced = lane.splice(&rewrite);
+    debug_assert!(spliced, "no room for a rewritten packet");
+    let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };
+    lane.judge(rewrite.range.start + length);
+    true
+}
+
+impl Relay {
+    /// Takes the session apart. On an error the session is lost: its sockets cannot be had back.
+    pub fn into_parts(self) -> io::Result<Parts> {
+        Ok(Parts {
+            client: self.client.into_fd()?,
+            server: self.server.into_fd()?,
+            session: self.session,
+            up: self.up,
+            down: self.down,
+            server_name: self.server_name,
+        })
+    }
+}
+
+/// A relay outside the runtime.
+#[derive(Debug)]
+pub struct Parts {
+    /// The client's socket.
+    pub client: std::os::fd::OwnedFd,
+    /// The server's socket.
+    pub server: std::os::fd::OwnedFd,
+    /// The session.
+    pub session: Session,
+    /// Client to server.
+    pub up: Lane,
+    /// Server to client.
+    pub down: Lane,
+    /// The server's address.
+    pub server_name: Arc<str>,
+}

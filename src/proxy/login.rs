@@ -1,0 +1,255 @@
+//! From a client's connect to the end of its log-in.
+//!
+//! No password is stored: the client is greeted with a challenge of ours, and its answer to that is
+//! thrown away. The server is told a plugin that does not exist, so it sends an AuthSwitchRequest
+//! with a challenge of its own, which the client then answers. Works for every plugin that is a plain
+//! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Proxy;
+use super::backend::{BackendError, Greeted};
+use super::frontend::Relay;
+use super::registry::Handle;
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::session::Session;
+use crate::wire::capability as cap;
+use crate::wire::handshake::{Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN};
+use crate::wire::packet::{HEADER, Header, packet};
+use crate::wire::response::Dialect;
+
+/// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
+const ADMIN_TENANT: &[u8] = b"@proxysys";
+
+/// A log-in under way.
+pub struct Login<'a> {
+    proxy: &'a Proxy,
+    handle: &'a Arc<Handle>,
+    client: Stream,
+    /// What a packet of ours would be numbered; before the greeting there is no protocol yet.
+    sequence: Option<u8>,
+}
+
+/// Who is to serve the client.
+pub enum Admitted {
+    /// A server; it has the login response, and its answer is awaited.
+    ByServer(Box<Greeted>, Box<LoginResponse>),
+    /// The proxy itself: an admin user.
+    Locally {
+        /// The challenge in the greeting.
+        salt: Vec<u8>,
+        /// The answer.
+        response: Box<LoginResponse>,
+        /// The user name without the tenant.
+        user: String,
+    },
+}
+
+/// An admin user that has come to the clients' port, up to its login response.
+#[derive(Debug)]
+pub struct LocalLogin {
+    /// The connection.
+    pub stream: Stream,
+    /// The challenge in the greeting.
+    pub salt: Vec<u8>,
+    /// The answer.
+    pub response: LoginResponse,
+    /// The number of the answer's packet.
+    pub sequence: u8,
+    /// The id in the greeting.
+    pub connection_id: u32,
+    /// The client's address.
+    pub peer: String,
+    /// The user name without the tenant.
+    pub user: String,
+}
+
+/// Why there was no log-in.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The client is told so.
+    Tell(ClientError),
+    /// The client is told what the server said: an ERR packet's payload.
+    Pass(Vec<u8>),
+    /// The client is gone.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl<'a> Login<'a> {
+    /// A client that has just connected.
+    pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
+        Self { proxy, handle, client, sequence: None }
+    }
+
+    /// Gets the client up to where the server answers its login response.
+    pub async fn run(&mut self) -> Result<Admitted, Refusal> {
+        let config = self.proxy.config();
+        let cluster = self.proxy.cluster();
+        let connect = async || {
+            let greeted = cluster.connect(&config).await;
+            greeted.map_err(|error| refusal(&cluster.name, error))
+        };
+        // Only before the first server was ever heard does a client wait for one to be greeted.
+        let (known, early) = match cluster.greeting() {
+            Some(greeting) => (greeting, None),
+            None => {
+                let greeted = connect().await?;
+                let greeting = cluster.greeting();
+                (greeting.unwrap_or_else(|| (*greeted.greeting).clone()), Some(greeted))
+            }
+        };
+        let salt = self.greet(known).await?;
+        let response = self.read_response().await?;
+        let user = response.user.strip_suffix(ADMIN_TENANT);
+        if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
+            return Ok(Admitted::Locally { salt, response: response.into(), user });
+        }
+        if response.capabilities & cap::PLUGIN_AUTH == 0 {
+            return Err(Refusal::Tell(ClientError::no_auth_switch()));
+        }
+        let mut greeted = match early {
+            Some(greeted) => greeted,
+            None => connect().await?,
+        };
+        let answer = answer_for_server(&response);
+        if let Err(error) = greeted.answer(&packet(1, &answer.encode())).await {
+            tracing::debug!(%error, server = &*greeted.server.address, "server left in the log-in");
+            return Err(Refusal::Tell(ClientError::server_lost()));
+        }
+        self.handle.facts().cluster = cluster.name.clone();
+        Ok(Admitted::ByServer(greeted.into(), response.into()))
+    }
+
+    /// The session, from here on relayed.
+    pub fn into_relay(self, greeted: Greeted, response: &LoginResponse) -> Relay {
+        let Greeted { server, stream, greeting } = greeted;
+        self.proxy.registry().set_server(self.handle, &server.address, greeting.connection_id);
+        let capabilities = response.capabilities & greeting.capabilities;
+        let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
+        let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
+        let database = response.database.as_deref().unwrap_or_default();
+        let session = Session::logging_in(dialect, attributes, &response.user, database);
+        Relay::new(self.client, stream, session, server.address.clone())
+    }
+
+    /// Hands an admin user over to whoever serves those.
+    pub fn into_local(self, salt: Vec<u8>, response: LoginResponse, user: String) -> LocalLogin {
+        LocalLogin {
+            stream: self.client,
+            salt,
+            response,
+            sequence: self.sequence.unwrap_or_default().wrapping_sub(1),
+            connection_id: self.handle.id,
+            peer: self.handle.client.to_string(),
+            user,
+        }
+    }
+
+    /// Tells the client why it is not served, as far as it still listens.
+    pub async fn refuse(mut self, refusal: Refusal) {
+        let packet = match (&refusal, self.sequence) {
+            (Refusal::Gone(error), _) => {
+                tracing::debug!(id = self.handle.id, %error, "client left in the log-in");
+                return;
+            }
+            (Refusal::Tell(error), None) => error.packet_before_greeting(),
+            (Refusal::Tell(error), Some(sequence)) => error.packet(sequence),
+            (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
+        };
+        if let Refusal::Tell(error) = &refusal {
+            tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "log-in refused");
+        }
+        let farewell = async {
+            self.client.write_all(&packet).await?;
+            self.client.shutdown_write();
+            // Closing with unread bytes would reset the connection and take the words with it.
+            tokio::io::copy(&mut self.client, &mut tokio::io::sink()).await
+        };
+        let _ = tokio::time::timeout(super::frontend::LINGER, farewell).await;
+    }
+
+    async fn greet(&mut self, known: Greeting) -> Result<Vec<u8>, Refusal> {
+        let salt = random_salt().map_err(|_| {
+            Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
+        })?;
+        let greeting = Greeting { connection_id: self.handle.id, salt: salt.clone(), ..known };
+        self.client.write_all(&packet(0, &greeting.encode())).await?;
+        self.sequence = Some(2);
+        Ok(salt)
+    }
+
+    async fn read_response(&mut self) -> Result<LoginResponse, Refusal> {
+        let mut header = [0; HEADER];
+        self.client.read_exact(&mut header).await?;
+        let Some(Header { length, sequence }) = Header::parse(&header) else {
+            return Err(Refusal::Tell(ClientError::bad_handshake()));
+        };
+        self.sequence = Some(sequence.wrapping_add(1));
+        if length > MAX_LOGIN_RESPONSE {
+            return Err(Refusal::Tell(ClientError::bad_handshake()));
+        }
+        // Grows with what is really sent: a claimed length costs nothing.
+        let mut payload = Vec::new();
+        let mut rest = (&mut self.client).take(length as u64);
+        if rest.read_to_end(&mut payload).await? < length {
+            return Err(Refusal::Gone(io::ErrorKind::UnexpectedEof.into()));
+        }
+        LoginResponse::parse(&payload).map_err(|error| {
+            tracing::debug!(id = self.handle.id, %error, "login response");
+            Refusal::Tell(ClientError::bad_handshake())
+        })
+    }
+}
+
+/// The client's login response as the server gets it.
+fn answer_for_server(response: &LoginResponse) -> LoginResponse {
+    LoginResponse {
+        capabilities: response.capabilities & !cap::OF_THE_LEG,
+        // An empty answer of the right plugin would be an empty password.
+        auth: Vec::new(),
+        plugin: Some(UNKNOWN_PLUGIN.to_vec()),
+        ..response.clone()
+    }
+}
+
+/// 20 bytes, none of them 0 (it would end the challenge) or `$` (it would end a stored hash).
+fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
+    let mut salt = vec![0; 20];
+    getrandom::fill(&mut salt)?;
+    for byte in &mut salt {
+        // 7 bits, as servers do: some clients take the challenge for a text.
+        *byte = match *byte & 0x7F {
+            0 | b'$' => b'#',
+            other => other,
+        };
+    }
+    Ok(salt)
+}
+
+fn refusal(cluster: &str, error: BackendError) -> Refusal {
+    match error {
+        BackendError::Refused { payload, .. } => Refusal::Pass(payload),
+        // The address stays in our log.
+        BackendError::Unreachable { source, .. } => {
+            let why = match source.kind() {
+                io::ErrorKind::TimedOut => "timed out",
+                io::ErrorKind::ConnectionRefused => "connection refused",
+                _ => "unreachable",
+            };
+            Refusal::Tell(ClientError::server_unreachable(cluster, why))
+        }
+        BackendError::NotMysql { .. } => {
+            Refusal::Tell(ClientError::server_unreachable(cluster, "not a MySQL server"))
+        }
+    }
+}

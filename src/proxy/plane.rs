@@ -1,0 +1,161 @@
+//! [`Proxy`] as the restart sees it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::parcel::{self, Unpacked};
+use super::registry::{Signal, Stage};
+use super::{Drain, Proxy};
+use crate::metrics::Totals;
+use crate::restart::{Accepting, Census, Class, DataPlane, Listener, Parcel, Refused};
+use crate::wire::handshake::Greeting;
+
+/// What a successor is told beside sessions.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Legacy {
+    /// What servers say first, by address: so nobody has to ask them again.
+    greetings: HashMap<String, Greeting>,
+}
+
+impl Proxy {
+    /// Takes what a predecessor has left, in its `legacy`. What is not understood is left out.
+    pub fn inherit(&self, legacy: &[u8]) {
+        let Ok(legacy) = serde_json::from_slice::<Legacy>(legacy) else {
+            tracing::warn!("the predecessor's legacy is not understood; starting without it");
+            return;
+        };
+        let cluster = self.cluster();
+        legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
+    }
+
+    /// Every session gets 1053 and is closed.
+    pub fn disconnect_all(&self) {
+        for handle in self.registry().all() {
+            if handle.stage() != Stage::Closing {
+                self.disconnected.fetch_add(1, Ordering::Relaxed);
+            }
+            handle.raise(Signal::Shutdown);
+        }
+    }
+
+    /// Goes on with a session that nobody else took; false if it could not.
+    pub(super) fn go_on(&self, parcel: Parcel) -> bool {
+        match self.adopt_here(parcel) {
+            Ok(()) => true,
+            Err(refused) => {
+                let Refused { parcel, reason } = refused;
+                tracing::error!(id = parcel.id, reason, "session lost");
+                false
+            }
+        }
+    }
+
+    fn adopt_here(&self, parcel: Parcel) -> Result<(), Refused> {
+        let Some(proxy) = self.myself.upgrade() else {
+            return Err(Refused { parcel, reason: "the process ends".into() });
+        };
+        if let Some(present) = self.registry().find(parcel.id) {
+            if present.stage() != Stage::Moving {
+                let reason = format!("a session with the id {} is here already", parcel.id);
+                return Err(Refused { parcel, reason });
+            }
+            // It comes back from where it could not go on.
+            self.registry().release(&present);
+        }
+        let Unpacked { relay, handle, thread } = parcel::unpack(parcel)?;
+        if !self.registry().insert(&handle) {
+            tracing::error!(id = handle.id, "a session with this id came at the same time");
+        }
+        self.registry().elsewhere.remove(handle.id);
+        self.registry().set_server(&handle, &relay.server_name, thread);
+        tokio::spawn(proxy.carry(relay, handle, None));
+        Ok(())
+    }
+}
+
+impl DataPlane for Proxy {
+    fn listeners(&self) -> std::io::Result<Vec<Listener>> {
+        let listener = |own: &std::sync::Arc<crate::net::listen::Listener>| {
+            Ok(Listener { name: own.name().to_owned(), fd: own.duplicate()? })
+        };
+        self.listeners.iter().map(listener).collect()
+    }
+
+    async fn accept(&self, accepting: Accepting) {
+        match accepting {
+            Accepting::Yes => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.open());
+            }
+            Accepting::No => {
+                tokio::join!(self.gates.control.close(), self.gates.clients.close());
+            }
+        }
+    }
+
+    fn legacy(&self) -> Bytes {
+        let legacy = Legacy { greetings: self.cluster().greetings().into_iter().collect() };
+        serde_json::to_vec(&legacy).map(Bytes::from).unwrap_or_default()
+    }
+
+    fn counters(&self) -> Bytes {
+        serde_json::to_vec(&self.totals()).map(Bytes::from).unwrap_or_default()
+    }
+
+    fn inherit_counters(&self, counters: &[u8]) {
+        if let Ok(totals) = serde_json::from_slice::<Totals>(counters) {
+            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        }
+    }
+
+    async fn surrender(&self, class: Class, n: usize) -> Vec<Parcel> {
+        let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
+            let parcel = handle.order_parcel();
+            handle.raise(Signal::Freeze);
+            parcel
+        };
+        // The handles are gone then, so a session that ends instead is noticed.
+        let orders: Vec<_> =
+            self.registry().of_class(class, n, &HashSet::new()).into_iter().map(freeze).collect();
+        let mut parcels = Vec::with_capacity(orders.len());
+        for order in orders {
+            parcels.extend(order.await.ok());
+        }
+        parcels
+    }
+
+    fn adopt(&self, parcel: Parcel) -> Result<(), Refused> {
+        self.adopt_here(parcel)
+    }
+
+    fn released(&self, id: u32) {
+        if let Some(handle) = self.registry().find(id)
+            && handle.stage() == Stage::Moving
+        {
+            self.registry().elsewhere.add(handle.view());
+            self.registry().release(&handle);
+        }
+    }
+
+    fn drain(&self, deadline: Option<Instant>) {
+        self.drain.send_replace(Drain::Until(deadline));
+    }
+
+    fn undrain(&self) {
+        self.drain.send_replace(Drain::No);
+    }
+
+    async fn emptied(&self) {
+        self.registry().emptied().await;
+    }
+
+    fn census(&self) -> Census {
+        let disconnected = self.disconnected.load(Ordering::Relaxed);
+        Census { disconnected, ..self.registry().census() }
+    }
+}

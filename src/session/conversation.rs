@@ -1,0 +1,371 @@
+//! The protocol of one client with one server, tracked at every byte.
+//!
+//! Two framers, the answers that are awaited, and whose turn it is: that is all, about 100 bytes,
+//! and it can be serialised at any byte. Commands are forwarded as they come, so pipelining costs
+//! nothing. A packet that fits nowhere makes the conversation *opaque*: bytes are copied and
+//! boundaries are unknown, which is what a TCP proxy does all the time.
+//!
+//! ```text
+//!            CHANGE_USER                    0xFB from the server
+//!   Auth ◄──────────────── Command ──────────────────────────► File
+//!     └── OK | ERR ────────►  │  ▲ ◄───── empty packet ──────────┘
+//!                  BINLOG_DUMP│  │EOF | ERR
+//!                             ▼  │
+//!                            Stream          anything impossible, CLONE ─► Opaque
+//! ```
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::command::{self, Reply, code};
+use crate::wire::packet::{Framer, Header, Logical, Step};
+use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict};
+
+/// Command packets up to this payload are passed on only as a whole, so that they can be looked at
+/// and changed in place. No server acts on part of a packet, so nobody can tell.
+pub const WHOLE_COMMAND: usize = 1024;
+
+/// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
+const MAX_PIPELINED: usize = 32 * 1024;
+
+/// What the client's packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Turn {
+    /// Commands.
+    Command,
+    /// Data of LOAD DATA LOCAL INFILE, up to an empty packet.
+    File,
+    /// Answers of an authentication exchange.
+    Auth,
+    /// Whatever a replica sends while it is streamed to.
+    Stream,
+    /// The protocol is not followed any more.
+    Opaque,
+}
+
+/// A command whose answer has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Pending {
+    reply: Reply,
+    /// Of the command's last packet; the first packet of its answer has the next one.
+    sequence: u8,
+    /// The command was an empty packet, which would end a file.
+    empty: bool,
+    note: Note,
+}
+
+/// What the session wants to do with an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// Nothing: it is passed on.
+    #[default]
+    Plain,
+    /// The first column of its rows is a connection id, to be shown as the client knows it.
+    ConnectionIds,
+    /// If it is OK, the session's database has changed.
+    Database,
+    /// If it is OK, the session's user has changed.
+    User,
+}
+
+/// A command whose answer is coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Current {
+    answer: Answer,
+    sequence: u8,
+    begun: bool,
+    note: Note,
+}
+
+/// A packet from the client that starts a logical one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientPacket<'a> {
+    /// A command, with its header and as much of its payload as was asked for: all of it up to
+    /// [`WHOLE_COMMAND`] for those that may be rewritten.
+    Command(Header, &'a [u8]),
+    /// Anything else.
+    Other,
+}
+
+/// A packet from the server that starts a logical one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerPacket<'a> {
+    /// A row of an answer noted as [`Note::ConnectionIds`], with its first bytes.
+    RowWithId(Header, &'a [u8]),
+    /// The last packet of an answer.
+    End(Ending, Note),
+    /// Anything else.
+    Other,
+}
+
+/// The protocol state of one client with one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    dialect: Dialect,
+    client: Framer,
+    server: Framer,
+    turn: Turn,
+    current: Option<Current>,
+    queue: VecDeque<Pending>,
+    status: ServerStatus,
+    /// The number that the next packet to the client has, if an answer is under way.
+    next_sequence: u8,
+}
+
+impl Conversation {
+    /// A conversation whose log-in is under way: the server's next packet answers it.
+    pub fn logging_in(dialect: Dialect) -> Self {
+        let answer = Answer::Auth;
+        Self {
+            dialect,
+            client: Framer::default(),
+            server: Framer::default(),
+            turn: Turn::Auth,
+            current: Some(Current { answer, sequence: 1, begun: false, note: Note::Plain }),
+            queue: VecDeque::new(),
+            status: ServerStatus::Unknown,
+            next_sequence: 2,
+        }
+    }
+
+    /// What the server last said of the session.
+    pub fn status(&self) -> ServerStatus {
+        self.status
+    }
+
+    /// Whose turn it is.
+    pub fn turn(&self) -> Turn {
+        self.turn
+    }
+
+    /// No command is under way and both directions stand between two packets.
+    pub fn is_idle(&self) -> bool {
+        self.turn == Turn::Command
+            && !self.awaits_answer()
+            && self.client.is_between_packets()
+            && self.server.is_between_packets()
+    }
+
+    /// A command has been sent whose answer is not over.
+    pub fn awaits_answer(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether the next row is one whose first column is a connection id.
+    pub fn shows_connection_ids(&self) -> bool {
+        self.current.is_some_and(|current| current.note == Note::ConnectionIds)
+    }
+
+    /// The sequence number of a packet of ours to the client; None while it is in the middle of one.
+    pub fn injection_sequence(&self) -> Option<u8> {
+        if self.turn == Turn::Opaque || !self.server.is_between_packets() {
+            return None;
+        }
+        Some(if self.current.is_some() { self.next_sequence } else { 0 })
+    }
+
+    /// Payload bytes of the server's current packet that are still to come.
+    pub fn rest_of_server_packet(&self) -> usize {
+        self.server.rest()
+    }
+
+    /// Marks the command that was seen last.
+    pub fn note(&mut self, note: Note) {
+        match (self.queue.back_mut(), &mut self.current) {
+            (Some(pending), _) => pending.note = note,
+            (None, Some(current)) => current.note = note,
+            (None, None) => {}
+        }
+    }
+
+    /// The packet just seen is dealt with by the caller, to this many payload bytes.
+    pub fn skip_client(&mut self, payload: usize) {
+        self.client.skip(payload);
+    }
+
+    /// As [`Self::skip_client`], for the server's packet.
+    pub fn skip_server(&mut self, payload: usize) {
+        self.server.skip(payload);
+    }
+
+    /// Consumes bytes up to and including the next header of the client's that starts a logical
+    /// packet; None when all that can be consumed is. `at` moves along.
+    #[inline]
+    pub fn handle_client<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        at: &mut usize,
+    ) -> Option<ClientPacket<'a>> {
+        if self.turn == Turn::Opaque {
+            *at = bytes.len();
+            return None;
+        }
+        if self.queue.len() >= MAX_PIPELINED {
+            return None;
+        }
+        let turn = self.turn;
+        let start = match self.client.next(bytes, at, |header, body| head(turn, header, body)) {
+            Step::Packet(start) => start,
+            Step::NeedMore => return None,
+        };
+        self.next_sequence = start.header.sequence.wrapping_add(1);
+        if start.logical == Logical::Continued {
+            self.continue_command(start.header);
+            return Some(ClientPacket::Other);
+        }
+        match turn {
+            Turn::Command => {
+                self.begin_command(start.header, start.head.first().copied());
+                Some(ClientPacket::Command(start.header, start.head))
+            }
+            Turn::File if start.header.length == 0 => {
+                self.turn = Turn::Command;
+                Some(ClientPacket::Other)
+            }
+            Turn::File | Turn::Auth | Turn::Stream | Turn::Opaque => Some(ClientPacket::Other),
+        }
+    }
+
+    /// Consumes bytes up to and including the next header of the server's; None when all that can be
+    /// consumed is. `at` moves along.
+    #[inline]
+    pub fn handle_server<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        at: &mut usize,
+    ) -> Option<ServerPacket<'a>> {
+        if self.turn == Turn::Opaque {
+            *at = bytes.len();
+            return None;
+        }
+        let start = match self.server.next(bytes, at, |_, _| HEAD) {
+            Step::Packet(start) => start,
+            Step::NeedMore => return None,
+        };
+        self.next_sequence = start.header.sequence.wrapping_add(1);
+        if start.logical == Logical::Continued {
+            return Some(ServerPacket::Other);
+        }
+        Some(self.judge(start.header, start.head))
+    }
+
+    #[inline]
+    fn judge<'a>(&mut self, header: Header, head: &'a [u8]) -> ServerPacket<'a> {
+        let Some(current) = &mut self.current else { return self.unasked(header, head) };
+        if !current.begun && is_residue(current, header, head) {
+            return ServerPacket::Other;
+        }
+        current.begun = true;
+        let note = current.note;
+        match current.answer.handle(self.dialect, header, head, &mut self.status) {
+            Verdict::Row if note == Note::ConnectionIds => ServerPacket::RowWithId(header, head),
+            Verdict::Continues | Verdict::Row => ServerPacket::Other,
+            Verdict::LocalInfile => {
+                self.begin_file();
+                ServerPacket::Other
+            }
+            Verdict::Ends(ending) => {
+                self.end_answer();
+                ServerPacket::End(ending, note)
+            }
+            Verdict::Impossible => {
+                self.turn = Turn::Opaque;
+                ServerPacket::Other
+            }
+        }
+    }
+
+    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what a
+    /// prepare whose 16-bit count wrapped left behind.
+    fn unasked(&mut self, header: Header, head: &[u8]) -> ServerPacket<'static> {
+        let notice = head.first() == Some(&0xFF) && header.sequence == 0;
+        if !notice && !is_definition(header, head) {
+            self.turn = Turn::Opaque;
+        }
+        ServerPacket::Other
+    }
+
+    fn begin_command(&mut self, header: Header, code: Option<u8>) {
+        let reply = command::reply(code);
+        let empty = header.length == 0;
+        let pending = Pending { reply, sequence: header.sequence, empty, note: Note::Plain };
+        if self.current.is_some() {
+            // Those without an answer are kept too: a file request would take them for data.
+            self.queue.push_back(pending);
+        } else {
+            self.begin_answer(pending);
+        }
+        match reply {
+            Reply::Auth => self.turn = Turn::Auth,
+            Reply::Stream => self.turn = Turn::Stream,
+            Reply::Foreign => self.turn = Turn::Opaque,
+            _ => {}
+        }
+    }
+
+    fn continue_command(&mut self, header: Header) {
+        match (self.queue.back_mut(), &mut self.current) {
+            (Some(pending), _) => pending.sequence = header.sequence,
+            (None, Some(current)) if !current.begun => current.sequence = header.sequence,
+            _ => {}
+        }
+    }
+
+    fn begin_answer(&mut self, pending: Pending) {
+        let Pending { reply, sequence, note, .. } = pending;
+        self.current =
+            Answer::to(reply).map(|answer| Current { answer, sequence, begun: false, note });
+    }
+
+    fn end_answer(&mut self) {
+        let ended = self.current.take().map(|current| current.answer);
+        if matches!(ended, Some(Answer::Auth | Answer::Stream)) {
+            self.turn = Turn::Command;
+        }
+        while self.current.is_none()
+            && let Some(pending) = self.queue.pop_front()
+        {
+            self.begin_answer(pending);
+        }
+    }
+
+    /// The server takes what follows for file data, also what was meant to be commands.
+    fn begin_file(&mut self) {
+        while let Some(pending) = self.queue.pop_front() {
+            if pending.empty {
+                return;
+            }
+        }
+        self.turn = Turn::File;
+    }
+}
+
+/// How much of a client's packet must be at hand.
+#[inline]
+fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
+    if turn != Turn::Command {
+        return 0;
+    }
+    match body.first() {
+        Some(&(code::QUERY | code::STMT_PREPARE | code::INIT_DB | code::CHANGE_USER)) => {
+            header.length.min(WHOLE_COMMAND)
+        }
+        Some(&code::PROCESS_KILL) => 5,
+        _ => 1,
+    }
+}
+
+/// Definitions that a wrapped count did not announce come before the answer proper.
+fn is_residue(current: &Current, header: Header, head: &[u8]) -> bool {
+    let announced = match current.answer {
+        Answer::Fields => header.sequence == current.sequence.wrapping_add(1),
+        _ => false,
+    };
+    !announced && is_definition(header, head)
+}
+
+/// A column definition starts with the catalog, which is always `def`.
+fn is_definition(header: Header, head: &[u8]) -> bool {
+    header.length > 10 && head.starts_with(b"\x03def")
+}

@@ -1,0 +1,309 @@
+//! What we know about one client. Sans-IO: `handle_*` in, what to pass on out.
+//!
+//! A [`Session`] reads along and decides for each stretch of bytes: forward it as it is, or put
+//! something else in its place. It holds no bytes: what it cannot judge yet it leaves with the
+//! caller, whose buffer then starts with it. So a session is frozen at any instant by serialising
+//! it together with the caller's two buffers ([`snapshot`]).
+
+pub mod conversation;
+pub mod snapshot;
+
+use std::ops::Range;
+
+use crate::metrics::SessionCounters;
+use crate::sql::{self, Statement};
+use crate::wire::command::code;
+use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, lenenc, packet, put_lenenc_str};
+use crate::wire::response::{Dialect, Ending};
+use conversation::{ClientPacket, Conversation, Note, ServerPacket, Turn, WHOLE_COMMAND};
+
+/// Who has which id. Clients know the proxy's ids, servers know their own.
+pub trait Directory {
+    /// The id on this session's server of a connection, by the id its client was shown.
+    fn server_thread(&self, connection: u32) -> Option<u32>;
+    /// The id a client was shown, by its id on this session's server.
+    fn connection(&self, server_thread: u32) -> Option<u32>;
+}
+
+/// What to do with the bytes that were handed in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// So many were judged; the rest stays with the caller until more come.
+    pub consumed: usize,
+    /// Of those, these are not passed on as they are but replaced. They are the last ones.
+    pub rewrite: Option<Rewrite>,
+}
+
+/// Bytes in place of others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Which of the bytes handed in are replaced.
+    pub range: Range<usize>,
+    /// By what.
+    pub with: Vec<u8>,
+}
+
+/// One client's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    conversation: Conversation,
+    /// The user as the client gave it.
+    user: Vec<u8>,
+    /// The default database, as far as it was seen to change.
+    database: Vec<u8>,
+    /// What `user` or `database` becomes when the command under way succeeds.
+    pending_name: Vec<u8>,
+    /// CLIENT_QUERY_ATTRIBUTES: a statement has parameters before its text.
+    query_attributes: bool,
+    /// `user` or `database` has changed since somebody asked.
+    renamed: bool,
+}
+
+impl Session {
+    /// A session whose login response has been sent to the server.
+    pub fn logging_in(
+        dialect: Dialect,
+        query_attributes: bool,
+        user: &[u8],
+        database: &[u8],
+    ) -> Self {
+        Self {
+            conversation: Conversation::logging_in(dialect),
+            user: user.to_vec(),
+            database: database.to_vec(),
+            pending_name: Vec::new(),
+            query_attributes,
+            renamed: true,
+        }
+    }
+
+    /// Whether the user or the database has changed since this was last asked.
+    pub fn take_renamed(&mut self) -> bool {
+        std::mem::take(&mut self.renamed)
+    }
+
+    /// The caller passes on this many bytes of the server's current packet by itself.
+    pub fn skip_server(&mut self, payload: usize) {
+        self.conversation.skip_server(payload);
+    }
+
+    /// The protocol state.
+    pub fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
+    /// The user as the client gave it.
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
+    /// The default database, as far as it was seen to change.
+    pub fn database(&self) -> &[u8] {
+        &self.database
+    }
+
+    /// Whether a transaction is open, or may be.
+    pub fn may_be_in_transaction(&self) -> bool {
+        self.conversation.status().may_be_in_transaction()
+    }
+
+    /// Bytes from the client.
+    pub fn handle_client(
+        &mut self,
+        bytes: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Intake {
+        let mut at = 0;
+        while let Some(seen) = self.conversation.handle_client(bytes, &mut at) {
+            let ClientPacket::Command(header, head) = seen else { continue };
+            counters.client_requests.add(1);
+            if let Some(with) = self.handle_command(header, head, directory, counters) {
+                self.conversation.skip_client(header.length);
+                let range = at - HEADER..at + header.length;
+                return Intake { consumed: range.end, rewrite: Some(Rewrite { range, with }) };
+            }
+        }
+        Intake { consumed: at, rewrite: None }
+    }
+
+    /// Bytes from the server.
+    pub fn handle_server(
+        &mut self,
+        bytes: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Intake {
+        let mut at = 0;
+        let opaque = self.is_opaque();
+        while let Some(seen) = self.conversation.handle_server(bytes, &mut at) {
+            match seen {
+                ServerPacket::Other => {}
+                ServerPacket::End(ending, note) => self.handle_end(ending, note, counters),
+                ServerPacket::RowWithId(header, head) => {
+                    if let Some((with, payload)) = show_connection(header, head, directory) {
+                        self.conversation.skip_server(payload);
+                        let range = at - HEADER..at + payload;
+                        return Intake {
+                            consumed: range.end,
+                            rewrite: Some(Rewrite { range, with }),
+                        };
+                    }
+                }
+            }
+        }
+        if self.is_opaque() && !opaque {
+            counters.opaque_sessions.add(1);
+        }
+        Intake { consumed: at, rewrite: None }
+    }
+
+    /// Whether the protocol is not followed any more.
+    pub fn is_opaque(&self) -> bool {
+        self.conversation.turn() == Turn::Opaque
+    }
+
+    /// A command; the whole packet in its place if it is to be replaced.
+    fn handle_command(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Option<Vec<u8>> {
+        let whole = header.length <= WHOLE_COMMAND;
+        let Some((&command, body)) = head.split_first() else {
+            counters.client_other_requests.add(1);
+            return None;
+        };
+        match command {
+            code::QUERY => self.handle_statement(header, head, directory, counters),
+            code::STMT_PREPARE => {
+                counters.client_other_requests.add(1);
+                let Statement::Kill(kill) = sql::inspect(body) else { return None };
+                let digits = kill.digits.start + 1..kill.digits.end + 1;
+                whole.then(|| rewrite_kill(header, head, kill.id, digits, directory))?
+            }
+            code::PROCESS_KILL => {
+                counters.client_other_requests.add(1);
+                let id = u32::from_le_bytes(body.try_into().ok()?);
+                let thread = directory.server_thread(id)?;
+                let [a, b, c, d] = thread.to_le_bytes();
+                Some(packet(header.sequence, &[code::PROCESS_KILL, a, b, c, d]))
+            }
+            code::INIT_DB | code::CHANGE_USER if whole => {
+                counters.client_other_requests.add(1);
+                let (name, note) = match command {
+                    code::INIT_DB => (body, Note::Database),
+                    _ => (body.split(|byte| *byte == 0).next().unwrap_or_default(), Note::User),
+                };
+                self.pending_name = name.to_vec();
+                self.conversation.note(note);
+                None
+            }
+            _ => {
+                counters.client_other_requests.add(1);
+                None
+            }
+        }
+    }
+
+    fn handle_statement(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Option<Vec<u8>> {
+        let text = statement_at(head, self.query_attributes);
+        let whole = header.length <= WHOLE_COMMAND;
+        let statement = text.map_or(Statement::Other, |at| sql::inspect(&head[at..]));
+        match statement {
+            Statement::Select | Statement::SelectConnectionId => {
+                counters.client_select_requests.add(1)
+            }
+            Statement::Insert => counters.client_insert_requests.add(1),
+            Statement::Update => counters.client_update_requests.add(1),
+            Statement::Delete => counters.client_delete_requests.add(1),
+            _ => counters.client_other_requests.add(1),
+        }
+        match statement {
+            Statement::Kill(kill) if whole => {
+                let start = text?;
+                let digits = kill.digits.start + start..kill.digits.end + start;
+                rewrite_kill(header, head, kill.id, digits, directory)
+            }
+            Statement::SelectConnectionId | Statement::ShowProcesslist if whole => {
+                self.conversation.note(Note::ConnectionIds);
+                None
+            }
+            Statement::Use(name) if whole => {
+                self.pending_name = name.to_vec();
+                self.conversation.note(Note::Database);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn handle_end(&mut self, ending: Ending, note: Note, counters: &SessionCounters) {
+        match ending {
+            Ending::Ok => counters.server_ok_responses.add(1),
+            Ending::Error => counters.server_error_responses.add(1),
+            Ending::ResultSet => counters.server_resultset_responses.add(1),
+        }
+        match note {
+            Note::Plain | Note::ConnectionIds => {}
+            Note::Database if ending == Ending::Ok => {
+                self.database = std::mem::take(&mut self.pending_name);
+                self.renamed = true;
+            }
+            Note::User if ending == Ending::Ok => {
+                self.user = std::mem::take(&mut self.pending_name);
+                self.renamed = true;
+            }
+            Note::Database | Note::User => {}
+        }
+    }
+}
+
+/// Where the text of a COM_QUERY starts. With query attributes two counts stand before it; a
+/// statement that has attributes is not looked into.
+fn statement_at(head: &[u8], query_attributes: bool) -> Option<usize> {
+    match query_attributes {
+        false => Some(1),
+        true => (head.get(1..3)? == [0, 1]).then_some(3),
+    }
+}
+
+/// The KILL with the server's id in it; None when the id is not one of ours.
+fn rewrite_kill(
+    header: Header,
+    payload: &[u8],
+    id: u64,
+    digits: Range<usize>,
+    directory: &dyn Directory,
+) -> Option<Vec<u8>> {
+    let thread = directory.server_thread(u32::try_from(id).ok()?)?.to_string();
+    let parts = [&payload[..digits.start], thread.as_bytes(), &payload[digits.end..]];
+    Some(packet(header.sequence, &parts.concat()))
+}
+
+/// The start of a row with the id its client knows, and how much of the payload that replaces.
+fn show_connection(
+    header: Header,
+    head: &[u8],
+    directory: &dyn Directory,
+) -> Option<(Vec<u8>, usize)> {
+    let (length, width) = lenenc(head)?;
+    let end = width + usize::try_from(length).ok()?;
+    let digits = std::str::from_utf8(head.get(width..end)?).ok()?;
+    let connection = directory.connection(digits.parse().ok()?)?.to_string();
+    let longer = header.length - end + 1 + connection.len();
+    if header.length == MAX_PAYLOAD || longer >= MAX_PAYLOAD {
+        return None;
+    }
+    let mut with = Header { length: longer, sequence: header.sequence }.encode().to_vec();
+    put_lenenc_str(&mut with, connection.as_bytes());
+    Some((with, end))
+}
