@@ -27,6 +27,8 @@ mod activity;
 mod bank;
 mod check;
 mod client;
+#[cfg(test)]
+mod fake_admin;
 mod live;
 mod mix;
 mod outcome;

@@ -191,7 +191,6 @@ fn classes(outcome: &Outcome) -> String {
         "clients",
         "answers",
         "lost",
-        "in trans.",
         "refused",
         "failed",
         "wrong",
@@ -206,8 +205,7 @@ fn classes(outcome: &Outcome) -> String {
         let mut cells = format!("<td class=\"left\">{name}<small>{purpose}</small></td>");
         cells.push_str(&cell(&grouped(row.connections as u64)));
         cells.push_str(&cell(&grouped(one.count + other.count)));
-        let troubles =
-            [row.lost, row.lost_in_transaction, row.connects_failed, row.failed, row.wrong];
+        let troubles = [row.lost, row.connects_failed, row.failed, row.wrong];
         troubles.iter().for_each(|count| cells.push_str(&trouble_cell(*count)));
         cells.push_str(&cell(&human(one.p50_us)));
         cells.push_str(&cell(&human(one.p99_us)));
