@@ -1,4 +1,4 @@
-//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/get-mysql`.
+//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/fetch`.
 //!
 //! Installing a data directory takes seconds, so it is done once for each server version, under a
 //! file lock, and every test copies it. A server listens on a port the kernel chose and on a
@@ -30,7 +30,7 @@ GRANT ALL ON *.* TO 'odp'@'%' WITH GRANT OPTION;
 pub enum Server {
     /// The machine's `mariadbd`.
     MariaDb,
-    /// MySQL 9 as fetched by `tests/get-mysql`.
+    /// MySQL 9 as fetched by `tests/fetch`.
     MySql,
 }
 
