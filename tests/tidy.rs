@@ -429,7 +429,7 @@ fn nothing_a_peer_sends_can_panic() {
         for (at, _) in code.match_indices(".expect(") {
             let rest = code[at + ".expect(".len()..].trim_start();
             let reason = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
-            if !reason.is_some_and(|(reason, _)| reason.len() >= 8) {
+            if reason.is_none_or(|(reason, _)| reason.len() < 8) {
                 let line = code[..at].matches('\n').count() + 1;
                 found.push(format!("{}: expect without a reason", source.place(line)));
             }

@@ -395,7 +395,7 @@ impl Wire {
                 _ => self.result_set(&first, command, reply)?,
             };
             // None: an ERR ended it.
-            if !status.is_some_and(|status| status & status::MORE_RESULTS != 0) {
+            if status.is_none_or(|status| status & status::MORE_RESULTS == 0) {
                 return Ok(());
             }
         }
