@@ -34,7 +34,8 @@ pub struct Args {
     #[arg(long, value_name = "D", default_value = "1m")]
     duration: Span,
     /// How many connections the load has.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=2000))]
     connections: u32,
     /// How often odp is restarted.
     #[arg(long, value_name = "D", default_value = "5s")]

@@ -26,8 +26,8 @@ pub(super) struct FakeAdmin {
 impl FakeAdmin {
     /// Listens until the runtime of the test ends.
     pub(super) async fn start(steps: Vec<Step>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
             let mut steps = steps.into_iter();
             while let Ok((stream, _)) = listener.accept().await {
@@ -52,7 +52,7 @@ struct Talk {
 impl Talk {
     async fn log_in(&mut self) {
         let mut greeting = b"\x0a5.7.0-fake\0\x01\0\0\0abcdefgh\0".to_vec();
-        // PROTOCOL_41, SECURE_CONNECTION and PLUGIN_AUTH; utf8mb4; AUTOCOMMIT; 21 bytes of scramble.
+        // PROTOCOL_41, SECURE_CONNECTION, PLUGIN_AUTH; utf8mb4; AUTOCOMMIT; 21 bytes of scramble.
         greeting.extend(b"\x00\x82\x2d\x02\0\x08\0\x15\0\0\0\0\0\0\0\0\0\0");
         greeting.extend(b"ijklmnopqrst\0mysql_native_password\0");
         self.send(&greeting).await;

@@ -73,7 +73,8 @@ pub struct Args {
     #[arg(long, value_name = "URL")]
     url: Target,
     /// How many connections, all classes together.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
     /// How long; a restart that is under way at the end is waited for.
     #[arg(long, value_name = "D", default_value = "30s")]
@@ -83,7 +84,8 @@ pub struct Args {
     #[arg(long, value_name = "CLASS=WEIGHT,…")]
     mix: Option<Mix>,
     /// Statements a second that the load aims at.
-    #[arg(long, value_name = "N", default_value_t = RATE, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = RATE)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
     /// How long the transactions of that class are held open, at most.
     #[arg(long, value_name = "D", default_value = "3s")]

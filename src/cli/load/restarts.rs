@@ -204,14 +204,15 @@ async fn newest(conn: &mut Conn) -> anyhow::Result<Option<Columns>> {
     Ok(row.map(|row| {
         let names: Vec<String> =
             row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
-        names.into_iter().zip(row.unwrap().iter().map(text)).collect()
+        names.into_iter().zip(row.unwrap_raw().iter().map(text)).collect()
     }))
 }
 
-fn text(value: &Value) -> String {
+fn text(value: &Option<Value>) -> String {
     match value {
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => other.as_sql(true),
+        None | Some(Value::NULL) => String::new(),
+        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Some(other) => other.as_sql(true),
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) fn page(outcome: &Outcome, timeline: &Timeline, statements: &Latencie
     let version = env!("CARGO_PKG_VERSION");
     let _ = writeln!(
         page,
-        "<footer>Made by odp load {version}. A session is lost when its connection ends, or gives no \
-         answer in time; it is counted once and opened again. A gap is the time from a wish (a \
+        "<footer>Made by odp load {version}. A session is lost when its connection ends, or gives \
+         no answer in time; it is counted once and opened again. A gap is the time from a wish (a \
          statement, a connect) until the same client was served, opening again included.</footer>\
          \n</body>\n</html>"
     );
@@ -262,8 +262,8 @@ fn bank(outcome: &Outcome) -> String {
              is what it was."
         ),
         _ => format!(
-            "Of {acknowledged} acknowledged commits of the bank, {} are not in its ledger; {} are in \
-             it that nobody committed; its total is {} and must be {}.",
+            "Of {acknowledged} acknowledged commits of the bank, {} are not in its ledger; {} are \
+             in it that nobody committed; its total is {} and must be {}.",
             bank.acknowledged_missing, bank.never_committed, bank.total, bank.expected_total
         ),
     };
