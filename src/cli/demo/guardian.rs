@@ -16,8 +16,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-/// `$1` is the directory. `-s` because dash takes no `--` after `-KILL`. The groups are killed again
-/// after a moment: a process may have been about to become two.
+/// `$1` is the directory. `-s` because dash takes no `--` after `-KILL`. The groups are killed
+/// again after a moment: a process may have been about to become two.
 const SCRIPT: &str = r#"
 groups=
 while read -r group; do groups="$groups -$group"; done

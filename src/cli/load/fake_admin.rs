@@ -26,8 +26,8 @@ pub(super) struct FakeAdmin {
 impl FakeAdmin {
     /// Listens until the runtime of the test ends.
     pub(super) async fn start(steps: Vec<Step>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("127.0.0.1 has a free port");
+        let port = listener.local_addr().expect("a listener has an address").port();
         tokio::spawn(async move {
             let mut steps = steps.into_iter();
             while let Ok((stream, _)) = listener.accept().await {
