@@ -1,7 +1,10 @@
 //! Is `odp load` to be believed? Where nothing is lost it must say so, and where something is, too.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 #[path = "load/database.rs"]
@@ -112,6 +115,30 @@ fn a_restart_that_fails_is_a_failure() {
 }
 
 #[test]
+fn a_load_that_is_interrupted_tells_what_it_saw_and_cleans_up() {
+    let Some(database) = Database::start() else { return };
+    let url = database.url(database.port);
+    let load = Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args(["load", "--url", &url, "--duration", "10m", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while tables_left(&url).is_empty() {
+        assert!(Instant::now() < until, "the load does not begin");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    kill(Pid::from_raw(load.id() as i32), Signal::SIGINT).unwrap();
+    let output = load.wait_with_output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(number(&found, "statements") > 0, "{found:#}");
+    assert_eq!(output.status.code(), Some(0), "{found:#}");
+    assert_eq!(tables_left(&url), Vec::<String>::new());
+}
+
+#[test]
 fn wrong_usage_is_refused_before_anything_happens() {
     for arguments in [
         &["--url", "mysql://a@127.0.0.1/"][..],
@@ -119,6 +146,7 @@ fn wrong_usage_is_refused_before_anything_happens() {
         &[],
         &["--url", "mysql://a@127.0.0.1/x", "--mix", "nonsense"],
         &["--url", "mysql://a@127.0.0.1/x", "--restart-every", "1s"],
+        &["--url", "mysql://a@127.0.0.1/x", "--duration", "0s"],
         &["--url", "mysql://a@127.0.0.1/x", "-a", "127.0.0.1:1"],
     ] {
         assert_eq!(odp_load(arguments).status.code(), Some(2), "{arguments:?}");

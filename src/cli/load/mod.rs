@@ -9,6 +9,7 @@
 //!   restarts ── windows ───────────────┘
 //! ```
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use mysql_async::OptsBuilder;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -77,7 +79,7 @@ pub struct Args {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     connections: u32,
     /// How long; a restart that is under way at the end is waited for.
-    #[arg(long, value_name = "D", default_value = "30s")]
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = positive)]
     duration: Span,
     /// What they do, with weights: idle, select, transaction, prepared, result, bank, state,
     /// connect. A class that is not named gets none.
@@ -91,10 +93,10 @@ pub struct Args {
     #[arg(long, value_name = "D", default_value = "3s")]
     hold: Span,
     /// How long a connect or a statement may take; a connection that takes longer is lost.
-    #[arg(long, value_name = "D", default_value = "10s")]
+    #[arg(long, value_name = "D", default_value = "10s", value_parser = positive)]
     timeout: Span,
     /// Ask for a restart this often.
-    #[arg(long, value_name = "D", requires = "how")]
+    #[arg(long, value_name = "D", requires = "how", value_parser = positive)]
     restart_every: Option<Span>,
     /// The admin port of the proxy; of several, each is restarted, one after the other.
     #[arg(short, long, value_name = "HOST:PORT", group = "how", requires = "restart_every")]
@@ -171,10 +173,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let outcome = runtime.block_on(drive(&args));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = outcome?;
-    match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&outcome)?),
-        false => print!("{outcome}"),
-    }
+    let text = match args.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&outcome)?),
+        false => outcome.to_string(),
+    };
+    // Who reads only the first lines has closed the pipe, which is no reason to complain.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if outcome.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -182,6 +186,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     let password = std::env::var("ODP_LOAD_PASSWORD").ok();
     let target = args.url.clone().or_password(password);
+    // From here on Ctrl-C ends the load and not the process, which would leave its tables behind.
+    let mut signals = Signals::new();
     let tables = Tables::new();
     tables
         .create(&target.opts(), args.timeout.0)
@@ -189,7 +195,7 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
         .with_context(|| format!("{target}: preparing the tables"))?;
     let counts = args.mix.unwrap_or_default().share(args.connections as usize);
     let run = Arc::new(new_run(args, &target, tables, &counts));
-    let restarts = load(&run, args, &counts).await;
+    let restarts = load(&run, args, &counts, &mut signals).await;
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
@@ -236,7 +242,12 @@ fn new_run(
 }
 
 /// Lets all clients work for the duration, with restarts if there are to be any.
-async fn load(run: &Arc<Run>, args: &Args, counts: &[usize; Class::ALL.len()]) -> Vec<Restart> {
+async fn load(
+    run: &Arc<Run>,
+    args: &Args,
+    counts: &[usize; Class::ALL.len()],
+    signals: &mut Signals,
+) -> Vec<Restart> {
     let mut workers = JoinSet::new();
     let classes = Class::ALL.into_iter().zip(counts);
     let classes = classes.flat_map(|(class, count)| std::iter::repeat_n(class, *count));
@@ -245,20 +256,24 @@ async fn load(run: &Arc<Run>, args: &Args, counts: &[usize; Class::ALL.len()]) -
     }
     let live = tokio::spawn(live::run(run.clone()));
     let long_lived = counts.iter().sum::<usize>() - counts[Class::Connect.index()];
-    all_there(run, long_lived).await;
+    tokio::select! {
+        () = all_there(run, long_lived) => {}
+        () = signals.next() => {}
+    }
+    run.tally.ready();
     let enough = CancellationToken::new();
     let restarts: Option<JoinHandle<Vec<Restart>>> =
         plan(args).map(|plan| tokio::spawn(restarts::run(run.clone(), plan, enough.clone())));
     tokio::select! {
         () = tokio::time::sleep(args.duration.0) => {}
-        _ = tokio::signal::ctrl_c() => {}
+        () = signals.next() => {}
     }
     enough.cancel();
     let restarts = match restarts {
         // Bounded by the deadline of a restart; a second Ctrl-C is for the impatient.
         Some(task) => tokio::select! {
             restarts = task => restarts.unwrap_or_default(),
-            _ = tokio::signal::ctrl_c() => Vec::new(),
+            () = signals.next() => Vec::new(),
         },
         None => Vec::new(),
     };
@@ -277,7 +292,6 @@ async fn all_there(run: &Run, long_lived: usize) {
     while run.tally.open_sessions() < long_lived as i64 && tokio::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    run.tally.ready();
 }
 
 fn plan(args: &Args) -> Option<Plan> {
@@ -317,6 +331,43 @@ async fn audit(run: &Run) -> anyhow::Result<Audit> {
     let audit = run.books.audit(&mut desk, &run.tables).await?;
     desk.close().await;
     Ok(audit)
+}
+
+/// Ctrl-C and SIGTERM: both mean that the load is to end, look what it has done, and clean up.
+struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        // Where a signal cannot be had, it ends the process as it always did.
+        let signal = |kind| signal(kind).ok();
+        let interrupt = signal(SignalKind::interrupt());
+        Self { interrupt, terminate: signal(SignalKind::terminate()) }
+    }
+
+    /// Waits for the next one. Cancel safe.
+    async fn next(&mut self) {
+        async fn one(signal: &mut Option<Signal>) {
+            match signal {
+                Some(signal) => drop(signal.recv().await),
+                None => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            () = one(&mut self.interrupt) => {}
+            () = one(&mut self.terminate) => {}
+        }
+    }
+}
+
+/// A duration that is not 0.
+fn positive(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>()? {
+        Span(Duration::ZERO) => Err(format!("'{text}': expected more than 0")),
+        span => Ok(span),
+    }
 }
 
 /// One descriptor a connection; the soft limit is often far below the hard one.
