@@ -199,7 +199,7 @@ impl Outcome {
     /// The first line: what it all comes to.
     pub(super) fn verdict(&self) -> String {
         let restarts = self.restarts.len();
-        let during = match restarts {
+        let mut during = match restarts {
             0 => String::new(),
             1 => " in 1 restart".into(),
             _ => format!(" in {restarts} restarts"),
@@ -213,7 +213,6 @@ impl Outcome {
             (self.connects_failed, "connect failed", "connects failed"),
             (self.statements_failed, "statement failed", "statements failed"),
             (self.answers_wrong, "answer wrong", "answers wrong"),
-            (self.restarts_failed as u64, "restart failed", "restarts failed"),
             (
                 self.connects_not_possible_here,
                 "connect that this machine could not make",
@@ -225,6 +224,10 @@ impl Outcome {
                 1 => parts.push(format!("1 {one}")),
                 _ => parts.push(format!("{} {many}", grouped(count))),
             }
+        }
+        if self.restarts_failed > 0 {
+            parts.push(format!("{} of {restarts} restarts failed", self.restarts_failed));
+            during.clear();
         }
         if self.bank_failure.is_some() {
             parts.push("the bank could not be audited".into());

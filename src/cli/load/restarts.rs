@@ -122,8 +122,10 @@ async fn watch(
 fn verdict(outcome: anyhow::Result<Columns>) -> (Columns, Option<String>) {
     match outcome {
         Ok(task) if unfinished(&task) => {
-            let words = [column(&task, "state"), column(&task, "detail")];
-            let failure = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
+            let word = |name| column(&task, name).unwrap_or_default();
+            let phase =
+                column(&task, "phase").map_or(String::new(), |phase| format!(" in {phase}"));
+            let failure = format!("{}{phase}: {}", word("state"), word("detail"));
             (task, Some(failure))
         }
         Ok(task) => (task, None),

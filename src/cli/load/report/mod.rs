@@ -277,35 +277,64 @@ fn bank(outcome: &Outcome) -> String {
 }
 
 fn restarts(restarts: &[Restart]) -> String {
-    if restarts.is_empty() {
-        return String::new();
-    }
+    let Some(first) = restarts.first() else { return String::new() };
+    let several = restarts.iter().any(|restart| restart.target != first.target);
     let names: Vec<&str> = match restarts.iter().find(|restart| !restart.task.is_empty()) {
-        Some(restart) => restart.task.iter().map(|(name, _)| name.as_str()).collect(),
+        Some(restart) => {
+            restart.task.iter().map(|(name, _)| name.as_str()).filter(is_new).collect()
+        }
         None => Vec::new(),
     };
-    let head: Vec<&str> = ["began", "lasted"].into_iter().chain(names.iter().copied()).collect();
-    let row = |(index, restart): (usize, &Restart)| {
-        let mut cells = format!("<td>{}</td>", index + 1);
-        cells.push_str(&left(&restart.target));
-        let (class, ended) = match &restart.failure {
-            None => ("left", "completed"),
-            Some(failure) => ("left bad", failure.as_str()),
-        };
-        let _ = write!(cells, "<td class=\"{class}\">{}</td>", escape(ended));
-        cells.push_str(&cell(&format!("{:.1} s", restart.began_ms as f64 / 1e3)));
-        let lasted = (restart.ended_ms - restart.began_ms) as f64 / 1e3;
-        cells.push_str(&cell(&format!("{lasted:.2} s")));
-        for name in &names {
-            let value = restart.task.iter().find(|(column, _)| column == name);
-            cells.push_str(&cell(value.map_or("", |(_, value)| value)));
-        }
-        cells
+    let rows: Vec<String> = restarts
+        .iter()
+        .enumerate()
+        .take(MOST_RESTARTS)
+        .map(|(index, restart)| restart_row(index + 1, restart, &names, several))
+        .collect();
+    let mut texts = vec!["#"];
+    if several {
+        texts.push("where");
+    }
+    texts.push("how it ended");
+    // Spaced, so that a heading may be two lines and the table fits.
+    let spaced: Vec<String> = names.iter().map(|name| name.replace('_', " ")).collect();
+    let head: Vec<&str> =
+        ["began", "lasted"].into_iter().chain(spaced.iter().map(String::as_str)).collect();
+    let of = if several { "" } else { first.target.as_str() };
+    let about = match (of, names.is_empty()) {
+        (of, true) => format!("by {of}"),
+        ("", false) => "with what SHOW RESTART said at the end of each".into(),
+        (of, false) => format!("of {of}, with what SHOW RESTART said at the end of each"),
     };
-    let rows: Vec<String> = restarts.iter().take(MOST_RESTARTS).enumerate().map(row).collect();
-    let left = ["#", "where", "how it ended"];
-    let about = if names.is_empty() { "" } else { "with what SHOW RESTART said at its end" };
-    section("Restarts", about, &table(&left, &head, &rows))
+    let table = table(&texts, &head, &rows).replace("<table>", "<table class=\"dense\">");
+    section("Restarts", &about, &table)
+}
+
+fn restart_row(number: usize, restart: &Restart, names: &[&str], several: bool) -> String {
+    let mut cells = left(&number.to_string());
+    if several {
+        cells.push_str(&left(&restart.target));
+    }
+    let detail = restart.task.iter().find(|(column, _)| column == "detail");
+    let detail = detail.map_or("", |(_, detail)| detail);
+    let (class, ended) = match &restart.failure {
+        None => ("", format!("completed<small>{}</small>", escape(detail))),
+        Some(failure) => (" bad", escape(failure)),
+    };
+    let _ = write!(cells, "<td class=\"wrap{class}\">{ended}</td>");
+    cells.push_str(&cell(&format!("{:.1} s", restart.began_ms as f64 / 1e3)));
+    let lasted = (restart.ended_ms - restart.began_ms) as f64 / 1e3;
+    cells.push_str(&cell(&format!("{lasted:.2} s")));
+    for name in names {
+        let value = restart.task.iter().find(|(column, _)| column == name);
+        cells.push_str(&cell(value.map_or("", |(_, value)| value)));
+    }
+    cells
+}
+
+/// What stands in the table already, in our own words.
+fn is_new(column: &&str) -> bool {
+    !["mode", "state", "phase", "started_at", "elapsed_ms", "detail"].contains(column)
 }
 
 fn events(outcome: &Outcome) -> String {
