@@ -67,8 +67,22 @@ const ASSEMBLY: Duration = Duration::from_secs(20);
 /// How many descriptors the process needs beside those of its connections.
 const DESCRIPTORS: u64 = 64;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  A minute against odp, with a restart every ten seconds, and a page about it:
+    odp load --url mysql://app:secret@127.0.0.1:2883/test --duration 1m \\
+        --restart-every 10s -a 127.0.0.1:2885 --report load.html
+  What a reload of HAProxy costs:
+    odp load --url mysql://app:secret@127.0.0.1:3307/test --duration 30s \\
+        --restart-every 10s --restart-command 'systemctl reload haproxy'
+
+Tables named odp_load_* are made in the database of the URL, and dropped at the end.
+Exit code 0: nothing was lost. 1: something was, or a restart failed. 2: usage.";
+
 /// Arguments of `odp load`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where to connect: mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE. The password may come from
     /// ODP_LOAD_PASSWORD instead.
