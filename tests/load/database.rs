@@ -54,17 +54,19 @@ impl Drop for Database {
 }
 
 fn prepare(path: &Path) {
-    let data = path.join("data");
+    let (data, temporary) = (path.join("data"), path.join("temporary"));
     std::fs::create_dir(&data).unwrap();
+    std::fs::create_dir(&temporary).unwrap();
     let mut install = Command::new("mariadb-install-db");
     install.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
     install.args(["--auth-root-authentication-method=normal", "--skip-test-db"]);
     if is_root() {
-        let owned = Command::new("chown").arg("mysql").arg(&data).status().unwrap();
+        let owned = Command::new("chown").arg("mysql").args([&data, &temporary]).status().unwrap();
         assert!(owned.success());
         install.arg("--user=mysql");
     }
-    let installed = install.output().unwrap();
+    // A server that starts removes temporary tables of others in the same directory.
+    let installed = install.env("TMPDIR", &temporary).output().unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
 }
 
@@ -85,6 +87,7 @@ fn serve(path: &Path, port: u16) -> Child {
     };
     let data = path.join("data");
     command
+        .env("TMPDIR", path.join("temporary"))
         .arg(format!("--datadir={}", data.display()))
         .arg(format!("--socket={}", data.join("socket").display()))
         .arg(format!("--pid-file={}", data.join("pid").display()))

@@ -42,15 +42,12 @@ impl Database {
     ) -> anyhow::Result<Self> {
         let programs = Programs::find().context(INSTALL)?;
         let data = guardian.directory().join("data");
-        fs::create_dir(&data).with_context(|| data.display().to_string())?;
         let accounts = guardian.directory().join("account.sql");
         fs::write(&accounts, account.statements())?;
         // The server reads it as another user; the directory above is nobody else's to list.
         fs::set_permissions(&accounts, fs::Permissions::from_mode(0o644))?;
-        if geteuid().is_root() {
-            let user = User::from_name("mysql")?.context("there is no user mysql to run it as")?;
-            std::os::unix::fs::chown(&data, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-        }
+        make_directory(&data)?;
+        make_directory(&temporary_of(&data))?;
         programs.initialise(guardian, &data)?;
         let log = guardian.directory().join("database.log");
         let mut command = programs.server(&data, &accounts, port);
@@ -99,6 +96,7 @@ impl Programs {
             }
         };
         command.arg(format!("--datadir={}", data.display())).args(run_as());
+        command.env("TMPDIR", temporary_of(data));
         command.stdin(Stdio::null()).stdout(fs::File::create(&log)?);
         command.stderr(fs::OpenOptions::new().append(true).open(&log)?);
         let (_, mut child) = guardian.start(&mut command)?;
@@ -120,7 +118,7 @@ impl Programs {
     fn server(&self, data: &Path, accounts: &Path, port: u16) -> Command {
         let (Self::MariaDb { server, .. } | Self::MySql { server }) = self;
         let mut command = Command::new(server);
-        command.arg("--no-defaults").args(run_as());
+        command.arg("--no-defaults").args(run_as()).env("TMPDIR", temporary_of(data));
         command.arg(format!("--datadir={}", data.display()));
         command.arg(format!("--socket={}", data.join("socket").display()));
         command.arg(format!("--pid-file={}", data.join("pid").display()));
@@ -134,6 +132,22 @@ impl Programs {
         }
         command
     }
+}
+
+/// A server removes what it finds of its kind in its temporary directory when it starts, and so
+/// breaks others that use the same; so it gets one of its own.
+fn temporary_of(data: &Path) -> PathBuf {
+    data.with_file_name("temporary")
+}
+
+/// Makes a directory of the user that the server runs as.
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    fs::create_dir(path).with_context(|| path.display().to_string())?;
+    if geteuid().is_root() {
+        let user = User::from_name("mysql")?.context("there is no user mysql to run it as")?;
+        std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    Ok(())
 }
 
 /// Servers refuse to run as root.
