@@ -212,7 +212,9 @@ fn p_85_server_dies_in_a_row() {
     assert!(rest.len() < LENGTH, "the server died after all of it was read");
     // The header of the row's second packet may stand in between, never an ERR.
     let foreign: Vec<u8> = rest.iter().copied().filter(|&byte| byte != b'x').collect();
-    assert!(foreign.len() % 4 == 0 && foreign.chunks(4).all(|four| four[..3] == [0xFF; 3]));
+    assert!(
+        foreign.len().is_multiple_of(4) && foreign.chunks(4).all(|four| four[..3] == [0xFF; 3])
+    );
 }
 
 /// P-86. A client that dies takes its transaction along.

@@ -311,7 +311,7 @@ fn p_30_prepare_with_very_many_columns(stage: &Stage) {
         let first = wire.packet();
         wire.hide(STATEMENT_ID);
         assert_eq!(first.payload[5..7], told.to_le_bytes(), "{}", stage.name);
-        // An EOF follows definitions only where the (wrapped) count is above 0? Both servers send it.
+        // However the count wrapped, all definitions follow, and the EOF where there is one.
         for _ in 0..columns + usize::from(!stage.deprecate_eof) {
             wire.packet();
         }

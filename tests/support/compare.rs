@@ -130,7 +130,8 @@ fn assert_same(connection: usize, expected: &Record, got: &Record) {
         bytes[from..bytes.len().min(at + 80)].escape_ascii().to_string()
     };
     panic!(
-        "connection {connection} differs from byte {at} ({} and {} bytes)\ndirect:  {}\nproxied: {}",
+        "connection {connection} differs from byte {at} ({} and {} bytes)\n\
+         direct:  {}\nproxied: {}",
         expected.bytes.len(),
         got.bytes.len(),
         around(&expected.bytes),

@@ -12,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
+pub mod reply;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -50,7 +51,7 @@ pub fn free_port() -> u16 {
 /// Where fixtures keep their files: below `target/`, unless the path is too long for sockets.
 pub fn fixtures_dir() -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    // sun_path holds 107 bytes; the longest name below is "/odp-XXXXXX/run/handover.sock".
+    // sun_path holds 107 bytes; the longest name below is "/odp-123456/run/handover.sock".
     let dir = match dir.as_os_str().len() > 70 {
         true => std::env::temp_dir().join("odp-tests"),
         false => dir,

@@ -1,7 +1,7 @@
 //! The proxy as a process: `odp run -c` of a config made for the test.
 //!
-//! `ODP_TEST_THROUGH=haproxy` puts HAProxy in its place wherever only the SQL port is used: what the
-//! tests ask of transparency is then judged with a proxy that copies bytes.
+//! `ODP_TEST_THROUGH=haproxy` puts HAProxy in its place wherever only the SQL port is used: what
+//! the tests ask of transparency is then judged with a proxy that copies bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
