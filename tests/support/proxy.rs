@@ -32,6 +32,8 @@ pub struct Proxy {
 pub struct Options {
     /// Addresses of the servers.
     pub servers: Vec<String>,
+    /// Where it listens besides the port on 127.0.0.1.
+    pub listen: Vec<String>,
     /// Lines for `[proxy]`.
     pub proxy: String,
     /// Lines for the end of the file.
@@ -47,6 +49,7 @@ impl Options {
     pub fn new(servers: &[String]) -> Self {
         Self {
             servers: servers.to_vec(),
+            listen: Vec::new(),
             proxy: String::new(),
             rest: String::new(),
             binary: None,
@@ -225,10 +228,11 @@ pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) 
         .map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n"))
         .collect();
     let Options { proxy, rest, .. } = options;
+    let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
     let run_dir = dir.join("run");
     format!(
         r#"[proxy]
-listen = ["127.0.0.1:{sql}"]
+listen = ["127.0.0.1:{sql}"{listen}]
 run_dir = "{}"
 {proxy}
 [admin]
