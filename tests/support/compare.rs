@@ -94,11 +94,19 @@ pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
     let proxy = Proxy::start(&database);
     let test = || compare(&database, &database.address(), &proxy.address(), script);
-    match std::env::var_os("ODP_TEST_RESTARTS") {
-        None => test(),
-        Some(_) => eprintln!("{} restarts meanwhile", under_restarts(&proxy, test)),
-    }
+    perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
+}
+
+/// Runs something, with `ODP_TEST_RESTARTS` set under restarts.
+pub fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
+    if std::env::var_os("ODP_TEST_RESTARTS").is_none() {
+        return run();
+    }
+    let mut result = None;
+    let count = under_restarts(proxy, || result = Some(run()));
+    eprintln!("{count} restarts meanwhile");
+    result.expect("it ran")
 }
 
 /// Restarts the proxy again and again while something runs; how often it did.
@@ -115,7 +123,7 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
         let restarts = scope.spawn(|| {
             let mut count = 0;
             while !stop.load(Ordering::Relaxed) {
-                proxy.restart();
+                proxy.restart_by_signal();
                 count += 1;
             }
             count

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::raw::{Login, Wire, WireError};
-use super::{Database, Process, free_port, scratch, until};
+use super::{Database, Process, free_ports, scratch, until};
 
 /// The password of the admin users `root` (manager) and `watch` (viewer).
 pub const ADMIN_PASSWORD: &str = "admin-secret";
@@ -77,7 +80,7 @@ impl Proxy {
     /// None when a port was taken between the choice and the bind.
     fn try_start(options: &Options) -> Option<Self> {
         let dir = scratch();
-        let (sql, admin, http) = (free_port(), free_port(), free_port());
+        let [sql, admin, http] = free_ports();
         let config = config_path(dir.path());
         let command = match is_haproxy() {
             true => haproxy(&config, sql, &options.servers[0]),
@@ -142,7 +145,7 @@ impl Proxy {
 
     /// The pid of the newest generation.
     pub fn pid(&self) -> u32 {
-        *self.process.living().last().expect("the proxy lives")
+        until("a living proxy", || self.process.living().last().copied())
     }
 
     /// Everything that any generation wrote to stderr.
@@ -184,6 +187,17 @@ impl Proxy {
         let after = self.pid();
         assert_ne!(before, after, "a restart is another process\n{}", self.log());
         after
+    }
+
+    /// Restarts it by SIGUSR2 and waits until the successor is the only one left; its pid.
+    pub fn restart_by_signal(&self) -> u32 {
+        let before = self.pid();
+        kill(Pid::from_raw(before as i32), Signal::SIGUSR2).expect("the proxy lives");
+        until(&format!("a successor of {before}"), || match *self.process.living() {
+            [only] if only != before => Some(only),
+            // Two of them; or none, as processes come and go while /proc is being read.
+            _ => None,
+        })
     }
 
     /// The status of a GET on the HTTP port.
