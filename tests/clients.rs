@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use mysql_async::prelude::{Query as _, Queryable as _, WithParams as _};
+use support::compare::perhaps_under_restarts;
 use support::database::PASSWORD;
 use support::{Database, LIMIT, Proxy, Server, fixtures_dir, scratch, skip, until};
 
@@ -59,7 +60,8 @@ fn command_line_is_the_same(server: Server) {
     );
     for options in [&["--force"][..], &["--force", "-vvv", "--table"], &["--quick", "--xml"]] {
         let Some(direct) = printed(database.port, options, &script) else { return };
-        let proxied = printed(proxy.sql, options, &script).expect("it was there");
+        let printed = || printed(proxy.sql, options, &script);
+        let proxied = perhaps_under_restarts(&proxy, printed).expect("it was there");
         // -vvv shows how long statements took.
         let timeless = |text: String| -> Vec<String> {
             text.lines().map(|line| line.split(" (0.").next().unwrap_or(line).to_owned()).collect()
@@ -195,7 +197,8 @@ fn rust_client_is_the_same(server: Server) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let direct = runtime.block_on(rust_client(database.port)).expect("directly");
-    let proxied = runtime.block_on(rust_client(proxy.sql)).expect("through the proxy");
+    let proxied = perhaps_under_restarts(&proxy, || runtime.block_on(rust_client(proxy.sql)));
+    let proxied = proxied.expect("through the proxy");
     assert!(direct.len() >= 8, "{direct:?}");
     assert_eq!(direct, proxied);
 }
@@ -272,7 +275,7 @@ fn pymysql_suite_is_the_same(server: Server) {
         pymysql_suite(&dir, port)
     };
     let direct = run(database.port);
-    let proxied = run(proxy.sql);
+    let proxied = perhaps_under_restarts(&proxy, || run(proxy.sql));
     let passed =
         |results: &[String]| results.iter().filter(|line| line.ends_with("PASSED")).count();
     eprintln!("passed: {} directly, {} proxied", passed(&direct), passed(&proxied));
