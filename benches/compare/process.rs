@@ -1,38 +1,38 @@
 //! What a process has used so far, from /proc.
 
 use std::fs;
-use std::io;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
 
 use crate::Outcome;
 
 /// What a process has used since it started.
 #[derive(Clone, Copy)]
 pub struct Usage {
-    /// Time on a CPU, by the scheduler's clock.
+    /// Time on a CPU, of all threads that there are or were.
     pub cpu: Duration,
-    /// Voluntary context switches.
+    /// Voluntary context switches of the threads that there are.
     pub sleeps: f64,
 }
 
 impl Usage {
-    /// Of all live threads. Threads that ended meanwhile are missing: none of the subjects' does.
-    pub fn of(pid: u32) -> io::Result<Self> {
-        let (mut nanoseconds, mut sleeps) = (0, 0.0);
+    /// Up to now.
+    pub fn of(pid: u32) -> Outcome<Self> {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+        let mut sleeps = 0.0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let path = task?.path();
-            let schedstat = fs::read_to_string(path.join("schedstat"))?;
-            nanoseconds += first_number(&schedstat).unwrap_or(0);
-            let status = fs::read_to_string(path.join("status"))?;
+            let status = fs::read_to_string(task?.path().join("status"))?;
             sleeps += field(&status, "voluntary_ctxt_switches:").unwrap_or(0) as f64;
         }
-        Ok(Self { cpu: Duration::from_nanos(nanoseconds), sleeps })
+        Ok(Self { cpu: clock.now()?.into(), sleeps })
     }
 
     /// What was used since.
     pub fn since(self, earlier: Self) -> Self {
-        Self { cpu: self.cpu - earlier.cpu, sleeps: self.sleeps - earlier.sleeps }
+        Self { cpu: self.cpu.saturating_sub(earlier.cpu), sleeps: self.sleeps - earlier.sleeps }
     }
 }
 
