@@ -105,6 +105,16 @@ impl ClientError {
         Self::new(1047, "08S01", "Unknown command")
     }
 
+    /// 1153: a packet of an operator's that is longer than any command.
+    pub fn too_long(limit: usize) -> Self {
+        Self::new(1153, "08S01", format!("Got a packet bigger than {limit} bytes"))
+    }
+
+    /// 1243: an operator executes a statement that was not prepared.
+    pub fn unknown_statement() -> Self {
+        Self::new(1243, "HY000", "Unknown prepared statement handler")
+    }
+
     /// 1094: KILL of an id that is not there.
     pub fn unknown_thread(id: u64) -> Self {
         Self::new(1094, "HY000", format!("Unknown thread id: {id}"))

@@ -222,8 +222,8 @@ fn answer_for_server(response: &LoginResponse) -> LoginResponse {
     }
 }
 
-/// 20 bytes, none of them 0 (it would end the challenge) or `$` (it would end a stored hash).
-fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
+/// A challenge: 20 bytes, none of them 0 (it would end it) or `$` (it would end a stored hash).
+pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
     let mut salt = vec![0; 20];
     getrandom::fill(&mut salt)?;
     for byte in &mut salt {
