@@ -8,6 +8,7 @@ mod elsewhere;
 pub mod frontend;
 mod lane;
 pub mod login;
+mod notes;
 mod parcel;
 mod plane;
 pub mod registry;
@@ -30,6 +31,7 @@ use crate::net::stream::{Keepalive, Stream};
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
+use notes::Outbox;
 use registry::{Handle, Registry, Signal, Stage};
 use view::{Gauges, SessionView};
 
@@ -43,9 +45,10 @@ const SEQUENCE_BITS: u32 = 24;
 #[derive(Debug)]
 pub struct Proxy {
     myself: Weak<Self>,
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     cluster: ArcSwap<Cluster>,
     registry: Registry,
+    outbox: Outbox,
     generation: u64,
     next_id: AtomicU32,
     listeners: Vec<Arc<Listener>>,
@@ -78,8 +81,8 @@ pub struct Gates {
 
 /// What a data plane is made of.
 pub struct Foundation {
-    /// The config.
-    pub config: Config,
+    /// The config in force; others read it too.
+    pub config: Arc<ArcSwap<Config>>,
     /// Counts up with each restart.
     pub generation: u64,
     /// Every listening socket.
@@ -94,12 +97,15 @@ impl Proxy {
     /// A data plane without sessions. Its background task ends with the runtime.
     pub fn new(foundation: Foundation) -> Arc<Self> {
         let Foundation { config, generation, listeners, gates, local_logins } = foundation;
-        let cluster = Cluster::new(config.main_cluster(), None);
+        let cluster = Cluster::new(config.load().main_cluster(), None);
+        let registry = Registry::default();
+        let outbox = Outbox::new(&registry);
         let proxy = Arc::new_cyclic(|myself| Self {
             myself: myself.clone(),
-            config: ArcSwap::from_pointee(config),
+            config,
             cluster: ArcSwap::from_pointee(cluster),
-            registry: Registry::default(),
+            registry,
+            outbox,
             generation,
             next_id: AtomicU32::new(1),
             listeners,
@@ -139,8 +145,12 @@ impl Proxy {
         views
     }
 
-    /// Closes a session; false if there is none with this id.
+    /// Closes a session, in either generation; false if there is none with this id.
     pub fn kill(&self, id: u32) -> bool {
+        if self.registry.elsewhere.has(id) {
+            self.outbox.kill(id);
+            return true;
+        }
         let handle = self.registry.find(id);
         handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
     }

@@ -92,6 +92,9 @@ impl DataPlane for Proxy {
             Accepting::Yes => {
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
+            Accepting::Control => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.close());
+            }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
             }
@@ -113,15 +116,15 @@ impl DataPlane for Proxy {
         }
     }
 
-    async fn surrender(&self, class: Class, n: usize) -> Vec<Parcel> {
+    async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
         let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let orders: Vec<_> =
-            self.registry().of_class(class, n, &HashSet::new()).into_iter().map(freeze).collect();
+        let chosen = self.registry().of_class(class, n, except);
+        let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
             parcels.extend(order.await.ok());
@@ -157,5 +160,17 @@ impl DataPlane for Proxy {
     fn census(&self) -> Census {
         let disconnected = self.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.registry().census() }
+    }
+
+    async fn tell(&self) -> Bytes {
+        self.next_note().await
+    }
+
+    fn hear(&self, note: &[u8]) {
+        self.heed(note);
+    }
+
+    fn part(&self) {
+        self.registry().elsewhere.replace(Vec::new());
     }
 }

@@ -286,6 +286,11 @@ impl Registry {
         self.len() == 0
     }
 
+    /// How many there are, and every change of it.
+    pub fn population(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+
     /// Adds a session unless its id is taken.
     #[must_use]
     pub fn insert(&self, handle: &Arc<Handle>) -> bool {

@@ -113,6 +113,30 @@ fn p_81_kill_in_a_prepared_statement(stage: &Stage) {
 }
 on!(p_81_kill_in_a_prepared_statement: mariadb, mysql);
 
+/// P-81. The id that the server itself tells, as applications ask for it.
+fn p_81_kill_what_connection_id_tells(stage: &Stage) {
+    let (mut victim, mut killer) = (stage.open(), stage.open());
+    let told = victim.unrecorded("SELECT CONNECTION_ID()").text();
+    start_sleeping(stage, &mut victim);
+    killer.run(&format!("KILL QUERY {told}"));
+    check_interrupted(stage, &victim.reply(com::QUERY));
+    assert_eq!(victim.query("SELECT 'alive'").text(), "alive");
+}
+on!(p_81_kill_what_connection_id_tells: mariadb, mysql);
+
+/// P-81. MariaDB's KILL QUERY ID names a statement, not a connection.
+fn p_81_kill_query_id(stage: &Stage) {
+    let (mut victim, mut other, mut killer) = (stage.open(), stage.open(), stage.open());
+    start_sleeping(stage, &mut victim);
+    let sql = "SELECT query_id FROM information_schema.processlist WHERE state = 'User sleep'";
+    let query_id = stage.database.admin().query(sql).text();
+    killer.run(&format!("KILL QUERY ID {query_id}"));
+    check_interrupted(stage, &victim.reply(com::QUERY));
+    assert_eq!(other.query("SELECT 'unharmed'").text(), "unharmed");
+    assert_eq!(victim.query("SELECT 'alive'").text(), "alive");
+}
+on!(p_81_kill_query_id: mariadb);
+
 /// P-81. MariaDB's KILL USER.
 fn p_81_kill_user(stage: &Stage) {
     stage.setup(&["CREATE USER IF NOT EXISTS other@'%' IDENTIFIED BY 'odp-secret'"]);
@@ -212,7 +236,9 @@ fn p_85_server_dies_in_a_row() {
     assert!(rest.len() < LENGTH, "the server died after all of it was read");
     // The header of the row's second packet may stand in between, never an ERR.
     let foreign: Vec<u8> = rest.iter().copied().filter(|&byte| byte != b'x').collect();
-    assert!(foreign.len() % 4 == 0 && foreign.chunks(4).all(|four| four[..3] == [0xFF; 3]));
+    assert!(
+        foreign.len().is_multiple_of(4) && foreign.chunks(4).all(|four| four[..3] == [0xFF; 3])
+    );
 }
 
 /// P-86. A client that dies takes its transaction along.

@@ -27,6 +27,7 @@ macro_rules! on {
 mod commands;
 mod framing;
 mod kill;
+mod limits;
 mod results;
 mod split;
 mod state;

@@ -1,10 +1,11 @@
-//! P-06: where the network cuts a stream changes nothing, in all four directions.
+//! P-06: where the network cuts a stream changes nothing, in all four directions. P-90: nor does a
+//! restart, wherever it falls.
 
 use odp::wire::capability as cap;
 
 use crate::results::execute;
-use crate::support::compare::compare;
-use crate::support::proxy::Options;
+use crate::support::compare::{compare, under_restarts};
+use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::{Login, command_packets, packets};
 use crate::support::{Chop, Database, Proxy, Relay, Server, Stage, com};
 
@@ -98,4 +99,29 @@ fn p_06_random_pieces_mariadb() {
 #[test]
 fn p_06_random_pieces_mysql() {
     chopped(Server::MySql, Chop::Random(0x2545_F491_4F6C_DD1D), tour);
+}
+
+/// P-90. The same while the proxy is restarted all the time: no byte differs.
+fn under_a_storm_of_restarts(server: Server) {
+    if is_haproxy() {
+        return;
+    }
+    let Some(database) = Database::start(server) else { return };
+    let proxy = Proxy::start(&database);
+    let count = under_restarts(&proxy, || {
+        for _ in 0..5 {
+            compare(&database, &database.address(), &proxy.address(), tour);
+        }
+    });
+    assert!(count > 1, "{count} restarts");
+}
+
+#[test]
+fn p_90_restart_storm_mariadb() {
+    under_a_storm_of_restarts(Server::MariaDb);
+}
+
+#[test]
+fn p_90_restart_storm_mysql() {
+    under_a_storm_of_restarts(Server::MySql);
 }

@@ -1,7 +1,10 @@
 //! What a direct connection can do, a proxied one can: the same script, twice, byte for byte.
+//!
+//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use odp::wire::capability as cap;
 
@@ -90,8 +93,46 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
     let proxy = Proxy::start(&database);
-    compare(&database, &database.address(), &proxy.address(), script);
-    assert_is_alive(&proxy);
+    let test = || compare(&database, &database.address(), &proxy.address(), script);
+    perhaps_under_restarts(&proxy, test);
+    assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
+}
+
+/// Runs something, with `ODP_TEST_RESTARTS` set under restarts.
+pub fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
+    if std::env::var_os("ODP_TEST_RESTARTS").is_none() {
+        return run();
+    }
+    let mut result = None;
+    let count = under_restarts(proxy, || result = Some(run()));
+    eprintln!("{count} restarts meanwhile");
+    result.expect("it ran")
+}
+
+/// Restarts the proxy again and again while something runs; how often it did.
+pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
+    /// Ends the restarts also when the test panics.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let restarts = scope.spawn(|| {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                proxy.restart_by_signal();
+                count += 1;
+            }
+            count
+        });
+        let stopper = Stop(&stop);
+        run();
+        drop(stopper);
+        restarts.join().expect("every restart succeeds")
+    })
 }
 
 /// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
@@ -130,14 +171,11 @@ fn assert_same(connection: usize, expected: &Record, got: &Record) {
         bytes[from..bytes.len().min(at + 80)].escape_ascii().to_string()
     };
     panic!(
-        "connection {connection} differs from byte {at} ({} and {} bytes)\ndirect:  {}\nproxied: {}",
+        "connection {connection} differs from byte {at} ({} and {} bytes)\n\
+         direct:  {}\nproxied: {}",
         expected.bytes.len(),
         got.bytes.len(),
         around(&expected.bytes),
         around(&got.bytes)
     );
-}
-
-fn assert_is_alive(proxy: &Proxy) {
-    assert!(proxy.process().ended().is_none(), "the proxy ended: {}", proxy.log());
 }

@@ -1,8 +1,9 @@
-//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/get-mysql`.
+//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/fetch`.
 //!
 //! Installing a data directory takes seconds, so it is done once for each server version, under a
-//! file lock, and every test copies it. A server listens on a port the kernel chose and on a socket
-//! file, holds the database `p` and the user `odp` (all rights, [`PASSWORD`]), and dies with the test.
+//! file lock, and every test copies it. A server listens on a port the kernel chose and on a
+//! socket file, holds the database `p` and the user `odp` (all rights, [`PASSWORD`]), and dies with
+//! the test.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -29,13 +30,13 @@ GRANT ALL ON *.* TO 'odp'@'%' WITH GRANT OPTION;
 pub enum Server {
     /// The machine's `mariadbd`.
     MariaDb,
-    /// MySQL 9 as fetched by `tests/get-mysql`.
+    /// MySQL 9 as fetched by `tests/fetch`.
     MySql,
 }
 
 impl Server {
-    /// The program with the arguments that every start and the installation share; None if it is not
-    /// to be had.
+    /// The program with the arguments that every start and the installation share; None if it is
+    /// not to be had.
     fn program(self) -> Option<Program> {
         match self {
             Self::MariaDb => ["/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/bin/mariadbd"]

@@ -3,6 +3,7 @@
 //! Every session is frozen, packed, unpacked and thawed thousands of times a second, so a script
 //! that runs through it is moved between most of its packets and in the middle of many.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -82,7 +83,7 @@ async fn hammer(
     tell.send(listener.local()).expect("somebody waits");
     while !stop.load(Ordering::Relaxed) {
         for (from, to) in [(0, 1), (1, 0)] {
-            for parcel in planes[from].0.surrender(Class::Any, 64).await {
+            for parcel in planes[from].0.surrender(Class::Any, 64, &HashSet::new()).await {
                 let id = parcel.id;
                 planes[to].0.adopt(parcel).expect("a session is adopted");
                 planes[from].0.released(id);
@@ -97,7 +98,7 @@ fn plane(config: &Config, generation: u64) -> (Arc<Proxy>, Gate) {
     let gate = Gate::closed(usize::from(generation == 1));
     let (local_logins, _) = mpsc::unbounded_channel();
     let proxy = Proxy::new(Foundation {
-        config: config.clone(),
+        config: Arc::new(arc_swap::ArcSwap::from_pointee(config.clone())),
         generation,
         listeners: Vec::new(),
         gates: Gates { clients: gate.clone(), control: Gate::closed(0) },

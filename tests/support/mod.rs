@@ -12,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
+pub mod reply;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -43,14 +44,21 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// A port that was free a moment ago. Whoever binds it retries with another one on a conflict.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    let [port] = free_ports();
+    port
+}
+
+/// As [`free_port`], several different ones.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+    let listeners: [TcpListener; N] = std::array::from_fn(bind);
+    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 /// Where fixtures keep their files: below `target/`, unless the path is too long for sockets.
 pub fn fixtures_dir() -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    // sun_path holds 107 bytes; the longest name below is "/odp-XXXXXX/run/handover.sock".
+    // sun_path holds 107 bytes; the longest name below is "/odp-123456/run/handover.sock".
     let dir = match dir.as_os_str().len() > 70 {
         true => std::env::temp_dir().join("odp-tests"),
         false => dir,

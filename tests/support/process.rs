@@ -1,8 +1,8 @@
 //! A child process that never outlives the test.
 //!
-//! It gets a process group of its own, and a watchdog in another one: a shell that reads from a pipe
-//! whose other end only the test holds. When the test ends in any way, also by SIGKILL, the pipe
-//! closes and the watchdog kills the group, with every successor the child has started by then.
+//! It gets a process group of its own, and a watchdog in another one: a shell that reads from a
+//! pipe whose other end only the test holds. When the test ends in any way, also by SIGKILL, the
+//! pipe closes and the watchdog kills the group, with every successor the child has started.
 
 use std::fs::File;
 use std::io::Write as _;

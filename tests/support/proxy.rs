@@ -1,7 +1,7 @@
 //! The proxy as a process: `odp run -c` of a config made for the test.
 //!
-//! `ODP_TEST_THROUGH=haproxy` puts HAProxy in its place wherever only the SQL port is used: what the
-//! tests ask of transparency is then judged with a proxy that copies bytes.
+//! `ODP_TEST_THROUGH=haproxy` puts HAProxy in its place wherever only the SQL port is used: what
+//! the tests ask of transparency is then judged with a proxy that copies bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::raw::{Login, Wire, WireError};
-use super::{Database, Process, free_port, scratch, until};
+use super::{Database, Process, free_ports, scratch, until};
 
 /// The password of the admin users `root` (manager) and `watch` (viewer).
 pub const ADMIN_PASSWORD: &str = "admin-secret";
@@ -32,6 +35,8 @@ pub struct Proxy {
 pub struct Options {
     /// Addresses of the servers.
     pub servers: Vec<String>,
+    /// Where it listens besides the port on 127.0.0.1.
+    pub listen: Vec<String>,
     /// Lines for `[proxy]`.
     pub proxy: String,
     /// Lines for the end of the file.
@@ -47,6 +52,7 @@ impl Options {
     pub fn new(servers: &[String]) -> Self {
         Self {
             servers: servers.to_vec(),
+            listen: Vec::new(),
             proxy: String::new(),
             rest: String::new(),
             binary: None,
@@ -74,7 +80,7 @@ impl Proxy {
     /// None when a port was taken between the choice and the bind.
     fn try_start(options: &Options) -> Option<Self> {
         let dir = scratch();
-        let (sql, admin, http) = (free_port(), free_port(), free_port());
+        let [sql, admin, http] = free_ports();
         let config = config_path(dir.path());
         let command = match is_haproxy() {
             true => haproxy(&config, sql, &options.servers[0]),
@@ -139,7 +145,7 @@ impl Proxy {
 
     /// The pid of the newest generation.
     pub fn pid(&self) -> u32 {
-        *self.process.living().last().expect("the proxy lives")
+        until("a living proxy", || self.process.living().last().copied())
     }
 
     /// Everything that any generation wrote to stderr.
@@ -181,6 +187,17 @@ impl Proxy {
         let after = self.pid();
         assert_ne!(before, after, "a restart is another process\n{}", self.log());
         after
+    }
+
+    /// Restarts it by SIGUSR2 and waits until the successor is the only one left; its pid.
+    pub fn restart_by_signal(&self) -> u32 {
+        let before = self.pid();
+        kill(Pid::from_raw(before as i32), Signal::SIGUSR2).expect("the proxy lives");
+        until(&format!("a successor of {before}"), || match *self.process.living() {
+            [only] if only != before => Some(only),
+            // Two of them; or none, as processes come and go while /proc is being read.
+            _ => None,
+        })
     }
 
     /// The status of a GET on the HTTP port.
@@ -225,10 +242,11 @@ pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) 
         .map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n"))
         .collect();
     let Options { proxy, rest, .. } = options;
+    let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
     let run_dir = dir.join("run");
     format!(
         r#"[proxy]
-listen = ["127.0.0.1:{sql}"]
+listen = ["127.0.0.1:{sql}"{listen}]
 run_dir = "{}"
 {proxy}
 [admin]

@@ -141,10 +141,6 @@ impl Outcome {
     /// Draws the balance.
     pub(super) fn of(merged: &Merged, journal: Journal, around: Circumstances) -> Self {
         let connect_latency = Both::of(&merged.connects);
-        let mut statements = Latencies::default();
-        for class in Class::ALL.into_iter().filter(|class| *class != Class::Result) {
-            statements.add(&merged.classes[class.index()]);
-        }
         let classes = class_rows(merged, &journal, &around.counts);
         let lost_while = |wanted: Transaction| {
             let lost = journal.lost.iter().filter(|((_, state, _), _)| *state == wanted);
@@ -176,7 +172,7 @@ impl Outcome {
             restarts_failed: around.restarts.iter().filter(|one| one.failure.is_some()).count(),
             restarts: around.restarts,
             longest_gap: journal.longest_gap,
-            statement_latency: Both::of(&statements),
+            statement_latency: Both::of(&merged.statements()),
             connect_latency,
             classes,
             lost: journal.lost.into_iter().map(lost_row).collect(),
@@ -203,7 +199,7 @@ impl Outcome {
     /// The first line: what it all comes to.
     pub(super) fn verdict(&self) -> String {
         let restarts = self.restarts.len();
-        let during = match restarts {
+        let mut during = match restarts {
             0 => String::new(),
             1 => " in 1 restart".into(),
             _ => format!(" in {restarts} restarts"),
@@ -217,7 +213,6 @@ impl Outcome {
             (self.connects_failed, "connect failed", "connects failed"),
             (self.statements_failed, "statement failed", "statements failed"),
             (self.answers_wrong, "answer wrong", "answers wrong"),
-            (self.restarts_failed as u64, "restart failed", "restarts failed"),
             (
                 self.connects_not_possible_here,
                 "connect that this machine could not make",
@@ -229,6 +224,10 @@ impl Outcome {
                 1 => parts.push(format!("1 {one}")),
                 _ => parts.push(format!("{} {many}", grouped(count))),
             }
+        }
+        if self.restarts_failed > 0 {
+            parts.push(format!("{} of {restarts} restarts failed", self.restarts_failed));
+            during.clear();
         }
         if self.bank_failure.is_some() {
             parts.push("the bank could not be audited".into());

@@ -75,6 +75,8 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
     let mut next = Instant::now() + plan.every;
     loop {
         tokio::select! {
+            // After a slow restart the next is due at once; the end of the load comes before it.
+            biased;
             () = stop.cancelled() => return restarts,
             () = tokio::time::sleep_until(next.into()) => {}
         }
@@ -111,19 +113,24 @@ async fn watch(
     sleep(settle).await;
     run.tally.window_closed();
     let window_ended_ms = run.tally.elapsed().as_millis() as u64;
-    let (task, failure) = match outcome {
-        Ok(task) => match unfinished(&task) {
-            false => (task, None),
-            true => {
-                let words = [column(&task, "state"), column(&task, "detail")];
-                let failure = words.into_iter().flatten().collect::<Vec<_>>().join(": ");
-                (task, Some(failure))
-            }
-        },
-        Err(error) => (Vec::new(), Some(brief(format!("{error:#}")))),
-    };
+    let (task, failure) = verdict(outcome);
     let target = target.to_owned();
     Restart { target, began_ms, ended_ms, window_ended_ms, failure, task }
+}
+
+/// The task, and why it is not as it should be.
+fn verdict(outcome: anyhow::Result<Columns>) -> (Columns, Option<String>) {
+    match outcome {
+        Ok(task) if unfinished(&task) => {
+            let word = |name| column(&task, name).unwrap_or_default();
+            let phase =
+                column(&task, "phase").map_or(String::new(), |phase| format!(" in {phase}"));
+            let failure = format!("{}{phase}: {}", word("state"), word("detail"));
+            (task, Some(failure))
+        }
+        Ok(task) => (task, None),
+        Err(error) => (Vec::new(), Some(brief(format!("{error:#}")))),
+    }
 }
 
 async fn command_restart(command: &str, deadline: Duration) -> anyhow::Result<Columns> {
@@ -199,14 +206,15 @@ async fn newest(conn: &mut Conn) -> anyhow::Result<Option<Columns>> {
     Ok(row.map(|row| {
         let names: Vec<String> =
             row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
-        names.into_iter().zip(row.unwrap().iter().map(text)).collect()
+        names.into_iter().zip(row.unwrap_raw().iter().map(text)).collect()
     }))
 }
 
-fn text(value: &Value) -> String {
+fn text(value: &Option<Value>) -> String {
     match value {
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => other.as_sql(true),
+        None | Some(Value::NULL) => String::new(),
+        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Some(other) => other.as_sql(true),
     }
 }
 
@@ -221,4 +229,78 @@ fn task_id(task: &Columns) -> u64 {
 /// Whether there is a task and it ended otherwise than it should.
 fn unfinished(task: &Columns) -> bool {
     column(task, "state").is_some_and(|state| state != "COMPLETED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_admin::{FakeAdmin, Step};
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    async fn ask(steps: Vec<Step>, deadline: Duration) -> (Columns, Option<String>) {
+        let admin = FakeAdmin::start(steps).await;
+        let opts = mysql_async::OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(admin.port)
+            .user(Some("root"));
+        let opts = super::super::target::direct(opts);
+        let port = AdminPort { name: "fake".into(), opts };
+        verdict(admin_restart(&port, deadline).await)
+    }
+
+    #[tokio::test]
+    async fn a_restart_is_over_when_its_task_is() {
+        let steps = vec![
+            Step::Task(7, "COMPLETED", ""),
+            Step::Accepted,
+            // The old task is still the newest at the first look.
+            Step::Task(7, "COMPLETED", ""),
+            Step::Task(8, "IN_PROGRESS", "moving"),
+            Step::Task(8, "COMPLETED", "moved 3"),
+        ];
+        let (task, failure) = ask(steps, DEADLINE).await;
+        assert_eq!(failure, None);
+        assert_eq!(task_id(&task), 8);
+        assert_eq!(column(&task, "detail"), Some("moved 3"));
+    }
+
+    #[tokio::test]
+    async fn an_admin_connection_that_ends_with_its_process_is_made_again() {
+        let steps = vec![
+            Step::NoTask,
+            Step::Accepted,
+            Step::HangUp,
+            Step::Task(1, "IN_PROGRESS", ""),
+            Step::HangUp,
+            Step::Task(1, "COMPLETED", ""),
+        ];
+        let (task, failure) = ask(steps, DEADLINE).await;
+        assert_eq!((task_id(&task), failure), (1, None));
+    }
+
+    #[tokio::test]
+    async fn a_restart_that_is_rolled_back_is_a_failure() {
+        let steps = vec![
+            Step::Task(1, "COMPLETED", ""),
+            Step::Accepted,
+            Step::Task(2, "ROLLED_BACK", "not ready"),
+        ];
+        let (_, failure) = ask(steps, DEADLINE).await;
+        assert_eq!(failure.as_deref(), Some("ROLLED_BACK: not ready"));
+    }
+
+    #[tokio::test]
+    async fn a_refused_restart_says_why() {
+        let (_, failure) = ask(vec![Step::NoTask, Step::Refused("not now")], DEADLINE).await;
+        assert!(failure.as_deref().is_some_and(|text| text.contains("not now")), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn a_restart_that_never_ends_is_given_up() {
+        let mut steps = vec![Step::NoTask, Step::Accepted];
+        steps.extend(vec![Step::Task(1, "IN_PROGRESS", ""); 1000]);
+        let (_, failure) = ask(steps, Duration::from_millis(300)).await;
+        assert!(failure.as_deref().is_some_and(|text| text.contains("not over")), "{failure:?}");
+    }
 }

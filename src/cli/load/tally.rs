@@ -150,6 +150,8 @@ pub(super) struct Tally {
     /// Microseconds since the start at which all clients were there; MAX until then. What is asked
     /// before is not measured: a crowd at the door is not what a proxy feels like.
     ready: AtomicU64,
+    /// When they were told to end; MAX until then. A crowd at the exit is not measured either.
+    over: AtomicU64,
     open: AtomicI64,
     shards: [Mutex<Shard>; SHARDS],
     journal: Mutex<Journal>,
@@ -162,6 +164,17 @@ pub(super) struct Merged {
     pub(super) connects: Latencies,
 }
 
+impl Merged {
+    /// Those of all classes but the one that asks for large results.
+    pub(super) fn statements(&self) -> Latencies {
+        let mut statements = Latencies::default();
+        for class in Class::ALL.into_iter().filter(|class| *class != Class::Result) {
+            statements.add(&self.classes[class.index()]);
+        }
+        statements
+    }
+}
+
 impl Tally {
     /// Starts the clock of a run that is planned to last this long.
     pub(super) fn start(duration: Duration) -> Self {
@@ -170,6 +183,7 @@ impl Tally {
             slice: slice_width(duration),
             window_end: AtomicU64::new(0),
             ready: AtomicU64::new(u64::MAX),
+            over: AtomicU64::new(u64::MAX),
             open: AtomicI64::new(0),
             shards: Default::default(),
             journal: Mutex::default(),
@@ -192,8 +206,25 @@ impl Tally {
         self.ready.store(micros(self.elapsed()), Ordering::Relaxed);
     }
 
+    /// The clients are told to end: from now on latencies are not measured any more.
+    pub(super) fn over(&self) {
+        self.over.store(micros(self.elapsed()), Ordering::Relaxed);
+    }
+
+    /// How long was measured; zero if that did not begin or did not end.
+    pub(super) fn measured(&self) -> Duration {
+        let (ready, over) = (&self.ready, &self.over);
+        let (ready, over) = (ready.load(Ordering::Relaxed), over.load(Ordering::Relaxed));
+        if ready == u64::MAX || over == u64::MAX {
+            return Duration::ZERO;
+        }
+        Duration::from_micros(over.saturating_sub(ready))
+    }
+
     fn is_measured(&self, since: Instant) -> bool {
-        self.ready.load(Ordering::Relaxed) <= micros(since.duration_since(self.start))
+        let since = micros(since.duration_since(self.start));
+        let (ready, over) = (&self.ready, &self.over);
+        ready.load(Ordering::Relaxed) <= since && since < over.load(Ordering::Relaxed)
     }
 
     /// A restart begins: what overlaps the time until [`Tally::window_closed`] is inside.

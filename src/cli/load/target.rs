@@ -69,6 +69,24 @@ impl fmt::Debug for Target {
     }
 }
 
+/// A password, which is never shown.
+#[derive(Clone)]
+pub(super) struct Password(pub(super) String);
+
+impl FromStr for Password {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// Connects to where it is told and nowhere else. The driver likes to ask a local server for its
 /// Unix socket and to go on there, past the proxy that is to be tested.
 pub(super) fn direct(builder: OptsBuilder) -> Opts {

@@ -22,6 +22,9 @@ pub(super) enum Trouble {
     Wrong(String),
 }
 
+/// The end of a connection of which nobody gave notice.
+const CLOSED: &str = "closed without an error";
+
 /// Errors after which a session is gone although its SQLSTATE does not begin with 08.
 ///
 /// 1053 server shutdown in progress, 1077 normal shutdown, 1927 connection was killed,
@@ -37,7 +40,7 @@ impl Trouble {
         match error {
             Error::Server(error) => Self::of_server(error),
             Error::Io(IoError::Io(error)) => Self::Lost(hang_up(error)),
-            Error::Driver(DriverError::ConnectionClosed) => Self::Lost("closed".into()),
+            Error::Driver(DriverError::ConnectionClosed) => Self::Lost(CLOSED.into()),
             // What else the driver complains about are answers that it cannot make sense of.
             Error::Driver(error) => Self::Wrong(format!("the driver: {}", brief(error))),
             Error::Other(error) => Self::Wrong(format!("the driver: {}", brief(error))),
@@ -90,8 +93,12 @@ fn hang_up(error: &io::Error) -> String {
         io::ErrorKind::ConnectionRefused => "refused".into(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset".into(),
         io::ErrorKind::ConnectionAborted => "aborted".into(),
-        io::ErrorKind::UnexpectedEof => "closed".into(),
+        io::ErrorKind::UnexpectedEof => CLOSED.into(),
         io::ErrorKind::TimedOut => "timed out".into(),
+        // The codec's words for an end of the stream in the middle of a packet.
+        io::ErrorKind::Other if error.to_string().contains("bytes remaining") => {
+            "closed within an answer".into()
+        }
         _ => brief(error),
     }
 }

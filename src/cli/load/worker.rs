@@ -54,7 +54,8 @@ async fn serve(client: &mut Client, activity: &mut Activity) {
 /// Makes a session usable again after an error; a lost one is opened again by the caller.
 async fn recover(client: &mut Client, trouble: &Trouble) {
     match trouble {
-        Trouble::Lost(_) | Trouble::Wrong(_) => {}
+        Trouble::Lost(_) => {}
+        Trouble::Wrong(_) => client.pause(AFTER_TROUBLE).await,
         Trouble::Failed { .. } | Trouble::Conflict => {
             let _ = client.rollback().await;
             client.pause(AFTER_TROUBLE).await;

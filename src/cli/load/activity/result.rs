@@ -1,5 +1,7 @@
 //! Large results: up to a megabyte, of which every byte is known.
 
+use std::time::Duration;
+
 use crate::cli::load::check::Checksum;
 use crate::cli::load::client::Client;
 use crate::cli::load::tables::{ROWS, checksum_from};
@@ -7,6 +9,8 @@ use crate::cli::load::trouble::Trouble;
 
 /// A large result is this many times the work of a point select, so it comes that much more seldom.
 const HEAVY: u32 = 20;
+/// But not more seldom than this: there has to be one under way at a restart.
+const LONGEST: Duration = Duration::from_secs(3);
 
 /// Remembers nothing: each question stands for itself.
 pub(in crate::cli::load) struct Large;
@@ -19,7 +23,7 @@ impl Large {
         let mut sum = Checksum::new();
         client.each(&sql, |id, payload| sum.add(id, payload)).await?;
         client.check(sum.verdict(&checksum_from(first))).await?;
-        client.pause(client.run.pause * HEAVY).await;
+        client.pause((client.run.pause * HEAVY).min(LONGEST)).await;
         Ok(())
     }
 }

@@ -15,7 +15,10 @@ pub(in crate::cli::load) struct State {
     mark: String,
     /// The value of [`VARIABLE`].
     setting: String,
+    /// CONNECTION_ID() when it is asked for alone: a proxy may answer with an id of its own.
     id: String,
+    /// CONNECTION_ID() as the server says it among other things.
+    server_id: String,
     lock: String,
     inserted: String,
     prepared: Option<Statement>,
@@ -35,6 +38,7 @@ impl State {
         client.run("PREPARE odp_load FROM 'SELECT @odp_load, ?'").await?;
         self.prepared = Some(client.prepare("SELECT ?, @odp_load").await?);
         self.id = first(client.rows("SELECT CONNECTION_ID()").await?);
+        self.server_id = first(client.rows("SELECT CONNECTION_ID(), 1").await?);
         self.take_lock(client).await?;
         self.insert(client).await
     }
@@ -69,10 +73,12 @@ impl State {
         );
         let rows = client.rows(&sql).await?;
         let database = client.run.database.clone();
-        let expected: &[&str] =
-            &[&self.mark, &self.setting, "+04:30", &database, &self.id, &self.id];
+        let (id, mark, setting) = (&self.server_id, &self.mark, &self.setting);
+        let expected: &[&str] = &[mark, setting, "+04:30", &database, id, id];
         let question = "@variable, @@variable, @@time_zone, DATABASE(), CONNECTION_ID(), lock";
-        client.check(check::rows(question, &rows, &[expected])).await
+        client.check(check::rows(question, &rows, &[expected])).await?;
+        let rows = client.rows("SELECT CONNECTION_ID()").await?;
+        client.check(check::rows("CONNECTION_ID()", &rows, &[&[&self.id]])).await
     }
 
     async fn temporary_table(&mut self, client: &mut Client) -> Result<(), Trouble> {
