@@ -254,7 +254,8 @@ impl Conversation {
     /// Most packets of most answers are rows that nobody looks at.
     #[inline]
     fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) {
-        let Some(Current { answer: Answer::Rows { .. }, begun: true, note, .. }) = self.current else {
+        let Some(Current { answer: Answer::Rows { .. }, begun: true, note, .. }) = self.current
+        else {
             return;
         };
         if note == Note::ConnectionIds {
