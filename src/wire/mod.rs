@@ -39,6 +39,7 @@ pub mod capability {
 
     pub mod mariadb {
         pub const PROGRESS: u32 = 1;
+        pub const EXTENDED_TYPES: u32 = 1 << 3;
         pub const CACHE_METADATA: u32 = 1 << 4;
     }
 }
