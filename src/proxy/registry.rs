@@ -1,7 +1,8 @@
 //! Who is here: one [`Handle`] a session, found by the id its client was shown.
 //!
-//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over the
-//! registry never go back: a session that ends is added to the ended ones and removed in one step.
+//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over
+//! the registry never go back: a session that ends is added to the ended ones and removed in one
+//! step.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -160,7 +161,8 @@ impl Handle {
         lock(&self.facts)
     }
 
-    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger one.
+    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger
+    /// one.
     pub fn raise(&self, signal: Signal) {
         self.signal.fetch_max(signal as u8, Ordering::AcqRel);
         self.waker.wake();
