@@ -253,12 +253,15 @@ struct Shard {
     ended: Totals,
 }
 
+/// Our ids by server and the id there.
+type Threads = HashMap<(Arc<str>, u32), u32>;
+
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
-    /// Ids by server and the id there, for those that want to be shown the client's.
-    threads: [Mutex<HashMap<(Arc<str>, u32), u32>>; SHARDS],
+    /// For those that want to be shown the client's id.
+    threads: [Mutex<Threads>; SHARDS],
     hasher: RandomState,
     /// Those of the other generation.
     pub elsewhere: Elsewhere,
