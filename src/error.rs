@@ -7,7 +7,8 @@ use bytes::{BufMut, BytesMut};
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///
-/// Source: MySQL protocol, `ERR_Packet`; codes from MySQL's error list and ODP's (10xxx are not used).
+/// Source: MySQL protocol, `ERR_Packet`; codes from MySQL's error list and ODP's (10xxx are not
+/// used).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientError {
     /// The error number, such as 1045.

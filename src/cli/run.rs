@@ -26,7 +26,8 @@ pub struct Args {
     /// The config file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is none.
+    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is
+    /// none.
     #[arg(long)]
     takeover: bool,
 }
