@@ -34,6 +34,7 @@
 //! its state is a [`session::Session`] and two lanes of bytes, its sockets are read into those and
 //! nowhere else, and a [`restart::Parcel`] is all three of them.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -13,7 +13,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
 use tokio::sync::mpsc;
 
+use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
+use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
 use ports::Ports;
@@ -24,7 +26,8 @@ pub struct Args {
     /// The config file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is none.
+    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is
+    /// none.
     #[arg(long)]
     takeover: bool,
 }
@@ -66,7 +69,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
             return Err(error);
         }
     };
-    let (local_logins, _admin_users) = mpsc::unbounded_channel();
+    let (local_logins, admin_users) = mpsc::unbounded_channel();
     let proxy = Proxy::new(Foundation {
         config: config.clone(),
         generation: lifecycle.generation(),
@@ -77,7 +80,13 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     if let Start::Warm(offer) = &start {
         proxy.inherit(&offer.legacy());
     }
-    ports.serve(&proxy);
+    let admin = Arc::new(Admin {
+        proxy: proxy.clone(),
+        lifecycle: lifecycle.clone(),
+        started: std::time::SystemTime::now(),
+    });
+    ports.serve(&admin);
+    tokio::spawn(serve_admin_users(admin, admin_users));
     signals::obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
     match lifecycle.serve(proxy, start).await {
         Exit::Succeeded(how) => tracing::info!(how, "a successor serves; leaving"),
@@ -88,6 +97,13 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Operators that came to the clients' port.
+async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver<LocalLogin>) {
+    while let Some(login) = users.recv().await {
+        tokio::spawn(server::serve_login(admin.clone(), login));
+    }
 }
 
 fn origin(path: &Path, config: &Config) -> anyhow::Result<Origin> {

@@ -2,8 +2,8 @@
 //!
 //! No password is stored: the client is greeted with a challenge of ours, and its answer to that is
 //! thrown away. The server is told a plugin that does not exist, so it sends an AuthSwitchRequest
-//! with a challenge of its own, which the client then answers. Works for every plugin that is a plain
-//! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+//! with a challenge of its own, which the client then answers. Works for every plugin that is a
+//! plain exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
 use std::io;
 use std::sync::Arc;
@@ -167,7 +167,8 @@ impl<'a> Login<'a> {
             (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
         };
         if let Refusal::Tell(error) = &refusal {
-            tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "log-in refused");
+            let client = &*self.handle.client;
+            tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }
         let farewell = async {
             self.client.write_all(&packet).await?;
@@ -222,8 +223,8 @@ fn answer_for_server(response: &LoginResponse) -> LoginResponse {
     }
 }
 
-/// 20 bytes, none of them 0 (it would end the challenge) or `$` (it would end a stored hash).
-fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
+/// A challenge: 20 bytes, none of them 0 (it would end it) or `$` (it would end a stored hash).
+pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
     let mut salt = vec![0; 20];
     getrandom::fill(&mut salt)?;
     for byte in &mut salt {

@@ -15,15 +15,18 @@ pub mod registry;
 pub mod view;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch as signal};
 
 use crate::config::Config;
+use crate::config::parameter::Parameter;
 use crate::error::ClientError;
 use crate::metrics::Totals;
 use crate::net::listen::{Gate, Listener};
@@ -55,10 +58,20 @@ pub struct Proxy {
     gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
+    altered: Mutex<BTreeMap<String, Altered>>,
     refused: AtomicU64,
     disconnected: AtomicU64,
     inherited: Mutex<Totals>,
     shown: Mutex<Totals>,
+}
+
+/// A parameter that differs from the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Altered {
+    /// What the file says.
+    from: String,
+    /// What is in force.
+    value: String,
 }
 
 /// Whether sessions are asked to end.
@@ -112,6 +125,7 @@ impl Proxy {
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
+            altered: Mutex::default(),
             refused: AtomicU64::new(0),
             disconnected: AtomicU64::new(0),
             inherited: Mutex::default(),
@@ -133,6 +147,33 @@ impl Proxy {
         let before = self.cluster.load_full();
         self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
         self.config.store(Arc::new(config));
+    }
+
+    /// Puts a config in force that differs in these parameters from the file. They are carried over
+    /// restarts, until the file says something new about them.
+    pub fn alter<'a>(&self, config: Config, names: impl Iterator<Item = &'a str>) {
+        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        for parameter in names.filter_map(Parameter::find) {
+            let from = parameter.value(&self.config());
+            let value = parameter.value(&config);
+            // What the file says stays what it was before the first change.
+            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
+            altered.insert(parameter.name.to_owned(), Altered { from, value });
+        }
+        drop(altered);
+        self.store_config(config);
+    }
+
+    /// Where this process listens.
+    pub fn listening(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.local()).collect()
+    }
+
+    /// An id for a connection that is no session.
+    pub fn next_connection_id(&self) -> u32 {
+        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
+        let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
+        OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
     }
 
     /// Every session.
@@ -200,12 +241,9 @@ impl Proxy {
 
     fn register(&self, client: Box<str>) -> Arc<Handle> {
         let born = Instant::now();
-        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
         let mut handle = Handle::new(0, client, born, &Totals::default());
         loop {
-            let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
-            let id = OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1);
-            handle.id = id;
+            handle.id = self.next_connection_id();
             let shared = Arc::new(handle);
             if self.registry.insert(&shared) {
                 shared.counters.total_client_connections.add(1);

@@ -1,6 +1,6 @@
 //! [`Proxy`] as the restart sees it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
-use super::{Drain, Proxy};
+use super::{Altered, Drain, Proxy};
+use crate::config::parameter::Parameter;
 use crate::metrics::Totals;
 use crate::restart::{Accepting, Census, Class, DataPlane, Listener, Parcel, Refused};
 use crate::wire::handshake::Greeting;
@@ -21,6 +22,8 @@ use crate::wire::handshake::Greeting;
 struct Legacy {
     /// What servers say first, by address: so nobody has to ask them again.
     greetings: HashMap<String, Greeting>,
+    /// Parameters that operators have changed while the proxy ran.
+    altered: BTreeMap<String, Altered>,
 }
 
 impl Proxy {
@@ -31,7 +34,23 @@ impl Proxy {
             return;
         };
         let cluster = self.cluster();
+        self.inherit_parameters(legacy.altered);
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
+    }
+
+    /// A file that says something new about a parameter wins over what was altered before.
+    fn inherit_parameters(&self, altered: BTreeMap<String, Altered>) {
+        for (name, Altered { from, value }) in altered {
+            let config = self.config();
+            let Some(parameter) = Parameter::find(&name) else { continue };
+            if parameter.value(&config) != from {
+                continue;
+            }
+            match parameter.changed(&config, &value) {
+                Ok(config) => self.alter(config, [name.as_str()].into_iter()),
+                Err(error) => tracing::warn!(name, value, error, "altered parameter not kept"),
+            }
+        }
     }
 
     /// Every session gets 1053 and is closed.
@@ -102,7 +121,9 @@ impl DataPlane for Proxy {
     }
 
     fn legacy(&self) -> Bytes {
-        let legacy = Legacy { greetings: self.cluster().greetings().into_iter().collect() };
+        let greetings = self.cluster().greetings().into_iter().collect();
+        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let legacy = Legacy { greetings, altered };
         serde_json::to_vec(&legacy).map(Bytes::from).unwrap_or_default()
     }
 

@@ -153,6 +153,11 @@ impl Lifecycle {
         self.standing().generation
     }
 
+    /// The config file of this process.
+    pub fn config_path(&self) -> &std::path::Path {
+        &self.0.origin.config
+    }
+
     /// Tells of every change.
     pub fn subscribe(&self) -> watch::Receiver<Standing> {
         self.0.standing.subscribe()

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use crate::admin::{Admin, http, server};
 use crate::config::{Config, ListenAddress, Port};
 use crate::net::listen::{Address, Gate, Listener};
-use crate::proxy::{Gates, Proxy};
+use crate::net::stream::Stream;
+use crate::proxy::Gates;
 use crate::restart;
 
 /// All listening sockets.
@@ -47,18 +49,19 @@ impl Ports {
     }
 
     /// Starts an accept loop for each; they accept once their gate is opened.
-    pub fn serve(&self, proxy: &Arc<Proxy>) {
+    pub fn serve(&self, admin: &Arc<Admin>) {
         for (listener, port, _) in &self.open {
             tracing::info!(port = ?port, address = listener.local(), "listening");
-            let (listener, proxy, port) = (listener.clone(), proxy.clone(), *port);
+            let (listener, admin, port) = (listener.clone(), admin.clone(), *port);
             let gate = match port {
                 Port::Sql => self.gates.clients.clone(),
                 Port::Admin | Port::Http => self.gates.control.clone(),
             };
             tokio::spawn(async move {
                 let take = |stream| match port {
-                    Port::Sql => proxy.take(stream),
-                    Port::Admin | Port::Http => drop(stream),
+                    Port::Sql => admin.proxy.take(stream),
+                    Port::Admin => operator(&admin, stream),
+                    Port::Http => drop(tokio::spawn(http::serve(admin.clone(), stream))),
                 };
                 listener.accept_loop(gate, take).await;
             });
@@ -75,6 +78,12 @@ impl Ports {
             }
         }
     }
+}
+
+fn operator(admin: &Arc<Admin>, stream: Stream) {
+    let peer = stream.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
+    let id = admin.proxy.next_connection_id();
+    tokio::spawn(server::serve(admin.clone(), stream, peer, id));
 }
 
 fn target(address: &ListenAddress) -> Address {
