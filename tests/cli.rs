@@ -1,0 +1,214 @@
+//! `odp status` and `odp restart` against real proxies, and one that hangs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+mod support;
+
+use support::proxy::{ADMIN_PASSWORD, Options};
+use support::{Database, Login, Proxy, Wire, until};
+
+/// Runs the program with the admin's password.
+fn odp(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+    command.env("ODP_ADMIN_PASSWORD", ADMIN_PASSWORD).args(arguments).output().expect("odp runs")
+}
+
+/// Exit code, stdout and stderr.
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// One that has nobody behind it.
+fn proxy() -> Proxy {
+    Proxy::start_with(&Options::new(&["127.0.0.1:1".into()]))
+}
+
+/// `-a HOST:PORT` for each.
+fn addresses(proxies: &[&Proxy]) -> Vec<String> {
+    proxies.iter().flat_map(|proxy| ["-a".into(), proxy.admin_address()]).collect()
+}
+
+fn restart(proxies: &[&Proxy], options: &[&str]) -> (Option<i32>, String, String) {
+    let addresses = addresses(proxies);
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    said(&odp(&[&["restart"], &addresses[..], options].concat()))
+}
+
+fn status(proxy: &Proxy) -> Value {
+    let output = odp(&["status", "--json", "-a", &proxy.admin_address()]);
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    found[0].clone()
+}
+
+/// Ends what `odp restart --force` has started: it is in no group of the test's.
+struct Revived<'a> {
+    config: &'a Path,
+}
+
+impl Revived<'_> {
+    fn pids(&self) -> Vec<i32> {
+        let config = self.config.to_str().expect("a path of ours");
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = |pid: &i32| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split('\0').any(|argument| argument == config)
+        };
+        pids.filter(ours).collect()
+    }
+}
+
+impl Drop for Revived<'_> {
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+#[test]
+fn status_tells_how_a_proxy_is() {
+    let proxy = proxy();
+    let found = status(&proxy);
+    assert_eq!(found["pid"], proxy.pid(), "{found:#}");
+    assert_eq!((&found["state"], &found["reachable"]), (&"RUNNING".into(), &true.into()));
+    assert_eq!(found["last_restart"], Value::Null);
+    let (code, table, _) = said(&odp(&["status", "-a", &proxy.admin_address()]));
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.starts_with("ADDRESS") && table.contains("RUNNING"), "{table}");
+}
+
+#[test]
+fn a_config_tells_where_the_proxy_is_and_the_password() {
+    let proxy = proxy();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+    command.env_remove("ODP_ADMIN_PASSWORD").arg("status").arg("-c").arg(proxy.config());
+    let (code, table, errors) = said(&command.output().expect("odp runs"));
+    assert_eq!(code, Some(0), "{table}{errors}");
+    assert!(table.contains(&proxy.admin_address()), "{table}");
+}
+
+#[test]
+fn one_that_cannot_be_asked_is_a_failure_and_hides_no_other() {
+    let (one, other) = (proxy(), proxy());
+    other.kill9();
+    let [one, other] = [one.admin_address(), other.admin_address()];
+    let (code, table, _) = said(&odp(&["status", "-a", &other, "-a", &one]));
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("UNREACHABLE") && table.contains("RUNNING"), "{table}");
+    let (code, table, _) = said(&odp(&["status", "-a", &one, "--password", "wrong"]));
+    assert_eq!(code, Some(1), "{table}");
+    assert!(table.contains("(1045)") && !table.contains("wrong"), "{table}");
+}
+
+#[test]
+fn a_restart_keeps_the_sessions() {
+    let Some(database) = Database::start(support::Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");
+    let before = proxy.pid();
+    let (code, results, progress) = restart(&[&proxy], &[]);
+    assert_eq!(code, Some(0), "{results}{progress}");
+    assert!(results.contains("1 of 1 sessions moved, 0 disconnected"), "{results}");
+    assert_eq!(wire.query("SELECT 7").rows()[0][0], Some(b"7".to_vec()));
+    let found = status(&proxy);
+    assert_ne!(found["pid"], before, "{found:#}");
+    assert_eq!(found["last_restart"]["state"], "COMPLETED", "{found:#}");
+}
+
+#[test]
+fn a_fleet_is_restarted_one_after_the_other() {
+    let fleet = [proxy(), proxy(), proxy()];
+    let fleet: Vec<&Proxy> = fleet.iter().collect();
+    for options in [&[][..], &["--batch", "3"]] {
+        let before: Vec<u32> = fleet.iter().map(|proxy| proxy.pid()).collect();
+        let (code, results, progress) = restart(&fleet, options);
+        assert_eq!(code, Some(0), "{results}{progress}");
+        let named = |line: &str| line.split(": ").next().unwrap_or_default().to_owned();
+        let mut order: Vec<String> = results.lines().map(named).collect();
+        let mut expected: Vec<String> = fleet.iter().map(|proxy| proxy.admin_address()).collect();
+        if !options.is_empty() {
+            order.sort();
+            expected.sort();
+        }
+        assert_eq!(order, expected, "{results}");
+        for (proxy, before) in fleet.iter().zip(before) {
+            assert_ne!(status(proxy)["pid"], before, "{results}{progress}");
+        }
+    }
+}
+
+#[test]
+fn after_the_first_failure_nobody_is_restarted() {
+    let [first, second, third] = [proxy(), proxy(), proxy()];
+    second.kill9();
+    let before = third.pid();
+    let (code, results, errors) = restart(&[&first, &second, &third], &[]);
+    assert_eq!(code, Some(1), "{results}{errors}");
+    assert_eq!(results.lines().count(), 1, "{results}");
+    assert!(results.starts_with(&first.admin_address()), "{results}");
+    assert!(errors.contains(&format!("{}: not restarted", third.admin_address())), "{errors}");
+    assert_eq!((third.pid(), &status(&third)["last_restart"]), (before, &Value::Null));
+}
+
+#[test]
+fn a_refused_restart_says_why_and_changes_nothing() {
+    let proxy = proxy();
+    let before = proxy.pid();
+    let (code, results, errors) = restart(&[&proxy], &["--config", "it's/not there.toml"]);
+    assert_eq!((code, results.as_str()), (Some(1), ""), "{errors}");
+    assert!(errors.contains("it's/not there.toml"), "{errors}");
+    assert_eq!((proxy.pid(), &status(&proxy)["state"]), (before, &"RUNNING".into()));
+    let (code, _, errors) = restart(&[&proxy], &["--user", "watch"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("(1227)"), "{errors}");
+}
+
+#[test]
+fn a_living_proxy_is_forced_without_being_killed() {
+    let proxy = proxy();
+    let before = proxy.pid();
+    let (code, results, errors) = restart(&[&proxy], &["--force", "--exit-timeout", "0"]);
+    assert_eq!(code, Some(0), "{results}{errors}");
+    assert!(results.contains("task 1") && !results.contains("hung"), "{results}");
+    let found = status(&proxy);
+    assert_ne!(found["pid"], before, "{found:#}");
+    assert_eq!(found["last_restart"]["mode"], "FORCE", "{found:#}");
+}
+
+#[test]
+fn a_hung_proxy_is_killed_by_force_only_and_started_as_before() {
+    let mut options = Options::new(&["127.0.0.1:1".into()]);
+    options.environment.push(("ODP_TEST_MARK".into(), "kept".into()));
+    let proxy = Proxy::start_with(&options);
+    let config = proxy.config();
+    let revived = Revived { config: &config };
+    // A successor has other arguments than the one that was started first.
+    let hung = proxy.restart();
+    kill(Pid::from_raw(hung as i32), Signal::SIGSTOP).expect("it is ours");
+
+    let (code, _, errors) = restart(&[&proxy], &[]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("--force"), "{errors}");
+    assert!(revived.pids().contains(&(hung as i32)), "it lives: {errors}");
+
+    let logged = proxy.log().len();
+    let (code, results, errors) = restart(&[&proxy], &["--force"]);
+    assert_eq!(code, Some(0), "{results}{errors}\n{}", proxy.log());
+    assert!(results.contains(&format!("it hung; killed pid {hung}")), "{results}");
+    let found = status(&proxy);
+    assert_eq!(found["state"], "RUNNING", "{found:#}");
+    let pid = found["pid"].as_i64().expect("a pid") as i32;
+    until("the killed one to be gone", || (revived.pids() == [pid]).then_some(()));
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it lives");
+    assert!(String::from_utf8_lossy(&environment).contains("ODP_TEST_MARK=kept"));
+    assert!(proxy.log()[logged..].contains("listening"), "the log goes on: {}", proxy.log());
+    let (code, results, errors) = restart(&[&proxy], &[]);
+    assert_eq!(code, Some(0), "it can be restarted as usual: {results}{errors}\n{}", proxy.log());
+}
