@@ -304,7 +304,8 @@ fn fixtures_end_with_their_test() {
     until("the end of the server", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
 }
 
-/// RESTART on the admin port: the session that was open before lives on, the process is another one.
+/// RESTART on the admin port: the session that was open before lives on, the process is another
+/// one.
 #[test]
 fn restart_by_statement() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
