@@ -13,7 +13,7 @@ use crate::restart::task::{Mode, Request};
 /// What an operator can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// RESTART [FORCE] …
+    /// `RESTART [FORCE] …`
     Restart(Request),
     /// RESTART ROLLBACK.
     Rollback,
@@ -21,17 +21,17 @@ pub enum Command {
     ShowRestart,
     /// ALTER PROXYCONFIG SET name = 'value', …
     Alter(Vec<(String, String)>),
-    /// SHOW PROXYCONFIG [LIKE …].
+    /// `SHOW PROXYCONFIG [LIKE …]`.
     ShowConfig(Option<String>),
     /// SHOW PROXYSESSION.
     ShowSessions,
-    /// SHOW PROXYSESSION ATTRIBUTE id [LIKE …].
+    /// `SHOW PROXYSESSION ATTRIBUTE id [LIKE …]`.
     ShowSession(u32, Option<String>),
-    /// SHOW [FULL] PROCESSLIST.
+    /// `SHOW [FULL] PROCESSLIST`.
     ShowProcesslist,
-    /// KILL PROXYSESSION id and KILL [CONNECTION|QUERY] id.
+    /// `KILL PROXYSESSION id` and `KILL [CONNECTION|QUERY] id`.
     Kill(u32),
-    /// SHOW PROXYSTAT [REFRESH] [LIKE …].
+    /// `SHOW PROXYSTAT [REFRESH] [LIKE …]`.
     ShowStat(Option<String>),
     /// SHOW PROXYINFO BINARY.
     ShowBinary,
@@ -41,7 +41,7 @@ pub enum Command {
     Ping,
     /// SELECT of functions, variables and literals: (expression, column name).
     Select(Vec<(Expression, String)>),
-    /// SHOW [SESSION|GLOBAL] VARIABLES [LIKE …].
+    /// `SHOW [SESSION|GLOBAL] VARIABLES [LIKE …]`.
     ShowVariables(Option<String>),
     /// SHOW WARNINGS, SHOW ERRORS.
     ShowWarnings,
