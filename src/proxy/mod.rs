@@ -14,6 +14,7 @@ mod plane;
 pub mod registry;
 pub mod view;
 mod watch;
+mod whole;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
