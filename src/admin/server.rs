@@ -5,7 +5,7 @@
 //!        └──────── deadline ────────┘ wrong: 1045                                   │
 //!                     QUIT, silence, or a packet that is too long ◄── command ◄─────┘
 //! ```
-//! What is answered is in [`super::execute`].
+//! What is answered is in `execute.rs`.
 
 use std::collections::HashMap;
 use std::io;
