@@ -212,3 +212,32 @@ fn a_hung_proxy_is_killed_by_force_only_and_started_as_before() {
     let (code, results, errors) = restart(&[&proxy], &[]);
     assert_eq!(code, Some(0), "it can be restarted as usual: {results}{errors}\n{}", proxy.log());
 }
+
+#[test]
+fn force_kills_a_hung_successor_and_the_predecessor_that_waits_for_its_sessions() {
+    let Some(database) = Database::start(support::Server::MariaDb) else { return };
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = "session_handover = false\nhot_upgrade_exit_timeout = \"-1\"".into();
+    let proxy = Proxy::start_with(&options);
+    let config = proxy.config();
+    let revived = Revived { config: &config };
+    let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");
+    let reply = proxy.admin().expect("the admin port takes us").query("RESTART");
+    assert_eq!(reply.error(), None);
+    until("the predecessor to drain", || {
+        let tasks = proxy.admin().ok()?.try_query("SHOW RESTART").ok()?;
+        let newest = tasks.named_rows().into_iter().next()?;
+        (newest.get("phase").map(String::as_str) == Some("DRAIN")).then_some(())
+    });
+    assert_eq!(wire.query("SELECT 7").rows()[0][0], Some(b"7".to_vec()));
+    let both = proxy.process().living();
+    assert_eq!(both.len(), 2, "{both:?}");
+    for pid in &both {
+        kill(Pid::from_raw(*pid as i32), Signal::SIGSTOP).expect("it is ours");
+    }
+    let (code, results, errors) = restart(&[&proxy], &["--force"]);
+    assert_eq!(code, Some(0), "{results}{errors}\n{}", proxy.log());
+    assert!(results.contains(&format!("killed pid {}, {}", both[0], both[1])), "{results}");
+    let pid = status(&proxy)["pid"].as_i64().expect("a pid") as i32;
+    until("both to be gone", || (revived.pids() == [pid]).then_some(()));
+}

@@ -35,7 +35,8 @@ Examples:
     odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp
   Restart it even if it hangs (SIGKILL, if its admin port does not answer):
     odp restart -c /etc/odp/odp.toml --force
-Exit code 0: each is restarted and RUNNING. 1: one is not; those after it were left alone. 2: usage.";
+Exit code 0: each is restarted and RUNNING. 1: one is not, and those after it were left alone.
+2: usage.";
 
 /// Arguments of `odp restart`.
 #[derive(Debug, clap::Args)]
@@ -43,8 +44,8 @@ Exit code 0: each is restarted and RUNNING. 1: one is not; those after it were l
 pub struct Args {
     #[command(flatten)]
     access: Access,
-    /// Restart in every state, and at once: clients that are connected get an error. A proxy of this
-    /// machine whose admin port does not answer is killed and started again.
+    /// Restart in every state, and at once: clients that are connected get an error. A proxy of
+    /// this machine whose admin port does not answer is killed and started again.
     #[arg(long)]
     force: bool,
     /// How many proxies at a time.

@@ -42,8 +42,12 @@ impl Board {
     pub(super) fn shows(&self, name: &str, task: &Row) {
         let text = |name| task.text(name).unwrap_or_default();
         let (phase, moved, sessions) = (text("phase"), text("moved"), text("sessions"));
-        let line = format!("{} {phase:<9} {moved}/{sessions} moved", bar(task));
-        self.renew(name, phase, line);
+        let left = match task.number("draining").unwrap_or_default() {
+            0 => String::new(),
+            left => format!(", {left} left, {} in transaction", text("in_transaction")),
+        };
+        let line = format!("{} {phase:<9} {moved}/{sessions} moved{left}", bar(task));
+        self.renew(name, &format!("{phase}{left}"), line);
     }
 
     /// Shows a text.
@@ -92,7 +96,10 @@ impl Board {
         let lines: Vec<String> =
             live.lines.iter().take(MOST).map(|(name, line)| format!("{name}: {line}\n")).collect();
         live.drawn = lines.len();
-        let _ = std::io::stderr().write_all(lines.concat().as_bytes());
+        if live.drawn > 0 {
+            // Without wrapping: a long name must not make two lines of one.
+            let _ = write!(std::io::stderr(), "\x1b[?7l{}\x1b[?7h", lines.concat());
+        }
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
