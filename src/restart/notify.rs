@@ -160,8 +160,8 @@ impl Notifier {
         self.send(&[Notice::Stopping, extend, Notice::Status(status)]).await;
     }
 
-    /// The predecessor's last words: the successor is the main process. Returns when the manager has
-    /// read them, or after two seconds; then the predecessor may exit.
+    /// The predecessor's last words: the successor is the main process. Returns when the manager
+    /// has read them, or after two seconds; then the predecessor may exit.
     pub async fn hand_over(&self, successor: u32) {
         let mut notices = vec![Notice::MainPid(successor)];
         notices.extend(pidfd_id(successor).map(Notice::MainPidFdId));

@@ -67,8 +67,8 @@ fn table() -> Vec<Entry> {
         .collect()
 }
 
-/// "pid (comm) state ppid … starttime": the name may hold anything, also brackets. None for one that
-/// is dead and only waits to be reaped.
+/// "pid (comm) state ppid … starttime": the name may hold anything, also brackets. None for one
+/// that is dead and only waits to be reaped.
 fn parse_stat(pid: Pid, stat: &str) -> Option<Entry> {
     let (_, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
