@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use mysql_async::prelude::{Query as _, Queryable as _, WithParams as _};
 use support::compare::perhaps_under_restarts;
 use support::database::PASSWORD;
+use support::proxy::ADMIN_PASSWORD;
 use support::{Database, LIMIT, Proxy, Server, fixtures_dir, scratch, skip, until};
 
 /// The mariadb command line for a port; None if it is not installed.
@@ -301,4 +302,57 @@ fn fixtures_end_with_their_test() {
     let pid = database.process().pid();
     drop(database);
     until("the end of the server", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+}
+
+/// RESTART on the admin port: the session that was open before lives on, the process is another
+/// one.
+#[test]
+fn restart_by_statement() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    let mut wire = support::Wire::open(&proxy.address(), &Default::default()).expect("log in");
+    wire.run("SET @before = 'kept'");
+    for _ in 0..3 {
+        proxy.restart();
+        assert_eq!(wire.query("SELECT @before").text(), "kept");
+    }
+}
+
+/// Runs a script as an admin with the command line; what it prints.
+fn as_admin(port: u16, user: &str, script: &str) -> Option<(bool, String)> {
+    // The one that knows how to start the command line gives the program.
+    let program = command_line(port)?.get_program().to_owned();
+    let output = Command::new(program)
+        .args(["--no-defaults", "-h127.0.0.1", "--table", "-e", script])
+        .arg(format!("-P{port}"))
+        .arg(format!("-u{user}"))
+        .arg(format!("-p{ADMIN_PASSWORD}"))
+        .output()
+        .expect("the command line runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    Some((output.status.success(), printed))
+}
+
+/// The admin commands by the command line, on the admin port and as `@proxysys` on the SQL port.
+#[test]
+fn command_line_speaks_to_the_admin() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    for (port, suffix) in [(proxy.admin, ""), (proxy.sql, "@proxysys")] {
+        let show = "SHOW RESTART; SHOW PROXYCONFIG; SHOW PROXYSESSION; SHOW PROCESSLIST; \
+                    SHOW PROXYSTAT; SHOW PROXYINFO BINARY; PING PROXY; SELECT PROXY_VERSION(); \
+                    SELECT PROXY_STATUS()";
+        for user in ["root", "watch"] {
+            let user = format!("{user}{suffix}");
+            let Some((ok, printed)) = as_admin(port, &user, show) else { return };
+            assert!(ok && printed.contains("RUNNING"), "{user}: {printed}");
+        }
+        let watcher = format!("watch{suffix}");
+        let (ok, printed) = as_admin(port, &watcher, "RESTART").expect("it is installed");
+        assert!(!ok && printed.contains("ERROR 1227 (42000)"), "{printed}");
+        let (ok, printed) =
+            as_admin(port, &format!("nobody{suffix}"), "PING PROXY").expect("it is installed");
+        assert!(!ok && printed.contains("ERROR 1045 (28000)"), "{printed}");
+    }
 }

@@ -89,6 +89,14 @@ impl Source {
         self.path.starts_with(dir)
     }
 
+    /// Whether it is a test module in a file of its own.
+    fn is_test(&self) -> bool {
+        let is_named = |part: std::path::Component| {
+            matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs"))
+        };
+        self.path.components().any(is_named)
+    }
+
     fn place(&self, line: usize) -> String {
         format!("{}:{line}", self.path.display())
     }
@@ -278,7 +286,7 @@ fn fail_on(what: &str, found: Vec<String>) {
 #[test]
 fn layers_use_only_what_the_table_allows() {
     let mut found = Vec::new();
-    for source in sources().iter().filter(|source| source.is_below("src")) {
+    for source in sources().iter().filter(|source| source.is_below("src") && !source.is_test()) {
         let module = module_of(&source.path);
         let code = without_tests(&source.code);
         let layer = LAYERS.iter().find(|layer| layer.module == module);
@@ -357,7 +365,9 @@ fn files_are_short_and_say_what_they_are() {
             found.push(format!("{} does not start with //!", source.path.display()));
         }
         for (at, line) in source.text.lines().enumerate() {
-            if line.chars().count() > LINE_WIDTH {
+            // Rows of tables and lines of diagrams cannot be broken.
+            let is_drawn = line.trim_start().starts_with("//") && line.contains(['|', '│', '─']);
+            if line.chars().count() > LINE_WIDTH && !is_drawn {
                 found.push(format!("{} is longer than {LINE_WIDTH}", source.place(at + 1)));
             }
         }
@@ -418,7 +428,7 @@ fn nothing_is_left_undone() {
 #[test]
 fn nothing_a_peer_sends_can_panic() {
     let mut found = Vec::new();
-    for source in sources().iter().filter(|source| source.is_below("src")) {
+    for source in sources().iter().filter(|source| source.is_below("src") && !source.is_test()) {
         let code = without_tests(&source.code);
         for (at, line) in code.lines().enumerate() {
             if line.contains(".unwrap()") || line.contains(".unwrap_err()") {

@@ -5,10 +5,11 @@
 //!                                [--odp NAME=PATH]
 //! ```
 //!
-//! It starts a private MariaDB, and for every measurement a fresh proxy in front of it. Subjects take
-//! turns within a round, so that what else the machine does hits all of them; figures are medians of
-//! rounds, ratios are medians of the ratios within a round. Nothing is asserted. MySQL Router takes
-//! part if `MYSQLROUTER` names its program or a script that runs it; `--odp` adds other builds.
+//! It starts a private MariaDB, and for every measurement a fresh proxy in front of it. Subjects
+//! take turns within a round, so that what else the machine does hits all of them; figures are
+//! medians of rounds, ratios are medians of the ratios within a round. Nothing is asserted. MySQL
+//! Router takes part if `MYSQLROUTER` names its program or a script that runs it; `--odp` adds
+//! other builds.
 
 mod client;
 mod load;

@@ -1,6 +1,7 @@
 //! The grammar of the admin port. Pure: text in, [`Command`] out.
 //!
-//! ODP's commands with ODP's words, ours where it has none, and what drivers send when they connect.
+//! ODP's commands with ODP's words, ours where it has none, and what drivers send when they
+//! connect.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use crate::restart::task::{Mode, Request};
 /// What an operator can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// RESTART [FORCE] …
+    /// `RESTART [FORCE] …`
     Restart(Request),
     /// RESTART ROLLBACK.
     Rollback,
@@ -20,17 +21,17 @@ pub enum Command {
     ShowRestart,
     /// ALTER PROXYCONFIG SET name = 'value', …
     Alter(Vec<(String, String)>),
-    /// SHOW PROXYCONFIG [LIKE …].
+    /// `SHOW PROXYCONFIG [LIKE …]`.
     ShowConfig(Option<String>),
     /// SHOW PROXYSESSION.
     ShowSessions,
-    /// SHOW PROXYSESSION ATTRIBUTE id [LIKE …].
+    /// `SHOW PROXYSESSION ATTRIBUTE id [LIKE …]`.
     ShowSession(u32, Option<String>),
-    /// SHOW [FULL] PROCESSLIST.
+    /// `SHOW [FULL] PROCESSLIST`.
     ShowProcesslist,
-    /// KILL PROXYSESSION id and KILL [CONNECTION|QUERY] id.
+    /// `KILL PROXYSESSION id` and `KILL [CONNECTION|QUERY] id`.
     Kill(u32),
-    /// SHOW PROXYSTAT [REFRESH] [LIKE …].
+    /// `SHOW PROXYSTAT [REFRESH] [LIKE …]`.
     ShowStat(Option<String>),
     /// SHOW PROXYINFO BINARY.
     ShowBinary,
@@ -40,7 +41,7 @@ pub enum Command {
     Ping,
     /// SELECT of functions, variables and literals: (expression, column name).
     Select(Vec<(Expression, String)>),
-    /// SHOW [SESSION|GLOBAL] VARIABLES [LIKE …].
+    /// `SHOW [SESSION|GLOBAL] VARIABLES [LIKE …]`.
     ShowVariables(Option<String>),
     /// SHOW WARNINGS, SHOW ERRORS.
     ShowWarnings,
@@ -340,4 +341,149 @@ pub fn is_like(pattern: &str, text: &str) -> bool {
         }
     }
     pattern[p..].iter().all(|c| *c == '%')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn restart(mode: Mode) -> Request {
+        Request { mode, exit_timeout: None, binary: None, config: None }
+    }
+
+    fn select(expression: Expression, name: &str) -> Command {
+        Command::Select(vec![(expression, name.into())])
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let all = Request {
+            mode: Mode::Force,
+            exit_timeout: Some(ExitTimeout::After(Duration::from_secs(30))),
+            binary: Some("/a b".into()),
+            config: Some("c".into()),
+        };
+        let never = Request { exit_timeout: Some(ExitTimeout::Never), ..restart(Mode::Restart) };
+        let variable = |name: &str| Expression::Variable(name.into());
+        let table = [
+            ("restart", Command::Restart(restart(Mode::Restart))),
+            ("RESTART FORCE;", Command::Restart(restart(Mode::Force))),
+            ("restart force exit_timeout='30s' binary = '/a b' CONFIG='c'", Command::Restart(all)),
+            ("restart exit_timeout = -1", Command::Restart(never)),
+            ("restart rollback", Command::Rollback),
+            ("show restart", Command::ShowRestart),
+            ("show proxyconfig", Command::ShowConfig(None)),
+            ("SHOW PROXYCONFIG LIKE '%time%'", Command::ShowConfig(Some("%time%".into()))),
+            ("show proxysession", Command::ShowSessions),
+            ("show proxysession attribute 7 like 'db'", Command::ShowSession(7, Some("db".into()))),
+            ("show full processlist", Command::ShowProcesslist),
+            ("kill proxysession 7", Command::Kill(7)),
+            ("kill query 7", Command::Kill(7)),
+            ("kill 7", Command::Kill(7)),
+            ("show proxystat refresh like 'c%'", Command::ShowStat(Some("c%".into()))),
+            ("show proxyinfo binary", Command::ShowBinary),
+            ("show proxyinfo upgrade", Command::ShowUpgrade),
+            ("ping proxy", Command::Ping),
+            ("/* a driver */ SET NAMES utf8mb4", Command::Nothing),
+            ("begin", Command::Nothing),
+            ("select 1", select(Expression::Literal("1".into()), "1")),
+            ("select 'x' as y", select(Expression::Literal("x".into()), "y")),
+            ("select @@session.autocommit", select(variable("autocommit"), "@@session.autocommit")),
+            (
+                "select @@version_comment limit 1",
+                select(variable("version_comment"), "@@version_comment"),
+            ),
+            ("select proxy_version() v", select(Expression::Function("proxy_version".into()), "v")),
+            ("select @x from dual", select(Expression::Null, "@x")),
+            ("show variables where Variable_name = 'x'", Command::ShowVariables(None)),
+            ("show warnings limit 5", Command::ShowWarnings),
+        ];
+        for (sql, expected) in table {
+            assert_eq!(Command::parse(sql), Ok(expected), "{sql}");
+        }
+        let changes = vec![("a".into(), "b".into()), ("c".into(), "-1".into())];
+        let alter = "alter proxyconfig set a = 'b', c = -1";
+        assert_eq!(Command::parse(alter), Ok(Command::Alter(changes)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let table = [
+            ("", "Unknown operator"),
+            ("select * from t", "Unknown operator"),
+            ("show tables", "Unknown operator"),
+            ("select 1 from t", "Unknown operator"),
+            ("restart soon = 1", "'soon': expected FORCE"),
+            ("restart exit_timeout", "exit_timeout: expected a value"),
+            ("restart exit_timeout = 'soon'", "'soon'"),
+            ("show proxyinfo", "expected BINARY or UPGRADE"),
+            ("alter proxyconfig set a", "a: expected ="),
+            ("kill x", "'x': expected a session id"),
+            ("show restart now", "unexpected 'now'"),
+            ("select 'x", "does not end"),
+            ("/* x", "does not end"),
+        ];
+        for (sql, part) in table {
+            let error = Command::parse(sql).expect_err(sql);
+            assert!(error.message.contains(part), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_these_change_something() {
+        for sql in ["restart", "restart rollback", "alter proxyconfig set a=1", "kill 1"] {
+            assert!(!Command::parse(sql).expect(sql).only_looks(), "{sql}");
+        }
+        for sql in ["show restart", "ping proxy", "select 1", "set x = 1"] {
+            assert!(Command::parse(sql).expect(sql).only_looks(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_those_of_sql() {
+        let table = [
+            ("%", "", true),
+            ("", "a", false),
+            ("a%", "abc", true),
+            ("%C", "abc", true),
+            ("a_c", "abc", true),
+            ("a_c", "ac", false),
+            ("%a%b%", "xxaxxbxx", true),
+            ("%a%b", "xxaxxbxx", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(is_like(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_without_panic(sql in ".{0,80}") {
+            let _ = Command::parse(&sql);
+        }
+
+        #[test]
+        fn words_in_any_order_are_judged_without_panic(
+            words in proptest::collection::vec(
+                prop_oneof![
+                    "restart|force|show|select|alter|proxyconfig|set|kill|like|as|from",
+                    "[a-z]{1,3}|[0-9]{1,3}|'[a-z]*'|@@[a-z]+|[-=,();@'`]"
+                ],
+                0..12,
+            ),
+        ) {
+            let _ = Command::parse(&words.join(" "));
+        }
+
+        #[test]
+        fn a_pattern_without_wildcards_is_the_text(text in "[a-z]{0,8}", other in "[a-z]{0,8}") {
+            prop_assert_eq!(is_like(&text, &other), text == other);
+            let around = format!("%{text}%");
+            prop_assert_eq!(is_like(&around, &other), other.contains(&text));
+        }
+    }
 }

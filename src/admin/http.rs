@@ -100,11 +100,14 @@ fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> 
 
 type Labels = Vec<(&'static str, String)>;
 
+/// A metric: its name, what it means, and a value for each set of labels.
+type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
+
 /// All numbers at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    counters: Vec<(&'static str, &'static str, Vec<(Labels, u64)>)>,
-    gauges: Vec<(&'static str, &'static str, Vec<(Labels, f64)>)>,
+    counters: Vec<Family<u64>>,
+    gauges: Vec<Family<f64>>,
 }
 
 impl Snapshot {
@@ -134,7 +137,7 @@ impl Collector for Snapshot {
 }
 
 /// ODP's names where it has the metric; `_total` is added by the encoding.
-fn counters(admin: &Admin) -> Vec<(&'static str, &'static str, Vec<(Labels, u64)>)> {
+fn counters(admin: &Admin) -> Vec<Family<u64>> {
     let totals = admin.proxy.totals();
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
     let accepted = totals.total_client_connections - totals.refused_client_connections;
@@ -182,7 +185,7 @@ fn counters(admin: &Admin) -> Vec<(&'static str, &'static str, Vec<(Labels, u64)
     ]
 }
 
-fn gauges(admin: &Admin) -> Vec<(&'static str, &'static str, Vec<(Labels, f64)>)> {
+fn gauges(admin: &Admin) -> Vec<Family<f64>> {
     let now = admin.proxy.gauges();
     let standing = admin.lifecycle.standing();
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];

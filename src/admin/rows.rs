@@ -1,6 +1,8 @@
 //! A table as an answer, and how it goes over the wire: text or binary, with or without EOF.
 
+use crate::wire::handshake::LoginResponse;
 use crate::wire::packet::{packet, put_lenenc, put_lenenc_str};
+use crate::wire::{self, capability};
 
 /// MYSQL_TYPE_VAR_STRING: every column is one, so text and binary rows hold the same strings.
 const VAR_STRING: u8 = 0xFD;
@@ -38,17 +40,46 @@ impl Table {
     }
 }
 
+/// What was negotiated, as far as it changes the shape of answers. A client that has come to the
+/// clients' port was greeted in a server's name, and may have chosen anything that server has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// CLIENT_DEPRECATE_EOF.
+    pub deprecate_eof: bool,
+    /// A flag behind the column count says that definitions follow.
+    pub metadata_flag: bool,
+    /// MariaDB's extended type information: one more string in each definition.
+    pub extended_types: bool,
+    /// Two counts stand before the text of a statement.
+    pub query_attributes: bool,
+}
+
+impl Dialect {
+    /// Of a login response to a greeting that offered so much.
+    pub fn of(response: &LoginResponse, offered: u32) -> Self {
+        let chosen = response.capabilities & offered;
+        let legs = wire::response::Dialect::new(chosen, response.extended);
+        let mariadb = chosen & capability::LONG_PASSWORD == 0;
+        Self {
+            deprecate_eof: legs.deprecate_eof,
+            metadata_flag: legs.metadata_flag,
+            extended_types: mariadb && response.extended & capability::mariadb::EXTENDED_TYPES != 0,
+            query_attributes: chosen & capability::QUERY_ATTRIBUTES != 0,
+        }
+    }
+}
+
 /// Writes packets with running sequence numbers.
 pub struct Writer {
     out: Vec<u8>,
     sequence: u8,
-    deprecate_eof: bool,
+    dialect: Dialect,
 }
 
 impl Writer {
     /// The first packet gets this number.
-    pub fn new(sequence: u8, deprecate_eof: bool) -> Self {
-        Self { out: Vec::new(), sequence, deprecate_eof }
+    pub fn new(sequence: u8, dialect: Dialect) -> Self {
+        Self { out: Vec::new(), sequence, dialect }
     }
 
     /// All packets.
@@ -66,9 +97,12 @@ impl Writer {
     pub fn table(&mut self, table: &Table, encoding: Encoding, status: u16) {
         let mut count = Vec::new();
         put_lenenc(&mut count, table.columns.len() as u64);
+        if self.dialect.metadata_flag {
+            count.push(1);
+        }
         self.put(&count);
         self.definitions(&table.columns);
-        if !self.deprecate_eof {
+        if !self.dialect.deprecate_eof {
             self.eof(status);
         }
         for row in &table.rows {
@@ -82,19 +116,20 @@ impl Writer {
 
     /// Column definitions.
     pub fn definitions(&mut self, columns: &[String]) {
-        columns.iter().for_each(|name| self.put(&definition(name)));
+        let extended = self.dialect.extended_types;
+        columns.iter().for_each(|name| self.put(&definition(name, extended)));
     }
 
     /// What ends definitions of a prepare.
     pub fn end_of_definitions(&mut self, status: u16) {
-        if !self.deprecate_eof {
+        if !self.dialect.deprecate_eof {
             self.eof(status);
         }
     }
 
     /// What ends rows.
     pub fn end(&mut self, status: u16) {
-        if !self.deprecate_eof {
+        if !self.dialect.deprecate_eof {
             return self.eof(status);
         }
         let [low, high] = status.to_le_bytes();
@@ -107,7 +142,7 @@ impl Writer {
     }
 }
 
-fn definition(name: &str) -> Vec<u8> {
+fn definition(name: &str, extended: bool) -> Vec<u8> {
     let mut out = Vec::new();
     put_lenenc_str(&mut out, b"def");
     for empty in [b""; 3] {
@@ -115,6 +150,9 @@ fn definition(name: &str) -> Vec<u8> {
     }
     put_lenenc_str(&mut out, name.as_bytes());
     put_lenenc_str(&mut out, name.as_bytes());
+    if extended {
+        put_lenenc_str(&mut out, b"");
+    }
     out.push(0x0C);
     out.extend(COLLATION.to_le_bytes());
     out.extend(1024u32.to_le_bytes());

@@ -5,7 +5,7 @@
 //!        └──────── deadline ────────┘ wrong: 1045                                   │
 //!                     QUIT, silence, or a packet that is too long ◄── command ◄─────┘
 //! ```
-//! What is answered is in [`super::execute`].
+//! What is answered is in `execute.rs`.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::command::Command;
 use super::execute::{Answer, execute};
-use super::rows::{Encoding, Writer};
+use super::rows::{Dialect, Encoding, Writer};
 use super::{Admin, Caller};
 use crate::config::AdminUser;
 use crate::error::ClientError;
@@ -26,7 +26,7 @@ use crate::proxy::login::{LocalLogin, random_salt};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{Greeting, LoginResponse, auth_switch_request, ok};
-use crate::wire::packet::{HEADER, Header, packet};
+use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
 use crate::wire::status::AUTOCOMMIT;
 
 /// What drivers take for the server's version.
@@ -83,7 +83,8 @@ where
 pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
     let LocalLogin { stream, salt, response, sequence, connection_id, peer, user } = login;
     let mut port = Connection { stream, sequence: sequence.wrapping_add(1) };
-    let known = Known { user, peer: peer.clone(), salt, connection_id };
+    // The greeting was made in a server's name.
+    let known = Known { user, peer: peer.clone(), salt, connection_id, offered: u32::MAX };
     let verified = tokio::time::timeout(LOGIN, port.verify(&admin, &response, known)).await;
     match verified {
         Ok(Ok(Some(session))) => session.serve(&admin, port).await,
@@ -104,6 +105,8 @@ struct Known {
     peer: String,
     salt: Vec<u8>,
     connection_id: u32,
+    /// The capabilities in the greeting.
+    offered: u32,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -133,7 +136,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let user = String::from_utf8_lossy(&response.user);
         // The tenant is understood here too, so that one user name serves both ports.
         let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
-        let known = Known { user, peer: peer.to_owned(), salt, connection_id };
+        let offered = CAPABILITIES;
+        let known = Known { user, peer: peer.to_owned(), salt, connection_id, offered };
         self.verify(admin, &response, known).await
     }
 
@@ -143,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         response: &LoginResponse,
         known: Known,
     ) -> io::Result<Option<Session>> {
-        let Known { user, peer, mut salt, connection_id } = known;
+        let Known { user, peer, mut salt, connection_id, offered } = known;
         let mut answer = response.auth.clone();
         if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
             salt = random_salt().map_err(io::Error::other)?;
@@ -163,8 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         tracing::debug!(user, peer, "admin log-in");
         self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
         let caller = Caller { user, peer, role, connection_id };
-        let deprecate_eof = response.capabilities & cap::DEPRECATE_EOF != 0;
-        Ok(Some(Session { caller, deprecate_eof, statements: HashMap::new(), last_statement: 0 }))
+        let dialect = Dialect::of(response, offered);
+        Ok(Some(Session { caller, dialect, statements: HashMap::new(), last_statement: 0 }))
     }
 
     /// One packet's payload; None at the end of the stream.
@@ -206,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 /// A logged-in operator.
 struct Session {
     caller: Caller,
-    deprecate_eof: bool,
+    dialect: Dialect,
     statements: HashMap<u32, String>,
     last_statement: u32,
 }
@@ -228,7 +232,7 @@ impl Session {
 
     /// The packets of the answer; None to close.
     async fn answer(&mut self, admin: &Admin, payload: &[u8], sequence: u8) -> Option<Vec<u8>> {
-        let mut writer = Writer::new(sequence, self.deprecate_eof);
+        let mut writer = Writer::new(sequence, self.dialect);
         let (command, body) = payload.split_first().unwrap_or((&0, &[]));
         let done = match *command {
             code::QUIT => return None,
@@ -266,8 +270,12 @@ impl Session {
         body: &[u8],
         writer: &mut Writer,
     ) -> Result<(), ClientError> {
-        let command = parse(body)?;
-        self.run(admin, command, Encoding::Text, writer).await
+        let text = match (self.dialect.query_attributes, body) {
+            (true, [0, 1, text @ ..]) => text,
+            (true, _) => return Err(ClientError::syntax("query attributes mean nothing here")),
+            (false, text) => text,
+        };
+        self.run(admin, parse(text)?, Encoding::Text, writer).await
     }
 
     async fn run(
@@ -280,7 +288,9 @@ impl Session {
         match execute(admin, &self.caller, command).await? {
             Answer::Done { id, info } => {
                 let mut payload = ok(0, id, AUTOCOMMIT, 0);
-                payload.extend(info.as_bytes());
+                if !info.is_empty() {
+                    put_lenenc_str(&mut payload, info.as_bytes());
+                }
                 writer.put(&payload);
             }
             Answer::Rows(table) => writer.table(&table, encoding, AUTOCOMMIT),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;

@@ -32,7 +32,8 @@ pub struct Args {
     /// The config file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is none.
+    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is
+    /// none.
     #[arg(long)]
     takeover: bool,
 }
@@ -44,12 +45,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     raise_fd_limit();
     // A successor is started through a file descriptor, whose number would be its name.
     let _ = nix::sys::prctl::set_name(c"odp");
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().thread_name("odp");
-    if config.proxy.workers > 0 {
+    let mut runtime = match config.proxy.workers {
+        // One worker has nobody to share with: this thread does it, without the locks.
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if config.proxy.workers > 1 {
         runtime.worker_threads(config.proxy.workers);
     }
-    runtime.build().context("cannot start the runtime")?.block_on(live(&args, config))
+    runtime
+        .enable_all()
+        .thread_name("odp")
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(live(&args, config))
 }
 
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {

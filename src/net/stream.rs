@@ -1,7 +1,7 @@
 //! A connected socket, TCP or Unix, that can be taken out of the runtime at any instant.
 //!
-//! Reads go straight into the caller's buffer and hold nothing back, so a stream that is turned into
-//! a file descriptor has lost no byte.
+//! Reads go straight into the caller's buffer and hold nothing back, so a stream that is turned
+//! into a file descriptor has lost no byte.
 
 use std::io;
 use std::net::SocketAddr;

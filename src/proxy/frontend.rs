@@ -92,8 +92,16 @@ struct Surroundings<'a> {
 
 impl Relay {
     /// A session whose login response has been sent to the server.
-    pub fn new(client: Stream, server: Stream, session: Session, server_name: Arc<str>) -> Self {
-        Self::resumed(client, server, session, server_name, Lane::default(), Lane::default())
+    ///
+    /// What the client has sent since is in `up`.
+    pub fn new(
+        client: Stream,
+        server: Stream,
+        session: Session,
+        server_name: Arc<str>,
+        up: Lane,
+    ) -> Self {
+        Self::resumed(client, server, session, server_name, up, Lane::default())
     }
 
     /// A session that was frozen before.
@@ -223,6 +231,11 @@ impl Relay {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
                     if self.up.pending().is_empty() {
+                        if self.down.is_empty() && self.session.conversation().is_idle() {
+                            // Every answer was had, and nobody waits for another: closing says FIN
+                            // to both, and the server's own need not be waited for.
+                            return Poll::Ready(());
+                        }
                         self.server.shutdown_write();
                         self.up.set_source(Source::Closed);
                     }
@@ -336,13 +349,14 @@ impl Relay {
             }
             self.client.shutdown_write();
         }
-        loop {
+        while self.up.source() == Source::Open {
             self.up.clear();
             match ready!(self.up.poll_fill(cx, &mut self.client)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) | Err(_) => self.up.set_source(Source::Closed),
                 Ok(_) => {}
             }
         }
+        Poll::Ready(())
     }
 
     /// Whether anything was judged.

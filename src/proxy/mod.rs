@@ -14,6 +14,7 @@ mod plane;
 pub mod registry;
 pub mod view;
 mod watch;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

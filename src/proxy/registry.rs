@@ -1,7 +1,8 @@
 //! Who is here: one [`Handle`] a session, found by the id its client was shown.
 //!
-//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over the
-//! registry never go back: a session that ends is added to the ended ones and removed in one step.
+//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over
+//! the registry never go back: a session that ends is added to the ended ones and removed in one
+//! step.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -160,7 +161,8 @@ impl Handle {
         lock(&self.facts)
     }
 
-    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger one.
+    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger
+    /// one.
     pub fn raise(&self, signal: Signal) {
         self.signal.fetch_max(signal as u8, Ordering::AcqRel);
         self.waker.wake();
@@ -251,12 +253,15 @@ struct Shard {
     ended: Totals,
 }
 
+/// Our ids by server and the id there.
+type Threads = HashMap<(Arc<str>, u32), u32>;
+
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
-    /// Ids by server and the id there, for those that want to be shown the client's.
-    threads: [Mutex<HashMap<(Arc<str>, u32), u32>>; SHARDS],
+    /// For those that want to be shown the client's id.
+    threads: [Mutex<Threads>; SHARDS],
     hasher: RandomState,
     /// Those of the other generation.
     pub elsewhere: Elsewhere,

@@ -178,8 +178,9 @@ impl Channel {
 
 /// Registers a descriptor with the event queue.
 pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `OwnedFd` owns its descriptor before and after; it moves into the `AsyncFd`, which
-    // closes it only after it is deregistered, and nobody here takes or replaces it in between.
+    // SAFETY: the `OwnedFd` owns its descriptor before and after; it moves into the `AsyncFd`,
+    // which closes it only after it is deregistered, and nobody here takes or replaces it in
+    // between.
     unsafe { AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
 }
 

@@ -133,7 +133,8 @@ impl<D: DataPlane> Desk<D> {
         match Door::open(run_dir, timeouts) {
             Ok(door) => self.door = Some(door),
             Err(error) => {
-                tracing::error!(run_dir = %run_dir.display(), %error, "run_dir: no handover socket");
+                let run_dir = run_dir.display();
+                tracing::error!(%run_dir, %error, "run_dir: no handover socket");
             }
         }
     }

@@ -276,7 +276,9 @@ impl<D: DataPlane> Incoming<D> {
             Some(done) = front(&mut self.works) => Event::Done(done),
             Some(_) = gone(&mut self.predecessor) => Event::Died,
             note = self.plane.tell(), if is_linked => Event::Note(note),
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
+                if deadline.is_some() =>
+            {
                 Event::Timeout
             }
         }

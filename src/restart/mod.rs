@@ -4,7 +4,7 @@
 //! lifecycle   the handle for admin port and signals; its desk takes orders, one restart at a time
 //!   outgoing    drives the predecessor's machine: channel, successor process, data plane
 //!   incoming    drives the successor's machine: channel, data plane
-//!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer` are shared parts
+//!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer` are shared
 //!     channel, message          fds and bytes over SOCK_SEQPACKET
 //!   door        run_dir/handover.sock, for a successor that somebody else starts
 //!   process     preflight, spawn, and the end of a process
@@ -156,7 +156,8 @@ pub trait DataPlane: Send + Sync + 'static {
     fn census(&self) -> Census;
 
     /// The next thing to tell the data plane of the other generation, while two live: which
-    /// sessions are here, or that one of those over there is to be killed. Opaque here. Cancel safe.
+    /// sessions are here, or that one of those over there is to be killed. Opaque here. Cancel
+    /// safe.
     fn tell(&self) -> impl Future<Output = Bytes> + Send {
         std::future::pending()
     }

@@ -146,7 +146,9 @@ impl<D: DataPlane> Outgoing<D> {
             Some(how) = gone(&mut self.peer) => Event::Died(how),
             () = self.plane.emptied(), if watches_emptied => Event::Emptied,
             note = self.plane.tell(), if is_linked => Event::Note(note),
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
+                if deadline.is_some() =>
+            {
                 Event::Timeout
             }
         }

@@ -1,8 +1,8 @@
 //! What the serving side of a handover does next. Sans-IO: handle_* in, poll_* out.
 //!
 //! Invariant: whatever comes in, in whatever order, it ends in [`Outcome`]; and unless that is a
-//! commit, the data plane accepts again and every session that was not acknowledged is thawed, after
-//! the successor is dead.
+//! commit, the data plane accepts again and every session that was not acknowledged is thawed,
+//! after the successor is dead.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

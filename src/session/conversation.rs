@@ -157,7 +157,8 @@ impl Conversation {
         self.current.is_some_and(|current| current.note == Note::ConnectionIds)
     }
 
-    /// The sequence number of a packet of ours to the client; None while it is in the middle of one.
+    /// The sequence number of a packet of ours to the client; None while it is in the middle of
+    /// one.
     pub fn injection_sequence(&self) -> Option<u8> {
         if self.turn == Turn::Opaque || !self.server.is_between_packets() {
             return None;
@@ -227,8 +228,8 @@ impl Conversation {
         }
     }
 
-    /// Consumes bytes up to and including the next header of the server's; None when all that can be
-    /// consumed is. `at` moves along.
+    /// Consumes bytes up to and including the next header of the server's; None when all that can
+    /// be consumed is. `at` moves along.
     #[inline]
     pub fn handle_server<'a>(
         &mut self,
@@ -292,8 +293,8 @@ impl Conversation {
         }
     }
 
-    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what a
-    /// prepare whose 16-bit count wrapped left behind.
+    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what
+    /// a prepare whose 16-bit count wrapped left behind.
     fn unasked(&mut self, header: Header, head: &[u8]) -> ServerPacket<'static> {
         let notice = head.first() == Some(&0xFF) && header.sequence == 0;
         if !notice && !is_definition(header, head) {

@@ -108,11 +108,12 @@ impl Framer {
         *at += payload;
     }
 
-    /// Consumes the rest of the current payload and a run of packets whose first byte says that they
-    /// are rows, the last one perhaps in part; moves `at` along. The sequence number of the last
-    /// one, if there is one.
+    /// Consumes the rest of the current payload and a run of packets whose first byte says that
+    /// they are rows, the last one perhaps in part; moves `at` along. The sequence number of the
+    /// last one, if there is one.
     ///
-    /// 0xFE and 0xFF may start something else: those, and empty packets, are left to [`Self::next`].
+    /// 0xFE and 0xFF may start something else: those, and empty packets, are left to
+    /// [`Self::next`].
     #[inline]
     pub fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) -> Option<u8> {
         self.consume_payload(bytes, at);

@@ -7,8 +7,8 @@ use crate::support::raw::{
 };
 use crate::support::{Stage, com};
 
-/// Rows 1 to n in the table `t`. MyISAM knows how many there are, so plans, and with them the status
-/// flag "no index was used", do not depend on when statistics were last renewed.
+/// Rows 1 to n in the table `t`. MyISAM knows how many there are, so plans, and with them the
+/// status flag "no index was used", do not depend on when statistics were last renewed.
 fn fill(stage: &Stage, rows: u32) {
     stage.setup(&[
         "CREATE TABLE t (n INT PRIMARY KEY) ENGINE = MyISAM",

@@ -16,21 +16,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mysql_async::OptsBuilder;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::admin_client::AdminPort;
+use super::admin_client::access::{self, Password};
 use crate::config::{ServerAddress, Span};
 
 mod activity;
 mod bank;
 mod check;
 mod client;
-#[cfg(test)]
-mod fake_admin;
 mod live;
 mod mix;
 mod outcome;
@@ -48,10 +47,10 @@ use bank::{Audit, Books};
 use client::Run;
 use mix::{Class, Mix};
 use outcome::{Circumstances, Outcome};
-use restarts::{AdminPort, How, Plan, Restart};
+use restarts::{How, Plan, Restart};
 use tables::{Desk, Tables};
 use tally::{ClientId, Tally};
-use target::{Password, Target};
+use target::Target;
 
 /// Statements a second where nothing else is said: enough to see a pause of a millisecond or two.
 const RATE: u32 = 2000;
@@ -325,14 +324,7 @@ fn plan(args: &Args) -> Option<Plan> {
 }
 
 fn admin_port(args: &Args, address: &ServerAddress) -> AdminPort {
-    let password = args.admin_password.clone().map(|Password(text)| text);
-    let password = password.or_else(|| std::env::var("ODP_ADMIN_PASSWORD").ok());
-    let builder = OptsBuilder::default().user(Some(&args.admin_user)).pass(password);
-    let builder = match address {
-        ServerAddress::Tcp { host, port } => builder.ip_or_hostname(host).tcp_port(*port),
-        ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),
-    };
-    AdminPort { name: address.to_string(), opts: target::direct(builder) }
+    AdminPort::new(address, &args.admin_user, access::password(args.admin_password.as_ref()))
 }
 
 /// Compares the books with the ledger.

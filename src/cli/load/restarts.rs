@@ -8,19 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, Row, Value};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::super::admin_client::{AdminPort, Limits, Row, follow};
 use super::client::Run;
 use super::trouble::brief;
-
-/// How often a task is looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long one conversation with an admin port may take.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Who is restarted, and how.
 #[derive(Clone)]
@@ -29,15 +23,6 @@ pub(super) enum How {
     Admin(Vec<AdminPort>),
     /// `sh -c COMMAND`.
     Command(String),
-}
-
-/// An admin port and how to log in there.
-#[derive(Clone)]
-pub(super) struct AdminPort {
-    /// HOST:PORT, as it was given.
-    pub(super) name: String,
-    /// With user and password.
-    pub(super) opts: Opts,
 }
 
 /// What is planned.
@@ -97,14 +82,12 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
     }
 }
 
-type Columns = Vec<(String, String)>;
-
 /// Runs one restart with its window open.
 async fn watch(
     run: &Run,
     target: &str,
     settle: Duration,
-    restart: impl Future<Output = anyhow::Result<Columns>>,
+    restart: impl Future<Output = anyhow::Result<Row>>,
 ) -> Restart {
     let began_ms = run.tally.elapsed().as_millis() as u64;
     run.tally.window_opened();
@@ -115,25 +98,24 @@ async fn watch(
     let window_ended_ms = run.tally.elapsed().as_millis() as u64;
     let (task, failure) = verdict(outcome);
     let target = target.to_owned();
-    Restart { target, began_ms, ended_ms, window_ended_ms, failure, task }
+    Restart { target, began_ms, ended_ms, window_ended_ms, failure, task: task.0 }
 }
 
 /// The task, and why it is not as it should be.
-fn verdict(outcome: anyhow::Result<Columns>) -> (Columns, Option<String>) {
+fn verdict(outcome: anyhow::Result<Row>) -> (Row, Option<String>) {
     match outcome {
-        Ok(task) if unfinished(&task) => {
-            let word = |name| column(&task, name).unwrap_or_default();
-            let phase =
-                column(&task, "phase").map_or(String::new(), |phase| format!(" in {phase}"));
+        Ok(task) if task.text("state").is_some_and(|state| state != "COMPLETED") => {
+            let word = |name| task.text(name).unwrap_or_default();
+            let phase = task.text("phase").map_or(String::new(), |phase| format!(" in {phase}"));
             let failure = format!("{}{phase}: {}", word("state"), word("detail"));
             (task, Some(failure))
         }
         Ok(task) => (task, None),
-        Err(error) => (Vec::new(), Some(brief(format!("{error:#}")))),
+        Err(error) => (Row::default(), Some(brief(format!("{error:#}")))),
     }
 }
 
-async fn command_restart(command: &str, deadline: Duration) -> anyhow::Result<Columns> {
+async fn command_restart(command: &str, deadline: Duration) -> anyhow::Result<Row> {
     let mut child = tokio::process::Command::new("sh")
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -147,158 +129,74 @@ async fn command_restart(command: &str, deadline: Duration) -> anyhow::Result<Co
     if !status.success() {
         bail!("the command ended with {status}");
     }
-    Ok(Vec::new())
+    Ok(Row::default())
 }
 
-async fn admin_restart(port: &AdminPort, deadline: Duration) -> anyhow::Result<Columns> {
-    let until = Instant::now() + deadline;
-    let mut conn = connect(port).await?;
-    let last = newest(&mut conn).await?.map_or(0, |task| task_id(&task));
-    timeout(ANSWER, conn.query_drop("RESTART")).await.context("RESTART was not answered")??;
-    let mut open = Some(conn);
-    loop {
-        // The admin port moves to the successor too; a connection to it may end with its process.
-        let look = match open.take() {
-            Some(conn) => Ok(conn),
-            None => connect(port).await,
-        };
-        let seen = match look {
-            Ok(mut conn) => {
-                let task = newest(&mut conn).await;
-                if task.is_ok() {
-                    open = Some(conn);
-                }
-                task
-            }
-            Err(error) => Err(error),
-        };
-        if let Ok(Some(task)) = &seen
-            && task_id(task) > last
-            && column(task, "state") != Some("IN_PROGRESS")
-        {
-            quit(open).await;
-            return Ok(task.clone());
-        }
-        if Instant::now() >= until {
-            seen?;
-            bail!("the restart was not over in {deadline:?}");
-        }
-        sleep(LOOK).await;
-    }
-}
-
-async fn connect(port: &AdminPort) -> anyhow::Result<Conn> {
-    let conn = timeout(ANSWER, Conn::new(port.opts.clone())).await;
-    let conn = conn.with_context(|| format!("{}: no answer in {ANSWER:?}", port.name))?;
-    conn.with_context(|| format!("admin port {}", port.name))
-}
-
-async fn quit(conn: Option<Conn>) {
-    if let Some(conn) = conn {
-        let _ = timeout(Duration::from_secs(1), conn.disconnect()).await;
-    }
-}
-
-/// The newest task: SHOW RESTART has it first.
-async fn newest(conn: &mut Conn) -> anyhow::Result<Option<Columns>> {
-    let row: Option<Row> =
-        timeout(ANSWER, conn.query_first("SHOW RESTART")).await.context("SHOW RESTART")??;
-    Ok(row.map(|row| {
-        let names: Vec<String> =
-            row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
-        names.into_iter().zip(row.unwrap_raw().iter().map(text)).collect()
-    }))
-}
-
-fn text(value: &Option<Value>) -> String {
-    match value {
-        None | Some(Value::NULL) => String::new(),
-        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
-        Some(other) => other.as_sql(true),
-    }
-}
-
-fn column<'a>(task: &'a Columns, name: &str) -> Option<&'a str> {
-    task.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str())
-}
-
-fn task_id(task: &Columns) -> u64 {
-    column(task, "task_id").and_then(|id| id.parse().ok()).unwrap_or_default()
-}
-
-/// Whether there is a task and it ended otherwise than it should.
-fn unfinished(task: &Columns) -> bool {
-    column(task, "state").is_some_and(|state| state != "COMPLETED")
+async fn admin_restart(port: &AdminPort, deadline: Duration) -> anyhow::Result<Row> {
+    let begun = Instant::now();
+    let mut admin = port.connect().await.with_context(|| format!("admin port {}", port.name))?;
+    let task = admin.restart("RESTART").await.context("RESTART")?;
+    let left = deadline.saturating_sub(begun.elapsed());
+    let limits = Limits { silence: left, whole: Some(left) };
+    follow(port, admin, task, limits, |_| {}).await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake_admin::{FakeAdmin, Step};
+    use super::super::super::admin_client::fake::{FakeAdmin, Step};
     use super::*;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn ask(steps: Vec<Step>, deadline: Duration) -> (Columns, Option<String>) {
+    async fn ask(steps: Vec<Step>, deadline: Duration) -> (Row, Option<String>) {
         let admin = FakeAdmin::start(steps).await;
-        let opts = mysql_async::OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(admin.port)
-            .user(Some("root"));
-        let opts = super::super::target::direct(opts);
-        let port = AdminPort { name: "fake".into(), opts };
-        verdict(admin_restart(&port, deadline).await)
+        verdict(admin_restart(&admin.port(), deadline).await)
     }
 
     #[tokio::test]
     async fn a_restart_is_over_when_its_task_is() {
         let steps = vec![
-            Step::Task(7, "COMPLETED", ""),
-            Step::Accepted,
-            // The old task is still the newest at the first look.
+            Step::Accepted(8),
+            // The old task is still the only one at the first look.
             Step::Task(7, "COMPLETED", ""),
             Step::Task(8, "IN_PROGRESS", "moving"),
             Step::Task(8, "COMPLETED", "moved 3"),
         ];
         let (task, failure) = ask(steps, DEADLINE).await;
         assert_eq!(failure, None);
-        assert_eq!(task_id(&task), 8);
-        assert_eq!(column(&task, "detail"), Some("moved 3"));
+        assert_eq!(task.number("task_id"), Some(8));
+        assert_eq!(task.text("detail"), Some("moved 3"));
     }
 
     #[tokio::test]
     async fn an_admin_connection_that_ends_with_its_process_is_made_again() {
         let steps = vec![
-            Step::NoTask,
-            Step::Accepted,
+            Step::Accepted(1),
             Step::HangUp,
             Step::Task(1, "IN_PROGRESS", ""),
             Step::HangUp,
             Step::Task(1, "COMPLETED", ""),
         ];
         let (task, failure) = ask(steps, DEADLINE).await;
-        assert_eq!((task_id(&task), failure), (1, None));
+        assert_eq!((task.number("task_id"), failure), (Some(1), None));
     }
 
     #[tokio::test]
     async fn a_restart_that_is_rolled_back_is_a_failure() {
-        let steps = vec![
-            Step::Task(1, "COMPLETED", ""),
-            Step::Accepted,
-            Step::Task(2, "ROLLED_BACK", "not ready"),
-        ];
+        let steps = vec![Step::Accepted(2), Step::Task(2, "ROLLED_BACK", "not ready")];
         let (_, failure) = ask(steps, DEADLINE).await;
         assert_eq!(failure.as_deref(), Some("ROLLED_BACK: not ready"));
     }
 
     #[tokio::test]
     async fn a_refused_restart_says_why() {
-        let (_, failure) = ask(vec![Step::NoTask, Step::Refused("not now")], DEADLINE).await;
+        let (_, failure) = ask(vec![Step::Refused("not now")], DEADLINE).await;
         assert!(failure.as_deref().is_some_and(|text| text.contains("not now")), "{failure:?}");
     }
 
     #[tokio::test]
     async fn a_restart_that_never_ends_is_given_up() {
-        let mut steps = vec![Step::NoTask, Step::Accepted];
+        let mut steps = vec![Step::Accepted(1)];
         steps.extend(vec![Step::Task(1, "IN_PROGRESS", ""); 1000]);
         let (_, failure) = ask(steps, Duration::from_millis(300)).await;
         assert!(failure.as_deref().is_some_and(|text| text.contains("not over")), "{failure:?}");

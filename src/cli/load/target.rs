@@ -5,10 +5,7 @@ use std::str::FromStr;
 
 use mysql_async::{Opts, OptsBuilder};
 
-/// What the driver would ask the server for at each log-in, were it not told. One query less.
-const MAX_PACKET: usize = 64 << 20;
-/// The driver's own idea of when a pooled connection is stale, in seconds; there is no pool here.
-const WAIT_TIMEOUT: usize = 28_800;
+use super::super::admin_client::direct;
 
 /// The proxy or server that is tested.
 #[derive(Clone)]
@@ -67,35 +64,6 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self})")
     }
-}
-
-/// A password, which is never shown.
-#[derive(Clone)]
-pub(super) struct Password(pub(super) String);
-
-impl FromStr for Password {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// Connects to where it is told and nowhere else. The driver likes to ask a local server for its
-/// Unix socket and to go on there, past the proxy that is to be tested.
-pub(super) fn direct(builder: OptsBuilder) -> Opts {
-    builder
-        .prefer_socket(false)
-        .max_allowed_packet(Some(MAX_PACKET))
-        .wait_timeout(Some(WAIT_TIMEOUT))
-        .stmt_cache_size(0)
-        .into()
 }
 
 #[cfg(test)]

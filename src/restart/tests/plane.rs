@@ -153,7 +153,9 @@ async fn echo(
                 return Ended::Frozen;
             }
             _ = drain.changed() => {}
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
+                if deadline.is_some() =>
+            {
                 let _ = stream.try_write(FAREWELL);
                 return Ended::Closed;
             }

@@ -3,15 +3,16 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::AdminPort;
+use crate::config::ServerAddress;
+
 /// What the port does at the next command, or instead of waiting for one.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// SHOW RESTART has no row.
-    NoTask,
+pub(in crate::cli) enum Step {
     /// SHOW RESTART has this task_id, state and detail.
     Task(u64, &'static str, &'static str),
-    /// RESTART is answered with OK.
-    Accepted,
+    /// RESTART is answered with OK and the id of a task.
+    Accepted(u8),
     /// RESTART is answered with an error.
     Refused(&'static str),
     /// The connection ends.
@@ -19,13 +20,13 @@ pub(super) enum Step {
 }
 
 /// A listening port and its script.
-pub(super) struct FakeAdmin {
-    pub(super) port: u16,
+pub(in crate::cli) struct FakeAdmin {
+    port: u16,
 }
 
 impl FakeAdmin {
     /// Listens until the runtime of the test ends.
-    pub(super) async fn start(steps: Vec<Step>) -> Self {
+    pub(in crate::cli) async fn start(steps: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("127.0.0.1 has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
         tokio::spawn(async move {
@@ -41,6 +42,12 @@ impl FakeAdmin {
             }
         });
         Self { port }
+    }
+
+    /// How to reach it.
+    pub(in crate::cli) fn port(&self) -> AdminPort {
+        let address = ServerAddress::Tcp { host: "127.0.0.1".into(), port: self.port };
+        AdminPort::new(&address, "root", None)
     }
 }
 
@@ -62,23 +69,22 @@ impl Talk {
 
     async fn answer(&mut self, step: Step) {
         let command = self.receive().await;
-        let (asked, rows) = match step {
-            Step::Accepted => ("RESTART", None),
-            Step::Refused(_) => ("RESTART", None),
-            Step::NoTask => ("SHOW RESTART", Some(vec![])),
+        let asked = String::from_utf8_lossy(command.get(1..).unwrap_or_default());
+        match step {
+            Step::Accepted(task) => {
+                assert_eq!(asked, "RESTART");
+                self.send(&[0, 0, task, 2, 0, 0, 0]).await;
+            }
+            Step::Refused(why) => {
+                assert_eq!(asked, "RESTART");
+                self.send(&[b"\xff\x51\x04#HY000", why.as_bytes()].concat()).await;
+            }
             Step::Task(id, state, detail) => {
-                ("SHOW RESTART", Some(vec![id.to_string(), state.into(), detail.into()]))
+                assert_eq!(asked, "SHOW RESTART");
+                let row = [id.to_string(), state.into(), detail.into()];
+                self.send_rows(&["task_id", "state", "detail"], &row).await;
             }
-            Step::HangUp => return,
-        };
-        assert_eq!(String::from_utf8_lossy(&command[1..]), asked);
-        match (step, rows) {
-            (Step::Refused(why), _) => {
-                let error = [b"\xff\x51\x04#HY000", why.as_bytes()].concat();
-                self.send(&error).await;
-            }
-            (_, None) => self.send(b"\0\0\0\x02\0\0\0").await,
-            (_, Some(row)) => self.send_rows(&["task_id", "state", "detail"], &row).await,
+            Step::HangUp => {}
         }
     }
 
