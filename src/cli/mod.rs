@@ -9,6 +9,7 @@ pub mod load;
 pub mod restart;
 pub mod run;
 pub mod status;
+pub mod supervise;
 
 /// A MySQL-protocol proxy that can be restarted under load, and no client notices.
 #[derive(Debug, clap::Parser)]
@@ -30,6 +31,8 @@ enum Command {
     Status(status::Args),
     /// Load a proxy and tell what clients feel during restarts.
     Load(Box<load::Args>),
+    /// Run the proxy as a child and keep it running: for PID 1 of a container.
+    Supervise(supervise::Args),
     /// Start a private database, the proxy and a load, and restart it before your eyes.
     Demo(demo::Args),
 }
@@ -43,6 +46,7 @@ impl Cli {
             Command::Restart(args) => restart::run(args),
             Command::Status(args) => status::run(args),
             Command::Load(args) => load::run(*args),
+            Command::Supervise(args) => supervise::run(args),
             Command::Demo(args) => demo::run(args),
         }
     }

@@ -1,11 +1,13 @@
 //! `odp run`: the proxy in the foreground, from its start or its takeover to its end.
 
+mod announce;
 mod ports;
 mod signals;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -17,8 +19,12 @@ use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
+use crate::restart::notify::Notifier;
 use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
 use ports::Ports;
+
+/// How long the service manager's news of a stop may delay the stop.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Arguments of `odp run`.
 #[derive(Debug, clap::Args)]
@@ -96,10 +102,22 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     ports.serve(&admin);
     tokio::spawn(serve_admin_users(admin, admin_users));
     signals::obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
+    let notifier = Notifier::from_environment();
+    let grace = config.load().proxy.delay_exit_time.0;
+    tokio::spawn(notifier.clone().keep_alive());
+    let announcer = announce::announce(notifier.clone(), lifecycle.clone(), grace);
+    let announcer = tokio::spawn(announcer);
     match lifecycle.serve(proxy, start).await {
-        Exit::Succeeded(how) => tracing::info!(how, "a successor serves; leaving"),
+        Exit::Succeeded(how) => {
+            if let Some(successor) = announce::successor(&lifecycle) {
+                notifier.hand_over(successor).await;
+            }
+            tracing::info!(how, "a successor serves; leaving");
+        }
         Exit::Stopped => {
             ports.remove_files();
+            // It ends by itself when it has told of the stop.
+            let _ = tokio::time::timeout(LAST_WORDS, announcer).await;
             tracing::info!("stopped");
         }
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),

@@ -20,6 +20,7 @@ mod ledger;
 mod lifecycle;
 mod liveness;
 mod message;
+pub mod notify;
 mod outgoing;
 mod predecessor;
 mod process;

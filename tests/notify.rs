@@ -1,0 +1,157 @@
+//! What a service manager hears: the proxy as a process, and a socket that plays systemd.
+
+mod support;
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::net::sockopt::set_socket_passcred;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use support::proxy::Options;
+use support::{Database, LIMIT, Proxy, Server, scratch, until};
+
+/// The manager's end.
+struct Manager {
+    socket: UnixDatagram,
+    dir: tempfile::TempDir,
+}
+
+/// One message.
+#[derive(Debug)]
+struct Heard {
+    sender: u32,
+    text: String,
+    fds: Vec<OwnedFd>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let dir = scratch();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).expect("a socket");
+        set_socket_passcred(&socket, true).expect("credentials");
+        socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        Self { socket, dir }
+    }
+
+    fn environment(&self) -> Vec<(String, String)> {
+        let path = self.dir.path().join("notify").to_str().expect("UTF-8").to_owned();
+        vec![("NOTIFY_SOCKET".into(), path), ("WATCHDOG_USEC".into(), "200000".into())]
+    }
+
+    fn hear(&self) -> Heard {
+        let mut buffer = [0; 4096];
+        let mut space =
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4), ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut slices = [IoSliceMut::new(&mut buffer)];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let message = recvmsg(&self.socket, &mut slices, &mut control, flags).expect("a message");
+        let mut heard = Heard { sender: 0, text: String::new(), fds: Vec::new() };
+        for part in control.drain() {
+            match part {
+                RecvAncillaryMessage::ScmCredentials(sender) => {
+                    heard.sender = sender.pid.as_raw_nonzero().get() as u32;
+                }
+                RecvAncillaryMessage::ScmRights(fds) => heard.fds.extend(fds),
+                _ => panic!("an unknown control message"),
+            }
+        }
+        let length = message.bytes;
+        heard.text = String::from_utf8(buffer[..length].to_vec()).expect("UTF-8");
+        heard
+    }
+
+    /// The next message that is no keep-alive.
+    fn hear_news(&self) -> Heard {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let heard = self.hear();
+            if heard.text != "WATCHDOG=1" {
+                eprintln!("{}: {}", heard.sender, heard.text.replace('\n', ", "));
+                return heard;
+            }
+            assert!(Instant::now() < until, "only keep-alives");
+        }
+    }
+
+    /// As [`Self::hear_news`], without what is for people only.
+    fn hear_about(&self, start: &str) -> Heard {
+        loop {
+            let heard = self.hear_news();
+            if !heard.text.starts_with("STATUS=") {
+                assert!(heard.text.starts_with(start), "{start} comes next, not {heard:?}");
+                return heard;
+            }
+        }
+    }
+
+    fn hear_watchdog(&self, sender: u32) {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let heard = self.hear();
+            if heard.text == "WATCHDOG=1" && heard.sender == sender {
+                return;
+            }
+            assert!(Instant::now() < until, "no keep-alive of {sender}");
+        }
+    }
+}
+
+#[test]
+fn a_handover_is_told_in_order_and_is_no_stop() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let manager = Manager::new();
+    let mut options = Options::new(&[database.address()]);
+    options.environment = manager.environment();
+    let proxy = Proxy::start_with(&options);
+    let first = manager.hear_about("READY=1\nSTATUS=");
+    assert_eq!(first.sender, proxy.pid());
+    manager.hear_watchdog(first.sender);
+
+    let mut serving = first.sender;
+    for _ in 0..3 {
+        kill(Pid::from_raw(serving as i32), Signal::SIGUSR2).expect("it lives");
+        let reloading = manager.hear_about("RELOADING=1\nMONOTONIC_USEC=");
+        assert_eq!(reloading.sender, serving);
+        let main = manager.hear_about("MAINPID=");
+        assert_eq!(main.sender, serving, "only the main process is heard");
+        let line = main.text.lines().next().and_then(|line| line.strip_prefix("MAINPID="));
+        let successor: u32 = line.and_then(|pid| pid.parse().ok()).expect("a pid");
+        let barrier = manager.hear_about("BARRIER=1");
+        assert_eq!((barrier.sender, barrier.fds.len()), (serving, 1));
+        // It must wait as long as this is open. There is no event for what does not happen.
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(proxy.process().living(), [serving, successor], "the predecessor waits");
+        drop(barrier.fds);
+        let ready = manager.hear_about("READY=1\nSTATUS=");
+        assert_eq!(ready.sender, successor);
+        assert!(!proxy.process().living().contains(&serving), "READY comes after its exit");
+        manager.hear_watchdog(successor);
+        serving = successor;
+    }
+
+    kill(Pid::from_raw(serving as i32), Signal::SIGTERM).expect("it lives");
+    let stopping = manager.hear_about("STOPPING=1\nEXTEND_TIMEOUT_USEC=");
+    assert_eq!(stopping.sender, serving);
+    until("the end", || proxy.process().living().is_empty().then_some(()));
+}
+
+#[test]
+fn a_manager_that_does_not_answer_delays_a_restart_but_no_more() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let manager = Manager::new();
+    let mut options = Options::new(&[database.address()]);
+    options.environment = manager.environment();
+    let proxy = Proxy::start_with(&options);
+    // Nobody reads: the queue is full after some keep-alives, and the barrier is never met.
+    let before = proxy.pid();
+    let after = proxy.restart_by_signal();
+    assert_ne!(before, after);
+    drop(manager);
+    assert_ne!(proxy.restart_by_signal(), after);
+}
