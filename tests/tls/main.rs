@@ -1,0 +1,7 @@
+//! TLS, with rustls as the oracle on the other side.
+
+mod malformed;
+mod records;
+mod settings;
+mod streams;
+mod support;
