@@ -191,14 +191,10 @@ impl Handshake {
         }
     }
 
-    /// What rustls wants the peer to know about the failure.
+    /// What rustls wants the peer to know about the failure. It must see the same input again, as
+    /// it remembers places in it; and once only, as it would find the same fault again.
     fn collect_alert(&mut self) {
-        self.input.clear();
-        self.shown = 0;
-        // Each round takes one piece; there are two at the most, an alert and what came before it.
-        for _ in 0..8 {
-            let Ok(Progress::More) = self.process() else { return };
-        }
+        let _ = self.process();
     }
 
     /// Hands the session to the record layer.

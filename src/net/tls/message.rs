@@ -104,7 +104,11 @@ impl Message {
             self.header.extend_from_slice(take(content, HEADER - self.header.len()));
             let &[kind, high, middle, low] = &self.header[..] else { return Ok(Heard::More) };
             self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
-            check(kind, self.left, version, role)?;
+            let fits = check(kind, self.left, version, role);
+            if fits.is_err() {
+                (self.header, self.left) = (Vec::new(), 0);
+            }
+            fits?;
         }
         let part = take(content, self.left);
         self.left -= part.len();

@@ -11,6 +11,7 @@
 //! (PR_SET_DUMPABLE) where it starts.
 
 pub mod alert;
+pub mod fuzz;
 pub mod handshake;
 pub mod keys;
 pub mod message;

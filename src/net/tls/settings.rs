@@ -298,7 +298,7 @@ impl Files<'_> {
 fn describe(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!("cut off, expected {}", String::from_utf8_lossy(end_marker))
+            format!("cut off, expected END {}", String::from_utf8_lossy(end_marker))
         }
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line that is not PEM".into(),
         pem::Error::Base64Decode(_) => "not base64 between BEGIN and END".into(),
