@@ -8,6 +8,7 @@ use odp::net::tls::record::{Opened, RecordError, Records, Role};
 use proptest::prelude::*;
 
 use crate::support::{cells, client_config, localhost, server_config};
+use Role::{Client, Server};
 use Version::{Tls12, Tls13};
 
 fn state(version: Version) -> HalfState {
@@ -113,29 +114,24 @@ fn check_last_words(mut records: Records, version: Version, error: RecordError) 
     assert_eq!(records.open(&mut [], &mut []), Ok(Opened::End), "nor heard");
 }
 
-#[test]
-fn each_malformed_record_gets_its_alert() {
-    use Role::{Client, Server};
-    let key_update = |request: u8| vec![24, 0, 0, 1, request];
-    let ticket = |length: usize| {
-        let [_, high, middle, low] = (length as u32).to_be_bytes();
-        let mut message = vec![4, high, middle, low];
-        message.resize(4 + length.min(600), 7);
-        message
-    };
+type Case = (&'static str, Version, Role, Vec<Sent>, Alert);
+
+const UNEXPECTED: Alert = Alert::UnexpectedMessage;
+
+/// Broken headers and ciphertexts.
+fn broken_records() -> Vec<Case> {
     let flipped = |version, at: usize| {
         let mut record = bytes(version, &[Sealed(23, b"hello".to_vec())]);
         record[at] ^= 1;
         vec![Raw(record)]
     };
-    let unexpected = Alert::UnexpectedMessage;
-    let cases: Vec<(&str, Version, Role, Vec<Sent>, Alert)> = vec![
+    vec![
         // The header.
-        ("plaintext alert", Tls13, Server, vec![Raw(vec![21, 3, 3, 0, 2, 1, 0])], unexpected),
-        ("change_cipher_spec", Tls13, Client, vec![Raw(vec![20, 3, 3, 0, 1, 1])], unexpected),
-        ("change_cipher_spec", Tls12, Client, vec![Raw(vec![20, 3, 3, 0, 1, 1])], unexpected),
-        ("not TLS", Tls13, Server, vec![Raw(b"SELECT 1".to_vec())], unexpected),
-        ("not TLS", Tls12, Server, vec![Raw(b"SELECT 1".to_vec())], unexpected),
+        ("plaintext alert", Tls13, Server, vec![Raw(vec![21, 3, 3, 0, 2, 1, 0])], UNEXPECTED),
+        ("change_cipher_spec", Tls13, Client, vec![Raw(vec![20, 3, 3, 0, 1, 1])], UNEXPECTED),
+        ("change_cipher_spec", Tls12, Client, vec![Raw(vec![20, 3, 3, 0, 1, 1])], UNEXPECTED),
+        ("not TLS", Tls13, Server, vec![Raw(b"SELECT 1".to_vec())], UNEXPECTED),
+        ("not TLS", Tls12, Server, vec![Raw(b"SELECT 1".to_vec())], UNEXPECTED),
         ("old version", Tls12, Server, vec![Raw(vec![23, 3, 1, 0, 1])], Alert::ProtocolVersion),
         ("too long", Tls13, Server, vec![Raw(vec![23, 3, 3, 65, 1])], Alert::RecordOverflow),
         ("too long", Tls12, Server, vec![Raw(vec![23, 3, 3, 72, 1])], Alert::RecordOverflow),
@@ -171,9 +167,15 @@ fn each_malformed_record_gets_its_alert() {
             },
             Alert::BadRecordMac,
         ),
+    ]
+}
+
+/// Broken plaintexts and alerts.
+fn broken_contents() -> Vec<Case> {
+    vec![
         // The inner plaintext.
-        ("only padding", Tls13, Server, vec![inner(&[0; 100])], unexpected),
-        ("nothing inside", Tls13, Server, vec![inner(&[])], unexpected),
+        ("only padding", Tls13, Server, vec![inner(&[0; 100])], UNEXPECTED),
+        ("nothing inside", Tls13, Server, vec![inner(&[])], UNEXPECTED),
         (
             "2^14 + 1 bytes",
             Tls13,
@@ -188,17 +190,31 @@ fn each_malformed_record_gets_its_alert() {
             vec![inner(&[&[1, 23][..], &[0; 1 << 14]].concat())],
             Alert::RecordOverflow,
         ),
-        ("inner change_cipher_spec", Tls13, Server, vec![Sealed(20, vec![1])], unexpected),
-        ("unknown type", Tls13, Server, vec![Sealed(99, vec![1])], unexpected),
+        ("inner change_cipher_spec", Tls13, Server, vec![Sealed(20, vec![1])], UNEXPECTED),
+        ("unknown type", Tls13, Server, vec![Sealed(99, vec![1])], UNEXPECTED),
         // Alerts.
-        ("empty alert", Tls13, Server, vec![inner(&[21])], unexpected),
-        ("empty alert", Tls12, Server, vec![Sealed(21, vec![])], unexpected),
+        ("empty alert", Tls13, Server, vec![inner(&[21])], UNEXPECTED),
+        ("empty alert", Tls12, Server, vec![Sealed(21, vec![])], UNEXPECTED),
         ("half an alert", Tls13, Server, vec![Sealed(21, vec![2])], Alert::DecodeError),
         ("two alerts", Tls13, Server, vec![Sealed(21, vec![1, 90, 1, 90])], Alert::DecodeError),
         ("level 3", Tls12, Server, vec![Sealed(21, vec![3, 40])], Alert::IllegalParameter),
+    ]
+}
+
+fn ticket(length: usize) -> Vec<u8> {
+    let [_, high, middle, low] = (length as u32).to_be_bytes();
+    let mut message = vec![4, high, middle, low];
+    message.resize(4 + length.min(600), 7);
+    message
+}
+
+/// Handshake messages that are wrong here.
+fn broken_messages() -> Vec<Case> {
+    let key_update = |request: u8| vec![24, 0, 0, 1, request];
+    vec![
         // Handshake messages.
-        ("empty handshake", Tls13, Server, vec![inner(&[22])], unexpected),
-        ("empty handshake", Tls12, Server, vec![Sealed(22, vec![])], unexpected),
+        ("empty handshake", Tls13, Server, vec![inner(&[22])], UNEXPECTED),
+        ("empty handshake", Tls12, Server, vec![Sealed(22, vec![])], UNEXPECTED),
         (
             "request_update 2",
             Tls13,
@@ -219,27 +235,27 @@ fn each_malformed_record_gets_its_alert() {
             Tls13,
             Server,
             vec![Sealed(22, [key_update(0), key_update(0)].concat())],
-            unexpected,
+            UNEXPECTED,
         ),
-        ("KeyUpdate in TLS 1.2", Tls12, Server, vec![Sealed(22, key_update(0))], unexpected),
+        ("KeyUpdate in TLS 1.2", Tls12, Server, vec![Sealed(22, key_update(0))], UNEXPECTED),
         (
             "interleaved data",
             Tls13,
             Server,
             vec![Sealed(22, vec![24, 0]), Sealed(23, vec![1])],
-            unexpected,
+            UNEXPECTED,
         ),
         (
             "interleaved alert",
             Tls13,
             Server,
             vec![Sealed(22, vec![24, 0]), Sealed(21, vec![1, 0])],
-            unexpected,
+            UNEXPECTED,
         ),
-        ("ClientHello", Tls13, Server, vec![Sealed(22, vec![1, 0, 0, 1])], unexpected),
-        ("Finished", Tls13, Client, vec![Sealed(22, vec![20, 0, 0, 1])], unexpected),
-        ("CertificateRequest", Tls13, Client, vec![Sealed(22, vec![13, 0, 0, 1])], unexpected),
-        ("ticket for a server", Tls13, Server, vec![Sealed(22, ticket(200))], unexpected),
+        ("ClientHello", Tls13, Server, vec![Sealed(22, vec![1, 0, 0, 1])], UNEXPECTED),
+        ("Finished", Tls13, Client, vec![Sealed(22, vec![20, 0, 0, 1])], UNEXPECTED),
+        ("CertificateRequest", Tls13, Client, vec![Sealed(22, vec![13, 0, 0, 1])], UNEXPECTED),
+        ("ticket for a server", Tls13, Server, vec![Sealed(22, ticket(200))], UNEXPECTED),
         (
             "ticket of 16 MiB",
             Tls13,
@@ -266,23 +282,33 @@ fn each_malformed_record_gets_its_alert() {
             Tls12,
             Server,
             vec![Sealed(22, vec![0, 0, 0, 0])],
-            unexpected,
+            UNEXPECTED,
         ),
-        // Work for nothing.
-        ("empty records", Tls13, Server, vec![Many(33, 23, vec![])], unexpected),
-        ("empty records", Tls12, Server, vec![Many(33, 23, vec![])], unexpected),
-        ("warnings", Tls12, Client, vec![Many(33, 21, vec![1, 100])], unexpected),
-        ("HelloRequests", Tls12, Client, vec![Many(33, 22, vec![0, 0, 0, 0])], unexpected),
-        ("tickets", Tls13, Client, vec![Many(33, 22, ticket(200))], unexpected),
+    ]
+}
+
+/// Records that are right one by one, but too many.
+fn work_for_nothing() -> Vec<Case> {
+    vec![
+        ("empty records", Tls13, Server, vec![Many(33, 23, vec![])], UNEXPECTED),
+        ("empty records", Tls12, Server, vec![Many(33, 23, vec![])], UNEXPECTED),
+        ("warnings", Tls12, Client, vec![Many(33, 21, vec![1, 100])], UNEXPECTED),
+        ("HelloRequests", Tls12, Client, vec![Many(33, 22, vec![0, 0, 0, 0])], UNEXPECTED),
+        ("tickets", Tls13, Client, vec![Many(33, 22, ticket(200))], UNEXPECTED),
         (
             "byte by byte",
             Tls13,
             Client,
             vec![Sealed(22, vec![4, 0, 2, 0]), Many(33, 22, vec![1])],
-            unexpected,
+            UNEXPECTED,
         ),
-    ];
-    for (name, version, role, sent, alert) in cases {
+    ]
+}
+
+#[test]
+fn each_malformed_record_gets_its_alert() {
+    let cases = [broken_records(), broken_contents(), broken_messages(), work_for_nothing()];
+    for (name, version, role, sent, alert) in cases.into_iter().flatten() {
         for room in [0, 64, 1 << 15] {
             let error = judge(version, role, &sent, room);
             assert_eq!(error, Some(RecordError::Broken(alert)), "{name}, {version:?}, room {room}");
@@ -292,7 +318,6 @@ fn each_malformed_record_gets_its_alert() {
 
 #[test]
 fn what_is_unusual_but_right_is_taken() {
-    use Role::{Client, Server};
     let ticket = [&[4, 0, 0, 200][..], &[7; 200]].concat();
     let cases: Vec<(&str, Version, Role, Vec<Sent>)> = vec![
         (

@@ -146,7 +146,7 @@ async fn echo_and_move(mut stream: Stream) {
 async fn a_rustls_client_does_not_notice_moves() {
     for cell in cells() {
         let (listener, address) = listen().await;
-        let client = echo_client(address, client_config(cell), 1 << 19);
+        let client = echo_client(address, client_config(cell), 1 << 18);
         let (socket, _) = listener.accept().await.expect("a client");
         let files = files();
         let acceptor = acceptor(&files.accept);
@@ -354,4 +354,36 @@ async fn clients_show_certificates_as_configured() {
         assert!(server.contains(expected.0), "{verify_client:?}: {server}");
         assert!(client.contains(expected.1), "{verify_client:?}: {client}");
     }
+}
+
+/// What version 1 wrote, and what every later one must read. Never edited, only added to.
+const GOLDEN: &str = r#"{"records":{"version":"1.3","suite":"aes-128-gcm","role":"server",
+"read":{"secret":"0101010101010101010101010101010101010101010101010101010101010101",
+"key":"02020202020202020202020202020202","iv":"030303030303030303030303","sequence":7,"spent":900},
+"write":{"secret":"0404040404040404040404040404040404040404040404040404040404040404",
+"key":"05050505050505050505050505050505","iv":"060606060606060606060606","sequence":9,"spent":800},
+"message":{"header":[24,0],"left":0,"body":[]},"unproductive":1,
+"owed":{"no_renegotiation":false,"key_update":"own","last":null},
+"reading":"open","writing":"open"},"incoming":3,"rest":{"plain":0,"trailer":0},"outgoing":2,
+"fin":"no","of_a_later_version":true}"#;
+
+#[tokio::test]
+async fn snapshots_of_every_version_are_read() {
+    let (left, _right) = UnixStream::pair().expect("sockets");
+    let fd = left.into_std().expect("a socket").into();
+    let state: TlsState = serde_json::from_str(GOLDEN).expect("a snapshot");
+    let parts = Parts { fd, tls: Some((state.clone(), b"\x17\x03\x03--".to_vec())) };
+    let stream = Stream::from_parts(parts).expect("a session");
+    let parts = stream.into_parts().expect("a socket");
+    assert_eq!(parts.tls, Some((state.clone(), b"\x17\x03\x03--".to_vec())));
+
+    let wrong = Parts { fd: parts.fd, tls: Some((state, b"\x17\x03\x03-".to_vec())) };
+    let error = Stream::from_parts(wrong).expect_err("a byte is missing").to_string();
+    assert_eq!(error, "TLS session: bytes missing or left over");
+}
+
+#[tokio::test]
+async fn a_socket_alone_is_not_given_out() {
+    let (server, _client) = pair().await;
+    assert!(server.into_fd().is_err());
 }

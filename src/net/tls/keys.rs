@@ -364,51 +364,16 @@ impl Half {
         if self.state.sequence >= CHACHA_BUDGET {
             return Err(Alert::InternalError);
         }
-        let mut nonce = self.nonce();
-        let mut start = 0;
-        if self.has_explicit_nonce() {
-            start = EXPLICIT_NONCE;
-            let explicit = body.get(..start).ok_or(Alert::BadRecordMac)?;
-            nonce[4..].copy_from_slice(explicit);
-        }
-        // RFC 5246, 6.2.3.3: "If the decryption fails, a fatal bad_record_mac alert MUST be
-        // generated." A body that is too short for a tag can't be authentic.
-        let tag = body.len().checked_sub(TAG).filter(|tag| *tag >= start);
-        let tag = tag.ok_or(Alert::BadRecordMac)?;
-        let length = tag - start;
-        let (aad12, aad);
-        match self.version {
-            Version::Tls12 => {
-                aad12 = self.aad12(header[0], length);
-                aad = &aad12[..];
-            }
-            Version::Tls13 => aad = &header[..],
-        }
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let (text, place) = match out.get_mut(..length) {
-            Some(out) => {
-                let (sealed, tag) = (&body[start..tag], &body[tag..]);
-                let opened =
-                    self.aead.open_separate_gather(nonce, Aad::from(aad), sealed, tag, out);
-                opened.map_err(|_| Alert::BadRecordMac)?;
-                (&*out, Place::Out)
-            }
-            None => {
-                let sealed = &mut body[start..];
-                let opened = self.aead.open_in_place(nonce, Aad::from(aad), sealed);
-                (&*opened.map_err(|_| Alert::BadRecordMac)?, Place::Within(start))
-            }
-        };
-        let (kind, length) = match self.version {
-            Version::Tls12 => (header[0], text.len()),
-            Version::Tls13 => inner_plaintext(text)?,
-        };
+        let (text, place) = self.decrypt(header, body, out)?;
         // RFC 8446, 5.4: "the full encoded TLSInnerPlaintext MUST NOT exceed 2^14 + 1 octets"; 6.2,
         // record_overflow: "a record decrypted to a TLSPlaintext record with more than 2^14 bytes".
         // RFC 5246 says the same of a TLSCompressed record; there is no compression.
-        let limit = match self.version {
-            Version::Tls12 => MAX_PLAIN,
-            Version::Tls13 => MAX_PLAIN + 1,
+        let (kind, length, limit) = match self.version {
+            Version::Tls12 => (header[0], text.len(), MAX_PLAIN),
+            Version::Tls13 => {
+                let (kind, length) = inner_plaintext(text)?;
+                (kind, length, MAX_PLAIN + 1)
+            }
         };
         if text.len() > limit || length > MAX_PLAIN {
             return Err(Alert::RecordOverflow);
@@ -416,6 +381,40 @@ impl Half {
         let total = text.len();
         self.advance(total);
         Ok(Decrypted { kind, place, length })
+    }
+
+    fn decrypt<'a>(
+        &self,
+        header: [u8; HEADER],
+        body: &'a mut [u8],
+        out: &'a mut [u8],
+    ) -> Result<(&'a [u8], Place), Alert> {
+        let mut nonce = self.nonce();
+        let mut start = 0;
+        if self.has_explicit_nonce() {
+            start = EXPLICIT_NONCE;
+            let explicit = body.get(..start).ok_or(Alert::BadRecordMac)?;
+            nonce[4..].copy_from_slice(explicit);
+        }
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        // RFC 5246, 6.2.3.3: "If the decryption fails, a fatal bad_record_mac alert MUST be
+        // generated." RFC 8446, 5.2, has the same. A body too short for a tag can't be authentic.
+        let tag = body.len().checked_sub(TAG).filter(|tag| *tag >= start);
+        let tag = tag.ok_or(Alert::BadRecordMac)?;
+        let length = tag - start;
+        let aad12 = self.aad12(header[0], length);
+        let aad = Aad::from(match self.version {
+            Version::Tls12 => &aad12[..],
+            Version::Tls13 => &header[..],
+        });
+        let Some(out) = out.get_mut(..length) else {
+            let opened = self.aead.open_in_place(nonce, aad, &mut body[start..]);
+            return Ok((opened.map_err(|_| Alert::BadRecordMac)?, Place::Within(start)));
+        };
+        let (sealed, tag) = (&body[start..tag], &body[tag..]);
+        let opened = self.aead.open_separate_gather(nonce, aad, sealed, tag, out);
+        opened.map_err(|_| Alert::BadRecordMac)?;
+        Ok((out, Place::Out))
     }
 }
 

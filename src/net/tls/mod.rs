@@ -19,4 +19,5 @@ pub mod record;
 pub mod settings;
 pub mod stream;
 mod tray;
+pub mod validity;
 mod verify;

@@ -104,3 +104,34 @@ impl Drop for Tray {
         self.settle();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_held_only_while_bytes_are_in_it() {
+        let mut tray = Tray::default();
+        tray.room();
+        tray.settle();
+        assert!(tray.memory.is_none());
+        tray.room()[..3].copy_from_slice(b"abc");
+        tray.fill(3);
+        tray.take(1);
+        tray.settle();
+        assert_eq!(tray.bytes(), b"bc");
+        tray.take(2);
+        tray.settle();
+        assert!(tray.memory.is_none());
+    }
+
+    #[test]
+    fn a_record_finds_room_behind_another() {
+        let mut tray = Tray::with(&vec![1; SIZE - 10]).expect("room");
+        tray.take(SIZE - 20);
+        tray.make_room(30);
+        assert_eq!(tray.bytes(), [1; 10]);
+        assert_eq!(tray.room().len(), SIZE - 10);
+        assert!(Tray::with(&vec![0; SIZE + 1]).is_none());
+    }
+}
