@@ -66,7 +66,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// As by a restart: to JSON and raw bytes, and back.
-fn moved(stream: Stream) -> Stream {
+pub fn moved(stream: Stream) -> Stream {
     let Parts { fd, tls } = stream.into_parts().expect("a socket");
     let (state, bytes) = tls.expect("TLS");
     let text = serde_json::to_string(&state).expect("JSON");
