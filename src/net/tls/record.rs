@@ -335,7 +335,8 @@ impl Records {
     }
 
     fn count_unproductive(&mut self) -> Result<(), Alert> {
-        self.unproductive += 1;
+        // A snapshot may hold any number.
+        self.unproductive = self.unproductive.saturating_add(1);
         if self.unproductive > MAX_UNPRODUCTIVE {
             return Err(Alert::UnexpectedMessage);
         }
