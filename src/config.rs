@@ -4,6 +4,8 @@
 //! column. Parameters that ODP has keep ODP's names. `config/odp.toml` shows every default, and a
 //! test keeps it so.
 
+pub mod parameter;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

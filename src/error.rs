@@ -7,7 +7,8 @@ use bytes::{BufMut, BytesMut};
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///
-/// Source: MySQL protocol, `ERR_Packet`; codes from MySQL's error list and ODP's (10xxx are not used).
+/// Source: MySQL protocol, `ERR_Packet`; codes from MySQL's error list and ODP's (10xxx are not
+/// used).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientError {
     /// The error number, such as 1045.
@@ -56,9 +57,9 @@ impl ClientError {
         )
     }
 
-    /// 2013: the server went away in the middle of an answer.
+    /// 1158: the server went away in the middle of a log-in.
     pub fn server_lost() -> Self {
-        Self::new(2013, "08S01", "Lost connection to the server during query")
+        Self::new(1158, "08S01", "Got an error reading communication packets from the server")
     }
 
     /// 1043: what the client sent before it was logged in is not the MySQL protocol.
@@ -95,14 +96,25 @@ impl ClientError {
         Self::new(1064, "42000", message)
     }
 
-    /// 5010: ODP's answer to a statement that is not an admin command.
+    /// 1064 with ODP's text for a statement that is not an admin command. ODP's code is 5010, which
+    /// MariaDB's clients refuse to take from a server.
     pub fn unknown_command() -> Self {
-        Self::new(5010, "HY000", "Unknown operator, bad internal cmd")
+        Self::new(1064, "42000", "Unknown operator, bad internal cmd")
     }
 
     /// 1047: a COM_* that the admin port does not serve.
     pub fn unknown_com() -> Self {
         Self::new(1047, "08S01", "Unknown command")
+    }
+
+    /// 1153: a packet of an operator's that is longer than any command.
+    pub fn too_long(limit: usize) -> Self {
+        Self::new(1153, "08S01", format!("Got a packet bigger than {limit} bytes"))
+    }
+
+    /// 1243: an operator executes a statement that was not prepared.
+    pub fn unknown_statement() -> Self {
+        Self::new(1243, "HY000", "Unknown prepared statement handler")
     }
 
     /// 1094: KILL of an id that is not there.

@@ -1,4 +1,40 @@
-//! odp.
+//! odp: a MySQL-protocol proxy that owns its own hot restart.
+//!
+//! # The house
+//!
+//! Data goes one way: `net → wire → session → (sql, route) → session → wire → net`, turned by one
+//! loop, [`proxy::frontend`].
+//!
+//! | layer | modules | may use |
+//! |---|---|---|
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`] | std, bytes, serde |
+//! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, serde, [`error`], [`config`]. Not wire, session, route, nor each other |
+//! | 1 | [`config`] | std, serde, toml |
+//! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
+//! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |
+//! | 4 | [`cli`], `main.rs` | everything; nobody imports them |
+//!
+//! # Where things are
+//!
+//! - [`wire`]: MySQL on the wire, pure. Packets, handshake, commands, where an answer ends.
+//! - [`sql`]: what a statement starts with. Pure.
+//! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
+//! - [`route`]: where a session goes. A pure decision.
+//! - [`net`]: listeners, streams, buffers. No MySQL in there.
+//! - [`proxy`]: the data plane. Log-in, relay, registry of sessions; the only place where session,
+//!   route and net meet. Implements [`restart::DataPlane`].
+//! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.
+//! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
+//! - [`cli`]: one file a subcommand.
+//!
+//! # What holds it together
+//!
+//! A session can be frozen at any instant after its log-in. So nothing about it hides in a future:
+//! its state is a [`session::Session`] and two lanes of bytes, its sockets are read into those and
+//! nowhere else, and a [`restart::Parcel`] is all three of them.
+
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod error;

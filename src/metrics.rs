@@ -1,8 +1,8 @@
 //! Counters: what is counted, and how it adds up across sessions and generations.
 //!
 //! A session counts into [`SessionCounters`] of its own (one writer, no lock, no contended cache
-//! line); whoever reads adds them up as [`Totals`]. Totals of ended sessions and of predecessors are
-//! kept apart, so that no sum ever goes back.
+//! line); whoever reads adds them up as [`Totals`]. Totals of ended sessions and of predecessors
+//! are kept apart, so that no sum ever goes back.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

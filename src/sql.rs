@@ -116,7 +116,8 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    /// The next run of letters, digits, `_`, `$` and bytes of other alphabets; None at anything else.
+    /// The next run of letters, digits, `_`, `$` and bytes of other alphabets; None at anything
+    /// else.
     fn next_word(&mut self) -> Option<&'a [u8]> {
         self.skip_blank();
         let rest = &self.sql[self.at..];

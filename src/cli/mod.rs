@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;
@@ -28,7 +29,7 @@ enum Command {
     /// Show one row a proxy.
     Status(status::Args),
     /// Load a proxy and tell what clients feel during restarts.
-    Load(load::Args),
+    Load(Box<load::Args>),
     /// Start a private database, the proxy and a load, and restart it before your eyes.
     Demo(demo::Args),
 }
@@ -41,7 +42,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Restart(args) => restart::run(args),
             Command::Status(args) => status::run(args),
-            Command::Load(args) => load::run(args),
+            Command::Load(args) => load::run(*args),
             Command::Demo(args) => demo::run(args),
         }
     }

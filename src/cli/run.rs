@@ -1,15 +1,24 @@
-//! `odp run`: the proxy in the foreground.
+//! `odp run`: the proxy in the foreground, from its start or its takeover to its end.
 
-use std::path::PathBuf;
+mod ports;
+mod signals;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use arc_swap::ArcSwap;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sha1::{Digest, Sha1};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, ListenAddress, LogFormat, LogLevel, LogSection, Port};
-use crate::net::listen::{Address, Gate, Listener};
+use crate::admin::{Admin, server};
+use crate::config::{Config, LogFormat, LogLevel, LogSection};
+use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
+use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
+use ports::Ports;
 
 /// Arguments of `odp run`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +26,8 @@ pub struct Args {
     /// The config file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Succeed the proxy that is running.
+    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is
+    /// none.
     #[arg(long)]
     takeover: bool,
 }
@@ -26,51 +36,113 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.config)?;
     start_log(&config.log);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().thread_name("odp");
-    if config.proxy.workers > 0 {
+    raise_fd_limit();
+    // A successor is started through a file descriptor, whose number would be its name.
+    let _ = nix::sys::prctl::set_name(c"odp");
+    let mut runtime = match config.proxy.workers {
+        // One worker has nobody to share with: this thread does it, without the locks.
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    if config.proxy.workers > 1 {
         runtime.worker_threads(config.proxy.workers);
     }
-    runtime.build().context("cannot start the runtime")?.block_on(serve(config))
+    runtime
+        .enable_all()
+        .thread_name("odp")
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(live(&args, config))
 }
 
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    let listeners = bind(&config)?;
-    let gate = Gate::closed(listeners.len());
-    let (local_logins, _local) = mpsc::unbounded_channel();
-    let all = listeners.iter().map(|(listener, _)| listener.clone()).collect();
-    let foundation =
-        Foundation { config, generation: 1, listeners: all, gate: gate.clone(), local_logins };
-    let proxy = Proxy::new(foundation);
-    for (listener, port) in listeners {
-        tracing::info!(port = ?port, address = listener.local(), "listening");
-        let (proxy, gate) = (proxy.clone(), gate.clone());
-        tokio::spawn(async move {
-            listener
-                .accept_loop(gate, |stream| match port {
-                    Port::Sql => proxy.take(stream),
-                    Port::Admin | Port::Http => drop(stream),
-                })
-                .await;
-        });
+async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
+    let origin = origin(&args.config, &config)?;
+    let config = Arc::new(ArcSwap::from_pointee(config));
+    let read = config.clone();
+    let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
+    let mut start = match args.takeover {
+        true => lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))?,
+        false => Start::Cold("it was not asked to take over".into()),
+    };
+    let inherited = match &mut start {
+        Start::Cold(_) => Vec::new(),
+        Start::Warm(offer) => offer.listeners(),
+    };
+    let ports = match Ports::open(&config.load(), inherited) {
+        Ok(ports) => ports,
+        Err(error) => {
+            if let Start::Warm(offer) = start {
+                offer.refuse(&format!("{error:#}")).await;
+            }
+            return Err(error);
+        }
+    };
+    let (local_logins, admin_users) = mpsc::unbounded_channel();
+    let proxy = Proxy::new(Foundation {
+        config: config.clone(),
+        generation: lifecycle.generation(),
+        listeners: ports.listeners(),
+        gates: ports.gates(),
+        local_logins,
+    });
+    if let Start::Warm(offer) = &start {
+        proxy.inherit(&offer.legacy());
     }
-    gate.open().await;
-    tokio::signal::ctrl_c().await?;
+    let admin = Arc::new(Admin {
+        proxy: proxy.clone(),
+        lifecycle: lifecycle.clone(),
+        started: std::time::SystemTime::now(),
+    });
+    ports.serve(&admin);
+    tokio::spawn(serve_admin_users(admin, admin_users));
+    signals::obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
+    match lifecycle.serve(proxy, start).await {
+        Exit::Succeeded(how) => tracing::info!(how, "a successor serves; leaving"),
+        Exit::Stopped => {
+            ports.remove_files();
+            tracing::info!("stopped");
+        }
+        Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn bind(config: &Config) -> anyhow::Result<Vec<(Arc<Listener>, Port)>> {
-    let bind_one = |(address, port): (ListenAddress, Port)| {
-        let name = format!("{port:?} {address}").to_lowercase();
-        let target = match &address {
-            ListenAddress::Tcp(address) => Address::Tcp(*address),
-            ListenAddress::Unix(path) => Address::Unix(path.clone()),
-        };
-        let listener =
-            Listener::bind(name, &target).with_context(|| format!("listen {address}"))?;
-        Ok((Arc::new(listener), port))
-    };
-    config.listen_addresses().into_iter().map(bind_one).collect()
+/// Operators that came to the clients' port.
+async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver<LocalLogin>) {
+    while let Some(login) = users.recv().await {
+        tokio::spawn(server::serve_login(admin.clone(), login));
+    }
+}
+
+fn origin(path: &Path, config: &Config) -> anyhow::Result<Origin> {
+    let binary = std::env::current_exe().context("cannot tell the path of this program")?;
+    let path = std::path::absolute(path).context("cannot tell the path of the config")?;
+    let text = std::fs::read(&path).with_context(|| format!("config {}", path.display()))?;
+    let hash = Sha1::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Origin {
+        binary,
+        config: path,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        config_hash: hash,
+        run_dir: config.proxy.run_dir.clone(),
+    })
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        exit_timeout: config.proxy.hot_upgrade_exit_timeout,
+        rollback_timeout: config.proxy.hot_upgrade_rollback_timeout.0,
+        session_handover: config.proxy.session_handover,
+    }
+}
+
+/// Two sockets a session: the soft limit is for programs that use select().
+fn raise_fd_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 fn start_log(log: &LogSection) {

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
+use super::whole::read_packet;
 use crate::config::{ClusterSection, Config, ServerAddress};
 use crate::net::dial::{Target, dial};
 use crate::net::stream::{Keepalive, Stream};
 use crate::route::{self, Candidate};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
-use crate::wire::packet::{HEADER, Header};
 
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
@@ -229,18 +229,15 @@ fn server_keepalive(config: &Config) -> Keepalive {
     }
 }
 
-/// Reads exactly the greeting: nothing follows it before we answer.
+/// Reads the greeting: nothing follows it before we answer.
 async fn read_greeting(stream: &mut Stream) -> io::Result<Vec<u8>> {
-    let mut header = [0; HEADER];
-    stream.read_exact(&mut header).await?;
-    let length = Header::parse(&header).map_or(0, |header| header.length);
-    if length > MAX_GREETING {
-        let error = format!("greeting of {length} bytes, expected at most {MAX_GREETING}");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+    let whole = read_packet(stream, MAX_GREETING).await?;
+    let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
+    match whole {
+        Some(whole) if whole.surplus.is_empty() => Ok(whole.payload),
+        Some(_) => Err(invalid("bytes behind the greeting".into())),
+        None => Err(invalid(format!("greeting longer than {MAX_GREETING} bytes"))),
     }
-    let mut payload = vec![0; length];
-    stream.read_exact(&mut payload).await?;
-    Ok(payload)
 }
 
 impl Greeted {

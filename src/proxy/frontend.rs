@@ -67,17 +67,15 @@ pub enum Exit {
     Frozen,
 }
 
-/// The session's view of the others.
-struct Neighbours<'a> {
+/// The session's view of the others on its server.
+struct Others<'a> {
     registry: &'a Registry,
     server: &'a Arc<str>,
 }
 
-impl Directory for Neighbours<'_> {
+impl Directory for Others<'_> {
     fn server_thread(&self, connection: u32) -> Option<u32> {
-        let handle = self.registry.find(connection)?;
-        let facts = handle.facts();
-        (facts.server == *self.server).then_some(facts.server_thread)
+        self.registry.server_thread(connection, self.server)
     }
 
     fn connection(&self, server_thread: u32) -> Option<u32> {
@@ -94,8 +92,16 @@ struct Surroundings<'a> {
 
 impl Relay {
     /// A session whose login response has been sent to the server.
-    pub fn new(client: Stream, server: Stream, session: Session, server_name: Arc<str>) -> Self {
-        Self::resumed(client, server, session, server_name, Lane::default(), Lane::default())
+    ///
+    /// What the client has sent since is in `up`.
+    pub fn new(
+        client: Stream,
+        server: Stream,
+        session: Session,
+        server_name: Arc<str>,
+        up: Lane,
+    ) -> Self {
+        Self::resumed(client, server, session, server_name, up, Lane::default())
     }
 
     /// A session that was frozen before.
@@ -225,6 +231,11 @@ impl Relay {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
                     if self.up.pending().is_empty() {
+                        if self.down.is_empty() && self.session.conversation().is_idle() {
+                            // Every answer was had, and nobody waits for another: closing says FIN
+                            // to both, and the server's own need not be waited for.
+                            return Poll::Ready(());
+                        }
                         self.server.shutdown_write();
                         self.up.set_source(Source::Closed);
                     }
@@ -338,23 +349,24 @@ impl Relay {
             }
             self.client.shutdown_write();
         }
-        loop {
+        while self.up.source() == Source::Open {
             self.up.clear();
             match ready!(self.up.poll_fill(cx, &mut self.client)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) | Err(_) => self.up.set_source(Source::Closed),
                 Ok(_) => {}
             }
         }
+        Poll::Ready(())
     }
 
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
         let Surroundings { registry, handle } = around;
-        let neighbours = Neighbours { registry, server: &self.server_name };
+        let others = Others { registry, server: &self.server_name };
         let mut any = false;
         loop {
             let unjudged = self.up.unjudged();
-            let intake = self.session.handle_client(unjudged, &neighbours, &handle.counters);
+            let intake = self.session.handle_client(unjudged, &others, &handle.counters);
             any |= intake.consumed > 0;
             if !apply(&mut self.up, intake) {
                 return any;
@@ -364,14 +376,14 @@ impl Relay {
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
         let Surroundings { registry, handle } = around;
-        let neighbours = Neighbours { registry, server: &self.server_name };
+        let others = Others { registry, server: &self.server_name };
         loop {
             let rewrites = self.session.conversation().shows_connection_ids();
             if rewrites && !self.down.make_room(GROWTH) {
                 return;
             }
             let unjudged = self.down.unjudged();
-            let intake = self.session.handle_server(unjudged, &neighbours, &handle.counters);
+            let intake = self.session.handle_server(unjudged, &others, &handle.counters);
             if !apply(&mut self.down, intake) {
                 return;
             }

@@ -2,24 +2,26 @@
 //!
 //! No password is stored: the client is greeted with a challenge of ours, and its answer to that is
 //! thrown away. The server is told a plugin that does not exist, so it sends an AuthSwitchRequest
-//! with a challenge of its own, which the client then answers. Works for every plugin that is a plain
-//! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+//! with a challenge of its own, which the client then answers. Works for every plugin that is a
+//! plain exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
 use super::backend::{BackendError, Greeted};
 use super::frontend::Relay;
+use super::lane::{Lane, Source};
 use super::registry::Handle;
+use super::whole::read_packet;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::session::Session;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN};
-use crate::wire::packet::{HEADER, Header, packet};
+use crate::wire::packet::packet;
 use crate::wire::response::Dialect;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
@@ -32,6 +34,8 @@ pub struct Login<'a> {
     client: Stream,
     /// What a packet of ours would be numbered; before the greeting there is no protocol yet.
     sequence: Option<u8>,
+    /// What the client sent behind its login response, without waiting for the answer.
+    early: Vec<u8>,
 }
 
 /// Who is to serve the client.
@@ -88,7 +92,7 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        Self { proxy, handle, client, sequence: None }
+        Self { proxy, handle, client, sequence: None, early: Vec::new() }
     }
 
     /// Gets the client up to where the server answers its login response.
@@ -111,6 +115,9 @@ impl<'a> Login<'a> {
         let salt = self.greet(known).await?;
         let response = self.read_response().await?;
         let user = response.user.strip_suffix(ADMIN_TENANT);
+        if user.is_some() && !self.early.is_empty() {
+            return Err(Refusal::Tell(ClientError::bad_handshake()));
+        }
         if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
             return Ok(Admitted::Locally { salt, response: response.into(), user });
         }
@@ -139,7 +146,8 @@ impl<'a> Login<'a> {
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
         let session = Session::logging_in(dialect, attributes, &response.user, database);
-        Relay::new(self.client, stream, session, server.address.clone())
+        let up = Lane::with(&self.early, 0, Source::Open).expect("early bytes fit into a lane");
+        Relay::new(self.client, stream, session, server.address.clone(), up)
     }
 
     /// Hands an admin user over to whoever serves those.
@@ -167,7 +175,8 @@ impl<'a> Login<'a> {
             (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
         };
         if let Refusal::Tell(error) = &refusal {
-            tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "log-in refused");
+            let client = &*self.handle.client;
+            tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }
         let farewell = async {
             self.client.write_all(&packet).await?;
@@ -189,22 +198,12 @@ impl<'a> Login<'a> {
     }
 
     async fn read_response(&mut self) -> Result<LoginResponse, Refusal> {
-        let mut header = [0; HEADER];
-        self.client.read_exact(&mut header).await?;
-        let Some(Header { length, sequence }) = Header::parse(&header) else {
+        let Some(whole) = read_packet(&mut self.client, MAX_LOGIN_RESPONSE).await? else {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         };
-        self.sequence = Some(sequence.wrapping_add(1));
-        if length > MAX_LOGIN_RESPONSE {
-            return Err(Refusal::Tell(ClientError::bad_handshake()));
-        }
-        // Grows with what is really sent: a claimed length costs nothing.
-        let mut payload = Vec::new();
-        let mut rest = (&mut self.client).take(length as u64);
-        if rest.read_to_end(&mut payload).await? < length {
-            return Err(Refusal::Gone(io::ErrorKind::UnexpectedEof.into()));
-        }
-        LoginResponse::parse(&payload).map_err(|error| {
+        self.sequence = Some(whole.header.sequence.wrapping_add(1));
+        self.early = whole.surplus;
+        LoginResponse::parse(&whole.payload).map_err(|error| {
             tracing::debug!(id = self.handle.id, %error, "login response");
             Refusal::Tell(ClientError::bad_handshake())
         })
@@ -222,8 +221,8 @@ fn answer_for_server(response: &LoginResponse) -> LoginResponse {
     }
 }
 
-/// 20 bytes, none of them 0 (it would end the challenge) or `$` (it would end a stored hash).
-fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
+/// A challenge: 20 bytes, none of them 0 (it would end it) or `$` (it would end a stored hash).
+pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
     let mut salt = vec![0; 20];
     getrandom::fill(&mut salt)?;
     for byte in &mut salt {

@@ -4,24 +4,30 @@
 //! socket and the server's, so a session can stop at one instant.
 
 pub mod backend;
+mod elsewhere;
 pub mod frontend;
 mod lane;
 pub mod login;
+mod notes;
 mod parcel;
 mod plane;
 pub mod registry;
 pub mod view;
 mod watch;
+mod whole;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch as signal};
 
 use crate::config::Config;
+use crate::config::parameter::Parameter;
 use crate::error::ClientError;
 use crate::metrics::Totals;
 use crate::net::listen::{Gate, Listener};
@@ -29,7 +35,8 @@ use crate::net::stream::{Keepalive, Stream};
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
-use registry::{Handle, Registry, Signal};
+use notes::Outbox;
+use registry::{Handle, Registry, Signal, Stage};
 use view::{Gauges, SessionView};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
@@ -42,19 +49,30 @@ const SEQUENCE_BITS: u32 = 24;
 #[derive(Debug)]
 pub struct Proxy {
     myself: Weak<Self>,
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     cluster: ArcSwap<Cluster>,
     registry: Registry,
+    outbox: Outbox,
     generation: u64,
     next_id: AtomicU32,
     listeners: Vec<Arc<Listener>>,
-    gate: Gate,
+    gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
+    altered: Mutex<BTreeMap<String, Altered>>,
     refused: AtomicU64,
     disconnected: AtomicU64,
     inherited: Mutex<Totals>,
     shown: Mutex<Totals>,
+}
+
+/// A parameter that differs from the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Altered {
+    /// What the file says.
+    from: String,
+    /// What is in force.
+    value: String,
 }
 
 /// Whether sessions are asked to end.
@@ -66,16 +84,25 @@ enum Drain {
     Until(Option<Instant>),
 }
 
+/// Who may come in.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// Clients.
+    pub clients: Gate,
+    /// Operators: admin and HTTP.
+    pub control: Gate,
+}
+
 /// What a data plane is made of.
 pub struct Foundation {
-    /// The config.
-    pub config: Config,
+    /// The config in force; others read it too.
+    pub config: Arc<ArcSwap<Config>>,
     /// Counts up with each restart.
     pub generation: u64,
     /// Every listening socket.
     pub listeners: Vec<Arc<Listener>>,
-    /// Opens and closes their accept loops.
-    pub gate: Gate,
+    /// Open and close their accept loops.
+    pub gates: Gates,
     /// Takes admin users that come to the clients' port.
     pub local_logins: mpsc::UnboundedSender<LocalLogin>,
 }
@@ -83,19 +110,23 @@ pub struct Foundation {
 impl Proxy {
     /// A data plane without sessions. Its background task ends with the runtime.
     pub fn new(foundation: Foundation) -> Arc<Self> {
-        let Foundation { config, generation, listeners, gate, local_logins } = foundation;
-        let cluster = Cluster::new(config.main_cluster(), None);
+        let Foundation { config, generation, listeners, gates, local_logins } = foundation;
+        let cluster = Cluster::new(config.load().main_cluster(), None);
+        let registry = Registry::default();
+        let outbox = Outbox::new(&registry);
         let proxy = Arc::new_cyclic(|myself| Self {
             myself: myself.clone(),
-            config: ArcSwap::from_pointee(config),
+            config,
             cluster: ArcSwap::from_pointee(cluster),
-            registry: Registry::default(),
+            registry,
+            outbox,
             generation,
             next_id: AtomicU32::new(1),
             listeners,
-            gate,
+            gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
+            altered: Mutex::default(),
             refused: AtomicU64::new(0),
             disconnected: AtomicU64::new(0),
             inherited: Mutex::default(),
@@ -119,15 +150,49 @@ impl Proxy {
         self.config.store(Arc::new(config));
     }
 
+    /// Puts a config in force that differs in these parameters from the file. They are carried over
+    /// restarts, until the file says something new about them.
+    pub fn alter<'a>(&self, config: Config, names: impl Iterator<Item = &'a str>) {
+        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        for parameter in names.filter_map(Parameter::find) {
+            let from = parameter.value(&self.config());
+            let value = parameter.value(&config);
+            // What the file says stays what it was before the first change.
+            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
+            altered.insert(parameter.name.to_owned(), Altered { from, value });
+        }
+        drop(altered);
+        self.store_config(config);
+    }
+
+    /// Where this process listens.
+    pub fn listening(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.local()).collect()
+    }
+
+    /// An id for a connection that is no session.
+    pub fn next_connection_id(&self) -> u32 {
+        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
+        let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
+        OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
+    }
+
     /// Every session.
     pub fn sessions(&self) -> Vec<SessionView> {
-        let mut views: Vec<_> = self.registry.all().iter().map(|handle| handle.view()).collect();
+        let own = self.registry.all();
+        let own = own.iter().filter(|handle| handle.stage() != Stage::Moving);
+        let mut views: Vec<_> = own.map(|handle| handle.view()).collect();
+        views.extend(self.registry.elsewhere.all());
         views.sort_by_key(|view| view.id);
         views
     }
 
-    /// Closes a session; false if there is none with this id.
+    /// Closes a session, in either generation; false if there is none with this id.
     pub fn kill(&self, id: u32) -> bool {
+        if self.registry.elsewhere.has(id) {
+            self.outbox.kill(id);
+            return true;
+        }
         let handle = self.registry.find(id);
         handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
     }
@@ -177,12 +242,9 @@ impl Proxy {
 
     fn register(&self, client: Box<str>) -> Arc<Handle> {
         let born = Instant::now();
-        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
         let mut handle = Handle::new(0, client, born, &Totals::default());
         loop {
-            let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
-            let id = OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1);
-            handle.id = id;
+            handle.id = self.next_connection_id();
             let shared = Arc::new(handle);
             if self.registry.insert(&shared) {
                 shared.counters.total_client_connections.add(1);
@@ -240,7 +302,7 @@ impl Proxy {
         login: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
     ) {
         if relay.run(&self.registry, &handle, login).await == Exit::Frozen {
-            handle.set_stage(registry::Stage::Moving);
+            handle.set_stage(Stage::Moving);
             if self.give_out(relay, &handle) {
                 return;
             }

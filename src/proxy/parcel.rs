@@ -1,7 +1,7 @@
 //! A session ⇄ [`Parcel`]: what crosses a restart.
 //!
-//! The state is JSON with named fields; unknown ones are skipped, and what is missing has a default.
-//! Bytes in transit stand beside it, raw: client to server first.
+//! The state is JSON with named fields; unknown ones are skipped, and what is missing has a
+//! default. Bytes in transit stand beside it, raw: client to server first.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! [`Proxy`] as the restart sees it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
-use super::{Drain, Proxy};
+use super::{Altered, Drain, Proxy};
+use crate::config::parameter::Parameter;
 use crate::metrics::Totals;
 use crate::restart::{Accepting, Census, Class, DataPlane, Listener, Parcel, Refused};
 use crate::wire::handshake::Greeting;
@@ -21,6 +22,8 @@ use crate::wire::handshake::Greeting;
 struct Legacy {
     /// What servers say first, by address: so nobody has to ask them again.
     greetings: HashMap<String, Greeting>,
+    /// Parameters that operators have changed while the proxy ran.
+    altered: BTreeMap<String, Altered>,
 }
 
 impl Proxy {
@@ -31,7 +34,23 @@ impl Proxy {
             return;
         };
         let cluster = self.cluster();
+        self.inherit_parameters(legacy.altered);
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
+    }
+
+    /// A file that says something new about a parameter wins over what was altered before.
+    fn inherit_parameters(&self, altered: BTreeMap<String, Altered>) {
+        for (name, Altered { from, value }) in altered {
+            let config = self.config();
+            let Some(parameter) = Parameter::find(&name) else { continue };
+            if parameter.value(&config) != from {
+                continue;
+            }
+            match parameter.changed(&config, &value) {
+                Ok(config) => self.alter(config, [name.as_str()].into_iter()),
+                Err(error) => tracing::warn!(name, value, error, "altered parameter not kept"),
+            }
+        }
     }
 
     /// Every session gets 1053 and is closed.
@@ -72,6 +91,7 @@ impl Proxy {
         if !self.registry().insert(&handle) {
             tracing::error!(id = handle.id, "a session with this id came at the same time");
         }
+        self.registry().elsewhere.remove(handle.id);
         self.registry().set_server(&handle, &relay.server_name, thread);
         tokio::spawn(proxy.carry(relay, handle, None));
         Ok(())
@@ -88,13 +108,22 @@ impl DataPlane for Proxy {
 
     async fn accept(&self, accepting: Accepting) {
         match accepting {
-            Accepting::Yes => self.gate.open().await,
-            Accepting::No => self.gate.close().await,
+            Accepting::Yes => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.open());
+            }
+            Accepting::Control => {
+                tokio::join!(self.gates.control.open(), self.gates.clients.close());
+            }
+            Accepting::No => {
+                tokio::join!(self.gates.control.close(), self.gates.clients.close());
+            }
         }
     }
 
     fn legacy(&self) -> Bytes {
-        let legacy = Legacy { greetings: self.cluster().greetings().into_iter().collect() };
+        let greetings = self.cluster().greetings().into_iter().collect();
+        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let legacy = Legacy { greetings, altered };
         serde_json::to_vec(&legacy).map(Bytes::from).unwrap_or_default()
     }
 
@@ -108,14 +137,15 @@ impl DataPlane for Proxy {
         }
     }
 
-    async fn surrender(&self, class: Class, n: usize) -> Vec<Parcel> {
+    async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
         let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let orders: Vec<_> = self.registry().of_class(class, n).into_iter().map(freeze).collect();
+        let chosen = self.registry().of_class(class, n, except);
+        let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
             parcels.extend(order.await.ok());
@@ -131,6 +161,7 @@ impl DataPlane for Proxy {
         if let Some(handle) = self.registry().find(id)
             && handle.stage() == Stage::Moving
         {
+            self.registry().elsewhere.add(handle.view());
             self.registry().release(&handle);
         }
     }
@@ -150,5 +181,17 @@ impl DataPlane for Proxy {
     fn census(&self) -> Census {
         let disconnected = self.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.registry().census() }
+    }
+
+    async fn tell(&self) -> Bytes {
+        self.next_note().await
+    }
+
+    fn hear(&self, note: &[u8]) {
+        self.heed(note);
+    }
+
+    fn part(&self) {
+        self.registry().elsewhere.replace(Vec::new());
     }
 }

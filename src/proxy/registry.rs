@@ -1,9 +1,10 @@
 //! Who is here: one [`Handle`] a session, found by the id its client was shown.
 //!
-//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over the
-//! registry never go back: a session that ends is added to the ended ones and removed in one step.
+//! A session's task writes its handle, everybody else reads it or raises a [`Signal`]. Sums over
+//! the registry never go back: a session that ends is added to the ended ones and removed in one
+//! step.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 use tokio::sync::{oneshot, watch};
 
+use super::elsewhere::Elsewhere;
 use super::view::{Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::restart::{Census, Class, Parcel};
@@ -159,7 +161,8 @@ impl Handle {
         lock(&self.facts)
     }
 
-    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger one.
+    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger
+    /// one.
     pub fn raise(&self, signal: Signal) {
         self.signal.fetch_max(signal as u8, Ordering::AcqRel);
         self.waker.wake();
@@ -250,13 +253,18 @@ struct Shard {
     ended: Totals,
 }
 
+/// Our ids by server and the id there.
+type Threads = HashMap<(Arc<str>, u32), u32>;
+
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
-    /// Ids by server and the id there, for those that want to be shown the client's.
-    threads: [Mutex<HashMap<(Arc<str>, u32), u32>>; SHARDS],
+    /// For those that want to be shown the client's id.
+    threads: [Mutex<Threads>; SHARDS],
     hasher: RandomState,
+    /// Those of the other generation.
+    pub elsewhere: Elsewhere,
     count: watch::Sender<usize>,
 }
 
@@ -266,6 +274,7 @@ impl Default for Registry {
             shards: std::array::from_fn(|_| Mutex::default()),
             threads: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
+            elsewhere: Elsewhere::default(),
             count: watch::Sender::new(0),
         }
     }
@@ -280,6 +289,11 @@ impl Registry {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many there are, and every change of it.
+    pub fn population(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
     }
 
     /// Adds a session unless its id is taken.
@@ -335,9 +349,17 @@ impl Registry {
         lock(self.shard(id)).sessions.get(&id).cloned()
     }
 
-    /// The id a client was shown, by its server and the id there.
+    /// The id a client was shown, by its server and the id there; in either generation.
     pub fn connection(&self, server: &Arc<str>, thread: u32) -> Option<u32> {
-        lock(self.thread_shard(server, thread)).get(&(server.clone(), thread)).copied()
+        let here = lock(self.thread_shard(server, thread)).get(&(server.clone(), thread)).copied();
+        here.or_else(|| self.elsewhere.connection(server, thread))
+    }
+
+    /// The id on this server of a session, by the id its client was shown; in either generation.
+    pub fn server_thread(&self, id: u32, server: &Arc<str>) -> Option<u32> {
+        let Some(handle) = self.find(id) else { return self.elsewhere.server_thread(id, server) };
+        let facts = handle.facts();
+        (facts.server == *server).then_some(facts.server_thread)
     }
 
     /// Every session, in no order.
@@ -348,8 +370,8 @@ impl Registry {
             .collect()
     }
 
-    /// Up to `n` sessions of a class that are not asked for anything.
-    pub fn of_class(&self, class: Class, n: usize) -> Vec<Arc<Handle>> {
+    /// Up to `n` sessions of a class that are not asked for anything, and none of `except`.
+    pub fn of_class(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Arc<Handle>> {
         let fits = |handle: &Arc<Handle>| {
             let stage = handle.stage();
             let of_class = match class {
@@ -357,7 +379,7 @@ impl Registry {
                 Class::InTransaction => stage == Stage::IdleInTransaction,
                 Class::Any => !matches!(stage, Stage::LoggingIn | Stage::Moving | Stage::Closing),
             };
-            of_class && handle.signal() == Signal::None
+            of_class && handle.signal() == Signal::None && !except.contains(&handle.id)
         };
         let mut found = Vec::new();
         for shard in &self.shards {

@@ -1,9 +1,40 @@
 //! Hot restart. Knows file descriptors and opaque parcels, nothing of MySQL.
+//!
+//! ```text
+//! lifecycle   the handle for admin port and signals; its desk takes orders, one restart at a time
+//!   outgoing    drives the predecessor's machine: channel, successor process, data plane
+//!   incoming    drives the successor's machine: channel, data plane
+//!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer` are shared
+//!     channel, message          fds and bytes over SOCK_SEQPACKET
+//!   door        run_dir/handover.sock, for a successor that somebody else starts
+//!   process     preflight, spawn, and the end of a process
+//! ```
+//! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
+mod channel;
+mod crash;
+mod desk;
+mod door;
+mod incoming;
+mod ledger;
+mod lifecycle;
+mod liveness;
+mod message;
+mod outgoing;
+mod predecessor;
+mod process;
+mod successor;
 pub mod task;
+#[cfg(test)]
+mod tests;
+mod transfer;
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+pub use incoming::Offer;
+pub use lifecycle::{Exit, Lifecycle, Origin, Settings, Standing, Start};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +69,8 @@ pub struct Refused {
 pub enum Accepting {
     /// Every listener accepts.
     Yes,
+    /// Only the admin and HTTP listeners do; clients wait in the kernel's queue.
+    Control,
     /// None does; the sockets stay open, so clients wait in the kernel's queue.
     No,
 }
@@ -94,7 +127,14 @@ pub trait DataPlane: Send + Sync + 'static {
     fn inherit_counters(&self, counters: &[u8]);
 
     /// Freezes up to `n` sessions of a class and gives them out; empty when there are none left.
-    fn surrender(&self, class: Class, n: usize) -> impl Future<Output = Vec<Parcel>> + Send;
+    /// Those in `except` stay: the other side has refused them. A session that was given out still
+    /// counts in `census` and `emptied`, until it is `adopt`ed again here or `released`.
+    fn surrender(
+        &self,
+        class: Class,
+        n: usize,
+        except: &HashSet<u32>,
+    ) -> impl Future<Output = Vec<Parcel>> + Send;
 
     /// Goes on with a session: in the successor, or in the predecessor after a nack.
     fn adopt(&self, parcel: Parcel) -> Result<(), Refused>;
@@ -113,4 +153,57 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// Numbers for SHOW RESTART.
     fn census(&self) -> Census;
+
+    /// The next thing to tell the data plane of the other generation, while two live: which
+    /// sessions are here, or that one of those over there is to be killed. Opaque here. Cancel
+    /// safe.
+    fn tell(&self) -> impl Future<Output = Bytes> + Send {
+        std::future::pending()
+    }
+
+    /// What the data plane of the other generation tells.
+    fn hear(&self, _note: &[u8]) {}
+
+    /// There is no other generation any more.
+    fn part(&self) {}
+}
+
+/// How long one side waits for the other; tests shorten them.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// `BINARY check` may take this long.
+    pub preflight: Duration,
+    /// For the answer to one message, and for a message to fit into the socket.
+    pub answer: Duration,
+    /// Without any message of the other side: it hangs.
+    pub silence: Duration,
+    /// Between two PROGRESS messages.
+    pub progress: Duration,
+    /// For the data plane to freeze a batch, or to start or stop accepting.
+    pub step: Duration,
+    /// Between looks for sessions that have become movable.
+    pub again: Duration,
+    /// Sessions of a successor that is taken back may go on logging in.
+    pub login: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub terminate: Duration,
+    /// From SIGKILL until a process that is still there counts as dead: it can run no more code
+    /// of its own.
+    pub kill: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            preflight: Duration::from_secs(30),
+            answer: Duration::from_secs(3),
+            silence: Duration::from_secs(5),
+            progress: Duration::from_millis(100),
+            step: Duration::from_secs(10),
+            again: Duration::from_millis(20),
+            login: Duration::from_secs(2),
+            terminate: Duration::from_secs(2),
+            kill: Duration::from_secs(10),
+        }
+    }
 }

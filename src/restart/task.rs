@@ -19,6 +19,19 @@ pub enum State {
     Stopping,
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "STARTING",
+            Self::Running => "RUNNING",
+            Self::Restarting => "RESTARTING",
+            Self::Draining => "DRAINING",
+            Self::Offline => "OFFLINE",
+            Self::Stopping => "STOPPING",
+        })
+    }
+}
+
 /// How a restart treats the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -27,6 +40,15 @@ pub enum Mode {
     Restart,
     /// Every client gets 1053 at once.
     Force,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Restart => "RESTART",
+            Self::Force => "FORCE",
+        })
+    }
 }
 
 /// How a task stands.
@@ -38,6 +60,17 @@ pub enum TaskState {
     Completed,
     Failed,
     RolledBack,
+}
+
+impl std::fmt::Display for TaskState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InProgress => "IN_PROGRESS",
+            Self::Completed => "COMPLETED",
+            Self::Failed => "FAILED",
+            Self::RolledBack => "ROLLED_BACK",
+        })
+    }
 }
 
 /// A phase of the handover, in order.
@@ -54,6 +87,22 @@ pub enum Phase {
     Accept,
     Drain,
     Commit,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Preflight => "PREFLIGHT",
+            Self::Hello => "HELLO",
+            Self::Warm => "WARM",
+            Self::Listen => "LISTEN",
+            Self::Canary => "CANARY",
+            Self::Sessions => "SESSIONS",
+            Self::Accept => "ACCEPT",
+            Self::Drain => "DRAIN",
+            Self::Commit => "COMMIT",
+        })
+    }
 }
 
 /// One row of SHOW RESTART.

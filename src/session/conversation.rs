@@ -157,7 +157,8 @@ impl Conversation {
         self.current.is_some_and(|current| current.note == Note::ConnectionIds)
     }
 
-    /// The sequence number of a packet of ours to the client; None while it is in the middle of one.
+    /// The sequence number of a packet of ours to the client; None while it is in the middle of
+    /// one.
     pub fn injection_sequence(&self) -> Option<u8> {
         if self.turn == Turn::Opaque || !self.server.is_between_packets() {
             return None;
@@ -227,8 +228,8 @@ impl Conversation {
         }
     }
 
-    /// Consumes bytes up to and including the next header of the server's; None when all that can be
-    /// consumed is. `at` moves along.
+    /// Consumes bytes up to and including the next header of the server's; None when all that can
+    /// be consumed is. `at` moves along.
     #[inline]
     pub fn handle_server<'a>(
         &mut self,
@@ -239,6 +240,7 @@ impl Conversation {
             *at = bytes.len();
             return None;
         }
+        self.skip_rows(bytes, at);
         let start = match self.server.next(bytes, at, |_, _| HEAD) {
             Step::Packet(start) => start,
             Step::NeedMore => return None,
@@ -248,6 +250,21 @@ impl Conversation {
             return Some(ServerPacket::Other);
         }
         Some(self.judge(start.header, start.head))
+    }
+
+    /// Most packets of most answers are rows that nobody looks at.
+    #[inline]
+    fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) {
+        let Some(Current { answer: Answer::Rows { .. }, begun: true, note, .. }) = self.current
+        else {
+            return;
+        };
+        if note == Note::ConnectionIds {
+            return;
+        }
+        if let Some(sequence) = self.server.skip_rows(bytes, at) {
+            self.next_sequence = sequence.wrapping_add(1);
+        }
     }
 
     #[inline]
@@ -276,8 +293,8 @@ impl Conversation {
         }
     }
 
-    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what a
-    /// prepare whose 16-bit count wrapped left behind.
+    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what
+    /// a prepare whose 16-bit count wrapped left behind.
     fn unasked(&mut self, header: Header, head: &[u8]) -> ServerPacket<'static> {
         let notice = head.first() == Some(&0xFF) && header.sequence == 0;
         if !notice && !is_definition(header, head) {
@@ -368,4 +385,51 @@ fn is_residue(current: &Current, header: Header, head: &[u8]) -> bool {
 /// A column definition starts with the catalog, which is always `def`.
 fn is_definition(header: Header, head: &[u8]) -> bool {
     header.length > 10 && head.starts_with(b"\x03def")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::capability as cap;
+    use crate::wire::packet::packet;
+
+    /// A session that has asked for rows.
+    fn asked() -> Conversation {
+        let mut conversation = Conversation::logging_in(Dialect::new(cap::DEPRECATE_EOF, 0));
+        feed(&mut conversation, &packet(2, &[0, 0, 0, 2, 0, 0, 0]));
+        let query = packet(0, b"\x03SELECT c FROM t");
+        let mut at = 0;
+        while conversation.handle_client(&query, &mut at).is_some() {}
+        conversation
+    }
+
+    /// Bytes that were consumed.
+    fn feed(conversation: &mut Conversation, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while conversation.handle_server(bytes, &mut at).is_some() {}
+        at
+    }
+
+    #[test]
+    fn rows_in_any_two_pieces_lead_to_the_same_state() {
+        let answer = [
+            packet(1, &[1]),
+            packet(2, b"\x03def\x00\x00\x00\x01c\x00\x0c\x21\0\x68\x01\0\0\xfe\x01\0\0\0\0"),
+            packet(3, b"\x03abc"),
+            packet(4, &[0xFB]),
+            packet(5, &[0]),
+            packet(6, &[b"\xFC\x2C\x01".as_slice(), &[b'x'; 300]].concat()),
+            packet(7, b"\x01a"),
+        ]
+        .concat();
+        let end = packet(8, &[0xFE, 0, 0, 2, 0, 0, 0]);
+        for cut in 0..=answer.len() {
+            let mut conversation = asked();
+            let taken = feed(&mut conversation, &answer[..cut]);
+            assert_eq!(taken + feed(&mut conversation, &answer[taken..]), answer.len());
+            assert_eq!(conversation.injection_sequence(), Some(8), "cut at {cut}");
+            feed(&mut conversation, &end);
+            assert!(conversation.is_idle(), "cut at {cut}");
+        }
+    }
 }

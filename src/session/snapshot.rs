@@ -1,7 +1,7 @@
 //! [`Session`] ⇄ [`SessionSnapshot`]: what crosses a restart.
 //!
-//! Fields have names, unknown ones are skipped, and new ones have defaults, so a neighbouring version
-//! reads it. An unknown phase is an error: the session then stays where it is.
+//! Fields have names, unknown ones are skipped, and new ones have defaults, so a neighbouring
+//! version reads it. An unknown phase is an error: the session then stays where it is.
 
 use serde::{Deserialize, Serialize};
 

@@ -2,8 +2,8 @@
 //!
 //! A login response that was parsed and is encoded again has the same bytes wherever nothing was
 //! changed on purpose: connection attributes keep their order and their bytes. Source: MySQL
-//! protocol, `Protocol::HandshakeV10`, `HandshakeResponse41`, `AuthSwitchRequest`; MariaDB's extended
-//! capabilities stand in the last four reserved bytes while `LONG_PASSWORD` is clear.
+//! protocol, `Protocol::HandshakeV10`, `HandshakeResponse41`, `AuthSwitchRequest`; MariaDB's
+//! extended capabilities stand in the last four reserved bytes while `LONG_PASSWORD` is clear.
 
 use serde::{Deserialize, Serialize};
 

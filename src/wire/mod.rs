@@ -1,15 +1,16 @@
 //! MySQL on the wire. Pure: no tokio, no clock, no randomness, no logging.
 //!
-//! Nothing here copies a payload: a packet's header is parsed and at most [`response::HEAD`] bytes of
-//! the packet that starts a logical one are looked at. What is needed is looked at in place, so a
-//! half-read packet is a few bytes in the caller's buffer and no state of ours.
+//! Nothing here copies a payload: a packet's header is parsed and at most [`response::HEAD`] bytes
+//! of the packet that starts a logical one are looked at. What is needed is looked at in place, so
+//! a half-read packet is a few bytes in the caller's buffer and no state of ours.
 
 pub mod command;
 pub mod handshake;
 pub mod packet;
 pub mod response;
 
-/// Capability flags (MySQL protocol, "Capabilities Flags"; MariaDB's extended ones are shifted by 32).
+/// Capability flags (MySQL protocol, "Capabilities Flags"; MariaDB's extended ones are shifted by
+/// 32).
 ///
 /// Bit 27 is QUERY_ATTRIBUTES in MySQL and Oracle mode in OceanBase; 25 and 26 are reserved there.
 pub mod capability {
@@ -39,6 +40,7 @@ pub mod capability {
 
     pub mod mariadb {
         pub const PROGRESS: u32 = 1;
+        pub const EXTENDED_TYPES: u32 = 1 << 3;
         pub const CACHE_METADATA: u32 = 1 << 4;
     }
 }

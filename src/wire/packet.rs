@@ -101,6 +101,43 @@ impl Framer {
         self.left = self.left.saturating_sub(payload as u32);
     }
 
+    #[inline]
+    fn consume_payload(&mut self, bytes: &[u8], at: &mut usize) {
+        let payload = (self.left as usize).min(bytes.len() - *at);
+        self.left -= payload as u32;
+        *at += payload;
+    }
+
+    /// Consumes the rest of the current payload and a run of packets whose first byte says that
+    /// they are rows, the last one perhaps in part; moves `at` along. The sequence number of the
+    /// last one, if there is one.
+    ///
+    /// 0xFE and 0xFF may start something else: those, and empty packets, are left to
+    /// [`Self::next`].
+    #[inline]
+    pub fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) -> Option<u8> {
+        self.consume_payload(bytes, at);
+        if !self.is_between_packets() {
+            return None;
+        }
+        let mut last = None;
+        while let Some(&[a, b, c, sequence, first]) = bytes[*at..].first_chunk() {
+            let length = u32::from_le_bytes([a, b, c, 0]) as usize;
+            if first >= 0xFE || length == 0 || length == MAX_PAYLOAD {
+                break;
+            }
+            last = Some(sequence);
+            let end = *at + HEADER + length;
+            if end > bytes.len() {
+                self.left = (end - bytes.len()) as u32;
+                *at = bytes.len();
+                break;
+            }
+            *at = end;
+        }
+        last
+    }
+
     /// Consumes the rest of the current payload and the next header, moving `at` behind them.
     ///
     /// `head` tells, from the header of a packet that starts a logical one, how many bytes of its
@@ -112,9 +149,7 @@ impl Framer {
         at: &mut usize,
         head: impl FnOnce(Header, &[u8]) -> usize,
     ) -> Step<'a> {
-        let payload = (self.left as usize).min(bytes.len() - *at);
-        self.left -= payload as u32;
-        *at += payload;
+        self.consume_payload(bytes, at);
         let rest = &bytes[*at..];
         if self.left > 0 {
             return Step::NeedMore;

@@ -1,0 +1,224 @@
+//! A small blocking client: logs in, asks, and reads results without looking at the rows.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use sha1::{Digest, Sha1};
+
+use crate::Outcome;
+
+/// LONG_PASSWORD, LONG_FLAG, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH; not
+/// DEPRECATE_EOF, which makes the end of a result hard to tell.
+const CAPABILITIES: u32 = 0x0008_a205;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One connection.
+pub struct Client {
+    stream: TcpStream,
+    packet: Vec<u8>,
+}
+
+/// A name and a password.
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    pub user: &'a str,
+    pub password: &'a str,
+}
+
+impl Client {
+    /// Connects and logs in.
+    pub fn connect(address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut client = Self { stream, packet: Vec::new() };
+        client.read_packet()?;
+        let salt = salt(&client.packet).ok_or("greeting: too short")?;
+        let response = login_response(account, &salt);
+        client.write_packet(1, &response)?;
+        loop {
+            let sequence = client.read_packet()?;
+            match client.packet.first() {
+                Some(0x00) => return Ok(client),
+                Some(0xfe) => {
+                    let salt = client.packet.split(|byte| *byte == 0).nth(1);
+                    let answer = scramble(account.password, salt.ok_or("auth switch: no data")?);
+                    client.write_packet(sequence + 1, &answer)?;
+                }
+                _ => return Err(client.server_error().into()),
+            }
+        }
+    }
+
+    /// Asks and reads a text result: rows of values, NULL as None.
+    pub fn rows(&mut self, sql: &str) -> Outcome<Vec<Vec<Option<String>>>> {
+        self.send_query(sql)?;
+        self.read_packet()?;
+        match self.packet.first() {
+            Some(0x00) => return Ok(Vec::new()),
+            Some(0xff) | None => return Err(self.server_error().into()),
+            Some(_) => {}
+        }
+        self.skip_until_eof()?;
+        let mut rows = Vec::new();
+        loop {
+            self.read_packet()?;
+            match self.packet.first() {
+                Some(0xfe) if self.packet.len() < 9 => return Ok(rows),
+                Some(0xff) => return Err(self.server_error().into()),
+                _ => rows.push(values(&self.packet).ok_or("row: malformed")?),
+            }
+        }
+    }
+
+    /// The number in the last column of the only row.
+    pub fn number(&mut self, sql: &str) -> Outcome<f64> {
+        let rows = self.rows(sql)?;
+        let text = rows.first().and_then(|row| row.last()).and_then(|value| value.as_deref());
+        Ok(text.ok_or("no row")?.parse()?)
+    }
+
+    /// Asks, and counts the bytes of the answer without looking at the rows.
+    pub fn drain(&mut self, sql: &str) -> Outcome<u64> {
+        self.send_query(sql)?;
+        self.read_packet()?;
+        self.skip_until_eof()?;
+        let mut buffer = vec![0; 256 * 1024];
+        let (mut total, mut end) = (0, Scan::default());
+        loop {
+            let n = self.stream.read(&mut buffer)?;
+            if n == 0 {
+                return Err("the connection ended within the result".into());
+            }
+            total += n as u64;
+            if end.is_over_after(&buffer[..n]) {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// Says goodbye and hangs up.
+    pub fn quit(mut self) -> Outcome<()> {
+        self.write_packet(0, &[0x01])
+    }
+
+    fn send_query(&mut self, sql: &str) -> Outcome<()> {
+        self.write_packet(0, &[b"\x03", sql.as_bytes()].concat())
+    }
+
+    fn skip_until_eof(&mut self) -> Outcome<()> {
+        loop {
+            self.read_packet()?;
+            if self.packet.first() == Some(&0xfe) && self.packet.len() < 9 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_packet(&mut self) -> Outcome<u8> {
+        let mut header = [0; 4];
+        self.stream.read_exact(&mut header)?;
+        let length = u32::from_le_bytes([header[0], header[1], header[2], 0]) as usize;
+        self.packet.resize(length, 0);
+        self.stream.read_exact(&mut self.packet)?;
+        Ok(header[3])
+    }
+
+    fn write_packet(&mut self, sequence: u8, payload: &[u8]) -> Outcome<()> {
+        let length = u32::try_from(payload.len())?.to_le_bytes();
+        let mut packet = vec![length[0], length[1], length[2], sequence];
+        packet.extend_from_slice(payload);
+        Ok(self.stream.write_all(&packet)?)
+    }
+
+    fn server_error(&self) -> String {
+        String::from_utf8_lossy(self.packet.get(3..).unwrap_or_default()).into_owned()
+    }
+}
+
+/// Looks for the EOF packet behind the rows: strides over payloads.
+#[derive(Default)]
+struct Scan {
+    header: [u8; 5],
+    have: usize,
+    skip: usize,
+}
+
+impl Scan {
+    fn is_over_after(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            let stride = self.skip.min(bytes.len());
+            self.skip -= stride;
+            bytes = &bytes[stride..];
+            let take = (5 - self.have).min(bytes.len());
+            self.header[self.have..self.have + take].copy_from_slice(&bytes[..take]);
+            self.have += take;
+            bytes = &bytes[take..];
+            if self.have == 5 {
+                let [a, b, c, _, first] = self.header;
+                let length = u32::from_le_bytes([a, b, c, 0]) as usize;
+                if first == 0xfe && length < 9 {
+                    return true;
+                }
+                self.skip = length - 1;
+                self.have = 0;
+            }
+        }
+        false
+    }
+}
+
+fn salt(greeting: &[u8]) -> Option<Vec<u8>> {
+    let version_end = 1 + greeting.get(1..)?.iter().position(|byte| *byte == 0)?;
+    let first = greeting.get(version_end + 5..version_end + 13)?;
+    let second = greeting.get(version_end + 32..version_end + 44)?;
+    Some([first, second].concat())
+}
+
+fn login_response(account: Account<'_>, salt: &[u8]) -> Vec<u8> {
+    let mut response = CAPABILITIES.to_le_bytes().to_vec();
+    response.extend_from_slice(&(1u32 << 30).to_le_bytes());
+    response.push(45);
+    response.extend_from_slice(&[0; 23]);
+    response.extend_from_slice(account.user.as_bytes());
+    response.push(0);
+    let answer = scramble(account.password, salt);
+    response.push(u8::try_from(answer.len()).expect("a SHA-1 has 20 bytes"));
+    response.extend_from_slice(&answer);
+    response.extend_from_slice(b"mysql_native_password\0");
+    response
+}
+
+/// SHA1(password) XOR SHA1(salt, SHA1(SHA1(password))).
+fn scramble(password: &str, salt: &[u8]) -> Vec<u8> {
+    if password.is_empty() {
+        return Vec::new();
+    }
+    let stage1 = Sha1::digest(password.as_bytes());
+    let stage2 = Sha1::digest(stage1);
+    let mask = Sha1::new().chain_update(salt).chain_update(stage2).finalize();
+    stage1.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect()
+}
+
+fn values(mut row: &[u8]) -> Option<Vec<Option<String>>> {
+    let mut values = Vec::new();
+    while let Some((first, rest)) = row.split_first() {
+        let (length, rest) = match first {
+            0xfb => {
+                values.push(None);
+                row = rest;
+                continue;
+            }
+            0xfc => (usize::from(u16::from_le_bytes([*rest.first()?, *rest.get(1)?])), &rest[2..]),
+            0..=0xfa => (usize::from(*first), rest),
+            _ => return None,
+        };
+        values.push(Some(String::from_utf8_lossy(rest.get(..length)?).into_owned()));
+        row = &rest[length..];
+    }
+    Some(values)
+}

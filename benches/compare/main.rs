@@ -1,0 +1,143 @@
+//! Compares odp side by side with HAProxy, MySQL Router and a bare relay, in one run.
+//!
+//! ```text
+//! cargo bench --bench compare -- [FILTER] [--rounds N] [--seconds N] [--subjects a,b]
+//!                                [--odp NAME=PATH]
+//! ```
+//!
+//! It starts a private MariaDB, and for every measurement a fresh proxy in front of it. Subjects
+//! take turns within a round, so that what else the machine does hits all of them; figures are
+//! medians of rounds, ratios are medians of the ratios within a round. Nothing is asserted. MySQL
+//! Router takes part if `MYSQLROUTER` names its program or a script that runs it; `--odp` adds
+//! other builds.
+
+mod client;
+mod load;
+mod machine;
+mod process;
+mod proxies;
+mod relay;
+mod report;
+mod restart;
+mod sessions;
+mod volume;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use machine::Database;
+use proxies::Kind;
+use report::Report;
+
+/// Whatever went wrong, in words.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// What a scenario measured of one subject: names with their units, and numbers.
+type Figures = Vec<(&'static str, f64)>;
+
+/// What the command line asks for.
+struct Options {
+    filter: String,
+    rounds: usize,
+    window: Duration,
+    subjects: Vec<String>,
+    builds: Vec<Kind>,
+}
+
+/// One thing to measure.
+struct Scenario {
+    name: &'static str,
+    measure: fn(&Kind, &Database, Duration) -> Outcome<Figures>,
+}
+
+/// Everything that is measured, in the order of the table.
+const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "point_select, 16 threads", measure: load::point_select_16 },
+    Scenario { name: "point_select, 256 threads", measure: load::point_select_256 },
+    Scenario { name: "read_write, 16 threads", measure: load::read_write_16 },
+    Scenario { name: "read_write, 256 threads", measure: load::read_write_256 },
+    Scenario { name: "user space, point_select, 16 threads", measure: load::user_space },
+    Scenario { name: "1 GiB in rows of 1 MB", measure: volume::large_rows },
+    Scenario { name: "200 MB in rows of 100 B", measure: volume::small_rows },
+    Scenario { name: "5000 idle sessions", measure: sessions::idle },
+    Scenario { name: "connects, 8 at once", measure: sessions::connects },
+    Scenario { name: "restart", measure: restart::restart },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, listen, target, threads] = arguments.as_slice()
+        && word == relay::WORD
+    {
+        return relay::run(listen, target, threads);
+    }
+    // `cargo bench` says so; under `cargo test` there is nothing to do.
+    if !arguments.iter().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    match Options::parse(&arguments).and_then(|options| compare(&options)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Outcome<Self> {
+        let mut options = Self {
+            filter: String::new(),
+            rounds: 3,
+            window: Duration::from_secs(5),
+            subjects: Vec::new(),
+            builds: Vec::new(),
+        };
+        let mut words = arguments.iter().filter(|word| *word != "--bench");
+        while let Some(word) = words.next() {
+            if !word.starts_with("--") {
+                options.filter.clone_from(word);
+                continue;
+            }
+            let value = words.next().ok_or_else(|| format!("{word}: expected a value"))?;
+            match word.as_str() {
+                "--rounds" => options.rounds = value.parse()?,
+                "--seconds" => options.window = Duration::from_secs(value.parse()?),
+                "--subjects" => options.subjects = value.split(',').map(str::to_owned).collect(),
+                "--odp" => {
+                    let (name, path) = value.split_once('=').ok_or("--odp: expected NAME=PATH")?;
+                    options.builds.push(Kind::odp(name, path.into(), Some(1)));
+                }
+                _ => return Err(format!("{word}: unknown option").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    fn chosen(&self) -> Vec<Kind> {
+        let mut kinds = Kind::all();
+        kinds.extend(self.builds.iter().cloned());
+        kinds.retain(|kind| self.subjects.is_empty() || self.subjects.contains(&kind.name));
+        kinds
+    }
+}
+
+fn compare(options: &Options) -> Outcome<()> {
+    let kinds = options.chosen();
+    let database = Database::start()?;
+    let mut report = Report::new(machine::describe(&kinds), &kinds);
+    for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.contains(&options.filter)) {
+        for round in 0..options.rounds {
+            for turn in 0..kinds.len() {
+                let kind = &kinds[(turn + round) % kinds.len()];
+                match (scenario.measure)(kind, &database, options.window) {
+                    Ok(figures) => report.add(scenario.name, &kind.name, round, figures),
+                    Err(error) => eprintln!("{}: {}: {error}", scenario.name, kind.name),
+                }
+            }
+        }
+        print!("{}", report.table(scenario.name));
+    }
+    println!("{}", report.save()?);
+    Ok(())
+}

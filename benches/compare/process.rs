@@ -1,0 +1,102 @@
+//! What a process has used so far, from /proc.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::time::clock_getcpuclockid;
+use nix::unistd::Pid;
+
+use crate::Outcome;
+
+/// What a process has used since it started.
+#[derive(Clone, Copy)]
+pub struct Usage {
+    /// Time on a CPU, of all threads that there are or were.
+    pub cpu: Duration,
+    /// Voluntary context switches of the threads that there are.
+    pub sleeps: f64,
+}
+
+impl Usage {
+    /// Up to now.
+    pub fn of(pid: u32) -> Outcome<Self> {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+        let mut sleeps = 0.0;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let status = fs::read_to_string(task?.path().join("status"))?;
+            sleeps += field(&status, "voluntary_ctxt_switches:").unwrap_or(0) as f64;
+        }
+        Ok(Self { cpu: clock.now()?.into(), sleeps })
+    }
+
+    /// What was used since.
+    pub fn since(self, earlier: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(earlier.cpu), sleeps: self.sleeps - earlier.sleeps }
+    }
+}
+
+/// Resident memory in KiB, counted page by page.
+pub fn resident_kib(pid: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    Ok(field(&rollup, "Rss:").ok_or("smaps_rollup: no Rss")?)
+}
+
+/// Sets the high-water mark of resident memory to what is resident now.
+pub fn reset_peak(pid: u32) -> Outcome<()> {
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
+}
+
+/// The high-water mark of resident memory in KiB.
+pub fn peak_kib(pid: u32) -> Outcome<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(field(&status, "VmHWM:").ok_or("status: no VmHWM")?)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)).and_then(first_number)
+}
+
+fn first_number(text: &str) -> Option<u64> {
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// A child that does not outlive its owner.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts a program; what it writes goes to `log`.
+    pub fn start(command: &mut Command, log: fs::File) -> Outcome<Self> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let errors = log.try_clone()?;
+        let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
+        Ok(Self(child.map_err(|error| format!("{program}: {error}"))?))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Tries until it works or time is up; then the last error.
+pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl FnMut() -> Outcome<T>,
+) -> Outcome<T> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if start.elapsed() > limit => return Err(format!("{what}: {error}").into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Who is compared, and how each is started in front of the database.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::Outcome;
+use crate::client::{Account, Client};
+use crate::machine::{ACCOUNT, Database, first_line, free_address};
+use crate::process::{Process, wait_for};
+
+/// The one that others are compared with.
+pub const REFERENCE: &str = "haproxy";
+
+/// Who administers odp.
+pub const ADMIN: Account<'static> = Account { user: "root", password: "bench" };
+
+/// One subject.
+#[derive(Clone)]
+pub struct Kind {
+    pub name: String,
+    program: Program,
+}
+
+#[derive(Clone)]
+enum Program {
+    /// No proxy at all.
+    Direct,
+    /// HAProxy in `mode tcp` with one thread.
+    Haproxy,
+    /// odp; workers as configured, or one per core.
+    Odp { path: PathBuf, workers: Option<usize> },
+    /// This program as a relay.
+    Relay,
+    /// MySQL Router, without TLS.
+    Router { path: PathBuf },
+}
+
+/// A subject that runs.
+pub struct Proxy {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    /// odp's admin port.
+    pub admin: SocketAddr,
+    process: Option<Process>,
+    _directory: TempDir,
+}
+
+impl Kind {
+    /// Everybody there is on this machine.
+    pub fn all() -> Vec<Self> {
+        let ours = PathBuf::from(env!("CARGO_BIN_EXE_odp"));
+        let mut kinds = vec![
+            Self { name: "direct".into(), program: Program::Direct },
+            Self { name: REFERENCE.into(), program: Program::Haproxy },
+            Self::odp("odp-1", ours.clone(), Some(1)),
+            Self::odp("odp", ours, None),
+            Self { name: "relay".into(), program: Program::Relay },
+        ];
+        if let Some(path) = std::env::var_os("MYSQLROUTER") {
+            let program = Program::Router { path: path.into() };
+            kinds.push(Self { name: "router".into(), program });
+        }
+        kinds
+    }
+
+    /// A build of odp.
+    pub fn odp(name: &str, path: PathBuf, workers: Option<usize>) -> Self {
+        Self { name: name.into(), program: Program::Odp { path, workers } }
+    }
+
+    /// Whether it knows RESTART.
+    pub fn restarts(&self) -> bool {
+        matches!(self.program, Program::Odp { .. })
+    }
+
+    /// What it says of itself.
+    pub fn version(&self) -> String {
+        match &self.program {
+            Program::Direct => "no proxy".into(),
+            Program::Haproxy => first_line("haproxy", &["-v"]) + ", mode tcp, nbthread 1",
+            Program::Odp { path, workers } => {
+                let workers = workers.map_or("a worker per core".into(), |n| format!("{n} worker"));
+                format!("{}, {workers}", first_line(&path.to_string_lossy(), &["--version"]))
+            }
+            Program::Relay => "bare tokio relay, 1 worker, 16 KiB buffers".into(),
+            Program::Router { path } => first_line(&path.to_string_lossy(), &["--version"]),
+        }
+    }
+
+    /// Starts a fresh one and waits until a client can log in.
+    pub fn start(&self, database: &Database) -> Outcome<Proxy> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path();
+        let (mut address, admin) = (free_address()?, free_address()?);
+        let log = fs::File::create(path.join("log"))?;
+        let process = match &self.program {
+            Program::Direct => {
+                address = database.address;
+                None
+            }
+            Program::Haproxy => Some(haproxy(path, address, database.address)?),
+            Program::Odp { path: binary, workers } => {
+                fs::write(
+                    path.join("odp.toml"),
+                    odp_config(path, address, admin, database, *workers),
+                )?;
+                let mut command = Command::new(binary);
+                command.args(["run", "-c"]).arg(path.join("odp.toml"));
+                Some(command)
+            }
+            Program::Relay => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args([crate::relay::WORD, &address.to_string()]);
+                command.args([&database.address.to_string(), "1"]);
+                Some(command)
+            }
+            Program::Router { path: binary } => {
+                Some(router(binary, path, address, database.address)?)
+            }
+        };
+        let process = process.map(|mut command| Process::start(&mut command, log)).transpose()?;
+        let proxy = Proxy { address, admin, process, _directory: directory };
+        wait_for(&self.name, Duration::from_secs(10), || {
+            TcpStream::connect(address)?;
+            proxy.client()?.quit()
+        })?;
+        Ok(proxy)
+    }
+}
+
+impl Proxy {
+    /// None: there is no proxy.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// A client of it, logged in.
+    pub fn client(&self) -> Outcome<Client> {
+        Client::connect(self.address, ACCOUNT)
+    }
+}
+
+fn haproxy(directory: &Path, listen: SocketAddr, target: SocketAddr) -> Outcome<Command> {
+    let config = format!(
+        "global\n nbthread 1\n maxconn 9000\n\
+         defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
+         frontend clients\n bind {listen}\n default_backend servers\n\
+         backend servers\n server main {target}\n"
+    );
+    let path = directory.join("haproxy.cfg");
+    fs::write(&path, config)?;
+    let mut command = Command::new("haproxy");
+    command.args(["-db", "-f"]).arg(path);
+    Ok(command)
+}
+
+fn odp_config(
+    directory: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    database: &Database,
+    workers: Option<usize>,
+) -> String {
+    let (workers, run_dir) = (workers.unwrap_or(0), directory.join("run"));
+    let (password, target) = (ADMIN.password, database.address);
+    format!(
+        "[proxy]\nlisten = [\"{listen}\"]\nworkers = {workers}\nrun_dir = \"{}\"\n\
+         [admin]\nlisten = \"{admin}\"\n\
+         [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{password}\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n\
+         [[cluster]]\nname = \"main\"\n[[cluster.server]]\naddress = \"{target}\"\n",
+        run_dir.display()
+    )
+}
+
+fn router(
+    binary: &Path,
+    directory: &Path,
+    listen: SocketAddr,
+    target: SocketAddr,
+) -> Outcome<Command> {
+    let config = format!(
+        "[DEFAULT]\nlogging_folder = {directory}\nruntime_folder = {directory}\n\
+         data_folder = {directory}\nmax_total_connections = 9000\n\
+         [logger]\nlevel = WARNING\n\
+         [routing:main]\nbind_address = {}\nbind_port = {}\ndestinations = {target}\n\
+         routing_strategy = first-available\nprotocol = classic\nmax_connections = 9000\n\
+         client_ssl_mode = DISABLED\nserver_ssl_mode = DISABLED\nmax_connect_errors = 1000000\n",
+        listen.ip(),
+        listen.port(),
+        directory = directory.display(),
+    );
+    let path = directory.join("router.conf");
+    fs::write(&path, config)?;
+    let mut command = Command::new(binary);
+    command.arg("-c").arg(path);
+    Ok(command)
+}

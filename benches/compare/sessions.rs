@@ -1,0 +1,79 @@
+//! Many sessions: what an idle one holds, and what a new one costs.
+
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::machine::{ACCOUNT, Database};
+use crate::process::{Usage, resident_kib};
+use crate::proxies::Kind;
+use crate::{Figures, Outcome};
+
+/// How many sessions are idle.
+const IDLE: usize = 5000;
+
+/// Clients that connect at the same time.
+const CONNECTORS: usize = 8;
+
+/// How long memory has to settle.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Resident memory of a session that has asked something and now waits.
+pub fn idle(kind: &Kind, database: &Database, _: Duration) -> Outcome<Figures> {
+    let proxy = kind.start(database)?;
+    let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };
+    let fresh = resident_kib(pid)?;
+    let mut clients = Vec::with_capacity(IDLE);
+    for _ in 0..IDLE {
+        let mut client = proxy.client()?;
+        client.rows("SELECT 1")?;
+        clients.push(client);
+    }
+    std::thread::sleep(SETTLE);
+    let held = resident_kib(pid)?;
+    let figures = vec![
+        ("fresh KiB", fresh as f64),
+        ("KiB/session", held.saturating_sub(fresh) as f64 / IDLE as f64),
+    ];
+    clients.into_iter().try_for_each(Client::quit)?;
+    // The database ends a thread a session; that is not for the next one to pay.
+    let mut observer = database.client()?;
+    crate::process::wait_for("sessions end", Duration::from_secs(30), || {
+        let left = observer.number("SHOW GLOBAL STATUS LIKE 'Threads_connected'")?;
+        if left < 5.0 { Ok(()) } else { Err(format!("{left} left").into()) }
+    })?;
+    Ok(figures)
+}
+
+/// Connect, log in, one query, goodbye.
+pub fn connects(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
+    let proxy = kind.start(database)?;
+    let before = proxy.pid().map(Usage::of).transpose()?;
+    let start = Instant::now();
+    let counts: Vec<Outcome<u64>> = std::thread::scope(|scope| {
+        let connect = || connect_until(start + window, proxy.address);
+        let connectors: Vec<_> = (0..CONNECTORS).map(|_| scope.spawn(connect)).collect();
+        let join = |connector: std::thread::ScopedJoinHandle<'_, Outcome<u64>>| {
+            connector.join().unwrap_or_else(|_| Err("a connector panicked".into()))
+        };
+        connectors.into_iter().map(join).collect()
+    });
+    let elapsed = start.elapsed().as_secs_f64();
+    let after = proxy.pid().map(Usage::of).transpose()?;
+    let total = counts.into_iter().sum::<Outcome<u64>>()? as f64;
+    let mut figures = vec![("connects/s", total / elapsed)];
+    if let (Some(before), Some(after)) = (before, after) {
+        figures.push(("CPU us/connect", after.since(before).cpu.as_secs_f64() * 1e6 / total));
+    }
+    Ok(figures)
+}
+
+fn connect_until(end: Instant, address: std::net::SocketAddr) -> Outcome<u64> {
+    let mut connects = 0;
+    while Instant::now() < end {
+        let mut client = Client::connect(address, ACCOUNT)?;
+        client.rows("SELECT 1")?;
+        client.quit()?;
+        connects += 1;
+    }
+    Ok(connects)
+}

@@ -1,0 +1,489 @@
+//! The grammar of the admin port. Pure: text in, [`Command`] out.
+//!
+//! ODP's commands with ODP's words, ours where it has none, and what drivers send when they
+//! connect.
+
+use std::path::PathBuf;
+
+use super::token::{Token, tokens};
+use crate::config::ExitTimeout;
+use crate::error::ClientError;
+use crate::restart::task::{Mode, Request};
+
+/// What an operator can ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `RESTART [FORCE] …`
+    Restart(Request),
+    /// RESTART ROLLBACK.
+    Rollback,
+    /// SHOW RESTART.
+    ShowRestart,
+    /// ALTER PROXYCONFIG SET name = 'value', …
+    Alter(Vec<(String, String)>),
+    /// `SHOW PROXYCONFIG [LIKE …]`.
+    ShowConfig(Option<String>),
+    /// SHOW PROXYSESSION.
+    ShowSessions,
+    /// `SHOW PROXYSESSION ATTRIBUTE id [LIKE …]`.
+    ShowSession(u32, Option<String>),
+    /// `SHOW [FULL] PROCESSLIST`.
+    ShowProcesslist,
+    /// `KILL PROXYSESSION id` and `KILL [CONNECTION|QUERY] id`.
+    Kill(u32),
+    /// `SHOW PROXYSTAT [REFRESH] [LIKE …]`.
+    ShowStat(Option<String>),
+    /// SHOW PROXYINFO BINARY.
+    ShowBinary,
+    /// SHOW PROXYINFO UPGRADE.
+    ShowUpgrade,
+    /// PING PROXY.
+    Ping,
+    /// SELECT of functions, variables and literals: (expression, column name).
+    Select(Vec<(Expression, String)>),
+    /// `SHOW [SESSION|GLOBAL] VARIABLES [LIKE …]`.
+    ShowVariables(Option<String>),
+    /// SHOW WARNINGS, SHOW ERRORS.
+    ShowWarnings,
+    /// SHOW DATABASES.
+    ShowDatabases,
+    /// SET, BEGIN, COMMIT, ROLLBACK, USE: OK, as in ODP.
+    Nothing,
+}
+
+/// What SELECT can show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// `name()`, lower case.
+    Function(String),
+    /// `@@name`, lower case, without session. or global.
+    Variable(String),
+    /// A number or a string.
+    Literal(String),
+    /// `@name` or NULL: there are no user variables here.
+    Null,
+}
+
+impl Command {
+    /// Whether it only looks: a viewer may.
+    pub fn only_looks(&self) -> bool {
+        !matches!(self, Self::Restart(_) | Self::Rollback | Self::Alter(_) | Self::Kill(_))
+    }
+
+    /// Understands a statement; the error is what the client is told.
+    pub fn parse(sql: &str) -> Result<Self, ClientError> {
+        let tokens = tokens(sql).map_err(ClientError::syntax)?;
+        let mut input = Input { tokens: &tokens };
+        let command = input.command()?;
+        while input.symbol(';') {}
+        match input.tokens.first() {
+            None => Ok(command),
+            Some(token) => Err(ClientError::syntax(format!("unexpected {token}"))),
+        }
+    }
+}
+
+struct Input<'a> {
+    tokens: &'a [Token],
+}
+
+impl<'a> Input<'a> {
+    fn command(&mut self) -> Result<Command, ClientError> {
+        let Some(first) = self.word() else { return Err(ClientError::unknown_command()) };
+        match first.as_str() {
+            "restart" => self.restart(),
+            "show" => self.show(),
+            "alter" => self.alter(),
+            "kill" => self.kill(),
+            "ping" if self.keyword("proxy") => Ok(Command::Ping),
+            "select" => self.select(),
+            "set" | "begin" | "start" | "commit" | "rollback" | "use" => {
+                self.tokens = &[];
+                Ok(Command::Nothing)
+            }
+            _ => Err(ClientError::unknown_command()),
+        }
+    }
+
+    fn restart(&mut self) -> Result<Command, ClientError> {
+        if self.keyword("rollback") {
+            return Ok(Command::Rollback);
+        }
+        let mode = if self.keyword("force") { Mode::Force } else { Mode::Restart };
+        let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
+        while let Some(option) = self.word() {
+            self.symbol('=');
+            let value = self.value().ok_or_else(|| {
+                ClientError::syntax(format!("{option}: expected a value such as '30s'"))
+            })?;
+            match option.as_str() {
+                "exit_timeout" => {
+                    let timeout: Result<ExitTimeout, _> = match value.as_str() {
+                        "0" => Ok(ExitTimeout::After(std::time::Duration::ZERO)),
+                        other => other.parse(),
+                    };
+                    let wrong = |error: String| ClientError::wrong_value(&option, &value, &error);
+                    request.exit_timeout = Some(timeout.map_err(wrong)?);
+                }
+                "binary" => request.binary = Some(PathBuf::from(value)),
+                "config" => request.config = Some(PathBuf::from(value)),
+                _ => {
+                    let text = format!(
+                        "'{option}': expected FORCE, ROLLBACK, EXIT_TIMEOUT, BINARY or CONFIG"
+                    );
+                    return Err(ClientError::syntax(text));
+                }
+            }
+        }
+        Ok(Command::Restart(request))
+    }
+
+    fn show(&mut self) -> Result<Command, ClientError> {
+        let mut what = self.word().unwrap_or_default();
+        if matches!(what.as_str(), "full" | "session" | "global") {
+            what = self.word().unwrap_or_default();
+        }
+        match what.as_str() {
+            "restart" => Ok(Command::ShowRestart),
+            "proxyconfig" => Ok(Command::ShowConfig(self.like()?)),
+            "proxysession" if self.keyword("attribute") => {
+                let id = self.id()?;
+                Ok(Command::ShowSession(id, self.like()?))
+            }
+            "proxysession" => Ok(Command::ShowSessions),
+            "processlist" => Ok(Command::ShowProcesslist),
+            "proxystat" => {
+                self.keyword("refresh");
+                Ok(Command::ShowStat(self.like()?))
+            }
+            "proxyinfo" if self.keyword("binary") => Ok(Command::ShowBinary),
+            "proxyinfo" if self.keyword("upgrade") => Ok(Command::ShowUpgrade),
+            "proxyinfo" => Err(ClientError::syntax("SHOW PROXYINFO: expected BINARY or UPGRADE")),
+            "variables" => {
+                let like = self.like_or_where();
+                Ok(Command::ShowVariables(like))
+            }
+            "warnings" | "errors" => {
+                self.tokens = &[];
+                Ok(Command::ShowWarnings)
+            }
+            "databases" | "schemas" => Ok(Command::ShowDatabases),
+            _ => Err(ClientError::unknown_command()),
+        }
+    }
+
+    fn alter(&mut self) -> Result<Command, ClientError> {
+        if !(self.keyword("proxyconfig") && self.keyword("set")) {
+            return Err(ClientError::unknown_command());
+        }
+        let mut changes = Vec::new();
+        loop {
+            let name = self.word().ok_or_else(|| ClientError::syntax("expected a name"))?;
+            if !self.symbol('=') {
+                return Err(ClientError::syntax(format!("{name}: expected = and a value")));
+            }
+            changes.push((name, self.value().unwrap_or_default()));
+            if !self.symbol(',') {
+                return Ok(Command::Alter(changes));
+            }
+        }
+    }
+
+    fn kill(&mut self) -> Result<Command, ClientError> {
+        let _ = self.keyword("proxysession") || self.keyword("connection") || self.keyword("query");
+        Ok(Command::Kill(self.id()?))
+    }
+
+    fn select(&mut self) -> Result<Command, ClientError> {
+        let mut items = Vec::new();
+        loop {
+            items.push(self.item()?);
+            if !self.symbol(',') {
+                break;
+            }
+        }
+        if self.keyword("from") && !self.keyword("dual") {
+            return Err(ClientError::unknown_command());
+        }
+        if self.keyword("limit") {
+            self.value();
+        }
+        Ok(Command::Select(items))
+    }
+
+    fn item(&mut self) -> Result<(Expression, String), ClientError> {
+        let Some((token, rest)) = self.tokens.split_first() else {
+            return Err(ClientError::unknown_command());
+        };
+        self.tokens = rest;
+        let (expression, shown) = match token {
+            Token::Variable(name) => {
+                let bare = name.to_ascii_lowercase();
+                let bare = ["session.", "global.", "local."]
+                    .iter()
+                    .find_map(|scope| bare.strip_prefix(scope))
+                    .unwrap_or(&bare);
+                (Expression::Variable(bare.to_owned()), format!("@@{name}"))
+            }
+            Token::UserVariable(name) => (Expression::Null, format!("@{name}")),
+            Token::Text(text) => (Expression::Literal(text.clone()), text.clone()),
+            Token::Word(word) if word.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (Expression::Literal(word.clone()), word.clone())
+            }
+            Token::Word(word) if word.eq_ignore_ascii_case("null") => {
+                (Expression::Null, "NULL".into())
+            }
+            Token::Word(word) if self.symbol('(') && self.symbol(')') => {
+                (Expression::Function(word.to_ascii_lowercase()), format!("{word}()"))
+            }
+            _ => return Err(ClientError::unknown_command()),
+        };
+        Ok((expression, self.alias().unwrap_or(shown)))
+    }
+
+    /// `[AS] name`, but not the words that go on with the statement.
+    fn alias(&mut self) -> Option<String> {
+        if self.keyword("as") {
+            return self.value();
+        }
+        match self.tokens.first() {
+            Some(Token::Word(word))
+                if !["from", "limit"].iter().any(|end| word.eq_ignore_ascii_case(end)) =>
+            {
+                self.value()
+            }
+            _ => None,
+        }
+    }
+
+    fn like(&mut self) -> Result<Option<String>, ClientError> {
+        if !self.keyword("like") {
+            return Ok(None);
+        }
+        let pattern = self.value();
+        pattern.map(Some).ok_or_else(|| ClientError::syntax("LIKE: expected a pattern"))
+    }
+
+    /// `LIKE 'x'`, or a WHERE of a driver's, which gets every variable.
+    fn like_or_where(&mut self) -> Option<String> {
+        let like = self.like().unwrap_or_default();
+        self.tokens = &[];
+        like
+    }
+
+    fn id(&mut self) -> Result<u32, ClientError> {
+        let value = self.value().unwrap_or_default();
+        value.parse().map_err(|_| ClientError::syntax(format!("'{value}': expected a session id")))
+    }
+
+    fn word(&mut self) -> Option<String> {
+        let (Token::Word(word), rest) = self.tokens.split_first()? else { return None };
+        self.tokens = rest;
+        Some(word.to_ascii_lowercase())
+    }
+
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let found = matches!(self.tokens.first(),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
+        if found {
+            self.tokens = &self.tokens[1..];
+        }
+        found
+    }
+
+    fn symbol(&mut self, symbol: char) -> bool {
+        let found = self.tokens.first() == Some(&Token::Symbol(symbol));
+        if found {
+            self.tokens = &self.tokens[1..];
+        }
+        found
+    }
+
+    /// A word, a number (with its sign), or a string.
+    fn value(&mut self) -> Option<String> {
+        let minus = if self.symbol('-') { "-" } else { "" };
+        let (token, rest) = self.tokens.split_first()?;
+        let value = match token {
+            Token::Word(word) => format!("{minus}{word}"),
+            Token::Text(text) => text.clone(),
+            _ => return None,
+        };
+        self.tokens = rest;
+        Some(value)
+    }
+}
+
+/// SQL's LIKE: `%` any run, `_` one character, case does not count.
+pub fn is_like(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+    let text: Vec<char> = text.to_lowercase().chars().collect();
+    let (mut p, mut t) = (0, 0);
+    // Where the last % was, and how much of the text it takes: no recursion, no blow-up.
+    let mut back: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('%') => {
+                back = Some((p, t));
+                p += 1;
+            }
+            Some(c) if *c == '_' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match back {
+                Some((at, taken)) => {
+                    back = Some((at, taken + 1));
+                    p = at + 1;
+                    t = taken + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '%')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn restart(mode: Mode) -> Request {
+        Request { mode, exit_timeout: None, binary: None, config: None }
+    }
+
+    fn select(expression: Expression, name: &str) -> Command {
+        Command::Select(vec![(expression, name.into())])
+    }
+
+    #[test]
+    fn commands_are_understood() {
+        let all = Request {
+            mode: Mode::Force,
+            exit_timeout: Some(ExitTimeout::After(Duration::from_secs(30))),
+            binary: Some("/a b".into()),
+            config: Some("c".into()),
+        };
+        let never = Request { exit_timeout: Some(ExitTimeout::Never), ..restart(Mode::Restart) };
+        let variable = |name: &str| Expression::Variable(name.into());
+        let table = [
+            ("restart", Command::Restart(restart(Mode::Restart))),
+            ("RESTART FORCE;", Command::Restart(restart(Mode::Force))),
+            ("restart force exit_timeout='30s' binary = '/a b' CONFIG='c'", Command::Restart(all)),
+            ("restart exit_timeout = -1", Command::Restart(never)),
+            ("restart rollback", Command::Rollback),
+            ("show restart", Command::ShowRestart),
+            ("show proxyconfig", Command::ShowConfig(None)),
+            ("SHOW PROXYCONFIG LIKE '%time%'", Command::ShowConfig(Some("%time%".into()))),
+            ("show proxysession", Command::ShowSessions),
+            ("show proxysession attribute 7 like 'db'", Command::ShowSession(7, Some("db".into()))),
+            ("show full processlist", Command::ShowProcesslist),
+            ("kill proxysession 7", Command::Kill(7)),
+            ("kill query 7", Command::Kill(7)),
+            ("kill 7", Command::Kill(7)),
+            ("show proxystat refresh like 'c%'", Command::ShowStat(Some("c%".into()))),
+            ("show proxyinfo binary", Command::ShowBinary),
+            ("show proxyinfo upgrade", Command::ShowUpgrade),
+            ("ping proxy", Command::Ping),
+            ("/* a driver */ SET NAMES utf8mb4", Command::Nothing),
+            ("begin", Command::Nothing),
+            ("select 1", select(Expression::Literal("1".into()), "1")),
+            ("select 'x' as y", select(Expression::Literal("x".into()), "y")),
+            ("select @@session.autocommit", select(variable("autocommit"), "@@session.autocommit")),
+            (
+                "select @@version_comment limit 1",
+                select(variable("version_comment"), "@@version_comment"),
+            ),
+            ("select proxy_version() v", select(Expression::Function("proxy_version".into()), "v")),
+            ("select @x from dual", select(Expression::Null, "@x")),
+            ("show variables where Variable_name = 'x'", Command::ShowVariables(None)),
+            ("show warnings limit 5", Command::ShowWarnings),
+        ];
+        for (sql, expected) in table {
+            assert_eq!(Command::parse(sql), Ok(expected), "{sql}");
+        }
+        let changes = vec![("a".into(), "b".into()), ("c".into(), "-1".into())];
+        let alter = "alter proxyconfig set a = 'b', c = -1";
+        assert_eq!(Command::parse(alter), Ok(Command::Alter(changes)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        let table = [
+            ("", "Unknown operator"),
+            ("select * from t", "Unknown operator"),
+            ("show tables", "Unknown operator"),
+            ("select 1 from t", "Unknown operator"),
+            ("restart soon = 1", "'soon': expected FORCE"),
+            ("restart exit_timeout", "exit_timeout: expected a value"),
+            ("restart exit_timeout = 'soon'", "'soon'"),
+            ("show proxyinfo", "expected BINARY or UPGRADE"),
+            ("alter proxyconfig set a", "a: expected ="),
+            ("kill x", "'x': expected a session id"),
+            ("show restart now", "unexpected 'now'"),
+            ("select 'x", "does not end"),
+            ("/* x", "does not end"),
+        ];
+        for (sql, part) in table {
+            let error = Command::parse(sql).expect_err(sql);
+            assert!(error.message.contains(part), "{sql}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_these_change_something() {
+        for sql in ["restart", "restart rollback", "alter proxyconfig set a=1", "kill 1"] {
+            assert!(!Command::parse(sql).expect(sql).only_looks(), "{sql}");
+        }
+        for sql in ["show restart", "ping proxy", "select 1", "set x = 1"] {
+            assert!(Command::parse(sql).expect(sql).only_looks(), "{sql}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_those_of_sql() {
+        let table = [
+            ("%", "", true),
+            ("", "a", false),
+            ("a%", "abc", true),
+            ("%C", "abc", true),
+            ("a_c", "abc", true),
+            ("a_c", "ac", false),
+            ("%a%b%", "xxaxxbxx", true),
+            ("%a%b", "xxaxxbxx", false),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(is_like(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_judged_without_panic(sql in ".{0,80}") {
+            let _ = Command::parse(&sql);
+        }
+
+        #[test]
+        fn words_in_any_order_are_judged_without_panic(
+            words in proptest::collection::vec(
+                prop_oneof![
+                    "restart|force|show|select|alter|proxyconfig|set|kill|like|as|from",
+                    "[a-z]{1,3}|[0-9]{1,3}|'[a-z]*'|@@[a-z]+|[-=,();@'`]"
+                ],
+                0..12,
+            ),
+        ) {
+            let _ = Command::parse(&words.join(" "));
+        }
+
+        #[test]
+        fn a_pattern_without_wildcards_is_the_text(text in "[a-z]{0,8}", other in "[a-z]{0,8}") {
+            prop_assert_eq!(is_like(&text, &other), text == other);
+            let around = format!("%{text}%");
+            prop_assert_eq!(is_like(&around, &other), other.contains(&text));
+        }
+    }
+}

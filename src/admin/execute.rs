@@ -1,0 +1,147 @@
+//! Carries out a command.
+
+use super::command::{Command, Expression};
+use super::rows::Table;
+use super::{Admin, Caller, show};
+use crate::config::Role;
+use crate::config::parameter::Parameter;
+use crate::error::ClientError;
+use crate::restart::task::{Mode, Request, State};
+
+/// What a command came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done {
+        /// A task's id; 0 for none.
+        id: u64,
+        /// A text for people.
+        info: String,
+    },
+    /// A result set.
+    Rows(Table),
+}
+
+impl Answer {
+    fn done(info: impl Into<String>) -> Self {
+        Self::Done { id: 0, info: info.into() }
+    }
+}
+
+/// Carries out a command of this caller.
+pub async fn execute(
+    admin: &Admin,
+    caller: &Caller,
+    command: Command,
+) -> Result<Answer, ClientError> {
+    if caller.role == Role::Viewer && !command.only_looks() {
+        return Err(ClientError::role_denied("manager"));
+    }
+    if !command.only_looks() {
+        tracing::info!(user = caller.user, peer = caller.peer, ?command, "admin command");
+    }
+    match command {
+        Command::Restart(request) => restart(admin, request).await,
+        Command::Rollback => {
+            let task = admin.lifecycle.rollback().await.map_err(ClientError::refused)?;
+            Ok(Answer::Done { id: task, info: format!("task {task} is being taken back") })
+        }
+        Command::Alter(changes) => alter(admin, &changes).await,
+        Command::Kill(id) => match admin.proxy.kill(id) {
+            true => Ok(Answer::done("")),
+            false => Err(ClientError::unknown_thread(id.into())),
+        },
+        Command::Ping => match admin.lifecycle.state() {
+            State::Stopping => Err(ClientError::shutdown()),
+            _ => Ok(Answer::done("")),
+        },
+        Command::Nothing => Ok(Answer::done("")),
+        Command::Select(items) => select(admin, caller, &items).map(Answer::Rows),
+        looks => show::table(admin, &looks).map(Answer::Rows),
+    }
+}
+
+async fn restart(admin: &Admin, request: Request) -> Result<Answer, ClientError> {
+    let task = admin.lifecycle.restart(request).await.map_err(ClientError::refused)?;
+    Ok(Answer::Done { id: task, info: format!("task {task}; SHOW RESTART tells how it goes") })
+}
+
+async fn alter(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, ClientError> {
+    // ODP's local commands; they are orders and no parameters, so they stand alone.
+    if let [(name, value)] = changes
+        && name == "proxy_local_cmd"
+    {
+        return local_command(admin, value).await;
+    }
+    let mut config = (*admin.proxy.config()).clone();
+    for (name, value) in changes {
+        let parameter = Parameter::find(name).ok_or_else(|| ClientError::unknown_variable(name))?;
+        let changed = parameter.changed(&config, value);
+        config = changed.map_err(|expected| ClientError::wrong_value(name, value, &expected))?;
+    }
+    // All of them or none.
+    admin.proxy.alter(config, changes.iter().map(|(name, _)| name.as_str()));
+    Ok(Answer::done(""))
+}
+
+async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError> {
+    let lifecycle = &admin.lifecycle;
+    match value.trim() {
+        "0" | "" => Ok(Answer::done("")),
+        "1" => {
+            lifecycle.stop(admin.proxy.config().proxy.delay_exit_time.0);
+            Ok(Answer::done("stopping"))
+        }
+        "2" => {
+            let mode = Mode::Restart;
+            restart(admin, Request { mode, exit_timeout: None, binary: None, config: None }).await
+        }
+        "3" => {
+            lifecycle.offline().await.map_err(ClientError::refused)?;
+            Ok(Answer::done("offline"))
+        }
+        "4" => {
+            lifecycle.online().await.map_err(ClientError::refused)?;
+            Ok(Answer::done("online"))
+        }
+        other => Err(ClientError::wrong_value("proxy_local_cmd", other, "expected 0 to 4")),
+    }
+}
+
+fn select(
+    admin: &Admin,
+    caller: &Caller,
+    items: &[(Expression, String)],
+) -> Result<Table, ClientError> {
+    let mut table = Table::default();
+    let mut row = Vec::new();
+    for (expression, name) in items {
+        table.columns.push(name.clone());
+        row.push(match expression {
+            Expression::Literal(text) => Some(text.clone()),
+            Expression::Null => None,
+            Expression::Variable(variable) => Some(
+                show::variable(admin, variable)
+                    .ok_or_else(|| ClientError::unknown_variable(variable))?,
+            ),
+            Expression::Function(function) => call(admin, caller, function)?,
+        });
+    }
+    table.rows.push(row);
+    Ok(table)
+}
+
+fn call(admin: &Admin, caller: &Caller, function: &str) -> Result<Option<String>, ClientError> {
+    Ok(match function {
+        "proxy_version" => Some(env!("CARGO_PKG_VERSION").to_owned()),
+        "proxy_status" => Some(show::proxy_status(admin).to_owned()),
+        "version" => Some(super::server::VERSION.to_owned()),
+        "connection_id" => Some(caller.connection_id.to_string()),
+        "user" | "current_user" | "session_user" => {
+            let host = caller.peer.rsplit_once(':').map_or(&*caller.peer, |(host, _)| host);
+            Some(format!("{}@{host}", caller.user))
+        }
+        "database" | "schema" => None,
+        _ => return Err(ClientError::unknown_command()),
+    })
+}

@@ -1,0 +1,254 @@
+//! The HTTP port: `/metrics` for Prometheus, `/healthz`, `/readyz`.
+//!
+//! One request a connection; a client that is slow to ask or to read costs a task and a deadline.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Admin;
+use crate::restart::task::State;
+
+/// For the head of a request.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// For all of it, the answer included.
+const WHOLE: Duration = Duration::from_secs(30);
+
+/// Longer heads are refused.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// Serves one connection.
+pub async fn serve<S>(admin: Arc<Admin>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let answer = service_fn(|request: Request<Incoming>| {
+        let response = route(&admin, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(LONGEST_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer);
+    match tokio::time::timeout(WHOLE, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "http"),
+        Err(_) => tracing::debug!("http: request took too long"),
+    }
+}
+
+fn route(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+        refused.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    match request.uri().path() {
+        "/" => respond(StatusCode::OK, "/metrics\n/healthz\n/readyz\n"),
+        "/healthz" => respond(StatusCode::OK, "ok\n"),
+        "/readyz" => {
+            let standing = admin.lifecycle.standing();
+            let status = match standing.takes_clients {
+                true => StatusCode::OK,
+                false => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            respond(status, format!("{}\n", standing.state))
+        }
+        "/metrics" => metrics(admin),
+        _ => respond(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot::of(admin)));
+    let mut page = String::new();
+    if text::encode(&mut page, &registry).is_err() {
+        return respond(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n");
+    }
+    let mut response = respond(StatusCode::OK, page);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// A metric: its name, what it means, and a value for each set of labels.
+type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
+
+/// All numbers at one moment.
+#[derive(Debug)]
+struct Snapshot {
+    counters: Vec<Family<u64>>,
+    gauges: Vec<Family<f64>>,
+}
+
+impl Snapshot {
+    fn of(admin: &Admin) -> Self {
+        Self { counters: counters(admin), gauges: gauges(admin) }
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for (name, help, samples) in &self.counters {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (labels, value) in samples {
+                let sample = metric.encode_family(labels)?;
+                ConstCounter::new(*value).encode(sample)?;
+            }
+        }
+        for (name, help, samples) in &self.gauges {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (labels, value) in samples {
+                let sample = metric.encode_family(labels)?;
+                ConstGauge::new(*value).encode(sample)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// ODP's names where it has the metric; `_total` is added by the encoding.
+fn counters(admin: &Admin) -> Vec<Family<u64>> {
+    let totals = admin.proxy.totals();
+    let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+    let accepted = totals.total_client_connections - totals.refused_client_connections;
+    vec![
+        ("odp_transaction", "Transactions that ended", vec![(vec![], totals.client_transactions)]),
+        (
+            "odp_sql_request",
+            "Commands of clients by kind of statement",
+            vec![
+                (of("sqlType", "SELECT"), totals.client_select_requests),
+                (of("sqlType", "INSERT"), totals.client_insert_requests),
+                (of("sqlType", "UPDATE"), totals.client_update_requests),
+                (of("sqlType", "DELETE"), totals.client_delete_requests),
+                (of("sqlType", "OTHER"), totals.client_other_requests),
+            ],
+        ),
+        (
+            "odp_sql_response",
+            "Answers of servers by kind",
+            vec![
+                (of("sqlResult", "ok"), totals.server_ok_responses),
+                (of("sqlResult", "error"), totals.server_error_responses),
+                (of("sqlResult", "resultset"), totals.server_resultset_responses),
+            ],
+        ),
+        (
+            "odp_new_client_connections",
+            "Clients that connected",
+            vec![
+                (of("connectionResult", "success"), accepted),
+                (of("connectionResult", "failed"), totals.refused_client_connections),
+            ],
+        ),
+        ("odp_request_byte", "Bytes from clients to servers", vec![(vec![], totals.request_bytes)]),
+        (
+            "odp_response_byte",
+            "Bytes from servers to clients",
+            vec![(vec![], totals.response_bytes)],
+        ),
+        (
+            "odp_opaque_sessions",
+            "Sessions whose protocol could not be followed",
+            vec![(vec![], totals.opaque_sessions)],
+        ),
+    ]
+}
+
+fn gauges(admin: &Admin) -> Vec<Family<f64>> {
+    let now = admin.proxy.gauges();
+    let standing = admin.lifecycle.standing();
+    let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+    let states = [
+        State::Starting,
+        State::Running,
+        State::Restarting,
+        State::Draining,
+        State::Offline,
+        State::Stopping,
+    ];
+    let is_in = |state: State| f64::from(u8::from(state == standing.state));
+    let states = states.map(|state| (of("state", &state.to_string()), is_in(state)));
+    let started = admin.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let build = of("version", env!("CARGO_PKG_VERSION"));
+    let mut gauges = vec![
+        (
+            "odp_current_session",
+            "Connections now",
+            vec![
+                (of("sessionType", "client"), now.current_client_connections as f64),
+                (of("sessionType", "server"), now.current_server_connections as f64),
+            ],
+        ),
+        (
+            "odp_active_session",
+            "Sessions with a command under way",
+            vec![(vec![], now.current_active_client_connections as f64)],
+        ),
+        (
+            "odp_transaction_session",
+            "Sessions in a transaction, or perhaps in one",
+            vec![(vec![], now.current_client_transactions as f64)],
+        ),
+        ("odp_state", "1 for the state the proxy is in", states.to_vec()),
+        (
+            "odp_generation",
+            "Counts up with each restart",
+            vec![(vec![], standing.generation as f64)],
+        ),
+        ("odp_process_start_time_seconds", "Since the Unix epoch", vec![(vec![], started)]),
+        ("odp_build_info", "Always 1", vec![(build, 1.0)]),
+    ];
+    if let Some(task) = admin.lifecycle.tasks().first() {
+        let numbers = [
+            ("sessions", task.sessions),
+            ("moved", task.moved),
+            ("draining", task.draining),
+            ("disconnected", task.disconnected),
+        ];
+        let numbers = numbers.map(|(name, value)| (of("what", name), value as f64));
+        gauges.push(("odp_restart_sessions", "Sessions of the last restart", numbers.to_vec()));
+        let elapsed = task.elapsed_ms as f64 / 1000.0;
+        let labels = vec![
+            ("state", task.state.to_string()),
+            ("phase", task.phase.to_string()),
+            ("mode", task.mode.to_string()),
+        ];
+        gauges.push((
+            "odp_restart_seconds",
+            "Duration of the last restart",
+            vec![(labels, elapsed)],
+        ));
+    }
+    gauges
+}

@@ -1,0 +1,47 @@
+//! Commands → handles → rows: the admin port, the same commands on the clients' port, and HTTP.
+//!
+//! A command answers after it was judged: a refused one gets an ERR packet that says why.
+
+pub mod command;
+mod execute;
+pub mod http;
+mod rows;
+pub mod server;
+mod show;
+mod token;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::config::{AdminUser, Role};
+use crate::proxy::Proxy;
+use crate::restart::Lifecycle;
+
+/// What commands act on.
+pub struct Admin {
+    /// The data plane.
+    pub proxy: Arc<Proxy>,
+    /// The proxy's life.
+    pub lifecycle: Lifecycle,
+    /// When this process started.
+    pub started: SystemTime,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The name, without tenant.
+    pub user: String,
+    /// The address.
+    pub peer: String,
+    /// What the user may do.
+    pub role: Role,
+    /// The id of this connection.
+    pub connection_id: u32,
+}
+
+impl Admin {
+    fn user(&self, name: &str) -> Option<AdminUser> {
+        self.proxy.config().admin.user.iter().find(|user| user.name == name).cloned()
+    }
+}

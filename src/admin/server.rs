@@ -1,0 +1,381 @@
+//! The server side of the MySQL protocol, for operators: any client, driver or GUI can come.
+//!
+//! ```text
+//!   greeting ─► login response ─► [AuthSwitch to mysql_native_password ─► answer] ─► OK
+//!        └──────── deadline ────────┘ wrong: 1045                                   │
+//!                     QUIT, silence, or a packet that is too long ◄── command ◄─────┘
+//! ```
+//! What is answered is in `execute.rs`.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha1::{Digest, Sha1};
+use subtle::ConstantTimeEq;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::command::Command;
+use super::execute::{Answer, execute};
+use super::rows::{Dialect, Encoding, Writer};
+use super::{Admin, Caller};
+use crate::config::AdminUser;
+use crate::error::ClientError;
+use crate::proxy::login::{LocalLogin, random_salt};
+use crate::wire::capability as cap;
+use crate::wire::command::code;
+use crate::wire::handshake::{Greeting, LoginResponse, auth_switch_request, ok};
+use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
+use crate::wire::status::AUTOCOMMIT;
+
+/// What drivers take for the server's version.
+pub const VERSION: &str = concat!("5.7.25-odp-", env!("CARGO_PKG_VERSION"));
+
+/// A statement that is longer is none of ours.
+const LONGEST: usize = 1 << 20;
+
+/// From connect to OK.
+const LOGIN: Duration = Duration::from_secs(10);
+
+/// Between two commands; as `wait_timeout` says.
+const SILENCE: Duration = Duration::from_secs(28_800);
+
+/// For an answer to be taken.
+const WRITE: Duration = Duration::from_secs(60);
+
+/// Before a wrong password is told: guessing is slow.
+const WRONG_PASSWORD: Duration = Duration::from_millis(200);
+
+/// Prepared statements of one connection.
+const MOST_STATEMENTS: usize = 256;
+
+const NATIVE: &[u8] = b"mysql_native_password";
+
+const CAPABILITIES: u32 = cap::LONG_PASSWORD
+    | cap::CONNECT_WITH_DB
+    | cap::PROTOCOL_41
+    | cap::TRANSACTIONS
+    | cap::SECURE_CONNECTION
+    | cap::MULTI_RESULTS
+    | cap::PS_MULTI_RESULTS
+    | cap::PLUGIN_AUTH
+    | cap::CONNECT_ATTRS
+    | cap::PLUGIN_AUTH_LENENC
+    | cap::DEPRECATE_EOF;
+
+/// Serves an operator that has connected to the admin port.
+pub async fn serve<S>(admin: Arc<Admin>, stream: S, peer: String, connection_id: u32)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut port = Connection { stream, sequence: 0 };
+    let login = tokio::time::timeout(LOGIN, port.log_in(&admin, &peer, connection_id)).await;
+    match login {
+        Ok(Ok(Some(session))) => session.serve(&admin, port).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!(peer, %error, "admin client left in the log-in"),
+        Err(_) => tracing::info!(peer, "admin log-in timed out"),
+    }
+}
+
+/// Serves an operator that has come to the clients' port as `NAME@proxysys`.
+pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
+    let LocalLogin { stream, salt, response, sequence, connection_id, peer, user } = login;
+    let mut port = Connection { stream, sequence: sequence.wrapping_add(1) };
+    // The greeting was made in a server's name.
+    let known = Known { user, peer: peer.clone(), salt, connection_id, offered: u32::MAX };
+    let verified = tokio::time::timeout(LOGIN, port.verify(&admin, &response, known)).await;
+    match verified {
+        Ok(Ok(Some(session))) => session.serve(&admin, port).await,
+        Ok(Ok(None)) => {}
+        Ok(Err(error)) => tracing::debug!(peer, %error, "admin client left in the log-in"),
+        Err(_) => tracing::info!(peer, "admin log-in timed out"),
+    }
+}
+
+struct Connection<S> {
+    stream: S,
+    sequence: u8,
+}
+
+/// What is known of a client before its password.
+struct Known {
+    user: String,
+    peer: String,
+    salt: Vec<u8>,
+    connection_id: u32,
+    /// The capabilities in the greeting.
+    offered: u32,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    async fn log_in(
+        &mut self,
+        admin: &Admin,
+        peer: &str,
+        connection_id: u32,
+    ) -> io::Result<Option<Session>> {
+        let salt = random_salt().map_err(io::Error::other)?;
+        let greeting = Greeting {
+            version: VERSION.into(),
+            connection_id,
+            salt: salt.clone(),
+            capabilities: CAPABILITIES,
+            extended: 0,
+            collation: 45,
+            status: AUTOCOMMIT,
+            plugin: NATIVE.to_vec(),
+        };
+        self.send(&greeting.encode()).await?;
+        let Some(payload) = self.receive().await? else { return Ok(None) };
+        let Ok(response) = LoginResponse::parse(&payload) else {
+            self.fail(&ClientError::bad_handshake()).await?;
+            return Ok(None);
+        };
+        let user = String::from_utf8_lossy(&response.user);
+        // The tenant is understood here too, so that one user name serves both ports.
+        let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
+        let offered = CAPABILITIES;
+        let known = Known { user, peer: peer.to_owned(), salt, connection_id, offered };
+        self.verify(admin, &response, known).await
+    }
+
+    async fn verify(
+        &mut self,
+        admin: &Admin,
+        response: &LoginResponse,
+        known: Known,
+    ) -> io::Result<Option<Session>> {
+        let Known { user, peer, mut salt, connection_id, offered } = known;
+        let mut answer = response.auth.clone();
+        if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
+            salt = random_salt().map_err(io::Error::other)?;
+            self.send(&auth_switch_request(NATIVE, &salt)).await?;
+            let Some(payload) = self.receive().await? else { return Ok(None) };
+            answer = payload;
+        }
+        let account = admin.user(&user);
+        let proved = proves(&answer, &salt, account.as_ref());
+        let Some(AdminUser { role, .. }) = account.filter(|_| proved) else {
+            tokio::time::sleep(WRONG_PASSWORD).await;
+            tracing::warn!(user, peer, "admin log-in refused");
+            let host = peer.rsplit_once(':').map_or(&*peer, |(host, _)| host);
+            self.fail(&ClientError::access_denied(&user, host, !answer.is_empty())).await?;
+            return Ok(None);
+        };
+        tracing::debug!(user, peer, "admin log-in");
+        self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
+        let caller = Caller { user, peer, role, connection_id };
+        let dialect = Dialect::of(response, offered);
+        Ok(Some(Session { caller, dialect, statements: HashMap::new(), last_statement: 0 }))
+    }
+
+    /// One packet's payload; None at the end of the stream.
+    async fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut header = [0; HEADER];
+        match self.stream.read_exact(&mut header).await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        };
+        let Some(Header { length, sequence }) = Header::parse(&header) else { return Ok(None) };
+        self.sequence = sequence.wrapping_add(1);
+        if length > LONGEST {
+            self.fail(&ClientError::too_long(LONGEST)).await?;
+            return Ok(None);
+        }
+        // Grows with what is really sent: a claimed length costs nothing.
+        let mut payload = Vec::new();
+        (&mut self.stream).take(length as u64).read_to_end(&mut payload).await?;
+        Ok((payload.len() == length).then_some(payload))
+    }
+
+    async fn send(&mut self, payload: &[u8]) -> io::Result<()> {
+        let bytes = packet(self.sequence, payload);
+        self.sequence = self.sequence.wrapping_add(1);
+        self.write(&bytes).await
+    }
+
+    async fn fail(&mut self, error: &ClientError) -> io::Result<()> {
+        let bytes = error.packet(self.sequence);
+        self.write(&bytes).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = tokio::time::timeout(WRITE, self.stream.write_all(bytes)).await;
+        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// A logged-in operator.
+struct Session {
+    caller: Caller,
+    dialect: Dialect,
+    statements: HashMap<u32, String>,
+    last_statement: u32,
+}
+
+impl Session {
+    async fn serve<S>(mut self, admin: &Admin, mut port: Connection<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        loop {
+            let received = tokio::time::timeout(SILENCE, port.receive()).await;
+            let Ok(Ok(Some(payload))) = received else { return };
+            let Some(reply) = self.answer(admin, &payload, port.sequence).await else { return };
+            if port.write(&reply).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The packets of the answer; None to close.
+    async fn answer(&mut self, admin: &Admin, payload: &[u8], sequence: u8) -> Option<Vec<u8>> {
+        let mut writer = Writer::new(sequence, self.dialect);
+        let (command, body) = payload.split_first().unwrap_or((&0, &[]));
+        let done = match *command {
+            code::QUIT => return None,
+            code::PING | code::INIT_DB | code::RESET_CONNECTION | code::STMT_RESET => {
+                writer.put(&ok(0, 0, AUTOCOMMIT, 0));
+                Ok(())
+            }
+            code::SET_OPTION => {
+                writer.end(AUTOCOMMIT);
+                Ok(())
+            }
+            code::STATISTICS => {
+                writer.put(format!("odp {}", env!("CARGO_PKG_VERSION")).as_bytes());
+                Ok(())
+            }
+            code::QUERY => self.query(admin, body, &mut writer).await,
+            code::STMT_PREPARE => self.prepare(admin, body, &mut writer).await,
+            code::STMT_EXECUTE => self.execute(admin, body, &mut writer).await,
+            code::STMT_CLOSE => {
+                statement_id(body).and_then(|id| self.statements.remove(&id));
+                return Some(Vec::new());
+            }
+            code::STMT_SEND_LONG_DATA => return Some(Vec::new()),
+            _ => Err(ClientError::unknown_com()),
+        };
+        Some(match done {
+            Ok(()) => writer.into_bytes(),
+            Err(error) => error.packet(sequence),
+        })
+    }
+
+    async fn query(
+        &self,
+        admin: &Admin,
+        body: &[u8],
+        writer: &mut Writer,
+    ) -> Result<(), ClientError> {
+        let text = match (self.dialect.query_attributes, body) {
+            (true, [0, 1, text @ ..]) => text,
+            (true, _) => return Err(ClientError::syntax("query attributes mean nothing here")),
+            (false, text) => text,
+        };
+        self.run(admin, parse(text)?, Encoding::Text, writer).await
+    }
+
+    async fn run(
+        &self,
+        admin: &Admin,
+        command: Command,
+        encoding: Encoding,
+        writer: &mut Writer,
+    ) -> Result<(), ClientError> {
+        match execute(admin, &self.caller, command).await? {
+            Answer::Done { id, info } => {
+                let mut payload = ok(0, id, AUTOCOMMIT, 0);
+                if !info.is_empty() {
+                    put_lenenc_str(&mut payload, info.as_bytes());
+                }
+                writer.put(&payload);
+            }
+            Answer::Rows(table) => writer.table(&table, encoding, AUTOCOMMIT),
+        }
+        Ok(())
+    }
+
+    /// Statements have no parameters. What only looks is looked at now, for its columns.
+    async fn prepare(
+        &mut self,
+        admin: &Admin,
+        body: &[u8],
+        writer: &mut Writer,
+    ) -> Result<(), ClientError> {
+        let command = parse(body)?;
+        if self.statements.len() >= MOST_STATEMENTS {
+            return Err(ClientError::refused(format!("more than {MOST_STATEMENTS} statements")));
+        }
+        let columns = match command.only_looks() {
+            true => match execute(admin, &self.caller, command).await? {
+                Answer::Rows(table) => table.columns,
+                Answer::Done { .. } => Vec::new(),
+            },
+            false => Vec::new(),
+        };
+        self.last_statement = self.last_statement.wrapping_add(1);
+        let text = String::from_utf8_lossy(body).into_owned();
+        self.statements.insert(self.last_statement, text);
+        let mut prepared = vec![0];
+        prepared.extend(self.last_statement.to_le_bytes());
+        prepared.extend((columns.len() as u16).to_le_bytes());
+        prepared.extend([0; 5]);
+        writer.put(&prepared);
+        if !columns.is_empty() {
+            writer.definitions(&columns);
+            writer.end_of_definitions(AUTOCOMMIT);
+        }
+        Ok(())
+    }
+
+    async fn execute(
+        &self,
+        admin: &Admin,
+        body: &[u8],
+        writer: &mut Writer,
+    ) -> Result<(), ClientError> {
+        let text = statement_id(body).and_then(|id| self.statements.get(&id));
+        let text = text.ok_or_else(ClientError::unknown_statement)?;
+        let command = Command::parse(text)?;
+        self.run(admin, command, Encoding::Binary, writer).await
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Command, ClientError> {
+    let text = std::str::from_utf8(body).map_err(|_| ClientError::syntax("not UTF-8"))?;
+    Command::parse(text)
+}
+
+fn statement_id(body: &[u8]) -> Option<u32> {
+    body.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// mysql_native_password: the answer is SHA1(password) xor SHA1(salt, SHA1(SHA1(password))).
+///
+/// An account that is not there takes as long as one that is.
+fn proves(answer: &[u8], salt: &[u8], account: Option<&AdminUser>) -> bool {
+    let stage2 = account.map_or([0; 20], stage2);
+    let mask = Sha1::new().chain_update(salt).chain_update(stage2).finalize();
+    let mut stage1 = [0; 20];
+    let complete = answer.len() == stage1.len();
+    stage1.iter_mut().zip(answer).zip(mask).for_each(|((out, a), b)| *out = a ^ b);
+    let same = Sha1::digest(stage1).as_slice().ct_eq(stage2.as_slice());
+    // An empty password is proved by an empty answer, as everywhere.
+    let empty = answer.is_empty() && bool::from(stage2.as_slice().ct_eq(&sha1_twice(b"")));
+    account.is_some() && (empty || complete && bool::from(same))
+}
+
+fn stage2(user: &AdminUser) -> [u8; 20] {
+    match (&user.password, &user.password_sha1) {
+        (Some(password), _) => sha1_twice(password.reveal().as_bytes()),
+        (None, Some(hash)) => hash.stage2().unwrap_or_default(),
+        (None, None) => [0; 20],
+    }
+}
+
+fn sha1_twice(text: &[u8]) -> [u8; 20] {
+    Sha1::digest(Sha1::digest(text)).into()
+}

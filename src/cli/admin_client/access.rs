@@ -1,0 +1,132 @@
+//! Which admin ports a subcommand talks to, and as whom.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::bail;
+
+use super::AdminPort;
+use crate::config::{AdminSection, AdminUser, Config, ListenAddress, Role, ServerAddress};
+
+/// The user, if nothing else is said.
+const USER: &str = "root";
+/// Holds the password, out of sight of `ps`.
+const PASSWORD_VARIABLE: &str = "ODP_ADMIN_PASSWORD";
+
+/// Arguments that `odp status` and `odp restart` share.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Access {
+    /// An admin port; may be given several times [default: 127.0.0.1:2885, or that of -c].
+    #[arg(short, long = "admin", value_name = "HOST:PORT")]
+    addresses: Vec<ServerAddress>,
+    /// The user on the admin port [default: root, or the first manager of -c].
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// The password on the admin port; better given as ODP_ADMIN_PASSWORD, or by -c.
+    #[arg(long, value_name = "PASSWORD")]
+    password: Option<Password>,
+    /// The config of a proxy, for what is not given of address, user and password.
+    #[arg(short = 'c', value_name = "CONFIG")]
+    known_from: Option<PathBuf>,
+}
+
+impl Access {
+    /// The admin ports, at least one, in the order they were given; one that is given twice counts
+    /// once.
+    pub(in crate::cli) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
+        let section = match &self.known_from {
+            Some(path) => Config::load(path)?.admin,
+            None => AdminSection::default(),
+        };
+        let account = account(&section.user, self.user.as_deref());
+        let user = self.user.as_deref().or(account.map(|account| account.name.as_str()));
+        let password = password(self.password.as_ref())
+            .or_else(|| account?.password.as_ref().map(|secret| secret.reveal().to_owned()));
+        if let (None, Some(account)) = (&password, account) {
+            let name = &account.name;
+            bail!("admin.user '{name}' has only a hash: give the password as {PASSWORD_VARIABLE}");
+        }
+        let mut addresses = Vec::new();
+        for address in &self.addresses {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        if addresses.is_empty() {
+            addresses.push(reachable(section.listen));
+        }
+        let port = |address| AdminPort::new(address, user.unwrap_or(USER), password.clone());
+        Ok(addresses.iter().map(port).collect())
+    }
+}
+
+/// The one that is asked for, or the first that may do everything.
+fn account<'a>(users: &'a [AdminUser], name: Option<&str>) -> Option<&'a AdminUser> {
+    users.iter().find(|user| match name {
+        Some(name) => user.name == name,
+        None => user.role == Role::Manager,
+    })
+}
+
+/// Where to connect to what listens there.
+fn reachable(listen: ListenAddress) -> ServerAddress {
+    let address = match listen {
+        ListenAddress::Unix(path) => return ServerAddress::Unix(path),
+        ListenAddress::Tcp(address) => address,
+    };
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other.ip(),
+    };
+    ServerAddress::Tcp { host: ip.to_string(), port: address.port() }
+}
+
+/// The password that is given by an argument, or else by the environment.
+pub(in crate::cli) fn password(given: Option<&Password>) -> Option<String> {
+    let given = given.map(|Password(text)| text.clone());
+    given.or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
+}
+
+/// A password, which is never shown.
+#[derive(Clone)]
+pub(in crate::cli) struct Password(pub(in crate::cli) String);
+
+impl FromStr for Password {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_here() {
+        for (listen, expected) in [
+            ("0.0.0.0:2885", "127.0.0.1:2885"),
+            ("[::]:2885", "[::1]:2885"),
+            ("10.1.2.3:9", "10.1.2.3:9"),
+            ("unix:/run/odp/admin", "unix:/run/odp/admin"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_password_is_not_shown() {
+        assert_eq!(format!("{:?}", Password("s3cret".into())), "***");
+    }
+}

@@ -1,0 +1,307 @@
+//! One client of the load: a connection that is opened, asked and judged.
+//!
+//! Every wait has the deadline of the run. What goes wrong is counted here, once, before the caller
+//! hears of it: a lost connection is closed and taken away, so it cannot be lost again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Error, Opts, Params, Row, Statement, Value};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::bank::Books;
+use super::mix::Class;
+use super::random::Random;
+use super::tables::Tables;
+use super::tally::{ClientId, Tally, Transaction};
+use super::trouble::{ConnectTrouble, Trouble};
+
+/// How long a polite goodbye may take.
+const QUIT: Duration = Duration::from_secs(1);
+
+/// Rows as text, NULL as `NULL`: the same for the text and the binary protocol.
+pub(super) type Rows = Vec<Vec<String>>;
+
+/// What all clients of a run share.
+pub(super) struct Run {
+    pub(super) opts: Opts,
+    /// The schema that every session is in.
+    pub(super) database: String,
+    pub(super) tables: Tables,
+    pub(super) tally: Tally,
+    pub(super) books: Books,
+    /// How long a connect or a statement may take.
+    pub(super) deadline: Duration,
+    /// The mean pause of an active client between two statements.
+    pub(super) pause: Duration,
+    /// The pause of an idle client between two looks.
+    pub(super) silence: Duration,
+    /// How long the transaction class holds one open, at most.
+    pub(super) hold: Duration,
+    /// The mean pause between two connects of a client of the connect class.
+    pub(super) connect_pause: Duration,
+    /// Cancelled when the load is to end.
+    pub(super) stop: CancellationToken,
+    /// Connects at the same time, so that thousands do not overrun a listen queue at once.
+    pub(super) connects: Semaphore,
+}
+
+/// A client, over all its connections.
+pub(super) struct Client {
+    pub(super) run: Arc<Run>,
+    pub(super) random: Random,
+    class: Class,
+    id: ClientId,
+    conn: Option<Conn>,
+    transaction: Transaction,
+    /// Since when it waits for service: a statement sent, or a connection lost.
+    wanted: Option<Instant>,
+    marks: u64,
+}
+
+impl Client {
+    /// A client that is not connected yet.
+    pub(super) fn new(run: Arc<Run>, class: Class, id: ClientId) -> Self {
+        let random = Random::new(u64::from(id.0));
+        let transaction = Transaction::None;
+        Self { run, random, class, id, conn: None, transaction, wanted: None, marks: 0 }
+    }
+
+    /// Its number in the run.
+    pub(super) fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// Whether there is a session.
+    pub(super) fn is_open(&self) -> bool {
+        self.conn.is_some()
+    }
+
+    /// A text that no other client and no other statement has: an answer that carries it was made
+    /// for this question.
+    pub(super) fn mark(&mut self) -> String {
+        self.marks += 1;
+        format!("c{}m{}", self.id.0, self.marks)
+    }
+
+    /// Connects and logs in. False if that failed, or if the run is to end.
+    pub(super) async fn open(&mut self) -> bool {
+        let run = self.run.clone();
+        let _turn = tokio::select! {
+            () = run.stop.cancelled() => return false,
+            turn = run.connects.acquire() => turn,
+        };
+        let since = Instant::now();
+        self.wanted.get_or_insert(since);
+        let failure = match timeout(run.deadline, Conn::new(run.opts.clone())).await {
+            Ok(Ok(conn)) => {
+                run.tally.connected(self.id, since);
+                self.conn = Some(conn);
+                self.transaction = Transaction::None;
+                return true;
+            }
+            Ok(Err(error)) => ConnectTrouble::of(&error),
+            Err(_) => ConnectTrouble::Target(format!("no answer in {:?}", run.deadline)),
+        };
+        match failure {
+            ConnectTrouble::Target(reason) => run.tally.connect_failed(self.who(), &reason),
+            ConnectTrouble::Local(reason) => run.tally.connect_local(&reason),
+        }
+        false
+    }
+
+    /// Says goodbye, if there is somebody to say it to.
+    pub(super) async fn close(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.run.tally.disconnected();
+            // The driver marks the connection as closed before it sends COM_QUIT. Whatever becomes
+            // of that, nothing is left behind: dropped unmarked, a task would wait for a dead peer.
+            let _ = timeout(QUIT, conn.disconnect()).await;
+        }
+    }
+
+    /// Runs a statement whose answer is not looked at.
+    pub(super) async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
+        let since = self.asks();
+        let outcome = match self.conn.as_mut() {
+            Some(conn) => timeout(self.run.deadline, conn.query_drop(sql)).await,
+            None => return Err(gone()),
+        };
+        self.judge(since, outcome).await
+    }
+
+    /// Runs a query of the text protocol.
+    pub(super) async fn rows(&mut self, sql: &str) -> Result<Rows, Trouble> {
+        let since = self.asks();
+        let outcome = match self.conn.as_mut() {
+            Some(conn) => timeout(self.run.deadline, conn.query::<Row, _>(sql)).await,
+            None => return Err(gone()),
+        };
+        self.judge(since, outcome).await.map(texts)
+    }
+
+    /// Runs a query of (number, text) and hands on each row as it comes.
+    pub(super) async fn each(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(u64, &[u8]) + Send,
+    ) -> Result<(), Trouble> {
+        let since = self.asks();
+        let each = |(): (), (id, payload): (u64, Vec<u8>)| take(id, &payload);
+        let outcome = match self.conn.as_mut() {
+            Some(conn) => timeout(self.run.deadline, conn.query_fold(sql, (), each)).await,
+            None => return Err(gone()),
+        };
+        self.judge(since, outcome).await
+    }
+
+    /// Prepares a statement.
+    pub(super) async fn prepare(&mut self, sql: &str) -> Result<Statement, Trouble> {
+        let since = self.asks();
+        let outcome = match self.conn.as_mut() {
+            Some(conn) => timeout(self.run.deadline, conn.prep(sql)).await,
+            None => return Err(gone()),
+        };
+        self.judge(since, outcome).await
+    }
+
+    /// Executes a prepared statement; its rows come in the binary protocol.
+    pub(super) async fn execute(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<Rows, Trouble> {
+        let since = self.asks();
+        let params = params.into();
+        let outcome = match self.conn.as_mut() {
+            Some(conn) => {
+                timeout(self.run.deadline, conn.exec::<Row, _, _>(statement, params)).await
+            }
+            None => return Err(gone()),
+        };
+        self.judge(since, outcome).await.map(texts)
+    }
+
+    /// LAST_INSERT_ID as the last OK packet had it.
+    pub(super) fn last_insert_id(&self) -> Option<u64> {
+        self.conn.as_ref().and_then(Conn::last_insert_id)
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&mut self) -> Result<(), Trouble> {
+        self.run("BEGIN").await?;
+        self.transaction = Transaction::Open;
+        Ok(())
+    }
+
+    /// Commits. If the answer does not come, the outcome is unknown.
+    pub(super) async fn commit(&mut self) -> Result<(), Trouble> {
+        self.transaction = Transaction::Committing;
+        self.run("COMMIT").await?;
+        self.transaction = Transaction::None;
+        Ok(())
+    }
+
+    /// Rolls back.
+    pub(super) async fn rollback(&mut self) -> Result<(), Trouble> {
+        self.run("ROLLBACK").await?;
+        self.transaction = Transaction::None;
+        Ok(())
+    }
+
+    /// Whether a COMMIT was sent whose answer did not come.
+    pub(super) fn outcome_unknown(&self) -> bool {
+        self.transaction == Transaction::Committing
+    }
+
+    /// Compares an answer with what it must be. If it is another, that is counted, and the
+    /// connection is given up, because nothing on it can be believed any more.
+    pub(super) async fn check(&mut self, verdict: Result<(), String>) -> Result<(), Trouble> {
+        let Err(text) = verdict else { return Ok(()) };
+        self.run.tally.wrong(self.who(), self.transaction, &text);
+        self.close().await;
+        Err(Trouble::Wrong(text))
+    }
+
+    /// Waits for about this long, half to one and a half; at most until the run is to end.
+    pub(super) async fn pause(&mut self, mean: Duration) {
+        let pause = mean.mul_f64(0.5 + self.random.fraction());
+        let _ = timeout(pause, self.run.stop.cancelled()).await;
+    }
+
+    fn who(&self) -> (Class, ClientId) {
+        (self.class, self.id)
+    }
+
+    fn asks(&mut self) -> Instant {
+        let now = Instant::now();
+        self.wanted.get_or_insert(now);
+        now
+    }
+
+    async fn judge<T>(
+        &mut self,
+        since: Instant,
+        outcome: Result<Result<T, Error>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Trouble> {
+        let trouble = match outcome {
+            Ok(Ok(answer)) => {
+                self.run.tally.answered(self.class, self.id, since);
+                self.served();
+                return Ok(answer);
+            }
+            Ok(Err(error)) => Trouble::of_statement(&error),
+            Err(_) => Trouble::Lost(format!("no answer in {:?}", self.run.deadline)),
+        };
+        let (who, transaction) = (self.who(), self.transaction);
+        match &trouble {
+            Trouble::Lost(reason) => {
+                self.run.tally.lost(who, transaction, reason);
+                self.close().await;
+            }
+            Trouble::Wrong(text) => {
+                self.run.tally.wrong(who, transaction, text);
+                self.close().await;
+            }
+            Trouble::Failed { code, text } => {
+                self.run.tally.failed(who, transaction, *code, text);
+                self.served();
+            }
+            Trouble::Conflict => {
+                self.run.tally.conflict();
+                self.served();
+            }
+        }
+        Err(trouble)
+    }
+
+    fn served(&mut self) {
+        if let Some(wanted) = self.wanted.take() {
+            self.run.tally.served(self.class, self.id, wanted);
+        }
+    }
+}
+
+/// What an activity hears that asks on although its session is gone, which was counted then.
+fn gone() -> Trouble {
+    Trouble::Lost("already gone".into())
+}
+
+fn texts(rows: Vec<Row>) -> Rows {
+    rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(text).collect()).collect()
+}
+
+fn text(value: Option<Value>) -> String {
+    match value {
+        None | Some(Value::NULL) => "NULL".into(),
+        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Some(Value::Int(number)) => number.to_string(),
+        Some(Value::UInt(number)) => number.to_string(),
+        Some(Value::Float(number)) => number.to_string(),
+        Some(Value::Double(number)) => number.to_string(),
+        Some(value @ (Value::Date(..) | Value::Time(..))) => value.as_sql(true),
+    }
+}

@@ -1,0 +1,74 @@
+//! Signals: SIGTERM and SIGINT stop, SIGUSR2 restarts, SIGHUP reads the config again.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::Config;
+use crate::proxy::Proxy;
+use crate::restart::Lifecycle;
+use crate::restart::task::{Mode, Request};
+
+/// Obeys signals from now on.
+pub fn obey(lifecycle: &Lifecycle, proxy: &Arc<Proxy>, config: &Path) -> io::Result<()> {
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+        restart: signal(SignalKind::user_defined2())?,
+        reload: signal(SignalKind::hangup())?,
+    };
+    tokio::spawn(signals.listen(lifecycle.clone(), proxy.clone(), config.to_owned()));
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    restart: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    async fn listen(mut self, lifecycle: Lifecycle, proxy: Arc<Proxy>, config: PathBuf) {
+        let stop = || {
+            tracing::info!("told to stop");
+            lifecycle.stop(proxy.config().proxy.delay_exit_time.0);
+        };
+        loop {
+            // All branches are cancel safe.
+            tokio::select! {
+                _ = self.terminate.recv() => stop(),
+                _ = self.interrupt.recv() => stop(),
+                _ = self.restart.recv() => { tokio::spawn(restart(lifecycle.clone())); }
+                _ = self.reload.recv() => reload(&proxy, &config),
+            }
+        }
+    }
+}
+
+async fn restart(lifecycle: Lifecycle) {
+    let request = Request { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
+    match lifecycle.restart(request).await {
+        Ok(task) => tracing::info!(task, "restart by signal"),
+        Err(reason) => tracing::warn!(reason, "restart by signal refused"),
+    }
+}
+
+/// All of the new config or nothing of it.
+fn reload(proxy: &Proxy, path: &Path) {
+    match Config::load(path) {
+        Ok(config) => {
+            let before = proxy.config();
+            if config.listen_addresses() != before.listen_addresses()
+                || config.proxy.workers != before.proxy.workers
+            {
+                tracing::warn!("listening addresses and workers change with a restart only");
+            }
+            proxy.store_config(config);
+            tracing::info!(config = %path.display(), "config reloaded");
+        }
+        Err(error) => tracing::error!(%error, "config not reloaded"),
+    }
+}

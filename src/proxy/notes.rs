@@ -1,0 +1,118 @@
+//! What two data planes tell each other while both live: who is where, and whom to kill.
+//!
+//! Unknown notes are skipped, so that a neighbouring version may say more.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::registry::{Registry, Signal, Stage};
+use super::view::SessionView;
+
+/// The list of sessions is told this often at the most.
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+
+/// A note.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "of")]
+enum Note {
+    /// Every session that lives here.
+    Sessions(Vec<SessionView>),
+    /// Close this session, which lives with you.
+    Kill(u32),
+    /// From a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Notes to be told.
+#[derive(Debug)]
+pub struct Outbox {
+    kills: mpsc::UnboundedSender<u32>,
+    pending: Mutex<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    kills: mpsc::UnboundedReceiver<u32>,
+    list: List,
+}
+
+/// When the list of sessions is to be told again.
+#[derive(Debug)]
+struct List {
+    population: watch::Receiver<usize>,
+    told_at: Option<Instant>,
+}
+
+impl Outbox {
+    /// Tells of the sessions of this registry.
+    pub fn new(registry: &Registry) -> Self {
+        let (kills, received) = mpsc::unbounded_channel();
+        let list = List { population: registry.population(), told_at: None };
+        let pending = Pending { kills: received, list };
+        Self { kills, pending: Mutex::new(pending) }
+    }
+
+    /// Asks the other side to close a session.
+    pub fn kill(&self, id: u32) {
+        // The receiver lives as long as `self`.
+        let _ = self.kills.send(id);
+    }
+}
+
+impl List {
+    /// Waits until the list has changed, and was not told for a while. Cancel safe.
+    async fn is_due(&mut self) {
+        if let Some(told_at) = self.told_at {
+            if self.population.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            self.population.mark_changed();
+            tokio::time::sleep_until(told_at + BETWEEN_LISTS).await;
+        }
+        self.population.mark_unchanged();
+        self.told_at = Some(Instant::now());
+    }
+}
+
+impl Proxy {
+    /// The next note. Cancel safe.
+    pub(super) async fn next_note(&self) -> Bytes {
+        let mut pending = self.outbox.pending.lock().await;
+        let Pending { kills, list } = &mut *pending;
+        // Both branches are cancel safe.
+        let note = tokio::select! {
+            biased;
+            Some(id) = kills.recv() => Note::Kill(id),
+            () = list.is_due() => Note::Sessions(self.living()),
+        };
+        serde_json::to_vec(&note).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// Heeds a note.
+    pub(super) fn heed(&self, note: &[u8]) {
+        match serde_json::from_slice(note) {
+            Ok(Note::Sessions(sessions)) => {
+                let here = |session: &SessionView| self.registry.find(session.id).is_none();
+                self.registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
+            }
+            Ok(Note::Kill(id)) => {
+                if let Some(handle) = self.registry.find(id) {
+                    handle.raise(Signal::Kill);
+                }
+            }
+            Ok(Note::Unknown) => {}
+            Err(error) => tracing::warn!(%error, "a note of the other generation"),
+        }
+    }
+
+    fn living(&self) -> Vec<SessionView> {
+        let all = self.registry.all();
+        all.iter().filter(|it| it.stage() != Stage::Moving).map(|it| it.view()).collect()
+    }
+}

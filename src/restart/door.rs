@@ -1,0 +1,316 @@
+//! `run_dir/handover.sock`: where a successor knocks that somebody else has started.
+//!
+//! The predecessor listens, the successor connects, never the reverse. The directory is 0700 and
+//! ours, the socket 0600, and both sides look at the uid of the other: a local user who is neither
+//! this one nor root gets nothing, and can delay nothing.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
+    socket_with,
+};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep};
+
+use super::Timeouts;
+use super::channel::{Channel, watched};
+use super::message::{Hello, Message, Reason};
+use super::process::{Peer, pidfd_of};
+
+/// The name of the socket in the directory.
+const NAME: &str = "handover.sock";
+
+/// Connections that have not said HELLO yet.
+const VISITORS: usize = 8;
+
+/// Between two attempts to connect while the queue of the other side is full.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// The listening socket.
+#[derive(Debug)]
+pub struct Door {
+    socket: Arc<AsyncFd<OwnedFd>>,
+    path: PathBuf,
+    inode: (u64, u64),
+    knocks: mpsc::Receiver<Knock>,
+    sender: mpsc::Sender<Knock>,
+    visitors: Arc<Semaphore>,
+    timeouts: Timeouts,
+}
+
+/// A successor that has said HELLO.
+#[derive(Debug)]
+pub struct Knock {
+    /// The way to it.
+    pub channel: Channel,
+    /// Its process.
+    pub peer: Peer,
+    /// What it said.
+    pub hello: Hello,
+}
+
+impl Door {
+    /// Listens; replaces what a dead process, or a predecessor, has left there.
+    pub fn open(run_dir: &Path, timeouts: Timeouts) -> io::Result<Self> {
+        prepare(run_dir)?;
+        let path = run_dir.join(NAME);
+        let address = SocketAddrUnix::new(&path)?;
+        let socket = seqpacket()?;
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => bind(&socket, &address)?,
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        listen(&socket, VISITORS as i32)?;
+        let metadata = std::fs::symlink_metadata(&path)?;
+        let (sender, knocks) = mpsc::channel(VISITORS);
+        Ok(Self {
+            socket: Arc::new(watched(socket)?),
+            path,
+            inode: (metadata.dev(), metadata.ino()),
+            knocks,
+            sender,
+            visitors: Arc::new(Semaphore::new(VISITORS)),
+            timeouts,
+        })
+    }
+
+    /// The next successor that has said HELLO. Cancel safe.
+    pub async fn knock(&mut self) -> Knock {
+        loop {
+            // Both branches are cancel safe.
+            let visitor = tokio::select! {
+                Some(knock) = self.knocks.recv() => return knock,
+                visitor = accept(&self.socket) => visitor,
+            };
+            match visitor {
+                Ok(socket) => self.greet(socket),
+                Err(error) => {
+                    tracing::warn!(%error, "handover socket");
+                    sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Hears a visitor out, without keeping anybody else waiting.
+    fn greet(&self, socket: OwnedFd) {
+        let Ok(visitor) = self.visitors.clone().try_acquire_owned() else {
+            tracing::warn!("handover socket: too many connections that say nothing");
+            return;
+        };
+        let (sender, timeouts) = (self.sender.clone(), self.timeouts);
+        tokio::spawn(async move {
+            let _visitor = visitor;
+            match hear(socket, timeouts).await {
+                Ok(knock) => {
+                    // The desk takes them as fast as they come, or is going away.
+                    let _ = sender.try_send(knock);
+                }
+                Err(reason) => tracing::warn!(reason, "handover socket: visitor refused"),
+            }
+        });
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        // A successor may have put its own there.
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.inode);
+        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, "handover socket left behind");
+        }
+    }
+}
+
+impl Knock {
+    /// Sends it away.
+    pub async fn refuse(self, reason: &str) {
+        refuse(&self.channel, reason).await;
+    }
+}
+
+/// Connects to the proxy that is running; None if there is none.
+pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, String> {
+    let path = run_dir.join(NAME);
+    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let address = SocketAddrUnix::new(&path).map_err(|errno| failed(errno.into()))?;
+    let deadline = Instant::now() + within;
+    loop {
+        let socket = seqpacket().map_err(failed)?;
+        match connect(&socket, &address) {
+            Ok(()) => return check_owner(&socket).map(|()| Some(socket)),
+            Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
+            Err(Errno::AGAIN) if Instant::now() < deadline => sleep(RETRY).await,
+            Err(Errno::PROTOTYPE) => {
+                return Err(format!("{}: not the socket of a proxy", path.display()));
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
+}
+
+/// The process at the other end, and a descriptor of it.
+pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
+    let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
+    let pid = u32::try_from(credentials.pid()).unwrap_or(0);
+    // Kernels before 6.5 know no SO_PEERPIDFD; there the pid could be another's by now only if the
+    // peer is dead, and then its end of the socket is closed.
+    let pidfd = match getsockopt(socket, sockopt::PeerPidfd) {
+        Ok(pidfd) => pidfd,
+        Err(_) => pidfd_of(pid)?,
+    };
+    Peer::other(pid, pidfd)
+}
+
+async fn hear(socket: OwnedFd, timeouts: Timeouts) -> Result<Knock, String> {
+    check_owner(&socket)?;
+    let peer = peer_of(&socket);
+    let mut channel = Channel::new(socket).map_err(|error| error.to_string())?;
+    let received = match channel.recv_within(timeouts.answer).await {
+        Ok(received) => received,
+        Err(error) => {
+            refuse(&channel, &error.to_string()).await;
+            return Err(error.to_string());
+        }
+    };
+    let Message::Hello(hello) = received.frame.message else {
+        let reason = format!("expected HELLO, not {}", received.frame.message.kind());
+        refuse(&channel, &reason).await;
+        return Err(reason);
+    };
+    match peer {
+        Ok(peer) => Ok(Knock { channel, peer, hello }),
+        Err(error) => {
+            let reason = format!("the successor's process cannot be watched from here: {error}");
+            refuse(&channel, &reason).await;
+            Err(reason)
+        }
+    }
+}
+
+async fn refuse(channel: &Channel, reason: &str) {
+    let message = Message::Refuse(Reason { reason: reason.into() });
+    if let Err(error) = channel.send(&message.into(), &[], RETRY).await {
+        tracing::debug!(%error, "the visitor did not hear the refusal");
+    }
+}
+
+async fn accept(socket: &AsyncFd<OwnedFd>) -> io::Result<OwnedFd> {
+    loop {
+        let mut ready = socket.readable().await?;
+        let accepted = ready.try_io(|socket| {
+            Ok(accept_with(socket.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+        });
+        if let Ok(accepted) = accepted {
+            return accepted;
+        }
+    }
+}
+
+fn check_owner(socket: &OwnedFd) -> Result<(), String> {
+    let credentials = getsockopt(socket, sockopt::PeerCredentials)
+        .map_err(|error| format!("SO_PEERCRED: {error}"))?;
+    let own = rustix::process::geteuid().as_raw();
+    if credentials.uid() == own || credentials.uid() == 0 {
+        return Ok(());
+    }
+    Err(format!("uid {} is neither {own} nor root", credentials.uid()))
+}
+
+fn seqpacket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// The directory must be ours alone, or somebody else could put another socket there.
+fn prepare(run_dir: &Path) -> io::Result<()> {
+    if let Err(error) = std::fs::DirBuilder::new().mode(0o700).create(run_dir)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(error);
+    }
+    let metadata = std::fs::symlink_metadata(run_dir)?;
+    let refused = |text: String| io::Error::new(io::ErrorKind::PermissionDenied, text);
+    if !metadata.is_dir() {
+        return Err(refused("expected a directory".into()));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if metadata.uid() != own {
+        return Err(refused(format!("it belongs to uid {}, expected {own}", metadata.uid())));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_there_is_no_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let nobody = call(dir.path(), Duration::from_secs(1)).await;
+        assert!(nobody.expect("no error").is_none());
+        // A socket whose process has died (T-5).
+        let stale = std::os::unix::net::UnixListener::bind(dir.path().join("x")).expect("bound");
+        drop(stale);
+        std::fs::rename(dir.path().join("x"), dir.path().join(NAME)).expect("renamed");
+        assert!(call(dir.path(), Duration::from_secs(1)).await.is_ok_and(|it| it.is_none()));
+        let door = Door::open(dir.path(), Timeouts::default()).expect("replaces it");
+        let mode = std::fs::metadata(dir.path().join(NAME)).expect("a socket").mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(door);
+        assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[tokio::test]
+    async fn another_kind_of_socket_is_told_apart() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(NAME);
+        let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let error = call(dir.path(), Duration::from_secs(1)).await.expect_err("T-12");
+        assert!(error.contains("not the socket of a proxy"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_visitor_who_speaks_something_else_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut door = Door::open(dir.path(), Timeouts::default()).expect("open");
+        let visitor = async {
+            let socket =
+                call(dir.path(), Duration::from_secs(1)).await.expect("ok").expect("there");
+            let mut channel = Channel::new(socket).expect("a channel");
+            let text = Message::Ready {};
+            channel.send(&text.into(), &[], Duration::from_secs(1)).await.expect("sent");
+            channel.recv_within(Duration::from_secs(5)).await.expect("an answer")
+        };
+        let answer = tokio::select! {
+            _ = door.knock() => panic!("READY is no HELLO"),
+            answer = visitor => answer,
+        };
+        let expected = Message::Refuse(Reason { reason: "expected HELLO, not READY".into() });
+        assert_eq!(answer.frame.message, expected);
+    }
+
+    #[test]
+    fn a_directory_of_everybody_becomes_private() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), open).expect("set");
+        prepare(dir.path()).expect("ours");
+        assert_eq!(std::fs::metadata(dir.path()).expect("there").mode() & 0o777, 0o700);
+    }
+}

@@ -1,0 +1,506 @@
+//! Drives the successor's machine: greets, waits for the data plane, takes over, serves.
+//!
+//! Invariant: what the predecessor has sent is adopted or refused before anything later is read.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use tokio::sync::mpsc;
+use tokio::time::{sleep_until, timeout};
+
+use super::channel::{Channel, ChannelError, FDS_LOST, Received};
+use super::crash::{self, Side};
+use super::door;
+use super::lifecycle::Lifecycle;
+use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
+use super::outgoing::{adopt_all, adopt_or_lose, send_parcels};
+use super::process::Peer;
+use super::successor::{Action, Outcome, Successor};
+use super::task::{State, Task};
+use super::transfer::{self, Size};
+use super::{Accepting, DataPlane, Listener, Parcel, Timeouts};
+
+/// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
+#[derive(Debug)]
+pub struct Offer {
+    machine: Successor,
+    channel: Channel,
+    predecessor: Option<Peer>,
+    timeouts: Timeouts,
+    terms: Option<Terms>,
+    legacy: Bytes,
+    listeners: Vec<Listener>,
+}
+
+impl Offer {
+    /// The listening sockets, by name; what the config no longer names may be dropped, the
+    /// predecessor's duplicate is its own affair. Empty at the second call.
+    pub fn listeners(&mut self) -> Vec<Listener> {
+        std::mem::take(&mut self.listeners)
+    }
+
+    /// What `DataPlane::legacy` of the predecessor has returned.
+    pub fn legacy(&self) -> Bytes {
+        self.legacy.clone()
+    }
+
+    /// The terms; None if the predecessor died before it named them.
+    pub(super) fn terms(&self) -> Option<&Terms> {
+        self.terms.as_ref()
+    }
+
+    /// Says that this process cannot take over, and why; the predecessor's task shows it.
+    pub async fn refuse(self, reason: &str) {
+        let message = Message::Refuse(Reason { reason: reason.into() });
+        if let Err(error) = self.channel.send(&message.into(), &[], self.timeouts.answer).await {
+            tracing::debug!(%error, "the predecessor did not hear the refusal");
+        }
+    }
+
+    async fn act(&mut self) -> Result<(), ChannelError> {
+        while let Some(action) = self.machine.poll_action() {
+            if let Action::Send(message) = action {
+                self.channel.send(&message.into(), &[], self.timeouts.answer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what came with a message. All that can come before READY is OFFER and LISTEN.
+    fn keep(&mut self, Received { frame, fds }: Received) -> Result<Message, String> {
+        match &frame.message {
+            Message::Offer(terms) => {
+                self.terms = Some((**terms).clone());
+                self.legacy = frame.body;
+            }
+            Message::Listen(listen) if listen.names.len() == fds.len() => {
+                let named = listen.names.iter().cloned().zip(fds);
+                self.listeners.extend(named.map(|(name, fd)| Listener { name, fd }));
+            }
+            Message::Listen(listen) => {
+                return Err(format!("{} listeners named, {} came", listen.names.len(), fds.len()));
+            }
+            _ => {}
+        }
+        Ok(frame.message)
+    }
+}
+
+/// HELLO, OFFER, LISTEN. None: the predecessor died before it gave anything.
+pub async fn greet(
+    channel: Channel,
+    hello: Hello,
+    timeouts: Timeouts,
+) -> Result<Option<Offer>, String> {
+    crash::at(Side::Successor, "hello")?;
+    let predecessor = door::peer_of(&channel.socket())
+        .inspect_err(|error| tracing::debug!(%error, "the predecessor's process is not watched"));
+    let mut offer = Offer {
+        machine: Successor::new(hello, timeouts, Instant::now()),
+        channel,
+        predecessor: predecessor.ok(),
+        timeouts,
+        terms: None,
+        legacy: Bytes::new(),
+        listeners: Vec::new(),
+    };
+    while !offer.machine.is_warm() && offer.machine.outcome().is_none() {
+        let sent = offer.act().await;
+        let received = match sent {
+            Ok(()) => offer.channel.recv_within(timeouts.silence).await,
+            Err(error) => Err(error),
+        };
+        match received {
+            Ok(received) => {
+                let message = offer.keep(received)?;
+                offer.machine.handle_message(&message, Instant::now());
+            }
+            Err(ChannelError::Closed) => {
+                // The channel closes before the listening sockets do; whoever binds must wait.
+                let dead = timeout(timeouts.answer, gone(&mut offer.predecessor)).await;
+                if dead.is_err() {
+                    return Err("the predecessor closed the channel".into());
+                }
+                offer.machine.handle_closed(Instant::now());
+            }
+            Err(ChannelError::TimedOut) => {
+                return Err("the predecessor does not answer HELLO".into());
+            }
+            Err(error) => return Err(format!("handover: {error}")),
+        }
+    }
+    if let Some(outcome) = offer.machine.outcome() {
+        return match outcome {
+            Outcome::Ended(reason) => Err(reason.clone()),
+            other => Err(format!("{other:?}")),
+        };
+    }
+    crash::at(Side::Successor, "listen")?;
+    crash::at(Side::Successor, "warm")?;
+    Ok((offer.terms.is_some() || !offer.listeners.is_empty()).then_some(offer))
+}
+
+/// The channel that a predecessor has given as standard input; None if it is something else. What
+/// stays as standard input is /dev/null.
+pub fn socket_from_stdin() -> Option<io::Result<OwnedFd>> {
+    let stdin = rustix::stdio::stdin();
+    let is_channel = sockopt::socket_domain(stdin).is_ok_and(|it| it == AddressFamily::UNIX)
+        && sockopt::socket_type(stdin).is_ok_and(|it| it == SocketType::SEQPACKET);
+    is_channel.then(|| {
+        let socket = stdin.try_clone_to_owned()?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)?;
+        Ok(socket)
+    })
+}
+
+/// What the desk tells a takeover under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The predecessor is to end at once.
+    Force,
+    /// The predecessor is to take everything back.
+    Rollback,
+    /// This process stops.
+    Stop,
+}
+
+/// A takeover whose data plane stands.
+pub struct Incoming<D> {
+    plane: Arc<D>,
+    lifecycle: Lifecycle,
+    machine: Successor,
+    channel: Channel,
+    is_closed: bool,
+    predecessor: Option<Peer>,
+    timeouts: Timeouts,
+    task: Option<Task>,
+    arrived: Vec<Parcel>,
+    received: Option<Frame>,
+    held: HashMap<u32, Parcel>,
+    works: std::collections::VecDeque<Work>,
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+enum Done {
+    Accepting(Accepting),
+    Surrendered(Vec<Parcel>),
+}
+
+enum Event {
+    Received(Result<Received, ChannelError>),
+    Ordered(Order),
+    Done(Done),
+    Died,
+    Note(Bytes),
+    Timeout,
+}
+
+impl<D: DataPlane> Incoming<D> {
+    /// The data plane stands.
+    pub fn new(plane: Arc<D>, lifecycle: Lifecycle, offer: Offer) -> Self {
+        let mut machine = offer.machine;
+        let ready = crash::at(Side::Successor, "ready");
+        match ready {
+            Ok(()) => machine.handle_ready(Instant::now()),
+            Err(error) => machine.handle_error(&error),
+        }
+        Self {
+            plane,
+            lifecycle,
+            machine,
+            channel: offer.channel,
+            is_closed: false,
+            predecessor: offer.predecessor,
+            timeouts: offer.timeouts,
+            task: offer.terms.map(|terms| terms.task),
+            arrived: Vec::new(),
+            received: None,
+            held: HashMap::new(),
+            works: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Runs it to its end. The task in the ledger is as the outcome says.
+    pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
+        loop {
+            self.act().await;
+            self.report();
+            if let Some(outcome) = self.machine.outcome().cloned() {
+                self.finish().await;
+                self.close_task(&outcome);
+                return outcome;
+            }
+            match self.next(orders).await {
+                Event::Received(received) => self.handle_received(received),
+                Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
+                Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
+                Event::Ordered(Order::Stop) => self.machine.handle_stop(),
+                Event::Done(done) => {
+                    self.works.pop_front();
+                    self.handle_done(done);
+                }
+                Event::Died => {
+                    self.predecessor = None;
+                    self.hear_out().await;
+                    self.machine.handle_closed(Instant::now());
+                }
+                Event::Note(body) => self.send(Frame { message: Message::Note {}, body }).await,
+                Event::Timeout => {
+                    self.hear_out().await;
+                    if self.plane.census().logging_in == 0 {
+                        self.machine.handle_all_logged_in();
+                    }
+                    self.machine.handle_timeout(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Every branch is cancel safe, or stays where it is when another one wins.
+    async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
+        let deadline = self.machine.poll_timeout(Instant::now());
+        let is_linked = self.machine.is_linked();
+        tokio::select! {
+            biased;
+            received = self.channel.recv(), if !self.is_closed => Event::Received(received),
+            Some(order) = orders.recv() => Event::Ordered(order),
+            Some(done) = front(&mut self.works) => Event::Done(done),
+            Some(_) = gone(&mut self.predecessor) => Event::Died,
+            note = self.plane.tell(), if is_linked => Event::Note(note),
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
+                if deadline.is_some() =>
+            {
+                Event::Timeout
+            }
+        }
+    }
+
+    /// Handles all that has arrived.
+    async fn hear_out(&mut self) {
+        while !self.is_closed
+            && let Some(received) = self.channel.try_recv()
+        {
+            self.handle_received(received);
+            self.act().await;
+        }
+    }
+
+    fn handle_received(&mut self, received: Result<Received, ChannelError>) {
+        let now = Instant::now();
+        let Received { frame, fds } = match received {
+            Ok(received) => received,
+            Err(ChannelError::Closed) => {
+                self.is_closed = true;
+                return self.machine.handle_closed(now);
+            }
+            Err(ChannelError::FdsLost(Some(frame))) => return self.refuse_batch(&frame.message),
+            Err(error) => return self.machine.handle_error(&error.to_string()),
+        };
+        if let Err(error) = crash_on(&frame.message) {
+            return self.machine.handle_error(&error);
+        }
+        if let Message::Note {} = &frame.message {
+            self.plane.hear(&frame.body);
+        }
+        if let Message::Parcels(it) = &frame.message {
+            match transfer::unpack(&it.parcels, fds, &frame.body) {
+                Some(parcels) => self.arrived = parcels,
+                None => return self.machine.handle_error("PARCELS whose parts do not add up"),
+            }
+        }
+        let message = frame.message.clone();
+        self.received = Some(frame);
+        self.machine.handle_message(&message, now);
+    }
+
+    /// Fds that were lost on the way are a matter of one batch, not of the whole handover.
+    fn refuse_batch(&mut self, message: &Message) {
+        let Message::Parcels(it) = message else {
+            return self.machine.handle_error(FDS_LOST);
+        };
+        let nack = |id| Nack { id, reason: FDS_LOST.into() };
+        let refused = it.parcels.iter().map(|entry| nack(entry.id)).collect();
+        self.machine.handle_adopted(Acks { adopted: Vec::new(), refused });
+    }
+
+    fn handle_done(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Accepting(accepting) => self.machine.handle_accepting(accepting, now),
+            Done::Surrendered(parcels) => {
+                let sizes: Vec<_> =
+                    parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
+                self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
+                self.machine.handle_surrendered(&sizes, now);
+            }
+        }
+    }
+
+    async fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.perform(action).await;
+        }
+    }
+
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send(message) => self.send(message.into()).await,
+            Action::KeepOffer | Action::KeepListeners => {}
+            Action::Adopt => {
+                let acks = adopt_all(&*self.plane, std::mem::take(&mut self.arrived));
+                self.machine.handle_adopted(acks);
+            }
+            Action::KeepProgress => self.keep_progress(),
+            Action::Accept(accepting) => {
+                let plane = self.plane.clone();
+                self.works.push_back(Box::pin(async move {
+                    plane.accept(accepting).await;
+                    Done::Accepting(accepting)
+                }));
+            }
+            Action::Surrender(wanted) => {
+                let plane = self.plane.clone();
+                self.works.push_back(Box::pin(async move {
+                    let parcels = plane.surrender(wanted.class, wanted.n, &wanted.except).await;
+                    Done::Surrendered(parcels)
+                }));
+            }
+            Action::SendParcels(ids) => {
+                let sent = send_parcels(&self.channel, &self.held, &ids, self.timeouts.answer);
+                match sent.await {
+                    Err(ChannelError::Congested(_)) => {
+                        self.machine.handle_congestion(ids, Instant::now());
+                    }
+                    Err(error) => tracing::warn!(%error, "sessions were not given back"),
+                    Ok(()) => {}
+                }
+            }
+            Action::Thaw(ids) => {
+                for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
+                    adopt_or_lose(&*self.plane, parcel);
+                }
+            }
+            Action::Release(ids) => {
+                for id in &ids {
+                    self.plane.released(*id);
+                    self.held.remove(id);
+                }
+            }
+            Action::KillPredecessor => match &self.predecessor {
+                Some(peer) => peer.kill(),
+                None => self.machine.handle_closed(Instant::now()),
+            },
+        }
+    }
+
+    async fn send(&mut self, frame: Frame) {
+        let kind = frame.message.kind();
+        match self.channel.send(&frame, &[], self.timeouts.answer).await {
+            // A closed channel is told by reading, after all that was said before.
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(error) => tracing::warn!(kind, %error, "the predecessor does not take a message"),
+        }
+        let crash = match kind {
+            "ACKS" => crash::at(Side::Successor, "acked"),
+            "ACCEPTED" => crash::at(Side::Successor, "accepted"),
+            "COMMITTED" => crash::at(Side::Successor, "committed"),
+            _ => Ok(()),
+        };
+        if let Err(error) = crash {
+            self.machine.handle_error(&error);
+        }
+    }
+
+    fn keep_progress(&mut self) {
+        let Some(Frame { message, body }) = self.received.take() else { return };
+        let (Message::Progress(it) | Message::Commit(it)) = message else { return };
+        self.plane.inherit_counters(&body);
+        self.task = Some(it.task.clone());
+        self.lifecycle.ledger().put(it.task);
+    }
+
+    /// What the data plane was still asked for is waited for.
+    async fn finish(&mut self) {
+        while let Some(mut work) = self.works.pop_front() {
+            match timeout(self.timeouts.step, &mut work).await {
+                Ok(done) => {
+                    self.handle_done(done);
+                    self.act().await;
+                }
+                Err(_) => tracing::error!("the data plane does not answer"),
+            }
+        }
+        self.plane.part();
+    }
+
+    fn report(&self) {
+        let own = self.machine.phase();
+        let phase = self.task.as_ref().map_or(own, |task| task.phase.max(own));
+        if self.machine.is_serving() {
+            self.lifecycle.show(State::Draining, Some(phase), true);
+        } else if self.machine.outcome().is_none() {
+            self.lifecycle.show(State::Starting, Some(own), false);
+        }
+    }
+
+    fn close_task(&self, outcome: &Outcome) {
+        use super::task::{Phase, TaskState};
+        let Some(task_id) = self.task.as_ref().map(|task| task.task_id) else { return };
+        self.lifecycle.update_task(task_id, |task| match outcome {
+            Outcome::Committed => {
+                task.state = TaskState::Completed;
+                task.phase = Phase::Commit;
+                task.draining = 0;
+            }
+            Outcome::Promoted(reason) => {
+                task.state = TaskState::Failed;
+                task.new_pid = std::process::id();
+                let (phase, lost) = (task.phase, task.draining);
+                task.detail = format!(
+                    "{reason} in {phase}; the successor serves on, without up to {lost} sessions"
+                );
+            }
+            Outcome::Ended(reason) => {
+                task.state = TaskState::Failed;
+                task.detail.clone_from(reason);
+            }
+            Outcome::Stopped => {
+                task.state = TaskState::Failed;
+                task.detail = "stopped".into();
+            }
+        });
+    }
+}
+
+fn crash_on(message: &Message) -> Result<(), String> {
+    match message {
+        Message::Parcels(_) => crash::at(Side::Successor, "parcels"),
+        Message::Go {} => crash::at(Side::Successor, "go"),
+        Message::Commit(_) => crash::at(Side::Successor, "commit"),
+        _ => Ok(()),
+    }
+}
+
+/// The front one, left in place: dropped it would lose what it has frozen.
+async fn front(works: &mut std::collections::VecDeque<Work>) -> Option<Done> {
+    match works.front_mut() {
+        Some(work) => Some(work.await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn gone(peer: &mut Option<Peer>) -> Option<String> {
+    match peer {
+        Some(peer) => Some(peer.gone().await),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,658 @@
+//! What the serving side of a handover does next. Sans-IO: handle_* in, poll_* out.
+//!
+//! Invariant: whatever comes in, in whatever order, it ends in [`Outcome`]; and unless that is a
+//! commit, the data plane accepts again and every session that was not acknowledged is thawed,
+//! after the successor is dead.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::liveness::Liveness;
+use super::message::{Acks, Hello, Message, Reason, VERSIONS};
+use super::task::{Mode, Phase, TaskState};
+use super::transfer::{Size, Transfer, Wanted};
+use super::{Accepting, Timeouts};
+
+/// What one restart is to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// RESTART or FORCE.
+    pub mode: Mode,
+    /// Whether sessions move; FORCE moves none.
+    pub session_handover: bool,
+    /// How long stragglers may go on; None is for ever.
+    pub exit_timeout: Option<Duration>,
+    /// When a successor must be ready.
+    pub ready_by: Instant,
+    /// What the data plane accepts before, and again after a failure.
+    pub accepting: Accepting,
+    /// How many fds the successor will need.
+    pub fds: u64,
+    /// Waits.
+    pub timeouts: Timeouts,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The successor serves; this process is to exit with success.
+    Committed,
+    /// The successor serves; it had given this process up.
+    Superseded(String),
+    /// This process serves on.
+    Kept(Ending),
+}
+
+/// Why this process serves on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Failed or rolled back.
+    pub state: TaskState,
+    /// For SHOW RESTART.
+    pub reason: String,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a message that needs nothing more.
+    Send(Message),
+    /// Send OFFER, then LISTEN.
+    SendOffer {
+        /// The protocol version from here on.
+        version: u16,
+    },
+    /// Send PROGRESS.
+    SendProgress,
+    /// Send COMMIT.
+    SendCommit,
+    /// Send these frozen sessions in one message.
+    SendParcels(Vec<u32>),
+    /// Freeze sessions; then `handle_surrendered`.
+    Surrender(Wanted),
+    /// Go on with these frozen sessions here.
+    Thaw(Vec<u32>),
+    /// Forget these: they are the successor's.
+    Release(Vec<u32>),
+    /// Adopt what came with the last PARCELS, and answer.
+    AdoptReturned,
+    /// Start or stop taking clients; then `handle_accepting`.
+    Accept(Accepting),
+    /// Let sessions end.
+    Drain(Option<Instant>),
+    /// Take that back.
+    Undrain,
+    /// ABORT, SIGTERM, SIGKILL; then `handle_gone`.
+    EndSuccessor(String),
+}
+
+/// ```text
+///  Hello ─HELLO→ Warm ─READY→ Moving ─none left→ Closing ─closed→ Switching ─ACCEPTED→ Draining
+///    │            │             │                   │                │                   │ emptied
+///    │            │             └───────────────────┴───── taken ────┴──── back ──┐      ▼
+///    │            │                                                      Returning◄── Committing
+///    └────────────┴── failure: in every state ──────────► Ending ◄────────────────┘      │ COMMITTED
+///                                                           │ gone                       ▼
+///  any ─PROMOTED→ Alone ─emptied→ Done(Superseded)      Done(Kept)               Done(Committed)
+/// ```
+/// Closing follows READY at once if no sessions move.
+#[derive(Debug)]
+enum State {
+    Hello,
+    Warm,
+    Moving(Step),
+    Closing { until: Instant },
+    Switching { until: Instant },
+    Draining { step: Step, limit: Option<Instant> },
+    Committing { until: Instant },
+    Returning { ending: Ending, until: Instant },
+    Ending(Ending),
+    Alone { reason: String, limit: Option<Instant> },
+    Done(Outcome),
+}
+
+/// Where a batch is.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// No batch until then.
+    Resting(Option<Instant>),
+    /// The data plane freezes it.
+    Freezing { until: Instant },
+    /// It is sent.
+    Awaiting { until: Instant },
+}
+
+/// The predecessor's side.
+#[derive(Debug)]
+pub struct Predecessor {
+    plan: Plan,
+    state: State,
+    transfer: Transfer,
+    liveness: Liveness,
+    progress_at: Instant,
+    is_closed: bool,
+    is_emptied: bool,
+    note: Option<String>,
+    actions: VecDeque<Action>,
+}
+
+impl Predecessor {
+    /// A successor was started, or has connected.
+    pub fn new(plan: Plan, now: Instant) -> Self {
+        Self {
+            liveness: Liveness::new(plan.timeouts.silence, now),
+            plan,
+            state: State::Hello,
+            transfer: Transfer::with_canaries(),
+            progress_at: now,
+            is_closed: false,
+            is_emptied: false,
+            note: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            State::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// The phase that people see.
+    pub fn phase(&self) -> Option<Phase> {
+        match self.state {
+            State::Hello => Some(Phase::Hello),
+            State::Warm => Some(Phase::Warm),
+            State::Moving(_) if self.transfer.is_canary() => Some(Phase::Canary),
+            State::Moving(_) => Some(Phase::Sessions),
+            State::Closing { .. } | State::Switching { .. } => Some(Phase::Accept),
+            State::Draining { .. } | State::Alone { .. } => Some(Phase::Drain),
+            State::Committing { .. } => Some(Phase::Commit),
+            State::Returning { .. } | State::Ending(_) | State::Done(_) => None,
+        }
+    }
+
+    /// What the data plane accepts outside of a restart.
+    pub fn accepting(&self) -> Accepting {
+        self.plan.accepting
+    }
+
+    /// Sessions that the successor has adopted.
+    pub fn moved(&self) -> u64 {
+        self.transfer.moved()
+    }
+
+    /// What people should know, such as why a session was refused.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+
+    /// Whether the wait for the last session is on.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { .. } | State::Alone { .. })
+    }
+
+    /// When `handle_timeout` wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::Hello | State::Warm => Some(self.plan.ready_by),
+            State::Moving(step) => step.until(),
+            State::Closing { until }
+            | State::Switching { until }
+            | State::Committing { until }
+            | State::Returning { until, .. } => Some(*until),
+            State::Draining { step, limit } => earliest(step.until(), *limit),
+            State::Alone { limit, .. } => *limit,
+            State::Ending(_) | State::Done(_) => return None,
+        };
+        earliest(own, self.is_linked().then_some(self.progress_at))
+    }
+
+    /// Time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.is_linked() {
+            self.liveness.handle_tick(now);
+            if self.liveness.is_silent(now) {
+                let silence = self.plan.timeouts.silence;
+                return self.fail(format!("the successor hangs: silent for {silence:?}"));
+            }
+            if now >= self.progress_at {
+                self.progress_at = now + self.plan.timeouts.progress;
+                self.actions.push_back(Action::SendProgress);
+            }
+        }
+        match &self.state {
+            State::Hello if now >= self.plan.ready_by => self.fail(late("HELLO")),
+            State::Warm if now >= self.plan.ready_by => self.fail(late("READY")),
+            State::Moving(step) => self.handle_step_timeout(*step, now),
+            State::Closing { until } if now >= *until => {
+                self.fail("the data plane does not stop accepting".into());
+            }
+            State::Switching { until } if now >= *until => self.fail(late("ACCEPTED")),
+            State::Committing { until } if now >= *until => self.fail(late("COMMITTED")),
+            State::Returning { until, .. } if now >= *until => self.end("no session comes back"),
+            State::Draining { limit: Some(limit), .. } if now >= *limit => {
+                self.note = Some("sessions left that did not take their error packet".into());
+                self.commit(now);
+            }
+            State::Draining { step, .. } => self.handle_step_timeout(*step, now),
+            State::Alone { reason, limit: Some(limit) } if now >= *limit => {
+                self.state = State::Done(Outcome::Superseded(reason.clone()));
+            }
+            State::Hello
+            | State::Warm
+            | State::Closing { .. }
+            | State::Switching { .. }
+            | State::Committing { .. }
+            | State::Returning { .. }
+            | State::Ending(_)
+            | State::Alone { .. }
+            | State::Done(_) => {}
+        }
+    }
+
+    /// The successor says something.
+    pub fn handle_message(&mut self, message: &Message, now: Instant) {
+        self.liveness.handle_word(now);
+        match (message, &self.state) {
+            (_, State::Done(_) | State::Alone { .. }) => {}
+            (Message::Acks(acks), _) => self.handle_acks(acks, now),
+            // What is back is ours, also if it comes late: the successor has let go of it.
+            (Message::Parcels(_), State::Returning { .. } | State::Ending(_)) => {
+                self.actions.push_back(Action::AdoptReturned);
+                self.handle_returning(now);
+            }
+            (_, State::Ending(_)) => {}
+            (Message::Promoted(it), _) => self.handle_promoted(it, now),
+            (Message::Returned {}, State::Returning { .. }) => self.end("all that could came back"),
+            (_, State::Returning { .. }) => {}
+            (Message::Hello(hello), State::Hello) => self.handle_hello(hello),
+            (Message::Refuse(it), _) => self.fail(format!("the successor: {}", it.reason)),
+            (Message::Ready {}, State::Warm) => self.handle_ready(now),
+            (Message::Accepted {}, State::Switching { .. }) => self.handle_accepted(now),
+            (Message::Committed {}, State::Committing { .. }) => {
+                self.state = State::Done(Outcome::Committed);
+            }
+            (Message::Seen {} | Message::Note {}, _) => {}
+            (Message::Force {}, State::Draining { .. }) => self.drain_now(now),
+            (Message::Stop {}, State::Draining { .. }) => self.handle_stop(now),
+            (Message::Rollback {}, _) => {
+                let reason = "RESTART ROLLBACK".into();
+                self.handle_abort(Ending { state: TaskState::RolledBack, reason }, now);
+            }
+            (Message::Force {} | Message::Stop {}, State::Committing { .. }) => {}
+            (other, _) => self.fail(format!("unexpected {} from the successor", other.kind())),
+        }
+    }
+
+    /// The other end is closed, but its process lives.
+    pub fn handle_closed(&mut self) {
+        match self.state {
+            // Had it not taken everything, it had said so before.
+            State::Committing { .. } => self.state = State::Done(Outcome::Committed),
+            _ => self.handle_channel_error("the successor closed the channel"),
+        }
+    }
+
+    /// COMMIT could not be sent: what the successor has is to come back.
+    pub fn handle_uncommitted(&mut self, error: String, now: Instant) {
+        if let State::Committing { .. } = self.state {
+            self.state = State::Draining { step: Step::Resting(None), limit: None };
+            self.handle_error(error, now);
+        }
+    }
+
+    /// The other end is dead, or what comes is no message.
+    pub fn handle_channel_error(&mut self, error: &str) {
+        match &self.state {
+            State::Ending(_) | State::Alone { .. } | State::Done(_) => {}
+            State::Returning { .. } => self.end(error),
+            _ => self.fail(error.to_owned()),
+        }
+    }
+
+    /// Something on this side went wrong.
+    pub fn handle_error(&mut self, error: String, now: Instant) {
+        self.handle_abort(Ending { state: TaskState::Failed, reason: error }, now);
+    }
+
+    /// It is to be undone: by the operator, or for want of something here. Too late after COMMIT.
+    pub fn handle_abort(&mut self, ending: Ending, now: Instant) {
+        let gives_back = self.plan.session_handover && self.is_linked();
+        match &self.state {
+            State::Committing { .. }
+            | State::Returning { .. }
+            | State::Ending(_)
+            | State::Alone { .. }
+            | State::Done(_) => {}
+            _ if gives_back => {
+                self.resume();
+                self.send(Message::Return {});
+                let until = now + self.plan.timeouts.answer + self.plan.timeouts.login;
+                self.state = State::Returning { ending, until };
+            }
+            _ => self.end_with(ending),
+        }
+    }
+
+    /// It is to be undone, and what the successor has is not wanted back: FORCE, or a stop.
+    pub fn handle_discard(&mut self, ending: Ending) {
+        match &self.state {
+            State::Committing { .. } | State::Ending(_) | State::Alone { .. } | State::Done(_) => {}
+            _ => self.end_with(ending),
+        }
+    }
+
+    /// Whoever is left goes now. Only in DRAIN.
+    pub fn drain_now(&mut self, now: Instant) {
+        let grace = now + self.plan.timeouts.answer;
+        match &mut self.state {
+            State::Draining { limit, .. } | State::Alone { limit, .. } => *limit = Some(grace),
+            _ => return,
+        }
+        self.actions.push_back(Action::Drain(Some(now)));
+    }
+
+    /// The data plane gives these sessions out.
+    pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
+        let is_wanted = matches!(
+            self.state,
+            State::Moving(Step::Freezing { .. })
+                | State::Draining { step: Step::Freezing { .. }, .. }
+        );
+        if !is_wanted {
+            return self.thaw(sizes.iter().map(|size| size.id).collect());
+        }
+        let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
+        self.thaw(groups.unsendable);
+        let is_empty = groups.sent.is_empty();
+        self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
+        if is_empty {
+            return self.next_batch(now);
+        }
+        self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
+    }
+
+    /// The kernel did not take a message of parcels.
+    pub fn handle_congestion(&mut self, ids: Vec<u32>, error: &str, now: Instant) {
+        let can_shrink = self.transfer.handle_congestion(&ids);
+        self.thaw(ids);
+        if !can_shrink {
+            return self.handle_error(error.to_owned(), now);
+        }
+        if self.transfer.is_settled() {
+            self.next_batch(now);
+        }
+    }
+
+    /// The data plane has started or stopped accepting.
+    pub fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
+        if let State::Closing { .. } = self.state
+            && accepting == Accepting::No
+        {
+            self.send(Message::Go {});
+            self.state = State::Switching { until: now + self.plan.timeouts.answer };
+        }
+    }
+
+    /// The data plane has no session left.
+    pub fn handle_emptied(&mut self, now: Instant) {
+        self.is_emptied = true;
+        self.finish_if_empty(now);
+    }
+
+    /// The successor is dead, and all it had said is handled.
+    pub fn handle_gone(&mut self, how: Option<&str>) {
+        let State::Ending(ending) = &self.state else { return };
+        let mut ending = ending.clone();
+        if let Some(how) = how {
+            ending.reason = format!("{} ({how})", ending.reason);
+        }
+        let back = self.transfer.take_back();
+        self.thaw(back);
+        self.state = State::Done(Outcome::Kept(ending));
+    }
+
+    fn handle_hello(&mut self, hello: &Hello) {
+        let Some(version) = VERSIONS.common(hello.versions) else {
+            let (ours, theirs) = (VERSIONS, hello.versions);
+            return self.refuse(format!(
+                "handover protocol versions {} to {} here, {} to {} there",
+                ours.min, ours.max, theirs.min, theirs.max
+            ));
+        };
+        if self.plan.session_handover && hello.nofile > 0 && hello.nofile < self.plan.fds {
+            let (limit, need) = (hello.nofile, self.plan.fds);
+            return self.refuse(format!(
+                "the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed"
+            ));
+        }
+        self.actions.push_back(Action::SendOffer { version });
+        self.state = State::Warm;
+    }
+
+    fn refuse(&mut self, reason: String) {
+        self.send(Message::Refuse(Reason { reason: reason.clone() }));
+        self.fail(reason);
+    }
+
+    fn handle_ready(&mut self, now: Instant) {
+        self.progress_at = now + self.plan.timeouts.progress;
+        self.liveness = Liveness::new(self.plan.timeouts.silence, now);
+        if self.plan.session_handover {
+            self.state = State::Moving(Step::Resting(None));
+            self.next_batch(now);
+        } else {
+            self.close(now);
+        }
+    }
+
+    fn handle_acks(&mut self, acks: &Acks, now: Instant) {
+        let was_canary = self.transfer.is_canary();
+        let settled = self.transfer.handle_acks(acks);
+        if !settled.released.is_empty() {
+            self.actions.push_back(Action::Release(settled.released));
+        }
+        self.thaw(settled.thawed);
+        if let Some(reason) = settled.reason {
+            self.note = Some(reason.clone());
+            if was_canary {
+                return self.handle_error(format!("canary: {reason}"), now);
+            }
+        }
+        let is_awaited = matches!(
+            self.state,
+            State::Moving(Step::Awaiting { .. })
+                | State::Draining { step: Step::Awaiting { .. }, .. }
+        );
+        if is_awaited && self.transfer.is_settled() {
+            self.next_batch(now);
+        }
+    }
+
+    fn next_batch(&mut self, now: Instant) {
+        if let Some(wanted) = self.transfer.next() {
+            self.actions.push_back(Action::Surrender(wanted));
+            return self.set_step(Step::Freezing { until: now + self.plan.timeouts.step });
+        }
+        match self.state {
+            State::Moving(_) => self.close(now),
+            _ => self.set_step(Step::Resting(Some(now + self.plan.timeouts.again))),
+        }
+        self.finish_if_empty(now);
+    }
+
+    fn handle_step_timeout(&mut self, step: Step, now: Instant) {
+        match step {
+            Step::Resting(Some(until)) if now >= until => {
+                self.transfer.again();
+                self.next_batch(now);
+            }
+            Step::Freezing { until } if now >= until => {
+                self.handle_error("the data plane does not freeze its sessions".into(), now);
+            }
+            Step::Awaiting { until } if now >= until => self.fail(late("ACKS")),
+            Step::Resting(_) | Step::Freezing { .. } | Step::Awaiting { .. } => {}
+        }
+    }
+
+    fn set_step(&mut self, new: Step) {
+        match &mut self.state {
+            State::Moving(step) | State::Draining { step, .. } => *step = new,
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.is_closed = true;
+        self.actions.push_back(Action::Accept(Accepting::No));
+        self.state = State::Closing { until: now + self.plan.timeouts.step };
+    }
+
+    fn handle_accepted(&mut self, now: Instant) {
+        let deadline = self.deadline(now);
+        self.actions.push_back(Action::Drain(deadline));
+        let step = Step::Resting(self.plan.session_handover.then_some(now));
+        let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
+        self.state = State::Draining { step, limit };
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        match self.plan.mode {
+            Mode::Force => Some(now),
+            Mode::Restart => self.plan.exit_timeout.map(|timeout| now + timeout),
+        }
+    }
+
+    fn finish_if_empty(&mut self, now: Instant) {
+        match &self.state {
+            State::Alone { reason, .. } if self.is_emptied => {
+                self.state = State::Done(Outcome::Superseded(reason.clone()));
+            }
+            State::Draining { step: Step::Resting(_), .. }
+                if self.is_emptied && self.transfer.is_settled() =>
+            {
+                self.commit(now);
+            }
+            _ => {}
+        }
+    }
+
+    fn commit(&mut self, now: Instant) {
+        // What is still on its way then is lost to the deadline: the successor has not answered.
+        self.actions.push_back(Action::SendCommit);
+        self.state = State::Committing { until: now + self.plan.timeouts.answer };
+    }
+
+    fn handle_returning(&mut self, now: Instant) {
+        let soon = now + self.plan.timeouts.answer + self.plan.timeouts.login;
+        if let State::Returning { until, .. } = &mut self.state {
+            *until = soon;
+        }
+    }
+
+    fn handle_promoted(&mut self, it: &Reason, now: Instant) {
+        let back = self.transfer.take_back();
+        self.thaw(back);
+        if !self.is_closed {
+            self.actions.push_back(Action::Accept(Accepting::No));
+        }
+        let deadline = self.deadline(now);
+        self.actions.push_back(Action::Drain(deadline));
+        let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
+        self.is_emptied = false;
+        self.state = State::Alone { reason: it.reason.clone(), limit };
+    }
+
+    /// The successor leaves on purpose, and so does this process.
+    fn handle_stop(&mut self, now: Instant) {
+        self.state = State::Alone { reason: "the successor was stopped".into(), limit: None };
+        self.drain_now(now);
+        self.finish_if_empty(now);
+    }
+
+    /// The successor is not to be trusted with anything any more.
+    fn fail(&mut self, reason: String) {
+        self.end_with(Ending { state: TaskState::Failed, reason });
+    }
+
+    fn end_with(&mut self, ending: Ending) {
+        self.resume();
+        self.actions.push_back(Action::EndSuccessor(ending.reason.clone()));
+        self.state = State::Ending(ending);
+    }
+
+    /// Ends what was being taken back.
+    fn end(&mut self, note: &str) {
+        let State::Returning { ending, .. } = &self.state else { return };
+        let ending = ending.clone();
+        tracing::debug!(note, "the successor is ended");
+        self.actions.push_back(Action::EndSuccessor(ending.reason.clone()));
+        self.state = State::Ending(ending);
+    }
+
+    fn resume(&mut self) {
+        if self.is_closed {
+            self.is_closed = false;
+            self.actions.push_back(Action::Accept(self.plan.accepting));
+        }
+        if self.is_draining() || matches!(self.state, State::Committing { .. }) {
+            self.actions.push_back(Action::Undrain);
+        }
+    }
+
+    /// From READY on both sides talk all the time.
+    pub fn is_linked(&self) -> bool {
+        match self.state {
+            State::Moving(_)
+            | State::Closing { .. }
+            | State::Switching { .. }
+            | State::Draining { .. }
+            | State::Committing { .. }
+            | State::Returning { .. } => true,
+            State::Hello
+            | State::Warm
+            | State::Ending(_)
+            | State::Alone { .. }
+            | State::Done(_) => false,
+        }
+    }
+
+    fn thaw(&mut self, ids: Vec<u32>) {
+        if !ids.is_empty() {
+            self.actions.push_back(Action::Thaw(ids));
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.actions.push_back(Action::Send(message));
+    }
+}
+
+impl Step {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Resting(until) => until,
+            Self::Freezing { until } | Self::Awaiting { until } => Some(until),
+        }
+    }
+}
+
+fn late(what: &str) -> String {
+    format!("the successor did not send {what} in time")
+}
+
+/// The earlier of two instants that may be missing.
+pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,547 @@
+//! What the side that takes over does next. Sans-IO: handle_* in, poll_* out.
+//!
+//! Invariant: it ends in [`Outcome`]; and as soon as it has the listening sockets, the death or the
+//! silence of the predecessor makes it serve.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use super::liveness::Liveness;
+use super::message::{Acks, Hello, Message, Nack, Reason};
+use super::predecessor::earliest;
+use super::task::Phase;
+use super::transfer::{Size, Transfer, Wanted};
+use super::{Accepting, Timeouts};
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The predecessor has given everything over.
+    Committed,
+    /// It died or hangs: this process serves on with what it has.
+    Promoted(String),
+    /// It does not want to be succeeded, now or in this way: this process ends.
+    Ended(String),
+    /// The operator stops this process.
+    Stopped,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send a message.
+    Send(Message),
+    /// Take the terms and the legacy that came with OFFER.
+    KeepOffer,
+    /// Take the listeners that came with LISTEN.
+    KeepListeners,
+    /// Adopt what came with PARCELS; then `handle_adopted`.
+    Adopt,
+    /// Take the counters and the task that came with PROGRESS or COMMIT.
+    KeepProgress,
+    /// Start or stop taking clients; then `handle_accepting`.
+    Accept(Accepting),
+    /// Freeze sessions; then `handle_surrendered`.
+    Surrender(Wanted),
+    /// Send these frozen sessions in one message.
+    SendParcels(Vec<u32>),
+    /// Go on with these frozen sessions here.
+    Thaw(Vec<u32>),
+    /// Forget these: they are the predecessor's again.
+    Release(Vec<u32>),
+    /// SIGKILL: it was told to end at once and does not.
+    KillPredecessor,
+}
+
+/// ```text
+///  Greeting ─OFFER→ Listening ─all LISTEN→ Warm ─ready→ Waiting ─GO→ Opening ─accepts→ Serving
+///     │ REFUSE, ABORT     │                  │             │ RETURN                │ RETURN │ COMMIT
+///     ▼                   │ EOF              │ EOF         └──────► Returning ◄────┘        ▼
+///  Done(Ended) ◄──ABORT── └────────────► Promoting ◄── EOF, silence (all after)      Done(Committed)
+///                                            │ accepts
+///                                            ▼
+///                                      Done(Promoted)
+/// ```
+#[derive(Debug)]
+enum State {
+    Greeting { until: Instant },
+    Listening { left: usize, until: Instant },
+    Warm { alone: Option<String> },
+    Waiting,
+    Opening { until: Instant },
+    Serving { kill_at: Option<Instant> },
+    Returning(Step),
+    Promoting { reason: String, until: Instant },
+    Done(Outcome),
+}
+
+/// Where giving sessions back is.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Closing {
+        until: Instant,
+    },
+    Freezing {
+        until: Instant,
+    },
+    Awaiting {
+        until: Instant,
+    },
+    /// Some are still logging in.
+    Resting {
+        until: Instant,
+    },
+    Finished,
+}
+
+/// The successor's side.
+#[derive(Debug)]
+pub struct Successor {
+    state: State,
+    timeouts: Timeouts,
+    transfer: Transfer,
+    liveness: Liveness,
+    login_until: Option<Instant>,
+    actions: VecDeque<Action>,
+}
+
+impl Successor {
+    /// Says HELLO.
+    pub fn new(hello: Hello, timeouts: Timeouts, now: Instant) -> Self {
+        Self {
+            state: State::Greeting { until: now + timeouts.silence },
+            timeouts,
+            transfer: Transfer::of_all(),
+            liveness: Liveness::new(timeouts.silence, now),
+            login_until: None,
+            actions: VecDeque::from([Action::Send(Message::Hello(hello))]),
+        }
+    }
+
+    /// What is to be done next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// How it ended, once it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            State::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Whether the data plane may be built now.
+    pub fn is_warm(&self) -> bool {
+        matches!(self.state, State::Warm { .. })
+    }
+
+    /// Whether this side takes clients.
+    pub fn is_serving(&self) -> bool {
+        matches!(self.state, State::Serving { .. })
+    }
+
+    /// The phase, as far as this side knows it better than PROGRESS does.
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Greeting { .. } => Phase::Hello,
+            State::Listening { .. } => Phase::Listen,
+            State::Warm { .. } => Phase::Warm,
+            State::Waiting | State::Returning(_) => Phase::Sessions,
+            State::Opening { .. } => Phase::Accept,
+            State::Serving { .. } | State::Promoting { .. } => Phase::Drain,
+            State::Done(_) => Phase::Commit,
+        }
+    }
+
+    /// When `handle_timeout` wants to be called.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        let own = match self.state {
+            State::Greeting { until }
+            | State::Listening { until, .. }
+            | State::Opening { until }
+            | State::Promoting { until, .. } => Some(until),
+            State::Serving { kill_at } => kill_at,
+            State::Returning(step) => step.until(),
+            State::Warm { .. } | State::Waiting | State::Done(_) => None,
+        };
+        earliest(own, self.is_linked().then(|| now + self.timeouts.progress))
+    }
+
+    /// Time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.is_linked() {
+            self.liveness.handle_tick(now);
+            if self.liveness.is_silent(now) {
+                let silence = self.timeouts.silence;
+                return self.promote(format!("the predecessor hangs: silent for {silence:?}"), now);
+            }
+        }
+        match &mut self.state {
+            State::Greeting { until } | State::Listening { until, .. } if now >= *until => {
+                self.done(Outcome::Ended("the predecessor does not answer HELLO".into()));
+            }
+            State::Opening { until } if now >= *until => {
+                self.refuse("the successor's data plane does not start accepting");
+            }
+            State::Promoting { reason, until } if now >= *until => {
+                let reason = reason.clone();
+                self.done(Outcome::Promoted(reason));
+            }
+            State::Serving { kill_at } if kill_at.is_some_and(|at| now >= at) => {
+                *kill_at = None;
+                self.actions.push_back(Action::KillPredecessor);
+            }
+            State::Returning(step) if step.until().is_some_and(|until| now >= until) => {
+                self.handle_step_timeout(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// The predecessor says something.
+    pub fn handle_message(&mut self, message: &Message, now: Instant) {
+        self.liveness.handle_word(now);
+        match (message, &mut self.state) {
+            (_, State::Done(_) | State::Promoting { .. }) | (Message::Note {}, _) => {}
+            (Message::Refuse(it) | Message::Abort(it), _) => {
+                self.done(Outcome::Ended(it.reason.clone()));
+            }
+            (Message::Offer(terms), State::Greeting { .. }) => {
+                self.actions.push_back(Action::KeepOffer);
+                let until = now + self.timeouts.silence;
+                self.state = State::Listening { left: terms.listeners, until };
+                self.warm_if_complete();
+            }
+            (Message::Listen(listen), State::Listening { left, .. }) => {
+                *left = left.saturating_sub(listen.names.len());
+                self.actions.push_back(Action::KeepListeners);
+                self.warm_if_complete();
+            }
+            (Message::Progress(_), _) => {
+                self.actions.push_back(Action::KeepProgress);
+                self.send(Message::Seen {});
+            }
+            (Message::Parcels(_), State::Waiting | State::Serving { .. }) => {
+                self.actions.push_back(Action::Adopt);
+            }
+            (Message::Parcels(it), _) => self.refuse_parcels(it),
+            (Message::Acks(acks), _) => self.handle_acks(acks, now),
+            (Message::Go {}, State::Waiting) => {
+                self.actions.push_back(Action::Accept(Accepting::Yes));
+                self.state = State::Opening { until: now + self.timeouts.step };
+            }
+            (
+                Message::Return {},
+                State::Waiting | State::Opening { .. } | State::Serving { .. },
+            ) => {
+                self.actions.push_back(Action::Accept(Accepting::No));
+                self.login_until = Some(now + self.timeouts.login);
+                self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
+            }
+            (Message::Commit(_), State::Serving { .. }) => {
+                self.actions.push_back(Action::KeepProgress);
+                self.send(Message::Committed {});
+                self.done(Outcome::Committed);
+            }
+            (other, _) => {
+                let text = format!("unexpected {} from the predecessor", other.kind());
+                self.refuse(&text);
+            }
+        }
+    }
+
+    /// The other end is closed: the predecessor is dead, for otherwise it had said ABORT.
+    pub fn handle_closed(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Done(_) | State::Promoting { .. } => {}
+            State::Warm { alone } => *alone = Some("the predecessor died".into()),
+            State::Greeting { .. } | State::Listening { .. } => {
+                self.state = State::Warm { alone: Some("the predecessor died".into()) };
+            }
+            _ => self.promote("the predecessor died".into(), now),
+        }
+    }
+
+    /// What comes is no message, or the like.
+    pub fn handle_error(&mut self, error: &str) {
+        if self.outcome().is_none() {
+            self.refuse(error);
+        }
+    }
+
+    /// The data plane stands.
+    pub fn handle_ready(&mut self, now: Instant) {
+        let State::Warm { alone } = &mut self.state else { return };
+        self.liveness = Liveness::new(self.timeouts.silence, now);
+        match alone.take() {
+            Some(reason) => self.promote(reason, now),
+            None => {
+                self.send(Message::Ready {});
+                self.state = State::Waiting;
+            }
+        }
+    }
+
+    /// Sessions of the last PARCELS are adopted, or not.
+    pub fn handle_adopted(&mut self, acks: Acks) {
+        self.send(Message::Acks(acks));
+    }
+
+    /// The data plane has started or stopped accepting.
+    pub fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
+        match (&self.state, accepting) {
+            (State::Opening { .. }, Accepting::Yes) => {
+                self.send(Message::Accepted {});
+                self.state = State::Serving { kill_at: None };
+            }
+            (State::Promoting { reason, .. }, Accepting::Yes) => {
+                let reason = reason.clone();
+                self.done(Outcome::Promoted(reason));
+            }
+            (State::Returning(Step::Closing { .. }), Accepting::No) => self.next_batch(now),
+            _ => {}
+        }
+    }
+
+    /// The data plane gives these sessions out.
+    pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
+        if !matches!(self.state, State::Returning(Step::Freezing { .. })) {
+            return self.thaw(sizes.iter().map(|size| size.id).collect());
+        }
+        let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
+        self.thaw(groups.unsendable);
+        let is_empty = groups.sent.is_empty();
+        self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
+        if is_empty {
+            return self.next_batch(now);
+        }
+        let until = now + self.timeouts.answer;
+        self.state = State::Returning(Step::Awaiting { until });
+    }
+
+    /// The kernel did not take a message of parcels.
+    pub fn handle_congestion(&mut self, ids: Vec<u32>, now: Instant) {
+        let can_shrink = self.transfer.handle_congestion(&ids);
+        self.thaw(ids);
+        if !can_shrink {
+            return self.finish_returning();
+        }
+        if self.transfer.is_settled() {
+            self.next_batch(now);
+        }
+    }
+
+    /// RESTART FORCE: the predecessor is to end at once.
+    pub fn handle_force(&mut self, now: Instant) {
+        if let State::Serving { kill_at } = &mut self.state {
+            *kill_at = Some(now + self.timeouts.answer);
+            self.send(Message::Force {});
+        }
+    }
+
+    /// RESTART ROLLBACK: the predecessor is to take everything back.
+    pub fn handle_rollback(&mut self) {
+        if self.is_linked() {
+            self.send(Message::Rollback {});
+        }
+    }
+
+    /// This process stops for good, and the predecessor with it.
+    pub fn handle_stop(&mut self) {
+        match self.state {
+            State::Done(_) => return,
+            State::Serving { .. } => self.send(Message::Stop {}),
+            _ => {
+                let reason = "the successor was stopped".into();
+                self.send(Message::Refuse(Reason { reason }));
+            }
+        }
+        self.done(Outcome::Stopped);
+    }
+
+    fn handle_acks(&mut self, acks: &Acks, now: Instant) {
+        let settled = self.transfer.handle_acks(acks);
+        if !settled.released.is_empty() {
+            self.actions.push_back(Action::Release(settled.released));
+        }
+        self.thaw(settled.thawed);
+        let is_awaited = matches!(self.state, State::Returning(Step::Awaiting { .. }));
+        if is_awaited && self.transfer.is_settled() {
+            self.next_batch(now);
+        }
+    }
+
+    fn next_batch(&mut self, now: Instant) {
+        if let Some(wanted) = self.transfer.next() {
+            self.actions.push_back(Action::Surrender(wanted));
+            let until = now + self.timeouts.step;
+            self.state = State::Returning(Step::Freezing { until });
+        } else if self.login_until.is_some_and(|until| now < until) {
+            let until = now + self.timeouts.again;
+            self.state = State::Returning(Step::Resting { until });
+        } else {
+            self.finish_returning();
+        }
+    }
+
+    /// Nobody is logging in: what has not been given back by now cannot be.
+    pub fn handle_all_logged_in(&mut self) {
+        if matches!(self.state, State::Returning(Step::Resting { .. })) {
+            self.finish_returning();
+        }
+    }
+
+    fn handle_step_timeout(&mut self, now: Instant) {
+        let State::Returning(step) = self.state else { return };
+        match step {
+            Step::Resting { .. } => {
+                self.transfer.again();
+                self.next_batch(now);
+            }
+            Step::Closing { .. } | Step::Freezing { .. } | Step::Awaiting { .. } => {
+                self.finish_returning();
+            }
+            Step::Finished => {}
+        }
+    }
+
+    fn finish_returning(&mut self) {
+        self.send(Message::Returned {});
+        self.state = State::Returning(Step::Finished);
+    }
+
+    fn warm_if_complete(&mut self) {
+        if let State::Listening { left: 0, .. } = self.state {
+            self.state = State::Warm { alone: None };
+        }
+    }
+
+    /// Serves from now on, whatever the predecessor does.
+    fn promote(&mut self, reason: String, now: Instant) {
+        // All acks are sent already: what is not acknowledged is the predecessor's.
+        self.send(Message::Promoted(Reason { reason: reason.clone() }));
+        let back = self.transfer.take_back();
+        self.thaw(back);
+        self.actions.push_back(Action::Accept(Accepting::Yes));
+        self.state = State::Promoting { reason, until: now + self.timeouts.step };
+    }
+
+    fn refuse_parcels(&mut self, parcels: &super::message::Parcels) {
+        let reason = || "not now".to_owned();
+        let refused = parcels.parcels.iter().map(|it| Nack { id: it.id, reason: reason() });
+        self.send(Message::Acks(Acks { adopted: vec![], refused: refused.collect() }));
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        self.send(Message::Refuse(Reason { reason: reason.into() }));
+        self.done(Outcome::Ended(reason.into()));
+    }
+
+    fn done(&mut self, outcome: Outcome) {
+        self.state = State::Done(outcome);
+    }
+
+    /// From READY on both sides talk all the time.
+    pub fn is_linked(&self) -> bool {
+        match self.state {
+            State::Waiting
+            | State::Opening { .. }
+            | State::Serving { .. }
+            | State::Returning(_) => true,
+            State::Greeting { .. }
+            | State::Listening { .. }
+            | State::Warm { .. }
+            | State::Promoting { .. }
+            | State::Done(_) => false,
+        }
+    }
+
+    fn thaw(&mut self, ids: Vec<u32>) {
+        if !ids.is_empty() {
+            self.actions.push_back(Action::Thaw(ids));
+        }
+    }
+
+    fn send(&mut self, message: Message) {
+        self.actions.push_back(Action::Send(message));
+    }
+}
+
+impl Step {
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Closing { until }
+            | Self::Freezing { until }
+            | Self::Awaiting { until }
+            | Self::Resting { until } => Some(until),
+            Self::Finished => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::restart::message::VERSIONS;
+
+    fn serving(now: Instant) -> Successor {
+        let hello = Hello {
+            versions: VERSIONS,
+            build: String::new(),
+            pid: 2,
+            config_hash: String::new(),
+            nofile: 0,
+        };
+        let mut machine = Successor::new(hello, Timeouts::default(), now);
+        machine.state = State::Warm { alone: None };
+        machine.handle_ready(now);
+        machine.handle_message(&Message::Go {}, now);
+        machine.handle_accepting(Accepting::Yes, now);
+        assert!(machine.is_serving());
+        while machine.poll_action().is_some() {}
+        machine
+    }
+
+    #[test]
+    fn a_predecessor_that_does_not_heed_force_is_killed() {
+        let now = Instant::now();
+        let mut machine = serving(now);
+        machine.handle_force(now);
+        assert_eq!(machine.poll_action(), Some(Action::Send(Message::Force {})));
+        let later = now + Timeouts::default().answer;
+        machine.handle_timeout(later);
+        assert_eq!(machine.poll_action(), Some(Action::KillPredecessor));
+        machine.handle_closed(later);
+        machine.handle_accepting(Accepting::Yes, later);
+        assert_eq!(machine.outcome(), Some(&Outcome::Promoted("the predecessor died".into())));
+    }
+
+    #[test]
+    fn a_predecessor_that_hangs_is_told_that_it_is_given_up() {
+        let mut now = Instant::now();
+        let mut machine = serving(now);
+        let start = now;
+        while machine.is_serving() {
+            now += Duration::from_millis(100);
+            machine.handle_timeout(now);
+        }
+        assert_eq!(now - start, Timeouts::default().silence);
+        let Some(Action::Send(Message::Promoted(it))) = machine.poll_action() else {
+            panic!("PROMOTED comes first");
+        };
+        assert!(it.reason.starts_with("the predecessor hangs"), "{}", it.reason);
+        assert_eq!(machine.poll_action(), Some(Action::Accept(Accepting::Yes)));
+    }
+
+    #[test]
+    fn a_death_before_the_offer_leaves_nothing_to_take_over() {
+        let now = Instant::now();
+        let mut machine = serving(now);
+        machine.state = State::Greeting { until: now };
+        machine.handle_closed(now);
+        assert!(machine.is_warm());
+    }
+}

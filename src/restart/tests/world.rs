@@ -1,0 +1,409 @@
+//! A predecessor, a successor, a relay between them, and clients that talk all the time.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::SOON;
+use super::plane::{EchoPlane, FAREWELL};
+use crate::config::ExitTimeout;
+use crate::restart::channel::Channel;
+use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
+use crate::restart::outgoing::Outgoing;
+use crate::restart::predecessor::{Outcome, Plan};
+use crate::restart::process::{Peer, pidfd_of};
+use crate::restart::task::{Mode, State};
+use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
+
+/// What a test may want otherwise.
+pub struct Rules {
+    pub mode: Mode,
+    pub session_handover: bool,
+    pub exit_timeout: Option<Duration>,
+    /// Sessions that the successor refuses.
+    pub refused: Vec<u32>,
+    /// Listening sockets.
+    pub listeners: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Restart,
+            session_handover: true,
+            exit_timeout: None,
+            refused: vec![],
+            listeners: 1,
+        }
+    }
+}
+
+/// What happens to the handover, after so many messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    None,
+    SuccessorDies(usize),
+    PredecessorDies(usize),
+    Mute(usize),
+}
+
+pub struct World {
+    _dir: tempfile::TempDir,
+    rules: Rules,
+    address: SocketAddr,
+    old: Arc<EchoPlane>,
+    new: Arc<Mutex<Option<Arc<EchoPlane>>>>,
+    pub predecessor: Lifecycle,
+    pub successor: Lifecycle,
+    exit: Option<JoinHandle<Option<Exit>>>,
+    clients: Vec<Client>,
+    next_id: u32,
+}
+
+struct Client {
+    id: u32,
+    stream: TcpStream,
+}
+
+pub struct Restart {
+    outcome: JoinHandle<Outcome>,
+}
+
+pub fn timeouts() -> Timeouts {
+    Timeouts {
+        preflight: SOON,
+        answer: Duration::from_millis(400),
+        silence: Duration::from_millis(800),
+        progress: Duration::from_millis(10),
+        step: Duration::from_secs(2),
+        again: Duration::from_millis(5),
+        login: Duration::from_millis(100),
+        terminate: Duration::from_millis(500),
+        kill: Duration::from_secs(2),
+    }
+}
+
+fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
+    let origin = Origin {
+        binary: dir.join("nonexistent"),
+        config: dir.join("nonexistent"),
+        build: "test".into(),
+        config_hash: String::new(),
+        run_dir: dir.join("run"),
+    };
+    let settings = Settings {
+        exit_timeout: rules.exit_timeout.map_or(ExitTimeout::Never, ExitTimeout::After),
+        rollback_timeout: Duration::from_secs(2),
+        session_handover: rules.session_handover,
+    };
+    Lifecycle::new(origin, timeouts(), move || settings)
+}
+
+impl World {
+    pub async fn new(rules: Rules, clients: usize) -> Self {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = socket.local_addr().expect("an address");
+        let mut listeners = vec![Listener { name: format!("sql {address}"), fd: socket.into() }];
+        for _ in 1..rules.listeners {
+            // Duplicates will do, with names as long as the longest path.
+            let fd = listeners[0].fd.try_clone().expect("a duplicate");
+            listeners.push(Listener { name: format!("sql unix:/{}", "x".repeat(106)), fd });
+        }
+        let old = EchoPlane::new(listeners, 1, vec![]);
+        old.accept(Accepting::Yes).await;
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut world = Self {
+            address,
+            old,
+            new: Arc::default(),
+            predecessor: lifecycle(&rules, dir.path()),
+            successor: lifecycle(&rules, dir.path()),
+            _dir: dir,
+            rules,
+            exit: None,
+            clients: Vec::new(),
+            next_id: 1,
+        };
+        world.connect(clients).await;
+        world
+    }
+
+    pub fn old_plane(&self) -> &EchoPlane {
+        &self.old
+    }
+
+    pub fn new_plane(&self) -> Arc<EchoPlane> {
+        self.new_plane_if_any().expect("the successor has a data plane")
+    }
+
+    pub fn new_plane_if_any(&self) -> Option<Arc<EchoPlane>> {
+        self.new.lock().expect("unpoisoned").clone()
+    }
+
+    /// One after another, so that the n-th has the id n.
+    pub async fn connect(&mut self, n: usize) {
+        for _ in 0..n {
+            let stream = TcpStream::connect(self.address).await.expect("never refused");
+            let mut client = Client { id: self.next_id, stream };
+            assert!(client.talk().await, "a new client is served");
+            self.clients.push(client);
+            self.next_id += 1;
+        }
+    }
+
+    pub fn disconnect(&mut self, n: usize) {
+        self.clients.drain(..n);
+    }
+
+    pub fn disconnect_id(&mut self, id: u32) {
+        self.clients.retain(|client| client.id != id);
+    }
+
+    pub fn forget_clients(&mut self) {
+        self.clients.clear();
+    }
+
+    pub async fn forget_clients_that_are_closed(&mut self) {
+        let mut left = Vec::new();
+        for mut client in std::mem::take(&mut self.clients) {
+            if client.talk().await {
+                left.push(client);
+            }
+        }
+        self.clients = left;
+    }
+
+    pub async fn everybody_talks(&mut self) {
+        for client in &mut self.clients {
+            assert!(client.talk().await, "client {} is served", client.id);
+        }
+    }
+
+    pub async fn everybody_is_told_1053(&mut self) {
+        for client in &mut self.clients {
+            let mut said = Vec::new();
+            let read = client.stream.read_to_end(&mut said);
+            timeout(SOON, read).await.expect("soon").expect("closed in order");
+            assert_eq!(said, FAREWELL);
+        }
+    }
+
+    pub async fn successor_serves_everybody(&mut self) {
+        self.everybody_talks().await;
+        let clients = self.clients.len();
+        self.until(|world| world.new_plane().len() == clients).await;
+    }
+
+    pub async fn predecessor_serves_everybody(&mut self) {
+        self.everybody_talks().await;
+        let clients = self.clients.len();
+        self.until(|world| world.old.len() == clients).await;
+        self.connect(1).await;
+        assert_eq!(self.old.len(), clients + 1);
+    }
+
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            let (old, new) = (self.old.len(), self.new_plane_if_any().map(|it| it.len()));
+            assert!(start.elapsed() < SOON, "old {old}, new {new:?}");
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    pub async fn until_successor(&self, state: State) {
+        let mut standing = self.successor.subscribe();
+        let reached = standing.wait_for(|standing| standing.state == state);
+        timeout(SOON, reached).await.expect("soon").expect("alive");
+    }
+
+    pub async fn successor_exit(&mut self) -> Option<Exit> {
+        let exit = self.exit.take().expect("a successor");
+        timeout(SOON, exit).await.expect("soon").expect("no panic")
+    }
+
+    pub async fn restart(&mut self, fate: Fate) -> Outcome {
+        let restart = self.begin(fate).await;
+        self.end(restart).await
+    }
+
+    pub async fn end(&mut self, restart: Restart) -> Outcome {
+        let outcome = timeout(SOON, restart.outcome).await.expect("never hangs").expect("no panic");
+        if let Outcome::Kept(_) = outcome {
+            self.until(|world| world.new_plane_if_any().is_none_or(|it| it.is_buried())).await;
+        }
+        outcome
+    }
+
+    /// Both sides begin. A process that sleeps stands for the successor: its death is the
+    /// successor's.
+    pub async fn begin(&mut self, fate: Fate) -> Restart {
+        let (p_end, p_relay) = Channel::pair().expect("a pair");
+        let (s_end, s_relay) = Channel::pair().expect("a pair");
+        let stand_in =
+            Command::new("sleep").arg("60").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let stand_in = stand_in.expect("sleep");
+        let peer = Peer::other(stand_in.id(), pidfd_of(stand_in.id()).expect("a pidfd"));
+        let (kill, killed) = mpsc::channel(1);
+        let (p_dies, p_dead) = oneshot::channel();
+        let relay = Relay { fate, kill: kill.clone(), p_dies: Some(p_dies) };
+        tokio::spawn(relay.run(p_relay, s_relay));
+        self.exit = Some(self.run_successor(s_end));
+        let abort = self.exit.as_ref().expect("just set").abort_handle();
+        tokio::spawn(mourn(stand_in, killed, abort, self.new.clone()));
+        let outcome = self.run_predecessor(p_end, peer.expect("a peer"), p_dead, kill);
+        Restart { outcome }
+    }
+
+    fn run_successor(&self, socket: OwnedFd) -> JoinHandle<Option<Exit>> {
+        let (lifecycle, slot) = (self.successor.clone(), self.new.clone());
+        let (refused, expected) = (self.rules.refused.clone(), self.rules.listeners);
+        tokio::spawn(async move {
+            let channel = Channel::new(socket).expect("a channel");
+            let Ok(Start::Warm(mut offer)) = lifecycle.take_over_from(channel).await else {
+                return None;
+            };
+            let listeners = offer.listeners();
+            if listeners.len() < expected {
+                return None;
+            }
+            let plane = EchoPlane::new(listeners, 1_000_001, refused);
+            plane.inherit(&offer.legacy());
+            *slot.lock().expect("unpoisoned") = Some(plane.clone());
+            Some(lifecycle.serve(plane, Start::Warm(offer)).await)
+        })
+    }
+
+    fn run_predecessor(
+        &self,
+        socket: OwnedFd,
+        peer: Peer,
+        dead: oneshot::Receiver<()>,
+        kill: mpsc::Sender<()>,
+    ) -> JoinHandle<Outcome> {
+        let task_id = self.predecessor.begin_task(self.rules.mode);
+        let plan = Plan {
+            mode: self.rules.mode,
+            session_handover: self.rules.session_handover && self.rules.mode == Mode::Restart,
+            exit_timeout: self.rules.exit_timeout,
+            ready_by: Instant::now() + Duration::from_secs(2),
+            accepting: Accepting::Yes,
+            fds: 0,
+            timeouts: timeouts(),
+        };
+        let link = (Channel::new(socket).expect("a channel"), peer, None);
+        let (plane, lifecycle) = (self.old.clone(), self.predecessor.clone());
+        let outgoing = Outgoing::new(plane.clone(), lifecycle, task_id, link, (plan, None));
+        tokio::spawn(async move {
+            let (_orders, mut receiver) = mpsc::channel(1);
+            tokio::select! {
+                outcome = outgoing.run(&mut receiver) => {
+                    if let Outcome::Kept(_) = outcome {
+                        let _ = kill.try_send(());
+                    } else {
+                        // The process exits.
+                        plane.die();
+                    }
+                    outcome
+                }
+                Ok(()) = dead => {
+                    plane.die();
+                    Outcome::Superseded("dead".into())
+                }
+            }
+        })
+    }
+}
+
+impl Client {
+    /// Says something and hears it again; false if the connection is closed.
+    async fn talk(&mut self) -> bool {
+        let said = format!("client {} says hello\n", self.id);
+        if self.stream.write_all(said.as_bytes()).await.is_err() {
+            return false;
+        }
+        let mut heard = vec![0; said.len()];
+        match timeout(SOON, self.stream.read_exact(&mut heard)).await.expect("an answer") {
+            Ok(_) => {
+                assert_eq!(String::from_utf8_lossy(&heard), said);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// The stand-in dies with the successor, and the successor with it.
+async fn mourn(
+    mut stand_in: Child,
+    mut killed: mpsc::Receiver<()>,
+    successor: tokio::task::AbortHandle,
+    plane: Arc<Mutex<Option<Arc<EchoPlane>>>>,
+) {
+    let mut is_dead = false;
+    while !is_dead && !successor.is_finished() {
+        sleep(Duration::from_millis(1)).await;
+        is_dead = stand_in.try_wait().expect("a child").is_some();
+        let killed = timeout(Duration::from_millis(2), killed.recv()).await;
+        is_dead |= killed.is_ok_and(|it| it.is_some());
+    }
+    if is_dead {
+        successor.abort();
+    }
+    if let Some(plane) = &*plane.lock().expect("unpoisoned") {
+        plane.die();
+    }
+    let _ = stand_in.kill();
+    let _ = stand_in.wait();
+}
+
+/// Between the two; counts messages.
+struct Relay {
+    fate: Fate,
+    kill: mpsc::Sender<()>,
+    p_dies: Option<oneshot::Sender<()>>,
+}
+
+impl Relay {
+    async fn run(mut self, p: OwnedFd, s: OwnedFd) {
+        let mut p = Channel::new(p).expect("a channel");
+        let mut s = Channel::new(s).expect("a channel");
+        let mut passed = 0;
+        loop {
+            match self.fate {
+                Fate::SuccessorDies(at) if passed == at => {
+                    let _ = self.kill.send(()).await;
+                    return;
+                }
+                Fate::PredecessorDies(at) if passed == at => {
+                    let _ = self.p_dies.take().map(|it| it.send(()));
+                    return;
+                }
+                // Holds both ends open, until the ends themselves are gone.
+                Fate::Mute(at) if passed == at => return sleep(SOON).await,
+                _ => {}
+            }
+            let (received, to) = tokio::select! {
+                received = p.recv() => (received, &s),
+                received = s.recv() => (received, &p),
+            };
+            let Ok(received) = received else { return };
+            let fds: Vec<_> = received.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
+            let kind = received.frame.message.kind();
+            if to.send(&received.frame, &fds, SOON).await.is_err() {
+                return;
+            }
+            // Heartbeats come whenever they like.
+            passed += usize::from(kind != "PROGRESS" && kind != "SEEN");
+        }
+    }
+}

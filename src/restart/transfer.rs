@@ -1,0 +1,318 @@
+//! Which sessions are asked for next, which are on their way, and who came back. Pure.
+//!
+//! Invariant: a session is outstanding from the moment it is sent until it is released or thawed;
+//! nobody reads or writes it meanwhile.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Class;
+use super::message::{Acks, Entry};
+
+/// Canaries, one after another: idle sessions that must be acknowledged, every one.
+const CANARIES: [usize; 3] = [1, 8, 64];
+
+/// Sessions in one batch; only these stand still.
+const BATCH: usize = 64;
+
+/// How often a refused session is offered.
+const ATTEMPTS: u8 = 2;
+
+/// In which order sessions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    Canary(usize),
+    Class(Class),
+    Over,
+}
+
+/// A surrendered session, as far as a batch must know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// The session.
+    pub id: u32,
+    /// Its fds.
+    pub fds: usize,
+}
+
+/// What to ask of the data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which sessions.
+    pub class: Class,
+    /// How many at most.
+    pub n: usize,
+    /// But not these.
+    pub except: HashSet<u32>,
+}
+
+/// What an answer settles.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// The other side's now.
+    pub released: Vec<u32>,
+    /// To go on where they are.
+    pub thawed: Vec<u32>,
+    /// Why, of one of them.
+    pub reason: Option<String>,
+}
+
+/// One side's sessions on their way to the other.
+#[derive(Debug)]
+pub struct Transfer {
+    pace: Pace,
+    batch: usize,
+    asked: usize,
+    outstanding: BTreeSet<u32>,
+    attempts: HashMap<u32, u8>,
+    except: HashSet<u32>,
+    moved: u64,
+}
+
+impl Transfer {
+    /// Begins with canaries.
+    pub fn with_canaries() -> Self {
+        Self { pace: Pace::Canary(0), ..Self::of_all() }
+    }
+
+    /// Begins with every session, in no order.
+    pub fn of_all() -> Self {
+        Self {
+            pace: Pace::Class(Class::Any),
+            batch: BATCH,
+            asked: 0,
+            outstanding: BTreeSet::new(),
+            attempts: HashMap::new(),
+            except: HashSet::new(),
+            moved: 0,
+        }
+    }
+
+    /// Whether the canaries are still on.
+    pub fn is_canary(&self) -> bool {
+        matches!(self.pace, Pace::Canary(_))
+    }
+
+    /// Sessions that are the other side's.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.outstanding.is_empty()
+    }
+
+    /// The next batch; None when all classes are through.
+    pub fn next(&mut self) -> Option<Wanted> {
+        let (class, n) = match self.pace {
+            Pace::Canary(at) => (Class::Idle, CANARIES[at].min(self.batch)),
+            Pace::Class(class) => (class, self.batch),
+            Pace::Over => return None,
+        };
+        self.asked = n;
+        Some(Wanted { class, n, except: self.except.clone() })
+    }
+
+    /// Once more every session, those included that were refused only once.
+    pub fn again(&mut self) {
+        self.pace = Pace::Class(Class::Any);
+        let attempts = &self.attempts;
+        self.except.retain(|id| attempts.get(id).is_none_or(|count| *count >= ATTEMPTS));
+    }
+
+    /// The data plane has given these out. The groups are to be sent, each in one message; the
+    /// rest cannot be sent at all.
+    pub fn handle_surrendered(&mut self, sizes: &[Size], most_fds: usize) -> Groups {
+        let is_full = sizes.len() >= self.asked;
+        self.pace = match self.pace {
+            Pace::Canary(at) if is_full && at + 1 < CANARIES.len() => Pace::Canary(at + 1),
+            Pace::Canary(_) => Pace::Class(Class::Idle),
+            same @ Pace::Class(_) if is_full => same,
+            Pace::Class(Class::Idle) => Pace::Class(Class::InTransaction),
+            Pace::Class(Class::InTransaction) => Pace::Class(Class::Any),
+            Pace::Class(Class::Any) | Pace::Over => Pace::Over,
+        };
+        let groups = Groups::new(sizes, most_fds);
+        self.outstanding.extend(groups.sent.iter().flatten());
+        groups.unsendable.iter().for_each(|id| self.give_up(*id));
+        groups
+    }
+
+    /// The other side has answered. What was not outstanding is ignored.
+    pub fn handle_acks(&mut self, acks: &Acks) -> Settled {
+        let mut settled = Settled::default();
+        for id in &acks.adopted {
+            if self.outstanding.remove(id) {
+                self.moved += 1;
+                settled.released.push(*id);
+            }
+        }
+        for nack in &acks.refused {
+            if self.outstanding.remove(&nack.id) {
+                *self.attempts.entry(nack.id).or_default() += 1;
+                self.except.insert(nack.id);
+                settled.thawed.push(nack.id);
+                settled.reason = Some(format!("session {} refused: {}", nack.id, nack.reason));
+            }
+        }
+        settled
+    }
+
+    /// The kernel did not take a message. These go on where they are; the next batches are smaller.
+    /// False if there is nothing smaller.
+    pub fn handle_congestion(&mut self, ids: &[u32]) -> bool {
+        ids.iter().for_each(|id| {
+            self.outstanding.remove(id);
+        });
+        let can_shrink = self.batch > 1;
+        self.batch = (self.batch / 2).max(1);
+        if self.pace == Pace::Over {
+            self.pace = Pace::Class(Class::Any);
+        }
+        can_shrink
+    }
+
+    /// Takes back all that is on its way: the other side is dead.
+    pub fn take_back(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.outstanding).into_iter().collect()
+    }
+
+    fn give_up(&mut self, id: u32) {
+        self.attempts.insert(id, ATTEMPTS);
+        self.except.insert(id);
+    }
+}
+
+/// A batch, cut into messages.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Groups {
+    /// One message each.
+    pub sent: Vec<Vec<u32>>,
+    /// More fds than a message can carry.
+    pub unsendable: Vec<u32>,
+}
+
+impl Groups {
+    fn new(sizes: &[Size], most_fds: usize) -> Self {
+        let mut groups = Self::default();
+        let mut fds = 0;
+        for size in sizes {
+            if size.fds > most_fds {
+                groups.unsendable.push(size.id);
+                continue;
+            }
+            match groups.sent.last_mut() {
+                Some(last) if fds + size.fds <= most_fds => last.push(size.id),
+                Some(_) | None => {
+                    groups.sent.push(vec![size.id]);
+                    fds = 0;
+                }
+            }
+            fds += size.fds;
+        }
+        groups
+    }
+}
+
+/// Takes a PARCELS message apart: for each entry its fds, state and bytes; None if they do not add
+/// up to what came.
+pub fn unpack(
+    entries: &[Entry],
+    fds: Vec<std::os::fd::OwnedFd>,
+    body: &[u8],
+) -> Option<Vec<super::Parcel>> {
+    let mut fds = fds.into_iter();
+    let mut rest = body;
+    let mut parcels = Vec::new();
+    for entry in entries {
+        let own: Vec<_> = fds.by_ref().take(entry.fds).collect();
+        let state = rest.get(..entry.state)?;
+        let bytes = rest[entry.state..].get(..entry.bytes)?;
+        rest = &rest[entry.state + entry.bytes..];
+        if own.len() != entry.fds {
+            return None;
+        }
+        let (state, bytes) = (state.to_vec(), bytes.to_vec());
+        parcels.push(super::Parcel { id: entry.id, fds: own, state, bytes });
+    }
+    (rest.is_empty() && fds.next().is_none()).then_some(parcels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::restart::message::Nack;
+
+    fn sizes(ids: std::ops::Range<u32>) -> Vec<Size> {
+        ids.map(|id| Size { id, fds: 2 }).collect()
+    }
+
+    fn adopted(ids: &[u32]) -> Acks {
+        Acks { adopted: ids.to_vec(), refused: vec![] }
+    }
+
+    #[test]
+    fn canaries_come_first_then_idle_then_in_transaction_then_any() {
+        let mut transfer = Transfer::with_canaries();
+        let mut asked = Vec::new();
+        let mut id = 0;
+        while let Some(wanted) = transfer.next() {
+            asked.push((wanted.class, wanted.n));
+            // 80 idle sessions, 3 in a transaction, 1 in flight.
+            let left = match wanted.class {
+                Class::Idle => 80 - id.min(80),
+                Class::InTransaction => 83 - id.min(83),
+                Class::Any => 84 - id.min(84),
+            };
+            let n = (wanted.n as u32).min(left);
+            let groups = transfer.handle_surrendered(&sizes(id..id + n), 252);
+            for group in groups.sent {
+                assert_eq!(transfer.handle_acks(&adopted(&group)).released, group);
+            }
+            id += n;
+        }
+        let expected = [
+            (Class::Idle, 1),
+            (Class::Idle, 8),
+            (Class::Idle, 64),
+            (Class::Idle, 64),
+            (Class::InTransaction, 64),
+            (Class::Any, 64),
+        ];
+        assert_eq!(asked, expected);
+        assert_eq!(transfer.moved(), 84);
+    }
+
+    #[test]
+    fn a_refused_session_is_offered_once_more_and_then_left_alone() {
+        let mut transfer = Transfer::of_all();
+        for round in 0..3 {
+            let wanted = transfer.next().expect("a class");
+            assert_eq!(wanted.except.contains(&5), round == 2);
+            transfer.handle_surrendered(&sizes(5..6), 252);
+            let nack = Nack { id: 5, reason: "no".into() };
+            let settled = transfer.handle_acks(&Acks { adopted: vec![], refused: vec![nack] });
+            assert_eq!(settled.thawed, [5]);
+            assert!(transfer.next().is_none());
+            transfer.again();
+        }
+    }
+
+    #[test]
+    fn no_message_has_more_fds_than_the_kernel_takes() {
+        let sizes = [(1, 100), (2, 152), (3, 1), (4, 253), (5, 252)];
+        let sizes: Vec<_> = sizes.iter().map(|&(id, fds)| Size { id, fds }).collect();
+        let groups = Transfer::of_all().handle_surrendered(&sizes, 252);
+        assert_eq!(groups.sent, [vec![1, 2], vec![3], vec![5]]);
+        assert_eq!(groups.unsendable, [4]);
+    }
+
+    #[test]
+    fn entries_that_do_not_add_up_are_refused() {
+        let entry = |state, bytes| Entry { id: 1, fds: 0, state, bytes };
+        assert!(unpack(&[entry(2, 1)], vec![], b"abc").is_some());
+        assert!(unpack(&[entry(2, 2)], vec![], b"abc").is_none());
+        assert!(unpack(&[entry(1, 1)], vec![], b"abc").is_none());
+        assert!(unpack(&[entry(usize::MAX, 1)], vec![], b"abc").is_none());
+    }
+}

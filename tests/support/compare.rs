@@ -1,0 +1,181 @@
+//! What a direct connection can do, a proxied one can: the same script, twice, byte for byte.
+//!
+//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use odp::wire::capability as cap;
+
+use super::raw::{Login, Record, Wire, WireError};
+use super::{Database, Proxy, Server};
+
+/// Where a script runs.
+pub struct Stage<'a> {
+    /// The server, for what is not compared.
+    pub database: &'a Database,
+    /// Where clients connect in this run.
+    pub address: String,
+    /// This run's place in an assertion's text.
+    pub name: String,
+    /// Whether clients ask for DEPRECATE_EOF in this run.
+    pub deprecate_eof: bool,
+    records: RefCell<Vec<Rc<RefCell<Record>>>>,
+}
+
+impl Stage<'_> {
+    /// Which server it is.
+    pub fn server(&self) -> Server {
+        self.database.server
+    }
+
+    /// Whether it is MySQL.
+    pub fn is_mysql(&self) -> bool {
+        self.server() == Server::MySql
+    }
+
+    /// The log-in of this run.
+    pub fn login(&self) -> Login {
+        let mut login = Login::default();
+        if !self.deprecate_eof {
+            login.capabilities &= !cap::DEPRECATE_EOF;
+        }
+        login
+    }
+
+    /// A connection whose bytes are compared.
+    pub fn open(&self) -> Wire {
+        self.open_with(&self.login()).unwrap_or_else(|error| panic!("{}: {error:?}", self.name))
+    }
+
+    /// As [`Self::open`], for a log-in of one's own.
+    pub fn open_with(&self, login: &Login) -> Result<Wire, WireError> {
+        let wire = Wire::open(&self.address, login);
+        let record = match &wire {
+            Ok(wire) => wire.record.clone(),
+            Err(WireError::Refused(packet)) => {
+                Rc::new(RefCell::new(Record { login: packet.payload.clone(), bytes: Vec::new() }))
+            }
+            Err(WireError::Io(error)) => {
+                let bytes = format!("<{:?}>", error.kind()).into_bytes();
+                Rc::new(RefCell::new(Record { login: Vec::new(), bytes }))
+            }
+        };
+        self.records.borrow_mut().push(record);
+        wire
+    }
+
+    /// Has the bytes of a connection that was opened otherwise compared, too.
+    pub fn watch(&self, wire: &Wire) {
+        self.records.borrow_mut().push(wire.record.clone());
+    }
+
+    /// Adds a fact to what is compared.
+    pub fn note(&self, text: &str) {
+        let bytes = text.as_bytes().to_vec();
+        let record = Record { login: Vec::new(), bytes };
+        self.records.borrow_mut().push(Rc::new(RefCell::new(record)));
+    }
+
+    /// Runs statements directly, not compared.
+    pub fn setup(&self, statements: &[&str]) {
+        self.database.execute(statements);
+    }
+}
+
+/// Runs the script directly and through a proxy, with and without DEPRECATE_EOF, and compares.
+pub fn transparent(server: Server, script: fn(&Stage)) {
+    transparent_with(server, &[], script);
+}
+
+/// As [`transparent`] with options for the server.
+pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
+    let Some(database) = Database::start_with(server, options) else { return };
+    let proxy = Proxy::start(&database);
+    let test = || compare(&database, &database.address(), &proxy.address(), script);
+    perhaps_under_restarts(&proxy, test);
+    assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
+}
+
+/// Runs something, with `ODP_TEST_RESTARTS` set under restarts.
+pub fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
+    if std::env::var_os("ODP_TEST_RESTARTS").is_none() {
+        return run();
+    }
+    let mut result = None;
+    let count = under_restarts(proxy, || result = Some(run()));
+    eprintln!("{count} restarts meanwhile");
+    result.expect("it ran")
+}
+
+/// Restarts the proxy again and again while something runs; how often it did.
+pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
+    /// Ends the restarts also when the test panics.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let restarts = scope.spawn(|| {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                proxy.restart_by_signal();
+                count += 1;
+            }
+            count
+        });
+        let stopper = Stop(&stop);
+        run();
+        drop(stopper);
+        restarts.join().expect("every restart succeeds")
+    })
+}
+
+/// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
+pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Stage)) {
+    for deprecate_eof in [true, false] {
+        let run = |name: &str, address: &str| {
+            let mode = if deprecate_eof { "DEPRECATE_EOF" } else { "EOF" };
+            let name = format!("{name}, {mode}");
+            eprintln!("--- {name}");
+            database.execute(&["DROP DATABASE p", "CREATE DATABASE p"]);
+            let address = address.to_owned();
+            let records = RefCell::default();
+            let stage = Stage { database, address, name, deprecate_eof, records };
+            script(&stage);
+            stage.records.into_inner()
+        };
+        let expected = run("direct", direct);
+        let got = run("proxied", proxied);
+        assert_eq!(expected.len(), got.len(), "connections");
+        for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
+            assert_same(at, &expected.borrow(), &got.borrow());
+        }
+    }
+}
+
+fn assert_same(connection: usize, expected: &Record, got: &Record) {
+    let login = |record: &Record| record.login.escape_ascii().to_string();
+    assert_eq!(login(expected), login(got), "connection {connection}: end of the log-in");
+    if expected.bytes == got.bytes {
+        return;
+    }
+    let both = expected.bytes.iter().zip(&got.bytes);
+    let at = both.take_while(|(expected, got)| expected == got).count();
+    let around = |bytes: &[u8]| {
+        let from = at.saturating_sub(40);
+        bytes[from..bytes.len().min(at + 80)].escape_ascii().to_string()
+    };
+    panic!(
+        "connection {connection} differs from byte {at} ({} and {} bytes)\n\
+         direct:  {}\nproxied: {}",
+        expected.bytes.len(),
+        got.bytes.len(),
+        around(&expected.bytes),
+        around(&got.bytes)
+    );
+}

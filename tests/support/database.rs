@@ -1,0 +1,306 @@
+//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/fetch`.
+//!
+//! Installing a data directory takes seconds, so it is done once for each server version, under a
+//! file lock, and every test copies it. A server listens on a port the kernel chose and on a
+//! socket file, holds the database `p` and the user `odp` (all rights, [`PASSWORD`]), and dies with
+//! the test.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::raw::{Login, Wire, WireError};
+use super::{Process, fixtures_dir, free_port, scratch, skip, until};
+
+/// The password of the user `odp`.
+pub const PASSWORD: &str = "odp-secret";
+
+const INIT_SQL: &str = "
+CREATE DATABASE IF NOT EXISTS p;
+DROP USER IF EXISTS ''@'localhost';
+CREATE USER IF NOT EXISTS 'odp'@'%' IDENTIFIED BY 'odp-secret';
+GRANT ALL ON *.* TO 'odp'@'%' WITH GRANT OPTION;
+";
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// The machine's `mariadbd`.
+    MariaDb,
+    /// MySQL 9 as fetched by `tests/fetch`.
+    MySql,
+}
+
+impl Server {
+    /// The program with the arguments that every start and the installation share; None if it is
+    /// not to be had.
+    fn program(self) -> Option<Program> {
+        match self {
+            Self::MariaDb => ["/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/bin/mariadbd"]
+                .iter()
+                .map(PathBuf::from)
+                .find(|path| path.exists())
+                .map(|binary| Program { binary, root: None }),
+            Self::MySql => {
+                let root = std::env::var_os("ODP_TEST_MYSQL").map(PathBuf::from);
+                let root = root.unwrap_or_else(|| fixtures_dir().join("mysql")).join("root");
+                let binary = root.join("usr/sbin/mysqld");
+                binary.exists().then_some(Program { binary, root: Some(root) })
+            }
+        }
+    }
+}
+
+struct Program {
+    binary: PathBuf,
+    /// The file system MySQL was unpacked to.
+    root: Option<PathBuf>,
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        let mut command = match &self.root {
+            None => Command::new(&self.binary),
+            Some(root) => {
+                let libraries = root.join("usr/lib").join(multiarch());
+                let mut command = Command::new(libraries.join(loader()));
+                command.arg("--library-path").arg(&libraries);
+                command.arg("--argv0").arg(&self.binary).arg(&self.binary);
+                command
+            }
+        };
+        command.arg("--no-defaults");
+        if nix::unistd::geteuid().is_root() {
+            // Not `mysql`: the data lies below target/, which that user may not be able to enter.
+            command.arg("--user=root");
+        }
+        if let Some(root) = &self.root {
+            let option = |name, path| format!("--{name}={}", root.join(path).display());
+            command.arg(option("basedir", "usr"));
+            command.arg(option("lc-messages-dir", "usr/share/mysql"));
+            command.arg(option("plugin-dir", "usr/lib/mysql/plugin"));
+            command.arg("--secure-file-priv=");
+        }
+        command
+    }
+
+    /// Tells one build of the server from another.
+    fn key(&self) -> String {
+        let file = self.binary.metadata().expect("the server's binary was there a moment ago");
+        format!("{}-{}", file.len(), file.mtime())
+    }
+}
+
+fn multiarch() -> String {
+    format!("{}-linux-gnu", std::env::consts::ARCH)
+}
+
+fn loader() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "ld-linux-aarch64.so.1",
+        _ => "ld-linux-x86-64.so.2",
+    }
+}
+
+/// A running server.
+pub struct Database {
+    /// Which one.
+    pub server: Server,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Its Unix socket.
+    pub socket: PathBuf,
+    options: Vec<String>,
+    process: Option<Process>,
+    dir: tempfile::TempDir,
+}
+
+impl Database {
+    /// Starts one; None, and a note in the list of skips, if it is not to be had here.
+    pub fn start(server: Server) -> Option<Self> {
+        Self::start_with(server, &[])
+    }
+
+    /// As [`Self::start`] with further options for the server.
+    pub fn start_with(server: Server, options: &[&str]) -> Option<Self> {
+        let Some(program) = server.program() else {
+            skip(&format!("{server:?} is not to be had here"));
+            return None;
+        };
+        let dir = scratch();
+        let template = template(server, &program);
+        copy(&template, &dir.path().join("data"));
+        let socket = dir.path().join("s");
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mut database = Self { server, port: 0, socket, options, process: None, dir };
+        // Somebody else may take the port between the choice and the bind.
+        for _ in 0..20 {
+            database.port = free_port();
+            if database.launch(&program) {
+                return Some(database);
+            }
+        }
+        panic!("no port was free: {}", database.log());
+    }
+
+    /// Starts it again on the same port after [`Self::kill9`] or [`Self::shut_down`].
+    pub fn start_again(&mut self) {
+        let program = self.server.program().expect("it was there for the first start");
+        assert!(self.launch(&program), "start again: {}", self.log());
+    }
+
+    /// True once it answers; false when its port was taken.
+    fn launch(&mut self, program: &Program) -> bool {
+        let _ = std::fs::remove_file(&self.socket);
+        let data = self.dir.path().join("data");
+        let mut command = program.command();
+        command.arg(format!("--datadir={}", data.display()));
+        command.arg(format!("--socket={}", self.socket.display()));
+        command.arg(format!("--port={}", self.port));
+        command.arg(format!("--pid-file={}", self.dir.path().join("pid").display()));
+        command.arg(format!("--init-file={}", init_file().display()));
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--skip-name-resolve",
+            "--max-connections=500",
+            "--local-infile=1",
+            "--max-allowed-packet=1G",
+            "--innodb-buffer-pool-size=64M",
+            "--innodb-flush-log-at-trx-commit=0",
+            // Else "the query was slow" comes and goes in the status flags.
+            "--long-query-time=3600",
+        ]);
+        command.args(match self.server {
+            Server::MariaDb => ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"],
+            Server::MySql => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
+        });
+        if !self.options.iter().any(|option| option.starts_with("--log-bin")) {
+            command.arg("--skip-log-bin");
+        }
+        command.args(&self.options);
+        let process = Process::spawn(
+            &format!("{:?}", self.server),
+            command,
+            &self.dir.path().join("server.log"),
+        );
+        // The socket file exists only when the port was bound, and then it is this server's.
+        let up = until(&format!("{:?} to start\n{}", self.server, process.log()), || match process
+            .ended()
+        {
+            Some(_) => Some(false),
+            None => match Wire::open_unix(&self.socket, &Login::default()) {
+                Ok(_) => Some(true),
+                Err(WireError::Refused(packet)) => panic!("the user odp: {packet:?}"),
+                Err(WireError::Io(_)) => None,
+            },
+        });
+        let log = process.log();
+        assert!(up || log.contains("ddress already in use"), "the server ended: {log}");
+        self.process = up.then_some(process);
+        up
+    }
+
+    fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("the server is running")
+    }
+
+    /// Kills it.
+    pub fn kill9(&mut self) {
+        self.process = None;
+    }
+
+    /// Ends it in order.
+    pub fn shut_down(&mut self) {
+        self.process().signal(Signal::SIGTERM);
+        self.process().wait();
+        self.process = None;
+    }
+
+    /// A connection of the user `odp` to the database `p`, by the socket.
+    pub fn admin(&self) -> Wire {
+        let login = Login { database: Some("p".into()), ..Login::default() };
+        Wire::open_unix(&self.socket, &login).expect("the user odp can log in")
+    }
+
+    /// Runs statements, one after the other, each of which must succeed.
+    pub fn execute(&self, statements: &[&str]) {
+        let mut wire = self.admin();
+        for statement in statements {
+            let reply = wire.query(statement);
+            assert_eq!(reply.error(), None, "{statement}");
+        }
+    }
+
+    /// Waits until a query that counts something answers with more than 0.
+    pub fn until_counted(&self, query: &str) {
+        let mut wire = self.admin();
+        until(query, || (wire.query(query).rows()[0][0] != Some(b"0".to_vec())).then_some(()));
+    }
+}
+
+/// SQL for each start; written once, the same for all.
+fn init_file() -> PathBuf {
+    let path = fixtures_dir().join("init.sql");
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(INIT_SQL) {
+        let fresh = tempfile::NamedTempFile::new_in(fixtures_dir()).expect("a file");
+        std::fs::write(fresh.path(), INIT_SQL).expect("the file is ours");
+        fresh.persist(&path).expect("a rename");
+    }
+    path
+}
+
+/// The installed data directory of this build, made now if nobody has yet.
+fn template(server: Server, program: &Program) -> PathBuf {
+    let name = format!("template-{server:?}-{}", program.key());
+    let template = fixtures_dir().join(&name);
+    let lock = File::create(fixtures_dir().join(format!("{name}.lock"))).expect("a lock file");
+    lock.lock().expect("a lock");
+    if !template.exists() {
+        let fresh = scratch();
+        let data = fresh.path().join("data");
+        let mut command = install_command(server, program);
+        command.arg(format!("--datadir={}", data.display()));
+        let output = command.output().expect("the installer runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "install {server:?}: {errors}");
+        std::fs::rename(data, &template).expect("a rename");
+    }
+    template
+}
+
+fn install_command(server: Server, program: &Program) -> Command {
+    match server {
+        Server::MariaDb => {
+            let mut command = Command::new("mariadb-install-db");
+            command.args(["--no-defaults", "--auth-root-authentication-method=normal"]);
+            command.args(["--skip-test-db", "--innodb-log-file-size=64M"]);
+            if nix::unistd::geteuid().is_root() {
+                command.arg("--user=root");
+            }
+            command
+        }
+        Server::MySql => {
+            let mut command = program.command();
+            command.args(["--initialize-insecure", "--innodb-redo-log-capacity=64M"]);
+            command
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").args(["-a", "--reflink=auto", "--"]).arg(from).arg(to).status();
+    assert!(status.expect("cp runs").success(), "cp {} {}", from.display(), to.display());
+}

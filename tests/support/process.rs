@@ -1,0 +1,119 @@
+//! A child process that never outlives the test.
+//!
+//! It gets a process group of its own, and a watchdog in another one: a shell that reads from a
+//! pipe whose other end only the test holds. When the test ends in any way, also by SIGKILL, the
+//! pipe closes and the watchdog kills the group, with every successor the child has started.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard};
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::until;
+
+/// See the module.
+pub struct Process {
+    name: String,
+    child: Mutex<Child>,
+    group: Pid,
+    watchdog: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; both its outputs go to the file `log`.
+    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
+        let output = File::create(log).expect("a log file");
+        let errors = output.try_clone().expect("a second handle of the log");
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let group = Pid::from_raw(child.id() as i32);
+        let watchdog = Command::new("sh")
+            .args(["-c", "read -r line && exit; kill -9 -- \"-$0\"", &group.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("a watchdog");
+        Self { name: name.into(), child: Mutex::new(child), group, watchdog, log: log.into() }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The process that was started; a proxy's successors have other ones, see [`Self::living`].
+    pub fn pid(&self) -> u32 {
+        self.group.as_raw() as u32
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child().try_wait().expect("our own child can be waited for")
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self) -> ExitStatus {
+        until(&format!("the end of {}\n{}", self.name, self.log()), || self.ended())
+    }
+
+    /// Sends a signal to the process that was started.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.group, signal).unwrap_or_else(|error| panic!("{signal} {}: {error}", self.name));
+    }
+
+    /// Everything it wrote so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The living processes of its group, oldest first: the proxy and its successors.
+    pub fn living(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+            // The name stands in brackets and may hold anything; behind it: state, ppid, pgrp, …
+            // and as the 20th the start time.
+            let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+            let fields: Vec<&str> = rest.split(' ').collect();
+            let dead = matches!(fields[0], "Z" | "X");
+            if !dead && fields[2] == self.group.to_string() {
+                let started: u64 = fields[19].parse().expect("a start time in /proc/PID/stat");
+                found.push((started, pid));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// Kills the whole group at once.
+    pub fn kill9(&self) {
+        // ESRCH: all of it is gone already.
+        let _ = killpg(self.group, Signal::SIGKILL);
+        let _ = self.child().wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let ended = self.ended();
+        self.kill9();
+        if let Some(mut pipe) = self.watchdog.stdin.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.watchdog.wait();
+        if std::thread::panicking() {
+            let state = ended.map_or("lived on".into(), |status| format!("had ended: {status}"));
+            eprintln!("--- {} {state}; its log:\n{}---", self.name, self.log());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The proxy as a process: `odp run -c` of a config made for the test.
+//!
+//! `ODP_TEST_THROUGH=haproxy` puts HAProxy in its place wherever only the SQL port is used: what
+//! the tests ask of transparency is then judged with a proxy that copies bytes.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::raw::{Login, Wire, WireError};
+use super::{Database, Process, free_ports, scratch, until};
+
+/// The password of the admin users `root` (manager) and `watch` (viewer).
+pub const ADMIN_PASSWORD: &str = "admin-secret";
+
+/// A running proxy, with all its successors.
+pub struct Proxy {
+    /// Where clients connect, on 127.0.0.1.
+    pub sql: u16,
+    /// The admin port.
+    pub admin: u16,
+    /// The HTTP port.
+    pub http: u16,
+    process: Process,
+    dir: tempfile::TempDir,
+}
+
+/// What a test wants of its proxy.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Addresses of the servers.
+    pub servers: Vec<String>,
+    /// Where it listens besides the port on 127.0.0.1.
+    pub listen: Vec<String>,
+    /// Lines for `[proxy]`.
+    pub proxy: String,
+    /// Lines for the end of the file.
+    pub rest: String,
+    /// The program; None is the one under test.
+    pub binary: Option<PathBuf>,
+    /// Variables of the environment, such as a crash point's.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Options {
+    /// The defaults in front of these servers.
+    pub fn new(servers: &[String]) -> Self {
+        Self {
+            servers: servers.to_vec(),
+            listen: Vec::new(),
+            proxy: String::new(),
+            rest: String::new(),
+            binary: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+impl Proxy {
+    /// Starts one in front of a server.
+    pub fn start(database: &Database) -> Self {
+        Self::start_with(&Options::new(&[database.address()]))
+    }
+
+    /// Starts one; ready when this returns.
+    pub fn start_with(options: &Options) -> Self {
+        for _ in 0..20 {
+            if let Some(proxy) = Self::try_start(options) {
+                return proxy;
+            }
+        }
+        panic!("no port was free for the proxy")
+    }
+
+    /// None when a port was taken between the choice and the bind.
+    fn try_start(options: &Options) -> Option<Self> {
+        let dir = scratch();
+        let [sql, admin, http] = free_ports();
+        let config = config_path(dir.path());
+        let command = match is_haproxy() {
+            true => haproxy(&config, sql, &options.servers[0]),
+            false => {
+                std::fs::create_dir(dir.path().join("run")).expect("a fresh directory");
+                let text = config_text(dir.path(), [sql, admin, http], options);
+                std::fs::write(&config, text).expect("the directory is ours");
+                odp(&config, options)
+            }
+        };
+        let process = Process::spawn("the proxy", command, &dir.path().join("proxy.log"));
+        let proxy = Self { sql, admin, http, process, dir };
+        proxy.wait_ready().then_some(proxy)
+    }
+
+    /// True once it takes clients; false when it could not bind.
+    fn wait_ready(&self) -> bool {
+        until(&format!("the proxy to be ready\n{}", self.process.log()), || {
+            if self.process.ended().is_some() {
+                let log = self.process.log();
+                let taken = log.to_lowercase().contains("in use") || log.contains("cannot bind");
+                assert!(taken, "the proxy ended: {log}");
+                return Some(false);
+            }
+            let listens = || TcpStream::connect(("127.0.0.1", self.sql)).is_ok();
+            let ready = match is_haproxy() {
+                true => listens(),
+                false => match self.http_status("/readyz") {
+                    Some(status) => status == 200,
+                    None => listens(),
+                },
+            };
+            // Had the bind failed, the answer would be somebody else's and the process gone.
+            (ready && self.process.ended().is_none()).then_some(true)
+        })
+    }
+
+    /// `127.0.0.1:PORT` for clients.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.sql)
+    }
+
+    /// `127.0.0.1:PORT` for the admin.
+    pub fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin)
+    }
+
+    /// Its config file.
+    pub fn config(&self) -> PathBuf {
+        config_path(self.dir.path())
+    }
+
+    /// Its directory with the handover socket.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.path().join("run")
+    }
+
+    /// The process that was started first, its log, and signals to it.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// The pid of the newest generation.
+    pub fn pid(&self) -> u32 {
+        until("a living proxy", || self.process.living().last().copied())
+    }
+
+    /// Everything that any generation wrote to stderr.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Kills every generation.
+    pub fn kill9(&self) {
+        self.process.kill9();
+    }
+
+    /// Logs in to the admin port.
+    pub fn admin(&self) -> Result<Wire, WireError> {
+        let login = Login {
+            user: "root".into(),
+            password: ADMIN_PASSWORD.into(),
+            database: None,
+            ..Login::default()
+        };
+        Wire::open(&self.admin_address(), &login)
+    }
+
+    /// Restarts it by `RESTART` and waits for the task to end; the new pid. Fails if it failed.
+    pub fn restart(&self) -> u32 {
+        let before = self.pid();
+        let reply = self.admin().expect("the admin port takes us").query("RESTART");
+        assert_eq!(reply.error(), None, "RESTART is taken");
+        until(&format!("the restart to end\n{}", self.log()), || {
+            let mut wire = self.admin().ok()?;
+            let tasks = wire.try_query("SHOW RESTART").ok()?;
+            let newest = tasks.named_rows().into_iter().next()?;
+            match newest.get("state").map(String::as_str) {
+                Some("COMPLETED") => Some(()),
+                Some("IN_PROGRESS") | None => None,
+                Some(other) => panic!("the restart is {other}: {newest:?}\n{}", self.log()),
+            }
+        });
+        let after = self.pid();
+        assert_ne!(before, after, "a restart is another process\n{}", self.log());
+        after
+    }
+
+    /// Restarts it by SIGUSR2 and waits until the successor is the only one left; its pid.
+    pub fn restart_by_signal(&self) -> u32 {
+        let before = self.pid();
+        kill(Pid::from_raw(before as i32), Signal::SIGUSR2).expect("the proxy lives");
+        until(&format!("a successor of {before}"), || match *self.process.living() {
+            [only] if only != before => Some(only),
+            // Two of them; or none, as processes come and go while /proc is being read.
+            _ => None,
+        })
+    }
+
+    /// The status of a GET on the HTTP port.
+    pub fn http_status(&self, path: &str) -> Option<u16> {
+        self.http_get(path)?.split(' ').nth(1)?.parse().ok()
+    }
+
+    /// The whole answer to a GET on the HTTP port.
+    pub fn http_get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: odp\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+}
+
+/// Whether HAProxy stands in.
+pub fn is_haproxy() -> bool {
+    std::env::var("ODP_TEST_THROUGH").is_ok_and(|name| name == "haproxy")
+}
+
+fn config_path(dir: &Path) -> PathBuf {
+    dir.join("odp.toml")
+}
+
+fn odp(config: &Path, options: &Options) -> Command {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_odp"));
+    let mut command = Command::new(options.binary.as_ref().unwrap_or(&built));
+    command.arg("run").arg("-c").arg(config);
+    command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// The config of a proxy on these ports: SQL, admin, HTTP.
+pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) -> String {
+    let servers: String = options
+        .servers
+        .iter()
+        .map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n"))
+        .collect();
+    let Options { proxy, rest, .. } = options;
+    let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
+    let run_dir = dir.join("run");
+    format!(
+        r#"[proxy]
+listen = ["127.0.0.1:{sql}"{listen}]
+run_dir = "{}"
+{proxy}
+[admin]
+listen = "127.0.0.1:{admin}"
+[[admin.user]]
+name = "root"
+role = "manager"
+password = "{ADMIN_PASSWORD}"
+[[admin.user]]
+name = "watch"
+role = "viewer"
+password = "{ADMIN_PASSWORD}"
+[http]
+listen = "127.0.0.1:{http}"
+[[cluster]]
+name = "main"
+{servers}{rest}
+"#,
+        run_dir.display()
+    )
+}
+
+fn haproxy(config: &Path, port: u16, server: &str) -> Command {
+    let text = format!(
+        "defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
+         listen sql\n bind 127.0.0.1:{port}\n server main {server}\n"
+    );
+    std::fs::write(config, text).expect("the directory is ours");
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(config);
+    command
+}

@@ -1,0 +1,199 @@
+//! Packets and whole answers as the tests see them, and the numbers of the protocol.
+
+use std::collections::BTreeMap;
+
+use odp::wire::packet::lenenc;
+
+/// The longest payload of one packet.
+pub const MAX_PAYLOAD: usize = 0xFF_FFFF;
+
+/// Commands.
+pub mod com {
+    pub const QUIT: u8 = 0x01;
+    pub const INIT_DB: u8 = 0x02;
+    pub const QUERY: u8 = 0x03;
+    pub const FIELD_LIST: u8 = 0x04;
+    pub const REFRESH: u8 = 0x07;
+    pub const STATISTICS: u8 = 0x09;
+    pub const PROCESS_INFO: u8 = 0x0A;
+    pub const PROCESS_KILL: u8 = 0x0C;
+    pub const DEBUG: u8 = 0x0D;
+    pub const PING: u8 = 0x0E;
+    pub const CHANGE_USER: u8 = 0x11;
+    pub const BINLOG_DUMP: u8 = 0x12;
+    pub const REGISTER_SLAVE: u8 = 0x15;
+    pub const PREPARE: u8 = 0x16;
+    pub const EXECUTE: u8 = 0x17;
+    pub const LONG_DATA: u8 = 0x18;
+    pub const CLOSE: u8 = 0x19;
+    pub const RESET: u8 = 0x1A;
+    pub const SET_OPTION: u8 = 0x1B;
+    pub const FETCH: u8 = 0x1C;
+    pub const RESET_CONNECTION: u8 = 0x1F;
+    pub const BULK_EXECUTE: u8 = 0xFA;
+}
+
+/// Status flags that the tests look at.
+pub mod status {
+    pub const IN_TRANS: u16 = 0x0001;
+    pub const AUTOCOMMIT: u16 = 0x0002;
+    pub const MORE_RESULTS: u16 = 0x0008;
+    pub const CURSOR_EXISTS: u16 = 0x0040;
+    pub const LAST_ROW_SENT: u16 = 0x0080;
+    pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
+    pub const PS_OUT_PARAMS: u16 = 0x1000;
+    pub const IN_TRANS_READONLY: u16 = 0x2000;
+    pub const STATE_CHANGED: u16 = 0x4000;
+    pub const ANSI_QUOTES: u16 = 0x8000;
+}
+
+/// A logical packet.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Sequence number of its first chunk.
+    pub sequence: u8,
+    /// Length of its first chunk.
+    pub first: usize,
+    pub payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Packet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &self.payload[..self.payload.len().min(80)];
+        write!(f, "#{} ({}) \"{}\"", self.sequence, self.payload.len(), shown.escape_ascii())
+    }
+}
+
+impl Packet {
+    /// The number of an ERR packet.
+    pub fn error(&self) -> Option<u16> {
+        match *self.payload {
+            [0xFF, a, b, ..] => Some(u16::from_le_bytes([a, b])),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_eof(&self) -> bool {
+        self.payload.first() == Some(&0xFE) && self.payload.len() < 9
+    }
+
+    pub(super) fn is_end_of_rows(&self) -> bool {
+        self.payload.first() == Some(&0xFE) && self.first < MAX_PAYLOAD
+    }
+
+    pub(super) fn is_progress(&self) -> bool {
+        self.payload.starts_with(&[0xFF, 0xFF, 0xFF])
+    }
+
+    /// The status flags of an OK or EOF packet.
+    pub fn status(&self) -> Option<u16> {
+        let word = |at: usize| {
+            Some(u16::from_le_bytes([*self.payload.get(at)?, *self.payload.get(at + 1)?]))
+        };
+        match self.payload.first()? {
+            0xFE if self.payload.len() == 5 => word(3),
+            0x00 | 0xFE => {
+                let (_, affected) = lenenc(&self.payload[1..])?;
+                let (_, inserted) = lenenc(&self.payload[1 + affected..])?;
+                word(1 + affected + inserted)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Progress reports left out.
+    pub packets: Vec<Packet>,
+    /// Where the rows of each result set stand in `packets`.
+    pub(super) row_sets: Vec<std::ops::Range<usize>>,
+    pub(super) definitions: Vec<std::ops::Range<usize>>,
+    /// It stopped because the server wants the lines of a file.
+    pub wants_file: bool,
+    /// Progress reports that came.
+    pub progress: usize,
+}
+
+impl Reply {
+    /// The number of the ERR packet that ended it.
+    pub fn error(&self) -> Option<u16> {
+        self.last().error()
+    }
+
+    /// The packet that ended it.
+    pub fn last(&self) -> &Packet {
+        self.packets.last().expect("an answer has a packet")
+    }
+
+    /// The status flags at its end; panics if it ended in an ERR.
+    pub fn status(&self) -> u16 {
+        self.last().status().unwrap_or_else(|| panic!("no status in {:?}", self.last()))
+    }
+
+    /// Whether a transaction is open at its end.
+    pub fn in_transaction(&self) -> bool {
+        self.status() & status::IN_TRANS != 0
+    }
+
+    /// How many result sets it has.
+    pub fn sets(&self) -> usize {
+        self.row_sets.len()
+    }
+
+    /// How many rows its result sets have in all.
+    pub fn row_count(&self) -> usize {
+        self.row_sets.iter().map(|rows| rows.len()).sum()
+    }
+
+    /// The text rows of all its result sets.
+    pub fn rows(&self) -> Vec<Vec<Option<Vec<u8>>>> {
+        let packets = self.row_sets.iter().flat_map(|rows| &self.packets[rows.clone()]);
+        packets.map(|packet| text_row(&packet.payload)).collect()
+    }
+
+    /// The first column of the first row as text.
+    pub fn text(&self) -> String {
+        let row = self.rows().into_iter().next().expect("a row");
+        let value = row.into_iter().next().flatten().expect("a value that is not NULL");
+        String::from_utf8_lossy(&value).into_owned()
+    }
+
+    /// Column names of the first result set.
+    pub fn columns(&self) -> Vec<String> {
+        let Some(range) = self.definitions.first() else { return Vec::new() };
+        // catalog, schema, table, org_table, name
+        let name = |packet: &Packet| text_row(&packet.payload[..])[4].clone();
+        let names = self.packets[range.clone()].iter().map(name);
+        names.map(|name| String::from_utf8_lossy(&name.unwrap_or_default()).into_owned()).collect()
+    }
+
+    /// Rows as column name → text; NULL is left out.
+    pub fn named_rows(&self) -> Vec<BTreeMap<String, String>> {
+        let columns = self.columns();
+        let named = |row: Vec<Option<Vec<u8>>>| {
+            let cells = columns.iter().cloned().zip(row);
+            let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+            cells.filter_map(|(name, value)| Some((name, text(value?)))).collect()
+        };
+        self.rows().into_iter().map(named).collect()
+    }
+}
+
+/// Length-encoded strings up to the first that does not fit (a definition's fixed part).
+fn text_row(mut bytes: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let mut row = Vec::new();
+    while let Some(&first) = bytes.first() {
+        if first == 0xFB {
+            row.push(None);
+            bytes = &bytes[1..];
+            continue;
+        }
+        let Some((length, width)) = lenenc(bytes) else { break };
+        let Some(value) = bytes.get(width..width + length as usize) else { break };
+        row.push(Some(value.to_vec()));
+        bytes = &bytes[width + length as usize..];
+    }
+    row
+}
