@@ -2,7 +2,8 @@
 //! what a move costs: state to JSON and back, keys made ready.
 //!
 //! `cargo bench --bench tls`. Both sides run in this thread, so only sealing or opening is timed;
-//! what makes the other half of a round is not. Ours opens into a caller's buffer as a session does.
+//! what makes the other half of a round is not. Ours opens into a caller's buffer as a session
+//! does.
 
 use std::hint::black_box;
 use std::io::{Read, Write};

@@ -1,9 +1,9 @@
 //! A connected socket, TCP or Unix, perhaps with TLS, that can be taken out of the runtime at any
 //! instant.
 //!
-//! Reads of a plain one go straight into the caller's buffer and hold nothing back, so a stream that
-//! is turned into a file descriptor has lost no byte. TLS has state, which [`Stream::into_parts`]
-//! gives out with it.
+//! Reads of a plain one go straight into the caller's buffer and hold nothing back, so a stream
+//! that is turned into a file descriptor has lost no byte. TLS has state, which
+//! [`Stream::into_parts`] gives out with it.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,14 +1,14 @@
 //! Entries for fuzzing: whatever a peer sends, nothing panics.
 //!
-//! Plain functions over bytes, so that any fuzzer can drive them, and the tests do with a corpus and
-//! random mutations of it.
+//! Plain functions over bytes, so that any fuzzer can drive them, and the tests do with a corpus
+//! and random mutations of it.
 
 use super::keys::{HalfState, Hidden, Suite, Version};
 use super::record::{Opened, Records, RecordsState, Role};
 
-/// Feeds a record layer that has known keys: byte 0 chooses version, suite and role, byte 1 the room
-/// for plaintext; of the rest, every stretch is either taken as raw bytes or sealed with the right
-/// key first, so that what lies behind the AEAD is reached too.
+/// Feeds a record layer that has known keys: byte 0 chooses version, suite and role, byte 1 the
+/// room for plaintext; of the rest, every stretch is either taken as raw bytes or sealed with the
+/// right key first, so that what lies behind the AEAD is reached too.
 pub fn record(data: &[u8]) {
     let [choice, room, rest @ ..] = data else { return };
     let Some((mut records, mut peer)) = known_pair(*choice) else { return };

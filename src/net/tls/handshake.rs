@@ -55,7 +55,8 @@ pub struct Handshake {
     input: Vec<u8>,
     /// Bytes of the input that rustls has seen: whole records.
     shown: usize,
-    /// Bytes for the peer; to be sent and cleared by the caller after every step, even a failed one.
+    /// Bytes for the peer; to be sent and cleared by the caller after every step, even a failed
+    /// one.
     pub output: Vec<u8>,
 }
 

@@ -1,4 +1,5 @@
-//! The record layer after the handshake: TLS 1.3 (RFC 8446, 5) and TLS 1.2 with AEADs (RFC 5246, 6).
+//! The record layer after the handshake: TLS 1.3 (RFC 8446, 5) and TLS 1.2 with AEADs (RFC 5246,
+//! 6).
 //!
 //! Sans-IO: [`Records::open`] takes one record out of the caller's buffer, [`Records::seal`] writes
 //! records into one, [`Records::speak`] says what is owed to the peer (an answer to a KeyUpdate, an
@@ -26,9 +27,9 @@ pub const APPLICATION_DATA: u8 = 23;
 const MAX_UNPRODUCTIVE: u8 = 32;
 
 /// RFC 8446, 5.2: "The length MUST NOT exceed 2^14 + 256 bytes. An endpoint that receives a record
-/// that exceeds this length MUST terminate the connection with a "record_overflow" alert." RFC 5246,
-/// 6.2.3: "The length MUST NOT exceed 2^14 + 2048." — but the AEADs add 24 bytes at the most, so
-/// anything above 2^14 + 256 holds more than 2^14 bytes of plaintext there too.
+/// that exceeds this length MUST terminate the connection with a "record_overflow" alert." RFC
+/// 5246, 6.2.3: "The length MUST NOT exceed 2^14 + 2048." — but the AEADs add 24 bytes at the most,
+/// so anything above 2^14 + 256 holds more than 2^14 bytes of plaintext there too.
 pub const MAX_SEALED: usize = MAX_PLAIN + 256;
 
 /// Which side of the session we are.
@@ -410,10 +411,11 @@ impl Records {
         };
         let alert = Alert::from(*description);
         let is_fatal = match (self.version, level) {
-            // RFC 8446, 6: "In TLS 1.3, the severity is implicit in the type of alert being sent, and
-            // the "level" field can safely be ignored"; "All the alerts listed in Section 6.2 MUST be sent with AlertLevel=fatal and MUST be treated as error
-            // alerts when received regardless of the AlertLevel in the message. Unknown Alert types
-            // MUST be treated as error alerts." user_canceled is a closure alert, not an error.
+            // RFC 8446, 6: "In TLS 1.3, the severity is implicit in the type of alert being sent,
+            // and the "level" field can safely be ignored"; "All the alerts listed in Section 6.2
+            // MUST be sent with AlertLevel=fatal and MUST be treated as error alerts when received
+            // regardless of the AlertLevel in the message. Unknown Alert types MUST be treated as
+            // error alerts." user_canceled is a closure alert, not an error.
             (Version::Tls13, _) => alert != Alert::UserCanceled,
             (Version::Tls12, 1) => false,
             (Version::Tls12, 2) => true,

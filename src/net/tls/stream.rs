@@ -208,8 +208,8 @@ impl TlsStream {
             return Poll::Ready(Ok(0));
         }
         let read = self.poll_decrypt(cx, buffer);
-        // Whatever is owed goes out as soon as the socket takes it; whether it does, changes nothing
-        // for the reader. If it doesn't, the waker is registered.
+        // Whatever is owed goes out as soon as the socket takes it; whether it does, changes
+        // nothing for the reader. If it doesn't, the waker is registered.
         let _ = self.poll_speak(cx);
         self.incoming.settle();
         read
@@ -235,9 +235,9 @@ impl TlsStream {
         }
     }
 
-    /// RFC 8446, 6.1, wants a close_notify before FIN, so that nobody can cut a stream short unseen.
-    /// The MySQL protocol shows by itself where a message ends, and many of its clients just close:
-    /// between two records FIN is an end like any other, within one it is an error.
+    /// RFC 8446, 6.1, wants a close_notify before FIN, so that nobody can cut a stream short
+    /// unseen. The MySQL protocol shows by itself where a message ends, and many of its clients
+    /// just close: between two records FIN is an end like any other, within one it is an error.
     fn handle_eof(&self) -> io::Result<usize> {
         if self.incoming.is_empty() { Ok(0) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }

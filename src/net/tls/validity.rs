@@ -102,8 +102,8 @@ fn validity(certificate: &[u8]) -> Option<(String, String)> {
     Some((time(element(&mut validity)?)?, time(element(&mut validity)?)?))
 }
 
-/// RFC 5280, 4.1.2.5: UTCTime is `YYMMDDHHMMSSZ`, "where YY is greater than or equal to 50, the year
-/// SHALL be interpreted as 19YY"; GeneralizedTime is `YYYYMMDDHHMMSSZ`.
+/// RFC 5280, 4.1.2.5: UTCTime is `YYMMDDHHMMSSZ`, "where YY is greater than or equal to 50, the
+/// year SHALL be interpreted as 19YY"; GeneralizedTime is `YYYYMMDDHHMMSSZ`.
 fn time((tag, text): (u8, &[u8])) -> Option<String> {
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;

@@ -55,7 +55,8 @@ impl ServerCertVerifier for ChainVerifier {
             Chain::WithName(verifier) => {
                 verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now)
             }
-            // Servers that sign for themselves are common; who lists that very certificate means it.
+            // Servers that sign for themselves are common; who lists that very certificate means
+            // it.
             Chain::Checked { trusted, .. } if trusted.iter().any(|one| one == end_entity) => {
                 Ok(ServerCertVerified::assertion())
             }
