@@ -15,6 +15,8 @@ use std::time::Duration;
 use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
+pub mod tls;
+
 /// Why a config was refused: file, line, column and what was expected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -54,6 +56,8 @@ pub struct Config {
     pub admin: AdminSection,
     /// The HTTP port.
     pub http: HttpSection,
+    /// TLS on each leg.
+    pub tls: tls::TlsSection,
     /// Logging.
     pub log: LogSection,
     /// Groups of servers; the first one takes every client.
@@ -100,6 +104,10 @@ pub struct ProxySection {
     pub delay_exit_time: Span,
     /// `false` is ODP's classic mode: listeners only, then drain.
     pub session_handover: bool,
+    /// ODP's switch: true makes `tls.client.mode` prefer if it is off.
+    pub enable_client_ssl: bool,
+    /// ODP's switch: true makes `tls.server.mode` prefer if it is off.
+    pub enable_server_ssl: bool,
     /// Holds the handover socket; mode 0700.
     pub run_dir: PathBuf,
 }
@@ -125,6 +133,8 @@ impl Default for ProxySection {
             hot_upgrade_rollback_timeout: Span::seconds(60),
             delay_exit_time: Span(Duration::from_millis(100)),
             session_handover: true,
+            enable_client_ssl: false,
+            enable_server_ssl: false,
             run_dir: PathBuf::from("/run/odp"),
         }
     }
@@ -253,14 +263,25 @@ impl Config {
 
     /// Checks a text; `path` only serves the errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
             path: path.into(),
             text: error.to_string().trim_end().to_owned(),
         })?;
+        config.tls.resolve(path.parent().unwrap_or(Path::new("")));
+        config.agree_on_tls();
         match config.inconsistency() {
             None => Ok(config),
             Some(text) => Err(ConfigError::Invalid { path: path.into(), text }),
         }
+    }
+
+    /// What this version understands but does not serve yet; `odp check` and `odp run` refuse it.
+    pub fn unserved(&self) -> Option<String> {
+        let (client, admin) = (self.tls.client.mode, self.tls.admin.mode);
+        let off = client == tls::AcceptMode::Off
+            && admin == tls::AcceptMode::Off
+            && self.tls.server.mode == tls::ConnectMode::Off;
+        (!off).then(|| "tls: this version does not serve TLS; expected mode = \"off\"".into())
     }
 
     /// The cluster that takes every client.
@@ -306,7 +327,22 @@ impl Config {
         if cluster.name.is_empty() {
             return Some("cluster.name = \"\": expected a name".into());
         }
-        self.duplicate_address().or_else(|| self.bad_admin_user())
+        let tls = self.tls.inconsistency();
+        tls.or_else(|| self.duplicate_address()).or_else(|| self.bad_admin_user())
+    }
+
+    /// ODP's switches and the modes say the same.
+    fn agree_on_tls(&mut self) {
+        use tls::{AcceptMode, ConnectMode};
+        let Self { proxy, tls, .. } = self;
+        if proxy.enable_client_ssl && tls.client.mode == AcceptMode::Off {
+            tls.client.mode = AcceptMode::Prefer;
+        }
+        if proxy.enable_server_ssl && tls.server.mode == ConnectMode::Off {
+            tls.server.mode = ConnectMode::Prefer;
+        }
+        proxy.enable_client_ssl = tls.client.mode != AcceptMode::Off;
+        proxy.enable_server_ssl = tls.server.mode != ConnectMode::Off;
     }
 
     fn duplicate_address(&self) -> Option<String> {

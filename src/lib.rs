@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 0 | [`wire`], [`sql`], [`error`], [`metrics`] | std, bytes, serde |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, serde, [`error`], [`config`]. Not wire, session, route, nor each other |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`config`]. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |
@@ -21,7 +21,7 @@
 //! - [`sql`]: what a statement starts with. Pure.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
 //! - [`route`]: where a session goes. A pure decision.
-//! - [`net`]: listeners, streams, buffers. No MySQL in there.
+//! - [`net`]: listeners, streams, TLS, buffers. No MySQL in there.
 //! - [`proxy`]: the data plane. Log-in, relay, registry of sessions; the only place where session,
 //!   route and net meet. Implements [`restart::DataPlane`].
 //! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.

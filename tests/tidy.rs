@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
         must_not_know: IMPURE,
     },
     Layer { module: "route", may_use: &["wire", "sql", "error", "metrics"], must_not_know: IMPURE },
-    Layer { module: "net", may_use: &["error", "metrics"], must_not_know: NO_MYSQL },
+    Layer { module: "net", may_use: &["error", "metrics", "config"], must_not_know: NO_MYSQL },
     Layer { module: "restart", may_use: &["error", "metrics", "config"], must_not_know: NO_MYSQL },
     Layer {
         module: "proxy",

@@ -40,7 +40,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.config)?;
+    let config = super::check::load(&args.config)?;
     start_log(&config.log);
     raise_fd_limit();
     // A successor is started through a file descriptor, whose number would be its name.

@@ -1,6 +1,7 @@
-//! Bytes and sockets. No MySQL in here: listen, accept, dial, streams, buffers.
+//! Bytes and sockets. No MySQL in here: listen, accept, dial, streams, TLS, buffers.
 
 pub mod buffer;
 pub mod dial;
 pub mod listen;
 pub mod stream;
+pub mod tls;

@@ -1,7 +1,9 @@
-//! A connected socket, TCP or Unix, that can be taken out of the runtime at any instant.
+//! A connected socket, TCP or Unix, perhaps with TLS, that can be taken out of the runtime at any
+//! instant.
 //!
-//! Reads go straight into the caller's buffer and hold nothing back, so a stream that is turned
-//! into a file descriptor has lost no byte.
+//! Reads of a plain one go straight into the caller's buffer and hold nothing back, so a stream
+//! that is turned into a file descriptor has lost no byte. TLS has state, which
+//! [`Stream::into_parts`] gives out with it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +16,8 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::tls::stream::{Parts as TlsParts, TlsState, TlsStream};
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -21,6 +25,17 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
+    /// TLS over one of the others.
+    Tls(Box<TlsStream>),
+}
+
+/// A stream taken apart: the socket, and for TLS its state and the bytes in it.
+#[derive(Debug)]
+pub struct Parts {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// The TLS session, if there is one, and its bytes.
+    pub tls: Option<(TlsState, Vec<u8>)>,
 }
 
 /// When a silent TCP peer is given up.
@@ -47,18 +62,57 @@ impl Stream {
         TcpStream::from_std(socket.into()).map(Self::Tcp)
     }
 
-    /// Takes the socket out of this runtime. The event queue forgets it: a duplicate that lives on
-    /// in another process wakes nobody here.
+    /// Takes a plain socket out of this runtime. The event queue forgets it: a duplicate that lives
+    /// on in another process wakes nobody here. Fails on TLS, whose state would be lost.
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         Ok(match self {
             Self::Tcp(stream) => stream.into_std()?.into(),
             Self::Unix(stream) => stream.into_std()?.into(),
+            Self::Tls(_) => {
+                let error = "a TLS session is more than its socket";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
+            }
         })
+    }
+
+    /// Takes it out of this runtime, with what is needed to go on elsewhere.
+    pub fn into_parts(self) -> io::Result<Parts> {
+        match self {
+            Self::Tls(stream) => {
+                let TlsParts { fd, state, bytes } = stream.into_parts()?;
+                Ok(Parts { fd, tls: Some((state, bytes)) })
+            }
+            Self::Tcp(_) | Self::Unix(_) => Ok(Parts { fd: self.into_fd()?, tls: None }),
+        }
+    }
+
+    /// Puts a stream together that was taken apart, here or elsewhere.
+    pub fn from_parts(parts: Parts) -> io::Result<Self> {
+        let Parts { fd, tls } = parts;
+        match tls {
+            None => Self::from_fd(fd),
+            Some((state, bytes)) => {
+                let stream = TlsStream::from_parts(TlsParts { fd, state, bytes })?;
+                Ok(Self::Tls(Box::new(stream)))
+            }
+        }
+    }
+
+    /// The TLS session, if there is one.
+    pub fn tls(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
     }
 
     /// Sets NODELAY and keepalive. Of no effect on a Unix socket.
     pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
-        let Self::Tcp(stream) = self else { return Ok(()) };
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(_) => return Ok(()),
+            Self::Tls(stream) => return stream.socket().tune(keepalive),
+        };
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         if !keepalive.idle.is_zero() {
@@ -80,6 +134,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
+            Self::Tls(stream) => stream.socket().peer(),
         }
     }
 
@@ -96,21 +151,36 @@ impl Stream {
         ready!(match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut target),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut target),
+            Self::Tls(stream) => return stream.poll_read(cx, buffer),
         })?;
         Poll::Ready(Ok(target.filled().len()))
     }
 
-    /// Writes as much of `bytes` as the socket takes. Cancel safe.
+    /// Writes as much of `bytes` as the socket takes; TLS may hold on to what it has taken until
+    /// [`Stream::poll_flush`]. Cancel safe.
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => stream.poll_write(cx, bytes),
         }
     }
 
-    /// Sends FIN; reading goes on.
-    pub fn shutdown_write(&self) {
+    /// Ready when the socket has everything that was taken by a write. Cancel safe.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
+            Self::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Sends FIN, with TLS behind close_notify; reading goes on.
+    pub fn shutdown_write(&mut self) {
+        if let Self::Tls(stream) = self {
+            return stream.shutdown_write();
+        }
         // A peer that is gone already makes this fail, which changes nothing.
         let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Write);
     }
@@ -121,6 +191,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.as_fd(),
         }
     }
 }
@@ -134,6 +205,11 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, target),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, target),
+            Self::Tls(stream) => {
+                let n = ready!(stream.poll_read(cx, target.initialize_unfilled()))?;
+                target.advance(n);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -147,12 +223,13 @@ impl AsyncWrite for Stream {
         Stream::poll_write(self.get_mut(), cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(self.get_mut(), cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.shutdown_write();
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut();
+        stream.shutdown_write();
+        Stream::poll_flush(stream, cx)
     }
 }

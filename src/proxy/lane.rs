@@ -144,7 +144,7 @@ impl Lane {
         *self = Self { source: self.source, ..Self::default() };
     }
 
-    /// Writes what is to be written; ready when all of it is.
+    /// Writes what is to be written; ready when the socket has all of it.
     #[inline]
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
         while self.start < self.judged {
@@ -157,7 +157,8 @@ impl Lane {
         if self.start == self.end {
             (self.start, self.judged, self.end) = (0, 0, 0);
         }
-        Poll::Ready(Ok(()))
+        // TLS may hold on to what it has taken.
+        to.poll_flush(cx)
     }
 
     /// Reads more behind what is there; 0 is the end of the stream.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Config;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::restart::task::{Mode, Request};
@@ -58,7 +57,7 @@ async fn restart(lifecycle: Lifecycle) {
 
 /// All of the new config or nothing of it.
 fn reload(proxy: &Proxy, path: &Path) {
-    match Config::load(path) {
+    match crate::cli::check::load(path) {
         Ok(config) => {
             let before = proxy.config();
             if config.listen_addresses() != before.listen_addresses()

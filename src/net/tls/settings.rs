@@ -1,0 +1,322 @@
+//! From `[tls.*]` to what handshakes need; every error names the key, the file and what is wrong.
+//!
+//! Loaded once and replaced as a whole when it is loaded again: sessions that live keep what they
+//! have. An attempt that fails changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+
+use super::verify::{Chain, ChainVerifier};
+use crate::config::tls::{
+    AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, TlsSection, VerifyClient,
+};
+
+/// Sessions of servers that are remembered for resumption; a few for each server address.
+const REMEMBERED: usize = 256;
+
+/// Tickets for a TLS 1.3 client; one is what a client needs that connects once more.
+const TICKETS: usize = 1;
+
+/// What is wrong with a file that `[tls.*]` names.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} {}: {what}", path.display())]
+pub struct SettingsError {
+    /// The config key, such as `tls.client.certificate`.
+    pub key: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong, and what was expected.
+    pub what: String,
+}
+
+/// How to speak TLS to those who connect.
+#[derive(Clone, Debug)]
+pub struct Acceptor {
+    mode: AcceptMode,
+    config: Arc<ServerConfig>,
+}
+
+impl Acceptor {
+    /// Reads the files; `name` is `client` or `admin`. None when TLS is off.
+    pub fn load(section: &TlsAccept, name: &str) -> Result<Option<Self>, SettingsError> {
+        let files = Files { name };
+        let (Some(certificate), Some(key)) = (&section.certificate, &section.key) else {
+            return Ok(None);
+        };
+        if section.mode == AcceptMode::Off {
+            return Ok(None);
+        }
+        let identity = files.identity(certificate, key)?;
+        let CertifiedKey { cert, .. } = &identity;
+        let wrong = |error: &dyn std::fmt::Display| files.error("certificate", certificate, error);
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(section.min_version))
+            .map_err(|error| wrong(&error))?;
+        let builder = match client_verifier(section, files)? {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        let mut config = builder
+            .with_single_cert(cert.clone(), files.key(key)?)
+            .map_err(|error| wrong(&error))?;
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| wrong(&error))?;
+        config.send_tls13_tickets = TICKETS;
+        Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
+    }
+
+    /// Whether a client may go without.
+    pub fn mode(&self) -> AcceptMode {
+        self.mode
+    }
+
+    /// rustls' part of it.
+    pub fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+}
+
+/// How to speak TLS to servers.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    mode: ConnectMode,
+    config: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Reads the files of `[tls.server]`. None when TLS is off.
+    pub fn load(section: &TlsConnect) -> Result<Option<Self>, SettingsError> {
+        let files = Files { name: "server" };
+        let chain = match (section.mode, &section.ca) {
+            (ConnectMode::Off, _) => return Ok(None),
+            (ConnectMode::Prefer | ConnectMode::Require, _) | (_, None) => Chain::Unchecked,
+            (ConnectMode::VerifyCa, Some(ca)) => {
+                let trusted = files.certificates("ca", ca)?;
+                Chain::Checked { verifier: files.verifier(ca)?, trusted }
+            }
+            (ConnectMode::VerifyIdentity, Some(ca)) => Chain::WithName(files.verifier(ca)?),
+        };
+        let provider = provider();
+        let verifier = ChainVerifier::new(chain, provider.signature_verification_algorithms);
+        let anywhere = PathBuf::new();
+        let path = section.certificate.as_ref().or(section.ca.as_ref()).unwrap_or(&anywhere);
+        let wrong = |error: rustls::Error| files.error("certificate", path, &error);
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions(section.min_version))
+            .map_err(wrong)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match (&section.certificate, &section.key) {
+            (Some(certificate), Some(key)) => {
+                let CertifiedKey { cert, .. } = files.identity(certificate, key)?;
+                builder.with_client_auth_cert(cert, files.key(key)?).map_err(wrong)?
+            }
+            (None, _) | (_, None) => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::in_memory_sessions(REMEMBERED);
+        Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
+    }
+
+    /// Whether a server may go without.
+    pub fn mode(&self) -> ConnectMode {
+        self.mode
+    }
+
+    /// rustls' part of it.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// The name that a server's certificate must be for: its host as the config writes it, or
+    /// `localhost` for one without, behind a Unix socket. None when it can't be a name.
+    pub fn server_name(host: Option<&str>) -> Option<ServerName<'static>> {
+        ServerName::try_from(host.unwrap_or("localhost").to_owned()).ok()
+    }
+}
+
+/// What every leg uses at present.
+#[derive(Debug, Default)]
+pub struct Settings {
+    client: ArcSwapOption<Acceptor>,
+    server: ArcSwapOption<Connector>,
+    admin: ArcSwapOption<Acceptor>,
+}
+
+impl Settings {
+    /// Reads all files that the config names.
+    pub fn load(section: &TlsSection) -> Result<Self, SettingsError> {
+        let settings = Self::default();
+        settings.reload(section)?;
+        Ok(settings)
+    }
+
+    /// Reads them again, and replaces everything or nothing. Tickets given out before are worth a
+    /// full handshake from then on, as a client may not be trusted any more.
+    pub fn reload(&self, section: &TlsSection) -> Result<(), SettingsError> {
+        let client = Acceptor::load(&section.client, "client")?;
+        let server = Connector::load(&section.server)?;
+        let admin = Acceptor::load(&section.admin, "admin")?;
+        self.client.store(client.map(Arc::new));
+        self.server.store(server.map(Arc::new));
+        self.admin.store(admin.map(Arc::new));
+        Ok(())
+    }
+
+    /// For clients; None when TLS is off.
+    pub fn client(&self) -> Option<Arc<Acceptor>> {
+        self.client.load_full()
+    }
+
+    /// For servers; None when TLS is off.
+    pub fn server(&self) -> Option<Arc<Connector>> {
+        self.server.load_full()
+    }
+
+    /// For the admin port; None when TLS is off.
+    pub fn admin(&self) -> Option<Arc<Acceptor>> {
+        self.admin.load_full()
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+    match oldest {
+        MinVersion::Tls12 => &BOTH,
+        MinVersion::Tls13 => &BOTH[..1],
+    }
+}
+
+fn client_verifier(
+    section: &TlsAccept,
+    files: Files<'_>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, SettingsError> {
+    let (path, wanted) = match (&section.ca, section.verify_client) {
+        (None, _) | (_, VerifyClient::Off) => return Ok(None),
+        (Some(path), wanted) => (path, wanted),
+    };
+    let roots = Arc::new(files.roots(path)?);
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider());
+    let builder = match wanted {
+        VerifyClient::Require => builder,
+        VerifyClient::Optional | VerifyClient::Off => builder.allow_unauthenticated(),
+    };
+    builder.build().map(Some).map_err(|error| files.error("ca", path, &error))
+}
+
+/// Reads the files of one section.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    name: &'a str,
+}
+
+impl Files<'_> {
+    fn error(self, key: &str, path: &Path, what: &dyn std::fmt::Display) -> SettingsError {
+        let key = format!("tls.{}.{key}", self.name);
+        SettingsError { key, path: path.into(), what: what.to_string() }
+    }
+
+    fn read(self, key: &str, path: &Path) -> Result<Vec<u8>, SettingsError> {
+        std::fs::read(path).map_err(|error| self.error(key, path, &error))
+    }
+
+    fn certificates(
+        self,
+        key: &str,
+        path: &Path,
+    ) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+        let text = self.read(key, path)?;
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let found = found.map_err(|error| self.error(key, path, &describe(&error)))?;
+        if found.is_empty() {
+            let expected = "no certificate in it, expected PEM with BEGIN CERTIFICATE";
+            return Err(self.error(key, path, &expected));
+        }
+        Ok(found)
+    }
+
+    fn key(self, path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
+        let text = zeroize::Zeroizing::new(self.read("key", path)?);
+        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+            pem::Error::NoItemsFound => self.error("key", path, &what_instead_of_a_key(&text)),
+            error => self.error("key", path, &describe(&error)),
+        })
+    }
+
+    /// A certificate with the key that belongs to it.
+    fn identity(self, certificate: &Path, key: &Path) -> Result<CertifiedKey, SettingsError> {
+        let chain = self.certificates("certificate", certificate)?;
+        let signing = aws_lc_rs::sign::any_supported_type(&self.key(key)?);
+        let signing = signing.map_err(|error| {
+            let what =
+                format!("{error}, expected an RSA (2048 to 8192 bits), ECDSA or Ed25519 key");
+            self.error("key", key, &what)
+        })?;
+        let identity = CertifiedKey::new(chain, signing);
+        match identity.keys_match() {
+            Ok(()) => Ok(identity),
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(identity),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                let what =
+                    format!("it is not the key of the certificate {}", certificate.display());
+                Err(self.error("key", key, &what))
+            }
+            Err(error) => Err(self.error("certificate", certificate, &error)),
+        }
+    }
+
+    fn roots(self, path: &Path) -> Result<RootCertStore, SettingsError> {
+        let mut roots = RootCertStore::empty();
+        for (at, certificate) in self.certificates("ca", path)?.into_iter().enumerate() {
+            roots.add(certificate).map_err(|error| {
+                let what = format!("certificate {} can't be a CA's: {error}", at + 1);
+                self.error("ca", path, &what)
+            })?;
+        }
+        Ok(roots)
+    }
+
+    fn verifier(self, ca: &Path) -> Result<Arc<WebPkiServerVerifier>, SettingsError> {
+        let roots = Arc::new(self.roots(ca)?);
+        let built = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+        built.map_err(|error| self.error("ca", ca, &error))
+    }
+}
+
+fn describe(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("cut off, expected END {}", String::from_utf8_lossy(end_marker))
+        }
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line that is not PEM".into(),
+        pem::Error::Base64Decode(_) => "not base64 between BEGIN and END".into(),
+        pem::Error::SectionTooLarge => "too large".into(),
+        error => error.to_string(),
+    }
+}
+
+/// A key file without a key that we could use: what people mistake for one.
+fn what_instead_of_a_key(text: &[u8]) -> &'static str {
+    let has = |label: &[u8]| text.windows(label.len()).any(|window| window == label);
+    if has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED") {
+        "the key has a password, expected one without"
+    } else if has(b"BEGIN CERTIFICATE") {
+        "a certificate, expected its private key"
+    } else if has(b"BEGIN PUBLIC KEY") {
+        "a public key, expected the private one"
+    } else {
+        "no key in it, expected PEM with BEGIN PRIVATE KEY"
+    }
+}

@@ -1,0 +1,423 @@
+//! A TLS session over a socket, with the same calls as a plain [`Stream`].
+//!
+//! ```text
+//!   socket ─► incoming (ciphertext) ─► the caller's buffer     one decryption, no copy, if it fits
+//!   caller's bytes ─► outgoing (ciphertext) ─► socket          one encryption, no copy
+//! ```
+//!
+//! Invariant: every byte read from the socket was given to the caller or is in `incoming`; every
+//! byte taken from the caller was written or is in `outgoing`. So the session can be taken apart
+//! between any two calls. An idle one holds no memory for records.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::handshake::{Established, Handshake, HandshakeError, Step, TicketSink};
+use super::keys::{HEADER, Suite, Version};
+use super::record::{Opened, RecordError, Records, RecordsState, Update};
+use super::settings::{Acceptor, Connector};
+use super::tray::Tray;
+use crate::net::stream::Stream;
+
+/// How much of a handshake is read at once.
+const HANDSHAKE_READ: usize = 8 * 1024;
+
+/// A TLS session.
+#[derive(Debug)]
+pub struct TlsStream {
+    socket: Stream,
+    records: Records,
+    incoming: Tray,
+    rest: Rest,
+    outgoing: Tray,
+    fin: Fin,
+    /// What ended the session; said again at each call.
+    failed: Option<RecordError>,
+    tickets: Option<Box<TicketSink>>,
+}
+
+/// The record at the front of `incoming`, when it is decrypted and the caller had no room for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Rest {
+    /// Bytes of plaintext.
+    plain: usize,
+    /// Bytes behind them that are of no more use: type, padding, tag.
+    trailer: usize,
+}
+
+/// The end of our direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Fin {
+    /// Not yet.
+    #[default]
+    No,
+    /// To be sent behind what is in `outgoing`.
+    Due,
+    /// Sent.
+    Sent,
+}
+
+/// A session taken apart.
+#[derive(Debug)]
+pub struct Parts {
+    /// The socket.
+    pub fd: OwnedFd,
+    /// Everything but the bytes; about 500 bytes as JSON.
+    pub state: TlsState,
+    /// The raw bytes: those that came in, then those to be sent.
+    pub bytes: Vec<u8>,
+}
+
+/// What another process needs to go on, beside the socket and the bytes. Holds keys: it may travel
+/// only where a peer's credentials were checked, and copies of its text are to be zeroized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TlsState {
+    records: RecordsState,
+    /// Of the bytes, those that came in.
+    incoming: usize,
+    #[serde(default)]
+    rest: Rest,
+    /// Bytes to be sent.
+    outgoing: usize,
+    #[serde(default)]
+    fin: Fin,
+}
+
+impl TlsStream {
+    /// Handshake as a server; `early` is what was read behind the request for TLS.
+    pub async fn accept(
+        socket: Stream,
+        acceptor: &Acceptor,
+        early: &[u8],
+        limit: Duration,
+    ) -> Result<Self, HandshakeError> {
+        let handshake = Handshake::accept(acceptor.config(), early)?;
+        Self::shake(socket, handshake, limit).await
+    }
+
+    /// Handshake as a client.
+    pub async fn connect(
+        socket: Stream,
+        connector: &Connector,
+        name: ServerName<'static>,
+        limit: Duration,
+    ) -> Result<Self, HandshakeError> {
+        let handshake = Handshake::connect(connector.config(), name)?;
+        Self::shake(socket, handshake, limit).await
+    }
+
+    async fn shake(
+        mut socket: Stream,
+        mut handshake: Handshake,
+        limit: Duration,
+    ) -> Result<Self, HandshakeError> {
+        let shaken = timeout(limit, run_handshake(&mut socket, &mut handshake)).await;
+        shaken.map_err(|_| {
+            let limit = humantime::format_duration(limit);
+            io::Error::new(io::ErrorKind::TimedOut, format!("no end within {limit}"))
+        })??;
+        let Established { records, rest, tickets } = handshake.finish()?;
+        let incoming = Tray::with(&rest).ok_or(HandshakeError::TooLong)?;
+        Ok(Self {
+            socket,
+            records,
+            incoming,
+            rest: Rest::default(),
+            outgoing: Tray::default(),
+            fin: Fin::No,
+            failed: None,
+            tickets: tickets.map(Box::new),
+        })
+    }
+
+    /// Takes the session apart, for another process or another time.
+    pub fn into_parts(self) -> io::Result<Parts> {
+        let state = TlsState {
+            records: self.records.state(),
+            incoming: self.incoming.bytes().len(),
+            rest: self.rest,
+            outgoing: self.outgoing.bytes().len(),
+            fin: self.fin,
+        };
+        let bytes = [self.incoming.bytes(), self.outgoing.bytes()].concat();
+        Ok(Parts { fd: self.socket.into_fd()?, state, bytes })
+    }
+
+    /// Puts a session together again. On an error nothing was read or written.
+    pub fn from_parts(parts: Parts) -> io::Result<Self> {
+        let Parts { fd, state, bytes } = parts;
+        let nonsense =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("TLS session: {what}"));
+        let halves = bytes.split_at_checked(state.incoming);
+        let (incoming, outgoing) = halves
+            .filter(|(_, outgoing)| outgoing.len() == state.outgoing)
+            .ok_or_else(|| nonsense("bytes missing or left over"))?;
+        let rest = state.rest.plain.checked_add(state.rest.trailer);
+        if rest.is_none_or(|rest| rest > incoming.len()) {
+            return Err(nonsense("plaintext outside of what came in"));
+        }
+        let too_many = || nonsense("more bytes than a session holds");
+        Ok(Self {
+            records: Records::resume(state.records).ok_or_else(|| nonsense("keys don't fit"))?,
+            incoming: Tray::with(incoming).ok_or_else(too_many)?,
+            rest: state.rest,
+            outgoing: Tray::with(outgoing).ok_or_else(too_many)?,
+            fin: state.fin,
+            failed: None,
+            tickets: None,
+            socket: Stream::from_fd(fd)?,
+        })
+    }
+
+    /// The socket, for its options and addresses; reading or writing it would break the session.
+    pub fn socket(&self) -> &Stream {
+        &self.socket
+    }
+
+    /// The negotiated version.
+    pub fn version(&self) -> Version {
+        self.records.version()
+    }
+
+    /// The negotiated AEAD.
+    pub fn suite(&self) -> Suite {
+        self.records.suite()
+    }
+
+    /// Puts new keys into use with the next write. Of no effect in TLS 1.2.
+    pub fn update_keys(&mut self, update: Update) {
+        self.records.update_keys(update);
+    }
+
+    /// Decrypts what is there into `buffer`. Cancel safe. 0 is the end of the stream.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if buffer.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let read = self.poll_decrypt(cx, buffer);
+        // Whatever is owed goes out as soon as the socket takes it; whether it does, changes
+        // nothing for the reader. If it doesn't, the waker is registered.
+        let _ = self.poll_speak(cx);
+        self.incoming.settle();
+        read
+    }
+
+    fn poll_decrypt(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.rest.plain > 0 {
+                return Poll::Ready(Ok(self.hand_out(buffer)));
+            }
+            let missing = match self.open(buffer)? {
+                Found::Data(n) => return Poll::Ready(Ok(n)),
+                Found::Within | Found::Nothing => continue,
+                Found::End => return Poll::Ready(Ok(0)),
+                Found::Missing(total) => total,
+            };
+            self.incoming.make_room(missing);
+            let n = ready!(self.socket.poll_read(cx, self.incoming.room()))?;
+            self.incoming.fill(n);
+            if n == 0 {
+                return Poll::Ready(self.handle_eof());
+            }
+        }
+    }
+
+    /// RFC 8446, 6.1, wants a close_notify before FIN, so that nobody can cut a stream short
+    /// unseen. The MySQL protocol shows by itself where a message ends, and many of its clients
+    /// just close: between two records FIN is an end like any other, within one it is an error.
+    fn handle_eof(&self) -> io::Result<usize> {
+        if self.incoming.is_empty() { Ok(0) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn open(&mut self, buffer: &mut [u8]) -> io::Result<Found> {
+        if let Some(error) = self.failed {
+            return Err(failure(error));
+        }
+        let opened = self.records.open(self.incoming.bytes_mut(), buffer);
+        Ok(match opened {
+            Ok(Opened::Missing(total)) => Found::Missing(total.max(HEADER)),
+            Ok(Opened::Nothing(consumed)) => {
+                self.incoming.take(consumed);
+                self.store_ticket();
+                Found::Nothing
+            }
+            Ok(Opened::Out { consumed, length }) => {
+                self.incoming.take(consumed);
+                Found::Data(length)
+            }
+            Ok(Opened::Within { consumed, range }) => {
+                self.incoming.take(range.start);
+                self.rest = Rest { plain: range.len(), trailer: consumed - range.end };
+                Found::Within
+            }
+            Ok(Opened::End) => {
+                self.incoming.take(self.incoming.bytes().len());
+                Found::End
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                return Err(failure(error));
+            }
+        })
+    }
+
+    fn store_ticket(&mut self) {
+        let Some(sink) = &mut self.tickets else { return };
+        if let Some(ticket) = self.records.take_ticket() {
+            sink.store(&ticket);
+        }
+    }
+
+    /// Gives out what was decrypted before.
+    fn hand_out(&mut self, buffer: &mut [u8]) -> usize {
+        let n = self.rest.plain.min(buffer.len());
+        buffer[..n].copy_from_slice(&self.incoming.bytes()[..n]);
+        self.incoming.take(n);
+        self.rest.plain -= n;
+        if self.rest.plain == 0 {
+            self.incoming.take(self.rest.trailer);
+            self.rest.trailer = 0;
+        }
+        n
+    }
+
+    /// Encrypts `bytes`, or a part of them, and writes what the socket takes. Cancel safe: what was
+    /// taken is in the session; [`TlsStream::poll_flush`] tells when all of it has been written.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(self.poll_flush(cx))?;
+        let sealed = self.records.seal(bytes, self.outgoing.room());
+        if let Ok(sealed) = sealed {
+            self.outgoing.fill(sealed.written);
+        }
+        let flushed = self.poll_flush(cx);
+        let sealed = sealed.map_err(failure)?;
+        if let Poll::Ready(Err(error)) = flushed {
+            return Poll::Ready(Err(error));
+        }
+        if sealed.taken == 0 {
+            return Poll::Ready(Err(failure(RecordError::Closed)));
+        }
+        Poll::Ready(Ok(sealed.taken))
+    }
+
+    /// Writes what is encrypted and what is owed to the peer; ready when all of it is written.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_drain(cx);
+        self.outgoing.settle();
+        flushed
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.records.is_owing() {
+                let spoken = self.records.speak(self.outgoing.room()).map_err(failure)?;
+                self.outgoing.fill(spoken);
+            }
+            if self.outgoing.is_empty() {
+                break;
+            }
+            let n = ready!(self.socket.poll_write(cx, self.outgoing.bytes()))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing.take(n);
+        }
+        if self.fin == Fin::Due {
+            self.fin = Fin::Sent;
+            self.socket.shutdown_write();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Says close_notify, then FIN, behind everything that was taken; reading goes on. What the
+    /// socket does not take now is written by the next call of any other function.
+    pub fn shutdown_write(&mut self) {
+        if self.fin != Fin::No {
+            return;
+        }
+        self.records.close();
+        self.fin = Fin::Due;
+        // Not ready or failed: the next poll finds out, with a waker of the caller's.
+        let _ = self.poll_flush(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn poll_speak(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.outgoing.is_empty() && self.fin != Fin::Due && !self.records.is_owing() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush(cx)
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What is at the front of `incoming`.
+enum Found {
+    /// Data, in the caller's buffer.
+    Data(usize),
+    /// Data, decrypted in place.
+    Within,
+    /// A record without data.
+    Nothing,
+    /// close_notify.
+    End,
+    /// A record that is not whole; so many bytes are needed from its start.
+    Missing(usize),
+}
+
+fn failure(error: RecordError) -> io::Error {
+    let kind = match error {
+        RecordError::Broken(_) => io::ErrorKind::InvalidData,
+        RecordError::Told(_) => io::ErrorKind::ConnectionAborted,
+        RecordError::Spent | RecordError::Closed => io::ErrorKind::BrokenPipe,
+    };
+    io::Error::new(kind, error)
+}
+
+/// Until the handshake is over. Not cancel safe: a handshake can't be taken apart.
+async fn run_handshake(
+    socket: &mut Stream,
+    handshake: &mut Handshake,
+) -> Result<(), HandshakeError> {
+    let mut chunk = Vec::new();
+    loop {
+        let step = handshake.step();
+        let sent = socket.write_all(&handshake.output).await;
+        handshake.output.clear();
+        // The reason for a failure matters more than whether the peer could be told.
+        let step = step?;
+        sent?;
+        match step {
+            Step::Done => return Ok(()),
+            Step::Read => {
+                chunk.resize(HANDSHAKE_READ, 0);
+                let n = socket.read(&mut chunk).await?;
+                if n == 0 {
+                    let error = "connection closed in the middle";
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, error).into());
+                }
+                handshake.handle_input(&chunk[..n])?;
+            }
+        }
+    }
+}
