@@ -43,8 +43,8 @@ Exit code 0: each is restarted and RUNNING. 1: one is not; those after it were l
 pub struct Args {
     #[command(flatten)]
     access: Access,
-    /// Restart in every state, and at once: clients that are connected get an error. A proxy of this
-    /// machine whose admin port does not answer is killed and started again.
+    /// Restart in every state, and at once: clients that are connected get an error. A proxy of
+    /// this machine whose admin port does not answer is killed and started again.
     #[arg(long)]
     force: bool,
     /// How many proxies at a time.
