@@ -35,8 +35,8 @@ Examples:
     odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp
   Restart it even if it hangs (SIGKILL, if its admin port does not answer):
     odp restart -c /etc/odp/odp.toml --force
-Exit code 0: each is restarted and RUNNING. 1: one is not, and those after it were left alone.
-2: usage.";
+Exit code 0: each is restarted and RUNNING. 1: one is not; those after it were left alone. \
+    2: usage.";
 
 /// Arguments of `odp restart`.
 #[derive(Debug, clap::Args)]

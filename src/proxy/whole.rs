@@ -9,8 +9,8 @@ use tokio::io::AsyncReadExt;
 use crate::net::stream::Stream;
 use crate::wire::packet::{HEADER, Header};
 
-/// More than a greeting or a login response usually has. A read that comes back short also tells the
-/// runtime that the socket is empty.
+/// More than a greeting or a login response usually has. A read that comes back short also tells
+/// the runtime that the socket is empty.
 const AT_FIRST: usize = 1024;
 
 /// A packet with its payload.
