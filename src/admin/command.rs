@@ -29,7 +29,7 @@ pub enum Command {
     ShowSession(u32, Option<String>),
     /// `SHOW [FULL] PROCESSLIST`.
     ShowProcesslist,
-    /// `KILL PROXYSESSION id` and `KILL [CONNECTION|QUERY] id`.
+    /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
     Kill(u32),
     /// `SHOW PROXYSTAT [REFRESH] [LIKE …]`.
     ShowStat(Option<String>),
@@ -109,9 +109,13 @@ impl<'a> Input<'a> {
         if self.keyword("rollback") {
             return Ok(Command::Rollback);
         }
-        let mode = if self.keyword("force") { Mode::Force } else { Mode::Restart };
+        let mode = Mode::Restart;
         let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
         while let Some(option) = self.word() {
+            if option == "force" {
+                request.mode = Mode::Force;
+                continue;
+            }
             self.symbol('=');
             let value = self.value().ok_or_else(|| {
                 ClientError::syntax(format!("{option}: expected a value such as '30s'"))
@@ -190,7 +194,14 @@ impl<'a> Input<'a> {
     }
 
     fn kill(&mut self) -> Result<Command, ClientError> {
-        let _ = self.keyword("proxysession") || self.keyword("connection") || self.keyword("query");
+        // Ending the connection would be more than was asked for.
+        if self.keyword("query") {
+            let id = self.id()?;
+            let text =
+                format!("KILL QUERY {id}: only the clients' port knows a session's statement");
+            return Err(ClientError::refused(text));
+        }
+        let _ = self.keyword("proxysession") || self.keyword("connection");
         Ok(Command::Kill(self.id()?))
     }
 
@@ -273,7 +284,11 @@ impl<'a> Input<'a> {
 
     fn id(&mut self) -> Result<u32, ClientError> {
         let value = self.value().unwrap_or_default();
-        value.parse().map_err(|_| ClientError::syntax(format!("'{value}': expected a session id")))
+        // An id that is well-formed and larger than any of ours is just not there.
+        match value.parse::<u64>() {
+            Ok(id) => u32::try_from(id).map_err(|_| ClientError::unknown_thread(id)),
+            Err(_) => Err(ClientError::syntax(format!("'{value}': expected a session id"))),
+        }
     }
 
     fn word(&mut self) -> Option<String> {
@@ -313,7 +328,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// SQL's LIKE: `%` any run, `_` one character, case does not count.
+/// SQL's LIKE: `%` any run, `_` one character, a backslash takes the next one as it is; case does
+/// not count.
 pub fn is_like(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
     let text: Vec<char> = text.to_lowercase().chars().collect();
@@ -321,23 +337,23 @@ pub fn is_like(pattern: &str, text: &str) -> bool {
     // Where the last % was, and how much of the text it takes: no recursion, no blow-up.
     let mut back: Option<(usize, usize)> = None;
     while t < text.len() {
-        match pattern.get(p) {
-            Some('%') => {
+        let (next, fits) = match (pattern.get(p), pattern.get(p + 1)) {
+            (Some('%'), _) => {
                 back = Some((p, t));
                 p += 1;
+                continue;
             }
-            Some(c) if *c == '_' || *c == text[t] => {
-                p += 1;
-                t += 1;
+            (Some('\\'), Some(c)) => (p + 2, *c == text[t]),
+            (Some(c), _) => (p + 1, *c == '_' || *c == text[t]),
+            (None, _) => (p, false),
+        };
+        match back {
+            _ if fits => (p, t) = (next, t + 1),
+            Some((at, taken)) => {
+                back = Some((at, taken + 1));
+                (p, t) = (at + 1, taken + 1);
             }
-            _ => match back {
-                Some((at, taken)) => {
-                    back = Some((at, taken + 1));
-                    p = at + 1;
-                    t = taken + 1;
-                }
-                None => return false,
-            },
+            None => return false,
         }
     }
     pattern[p..].iter().all(|c| *c == '%')
@@ -368,21 +384,25 @@ mod tests {
             config: Some("c".into()),
         };
         let never = Request { exit_timeout: Some(ExitTimeout::Never), ..restart(Mode::Restart) };
+        let forced = Request { config: Some("c".into()), ..restart(Mode::Force) };
         let variable = |name: &str| Expression::Variable(name.into());
         let table = [
             ("restart", Command::Restart(restart(Mode::Restart))),
             ("RESTART FORCE;", Command::Restart(restart(Mode::Force))),
             ("restart force exit_timeout='30s' binary = '/a b' CONFIG='c'", Command::Restart(all)),
             ("restart exit_timeout = -1", Command::Restart(never)),
+            ("restart config='c' force", Command::Restart(forced)),
             ("restart rollback", Command::Rollback),
             ("show restart", Command::ShowRestart),
             ("show proxyconfig", Command::ShowConfig(None)),
+            ("show proxyconfig like 'a\\_b'", Command::ShowConfig(Some("a\\_b".into()))),
+            ("/* a */ ping /**/ proxy --\n -- b", Command::Ping),
             ("SHOW PROXYCONFIG LIKE '%time%'", Command::ShowConfig(Some("%time%".into()))),
             ("show proxysession", Command::ShowSessions),
             ("show proxysession attribute 7 like 'db'", Command::ShowSession(7, Some("db".into()))),
             ("show full processlist", Command::ShowProcesslist),
             ("kill proxysession 7", Command::Kill(7)),
-            ("kill query 7", Command::Kill(7)),
+            ("kill connection 7", Command::Kill(7)),
             ("kill 7", Command::Kill(7)),
             ("show proxystat refresh like 'c%'", Command::ShowStat(Some("c%".into()))),
             ("show proxyinfo binary", Command::ShowBinary),
@@ -423,6 +443,9 @@ mod tests {
             ("show proxyinfo", "expected BINARY or UPGRADE"),
             ("alter proxyconfig set a", "a: expected ="),
             ("kill x", "'x': expected a session id"),
+            ("kill 99999999999", "Unknown thread id: 99999999999"),
+            ("kill query 7", "KILL QUERY 7"),
+            ("/*/ ping proxy", "does not end"),
             ("show restart now", "unexpected 'now'"),
             ("select 'x", "does not end"),
             ("/* x", "does not end"),
@@ -452,6 +475,9 @@ mod tests {
             ("%C", "abc", true),
             ("a_c", "abc", true),
             ("a_c", "ac", false),
+            ("a\\_c", "abc", false),
+            ("a\\_c", "a_c", true),
+            ("%\\%", "50%", true),
             ("%a%b%", "xxaxxbxx", true),
             ("%a%b", "xxaxxbxx", false),
         ];

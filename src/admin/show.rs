@@ -36,6 +36,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("query_cache_size", "0"),
     ("query_cache_type", "OFF"),
     ("session_track_schema", "OFF"),
+    ("socket", ""),
     ("sql_mode", ""),
     ("sql_select_limit", "18446744073709551615"),
     ("system_time_zone", "UTC"),

@@ -41,10 +41,10 @@ pub fn tokens(sql: &str) -> Result<Vec<Token>, String> {
         }
         let (token, length) = match first {
             '/' if rest.starts_with("/*") => {
-                let end = rest.find("*/").ok_or("a comment does not end")?;
-                (None, end + 2)
+                let end = rest[2..].find("*/").ok_or("a comment does not end")?;
+                (None, 2 + end + 2)
             }
-            '-' if rest.starts_with("-- ") => (None, rest.find('\n').unwrap_or(rest.len())),
+            '-' if is_dashes(rest) => (None, rest.find('\n').unwrap_or(rest.len())),
             '#' => (None, rest.find('\n').unwrap_or(rest.len())),
             '\'' | '"' => quoted(rest, first).map(|(text, n)| (Some(Token::Text(text)), n))?,
             '`' => quoted(rest, first).map(|(text, n)| (Some(Token::Word(text)), n))?,
@@ -67,6 +67,12 @@ pub fn tokens(sql: &str) -> Result<Vec<Token>, String> {
     Ok(found)
 }
 
+/// Two dashes begin a comment only before a blank: `--1` is a number.
+fn is_dashes(text: &str) -> bool {
+    let behind = text.strip_prefix("--");
+    behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+}
+
 fn word(text: &str) -> &str {
     let is_word = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == '.';
     &text[..text.find(|c| !is_word(c)).unwrap_or(text.len())]
@@ -85,7 +91,12 @@ fn quoted(text: &str, quote: char) -> Result<(String, usize), String> {
                 }
                 _ => return Ok((inside, at + quote.len_utf8())),
             },
-            '\\' if quote != '`' => inside.extend(chars.next().map(|(_, c)| c)),
+            '\\' if quote != '`' => {
+                let escaped = chars.next().map(|(_, c)| c);
+                // "\% and \_ are evaluated as such": LIKE needs to see the backslash.
+                inside.extend(matches!(escaped, Some('%' | '_')).then_some('\\'));
+                inside.extend(escaped);
+            }
             _ => inside.push(c),
         }
     }

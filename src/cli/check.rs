@@ -1,9 +1,14 @@
 //! `odp check`: validates a config without touching anything that runs.
+//!
+//! Nothing is made, bound or connected: a restart asks this of the new config while the proxy
+//! serves.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
+use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::config::Config;
 
@@ -18,8 +23,13 @@ pub struct Args {
 /// Runs the command: exit code 0, or 1 with file, line, column and what was expected.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
+    let path = args.config.display();
+    if let Err(error) = usable(&config.proxy.run_dir) {
+        let run_dir = config.proxy.run_dir.display();
+        bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
+    }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
-    println!("{}: ok, {servers} server(s)", args.config.display());
+    println!("{path}: ok, {servers} server(s)");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -29,5 +39,43 @@ pub fn load(path: &Path) -> anyhow::Result<Config> {
     match config.unserved() {
         None => Ok(config),
         Some(why) => Err(anyhow!("config {}: {why}", path.display())),
+    }
+}
+
+/// Whether the handover socket can be made there; the error is what was expected.
+fn usable(run_dir: &Path) -> Result<(), String> {
+    let writable = |dir: &Path| {
+        access(dir, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|error| format!("expected to be able to write in {}: {error}", dir.display()))
+    };
+    match std::fs::symlink_metadata(run_dir) {
+        Ok(found) if !found.is_dir() => Err("expected a directory".into()),
+        Ok(found) if found.uid() != geteuid().as_raw() => {
+            Err(format!("expected it to be owned by uid {}, not {}", geteuid(), found.uid()))
+        }
+        Ok(_) => writable(run_dir),
+        // It will be made then, but not what is above it.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let above = run_dir.parent().filter(|above| !above.as_os_str().is_empty());
+            writable(above.unwrap_or(Path::new(".")))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_dir_is_ours_or_can_be_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("the directory is ours");
+        assert_eq!(usable(dir.path()), Ok(()));
+        assert_eq!(usable(&dir.path().join("later")), Ok(()));
+        assert_eq!(usable(&file), Err("expected a directory".into()));
+        assert!(usable(&file.join("below")).is_err());
+        assert!(usable(&dir.path().join("missing/below")).is_err());
     }
 }
