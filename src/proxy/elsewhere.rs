@@ -11,35 +11,63 @@ pub struct Elsewhere(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    sessions: HashMap<u32, SessionView>,
+    sessions: HashMap<u32, Entry>,
     /// Ids by server and the id there.
     threads: HashMap<(String, u32), u32>,
 }
 
+#[derive(Debug)]
+struct Entry {
+    view: SessionView,
+    since: Since,
+}
+
+/// How it is known that a session lives there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// The other process says so.
+    Told,
+    /// It was given to it, and no list has come since: one that is on its way may not have it yet.
+    Given,
+    /// It was given to it before the last list, which did not have it.
+    Missed,
+}
+
 impl Elsewhere {
-    /// Replaces all that was known.
+    /// The other process tells all that live there.
     pub fn replace(&self, sessions: Vec<SessionView>) {
         let mut known = self.lock();
-        *known = Known::default();
-        sessions.into_iter().for_each(|session| known.add(session));
+        let before = std::mem::take(&mut *known);
+        for (_, Entry { view, since }) in before.sessions {
+            match since {
+                Since::Given => known.add(view, Since::Missed),
+                Since::Told | Since::Missed => {}
+            }
+        }
+        sessions.into_iter().for_each(|session| known.add(session, Since::Told));
     }
 
-    /// One more session lives there.
+    /// One more session lives there: it was given to the other process.
     pub fn add(&self, session: SessionView) {
-        self.lock().add(session);
+        self.lock().add(session, Since::Given);
+    }
+
+    /// There is no other process any more.
+    pub fn clear(&self) {
+        *self.lock() = Known::default();
     }
 
     /// The session lives here now.
     pub fn remove(&self, id: u32) {
         let mut known = self.lock();
-        if let Some(session) = known.sessions.remove(&id) {
-            known.threads.remove(&(session.server, session.server_thread));
+        if let Some(Entry { view, .. }) = known.sessions.remove(&id) {
+            known.threads.remove(&(view.server, view.server_thread));
         }
     }
 
     /// Every session that lives there.
     pub fn all(&self) -> Vec<SessionView> {
-        self.lock().sessions.values().cloned().collect()
+        self.lock().sessions.values().map(|entry| entry.view.clone()).collect()
     }
 
     /// Whether a session lives there.
@@ -50,7 +78,7 @@ impl Elsewhere {
     /// The id on this server of a session that lives there.
     pub fn server_thread(&self, id: u32, server: &str) -> Option<u32> {
         let known = self.lock();
-        let session = known.sessions.get(&id)?;
+        let session = &known.sessions.get(&id)?.view;
         (session.server == server).then_some(session.server_thread)
     }
 
@@ -65,10 +93,53 @@ impl Elsewhere {
 }
 
 impl Known {
-    fn add(&mut self, session: SessionView) {
+    fn add(&mut self, session: SessionView, since: Since) {
         if session.server_thread != 0 {
             self.threads.insert((session.server.clone(), session.server_thread), session.id);
         }
-        self.sessions.insert(session.id, session);
+        self.sessions.insert(session.id, Entry { view: session, since });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn session(id: u32) -> SessionView {
+        SessionView {
+            id,
+            user: String::new(),
+            client: String::new(),
+            database: String::new(),
+            cluster: String::new(),
+            server: "s".into(),
+            server_thread: id * 10,
+            commands: 0,
+            transactions: 0,
+            state: String::new(),
+            in_transaction: false,
+            age: Duration::ZERO,
+            idle: Duration::ZERO,
+            pid: 1,
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_given_outlives_a_list_that_was_on_its_way() {
+        let elsewhere = Elsewhere::default();
+        elsewhere.add(session(1));
+        elsewhere.replace(vec![session(2)]);
+        assert_eq!(elsewhere.server_thread(1, "s"), Some(10));
+        assert_eq!(elsewhere.connection("s", 20), Some(2));
+        assert_eq!(elsewhere.server_thread(2, "other"), None);
+        // It was in neither of two lists: it has ended.
+        elsewhere.replace(vec![session(2)]);
+        assert!(!elsewhere.has(1));
+        assert_eq!(elsewhere.connection("s", 10), None);
+        elsewhere.remove(2);
+        assert!(elsewhere.all().is_empty());
+        assert_eq!(elsewhere.connection("s", 20), None);
     }
 }

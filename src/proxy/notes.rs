@@ -10,11 +10,11 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::registry::{Registry, Signal, Stage};
+use super::registry::{Registry, Signal};
 use super::view::SessionView;
 
 /// The list of sessions is told this often at the most.
-const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+const BETWEEN_LISTS: Duration = Duration::from_millis(100);
 
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]
@@ -112,7 +112,7 @@ impl Proxy {
     }
 
     fn living(&self) -> Vec<SessionView> {
-        let all = self.registry.all();
-        all.iter().filter(|it| it.stage() != Stage::Moving).map(|it| it.view()).collect()
+        // Those on their way too: until they have arrived they are here.
+        self.registry.all().iter().map(|it| it.view()).collect()
     }
 }

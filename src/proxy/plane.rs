@@ -79,17 +79,27 @@ impl Proxy {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
-        if let Some(present) = self.registry().find(parcel.id) {
-            if present.stage() != Stage::Moving {
-                let reason = format!("a session with the id {} is here already", parcel.id);
-                return Err(Refused { parcel, reason });
-            }
-            // It comes back from where it could not go on.
-            self.registry().release(&present);
+        let before = self.registry().find(parcel.id);
+        if let Some(present) = &before
+            && present.stage() != Stage::Moving
+        {
+            let reason = format!("a session with the id {} is here already", parcel.id);
+            return Err(Refused { parcel, reason });
         }
-        let Unpacked { relay, handle, thread } = parcel::unpack(parcel)?;
-        if !self.registry().insert(&handle) {
-            tracing::error!(id = handle.id, "a session with this id came at the same time");
+        let unpacked = parcel::unpack(parcel).inspect_err(|_| {
+            before.iter().for_each(|present| self.registry().end(present));
+        });
+        let Unpacked { relay, handle, thread } = unpacked?;
+        match &before {
+            // It comes back from where it could not go on; what it was asked meanwhile still holds.
+            Some(present) => {
+                self.registry().supersede(present, &handle);
+                if present.signal() > Signal::Freeze {
+                    handle.raise(present.signal());
+                }
+            }
+            None if self.registry().insert(&handle) => {}
+            None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
         }
         self.registry().elsewhere.remove(handle.id);
         self.registry().set_server(&handle, &relay.server_name, thread);
@@ -162,6 +172,9 @@ impl DataPlane for Proxy {
             && handle.stage() == Stage::Moving
         {
             self.registry().elsewhere.add(handle.view());
+            if handle.signal() == Signal::Kill {
+                self.outbox.kill(id);
+            }
             self.registry().release(&handle);
         }
     }
@@ -192,6 +205,6 @@ impl DataPlane for Proxy {
     }
 
     fn part(&self) {
-        self.registry().elsewhere.replace(Vec::new());
+        self.registry().elsewhere.clear();
     }
 }

@@ -309,6 +309,15 @@ impl Registry {
         true
     }
 
+    /// Puts a session in the place of what it was before it was frozen. At no time is it missing.
+    pub fn supersede(&self, before: &Handle, handle: &Arc<Handle>) {
+        assert_eq!(before.id, handle.id, "a session keeps its id");
+        let present = lock(self.shard(handle.id)).sessions.insert(handle.id, handle.clone());
+        if present.is_none() {
+            self.count.send_modify(|count| *count += 1);
+        }
+    }
+
     /// Removes a session that has ended; what it counted stays in the sums.
     pub fn end(&self, handle: &Arc<Handle>) {
         self.remove(handle, |shard| shard.ended.add(&handle.counters.totals()));
