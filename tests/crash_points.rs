@@ -43,6 +43,8 @@ impl Stage {
         std::fs::write(&spec, "").expect("the directory is ours");
         let mut options = Options::new(&[database.address()]);
         options.environment = vec![("ODP_CRASH_AT".into(), format!("@{}", spec.display()))];
+        // The defaults are generous to slow starters.
+        options.proxy = "hot_upgrade_rollback_timeout = \"5s\"\n".into();
         let proxy = Proxy::start_with(&options);
         Some(Self { database, proxy, spec, _dir: dir })
     }

@@ -38,8 +38,10 @@ fn t_28_no_address_refuses_while_it_restarts() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let dir = scratch();
     let path = dir.path().join("odp.sock");
-    let ipv6 = std::net::TcpListener::bind("[::1]:0").expect("IPv6 on the loopback");
-    let ipv6 = ipv6.local_addr().expect("bound").port();
+    // Held until its port is known, free when the proxy starts.
+    let held = std::net::TcpListener::bind("[::1]:0").expect("IPv6 on the loopback");
+    let ipv6 = held.local_addr().expect("bound").port();
+    drop(held);
     let mut options = Options::new(&[database.address()]);
     options.listen = vec![format!("[::1]:{ipv6}"), format!("unix:{}", path.display())];
     let proxy = Proxy::start_with(&options);

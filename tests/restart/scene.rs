@@ -76,8 +76,14 @@ pub fn restart(proxy: &Proxy) -> u32 {
     };
     let after = until("the end of the predecessor", alone);
     until("the successor to be RUNNING", || {
+        // The predecessor may have its last words after the successor's.
         let log = proxy.log();
-        let last = log.lines().rev().find(|line| line.contains("lifecycle state="))?;
+        let lines = log.lines().filter(|line| line.contains("lifecycle state="));
+        let generation = |line: &&str| -> u64 {
+            line.rsplit_once("generation=").and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
+        };
+        // Of equal ones the last is the greatest.
+        let last = lines.max_by_key(generation)?;
         last.contains("state=RUNNING").then_some(())
     });
     after
