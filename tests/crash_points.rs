@@ -144,11 +144,11 @@ point! {
     c_09_predecessor_fails_to_send: "predecessor:send:1:err", Undone;
     c_10_predecessor_fails_after_sending: "predecessor:sent:1:err", Either;
     c_10_successor_dies_with_the_second_batch: "successor:parcels:2:kill", Survives;
-    c_10_t_24_successor_fails_at_the_second_batch: "successor:parcels:2:err", Either;
+    c_10_t_24_successor_fails_at_the_second_batch: "successor:parcels:2:err", Survives;
     c_11_successor_dies_after_the_ack: "successor:acked:1:kill", Survives;
     c_06_successor_dies_at_go: "successor:go:1:kill", Survives;
     c_06_predecessor_fails_before_go: "predecessor:closed:1:err", Either;
-    c_07_successor_fails_once_it_accepts: "successor:accepted:1:err", Either;
+    c_07_successor_fails_once_it_accepts: "successor:accepted:1:err", Survives;
     c_07_t_03_predecessor_dies_in_warm: "predecessor:warm:1:kill", Survives;
     c_07_t_03_predecessor_dies_with_a_batch_frozen: "predecessor:frozen:1:kill", Survives;
     c_07_t_03_predecessor_dies_before_go: "predecessor:closed:1:kill", Survives;
@@ -160,7 +160,7 @@ point! {
     c_16_predecessor_fails_before_commit: "predecessor:commit:1:err", Either;
     c_16_predecessor_dies_before_commit: "predecessor:commit:1:kill", Survives;
     c_16_predecessor_dies_after_commit: "predecessor:committed:1:kill", Done;
-    c_16_successor_fails_at_commit: "successor:commit:1:err", Either;
+    c_16_successor_fails_at_commit: "successor:commit:1:err", Survives;
 }
 
 /// Twenty crashes of successors in one proxy; after each a good restart succeeds.

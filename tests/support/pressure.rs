@@ -299,7 +299,10 @@ impl Waiting {
                         assert_eq!(wire.run("SELECT n FROM mine").text(), number.to_string());
                     }
                 }
-                _ => dead += 1,
+                other => {
+                    eprintln!("session {number} {id} is dead: {other:?}");
+                    dead += 1;
+                }
             }
         }
         dead
