@@ -257,7 +257,7 @@ impl<D: DataPlane> Incoming<D> {
                 Event::Timeout => {
                     self.hear_out().await;
                     if self.plane.census().logging_in == 0 {
-                        self.machine.handle_all_logged_in();
+                        self.machine.handle_all_logged_in(Instant::now());
                     }
                     self.machine.handle_timeout(Instant::now());
                 }

@@ -385,10 +385,12 @@ impl Successor {
         }
     }
 
-    /// Nobody is logging in: what has not been given back by now cannot be.
-    pub fn handle_all_logged_in(&mut self) {
+    /// Nobody is logging in: who was can be given back now, and after that nobody else can be.
+    pub fn handle_all_logged_in(&mut self, now: Instant) {
         if matches!(self.state, State::Returning(Step::Resting { .. })) {
-            self.finish_returning();
+            self.login_until = None;
+            self.transfer.again();
+            self.next_batch(now);
         }
     }
 

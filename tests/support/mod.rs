@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod database;
+pub mod pressure;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -1,0 +1,187 @@
+//! Each point at which one side of a restart can die, hang or fail, under load.
+//!
+//! Needs a binary with the feature `crash-points`; the points and their numbers C-n stand in
+//! `src/restart/crash.rs`. After each the surviving side serves, sessions that did not belong to
+//! the dead live, and the next restart succeeds.
+#![cfg(feature = "crash-points")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::pressure::{EVERYTHING, Pressure, Waiting, audit, open_bank};
+use support::proxy::Options;
+use support::{Database, Login, Proxy, Server, Wire, scratch, until};
+
+/// What must come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expect {
+    /// The predecessor serves on and nobody notices.
+    Undone,
+    /// The successor serves and nobody notices.
+    Done,
+    /// Either, and nobody notices.
+    Either,
+    /// Somebody serves; sessions of the dead may be lost, the rest lives.
+    Survives,
+}
+
+struct Stage {
+    database: Database,
+    proxy: Proxy,
+    spec: std::path::PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Stage {
+    fn start() -> Option<Self> {
+        let database = Database::start(Server::MariaDb)?;
+        open_bank(&database);
+        let dir = scratch();
+        let spec = dir.path().join("crash");
+        std::fs::write(&spec, "").expect("the directory is ours");
+        let mut options = Options::new(&[database.address()]);
+        options.environment = vec![("ODP_CRASH_AT".into(), format!("@{}", spec.display()))];
+        // The defaults are generous to slow starters.
+        options.proxy = "hot_upgrade_rollback_timeout = \"5s\"\n".into();
+        let proxy = Proxy::start_with(&options);
+        Some(Self { database, proxy, spec, _dir: dir })
+    }
+
+    fn arm(&self, spec: &str) {
+        std::fs::write(&self.spec, spec).expect("the directory is ours");
+    }
+
+    fn said(&self, text: &str) -> usize {
+        self.proxy.log().matches(text).count()
+    }
+
+    /// Waits until the restart has ended one way or the other; whether a successor serves.
+    fn settled(&self, before: usize, first: u32) -> bool {
+        until("the restart to end", || {
+            let won =
+                self.said("takeover completed") + self.said("serving without the predecessor");
+            if won > before {
+                return Some(true);
+            }
+            let kept = self.said("restart undone") > 0;
+            (kept && self.proxy.process().living() == [first]).then_some(false)
+        })
+    }
+}
+
+/// One crash and what it leaves; then a good restart.
+fn crash(spec: &str, expect: Expect) {
+    let Some(stage) = Stage::start() else { return };
+    let first = stage.proxy.pid();
+    let mut waiting = Waiting::open(&stage.proxy.address(), 30);
+    let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
+    stage.arm(spec);
+    kill(Pid::from_raw(first as i32), Signal::SIGUSR2).expect("it lives");
+    let succeeded = stage.settled(0, first);
+    stage.arm("");
+    let is_stopped_predecessor = spec.starts_with("predecessor") && spec.ends_with("stop");
+    if is_stopped_predecessor {
+        // It wakes up after the successor has gone on without it: it must notice and leave.
+        let _ = kill(Pid::from_raw(first as i32), Signal::SIGCONT);
+    }
+    if succeeded {
+        until("the end of the predecessor", || {
+            (!stage.proxy.process().living().contains(&first)).then_some(())
+        });
+    }
+    match expect {
+        Expect::Undone => assert!(!succeeded, "{spec}: the predecessor must serve on"),
+        Expect::Done => assert!(succeeded, "{spec}: the successor must serve"),
+        Expect::Either | Expect::Survives => {}
+    }
+    pressure.until_more(2);
+    let dead = waiting.dead();
+    eprintln!("{spec}: successor serves: {succeeded}, sessions lost: {dead}");
+    // The next restart succeeds at once.
+    let done = stage.said("takeover completed");
+    kill(Pid::from_raw(stage.proxy.pid() as i32), Signal::SIGUSR2).expect("it lives");
+    until(&format!("a good restart after {spec}"), || {
+        (stage.said("takeover completed") > done).then_some(())
+    });
+    Wire::open(&stage.proxy.address(), &Login::default()).expect("new sessions are served");
+    if expect == Expect::Survives {
+        pressure.stop();
+        audit(&stage.database);
+        return;
+    }
+    assert_eq!(dead, 0, "{spec}: sessions were lost\n{}", stage.proxy.log());
+    let tally = pressure.stop_clean();
+    assert_eq!(audit(&stage.database), tally.acknowledged, "{spec}");
+}
+
+/// `point!(name: "SIDE:POINT:N:WHAT", Outcome)` makes a test of it.
+macro_rules! point {
+    ($($name:ident: $spec:literal, $expect:ident;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                crash($spec, Expect::$expect);
+            }
+        )+
+    };
+}
+
+point! {
+    c_01_t_02_successor_dies_before_hello: "successor:hello:1:kill", Undone;
+    c_02_t_29_successor_fails_at_hello: "successor:hello:1:err", Undone;
+    c_02_predecessor_fails_at_hello: "predecessor:hello:1:err", Undone;
+    c_03_t_25_successor_dies_warm: "successor:warm:1:kill", Undone;
+    c_03_predecessor_fails_warm: "predecessor:warm:1:err", Undone;
+    c_04_t_34_successor_dies_with_the_listeners: "successor:listen:1:kill", Undone;
+    c_04_t_36_successor_dies_before_ready: "successor:ready:1:kill", Undone;
+    c_04_successor_fails_with_the_listeners: "successor:listen:1:err", Undone;
+    c_04_predecessor_fails_at_ready: "predecessor:ready:1:err", Undone;
+    c_05_t_24_successor_fails_at_the_canary: "successor:parcels:1:err", Undone;
+    c_05_successor_dies_at_the_canary: "successor:parcels:1:kill", Undone;
+    c_08_predecessor_fails_with_a_batch_frozen: "predecessor:frozen:1:err", Undone;
+    c_09_predecessor_fails_to_send: "predecessor:send:1:err", Undone;
+    c_10_predecessor_fails_after_sending: "predecessor:sent:1:err", Either;
+    c_10_successor_dies_with_the_second_batch: "successor:parcels:2:kill", Survives;
+    c_10_t_24_successor_fails_at_the_second_batch: "successor:parcels:2:err", Survives;
+    c_11_successor_dies_after_the_ack: "successor:acked:1:kill", Survives;
+    c_06_successor_dies_at_go: "successor:go:1:kill", Survives;
+    c_06_predecessor_fails_before_go: "predecessor:closed:1:err", Either;
+    c_07_successor_fails_once_it_accepts: "successor:accepted:1:err", Survives;
+    c_07_t_03_predecessor_dies_in_warm: "predecessor:warm:1:kill", Survives;
+    c_07_t_03_predecessor_dies_with_a_batch_frozen: "predecessor:frozen:1:kill", Survives;
+    c_07_t_03_predecessor_dies_before_go: "predecessor:closed:1:kill", Survives;
+    c_07_t_03_predecessor_dies_once_the_other_accepts: "predecessor:accepted:1:kill", Survives;
+    c_13_t_04_successor_hangs_before_hello: "successor:hello:1:stop", Undone;
+    c_13_t_04_successor_hangs_with_the_listeners: "successor:listen:1:stop", Undone;
+    c_13_t_04_successor_hangs_with_a_batch: "successor:parcels:1:stop", Undone;
+    c_14_t_04_predecessor_hangs_once_the_other_accepts: "predecessor:accepted:1:stop", Survives;
+    c_16_predecessor_fails_before_commit: "predecessor:commit:1:err", Either;
+    c_16_predecessor_dies_before_commit: "predecessor:commit:1:kill", Survives;
+    c_16_predecessor_dies_after_commit: "predecessor:committed:1:kill", Done;
+    c_16_successor_fails_at_commit: "successor:commit:1:err", Survives;
+}
+
+/// Twenty crashes of successors in one proxy; after each a good restart succeeds.
+#[test]
+fn t_02_many_dead_successors_in_a_row() {
+    let Some(stage) = Stage::start() else { return };
+    let mut waiting = Waiting::open(&stage.proxy.address(), 20);
+    let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
+    for point in ["hello", "listen", "warm", "ready", "parcels"].iter().cycle().take(20) {
+        let (undone, pid) = (stage.said("restart undone"), stage.proxy.pid());
+        stage.arm(&format!("successor:{point}:1:kill"));
+        kill(Pid::from_raw(pid as i32), Signal::SIGUSR2).expect("it lives");
+        until("the restart to be undone", || {
+            let undone = stage.said("restart undone") > undone;
+            (undone && stage.proxy.process().living() == [pid]).then_some(())
+        });
+        stage.arm("");
+        assert_eq!(stage.proxy.restart_by_signal(), stage.proxy.pid());
+        pressure.until_more(1);
+    }
+    assert_eq!(waiting.dead(), 0);
+    let tally = pressure.stop_clean();
+    assert_eq!(audit(&stage.database), tally.acknowledged);
+}

@@ -1,0 +1,11 @@
+//! Restarts with real processes under load: each case T-n is one in which some proxy failed.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chain;
+mod classic;
+mod failures;
+mod peers;
+mod scene;
+mod state;
