@@ -53,11 +53,6 @@ pub fn until_said(proxy: &Proxy, text: &str, before: usize) {
     until(&format!("'{text}' in the log"), || (said(proxy, text) > before).then_some(()));
 }
 
-/// Sends a signal to the newest generation.
-pub fn signal(proxy: &Proxy, signal: Signal) {
-    signal_pid(proxy.pid(), signal);
-}
-
 /// Sends a signal to a process of ours.
 pub fn signal_pid(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).expect("the process lives");
