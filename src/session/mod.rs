@@ -7,6 +7,8 @@
 
 pub mod conversation;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
