@@ -69,10 +69,17 @@ fn use_database(mut words: Words<'_>) -> Statement<'_> {
     words.skip_blank();
     let rest = &words.sql[words.at..];
     let name = match rest.strip_prefix(b"`") {
-        Some(quoted) => memchr::memchr(b'`', quoted).map(|end| &quoted[..end]),
+        Some(quoted) => memchr::memchr(b'`', quoted).map(|end| {
+            words.at += end + 2;
+            &quoted[..end]
+        }),
         None => words.next_word(),
     };
-    name.filter(|name| !name.is_empty()).map_or(Statement::Other, Statement::Use)
+    // What stands behind may be another statement, or the rest of a name with a quote in it.
+    match name.filter(|name| !name.is_empty()) {
+        Some(name) if words.is_at_end() => Statement::Use(name),
+        _ => Statement::Other,
+    }
 }
 
 fn show(mut words: Words<'_>) -> Statement<'_> {
@@ -158,7 +165,10 @@ impl<'a> Words<'a> {
                     None => return,
                 },
                 [b'#', ..] => line(rest),
-                [b'-', b'-', blank, ..] if blank.is_ascii_whitespace() => line(rest),
+                // "The -- comment style requires the second dash to be followed by at least one
+                // whitespace or control character"; at the end of the text stands one for servers.
+                [b'-', b'-'] => 2,
+                [b'-', b'-', blank, ..] if *blank == b' ' || blank.is_ascii_control() => line(rest),
                 _ => return,
             };
             self.at += skipped;
@@ -202,6 +212,9 @@ mod tests {
             ("use shop", Statement::Use(b"shop")),
             ("use `my shop`;", Statement::Use(b"my shop")),
             ("use `broken", Statement::Other),
+            ("use a; use b", Statement::Other),
+            ("use `a``b`", Statement::Other),
+            ("use `a` -- x", Statement::Use(b"a")),
             ("use", Statement::Other),
             ("show processlist", Statement::ShowProcesslist),
             ("SHOW FULL PROCESSLIST;", Statement::ShowProcesslist),
@@ -212,6 +225,9 @@ mod tests {
             ("kill /* x */ connection 12 ; ", kill(12, 24..26)),
             ("kill hard query 7", kill(7, 16..17)),
             ("kill soft 7", kill(7, 10..11)),
+            ("kill 7 --", kill(7, 5..6)),
+            ("kill 7 --\u{1}x", kill(7, 5..6)),
+            ("kill 7 --x", Statement::Other),
             ("kill query id 7", Statement::Other),
             ("kill user bob", Statement::Other),
             ("kill 5 + 5", Statement::Other),
