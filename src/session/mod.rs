@@ -121,8 +121,9 @@ impl Session {
             let ClientPacket::Command(header, head) = seen else { continue };
             counters.client_requests.add(1);
             if let Some(with) = self.handle_command(header, head, directory, counters) {
-                self.conversation.skip_client(header.length);
-                let range = at - HEADER..at + header.length;
+                // What is replaced is at hand: the head, and no payload byte behind it.
+                self.conversation.skip_client(head.len());
+                let range = at - HEADER..at + head.len();
                 return Intake { consumed: range.end, rewrite: Some(Rewrite { range, with }) };
             }
         }
@@ -165,7 +166,7 @@ impl Session {
         self.conversation.turn() == Turn::Opaque
     }
 
-    /// A command; the whole packet in its place if it is to be replaced.
+    /// A command; what stands in place of its header and head if they are to be replaced.
     fn handle_command(
         &mut self,
         header: Header,
@@ -190,8 +191,9 @@ impl Session {
                 counters.client_other_requests.add(1);
                 let id = u32::from_le_bytes(body.try_into().ok()?);
                 let thread = directory.server_thread(id)?;
-                let [a, b, c, d] = thread.to_le_bytes();
-                Some(packet(header.sequence, &[code::PROCESS_KILL, a, b, c, d]))
+                // Servers ignore what may follow the id; it is passed on behind.
+                let parts = [&header.encode()[..], &[code::PROCESS_KILL], &thread.to_le_bytes()];
+                Some(parts.concat())
             }
             code::INIT_DB | code::CHANGE_USER if whole => {
                 counters.client_other_requests.add(1);

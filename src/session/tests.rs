@@ -426,6 +426,34 @@ fn a_database_named_in_file_data_is_no_database() {
 }
 
 #[test]
+fn kill_reaches_whom_the_client_was_shown() {
+    let shown = (SHOWN + 7).to_string();
+    let query = |sql: &str| [b"\x03", sql.as_bytes()].concat();
+    let process_kill = |id: u32, rest: &[u8]| [&[0x0C], &id.to_le_bytes()[..], rest].concat();
+    let table = [
+        (query(&format!("KILL {shown}")), query("KILL 7")),
+        (query(&format!("kill query {shown} ; -- x")), query("kill query 7 ; -- x")),
+        (query(&format!("kill {shown} --")), query("kill 7 --")),
+        (query("KILL 7"), query("KILL 7")),
+        (query(&format!("KILL {}", SHOWN + 8)), query(&format!("KILL {}", SHOWN + 8))),
+        (query(&format!("KILL USER u{shown}")), query(&format!("KILL USER u{shown}"))),
+        ([b"\x16KILL ", shown.as_bytes()].concat(), b"\x16KILL 7".to_vec()),
+        (process_kill(SHOWN + 1234, b""), process_kill(1234, b"")),
+        (process_kill(1234, b""), process_kill(1234, b"")),
+        (process_kill(SHOWN + 1234, b"more"), process_kill(1234, b"more")),
+        (b"\x0C\x01\x02".to_vec(), b"\x0C\x01\x02".to_vec()),
+    ];
+    for (asked, passed) in table {
+        let mut bench = Bench::new(NEW, 0);
+        // Byte by byte: nothing is passed on before it can be judged.
+        packet(0, &asked).iter().for_each(|byte| _ = bench.client(&[*byte]));
+        assert_eq!(bench.passed[UP], packet(0, &passed), "{asked:?}");
+        bench.answers(&[ERR]).is_over();
+        assert!(bench.unjudged[UP].is_empty());
+    }
+}
+
+#[test]
 fn kill_is_found_behind_query_attributes() {
     let mut bench = Bench::new(NEW | cap::QUERY_ATTRIBUTES, 0);
     bench.asks(format!("\x03\0\x01KILL {}", SHOWN + 7).as_bytes());
