@@ -235,6 +235,8 @@ fn traces() -> Vec<Trace> {
         trace("prepare, both, eof", OLD, PREPARE, &[&both, COLUMN, &EOF, COLUMN, &EOF], auto),
         trace("prepare, parameters", NEW, PREPARE, &[&parameters, COLUMN, COLUMN], auto),
         trace("prepare, parameters, eof", OLD, PREPARE, &[&parameters, COLUMN, COLUMN, &EOF], auto),
+        trace("prepare, error in definitions", NEW, PREPARE, &[&both, COLUMN, ERR], unknown),
+        trace("prepare, error in definitions, eof", OLD, PREPARE, &[&both, COLUMN, ERR], unknown),
         trace("fields", NEW, b"\x04t\0", &[COLUMN, COLUMN, &END], auto),
         trace("fields, eof", OLD, b"\x04t\0", &[COLUMN, COLUMN, &EOF], auto),
         trace("no fields", OLD, b"\x04t\0", &[&EOF], auto),

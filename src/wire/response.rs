@@ -190,6 +190,10 @@ impl Answer {
                 self.definition_until_eof(packet, execute, status)
             }
             Self::Prepare => self.first_of_prepare(packet, status),
+            // Definitions start with 3, so this is no part of them.
+            Self::PrepareDefinitions { .. } | Self::PrepareUntilEof { .. } if packet.is_err() => {
+                packet.err(status)
+            }
             Self::PrepareDefinitions { left } => {
                 *self = Self::PrepareDefinitions { left: left.saturating_sub(1) };
                 if left <= 1 { Verdict::Ends(Ending::Ok) } else { Verdict::Continues }
