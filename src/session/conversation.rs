@@ -109,7 +109,7 @@ pub struct Conversation {
     current: Option<Current>,
     queue: VecDeque<Pending>,
     status: ServerStatus,
-    /// The number that the next packet to the client has, if an answer is under way.
+    /// The number that the next packet to the client has, if its answer has begun.
     next_sequence: u8,
 }
 
@@ -163,7 +163,12 @@ impl Conversation {
         if self.turn == Turn::Opaque || !self.server.is_between_packets() {
             return None;
         }
-        Some(if self.current.is_some() { self.next_sequence } else { 0 })
+        // Of pipelined commands only the first is being answered.
+        Some(match self.current {
+            None => 0,
+            Some(current) if current.begun => self.next_sequence,
+            Some(current) => current.sequence.wrapping_add(1),
+        })
     }
 
     /// Payload bytes of the server's current packet that are still to come.
@@ -210,7 +215,9 @@ impl Conversation {
             Step::Packet(start) => start,
             Step::NeedMore => return None,
         };
-        self.next_sequence = start.header.sequence.wrapping_add(1);
+        if matches!(turn, Turn::File | Turn::Auth) {
+            self.next_sequence = start.header.sequence.wrapping_add(1);
+        }
         if start.logical == Logical::Continued {
             self.continue_command(start.header);
             return Some(ClientPacket::Other);

@@ -411,6 +411,31 @@ fn sequence_numbers_wrap() {
 }
 
 #[test]
+fn our_words_are_numbered_as_the_answer_they_interrupt() {
+    let sequence = |bench: &Bench| bench.session.conversation().injection_sequence();
+    let mut bench = Bench::logging_in(NEW, 0);
+    assert_eq!(sequence(&bench), Some(2));
+    bench.server(&packet(2, b"\xFEed25519\0salt")).client(&packet(3, b"answer"));
+    assert_eq!(sequence(&bench), Some(4));
+    let mut bench = Bench::new(NEW, 0);
+    assert_eq!(sequence(&bench), Some(0));
+    bench.asks(QUERY);
+    assert_eq!(sequence(&bench), Some(1));
+    bench.answers(&[&[1], COLUMN, ROW]);
+    assert_eq!(sequence(&bench), Some(4));
+    bench.asks(&[code::PING]);
+    assert_eq!(sequence(&bench), Some(4), "a pipelined command is not what is being answered");
+    bench.server(&packet(4, ROW)[..5]);
+    assert_eq!(sequence(&bench), None, "in the middle of a packet");
+    bench.server(&packet(4, ROW)[5..]).answers_from(5, &[&END]);
+    assert_eq!(sequence(&bench), Some(1), "the ping's");
+    bench.answers(&[&OK]).client(&packet(9, &[code::PING]));
+    assert_eq!(sequence(&bench), Some(10));
+    bench.answers_from(10, &[&OK]).asks(QUERY).answers(&[INFILE]).client(&packet(2, b"data"));
+    assert_eq!(sequence(&bench), Some(3));
+}
+
+#[test]
 fn a_notice_before_the_server_closes_is_passed_on() {
     let mut bench = Bench::new(NEW, 0);
     let notice = packet(0, b"\xFF\xBF\x0F#HY000The client was disconnected");
