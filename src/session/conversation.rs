@@ -111,6 +111,9 @@ pub struct Conversation {
     status: ServerStatus,
     /// The number that the next packet to the client has, if its answer has begun.
     next_sequence: u8,
+    /// Definitions are coming that a prepare's wrapped count did not announce.
+    #[serde(default)]
+    residue: bool,
 }
 
 impl Conversation {
@@ -126,6 +129,7 @@ impl Conversation {
             queue: VecDeque::new(),
             status: ServerStatus::Unknown,
             next_sequence: 2,
+            residue: false,
         }
     }
 
@@ -276,10 +280,10 @@ impl Conversation {
 
     #[inline]
     fn judge<'a>(&mut self, header: Header, head: &'a [u8]) -> ServerPacket<'a> {
-        let Some(current) = &mut self.current else { return self.unasked(header, head) };
-        if !current.begun && is_residue(current, header, head) {
+        if !self.current.is_some_and(|current| current.begun) && self.is_residue(header, head) {
             return ServerPacket::Other;
         }
+        let Some(current) = &mut self.current else { return self.unasked(header, head) };
         current.begun = true;
         let note = current.note;
         match current.answer.handle(self.dialect, header, head, &mut self.status) {
@@ -300,11 +304,24 @@ impl Conversation {
         }
     }
 
-    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0), or what
-    /// a prepare whose 16-bit count wrapped left behind.
+    /// Definitions that a wrapped count did not announce, and the EOF behind them, come before the
+    /// answer proper.
+    fn is_residue(&mut self, header: Header, head: &[u8]) -> bool {
+        let announced = self.current.is_some_and(|current| {
+            let first = header.sequence == current.sequence.wrapping_add(1);
+            first && current.answer == Answer::Fields
+        });
+        let definition = !announced && is_definition(header, head);
+        let eof = !self.dialect.deprecate_eof && header.length < 9 && head.first() == Some(&0xFE);
+        let end = self.residue && eof;
+        self.residue = definition;
+        definition || end
+    }
+
+    /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0).
     fn unasked(&mut self, header: Header, head: &[u8]) -> ServerPacket<'static> {
         let notice = head.first() == Some(&0xFF) && header.sequence == 0;
-        if !notice && !is_definition(header, head) {
+        if !notice {
             self.turn = Turn::Opaque;
         }
         ServerPacket::Other
@@ -378,15 +395,6 @@ fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
         Some(&code::PROCESS_KILL) => 5,
         _ => 1,
     }
-}
-
-/// Definitions that a wrapped count did not announce come before the answer proper.
-fn is_residue(current: &Current, header: Header, head: &[u8]) -> bool {
-    let announced = match current.answer {
-        Answer::Fields => header.sequence == current.sequence.wrapping_add(1),
-        _ => false,
-    };
-    !announced && is_definition(header, head)
 }
 
 /// A column definition starts with the catalog, which is always `def`.

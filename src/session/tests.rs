@@ -377,6 +377,31 @@ fn definitions_may_be_left_out() {
     eof.asks(PREPARE).answers(&[&left_out, &EOF]).is_busy().answers_from(3, &[&EOF]).is_over();
 }
 
+/// P-30: the count of a prepare has 16 bits; the definitions come all the same.
+#[test]
+fn a_wrapped_count_desynchronises_nothing() {
+    for (capabilities, parameters) in [(OLD, 0), (OLD, 1), (NEW, 0), (NEW, 1)] {
+        for columns in [65_535_u32, 65_536, 65_537, 70_000] {
+            let name = format!("{columns} columns, {parameters} parameters, {capabilities}");
+            let eof = capabilities & cap::DEPRECATE_EOF == 0;
+            let mut answer = vec![prepared(columns as u16, parameters)];
+            for (count, definition) in [(u32::from(parameters), COLUMN), (columns, COLUMN)] {
+                answer.extend((0..count).map(|_| definition.to_vec()));
+                answer.extend((eof && count > 0).then(|| EOF.to_vec()));
+            }
+            let payloads: Vec<&[u8]> = answer.iter().map(Vec::as_slice).collect();
+            let bytes = numbered(1, &payloads);
+            let mut bench = Bench::new(capabilities, 0);
+            bench.asks(PREPARE).server(&bytes);
+            assert!(!bench.session.is_opaque(), "{name}: opaque");
+            bench.is_over();
+            bench.asks(PREPARE).asks(QUERY).asks(b"\x04t\0").server(&bytes).is_busy();
+            bench.answers(&[&OK]).is_busy();
+            bench.answers(&[COLUMN, if eof { &EOF } else { &END }]).is_over();
+        }
+    }
+}
+
 #[test]
 fn continuations_are_not_judged() {
     let full = vec![b'x'; MAX_PAYLOAD];
