@@ -95,6 +95,8 @@ pub enum ServerPacket<'a> {
     RowWithId(Header, &'a [u8]),
     /// The last packet of an answer.
     End(Ending, Note),
+    /// A file is asked for; commands behind are its data, and nothing of them will be answered.
+    File,
     /// Anything else.
     Other,
 }
@@ -159,6 +161,13 @@ impl Conversation {
     /// Whether the next row is one whose first column is a connection id.
     pub fn shows_connection_ids(&self) -> bool {
         self.current.is_some_and(|current| current.note == Note::ConnectionIds)
+    }
+
+    /// How many answers are to come that may change the user or the database.
+    pub fn names_awaited(&self) -> usize {
+        let of_current = self.current.map(|current| current.note);
+        let notes = self.queue.iter().map(|pending| pending.note).chain(of_current);
+        notes.filter(|note| matches!(note, Note::Database | Note::User)).count()
     }
 
     /// The sequence number of a packet of ours to the client; None while it is in the middle of
@@ -291,7 +300,7 @@ impl Conversation {
             Verdict::Continues | Verdict::Row => ServerPacket::Other,
             Verdict::LocalInfile => {
                 self.begin_file();
-                ServerPacket::Other
+                ServerPacket::File
             }
             Verdict::Ends(ending) => {
                 self.end_answer();

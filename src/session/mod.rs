@@ -10,7 +10,10 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::SessionCounters;
 use crate::sql::{self, Statement};
@@ -45,6 +48,17 @@ pub struct Rewrite {
     pub with: Vec<u8>,
 }
 
+/// Pipelined commands whose names are remembered; those behind change none.
+const MAX_NAMES: usize = 64;
+
+/// What a command that changes them names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Names {
+    /// None leaves the user as it is.
+    user: Option<Vec<u8>>,
+    database: Vec<u8>,
+}
+
 /// One client's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -53,8 +67,8 @@ pub struct Session {
     user: Vec<u8>,
     /// The default database, as far as it was seen to change.
     database: Vec<u8>,
-    /// What `user` or `database` becomes when the command under way succeeds.
-    pending_name: Vec<u8>,
+    /// What `user` and `database` become when commands under way succeed, in their order.
+    names: VecDeque<Names>,
     /// CLIENT_QUERY_ATTRIBUTES: a statement has parameters before its text.
     query_attributes: bool,
     /// `user` or `database` has changed since somebody asked.
@@ -73,7 +87,7 @@ impl Session {
             conversation: Conversation::logging_in(dialect),
             user: user.to_vec(),
             database: database.to_vec(),
-            pending_name: Vec::new(),
+            names: VecDeque::new(),
             query_attributes,
             renamed: true,
         }
@@ -143,6 +157,7 @@ impl Session {
             match seen {
                 ServerPacket::Other => {}
                 ServerPacket::End(ending, note) => self.handle_end(ending, note, counters),
+                ServerPacket::File => self.forget_names(),
                 ServerPacket::RowWithId(header, head) => {
                     if let Some((with, payload)) = show_connection(header, head, directory) {
                         self.conversation.skip_server(payload);
@@ -195,14 +210,15 @@ impl Session {
                 let parts = [&header.encode()[..], &[code::PROCESS_KILL], &thread.to_le_bytes()];
                 Some(parts.concat())
             }
-            code::INIT_DB | code::CHANGE_USER if whole => {
+            code::INIT_DB if whole => {
                 counters.client_other_requests.add(1);
-                let (name, note) = match command {
-                    code::INIT_DB => (body, Note::Database),
-                    _ => (body.split(|byte| *byte == 0).next().unwrap_or_default(), Note::User),
-                };
-                self.pending_name = name.to_vec();
-                self.conversation.note(note);
+                self.expect_names(Note::Database, None, body);
+                None
+            }
+            code::CHANGE_USER => {
+                counters.client_other_requests.add(1);
+                let (user, database) = changed_to(body);
+                self.expect_names(Note::User, Some(user), database);
                 None
             }
             _ => {
@@ -242,8 +258,7 @@ impl Session {
                 None
             }
             Statement::Use(name) if whole => {
-                self.pending_name = name.to_vec();
-                self.conversation.note(Note::Database);
+                self.expect_names(Note::Database, None, name);
                 None
             }
             _ => None,
@@ -258,17 +273,41 @@ impl Session {
         }
         match note {
             Note::Plain | Note::ConnectionIds => {}
-            Note::Database if ending == Ending::Ok => {
-                self.database = std::mem::take(&mut self.pending_name);
-                self.renamed = true;
+            Note::Database | Note::User => {
+                let names = self.names.pop_front();
+                if let Some(Names { user, database }) = names.filter(|_| ending == Ending::Ok) {
+                    self.user = user.unwrap_or_else(|| std::mem::take(&mut self.user));
+                    self.database = database;
+                    self.renamed = true;
+                }
             }
-            Note::User if ending == Ending::Ok => {
-                self.user = std::mem::take(&mut self.pending_name);
-                self.renamed = true;
-            }
-            Note::Database | Note::User => {}
         }
     }
+
+    /// The command seen last changes these if it succeeds.
+    fn expect_names(&mut self, note: Note, user: Option<&[u8]>, database: &[u8]) {
+        if self.names.len() < MAX_NAMES {
+            let (user, database) = (user.map(<[u8]>::to_vec), database.to_vec());
+            self.names.push_back(Names { user, database });
+            self.conversation.note(note);
+        }
+    }
+
+    /// Commands have become file data: the foremost ones.
+    fn forget_names(&mut self) {
+        let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
+        self.names.drain(..forgotten);
+    }
+}
+
+/// The user and the database of a COM_CHANGE_USER: "string<NUL> user, int<1> auth_plugin_data_len,
+/// string<$len> auth_plugin_data, string<NUL> schema name".
+fn changed_to(body: &[u8]) -> (&[u8], &[u8]) {
+    let until_nul = |bytes| <[u8]>::split(bytes, |byte| *byte == 0).next().unwrap_or_default();
+    let user = until_nul(body);
+    let rest = body.get(user.len() + 1..).unwrap_or_default();
+    let database = rest.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
+    (user, database.map_or(&[][..], until_nul))
 }
 
 /// Where the text of a COM_QUERY starts. With query attributes two counts stand before it; a

@@ -3,10 +3,12 @@
 //! Fields have names, unknown ones are skipped, and new ones have defaults, so a neighbouring
 //! version reads it. An unknown phase is an error: the session then stays where it is.
 
+use std::collections::VecDeque;
+
 use serde::{Deserialize, Serialize};
 
-use super::Session;
 use super::conversation::Conversation;
+use super::{Names, Session};
 
 /// A session as it crosses a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,21 +17,20 @@ pub struct SessionSnapshot {
     user: Vec<u8>,
     database: Vec<u8>,
     #[serde(default)]
-    pending_name: Vec<u8>,
+    names: VecDeque<Names>,
     query_attributes: bool,
 }
 
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
-        let Session { conversation, user, database, pending_name, query_attributes, .. } = session;
-        Self { conversation, user, database, pending_name, query_attributes }
+        let Session { conversation, user, database, names, query_attributes, .. } = session;
+        Self { conversation, user, database, names, query_attributes }
     }
 }
 
 impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
-        let SessionSnapshot { conversation, user, database, pending_name, query_attributes } =
-            snapshot;
-        Self { conversation, user, database, pending_name, query_attributes, renamed: true }
+        let SessionSnapshot { conversation, user, database, names, query_attributes } = snapshot;
+        Self { conversation, user, database, names, query_attributes, renamed: true }
     }
 }

@@ -470,6 +470,44 @@ fn a_notice_before_the_server_closes_is_passed_on() {
 }
 
 #[test]
+fn users_change_in_an_exchange() {
+    let mut bench = Bench::new(NEW | cap::SECURE_CONNECTION, 0);
+    bench.asks(b"\x11you\0\x02abthere\0\x21\0native\0").answers(&[b"\xFEnative\0salt"]);
+    bench.client(&packet(2, b"\x03not a query")).is_busy();
+    bench.answers_from(3, &[b"\x01\x03"]).is_busy().answers_from(4, &[&OK]).is_over();
+    assert_eq!((bench.session.user(), bench.session.database()), (&b"you"[..], &b"there"[..]));
+    // Refused: MariaDB goes on with the user it had.
+    bench.asks(b"\x11other\0\0\0").answers(&[b"\xFEnative\0salt"]);
+    bench.client(&packet(2, b"wrong")).answers_from(3, &[ERR]).knows(ServerStatus::Unknown);
+    bench.is_over();
+    assert_eq!((bench.session.user(), bench.session.database()), (&b"you"[..], &b"there"[..]));
+    // Without a database there is none afterwards.
+    bench.asks(b"\x11other\0\0\0").answers(&[&OK]).is_over();
+    assert_eq!((bench.session.user(), bench.session.database()), (&b"other"[..], &b""[..]));
+}
+
+#[test]
+fn databases_change_when_the_server_says_so() {
+    let table: &[(&[&[u8]], &[&[u8]], &[u8])] = &[
+        (&[b"\x02shop"], &[&OK], b"shop"),
+        (&[b"\x02shop"], &[ERR], b"here"),
+        (&[b"\x03use shop"], &[&OK], b"shop"),
+        (&[b"\x03USE `my shop` ;"], &[&OK], b"my shop"),
+        (&[b"\x02a", b"\x02b"], &[&OK, &OK], b"b"),
+        (&[b"\x02a", b"\x02b"], &[&OK, ERR], b"a"),
+        (&[b"\x02a", b"\x02b"], &[ERR, &OK], b"b"),
+        (&[b"\x02a", b"\x0E", b"\x02b"], &[&OK, &OK], b"a"),
+        (&[b"\x02a", b"\x11you\0\0c\0"], &[&OK, &OK], b"c"),
+    ];
+    for (asked, answers, database) in table {
+        let mut bench = Bench::new(NEW | cap::SECURE_CONNECTION, 0);
+        asked.iter().for_each(|payload| _ = bench.asks(payload));
+        answers.iter().for_each(|payload| _ = bench.answers(&[payload]));
+        assert_eq!(bench.session.database(), *database, "{asked:?}");
+    }
+}
+
+#[test]
 fn a_database_named_in_file_data_is_no_database() {
     let mut bench = Bench::new(NEW, 0);
     bench.asks(QUERY).asks(b"\x02data").asks(b"").asks(b"\x02shop");
