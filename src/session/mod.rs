@@ -184,7 +184,8 @@ impl Session {
                 let digits = kill.digits.start + 1..kill.digits.end + 1;
                 whole.then(|| rewrite_kill(header, head, kill.id, digits, directory))?
             }
-            code::PROCESS_KILL => {
+            // A packet with a tail is no KILL that a server would take, and not all here.
+            code::PROCESS_KILL if header.length == 5 => {
                 counters.client_other_requests.add(1);
                 let id = u32::from_le_bytes(body.try_into().ok()?);
                 let thread = directory.server_thread(id)?;
