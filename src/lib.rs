@@ -13,7 +13,7 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |
-//! | 4 | [`cli`], `main.rs` | everything; nobody imports them |
+//! | 4 | [`cli`], [`fuzz`], `main.rs` | everything; nobody imports them |
 //!
 //! # Where things are
 //!

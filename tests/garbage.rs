@@ -5,9 +5,12 @@ use proptest::test_runner::TestRunner;
 
 /// Packets that make sense, to be spoilt.
 const SEEDS: &[&[u8]] = &[
-    b"\x09\0\0\0\x03select 1\x01\0\0\x01\x01\x17\0\0\x02\x03def\0\0\0\x01\x31\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0",
-    b"\x0a5.5.5-10.11\0\x05\0\0\0abcdefgh\0\xfe\xf7\x2d\x02\0\xff\x81\x15\0\0\0\0\0\0\x1d\0\0\0ijklmnopqrst\0mysql_native_password\0",
-    b"\x8d\xa6\xff\x01\0\0\0\x01\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0app\0\x14aaaaaaaaaaaaaaaaaaaadb\0mysql_native_password\0",
+    b"\x09\0\0\0\x03select 1\x01\0\0\x01\x01\
+      \x17\0\0\x02\x03def\0\0\0\x01\x31\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0",
+    b"\x0a5.5.5-10.11\0\x05\0\0\0abcdefgh\
+      \0\xfe\xf7\x2d\x02\0\xff\x81\x15\0\0\0\0\0\0\x1d\0\0\0ijklmnopqrst\0mysql_native_password\0",
+    b"\x8d\xa6\xff\x01\0\0\0\x01\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+      \0\0\0app\0\x14aaaaaaaaaaaaaaaaaaaadb\0mysql_native_password\0",
     b"kill /* x */ query 2147483649 ;",
     b"ODPH\x01\0\0\0\x10\0\0\0\0\0\0\0{\"kind\":\"READY\"}",
 ];

@@ -148,6 +148,10 @@ fn logged_in(deprecate_eof: bool) -> (Session, SessionCounters) {
     (session, counters)
 }
 
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..400)
+}
+
 /// To another process and back: nothing may be lost.
 fn moved(session: Session) -> Session {
     let json = serde_json::to_vec(&SessionSnapshot::from(session)).expect("it is JSON");
@@ -199,7 +203,7 @@ proptest! {
 
     #[test]
     fn packets_are_framed_as_the_codec_frames_them(
-        payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..400), 1..20),
+        payloads in proptest::collection::vec(bytes(), 1..20),
     ) {
         let mut codec = PacketCodec::default();
         let mut stream = BytesMut::new();
@@ -221,7 +225,8 @@ proptest! {
         capabilities: u32,
     ) {
         let capabilities = capabilities
-            | (CapabilityFlags::CLIENT_PLUGIN_AUTH | CapabilityFlags::CLIENT_SECURE_CONNECTION).bits()
+            | CapabilityFlags::CLIENT_PLUGIN_AUTH.bits()
+            | CapabilityFlags::CLIENT_SECURE_CONNECTION.bits()
             // Without it MariaDB's capabilities stand in bytes the oracle leaves 0.
             | 1;
         let theirs = HandshakePacket::new(
