@@ -13,7 +13,7 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |
-//! | 4 | [`cli`], `main.rs` | everything; nobody imports them |
+//! | 4 | [`cli`], [`fuzz`], `main.rs` | everything; nobody imports them |
 //!
 //! # Where things are
 //!
@@ -27,6 +27,7 @@
 //! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
 //! - [`cli`]: one file a subcommand.
+//! - [`fuzz`]: entry points for fuzzing, nothing else.
 //!
 //! # What holds it together
 //!
@@ -38,6 +39,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod fuzz;
 pub mod metrics;
 pub mod net;
 pub mod proxy;

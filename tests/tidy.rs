@@ -68,7 +68,7 @@ const RESTART_FOR_PROXY: &[&str] =
     &["DataPlane", "Parcel", "Refused", "Accepting", "Class", "Census", "Listener"];
 
 /// Nobody may use these.
-const TOP: &[&str] = &["cli"];
+const TOP: &[&str] = &["cli", "fuzz"];
 
 const TOP_LEVEL: &[&str] =
     &["Cargo.toml", "Cargo.lock", "src", "config", "benches", "tests", "README.md", "target"];

@@ -62,6 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
+    let orders = signals::Orders::hear().context("cannot listen for signals")?;
     let origin = origin(&args.config, &config)?;
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
@@ -101,7 +102,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     });
     ports.serve(&admin);
     tokio::spawn(serve_admin_users(admin, admin_users));
-    signals::obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
+    orders.obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
     let notifier = Notifier::from_environment();
     let grace = config.load().proxy.delay_exit_time.0;
     tokio::spawn(notifier.clone().keep_alive());

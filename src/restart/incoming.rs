@@ -20,7 +20,7 @@ use super::crash::{self, Side};
 use super::door;
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::outgoing::{adopt_all, adopt_or_lose, send_parcels};
+use super::outgoing::{NOTE, adopt_all, adopt_or_lose, send_parcels};
 use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
 use super::task::{State, Task};
@@ -253,7 +253,7 @@ impl<D: DataPlane> Incoming<D> {
                     self.hear_out().await;
                     self.machine.handle_closed(Instant::now());
                 }
-                Event::Note(body) => self.send(Frame { message: Message::Note {}, body }).await,
+                Event::Note(body) => self.tell(body).await,
                 Event::Timeout => {
                     self.hear_out().await;
                     if self.plane.census().logging_in == 0 {
@@ -275,12 +275,13 @@ impl<D: DataPlane> Incoming<D> {
             Some(order) = orders.recv() => Event::Ordered(order),
             Some(done) = front(&mut self.works) => Event::Done(done),
             Some(_) = gone(&mut self.predecessor) => Event::Died,
-            note = self.plane.tell(), if is_linked => Event::Note(note),
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
                 if deadline.is_some() =>
             {
                 Event::Timeout
             }
+            // Last: one that the other side does not take must not hide that it is silent.
+            note = self.plane.tell(), if is_linked => Event::Note(note),
         }
     }
 
@@ -399,6 +400,15 @@ impl<D: DataPlane> Incoming<D> {
                 Some(peer) => peer.kill(),
                 None => self.machine.handle_closed(Instant::now()),
             },
+        }
+    }
+
+    /// A note may be lost, and another follows: a side that does not read must not stop this one,
+    /// or its silence would not be noticed.
+    async fn tell(&mut self, body: Bytes) {
+        let note = Frame { message: Message::Note {}, body };
+        if let Err(error) = self.channel.send(&note, &[], NOTE).await {
+            tracing::debug!(%error, "the predecessor does not take a note");
         }
     }
 

@@ -169,6 +169,11 @@ pub trait DataPlane: Send + Sync + 'static {
     fn part(&self) {}
 }
 
+/// Decodes a message; for fuzzing.
+pub fn fuzz(datagram: &[u8]) {
+    let _ = message::Frame::decode(&Bytes::copy_from_slice(datagram));
+}
+
 /// How long one side waits for the other; tests shorten them.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {

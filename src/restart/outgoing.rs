@@ -61,6 +61,9 @@ pub struct Outgoing<D> {
     shown: Option<Phase>,
 }
 
+/// For a note to fit into the socket.
+pub(super) const NOTE: Duration = Duration::from_millis(100);
+
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// What the data plane, or the end of the successor, has come to.
@@ -145,12 +148,13 @@ impl<D: DataPlane> Outgoing<D> {
             Some(done) = one(&mut self.end) => Event::Ended(done),
             Some(how) = gone(&mut self.peer) => Event::Died(how),
             () = self.plane.emptied(), if watches_emptied => Event::Emptied,
-            note = self.plane.tell(), if is_linked => Event::Note(note),
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
                 if deadline.is_some() =>
             {
                 Event::Timeout
             }
+            // Last: one that the other side does not take must not hide that it is silent.
+            note = self.plane.tell(), if is_linked => Event::Note(note),
         }
     }
 
@@ -176,7 +180,7 @@ impl<D: DataPlane> Outgoing<D> {
                 self.is_emptied = true;
                 self.machine.handle_emptied(Instant::now());
             }
-            Event::Note(body) => self.send(Frame { message: Message::Note {}, body }).await,
+            Event::Note(body) => self.tell(body).await,
             Event::Timeout => {
                 // What the other side had said counts more than the clock.
                 self.hear_out().await;
@@ -300,6 +304,15 @@ impl<D: DataPlane> Outgoing<D> {
             }
             Action::Undrain => self.plane.undrain(),
             Action::EndSuccessor(reason) => self.end_successor(reason).await,
+        }
+    }
+
+    /// A note may be lost, and another follows: a side that does not read must not stop this one,
+    /// or its silence would not be noticed.
+    async fn tell(&mut self, body: Bytes) {
+        let note = Frame { message: Message::Note {}, body };
+        if let Err(error) = self.channel.send(&note, &[], NOTE).await {
+            tracing::debug!(%error, "the successor does not take a note");
         }
     }
 

@@ -10,23 +10,37 @@ use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::restart::task::{Mode, Request};
 
-/// Obeys signals from now on.
-pub fn obey(lifecycle: &Lifecycle, proxy: &Arc<Proxy>, config: &Path) -> io::Result<()> {
-    let signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-        restart: signal(SignalKind::user_defined2())?,
-        reload: signal(SignalKind::hangup())?,
-    };
-    tokio::spawn(signals.listen(lifecycle.clone(), proxy.clone(), config.to_owned()));
-    Ok(())
+/// Orders by signal. From its making on they do not end the process: one that comes early waits.
+pub struct Orders {
+    restart: Signal,
+    reload: Signal,
 }
 
 struct Signals {
+    orders: Orders,
     terminate: Signal,
     interrupt: Signal,
-    restart: Signal,
-    reload: Signal,
+}
+
+impl Orders {
+    /// Hears them from now on.
+    pub fn hear() -> io::Result<Self> {
+        Ok(Self {
+            restart: signal(SignalKind::user_defined2())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Obeys them from now on, and the signals that stop; until now those ended the process.
+    pub fn obey(self, lifecycle: &Lifecycle, proxy: &Arc<Proxy>, config: &Path) -> io::Result<()> {
+        let signals = Signals {
+            orders: self,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        tokio::spawn(signals.listen(lifecycle.clone(), proxy.clone(), config.to_owned()));
+        Ok(())
+    }
 }
 
 impl Signals {
@@ -40,8 +54,8 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => stop(),
                 _ = self.interrupt.recv() => stop(),
-                _ = self.restart.recv() => { tokio::spawn(restart(lifecycle.clone())); }
-                _ = self.reload.recv() => reload(&proxy, &config),
+                _ = self.orders.restart.recv() => { tokio::spawn(restart(lifecycle.clone())); }
+                _ = self.orders.reload.recv() => reload(&proxy, &config),
             }
         }
     }

@@ -1,0 +1,88 @@
+//! Entry points for fuzzing: whatever comes from outside, with nothing around it.
+//!
+//! Each takes any bytes and must return. `tests/fuzz` drives them with a coverage-guided fuzzer,
+//! `tests/garbage.rs` for some seconds with random and mutated input. Not for use elsewhere.
+
+use crate::metrics::SessionCounters;
+use crate::session::{Directory, Session};
+use crate::wire::handshake::{Greeting, LoginResponse};
+use crate::wire::packet::{Framer, Step};
+use crate::wire::response::Dialect;
+
+/// Packets of either direction, in two pieces: the same packets as in one.
+pub fn wire(data: &[u8]) {
+    let cut = data.first().map_or(0, |at| usize::from(*at).min(data.len()));
+    let whole = walk(&mut Framer::default(), &[data]);
+    let pieces = walk(&mut Framer::default(), &[&data[..cut], &data[cut..]]);
+    assert_eq!(whole, pieces, "a stream in pieces is another stream");
+}
+
+/// What servers and clients say before the first command.
+pub fn login(data: &[u8]) {
+    if let Ok(greeting) = Greeting::parse(data) {
+        let _ = Greeting::parse(&greeting.encode());
+    }
+    if let Ok(response) = LoginResponse::parse(data) {
+        response.attributes();
+        let again = LoginResponse::parse(&response.encode());
+        assert_eq!(again.as_ref(), Ok(&response), "a login response is another after a round trip");
+    }
+}
+
+/// Statements.
+pub fn sql(data: &[u8]) {
+    crate::sql::inspect(data);
+}
+
+/// A whole session: the first byte chooses the dialect, the others go to and fro.
+pub fn session(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else { return };
+    let dialect = Dialect {
+        deprecate_eof: choice & 1 != 0,
+        metadata_flag: choice & 2 != 0,
+        progress: choice & 4 != 0,
+    };
+    let mut session = Session::logging_in(dialect, choice & 8 != 0, b"u", b"d");
+    let counters = SessionCounters::default();
+    // The log-in succeeds.
+    session.handle_server(b"\x07\0\0\x02\0\0\0\x02\0\0\0", &Nobody, &counters);
+    for (at, piece) in data.chunks(31).enumerate() {
+        let intake = match at % 2 {
+            0 => session.handle_client(piece, &Nobody, &counters),
+            _ => session.handle_server(piece, &Nobody, &counters),
+        };
+        assert!(intake.consumed <= piece.len(), "more was judged than given");
+    }
+    session.conversation().injection_sequence();
+}
+
+/// Messages of a handover.
+pub fn handover(data: &[u8]) {
+    crate::restart::fuzz(data);
+}
+
+struct Nobody;
+
+impl Directory for Nobody {
+    fn server_thread(&self, connection: u32) -> Option<u32> {
+        Some(connection ^ 1)
+    }
+
+    fn connection(&self, server_thread: u32) -> Option<u32> {
+        Some(server_thread ^ 1)
+    }
+}
+
+/// Lengths and numbers of all packets.
+fn walk(framer: &mut Framer, pieces: &[&[u8]]) -> Vec<(usize, u8)> {
+    let (mut kept, mut found) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        kept.extend_from_slice(piece);
+        let mut at = 0;
+        while let Step::Packet(start) = framer.next(&kept, &mut at, |_, _| 22) {
+            found.push((start.header.length, start.header.sequence));
+        }
+        kept.drain(..at);
+    }
+    found
+}

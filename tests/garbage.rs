@@ -1,0 +1,71 @@
+//! The entry points for fuzzing, for some seconds each: random bytes, and seeds with bytes changed.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+/// Packets that make sense, to be spoilt.
+const SEEDS: &[&[u8]] = &[
+    b"\x09\0\0\0\x03select 1\x01\0\0\x01\x01\
+      \x17\0\0\x02\x03def\0\0\0\x01\x31\0\x0c\x3f\0\x01\0\0\0\x08\x81\0\0\0\0",
+    b"\x0a5.5.5-10.11\0\x05\0\0\0abcdefgh\
+      \0\xfe\xf7\x2d\x02\0\xff\x81\x15\0\0\0\0\0\0\x1d\0\0\0ijklmnopqrst\0mysql_native_password\0",
+    b"\x8d\xa6\xff\x01\0\0\0\x01\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+      \0\0\0app\0\x14aaaaaaaaaaaaaaaaaaaadb\0mysql_native_password\0",
+    b"kill /* x */ query 2147483649 ;",
+    b"ODPH\x01\0\0\0\x10\0\0\0\0\0\0\0{\"kind\":\"READY\"}",
+];
+
+fn spoilt() -> impl Strategy<Value = Vec<u8>> {
+    let seed = proptest::sample::select(SEEDS);
+    let changes = proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6);
+    (seed, changes, any::<proptest::sample::Index>()).prop_map(|(seed, changes, cut)| {
+        let mut bytes = seed.to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.index(bytes.len() + 1).max(bytes.len() / 2));
+        bytes
+    })
+}
+
+fn feed(entry: fn(&[u8])) {
+    let config = ProptestConfig { cases: 20_000, failure_persistence: None, ..Default::default() };
+    let input = prop_oneof![proptest::collection::vec(any::<u8>(), 0..300), spoilt()];
+    let fed = TestRunner::new(config).run(&input, |bytes| {
+        entry(&bytes);
+        Ok(())
+    });
+    fed.expect("any input is judged without panic");
+}
+
+#[test]
+fn wire() {
+    feed(odp::fuzz::wire);
+}
+
+#[test]
+fn login() {
+    feed(odp::fuzz::login);
+}
+
+#[test]
+fn sql() {
+    feed(odp::fuzz::sql);
+}
+
+#[test]
+fn session() {
+    feed(odp::fuzz::session);
+}
+
+#[test]
+fn handover() {
+    feed(odp::fuzz::handover);
+}
+
+/// Found by `session`: only the head of the packet was here, and all of it was to be replaced.
+#[test]
+fn a_process_kill_with_a_tail_is_left_alone() {
+    odp::fuzz::session(&[0, 0, 0, 1, 0, 12, 0, 0, 0, 0]);
+}
