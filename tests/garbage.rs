@@ -66,6 +66,6 @@ fn handover() {
 
 /// Found by `session`: only the head of the packet was here, and all of it was to be replaced.
 #[test]
-fn a_process_kill_with_a_tail_is_left_alone() {
+fn a_process_kill_with_a_tail_harms_nobody() {
     odp::fuzz::session(&[0, 0, 0, 1, 0, 12, 0, 0, 0, 0]);
 }

@@ -6,6 +6,8 @@
 //! it together with the caller's two buffers ([`snapshot`]).
 
 pub mod conversation;
+#[cfg(test)]
+mod laws;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -26,19 +26,19 @@ impl Directory for Ours {
 }
 
 /// A session with the unjudged bytes of both directions, as a relay holds them.
-struct Bench {
-    session: Session,
-    counters: SessionCounters,
-    unjudged: [Vec<u8>; 2],
-    passed: [Vec<u8>; 2],
+pub(super) struct Bench {
+    pub(super) session: Session,
+    pub(super) counters: SessionCounters,
+    pub(super) unjudged: [Vec<u8>; 2],
+    pub(super) passed: [Vec<u8>; 2],
 }
 
-const UP: usize = 0;
-const DOWN: usize = 1;
+pub(super) const UP: usize = 0;
+pub(super) const DOWN: usize = 1;
 
 impl Bench {
     /// Just after the log-in, which took the packets 0 to 2.
-    fn new(capabilities: u32, extended: u32) -> Self {
+    pub(super) fn new(capabilities: u32, extended: u32) -> Self {
         let mut bench = Self::logging_in(capabilities, extended);
         bench.server(&packet(2, &[0, 0, 0, 2, 0, 0, 0]));
         assert!(bench.is_idle(), "the log-in is over");
@@ -46,7 +46,7 @@ impl Bench {
         bench
     }
 
-    fn logging_in(capabilities: u32, extended: u32) -> Self {
+    pub(super) fn logging_in(capabilities: u32, extended: u32) -> Self {
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let dialect = Dialect::new(capabilities, extended);
         Self {
@@ -57,13 +57,13 @@ impl Bench {
         }
     }
 
-    fn client(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn client(&mut self, bytes: &[u8]) -> &mut Self {
         self.unjudged[UP].extend(bytes);
         self.judge(UP);
         self
     }
 
-    fn server(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn server(&mut self, bytes: &[u8]) -> &mut Self {
         self.unjudged[DOWN].extend(bytes);
         self.judge(DOWN);
         self.judge(UP);
@@ -137,7 +137,7 @@ impl Bench {
     }
 }
 
-fn numbered(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
+pub(super) fn numbered(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
     let one = |(at, payload): (usize, &&[u8])| packet(first.wrapping_add(at as u8), payload);
     payloads.iter().enumerate().map(one).collect::<Vec<_>>().concat()
 }
@@ -166,15 +166,15 @@ fn prepared(columns: u16, parameters: u16) -> Vec<u8> {
     [&[0, 1, 0, 0, 0], &counts[..], &[0, 0, 0]].concat()
 }
 
-const OLD: u32 = cap::LONG_PASSWORD;
-const NEW: u32 = cap::LONG_PASSWORD | cap::DEPRECATE_EOF;
+pub(super) const OLD: u32 = cap::LONG_PASSWORD;
+pub(super) const NEW: u32 = cap::LONG_PASSWORD | cap::DEPRECATE_EOF;
 
 /// A command's answer in both dialects: what comes before the end, and the end.
-struct Trace {
+pub(super) struct Trace {
     name: &'static str,
-    asked: &'static [u8],
-    capabilities: u32,
-    answer: Vec<Vec<u8>>,
+    pub(super) asked: &'static [u8],
+    pub(super) capabilities: u32,
+    pub(super) answer: Vec<Vec<u8>>,
     status: ServerStatus,
 }
 
@@ -189,7 +189,7 @@ fn trace(
     Trace { name, asked, capabilities, answer, status }
 }
 
-fn traces() -> Vec<Trace> {
+pub(super) fn traces() -> Vec<Trace> {
     let auto = ServerStatus::Known(flags::AUTOCOMMIT);
     let unknown = ServerStatus::Unknown;
     let cursor = ServerStatus::Known(flags::AUTOCOMMIT | flags::CURSOR_EXISTS);
@@ -488,7 +488,8 @@ fn users_change_in_an_exchange() {
 
 #[test]
 fn databases_change_when_the_server_says_so() {
-    let table: &[(&[&[u8]], &[&[u8]], &[u8])] = &[
+    type Row<'a> = (&'a [&'a [u8]], &'a [&'a [u8]], &'a [u8]);
+    let table: &[Row] = &[
         (&[b"\x02shop"], &[&OK], b"shop"),
         (&[b"\x02shop"], &[ERR], b"here"),
         (&[b"\x03use shop"], &[&OK], b"shop"),
