@@ -14,7 +14,7 @@ use super::registry::{Registry, Signal};
 use super::view::SessionView;
 
 /// The list of sessions is told this often at the most.
-const BETWEEN_LISTS: Duration = Duration::from_secs(1);
+const BETWEEN_LISTS: Duration = Duration::from_millis(100);
 
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use super::crash::{self, Side};
 use super::door;
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::outgoing::{NOTE, adopt_all, adopt_or_lose, send_parcels};
+use super::outgoing::{adopt_all, adopt_or_lose, send_parcels};
 use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
 use super::task::{State, Task};
@@ -253,7 +253,10 @@ impl<D: DataPlane> Incoming<D> {
                     self.hear_out().await;
                     self.machine.handle_closed(Instant::now());
                 }
-                Event::Note(body) => self.tell(body).await,
+                Event::Note(body) => {
+                    self.machine.handle_told();
+                    self.send(Frame { message: Message::Note {}, body }).await;
+                }
                 Event::Timeout => {
                     self.hear_out().await;
                     if self.plane.census().logging_in == 0 {
@@ -267,8 +270,8 @@ impl<D: DataPlane> Incoming<D> {
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
-        let deadline = self.machine.poll_timeout(Instant::now());
-        let is_linked = self.machine.is_linked();
+        let deadline = self.machine.poll_timeout();
+        let may_tell = self.machine.may_tell();
         tokio::select! {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
@@ -280,8 +283,7 @@ impl<D: DataPlane> Incoming<D> {
             {
                 Event::Timeout
             }
-            // Last: one that the other side does not take must not hide that it is silent.
-            note = self.plane.tell(), if is_linked => Event::Note(note),
+            note = self.plane.tell(), if may_tell => Event::Note(note),
         }
     }
 
@@ -400,15 +402,6 @@ impl<D: DataPlane> Incoming<D> {
                 Some(peer) => peer.kill(),
                 None => self.machine.handle_closed(Instant::now()),
             },
-        }
-    }
-
-    /// A note may be lost, and another follows: a side that does not read must not stop this one,
-    /// or its silence would not be noticed.
-    async fn tell(&mut self, body: Bytes) {
-        let note = Frame { message: Message::Note {}, body };
-        if let Err(error) = self.channel.send(&note, &[], NOTE).await {
-            tracing::debug!(%error, "the predecessor does not take a note");
         }
     }
 

@@ -11,6 +11,8 @@ pub struct Liveness {
     heard: Instant,
     ticked: Instant,
     silence: Duration,
+    /// A note was sent, and nothing was heard since.
+    told: bool,
 }
 
 /// A tick that is later than this means that this process itself did not run.
@@ -19,13 +21,25 @@ const LATE: Duration = Duration::from_secs(1);
 impl Liveness {
     /// Begins now; silent after `silence` without a word.
     pub fn new(silence: Duration, now: Instant) -> Self {
-        Self { heard: now, ticked: now, silence }
+        Self { heard: now, ticked: now, silence, told: false }
     }
 
     /// The other side has said something.
     pub fn handle_word(&mut self, now: Instant) {
         self.heard = now;
         self.ticked = now;
+        self.told = false;
+    }
+
+    /// A note was sent. The next one waits for a word: notes to a side that does not read would
+    /// fill the socket, and leave no room for what it must hear when it wakes up.
+    pub fn handle_told(&mut self) {
+        self.told = true;
+    }
+
+    /// Whether a note may be sent.
+    pub fn may_tell(&self) -> bool {
+        !self.told
     }
 
     /// Time has passed; to be called several times a second.
@@ -37,6 +51,11 @@ impl Liveness {
         self.ticked = now;
     }
 
+    /// When the next tick is due. Whatever else happens does not put it off.
+    pub fn next_tick(&self, every: Duration) -> Instant {
+        self.ticked + every
+    }
+
     /// Whether it has been silent for too long.
     pub fn is_silent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) >= self.silence
@@ -46,6 +65,28 @@ impl Liveness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tick_is_due_when_it_is_due() {
+        let start = Instant::now();
+        let every = Duration::from_millis(100);
+        let mut liveness = Liveness::new(Duration::from_secs(10), start);
+        assert_eq!(liveness.next_tick(every), start + every);
+        liveness.handle_tick(start + every);
+        assert_eq!(liveness.next_tick(every), start + 2 * every);
+    }
+
+    #[test]
+    fn one_note_waits_for_a_word() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(Duration::from_secs(10), start);
+        assert!(liveness.may_tell());
+        liveness.handle_told();
+        liveness.handle_tick(start + Duration::from_millis(100));
+        assert!(!liveness.may_tell());
+        liveness.handle_word(start + Duration::from_millis(200));
+        assert!(liveness.may_tell());
+    }
 
     #[test]
     fn silence_counts_only_while_this_side_runs() {

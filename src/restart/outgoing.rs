@@ -61,9 +61,6 @@ pub struct Outgoing<D> {
     shown: Option<Phase>,
 }
 
-/// For a note to fit into the socket.
-pub(super) const NOTE: Duration = Duration::from_millis(100);
-
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 /// What the data plane, or the end of the successor, has come to.
@@ -138,7 +135,7 @@ impl<D: DataPlane> Outgoing<D> {
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
         let deadline = self.machine.poll_timeout();
-        let is_linked = self.machine.is_linked();
+        let may_tell = self.machine.may_tell();
         let watches_emptied = self.machine.is_draining() && !self.is_emptied;
         tokio::select! {
             biased;
@@ -153,8 +150,7 @@ impl<D: DataPlane> Outgoing<D> {
             {
                 Event::Timeout
             }
-            // Last: one that the other side does not take must not hide that it is silent.
-            note = self.plane.tell(), if is_linked => Event::Note(note),
+            note = self.plane.tell(), if may_tell => Event::Note(note),
         }
     }
 
@@ -180,7 +176,10 @@ impl<D: DataPlane> Outgoing<D> {
                 self.is_emptied = true;
                 self.machine.handle_emptied(Instant::now());
             }
-            Event::Note(body) => self.tell(body).await,
+            Event::Note(body) => {
+                self.machine.handle_told();
+                self.send(Frame { message: Message::Note {}, body }).await;
+            }
             Event::Timeout => {
                 // What the other side had said counts more than the clock.
                 self.hear_out().await;
@@ -304,15 +303,6 @@ impl<D: DataPlane> Outgoing<D> {
             }
             Action::Undrain => self.plane.undrain(),
             Action::EndSuccessor(reason) => self.end_successor(reason).await,
-        }
-    }
-
-    /// A note may be lost, and another follows: a side that does not read must not stop this one,
-    /// or its silence would not be noticed.
-    async fn tell(&mut self, body: Bytes) {
-        let note = Frame { message: Message::Note {}, body };
-        if let Err(error) = self.channel.send(&note, &[], NOTE).await {
-            tracing::debug!(%error, "the successor does not take a note");
         }
     }
 

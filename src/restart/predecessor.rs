@@ -608,8 +608,18 @@ impl Predecessor {
         }
     }
 
+    /// Whether the other side can be told something, and has heard what it was told last.
+    pub fn may_tell(&self) -> bool {
+        self.is_linked() && self.liveness.may_tell()
+    }
+
+    /// The other side was told something.
+    pub fn handle_told(&mut self) {
+        self.liveness.handle_told();
+    }
+
     /// From READY on both sides talk all the time.
-    pub fn is_linked(&self) -> bool {
+    fn is_linked(&self) -> bool {
         match self.state {
             State::Moving(_)
             | State::Closing { .. }

@@ -155,7 +155,7 @@ impl Successor {
     }
 
     /// When `handle_timeout` wants to be called.
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
             State::Greeting { until }
             | State::Listening { until, .. }
@@ -165,7 +165,8 @@ impl Successor {
             State::Returning(step) => step.until(),
             State::Warm { .. } | State::Waiting | State::Done(_) => None,
         };
-        earliest(own, self.is_linked().then(|| now + self.timeouts.progress))
+        let tick = self.liveness.next_tick(self.timeouts.progress);
+        earliest(own, self.is_linked().then_some(tick))
     }
 
     /// Time has come.
@@ -444,8 +445,18 @@ impl Successor {
         self.state = State::Done(outcome);
     }
 
+    /// Whether the other side can be told something, and has heard what it was told last.
+    pub fn may_tell(&self) -> bool {
+        self.is_linked() && self.liveness.may_tell()
+    }
+
+    /// The other side was told something.
+    pub fn handle_told(&mut self) {
+        self.liveness.handle_told();
+    }
+
     /// From READY on both sides talk all the time.
-    pub fn is_linked(&self) -> bool {
+    fn is_linked(&self) -> bool {
         match self.state {
             State::Waiting
             | State::Opening { .. }

@@ -264,7 +264,7 @@ impl Pair {
 
     fn wait(&mut self) {
         let p = self.p_alive.then(|| self.p.poll_timeout()).flatten();
-        let s = (self.s_alive && self.s.outcome().is_none()).then(|| self.s.poll_timeout(self.now));
+        let s = (self.s_alive && self.s.outcome().is_none()).then(|| self.s.poll_timeout());
         let next = [p, s.flatten(), self.over_at].into_iter().flatten().min();
         self.now = next.unwrap_or(self.now).max(self.now);
         if self.over_at.is_some_and(|at| self.now >= at) {
