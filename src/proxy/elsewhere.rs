@@ -24,7 +24,7 @@ struct Entry {
 
 /// How it is known that a session lives there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub enum Since {
     /// The other process says so.
     Told,
     /// It was given to it, and no list has come since: one that is on its way may not have it yet.
@@ -47,9 +47,9 @@ impl Elsewhere {
         sessions.into_iter().for_each(|session| known.add(session, Since::Told));
     }
 
-    /// One more session lives there: it was given to the other process.
-    pub fn add(&self, session: SessionView) {
-        self.lock().add(session, Since::Given);
+    /// One more session lives there.
+    pub fn add(&self, session: SessionView, since: Since) {
+        self.lock().add(session, since);
     }
 
     /// There is no other process any more.
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_session_that_was_given_outlives_a_list_that_was_on_its_way() {
         let elsewhere = Elsewhere::default();
-        elsewhere.add(session(1));
+        elsewhere.add(session(1), Since::Given);
         elsewhere.replace(vec![session(2)]);
         assert_eq!(elsewhere.server_thread(1, "s"), Some(10));
         assert_eq!(elsewhere.connection("s", 20), Some(2));

@@ -176,7 +176,7 @@ impl Relay {
     }
 
     /// Shows the others how far the session is.
-    fn publish(&mut self, handle: &Handle) {
+    pub(super) fn publish(&mut self, handle: &Handle) {
         let conversation = self.session.conversation();
         let in_transaction = self.session.may_be_in_transaction();
         let stage = match (conversation.is_idle(), in_transaction) {

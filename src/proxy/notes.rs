@@ -2,6 +2,7 @@
 //!
 //! Unknown notes are skipped, so that a neighbouring version may say more.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,11 +11,12 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::elsewhere::Since;
 use super::registry::{Registry, Signal};
 use super::view::SessionView;
 
 /// The list of sessions is told this often at the most.
-const BETWEEN_LISTS: Duration = Duration::from_millis(100);
+const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +24,8 @@ const BETWEEN_LISTS: Duration = Duration::from_millis(100);
 enum Note {
     /// Every session that lives here.
     Sessions(Vec<SessionView>),
+    /// Sessions that live here and were not told of yet.
+    Born(Vec<SessionView>),
     /// Close this session, which lives with you.
     Kill(u32),
     /// From a newer version.
@@ -34,11 +38,15 @@ enum Note {
 pub struct Outbox {
     kills: mpsc::UnboundedSender<u32>,
     pending: Mutex<Pending>,
+    /// The other side was told of these.
+    told: std::sync::Mutex<HashSet<u32>>,
 }
 
 #[derive(Debug)]
 struct Pending {
     kills: mpsc::UnboundedReceiver<u32>,
+    /// Changes with each session whose id on its server becomes known.
+    named: watch::Receiver<u64>,
     list: List,
 }
 
@@ -54,8 +62,12 @@ impl Outbox {
     pub fn new(registry: &Registry) -> Self {
         let (kills, received) = mpsc::unbounded_channel();
         let list = List { population: registry.population(), told_at: None };
-        let pending = Pending { kills: received, list };
-        Self { kills, pending: Mutex::new(pending) }
+        let pending = Pending { kills: received, named: registry.named(), list };
+        Self { kills, pending: Mutex::new(pending), told: Default::default() }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<u32>> {
+        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Asks the other side to close a session.
@@ -84,14 +96,40 @@ impl Proxy {
     /// The next note. Cancel safe.
     pub(super) async fn next_note(&self) -> Bytes {
         let mut pending = self.outbox.pending.lock().await;
-        let Pending { kills, list } = &mut *pending;
-        // Both branches are cancel safe.
-        let note = tokio::select! {
-            biased;
-            Some(id) = kills.recv() => Note::Kill(id),
-            () = list.is_due() => Note::Sessions(self.living()),
-        };
-        serde_json::to_vec(&note).map(Bytes::from).unwrap_or_default()
+        let Pending { kills, named, list } = &mut *pending;
+        loop {
+            // All branches are cancel safe. A new session is told of at once: its client may have
+            // it killed as soon as its log-in is over, by a session that lives over there.
+            let note = tokio::select! {
+                biased;
+                Some(id) = kills.recv() => Note::Kill(id),
+                Ok(()) = named.changed() => match self.born() {
+                    Some(born) => born,
+                    None => continue,
+                },
+                () = list.is_due() => Note::Sessions(self.living()),
+            };
+            return encode(&note);
+        }
+    }
+
+    /// What the other side must have heard before it gets sessions.
+    pub(super) fn news_of_sessions(&self) -> Option<Bytes> {
+        self.born().as_ref().map(encode)
+    }
+
+    /// Sessions that the other side was not told of, and that it could be asked to kill.
+    fn born(&self) -> Option<Note> {
+        let mut told = self.outbox.told();
+        let mut all = self.registry.all();
+        all.retain(|it| it.facts().server_thread != 0 && told.insert(it.id));
+        (!all.is_empty()).then(|| Note::Born(all.iter().map(|it| it.view()).collect()))
+    }
+
+    /// There is no other side any more.
+    pub(super) fn part_from_other(&self) {
+        self.registry.elsewhere.clear();
+        self.outbox.told().clear();
     }
 
     /// Heeds a note.
@@ -100,6 +138,13 @@ impl Proxy {
             Ok(Note::Sessions(sessions)) => {
                 let here = |session: &SessionView| self.registry.find(session.id).is_none();
                 self.registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
+            }
+            Ok(Note::Born(sessions)) => {
+                for session in sessions {
+                    if self.registry.find(session.id).is_none() {
+                        self.registry.elsewhere.add(session, Since::Told);
+                    }
+                }
             }
             Ok(Note::Kill(id)) => {
                 if let Some(handle) = self.registry.find(id) {
@@ -115,4 +160,8 @@ impl Proxy {
         // Those on their way too: until they have arrived they are here.
         self.registry.all().iter().map(|it| it.view()).collect()
     }
+}
+
+fn encode(note: &Note) -> Bytes {
+    serde_json::to_vec(note).map(Bytes::from).unwrap_or_default()
 }

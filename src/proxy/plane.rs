@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
 use super::{Altered, Drain, Proxy};
@@ -89,7 +90,10 @@ impl Proxy {
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.registry().end(present));
         });
-        let Unpacked { relay, handle, thread } = unpacked?;
+        let Unpacked { mut relay, handle, thread } = unpacked?;
+        // Whoever finds it finds all of it.
+        relay.publish(&handle);
+        self.registry().set_server(&handle, &relay.server_name, thread);
         match &before {
             // It comes back from where it could not go on; what it was asked meanwhile still holds.
             Some(present) => {
@@ -102,7 +106,6 @@ impl Proxy {
             None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
         }
         self.registry().elsewhere.remove(handle.id);
-        self.registry().set_server(&handle, &relay.server_name, thread);
         tokio::spawn(proxy.carry(relay, handle, None));
         Ok(())
     }
@@ -171,7 +174,7 @@ impl DataPlane for Proxy {
         if let Some(handle) = self.registry().find(id)
             && handle.stage() == Stage::Moving
         {
-            self.registry().elsewhere.add(handle.view());
+            self.registry().elsewhere.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
                 self.outbox.kill(id);
             }
@@ -200,11 +203,15 @@ impl DataPlane for Proxy {
         self.next_note().await
     }
 
+    fn news(&self) -> Option<Bytes> {
+        self.news_of_sessions()
+    }
+
     fn hear(&self, note: &[u8]) {
         self.heed(note);
     }
 
     fn part(&self) {
-        self.registry().elsewhere.clear();
+        self.part_from_other();
     }
 }

@@ -266,6 +266,7 @@ pub struct Registry {
     /// Those of the other generation.
     pub elsewhere: Elsewhere,
     count: watch::Sender<usize>,
+    named: watch::Sender<u64>,
 }
 
 impl Default for Registry {
@@ -276,6 +277,7 @@ impl Default for Registry {
             hasher: RandomState::new(),
             elsewhere: Elsewhere::default(),
             count: watch::Sender::new(0),
+            named: watch::Sender::new(0),
         }
     }
 }
@@ -294,6 +296,11 @@ impl Registry {
     /// How many there are, and every change of it.
     pub fn population(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
+    }
+
+    /// Changes when a session's id on its server becomes known.
+    pub fn named(&self) -> watch::Receiver<u64> {
+        self.named.subscribe()
     }
 
     /// Adds a session unless its id is taken.
@@ -351,6 +358,7 @@ impl Registry {
         facts.server_thread = thread;
         drop(facts);
         lock(self.thread_shard(server, thread)).insert((server.clone(), thread), handle.id);
+        self.named.send_modify(|named| *named += 1);
     }
 
     /// A session by the id its client was shown.
@@ -360,15 +368,19 @@ impl Registry {
 
     /// The id a client was shown, by its server and the id there; in either generation.
     pub fn connection(&self, server: &Arc<str>, thread: u32) -> Option<u32> {
-        let here = lock(self.thread_shard(server, thread)).get(&(server.clone(), thread)).copied();
-        here.or_else(|| self.elsewhere.connection(server, thread))
+        let key = (server.clone(), thread);
+        let here = || lock(self.thread_shard(server, thread)).get(&key).copied();
+        either_side(here, || self.elsewhere.connection(server, thread))
     }
 
     /// The id on this server of a session, by the id its client was shown; in either generation.
     pub fn server_thread(&self, id: u32, server: &Arc<str>) -> Option<u32> {
-        let Some(handle) = self.find(id) else { return self.elsewhere.server_thread(id, server) };
-        let facts = handle.facts();
-        (facts.server == *server).then_some(facts.server_thread)
+        let here = || {
+            let handle = self.find(id)?;
+            let facts = handle.facts();
+            (facts.server == *server).then_some(facts.server_thread)
+        };
+        either_side(here, || self.elsewhere.server_thread(id, server))
     }
 
     /// Every session, in no order.
@@ -455,6 +467,12 @@ impl Registry {
     ) -> &Mutex<HashMap<(Arc<str>, u32), u32>> {
         &self.threads[self.hasher.hash_one((server, thread)) as usize % SHARDS]
     }
+}
+
+/// A session that arrives is put here before it is taken from there: who has found it on neither
+/// side has looked in between, and finds it here now.
+fn either_side<T>(here: impl Fn() -> Option<T>, there: impl Fn() -> Option<T>) -> Option<T> {
+    here().or_else(there).or_else(here)
 }
 
 /// A panic while a lock was held leaves plain data behind: going on is better than going down.

@@ -378,8 +378,8 @@ impl<D: DataPlane> Incoming<D> {
                 }));
             }
             Action::SendParcels(ids) => {
-                let sent = send_parcels(&self.channel, &self.held, &ids, self.timeouts.answer);
-                match sent.await {
+                let (plane, within) = (&*self.plane, self.timeouts.answer);
+                match send_parcels(&self.channel, plane, &self.held, &ids, within).await {
                     Err(ChannelError::Congested(_)) => {
                         self.machine.handle_congestion(ids, Instant::now());
                     }

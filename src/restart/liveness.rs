@@ -11,35 +11,38 @@ pub struct Liveness {
     heard: Instant,
     ticked: Instant,
     silence: Duration,
-    /// A note was sent, and nothing was heard since.
-    told: bool,
+    /// Notes that were sent since something was heard.
+    told: u8,
 }
 
 /// A tick that is later than this means that this process itself did not run.
 const LATE: Duration = Duration::from_secs(1);
 
+/// Notes that may be on their way; with what else there is they fit into the socket.
+const NOTES: u8 = 4;
+
 impl Liveness {
     /// Begins now; silent after `silence` without a word.
     pub fn new(silence: Duration, now: Instant) -> Self {
-        Self { heard: now, ticked: now, silence, told: false }
+        Self { heard: now, ticked: now, silence, told: 0 }
     }
 
     /// The other side has said something.
     pub fn handle_word(&mut self, now: Instant) {
         self.heard = now;
         self.ticked = now;
-        self.told = false;
+        self.told = 0;
     }
 
-    /// A note was sent. The next one waits for a word: notes to a side that does not read would
-    /// fill the socket, and leave no room for what it must hear when it wakes up.
+    /// A note was sent. After some the next one waits for a word: notes to a side that does not
+    /// read would fill the socket, and leave no room for what it must hear when it wakes up.
     pub fn handle_told(&mut self) {
-        self.told = true;
+        self.told = self.told.saturating_add(1);
     }
 
     /// Whether a note may be sent.
     pub fn may_tell(&self) -> bool {
-        !self.told
+        self.told < NOTES
     }
 
     /// Time has passed; to be called several times a second.
@@ -77,11 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn one_note_waits_for_a_word() {
+    fn some_notes_and_then_a_word() {
         let start = Instant::now();
         let mut liveness = Liveness::new(Duration::from_secs(10), start);
-        assert!(liveness.may_tell());
-        liveness.handle_told();
+        for _ in 0..NOTES {
+            assert!(liveness.may_tell());
+            liveness.handle_told();
+        }
         liveness.handle_tick(start + Duration::from_millis(100));
         assert!(!liveness.may_tell());
         liveness.handle_word(start + Duration::from_millis(200));

@@ -162,6 +162,12 @@ pub trait DataPlane: Send + Sync + 'static {
         std::future::pending()
     }
 
+    /// What the other side must have heard before it gets sessions, or may take clients: which
+    /// sessions are here that it was not told of. None if there are none.
+    fn news(&self) -> Option<Bytes> {
+        None
+    }
+
     /// What the data plane of the other generation tells.
     fn hear(&self, _note: &[u8]) {}
 

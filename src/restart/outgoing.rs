@@ -275,7 +275,12 @@ impl<D: DataPlane> Outgoing<D> {
 
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::Send(message) => self.send(message.into()).await,
+            Action::Send(message) => {
+                if matches!(message, Message::Go {}) {
+                    self.send_news().await;
+                }
+                self.send(message.into()).await;
+            }
             Action::SendOffer { version } => self.send_offer(version).await,
             Action::SendProgress => self.send_progress().await,
             Action::SendCommit => self.send_commit().await,
@@ -303,6 +308,13 @@ impl<D: DataPlane> Outgoing<D> {
             }
             Action::Undrain => self.plane.undrain(),
             Action::EndSuccessor(reason) => self.end_successor(reason).await,
+        }
+    }
+
+    async fn send_news(&mut self) {
+        let within = self.lifecycle.timeouts().answer;
+        if let Err(error) = send_news(&self.channel, &*self.plane, within).await {
+            self.handle_send_error(&error);
         }
     }
 
@@ -392,7 +404,7 @@ impl<D: DataPlane> Outgoing<D> {
             return self.machine.handle_error(error, Instant::now());
         }
         let within = self.lifecycle.timeouts().answer;
-        match send_parcels(&self.channel, &self.held, &ids, within).await {
+        match send_parcels(&self.channel, &*self.plane, &self.held, &ids, within).await {
             Ok(()) => {}
             Err(error @ ChannelError::Congested(_)) => {
                 self.machine.handle_congestion(ids, &error.to_string(), Instant::now());
@@ -498,12 +510,14 @@ impl<D: DataPlane> Outgoing<D> {
 }
 
 /// Sends frozen sessions in one message; the caller keeps them.
-pub async fn send_parcels(
+pub async fn send_parcels<D: DataPlane>(
     channel: &Channel,
+    plane: &D,
     held: &HashMap<u32, Parcel>,
     ids: &[u32],
     within: Duration,
 ) -> Result<(), ChannelError> {
+    send_news(channel, plane, within).await?;
     let parcels: Vec<&Parcel> = ids.iter().filter_map(|id| held.get(id)).collect();
     let entry = |it: &&Parcel| Entry {
         id: it.id,
@@ -515,6 +529,18 @@ pub async fn send_parcels(
     let body: Vec<&[u8]> = parcels.iter().flat_map(|it| [&it.state[..], &it.bytes]).collect();
     let fds: Vec<_> = parcels.iter().flat_map(|it| &it.fds).map(AsFd::as_fd).collect();
     channel.send(&Frame { message, body: Bytes::from(body.concat()) }, &fds, within).await
+}
+
+/// So that a session that arrives over there finds the others that it knew here.
+async fn send_news<D: DataPlane>(
+    channel: &Channel,
+    plane: &D,
+    within: Duration,
+) -> Result<(), ChannelError> {
+    match plane.news() {
+        Some(body) => channel.send(&Frame { message: Message::Note {}, body }, &[], within).await,
+        None => Ok(()),
+    }
 }
 
 /// Adopts what it can; what it cannot is the other side's still.
