@@ -1,9 +1,9 @@
-//! Whose fault an error is, and the one place that makes ERR packets.
+//! What clients are told of errors: the one place that makes ERR packets.
 //!
 //! Clients see only what stands here: a code, an SQLSTATE and a text made for them. Addresses, user
 //! names and SQL of others never reach a client by way of `Display`.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///
@@ -135,27 +135,25 @@ impl ClientError {
 
     /// The whole packet, header included, with the given sequence number.
     pub fn packet(&self, sequence: u8) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        out.put_uint_le(0, 3);
-        out.put_u8(sequence);
-        out.put_u8(0xFF);
-        out.put_u16_le(self.code);
-        out.put_u8(b'#');
-        out.put_slice(self.state.as_bytes());
-        out.put_slice(self.message.as_bytes());
-        finish_packet(out)
+        self.encode(sequence, &[b"#", self.state.as_bytes()].concat())
     }
 
     /// The packet for a client that is not told the protocol version yet: before the greeting there
     /// is no SQLSTATE ("ERR packets sent before the handshake have no sql_state").
     pub fn packet_before_greeting(&self) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        out.put_uint_le(0, 3);
-        out.put_u8(0);
+        self.encode(0, b"")
+    }
+
+    fn encode(&self, sequence: u8, state: &[u8]) -> Vec<u8> {
+        let length = 3 + state.len() + self.message.len();
+        let mut out = Vec::with_capacity(4 + length);
+        out.put_uint_le(length as u64, 3);
+        out.put_u8(sequence);
         out.put_u8(0xFF);
         out.put_u16_le(self.code);
+        out.put_slice(state);
         out.put_slice(self.message.as_bytes());
-        finish_packet(out)
+        out
     }
 }
 
@@ -166,25 +164,6 @@ impl std::fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
-
-fn finish_packet(mut out: BytesMut) -> Vec<u8> {
-    let payload = (out.len() - 4) as u32;
-    out[..3].copy_from_slice(&payload.to_le_bytes()[..3]);
-    out.to_vec()
-}
-
-/// Whose fault it was; decides log level and metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The client sent nonsense or went away.
-    Client,
-    /// The server refused, went away or sent nonsense.
-    Server,
-    /// A limit or a bug of ours.
-    Proxy,
-    /// The operator asked for something impossible.
-    Config,
-}
 
 #[cfg(test)]
 mod tests {

@@ -34,6 +34,16 @@ impl Table {
         Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
     }
 
+    /// The table without these columns.
+    pub fn without(mut self, names: &[&str]) -> Self {
+        let keeps: Vec<_> =
+            self.columns.iter().map(|column| !names.contains(&column.as_str())).collect();
+        let keep = |at: usize| keeps[at];
+        self.columns = retained(self.columns, keep);
+        self.rows = self.rows.into_iter().map(|row| retained(row, keep)).collect();
+        self
+    }
+
     /// Adds a row.
     pub fn push<const N: usize>(&mut self, values: [String; N]) {
         self.rows.push(values.into_iter().map(Some).collect());
@@ -67,6 +77,10 @@ impl Dialect {
             query_attributes: chosen & capability::QUERY_ATTRIBUTES != 0,
         }
     }
+}
+
+fn retained<T>(values: Vec<T>, keep: impl Fn(usize) -> bool) -> Vec<T> {
+    values.into_iter().enumerate().filter(|(at, _)| keep(*at)).map(|(_, value)| value).collect()
 }
 
 /// Writes packets with running sequence numbers.

@@ -8,7 +8,7 @@ use super::rows::Table;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
 use crate::proxy::view::SessionView;
-use crate::restart::task::{State, Task};
+use crate::restart::task::Task;
 
 /// What drivers ask for when they connect, and what a server without surprises says.
 const VARIABLES: &[(&str, &str)] = &[
@@ -195,34 +195,9 @@ fn sessions(views: &[SessionView]) -> Table {
     table
 }
 
+/// The same rows without what only the proxy knows.
 fn processlist(views: &[SessionView]) -> Table {
-    let mut table = Table::with_columns(&[
-        "Id",
-        "Tenant",
-        "User",
-        "Host",
-        "db",
-        "trans_count",
-        "svr_session_count",
-        "state",
-        "tid",
-        "pid",
-    ]);
-    for view in views {
-        table.push([
-            view.id.to_string(),
-            String::new(),
-            view.user.clone(),
-            view.client.clone(),
-            view.database.clone(),
-            view.transactions.to_string(),
-            u64::from(view.server_thread != 0).to_string(),
-            view.state.clone(),
-            "0".into(),
-            view.pid.to_string(),
-        ]);
-    }
-    table
+    sessions(views).without(&["proxy_sessid", "Cluster", "using_ssl"])
 }
 
 fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientError> {
@@ -282,7 +257,7 @@ fn binary(admin: &Admin) -> Table {
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("pid", std::process::id().to_string()),
         ("generation", standing.generation.to_string()),
-        ("state", shown_state(standing.state)),
+        ("state", standing.state.to_string()),
         ("phase", standing.phase.map(|phase| phase.to_string()).unwrap_or_default()),
         ("started_at", timestamp(admin.started)),
         ("uptime_s", uptime.as_secs().to_string()),
@@ -322,10 +297,6 @@ fn variables(like: Option<&str>) -> Table {
 
 fn matches(like: Option<&str>, name: &str) -> bool {
     like.is_none_or(|pattern| is_like(pattern, name))
-}
-
-fn shown_state(state: State) -> String {
-    state.to_string()
 }
 
 /// UTC, to the millisecond.

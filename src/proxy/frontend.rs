@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::time::Sleep;
 
 use super::lane::{Lane, Source};
@@ -19,10 +20,22 @@ use crate::net::stream::Stream;
 use crate::session::{Directory, Session};
 
 /// How long a client may take to read our last words.
-pub const LINGER: Duration = Duration::from_secs(1);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The longest a rewritten packet can grow: an id of 10 digits and its length.
 const GROWTH: usize = 16;
+
+/// Writes these bytes and FIN, and gives the client time to read them: closing with unread bytes of
+/// its own would reset the connection and take the words with it.
+pub async fn part_with(mut client: Stream, words: &[u8]) {
+    let farewell = async {
+        client.write_all(words).await?;
+        client.shutdown_write();
+        tokio::io::copy(&mut client, &mut tokio::io::sink()).await
+    };
+    // Whether it has read them is the client's affair.
+    let _ = tokio::time::timeout(LINGER, farewell).await;
+}
 
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
@@ -169,10 +182,13 @@ impl Relay {
 
     /// Says this at the end of the packet that is under way, then closes.
     pub fn bid_farewell(&mut self, words: ClientError) {
-        if self.farewell.is_none() {
-            let deadline = Box::pin(tokio::time::sleep(LINGER));
-            self.farewell = Some(Box::new(Farewell { deadline, words: Words::Waiting(words) }));
-        }
+        self.close_with(Words::Waiting(words));
+    }
+
+    fn close_with(&mut self, words: Words) {
+        self.farewell.get_or_insert_with(|| {
+            Box::new(Farewell { deadline: Box::pin(tokio::time::sleep(LINGER)), words })
+        });
     }
 
     /// Shows the others how far the session is.
@@ -293,8 +309,7 @@ impl Relay {
             return self.bid_farewell(ClientError::server_lost());
         }
         self.client.shutdown_write();
-        let deadline = Box::pin(tokio::time::sleep(LINGER));
-        self.farewell = Some(Box::new(Farewell { deadline, words: Words::Said }));
+        self.close_with(Words::Said);
     }
 
     fn poll_farewell(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
@@ -304,17 +319,15 @@ impl Relay {
                 return Poll::Ready(());
             }
             let Words::Waiting(words) = &farewell.words else { return self.poll_discard(cx) };
-            let words = words.clone();
-            farewell.words = Words::Said;
-            let Some(sequence) = self.session.conversation().injection_sequence() else {
-                farewell.words = Words::Waiting(words);
-                ready!(self.poll_rest_of_packet(cx, around));
-                if self.session.conversation().injection_sequence().is_none() {
-                    return Poll::Ready(());
-                }
+            if let Some(sequence) = self.session.conversation().injection_sequence() {
+                self.down.say(&words.packet(sequence));
+                farewell.words = Words::Said;
                 continue;
-            };
-            self.down.say(&words.packet(sequence));
+            }
+            ready!(self.poll_rest_of_packet(cx, around));
+            if self.session.conversation().injection_sequence().is_none() {
+                return Poll::Ready(());
+            }
         }
     }
 

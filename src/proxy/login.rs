@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
 use super::backend::{BackendError, Greeted};
-use super::frontend::Relay;
+use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
 use super::registry::Handle;
 use super::whole::read_packet;
@@ -164,7 +164,7 @@ impl<'a> Login<'a> {
     }
 
     /// Tells the client why it is not served, as far as it still listens.
-    pub async fn refuse(mut self, refusal: Refusal) {
+    pub async fn refuse(self, refusal: Refusal) {
         let packet = match (&refusal, self.sequence) {
             (Refusal::Gone(error), _) => {
                 tracing::debug!(id = self.handle.id, %error, "client left in the log-in");
@@ -178,13 +178,7 @@ impl<'a> Login<'a> {
             let client = &*self.handle.client;
             tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }
-        let farewell = async {
-            self.client.write_all(&packet).await?;
-            self.client.shutdown_write();
-            // Closing with unread bytes would reset the connection and take the words with it.
-            tokio::io::copy(&mut self.client, &mut tokio::io::sink()).await
-        };
-        let _ = tokio::time::timeout(super::frontend::LINGER, farewell).await;
+        part_with(self.client, &packet).await;
     }
 
     async fn greet(&mut self, known: Greeting) -> Result<Vec<u8>, Refusal> {

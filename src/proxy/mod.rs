@@ -23,7 +23,6 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch as signal};
 
 use crate::config::Config;
@@ -229,7 +228,8 @@ impl Proxy {
         if self.registry.len() >= config.proxy.client_max_connections {
             tracing::info!(client = peer, "client_max_connections reached; client refused");
             self.refused.fetch_add(1, Ordering::Relaxed);
-            tokio::spawn(turn_away(client));
+            let words = ClientError::too_many_sessions().packet_before_greeting();
+            tokio::spawn(async move { frontend::part_with(client, &words).await });
             return;
         }
         if let Err(error) = client.tune(client_keepalive(&config)) {
@@ -345,16 +345,6 @@ async fn told_to_go(handle: &Handle) -> Refusal {
         }
     })
     .await
-}
-
-async fn turn_away(mut client: Stream) {
-    let packet = ClientError::too_many_sessions().packet_before_greeting();
-    let farewell = async {
-        client.write_all(&packet).await?;
-        client.shutdown_write();
-        tokio::io::copy(&mut client, &mut tokio::io::sink()).await
-    };
-    let _ = tokio::time::timeout(frontend::LINGER, farewell).await;
 }
 
 fn client_keepalive(config: &Config) -> Keepalive {

@@ -18,9 +18,6 @@ pub const HEADER: usize = 5;
 /// "The length MUST NOT exceed 2^14 bytes." (RFC 8446, 5.1; RFC 5246, 6.2.1)
 pub const MAX_PLAIN: usize = 1 << 14;
 
-/// The most that a record is longer than its plaintext: header, explicit nonce or type, tag.
-pub const MAX_OVERHEAD: usize = HEADER + EXPLICIT_NONCE + TAG;
-
 /// Bytes of the tag, in all three AEADs (RFC 5116, 5.1 and 5.2; RFC 8439, 2.8).
 const TAG: usize = 16;
 
