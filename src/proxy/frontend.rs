@@ -247,9 +247,9 @@ impl Relay {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
                     if self.up.pending().is_empty() {
-                        if self.down.is_empty() && self.session.conversation().is_idle() {
-                            // Every answer was had, and nobody waits for another: closing says FIN
-                            // to both, and the server's own need not be waited for.
+                        if self.down.is_empty() && self.session.conversation().is_over() {
+                            // Closing says FIN to both. After a QUIT the server's own need not be
+                            // waited for; without one MySQL has a last word for who still listens.
                             return Poll::Ready(());
                         }
                         self.server.shutdown_write();

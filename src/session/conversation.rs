@@ -116,6 +116,9 @@ pub struct Conversation {
     /// Definitions are coming that a prepare's wrapped count did not announce.
     #[serde(default)]
     residue: bool,
+    /// The client has said COM_QUIT.
+    #[serde(default)]
+    quit: bool,
 }
 
 impl Conversation {
@@ -132,6 +135,7 @@ impl Conversation {
             status: ServerStatus::Unknown,
             next_sequence: 2,
             residue: false,
+            quit: false,
         }
     }
 
@@ -151,6 +155,11 @@ impl Conversation {
             && !self.awaits_answer()
             && self.client.is_between_packets()
             && self.server.is_between_packets()
+    }
+
+    /// The client has said COM_QUIT and every answer was had: the server closes without a word.
+    pub fn is_over(&self) -> bool {
+        self.quit && self.is_idle()
     }
 
     /// A command has been sent whose answer is not over.
@@ -339,6 +348,7 @@ impl Conversation {
     fn begin_command(&mut self, header: Header, code: Option<u8>) {
         let reply = command::reply(code);
         let empty = header.length == 0;
+        self.quit |= code == Some(code::QUIT);
         let pending = Pending { reply, sequence: header.sequence, empty, note: Note::Plain };
         if self.current.is_some() {
             // Those without an answer are kept too: a file request would take them for data.
