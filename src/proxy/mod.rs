@@ -301,11 +301,14 @@ impl Proxy {
         handle: Arc<Handle>,
         login: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
     ) {
-        if relay.run(&self.registry, &handle, login).await == Exit::Frozen {
-            handle.set_stage(Stage::Moving);
-            if self.give_out(relay, &handle) {
-                return;
+        match relay.run(&self.registry, &handle, login).await {
+            Exit::Frozen => {
+                handle.set_stage(Stage::Moving);
+                if self.give_out(relay, &handle) {
+                    return;
+                }
             }
+            Exit::Ended => relay.close(),
         }
         self.registry.end(&handle);
     }

@@ -20,7 +20,7 @@ use super::outgoing::{self, Outgoing};
 use super::predecessor::{self, Ending, Plan};
 use super::process::{Peer, Program};
 use super::successor;
-use super::task::{Mode, Request, State, TaskState};
+use super::task::{Mode, Phase, Request, State, TaskState};
 use super::{Accepting, DataPlane};
 use crate::config::ExitTimeout;
 
@@ -184,6 +184,7 @@ impl<D: DataPlane> Desk<D> {
                 Mode::Restart if self.lifecycle.state() == State::Running => {
                     self.begin(request, answer);
                 }
+                Mode::Restart if self.is_on_probation() => self.confirm(request, answer),
                 Mode::Restart => reply(answer, Err(self.not_now("RESTART"))),
                 Mode::Force => self.force(request, answer).await,
             },
@@ -196,6 +197,22 @@ impl<D: DataPlane> Desk<D> {
                 let result = self.switch(State::Offline, Accepting::Yes).await;
                 reply(answer, result);
             }
+        }
+    }
+
+    /// Whether this process serves, and its predecessor only waits whether it goes on to.
+    fn is_on_probation(&self) -> bool {
+        matches!(self.job, Job::Incoming { .. })
+            && self.waiting.is_none()
+            && self.lifecycle.standing().phase == Some(Phase::Probation)
+    }
+
+    /// Who orders the next restart is content with the last one.
+    fn confirm(&mut self, request: Request, answer: Answer) {
+        if let Job::Incoming { orders, .. } = &self.job {
+            // A full queue ends the takeover as well, by what is in it.
+            let _ = orders.try_send(incoming::Order::Confirm);
+            self.waiting = Some((request, answer));
         }
     }
 
@@ -324,7 +341,7 @@ impl<D: DataPlane> Desk<D> {
         let task_id = self.lifecycle.begin_task(mode);
         let sessions = self.plane.census().sessions;
         self.lifecycle.update_task(task_id, |task| task.sessions = sessions);
-        let phase = Some(super::task::Phase::Preflight);
+        let phase = Some(Phase::Preflight);
         self.lifecycle.show(State::Restarting, phase, !self.is_offline);
         let plan = Plan {
             mode,
@@ -335,6 +352,10 @@ impl<D: DataPlane> Desk<D> {
             },
             ready_by: Instant::now() + settings.rollback_timeout,
             accepting: self.idle_accepting(),
+            probation: match mode {
+                Mode::Restart => settings.probation,
+                Mode::Force => Duration::ZERO,
+            },
             // A client and a server each, and what a process needs for itself.
             fds: sessions * 2 + 64,
             timeouts,

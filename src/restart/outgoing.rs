@@ -1,7 +1,7 @@
 //! Drives the predecessor's machine: its channel, its successor's process, its data plane.
 //!
-//! Invariant: a frozen session is in `held` until it is released or thawed; a future of the data
-//! plane that gives sessions out is never dropped before it has ended.
+//! Invariant: a frozen session is in `held` until it is released, parked or thawed; a future of the
+//! data plane that gives sessions out is never dropped before it has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
@@ -20,11 +20,12 @@ use super::lifecycle::Lifecycle;
 use super::message::{
     Acks, Entry, Frame, Hello, Listen, Message, Nack, Parcels, Progress, Reason, Terms,
 };
+use super::position::{self, Position};
 use super::predecessor::{Action, Ending, Outcome, Plan, Predecessor};
 use super::process::Peer;
 use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
-use super::{Accepting, DataPlane, Parcel};
+use super::{Accepting, Adopted, DataPlane, Parcel};
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;
@@ -54,6 +55,11 @@ pub struct Outgoing<D> {
     is_closed: bool,
     peer: Option<Peer>,
     held: HashMap<u32, Parcel>,
+    /// Where the sockets of `held` and `parked` stood when they were frozen.
+    positions: HashMap<u32, Vec<Position>>,
+    /// The successor's, as they were: duplicates, which nobody here reads or writes.
+    parked: HashMap<u32, Parcel>,
+    reclaimed: Option<Reclaimed>,
     returned: Vec<Parcel>,
     works: VecDeque<Work>,
     end: Option<Work>,
@@ -68,6 +74,15 @@ enum Done {
     Accepting(Accepting),
     Surrendered(Vec<Parcel>),
     Gone(String),
+}
+
+/// What came back from a dead successor.
+#[derive(Clone, Copy, Debug)]
+struct Reclaimed {
+    /// Sessions that it had and that go on here: it had not touched them.
+    alive: usize,
+    /// Sessions that it had.
+    all: usize,
 }
 
 /// What happens next.
@@ -110,6 +125,9 @@ impl<D: DataPlane> Outgoing<D> {
             is_closed: false,
             peer: Some(peer),
             held: HashMap::new(),
+            positions: HashMap::new(),
+            parked: HashMap::new(),
+            reclaimed: None,
             returned: Vec::new(),
             works: VecDeque::new(),
             end: None,
@@ -125,10 +143,21 @@ impl<D: DataPlane> Outgoing<D> {
             self.report();
             if let Some(outcome) = self.machine.outcome().cloned() {
                 self.finish().await;
-                return outcome;
+                return self.conclude(outcome);
             }
             let event = self.next(orders).await;
             self.handle(event).await;
+        }
+    }
+
+    /// Says of a restart that was undone what it has cost.
+    fn conclude(&self, outcome: Outcome) -> Outcome {
+        match (outcome, self.reclaimed) {
+            (Outcome::Kept(Ending { state, reason }), Some(Reclaimed { alive, all })) => {
+                let reason = format!("{reason}; of {all} sessions that it had, {alive} go on here");
+                Outcome::Kept(Ending { state, reason })
+            }
+            (other, _) => other,
         }
     }
 
@@ -257,7 +286,7 @@ impl<D: DataPlane> Outgoing<D> {
             Done::Surrendered(parcels) => {
                 let sizes: Vec<_> =
                     parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
-                self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
+                self.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
                 if let Err(error) = crash::at(Side::Predecessor, "frozen") {
                     self.machine.handle_error(error, now);
@@ -294,6 +323,9 @@ impl<D: DataPlane> Outgoing<D> {
             }
             Action::Thaw(ids) => self.thaw(&ids),
             Action::Release(ids) => self.release(&ids),
+            Action::Park(ids) => self.park(&ids),
+            Action::Forget(ids) => self.forget(&ids),
+            Action::Reclaim(unacknowledged) => self.reclaim(&unacknowledged),
             Action::AdoptReturned => self.adopt_returned().await,
             Action::Accept(accepting) => {
                 let plane = self.plane.clone();
@@ -374,9 +406,12 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     async fn send_progress(&mut self) {
-        if self.machine.phase() == Some(Phase::Drain)
-            && let Err(error) = crash::at(Side::Predecessor, "drain")
-        {
+        let crash = match self.machine.phase() {
+            Some(Phase::Drain) => crash::at(Side::Predecessor, "drain"),
+            Some(Phase::Probation) => crash::at(Side::Predecessor, "probation"),
+            _ => Ok(()),
+        };
+        if let Err(error) = crash {
             return self.machine.handle_error(error, Instant::now());
         }
         self.update_task();
@@ -416,8 +451,18 @@ impl<D: DataPlane> Outgoing<D> {
         }
     }
 
+    fn hold(&mut self, parcels: Vec<Parcel>) {
+        for parcel in parcels {
+            if let Some(positions) = position::positions(&parcel.fds) {
+                self.positions.insert(parcel.id, positions);
+            }
+            self.held.insert(parcel.id, parcel);
+        }
+    }
+
     fn thaw(&mut self, ids: &[u32]) {
         for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
+            self.positions.remove(&parcel.id);
             adopt_or_lose(&*self.plane, parcel);
         }
     }
@@ -426,14 +471,69 @@ impl<D: DataPlane> Outgoing<D> {
         for id in ids {
             self.plane.released(*id);
             self.held.remove(id);
+            self.positions.remove(id);
         }
     }
 
+    fn park(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.plane.released(*id);
+            // What cannot be compared later is not worth keeping.
+            match self.held.remove(id) {
+                Some(parcel) if self.positions.contains_key(id) => {
+                    self.parked.insert(*id, parcel);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.parked.remove(id);
+            self.positions.remove(id);
+        }
+    }
+
+    /// The successor is dead. What it has not touched goes on; what it has is closed with it: only
+    /// it knew what came of the bytes.
+    fn reclaim(&mut self, unacknowledged: &[u32]) {
+        for id in unacknowledged {
+            let Some(parcel) = self.held.remove(id) else { continue };
+            // It acknowledges before it touches; unless it could not, and hung.
+            match self.is_untouched(&parcel) {
+                Some(false) => self.plane.released(parcel.id),
+                Some(true) | None => adopt_or_lose(&*self.plane, parcel),
+            }
+        }
+        let parked = std::mem::take(&mut self.parked);
+        let all = parked.len();
+        let untouched = parked.into_values().filter(|it| self.is_untouched(it) == Some(true));
+        let untouched: Vec<_> = untouched.collect();
+        let (acks, adopted) = adopt_all(&*self.plane, untouched);
+        adopted.into_iter().for_each(Adopted::go_on);
+        let alive = acks.adopted.len();
+        if all > 0 {
+            let touched = all - alive;
+            tracing::warn!(alive, touched, "sessions of the dead successor");
+            self.reclaimed = Some(Reclaimed { alive, all });
+        }
+    }
+
+    /// None: it cannot be told.
+    fn is_untouched(&self, parcel: &Parcel) -> Option<bool> {
+        let frozen = self.positions.get(&parcel.id)?;
+        Some(position::positions(&parcel.fds).as_ref() == Some(frozen))
+    }
+
     async fn adopt_returned(&mut self) {
-        let acks = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
+        let returned: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
+        self.forget(&returned);
+        let (acks, adopted) = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
         if !self.is_closed {
             self.send(Message::Acks(acks).into()).await;
         }
+        adopted.into_iter().for_each(Adopted::go_on);
     }
 
     async fn end_successor(&mut self, reason: String) {
@@ -478,7 +578,7 @@ impl<D: DataPlane> Outgoing<D> {
         self.shown = phase;
         self.update_task();
         match phase {
-            Some(Phase::Drain | Phase::Commit) => {
+            Some(Phase::Drain | Phase::Probation | Phase::Commit) => {
                 self.lifecycle.show(State::Draining, phase, false);
             }
             Some(_) | None => {
@@ -543,28 +643,36 @@ async fn send_news<D: DataPlane>(
     }
 }
 
-/// Adopts what it can; what it cannot is the other side's still.
-pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> Acks {
+/// Adopts what it can; what it cannot is the other side's still. The acks are to be sent before
+/// anything goes on: what is not acknowledged may be read and written by nobody.
+pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> (Acks, Vec<Adopted>) {
     let mut acks = Acks::default();
+    let mut all = Vec::with_capacity(parcels.len());
     for parcel in parcels {
         let id = parcel.id;
         match plane.adopt(parcel) {
-            Ok(()) => acks.adopted.push(id),
+            Ok(adopted) => {
+                acks.adopted.push(id);
+                all.push(adopted);
+            }
             Err(refused) => {
                 tracing::warn!(id, reason = refused.reason, "session not adopted");
                 acks.refused.push(Nack { id, reason: refused.reason });
             }
         }
     }
-    acks
+    (acks, all)
 }
 
 /// Goes on with a session that nobody else has.
 pub fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
     let id = parcel.id;
-    if let Err(refused) = plane.adopt(parcel) {
-        tracing::error!(id, reason = refused.reason, "session lost");
-        plane.released(id);
+    match plane.adopt(parcel) {
+        Ok(adopted) => adopted.go_on(),
+        Err(refused) => {
+            tracing::error!(id, reason = refused.reason, "session lost");
+            plane.released(id);
+        }
     }
 }
 

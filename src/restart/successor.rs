@@ -102,6 +102,8 @@ pub struct Successor {
     transfer: Transfer,
     liveness: Liveness,
     login_until: Option<Instant>,
+    /// It has asked the predecessor to take everything back; COMMIT is no answer to that.
+    wants_back: bool,
     actions: VecDeque<Action>,
 }
 
@@ -114,6 +116,7 @@ impl Successor {
             transfer: Transfer::of_all(),
             liveness: Liveness::new(timeouts.silence, now),
             login_until: None,
+            wants_back: false,
             actions: VecDeque::from([Action::Send(Message::Hello(hello))]),
         }
     }
@@ -183,7 +186,8 @@ impl Successor {
                 self.done(Outcome::Ended("the predecessor does not answer HELLO".into()));
             }
             State::Opening { until } if now >= *until => {
-                self.refuse("the successor's data plane does not start accepting");
+                *until = now + self.timeouts.step;
+                self.handle_error("its data plane does not start accepting");
             }
             State::Promoting { reason, until } if now >= *until => {
                 let reason = reason.clone();
@@ -240,6 +244,7 @@ impl Successor {
                 self.login_until = Some(now + self.timeouts.login);
                 self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
             }
+            (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
             (Message::Commit(_), State::Serving { .. }) => {
                 self.actions.push_back(Action::KeepProgress);
                 self.send(Message::Committed {});
@@ -247,7 +252,7 @@ impl Successor {
             }
             (other, _) => {
                 let text = format!("unexpected {} from the predecessor", other.kind());
-                self.refuse(&text);
+                self.handle_error(&text);
             }
         }
     }
@@ -264,10 +269,15 @@ impl Successor {
         }
     }
 
-    /// What comes is no message, or the like.
+    /// What comes is no message, or the like. Who may have sessions gives them back; it goes on
+    /// with them until they are asked for.
     pub fn handle_error(&mut self, error: &str) {
-        if self.outcome().is_none() {
-            self.refuse(error);
+        match self.state {
+            State::Done(_) => {}
+            State::Waiting | State::Opening { .. } | State::Serving { .. } => {
+                self.give_up(error);
+            }
+            _ => self.refuse(error),
         }
     }
 
@@ -344,7 +354,21 @@ impl Successor {
     /// RESTART ROLLBACK: the predecessor is to take everything back.
     pub fn handle_rollback(&mut self) {
         if self.is_linked() {
-            self.send(Message::Rollback {});
+            self.give_up("");
+        }
+    }
+
+    /// RESTART while this side is on probation: that is over.
+    pub fn handle_confirm(&mut self) {
+        if let State::Serving { .. } = self.state {
+            self.send(Message::Confirm {});
+        }
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        if !self.wants_back {
+            self.wants_back = true;
+            self.send(Message::Rollback(Reason { reason: reason.into() }));
         }
     }
 

@@ -86,6 +86,7 @@ pub enum Phase {
     Sessions,
     Accept,
     Drain,
+    Probation,
     Commit,
 }
 
@@ -100,6 +101,7 @@ impl std::fmt::Display for Phase {
             Self::Sessions => "SESSIONS",
             Self::Accept => "ACCEPT",
             Self::Drain => "DRAIN",
+            Self::Probation => "PROBATION",
             Self::Commit => "COMMIT",
         })
     }

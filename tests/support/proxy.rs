@@ -244,11 +244,16 @@ pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) 
     let Options { proxy, rest, .. } = options;
     let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
     let run_dir = dir.join("run");
+    // Tests that are not about the probation don't wait for its end.
+    let probation = match proxy.contains("hot_upgrade_probation") {
+        true => "",
+        false => "hot_upgrade_probation = \"0s\"\n",
+    };
     format!(
         r#"[proxy]
 listen = ["127.0.0.1:{sql}"{listen}]
 run_dir = "{}"
-{proxy}
+{probation}{proxy}
 [admin]
 listen = "127.0.0.1:{admin}"
 [[admin.user]]

@@ -3,7 +3,7 @@
 //! The laws: it never hangs; no session is ever served by two; a session is lost only with the
 //! process that owned it; whoever is left alive accepts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -50,6 +50,7 @@ struct Case {
     session_handover: bool,
     mode: Mode,
     exit_timeout: Option<u64>,
+    probation: u64,
     fault: Fault,
     at: usize,
 }
@@ -70,6 +71,8 @@ struct Pair {
     places: BTreeMap<u32, Place>,
     over_at: Option<Instant>,
     arrived: [Vec<u32>; 2],
+    /// Of those the predecessor has duplicates.
+    parked: BTreeSet<u32>,
 }
 
 impl Pair {
@@ -80,6 +83,7 @@ impl Pair {
             mode: case.mode,
             session_handover: case.session_handover && case.mode == Mode::Restart,
             exit_timeout: case.exit_timeout.map(Duration::from_secs),
+            probation: Duration::from_secs(case.probation),
             ready_by: now + Duration::from_secs(60),
             accepting: Accepting::Yes,
             fds: 0,
@@ -108,6 +112,7 @@ impl Pair {
             s_accepts: false,
             over_at: None,
             arrived: [vec![], vec![]],
+            parked: BTreeSet::new(),
         }
     }
 
@@ -157,6 +162,13 @@ impl Pair {
         }
         let moves = self.case.session_handover && self.case.mode == Mode::Restart;
         let in_time = self.case.exit_timeout.is_none_or(|timeout| timeout > 30);
+        // Who is refused drains, and that may take longer than the probation.
+        let is_probed = self.case.probation > 0 && self.case.refused.is_empty();
+        if self.case.fault == Fault::KillS && kept && moves && in_time && is_probed {
+            for (id, place) in &self.places {
+                assert!(*place == Place::P || is_touched(*id), "session {id} was not touched");
+            }
+        }
         if self.case.fault == Fault::Rollback && kept && moves && in_time {
             let lost = self.places.values().filter(|place| **place != Place::P).count();
             assert_eq!(lost, 0, "every session is back");
@@ -335,8 +347,12 @@ impl Pair {
             Action::Thaw(ids) => self.change(&ids, Place::FrozenInP, Place::P),
             // It was adopted before this was learned.
             Action::Release(_) => {}
+            Action::Park(ids) => self.parked.extend(ids),
+            Action::Forget(ids) => self.forget(&ids),
+            Action::Reclaim(unacknowledged) => self.reclaim(&unacknowledged),
             Action::AdoptReturned => {
                 let ids = std::mem::take(&mut self.arrived[0]);
+                self.forget(&ids);
                 self.change(&ids, Place::FrozenInS, Place::P);
                 self.send_to_s(Message::Acks(Acks { adopted: ids, refused: vec![] }));
             }
@@ -358,6 +374,21 @@ impl Pair {
                 self.p.handle_gone(None);
             }
         }
+    }
+
+    fn forget(&mut self, ids: &[u32]) {
+        ids.iter().for_each(|id| {
+            self.parked.remove(id);
+        });
+    }
+
+    /// The successor is dead: what it had not touched is the predecessor's again.
+    fn reclaim(&mut self, unacknowledged: &[u32]) {
+        assert!(!self.s_alive, "never while the successor may run");
+        let parked: Vec<_> = std::mem::take(&mut self.parked).into_iter().collect();
+        let acknowledged = parked.iter().filter(|id| !is_touched(**id)).copied();
+        let back: Vec<_> = acknowledged.chain(unacknowledged.iter().copied()).collect();
+        self.change(&back, Place::FrozenInP, Place::P);
     }
 
     fn act_s(&mut self, action: successor::Action) {
@@ -437,6 +468,11 @@ impl Pair {
     }
 }
 
+/// Whether the successor reads or writes a session as soon as it has it.
+fn is_touched(id: u32) -> bool {
+    id.is_multiple_of(3)
+}
+
 fn parcels(ids: &[u32]) -> Message {
     let entry = |id: &u32| Entry { id: *id, fds: 2, state: 0, bytes: 0 };
     Message::Parcels(Parcels { parcels: ids.iter().map(entry).collect() })
@@ -490,13 +526,16 @@ fn cases() -> impl Strategy<Value = Case> {
     let mode = prop_oneof![4 => Just(Mode::Restart), 1 => Just(Mode::Force)];
     let refused = proptest::collection::vec(1..200_u32, 0..3);
     let timeout = proptest::option::of(0..40_u64);
-    (0..200_u32, refused, any::<bool>(), mode, timeout, fault, 0..60_usize).prop_map(
-        |(sessions, refused, session_handover, mode, exit_timeout, fault, at)| Case {
+    let probation = prop_oneof![Just(0), 1..20_u64];
+    let fault = (fault, 0..120_usize);
+    (0..200_u32, refused, any::<bool>(), mode, timeout, probation, fault).prop_map(
+        |(sessions, refused, session_handover, mode, exit_timeout, probation, (fault, at))| Case {
             sessions,
             refused,
             session_handover,
             mode,
             exit_timeout,
+            probation,
             fault,
             at,
         },
