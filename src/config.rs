@@ -100,8 +100,8 @@ pub struct ProxySection {
     pub hot_upgrade_exit_timeout: ExitTimeout,
     /// A successor that is not ready by then is ended (ODP `hot_upgrade_rollback_timeout`).
     pub hot_upgrade_rollback_timeout: Span,
-    /// For so long after it serves, a successor that dies is replaced by its predecessor, with every
-    /// session that it had not touched; 0 is no probation.
+    /// For so long after it serves, a successor that dies is replaced by its predecessor, with
+    /// every session that it had not touched; 0 is no probation.
     pub hot_upgrade_probation: Span,
     /// How long after SIGTERM sessions may go on (ODP `delay_exit_time`).
     pub delay_exit_time: Span,

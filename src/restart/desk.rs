@@ -17,7 +17,7 @@ use super::door::{self, Door, Knock};
 use super::incoming::{self, Incoming};
 use super::lifecycle::{Exit, Lifecycle, Order, Start};
 use super::outgoing::{self, Outgoing};
-use super::predecessor::{self, Ending, Plan};
+use super::plan::{self, Ending, Plan};
 use super::process::{Peer, Program};
 use super::successor;
 use super::task::{Mode, Phase, Request, State, TaskState};
@@ -32,7 +32,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<u64, String>>;
 /// How a restart ended, and who waits to hear that it was refused.
-type Undertaken = (predecessor::Outcome, Option<Answer>);
+type Undertaken = (plan::Outcome, Option<Answer>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves until the process is to exit.
@@ -301,14 +301,14 @@ impl<D: DataPlane> Desk<D> {
             let within = lifecycle.timeouts().preflight;
             let program = match preflight(&binary, &config, within, &mut receiver).await {
                 Ok(program) => program,
-                Err(ending) => return (predecessor::Outcome::Kept(ending), Some(answer)),
+                Err(ending) => return (plan::Outcome::Kept(ending), Some(answer)),
             };
             reply(answer, Ok(task_id));
             let link = match spawn(&program, &config) {
                 Ok((channel, peer)) => (channel, peer, None),
                 Err(reason) => {
                     let ending = Ending { state: TaskState::Failed, reason };
-                    return (predecessor::Outcome::Kept(ending), None);
+                    return (plan::Outcome::Kept(ending), None);
                 }
             };
             // From spawn on: preflight has its own deadline.
@@ -370,10 +370,10 @@ impl<D: DataPlane> Desk<D> {
     async fn handle_outgoing(
         &mut self,
         task_id: u64,
-        outcome: predecessor::Outcome,
+        outcome: plan::Outcome,
         answer: Option<Answer>,
     ) {
-        use predecessor::Outcome;
+        use plan::Outcome;
         let exit = match outcome {
             Outcome::Committed => "everything is the successor's".to_owned(),
             Outcome::Superseded(reason) => format!("the successor went on alone: {reason}"),

@@ -17,10 +17,11 @@ use tokio::time::{sleep_until, timeout};
 
 use super::channel::{Channel, ChannelError, FDS_LOST, Received};
 use super::crash::{self, Side};
+use super::custody::{adopt_all, adopt_or_lose};
 use super::door;
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::outgoing::{adopt_all, adopt_or_lose, send_parcels};
+use super::outgoing::send_parcels;
 use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
 use super::task::{Phase, State, Task};

@@ -5,15 +5,17 @@
 //!   outgoing    drives the predecessor's machine: channel, successor process, data plane
 //!   incoming    drives the successor's machine: channel, data plane
 //!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer`, `probation`
-//!     position                  whether somebody has used a duplicate of a socket
+//!     custody, position         what was given out, and whether somebody has used it
 //!     channel, message          fds and bytes over SOCK_SEQPACKET
 //!   door        run_dir/handover.sock, for a successor that somebody else starts
+//!   plan        what one restart is to be, and how it ended
 //!   process     preflight, spawn, and the end of a process
 //! ```
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
 mod channel;
 mod crash;
+mod custody;
 mod desk;
 mod door;
 mod incoming;
@@ -23,6 +25,7 @@ mod liveness;
 mod message;
 pub mod notify;
 mod outgoing;
+mod plan;
 mod position;
 mod predecessor;
 mod probation;

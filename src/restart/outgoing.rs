@@ -16,12 +16,11 @@ use tokio::time::{sleep_until, timeout};
 
 use super::channel::{Channel, ChannelError, Received};
 use super::crash::{self, Side};
+use super::custody::{Custody, Reclaimed, adopt_all, adopt_or_lose};
 use super::lifecycle::Lifecycle;
-use super::message::{
-    Acks, Entry, Frame, Hello, Listen, Message, Nack, Parcels, Progress, Reason, Terms,
-};
-use super::position::{self, Position};
-use super::predecessor::{Action, Ending, Outcome, Plan, Predecessor};
+use super::message::{Entry, Frame, Hello, Listen, Message, Parcels, Progress, Reason, Terms};
+use super::plan::{Ending, Outcome, Plan};
+use super::predecessor::{Action, Predecessor};
 use super::process::Peer;
 use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
@@ -54,11 +53,7 @@ pub struct Outgoing<D> {
     channel: Channel,
     is_closed: bool,
     peer: Option<Peer>,
-    held: HashMap<u32, Parcel>,
-    /// Where the sockets of `held` and `parked` stood when they were frozen.
-    positions: HashMap<u32, Vec<Position>>,
-    /// The successor's, as they were: duplicates, which nobody here reads or writes.
-    parked: HashMap<u32, Parcel>,
+    custody: Custody,
     reclaimed: Option<Reclaimed>,
     returned: Vec<Parcel>,
     works: VecDeque<Work>,
@@ -74,15 +69,6 @@ enum Done {
     Accepting(Accepting),
     Surrendered(Vec<Parcel>),
     Gone(String),
-}
-
-/// What came back from a dead successor.
-#[derive(Clone, Copy, Debug)]
-struct Reclaimed {
-    /// Sessions that it had and that go on here: it had not touched them.
-    alive: usize,
-    /// Sessions that it had.
-    all: usize,
 }
 
 /// What happens next.
@@ -124,9 +110,7 @@ impl<D: DataPlane> Outgoing<D> {
             channel,
             is_closed: false,
             peer: Some(peer),
-            held: HashMap::new(),
-            positions: HashMap::new(),
-            parked: HashMap::new(),
+            custody: Custody::default(),
             reclaimed: None,
             returned: Vec::new(),
             works: VecDeque::new(),
@@ -286,7 +270,7 @@ impl<D: DataPlane> Outgoing<D> {
             Done::Surrendered(parcels) => {
                 let sizes: Vec<_> =
                     parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
-                self.hold(parcels);
+                self.custody.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
                 if let Err(error) = crash::at(Side::Predecessor, "frozen") {
                     self.machine.handle_error(error, now);
@@ -324,8 +308,10 @@ impl<D: DataPlane> Outgoing<D> {
             Action::Thaw(ids) => self.thaw(&ids),
             Action::Release(ids) => self.release(&ids),
             Action::Park(ids) => self.park(&ids),
-            Action::Forget(ids) => self.forget(&ids),
-            Action::Reclaim(unacknowledged) => self.reclaim(&unacknowledged),
+            Action::Forget(ids) => self.custody.forget(&ids),
+            Action::Reclaim(unacknowledged) => {
+                self.reclaimed = self.custody.reclaim(&*self.plane, &unacknowledged);
+            }
             Action::AdoptReturned => self.adopt_returned().await,
             Action::Accept(accepting) => {
                 let plane = self.plane.clone();
@@ -439,7 +425,7 @@ impl<D: DataPlane> Outgoing<D> {
             return self.machine.handle_error(error, Instant::now());
         }
         let within = self.lifecycle.timeouts().answer;
-        match send_parcels(&self.channel, &*self.plane, &self.held, &ids, within).await {
+        match send_parcels(&self.channel, &*self.plane, self.custody.held(), &ids, within).await {
             Ok(()) => {}
             Err(error @ ChannelError::Congested(_)) => {
                 self.machine.handle_congestion(ids, &error.to_string(), Instant::now());
@@ -451,18 +437,8 @@ impl<D: DataPlane> Outgoing<D> {
         }
     }
 
-    fn hold(&mut self, parcels: Vec<Parcel>) {
-        for parcel in parcels {
-            if let Some(positions) = position::positions(&parcel.fds) {
-                self.positions.insert(parcel.id, positions);
-            }
-            self.held.insert(parcel.id, parcel);
-        }
-    }
-
     fn thaw(&mut self, ids: &[u32]) {
-        for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
-            self.positions.remove(&parcel.id);
+        for parcel in ids.iter().filter_map(|id| self.custody.take(*id)) {
             adopt_or_lose(&*self.plane, parcel);
         }
     }
@@ -470,65 +446,20 @@ impl<D: DataPlane> Outgoing<D> {
     fn release(&mut self, ids: &[u32]) {
         for id in ids {
             self.plane.released(*id);
-            self.held.remove(id);
-            self.positions.remove(id);
+            self.custody.take(*id);
         }
     }
 
     fn park(&mut self, ids: &[u32]) {
         for id in ids {
             self.plane.released(*id);
-            // What cannot be compared later is not worth keeping.
-            match self.held.remove(id) {
-                Some(parcel) if self.positions.contains_key(id) => {
-                    self.parked.insert(*id, parcel);
-                }
-                _ => {}
-            }
+            self.custody.park(*id);
         }
-    }
-
-    fn forget(&mut self, ids: &[u32]) {
-        for id in ids {
-            self.parked.remove(id);
-            self.positions.remove(id);
-        }
-    }
-
-    /// The successor is dead. What it has not touched goes on; what it has is closed with it: only
-    /// it knew what came of the bytes.
-    fn reclaim(&mut self, unacknowledged: &[u32]) {
-        for id in unacknowledged {
-            let Some(parcel) = self.held.remove(id) else { continue };
-            // It acknowledges before it touches; unless it could not, and hung.
-            match self.is_untouched(&parcel) {
-                Some(false) => self.plane.released(parcel.id),
-                Some(true) | None => adopt_or_lose(&*self.plane, parcel),
-            }
-        }
-        let parked = std::mem::take(&mut self.parked);
-        let all = parked.len();
-        let untouched = parked.into_values().filter(|it| self.is_untouched(it) == Some(true));
-        let untouched: Vec<_> = untouched.collect();
-        let (acks, adopted) = adopt_all(&*self.plane, untouched);
-        adopted.into_iter().for_each(Adopted::go_on);
-        let alive = acks.adopted.len();
-        if all > 0 {
-            let touched = all - alive;
-            tracing::warn!(alive, touched, "sessions of the dead successor");
-            self.reclaimed = Some(Reclaimed { alive, all });
-        }
-    }
-
-    /// None: it cannot be told.
-    fn is_untouched(&self, parcel: &Parcel) -> Option<bool> {
-        let frozen = self.positions.get(&parcel.id)?;
-        Some(position::positions(&parcel.fds).as_ref() == Some(frozen))
     }
 
     async fn adopt_returned(&mut self) {
         let returned: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
-        self.forget(&returned);
+        self.custody.forget(&returned);
         let (acks, adopted) = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
         if !self.is_closed {
             self.send(Message::Acks(acks).into()).await;
@@ -640,39 +571,6 @@ async fn send_news<D: DataPlane>(
     match plane.news() {
         Some(body) => channel.send(&Frame { message: Message::Note {}, body }, &[], within).await,
         None => Ok(()),
-    }
-}
-
-/// Adopts what it can; what it cannot is the other side's still. The acks are to be sent before
-/// anything goes on: what is not acknowledged may be read and written by nobody.
-pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> (Acks, Vec<Adopted>) {
-    let mut acks = Acks::default();
-    let mut all = Vec::with_capacity(parcels.len());
-    for parcel in parcels {
-        let id = parcel.id;
-        match plane.adopt(parcel) {
-            Ok(adopted) => {
-                acks.adopted.push(id);
-                all.push(adopted);
-            }
-            Err(refused) => {
-                tracing::warn!(id, reason = refused.reason, "session not adopted");
-                acks.refused.push(Nack { id, reason: refused.reason });
-            }
-        }
-    }
-    (acks, all)
-}
-
-/// Goes on with a session that nobody else has.
-pub fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
-    let id = parcel.id;
-    match plane.adopt(parcel) {
-        Ok(adopted) => adopted.go_on(),
-        Err(refused) => {
-            tracing::error!(id, reason = refused.reason, "session lost");
-            plane.released(id);
-        }
     }
 }
 

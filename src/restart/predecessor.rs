@@ -5,55 +5,15 @@
 //! after the successor is dead.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::liveness::Liveness;
+use super::Accepting;
+use super::liveness::{Liveness, earliest};
 use super::message::{Acks, Hello, Message, Reason, VERSIONS};
+use super::plan::{Ending, Outcome, Plan};
 use super::probation::Probation;
 use super::task::{Mode, Phase, TaskState};
 use super::transfer::{Size, Transfer, Wanted};
-use super::{Accepting, Timeouts};
-
-/// What one restart is to be.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// RESTART or FORCE.
-    pub mode: Mode,
-    /// Whether sessions move; FORCE moves none.
-    pub session_handover: bool,
-    /// How long stragglers may go on; None is for ever.
-    pub exit_timeout: Option<Duration>,
-    /// How long the successor is on probation once it serves; zero is not at all.
-    pub probation: Duration,
-    /// When a successor must be ready.
-    pub ready_by: Instant,
-    /// What the data plane accepts before, and again after a failure.
-    pub accepting: Accepting,
-    /// How many fds the successor will need.
-    pub fds: u64,
-    /// Waits.
-    pub timeouts: Timeouts,
-}
-
-/// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The successor serves; this process is to exit with success.
-    Committed,
-    /// The successor serves; it had given this process up.
-    Superseded(String),
-    /// This process serves on.
-    Kept(Ending),
-}
-
-/// Why this process serves on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Failed or rolled back.
-    pub state: TaskState,
-    /// For SHOW RESTART.
-    pub reason: String,
-}
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,9 +88,9 @@ enum State {
 enum Step {
     /// No batch until then.
     Resting(Option<Instant>),
-    /// The data plane freezes it.
+    /// The data plane freezes it; others may be on their way.
     Freezing { until: Instant },
-    /// It is sent.
+    /// As much is sent as may be without an ack; or all.
     Awaiting { until: Instant },
 }
 
@@ -414,12 +374,8 @@ impl Predecessor {
         }
         let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
         self.thaw(groups.unsendable);
-        let is_empty = groups.sent.is_empty();
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        if is_empty {
-            return self.next_batch(now);
-        }
-        self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
+        self.next_batch(now);
     }
 
     /// The kernel did not take a message of parcels.
@@ -429,9 +385,7 @@ impl Predecessor {
         if !can_shrink {
             return self.handle_error(error.to_owned(), now);
         }
-        if self.transfer.is_settled() {
-            self.next_batch(now);
-        }
+        self.next_batch(now);
     }
 
     /// The data plane has started or stopped accepting.
@@ -512,7 +466,7 @@ impl Predecessor {
             State::Moving(Step::Awaiting { .. })
                 | State::Draining { step: Step::Awaiting { .. }, .. }
         );
-        if is_awaited && self.transfer.is_settled() {
+        if is_awaited {
             self.next_batch(now);
         }
     }
@@ -521,6 +475,9 @@ impl Predecessor {
         if let Some(wanted) = self.transfer.next() {
             self.actions.push_back(Action::Surrender(wanted));
             return self.set_step(Step::Freezing { until: now + self.plan.timeouts.step });
+        }
+        if !self.transfer.is_settled() {
+            return self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
         }
         match self.state {
             State::Moving(_) => self.close(now),
@@ -734,12 +691,4 @@ impl Step {
 
 fn late(what: &str) -> String {
     format!("the successor did not send {what} in time")
-}
-
-/// The earlier of two instants that may be missing.
-pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
 }

@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::liveness::Liveness;
+use super::liveness::{Liveness, earliest};
 use super::message::{Acks, Hello, Message, Nack, Reason};
-use super::predecessor::earliest;
 use super::task::Phase;
 use super::transfer::{Size, Transfer, Wanted};
 use super::{Accepting, Timeouts};
@@ -322,13 +321,8 @@ impl Successor {
         }
         let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
         self.thaw(groups.unsendable);
-        let is_empty = groups.sent.is_empty();
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        if is_empty {
-            return self.next_batch(now);
-        }
-        let until = now + self.timeouts.answer;
-        self.state = State::Returning(Step::Awaiting { until });
+        self.next_batch(now);
     }
 
     /// The kernel did not take a message of parcels.
@@ -338,9 +332,7 @@ impl Successor {
         if !can_shrink {
             return self.finish_returning();
         }
-        if self.transfer.is_settled() {
-            self.next_batch(now);
-        }
+        self.next_batch(now);
     }
 
     /// RESTART FORCE: the predecessor is to end at once.
@@ -392,7 +384,7 @@ impl Successor {
         }
         self.thaw(settled.thawed);
         let is_awaited = matches!(self.state, State::Returning(Step::Awaiting { .. }));
-        if is_awaited && self.transfer.is_settled() {
+        if is_awaited {
             self.next_batch(now);
         }
     }
@@ -402,6 +394,9 @@ impl Successor {
             self.actions.push_back(Action::Surrender(wanted));
             let until = now + self.timeouts.step;
             self.state = State::Returning(Step::Freezing { until });
+        } else if !self.transfer.is_settled() {
+            let until = now + self.timeouts.answer;
+            self.state = State::Returning(Step::Awaiting { until });
         } else if self.login_until.is_some_and(|until| now < until) {
             let until = now + self.timeouts.again;
             self.state = State::Returning(Step::Resting { until });

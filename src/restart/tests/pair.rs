@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
-use crate::restart::predecessor::{self, Plan, Predecessor};
+use crate::restart::plan::{Ending, Outcome, Plan};
+use crate::restart::predecessor::{self, Predecessor};
 use crate::restart::successor::{self, Successor};
 use crate::restart::task::{Mode, Phase, Task, TaskState};
 use crate::restart::transfer::{Size, Wanted};
@@ -136,7 +137,7 @@ impl Pair {
 
     fn judge(&self) {
         assert!(self.now - self.start < Duration::from_secs(600), "too late");
-        let kept = matches!(self.p.outcome(), Some(predecessor::Outcome::Kept(_)));
+        let kept = matches!(self.p.outcome(), Some(Outcome::Kept(_)));
         if self.p_alive && kept {
             assert!(self.p_accepts, "the predecessor accepts again");
             assert!(!self.s_alive, "the successor is dead");
@@ -152,8 +153,8 @@ impl Pair {
         let nobody_left = !self.p_alive && !self.s_alive;
         let died_early = self.case.fault == Fault::KillP && !self.s_accepts;
         // Right after it had confirmed the commit.
-        let died_late = self.case.fault == Fault::KillS
-            && matches!(self.p.outcome(), Some(predecessor::Outcome::Committed));
+        let died_late =
+            self.case.fault == Fault::KillS && matches!(self.p.outcome(), Some(Outcome::Committed));
         let is_excused = nobody_left || died_early || died_late;
         assert!(serves.contains(&true) || is_excused, "somebody serves");
         for (id, place) in &self.places {
@@ -212,7 +213,7 @@ impl Pair {
             Fault::KillS => self.kill_s(),
             Fault::Rollback => {
                 let reason = "rollback".into();
-                let ending = predecessor::Ending { state: TaskState::RolledBack, reason };
+                let ending = Ending { state: TaskState::RolledBack, reason };
                 self.p.handle_abort(ending, self.now);
             }
             Fault::Force => {

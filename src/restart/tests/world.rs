@@ -19,7 +19,7 @@ use crate::config::ExitTimeout;
 use crate::restart::channel::Channel;
 use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
 use crate::restart::outgoing::Outgoing;
-use crate::restart::predecessor::{Outcome, Plan};
+use crate::restart::plan::{Outcome, Plan};
 use crate::restart::process::{Peer, pidfd_of};
 use crate::restart::task::{Mode, State};
 use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
