@@ -108,10 +108,8 @@ impl Proxy {
             let listens = || TcpStream::connect(("127.0.0.1", self.sql)).is_ok();
             let ready = match is_haproxy() {
                 true => listens(),
-                false => match self.http_status("/readyz") {
-                    Some(status) => status == 200,
-                    None => listens(),
-                },
+                // Each port begins to listen by itself; this one only says so of all.
+                false => self.http_status("/readyz") == Some(200),
             };
             // Had the bind failed, the answer would be somebody else's and the process gone.
             (ready && self.process.ended().is_none()).then_some(true)
