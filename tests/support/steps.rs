@@ -27,9 +27,12 @@ use tokio::time::timeout;
 use super::LIMIT;
 use super::planes::{self, Planes};
 
-/// So many pieces are followed by a handover each; in a longer script only every [`SELDOM`]th is.
-const MOST: u64 = 6000;
-const SELDOM: u64 = 499;
+/// So many packets are followed by a handover each; in a longer script only every [`SELDOM`]th is.
+const MOST_PACKETS: u64 = 2000;
+const SELDOM: u64 = 997;
+
+/// As [`MOST_PACKETS`], for bytes.
+const MOST_BYTES: u64 = 50_000;
 
 /// Bytes that are read from the proxy at a time in [`Every::Window`].
 const SIP: usize = 1000;
@@ -59,6 +62,8 @@ pub struct Seen {
     pub clients: u64,
     /// Connections to the server.
     pub servers: u64,
+    /// Packets or bytes that were followed by no handover, as there had been so many.
+    pub pieces_left_out: u64,
     /// Handovers.
     pub moves: u64,
     /// Of those: a piece waited in the kernel.
@@ -278,13 +283,25 @@ impl World {
         (length, Step::Later)
     }
 
+    /// Whether every piece counts.
     fn is_short(&self) -> bool {
-        self.pieces.load(Ordering::Relaxed) < MOST
+        self.pieces.load(Ordering::Relaxed) < self.most()
     }
 
     fn is_due(&self) -> bool {
         let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
-        piece < MOST || piece.is_multiple_of(SELDOM)
+        let due = piece < self.most() || piece.is_multiple_of(SELDOM);
+        if !due {
+            self.note(|seen| seen.pieces_left_out += 1);
+        }
+        due
+    }
+
+    fn most(&self) -> u64 {
+        match self.every {
+            Every::Byte => MOST_BYTES,
+            Every::Packet | Every::Window => MOST_PACKETS,
+        }
     }
 
     /// Puts a piece before a session that nobody has, has the other plane go on with it, and moves
@@ -323,15 +340,9 @@ impl World {
                     tokio::task::yield_now().await;
                 }
                 let Some(taken) = self.take(id).await else { return };
-                let unread = unread(&taken.parcel.fds[leg as usize]);
-                let state = taken.state();
-                let lane = state.lane(leg);
+                let is_settled = taken.is_settled(leg, piece);
                 self.give(taken);
-                let has_read = match piece {
-                    Piece::Bytes(_) => unread == 0,
-                    Piece::Fin => lane.source != "Open",
-                };
-                if has_read || lane.judged > 0 || lane.bytes >= FULL {
+                if is_settled {
                     return;
                 }
             }
@@ -360,7 +371,8 @@ impl World {
             let frozen = timeout(LIMIT, plane.surrender(Class::Any, 1, &others)).await;
             if let Some(parcel) = frozen.expect("a session freezes or ends").pop() {
                 assert_eq!(parcel.id, id, "the session that was asked for");
-                return Some(Taken { parcel, from });
+                let state = serde_json::from_slice(&parcel.state).expect("a parcel's state");
+                return Some(Taken { parcel, state, from });
             }
         }
         None
@@ -368,8 +380,8 @@ impl World {
 
     /// The other plane goes on with it.
     fn give(&self, taken: Taken) {
-        let state = taken.state();
-        let unread = taken.parcel.fds.iter().any(|fd| unread(fd) > 0);
+        let Taken { parcel, state, from } = taken;
+        let unread = parcel.fds.iter().any(|fd| unread(fd) > 0);
         self.note(|seen| {
             let lanes = [&state.up, &state.down];
             seen.moves += 1;
@@ -377,7 +389,6 @@ impl World {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
             seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
         });
-        let Taken { parcel, from } = taken;
         let (id, to) = (parcel.id, 1 - from);
         if let Some(news) = self.planes[from].news() {
             self.planes[to].hear(&news);
@@ -404,12 +415,22 @@ impl World {
 /// A frozen session.
 struct Taken {
     parcel: Parcel,
+    state: State,
     from: usize,
 }
 
 impl Taken {
-    fn state(&self) -> State {
-        serde_json::from_slice(&self.parcel.state).expect("a parcel's state")
+    /// Whether the session has read a piece, or may not read it before it gets rid of others.
+    fn is_settled(&self, leg: Leg, piece: Piece<'_>) -> bool {
+        let lane = match leg {
+            Leg::Client => &self.state.up,
+            Leg::Server => &self.state.down,
+        };
+        let has_read = match piece {
+            Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
+            Piece::Fin => lane.source != "Open",
+        };
+        has_read || lane.judged > 0 || lane.bytes >= FULL
     }
 }
 
@@ -427,15 +448,6 @@ struct Lane {
     source: String,
 }
 
-impl State {
-    fn lane(&self, leg: Leg) -> &Lane {
-        match leg {
-            Leg::Client => &self.up,
-            Leg::Server => &self.down,
-        }
-    }
-}
-
 /// Whether a handover belongs to a piece.
 enum Step {
     Here,
@@ -451,7 +463,9 @@ struct Who {
 enum Heard {
     /// The start of the greeting.
     Start(Vec<u8>),
-    /// The id in it.
+    /// The id in the server's.
+    Thread(u32),
+    /// The id that the client was shown.
     Id(u32),
     /// It was none.
     Nothing,
@@ -473,23 +487,25 @@ impl Who {
         let (length, ends) = Packets::default().take(start);
         if ends {
             *heard = match Greeting::parse(&start[4..length]) {
-                Ok(greeting) => Heard::Id(greeting.connection_id),
+                Ok(greeting) => match self.leg {
+                    Leg::Client => Heard::Id(greeting.connection_id),
+                    Leg::Server => Heard::Thread(greeting.connection_id),
+                },
                 Err(_) => Heard::Nothing,
             };
         }
     }
 
-    /// The session's id.
+    /// The session's id; None before there is a session.
     fn id(&self, world: &World) -> Option<u32> {
-        let Heard::Id(id) = *self.heard.lock().unwrap_or_else(PoisonError::into_inner) else {
-            return None;
-        };
-        match self.leg {
-            Leg::Client => Some(id),
-            Leg::Server => {
-                let mut sessions = world.planes.iter().flat_map(|plane| plane.sessions());
-                sessions.find(|session| session.server_thread == id).map(|session| session.id)
-            }
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Heard::Thread(thread) = *heard {
+            let mut sessions = world.planes.iter().flat_map(|plane| plane.sessions());
+            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id);
+        }
+        match *heard {
+            Heard::Id(id) => Some(id),
+            Heard::Start(_) | Heard::Thread(_) | Heard::Nothing => None,
         }
     }
 }
