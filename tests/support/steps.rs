@@ -393,9 +393,9 @@ impl World {
         if let Some(news) = self.planes[from].news() {
             self.planes[to].hear(&news);
         }
-        let adopted = self.planes[to].adopt(parcel);
-        adopted.unwrap_or_else(|refused| panic!("a session is refused: {}", refused.reason));
+        let adopted = self.planes[to].adopt(parcel).expect("a session is adopted");
         self.planes[from].released(id);
+        adopted.go_on();
         self.homes().insert(id, to);
     }
 
