@@ -6,6 +6,7 @@ mod support;
 mod chain;
 mod classic;
 mod failures;
+mod hostile;
 mod peers;
 mod scene;
 mod state;
