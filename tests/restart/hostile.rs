@@ -21,7 +21,7 @@ use rustix::net::{
 };
 use rustix::process::{Gid, Uid};
 
-use crate::scene::{Scene, restart, said};
+use crate::scene::{Scene, restart, said, take_over};
 use crate::support::proxy::{Options, config_text};
 use crate::support::{LIMIT, Process, Proxy, scratch, skip, until};
 
@@ -174,20 +174,6 @@ fn odp(arguments: &[&str], config: &Path) -> Command {
     command
 }
 
-/// `odp run --takeover` for a proxy: it succeeds, and everybody is with it.
-fn take_over(scene: &mut Scene) -> (Process, tempfile::TempDir) {
-    let dir = scratch();
-    let command = odp(&["run", "--takeover"], &scene.proxy.config());
-    let next = Process::spawn("the successor", command, &dir.path().join("log"));
-    until("the takeover", || {
-        assert!(next.ended().is_none(), "{}\n{}", next.log(), scene.proxy.log());
-        next.log().contains("takeover completed").then_some(())
-    });
-    until("the end of the predecessor", || scene.proxy.process().living().is_empty().then_some(()));
-    assert_eq!(scene.waiting.dead(), 0, "{}", next.log());
-    (next, dir)
-}
-
 #[test]
 fn another_user_gets_nothing_and_stalls_no_restart() {
     if !may_become_nobody() {
@@ -227,11 +213,13 @@ fn another_user_gets_nothing_and_stalls_no_restart() {
         let flood = scope.spawn(|| as_nobody(|| flood(&path, &stop)));
         restart(&scene.proxy);
         open_to_all(&scene.proxy);
-        let taken = take_over(&mut scene);
+        let successor = take_over(&scene.proxy);
+        assert_eq!(scene.waiting.dead(), 0, "{}", successor.log());
         stop.store(true, Ordering::Relaxed);
         assert!(flood.join().expect("the flood ends") > 0);
         assert_eq!(said(&scene.proxy, "a successor knocks"), 1, "ours");
-        finish(scene, taken);
+        scene.finish();
+        drop(successor);
     });
 }
 
@@ -246,12 +234,6 @@ fn flood(path: &Path, stop: &AtomicBool) -> usize {
         }
     }
     count
-}
-
-/// Clients first: the successor must not go before them.
-fn finish(scene: Scene, taken: (Process, tempfile::TempDir)) {
-    scene.finish();
-    drop(taken);
 }
 
 #[test]
@@ -272,9 +254,11 @@ fn visitors_that_say_nothing_or_nonsense_stall_no_restart() {
     drop(held);
     until_open(&scene.proxy);
     let held = silent();
-    let taken = take_over(&mut scene);
+    let successor = take_over(&scene.proxy);
     drop(held);
-    finish(scene, taken);
+    assert_eq!(scene.waiting.dead(), 0, "{}", successor.log());
+    scene.finish();
+    drop(successor);
 }
 
 /// A directory with a config whose `run_dir` is `DIR/run`; the kernel chooses all ports.
