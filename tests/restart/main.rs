@@ -6,6 +6,7 @@ mod support;
 mod chain;
 mod classic;
 mod failures;
+mod pause;
 mod peers;
 mod scene;
 mod state;
