@@ -111,6 +111,7 @@ fn restarts(tasks: &[Task]) -> Table {
         "pause_p50_us",
         "pause_p99_us",
         "pause_max_us",
+        "pause_buckets_us",
     ]);
     for task in tasks {
         table.push([
@@ -133,6 +134,7 @@ fn restarts(tasks: &[Task]) -> Table {
             task.pauses.quantile_us(0.5).to_string(),
             task.pauses.quantile_us(0.99).to_string(),
             task.pauses.max_us().to_string(),
+            task.pauses.to_string(),
         ]);
     }
     table

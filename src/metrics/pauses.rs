@@ -160,6 +160,30 @@ impl Pauses {
     }
 }
 
+/// The buckets as `BOUND:COUNT`, bounds in microseconds, for a column of a table.
+impl std::fmt::Display for Pauses {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, (bound, count)) in self.counts.iter().enumerate() {
+            let space = if at == 0 { "" } else { " " };
+            write!(f, "{space}{bound}:{count}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Pauses {
+    /// What `Display` has written, with the longest of them; None if it is something else. Their
+    /// sum is not known.
+    pub fn from_columns(buckets: &str, max_us: u64) -> Option<Self> {
+        let bucket = |text: &str| {
+            let (bound, count) = text.split_once(':')?;
+            Some((bound.parse().ok()?, count.parse().ok()?))
+        };
+        let counts: Option<_> = buckets.split_whitespace().map(bucket).collect();
+        Some(Self { counts: counts?, sum_us: 0, max_us })
+    }
+}
+
 fn saturating_sum<'a>(counts: impl Iterator<Item = &'a u64>) -> u64 {
     counts.fold(0, |sum, count| sum.saturating_add(*count))
 }
@@ -261,6 +285,19 @@ mod tests {
         assert_eq!(serde_json::from_str::<Message>(&text).expect("the same"), message);
         let empty: Pauses = serde_json::from_str("{}").expect("all of it is optional");
         assert_eq!(empty, Pauses::default());
+    }
+
+    #[test]
+    fn a_column_is_read_as_it_was_written() {
+        let pauses = pauses_of(&[70, 70, 90, 99_000_000]);
+        let text = pauses.to_string();
+        assert_eq!(text, "75:2 100:1 18446744073709551615:1");
+        let read = Pauses::from_columns(&text, pauses.max_us()).expect("as it was written");
+        assert_eq!((read.counts, read.max_us), (pauses.counts, 99_000_000));
+        assert_eq!(Pauses::from_columns("", 0), Some(Pauses::default()));
+        for wrong in ["7", "7:", ":7", "7:x", "-1:1", "1:2:3"] {
+            assert_eq!(Pauses::from_columns(wrong, 0), None, "{wrong}");
+        }
     }
 
     #[test]
