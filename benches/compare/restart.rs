@@ -46,7 +46,7 @@ pub fn restart(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figure
     let crowd = Crowd::gather(proxy.address, scale.sessions, scale.rest)?;
     let mut heir = Heir(proxy.pid().ok_or("no process")?);
     let mut restarts = Vec::new();
-    for _ in 0..scale.restarts {
+    for _ in 0..scale.restarts.max(1) {
         restarts.push(one_restart(&proxy, &crowd, database, &mut heir)?);
     }
     let mut figures = Figures::new();
