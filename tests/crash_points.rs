@@ -176,6 +176,23 @@ point! {
     c_17_predecessor_dies_in_probation: "predecessor:probation:1:kill", Done;
 }
 
+/// Who was frozen and goes on where it was has felt a pause as well.
+#[test]
+fn c_08_a_session_that_thaws_where_it_was_counts_its_pause() {
+    let Some(stage) = Stage::start() else { return };
+    let first = stage.proxy.pid();
+    let mut waiting = Waiting::open(&stage.proxy.address(), 3);
+    stage.arm("predecessor:frozen:1:err");
+    kill(Pid::from_raw(first as i32), Signal::SIGUSR2).expect("it lives");
+    assert!(!stage.settled(0, first), "the predecessor must serve on");
+    until("the canary's pause", || {
+        let tasks = stage.proxy.admin().ok()?.query("SHOW RESTART").named_rows();
+        let newest = tasks.first()?;
+        (newest["state"] == "FAILED" && newest["pause_count"] == "1").then_some(())
+    });
+    assert_eq!(waiting.dead(), 0);
+}
+
 /// Twenty crashes of successors in one proxy; after each a good restart succeeds.
 #[test]
 fn t_02_many_dead_successors_in_a_row() {

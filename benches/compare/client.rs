@@ -15,6 +15,9 @@ const CAPABILITIES: u32 = 0x0008_a205;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Values of rows, NULL as None.
+type Rows = Vec<Vec<Option<String>>>;
+
 /// One connection.
 pub struct Client {
     stream: TcpStream,
@@ -55,20 +58,58 @@ impl Client {
     }
 
     /// Asks and reads a text result: rows of values, NULL as None.
-    pub fn rows(&mut self, sql: &str) -> Outcome<Vec<Vec<Option<String>>>> {
-        self.send_query(sql)?;
+    pub fn rows(&mut self, sql: &str) -> Outcome<Rows> {
+        self.send(sql)?;
+        self.read_rows()
+    }
+
+    /// Reads to the end of an answer, be it a result or an error.
+    pub fn answer(&mut self) -> Outcome<()> {
+        match self.read_rows() {
+            Err(_) if self.packet.first() == Some(&0xff) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Whether nothing has come, and the connection stands.
+    pub fn is_silent(&self) -> bool {
+        let peek = || {
+            self.stream.set_nonblocking(true)?;
+            let peeked = self.stream.peek(&mut [0]);
+            self.stream.set_nonblocking(false)?;
+            peeked
+        };
+        peek().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    /// The same with each value behind the name of its column; NULL is empty.
+    pub fn named_rows(&mut self, sql: &str) -> Outcome<Vec<Vec<(String, String)>>> {
+        self.send(sql)?;
+        let (names, rows) = self.read_table()?;
+        let named = |row: Vec<Option<String>>| {
+            let values = row.into_iter().map(Option::unwrap_or_default);
+            names.iter().cloned().zip(values).collect()
+        };
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    fn read_rows(&mut self) -> Outcome<Rows> {
+        Ok(self.read_table()?.1)
+    }
+
+    fn read_table(&mut self) -> Outcome<(Vec<String>, Rows)> {
         self.read_packet()?;
         match self.packet.first() {
-            Some(0x00) => return Ok(Vec::new()),
+            Some(0x00) => return Ok(Default::default()),
             Some(0xff) | None => return Err(self.server_error().into()),
             Some(_) => {}
         }
-        self.skip_until_eof()?;
+        let names = self.read_names()?;
         let mut rows = Vec::new();
         loop {
             self.read_packet()?;
             match self.packet.first() {
-                Some(0xfe) if self.packet.len() < 9 => return Ok(rows),
+                Some(0xfe) if self.packet.len() < 9 => return Ok((names, rows)),
                 Some(0xff) => return Err(self.server_error().into()),
                 _ => rows.push(values(&self.packet).ok_or("row: malformed")?),
             }
@@ -84,9 +125,9 @@ impl Client {
 
     /// Asks, and counts the bytes of the answer without looking at the rows.
     pub fn drain(&mut self, sql: &str) -> Outcome<u64> {
-        self.send_query(sql)?;
+        self.send(sql)?;
         self.read_packet()?;
-        self.skip_until_eof()?;
+        self.read_names()?;
         let mut buffer = vec![0; 256 * 1024];
         let (mut total, mut end) = (0, Scan::default());
         loop {
@@ -106,16 +147,21 @@ impl Client {
         self.write_packet(0, &[0x01])
     }
 
-    fn send_query(&mut self, sql: &str) -> Outcome<()> {
+    /// Asks, and does not wait for the answer.
+    pub fn send(&mut self, sql: &str) -> Outcome<()> {
         self.write_packet(0, &[b"\x03", sql.as_bytes()].concat())
     }
 
-    fn skip_until_eof(&mut self) -> Outcome<()> {
+    /// Reads column definitions, whose fifth value is the name.
+    fn read_names(&mut self) -> Outcome<Vec<String>> {
+        let mut names = Vec::new();
         loop {
             self.read_packet()?;
             if self.packet.first() == Some(&0xfe) && self.packet.len() < 9 {
-                return Ok(());
+                return Ok(names);
             }
+            let name = leading_values(&self.packet, 5).and_then(|mut values| values.pop());
+            names.push(name.flatten().ok_or("column: malformed")?);
         }
     }
 
@@ -204,9 +250,16 @@ fn scramble(password: &str, salt: &[u8]) -> Vec<u8> {
     stage1.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect()
 }
 
-fn values(mut row: &[u8]) -> Option<Vec<Option<String>>> {
+fn values(row: &[u8]) -> Option<Vec<Option<String>>> {
+    leading_values(row, usize::MAX)
+}
+
+/// The first so many of a row, or all.
+fn leading_values(mut row: &[u8], most: usize) -> Option<Vec<Option<String>>> {
     let mut values = Vec::new();
-    while let Some((first, rest)) = row.split_first() {
+    while let Some((first, rest)) = row.split_first()
+        && values.len() < most
+    {
         let (length, rest) = match first {
             0xfb => {
                 values.push(None);

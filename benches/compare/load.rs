@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::machine::{ACCOUNT, Database, SCHEMA};
 use crate::process::Usage;
 use crate::proxies::Kind;
-use crate::{Figures, Outcome};
+use crate::{Figures, Outcome, Scale};
 
 /// How long every session has to connect and prepare, before counting starts.
 const WARM_UP: Duration = Duration::from_millis(1500);
@@ -18,20 +18,20 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// Samples a second for the split of user and kernel; no divisor of the kernel's own ticks.
 const SAMPLES_PER_SECOND: &str = "3989";
 
-pub fn point_select_16(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
-    queries(kind, database, window, Load { script: "oltp_point_select", threads: 16 })
+pub fn point_select_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 16 })
 }
 
-pub fn point_select_256(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
-    queries(kind, database, window, Load { script: "oltp_point_select", threads: 256 })
+pub fn point_select_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 256 })
 }
 
-pub fn read_write_16(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
-    queries(kind, database, window, Load { script: "oltp_read_write", threads: 16 })
+pub fn read_write_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 16 })
 }
 
-pub fn read_write_256(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
-    queries(kind, database, window, Load { script: "oltp_read_write", threads: 256 })
+pub fn read_write_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 256 })
 }
 
 /// What sysbench is to do.
@@ -103,7 +103,8 @@ fn queries(kind: &Kind, database: &Database, window: Duration, load: Load) -> Ou
 }
 
 /// The split of user and kernel comes from sampling, as the kernel's own is too coarse.
-pub fn user_space(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
+pub fn user_space(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    let window = scale.window;
     let proxy = kind.start(database)?;
     let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };
     let mut observer = database.client()?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench compare -- [FILTER] [--rounds N] [--seconds N] [--subjects a,b]
-//!                                [--odp NAME=PATH]
+//!                                [--odp NAME=PATH] [--sessions N] [--restarts N] [--rest MS]
 //! ```
 //!
 //! It starts a private MariaDB, and for every measurement a fresh proxy in front of it. Subjects
@@ -12,6 +12,7 @@
 //! other builds.
 
 mod client;
+mod crowd;
 mod load;
 mod machine;
 mod process;
@@ -35,11 +36,24 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 /// What a scenario measured of one subject: names with their units, and numbers.
 type Figures = Vec<(&'static str, f64)>;
 
+/// How much is measured at a time.
+#[derive(Clone, Copy)]
+pub struct Scale {
+    /// How long a load is watched.
+    pub window: Duration,
+    /// Sessions that go through restarts.
+    pub sessions: usize,
+    /// How often they do.
+    pub restarts: usize,
+    /// What their active ones rest between two statements.
+    pub rest: Duration,
+}
+
 /// What the command line asks for.
 struct Options {
     filter: String,
     rounds: usize,
-    window: Duration,
+    scale: Scale,
     subjects: Vec<String>,
     builds: Vec<Kind>,
 }
@@ -47,7 +61,7 @@ struct Options {
 /// One thing to measure.
 struct Scenario {
     name: &'static str,
-    measure: fn(&Kind, &Database, Duration) -> Outcome<Figures>,
+    measure: fn(&Kind, &Database, Scale) -> Outcome<Figures>,
 }
 
 /// Everything that is measured, in the order of the table.
@@ -89,7 +103,12 @@ impl Options {
         let mut options = Self {
             filter: String::new(),
             rounds: 3,
-            window: Duration::from_secs(5),
+            scale: Scale {
+                window: Duration::from_secs(5),
+                sessions: 4000,
+                restarts: 5,
+                rest: Duration::from_millis(20),
+            },
             subjects: Vec::new(),
             builds: Vec::new(),
         };
@@ -102,7 +121,10 @@ impl Options {
             let value = words.next().ok_or_else(|| format!("{word}: expected a value"))?;
             match word.as_str() {
                 "--rounds" => options.rounds = value.parse()?,
-                "--seconds" => options.window = Duration::from_secs(value.parse()?),
+                "--seconds" => options.scale.window = Duration::from_secs(value.parse()?),
+                "--sessions" => options.scale.sessions = value.parse()?,
+                "--restarts" => options.scale.restarts = value.parse()?,
+                "--rest" => options.scale.rest = Duration::from_millis(value.parse()?),
                 "--subjects" => options.subjects = value.split(',').map(str::to_owned).collect(),
                 "--odp" => {
                     let (name, path) = value.split_once('=').ok_or("--odp: expected NAME=PATH")?;
@@ -130,7 +152,7 @@ fn compare(options: &Options) -> Outcome<()> {
         for round in 0..options.rounds {
             for turn in 0..kinds.len() {
                 let kind = &kinds[(turn + round) % kinds.len()];
-                match (scenario.measure)(kind, &database, options.window) {
+                match (scenario.measure)(kind, &database, options.scale) {
                     Ok(figures) => report.add(scenario.name, &kind.name, round, figures),
                     Err(error) => eprintln!("{}: {}: {error}", scenario.name, kind.name),
                 }

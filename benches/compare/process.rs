@@ -42,6 +42,30 @@ pub fn resident_kib(pid: u32) -> Outcome<u64> {
     Ok(field(&rollup, "Rss:").ok_or("smaps_rollup: no Rss")?)
 }
 
+/// Proportional memory in KiB: a page that several processes have counts once among them all.
+pub fn proportional_kib(pid: u32) -> Outcome<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    Ok(field(&rollup, "Pss:").ok_or("smaps_rollup: no Pss")?)
+}
+
+/// Whether it runs: one that has ended may still have to be waited for.
+pub fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| state != 'Z' && state != 'X')
+}
+
+/// A process of another parent that does not outlive this value.
+pub struct Heir(pub u32);
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        if let Ok(pid) = i32::try_from(self.0) {
+            let _ = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
 /// Sets the high-water mark of resident memory to what is resident now.
 pub fn reset_peak(pid: u32) -> Outcome<()> {
     Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)

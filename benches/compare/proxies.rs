@@ -47,7 +47,7 @@ pub struct Proxy {
     /// odp's admin port.
     pub admin: SocketAddr,
     process: Option<Process>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Kind {
@@ -124,7 +124,7 @@ impl Kind {
             }
         };
         let process = process.map(|mut command| Process::start(&mut command, log)).transpose()?;
-        let proxy = Proxy { address, admin, process, _directory: directory };
+        let proxy = Proxy { address, admin, process, directory };
         wait_for(&self.name, Duration::from_secs(10), || {
             TcpStream::connect(address)?;
             proxy.client()?.quit()
@@ -137,6 +137,11 @@ impl Proxy {
     /// None: there is no proxy.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
+    }
+
+    /// What it and its successors have logged.
+    pub fn log(&self) -> Outcome<String> {
+        Ok(fs::read_to_string(self.directory.path().join("log"))?)
     }
 
     /// A client of it, logged in.

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::machine::{ACCOUNT, Database};
 use crate::process::{Usage, resident_kib};
 use crate::proxies::Kind;
-use crate::{Figures, Outcome};
+use crate::{Figures, Outcome, Scale};
 
 /// How many sessions are idle.
 const IDLE: usize = 5000;
@@ -18,7 +18,7 @@ const CONNECTORS: usize = 8;
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Resident memory of a session that has asked something and now waits.
-pub fn idle(kind: &Kind, database: &Database, _: Duration) -> Outcome<Figures> {
+pub fn idle(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     let proxy = kind.start(database)?;
     let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };
     let fresh = resident_kib(pid)?;
@@ -45,7 +45,8 @@ pub fn idle(kind: &Kind, database: &Database, _: Duration) -> Outcome<Figures> {
 }
 
 /// Connect, log in, one query, goodbye.
-pub fn connects(kind: &Kind, database: &Database, window: Duration) -> Outcome<Figures> {
+pub fn connects(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    let window = scale.window;
     let proxy = kind.start(database)?;
     let before = proxy.pid().map(Usage::of).transpose()?;
     let start = Instant::now();

@@ -1,17 +1,17 @@
 //! Large results: CPU per byte, and how much memory they take.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::machine::Database;
 use crate::process::{Usage, peak_kib, reset_peak, resident_kib};
 use crate::proxies::Kind;
-use crate::{Figures, Outcome};
+use crate::{Figures, Outcome, Scale};
 
-pub fn large_rows(kind: &Kind, database: &Database, _: Duration) -> Outcome<Figures> {
+pub fn large_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     result(kind, database, "SELECT REPEAT('x', 1000000) FROM sbtest.seq_1_to_1074")
 }
 
-pub fn small_rows(kind: &Kind, database: &Database, _: Duration) -> Outcome<Figures> {
+pub fn small_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     result(kind, database, "SELECT REPEAT('x', 100) FROM sbtest.seq_1_to_2000000")
 }
 

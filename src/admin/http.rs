@@ -2,6 +2,7 @@
 //!
 //! One request a connection; a client that is slow to ask or to read costs a task and a deadline.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -14,14 +15,18 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Admin;
+use crate::metrics::pauses::Pauses;
 use crate::restart::task::State;
 
 /// For the head of a request.
@@ -108,11 +113,12 @@ type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
 struct Snapshot {
     counters: Vec<Family<u64>>,
     gauges: Vec<Family<f64>>,
+    pauses: Pauses,
 }
 
 impl Snapshot {
     fn of(admin: &Admin) -> Self {
-        Self { counters: counters(admin), gauges: gauges(admin) }
+        Self { counters: counters(admin), gauges: gauges(admin), pauses: admin.proxy.all_pauses() }
     }
 }
 
@@ -132,8 +138,25 @@ impl Collector for Snapshot {
                 ConstGauge::new(*value).encode(sample)?;
             }
         }
-        Ok(())
+        let help = "How long sessions stood still in restarts: from freezing to going on";
+        let unit = Some(&Unit::Seconds);
+        let name = "odp_restart_pause";
+        encode_pauses(
+            encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?,
+            &self.pauses,
+        )
     }
+}
+
+fn encode_pauses(mut metric: MetricEncoder<'_>, pauses: &Pauses) -> Result<(), std::fmt::Error> {
+    let seconds = |us: u64| us as f64 / 1e6;
+    let bucket = |(bound, count): (u64, u64)| match bound {
+        u64::MAX => (f64::INFINITY, count),
+        _ => (seconds(bound), count),
+    };
+    let buckets: Vec<(f64, u64)> = pauses.octaves().into_iter().map(bucket).collect();
+    let none = None::<&HashMap<usize, Exemplar<NoLabelSet, f64>>>;
+    metric.encode_histogram(seconds(pauses.sum_us()), pauses.count(), &buckets, none)
 }
 
 /// ODP's names where it has the metric; `_total` is added by the encoding.

@@ -107,6 +107,11 @@ fn restarts(tasks: &[Task]) -> Table {
         "in_transaction",
         "disconnected",
         "detail",
+        "pause_count",
+        "pause_p50_us",
+        "pause_p99_us",
+        "pause_max_us",
+        "pause_buckets_us",
     ]);
     for task in tasks {
         table.push([
@@ -125,6 +130,11 @@ fn restarts(tasks: &[Task]) -> Table {
             task.in_transaction.to_string(),
             task.disconnected.to_string(),
             task.detail.clone(),
+            task.pauses.count().to_string(),
+            task.pauses.quantile_us(0.5).to_string(),
+            task.pauses.quantile_us(0.99).to_string(),
+            task.pauses.max_us().to_string(),
+            task.pauses.to_string(),
         ]);
     }
     table

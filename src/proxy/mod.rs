@@ -10,6 +10,7 @@ mod lane;
 pub mod login;
 mod notes;
 mod parcel;
+mod pause;
 mod plane;
 pub mod registry;
 pub mod view;
@@ -29,12 +30,14 @@ use crate::config::Config;
 use crate::config::parameter::Parameter;
 use crate::error::ClientError;
 use crate::metrics::Totals;
+use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
 use notes::Outbox;
+use pause::FrozenAt;
 use registry::{Handle, Registry, Signal, Stage};
 use view::{Gauges, SessionView};
 
@@ -61,8 +64,19 @@ pub struct Proxy {
     altered: Mutex<BTreeMap<String, Altered>>,
     refused: AtomicU64,
     disconnected: AtomicU64,
-    inherited: Mutex<Totals>,
-    shown: Mutex<Totals>,
+    /// Of sessions that arrived in this process, or came back to it.
+    pauses: PauseClock,
+    inherited: Mutex<Counted>,
+    shown: Mutex<Counted>,
+}
+
+/// What one generation hands to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Counted {
+    #[serde(flatten)]
+    totals: Totals,
+    pauses: Pauses,
 }
 
 /// A parameter that differs from the file.
@@ -81,6 +95,14 @@ enum Drain {
     No,
     /// At this instant, with 1053; None: when they end by themselves.
     Until(Option<Instant>),
+}
+
+/// How a session comes to be relayed.
+enum Beginning {
+    /// Its login response is with the server; the log-in must be over by then.
+    LogIn(std::pin::Pin<Box<tokio::time::Sleep>>),
+    /// It was frozen, in another process or here, at this instant if that is known.
+    Thaw(Option<FrozenAt>),
 }
 
 /// Who may come in.
@@ -128,6 +150,7 @@ impl Proxy {
             altered: Mutex::default(),
             refused: AtomicU64::new(0),
             disconnected: AtomicU64::new(0),
+            pauses: PauseClock::default(),
             inherited: Mutex::default(),
             shown: Mutex::default(),
         });
@@ -204,14 +227,31 @@ impl Proxy {
 
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
-        let mut sum = self.registry.totals();
-        let refused = self.refused.load(Ordering::Relaxed);
-        sum.refused_client_connections += refused;
-        sum.total_client_connections += refused;
-        sum.add(&self.inherited.lock().unwrap_or_else(PoisonError::into_inner));
+        let counted = self.counted(self.registry.totals());
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.raise_to(&sum);
-        *shown
+        shown.totals.raise_to(&counted.totals);
+        shown.totals
+    }
+
+    /// How long sessions stood still in restarts, here and in predecessors. Never goes back.
+    pub fn all_pauses(&self) -> Pauses {
+        let counted = self.counted(Totals::default());
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.pauses.raise_to(&counted.pauses);
+        shown.pauses.clone()
+    }
+
+    /// What these sessions counted, and all that no session counts.
+    fn counted(&self, sessions: Totals) -> Counted {
+        let mut totals = sessions;
+        let refused = self.refused.load(Ordering::Relaxed);
+        totals.refused_client_connections += refused;
+        totals.total_client_connections += refused;
+        let mut pauses = self.pauses.pauses();
+        let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.add(&inherited.totals);
+        pauses.add(&inherited.pauses);
+        Counted { totals, pauses }
     }
 
     fn cluster(&self) -> Arc<Cluster> {
@@ -264,7 +304,7 @@ impl Proxy {
         };
         let limit = self.config.load().proxy.login_timeout.0.saturating_sub(handle.born.elapsed());
         let deadline = Box::pin(tokio::time::sleep(limit));
-        self.carry(relay, handle, Some(deadline)).await;
+        self.carry(relay, handle, Beginning::LogIn(deadline)).await;
     }
 
     async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {
@@ -296,12 +336,18 @@ impl Proxy {
     }
 
     /// Relays until the session ends or is given out.
-    async fn carry(
-        self: Arc<Self>,
-        mut relay: Relay,
-        handle: Arc<Handle>,
-        login: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
-    ) {
+    async fn carry(self: Arc<Self>, mut relay: Relay, handle: Arc<Handle>, beginning: Beginning) {
+        let login = match beginning {
+            Beginning::LogIn(deadline) => Some(deadline),
+            Beginning::Thaw(frozen_at) => {
+                // The pause ends here, at the first poll of the relay: from now on a byte that
+                // comes is a byte that moves, and an idle session has none.
+                if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
+                    self.pauses.record(pause);
+                }
+                None
+            }
+        };
         match relay.run(&self.registry, &handle, login).await {
             Exit::Frozen => {
                 handle.set_stage(Stage::Moving);
@@ -316,6 +362,7 @@ impl Proxy {
 
     /// Whether the session is somebody else's now.
     fn give_out(&self, relay: Relay, handle: &Arc<Handle>) -> bool {
+        let frozen_at = FrozenAt::now();
         let parts = match relay.into_parts() {
             Ok(parts) => parts,
             Err(error) => {
@@ -323,7 +370,7 @@ impl Proxy {
                 return false;
             }
         };
-        let parcel = match parcel::pack(parts, handle) {
+        let parcel = match parcel::pack(parts, handle, frozen_at) {
             Ok(parcel) => parcel,
             Err(error) => {
                 tracing::error!(id = handle.id, %error, "session lost: cannot be packed");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frontend::{Parts, Relay};
 use super::lane::{Lane, Source};
+use super::pause::FrozenAt;
 use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
 use crate::net::stream::Stream;
@@ -31,6 +32,9 @@ struct State {
     idle_ms: u64,
     #[serde(default)]
     counted: Totals,
+    /// Older versions do not say it.
+    #[serde(default)]
+    frozen_at: Option<FrozenAt>,
 }
 
 /// One server connection of the session.
@@ -48,8 +52,12 @@ struct LaneState {
     source: Source,
 }
 
-/// Packs a frozen session.
-pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> {
+/// Packs a session that has been frozen since then.
+pub fn pack(
+    parts: Parts,
+    handle: &Handle,
+    frozen_at: FrozenAt,
+) -> Result<Parcel, serde_json::Error> {
     let facts: Facts = handle.facts().clone();
     let state = State {
         session: SessionSnapshot::from(parts.session),
@@ -64,6 +72,7 @@ pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> 
         age_ms: millis(handle.born.elapsed()),
         idle_ms: millis(handle.idle()),
         counted: handle.counters.totals(),
+        frozen_at: Some(frozen_at),
     };
     Ok(Parcel {
         id: handle.id,
@@ -81,6 +90,8 @@ pub struct Unpacked {
     pub handle: Arc<Handle>,
     /// Its id on the server.
     pub thread: u32,
+    /// Since when it stands still, if its parcel says so.
+    pub frozen_at: Option<FrozenAt>,
 }
 
 /// Unpacks a session; a parcel that is not understood is given back unharmed.
@@ -144,7 +155,8 @@ fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let session = Session::from(state.session);
     let address: Arc<str> = address.as_str().into();
     let relay = Relay::resumed(client, server, session, address, up, down);
-    Ok(Unpacked { relay, handle: Arc::new(handle), thread: *thread })
+    let frozen_at = state.frozen_at;
+    Ok(Unpacked { relay, handle: Arc::new(handle), thread: *thread, frozen_at })
 }
 
 impl LaneState {

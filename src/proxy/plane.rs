@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
-use super::{Altered, Drain, Proxy};
+use super::{Altered, Beginning, Counted, Drain, Proxy};
 use crate::config::parameter::Parameter;
-use crate::metrics::Totals;
+use crate::metrics::pauses::Pauses;
 use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
 use crate::wire::handshake::Greeting;
 
@@ -93,7 +93,7 @@ impl Proxy {
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.registry().end(present));
         });
-        let Unpacked { mut relay, handle, thread } = unpacked?;
+        let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         relay.publish(&handle);
         self.registry().set_server(&handle, &relay.server_name, thread);
@@ -110,7 +110,7 @@ impl Proxy {
         }
         self.registry().elsewhere.remove(handle.id);
         Ok(Adopted::new(move || {
-            tokio::spawn(proxy.carry(relay, handle, None));
+            tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
         }))
     }
 }
@@ -145,12 +145,14 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        serde_json::to_vec(&self.totals()).map(Bytes::from).unwrap_or_default()
+        // Not what was shown: that includes sessions that count on over there by now.
+        let counted = self.counted(self.registry().settled_totals());
+        serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
-        if let Ok(totals) = serde_json::from_slice::<Totals>(counters) {
-            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = totals;
+        if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
+            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = counted;
         }
     }
 
@@ -201,6 +203,10 @@ impl DataPlane for Proxy {
     fn census(&self) -> Census {
         let disconnected = self.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.registry().census() }
+    }
+
+    fn pauses(&self) -> Pauses {
+        self.pauses.pauses()
     }
 
     async fn tell(&self) -> Bytes {

@@ -415,11 +415,21 @@ impl Registry {
 
     /// What all sessions together have counted, ended ones included.
     pub fn totals(&self) -> Totals {
+        self.totals_of(|_| true)
+    }
+
+    /// The same without those on their way to the other generation, which count on there.
+    pub fn settled_totals(&self) -> Totals {
+        self.totals_of(|handle| handle.stage() != Stage::Moving)
+    }
+
+    fn totals_of(&self, counts: impl Fn(&Handle) -> bool) -> Totals {
         let mut sum = Totals::default();
         for shard in &self.shards {
             let shard = lock(shard);
             sum.add(&shard.ended);
-            shard.sessions.values().for_each(|handle| sum.add(&handle.counters.totals()));
+            let sessions = shard.sessions.values().filter(|handle| counts(handle));
+            sessions.for_each(|handle| sum.add(&handle.counters.totals()));
         }
         sum
     }

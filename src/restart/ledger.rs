@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::task::{Mode, Phase, Task, TaskState};
+use crate::metrics::pauses::Pauses;
 
 /// Tasks that are remembered.
 const LONGEST: usize = 64;
@@ -14,6 +15,18 @@ pub struct Ledger {
     tasks: VecDeque<Task>,
     /// The task that this process runs, and since when.
     running: Option<(u64, Instant)>,
+    gauge: Option<Gauge>,
+    /// The newest task that this process takes part in, and what the gauge showed before.
+    gauged: Option<(u64, Pauses)>,
+}
+
+/// Reads how long sessions stood still, for as long as the process lives.
+struct Gauge(Box<dyn Fn() -> Pauses + Send>);
+
+impl std::fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Gauge").field(&self.0()).finish()
+    }
 }
 
 impl Ledger {
@@ -22,6 +35,7 @@ impl Ledger {
         let task_id = self.tasks.front().map_or(1, |newest| newest.task_id + 1);
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running = Some((task_id, now));
+        self.gauge_task(task_id);
         self.put(Task {
             task_id,
             mode,
@@ -37,9 +51,35 @@ impl Ledger {
             draining: 0,
             in_transaction: 0,
             disconnected: 0,
+            pauses: Pauses::default(),
             detail: String::new(),
         });
         task_id
+    }
+
+    /// From now on pauses are read from here.
+    pub fn set_gauge(&mut self, gauge: impl Fn() -> Pauses + Send + 'static) {
+        self.gauge = Some(Gauge(Box::new(gauge)));
+    }
+
+    /// What the gauge shows beyond what it shows now is this task's, until there is another one. It
+    /// does not end with the task: the last session that moved may have to be polled yet.
+    pub fn gauge_task(&mut self, task_id: u64) {
+        let own = self.own_pauses();
+        if let Some((before, own)) = own
+            && let Some(task) = self.tasks.iter_mut().find(|task| task.task_id == before)
+        {
+            task.pauses.add(&own);
+        }
+        let now = self.gauge.as_ref().map(|Gauge(read)| read());
+        self.gauged = Some((task_id, now.unwrap_or_default()));
+    }
+
+    /// The task that pauses are counted for, and those that this process has counted.
+    fn own_pauses(&self) -> Option<(u64, Pauses)> {
+        let (task_id, before) = self.gauged.as_ref()?;
+        let Gauge(read) = self.gauge.as_ref()?;
+        Some((*task_id, read().since(before)))
     }
 
     /// Changes a task; closes it if its state says so.
@@ -68,9 +108,14 @@ impl Ledger {
 
     /// All of them, newest first.
     pub fn rows(&self, now: Instant) -> Vec<Task> {
+        let own = self.own_pauses();
         let row = |task: &Task| {
             let elapsed_ms = self.elapsed(task.task_id, now).unwrap_or(task.elapsed_ms);
-            Task { elapsed_ms, ..task.clone() }
+            let mut row = Task { elapsed_ms, ..task.clone() };
+            if let Some((_, own)) = own.as_ref().filter(|(gauged, _)| *gauged == task.task_id) {
+                row.pauses.add(own);
+            }
+            row
         };
         self.tasks.iter().map(row).collect()
     }
@@ -89,7 +134,11 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
     use super::*;
+    use crate::metrics::pauses::PauseClock;
 
     #[test]
     fn tasks_are_newest_first_bounded_and_numbered_across_generations() {
@@ -105,5 +154,37 @@ mod tests {
         rows.into_iter().for_each(|task| next.put(task));
         assert_eq!(next.begin(Mode::Force, 7, now), 101);
         assert_eq!(next.rows(now)[1].task_id, 100);
+    }
+
+    #[test]
+    fn pauses_are_those_of_the_newest_task_until_the_next() {
+        let now = Instant::now();
+        let clock = Arc::new(PauseClock::default());
+        let mut ledger = Ledger::default();
+        ledger.begin(Mode::Restart, 2, now);
+        let mut theirs = ledger.rows(now)[0].clone();
+        theirs.pauses = pauses(&[300]);
+        // Another process: a task arrives, then sessions, then the task again.
+        let mut ledger = Ledger::default();
+        ledger.put(theirs.clone());
+        ledger.gauge_task(theirs.task_id);
+        let read = clock.clone();
+        ledger.set_gauge(move || read.pauses());
+        clock.record(Duration::from_micros(100));
+        ledger.put(Task { state: TaskState::Completed, ..theirs });
+        clock.record(Duration::from_micros(200));
+        assert_eq!(ledger.rows(now)[0].pauses, pauses(&[100, 200, 300]));
+        let second = ledger.begin(Mode::Restart, 3, now);
+        clock.record(Duration::from_micros(900));
+        ledger.update(second, |task| task.state = TaskState::Failed);
+        let rows = ledger.rows(now);
+        assert_eq!((rows[0].pauses.count(), rows[0].pauses.sum_us()), (1, 900));
+        assert_eq!(rows[1].pauses, pauses(&[100, 200, 300]));
+    }
+
+    fn pauses(all_us: &[u64]) -> Pauses {
+        let clock = PauseClock::default();
+        all_us.iter().for_each(|us| clock.record(Duration::from_micros(*us)));
+        clock.pauses()
     }
 }

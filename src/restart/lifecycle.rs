@@ -224,6 +224,7 @@ impl Lifecycle {
         if let Some(terms) = offer.terms() {
             let mut ledger = self.ledger();
             terms.tasks.iter().chain([&terms.task]).for_each(|task| ledger.put(task.clone()));
+            ledger.gauge_task(terms.task.task_id);
             drop(ledger);
             if let Some(binary) = &terms.binary {
                 *self.0.binary.lock().unwrap_or_else(PoisonError::into_inner) = binary.clone();
@@ -237,6 +238,8 @@ impl Lifecycle {
     /// Serves until the process is to exit: takes clients, orders and successors. To be called
     /// once; a second call ends at once.
     pub async fn serve<D: DataPlane>(&self, plane: Arc<D>, start: Start) -> Exit {
+        let gauged = plane.clone();
+        self.ledger().set_gauge(move || gauged.pauses());
         let orders = self.0.desk.lock().unwrap_or_else(PoisonError::into_inner).take();
         match orders {
             Some(orders) => desk::serve(self.clone(), plane, start, orders).await,

@@ -46,6 +46,8 @@ pub use lifecycle::{Exit, Lifecycle, Origin, Settings, Standing, Start};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::pauses::Pauses;
+
 /// One session in transit: its sockets, its state and the bytes it has read and not yet passed on.
 ///
 /// Whoever holds a parcel owns the session. The predecessor keeps it until the ack, so a nack, or
@@ -182,6 +184,12 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// Numbers for SHOW RESTART.
     fn census(&self) -> Census;
+
+    /// How long sessions stood still, from their freezing to their going on in this process, be it
+    /// after their journey or after one that was called off.
+    fn pauses(&self) -> Pauses {
+        Pauses::default()
+    }
 
     /// The next thing to tell the data plane of the other generation, while two live: which
     /// sessions are here, or that one of those over there is to be killed. Opaque here. Cancel

@@ -291,6 +291,8 @@ impl<D: DataPlane> Outgoing<D> {
             Action::Send(message) => {
                 if matches!(message, Message::Go {}) {
                     self.send_news().await;
+                    // Whoever asks the successor for counters finds ours in them.
+                    self.send_progress().await;
                 }
                 self.send(message.into()).await;
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ExitTimeout;
+use crate::metrics::pauses::Pauses;
 
 /// The state of a proxy, as `odp status` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +139,9 @@ pub struct Task {
     pub in_transaction: u64,
     /// Sessions closed with 1053.
     pub disconnected: u64,
+    /// How long sessions stood still, those included that came back. Older versions do not say it.
+    #[serde(default)]
+    pub pauses: Pauses,
     /// What is going on, or why it failed.
     pub detail: String,
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod metrics;
 mod neighbours;
+mod pause;
 mod peers;
 mod probation;
 mod scene;

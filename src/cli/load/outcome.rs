@@ -10,6 +10,7 @@ use super::bank::Audit;
 use super::mix::Class;
 use super::restarts::Restart;
 use super::tally::{Event, Gap, Journal, Latencies, Merged, Transaction};
+use crate::metrics::pauses::Pauses;
 
 /// Percentiles in microseconds; zeros if nothing was measured.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -48,6 +49,18 @@ impl Both {
 
     fn count(&self) -> u64 {
         self.outside.count + self.inside.count
+    }
+}
+
+impl From<&Pauses> for Latency {
+    fn from(pauses: &Pauses) -> Self {
+        Self {
+            count: pauses.count(),
+            p50_us: pauses.quantile_us(0.5),
+            p99_us: pauses.quantile_us(0.99),
+            p999_us: pauses.quantile_us(0.999),
+            max_us: pauses.max_us(),
+        }
     }
 }
 
@@ -121,6 +134,10 @@ pub(super) struct Outcome {
     pub(super) statement_latency: Both,
     /// From connect to the end of the log-in.
     pub(super) connect_latency: Both,
+    /// How long sessions stood still in the proxy, of all restarts; None if it does not say so.
+    pub(super) pauses: Option<Latency>,
+    /// The longest wait of each client in each restart.
+    pub(super) waits: Latency,
     pub(super) classes: Vec<ClassRow>,
     pub(super) lost: Vec<LostRow>,
     pub(super) connect_failures: Vec<ConnectRow>,
@@ -169,6 +186,8 @@ impl Outcome {
             connects_not_possible_here: journal.connects_local.values().sum(),
             bank,
             bank_failure,
+            pauses: pauses(&around.restarts).as_ref().map(Latency::from),
+            waits: Latency::from(&waits(&around.restarts)),
             restarts_failed: around.restarts.iter().filter(|one| one.failure.is_some()).count(),
             restarts: around.restarts,
             longest_gap: journal.longest_gap,
@@ -237,6 +256,24 @@ impl Outcome {
         }
         format!("{}{during}", parts.join(", "))
     }
+}
+
+/// How long sessions stood still in the proxy, of all restarts together; None if it never said so.
+pub(super) fn pauses(restarts: &[Restart]) -> Option<Pauses> {
+    let told: Vec<&Pauses> = restarts.iter().filter_map(|it| it.pauses.as_ref()).collect();
+    (!told.is_empty()).then(|| sum(told.into_iter()))
+}
+
+/// The longest wait of each client in each restart.
+pub(super) fn waits(restarts: &[Restart]) -> Pauses {
+    sum(restarts.iter().map(|restart| &restart.waits))
+}
+
+fn sum<'a>(parts: impl Iterator<Item = &'a Pauses>) -> Pauses {
+    parts.fold(Pauses::default(), |mut sum, part| {
+        sum.add(part);
+        sum
+    })
 }
 
 fn class_rows(
@@ -395,6 +432,8 @@ impl Outcome {
             ("statements, in restarts", &self.statement_latency.inside),
             ("connects, else", &self.connect_latency.outside),
             ("connects, in restarts", &self.connect_latency.inside),
+            ("pauses in the proxy", &self.pauses.unwrap_or_default()),
+            ("each client's longest wait", &self.waits),
         ] {
             if latency.count == 0 {
                 continue;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::admin_client::{AdminPort, Limits, Row, follow};
 use super::client::Run;
 use super::trouble::brief;
+use crate::metrics::pauses::Pauses;
 
 /// Who is restarted, and how.
 #[derive(Clone)]
@@ -52,6 +53,10 @@ pub(super) struct Restart {
     pub(super) failure: Option<String>,
     /// The row of SHOW RESTART, column by column.
     pub(super) task: Vec<(String, String)>,
+    /// How long sessions stood still in the proxy; None if it does not say so.
+    pub(super) pauses: Option<Pauses>,
+    /// The longest wait of each client that was served in the window.
+    pub(super) waits: Pauses,
 }
 
 /// Restarts until `stop`, and waits for the last one.
@@ -94,11 +99,15 @@ async fn watch(
     let outcome = restart.await;
     let ended_ms = run.tally.elapsed().as_millis() as u64;
     sleep(settle).await;
-    run.tally.window_closed();
+    let waits = run.tally.window_closed();
     let window_ended_ms = run.tally.elapsed().as_millis() as u64;
     let (task, failure) = verdict(outcome);
-    let target = target.to_owned();
-    Restart { target, began_ms, ended_ms, window_ended_ms, failure, task: task.0 }
+    let (target, pauses) = (target.to_owned(), pauses(&task));
+    Restart { target, began_ms, ended_ms, window_ended_ms, failure, task: task.0, pauses, waits }
+}
+
+fn pauses(task: &Row) -> Option<Pauses> {
+    Pauses::from_columns(task.text("pause_buckets_us")?, task.number("pause_max_us")?)
 }
 
 /// The task, and why it is not as it should be.

@@ -3,7 +3,7 @@
 //! Answers go to one of a few shards (a histogram a class, inside and outside restart windows);
 //! troubles, which are rare, go to one journal. Each loss is counted exactly once, here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::mix::Class;
 use super::timeline::{Slice, Timeline, slice_width};
+use crate::metrics::pauses::{PauseClock, Pauses};
 
 /// Enough that two threads seldom meet.
 const SHARDS: usize = 4;
@@ -128,6 +129,8 @@ struct Shard {
     latencies: [Latencies; Class::ALL.len()],
     connects: Latencies,
     recent: BTreeMap<usize, Slice>,
+    /// The longest that each client waited in the restart window that is open, in microseconds.
+    waits: HashMap<u32, u64>,
 }
 
 /// What the live line shows.
@@ -232,9 +235,15 @@ impl Tally {
         self.window_end.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// The restart is over.
-    pub(super) fn window_closed(&self) {
+    /// The restart is over. Answers with the longest wait of each client that was served in it.
+    pub(super) fn window_closed(&self) -> Pauses {
         self.window_end.store(micros(self.elapsed()), Ordering::Relaxed);
+        let clock = PauseClock::default();
+        for shard in &self.shards {
+            let waits = std::mem::take(&mut held(shard).waits);
+            waits.into_values().for_each(|us| clock.record(Duration::from_micros(us)));
+        }
+        clock.pauses()
     }
 
     /// Whether a restart is under way.
@@ -290,6 +299,11 @@ impl Tally {
     /// A client that wanted service since `since` has got it now.
     pub(super) fn served(&self, class: Class, client: ClientId, since: Instant) {
         let micros = micros(since.elapsed());
+        if self.in_window() && self.is_measured(since) {
+            let waits = &mut held(&self.shards[client.0 as usize % SHARDS]).waits;
+            let longest = waits.entry(client.0).or_default();
+            *longest = micros.max(*longest);
+        }
         // Below a millisecond nothing is a gap, and no lock is worth it.
         if micros < 1000 || !self.is_measured(since) {
             return;
@@ -468,6 +482,23 @@ mod tests {
         let merged = tally.merged();
         let latencies = &merged.classes[WHO.0.index()];
         assert_eq!((latencies.inside.len(), latencies.outside.len()), (2, 2));
+    }
+
+    #[test]
+    fn each_client_has_one_longest_wait_in_a_restart() {
+        let tally = Tally::start(Duration::from_secs(1));
+        tally.ready();
+        let since = Instant::now();
+        tally.served(Class::Select, ClientId(1), since);
+        tally.window_opened();
+        for client in [1, 2, 2, 2] {
+            tally.served(Class::Select, ClientId(client), since);
+        }
+        let waits = tally.window_closed();
+        assert_eq!(waits.count(), 2);
+        assert!(waits.max_us() <= micros(since.elapsed()));
+        tally.served(Class::Select, ClientId(3), since);
+        assert_eq!(tally.window_closed().count(), 0);
     }
 
     #[test]

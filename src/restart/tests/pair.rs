@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::metrics::pauses::Pauses;
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
@@ -495,6 +496,7 @@ fn task() -> Task {
         draining: 0,
         in_transaction: 0,
         disconnected: 0,
+        pauses: Pauses::default(),
         detail: String::new(),
     }
 }

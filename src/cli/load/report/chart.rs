@@ -283,6 +283,54 @@ pub(super) fn percentiles(curves: &[(&str, Vec<(f64, u64)>)]) -> String {
     plot.finish()
 }
 
+/// Bars for each octave: upper bounds in microseconds and counts, drawn from the first octave that
+/// anybody needs to the last. The highest bar of each kind is as high as the plot.
+pub(super) fn pauses(kinds: &[(&str, Vec<(u64, u64)>)]) -> String {
+    let octaves = kinds.iter().map(|(_, octaves)| octaves.len()).max().unwrap_or_default();
+    let is_used = |at: &usize| kinds.iter().any(|(_, all)| all.get(*at).is_some_and(|it| it.1 > 0));
+    let first = (0..octaves).find(is_used).unwrap_or_default();
+    let last = (0..octaves).rfind(is_used).unwrap_or_default();
+    let columns = (last + 1 - first).max(1);
+    let mut plot = Plot::new("pauses in restarts", 220.0, (0.0, columns as f64), (0.0, 1.0));
+    let width = (plot.x(1.0) - plot.x(0.0)) * 0.8 / kinds.len().max(1) as f64;
+    for (kind, (class, all)) in kinds.iter().enumerate() {
+        let most = all.iter().map(|(_, count)| *count).max().unwrap_or_default().max(1);
+        for (column, (bound, count)) in all.iter().skip(first).take(columns).enumerate() {
+            if *count == 0 {
+                continue;
+            }
+            let left = plot.x(column as f64 + 0.1) + kind as f64 * width;
+            let (floor, top) = (plot.floor(), plot.y(*count as f64 / most as f64));
+            // One among thousands is to be seen as well.
+            let (height, text) = ((floor - top).max(2.0), grouped(*count));
+            let (y, middle) = (floor - height, left + width / 2.0);
+            let up_to = up_to(*bound);
+            plot.add(format_args!(
+                "<rect class=\"{class}\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
+                 height=\"{height:.1}\"><title>{text} {up_to}</title></rect>\
+                 <text class=\"tick\" x=\"{middle:.1}\" y=\"{:.1}\" \
+                 text-anchor=\"middle\">{text}</text>",
+                (width - 1.5).max(1.0),
+                y - 4.0
+            ));
+        }
+    }
+    let bounds = kinds.first().map(|(_, all)| all.iter().skip(first).take(columns));
+    for (column, (bound, _)) in bounds.into_iter().flatten().enumerate() {
+        plot.x_tick(column as f64 + 0.5, &up_to(*bound));
+    }
+    plot.base();
+    plot.finish()
+}
+
+/// The upper bound of a bucket.
+fn up_to(bound: u64) -> String {
+    match bound {
+        u64::MAX => "longer".into(),
+        _ => format!("≤ {}", human(bound)),
+    }
+}
+
 /// The decimal logarithm of microseconds.
 fn logarithm(latency: Duration) -> f64 {
     (latency.as_micros().max(1) as f64).log10()
@@ -335,9 +383,22 @@ mod tests {
     }
 
     #[test]
+    fn bars_are_drawn_from_the_first_octave_in_use_to_the_last() {
+        let kinds = [
+            ("pause", vec![(50, 0), (100, 3), (200, 0)]),
+            ("wait", vec![(50, 0), (100, 0), (200, 1)]),
+        ];
+        let svg = pauses(&kinds);
+        assert_eq!(svg.matches("<rect").count(), 2, "{svg}");
+        assert!(svg.contains("≤ 100 µs") && svg.contains("≤ 200 µs") && !svg.contains("≤ 50 µs"));
+    }
+
+    #[test]
     fn a_run_without_an_answer_can_be_drawn() {
         let time = Time { slices: &[], width: Duration::from_millis(100), restarts: &[] };
-        for svg in [latency(&time), throughput(&time), troubles(&time), percentiles(&[])] {
+        let (none, empty) = (pauses(&[]), pauses(&[("pause", vec![(50, 0), (u64::MAX, 0)])]));
+        let drawn = [latency(&time), throughput(&time), troubles(&time), percentiles(&[])];
+        for svg in drawn.into_iter().chain([none, empty]) {
             assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         }

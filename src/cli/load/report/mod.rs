@@ -8,6 +8,7 @@ use super::outcome::{self, ClassRow, Latency, Outcome, human};
 use super::restarts::Restart;
 use super::tally::{Kind, Latencies, Transaction};
 use super::timeline::Timeline;
+use crate::metrics::pauses::Pauses;
 
 mod chart;
 
@@ -31,6 +32,7 @@ pub(super) fn page(outcome: &Outcome, timeline: &Timeline, statements: &Latencie
     page.push_str(&tiles(outcome));
     page.push_str(&time_charts(outcome, timeline));
     page.push_str(&percentiles(statements));
+    page.push_str(&pauses(&outcome.restarts));
     page.push_str(&latencies(outcome));
     page.push_str(&classes(outcome));
     page.push_str(&troubles(outcome));
@@ -149,6 +151,32 @@ fn percentiles(statements: &Latencies) -> String {
     }
     let body = format!("{}{}", legend(&items), chart::percentiles(&curves));
     section("Latency by percentile", "what share of short statements took at most how long", &body)
+}
+
+/// What restarts were, as the proxy counted it and as clients felt it.
+fn pauses(restarts: &[Restart]) -> String {
+    let (pauses, waits) = (outcome::pauses(restarts), outcome::waits(restarts));
+    let mut groups = Vec::new();
+    if let Some(pauses) = pauses.filter(|pauses| pauses.count() > 0) {
+        groups.push(("pause", "a session stood still in the proxy", pauses));
+    }
+    if waits.count() > 0 {
+        groups.push(("wait", "the longest wait of a client in a restart", waits));
+    }
+    if groups.is_empty() {
+        return String::new();
+    }
+    let item = |(class, name, pauses): &(&'static str, &str, Pauses)| {
+        let latency = Latency::from(pauses);
+        let [p50, p99, max] = [latency.p50_us, latency.p99_us, latency.max_us].map(human);
+        let count = grouped(latency.count);
+        (*class, format!("{name} ({count}): p50 {p50}, p99 {p99}, longest {max}"))
+    };
+    let items: Vec<_> = groups.iter().map(item).collect();
+    let bars: Vec<_> = groups.iter().map(|(class, _, it)| (*class, it.octaves())).collect();
+    let body = format!("{}{}", legend(&items), chart::pauses(&bars));
+    let about = "how many were how long, of all restarts together, each kind to its own scale";
+    section("Pauses in restarts", about, &body)
 }
 
 /// Where the curve of a histogram goes: finer and finer towards its end.
@@ -285,12 +313,11 @@ fn restarts(restarts: &[Restart]) -> String {
         }
         None => Vec::new(),
     };
-    let rows: Vec<String> = restarts
-        .iter()
-        .enumerate()
-        .take(MOST_RESTARTS)
-        .map(|(index, restart)| restart_row(index + 1, restart, &names, several))
-        .collect();
+    let has_pauses = restarts.iter().any(|restart| restart.pauses.is_some());
+    let columns = RestartColumns { names: &names, several, has_pauses };
+    let numbered = restarts.iter().enumerate().take(MOST_RESTARTS);
+    let rows: Vec<String> =
+        numbered.map(|(index, restart)| restart_row(index + 1, restart, &columns)).collect();
     let mut texts = vec!["#"];
     if several {
         texts.push("where");
@@ -298,8 +325,12 @@ fn restarts(restarts: &[Restart]) -> String {
     texts.push("how it ended");
     // Spaced, so that a heading may be two lines and the table fits.
     let spaced: Vec<String> = names.iter().map(|name| name.replace('_', " ")).collect();
-    let head: Vec<&str> =
-        ["began", "lasted"].into_iter().chain(spaced.iter().map(String::as_str)).collect();
+    let mut head = vec!["began", "lasted"];
+    if has_pauses {
+        head.extend(["pause p50", "pause p99", "longest pause"]);
+    }
+    head.push("longest wait");
+    head.extend(spaced.iter().map(String::as_str));
     let of = if several { "" } else { first.target.as_str() };
     let about = match (of, names.is_empty()) {
         (of, true) => format!("by {of}"),
@@ -310,9 +341,19 @@ fn restarts(restarts: &[Restart]) -> String {
     section("Restarts", &about, &table)
 }
 
-fn restart_row(number: usize, restart: &Restart, names: &[&str], several: bool) -> String {
+/// What the table of restarts shows.
+struct RestartColumns<'a> {
+    /// Of SHOW RESTART, as they are.
+    names: &'a [&'a str],
+    /// Whether more than one proxy was restarted.
+    several: bool,
+    /// Whether any of them says how long sessions stood still.
+    has_pauses: bool,
+}
+
+fn restart_row(number: usize, restart: &Restart, columns: &RestartColumns<'_>) -> String {
     let mut cells = left(&number.to_string());
-    if several {
+    if columns.several {
         cells.push_str(&left(&restart.target));
     }
     let detail = restart.task.iter().find(|(column, _)| column == "detail");
@@ -325,7 +366,14 @@ fn restart_row(number: usize, restart: &Restart, names: &[&str], several: bool) 
     cells.push_str(&cell(&format!("{:.1} s", restart.began_ms as f64 / 1e3)));
     let lasted = (restart.ended_ms - restart.began_ms) as f64 / 1e3;
     cells.push_str(&cell(&format!("{lasted:.2} s")));
-    for name in names {
+    if columns.has_pauses {
+        let pauses = restart.pauses.as_ref().map(Latency::from);
+        let text = |value: fn(&Latency) -> u64| pauses.as_ref().map(value).map(human);
+        let texts = [text(|it| it.p50_us), text(|it| it.p99_us), text(|it| it.max_us)];
+        texts.iter().for_each(|text| cells.push_str(&cell(text.as_deref().unwrap_or_default())));
+    }
+    cells.push_str(&cell(&human(restart.waits.max_us())));
+    for name in columns.names {
         let value = restart.task.iter().find(|(column, _)| column == name);
         cells.push_str(&cell(value.map_or("", |(_, value)| value)));
     }
@@ -334,7 +382,8 @@ fn restart_row(number: usize, restart: &Restart, names: &[&str], several: bool) 
 
 /// What stands in the table already, in our own words.
 fn is_new(column: &&str) -> bool {
-    !["mode", "state", "phase", "started_at", "elapsed_ms", "detail"].contains(column)
+    let known = ["mode", "state", "phase", "started_at", "elapsed_ms", "detail"];
+    !known.contains(column) && !column.starts_with("pause_")
 }
 
 fn events(outcome: &Outcome) -> String {
