@@ -1,7 +1,9 @@
 //! A session ⇄ [`Parcel`]: what crosses a restart.
 //!
 //! The state is JSON with named fields; unknown ones are skipped, and what is missing has a
-//! default. Bytes in transit stand beside it, raw: client to server first.
+//! default. Bytes in transit stand beside it, raw: client to server first. What a reader must not
+//! skip, its writer names in `critical`; who does not know it leaves the session where it is.
+//! Golden files of every version, in tests/handover, are understood for ever.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -18,9 +20,17 @@ use crate::restart::{Parcel, Refused};
 use crate::session::Session;
 use crate::session::snapshot::SessionSnapshot;
 
+/// How much of a name from elsewhere is shown.
+const LONGEST_NAME: usize = 64;
+
 /// What a parcel's JSON says.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
+    /// Fields that a reader must know, each by its path from here: `session.conversation.turn`.
+    /// To be named by a version that adds a field without which the session would go on wrongly,
+    /// for the sessions that use it. This version has none.
+    #[serde(default)]
+    critical: Vec<String>,
     session: SessionSnapshot,
     client: String,
     cluster: String,
@@ -50,27 +60,30 @@ struct LaneState {
 
 /// Packs a frozen session.
 pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> {
+    let Parts { client, server, session, up, down, server_name } = parts;
+    let state = describe(session, &server_name, (&up, &down), handle);
+    Ok(Parcel {
+        id: handle.id,
+        fds: vec![client, server],
+        state: serde_json::to_vec(&state)?,
+        bytes: [up.bytes(), down.bytes()].concat(),
+    })
+}
+
+fn describe(session: Session, server: &str, lanes: (&Lane, &Lane), handle: &Handle) -> State {
     let facts: Facts = handle.facts().clone();
-    let state = State {
-        session: SessionSnapshot::from(parts.session),
+    State {
+        critical: Vec::new(),
+        session: SessionSnapshot::from(session),
         client: handle.client.to_string(),
         cluster: facts.cluster.to_string(),
-        servers: vec![ServerState {
-            address: parts.server_name.to_string(),
-            thread: facts.server_thread,
-        }],
-        up: LaneState::of(&parts.up),
-        down: LaneState::of(&parts.down),
+        servers: vec![ServerState { address: server.to_owned(), thread: facts.server_thread }],
+        up: LaneState::of(lanes.0),
+        down: LaneState::of(lanes.1),
         age_ms: millis(handle.born.elapsed()),
         idle_ms: millis(handle.idle()),
         counted: handle.counters.totals(),
-    };
-    Ok(Parcel {
-        id: handle.id,
-        fds: vec![parts.client, parts.server],
-        state: serde_json::to_vec(&state)?,
-        bytes: [parts.up.bytes(), parts.down.bytes()].concat(),
-    })
+    }
 }
 
 /// A session that can go on here.
@@ -85,11 +98,15 @@ pub struct Unpacked {
 
 /// Unpacks a session; a parcel that is not understood is given back unharmed.
 pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
-    let understood = understand(&parcel);
-    match understood {
+    match understand(&parcel.state, &parcel.bytes, parcel.fds.len()) {
         Ok(understood) => revive(parcel, understood),
         Err(reason) => Err(Refused { parcel, reason }),
     }
+}
+
+/// Whether a session in this state, with so many sockets, could go on here; the error is why not.
+pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
+    understand(state, bytes, fds).map(drop)
 }
 
 struct Understood {
@@ -98,15 +115,20 @@ struct Understood {
     down: Lane,
 }
 
-fn understand(parcel: &Parcel) -> Result<Understood, String> {
-    let state: State = serde_json::from_slice(&parcel.state).map_err(|error| error.to_string())?;
-    if parcel.fds.len() != 1 + state.servers.len() || state.servers.len() != 1 {
-        let (fds, servers) = (parcel.fds.len(), state.servers.len());
+fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, String> {
+    let state: State = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+    if let Some(name) = first_unknown(&state).map_err(|error| error.to_string())? {
+        // It ends in logs and in SHOW RESTART.
+        let name: String = name.chars().take(LONGEST_NAME).collect();
+        return Err(format!("field '{name}' is critical and unknown"));
+    }
+    if fds != 1 + state.servers.len() || state.servers.len() != 1 {
+        let servers = state.servers.len();
         return Err(format!("{fds} sockets and {servers} servers, expected 2 and 1"));
     }
-    let Some((up, down)) = parcel.bytes.split_at_checked(state.up.bytes) else {
-        let (bytes, held) = (state.up.bytes, parcel.bytes.len());
-        return Err(format!("{bytes} bytes for the server, but only {held} came"));
+    let Some((up, down)) = bytes.split_at_checked(state.up.bytes) else {
+        let (announced, held) = (state.up.bytes, bytes.len());
+        return Err(format!("{announced} bytes for the server, but only {held} came"));
     };
     if down.len() != state.down.bytes {
         let bytes = state.down.bytes;
@@ -119,6 +141,18 @@ fn understand(parcel: &Parcel) -> Result<Understood, String> {
     };
     let (up, down) = (lane(up, &state.up)?, lane(down, &state.down)?);
     Ok(Understood { state, up, down })
+}
+
+/// The first critical field that this build does not know: had it been known, it would be written
+/// again.
+fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
+    if state.critical.is_empty() {
+        return Ok(None);
+    }
+    let known = serde_json::to_value(state)?;
+    let is_known =
+        |name: &&String| known.pointer(&format!("/{}", name.replace('.', "/"))).is_some();
+    Ok(state.critical.iter().find(|name| !is_known(name)).map(String::as_str))
 }
 
 fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
@@ -156,3 +190,6 @@ impl LaneState {
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

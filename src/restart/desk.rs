@@ -184,7 +184,9 @@ impl<D: DataPlane> Desk<D> {
                 Mode::Restart if self.lifecycle.state() == State::Running => {
                     self.begin(request, answer);
                 }
-                Mode::Restart => reply(answer, Err(self.not_now("RESTART"))),
+                Mode::Restart | Mode::Rehearse | Mode::Unknown => {
+                    reply(answer, Err(self.not_now("RESTART")));
+                }
                 Mode::Force => self.force(request, answer).await,
             },
             Order::Rollback(answer) => self.rollback(answer).await,

@@ -527,7 +527,9 @@ impl Predecessor {
     fn deadline(&self, now: Instant) -> Option<Instant> {
         match self.plan.mode {
             Mode::Force => Some(now),
-            Mode::Restart => self.plan.exit_timeout.map(|timeout| now + timeout),
+            Mode::Restart | Mode::Rehearse | Mode::Unknown => {
+                self.plan.exit_timeout.map(|timeout| now + timeout)
+            }
         }
     }
 
