@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::channel::Channel;
+use super::disguise;
 use super::door;
 use super::incoming::{self, Offer};
 use super::ledger::Ledger;
-use super::message::{Hello, VERSIONS};
+use super::message::Hello;
 use super::process::nofile;
 use super::task::{Mode, Phase, Request, State, Task};
 use super::{DataPlane, Timeouts, desk};
@@ -210,7 +211,7 @@ impl Lifecycle {
 
     pub(super) async fn take_over_from(&self, channel: Channel) -> Result<Start, String> {
         let hello = Hello {
-            versions: VERSIONS,
+            versions: disguise::versions(),
             build: self.0.origin.build.clone(),
             pid: std::process::id(),
             config_hash: self.0.origin.config_hash.clone(),

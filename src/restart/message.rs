@@ -287,18 +287,23 @@ impl Message {
     }
 }
 
+/// A head with its prefix; a body of this length follows.
+pub fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PREFIX + head.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&FRAME.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&(head.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(body as u32).to_le_bytes());
+    out.extend_from_slice(head);
+    out
+}
+
 impl Frame {
     /// Prefix and head; the body follows as it is.
     pub fn encode_head(&self) -> Vec<u8> {
         let head = serde_json::to_vec(&self.message).expect("strings and numbers are always JSON");
-        let mut out = Vec::with_capacity(PREFIX + head.len());
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&FRAME.to_le_bytes());
-        out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&(head.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.body.len() as u32).to_le_bytes());
-        out.extend_from_slice(&head);
-        out
+        prefixed(&head, self.body.len())
     }
 
     /// The inverse of [`Frame::encode_head`] with the body behind it.

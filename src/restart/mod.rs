@@ -14,6 +14,7 @@
 mod channel;
 mod crash;
 mod desk;
+mod disguise;
 mod door;
 mod incoming;
 mod ledger;

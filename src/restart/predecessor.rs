@@ -7,8 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::disguise;
 use super::liveness::Liveness;
-use super::message::{Acks, Hello, Message, Reason, VERSIONS};
+use super::message::{Acks, Hello, Message, Reason};
 use super::task::{Mode, Phase, TaskState};
 use super::transfer::{Size, Transfer, Wanted};
 use super::{Accepting, Timeouts};
@@ -421,8 +422,8 @@ impl Predecessor {
     }
 
     fn handle_hello(&mut self, hello: &Hello) {
-        let Some(version) = VERSIONS.common(hello.versions) else {
-            let (ours, theirs) = (VERSIONS, hello.versions);
+        let Some(version) = disguise::versions().common(hello.versions) else {
+            let (ours, theirs) = (disguise::versions(), hello.versions);
             return self.refuse(format!(
                 "handover protocol versions {} to {} here, {} to {} there",
                 ours.min, ours.max, theirs.min, theirs.max
