@@ -65,7 +65,7 @@ const LAYERS: &[Layer] = &[
 
 /// Of restart the data plane knows the trait it implements, and what stands in its signatures.
 const RESTART_FOR_PROXY: &[&str] =
-    &["DataPlane", "Parcel", "Refused", "Accepting", "Class", "Census", "Listener"];
+    &["DataPlane", "Parcel", "Refused", "Accepting", "Class", "Census", "Listener", "Replica"];
 
 /// Nobody may use these.
 const TOP: &[&str] = &["cli", "fuzz"];

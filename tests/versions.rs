@@ -245,3 +245,33 @@ fn a_session_with_a_critical_field_stays_with_who_knows_it() {
 fn a_session_in_an_unknown_phase_stays_with_who_knows_it() {
     stays("newer-phase", "unknown variant `Suspended`");
 }
+
+#[test]
+fn a_rehearsal_says_what_a_restart_would_refuse_and_moves_nothing() {
+    let Some(mut scene) = Scene::start("newer-critical") else { return };
+    let pid = scene.proxy.pid();
+    let rehearse = |next| {
+        let binary = version(&scene.dir, next);
+        let mut admin = scene.proxy.admin().expect("the admin port");
+        admin.run(&format!("RESTART REHEARSE BINARY = '{}'", binary.display()));
+        let tasks = admin.run("SHOW RESTART").named_rows();
+        let id = tasks[0]["task_id"].parse().expect("a number");
+        scene.until_task(id, |task| task["state"] != "IN_PROGRESS")
+    };
+    let task = rehearse(SAME);
+    let refused = scene.sessions.ids[1].clone();
+    let expected = format!(
+        "4 of 5 sessions would move; session {refused}: field 'rewind' is critical and unknown"
+    );
+    assert_eq!((&*task["state"], &*task["detail"]), ("FAILED", &*expected), "{task:?}");
+    assert_eq!((&*task["mode"], &*task["moved"]), ("REHEARSE", "4"), "{task:?}");
+    // Who knows no version in common is told so before anything is shown.
+    let task = rehearse("former");
+    assert_eq!((&*task["state"], &*task["moved"]), ("FAILED", "0"), "{task:?}");
+    let [ours, theirs] = ranges(&task["detail"]);
+    assert!(theirs[1] < ours[0], "{task:?}");
+    until("only the predecessor to be left", || {
+        (scene.proxy.process().living() == [pid]).then_some(())
+    });
+    scene.sessions.all_go_on(&scene.database);
+}

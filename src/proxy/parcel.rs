@@ -16,7 +16,7 @@ use super::lane::{Lane, Source};
 use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
 use crate::net::stream::Stream;
-use crate::restart::{Parcel, Refused};
+use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::snapshot::SessionSnapshot;
 
@@ -67,6 +67,18 @@ pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> 
         fds: vec![client, server],
         state: serde_json::to_vec(&state)?,
         bytes: [up.bytes(), down.bytes()].concat(),
+    })
+}
+
+/// What the parcel would be if the session were frozen now.
+pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error> {
+    let lanes = (&relay.up, &relay.down);
+    let state = describe(relay.session.clone(), &relay.server_name, lanes, handle);
+    Ok(Replica {
+        id: handle.id,
+        fds: 2,
+        state: serde_json::to_vec(&state)?,
+        bytes: [relay.up.bytes(), relay.down.bytes()].concat(),
     })
 }
 

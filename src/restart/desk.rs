@@ -21,6 +21,7 @@ use super::predecessor::{self, Ending, Plan};
 use super::process::{Peer, Program};
 use super::successor;
 use super::task::{Mode, Request, State, TaskState};
+use super::transfer;
 use super::{Accepting, DataPlane};
 use crate::config::ExitTimeout;
 
@@ -213,11 +214,7 @@ impl<D: DataPlane> Desk<D> {
     }
 
     fn not_now(&self, what: &str) -> String {
-        let standing = self.lifecycle.standing();
-        match standing.phase {
-            Some(phase) => format!("{what} refused: state is {}, phase {phase}", standing.state),
-            None => format!("{what} refused: state is {}", standing.state),
-        }
+        format!("{what} refused: {}", self.lifecycle.standing())
     }
 
     async fn force(&mut self, request: Request, answer: Answer) {
@@ -337,8 +334,7 @@ impl<D: DataPlane> Desk<D> {
             },
             ready_by: Instant::now() + settings.rollback_timeout,
             accepting: self.idle_accepting(),
-            // A client and a server each, and what a process needs for itself.
-            fds: sessions * 2 + 64,
+            fds: transfer::descriptors(sessions),
             timeouts,
         };
         (task_id, plan)

@@ -16,7 +16,7 @@ use super::incoming::{self, Offer};
 use super::ledger::Ledger;
 use super::message::Hello;
 use super::process::nofile;
-use super::task::{Mode, Phase, Request, State, Task};
+use super::task::{Mode, Phase, Request, State, Task, TaskState};
 use super::{DataPlane, Timeouts, desk};
 use crate::config::ExitTimeout;
 
@@ -66,6 +66,15 @@ pub struct Standing {
     pub takes_clients: bool,
 }
 
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.phase {
+            Some(phase) => write!(f, "state is {}, phase {phase}", self.state),
+            None => write!(f, "state is {}", self.state),
+        }
+    }
+}
+
 /// How a process comes to serve.
 #[derive(Debug)]
 pub enum Start {
@@ -98,6 +107,7 @@ pub(super) struct Inner {
     stop: watch::Sender<Option<Duration>>,
     ledger: Mutex<Ledger>,
     binary: Mutex<PathBuf>,
+    rehearsing: Arc<tokio::sync::Mutex<()>>,
     orders: mpsc::Sender<Order>,
     desk: Mutex<Option<mpsc::Receiver<Order>>>,
 }
@@ -129,6 +139,7 @@ impl Lifecycle {
             standing: watch::Sender::new(standing),
             stop: watch::Sender::new(None),
             ledger: Mutex::default(),
+            rehearsing: Arc::default(),
             orders,
             desk: Mutex::new(Some(desk)),
         }))
@@ -222,7 +233,15 @@ impl Lifecycle {
         };
         if let Some(terms) = offer.terms() {
             let mut ledger = self.ledger();
-            terms.tasks.iter().chain([&terms.task]).for_each(|task| ledger.put(task.clone()));
+            for mut task in terms.tasks.iter().cloned() {
+                // A rehearsal, which ends when a restart begins: nobody is left to tell more of it.
+                if task.state == TaskState::InProgress {
+                    task.state = TaskState::Failed;
+                    task.detail = "ended by a restart".into();
+                }
+                ledger.put(task);
+            }
+            ledger.put(terms.task.clone());
             drop(ledger);
             if let Some(binary) = &terms.binary {
                 *self.0.binary.lock().unwrap_or_else(PoisonError::into_inner) = binary.clone();
@@ -285,6 +304,11 @@ impl Lifecycle {
     /// Changes a task; one whose state is final is closed.
     pub(super) fn update_task(&self, task_id: u64, change: impl FnOnce(&mut Task)) {
         self.ledger().update(task_id, change);
+    }
+
+    /// The right to rehearse, which one at a time has.
+    pub(super) fn try_rehearse(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.0.rehearsing.clone().try_lock_owned().ok()
     }
 
     /// Opens a task.

@@ -41,6 +41,15 @@ impl Versions {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
     }
+
+    /// Why there is none; `self` is spoken here.
+    pub fn nothing_in_common(self, other: Self) -> String {
+        let (ours, theirs) = (self, other);
+        format!(
+            "handover protocol versions {} to {} here, {} to {} there",
+            ours.min, ours.max, theirs.min, theirs.max
+        )
+    }
 }
 
 /// What the two sides tell each other. P is the predecessor, S the successor.

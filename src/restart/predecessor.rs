@@ -11,7 +11,7 @@ use super::disguise;
 use super::liveness::Liveness;
 use super::message::{Acks, Hello, Message, Reason};
 use super::task::{Mode, Phase, TaskState};
-use super::transfer::{Size, Transfer, Wanted};
+use super::transfer::{self, Size, Transfer, Wanted};
 use super::{Accepting, Timeouts};
 
 /// What one restart is to be.
@@ -423,17 +423,10 @@ impl Predecessor {
 
     fn handle_hello(&mut self, hello: &Hello) {
         let Some(version) = disguise::versions().common(hello.versions) else {
-            let (ours, theirs) = (disguise::versions(), hello.versions);
-            return self.refuse(format!(
-                "handover protocol versions {} to {} here, {} to {} there",
-                ours.min, ours.max, theirs.min, theirs.max
-            ));
+            return self.refuse(disguise::versions().nothing_in_common(hello.versions));
         };
         if self.plan.session_handover && hello.nofile > 0 && hello.nofile < self.plan.fds {
-            let (limit, need) = (hello.nofile, self.plan.fds);
-            return self.refuse(format!(
-                "the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed"
-            ));
+            return self.refuse(transfer::too_few_descriptors(hello.nofile, self.plan.fds));
         }
         self.actions.push_back(Action::SendOffer { version });
         self.state = State::Warm;

@@ -7,5 +7,6 @@ mod chain;
 mod classic;
 mod failures;
 mod peers;
+mod rehearsal;
 mod scene;
 mod state;
