@@ -108,6 +108,29 @@ fn one_that_cannot_be_asked_is_a_failure_and_hides_no_other() {
 }
 
 #[test]
+fn a_rehearsal_tells_what_would_move() {
+    let Some(database) = Database::start(support::Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");
+    let before = proxy.pid();
+    let (code, results, progress) = restart(&[&proxy], &["--rehearse"]);
+    assert_eq!(code, Some(0), "{results}{progress}");
+    assert!(results.contains("1 of 1 sessions would move; nothing has moved"), "{results}");
+    // Each is asked, whatever the one before it has said.
+    let other = self::proxy();
+    let (code, results, errors) = restart(&[&proxy, &other], &["--rehearse", "--binary", "/none"]);
+    assert_eq!((code, results.as_str()), (Some(1), ""), "{errors}");
+    assert_eq!(errors.matches("binary /none").count(), 2, "{errors}");
+    assert_eq!((proxy.pid(), wire.query("SELECT 7").rows().len()), (before, 1));
+    let (code, _, errors) = restart(&[&proxy], &["--rehearse", "--force"]);
+    assert_eq!(code, Some(2), "{errors}");
+    let (code, _, errors) =
+        said(&odp(&["rehearse", "-c", proxy.config().to_str().expect("UTF-8")]));
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("no handover channel"), "{errors}");
+}
+
+#[test]
 fn a_restart_keeps_the_sessions() {
     let Some(database) = Database::start(support::Server::MariaDb) else { return };
     let proxy = Proxy::start(&database);

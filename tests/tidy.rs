@@ -64,8 +64,17 @@ const LAYERS: &[Layer] = &[
 ];
 
 /// Of restart the data plane knows the trait it implements, and what stands in its signatures.
-const RESTART_FOR_PROXY: &[&str] =
-    &["DataPlane", "Parcel", "Refused", "Accepting", "Adopted", "Class", "Census", "Listener"];
+const RESTART_FOR_PROXY: &[&str] = &[
+    "DataPlane",
+    "Parcel",
+    "Refused",
+    "Replica",
+    "Accepting",
+    "Adopted",
+    "Class",
+    "Census",
+    "Listener",
+];
 
 /// Nobody may use these.
 const TOP: &[&str] = &["cli", "fuzz"];

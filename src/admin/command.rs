@@ -13,7 +13,7 @@ use crate::restart::task::{Mode, Request};
 /// What an operator can ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `RESTART [FORCE] …`
+    /// `RESTART [FORCE | REHEARSE] …`
     Restart(Request),
     /// RESTART ROLLBACK.
     Rollback,
@@ -112,8 +112,16 @@ impl<'a> Input<'a> {
         let mode = Mode::Restart;
         let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
         while let Some(option) = self.word() {
-            if option == "force" {
-                request.mode = Mode::Force;
+            let mode = match option.as_str() {
+                "force" => Some(Mode::Force),
+                "rehearse" => Some(Mode::Rehearse),
+                _ => None,
+            };
+            if let Some(mode) = mode {
+                if ![Mode::Restart, mode].contains(&request.mode) {
+                    return Err(ClientError::syntax("expected FORCE or REHEARSE, not both"));
+                }
+                request.mode = mode;
                 continue;
             }
             self.symbol('=');
@@ -133,7 +141,8 @@ impl<'a> Input<'a> {
                 "config" => request.config = Some(PathBuf::from(value)),
                 _ => {
                     let text = format!(
-                        "'{option}': expected FORCE, ROLLBACK, EXIT_TIMEOUT, BINARY or CONFIG"
+                        "'{option}': expected FORCE, REHEARSE, ROLLBACK, EXIT_TIMEOUT, BINARY or \
+                         CONFIG"
                     );
                     return Err(ClientError::syntax(text));
                 }
@@ -391,6 +400,7 @@ mod tests {
             ("RESTART FORCE;", Command::Restart(restart(Mode::Force))),
             ("restart force exit_timeout='30s' binary = '/a b' CONFIG='c'", Command::Restart(all)),
             ("restart exit_timeout = -1", Command::Restart(never)),
+            ("restart rehearse", Command::Restart(restart(Mode::Rehearse))),
             ("restart config='c' force", Command::Restart(forced)),
             ("restart rollback", Command::Rollback),
             ("show restart", Command::ShowRestart),
@@ -437,6 +447,7 @@ mod tests {
             ("select * from t", "Unknown operator"),
             ("show tables", "Unknown operator"),
             ("select 1 from t", "Unknown operator"),
+            ("restart force rehearse", "not both"),
             ("restart soon = 1", "'soon': expected FORCE"),
             ("restart exit_timeout", "exit_timeout: expected a value"),
             ("restart exit_timeout = 'soon'", "'soon'"),
@@ -458,7 +469,13 @@ mod tests {
 
     #[test]
     fn only_these_change_something() {
-        for sql in ["restart", "restart rollback", "alter proxyconfig set a=1", "kill 1"] {
+        for sql in [
+            "restart",
+            "restart rehearse",
+            "restart rollback",
+            "alter proxyconfig set a=1",
+            "kill 1",
+        ] {
             assert!(!Command::parse(sql).expect(sql).only_looks(), "{sql}");
         }
         for sql in ["show restart", "ping proxy", "select 1", "set x = 1"] {

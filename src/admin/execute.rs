@@ -62,7 +62,11 @@ pub async fn execute(
 }
 
 async fn restart(admin: &Admin, request: Request) -> Result<Answer, ClientError> {
-    let task = admin.lifecycle.restart(request).await.map_err(ClientError::refused)?;
+    let task = match request.mode {
+        Mode::Rehearse => admin.lifecycle.rehearse(admin.proxy.clone(), request).await,
+        Mode::Restart | Mode::Force | Mode::Unknown => admin.lifecycle.restart(request).await,
+    };
+    let task = task.map_err(ClientError::refused)?;
     Ok(Answer::Done { id: task, info: format!("task {task}; SHOW RESTART tells how it goes") })
 }
 

@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Admin;
 use crate::metrics::pauses::Pauses;
-use crate::restart::task::State;
+use crate::restart::task::{Mode, State};
 
 /// For the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -252,7 +252,8 @@ fn gauges(admin: &Admin) -> Vec<Family<f64>> {
         ("odp_process_start_time_seconds", "Since the Unix epoch", vec![(vec![], started)]),
         ("odp_build_info", "Always 1", vec![(build, 1.0)]),
     ];
-    if let Some(task) = admin.lifecycle.tasks().first() {
+    let tasks = admin.lifecycle.tasks();
+    if let Some(task) = tasks.iter().find(|task| task.mode != Mode::Rehearse) {
         let numbers = [
             ("sessions", task.sessions),
             ("moved", task.moved),

@@ -6,6 +6,7 @@ mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;
+pub mod rehearse;
 pub mod restart;
 pub mod run;
 pub mod status;
@@ -27,6 +28,9 @@ enum Command {
     Check(check::Args),
     /// Restart one or many proxies, rolling.
     Restart(restart::Args),
+    /// Say what this program would take over; a running proxy asks, see `odp restart --rehearse`.
+    #[command(hide = true)]
+    Rehearse(rehearse::Args),
     /// Show one row a proxy.
     Status(status::Args),
     /// Load a proxy and tell what clients feel during restarts.
@@ -44,6 +48,7 @@ impl Cli {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(args),
             Command::Restart(args) => restart::run(args),
+            Command::Rehearse(args) => rehearse::run(args),
             Command::Status(args) => status::run(args),
             Command::Load(args) => load::run(*args),
             Command::Supervise(args) => supervise::run(args),

@@ -33,10 +33,12 @@ Examples:
     ODP_ADMIN_PASSWORD=… odp restart -a 10.0.0.1:2885 -a 10.0.0.2:2885 -a 10.0.0.3:2885
   Upgrade the proxy of this machine:
     odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp
+  See what the new program would not take over, and move nothing:
+    odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp --rehearse
   Restart it even if it hangs (SIGKILL, if its admin port does not answer):
     odp restart -c /etc/odp/odp.toml --force
-Exit code 0: each is restarted and RUNNING. 1: one is not; those after it were left alone. \
-    2: usage.";
+Exit code 0: each is restarted and RUNNING; or with --rehearse, every session would move. \
+    1: one is not, and those after it were left alone; or a session would not move. 2: usage.";
 
 /// Arguments of `odp restart`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,10 @@ pub struct Args {
     /// this machine whose admin port does not answer is killed and started again.
     #[arg(long)]
     force: bool,
+    /// Move nothing: the new program is only shown a copy of every session, and says which it
+    /// would refuse. Every proxy is asked, also after a failure.
+    #[arg(long, conflicts_with_all = ["force", "exit_timeout"])]
+    rehearse: bool,
     /// How many proxies at a time.
     #[arg(long, value_name = "N", default_value_t = 1)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -68,9 +74,17 @@ pub struct Args {
 struct Order {
     /// The statement.
     statement: String,
+    what: What,
     hung: Hung,
     binary: Option<PathBuf>,
     config: Option<PathBuf>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    Restart,
+    Rehearsal,
 }
 
 /// What becomes of a proxy that does not answer.
@@ -98,6 +112,9 @@ impl Order {
         if args.force {
             statement.push_str(" FORCE");
         }
+        if args.rehearse {
+            statement.push_str(" REHEARSE");
+        }
         if let Some(timeout) = args.exit_timeout {
             statement.push_str(&format!(" EXIT_TIMEOUT={}", quoted(&timeout.to_string())));
         }
@@ -107,7 +124,8 @@ impl Order {
             }
         }
         let hung = if args.force { Hung::Kill } else { Hung::Leave };
-        Ok(Self { statement, hung, binary, config })
+        let what = if args.rehearse { What::Rehearsal } else { What::Restart };
+        Ok(Self { statement, what, hung, binary, config })
     }
 }
 
@@ -121,14 +139,15 @@ fn quoted(text: &str) -> String {
 }
 
 /// Restarts them in order, `batch` at a time; true if one failed. What is under way then is seen
-/// to its end, and nothing new is begun.
+/// to its end, and nothing new is begun; a rehearsal harms nobody, so all are asked.
 async fn roll(ports: Vec<AdminPort>, order: Arc<Order>, batch: usize) -> bool {
     let board = Arc::new(Board::new());
     let mut waiting = ports.into_iter();
     let mut under_way = JoinSet::new();
     let mut failed = false;
     loop {
-        while !failed && under_way.len() < batch {
+        let goes_on = !failed || order.what == What::Rehearsal;
+        while goes_on && under_way.len() < batch {
             let Some(port) = waiting.next() else { break };
             let (order, board) = (order.clone(), board.clone());
             under_way.spawn(async move {
@@ -155,6 +174,9 @@ async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Resu
     let begun = Instant::now();
     board.says(&port.name, "asking");
     let how = match (ask(port, order).await, &order.hung) {
+        (Ok((admin, task)), _) if order.what == What::Rehearsal => {
+            return rehearsed(port, admin, task, board).await;
+        }
         (Ok((admin, task)), _) => watch(port, admin, task, board).await?,
         (Err(Trouble::Silent(waited)), Hung::Kill) => {
             board.says(&port.name, &format!("no answer in {waited:?}: it hangs; killing it"));
@@ -181,16 +203,38 @@ async fn ask(port: &AdminPort, order: &Order) -> Result<(Admin, u64), Trouble> {
     Ok((admin, task))
 }
 
-/// Follows the task to its completion.
+/// Follows a rehearsal to its end; a success if every session would move.
+async fn rehearsed(
+    port: &AdminPort,
+    admin: Admin,
+    task: u64,
+    board: &Board,
+) -> anyhow::Result<String> {
+    let row = completed(port, admin, task, board).await?;
+    Ok(format!("task {task}: {}; nothing has moved", row.text("detail").unwrap_or_default()))
+}
+
+/// Follows a restart to its completion.
 async fn watch(port: &AdminPort, admin: Admin, task: u64, board: &Board) -> anyhow::Result<String> {
+    let row = completed(port, admin, task, board).await?;
+    let text = |name| row.text(name).unwrap_or_default();
+    let (moved, sessions, cut) = (text("moved"), text("sessions"), text("disconnected"));
+    Ok(format!("task {task}: {moved} of {sessions} sessions moved, {cut} disconnected"))
+}
+
+async fn completed(
+    port: &AdminPort,
+    admin: Admin,
+    task: u64,
+    board: &Board,
+) -> anyhow::Result<Row> {
     let limits = Limits { silence: SILENCE, whole: None };
     let row = follow(port, admin, task, limits, |row| board.shows(&port.name, row)).await?;
     let text = |name| row.text(name).unwrap_or_default();
     if text("state") != "COMPLETED" {
         bail!("task {task} is {} in {}: {}", text("state"), text("phase"), text("detail"));
     }
-    let (moved, sessions, cut) = (text("moved"), text("sessions"), text("disconnected"));
-    Ok(format!("task {task}: {moved} of {sessions} sessions moved, {cut} disconnected"))
+    Ok(row)
 }
 
 /// Waits until the proxy says RUNNING.

@@ -157,7 +157,7 @@ fn settings(config: &Config) -> Settings {
 }
 
 /// Two sockets a session: the soft limit is for programs that use select().
-fn raise_fd_limit() {
+pub(super) fn raise_fd_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
@@ -165,7 +165,7 @@ fn raise_fd_limit() {
     }
 }
 
-fn start_log(log: &LogSection) {
+pub(super) fn start_log(log: &LogSection) {
     let level = match log.level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,

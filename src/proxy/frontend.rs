@@ -11,12 +11,15 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::lane::{Lane, Source};
+use super::parcel;
 use super::registry::{Handle, Registry, Signal, Stage};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
+use crate::restart::Replica;
 use crate::session::{Directory, Session};
 
 /// How long a client may take to read our last words.
@@ -156,6 +159,9 @@ impl Relay {
         let mut obeyed = Signal::None;
         poll_fn(|cx| {
             handle.listen(cx.waker());
+            if let Some(order) = handle.copy_order() {
+                self.give_copy(order, handle, login.is_some());
+            }
             let signal = handle.signal();
             if signal != obeyed {
                 match signal {
@@ -192,6 +198,18 @@ impl Relay {
             Poll::Pending
         })
         .await
+    }
+
+    /// A session that would not move, as it is on its way in or out, gives none.
+    fn give_copy(&self, order: oneshot::Sender<Replica>, handle: &Handle, is_logging_in: bool) {
+        if is_logging_in || self.farewell.is_some() {
+            return;
+        }
+        match parcel::copy(self, handle) {
+            // Nobody may be waiting any more.
+            Ok(copy) => drop(order.send(copy)),
+            Err(error) => tracing::error!(id = handle.id, %error, "cannot be copied"),
+        }
     }
 
     /// Says this at the end of the packet that is under way, then closes.

@@ -9,7 +9,7 @@ pub mod frontend;
 mod lane;
 pub mod login;
 mod notes;
-mod parcel;
+pub mod parcel;
 mod pause;
 mod plane;
 pub mod registry;

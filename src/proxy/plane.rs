@@ -14,7 +14,9 @@ use super::registry::{Signal, Stage};
 use super::{Altered, Beginning, Counted, Drain, Proxy};
 use crate::config::parameter::Parameter;
 use crate::metrics::pauses::Pauses;
-use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
+use crate::restart::{
+    Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
+};
 use crate::wire::handshake::Greeting;
 
 /// What a successor is told beside sessions.
@@ -219,6 +221,22 @@ impl DataPlane for Proxy {
 
     fn hear(&self, note: &[u8]) {
         self.heed(note);
+    }
+
+    fn movable(&self) -> Vec<u32> {
+        let all = self.registry().of_class(Class::Any, usize::MAX, &HashSet::new());
+        all.iter().map(|handle| handle.id).collect()
+    }
+
+    async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
+        let handles = ids.iter().filter_map(|id| self.registry().find(*id));
+        // The handles are gone then, so a session that ends instead is noticed.
+        let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
+        let mut replicas = Vec::with_capacity(orders.len());
+        for order in orders {
+            replicas.extend(order.await.ok());
+        }
+        replicas
     }
 
     fn part(&self) {

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use super::elsewhere::Elsewhere;
 use super::view::{ACTIVE, Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
-use crate::restart::{Census, Class, Parcel};
+use crate::restart::{Census, Class, Parcel, Replica};
 
 const SHARDS: usize = 16;
 
@@ -125,6 +125,8 @@ pub struct Handle {
     bytes_when_last_seen: AtomicU64,
     facts: Mutex<Facts>,
     parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
+    is_copy_wanted: AtomicBool,
+    copy: Mutex<Option<oneshot::Sender<Replica>>>,
 }
 
 impl Handle {
@@ -142,6 +144,8 @@ impl Handle {
             bytes_when_last_seen: AtomicU64::new(0),
             facts: Mutex::default(),
             parcel: Mutex::default(),
+            is_copy_wanted: AtomicBool::new(false),
+            copy: Mutex::default(),
         }
     }
 
@@ -195,6 +199,25 @@ impl Handle {
     /// Who waits for the parcel.
     pub fn parcel_order(&self) -> Option<oneshot::Sender<Parcel>> {
         lock(&self.parcel).take()
+    }
+
+    /// Where a copy of the session comes, which goes on; dropped when there is none to be had.
+    pub fn order_copy(&self) -> oneshot::Receiver<Replica> {
+        let (sender, receiver) = oneshot::channel();
+        *lock(&self.copy) = Some(sender);
+        self.is_copy_wanted.store(true, Ordering::Release);
+        self.waker.wake();
+        receiver
+    }
+
+    /// Who waits for a copy.
+    #[inline]
+    pub fn copy_order(&self) -> Option<oneshot::Sender<Replica>> {
+        if !self.is_copy_wanted.load(Ordering::Acquire) {
+            return None;
+        }
+        self.is_copy_wanted.store(false, Ordering::Release);
+        lock(&self.copy).take()
     }
 
     /// How long no byte has moved; to the second.

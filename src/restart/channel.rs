@@ -22,6 +22,7 @@ use rustix::net::{
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::disguise;
 use super::message::{DecodeError, Frame, LONGEST};
 
 /// fds in one frame: the kernel's SCM_MAX_FD is 253, and one may be the memfd.
@@ -109,12 +110,12 @@ impl Channel {
         within: Duration,
     ) -> Result<(), ChannelError> {
         let deadline = Instant::now() + within;
-        let head = frame.encode_head();
-        if head.len() + frame.body.len() <= LONGEST_DATAGRAM {
-            return self.send_datagram(&[&head, &frame.body], fds, deadline).await;
+        let (head, body) = disguise::encode(frame);
+        if head.len() + body.len() <= LONGEST_DATAGRAM {
+            return self.send_datagram(&[&head, &body], fds, deadline).await;
         }
-        let memfd = sealed(&head, &frame.body)?;
-        let length = (head.len() + frame.body.len()) as u64;
+        let memfd = sealed(&head, &body)?;
+        let length = (head.len() + body.len()) as u64;
         let mut all = Vec::with_capacity(fds.len() + 1);
         all.push(memfd.as_fd());
         all.extend_from_slice(fds);

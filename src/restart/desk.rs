@@ -21,6 +21,7 @@ use super::plan::{self, Ending, Plan};
 use super::process::{Peer, Program};
 use super::successor;
 use super::task::{Mode, Phase, Request, State, TaskState};
+use super::transfer;
 use super::{Accepting, DataPlane};
 use crate::config::ExitTimeout;
 
@@ -185,7 +186,9 @@ impl<D: DataPlane> Desk<D> {
                     self.begin(request, answer);
                 }
                 Mode::Restart if self.is_on_probation() => self.confirm(request, answer),
-                Mode::Restart => reply(answer, Err(self.not_now("RESTART"))),
+                Mode::Restart | Mode::Rehearse | Mode::Unknown => {
+                    reply(answer, Err(self.not_now("RESTART")));
+                }
                 Mode::Force => self.force(request, answer).await,
             },
             Order::Rollback(answer) => self.rollback(answer).await,
@@ -228,11 +231,7 @@ impl<D: DataPlane> Desk<D> {
     }
 
     fn not_now(&self, what: &str) -> String {
-        let standing = self.lifecycle.standing();
-        match standing.phase {
-            Some(phase) => format!("{what} refused: state is {}, phase {phase}", standing.state),
-            None => format!("{what} refused: state is {}", standing.state),
-        }
+        format!("{what} refused: {}", self.lifecycle.standing())
     }
 
     async fn force(&mut self, request: Request, answer: Answer) {
@@ -354,10 +353,9 @@ impl<D: DataPlane> Desk<D> {
             accepting: self.idle_accepting(),
             probation: match mode {
                 Mode::Restart => settings.probation,
-                Mode::Force => Duration::ZERO,
+                Mode::Force | Mode::Rehearse | Mode::Unknown => Duration::ZERO,
             },
-            // A client and a server each, and what a process needs for itself.
-            fds: sessions * 2 + 64,
+            fds: transfer::descriptors(sessions),
             timeouts,
         };
         (task_id, plan)

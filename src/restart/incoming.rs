@@ -459,7 +459,9 @@ impl<D: DataPlane> Incoming<D> {
 
     fn report(&self) {
         let own = self.machine.phase();
-        let phase = self.task.as_ref().map_or(own, |task| task.phase.max(own));
+        let theirs = self.task.as_ref().map(|task| task.phase);
+        let theirs = theirs.filter(|phase| *phase != super::task::Phase::Unknown);
+        let phase = theirs.map_or(own, |phase| phase.max(own));
         if self.machine.is_serving() {
             self.lifecycle.show(State::Draining, Some(phase), true);
         } else if self.machine.outcome().is_none() {

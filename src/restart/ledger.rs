@@ -13,8 +13,9 @@ const LONGEST: usize = 64;
 #[derive(Debug, Default)]
 pub struct Ledger {
     tasks: VecDeque<Task>,
-    /// The task that this process runs, and since when.
-    running: Option<(u64, Instant)>,
+    /// The tasks that this process runs, and since when: a restart, and perhaps a rehearsal that
+    /// has not noticed it yet.
+    running: Vec<(u64, Instant)>,
     gauge: Option<Gauge>,
     /// The newest task that this process takes part in, and what the gauge showed before.
     gauged: Option<(u64, Pauses)>,
@@ -34,7 +35,7 @@ impl Ledger {
     pub fn begin(&mut self, mode: Mode, generation: u64, now: Instant) -> u64 {
         let task_id = self.tasks.front().map_or(1, |newest| newest.task_id + 1);
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.running = Some((task_id, now));
+        self.running.push((task_id, now));
         self.gauge_task(task_id);
         self.put(Task {
             task_id,
@@ -90,8 +91,8 @@ impl Ledger {
             task.elapsed_ms = elapsed;
         }
         change(task);
-        if task.state != TaskState::InProgress && elapsed.is_some() {
-            self.running = None;
+        if task.state != TaskState::InProgress {
+            self.running.retain(|(running, _)| *running != task_id);
         }
     }
 
@@ -126,9 +127,8 @@ impl Ledger {
     }
 
     fn elapsed(&self, task_id: u64, now: Instant) -> Option<u64> {
-        let (running, since) = self.running?;
-        let elapsed = now.saturating_duration_since(since);
-        (running == task_id).then_some(elapsed.as_millis() as u64)
+        let (_, since) = self.running.iter().find(|(running, _)| *running == task_id)?;
+        Some(now.saturating_duration_since(*since).as_millis() as u64)
     }
 }
 

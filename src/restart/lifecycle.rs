@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::channel::Channel;
+use super::disguise;
 use super::door;
 use super::incoming::{self, Offer};
 use super::ledger::Ledger;
-use super::message::{Hello, VERSIONS};
+use super::message::Hello;
 use super::process::nofile;
-use super::task::{Mode, Phase, Request, State, Task};
+use super::task::{Mode, Phase, Request, State, Task, TaskState};
 use super::{DataPlane, Timeouts, desk};
 use crate::config::ExitTimeout;
 
@@ -67,6 +68,15 @@ pub struct Standing {
     pub takes_clients: bool,
 }
 
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.phase {
+            Some(phase) => write!(f, "state is {}, phase {phase}", self.state),
+            None => write!(f, "state is {}", self.state),
+        }
+    }
+}
+
 /// How a process comes to serve.
 #[derive(Debug)]
 pub enum Start {
@@ -99,6 +109,7 @@ pub(super) struct Inner {
     stop: watch::Sender<Option<Duration>>,
     ledger: Mutex<Ledger>,
     binary: Mutex<PathBuf>,
+    rehearsing: Arc<tokio::sync::Mutex<()>>,
     orders: mpsc::Sender<Order>,
     desk: Mutex<Option<mpsc::Receiver<Order>>>,
 }
@@ -130,6 +141,7 @@ impl Lifecycle {
             standing: watch::Sender::new(standing),
             stop: watch::Sender::new(None),
             ledger: Mutex::default(),
+            rehearsing: Arc::default(),
             orders,
             desk: Mutex::new(Some(desk)),
         }))
@@ -212,7 +224,7 @@ impl Lifecycle {
 
     pub(super) async fn take_over_from(&self, channel: Channel) -> Result<Start, String> {
         let hello = Hello {
-            versions: VERSIONS,
+            versions: disguise::versions(),
             build: self.0.origin.build.clone(),
             pid: std::process::id(),
             config_hash: self.0.origin.config_hash.clone(),
@@ -223,7 +235,15 @@ impl Lifecycle {
         };
         if let Some(terms) = offer.terms() {
             let mut ledger = self.ledger();
-            terms.tasks.iter().chain([&terms.task]).for_each(|task| ledger.put(task.clone()));
+            for mut task in terms.tasks.iter().cloned() {
+                // A rehearsal, which ends when a restart begins: nobody is left to tell more of it.
+                if task.state == TaskState::InProgress {
+                    task.state = TaskState::Failed;
+                    task.detail = "ended by a restart".into();
+                }
+                ledger.put(task);
+            }
+            ledger.put(terms.task.clone());
             ledger.gauge_task(terms.task.task_id);
             drop(ledger);
             if let Some(binary) = &terms.binary {
@@ -289,6 +309,11 @@ impl Lifecycle {
     /// Changes a task; one whose state is final is closed.
     pub(super) fn update_task(&self, task_id: u64, change: impl FnOnce(&mut Task)) {
         self.ledger().update(task_id, change);
+    }
+
+    /// The right to rehearse, which one at a time has.
+    pub(super) fn try_rehearse(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.0.rehearsing.clone().try_lock_owned().ok()
     }
 
     /// Opens a task.

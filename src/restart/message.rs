@@ -1,7 +1,7 @@
 //! The messages of a handover: named fields in JSON, raw bytes beside them, file descriptors apart.
 //!
 //! ```text
-//! frame   "ODPH" | version u16 | zero u16 | head length u32 | body length u32 | head | body
+//! frame   "ODPH" | one u16 | zero u16 | head length u32 | body length u32 | head | body
 //! ```
 //! All numbers are little endian. The frame, HELLO and REFUSE never change; everything else may
 //! grow: unknown fields are skipped, an unknown kind is refused by its name. Golden files of every
@@ -23,6 +23,9 @@ pub const PREFIX: usize = 16;
 
 const MAGIC: &[u8; 4] = b"ODPH";
 
+/// The version of the frame, which never changes: HELLO must be read whatever its sender speaks.
+const FRAME: u16 = 1;
+
 /// A range of protocol versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Versions {
@@ -37,6 +40,15 @@ impl Versions {
     pub fn common(self, other: Self) -> Option<u16> {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
+    }
+
+    /// Why there is none; `self` is spoken here.
+    pub fn nothing_in_common(self, other: Self) -> String {
+        let (ours, theirs) = (self, other);
+        format!(
+            "handover protocol versions {} to {} here, {} to {} there",
+            ours.min, ours.max, theirs.min, theirs.max
+        )
     }
 }
 
@@ -247,8 +259,8 @@ pub enum DecodeError {
     /// Something else speaks here.
     #[error("not a handover message")]
     NotOurs,
-    /// Of a version that this build does not speak.
-    #[error("handover protocol version {0} is not supported")]
+    /// In a frame of another kind than has ever been.
+    #[error("frame version {0} of the handover protocol is not supported")]
     Version(u16),
     /// A message of a later version.
     #[error("unknown message '{0}'")]
@@ -288,18 +300,23 @@ impl Message {
     }
 }
 
+/// A head with its prefix; a body of this length follows.
+pub fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(PREFIX + head.len());
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&FRAME.to_le_bytes());
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&(head.len() as u32).to_le_bytes());
+    out.extend_from_slice(&(body as u32).to_le_bytes());
+    out.extend_from_slice(head);
+    out
+}
+
 impl Frame {
     /// Prefix and head; the body follows as it is.
     pub fn encode_head(&self) -> Vec<u8> {
         let head = serde_json::to_vec(&self.message).expect("strings and numbers are always JSON");
-        let mut out = Vec::with_capacity(PREFIX + head.len());
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSIONS.min.to_le_bytes());
-        out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&(head.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(self.body.len() as u32).to_le_bytes());
-        out.extend_from_slice(&head);
-        out
+        prefixed(&head, self.body.len())
     }
 
     /// The inverse of [`Frame::encode_head`] with the body behind it.
@@ -309,7 +326,7 @@ impl Frame {
             return Err(DecodeError::NotOurs);
         }
         let version = u16::from_le_bytes([prefix[4], prefix[5]]);
-        if version != VERSIONS.min {
+        if version != FRAME {
             return Err(DecodeError::Version(version));
         }
         let length = |at: usize| {
@@ -341,82 +358,4 @@ fn decode_head(head: &[u8]) -> Result<Message, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn datagram(head: &str, body: &[u8]) -> Bytes {
-        let mut out = Vec::from(*MAGIC);
-        out.extend_from_slice(&[1, 0, 0, 0]);
-        out.extend_from_slice(&(head.len() as u32).to_le_bytes());
-        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(body);
-        out.into()
-    }
-
-    /// One golden file a message: never edited, only added.
-    #[test]
-    fn golden_messages_of_every_version_are_understood() {
-        let mut kinds = Vec::new();
-        for file in std::fs::read_dir("tests/handover/v1").expect("golden files") {
-            let path = file.expect("readable").path();
-            let head = std::fs::read_to_string(&path).expect("readable");
-            let frame = Frame::decode(&datagram(head.trim_end(), b"body"));
-            let frame = frame.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            assert_eq!(&frame.body[..], b"body");
-            kinds.push(frame.message.kind());
-        }
-        kinds.sort_unstable();
-        kinds.dedup();
-        assert_eq!(kinds.len(), KINDS.len(), "each kind has a golden file: {kinds:?}");
-    }
-
-    #[test]
-    fn unknown_fields_are_skipped_and_unknown_kinds_named() {
-        let known = datagram(r#"{"kind":"REFUSE","reason":"x","colour":[1,{"a":2}]}"#, b"");
-        let reason = Reason { reason: "x".into() };
-        assert_eq!(Frame::decode(&known), Ok(Message::Refuse(reason).into()));
-        let unknown = datagram(r#"{"kind":"TELEPORT","to":"moon"}"#, b"");
-        assert_eq!(Frame::decode(&unknown), Err(DecodeError::UnknownKind("TELEPORT".into())));
-        let http = Bytes::from_static(b"GET / HTTP/1.1\r\n\r\n");
-        assert_eq!(Frame::decode(&http), Err(DecodeError::NotOurs));
-    }
-
-    #[test]
-    fn versions_agree_on_the_newest_that_both_speak() {
-        let versions = |min, max| Versions { min, max };
-        assert_eq!(versions(1, 3).common(versions(2, 5)), Some(3));
-        assert_eq!(versions(1, 3).common(versions(3, 3)), Some(3));
-        assert_eq!(versions(1, 2).common(versions(3, 4)), None);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Frame::decode(&bytes.into());
-        }
-
-        #[test]
-        fn arbitrary_heads_never_panic(
-            kind in proptest::sample::select(KINDS),
-            fields in r#"[a-z0-9{}\[\]":, -]{0,60}"#,
-            body in proptest::collection::vec(any::<u8>(), 0..50),
-        ) {
-            let _ = Frame::decode(&datagram(&format!(r#"{{"kind":"{kind}",{fields}}}"#), &body));
-        }
-
-        #[test]
-        fn decode_inverts_encode(
-            ids in proptest::collection::vec(any::<u32>(), 0..50),
-            body in proptest::collection::vec(any::<u8>(), 0..300),
-        ) {
-            let entry = |id: &u32| Entry { id: *id, fds: 2, state: 3, bytes: 4 };
-            let message = Message::Parcels(Parcels { parcels: ids.iter().map(entry).collect() });
-            let frame = Frame { message, body: body.into() };
-            let datagram = [&frame.encode_head()[..], &frame.body].concat();
-            prop_assert_eq!(Frame::decode(&datagram.into()), Ok(frame));
-        }
-    }
-}
+mod tests;

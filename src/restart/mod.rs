@@ -10,6 +10,8 @@
 //!   door        run_dir/handover.sock, for a successor that somebody else starts
 //!   plan        what one restart is to be, and how it ended
 //!   process     preflight, spawn, and the end of a process
+//! rehearsal   what a successor would refuse; both sides, and nothing moves
+//! disguise    lets a test pass for another version
 //! ```
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
@@ -17,6 +19,7 @@ mod channel;
 mod crash;
 mod custody;
 mod desk;
+mod disguise;
 mod door;
 mod incoming;
 mod ledger;
@@ -30,6 +33,7 @@ mod position;
 mod predecessor;
 mod probation;
 mod process;
+mod rehearsal;
 mod successor;
 pub mod task;
 #[cfg(test)]
@@ -42,6 +46,7 @@ use std::time::{Duration, Instant};
 
 pub use incoming::Offer;
 pub use lifecycle::{Exit, Lifecycle, Origin, Settings, Standing, Start};
+pub use rehearsal::understudy;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -61,6 +66,19 @@ pub struct Parcel {
     /// The session's state: JSON with named fields, opaque here.
     pub state: Vec<u8>,
     /// Raw bytes that `state` refers to.
+    pub bytes: Vec<u8>,
+}
+
+/// A copy of a session that goes on: what its [`Parcel`] would be, without the sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    /// The session's id.
+    pub id: u32,
+    /// How many sockets the parcel would have.
+    pub fds: usize,
+    /// As in the parcel.
+    pub state: Vec<u8>,
+    /// As in the parcel.
     pub bytes: Vec<u8>,
 }
 
@@ -206,6 +224,17 @@ pub trait DataPlane: Send + Sync + 'static {
 
     /// What the data plane of the other generation tells.
     fn hear(&self, _note: &[u8]) {}
+
+    /// The sessions that could be asked for in a restart now.
+    fn movable(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Copies of these sessions, which go on as if nothing had been asked; none of those that have
+    /// ended.
+    fn replicate(&self, _ids: &[u32]) -> impl Future<Output = Vec<Replica>> + Send {
+        std::future::ready(Vec::new())
+    }
 
     /// There is no other generation any more.
     fn part(&self) {}

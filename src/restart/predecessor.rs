@@ -8,12 +8,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::Accepting;
+use super::disguise;
 use super::liveness::{Liveness, earliest};
-use super::message::{Acks, Hello, Message, Reason, VERSIONS};
+use super::message::{Acks, Hello, Message, Reason};
 use super::plan::{Ending, Outcome, Plan};
 use super::probation::Probation;
 use super::task::{Mode, Phase, TaskState};
-use super::transfer::{Size, Transfer, Wanted};
+use super::transfer::{self, Size, Transfer, Wanted};
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -417,18 +418,11 @@ impl Predecessor {
     }
 
     fn handle_hello(&mut self, hello: &Hello) {
-        let Some(version) = VERSIONS.common(hello.versions) else {
-            let (ours, theirs) = (VERSIONS, hello.versions);
-            return self.refuse(format!(
-                "handover protocol versions {} to {} here, {} to {} there",
-                ours.min, ours.max, theirs.min, theirs.max
-            ));
+        let Some(version) = disguise::versions().common(hello.versions) else {
+            return self.refuse(disguise::versions().nothing_in_common(hello.versions));
         };
         if self.plan.session_handover && hello.nofile > 0 && hello.nofile < self.plan.fds {
-            let (limit, need) = (hello.nofile, self.plan.fds);
-            return self.refuse(format!(
-                "the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed"
-            ));
+            return self.refuse(transfer::too_few_descriptors(hello.nofile, self.plan.fds));
         }
         self.actions.push_back(Action::SendOffer { version });
         self.state = State::Warm;
@@ -525,7 +519,9 @@ impl Predecessor {
     fn deadline(&self, now: Instant) -> Option<Instant> {
         match self.plan.mode {
             Mode::Force => Some(now),
-            Mode::Restart => self.plan.exit_timeout.map(|timeout| now + timeout),
+            Mode::Restart | Mode::Rehearse | Mode::Unknown => {
+                self.plan.exit_timeout.map(|timeout| now + timeout)
+            }
         }
     }
 

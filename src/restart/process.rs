@@ -67,9 +67,20 @@ impl Program {
 
     /// Starts `run -c CONFIG --takeover` with the channel as its standard input.
     pub fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, String> {
-        let failed = |error: io::Error| format!("cannot start {}: {error}", self.path.display());
         let mut command = self.command();
         command.arg("run").arg("-c").arg(config).arg("--takeover").stdin(Stdio::from(channel));
+        self.start(&mut command)
+    }
+
+    /// Starts `rehearse -c CONFIG` with the channel as its standard input. It ends with its `Peer`.
+    pub fn rehearse(&self, config: &Path, channel: OwnedFd) -> Result<Peer, String> {
+        let mut command = self.command();
+        command.arg("rehearse").arg("-c").arg(config).stdin(Stdio::from(channel));
+        self.start(command.kill_on_drop(true))
+    }
+
+    fn start(&self, command: &mut Command) -> Result<Peer, String> {
+        let failed = |error: io::Error| format!("cannot start {}: {error}", self.path.display());
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         Ok(Peer { pid, kind: Kind::Child(Box::new(child)) })

@@ -41,6 +41,11 @@ pub enum Mode {
     Restart,
     /// Every client gets 1053 at once.
     Force,
+    /// Nothing moves: a successor only says what it would take.
+    Rehearse,
+    /// In a task of a later version: something else. Nobody can ask for it.
+    #[serde(other)]
+    Unknown,
 }
 
 impl std::fmt::Display for Mode {
@@ -48,6 +53,8 @@ impl std::fmt::Display for Mode {
         f.write_str(match self {
             Self::Restart => "RESTART",
             Self::Force => "FORCE",
+            Self::Rehearse => "REHEARSE",
+            Self::Unknown => "UNKNOWN",
         })
     }
 }
@@ -61,6 +68,9 @@ pub enum TaskState {
     Completed,
     Failed,
     RolledBack,
+    /// In a task of a later version: it ended in another way.
+    #[serde(other)]
+    Unknown,
 }
 
 impl std::fmt::Display for TaskState {
@@ -70,11 +80,12 @@ impl std::fmt::Display for TaskState {
             Self::Completed => "COMPLETED",
             Self::Failed => "FAILED",
             Self::RolledBack => "ROLLED_BACK",
+            Self::Unknown => "UNKNOWN",
         })
     }
 }
 
-/// A phase of the handover, in order.
+/// A phase of the handover, in order. It informs: one of a later version is no reason to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
@@ -89,6 +100,9 @@ pub enum Phase {
     Drain,
     Probation,
     Commit,
+    /// Of a later version.
+    #[serde(other)]
+    Unknown,
 }
 
 impl std::fmt::Display for Phase {
@@ -104,6 +118,7 @@ impl std::fmt::Display for Phase {
             Self::Drain => "DRAIN",
             Self::Probation => "PROBATION",
             Self::Commit => "COMMIT",
+            Self::Unknown => "UNKNOWN",
         })
     }
 }
@@ -113,7 +128,7 @@ impl std::fmt::Display for Phase {
 pub struct Task {
     /// Counts up for ever, across generations.
     pub task_id: u64,
-    /// RESTART or FORCE.
+    /// RESTART, FORCE or REHEARSE.
     pub mode: Mode,
     /// Whether it is over, and how it ended.
     pub state: TaskState,
@@ -131,7 +146,7 @@ pub struct Task {
     pub elapsed_ms: u64,
     /// Sessions when it began.
     pub sessions: u64,
-    /// Sessions that the successor has adopted.
+    /// Sessions that the successor has adopted; in a rehearsal, would adopt.
     pub moved: u64,
     /// Sessions that the predecessor still serves.
     pub draining: u64,

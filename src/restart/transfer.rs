@@ -229,6 +229,30 @@ impl Groups {
     }
 }
 
+/// How many descriptors a successor needs for so many sessions: a client and a server each, and
+/// what a process needs for itself.
+pub fn descriptors(sessions: u64) -> u64 {
+    sessions * 2 + 64
+}
+
+/// Why a successor with this limit is refused.
+pub fn too_few_descriptors(limit: u64, need: u64) -> String {
+    format!("the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed")
+}
+
+/// State and bytes of each entry; None if they do not add up to the body.
+pub fn cut<'a>(entries: &[Entry], body: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+    let mut rest = body;
+    let mut parts = Vec::new();
+    for entry in entries {
+        let (state, after) = rest.split_at_checked(entry.state)?;
+        let (bytes, after) = after.split_at_checked(entry.bytes)?;
+        parts.push((state, bytes));
+        rest = after;
+    }
+    rest.is_empty().then_some(parts)
+}
+
 /// Takes a PARCELS message apart: for each entry its fds, state and bytes; None if they do not add
 /// up to what came.
 pub fn unpack(
@@ -237,20 +261,16 @@ pub fn unpack(
     body: &[u8],
 ) -> Option<Vec<super::Parcel>> {
     let mut fds = fds.into_iter();
-    let mut rest = body;
     let mut parcels = Vec::new();
-    for entry in entries {
+    for (entry, (state, bytes)) in entries.iter().zip(cut(entries, body)?) {
         let own: Vec<_> = fds.by_ref().take(entry.fds).collect();
-        let state = rest.get(..entry.state)?;
-        let bytes = rest[entry.state..].get(..entry.bytes)?;
-        rest = &rest[entry.state + entry.bytes..];
         if own.len() != entry.fds {
             return None;
         }
         let (state, bytes) = (state.to_vec(), bytes.to_vec());
         parcels.push(super::Parcel { id: entry.id, fds: own, state, bytes });
     }
-    (rest.is_empty() && fds.next().is_none()).then_some(parcels)
+    fds.next().is_none().then_some(parcels)
 }
 
 #[cfg(test)]

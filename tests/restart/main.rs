@@ -13,5 +13,6 @@ mod neighbours;
 mod pause;
 mod peers;
 mod probation;
+mod rehearsal;
 mod scene;
 mod state;

@@ -1,0 +1,237 @@
+//! Golden messages: each kind as version 1 wrote it, and what it must be for ever.
+//!
+//! tests/handover/vN/KIND.json is a head; the files are never edited, only added. A version that
+//! adds a kind adds its file and its line in [`expected`]; one that adds a field adds nothing here:
+//! the files show that it has a default.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::super::*;
+use super::datagram;
+use crate::metrics::pauses::Pauses;
+use crate::restart::task::{Mode, Phase, TaskState};
+
+/// What the file of this kind says.
+fn expected(kind: &str) -> Message {
+    let reason = |text: &str| Reason { reason: text.into() };
+    match kind {
+        "HELLO" => Message::Hello(Hello {
+            versions: Versions { min: 1, max: 1 },
+            build: "0.1.0".into(),
+            pid: 101,
+            config_hash: "9f86d0".into(),
+            nofile: 20000,
+        }),
+        "REFUSE" => Message::Refuse(reason("takeover refused: state is RESTARTING, phase WARM")),
+        "OFFER" => Message::Offer(Box::new(terms())),
+        "LISTEN" => Message::Listen(Listen {
+            names: vec!["sql 127.0.0.1:2883".into(), "http 127.0.0.1:2884".into()],
+        }),
+        "READY" => Message::Ready {},
+        "PARCELS" => Message::Parcels(Parcels {
+            parcels: vec![
+                Entry { id: 2_147_483_649, fds: 2, state: 310, bytes: 0 },
+                Entry { id: 2_147_483_650, fds: 2, state: 290, bytes: 17 },
+            ],
+        }),
+        "ACKS" => Message::Acks(Acks {
+            adopted: vec![2_147_483_649],
+            refused: vec![Nack { id: 2_147_483_650, reason: "phase 'X' is unknown".into() }],
+        }),
+        "GO" => Message::Go {},
+        "ACCEPTED" => Message::Accepted {},
+        "PROGRESS" => Message::Progress(Progress { task: task() }),
+        "SEEN" => Message::Seen {},
+        "NOTE" => Message::Note {},
+        "FORCE" => Message::Force {},
+        "ROLLBACK" => Message::Rollback(reason("")),
+        "CONFIRM" => Message::Confirm {},
+        "STOP" => Message::Stop {},
+        "RETURN" => Message::Return {},
+        "RETURNED" => Message::Returned {},
+        "ABORT" => Message::Abort(reason("RESTART ROLLBACK")),
+        "PROMOTED" => Message::Promoted(reason("the predecessor hangs: silent for 10s")),
+        "COMMIT" => {
+            let task = Task { phase: Phase::Commit, moved: 50, draining: 0, ..task() };
+            Message::Commit(Progress { task })
+        }
+        "COMMITTED" => Message::Committed {},
+        other => panic!("nobody says here what the golden file of {other} must mean"),
+    }
+}
+
+fn task() -> Task {
+    Task {
+        task_id: 7,
+        mode: Mode::Restart,
+        state: TaskState::InProgress,
+        phase: Phase::Sessions,
+        generation: 8,
+        old_pid: 100,
+        new_pid: 101,
+        started_at_ms: 1_790_000_000_000,
+        elapsed_ms: 12,
+        sessions: 50,
+        moved: 9,
+        draining: 41,
+        in_transaction: 3,
+        disconnected: 0,
+        detail: String::new(),
+        pauses: Pauses::default(),
+    }
+}
+
+fn terms() -> Terms {
+    let earlier = Task {
+        task_id: 6,
+        state: TaskState::Failed,
+        phase: Phase::Preflight,
+        new_pid: 0,
+        detail: "preflight: config /etc/odp.toml: line 3".into(),
+        ..task()
+    };
+    Terms {
+        version: 1,
+        build: "0.1.0".into(),
+        pid: 100,
+        generation: 8,
+        listeners: 2,
+        sessions: 50,
+        binary: Some("/usr/bin/odp".into()),
+        task: task(),
+        tasks: vec![earlier],
+    }
+}
+
+/// The heads of every version, by their path.
+fn heads() -> Vec<(PathBuf, Value)> {
+    let mut heads = Vec::new();
+    for version in std::fs::read_dir("tests/handover").expect("golden files") {
+        let version = version.expect("readable").path();
+        for file in std::fs::read_dir(version).expect("golden files") {
+            let path = file.expect("readable").path();
+            if path.extension().is_some_and(|extension| extension == "json") {
+                let text = std::fs::read_to_string(&path).expect("readable");
+                heads.push((path, serde_json::from_str(&text).expect("JSON")));
+            }
+        }
+    }
+    heads
+}
+
+fn decode(head: &Value) -> Result<Message, DecodeError> {
+    Frame::decode(&datagram(&head.to_string(), b"")).map(|frame| frame.message)
+}
+
+fn kind(head: &Value) -> &str {
+    head["kind"].as_str().expect("a kind")
+}
+
+#[test]
+fn golden_messages_of_every_version_mean_what_they_meant() {
+    let mut kinds = BTreeSet::new();
+    for (path, head) in heads() {
+        assert_eq!(decode(&head), Ok(expected(kind(&head))), "{}", path.display());
+        kinds.insert(kind(&head).to_owned());
+    }
+    assert_eq!(kinds.len(), KINDS.len(), "each kind has a golden file: {kinds:?}");
+}
+
+#[test]
+fn the_golden_frame_is_read_for_ever() {
+    let bytes = std::fs::read("tests/handover/v1/refuse.frame").expect("readable");
+    let message = Message::Refuse(Reason { reason: "no".into() });
+    let frame = Frame { message, body: Bytes::from_static(b"\0raw\xff") };
+    assert_eq!(Frame::decode(&Bytes::from(bytes.clone())), Ok(frame.clone()));
+    let fresh = [&frame.encode_head()[..], &frame.body].concat();
+    assert_eq!(fresh[..8], bytes[..8], "what an older build looks at first");
+}
+
+/// What a later version may add anywhere.
+fn grown(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut map: serde_json::Map<_, _> =
+                map.iter().map(|(name, value)| (name.clone(), grown(value))).collect();
+            map.insert("later".into(), json!({"deep": [1, {"er": null}]}));
+            map.into()
+        }
+        Value::Array(list) => list.iter().map(grown).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn fields_of_a_later_version_are_skipped_at_every_depth() {
+    for (path, head) in heads() {
+        assert_eq!(decode(&grown(&head)), Ok(expected(kind(&head))), "{}", path.display());
+    }
+}
+
+fn names(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.keys().cloned());
+            map.values().for_each(|value| names(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| names(value, found)),
+        _ => {}
+    }
+}
+
+fn renamed(value: &Value, name: &str) -> Value {
+    let other = |key: &String| if key == name { format!("{key}_renamed") } else { key.clone() };
+    match value {
+        Value::Object(map) => {
+            map.iter().map(|(key, value)| (other(key), renamed(value, name))).collect()
+        }
+        Value::Array(list) => list.iter().map(|value| renamed(value, name)).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Were a field renamed or removed here, a golden file would not mean the same any more.
+#[test]
+fn golden_messages_notice_each_field_that_is_gone() {
+    for (path, head) in heads() {
+        let mut fields = BTreeSet::new();
+        names(&head, &mut fields);
+        for field in fields {
+            let decoded = decode(&renamed(&head, &field));
+            let path = path.display();
+            assert_ne!(decoded, Ok(expected(kind(&head))), "{path}: nobody would miss '{field}'");
+        }
+    }
+}
+
+#[test]
+fn what_informs_may_be_of_a_later_version() {
+    let head = json!({
+        "kind": "PROGRESS",
+        "task": {
+            "task_id": 7, "mode": "HIBERNATE", "state": "PAUSED", "phase": "HANDSHAKE",
+            "generation": 8, "old_pid": 100, "new_pid": 101, "started_at_ms": 1_790_000_000_000_u64,
+            "elapsed_ms": 12, "sessions": 50, "moved": 9, "draining": 41, "in_transaction": 3,
+            "disconnected": 0, "detail": "",
+        },
+    });
+    let (mode, state, phase) = (Mode::Unknown, TaskState::Unknown, Phase::Unknown);
+    let seen = Task { mode, state, phase, ..task() };
+    let message = Message::Progress(Progress { task: seen });
+    assert_eq!(decode(&head), Ok(message.clone()));
+    // In the next generation it is still one row of SHOW RESTART.
+    let again = serde_json::to_value(&message).expect("JSON");
+    assert_eq!(decode(&again), Ok(message));
+}
+
+#[test]
+fn what_is_not_said_by_an_older_version_has_a_default() {
+    let hello = json!({"kind": "HELLO", "versions": {"min": 1, "max": 3}});
+    let Ok(Message::Hello(hello)) = decode(&hello) else { panic!("HELLO is always read") };
+    assert_eq!((hello.versions.max, hello.pid, hello.nofile), (3, 0, 0));
+    assert!(decode(&json!({"kind": "REFUSE"})).is_ok());
+    assert_eq!(decode(&json!({"kind": "ACKS"})), Ok(Message::Acks(Acks::default())));
+}
