@@ -89,7 +89,7 @@ fn p_05_wrong_sequence_number(stage: &Stage) {
 on!(p_05_wrong_sequence_number: mariadb, mysql);
 
 /// P-07. A thousand commands in one segment, some of which have no answer.
-fn p_07_pipelined_commands(stage: &Stage) {
+pub fn p_07_pipelined_commands(stage: &Stage) {
     let mut wire = stage.open();
     let statement = wire.prepare("SELECT ?");
     let mut segment = Vec::new();

@@ -38,7 +38,7 @@ pub fn execute(statement: u32, flags: u8) -> Vec<u8> {
 }
 
 /// P-20. Text and binary, no row, one row, many rows; both ways of marking the end.
-fn p_20_ends_of_results(stage: &Stage) {
+pub fn p_20_ends_of_results(stage: &Stage) {
     fill_any(stage, 1000);
     let mut wire = stage.open();
     for (limit, rows) in [(0, 0), (1, 1), (1000, 1000)] {
@@ -196,7 +196,7 @@ fn p_25_multi_statement_of_everything(stage: &Stage) {
 on!(p_25_multi_statement_of_everything: mariadb, mysql);
 
 /// P-26. Files: none, empty, with lines like commands, longer than a packet.
-fn p_26_local_files(stage: &Stage) {
+pub fn p_26_local_files(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (v LONGTEXT)"]);
     let mut wire = stage.open();
     let load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE t FIELDS ESCAPED BY ''";

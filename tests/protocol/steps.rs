@@ -34,9 +34,28 @@ fn p_90_every_byte_mysql() {
 }
 
 /// Bytes were judged and could not be written: they move, too.
-#[test]
-fn p_90_narrow_windows() {
+fn with_narrow_windows(script: fn(&Stage)) {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let seen = moved(&database, Every::Window, long_tour);
-    assert!(seen.unwritten > 100, "{seen:?}");
+    let seen = moved(&database, Every::Window, script);
+    assert!(seen.unwritten > 10, "{seen:?}");
+}
+
+#[test]
+fn p_90_narrow_windows_long_rows() {
+    with_narrow_windows(long_tour);
+}
+
+#[test]
+fn p_90_narrow_windows_many_rows() {
+    with_narrow_windows(crate::results::p_20_ends_of_results);
+}
+
+#[test]
+fn p_90_narrow_windows_many_commands() {
+    with_narrow_windows(crate::framing::p_07_pipelined_commands);
+}
+
+#[test]
+fn p_90_narrow_windows_local_files() {
+    with_narrow_windows(crate::results::p_26_local_files);
 }

@@ -12,6 +12,9 @@ use super::proxy::is_haproxy;
 use super::raw::{Login, Record, Wire, WireError};
 use super::{Database, Every, Proxy, Server, Steps};
 
+/// A script is moved at every byte if no more than this passes, both directions together.
+const SHORT: u64 = 6_000;
+
 /// Where a script runs.
 pub struct Stage<'a> {
     /// The server, for what is not compared.
@@ -95,12 +98,18 @@ pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
     let proxy = Proxy::start(&database);
     // What copies bytes cannot move a session.
-    let steps = (!is_haproxy()).then(|| Steps::start(database.address(), Every::Packet));
-    let mut proxied = vec![("proxied", proxy.address())];
-    proxied.extend(steps.iter().map(|steps| ("moved", steps.address().to_owned())));
-    let test = || compare_all(&database, &database.address(), &proxied, script);
+    let steps = |every| (!is_haproxy()).then(|| Steps::start(database.address(), every));
+    let (packets, bytes) = (steps(Every::Packet), steps(Every::Byte));
+    let at = |steps: &Option<Steps>| steps.as_ref().map(|steps| steps.address().to_owned());
+    let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
+    let ways: [Way; 3] = [
+        ("proxied", &|| Some(proxy.address())),
+        ("moved at every packet", &|| at(&packets)),
+        ("moved at every byte", &|| is_short().then(|| at(&bytes)).flatten()),
+    ];
+    let test = || compare_ways(&database, &database.address(), &ways, script);
     perhaps_under_restarts(&proxy, test);
-    if let Some(steps) = steps {
+    for steps in [packets, bytes].into_iter().flatten() {
         eprintln!("{:?}", steps.finish());
     }
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
@@ -145,11 +154,14 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
 
 /// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
 pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Stage)) {
-    compare_all(database, direct, &[("proxied", proxied.to_owned())], script);
+    compare_ways(database, direct, &[("proxied", &|| Some(proxied.to_owned()))], script);
 }
 
-/// As [`compare`], with each of these ways to the server, which have names.
-fn compare_all(database: &Database, direct: &str, proxied: &[(&str, String)], script: fn(&Stage)) {
+/// A way to the server that has a name, and where clients connect. None: not with this script.
+type Way<'a> = (&'a str, &'a dyn Fn() -> Option<String>);
+
+/// As [`compare`], each of these ways with the direct one.
+fn compare_ways(database: &Database, direct: &str, ways: &[Way], script: fn(&Stage)) {
     for deprecate_eof in [true, false] {
         let run = |name: &str, address: &str| {
             let mode = if deprecate_eof { "DEPRECATE_EOF" } else { "EOF" };
@@ -163,8 +175,9 @@ fn compare_all(database: &Database, direct: &str, proxied: &[(&str, String)], sc
             stage.records.into_inner()
         };
         let expected = run("direct", direct);
-        for (name, address) in proxied {
-            let got = run(name, address);
+        for (name, address) in ways {
+            let Some(address) = address() else { continue };
+            let got = run(name, &address);
             assert_eq!(expected.len(), got.len(), "{name}: connections");
             for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
                 assert_same(name, at, &expected.borrow(), &got.borrow());

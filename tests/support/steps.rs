@@ -38,7 +38,7 @@ const MOST_BYTES: u64 = 50_000;
 const SIP: usize = 1000;
 
 /// The smallest buffers that loopback still carries well.
-const NARROW: usize = 8 * 1024;
+const NARROW: usize = 2 * 1024;
 
 /// A lane that holds so much may read no more.
 const FULL: usize = 16 * 1024 - 64;
@@ -77,6 +77,7 @@ pub struct Seen {
 /// Runs until it is finished or dropped.
 pub struct Steps {
     address: String,
+    carried: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Seen>>,
 }
@@ -85,11 +86,13 @@ impl Steps {
     /// In front of this server.
     pub fn start(server: String, every: Every) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
+        let carried = Arc::<AtomicU64>::default();
+        let counted = carried.clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (world, doors) = World::new(server, every).await;
+                let (world, doors) = World::new(server, every, counted).await;
                 tell.send(local(&doors.clients)).expect("somebody waits");
                 tokio::select! {
                     never = world.clone().serve(doors) => match never {},
@@ -98,12 +101,17 @@ impl Steps {
             })
         });
         let address = address.recv().expect("an address");
-        Self { address, stop: Some(stop), thread: Some(thread) }
+        Self { address, carried, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where clients connect.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How many bytes passed since this was last asked.
+    pub fn take_carried(&self) -> u64 {
+        self.carried.swap(0, Ordering::Relaxed)
     }
 
     /// Ends it; what was seen. Fails if anything went wrong inside.
@@ -151,6 +159,7 @@ struct World {
     /// The real server.
     server: String,
     planes: [Arc<Proxy>; 2],
+    carried: Arc<AtomicU64>,
     pieces: AtomicU64,
     /// Held for a whole step.
     turn: Mutex<()>,
@@ -160,7 +169,7 @@ struct World {
 }
 
 impl World {
-    async fn new(server: String, every: Every) -> (Arc<Self>, Doors) {
+    async fn new(server: String, every: Every, carried: Arc<AtomicU64>) -> (Arc<Self>, Doors) {
         let clients = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let servers = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         if every == Every::Window {
@@ -173,6 +182,7 @@ impl World {
             inside: address,
             server,
             planes,
+            carried,
             pieces: AtomicU64::new(0),
             turn: Mutex::default(),
             homes: Lock::default(),
@@ -226,6 +236,7 @@ impl World {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = read(end, &mut buffer).await;
+            self.carried.fetch_add(read as u64, Ordering::Relaxed);
             who.hear(&buffer[..read], Leg::Server);
             let mut rest = &buffer[..read];
             while !rest.is_empty() {
@@ -327,7 +338,15 @@ impl World {
             has_arrived(&taken.parcel.fds[who.leg as usize]).await;
         }
         self.give(taken);
-        self.settle(id, who.leg, piece).await;
+        // At every byte the next piece's handover follows at once, so every second one will do.
+        let also_settled = match (self.every, piece) {
+            (Every::Byte, Piece::Bytes(_)) => self.pieces.load(Ordering::Relaxed) % 2 == 0,
+            (Every::Packet | Every::Window, _) | (Every::Byte, Piece::Fin) => true,
+        };
+        match also_settled {
+            true => self.settle(id, who.leg, piece).await,
+            false => be_polled().await,
+        }
         sent
     }
 
@@ -335,12 +354,11 @@ impl World {
     async fn settle(&self, id: u32, leg: Leg, piece: Piece<'_>) {
         let moved = async {
             loop {
-                // The other plane has it polled, hears of the bytes and has it polled again.
-                for _ in 0..3 {
-                    tokio::task::yield_now().await;
-                }
+                be_polled().await;
                 let Some(taken) = self.take(id).await else { return };
-                let is_settled = taken.is_settled(leg, piece);
+                let state = taken.state();
+                let is_settled = taken.is_settled(&state, leg, piece);
+                self.look(&state);
                 self.give(taken);
                 if is_settled {
                     return;
@@ -354,6 +372,7 @@ impl World {
         let _turn = self.turn.lock().await;
         let Some(id) = who.id(self) else { return };
         if let Some(taken) = self.take(id).await {
+            self.look(&taken.state());
             for fd in &taken.parcel.fds {
                 SockRef::from(fd).set_send_buffer_size(NARROW).expect("a narrow window");
             }
@@ -371,23 +390,27 @@ impl World {
             let frozen = timeout(LIMIT, plane.surrender(Class::Any, 1, &others)).await;
             if let Some(parcel) = frozen.expect("a session freezes or ends").pop() {
                 assert_eq!(parcel.id, id, "the session that was asked for");
-                let state = serde_json::from_slice(&parcel.state).expect("a parcel's state");
-                return Some(Taken { parcel, state, from });
+                return Some(Taken { parcel, from });
             }
         }
         None
     }
 
-    /// The other plane goes on with it.
-    fn give(&self, taken: Taken) {
-        let Taken { parcel, state, from } = taken;
-        let unread = parcel.fds.iter().any(|fd| unread(fd) > 0);
+    fn look(&self, state: &State) {
+        let lanes = [&state.up, &state.down];
         self.note(|seen| {
-            let lanes = [&state.up, &state.down];
-            seen.moves += 1;
-            seen.unread += u64::from(unread);
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
             seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
+        });
+    }
+
+    /// The other plane goes on with it.
+    fn give(&self, taken: Taken) {
+        let Taken { parcel, from } = taken;
+        let unread = parcel.fds.iter().any(|fd| unread(fd) > 0);
+        self.note(|seen| {
+            seen.moves += 1;
+            seen.unread += u64::from(unread);
         });
         let (id, to) = (parcel.id, 1 - from);
         if let Some(news) = self.planes[from].news() {
@@ -415,16 +438,20 @@ impl World {
 /// A frozen session.
 struct Taken {
     parcel: Parcel,
-    state: State,
     from: usize,
 }
 
 impl Taken {
+    /// How far its bytes are.
+    fn state(&self) -> State {
+        serde_json::from_slice(&self.parcel.state).expect("a parcel's state")
+    }
+
     /// Whether the session has read a piece, or may not read it before it gets rid of others.
-    fn is_settled(&self, leg: Leg, piece: Piece<'_>) -> bool {
+    fn is_settled(&self, state: &State, leg: Leg, piece: Piece<'_>) -> bool {
         let lane = match leg {
-            Leg::Client => &self.state.up,
-            Leg::Server => &self.state.down,
+            Leg::Client => &state.up,
+            Leg::Server => &state.down,
         };
         let has_read = match piece {
             Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
@@ -576,6 +603,13 @@ fn shut_down(stream: &TcpStream) {
 fn unread(fd: &OwnedFd) -> u64 {
     // A socket that was reset holds nothing.
     rustix::io::ioctl_fionread(fd).unwrap_or(0)
+}
+
+/// Lets a session start, hear of its bytes, and read and pass them on.
+async fn be_polled() {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Waits until bytes that were sent are in the receiver's queue: at once, as a rule.
