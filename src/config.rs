@@ -100,6 +100,9 @@ pub struct ProxySection {
     pub hot_upgrade_exit_timeout: ExitTimeout,
     /// A successor that is not ready by then is ended (ODP `hot_upgrade_rollback_timeout`).
     pub hot_upgrade_rollback_timeout: Span,
+    /// For so long after it serves, a successor that dies is replaced by its predecessor, with
+    /// every session that it had not touched; 0 is no probation.
+    pub hot_upgrade_probation: Span,
     /// How long after SIGTERM sessions may go on (ODP `delay_exit_time`).
     pub delay_exit_time: Span,
     /// `false` is ODP's classic mode: listeners only, then drain.
@@ -131,6 +134,7 @@ impl Default for ProxySection {
             server_tcp_user_timeout: Span::seconds(0),
             hot_upgrade_exit_timeout: ExitTimeout::After(Duration::from_secs(30)),
             hot_upgrade_rollback_timeout: Span::seconds(60),
+            hot_upgrade_probation: Span::seconds(5),
             delay_exit_time: Span(Duration::from_millis(100)),
             session_handover: true,
             enable_client_ssl: false,

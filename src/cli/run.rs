@@ -151,6 +151,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         exit_timeout: config.proxy.hot_upgrade_exit_timeout,
         rollback_timeout: config.proxy.hot_upgrade_rollback_timeout.0,
+        probation: config.proxy.hot_upgrade_probation.0,
         session_handover: config.proxy.session_handover,
     }
 }

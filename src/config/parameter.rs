@@ -90,7 +90,7 @@ macro_rules! spans {
     };
 }
 
-static SPANS: [Parameter; 11] = spans![
+static SPANS: [Parameter; 12] = spans![
     (connect_timeout, "how long a connect to a server may take"),
     (login_timeout, "how long a client may take from connect to the end of its log-in"),
     (default_inactivity_timeout, "how long a session may be silent in both directions"),
@@ -101,6 +101,7 @@ static SPANS: [Parameter; 11] = spans![
     (server_tcp_keepintvl, "server sockets: time between keepalive probes"),
     (server_tcp_user_timeout, "server sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel"),
     (hot_upgrade_rollback_timeout, "a successor that is not ready by then is ended"),
+    (hot_upgrade_probation, "for so long a successor that dies is replaced by its predecessor"),
     (delay_exit_time, "how long after SIGTERM sessions may go on"),
 ];
 

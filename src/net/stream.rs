@@ -184,6 +184,13 @@ impl Stream {
         // A peer that is gone already makes this fail, which changes nothing.
         let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Write);
     }
+
+    /// Ends the connection for everybody who holds a duplicate of it: closing this one would end it
+    /// only once the last is closed.
+    pub fn shutdown_both(&mut self) {
+        // A peer that is gone already makes this fail, which changes nothing.
+        let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Both);
+    }
 }
 
 impl AsFd for Stream {

@@ -70,6 +70,11 @@ impl Elsewhere {
         self.lock().sessions.values().map(|entry| entry.view.clone()).collect()
     }
 
+    /// Looks at every session that lives there.
+    pub fn for_each(&self, mut look: impl FnMut(&SessionView)) {
+        self.lock().sessions.values().for_each(|entry| look(&entry.view));
+    }
+
     /// Whether a session lives there.
     pub fn has(&self, id: u32) -> bool {
         self.lock().sessions.contains_key(&id)

@@ -49,6 +49,8 @@ pub struct Relay {
     pub(super) down: Lane,
     /// The server's address.
     pub(super) server_name: Arc<str>,
+    /// A predecessor may still hold duplicates of the sockets, in case this process dies.
+    is_shared: bool,
     farewell: Option<Box<Farewell>>,
 }
 
@@ -114,7 +116,10 @@ impl Relay {
         server_name: Arc<str>,
         up: Lane,
     ) -> Self {
-        Self::resumed(client, server, session, server_name, up, Lane::default())
+        let down = Lane::default();
+        let mut relay = Self::resumed(client, server, session, server_name, up, down);
+        relay.is_shared = false;
+        relay
     }
 
     /// A session that was frozen before.
@@ -126,7 +131,16 @@ impl Relay {
         up: Lane,
         down: Lane,
     ) -> Self {
-        Self { client, server, session, up, down, server_name, farewell: None }
+        let is_shared = true;
+        Self { client, server, session, up, down, server_name, is_shared, farewell: None }
+    }
+
+    /// Closes both connections, whoever else holds them.
+    pub fn close(mut self) {
+        if self.is_shared {
+            self.client.shutdown_both();
+            self.server.shutdown_both();
+        }
     }
 
     /// Relays until one side is gone or a signal takes the session away.

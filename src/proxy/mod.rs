@@ -199,14 +199,15 @@ impl Proxy {
         OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
     }
 
-    /// Every session.
+    /// Every session of both generations, while two live, each once.
     pub fn sessions(&self) -> Vec<SessionView> {
+        let row = |handle: &Arc<Handle>| (handle.id, handle.view());
+        // In this order nobody is missed who goes there, or comes from there, meanwhile.
+        let mut rows: BTreeMap<u32, SessionView> = self.registry.all().iter().map(row).collect();
+        rows.extend(self.registry.elsewhere.all().into_iter().map(|view| (view.id, view)));
         let own = self.registry.all();
-        let own = own.iter().filter(|handle| handle.stage() != Stage::Moving);
-        let mut views: Vec<_> = own.map(|handle| handle.view()).collect();
-        views.extend(self.registry.elsewhere.all());
-        views.sort_by_key(|view| view.id);
-        views
+        rows.extend(own.iter().filter(|handle| handle.stage() != Stage::Moving).map(row));
+        rows.into_values().collect()
     }
 
     /// Closes a session, in either generation; false if there is none with this id.
@@ -219,7 +220,7 @@ impl Proxy {
         handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
     }
 
-    /// Numbers of the moment.
+    /// Numbers of the moment, of both generations while two live.
     pub fn gauges(&self) -> Gauges {
         self.registry.gauges()
     }
@@ -347,11 +348,14 @@ impl Proxy {
                 None
             }
         };
-        if relay.run(&self.registry, &handle, login).await == Exit::Frozen {
-            handle.set_stage(Stage::Moving);
-            if self.give_out(relay, &handle) {
-                return;
+        match relay.run(&self.registry, &handle, login).await {
+            Exit::Frozen => {
+                handle.set_stage(Stage::Moving);
+                if self.give_out(relay, &handle) {
+                    return;
+                }
             }
+            Exit::Ended => relay.close(),
         }
         self.registry.end(&handle);
     }

@@ -14,7 +14,7 @@ use super::registry::{Signal, Stage};
 use super::{Altered, Beginning, Counted, Drain, Proxy};
 use crate::config::parameter::Parameter;
 use crate::metrics::pauses::Pauses;
-use crate::restart::{Accepting, Census, Class, DataPlane, Listener, Parcel, Refused};
+use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
 use crate::wire::handshake::Greeting;
 
 /// What a successor is told beside sessions.
@@ -66,8 +66,11 @@ impl Proxy {
 
     /// Goes on with a session that nobody else took; false if it could not.
     pub(super) fn go_on(&self, parcel: Parcel) -> bool {
-        match self.adopt_here(parcel) {
-            Ok(()) => true,
+        match self.adopt(parcel) {
+            Ok(adopted) => {
+                adopted.go_on();
+                true
+            }
             Err(refused) => {
                 let Refused { parcel, reason } = refused;
                 tracing::error!(id = parcel.id, reason, "session lost");
@@ -76,7 +79,7 @@ impl Proxy {
         }
     }
 
-    fn adopt_here(&self, parcel: Parcel) -> Result<(), Refused> {
+    fn adopt_here(&self, parcel: Parcel) -> Result<Adopted, Refused> {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
@@ -106,8 +109,9 @@ impl Proxy {
             None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
         }
         self.registry().elsewhere.remove(handle.id);
-        tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
-        Ok(())
+        Ok(Adopted::new(move || {
+            tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
+        }))
     }
 }
 
@@ -168,7 +172,7 @@ impl DataPlane for Proxy {
         parcels
     }
 
-    fn adopt(&self, parcel: Parcel) -> Result<(), Refused> {
+    fn adopt(&self, parcel: Parcel) -> Result<Adopted, Refused> {
         self.adopt_here(parcel)
     }
 

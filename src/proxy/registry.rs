@@ -15,7 +15,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::{oneshot, watch};
 
 use super::elsewhere::Elsewhere;
-use super::view::{Gauges, SessionView};
+use super::view::{ACTIVE, Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::restart::{Census, Class, Parcel};
 
@@ -76,7 +76,7 @@ impl Stage {
         match self {
             Self::LoggingIn => "MCS_INIT",
             Self::Idle | Self::IdleInTransaction => "MCS_KEEP_ALIVE",
-            Self::Active | Self::ActiveInTransaction => "MCS_ACTIVE_READER",
+            Self::Active | Self::ActiveInTransaction => ACTIVE,
             Self::Moving => "MCS_MOVING",
             Self::Closing => "MCS_CLOSED",
         }
@@ -434,17 +434,34 @@ impl Registry {
         sum
     }
 
-    /// Numbers of the moment.
+    /// Numbers of the moment, of both generations while two live; nobody is counted twice.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        for handle in self.all() {
-            let stage = handle.stage();
-            gauges.current_client_connections += 1;
-            gauges.current_active_client_connections += u64::from(stage.is_active());
-            gauges.current_client_transactions += u64::from(stage.is_in_transaction());
-            gauges.current_server_connections += u64::from(handle.facts().server_thread != 0);
-        }
+        let mut counted = HashSet::new();
+        // In this order nobody is missed who goes there, or comes from there, meanwhile.
+        self.count_own(&mut counted, &mut gauges);
+        self.elsewhere.for_each(|view| {
+            if counted.insert(view.id) {
+                gauges.current_client_connections += 1;
+                gauges.current_active_client_connections += u64::from(view.is_active());
+                gauges.current_client_transactions += u64::from(view.in_transaction);
+                gauges.current_server_connections += u64::from(view.server_thread != 0);
+            }
+        });
+        self.count_own(&mut counted, &mut gauges);
         gauges
+    }
+
+    fn count_own(&self, counted: &mut HashSet<u32>, gauges: &mut Gauges) {
+        for handle in self.all() {
+            if counted.insert(handle.id) {
+                let stage = handle.stage();
+                gauges.current_client_connections += 1;
+                gauges.current_active_client_connections += u64::from(stage.is_active());
+                gauges.current_client_transactions += u64::from(stage.is_in_transaction());
+                gauges.current_server_connections += u64::from(handle.facts().server_thread != 0);
+            }
+        }
     }
 
     /// Numbers for SHOW RESTART.

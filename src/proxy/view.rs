@@ -38,7 +38,17 @@ pub struct SessionView {
     pub pid: u32,
 }
 
-/// Gauges of this process.
+/// The state of a session while a command runs.
+pub const ACTIVE: &str = "MCS_ACTIVE_READER";
+
+impl SessionView {
+    /// Whether a command is under way.
+    pub fn is_active(&self) -> bool {
+        self.state == ACTIVE
+    }
+}
+
+/// Gauges of the proxy: of both generations while two live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// Clients connected now, those still logging in included.

@@ -3,7 +3,7 @@
 //! Received fds are close-on-exec and owned from the first instant. The kernel drops fds that do
 //! not fit and says so only by MSG_CTRUNC: that fails the batch, with nothing leaked. A frame over
 //! 128 KiB travels in a sealed memfd, as the first fd of a short datagram.
-//! rustix owns what it receives, so the crate's only `unsafe` is the registration of a descriptor.
+//! rustix owns what it receives, so the only `unsafe` here is the registration of a descriptor.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};

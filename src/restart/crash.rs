@@ -19,6 +19,7 @@
 //! | `go` | C6 | S on GO, before it accepts |
 //! | `accepted` | C7, C14 | S accepts; P knows it |
 //! | `drain` | C7, C14 | P at each progress in DRAIN |
+//! | `probation` | C17 | P at each progress in PROBATION; S on it |
 //! | `commit` | C16 | P before COMMIT; S on it |
 //! | `committed` | C16, C19 | S has confirmed; P on it |
 

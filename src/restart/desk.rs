@@ -17,10 +17,10 @@ use super::door::{self, Door, Knock};
 use super::incoming::{self, Incoming};
 use super::lifecycle::{Exit, Lifecycle, Order, Start};
 use super::outgoing::{self, Outgoing};
-use super::predecessor::{self, Ending, Plan};
+use super::plan::{self, Ending, Plan};
 use super::process::{Peer, Program};
 use super::successor;
-use super::task::{Mode, Request, State, TaskState};
+use super::task::{Mode, Phase, Request, State, TaskState};
 use super::{Accepting, DataPlane};
 use crate::config::ExitTimeout;
 
@@ -32,7 +32,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 type Answer = oneshot::Sender<Result<u64, String>>;
 /// How a restart ended, and who waits to hear that it was refused.
-type Undertaken = (predecessor::Outcome, Option<Answer>);
+type Undertaken = (plan::Outcome, Option<Answer>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves until the process is to exit.
@@ -184,6 +184,7 @@ impl<D: DataPlane> Desk<D> {
                 Mode::Restart if self.lifecycle.state() == State::Running => {
                     self.begin(request, answer);
                 }
+                Mode::Restart if self.is_on_probation() => self.confirm(request, answer),
                 Mode::Restart => reply(answer, Err(self.not_now("RESTART"))),
                 Mode::Force => self.force(request, answer).await,
             },
@@ -196,6 +197,22 @@ impl<D: DataPlane> Desk<D> {
                 let result = self.switch(State::Offline, Accepting::Yes).await;
                 reply(answer, result);
             }
+        }
+    }
+
+    /// Whether this process serves, and its predecessor only waits whether it goes on to.
+    fn is_on_probation(&self) -> bool {
+        matches!(self.job, Job::Incoming { .. })
+            && self.waiting.is_none()
+            && self.lifecycle.standing().phase == Some(Phase::Probation)
+    }
+
+    /// Who orders the next restart is content with the last one.
+    fn confirm(&mut self, request: Request, answer: Answer) {
+        if let Job::Incoming { orders, .. } = &self.job {
+            // A full queue ends the takeover as well, by what is in it.
+            let _ = orders.try_send(incoming::Order::Confirm);
+            self.waiting = Some((request, answer));
         }
     }
 
@@ -284,14 +301,14 @@ impl<D: DataPlane> Desk<D> {
             let within = lifecycle.timeouts().preflight;
             let program = match preflight(&binary, &config, within, &mut receiver).await {
                 Ok(program) => program,
-                Err(ending) => return (predecessor::Outcome::Kept(ending), Some(answer)),
+                Err(ending) => return (plan::Outcome::Kept(ending), Some(answer)),
             };
             reply(answer, Ok(task_id));
             let link = match spawn(&program, &config) {
                 Ok((channel, peer)) => (channel, peer, None),
                 Err(reason) => {
                     let ending = Ending { state: TaskState::Failed, reason };
-                    return (predecessor::Outcome::Kept(ending), None);
+                    return (plan::Outcome::Kept(ending), None);
                 }
             };
             // From spawn on: preflight has its own deadline.
@@ -324,7 +341,7 @@ impl<D: DataPlane> Desk<D> {
         let task_id = self.lifecycle.begin_task(mode);
         let sessions = self.plane.census().sessions;
         self.lifecycle.update_task(task_id, |task| task.sessions = sessions);
-        let phase = Some(super::task::Phase::Preflight);
+        let phase = Some(Phase::Preflight);
         self.lifecycle.show(State::Restarting, phase, !self.is_offline);
         let plan = Plan {
             mode,
@@ -335,6 +352,10 @@ impl<D: DataPlane> Desk<D> {
             },
             ready_by: Instant::now() + settings.rollback_timeout,
             accepting: self.idle_accepting(),
+            probation: match mode {
+                Mode::Restart => settings.probation,
+                Mode::Force => Duration::ZERO,
+            },
             // A client and a server each, and what a process needs for itself.
             fds: sessions * 2 + 64,
             timeouts,
@@ -349,10 +370,10 @@ impl<D: DataPlane> Desk<D> {
     async fn handle_outgoing(
         &mut self,
         task_id: u64,
-        outcome: predecessor::Outcome,
+        outcome: plan::Outcome,
         answer: Option<Answer>,
     ) {
-        use predecessor::Outcome;
+        use plan::Outcome;
         let exit = match outcome {
             Outcome::Committed => "everything is the successor's".to_owned(),
             Outcome::Superseded(reason) => format!("the successor went on alone: {reason}"),

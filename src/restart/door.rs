@@ -4,9 +4,11 @@
 //! ours, the socket 0600, and both sides look at the uid of the other: a local user who is neither
 //! this one nor root gets nothing, and can delay nothing.
 
+use std::collections::VecDeque;
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,8 @@ use rustix::net::{
     socket_with,
 };
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::Timeouts;
@@ -29,7 +32,8 @@ use super::process::{Peer, pidfd_of};
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";
 
-/// Connections that have not said HELLO yet.
+/// Connections that have not said HELLO yet. One more, and the oldest of them has to go: a successor
+/// says HELLO at once, so those that say nothing cannot keep it out.
 const VISITORS: usize = 8;
 
 /// Between two attempts to connect while the queue of the other side is full.
@@ -43,7 +47,7 @@ pub struct Door {
     inode: (u64, u64),
     knocks: mpsc::Receiver<Knock>,
     sender: mpsc::Sender<Knock>,
-    visitors: Arc<Semaphore>,
+    visitors: VecDeque<JoinHandle<()>>,
     timeouts: Timeouts,
 }
 
@@ -79,7 +83,7 @@ impl Door {
             inode: (metadata.dev(), metadata.ino()),
             knocks,
             sender,
-            visitors: Arc::new(Semaphore::new(VISITORS)),
+            visitors: VecDeque::with_capacity(VISITORS),
             timeouts,
         })
     }
@@ -103,14 +107,16 @@ impl Door {
     }
 
     /// Hears a visitor out, without keeping anybody else waiting.
-    fn greet(&self, socket: OwnedFd) {
-        let Ok(visitor) = self.visitors.clone().try_acquire_owned() else {
+    fn greet(&mut self, socket: OwnedFd) {
+        self.visitors.retain(|visitor| !visitor.is_finished());
+        if self.visitors.len() >= VISITORS
+            && let Some(oldest) = self.visitors.pop_front()
+        {
             tracing::warn!("handover socket: too many connections that say nothing");
-            return;
-        };
+            oldest.abort();
+        }
         let (sender, timeouts) = (self.sender.clone(), self.timeouts);
-        tokio::spawn(async move {
-            let _visitor = visitor;
+        self.visitors.push_back(tokio::spawn(async move {
             match hear(socket, timeouts).await {
                 Ok(knock) => {
                     // The desk takes them as fast as they come, or is going away.
@@ -118,7 +124,7 @@ impl Door {
                 }
                 Err(reason) => tracing::warn!(reason, "handover socket: visitor refused"),
             }
-        });
+        }));
     }
 }
 
@@ -140,16 +146,25 @@ impl Knock {
     }
 }
 
-/// Connects to the proxy that is running; None if there is none.
+/// Connects to the proxy that is running; None if there is none. Whatever somebody else may have
+/// put into its place is an error that names it.
 pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, String> {
     let path = run_dir.join(NAME);
     let failed = |error: io::Error| format!("{}: {error}", path.display());
+    match inspect(run_dir, &path) {
+        Ok(()) => {}
+        Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err((place, error)) => return Err(format!("{}: {error}", place.display())),
+    }
     let address = SocketAddrUnix::new(&path).map_err(|errno| failed(errno.into()))?;
     let deadline = Instant::now() + within;
     loop {
         let socket = seqpacket().map_err(failed)?;
         match connect(&socket, &address) {
-            Ok(()) => return check_owner(&socket).map(|()| Some(socket)),
+            Ok(()) => {
+                let owned = check_owner(&socket).map(|()| Some(socket));
+                return owned.map_err(|error| format!("{}: {error}", path.display()));
+            }
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(Errno::AGAIN) if Instant::now() < deadline => sleep(RETRY).await,
             Err(Errno::PROTOTYPE) => {
@@ -157,6 +172,22 @@ pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, S
             }
             Err(error) => return Err(failed(error.into())),
         }
+    }
+}
+
+/// A door that a proxy of ours has opened is a socket in a directory that only we can write to.
+fn inspect<'a>(run_dir: &'a Path, path: &'a Path) -> Result<(), (&'a Path, io::Error)> {
+    let look = |place: &'a Path| std::fs::symlink_metadata(place).map_err(|error| (place, error));
+    let directory = look(run_dir)?;
+    check_directory(&directory).map_err(|error| (run_dir, error))?;
+    let file_type = look(path)?.file_type();
+    if directory.mode() & 0o022 != 0 {
+        let mode = directory.mode() & 0o7777;
+        return Err((run_dir, refused(format!("others may write to it (mode {mode:o})"))));
+    }
+    match file_type.is_socket() {
+        true => Ok(()),
+        false => Err((path, refused("expected a socket".into()))),
     }
 }
 
@@ -241,7 +272,14 @@ fn prepare(run_dir: &Path) -> io::Result<()> {
         return Err(error);
     }
     let metadata = std::fs::symlink_metadata(run_dir)?;
-    let refused = |text: String| io::Error::new(io::ErrorKind::PermissionDenied, text);
+    check_directory(&metadata)?;
+    if metadata.mode() & 0o077 != 0 {
+        std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+fn check_directory(metadata: &Metadata) -> io::Result<()> {
     if !metadata.is_dir() {
         return Err(refused("expected a directory".into()));
     }
@@ -249,10 +287,11 @@ fn prepare(run_dir: &Path) -> io::Result<()> {
     if metadata.uid() != own {
         return Err(refused(format!("it belongs to uid {}, expected {own}", metadata.uid())));
     }
-    if metadata.mode() & 0o077 != 0 {
-        std::fs::set_permissions(run_dir, std::fs::Permissions::from_mode(0o700))?;
-    }
     Ok(())
+}
+
+fn refused(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 #[cfg(test)]

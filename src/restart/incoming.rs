@@ -17,15 +17,16 @@ use tokio::time::{sleep_until, timeout};
 
 use super::channel::{Channel, ChannelError, FDS_LOST, Received};
 use super::crash::{self, Side};
+use super::custody::{adopt_all, adopt_or_lose};
 use super::door;
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::outgoing::{adopt_all, adopt_or_lose, send_parcels};
+use super::outgoing::send_parcels;
 use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
-use super::task::{State, Task};
+use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
-use super::{Accepting, DataPlane, Listener, Parcel, Timeouts};
+use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
 #[derive(Debug)]
@@ -168,6 +169,8 @@ pub enum Order {
     Force,
     /// The predecessor is to take everything back.
     Rollback,
+    /// The predecessor need not wait for the end of the probation.
+    Confirm,
     /// This process stops.
     Stop,
 }
@@ -183,6 +186,8 @@ pub struct Incoming<D> {
     timeouts: Timeouts,
     task: Option<Task>,
     arrived: Vec<Parcel>,
+    /// Sessions that go on once their ack is on its way.
+    adopted: Vec<Adopted>,
     received: Option<Frame>,
     held: HashMap<u32, Parcel>,
     works: std::collections::VecDeque<Work>,
@@ -223,6 +228,7 @@ impl<D: DataPlane> Incoming<D> {
             timeouts: offer.timeouts,
             task: offer.terms.map(|terms| terms.task),
             arrived: Vec::new(),
+            adopted: Vec::new(),
             received: None,
             held: HashMap::new(),
             works: std::collections::VecDeque::new(),
@@ -243,6 +249,7 @@ impl<D: DataPlane> Incoming<D> {
                 Event::Received(received) => self.handle_received(received),
                 Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
                 Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
+                Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
                 Event::Ordered(Order::Stop) => self.machine.handle_stop(),
                 Event::Done(done) => {
                     self.works.pop_front();
@@ -359,7 +366,9 @@ impl<D: DataPlane> Incoming<D> {
             Action::Send(message) => self.send(message.into()).await,
             Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {
-                let acks = adopt_all(&*self.plane, std::mem::take(&mut self.arrived));
+                let arrived = std::mem::take(&mut self.arrived);
+                let (acks, adopted) = adopt_all(&*self.plane, arrived);
+                self.adopted.extend(adopted);
                 self.machine.handle_adopted(acks);
             }
             Action::KeepProgress => self.keep_progress(),
@@ -413,7 +422,10 @@ impl<D: DataPlane> Incoming<D> {
             Err(error) => tracing::warn!(kind, %error, "the predecessor does not take a message"),
         }
         let crash = match kind {
-            "ACKS" => crash::at(Side::Successor, "acked"),
+            "ACKS" => {
+                std::mem::take(&mut self.adopted).into_iter().for_each(Adopted::go_on);
+                crash::at(Side::Successor, "acked")
+            }
             "ACCEPTED" => crash::at(Side::Successor, "accepted"),
             "COMMITTED" => crash::at(Side::Successor, "committed"),
             _ => Ok(()),
@@ -456,7 +468,7 @@ impl<D: DataPlane> Incoming<D> {
     }
 
     fn close_task(&self, outcome: &Outcome) {
-        use super::task::{Phase, TaskState};
+        use super::task::TaskState;
         let Some(task_id) = self.task.as_ref().map(|task| task.task_id) else { return };
         self.lifecycle.update_task(task_id, |task| match outcome {
             Outcome::Committed => {
@@ -488,6 +500,9 @@ fn crash_on(message: &Message) -> Result<(), String> {
     match message {
         Message::Parcels(_) => crash::at(Side::Successor, "parcels"),
         Message::Go {} => crash::at(Side::Successor, "go"),
+        Message::Progress(it) if it.task.phase == Phase::Probation => {
+            crash::at(Side::Successor, "probation")
+        }
         Message::Commit(_) => crash::at(Side::Successor, "commit"),
         _ => Ok(()),
     }

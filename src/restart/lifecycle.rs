@@ -48,6 +48,8 @@ pub struct Settings {
     pub exit_timeout: ExitTimeout,
     /// `hot_upgrade_rollback_timeout`.
     pub rollback_timeout: Duration,
+    /// `hot_upgrade_probation`.
+    pub probation: Duration,
     /// `session_handover`.
     pub session_handover: bool,
 }

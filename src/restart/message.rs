@@ -70,8 +70,10 @@ pub enum Message {
     Note {},
     /// S→P: end at once, with 1053 for whoever is left.
     Force {},
-    /// S→P: the operator wants it all taken back.
-    Rollback {},
+    /// S→P: the operator wants it all taken back; or this side does, for a reason.
+    Rollback(Reason),
+    /// S→P: the operator does not want to wait for the end of the probation.
+    Confirm {},
     /// S→P: the whole proxy stops; so do you.
     Stop {},
     /// P→S: give all sessions back.
@@ -103,6 +105,7 @@ const KINDS: &[&str] = &[
     "NOTE",
     "FORCE",
     "ROLLBACK",
+    "CONFIRM",
     "STOP",
     "RETURN",
     "RETURNED",
@@ -131,7 +134,7 @@ pub struct Hello {
     pub nofile: u64,
 }
 
-/// REFUSE, ABORT and PROMOTED.
+/// REFUSE, ROLLBACK, ABORT and PROMOTED.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For people.
@@ -272,7 +275,8 @@ impl Message {
             Self::Seen {} => "SEEN",
             Self::Note {} => "NOTE",
             Self::Force {} => "FORCE",
-            Self::Rollback {} => "ROLLBACK",
+            Self::Rollback(_) => "ROLLBACK",
+            Self::Confirm {} => "CONFIRM",
             Self::Stop {} => "STOP",
             Self::Return {} => "RETURN",
             Self::Returned {} => "RETURNED",

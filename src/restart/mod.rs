@@ -4,15 +4,18 @@
 //! lifecycle   the handle for admin port and signals; its desk takes orders, one restart at a time
 //!   outgoing    drives the predecessor's machine: channel, successor process, data plane
 //!   incoming    drives the successor's machine: channel, data plane
-//!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer` are shared
+//!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer`, `probation`
+//!     custody, position         what was given out, and whether somebody has used it
 //!     channel, message          fds and bytes over SOCK_SEQPACKET
 //!   door        run_dir/handover.sock, for a successor that somebody else starts
+//!   plan        what one restart is to be, and how it ended
 //!   process     preflight, spawn, and the end of a process
 //! ```
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
 mod channel;
 mod crash;
+mod custody;
 mod desk;
 mod door;
 mod incoming;
@@ -22,7 +25,10 @@ mod liveness;
 mod message;
 pub mod notify;
 mod outgoing;
+mod plan;
+mod position;
 mod predecessor;
+mod probation;
 mod process;
 mod successor;
 pub mod task;
@@ -65,6 +71,28 @@ pub struct Refused {
     pub parcel: Parcel,
     /// Such as `phase 'X' is unknown`.
     pub reason: String,
+}
+
+/// A session that is this side's, and that does nothing until the other side knows it.
+#[must_use = "the session is kept, and stands still"]
+pub struct Adopted(Box<dyn FnOnce() + Send>);
+
+impl Adopted {
+    /// What lets it go on.
+    pub fn new(go_on: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(go_on))
+    }
+
+    /// Reading and writing begin.
+    pub fn go_on(self) {
+        (self.0)();
+    }
+}
+
+impl std::fmt::Debug for Adopted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Adopted")
+    }
 }
 
 /// Whether new clients are taken.
@@ -139,8 +167,8 @@ pub trait DataPlane: Send + Sync + 'static {
         except: &HashSet<u32>,
     ) -> impl Future<Output = Vec<Parcel>> + Send;
 
-    /// Goes on with a session: in the successor, or in the predecessor after a nack.
-    fn adopt(&self, parcel: Parcel) -> Result<(), Refused>;
+    /// Takes a session: in the successor, or in the predecessor after a nack.
+    fn adopt(&self, parcel: Parcel) -> Result<Adopted, Refused>;
 
     /// The other side has adopted this session: forget it.
     fn released(&self, id: u32);

@@ -1,7 +1,7 @@
 //! Drives the predecessor's machine: its channel, its successor's process, its data plane.
 //!
-//! Invariant: a frozen session is in `held` until it is released or thawed; a future of the data
-//! plane that gives sessions out is never dropped before it has ended.
+//! Invariant: a frozen session is in `held` until it is released, parked or thawed; a future of the
+//! data plane that gives sessions out is never dropped before it has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
@@ -16,15 +16,15 @@ use tokio::time::{sleep_until, timeout};
 
 use super::channel::{Channel, ChannelError, Received};
 use super::crash::{self, Side};
+use super::custody::{Custody, Reclaimed, adopt_all, adopt_or_lose};
 use super::lifecycle::Lifecycle;
-use super::message::{
-    Acks, Entry, Frame, Hello, Listen, Message, Nack, Parcels, Progress, Reason, Terms,
-};
-use super::predecessor::{Action, Ending, Outcome, Plan, Predecessor};
+use super::message::{Entry, Frame, Hello, Listen, Message, Parcels, Progress, Reason, Terms};
+use super::plan::{Ending, Outcome, Plan};
+use super::predecessor::{Action, Predecessor};
 use super::process::Peer;
 use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
-use super::{Accepting, DataPlane, Parcel};
+use super::{Accepting, Adopted, DataPlane, Parcel};
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;
@@ -53,7 +53,8 @@ pub struct Outgoing<D> {
     channel: Channel,
     is_closed: bool,
     peer: Option<Peer>,
-    held: HashMap<u32, Parcel>,
+    custody: Custody,
+    reclaimed: Option<Reclaimed>,
     returned: Vec<Parcel>,
     works: VecDeque<Work>,
     end: Option<Work>,
@@ -109,7 +110,8 @@ impl<D: DataPlane> Outgoing<D> {
             channel,
             is_closed: false,
             peer: Some(peer),
-            held: HashMap::new(),
+            custody: Custody::default(),
+            reclaimed: None,
             returned: Vec::new(),
             works: VecDeque::new(),
             end: None,
@@ -125,10 +127,21 @@ impl<D: DataPlane> Outgoing<D> {
             self.report();
             if let Some(outcome) = self.machine.outcome().cloned() {
                 self.finish().await;
-                return outcome;
+                return self.conclude(outcome);
             }
             let event = self.next(orders).await;
             self.handle(event).await;
+        }
+    }
+
+    /// Says of a restart that was undone what it has cost.
+    fn conclude(&self, outcome: Outcome) -> Outcome {
+        match (outcome, self.reclaimed) {
+            (Outcome::Kept(Ending { state, reason }), Some(Reclaimed { alive, all })) => {
+                let reason = format!("{reason}; of {all} sessions that it had, {alive} go on here");
+                Outcome::Kept(Ending { state, reason })
+            }
+            (other, _) => other,
         }
     }
 
@@ -257,7 +270,7 @@ impl<D: DataPlane> Outgoing<D> {
             Done::Surrendered(parcels) => {
                 let sizes: Vec<_> =
                     parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
-                self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
+                self.custody.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
                 if let Err(error) = crash::at(Side::Predecessor, "frozen") {
                     self.machine.handle_error(error, now);
@@ -296,6 +309,11 @@ impl<D: DataPlane> Outgoing<D> {
             }
             Action::Thaw(ids) => self.thaw(&ids),
             Action::Release(ids) => self.release(&ids),
+            Action::Park(ids) => self.park(&ids),
+            Action::Forget(ids) => self.custody.forget(&ids),
+            Action::Reclaim(unacknowledged) => {
+                self.reclaimed = self.custody.reclaim(&*self.plane, &unacknowledged);
+            }
             Action::AdoptReturned => self.adopt_returned().await,
             Action::Accept(accepting) => {
                 let plane = self.plane.clone();
@@ -376,9 +394,12 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     async fn send_progress(&mut self) {
-        if self.machine.phase() == Some(Phase::Drain)
-            && let Err(error) = crash::at(Side::Predecessor, "drain")
-        {
+        let crash = match self.machine.phase() {
+            Some(Phase::Drain) => crash::at(Side::Predecessor, "drain"),
+            Some(Phase::Probation) => crash::at(Side::Predecessor, "probation"),
+            _ => Ok(()),
+        };
+        if let Err(error) = crash {
             return self.machine.handle_error(error, Instant::now());
         }
         self.update_task();
@@ -406,7 +427,7 @@ impl<D: DataPlane> Outgoing<D> {
             return self.machine.handle_error(error, Instant::now());
         }
         let within = self.lifecycle.timeouts().answer;
-        match send_parcels(&self.channel, &*self.plane, &self.held, &ids, within).await {
+        match send_parcels(&self.channel, &*self.plane, self.custody.held(), &ids, within).await {
             Ok(()) => {}
             Err(error @ ChannelError::Congested(_)) => {
                 self.machine.handle_congestion(ids, &error.to_string(), Instant::now());
@@ -419,7 +440,7 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     fn thaw(&mut self, ids: &[u32]) {
-        for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
+        for parcel in ids.iter().filter_map(|id| self.custody.take(*id)) {
             adopt_or_lose(&*self.plane, parcel);
         }
     }
@@ -427,15 +448,25 @@ impl<D: DataPlane> Outgoing<D> {
     fn release(&mut self, ids: &[u32]) {
         for id in ids {
             self.plane.released(*id);
-            self.held.remove(id);
+            self.custody.take(*id);
+        }
+    }
+
+    fn park(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.plane.released(*id);
+            self.custody.park(*id);
         }
     }
 
     async fn adopt_returned(&mut self) {
-        let acks = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
+        let returned: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
+        self.custody.forget(&returned);
+        let (acks, adopted) = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
         if !self.is_closed {
             self.send(Message::Acks(acks).into()).await;
         }
+        adopted.into_iter().for_each(Adopted::go_on);
     }
 
     async fn end_successor(&mut self, reason: String) {
@@ -480,7 +511,7 @@ impl<D: DataPlane> Outgoing<D> {
         self.shown = phase;
         self.update_task();
         match phase {
-            Some(Phase::Drain | Phase::Commit) => {
+            Some(Phase::Drain | Phase::Probation | Phase::Commit) => {
                 self.lifecycle.show(State::Draining, phase, false);
             }
             Some(_) | None => {
@@ -542,31 +573,6 @@ async fn send_news<D: DataPlane>(
     match plane.news() {
         Some(body) => channel.send(&Frame { message: Message::Note {}, body }, &[], within).await,
         None => Ok(()),
-    }
-}
-
-/// Adopts what it can; what it cannot is the other side's still.
-pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> Acks {
-    let mut acks = Acks::default();
-    for parcel in parcels {
-        let id = parcel.id;
-        match plane.adopt(parcel) {
-            Ok(()) => acks.adopted.push(id),
-            Err(refused) => {
-                tracing::warn!(id, reason = refused.reason, "session not adopted");
-                acks.refused.push(Nack { id, reason: refused.reason });
-            }
-        }
-    }
-    acks
-}
-
-/// Goes on with a session that nobody else has.
-pub fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
-    let id = parcel.id;
-    if let Err(refused) = plane.adopt(parcel) {
-        tracing::error!(id, reason = refused.reason, "session lost");
-        plane.released(id);
     }
 }
 

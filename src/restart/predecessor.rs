@@ -5,52 +5,15 @@
 //! after the successor is dead.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::liveness::Liveness;
+use super::Accepting;
+use super::liveness::{Liveness, earliest};
 use super::message::{Acks, Hello, Message, Reason, VERSIONS};
+use super::plan::{Ending, Outcome, Plan};
+use super::probation::Probation;
 use super::task::{Mode, Phase, TaskState};
 use super::transfer::{Size, Transfer, Wanted};
-use super::{Accepting, Timeouts};
-
-/// What one restart is to be.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// RESTART or FORCE.
-    pub mode: Mode,
-    /// Whether sessions move; FORCE moves none.
-    pub session_handover: bool,
-    /// How long stragglers may go on; None is for ever.
-    pub exit_timeout: Option<Duration>,
-    /// When a successor must be ready.
-    pub ready_by: Instant,
-    /// What the data plane accepts before, and again after a failure.
-    pub accepting: Accepting,
-    /// How many fds the successor will need.
-    pub fds: u64,
-    /// Waits.
-    pub timeouts: Timeouts,
-}
-
-/// How it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The successor serves; this process is to exit with success.
-    Committed,
-    /// The successor serves; it had given this process up.
-    Superseded(String),
-    /// This process serves on.
-    Kept(Ending),
-}
-
-/// Why this process serves on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
-    /// Failed or rolled back.
-    pub state: TaskState,
-    /// For SHOW RESTART.
-    pub reason: String,
-}
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,8 +35,15 @@ pub enum Action {
     Surrender(Wanted),
     /// Go on with these frozen sessions here.
     Thaw(Vec<u32>),
-    /// Forget these: they are the successor's.
+    /// Give these up: they are the successor's.
     Release(Vec<u32>),
+    /// As `Release`, but keep what is needed to take them back.
+    Park(Vec<u32>),
+    /// These are not taken back any more.
+    Forget(Vec<u32>),
+    /// The successor is dead: go on here with what it had not touched of all that are parked, and
+    /// of these, which it had not acknowledged.
+    Reclaim(Vec<u32>),
     /// Adopt what came with the last PARCELS, and answer.
     AdoptReturned,
     /// Start or stop taking clients; then `handle_accepting`.
@@ -89,7 +59,8 @@ pub enum Action {
 /// ```text
 ///  Hello ─HELLO→ Warm ─READY→ Moving ─none left→ Closing ─closed→ Switching ─ACCEPTED→ Draining
 ///    │            │             │                   │                │                   │ emptied
-///    │            │             └───────────────────┴───── taken ────┴──── back ──┐      ▼
+///    │            │             │                   │                │               Probation
+///    │            │             └───────────────────┴───── taken ────┴──── back ──┐      ▼ passed
 ///    │            │                                                      Returning◄── Committing
 ///    └────────────┴── failure: in every state ──────────► Ending ◄────────────────┘      │ COMMITTED
 ///                                                           │ gone                       ▼
@@ -104,6 +75,7 @@ enum State {
     Closing { until: Instant },
     Switching { until: Instant },
     Draining { step: Step, limit: Option<Instant> },
+    Probation,
     Committing { until: Instant },
     Returning { ending: Ending, until: Instant },
     Ending(Ending),
@@ -116,9 +88,9 @@ enum State {
 enum Step {
     /// No batch until then.
     Resting(Option<Instant>),
-    /// The data plane freezes it.
+    /// The data plane freezes it; others may be on their way.
     Freezing { until: Instant },
-    /// It is sent.
+    /// As much is sent as may be without an ack; or all.
     Awaiting { until: Instant },
 }
 
@@ -128,6 +100,7 @@ pub struct Predecessor {
     plan: Plan,
     state: State,
     transfer: Transfer,
+    probation: Probation,
     liveness: Liveness,
     progress_at: Instant,
     is_closed: bool,
@@ -141,6 +114,7 @@ impl Predecessor {
     pub fn new(plan: Plan, now: Instant) -> Self {
         Self {
             liveness: Liveness::new(plan.timeouts.silence, now),
+            probation: Probation::new(plan.probation),
             plan,
             state: State::Hello,
             transfer: Transfer::with_canaries(),
@@ -174,6 +148,7 @@ impl Predecessor {
             State::Moving(_) => Some(Phase::Sessions),
             State::Closing { .. } | State::Switching { .. } => Some(Phase::Accept),
             State::Draining { .. } | State::Alone { .. } => Some(Phase::Drain),
+            State::Probation => Some(Phase::Probation),
             State::Committing { .. } => Some(Phase::Commit),
             State::Returning { .. } | State::Ending(_) | State::Done(_) => None,
         }
@@ -208,7 +183,10 @@ impl Predecessor {
             | State::Switching { until }
             | State::Committing { until }
             | State::Returning { until, .. } => Some(*until),
-            State::Draining { step, limit } => earliest(step.until(), *limit),
+            State::Draining { step, limit } => {
+                earliest(earliest(step.until(), *limit), self.probation.next_due())
+            }
+            State::Probation => self.probation.until(),
             State::Alone { limit, .. } => *limit,
             State::Ending(_) | State::Done(_) => return None,
         };
@@ -240,9 +218,14 @@ impl Predecessor {
             State::Returning { until, .. } if now >= *until => self.end("no session comes back"),
             State::Draining { limit: Some(limit), .. } if now >= *limit => {
                 self.note = Some("sessions left that did not take their error packet".into());
-                self.commit(now);
+                self.drained(now);
             }
-            State::Draining { step, .. } => self.handle_step_timeout(*step, now),
+            State::Probation if self.probation.is_over(now) => self.commit(now),
+            State::Draining { step, .. } => {
+                let step = *step;
+                self.let_pass(now);
+                self.handle_step_timeout(step, now);
+            }
             State::Alone { reason, limit: Some(limit) } if now >= *limit => {
                 self.state = State::Done(Outcome::Superseded(reason.clone()));
             }
@@ -253,6 +236,7 @@ impl Predecessor {
             | State::Committing { .. }
             | State::Returning { .. }
             | State::Ending(_)
+            | State::Probation
             | State::Alone { .. }
             | State::Done(_) => {}
         }
@@ -281,12 +265,11 @@ impl Predecessor {
                 self.state = State::Done(Outcome::Committed);
             }
             (Message::Seen {} | Message::Note {}, _) => {}
-            (Message::Force {}, State::Draining { .. }) => self.drain_now(now),
-            (Message::Stop {}, State::Draining { .. }) => self.handle_stop(now),
-            (Message::Rollback {}, _) => {
-                let reason = "RESTART ROLLBACK".into();
-                self.handle_abort(Ending { state: TaskState::RolledBack, reason }, now);
-            }
+            (Message::Force {}, State::Draining { .. } | State::Probation) => self.drain_now(now),
+            (Message::Stop {}, State::Draining { .. } | State::Probation) => self.handle_stop(now),
+            (Message::Rollback(it), _) => self.handle_rollback(it, now),
+            (Message::Confirm {}, State::Probation) => self.commit(now),
+            (Message::Confirm {}, _) => {}
             (Message::Force {} | Message::Stop {}, State::Committing { .. }) => {}
             (other, _) => self.fail(format!("unexpected {} from the successor", other.kind())),
         }
@@ -316,6 +299,22 @@ impl Predecessor {
             State::Returning { .. } => self.end(error),
             _ => self.fail(error.to_owned()),
         }
+    }
+
+    /// The successor cannot go on and has taken nothing that it does not give back, or its operator
+    /// does not want it.
+    fn handle_rollback(&mut self, it: &Reason, now: Instant) {
+        let ending = match it.reason.as_str() {
+            "" => Ending { state: TaskState::RolledBack, reason: "RESTART ROLLBACK".into() },
+            reason => {
+                Ending { state: TaskState::Failed, reason: format!("the successor: {reason}") }
+            }
+        };
+        // It has not taken the COMMIT then, and will not.
+        if let State::Committing { .. } = self.state {
+            self.state = State::Draining { step: Step::Resting(None), limit: None };
+        }
+        self.handle_abort(ending, now);
     }
 
     /// Something on this side went wrong.
@@ -350,8 +349,11 @@ impl Predecessor {
         }
     }
 
-    /// Whoever is left goes now. Only in DRAIN.
+    /// Whoever is left goes now. Only in DRAIN, and in PROBATION, which it ends.
     pub fn drain_now(&mut self, now: Instant) {
+        if let State::Probation = self.state {
+            return self.commit(now);
+        }
         let grace = now + self.plan.timeouts.answer;
         match &mut self.state {
             State::Draining { limit, .. } | State::Alone { limit, .. } => *limit = Some(grace),
@@ -372,12 +374,8 @@ impl Predecessor {
         }
         let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
         self.thaw(groups.unsendable);
-        let is_empty = groups.sent.is_empty();
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        if is_empty {
-            return self.next_batch(now);
-        }
-        self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
+        self.next_batch(now);
     }
 
     /// The kernel did not take a message of parcels.
@@ -387,9 +385,7 @@ impl Predecessor {
         if !can_shrink {
             return self.handle_error(error.to_owned(), now);
         }
-        if self.transfer.is_settled() {
-            self.next_batch(now);
-        }
+        self.next_batch(now);
     }
 
     /// The data plane has started or stopped accepting.
@@ -415,8 +411,8 @@ impl Predecessor {
         if let Some(how) = how {
             ending.reason = format!("{} ({how})", ending.reason);
         }
-        let back = self.transfer.take_back();
-        self.thaw(back);
+        let unacknowledged = self.transfer.take_back();
+        self.actions.push_back(Action::Reclaim(unacknowledged));
         self.state = State::Done(Outcome::Kept(ending));
     }
 
@@ -457,9 +453,7 @@ impl Predecessor {
     fn handle_acks(&mut self, acks: &Acks, now: Instant) {
         let was_canary = self.transfer.is_canary();
         let settled = self.transfer.handle_acks(acks);
-        if !settled.released.is_empty() {
-            self.actions.push_back(Action::Release(settled.released));
-        }
+        self.release(settled.released, now);
         self.thaw(settled.thawed);
         if let Some(reason) = settled.reason {
             self.note = Some(reason.clone());
@@ -472,7 +466,7 @@ impl Predecessor {
             State::Moving(Step::Awaiting { .. })
                 | State::Draining { step: Step::Awaiting { .. }, .. }
         );
-        if is_awaited && self.transfer.is_settled() {
+        if is_awaited {
             self.next_batch(now);
         }
     }
@@ -481,6 +475,9 @@ impl Predecessor {
         if let Some(wanted) = self.transfer.next() {
             self.actions.push_back(Action::Surrender(wanted));
             return self.set_step(Step::Freezing { until: now + self.plan.timeouts.step });
+        }
+        if !self.transfer.is_settled() {
+            return self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
         }
         match self.state {
             State::Moving(_) => self.close(now),
@@ -517,6 +514,7 @@ impl Predecessor {
     }
 
     fn handle_accepted(&mut self, now: Instant) {
+        self.probation.begin(now);
         let deadline = self.deadline(now);
         self.actions.push_back(Action::Drain(deadline));
         let step = Step::Resting(self.plan.session_handover.then_some(now));
@@ -539,9 +537,26 @@ impl Predecessor {
             State::Draining { step: Step::Resting(_), .. }
                 if self.is_emptied && self.transfer.is_settled() =>
             {
-                self.commit(now);
+                self.drained(now);
             }
             _ => {}
+        }
+    }
+
+    /// Nothing is left to wait for here, but for what the successor may still do.
+    fn drained(&mut self, now: Instant) {
+        if self.probation.is_over(now) {
+            return self.commit(now);
+        }
+        self.state = State::Probation;
+    }
+
+    /// Who has been the successor's for long enough is, while others drain for longer. All at once
+    /// pass with COMMIT.
+    fn let_pass(&mut self, now: Instant) {
+        let passed = self.probation.due(now);
+        if !passed.is_empty() {
+            self.actions.push_back(Action::Forget(passed));
         }
     }
 
@@ -561,6 +576,7 @@ impl Predecessor {
     fn handle_promoted(&mut self, it: &Reason, now: Instant) {
         let back = self.transfer.take_back();
         self.thaw(back);
+        self.forget_all();
         if !self.is_closed {
             self.actions.push_back(Action::Accept(Accepting::No));
         }
@@ -573,6 +589,7 @@ impl Predecessor {
 
     /// The successor leaves on purpose, and so does this process.
     fn handle_stop(&mut self, now: Instant) {
+        self.forget_all();
         self.state = State::Alone { reason: "the successor was stopped".into(), limit: None };
         self.drain_now(now);
         self.finish_if_empty(now);
@@ -603,7 +620,7 @@ impl Predecessor {
             self.is_closed = false;
             self.actions.push_back(Action::Accept(self.plan.accepting));
         }
-        if self.is_draining() || matches!(self.state, State::Committing { .. }) {
+        if self.is_draining() || matches!(self.state, State::Probation | State::Committing { .. }) {
             self.actions.push_back(Action::Undrain);
         }
     }
@@ -625,6 +642,7 @@ impl Predecessor {
             | State::Closing { .. }
             | State::Switching { .. }
             | State::Draining { .. }
+            | State::Probation
             | State::Committing { .. }
             | State::Returning { .. } => true,
             State::Hello
@@ -633,6 +651,22 @@ impl Predecessor {
             | State::Alone { .. }
             | State::Done(_) => false,
         }
+    }
+
+    fn release(&mut self, ids: Vec<u32>, now: Instant) {
+        if ids.is_empty() {
+            return;
+        }
+        if !self.probation.is_on() {
+            return self.actions.push_back(Action::Release(ids));
+        }
+        self.probation.park(ids.clone(), now);
+        self.actions.push_back(Action::Park(ids));
+    }
+
+    /// The successor lives and keeps what it has.
+    fn forget_all(&mut self) {
+        self.actions.push_back(Action::Forget(self.probation.end()));
     }
 
     fn thaw(&mut self, ids: Vec<u32>) {
@@ -657,12 +691,4 @@ impl Step {
 
 fn late(what: &str) -> String {
     format!("the successor did not send {what} in time")
-}
-
-/// The earlier of two instants that may be missing.
-pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
 }

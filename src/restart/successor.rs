@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::liveness::Liveness;
+use super::liveness::{Liveness, earliest};
 use super::message::{Acks, Hello, Message, Nack, Reason};
-use super::predecessor::earliest;
 use super::task::Phase;
 use super::transfer::{Size, Transfer, Wanted};
 use super::{Accepting, Timeouts};
@@ -102,6 +101,8 @@ pub struct Successor {
     transfer: Transfer,
     liveness: Liveness,
     login_until: Option<Instant>,
+    /// It has asked the predecessor to take everything back; COMMIT is no answer to that.
+    wants_back: bool,
     actions: VecDeque<Action>,
 }
 
@@ -114,6 +115,7 @@ impl Successor {
             transfer: Transfer::of_all(),
             liveness: Liveness::new(timeouts.silence, now),
             login_until: None,
+            wants_back: false,
             actions: VecDeque::from([Action::Send(Message::Hello(hello))]),
         }
     }
@@ -183,7 +185,8 @@ impl Successor {
                 self.done(Outcome::Ended("the predecessor does not answer HELLO".into()));
             }
             State::Opening { until } if now >= *until => {
-                self.refuse("the successor's data plane does not start accepting");
+                *until = now + self.timeouts.step;
+                self.handle_error("its data plane does not start accepting");
             }
             State::Promoting { reason, until } if now >= *until => {
                 let reason = reason.clone();
@@ -240,6 +243,7 @@ impl Successor {
                 self.login_until = Some(now + self.timeouts.login);
                 self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
             }
+            (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
             (Message::Commit(_), State::Serving { .. }) => {
                 self.actions.push_back(Action::KeepProgress);
                 self.send(Message::Committed {});
@@ -247,7 +251,7 @@ impl Successor {
             }
             (other, _) => {
                 let text = format!("unexpected {} from the predecessor", other.kind());
-                self.refuse(&text);
+                self.handle_error(&text);
             }
         }
     }
@@ -264,10 +268,15 @@ impl Successor {
         }
     }
 
-    /// What comes is no message, or the like.
+    /// What comes is no message, or the like. Who may have sessions gives them back; it goes on
+    /// with them until they are asked for.
     pub fn handle_error(&mut self, error: &str) {
-        if self.outcome().is_none() {
-            self.refuse(error);
+        match self.state {
+            State::Done(_) => {}
+            State::Waiting | State::Opening { .. } | State::Serving { .. } => {
+                self.give_up(error);
+            }
+            _ => self.refuse(error),
         }
     }
 
@@ -312,13 +321,8 @@ impl Successor {
         }
         let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
         self.thaw(groups.unsendable);
-        let is_empty = groups.sent.is_empty();
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        if is_empty {
-            return self.next_batch(now);
-        }
-        let until = now + self.timeouts.answer;
-        self.state = State::Returning(Step::Awaiting { until });
+        self.next_batch(now);
     }
 
     /// The kernel did not take a message of parcels.
@@ -328,9 +332,7 @@ impl Successor {
         if !can_shrink {
             return self.finish_returning();
         }
-        if self.transfer.is_settled() {
-            self.next_batch(now);
-        }
+        self.next_batch(now);
     }
 
     /// RESTART FORCE: the predecessor is to end at once.
@@ -344,7 +346,21 @@ impl Successor {
     /// RESTART ROLLBACK: the predecessor is to take everything back.
     pub fn handle_rollback(&mut self) {
         if self.is_linked() {
-            self.send(Message::Rollback {});
+            self.give_up("");
+        }
+    }
+
+    /// RESTART while this side is on probation: that is over.
+    pub fn handle_confirm(&mut self) {
+        if let State::Serving { .. } = self.state {
+            self.send(Message::Confirm {});
+        }
+    }
+
+    fn give_up(&mut self, reason: &str) {
+        if !self.wants_back {
+            self.wants_back = true;
+            self.send(Message::Rollback(Reason { reason: reason.into() }));
         }
     }
 
@@ -368,7 +384,7 @@ impl Successor {
         }
         self.thaw(settled.thawed);
         let is_awaited = matches!(self.state, State::Returning(Step::Awaiting { .. }));
-        if is_awaited && self.transfer.is_settled() {
+        if is_awaited {
             self.next_batch(now);
         }
     }
@@ -378,6 +394,9 @@ impl Successor {
             self.actions.push_back(Action::Surrender(wanted));
             let until = now + self.timeouts.step;
             self.state = State::Returning(Step::Freezing { until });
+        } else if !self.transfer.is_settled() {
+            let until = now + self.timeouts.answer;
+            self.state = State::Returning(Step::Awaiting { until });
         } else if self.login_until.is_some_and(|until| now < until) {
             let until = now + self.timeouts.again;
             self.state = State::Returning(Step::Resting { until });

@@ -87,6 +87,7 @@ pub enum Phase {
     Sessions,
     Accept,
     Drain,
+    Probation,
     Commit,
 }
 
@@ -101,6 +102,7 @@ impl std::fmt::Display for Phase {
             Self::Sessions => "SESSIONS",
             Self::Accept => "ACCEPT",
             Self::Drain => "DRAIN",
+            Self::Probation => "PROBATION",
             Self::Commit => "COMMIT",
         })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Accepting;
 use super::lifecycle::Exit;
-use super::predecessor::Outcome;
+use super::plan::Outcome;
 use super::task::{Mode, Request, State, TaskState};
 use world::{Fate, Rules, World};
 

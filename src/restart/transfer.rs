@@ -11,8 +11,12 @@ use super::message::{Acks, Entry};
 /// Canaries, one after another: idle sessions that must be acknowledged, every one.
 const CANARIES: [usize; 3] = [1, 8, 64];
 
-/// Sessions in one batch; only these stand still.
+/// Sessions in one batch.
 const BATCH: usize = 64;
+
+/// Batches that may be frozen and not yet acknowledged; only these sessions stand still. With two
+/// one side freezes while the other adopts.
+const WINDOW: usize = 2;
 
 /// How often a refused session is offered.
 const ATTEMPTS: u8 = 2;
@@ -62,6 +66,7 @@ pub struct Transfer {
     pace: Pace,
     batch: usize,
     asked: usize,
+    awaits_canaries: bool,
     outstanding: BTreeSet<u32>,
     attempts: HashMap<u32, u8>,
     except: HashSet<u32>,
@@ -80,6 +85,7 @@ impl Transfer {
             pace: Pace::Class(Class::Any),
             batch: BATCH,
             asked: 0,
+            awaits_canaries: false,
             outstanding: BTreeSet::new(),
             attempts: HashMap::new(),
             except: HashSet::new(),
@@ -87,9 +93,9 @@ impl Transfer {
         }
     }
 
-    /// Whether the canaries are still on.
+    /// Whether the canaries are still on: asked for, or not yet answered.
     pub fn is_canary(&self) -> bool {
-        matches!(self.pace, Pace::Canary(_))
+        matches!(self.pace, Pace::Canary(_)) || self.awaits_canaries
     }
 
     /// Sessions that are the other side's.
@@ -102,8 +108,13 @@ impl Transfer {
         self.outstanding.is_empty()
     }
 
-    /// The next batch; None when all classes are through.
+    /// The next batch; None when all classes are through, or enough is on its way. Canaries wait
+    /// for one another.
     pub fn next(&mut self) -> Option<Wanted> {
+        let allowed = if self.is_canary() { 0 } else { (WINDOW - 1) * self.batch };
+        if self.outstanding.len() > allowed {
+            return None;
+        }
         let (class, n) = match self.pace {
             Pace::Canary(at) => (Class::Idle, CANARIES[at].min(self.batch)),
             Pace::Class(class) => (class, self.batch),
@@ -124,6 +135,7 @@ impl Transfer {
     /// rest cannot be sent at all.
     pub fn handle_surrendered(&mut self, sizes: &[Size], most_fds: usize) -> Groups {
         let is_full = sizes.len() >= self.asked;
+        let are_canaries = matches!(self.pace, Pace::Canary(_));
         self.pace = match self.pace {
             Pace::Canary(at) if is_full && at + 1 < CANARIES.len() => Pace::Canary(at + 1),
             Pace::Canary(_) => Pace::Class(Class::Idle),
@@ -135,6 +147,7 @@ impl Transfer {
         let groups = Groups::new(sizes, most_fds);
         self.outstanding.extend(groups.sent.iter().flatten());
         groups.unsendable.iter().for_each(|id| self.give_up(*id));
+        self.awaits_canaries = are_canaries && !self.is_settled();
         groups
     }
 
@@ -155,6 +168,7 @@ impl Transfer {
                 settled.reason = Some(format!("session {} refused: {}", nack.id, nack.reason));
             }
         }
+        self.awaits_canaries &= !self.is_settled();
         settled
     }
 
@@ -169,6 +183,7 @@ impl Transfer {
         if self.pace == Pace::Over {
             self.pace = Pace::Class(Class::Any);
         }
+        self.awaits_canaries &= !self.is_settled();
         can_shrink
     }
 
@@ -281,6 +296,30 @@ mod tests {
         ];
         assert_eq!(asked, expected);
         assert_eq!(transfer.moved(), 84);
+    }
+
+    #[test]
+    fn one_batch_is_frozen_while_another_is_on_its_way_but_no_canary() {
+        let mut transfer = Transfer::with_canaries();
+        let mut id = 0;
+        for n in CANARIES {
+            assert_eq!(transfer.next().map(|wanted| wanted.n), Some(n));
+            let canaries: Vec<u32> = (id..id + n as u32).collect();
+            id += n as u32;
+            transfer.handle_surrendered(&sizes(canaries[0]..id), 252);
+            assert!(transfer.is_canary());
+            assert_eq!(transfer.next(), None);
+            transfer.handle_acks(&adopted(&canaries));
+        }
+        for _ in 0..WINDOW {
+            assert!(transfer.next().is_some());
+            transfer.handle_surrendered(&sizes(id..id + BATCH as u32), 252);
+            id += BATCH as u32;
+        }
+        assert_eq!(transfer.next(), None);
+        let first: Vec<u32> = (73..73 + BATCH as u32).collect();
+        transfer.handle_acks(&adopted(&first));
+        assert!(transfer.next().is_some());
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod limits;
 mod results;
 mod split;
 mod state;
+mod steps;
 
 fn server(name: &str) -> support::Server {
     match name {

@@ -1,11 +1,13 @@
 //! A server, a proxy in front of it, sessions that wait and clients that never do.
 
+use std::process::Command;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::pressure::{EVERYTHING, Pressure, Tally, Waiting, audit, open_bank};
 use crate::support::proxy::Options;
-use crate::support::{Database, Proxy, Server, until};
+use crate::support::{Database, Process, Proxy, Server, scratch, until};
 
 /// See the module. Dropped in this order: clients first.
 pub struct Scene {
@@ -82,6 +84,33 @@ pub fn restart(proxy: &Proxy) -> u32 {
         last.contains("state=RUNNING").then_some(())
     });
     after
+}
+
+/// A successor that the test has started, as a service manager might.
+pub struct Successor {
+    process: Process,
+    _dir: tempfile::TempDir,
+}
+
+impl Successor {
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// `odp run --takeover` for a proxy, to the very end of its predecessor. It ends when dropped.
+pub fn take_over(proxy: &Proxy) -> Successor {
+    let dir = scratch();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+    command.args(["run", "--takeover", "-c"]).arg(proxy.config());
+    let process = Process::spawn("the successor", command, &dir.path().join("log"));
+    until("the takeover", || {
+        assert!(process.ended().is_none(), "{}\n{}", process.log(), proxy.log());
+        process.log().contains("takeover completed").then_some(())
+    });
+    until("the end of the predecessor", || proxy.process().living().is_empty().then_some(()));
+    Successor { process, _dir: dir }
 }
 
 /// A restart that must be refused or undone; the same process serves on.

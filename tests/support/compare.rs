@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use odp::wire::capability as cap;
 
+use super::proxy::is_haproxy;
 use super::raw::{Login, Record, Wire, WireError};
-use super::{Database, Proxy, Server};
+use super::{Database, Every, Proxy, Server, Steps};
 
 /// Where a script runs.
 pub struct Stage<'a> {
@@ -93,8 +94,15 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
     let proxy = Proxy::start(&database);
-    let test = || compare(&database, &database.address(), &proxy.address(), script);
+    // What copies bytes cannot move a session.
+    let steps = (!is_haproxy()).then(|| Steps::start(database.address(), Every::Packet));
+    let mut proxied = vec![("proxied", proxy.address())];
+    proxied.extend(steps.iter().map(|steps| ("moved", steps.address().to_owned())));
+    let test = || compare_all(&database, &database.address(), &proxied, script);
     perhaps_under_restarts(&proxy, test);
+    if let Some(steps) = steps {
+        eprintln!("{:?}", steps.finish());
+    }
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
 }
 
@@ -137,6 +145,11 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
 
 /// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
 pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Stage)) {
+    compare_all(database, direct, &[("proxied", proxied.to_owned())], script);
+}
+
+/// As [`compare`], with each of these ways to the server, which have names.
+fn compare_all(database: &Database, direct: &str, proxied: &[(&str, String)], script: fn(&Stage)) {
     for deprecate_eof in [true, false] {
         let run = |name: &str, address: &str| {
             let mode = if deprecate_eof { "DEPRECATE_EOF" } else { "EOF" };
@@ -150,17 +163,19 @@ pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Sta
             stage.records.into_inner()
         };
         let expected = run("direct", direct);
-        let got = run("proxied", proxied);
-        assert_eq!(expected.len(), got.len(), "connections");
-        for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
-            assert_same(at, &expected.borrow(), &got.borrow());
+        for (name, address) in proxied {
+            let got = run(name, address);
+            assert_eq!(expected.len(), got.len(), "{name}: connections");
+            for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
+                assert_same(name, at, &expected.borrow(), &got.borrow());
+            }
         }
     }
 }
 
-fn assert_same(connection: usize, expected: &Record, got: &Record) {
+fn assert_same(name: &str, connection: usize, expected: &Record, got: &Record) {
     let login = |record: &Record| record.login.escape_ascii().to_string();
-    assert_eq!(login(expected), login(got), "connection {connection}: end of the log-in");
+    assert_eq!(login(expected), login(got), "{name}: connection {connection}: end of the log-in");
     if expected.bytes == got.bytes {
         return;
     }
@@ -171,8 +186,8 @@ fn assert_same(connection: usize, expected: &Record, got: &Record) {
         bytes[from..bytes.len().min(at + 80)].escape_ascii().to_string()
     };
     panic!(
-        "connection {connection} differs from byte {at} ({} and {} bytes)\n\
-         direct:  {}\nproxied: {}",
+        "{name}: connection {connection} differs from byte {at} ({} and {} bytes)\n\
+         direct:  {}\n{name}: {}",
         expected.bytes.len(),
         got.bytes.len(),
         around(&expected.bytes),

@@ -158,6 +158,10 @@ impl Database {
         let data = self.dir.path().join("data");
         let mut command = program.command();
         command.arg(format!("--datadir={}", data.display()));
+        // A server that starts deletes every temporary table in there.
+        let temporary = self.dir.path().join("tmp");
+        std::fs::create_dir_all(&temporary).expect("the directory is ours");
+        command.arg(format!("--tmpdir={}", temporary.display()));
         command.arg(format!("--socket={}", self.socket.display()));
         command.arg(format!("--port={}", self.port));
         command.arg(format!("--pid-file={}", self.dir.path().join("pid").display()));

@@ -85,7 +85,7 @@ async fn hammer(
         for (from, to) in [(0, 1), (1, 0)] {
             for parcel in planes[from].0.surrender(Class::Any, 64, &HashSet::new()).await {
                 let id = parcel.id;
-                planes[to].0.adopt(parcel).expect("a session is adopted");
+                planes[to].0.adopt(parcel).expect("a session is adopted").go_on();
                 planes[from].0.released(id);
                 moves.fetch_add(1, Ordering::Relaxed);
             }

@@ -8,12 +8,14 @@
 
 pub mod compare;
 pub mod database;
+pub mod planes;
 pub mod pressure;
 pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
 pub mod reply;
+pub mod steps;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -27,6 +29,7 @@ pub use process::Process;
 pub use proxy::Proxy;
 pub use raw::{Login, Packet, Reply, Wire, com};
 pub use relay::{Chop, Relay};
+pub use steps::{Every, Steps};
 
 /// How long a test waits for something before it fails. Long: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -8,10 +8,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::cli::admin_client::Row;
 
 /// Phases of a restart in order, as SHOW RESTART names them.
-const PHASES: [&str; 9] =
-    ["PREFLIGHT", "HELLO", "WARM", "LISTEN", "CANARY", "SESSIONS", "ACCEPT", "DRAIN", "COMMIT"];
+const PHASES: [&str; 10] = [
+    "PREFLIGHT",
+    "HELLO",
+    "WARM",
+    "LISTEN",
+    "CANARY",
+    "SESSIONS",
+    "ACCEPT",
+    "DRAIN",
+    "PROBATION",
+    "COMMIT",
+];
 /// Characters of a bar.
-const WIDTH: usize = 27;
+const WIDTH: usize = 30;
 /// More bars than that are not drawn: they would not fit the screen, and could not be renewed.
 const MOST: usize = 16;
 
@@ -133,7 +143,8 @@ mod tests {
             ("IN_PROGRESS", "SESSIONS", "0", 15),
             ("IN_PROGRESS", "SESSIONS", "200", 17),
             ("IN_PROGRESS", "DRAIN", "300", 21),
-            ("COMPLETED", "COMMIT", "300", 27),
+            ("IN_PROGRESS", "PROBATION", "300", 24),
+            ("COMPLETED", "COMMIT", "300", 30),
         ] {
             let columns =
                 [("state", state), ("phase", phase), ("moved", moved), ("sessions", "300")];

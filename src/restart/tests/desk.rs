@@ -30,8 +30,12 @@ fn lifecycle(dir: &Path, rollback_timeout: Duration) -> Lifecycle {
         config_hash: String::new(),
         run_dir: dir.join("run"),
     };
-    let settings =
-        Settings { exit_timeout: ExitTimeout::Never, rollback_timeout, session_handover: true };
+    let settings = Settings {
+        exit_timeout: ExitTimeout::Never,
+        rollback_timeout,
+        probation: Duration::ZERO,
+        session_handover: true,
+    };
     Lifecycle::new(origin, timeouts(), move || settings)
 }
 

@@ -3,7 +3,7 @@
 //! The laws: it never hangs; no session is ever served by two; a session is lost only with the
 //! process that owned it; whoever is left alive accepts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -12,7 +12,8 @@ use crate::metrics::pauses::Pauses;
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
-use crate::restart::predecessor::{self, Plan, Predecessor};
+use crate::restart::plan::{Ending, Outcome, Plan};
+use crate::restart::predecessor::{self, Predecessor};
 use crate::restart::successor::{self, Successor};
 use crate::restart::task::{Mode, Phase, Task, TaskState};
 use crate::restart::transfer::{Size, Wanted};
@@ -51,6 +52,7 @@ struct Case {
     session_handover: bool,
     mode: Mode,
     exit_timeout: Option<u64>,
+    probation: u64,
     fault: Fault,
     at: usize,
 }
@@ -71,6 +73,8 @@ struct Pair {
     places: BTreeMap<u32, Place>,
     over_at: Option<Instant>,
     arrived: [Vec<u32>; 2],
+    /// Of those the predecessor has duplicates.
+    parked: BTreeSet<u32>,
 }
 
 impl Pair {
@@ -81,6 +85,7 @@ impl Pair {
             mode: case.mode,
             session_handover: case.session_handover && case.mode == Mode::Restart,
             exit_timeout: case.exit_timeout.map(Duration::from_secs),
+            probation: Duration::from_secs(case.probation),
             ready_by: now + Duration::from_secs(60),
             accepting: Accepting::Yes,
             fds: 0,
@@ -109,6 +114,7 @@ impl Pair {
             s_accepts: false,
             over_at: None,
             arrived: [vec![], vec![]],
+            parked: BTreeSet::new(),
         }
     }
 
@@ -132,7 +138,7 @@ impl Pair {
 
     fn judge(&self) {
         assert!(self.now - self.start < Duration::from_secs(600), "too late");
-        let kept = matches!(self.p.outcome(), Some(predecessor::Outcome::Kept(_)));
+        let kept = matches!(self.p.outcome(), Some(Outcome::Kept(_)));
         if self.p_alive && kept {
             assert!(self.p_accepts, "the predecessor accepts again");
             assert!(!self.s_alive, "the successor is dead");
@@ -148,8 +154,8 @@ impl Pair {
         let nobody_left = !self.p_alive && !self.s_alive;
         let died_early = self.case.fault == Fault::KillP && !self.s_accepts;
         // Right after it had confirmed the commit.
-        let died_late = self.case.fault == Fault::KillS
-            && matches!(self.p.outcome(), Some(predecessor::Outcome::Committed));
+        let died_late =
+            self.case.fault == Fault::KillS && matches!(self.p.outcome(), Some(Outcome::Committed));
         let is_excused = nobody_left || died_early || died_late;
         assert!(serves.contains(&true) || is_excused, "somebody serves");
         for (id, place) in &self.places {
@@ -158,6 +164,13 @@ impl Pair {
         }
         let moves = self.case.session_handover && self.case.mode == Mode::Restart;
         let in_time = self.case.exit_timeout.is_none_or(|timeout| timeout > 30);
+        // Who is refused drains, and that may take longer than the probation.
+        let is_probed = self.case.probation > 0 && self.case.refused.is_empty();
+        if self.case.fault == Fault::KillS && kept && moves && in_time && is_probed {
+            for (id, place) in &self.places {
+                assert!(*place == Place::P || is_touched(*id), "session {id} was not touched");
+            }
+        }
         if self.case.fault == Fault::Rollback && kept && moves && in_time {
             let lost = self.places.values().filter(|place| **place != Place::P).count();
             assert_eq!(lost, 0, "every session is back");
@@ -201,7 +214,7 @@ impl Pair {
             Fault::KillS => self.kill_s(),
             Fault::Rollback => {
                 let reason = "rollback".into();
-                let ending = predecessor::Ending { state: TaskState::RolledBack, reason };
+                let ending = Ending { state: TaskState::RolledBack, reason };
                 self.p.handle_abort(ending, self.now);
             }
             Fault::Force => {
@@ -336,8 +349,12 @@ impl Pair {
             Action::Thaw(ids) => self.change(&ids, Place::FrozenInP, Place::P),
             // It was adopted before this was learned.
             Action::Release(_) => {}
+            Action::Park(ids) => self.parked.extend(ids),
+            Action::Forget(ids) => self.forget(&ids),
+            Action::Reclaim(unacknowledged) => self.reclaim(&unacknowledged),
             Action::AdoptReturned => {
                 let ids = std::mem::take(&mut self.arrived[0]);
+                self.forget(&ids);
                 self.change(&ids, Place::FrozenInS, Place::P);
                 self.send_to_s(Message::Acks(Acks { adopted: ids, refused: vec![] }));
             }
@@ -359,6 +376,21 @@ impl Pair {
                 self.p.handle_gone(None);
             }
         }
+    }
+
+    fn forget(&mut self, ids: &[u32]) {
+        ids.iter().for_each(|id| {
+            self.parked.remove(id);
+        });
+    }
+
+    /// The successor is dead: what it had not touched is the predecessor's again.
+    fn reclaim(&mut self, unacknowledged: &[u32]) {
+        assert!(!self.s_alive, "never while the successor may run");
+        let parked: Vec<_> = std::mem::take(&mut self.parked).into_iter().collect();
+        let acknowledged = parked.iter().filter(|id| !is_touched(**id)).copied();
+        let back: Vec<_> = acknowledged.chain(unacknowledged.iter().copied()).collect();
+        self.change(&back, Place::FrozenInP, Place::P);
     }
 
     fn act_s(&mut self, action: successor::Action) {
@@ -438,6 +470,11 @@ impl Pair {
     }
 }
 
+/// Whether the successor reads or writes a session as soon as it has it.
+fn is_touched(id: u32) -> bool {
+    id.is_multiple_of(3)
+}
+
 fn parcels(ids: &[u32]) -> Message {
     let entry = |id: &u32| Entry { id: *id, fds: 2, state: 0, bytes: 0 };
     Message::Parcels(Parcels { parcels: ids.iter().map(entry).collect() })
@@ -492,13 +529,16 @@ fn cases() -> impl Strategy<Value = Case> {
     let mode = prop_oneof![4 => Just(Mode::Restart), 1 => Just(Mode::Force)];
     let refused = proptest::collection::vec(1..200_u32, 0..3);
     let timeout = proptest::option::of(0..40_u64);
-    (0..200_u32, refused, any::<bool>(), mode, timeout, fault, 0..60_usize).prop_map(
-        |(sessions, refused, session_handover, mode, exit_timeout, fault, at)| Case {
+    let probation = prop_oneof![Just(0), 1..20_u64];
+    let fault = (fault, 0..120_usize);
+    (0..200_u32, refused, any::<bool>(), mode, timeout, probation, fault).prop_map(
+        |(sessions, refused, session_handover, mode, exit_timeout, probation, (fault, at))| Case {
             sessions,
             refused,
             session_handover,
             mode,
             exit_timeout,
+            probation,
             fault,
             at,
         },

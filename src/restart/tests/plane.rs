@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 
-use crate::restart::{Accepting, Census, Class, DataPlane, Listener, Parcel, Refused};
+use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
 
 /// What a drained session gets instead of a MySQL error packet.
 pub const FAREWELL: &[u8] = b"1053\n";
@@ -249,7 +249,7 @@ impl DataPlane for EchoPlane {
         parcels
     }
 
-    fn adopt(&self, mut parcel: Parcel) -> Result<(), Refused> {
+    fn adopt(&self, mut parcel: Parcel) -> Result<Adopted, Refused> {
         if self.refused.contains(&parcel.id) {
             return Err(Refused { parcel, reason: "not this one".into() });
         }
@@ -257,8 +257,8 @@ impl DataPlane for EchoPlane {
         let fd = parcel.fds.remove(0);
         let stream = std::net::TcpStream::from(fd);
         let stream = TcpStream::from_std(stream).expect("registered");
-        self.run(parcel.id, stream, parcel.bytes);
-        Ok(())
+        let plane = self.myself.upgrade().expect("alive");
+        Ok(Adopted::new(move || plane.run(parcel.id, stream, parcel.bytes)))
     }
 
     fn released(&self, id: u32) {

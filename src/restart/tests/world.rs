@@ -19,7 +19,7 @@ use crate::config::ExitTimeout;
 use crate::restart::channel::Channel;
 use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
 use crate::restart::outgoing::Outgoing;
-use crate::restart::predecessor::{Outcome, Plan};
+use crate::restart::plan::{Outcome, Plan};
 use crate::restart::process::{Peer, pidfd_of};
 use crate::restart::task::{Mode, State};
 use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
@@ -29,6 +29,7 @@ pub struct Rules {
     pub mode: Mode,
     pub session_handover: bool,
     pub exit_timeout: Option<Duration>,
+    pub probation: Duration,
     /// Sessions that the successor refuses.
     pub refused: Vec<u32>,
     /// Listening sockets.
@@ -41,6 +42,7 @@ impl Default for Rules {
             mode: Mode::Restart,
             session_handover: true,
             exit_timeout: None,
+            probation: Duration::ZERO,
             refused: vec![],
             listeners: 1,
         }
@@ -103,6 +105,7 @@ fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
     let settings = Settings {
         exit_timeout: rules.exit_timeout.map_or(ExitTimeout::Never, ExitTimeout::After),
         rollback_timeout: Duration::from_secs(2),
+        probation: rules.probation,
         session_handover: rules.session_handover,
     };
     Lifecycle::new(origin, timeouts(), move || settings)
@@ -295,6 +298,7 @@ impl World {
             mode: self.rules.mode,
             session_handover: self.rules.session_handover && self.rules.mode == Mode::Restart,
             exit_timeout: self.rules.exit_timeout,
+            probation: self.rules.probation,
             ready_by: Instant::now() + Duration::from_secs(2),
             accepting: Accepting::Yes,
             fds: 0,

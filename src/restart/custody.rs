@@ -1,0 +1,136 @@
+//! Sessions that were given out, until it is certain whose they are.
+//!
+//! ```text
+//! hold → held ─ack──► parked ─passed──► forgotten
+//!          └─nack──► taken    └─ the other side is dead: reclaimed, if it had not touched them
+//! ```
+
+use std::collections::HashMap;
+
+use super::message::{Acks, Nack};
+use super::position::{self, Position};
+use super::{Adopted, DataPlane, Parcel};
+
+/// What this side keeps of them.
+#[derive(Debug, Default)]
+pub struct Custody {
+    /// Frozen, and nobody else's yet.
+    held: HashMap<u32, Parcel>,
+    /// The other side's, as they were: duplicates, which nobody here reads or writes.
+    parked: HashMap<u32, Parcel>,
+    /// Where the sockets of all these stood when they were frozen.
+    positions: HashMap<u32, Vec<Position>>,
+}
+
+/// What came back from a dead successor.
+#[derive(Clone, Copy, Debug)]
+pub struct Reclaimed {
+    /// Sessions that it had and that go on here: it had not touched them.
+    pub alive: usize,
+    /// Sessions that it had.
+    pub all: usize,
+}
+
+impl Custody {
+    /// These are frozen.
+    pub fn hold(&mut self, parcels: Vec<Parcel>) {
+        for parcel in parcels {
+            if let Some(positions) = position::positions(&parcel.fds) {
+                self.positions.insert(parcel.id, positions);
+            }
+            self.held.insert(parcel.id, parcel);
+        }
+    }
+
+    /// The frozen ones.
+    pub fn held(&self) -> &HashMap<u32, Parcel> {
+        &self.held
+    }
+
+    /// Gives up a frozen one.
+    pub fn take(&mut self, id: u32) -> Option<Parcel> {
+        self.positions.remove(&id);
+        self.held.remove(&id)
+    }
+
+    /// The other side has adopted it. Where it cannot be compared later, nothing is kept.
+    pub fn park(&mut self, id: u32) {
+        if let Some(parcel) = self.held.remove(&id)
+            && self.positions.contains_key(&id)
+        {
+            self.parked.insert(id, parcel);
+        }
+    }
+
+    /// The other side keeps these for good.
+    pub fn forget(&mut self, ids: &[u32]) {
+        for id in ids {
+            self.parked.remove(id);
+            self.positions.remove(id);
+        }
+    }
+
+    /// The other side is dead. What it has not touched goes on here; what it has is closed: only it
+    /// knew what came of the bytes. None: it had nothing.
+    pub fn reclaim<D: DataPlane>(
+        &mut self,
+        plane: &D,
+        unacknowledged: &[u32],
+    ) -> Option<Reclaimed> {
+        for id in unacknowledged {
+            let Some(parcel) = self.held.remove(id) else { continue };
+            // It acknowledges before it touches; unless it could not, and hung.
+            match self.is_untouched(&parcel) {
+                Some(false) => plane.released(*id),
+                Some(true) | None => adopt_or_lose(plane, parcel),
+            }
+        }
+        let parked = std::mem::take(&mut self.parked);
+        let all = parked.len();
+        let untouched = parked.into_values().filter(|it| self.is_untouched(it) == Some(true));
+        let (acks, adopted) = adopt_all(plane, untouched.collect());
+        adopted.into_iter().for_each(Adopted::go_on);
+        let alive = acks.adopted.len();
+        tracing::warn!(all, alive, "sessions of the dead successor");
+        (all > 0).then_some(Reclaimed { alive, all })
+    }
+
+    /// None: it cannot be told.
+    fn is_untouched(&self, parcel: &Parcel) -> Option<bool> {
+        let frozen = self.positions.get(&parcel.id)?;
+        Some(position::positions(&parcel.fds).as_ref() == Some(frozen))
+    }
+}
+
+/// Adopts what it can; what it cannot is the other side's still. The acks are to be sent before
+/// anything goes on: what is not acknowledged may be read and written by nobody.
+pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> (Acks, Vec<Adopted>) {
+    let mut acks = Acks::default();
+    let mut all = Vec::with_capacity(parcels.len());
+    for parcel in parcels {
+        let id = parcel.id;
+        match plane.adopt(parcel) {
+            Ok(adopted) => {
+                acks.adopted.push(id);
+                all.push(adopted);
+            }
+            Err(refused) => {
+                tracing::warn!(id, reason = refused.reason, "session not adopted");
+                acks.refused.push(Nack { id, reason: refused.reason });
+            }
+        }
+    }
+    (acks, all)
+}
+
+/// Goes on with a session that nobody else has.
+pub fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
+    let id = parcel.id;
+    match plane.adopt(parcel) {
+        Ok(adopted) => adopted.go_on(),
+        Err(refused) => {
+            tracing::error!(id, reason = refused.reason, "session lost");
+            plane.released(id);
+        }
+    }
+}

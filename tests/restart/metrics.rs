@@ -1,0 +1,88 @@
+//! What a monitoring system sees: it scrapes without a pause while the proxy restarts.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::scene::restart;
+use crate::support::pressure::{EVERYTHING, Pressure, Waiting, Work, open_bank};
+use crate::support::{Database, Proxy, Server};
+
+/// Samples by name and labels.
+type Page = BTreeMap<String, f64>;
+
+fn scrape(proxy: &Proxy) -> Page {
+    let answer = proxy.http_get("/metrics").expect("the HTTP port never refuses");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert!(body.ends_with("# EOF\n"), "a page is whole");
+    let samples = body.lines().filter(|line| !line.starts_with('#')).map(|line| {
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        (name.to_owned(), value.parse().expect("a number"))
+    });
+    samples.collect()
+}
+
+/// Those that may only grow.
+fn is_counter(name: &str) -> bool {
+    let name = name.split('{').next().unwrap_or(name);
+    name.ends_with("_total") || name == "odp_generation"
+}
+
+/// Compares each page with the one before until told to stop; how many there were.
+fn watch(proxy: &Proxy, sessions: &RangeInclusive<u64>, stop: &AtomicBool) -> usize {
+    let mut before = Page::new();
+    let mut count = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let page = scrape(proxy);
+        for (name, value) in before.iter().filter(|(name, _)| is_counter(name)) {
+            let now = page.get(name).unwrap_or_else(|| panic!("{name} has gone"));
+            assert!(now >= value, "page {count}: {name} went back from {value} to {now}");
+        }
+        for side in ["client", "server"] {
+            let name = format!("odp_current_session{{sessionType=\"{side}\"}}");
+            let now = page[&name] as u64;
+            assert!(sessions.contains(&now), "page {count}: {now} {side} sessions: {page:#?}");
+        }
+        before = page;
+        count += 1;
+    }
+    count
+}
+
+/// Restarts under a load while somebody scrapes; between `sessions` are there at any time.
+fn scraped(work: &[Work], sessions: RangeInclusive<u64>) {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    open_bank(&database);
+    let proxy = Proxy::start(&database);
+    let mut waiting = Waiting::open(&proxy.address(), 100);
+    let pressure = Pressure::start(&proxy.address(), work);
+    let stop = AtomicBool::new(false);
+    let restarts = 15;
+    std::thread::scope(|scope| {
+        let watching = scope.spawn(|| watch(&proxy, &sessions, &stop));
+        for _ in 0..restarts {
+            if watching.is_finished() {
+                break;
+            }
+            restart(&proxy);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let pages = watching.join().expect("every page is right");
+        assert!(pages > restarts, "only {pages} pages were seen");
+    });
+    assert_eq!(scrape(&proxy)["odp_generation"], 1.0 + restarts as f64);
+    pressure.stop_clean();
+    assert_eq!(waiting.dead(), 0);
+}
+
+#[test]
+fn t_27_counters_never_go_back_under_a_scrape_without_pause() {
+    // Whoever has quit may still be counted, so only twice as many would be wrong.
+    scraped(&EVERYTHING, 50..=150);
+}
+
+#[test]
+fn t_27_gauges_count_everybody_once_in_both_generations() {
+    scraped(&[Work::Transfer, Work::Prepared, Work::Select], 103..=103);
+}

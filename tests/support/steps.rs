@@ -1,0 +1,589 @@
+//! A restart at every step: bytes pass one piece at a time, and behind each the session moves.
+//!
+//! ```text
+//!   client ─► relay ─► data plane A ⇄ data plane B ─► relay ─► server       (and back)
+//! ```
+//! All but client and server is one thread, and one piece is on its way at a time. A session is
+//! taken from its plane, the next piece is put before it, and the other plane goes on with it: the
+//! piece is still in the kernel. Once it was read and passed on as far as it can be, which half a
+//! packet cannot, the session moves again. So nothing hangs on timing, and nothing sleeps.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::thread::JoinHandle;
+
+use odp::proxy::Proxy;
+use odp::restart::{Class, DataPlane, Parcel};
+use odp::wire::handshake::Greeting;
+use serde::Deserialize;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::LIMIT;
+use super::planes::{self, Planes};
+
+/// So many packets are followed by a handover each; in a longer script only every [`SELDOM`]th is.
+const MOST_PACKETS: u64 = 2000;
+const SELDOM: u64 = 997;
+
+/// As [`MOST_PACKETS`], for bytes.
+const MOST_BYTES: u64 = 50_000;
+
+/// Bytes that are read from the proxy at a time in [`Every::Window`].
+const SIP: usize = 1000;
+
+/// The smallest buffers that loopback still carries well.
+const NARROW: usize = 8 * 1024;
+
+/// A lane that holds so much may read no more.
+const FULL: usize = 16 * 1024 - 64;
+
+/// How much is passed on between two handovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// Up to the end of a packet of the client's or the server's.
+    Packet,
+    /// One byte of the client's or the server's.
+    Byte,
+    /// What both send comes at once, and who receives takes sips: the proxy sits on bytes that it
+    /// could not write.
+    Window,
+}
+
+/// What sessions went through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Connections of clients.
+    pub clients: u64,
+    /// Connections to the server.
+    pub servers: u64,
+    /// Packets or bytes that were followed by no handover, as there had been so many.
+    pub pieces_left_out: u64,
+    /// Handovers.
+    pub moves: u64,
+    /// Of those: a piece waited in the kernel.
+    pub unread: u64,
+    /// Bytes had been read that were not judged yet, such as half a packet.
+    pub unjudged: u64,
+    /// Bytes had been judged and could not be written.
+    pub unwritten: u64,
+}
+
+/// Runs until it is finished or dropped.
+pub struct Steps {
+    address: String,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Seen>>,
+}
+
+impl Steps {
+    /// In front of this server.
+    pub fn start(server: String, every: Every) -> Self {
+        let (tell, address) = std::sync::mpsc::channel();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let (world, doors) = World::new(server, every).await;
+                tell.send(local(&doors.clients)).expect("somebody waits");
+                tokio::select! {
+                    never = world.clone().serve(doors) => match never {},
+                    _ = stopped => world.seen(),
+                }
+            })
+        });
+        let address = address.recv().expect("an address");
+        Self { address, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends it; what was seen. Fails if anything went wrong inside.
+    pub fn finish(mut self) -> Seen {
+        self.stop.take();
+        let thread = self.thread.take().expect("it is finished only here");
+        let seen = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        assert!(seen.servers <= seen.clients, "the server was connected to again: {seen:?}");
+        seen
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Which of a session's two sockets; as its place in a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leg {
+    Client = 0,
+    Server = 1,
+}
+
+/// What is put before the proxy.
+#[derive(Clone, Copy, Debug)]
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Fin,
+}
+
+struct Doors {
+    clients: TcpListener,
+    servers: TcpListener,
+}
+
+struct World {
+    every: Every,
+    /// Where the planes take clients.
+    inside: String,
+    /// The real server.
+    server: String,
+    planes: [Arc<Proxy>; 2],
+    pieces: AtomicU64,
+    /// Held for a whole step.
+    turn: Mutex<()>,
+    /// Where each session was last.
+    homes: Lock<HashMap<u32, usize>>,
+    seen: Lock<Seen>,
+}
+
+impl World {
+    async fn new(server: String, every: Every) -> (Arc<Self>, Doors) {
+        let clients = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let servers = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        if every == Every::Window {
+            // What is accepted inherits it.
+            SockRef::from(&servers).set_recv_buffer_size(NARROW).expect("a narrow window");
+        }
+        let Planes { planes, address } = planes::start(&local(&servers)).await;
+        let world = Self {
+            every,
+            inside: address,
+            server,
+            planes,
+            pieces: AtomicU64::new(0),
+            turn: Mutex::default(),
+            homes: Lock::default(),
+            seen: Lock::default(),
+        };
+        (Arc::new(world), Doors { clients, servers })
+    }
+
+    async fn serve(self: Arc<Self>, doors: Doors) -> std::convert::Infallible {
+        let mut connections = JoinSet::new();
+        loop {
+            // All branches are cancel safe.
+            tokio::select! {
+                Ok((client, _)) = doors.clients.accept() => {
+                    self.note(|seen| seen.clients += 1);
+                    connections.spawn(self.clone().client(client));
+                }
+                Ok((proxy, _)) = doors.servers.accept() => {
+                    self.note(|seen| seen.servers += 1);
+                    connections.spawn(self.clone().server(proxy));
+                }
+                Some(ended) = connections.join_next() => ended.expect("a connection ends well"),
+            }
+        }
+    }
+
+    async fn client(self: Arc<Self>, client: TcpStream) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        if self.every == Every::Window {
+            socket.set_recv_buffer_size(NARROW).expect("a narrow window");
+        }
+        let inside: std::net::SocketAddr = self.inside.parse().expect("an address");
+        socket.connect(&inside.into()).expect("the proxy listens");
+        socket.set_nonblocking(true).expect("a flag");
+        let proxy = TcpStream::from_std(socket.into()).expect("a socket of the runtime");
+        let who = Who::new(Leg::Client);
+        tokio::join!(self.forth(&client, &proxy, &who), self.back(&proxy, &client, &who));
+    }
+
+    async fn server(self: Arc<Self>, proxy: TcpStream) {
+        let Ok(server) = TcpStream::connect(&self.server).await else { return };
+        let who = Who::new(Leg::Server);
+        tokio::join!(self.forth(&server, &proxy, &who), self.back(&proxy, &server, &who));
+    }
+
+    /// From an end to the proxy, in pieces.
+    async fn forth(&self, end: &TcpStream, proxy: &TcpStream, who: &Who) {
+        let _ = proxy.set_nodelay(true);
+        let mut packets = Packets::default();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            let read = read(end, &mut buffer).await;
+            who.hear(&buffer[..read], Leg::Server);
+            let mut rest = &buffer[..read];
+            while !rest.is_empty() {
+                let (length, step) = self.cut(&mut packets, rest);
+                let (piece, behind) = rest.split_at(length);
+                let sent = match step {
+                    Step::Here => self.step(who, proxy, Piece::Bytes(piece)).await,
+                    Step::Later => 0,
+                };
+                if write_all(proxy, &piece[sent..]).await.is_err() {
+                    return;
+                }
+                rest = behind;
+            }
+            if read == 0 {
+                self.step(who, proxy, Piece::Fin).await;
+                return;
+            }
+        }
+    }
+
+    /// From the proxy to an end.
+    async fn back(&self, proxy: &TcpStream, end: &TcpStream, who: &Who) {
+        let _ = end.set_nodelay(true);
+        let mut buffer = vec![0; if self.every == Every::Window { SIP } else { 64 * 1024 }];
+        let mut listens = true;
+        loop {
+            let read = read(proxy, &mut buffer).await;
+            if read == 0 {
+                shut_down(end);
+                return;
+            }
+            who.hear(&buffer[..read], Leg::Client);
+            // An end that is gone takes nothing; the proxy learns it from its FIN.
+            listens = listens && write_all(end, &buffer[..read]).await.is_ok();
+            if self.every == Every::Window && self.is_due() {
+                self.move_once(who).await;
+            }
+        }
+    }
+
+    /// The next piece: how long, and whether a handover belongs to it.
+    fn cut(&self, packets: &mut Packets, bytes: &[u8]) -> (usize, Step) {
+        let mut length = 0;
+        while length < bytes.len() {
+            let rest = &bytes[length..];
+            let every_byte = self.every == Every::Byte && self.is_short();
+            let rest = if every_byte { &rest[..1] } else { rest };
+            let (taken, ends) = packets.take(rest);
+            length += taken;
+            if self.every != Every::Window && (every_byte || ends) && self.is_due() {
+                return (length, Step::Here);
+            }
+        }
+        (length, Step::Later)
+    }
+
+    /// Whether every piece counts.
+    fn is_short(&self) -> bool {
+        self.pieces.load(Ordering::Relaxed) < self.most()
+    }
+
+    fn is_due(&self) -> bool {
+        let piece = self.pieces.fetch_add(1, Ordering::Relaxed);
+        let due = piece < self.most() || piece.is_multiple_of(SELDOM);
+        if !due {
+            self.note(|seen| seen.pieces_left_out += 1);
+        }
+        due
+    }
+
+    fn most(&self) -> u64 {
+        match self.every {
+            Every::Byte => MOST_BYTES,
+            Every::Packet | Every::Window => MOST_PACKETS,
+        }
+    }
+
+    /// Puts a piece before a session that nobody has, has the other plane go on with it, and moves
+    /// it back when the piece was read. How much of the piece was sent.
+    ///
+    /// A session that logs in or is on its way out does not move.
+    async fn step(&self, who: &Who, proxy: &TcpStream, piece: Piece<'_>) -> usize {
+        let _turn = self.turn.lock().await;
+        let id = who.id(self);
+        let taken = match id {
+            Some(id) => self.take(id).await,
+            None => None,
+        };
+        let sent = match piece {
+            Piece::Bytes(bytes) => proxy.try_write(bytes).unwrap_or(0),
+            Piece::Fin => {
+                shut_down(proxy);
+                0
+            }
+        };
+        let (Some(id), Some(taken)) = (id, taken) else { return sent };
+        if sent > 0 {
+            has_arrived(&taken.parcel.fds[who.leg as usize]).await;
+        }
+        self.give(taken);
+        self.settle(id, who.leg, piece).await;
+        sent
+    }
+
+    /// Moves a session until it has read what it was sent.
+    async fn settle(&self, id: u32, leg: Leg, piece: Piece<'_>) {
+        let moved = async {
+            loop {
+                // The other plane has it polled, hears of the bytes and has it polled again.
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
+                let Some(taken) = self.take(id).await else { return };
+                let is_settled = taken.is_settled(leg, piece);
+                self.give(taken);
+                if is_settled {
+                    return;
+                }
+            }
+        };
+        timeout(LIMIT, moved).await.expect("the proxy reads what it is sent");
+    }
+
+    async fn move_once(&self, who: &Who) {
+        let _turn = self.turn.lock().await;
+        let Some(id) = who.id(self) else { return };
+        if let Some(taken) = self.take(id).await {
+            for fd in &taken.parcel.fds {
+                SockRef::from(fd).set_send_buffer_size(NARROW).expect("a narrow window");
+            }
+            self.give(taken);
+        }
+    }
+
+    /// Freezes a session, wherever it is; None if it cannot move.
+    async fn take(&self, id: u32) -> Option<Taken> {
+        let home = self.homes().get(&id).copied().unwrap_or(0);
+        for from in [home, 1 - home] {
+            let plane = &self.planes[from];
+            let others: HashSet<u32> =
+                plane.sessions().iter().map(|it| it.id).filter(|&other| other != id).collect();
+            let frozen = timeout(LIMIT, plane.surrender(Class::Any, 1, &others)).await;
+            if let Some(parcel) = frozen.expect("a session freezes or ends").pop() {
+                assert_eq!(parcel.id, id, "the session that was asked for");
+                let state = serde_json::from_slice(&parcel.state).expect("a parcel's state");
+                return Some(Taken { parcel, state, from });
+            }
+        }
+        None
+    }
+
+    /// The other plane goes on with it.
+    fn give(&self, taken: Taken) {
+        let Taken { parcel, state, from } = taken;
+        let unread = parcel.fds.iter().any(|fd| unread(fd) > 0);
+        self.note(|seen| {
+            let lanes = [&state.up, &state.down];
+            seen.moves += 1;
+            seen.unread += u64::from(unread);
+            seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
+            seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
+        });
+        let (id, to) = (parcel.id, 1 - from);
+        if let Some(news) = self.planes[from].news() {
+            self.planes[to].hear(&news);
+        }
+        let adopted = self.planes[to].adopt(parcel).expect("a session is adopted");
+        self.planes[from].released(id);
+        adopted.go_on();
+        self.homes().insert(id, to);
+    }
+
+    fn homes(&self) -> std::sync::MutexGuard<'_, HashMap<u32, usize>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A frozen session.
+struct Taken {
+    parcel: Parcel,
+    state: State,
+    from: usize,
+}
+
+impl Taken {
+    /// Whether the session has read a piece, or may not read it before it gets rid of others.
+    fn is_settled(&self, leg: Leg, piece: Piece<'_>) -> bool {
+        let lane = match leg {
+            Leg::Client => &self.state.up,
+            Leg::Server => &self.state.down,
+        };
+        let has_read = match piece {
+            Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
+            Piece::Fin => lane.source != "Open",
+        };
+        has_read || lane.judged > 0 || lane.bytes >= FULL
+    }
+}
+
+/// The part of a parcel's state that tells how far its bytes are.
+#[derive(Deserialize)]
+struct State {
+    up: Lane,
+    down: Lane,
+}
+
+#[derive(Deserialize)]
+struct Lane {
+    bytes: usize,
+    judged: usize,
+    source: String,
+}
+
+/// Whether a handover belongs to a piece.
+enum Step {
+    Here,
+    Later,
+}
+
+/// Whose connection it is, as its greeting tells.
+struct Who {
+    leg: Leg,
+    heard: Lock<Heard>,
+}
+
+enum Heard {
+    /// The start of the greeting.
+    Start(Vec<u8>),
+    /// The id in the server's.
+    Thread(u32),
+    /// The id that the client was shown.
+    Id(u32),
+    /// It was none.
+    Nothing,
+}
+
+impl Who {
+    fn new(leg: Leg) -> Self {
+        Self { leg, heard: Lock::new(Heard::Start(Vec::new())) }
+    }
+
+    /// Bytes that may be part of the greeting of this leg.
+    fn hear(&self, bytes: &[u8], leg: Leg) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Heard::Start(start) = &mut *heard else { return };
+        if leg != self.leg {
+            return;
+        }
+        start.extend(bytes);
+        let (length, ends) = Packets::default().take(start);
+        if ends {
+            *heard = match Greeting::parse(&start[4..length]) {
+                Ok(greeting) => match self.leg {
+                    Leg::Client => Heard::Id(greeting.connection_id),
+                    Leg::Server => Heard::Thread(greeting.connection_id),
+                },
+                Err(_) => Heard::Nothing,
+            };
+        }
+    }
+
+    /// The session's id; None before there is a session.
+    fn id(&self, world: &World) -> Option<u32> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Heard::Thread(thread) = *heard {
+            let mut sessions = world.planes.iter().flat_map(|plane| plane.sessions());
+            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id);
+        }
+        match *heard {
+            Heard::Id(id) => Some(id),
+            Heard::Start(_) | Heard::Thread(_) | Heard::Nothing => None,
+        }
+    }
+}
+
+/// Where packets end.
+#[derive(Default)]
+struct Packets {
+    header: Vec<u8>,
+    left: usize,
+}
+
+impl Packets {
+    /// How many of these bytes belong to the current packet, and whether it ends with them.
+    fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let head = bytes.len().min(4 - self.header.len());
+        self.header.extend(&bytes[..head]);
+        if self.header.len() < 4 {
+            return (head, false);
+        }
+        if head > 0 {
+            let [a, b, c] = [self.header[0], self.header[1], self.header[2]];
+            self.left = u32::from_le_bytes([a, b, c, 0]) as usize;
+        }
+        let body = self.left.min(bytes.len() - head);
+        self.left -= body;
+        if self.left == 0 {
+            self.header.clear();
+        }
+        (head + body, self.left == 0)
+    }
+}
+
+fn local(listener: &TcpListener) -> String {
+    listener.local_addr().expect("a bound socket has an address").to_string()
+}
+
+/// 0 at the end of the stream, however it ends.
+async fn read(stream: &TcpStream, buffer: &mut [u8]) -> usize {
+    loop {
+        if stream.readable().await.is_err() {
+            return 0;
+        }
+        match stream.try_read(buffer) {
+            Ok(read) => return read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return 0,
+        }
+    }
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn shut_down(stream: &TcpStream) {
+    // Whoever is gone needs no FIN.
+    let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+}
+
+fn unread(fd: &OwnedFd) -> u64 {
+    // A socket that was reset holds nothing.
+    rustix::io::ioctl_fionread(fd).unwrap_or(0)
+}
+
+/// Waits until bytes that were sent are in the receiver's queue: at once, as a rule.
+async fn has_arrived(fd: &OwnedFd) {
+    let arrival = async {
+        while unread(fd) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, arrival).await.expect("loopback loses nothing");
+}
