@@ -3,6 +3,7 @@
 //! Unknown notes are skipped, so that a neighbouring version may say more.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,8 +39,20 @@ enum Note {
 pub struct Outbox {
     kills: mpsc::UnboundedSender<u32>,
     pending: Mutex<Pending>,
-    /// The other side was told of these.
-    told: std::sync::Mutex<HashSet<u32>>,
+    told: std::sync::Mutex<Told>,
+    /// Since the last note the other side was another one, or none.
+    is_new: AtomicBool,
+}
+
+/// What the other side has heard of the sessions here.
+#[derive(Debug, Default)]
+struct Told {
+    /// There is another side: it has been told something, or has told something.
+    is_there: bool,
+    /// It knows of these.
+    ids: HashSet<u32>,
+    /// How many had a known id on their server when it was told last; None: it was told nothing.
+    named: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -63,10 +76,19 @@ impl Outbox {
         let (kills, received) = mpsc::unbounded_channel();
         let list = List { population: registry.population(), told_at: None };
         let pending = Pending { kills: received, named: registry.named(), list };
-        Self { kills, pending: Mutex::new(pending), told: Default::default() }
+        let is_new = AtomicBool::new(true);
+        Self { kills, pending: Mutex::new(pending), told: Default::default(), is_new }
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, HashSet<u32>> {
+    /// The other side has this session from here, or has given it.
+    pub fn knows(&self, id: u32) {
+        let mut told = self.told();
+        if told.is_there {
+            told.ids.insert(id);
+        }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -80,13 +102,13 @@ impl Outbox {
 impl List {
     /// Waits until the list has changed, and was not told for a while. Cancel safe.
     async fn is_due(&mut self) {
-        if let Some(told_at) = self.told_at {
-            if self.population.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            self.population.mark_changed();
-            tokio::time::sleep_until(told_at + BETWEEN_LISTS).await;
+        // Each session is told of once, before others can be given: the first list may wait.
+        let told_at = *self.told_at.get_or_insert_with(Instant::now);
+        if self.population.changed().await.is_err() {
+            return std::future::pending().await;
         }
+        self.population.mark_changed();
+        tokio::time::sleep_until(told_at + BETWEEN_LISTS).await;
         self.population.mark_unchanged();
         self.told_at = Some(Instant::now());
     }
@@ -97,6 +119,9 @@ impl Proxy {
     pub(super) async fn next_note(&self) -> Bytes {
         let mut pending = self.outbox.pending.lock().await;
         let Pending { kills, named, list } = &mut *pending;
+        if self.outbox.is_new.swap(false, Ordering::Relaxed) {
+            list.told_at = None;
+        }
         loop {
             // All branches are cancel safe. A new session is told of at once: its client may have
             // it killed as soon as its log-in is over, by a session that lives over there.
@@ -121,19 +146,27 @@ impl Proxy {
     /// Sessions that the other side was not told of, and that it could be asked to kill.
     fn born(&self) -> Option<Note> {
         let mut told = self.outbox.told();
+        // Asked for with every batch of sessions: mostly there is nothing new among thousands.
+        told.is_there = true;
+        let named = Some(self.registry.named_count());
+        if std::mem::replace(&mut told.named, named) == named {
+            return None;
+        }
         let mut all = self.registry.all();
-        all.retain(|it| it.facts().server_thread != 0 && told.insert(it.id));
+        all.retain(|it| it.facts().server_thread != 0 && told.ids.insert(it.id));
         (!all.is_empty()).then(|| Note::Born(all.iter().map(|it| it.view()).collect()))
     }
 
     /// There is no other side any more.
     pub(super) fn part_from_other(&self) {
         self.registry.elsewhere.clear();
-        self.outbox.told().clear();
+        *self.outbox.told() = Told::default();
+        self.outbox.is_new.store(true, Ordering::Relaxed);
     }
 
     /// Heeds a note.
     pub(super) fn heed(&self, note: &[u8]) {
+        self.outbox.told().is_there = true;
         match serde_json::from_slice(note) {
             Ok(Note::Sessions(sessions)) => {
                 let here = |session: &SessionView| self.registry.find(session.id).is_none();

@@ -98,7 +98,8 @@ impl Proxy {
         let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         relay.publish(&handle);
-        self.registry().set_server(&handle, &relay.server_name, thread);
+        self.registry().keep_server(&handle, &relay.server_name, thread);
+        self.outbox.knows(handle.id);
         match &before {
             // It comes back from where it could not go on; what it was asked meanwhile still holds.
             Some(present) => {

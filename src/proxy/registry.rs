@@ -326,6 +326,11 @@ impl Registry {
         self.named.subscribe()
     }
 
+    /// How often such an id became known.
+    pub fn named_count(&self) -> u64 {
+        *self.named.borrow()
+    }
+
     /// Adds a session unless its id is taken.
     #[must_use]
     pub fn insert(&self, handle: &Arc<Handle>) -> bool {
@@ -374,14 +379,19 @@ impl Registry {
         self.count.send_modify(|count| *count -= 1);
     }
 
-    /// The session's server and its id there are known now.
+    /// The session's server and its id there are known now. The other generation is to be told.
     pub fn set_server(&self, handle: &Handle, server: &Arc<str>, thread: u32) {
+        self.keep_server(handle, server, thread);
+        self.named.send_modify(|named| *named += 1);
+    }
+
+    /// The same for a session that the other generation has given, and so knows.
+    pub fn keep_server(&self, handle: &Handle, server: &Arc<str>, thread: u32) {
         let mut facts = handle.facts();
         facts.server = server.clone();
         facts.server_thread = thread;
         drop(facts);
         lock(self.thread_shard(server, thread)).insert((server.clone(), thread), handle.id);
-        self.named.send_modify(|named| *named += 1);
     }
 
     /// A session by the id its client was shown.

@@ -301,6 +301,8 @@ impl<D: DataPlane> Outgoing<D> {
             Action::SendCommit => self.send_commit().await,
             Action::SendParcels(ids) => self.send_parcels(ids).await,
             Action::Surrender(wanted) => {
+                // Before anybody is frozen: at first they are as many as there are sessions.
+                self.send_news().await;
                 let plane = self.plane.clone();
                 self.works.push_back(Box::pin(async move {
                     let parcels = plane.surrender(wanted.class, wanted.n, &wanted.except).await;
