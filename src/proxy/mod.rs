@@ -12,6 +12,8 @@ mod notes;
 pub mod parcel;
 mod plane;
 pub mod registry;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod watch;
 mod whole;
