@@ -206,6 +206,42 @@ fn versions_that_have_none_in_common_name_both_ranges_and_nothing_happens() {
     scene.restart(SAME);
 }
 
+/// With a client that does not log in, a restart comes as far as DRAIN and stays there.
+fn rolls_back(next: &str) {
+    let Some(mut scene) = Scene::start(SAME) else { return };
+    let first = scene.proxy.pid();
+    let slow = Wire::connect(&scene.proxy.address()).expect("a greeting");
+    let id = scene.ask(next);
+    scene.until_task(id, |task| task["moved"] == "5" && task["draining"] == "1");
+    until("the successor to serve", || {
+        let mut admin = scene.proxy.admin().ok()?;
+        let binary = admin.try_query("SHOW PROXYINFO BINARY").ok()?.rows();
+        let pid = binary.iter().find(|row| row[0].as_deref() == Some(b"pid"))?[1].clone()?;
+        if pid == first.to_string().into_bytes() {
+            return None;
+        }
+        (admin.try_query("RESTART ROLLBACK").ok()?.error().is_none()).then_some(())
+    });
+    let task = scene.until_task(id, |task| task["state"] != "IN_PROGRESS");
+    assert_eq!(task["state"], "ROLLED_BACK", "{task:?}\n{}", scene.proxy.log());
+    until("only the predecessor to be left", || {
+        (scene.proxy.process().living() == [first]).then_some(())
+    });
+    drop(slow);
+    scene.sessions.all_go_on(&scene.database);
+    scene.restart(next);
+}
+
+#[test]
+fn a_newer_successor_gives_every_session_back() {
+    rolls_back(NEWER);
+}
+
+#[test]
+fn an_older_successor_gives_every_session_back() {
+    rolls_back(OLDER);
+}
+
 /// `… versions A to B here, C to D there …`
 fn ranges(detail: &str) -> [[u32; 2]; 2] {
     let numbers: Vec<u32> = detail.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
@@ -273,5 +309,31 @@ fn a_rehearsal_says_what_a_restart_would_refuse_and_moves_nothing() {
     until("only the predecessor to be left", || {
         (scene.proxy.process().living() == [pid]).then_some(())
     });
+    scene.sessions.all_go_on(&scene.database);
+}
+
+#[test]
+fn a_successor_that_hangs_or_dies_in_a_rehearsal_is_ended() {
+    let Some(mut scene) = Scene::start(SAME) else { return };
+    let pid = scene.proxy.pid();
+    for (what, why) in [
+        ("stop", "the successor hangs: no ACKS"),
+        ("kill", "the successor died"),
+        ("err", "the successor: injected error at rehearse"),
+    ] {
+        let binary = version(&scene.dir, SAME);
+        let text = std::fs::read_to_string(&binary).expect("ours");
+        let crash = format!("export ODP_CRASH_AT=successor:rehearse:1:{what}\nexec");
+        std::fs::write(&binary, text.replace("exec", &crash)).expect("ours");
+        let mut admin = scene.proxy.admin().expect("the admin port");
+        admin.run(&format!("RESTART REHEARSE BINARY = '{}'", binary.display()));
+        let tasks = admin.run("SHOW RESTART").named_rows();
+        let id = tasks[0]["task_id"].parse().expect("a number");
+        let task = scene.until_task(id, |task| task["state"] != "IN_PROGRESS");
+        assert_eq!((&*task["state"], &*task["detail"]), ("FAILED", why), "{what}: {task:?}");
+        until("only the predecessor to be left", || {
+            (scene.proxy.process().living() == [pid]).then_some(())
+        });
+    }
     scene.sessions.all_go_on(&scene.database);
 }

@@ -13,6 +13,8 @@ pub mod parcel;
 mod pause;
 mod plane;
 pub mod registry;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod watch;
 mod whole;

@@ -22,17 +22,17 @@ const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "of")]
-enum Note {
+pub(super) enum Note {
     /// Every session that lives here.
     Sessions(Vec<SessionView>),
     /// Sessions that live here and were not told of yet.
     Born(Vec<SessionView>),
     /// Close this session, which lives with you.
     Kill(u32),
-    /// From a newer version.
-    #[serde(other)]
-    Unknown,
 }
+
+/// The kinds of [`Note`].
+const KINDS: [&str; 3] = ["Sessions", "Born", "Kill"];
 
 /// Notes to be told.
 #[derive(Debug)]
@@ -167,24 +167,24 @@ impl Proxy {
     /// Heeds a note.
     pub(super) fn heed(&self, note: &[u8]) {
         self.outbox.told().is_there = true;
-        match serde_json::from_slice(note) {
-            Ok(Note::Sessions(sessions)) => {
+        match decode(note) {
+            Ok(Some(Note::Sessions(sessions))) => {
                 let here = |session: &SessionView| self.registry.find(session.id).is_none();
                 self.registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
             }
-            Ok(Note::Born(sessions)) => {
+            Ok(Some(Note::Born(sessions))) => {
                 for session in sessions {
                     if self.registry.find(session.id).is_none() {
                         self.registry.elsewhere.add(session, Since::Told);
                     }
                 }
             }
-            Ok(Note::Kill(id)) => {
+            Ok(Some(Note::Kill(id))) => {
                 if let Some(handle) = self.registry.find(id) {
                     handle.raise(Signal::Kill);
                 }
             }
-            Ok(Note::Unknown) => {}
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a note of the other generation"),
         }
     }
@@ -193,6 +193,16 @@ impl Proxy {
         // Those on their way too: until they have arrived they are here.
         self.registry.all().iter().map(|it| it.view()).collect()
     }
+}
+
+/// None: of a kind that only a later version knows, whatever it is about.
+pub(super) fn decode(note: &[u8]) -> Result<Option<Note>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Kind {
+        kind: String,
+    }
+    let Kind { kind } = serde_json::from_slice(note)?;
+    KINDS.contains(&kind.as_str()).then(|| serde_json::from_slice(note)).transpose()
 }
 
 fn encode(note: &Note) -> Bytes {

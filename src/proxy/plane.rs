@@ -22,7 +22,7 @@ use crate::wire::handshake::Greeting;
 /// What a successor is told beside sessions.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Legacy {
+pub(super) struct Legacy {
     /// What servers say first, by address: so nobody has to ask them again.
     greetings: HashMap<String, Greeting>,
     /// Parameters that operators have changed while the proxy ran.

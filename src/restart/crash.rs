@@ -13,6 +13,7 @@
 //! | `frozen` | C8 | P has a batch frozen |
 //! | `send` | C9 | P before it sends a batch |
 //! | `sent` | C10 | P has sent a batch |
+//! | `rehearse` | | S is shown copies in a rehearsal |
 //! | `parcels` | C5, C10, C13 | S before it adopts a batch |
 //! | `acked` | C11 | S has acknowledged a batch; P on the ack |
 //! | `closed` | C6 | P accepts no more, before GO |

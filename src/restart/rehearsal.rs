@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, ChannelError};
+use super::crash::{self, Side};
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Entry, Frame, Hello, Message, Nack, Parcels, Reason, Terms};
 use super::process::{Peer, Program, nofile};
@@ -361,6 +362,9 @@ pub async fn understudy(
 }
 
 fn reply(frame: &Frame, judge: impl Fn(&Replica) -> Result<(), String>) -> Message {
+    if let Err(reason) = crash::at(Side::Successor, "rehearse") {
+        return Message::Refuse(Reason { reason });
+    }
     let Message::Parcels(it) = &frame.message else {
         let reason = format!("unexpected {} in a rehearsal", frame.message.kind());
         return Message::Refuse(Reason { reason });

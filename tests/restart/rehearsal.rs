@@ -35,6 +35,15 @@ fn program(dir: &tempfile::TempDir, rehearse: &str) -> PathBuf {
     path
 }
 
+/// What SHOW PROXYSTAT counts.
+fn counters(proxy: &Proxy) -> BTreeMap<String, u64> {
+    let mut admin = proxy.admin().expect("the admin port");
+    let rows = admin.run("SHOW PROXYSTAT").named_rows();
+    let numbers = rows.into_iter().map(|row| (row["stat_name"].clone(), row["value"].parse()));
+    let counts = numbers.filter(|(name, _)| !name.starts_with("current_"));
+    counts.filter_map(|(name, value)| Some((name, value.ok()?))).collect()
+}
+
 fn only(proxy: &Proxy, pid: u32) {
     let alone = || (proxy.process().living() == [pid]).then_some(());
     until("the understudy to be gone", alone);
@@ -54,6 +63,7 @@ fn a_rehearsal_judges_sessions_of_every_kind_and_moves_nothing() {
     let pid = scene.proxy.pid();
     let socket = || std::fs::metadata(scene.proxy.run_dir().join("handover.sock")).expect("there");
     let door = socket().ino();
+    let before = counters(&scene.proxy);
     for _ in 0..3 {
         let task = rehearse(&scene.proxy, "");
         assert_eq!(task["state"], "COMPLETED", "{task:?}");
@@ -65,6 +75,9 @@ fn a_rehearsal_judges_sessions_of_every_kind_and_moves_nothing() {
     }
     only(&scene.proxy, pid);
     assert_eq!(socket().ino(), door);
+    let after = counters(&scene.proxy);
+    assert!(before.iter().all(|(name, value)| after[name] >= *value), "{before:?} {after:?}");
+    assert!(after["client_requests"] > before["client_requests"]);
     assert!(!scene.proxy.log().contains("state=RESTARTING"), "{}", scene.proxy.log());
     assert_eq!(scene.waiting.dead(), 0);
     assert!(in_transaction.run("SELECT 1").in_transaction());
