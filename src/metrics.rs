@@ -41,6 +41,12 @@ macro_rules! counters {
                 $(self.$name += other.$name;)+
             }
 
+            /// What this sum has more than another one.
+            #[must_use]
+            pub fn less(&self, other: &Totals) -> Totals {
+                Totals { $($name: self.$name.saturating_sub(other.$name),)+ }
+            }
+
             /// Takes over whatever is higher in another sum.
             pub fn raise_to(&mut self, other: &Totals) {
                 $(self.$name = self.$name.max(other.$name);)+

@@ -17,7 +17,7 @@ mod watch;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
@@ -63,6 +63,11 @@ pub struct Proxy {
     disconnected: AtomicU64,
     inherited: Mutex<Totals>,
     shown: Mutex<Totals>,
+    /// While nobody is accepted here: what the successor counts on from. Who asks here must not
+    /// hear of more, or what the successor tells would go back.
+    known: Mutex<Option<Totals>>,
+    /// A predecessor may still want everything back.
+    is_succeeding: AtomicBool,
 }
 
 /// A parameter that differs from the file.
@@ -130,6 +135,8 @@ impl Proxy {
             disconnected: AtomicU64::new(0),
             inherited: Mutex::default(),
             shown: Mutex::default(),
+            known: Mutex::default(),
+            is_succeeding: AtomicBool::new(false),
         });
         tokio::spawn(watch::silent_sessions(proxy.clone()));
         tokio::spawn(watch::drain_deadline(proxy.clone()));
@@ -204,6 +211,30 @@ impl Proxy {
 
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.unwrap_or_else(|| self.sum())
+    }
+
+    /// What a successor counts on from.
+    fn totals_to_inherit(&self) -> Totals {
+        let sum = self.sum();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_mut() {
+            *known = sum;
+        }
+        sum
+    }
+
+    fn tell_as_successor_knows(&self) {
+        let sum = self.sum();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(sum);
+    }
+
+    fn tell_as_it_counts(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn sum(&self) -> Totals {
         let mut sum = self.registry.totals();
         let refused = self.refused.load(Ordering::Relaxed);
         sum.refused_client_connections += refused;
@@ -243,7 +274,7 @@ impl Proxy {
 
     fn register(&self, client: Box<str>) -> Arc<Handle> {
         let born = Instant::now();
-        let mut handle = Handle::new(0, client, born, &Totals::default());
+        let mut handle = Handle::new(0, client, born, &Totals::default(), Totals::default());
         loop {
             handle.id = self.next_connection_id();
             let shared = Arc::new(handle);
@@ -320,7 +351,11 @@ impl Proxy {
                 return false;
             }
         };
-        let parcel = match parcel::pack(parts, handle) {
+        let unsummed = match self.is_succeeding.load(Ordering::Relaxed) {
+            true => handle.counted_here(),
+            false => Totals::default(),
+        };
+        let parcel = match parcel::pack(parts, handle, unsummed) {
             Ok(parcel) => parcel,
             Err(error) => {
                 tracing::error!(id = handle.id, %error, "session lost: cannot be packed");

@@ -31,6 +31,10 @@ struct State {
     idle_ms: u64,
     #[serde(default)]
     counted: Totals,
+    /// What of that will not come with the sender's own sum: all that a successor which gives the
+    /// session back has counted for it.
+    #[serde(default)]
+    unsummed: Totals,
 }
 
 /// One server connection of the session.
@@ -48,8 +52,8 @@ struct LaneState {
     source: Source,
 }
 
-/// Packs a frozen session.
-pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> {
+/// Packs a frozen session; `unsummed` is what of its counters will not come with the sender's sum.
+pub fn pack(parts: Parts, handle: &Handle, unsummed: Totals) -> Result<Parcel, serde_json::Error> {
     let facts: Facts = handle.facts().clone();
     let state = State {
         session: SessionSnapshot::from(parts.session),
@@ -64,6 +68,7 @@ pub fn pack(parts: Parts, handle: &Handle) -> Result<Parcel, serde_json::Error> 
         age_ms: millis(handle.born.elapsed()),
         idle_ms: millis(handle.idle()),
         counted: handle.counters.totals(),
+        unsummed,
     };
     Ok(Parcel {
         id: handle.id,
@@ -83,11 +88,12 @@ pub struct Unpacked {
     pub thread: u32,
 }
 
-/// Unpacks a session; a parcel that is not understood is given back unharmed.
-pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
+/// Unpacks a session; a parcel that is not understood is given back unharmed. `before` is what it
+/// was here until it was frozen.
+pub fn unpack(parcel: Parcel, before: Option<&Handle>) -> Result<Unpacked, Refused> {
     let understood = understand(&parcel);
     match understood {
-        Ok(understood) => revive(parcel, understood),
+        Ok(understood) => revive(parcel, understood, before),
         Err(reason) => Err(Refused { parcel, reason }),
     }
 }
@@ -121,7 +127,11 @@ fn understand(parcel: &Parcel) -> Result<Understood, String> {
     Ok(Understood { state, up, down })
 }
 
-fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
+fn revive(
+    parcel: Parcel,
+    understood: Understood,
+    before: Option<&Handle>,
+) -> Result<Unpacked, Refused> {
     let Understood { state, up, down } = understood;
     // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
     let streams: std::io::Result<Vec<Stream>> =
@@ -135,7 +145,11 @@ fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     };
     let now = Instant::now();
     let born = now.checked_sub(Duration::from_millis(state.age_ms)).unwrap_or(now);
-    let handle = Handle::new(parcel.id, state.client.into(), born, &state.counted);
+    let summed = match before {
+        Some(before) => before.summed,
+        None => state.counted.less(&state.unsummed),
+    };
+    let handle = Handle::new(parcel.id, state.client.into(), born, &state.counted, summed);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
     handle.facts().cluster = state.cluster.into();
     let [ServerState { address, thread }] = &state.servers[..] else {

@@ -30,6 +30,7 @@ struct Legacy {
 impl Proxy {
     /// Takes what a predecessor has left, in its `legacy`. What is not understood is left out.
     pub fn inherit(&self, legacy: &[u8]) {
+        self.is_succeeding.store(true, Ordering::Relaxed);
         let Ok(legacy) = serde_json::from_slice::<Legacy>(legacy) else {
             tracing::warn!("the predecessor's legacy is not understood; starting without it");
             return;
@@ -87,7 +88,7 @@ impl Proxy {
             let reason = format!("a session with the id {} is here already", parcel.id);
             return Err(Refused { parcel, reason });
         }
-        let unpacked = parcel::unpack(parcel).inspect_err(|_| {
+        let unpacked = parcel::unpack(parcel, before.as_deref()).inspect_err(|_| {
             before.iter().for_each(|present| self.registry().end(present));
         });
         let Unpacked { mut relay, handle, thread } = unpacked?;
@@ -122,13 +123,16 @@ impl DataPlane for Proxy {
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
+                self.tell_as_it_counts();
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
             Accepting::Control => {
+                self.tell_as_it_counts();
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
+                self.tell_as_successor_knows();
             }
         }
     }
@@ -141,7 +145,7 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        serde_json::to_vec(&self.totals()).map(Bytes::from).unwrap_or_default()
+        serde_json::to_vec(&self.totals_to_inherit()).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
@@ -212,6 +216,7 @@ impl DataPlane for Proxy {
     }
 
     fn part(&self) {
+        self.is_succeeding.store(false, Ordering::Relaxed);
         self.part_from_other();
     }
 }

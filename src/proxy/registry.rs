@@ -118,6 +118,8 @@ pub struct Handle {
     pub born: Instant,
     /// Written by the session's task.
     pub counters: SessionCounters,
+    /// What of it stands in the sums of others, or of this process from an earlier stay.
+    pub summed: Totals,
     stage: AtomicU8,
     signal: AtomicU8,
     waker: AtomicWaker,
@@ -128,13 +130,15 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A session that was born just now, or moved here with what it has counted.
-    pub fn new(id: u32, client: Box<str>, born: Instant, counted: &Totals) -> Self {
+    /// A session that was born just now, or moved here with what it has counted; `summed` is what
+    /// of that others have in their sums.
+    pub fn new(id: u32, client: Box<str>, born: Instant, counted: &Totals, summed: Totals) -> Self {
         Self {
             id,
             client,
             born,
             counters: SessionCounters::resumed(counted),
+            summed,
             stage: AtomicU8::new(Stage::LoggingIn as u8),
             signal: AtomicU8::new(Signal::None as u8),
             waker: AtomicWaker::new(),
@@ -143,6 +147,11 @@ impl Handle {
             facts: Mutex::default(),
             parcel: Mutex::default(),
         }
+    }
+
+    /// What it has counted that stands in no sum but this process's.
+    pub fn counted_here(&self) -> Totals {
+        self.counters.totals().less(&self.summed)
     }
 
     /// How far it is.
@@ -327,22 +336,23 @@ impl Registry {
 
     /// Removes a session that has ended; what it counted stays in the sums.
     pub fn end(&self, handle: &Arc<Handle>) {
-        self.remove(handle, |shard| shard.ended.add(&handle.counters.totals()));
+        self.remove(handle);
     }
 
-    /// Removes a session that another process goes on with, and counts on for.
+    /// Removes a session that another process goes on with. What it counted until now stays in the
+    /// sums here, and what it counts from now on is summed there: at no time is any of it in both.
     pub fn release(&self, handle: &Arc<Handle>) {
-        self.remove(handle, |_| {});
+        self.remove(handle);
     }
 
-    fn remove(&self, handle: &Arc<Handle>, keep: impl FnOnce(&mut Shard)) {
+    fn remove(&self, handle: &Arc<Handle>) {
         let mut shard = lock(self.shard(handle.id));
         // A session that was thawed has a new handle under the same id.
         if !shard.sessions.get(&handle.id).is_some_and(|present| Arc::ptr_eq(present, handle)) {
             return;
         }
         shard.sessions.remove(&handle.id);
-        keep(&mut shard);
+        shard.ended.add(&handle.counted_here());
         drop(shard);
         let facts = handle.facts();
         lock(self.thread_shard(&facts.server, facts.server_thread))
@@ -413,13 +423,13 @@ impl Registry {
         found
     }
 
-    /// What all sessions together have counted, ended ones included.
+    /// What all sessions together have counted here, ended ones included.
     pub fn totals(&self) -> Totals {
         let mut sum = Totals::default();
         for shard in &self.shards {
             let shard = lock(shard);
             sum.add(&shard.ended);
-            shard.sessions.values().for_each(|handle| sum.add(&handle.counters.totals()));
+            shard.sessions.values().for_each(|handle| sum.add(&handle.counted_here()));
         }
         sum
     }

@@ -278,6 +278,8 @@ impl<D: DataPlane> Outgoing<D> {
             Action::Send(message) => {
                 if matches!(message, Message::Go {}) {
                     self.send_news().await;
+                    // Whoever asks the successor first must not hear of less than was told here.
+                    self.send_counters(self.lifecycle.timeouts().answer).await;
                 }
                 self.send(message.into()).await;
             }
@@ -379,12 +381,16 @@ impl<D: DataPlane> Outgoing<D> {
         {
             return self.machine.handle_error(error, Instant::now());
         }
+        self.send_counters(HEARTBEAT).await;
+    }
+
+    async fn send_counters(&mut self, within: Duration) {
         self.update_task();
         let Some(task) = self.task() else { return };
         let message = Message::Progress(Progress { task });
         let frame = Frame { message, body: self.plane.counters() };
         // A full socket is no error yet: silence is noticed by its own clock.
-        if let Err(error) = self.channel.send(&frame, &[], HEARTBEAT).await {
+        if let Err(error) = self.channel.send(&frame, &[], within).await {
             tracing::trace!(%error, "progress was not sent");
         }
     }
