@@ -359,7 +359,8 @@ impl<D: DataPlane> Incoming<D> {
             Action::Send(message) => self.send(message.into()).await,
             Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {
-                let acks = adopt_all(&*self.plane, std::mem::take(&mut self.arrived));
+                let acks =
+                    adopt_all(&*self.plane, Side::Successor, std::mem::take(&mut self.arrived));
                 self.machine.handle_adopted(acks);
             }
             Action::KeepProgress => self.keep_progress(),

@@ -436,7 +436,8 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     async fn adopt_returned(&mut self) {
-        let acks = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
+        let returned = std::mem::take(&mut self.returned);
+        let acks = adopt_all(&*self.plane, Side::Predecessor, returned);
         if !self.is_closed {
             self.send(Message::Acks(acks).into()).await;
         }
@@ -550,15 +551,16 @@ async fn send_news<D: DataPlane>(
 }
 
 /// Adopts what it can; what it cannot is the other side's still.
-pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> Acks {
+pub fn adopt_all<D: DataPlane>(plane: &D, side: Side, parcels: Vec<Parcel>) -> Acks {
     let mut acks = Acks::default();
     for parcel in parcels {
         let id = parcel.id;
-        match plane.adopt(parcel) {
+        let injected = crash::at(side, "adopt");
+        match injected.and_then(|()| plane.adopt(parcel).map_err(|refused| refused.reason)) {
             Ok(()) => acks.adopted.push(id),
-            Err(refused) => {
-                tracing::warn!(id, reason = refused.reason, "session not adopted");
-                acks.refused.push(Nack { id, reason: refused.reason });
+            Err(reason) => {
+                tracing::warn!(id, reason, "session not adopted");
+                acks.refused.push(Nack { id, reason });
             }
         }
     }
