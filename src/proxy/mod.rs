@@ -21,7 +21,7 @@ mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -69,7 +69,16 @@ pub struct Proxy {
     /// Of sessions that arrived in this process, or came back to it.
     pauses: PauseClock,
     inherited: Mutex<Counted>,
-    shown: Mutex<Counted>,
+    shown: Mutex<Shown>,
+}
+
+/// What people were told of the counters.
+#[derive(Debug, Default)]
+struct Shown {
+    counted: Counted,
+    /// Nobody is accepted here any more. Who still asks must not hear of more than the successor
+    /// counts on from, or what it tells would go back.
+    is_final: bool,
 }
 
 /// What one generation hands to the next.
@@ -229,18 +238,25 @@ impl Proxy {
 
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
-        let counted = self.counted(self.registry.totals());
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.totals.raise_to(&counted.totals);
-        shown.totals
+        let mut shown = self.shown();
+        if !shown.is_final {
+            let counted = self.counted(self.registry.totals());
+            shown.counted.totals.raise_to(&counted.totals);
+        }
+        shown.counted.totals
     }
 
     /// How long sessions stood still in restarts, here and in predecessors. Never goes back.
     pub fn all_pauses(&self) -> Pauses {
-        let counted = self.counted(Totals::default());
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        shown.pauses.raise_to(&counted.pauses);
-        shown.pauses.clone()
+        let mut shown = self.shown();
+        if !shown.is_final {
+            shown.counted.pauses.raise_to(&self.counted(Totals::default()).pauses);
+        }
+        shown.counted.pauses.clone()
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What these sessions counted, and all that no session counts.

@@ -129,13 +129,16 @@ impl DataPlane for Proxy {
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
+                self.shown().is_final = false;
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
             Accepting::Control => {
+                self.shown().is_final = false;
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
+                self.shown().is_final = true;
             }
         }
     }
@@ -148,7 +151,6 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        // Not what was shown: that includes sessions that count on over there by now.
         let counted = self.counted(self.registry().settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }

@@ -2,7 +2,7 @@
 //!
 //! Only with the feature `crash-points`; otherwise [`at`] is nothing. `ODP_CRASH_AT` holds
 //! `SIDE:POINT[:N]:WHAT`, or `@FILE` with that in the file, read again at each point. SIDE is
-//! `predecessor` or `successor`, WHAT is `kill`, `stop` or `err`, N counts the passes from 1.
+//! `predecessor` or `successor`, WHAT is `kill`, `stop`, `panic` or `err`, N counts the passes from 1.
 //!
 //! | point | crash points | where |
 //! |---|---|---|
@@ -15,6 +15,7 @@
 //! | `sent` | C10 | P has sent a batch |
 //! | `rehearse` | | S is shown copies in a rehearsal |
 //! | `parcels` | C5, C10, C13 | S before it adopts a batch |
+//! | `adopt` | C10, C12 | each side before it adopts one session of the other |
 //! | `acked` | C11 | S has acknowledged a batch; P on the ack |
 //! | `closed` | C6 | P accepts no more, before GO |
 //! | `go` | C6 | S on GO, before it accepts |
@@ -76,6 +77,7 @@ mod armed {
         match what {
             "kill" => signal(Signal::KILL),
             "stop" => signal(Signal::STOP),
+            "panic" => panic!("injected panic at {point}"),
             _ => return Err(format!("injected error at {point}")),
         }
         Ok(())

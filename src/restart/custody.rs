@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::crash::{self, Side};
 use super::message::{Acks, Nack};
 use super::position::{self, Position};
 use super::{Adopted, DataPlane, Parcel};
@@ -88,7 +89,7 @@ impl Custody {
         let parked = std::mem::take(&mut self.parked);
         let all = parked.len();
         let untouched = parked.into_values().filter(|it| self.is_untouched(it) == Some(true));
-        let (acks, adopted) = adopt_all(plane, untouched.collect());
+        let (acks, adopted) = adopt_all(plane, Side::Predecessor, untouched.collect());
         adopted.into_iter().for_each(Adopted::go_on);
         let alive = acks.adopted.len();
         tracing::warn!(all, alive, "sessions of the dead successor");
@@ -104,19 +105,24 @@ impl Custody {
 
 /// Adopts what it can; what it cannot is the other side's still. The acks are to be sent before
 /// anything goes on: what is not acknowledged may be read and written by nobody.
-pub fn adopt_all<D: DataPlane>(plane: &D, parcels: Vec<Parcel>) -> (Acks, Vec<Adopted>) {
+pub fn adopt_all<D: DataPlane>(
+    plane: &D,
+    side: Side,
+    parcels: Vec<Parcel>,
+) -> (Acks, Vec<Adopted>) {
     let mut acks = Acks::default();
     let mut all = Vec::with_capacity(parcels.len());
     for parcel in parcels {
         let id = parcel.id;
-        match plane.adopt(parcel) {
+        let injected = crash::at(side, "adopt");
+        match injected.and_then(|()| plane.adopt(parcel).map_err(|refused| refused.reason)) {
             Ok(adopted) => {
                 acks.adopted.push(id);
                 all.push(adopted);
             }
-            Err(refused) => {
-                tracing::warn!(id, reason = refused.reason, "session not adopted");
-                acks.refused.push(Nack { id, reason: refused.reason });
+            Err(reason) => {
+                tracing::warn!(id, reason, "session not adopted");
+                acks.refused.push(Nack { id, reason });
             }
         }
     }

@@ -367,7 +367,7 @@ impl<D: DataPlane> Incoming<D> {
             Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {
                 let arrived = std::mem::take(&mut self.arrived);
-                let (acks, adopted) = adopt_all(&*self.plane, arrived);
+                let (acks, adopted) = adopt_all(&*self.plane, Side::Successor, arrived);
                 self.adopted.extend(adopted);
                 self.machine.handle_adopted(acks);
             }

@@ -291,8 +291,8 @@ impl<D: DataPlane> Outgoing<D> {
             Action::Send(message) => {
                 if matches!(message, Message::Go {}) {
                     self.send_news().await;
-                    // Whoever asks the successor for counters finds ours in them.
-                    self.send_progress().await;
+                    // Whoever asks the successor first must not hear of less than was told here.
+                    self.send_counters(self.lifecycle.timeouts().answer).await;
                 }
                 self.send(message.into()).await;
             }
@@ -404,12 +404,16 @@ impl<D: DataPlane> Outgoing<D> {
         if let Err(error) = crash {
             return self.machine.handle_error(error, Instant::now());
         }
+        self.send_counters(HEARTBEAT).await;
+    }
+
+    async fn send_counters(&mut self, within: Duration) {
         self.update_task();
         let Some(task) = self.task() else { return };
         let message = Message::Progress(Progress { task });
         let frame = Frame { message, body: self.plane.counters() };
         // A full socket is no error yet: silence is noticed by its own clock.
-        if let Err(error) = self.channel.send(&frame, &[], HEARTBEAT).await {
+        if let Err(error) = self.channel.send(&frame, &[], within).await {
             tracing::trace!(%error, "progress was not sent");
         }
     }
@@ -462,9 +466,10 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     async fn adopt_returned(&mut self) {
-        let returned: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
-        self.custody.forget(&returned);
-        let (acks, adopted) = adopt_all(&*self.plane, std::mem::take(&mut self.returned));
+        let ids: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
+        self.custody.forget(&ids);
+        let returned = std::mem::take(&mut self.returned);
+        let (acks, adopted) = adopt_all(&*self.plane, Side::Predecessor, returned);
         if !self.is_closed {
             self.send(Message::Acks(acks).into()).await;
         }

@@ -7,6 +7,7 @@ mod chain;
 mod classic;
 mod failures;
 mod hostile;
+mod leaving;
 mod limits;
 mod metrics;
 mod neighbours;

@@ -94,7 +94,9 @@ impl EchoPlane {
 
     /// Whether nothing is left of it.
     pub fn is_buried(&self) -> bool {
-        self.is_dead.load(Ordering::Relaxed) && self.tasks.load(Ordering::Relaxed) == 0
+        let is_accepting = *self.accepting.borrow();
+        let has_tasks = self.tasks.load(Ordering::Relaxed) > 0;
+        self.is_dead.load(Ordering::Relaxed) && !has_tasks && !is_accepting
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Session>> {

@@ -362,6 +362,10 @@ async fn mourn(
     }
     if is_dead {
         successor.abort();
+        // The dead open no gate any more.
+        while !successor.is_finished() {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
     if let Some(plane) = &*plane.lock().expect("unpoisoned") {
         plane.die();
