@@ -1,5 +1,7 @@
 //! The time after: the successor serves, and its predecessor could still go on in its place.
 
+use std::collections::BTreeMap;
+
 use nix::sys::signal::Signal;
 
 use crate::scene::{Scene, signal_pid};
@@ -9,10 +11,10 @@ use crate::support::{Database, Login, Proxy, Server, Wire, until};
 /// Long enough for whatever a test does meanwhile.
 const PROBATION: &str = "hot_upgrade_probation = \"60s\"\n";
 
-/// What SHOW RESTART says of the newest restart.
-fn newest(proxy: &Proxy, column: &str) -> Option<String> {
+/// The newest row of SHOW RESTART.
+fn newest(proxy: &Proxy) -> Option<BTreeMap<String, String>> {
     let tasks = proxy.admin().ok()?.try_query("SHOW RESTART").ok()?;
-    tasks.named_rows().into_iter().next()?.get(column).cloned()
+    tasks.named_rows().into_iter().next()
 }
 
 /// Begins a restart and waits until the successor is on probation; its pid.
@@ -20,9 +22,10 @@ fn until_probation(proxy: &Proxy) -> u32 {
     let before = proxy.pid();
     signal_pid(before, Signal::SIGUSR2);
     until(&format!("the probation\n{}", proxy.log()), || {
-        (newest(proxy, "phase")? == "PROBATION" && proxy.pid() != before).then_some(())
-    });
-    proxy.pid()
+        let task = newest(proxy)?;
+        let is_it = task["old_pid"] == before.to_string() && task["phase"] == "PROBATION";
+        is_it.then(|| task["new_pid"].parse().expect("a pid"))
+    })
 }
 
 fn alone(proxy: &Proxy, pid: u32) {
@@ -58,9 +61,10 @@ fn c_17_what_a_dead_successor_had_not_touched_goes_on() {
         }
     }
     Wire::open(&proxy.address(), &Login::default()).expect("new sessions are served");
-    let detail = newest(&proxy, "detail").expect("a task");
+    let task = newest(&proxy).expect("a task");
+    let detail = &task["detail"];
     assert!(detail.ends_with("of 40 sessions that it had, 30 go on here"), "{detail}");
-    assert_eq!(newest(&proxy, "state").as_deref(), Some("FAILED"));
+    assert_eq!(task["state"], "FAILED");
 }
 
 /// C-18. The operator takes everything back although the successor serves, and nobody notices.
@@ -76,7 +80,7 @@ fn c_18_rollback_on_probation_loses_nothing() {
         assert_eq!(reply.error(), None);
         alone(&scene.proxy, first);
         until("the rollback to be told", || {
-            (newest(&scene.proxy, "state")? == "ROLLED_BACK").then_some(())
+            (newest(&scene.proxy)?["state"] == "ROLLED_BACK").then_some(())
         });
     }
     scene.finish();
