@@ -71,7 +71,7 @@ fn scraped(work: &[Work], sessions: RangeInclusive<u64>) {
         let pages = watching.join().expect("every page is right");
         assert!(pages > restarts, "only {pages} pages were seen");
     });
-    assert_eq!(scrape(&proxy)["odp_generation"], 1.0 + restarts as f64);
+    assert_eq!(scrape(&proxy)["odp_generation{}"], 1.0 + restarts as f64);
     pressure.stop_clean();
     assert_eq!(waiting.dead(), 0);
 }
