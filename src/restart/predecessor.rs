@@ -461,6 +461,9 @@ impl Predecessor {
             self.actions.push_back(Action::Release(settled.released));
         }
         self.thaw(settled.thawed);
+        if let Some(lost) = &acks.lost {
+            return self.handle_error(format!("sessions did not arrive: {lost}"), now);
+        }
         if let Some(reason) = settled.reason {
             self.note = Some(reason.clone());
             if was_canary {

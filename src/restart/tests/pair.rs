@@ -338,7 +338,7 @@ impl Pair {
             Action::AdoptReturned => {
                 let ids = std::mem::take(&mut self.arrived[0]);
                 self.change(&ids, Place::FrozenInS, Place::P);
-                self.send_to_s(Message::Acks(Acks { adopted: ids, refused: vec![] }));
+                self.send_to_s(Message::Acks(Acks { adopted: ids, ..Acks::default() }));
             }
             Action::Accept(accepting) => {
                 self.p_accepts = accepting == Accepting::Yes;
@@ -381,7 +381,7 @@ impl Pair {
                 }
                 let nack = |id| Nack { id, reason: "no".into() };
                 let refused = refused.into_iter().map(nack).collect();
-                self.s.handle_adopted(Acks { adopted, refused });
+                self.s.handle_adopted(Acks { adopted, refused, lost: None });
             }
             Action::Accept(accepting) => {
                 self.s_accepts = accepting == Accepting::Yes;
