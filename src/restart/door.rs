@@ -32,8 +32,8 @@ use super::process::{Peer, pidfd_of};
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";
 
-/// Connections that have not said HELLO yet. One more, and the oldest of them has to go: a successor
-/// says HELLO at once, so those that say nothing cannot keep it out.
+/// Connections that have not said HELLO yet. One more, and the oldest of them has to go: a
+/// successor says HELLO at once, so those that say nothing cannot keep it out.
 const VISITORS: usize = 8;
 
 /// Between two attempts to connect while the queue of the other side is full.
