@@ -10,6 +10,7 @@ mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::process::{Resource, Rlimit, prlimit};
 use support::pressure::{EVERYTHING, Pressure, Waiting, audit, open_bank};
 use support::proxy::Options;
 use support::{Database, Login, Proxy, Server, Wire, scratch, until};
@@ -61,6 +62,35 @@ impl Stage {
         self.proxy.log().matches(text).count()
     }
 
+    /// Asks for a restart by signal.
+    fn restart(&self) {
+        kill(Pid::from_raw(self.proxy.pid() as i32), Signal::SIGUSR2).expect("it lives");
+    }
+
+    /// Begins a restart whose successor stops at a point; its pid once it stands still.
+    fn stopped_successor(&self, point: &str) -> u32 {
+        self.arm(&format!("successor:{point}:1:stop"));
+        self.restart();
+        let stopped = until("the successor to stop", || match *self.proxy.process().living() {
+            [_, successor] if is_stopped(successor) => Some(successor),
+            _ => None,
+        });
+        self.arm("");
+        stopped
+    }
+
+    /// A restart that must fail; the same process serves on.
+    fn failing_restart(&self, spec: &str) {
+        let (undone, pid) = (self.said("restart undone"), self.proxy.pid());
+        self.arm(spec);
+        self.restart();
+        until(&format!("{spec} to be undone"), || {
+            let undone = self.said("restart undone") > undone;
+            (undone && self.proxy.process().living() == [pid]).then_some(())
+        });
+        self.arm("");
+    }
+
     /// Waits until the restart has ended one way or the other; whether a successor serves.
     fn settled(&self, before: usize, first: u32) -> bool {
         until("the restart to end", || {
@@ -73,6 +103,11 @@ impl Stage {
             (kept && self.proxy.process().living() == [first]).then_some(false)
         })
     }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 /// One crash and what it leaves; then a good restart.
@@ -153,6 +188,11 @@ point! {
     c_10_predecessor_fails_after_sending: "predecessor:sent:1:err", Either;
     c_10_successor_dies_with_the_second_batch: "successor:parcels:2:kill", Reclaimed;
     c_10_t_24_successor_fails_at_the_second_batch: "successor:parcels:2:err", Undone;
+    c_10_t_25_successor_panics_at_the_first_session: "successor:adopt:1:panic", Undone;
+    c_10_t_25_successor_panics_at_the_tenth_session: "successor:adopt:10:panic", Reclaimed;
+    c_10_t_25_successor_panics_at_one_of_the_last: "successor:adopt:32:panic", Reclaimed;
+    c_05_t_24_successor_refuses_the_canary: "successor:adopt:1:err", Undone;
+    c_12_t_24_successor_refuses_one_session: "successor:adopt:20:err", Done;
     c_11_successor_dies_after_the_ack: "successor:acked:1:kill", Reclaimed;
     c_06_successor_dies_at_go: "successor:go:1:kill", Reclaimed;
     c_06_predecessor_fails_before_go: "predecessor:closed:1:err", Either;
@@ -200,17 +240,114 @@ fn t_02_many_dead_successors_in_a_row() {
     let mut waiting = Waiting::open(&stage.proxy.address(), 20);
     let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
     for point in ["hello", "listen", "warm", "ready", "parcels"].iter().cycle().take(20) {
-        let (undone, pid) = (stage.said("restart undone"), stage.proxy.pid());
-        stage.arm(&format!("successor:{point}:1:kill"));
-        kill(Pid::from_raw(pid as i32), Signal::SIGUSR2).expect("it lives");
-        until("the restart to be undone", || {
-            let undone = stage.said("restart undone") > undone;
-            (undone && stage.proxy.process().living() == [pid]).then_some(())
-        });
-        stage.arm("");
+        stage.failing_restart(&format!("successor:{point}:1:kill"));
         assert_eq!(stage.proxy.restart_by_signal(), stage.proxy.pid());
         pressure.until_more(1);
     }
+    assert_eq!(waiting.dead(), 0);
+    let tally = pressure.stop_clean();
+    assert_eq!(audit(&stage.database), tally.acknowledged);
+}
+
+/// Points at which a restart fails without any harm.
+const HARMLESS: &[&str] = &[
+    "successor:hello:1:kill",
+    "predecessor:hello:1:err",
+    "successor:listen:1:kill",
+    "successor:warm:1:err",
+    "successor:ready:1:panic",
+    "predecessor:ready:1:err",
+    "predecessor:frozen:1:err",
+    "successor:parcels:1:kill",
+    "successor:adopt:1:err",
+    "predecessor:send:1:err",
+];
+
+/// Thirty restarts under everything, of which every third is made to fail: nobody notices any.
+#[test]
+fn t_07_restarts_in_a_row_with_every_third_failing() {
+    let Some(stage) = Stage::start() else { return };
+    let mut waiting = Waiting::open(&stage.proxy.address(), 40);
+    let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
+    for spec in HARMLESS {
+        stage.proxy.restart_by_signal();
+        stage.proxy.restart_by_signal();
+        stage.failing_restart(spec);
+        assert_eq!(waiting.dead(), 0, "{spec}: sessions were lost\n{}", stage.proxy.log());
+    }
+    pressure.until_more(2);
+    assert_eq!(stage.said("takeover completed"), 2 * HARMLESS.len());
+    assert_eq!(stage.said("restart undone"), HARMLESS.len());
+    assert_eq!(waiting.dead(), 0);
+    let tally = pressure.stop_clean();
+    assert_eq!(audit(&stage.database), tally.acknowledged);
+}
+
+/// The limit of open files with which a process has so many numbers left for descriptors.
+fn limit_that_leaves(spare: usize, pid: u32) -> u64 {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it lives").flatten();
+    let taken: Vec<u64> =
+        fds.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    (0..).filter(|number| !taken.contains(number)).nth(spare).expect("numbers never end")
+}
+
+/// A successor that may open only so many more files than it has open, from READY on.
+fn starved(spare: usize, sessions: usize) {
+    let Some(stage) = Stage::start() else { return };
+    let mut waiting = Waiting::open(&stage.proxy.address(), sessions);
+    let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
+    let first = stage.proxy.pid();
+    let successor = stage.stopped_successor("ready");
+    let most = Some(limit_that_leaves(spare, successor));
+    let pid = rustix::process::Pid::from_raw(successor as i32);
+    let limit = Rlimit { current: most, maximum: most };
+    prlimit(pid, Resource::Nofile, limit).expect("a limit may be lowered");
+    kill(Pid::from_raw(successor as i32), Signal::SIGCONT).expect("it lives");
+    assert!(!stage.settled(0, first), "it cannot succeed: {}", stage.proxy.log());
+    let log = stage.proxy.log();
+    let undone = log.lines().find(|line| line.contains("restart undone")).expect("it was undone");
+    assert!(undone.contains("limit of open files"), "the cause is named: {undone}");
+    assert_eq!(waiting.dead(), 0, "{log}");
+    stage.proxy.restart_by_signal();
+    assert_eq!(waiting.dead(), 0);
+    let tally = pressure.stop_clean();
+    assert_eq!(audit(&stage.database), tally.acknowledged);
+}
+
+#[test]
+fn t_13_descriptors_of_the_canary_are_lost_on_the_way() {
+    starved(1, 30);
+}
+
+#[test]
+fn t_13_descriptors_of_a_later_batch_are_lost_on_the_way() {
+    // Enough for the canaries, 1 and 8; the next batch is of 64.
+    starved(40, 120);
+}
+
+#[test]
+fn t_33_a_slow_successor_has_the_time_it_is_given() {
+    let Some(stage) = Stage::start() else { return };
+    let mut admin = stage.proxy.admin().expect("the admin port");
+    let mut set = |value: &str| {
+        admin.run(&format!("ALTER PROXYCONFIG SET hot_upgrade_rollback_timeout = '{value}'"));
+    };
+    let mut waiting = Waiting::open(&stage.proxy.address(), 30);
+    let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
+    let first = stage.proxy.pid();
+    // Not ready in time: it is undone, and nobody was kept waiting for it.
+    set("1s");
+    stage.stopped_successor("ready");
+    assert!(!stage.settled(0, first));
+    assert_eq!(waiting.dead(), 0);
+    // It takes as long as it takes.
+    set("1h");
+    let slow = stage.stopped_successor("ready");
+    pressure.until_more(30);
+    assert_eq!(waiting.dead(), 0);
+    assert_eq!(stage.proxy.process().living(), [first, slow]);
+    kill(Pid::from_raw(slow as i32), Signal::SIGCONT).expect("it lives");
+    until("the successor alone", || (stage.proxy.process().living() == [slow]).then_some(()));
     assert_eq!(waiting.dead(), 0);
     let tally = pressure.stop_clean();
     assert_eq!(audit(&stage.database), tally.acknowledged);

@@ -103,7 +103,7 @@ impl Manager {
 }
 
 #[test]
-fn a_handover_is_told_in_order_and_is_no_stop() {
+fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let manager = Manager::new();
     let mut options = Options::new(&[database.address()]);

@@ -197,7 +197,7 @@ fn one_that_does_not_stop_is_killed_after_the_grace() {
 }
 
 #[test]
-fn the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
+fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
     if !has_namespaces() {
         return;
     }

@@ -516,6 +516,47 @@ fn numbers_an_issue(line: &str) -> bool {
     })
 }
 
+/// The list of cases in `tests/restart/main.rs`: the number of each, and what its line says.
+fn cases(list: &str) -> Vec<(u32, &str)> {
+    let lines = list.lines().filter_map(|line| line.strip_prefix("//! T-"));
+    let split = lines.map(|line| line.split_once(' ').expect("a number and a text"));
+    split.map(|(number, text)| (number.parse().expect("a number"), text.trim())).collect()
+}
+
+/// Every line that names a test, with the path of its file.
+fn names_of_tests(sources: &[Source]) -> Vec<(String, &str)> {
+    let of = |source: &Source| source.path.display().to_string();
+    // Some are made by a macro, from lines such as `c_01_t_02_dies: "…", Undone;`.
+    let names = |line: &&str| line.contains("fn ") || line.starts_with("c_");
+    let lines = |source| Source::lines_of_code(source).map(|(_, line)| line.trim()).filter(names);
+    sources.iter().flat_map(|source| lines(source).map(move |line| (of(source), line))).collect()
+}
+
+#[test]
+fn every_case_is_listed_and_is_where_the_list_says() {
+    let sources = sources();
+    let list = sources.iter().find(|source| source.path == Path::new("tests/restart/main.rs"));
+    let cases = cases(&list.expect("the list").text);
+    let numbers = cases.iter().map(|(number, _)| *number);
+    assert!(numbers.eq(1..=48), "T-1 to T-48, each once");
+    let tests = names_of_tests(&sources);
+    let mut wrong = Vec::new();
+    for (number, text) in cases {
+        let name = format!("t_{number:02}_");
+        let is_in = |place: &str| {
+            tests.iter().any(|(path, line)| path.contains(place) && line.contains(&name))
+        };
+        if text.starts_with("not ") {
+            wrong.extend(is_in("").then(|| format!("T-{number} has a test: say which")));
+            continue;
+        }
+        let (places, _) = text.split_once(": ").expect("where, and what");
+        let missing = places.split(", ").filter(|place| !is_in(place));
+        wrong.extend(missing.map(|place| format!("T-{number}: no test {name}… in {place}")));
+    }
+    fail_on("cases", wrong);
+}
+
 #[test]
 fn the_judge_itself_sees_straight() {
     let text =

@@ -2,7 +2,8 @@
 //!
 //! Only with the feature `crash-points`; otherwise [`at`] is nothing. `ODP_CRASH_AT` holds
 //! `SIDE:POINT[:N]:WHAT`, or `@FILE` with that in the file, read again at each point. SIDE is
-//! `predecessor` or `successor`, WHAT is `kill`, `stop`, `panic` or `err`, N counts the passes from 1.
+//! `predecessor` or `successor`, WHAT is `kill`, `stop`, `panic` or `err`, N counts the passes
+//! from 1.
 //!
 //! | point | crash points | where |
 //! |---|---|---|

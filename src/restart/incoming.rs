@@ -339,7 +339,8 @@ impl<D: DataPlane> Incoming<D> {
         };
         let nack = |id| Nack { id, reason: FDS_LOST.into() };
         let refused = it.parcels.iter().map(|entry| nack(entry.id)).collect();
-        self.machine.handle_adopted(Acks { adopted: Vec::new(), refused });
+        let lost = Some(FDS_LOST.into());
+        self.machine.handle_adopted(Acks { refused, lost, ..Acks::default() });
     }
 
     fn handle_done(&mut self, done: Done) {

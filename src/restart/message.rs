@@ -219,6 +219,9 @@ pub struct Acks {
     /// Not adopted: they go on where they came from.
     #[serde(default)]
     pub refused: Vec<Nack>,
+    /// Why none of them even arrived. That is no matter of these sessions: no other would.
+    #[serde(default)]
+    pub lost: Option<String>,
 }
 
 /// A session that was not adopted.

@@ -449,6 +449,9 @@ impl Predecessor {
         let settled = self.transfer.handle_acks(acks);
         self.release(settled.released, now);
         self.thaw(settled.thawed);
+        if let Some(lost) = &acks.lost {
+            return self.handle_error(format!("sessions did not arrive: {lost}"), now);
+        }
         if let Some(reason) = settled.reason {
             self.note = Some(reason.clone());
             if was_canary {

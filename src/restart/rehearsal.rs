@@ -398,10 +398,10 @@ mod tests {
     #[test]
     fn a_verdict_is_good_only_if_every_session_would_move() {
         let mut tally = Tally::default();
-        tally.add(&[replica(1), replica(2)], Acks { adopted: vec![1, 2], refused: vec![] });
+        tally.add(&[replica(1), replica(2)], Acks { adopted: vec![1, 2], ..Acks::default() });
         assert_eq!(tally.verdict(0), Ok("2 of 2 sessions would move".into()));
         assert_eq!(tally.verdict(3), Ok("2 of 2 sessions would move; 3 are logging in".into()));
-        let acks = Acks { adopted: vec![], refused: vec![nack(3, "no"), nack(99, "not asked")] };
+        let acks = Acks { refused: vec![nack(3, "no"), nack(99, "not asked")], ..Acks::default() };
         tally.add(&[replica(3), replica(4)], acks);
         let text = "2 of 4 sessions would move; session 3: no; session 4: nothing was said of it";
         assert_eq!(tally.verdict(0), Err(text.into()));
@@ -412,7 +412,7 @@ mod tests {
         let mut tally = Tally::default();
         let replicas: Vec<_> = (0..11).map(replica).collect();
         let refused = (0..11).map(|id| nack(id, "no")).collect();
-        tally.add(&replicas, Acks { adopted: vec![], refused });
+        tally.add(&replicas, Acks { refused, ..Acks::default() });
         let text = tally.verdict(0).expect_err("none would move");
         assert!(text.starts_with("0 of 11 sessions would move; session 0: no; "), "{text}");
         assert!(text.ends_with("; session 7: no; and 3 more"), "{text}");
@@ -425,7 +425,7 @@ mod tests {
             if it.id == 2 { Err("no".into()) } else { Ok(()) }
         };
         let frame = pack(&[replica(1), replica(2), replica(3)]);
-        let acks = Acks { adopted: vec![1, 3], refused: vec![nack(2, "no")] };
+        let acks = Acks { adopted: vec![1, 3], refused: vec![nack(2, "no")], lost: None };
         assert_eq!(reply(&frame, judge), Message::Acks(acks));
         let short = Frame { body: frame.body.slice(1..), ..frame };
         assert!(matches!(reply(&short, judge), Message::Refuse(_)));

@@ -452,7 +452,7 @@ impl Successor {
     fn refuse_parcels(&mut self, parcels: &super::message::Parcels) {
         let reason = || "not now".to_owned();
         let refused = parcels.parcels.iter().map(|it| Nack { id: it.id, reason: reason() });
-        self.send(Message::Acks(Acks { adopted: vec![], refused: refused.collect() }));
+        self.send(Message::Acks(Acks { refused: refused.collect(), ..Acks::default() }));
     }
 
     fn refuse(&mut self, reason: &str) {

@@ -283,7 +283,7 @@ mod tests {
     }
 
     fn adopted(ids: &[u32]) -> Acks {
-        Acks { adopted: ids.to_vec(), refused: vec![] }
+        Acks { adopted: ids.to_vec(), ..Acks::default() }
     }
 
     #[test]
@@ -350,7 +350,7 @@ mod tests {
             assert_eq!(wanted.except.contains(&5), round == 2);
             transfer.handle_surrendered(&sizes(5..6), 252);
             let nack = Nack { id: 5, reason: "no".into() };
-            let settled = transfer.handle_acks(&Acks { adopted: vec![], refused: vec![nack] });
+            let settled = transfer.handle_acks(&Acks { refused: vec![nack], ..Acks::default() });
             assert_eq!(settled.thawed, [5]);
             assert!(transfer.next().is_none());
             transfer.again();

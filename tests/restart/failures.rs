@@ -172,7 +172,7 @@ fn t_19_a_new_config_without_the_listener_and_the_server_in_use() {
 }
 
 #[test]
-fn t_05_t_09_a_predecessor_that_is_killed_before_it_restarts() {
+fn t_05_a_predecessor_that_is_killed_before_it_restarts() {
     let Some(scene) = Scene::start() else { return };
     restart(&scene.proxy);
     // Stale files of a dead proxy in the way of the next: it starts cold.

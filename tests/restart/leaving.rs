@@ -1,5 +1,5 @@
-//! What may be there when a predecessor is to leave, and does not keep it; and what its leaving must
-//! not keep from others.
+//! What may be there when a predecessor is to leave, and does not keep it; and what its leaving
+//! must not keep from others.
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
@@ -29,7 +29,7 @@ fn t_08_half_open_and_stuck_sessions_keep_no_predecessor() {
     let proxy = Proxy::start_with(&exit_timeout(&database, "1h"));
     let sleeping =
         "SELECT COUNT(*) = 2 FROM information_schema.processlist WHERE state = 'User sleep'";
-    // A client that has sent FIN and waits for an answer, and one that has gone in the middle of it.
+    // A client that has sent FIN and waits for an answer, and one that has gone meanwhile.
     let mut half = open(&proxy);
     half.command(com::QUERY, b"SELECT SLEEP(2)");
     let mut gone = open(&proxy);

@@ -356,7 +356,7 @@ impl Pair {
                 let ids = std::mem::take(&mut self.arrived[0]);
                 self.forget(&ids);
                 self.change(&ids, Place::FrozenInS, Place::P);
-                self.send_to_s(Message::Acks(Acks { adopted: ids, refused: vec![] }));
+                self.send_to_s(Message::Acks(Acks { adopted: ids, ..Acks::default() }));
             }
             Action::Accept(accepting) => {
                 self.p_accepts = accepting == Accepting::Yes;
@@ -414,7 +414,7 @@ impl Pair {
                 }
                 let nack = |id| Nack { id, reason: "no".into() };
                 let refused = refused.into_iter().map(nack).collect();
-                self.s.handle_adopted(Acks { adopted, refused });
+                self.s.handle_adopted(Acks { adopted, refused, lost: None });
             }
             Action::Accept(accepting) => {
                 self.s_accepts = accepting == Accepting::Yes;

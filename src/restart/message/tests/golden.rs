@@ -41,6 +41,7 @@ fn expected(kind: &str) -> Message {
         "ACKS" => Message::Acks(Acks {
             adopted: vec![2_147_483_649],
             refused: vec![Nack { id: 2_147_483_650, reason: "phase 'X' is unknown".into() }],
+            lost: None,
         }),
         "GO" => Message::Go {},
         "ACCEPTED" => Message::Accepted {},
