@@ -340,7 +340,7 @@ impl World {
         self.give(taken);
         // At every byte the next piece's handover follows at once, so every second one will do.
         let also_settled = match (self.every, piece) {
-            (Every::Byte, Piece::Bytes(_)) => self.pieces.load(Ordering::Relaxed) % 2 == 0,
+            (Every::Byte, Piece::Bytes(_)) => self.pieces.load(Ordering::Relaxed).is_multiple_of(2),
             (Every::Packet | Every::Window, _) | (Every::Byte, Piece::Fin) => true,
         };
         match also_settled {
