@@ -2,10 +2,11 @@
 
 use odp::wire::capability as cap;
 
+use crate::support::compare::transparent_slow;
 use crate::support::raw::{
     Reply, STATEMENT_ID, Wire, command_packets, packets, statement_id, status,
 };
-use crate::support::{Stage, com};
+use crate::support::{Server, Stage, com};
 
 /// Rows 1 to n in the table `t`. MyISAM knows how many there are, so plans, and with them the
 /// status flag "no index was used", do not depend on when statistics were last renewed.
@@ -266,7 +267,11 @@ fn p_27_progress_reports(stage: &Stage) {
     wire.set_recording(true);
     assert_eq!(wire.query("SELECT 'alive'").text(), "alive");
 }
-on!(p_27_progress_reports: mariadb);
+
+#[test]
+fn p_27_progress_reports_mariadb() {
+    transparent_slow(Server::MariaDb, p_27_progress_reports);
+}
 
 /// P-28. MariaDB leaves out definitions that the client has.
 fn p_28_cached_metadata(stage: &Stage) {

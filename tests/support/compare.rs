@@ -96,22 +96,47 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 /// As [`transparent`] with options for the server.
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
-    let proxy = Proxy::start(&database);
-    // What copies bytes cannot move a session.
-    let steps = |every| (!is_haproxy()).then(|| Steps::start(database.address(), every));
-    let (packets, bytes) = (steps(Every::Packet), steps(Every::Byte));
-    let at = |steps: &Option<Steps>| steps.as_ref().map(|steps| steps.address().to_owned());
+    let (packets, bytes) = (steps(&database, Every::Packet), steps(&database, Every::Byte));
     let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
-    let ways: [Way; 3] = [
-        ("proxied", &|| Some(proxy.address())),
-        ("moved at every packet", &|| at(&packets)),
-        ("moved at every byte", &|| is_short().then(|| at(&bytes)).flatten()),
+    let ways: [Way; 2] = [
+        ("moved at every packet", &|| address_of(&packets)),
+        ("moved at every byte", &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
-    let test = || compare_ways(&database, &database.address(), &ways, script);
-    perhaps_under_restarts(&proxy, test);
-    for steps in [packets, bytes].into_iter().flatten() {
+    proxied_and(&database, &ways, script);
+    finish([packets, bytes]);
+}
+
+/// As [`transparent`] for a script that takes seconds: it is moved at every packet only.
+pub fn transparent_slow(server: Server, script: fn(&Stage)) {
+    let Some(database) = Database::start(server) else { return };
+    let packets = steps(&database, Every::Packet);
+    proxied_and(&database, &[("moved at every packet", &|| address_of(&packets))], script);
+    finish([packets]);
+}
+
+/// None where a proxy is tested that only copies bytes.
+fn steps(database: &Database, every: Every) -> Option<Steps> {
+    (!is_haproxy()).then(|| Steps::start(database.address(), every))
+}
+
+fn address_of(steps: &Option<Steps>) -> Option<String> {
+    steps.as_ref().map(|steps| steps.address().to_owned())
+}
+
+fn finish<const N: usize>(all: [Option<Steps>; N]) {
+    for steps in all.into_iter().flatten() {
         eprintln!("{:?}", steps.finish());
     }
+}
+
+/// Compares the direct way with the one through a proxy, and with others.
+fn proxied_and(database: &Database, others: &[Way], script: fn(&Stage)) {
+    let proxy = Proxy::start(database);
+    let proxied = || Some(proxy.address());
+    let mut ways: Vec<Way> = vec![("proxied", &proxied)];
+    ways.extend(others);
+    let test = || compare_ways(database, &database.address(), &ways, script);
+    perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
 }
 

@@ -8,15 +8,16 @@
 //! piece is still in the kernel. Once it was read and passed on as far as it can be, which half a
 //! packet cannot, the session moves again. So nothing hangs on timing, and nothing sleeps.
 
+mod sockets;
+mod who;
+
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 use std::thread::JoinHandle;
 
 use odp::proxy::Proxy;
 use odp::restart::{Class, DataPlane, Parcel};
-use odp::wire::handshake::Greeting;
 use serde::Deserialize;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,8 @@ use tokio::time::timeout;
 
 use super::LIMIT;
 use super::planes::{self, Planes};
+use sockets::{be_polled, has_arrived, local, read, shut_down, unread, write_all};
+use who::{Leg, Packets, Who};
 
 /// So many packets are followed by a handover each; in a longer script only every [`SELDOM`]th is.
 const MOST_PACKETS: u64 = 2000;
@@ -131,13 +134,6 @@ impl Drop for Steps {
             let _ = thread.join();
         }
     }
-}
-
-/// Which of a session's two sockets; as its place in a parcel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leg {
-    Client = 0,
-    Server = 1,
 }
 
 /// What is put before the proxy.
@@ -321,7 +317,7 @@ impl World {
     /// A session that logs in or is on its way out does not move.
     async fn step(&self, who: &Who, proxy: &TcpStream, piece: Piece<'_>) -> usize {
         let _turn = self.turn.lock().await;
-        let id = who.id(self);
+        let id = who.id(&self.planes);
         let taken = match id {
             Some(id) => self.take(id).await,
             None => None,
@@ -370,7 +366,7 @@ impl World {
 
     async fn move_once(&self, who: &Who) {
         let _turn = self.turn.lock().await;
-        let Some(id) = who.id(self) else { return };
+        let Some(id) = who.id(&self.planes) else { return };
         if let Some(taken) = self.take(id).await {
             self.look(&taken.state());
             for fd in &taken.parcel.fds {
@@ -479,145 +475,4 @@ struct Lane {
 enum Step {
     Here,
     Later,
-}
-
-/// Whose connection it is, as its greeting tells.
-struct Who {
-    leg: Leg,
-    heard: Lock<Heard>,
-}
-
-enum Heard {
-    /// The start of the greeting.
-    Start(Vec<u8>),
-    /// The id in the server's.
-    Thread(u32),
-    /// The id that the client was shown.
-    Id(u32),
-    /// It was none.
-    Nothing,
-}
-
-impl Who {
-    fn new(leg: Leg) -> Self {
-        Self { leg, heard: Lock::new(Heard::Start(Vec::new())) }
-    }
-
-    /// Bytes that may be part of the greeting of this leg.
-    fn hear(&self, bytes: &[u8], leg: Leg) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let Heard::Start(start) = &mut *heard else { return };
-        if leg != self.leg {
-            return;
-        }
-        start.extend(bytes);
-        let (length, ends) = Packets::default().take(start);
-        if ends {
-            *heard = match Greeting::parse(&start[4..length]) {
-                Ok(greeting) => match self.leg {
-                    Leg::Client => Heard::Id(greeting.connection_id),
-                    Leg::Server => Heard::Thread(greeting.connection_id),
-                },
-                Err(_) => Heard::Nothing,
-            };
-        }
-    }
-
-    /// The session's id; None before there is a session.
-    fn id(&self, world: &World) -> Option<u32> {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Heard::Thread(thread) = *heard {
-            let mut sessions = world.planes.iter().flat_map(|plane| plane.sessions());
-            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id);
-        }
-        match *heard {
-            Heard::Id(id) => Some(id),
-            Heard::Start(_) | Heard::Thread(_) | Heard::Nothing => None,
-        }
-    }
-}
-
-/// Where packets end.
-#[derive(Default)]
-struct Packets {
-    header: Vec<u8>,
-    left: usize,
-}
-
-impl Packets {
-    /// How many of these bytes belong to the current packet, and whether it ends with them.
-    fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
-        let head = bytes.len().min(4 - self.header.len());
-        self.header.extend(&bytes[..head]);
-        if self.header.len() < 4 {
-            return (head, false);
-        }
-        if head > 0 {
-            let [a, b, c] = [self.header[0], self.header[1], self.header[2]];
-            self.left = u32::from_le_bytes([a, b, c, 0]) as usize;
-        }
-        let body = self.left.min(bytes.len() - head);
-        self.left -= body;
-        if self.left == 0 {
-            self.header.clear();
-        }
-        (head + body, self.left == 0)
-    }
-}
-
-fn local(listener: &TcpListener) -> String {
-    listener.local_addr().expect("a bound socket has an address").to_string()
-}
-
-/// 0 at the end of the stream, however it ends.
-async fn read(stream: &TcpStream, buffer: &mut [u8]) -> usize {
-    loop {
-        if stream.readable().await.is_err() {
-            return 0;
-        }
-        match stream.try_read(buffer) {
-            Ok(read) => return read,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return 0,
-        }
-    }
-}
-
-async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn shut_down(stream: &TcpStream) {
-    // Whoever is gone needs no FIN.
-    let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
-}
-
-fn unread(fd: &OwnedFd) -> u64 {
-    // A socket that was reset holds nothing.
-    rustix::io::ioctl_fionread(fd).unwrap_or(0)
-}
-
-/// Lets a session start, hear of its bytes, and read and pass them on.
-async fn be_polled() {
-    for _ in 0..3 {
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Waits until bytes that were sent are in the receiver's queue: at once, as a rule.
-async fn has_arrived(fd: &OwnedFd) {
-    let arrival = async {
-        while unread(fd) == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(LIMIT, arrival).await.expect("loopback loses nothing");
 }

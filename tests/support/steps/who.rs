@@ -1,0 +1,99 @@
+//! Whose connection it is, and where its packets end: what a relay reads along.
+
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+
+use odp::proxy::Proxy;
+use odp::wire::handshake::Greeting;
+
+/// Which of a session's two sockets; as its place in a parcel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leg {
+    Client = 0,
+    Server = 1,
+}
+
+/// Whose connection it is, as its greeting tells.
+pub struct Who {
+    /// Which of its session's sockets it is.
+    pub leg: Leg,
+    heard: Lock<Heard>,
+}
+
+enum Heard {
+    /// The start of the greeting.
+    Start(Vec<u8>),
+    /// The id in the server's.
+    Thread(u32),
+    /// The id that the client was shown.
+    Id(u32),
+    /// It was none.
+    Nothing,
+}
+
+impl Who {
+    /// Nothing was heard yet.
+    pub fn new(leg: Leg) -> Self {
+        Self { leg, heard: Lock::new(Heard::Start(Vec::new())) }
+    }
+
+    /// Bytes that may be part of the greeting of this leg.
+    pub fn hear(&self, bytes: &[u8], leg: Leg) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Heard::Start(start) = &mut *heard else { return };
+        if leg != self.leg {
+            return;
+        }
+        start.extend(bytes);
+        let (length, ends) = Packets::default().take(start);
+        if ends {
+            *heard = match Greeting::parse(&start[4..length]) {
+                Ok(greeting) => match self.leg {
+                    Leg::Client => Heard::Id(greeting.connection_id),
+                    Leg::Server => Heard::Thread(greeting.connection_id),
+                },
+                Err(_) => Heard::Nothing,
+            };
+        }
+    }
+
+    /// The session's id; None before there is a session.
+    pub fn id(&self, planes: &[Arc<Proxy>; 2]) -> Option<u32> {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Heard::Thread(thread) = *heard {
+            let mut sessions = planes.iter().flat_map(|plane| plane.sessions());
+            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id);
+        }
+        match *heard {
+            Heard::Id(id) => Some(id),
+            Heard::Start(_) | Heard::Thread(_) | Heard::Nothing => None,
+        }
+    }
+}
+
+/// Where packets end.
+#[derive(Default)]
+pub struct Packets {
+    header: Vec<u8>,
+    left: usize,
+}
+
+impl Packets {
+    /// How many of these bytes belong to the current packet, and whether it ends with them.
+    pub fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let head = bytes.len().min(4 - self.header.len());
+        self.header.extend(&bytes[..head]);
+        if self.header.len() < 4 {
+            return (head, false);
+        }
+        if head > 0 {
+            let [a, b, c] = [self.header[0], self.header[1], self.header[2]];
+            self.left = u32::from_le_bytes([a, b, c, 0]) as usize;
+        }
+        let body = self.left.min(bytes.len() - head);
+        self.left -= body;
+        if self.left == 0 {
+            self.header.clear();
+        }
+        (head + body, self.left == 0)
+    }
+}
