@@ -209,7 +209,12 @@ impl DataPlane for EchoPlane {
     }
 
     async fn accept(&self, accepting: Accepting) {
-        self.gate.send_replace(accepting);
+        // The task that asks is aborted only after `die`, and must not bring the dead to life.
+        self.gate.send_modify(|gate| {
+            if !self.is_dead.load(Ordering::Relaxed) {
+                *gate = accepting;
+            }
+        });
         let mut running = self.accepting.subscribe();
         let _ = running.wait_for(|it| *it == (accepting == Accepting::Yes)).await;
     }
