@@ -94,7 +94,9 @@ impl EchoPlane {
 
     /// Whether nothing is left of it.
     pub fn is_buried(&self) -> bool {
-        self.is_dead.load(Ordering::Relaxed) && self.tasks.load(Ordering::Relaxed) == 0
+        // A process that is dead takes no client either; this one's loop has to hear of it first.
+        let is_deaf = !*self.accepting.borrow();
+        self.is_dead.load(Ordering::Relaxed) && self.tasks.load(Ordering::Relaxed) == 0 && is_deaf
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Session>> {

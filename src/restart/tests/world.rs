@@ -358,6 +358,10 @@ async fn mourn(
     }
     if is_dead {
         successor.abort();
+        // Until it has stopped it may still make its data plane, which would live for ever.
+        while !successor.is_finished() {
+            sleep(Duration::from_millis(1)).await;
+        }
     }
     if let Some(plane) = &*plane.lock().expect("unpoisoned") {
         plane.die();
