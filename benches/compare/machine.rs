@@ -35,6 +35,8 @@ impl Database {
         let install = Command::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--user=root"])
             .arg(format!("--datadir={}", data.display()))
+            // Servers that share one delete each other's temporary tables when they start.
+            .env("TMPDIR", path)
             .output()
             .map_err(|error| format!("mariadb-install-db: {error}"))?;
         if !install.status.success() {
@@ -69,6 +71,7 @@ fn server_command(data: &Path, address: SocketAddr, directory: &Path) -> Command
         .args(["--max-connections=20000", "--max-allowed-packet=64M", "--back-log=4096"])
         .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=256M"])
         .args(["--bind-address=127.0.0.1", "--max-connect-errors=1000000"])
+        .env("TMPDIR", directory)
         .arg(format!("--datadir={}", data.display()))
         .arg(format!("--socket={}", directory.join("mariadbd.sock").display()))
         .arg(format!("--port={}", address.port()));
