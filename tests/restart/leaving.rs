@@ -95,7 +95,9 @@ fn t_08_a_connect_to_a_server_that_does_not_answer_keeps_no_predecessor() {
     let (listener, _full) = black_hole();
     let port = listener.local_addr().expect("bound").port();
     let mut options = Options::new(&[format!("127.0.0.1:{port}")]);
-    options.proxy = "hot_upgrade_exit_timeout = \"1s\"\nconnect_timeout = \"1h\"\n".into();
+    options.proxy =
+        "hot_upgrade_exit_timeout = \"1s\"\nconnect_timeout = \"1h\"\nlogin_timeout = \"1h\"\n"
+            .into();
     let proxy = Proxy::start_with(&options);
     let before = connecting(port);
     let mut clients: Vec<TcpStream> =

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::scene::restart;
+use nix::sys::signal::Signal;
+
+use crate::scene::{exit_timeout, restart, said, signal_pid, until_said};
 use crate::support::pressure::{EVERYTHING, Pressure, Waiting, Work, open_bank};
-use crate::support::{Database, Proxy, Server};
+use crate::support::{Database, Login, Proxy, Server, Wire};
 
 /// Samples by name and labels.
 type Page = BTreeMap<String, f64>;
@@ -85,4 +87,39 @@ fn t_27_counters_never_go_back_under_a_scrape_without_pause() {
 #[test]
 fn t_27_gauges_count_everybody_once_in_both_generations() {
     scraped(&[Work::Transfer, Work::Prepared, Work::Select], 103..=103);
+}
+
+#[test]
+fn t_27_a_restart_that_is_rolled_back_counts_everything_once() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let mut options = exit_timeout(&database, "1h");
+    options.proxy += "login_timeout = \"1h\"\n";
+    let proxy = Proxy::start_with(&options);
+    let open = |_| Wire::open(&proxy.address(), &Login::default()).expect("a session");
+    let mut wires: Vec<Wire> = (0..10).map(open).collect();
+    let mut select = |times: usize| {
+        for wire in &mut wires {
+            (0..times).for_each(|_| drop(wire.run("SELECT 1")));
+        }
+    };
+    let selects = || scrape(&proxy)["odp_sql_request_total{sqlType=\"SELECT\"}"];
+    select(1);
+    assert_eq!(selects(), 10.0);
+    // It keeps the predecessor in DRAIN, while all others are at the successor.
+    let straggler = Wire::connect(&proxy.address()).expect("a greeting");
+    let (pid, before) = (proxy.pid(), said(&proxy, "state=DRAINING"));
+    signal_pid(pid, Signal::SIGUSR2);
+    until_said(&proxy, "state=DRAINING", before);
+    select(3);
+    assert_eq!(selects(), 40.0);
+    let undone = said(&proxy, "restart undone");
+    let reply = proxy.admin().expect("the admin port").query("RESTART ROLLBACK");
+    assert_eq!(reply.error(), None, "{:?}", reply.last());
+    until_said(&proxy, "restart undone", undone);
+    assert_eq!(proxy.pid(), pid);
+    assert_eq!(selects(), 40.0);
+    drop(straggler);
+    restart(&proxy);
+    select(2);
+    assert_eq!(selects(), 60.0);
 }
