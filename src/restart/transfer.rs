@@ -8,11 +8,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::Class;
 use super::message::{Acks, Entry};
 
-/// Canaries, one after another: idle sessions that must be acknowledged, every one.
-const CANARIES: [usize; 3] = [1, 8, 64];
+/// Canaries: 1, 8, then 64 idle sessions, no more than a batch at a time. Each waits for the one
+/// before, and every session of them must be acknowledged.
+const CANARIES: [usize; 6] = [1, 8, 16, 16, 16, 16];
 
-/// Sessions in one batch.
-const BATCH: usize = 64;
+/// Sessions in one batch. Each of them stands still for as long as the whole window takes, about
+/// 40 µs a session; a batch of less costs more for its message than it gains.
+const BATCH: usize = 16;
 
 /// Batches that may be frozen and not yet acknowledged; only these sessions stand still. With two
 /// one side freezes while the other adopts.
@@ -309,10 +311,13 @@ mod tests {
         let expected = [
             (Class::Idle, 1),
             (Class::Idle, 8),
-            (Class::Idle, 64),
-            (Class::Idle, 64),
-            (Class::InTransaction, 64),
-            (Class::Any, 64),
+            (Class::Idle, 16),
+            (Class::Idle, 16),
+            (Class::Idle, 16),
+            (Class::Idle, 16),
+            (Class::Idle, 16),
+            (Class::InTransaction, 16),
+            (Class::Any, 16),
         ];
         assert_eq!(asked, expected);
         assert_eq!(transfer.moved(), 84);
