@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 0 | [`wire`], [`sql`], [`error`], [`metrics`] | std, bytes, serde |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`config`]. Not wire, session, route, nor each other |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`]. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |

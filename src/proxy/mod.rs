@@ -72,6 +72,13 @@ pub struct Proxy {
     shown: Mutex<Shown>,
 }
 
+impl Counted {
+    fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.pauses.add(&other.pauses);
+    }
+}
+
 /// What people were told of the counters.
 #[derive(Debug, Default)]
 struct Shown {
@@ -259,17 +266,20 @@ impl Proxy {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What these sessions counted, and all that no session counts.
+    /// What these sessions counted, and all that no session counts, here and in predecessors.
     fn counted(&self, sessions: Totals) -> Counted {
+        let mut counted = self.counted_here(sessions);
+        counted.add(&self.inherited.lock().unwrap_or_else(PoisonError::into_inner));
+        counted
+    }
+
+    /// The same of this process alone.
+    fn counted_here(&self, sessions: Totals) -> Counted {
         let mut totals = sessions;
         let refused = self.refused.load(Ordering::Relaxed);
         totals.refused_client_connections += refused;
         totals.total_client_connections += refused;
-        let mut pauses = self.pauses.pauses();
-        let inherited = self.inherited.lock().unwrap_or_else(PoisonError::into_inner);
-        totals.add(&inherited.totals);
-        pauses.add(&inherited.pauses);
-        Counted { totals, pauses }
+        Counted { totals, pauses: self.pauses.pauses() }
     }
 
     fn cluster(&self) -> Arc<Cluster> {

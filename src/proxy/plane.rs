@@ -161,6 +161,17 @@ impl DataPlane for Proxy {
         }
     }
 
+    fn own_counters(&self) -> Bytes {
+        let counted = self.counted_here(self.registry().settled_totals());
+        serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
+    }
+
+    fn credit_counters(&self, counters: &[u8]) {
+        if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
+            self.inherited.lock().unwrap_or_else(PoisonError::into_inner).add(&counted);
+        }
+    }
+
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
         let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
             let parcel = handle.order_parcel();

@@ -364,6 +364,9 @@ impl<D: DataPlane> Incoming<D> {
 
     async fn perform(&mut self, action: Action) {
         match action {
+            Action::Send(message @ Message::Returned {}) => {
+                self.send(Frame { message, body: self.plane.own_counters() }).await;
+            }
             Action::Send(message) => self.send(message.into()).await,
             Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {

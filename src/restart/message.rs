@@ -90,7 +90,7 @@ pub enum Message {
     Stop {},
     /// P→S: give all sessions back.
     Return {},
-    /// S→P: there is nothing left that I could give back.
+    /// S→P: there is nothing left that I could give back. The body is what only I have counted.
     Returned {},
     /// P→S: end; you will be killed otherwise.
     Abort(Reason),

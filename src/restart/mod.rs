@@ -175,6 +175,15 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Takes over the counters of a predecessor; a later call replaces an earlier one.
     fn inherit_counters(&self, counters: &[u8]);
 
+    /// What only this process has counted, for the predecessor that takes everything back. What its
+    /// sessions have counted goes with them.
+    fn own_counters(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    /// What only the successor had counted, which has given everything back.
+    fn credit_counters(&self, _counters: &[u8]) {}
+
     /// Freezes up to `n` sessions of a class and gives them out; empty when there are none left.
     /// Those in `except` stay: the other side has refused them. A session that was given out still
     /// counts in `census` and `emptied`, until it is `adopt`ed again here or `released`.

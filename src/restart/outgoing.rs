@@ -224,6 +224,9 @@ impl<D: DataPlane> Outgoing<D> {
         if let Message::Note {} = &frame.message {
             self.plane.hear(&frame.body);
         }
+        if let Message::Returned {} = &frame.message {
+            self.plane.credit_counters(&frame.body);
+        }
         if let Message::Parcels(it) = &frame.message {
             match transfer::unpack(&it.parcels, fds, &frame.body) {
                 Some(parcels) => self.returned.extend(parcels),
