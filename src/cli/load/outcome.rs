@@ -409,7 +409,7 @@ impl Outcome {
         if self.restarts.is_empty() {
             return writeln!(f);
         }
-        let lasted = || self.restarts.iter().map(|restart| restart.ended_ms - restart.began_ms);
+        let lasted = || self.restarts.iter().map(Restart::lasted_ms);
         let (shortest, longest) = (lasted().min(), lasted().max());
         let seconds = |ms: Option<u64>| ms.unwrap_or_default() as f64 / 1e3;
         let completed = self.restarts.len() - self.restarts_failed;

@@ -1,6 +1,7 @@
 //! Asks for restarts while the load goes on, and notes when each began and how it ended.
 //!
-//! An odp is asked by its admin port, and the restart is over when its task is. Of anything else
+//! An odp is asked by its admin port, and the restart is over when its task is; its window closes
+//! when the successor is on probation, for then it is like any proxy that serves. Of anything else
 //! there is only a command, and the window stays open for a settling time after it.
 
 use std::process::Stdio;
@@ -47,7 +48,7 @@ pub(super) struct Restart {
     pub(super) began_ms: u64,
     /// When it was over, without the settling time.
     pub(super) ended_ms: u64,
-    /// When its window closed.
+    /// When its window closed: before the end if the successor was on probation.
     pub(super) window_ended_ms: u64,
     /// Why it failed; None if it completed.
     pub(super) failure: Option<String>,
@@ -57,6 +58,18 @@ pub(super) struct Restart {
     pub(super) pauses: Option<Pauses>,
     /// The longest wait of each client that was served in the window.
     pub(super) waits: Pauses,
+}
+
+impl Restart {
+    /// When nothing of it was left but a probation, in milliseconds since the start of the load.
+    pub(super) fn served_ms(&self) -> u64 {
+        self.ended_ms.min(self.window_ended_ms)
+    }
+
+    /// How long that took, in milliseconds.
+    pub(super) fn lasted_ms(&self) -> u64 {
+        self.served_ms() - self.began_ms
+    }
 }
 
 /// Restarts until `stop`, and waits for the last one.
@@ -74,36 +87,65 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
         next = (next + plan.every).max(Instant::now());
         match &plan.how {
             How::Command(command) => {
-                let outcome = command_restart(command, plan.deadline);
-                restarts.push(watch(&run, "command", plan.settle, outcome).await);
+                let window = Window::open(&run);
+                let outcome = command_restart(command, plan.deadline).await;
+                restarts.push(window.conclude("command", plan.settle, outcome).await);
             }
             How::Admin(ports) => {
                 for port in ports {
-                    let outcome = admin_restart(port, plan.deadline);
-                    restarts.push(watch(&run, &port.name, plan.settle, outcome).await);
+                    let mut window = Window::open(&run);
+                    let outcome = admin_restart(port, plan.deadline, |task| {
+                        if task.text("phase") == Some("PROBATION") {
+                            window.close();
+                        }
+                    });
+                    let outcome = outcome.await;
+                    restarts.push(window.conclude(&port.name, plan.settle, outcome).await);
                 }
             }
         }
     }
 }
 
-/// Runs one restart with its window open.
-async fn watch(
-    run: &Run,
-    target: &str,
-    settle: Duration,
-    restart: impl Future<Output = anyhow::Result<Row>>,
-) -> Restart {
-    let began_ms = run.tally.elapsed().as_millis() as u64;
-    run.tally.window_opened();
-    let outcome = restart.await;
-    let ended_ms = run.tally.elapsed().as_millis() as u64;
-    sleep(settle).await;
-    let waits = run.tally.window_closed();
-    let window_ended_ms = run.tally.elapsed().as_millis() as u64;
-    let (task, failure) = verdict(outcome);
-    let (target, pauses) = (target.to_owned(), pauses(&task));
-    Restart { target, began_ms, ended_ms, window_ended_ms, failure, task: task.0, pauses, waits }
+/// The time in which what happens counts as the restart's.
+struct Window<'a> {
+    run: &'a Run,
+    began_ms: u64,
+    /// When it closed, and the longest wait of each client in it.
+    closed: Option<(u64, Pauses)>,
+}
+
+impl<'a> Window<'a> {
+    fn open(run: &'a Run) -> Self {
+        let began_ms = run.tally.elapsed().as_millis() as u64;
+        run.tally.window_opened();
+        Self { run, began_ms, closed: None }
+    }
+
+    fn close(&mut self) -> (u64, Pauses) {
+        let tally = &self.run.tally;
+        let close = || {
+            let waits = tally.window_closed();
+            (tally.elapsed().as_millis() as u64, waits)
+        };
+        self.closed.get_or_insert_with(close).clone()
+    }
+
+    /// The restart is over.
+    async fn conclude(
+        mut self,
+        target: &str,
+        settle: Duration,
+        outcome: anyhow::Result<Row>,
+    ) -> Restart {
+        let ended_ms = self.run.tally.elapsed().as_millis() as u64;
+        sleep(settle).await;
+        let (window_ended_ms, waits) = self.close();
+        let (task, failure) = verdict(outcome);
+        let (target, pauses, began_ms) = (target.to_owned(), pauses(&task), self.began_ms);
+        let task = task.0;
+        Restart { target, began_ms, ended_ms, window_ended_ms, failure, task, pauses, waits }
+    }
 }
 
 fn pauses(task: &Row) -> Option<Pauses> {
@@ -141,13 +183,17 @@ async fn command_restart(command: &str, deadline: Duration) -> anyhow::Result<Ro
     Ok(Row::default())
 }
 
-async fn admin_restart(port: &AdminPort, deadline: Duration) -> anyhow::Result<Row> {
+async fn admin_restart(
+    port: &AdminPort,
+    deadline: Duration,
+    seen: impl FnMut(&Row),
+) -> anyhow::Result<Row> {
     let begun = Instant::now();
     let mut admin = port.connect().await.with_context(|| format!("admin port {}", port.name))?;
     let task = admin.restart("RESTART").await.context("RESTART")?;
     let left = deadline.saturating_sub(begun.elapsed());
     let limits = Limits { silence: left, whole: Some(left) };
-    follow(port, admin, task, limits, |_| {}).await
+    follow(port, admin, task, limits, seen).await
 }
 
 #[cfg(test)]
@@ -159,7 +205,7 @@ mod tests {
 
     async fn ask(steps: Vec<Step>, deadline: Duration) -> (Row, Option<String>) {
         let admin = FakeAdmin::start(steps).await;
-        verdict(admin_restart(&admin.port(), deadline).await)
+        verdict(admin_restart(&admin.port(), deadline, |_| {}).await)
     }
 
     #[tokio::test]

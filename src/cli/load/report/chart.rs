@@ -84,17 +84,18 @@ impl Plot {
     /// The time of a restart as a band, with its number above it.
     fn band(&mut self, number: usize, restart: &Restart) {
         let seconds = |ms: u64| ms as f64 / 1e3;
-        let (from, to) = (self.x(seconds(restart.began_ms)), self.x(seconds(restart.ended_ms)));
-        let settled = self.x(seconds(restart.window_ended_ms));
+        let (from, to) = (self.x(seconds(restart.began_ms)), self.x(seconds(restart.served_ms())));
+        // A settling time, or a probation.
+        let after = self.x(seconds(restart.ended_ms.max(restart.window_ended_ms)));
         let (floor, class) = (self.floor(), if restart.failure.is_some() { " bad" } else { "" });
-        let lasted = seconds(restart.ended_ms - restart.began_ms);
+        let lasted = seconds(restart.lasted_ms());
         let began = seconds(restart.began_ms);
         self.add(format_args!(
             "<g><title>restart {number} at {began:.1} s, {lasted:.2} s</title>\
              <rect class=\"settle\" x=\"{to:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>\
              <rect class=\"band{class}\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" \
              height=\"{:.1}\"/></g>",
-            settled - to,
+            after - to,
             floor - TOP,
             (to - from).max(1.5),
             floor - TOP

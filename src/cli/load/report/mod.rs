@@ -364,7 +364,7 @@ fn restart_row(number: usize, restart: &Restart, columns: &RestartColumns<'_>) -
     };
     let _ = write!(cells, "<td class=\"wrap{class}\">{ended}</td>");
     cells.push_str(&cell(&format!("{:.1} s", restart.began_ms as f64 / 1e3)));
-    let lasted = (restart.ended_ms - restart.began_ms) as f64 / 1e3;
+    let lasted = restart.lasted_ms() as f64 / 1e3;
     cells.push_str(&cell(&format!("{lasted:.2} s")));
     if columns.has_pauses {
         let pauses = restart.pauses.as_ref().map(Latency::from);
