@@ -92,7 +92,6 @@ impl Custody {
         let (acks, adopted) = adopt_all(plane, Side::Predecessor, untouched.collect());
         adopted.into_iter().for_each(Adopted::go_on);
         let alive = acks.adopted.len();
-        tracing::warn!(all, alive, "sessions of the dead successor");
         (all > 0).then_some(Reclaimed { alive, all })
     }
 

@@ -435,7 +435,7 @@ impl<D: DataPlane> Desk<D> {
         match &self.job {
             Job::None => self.stop_now().await,
             Job::Outgoing { orders, .. } if self.lifecycle.state() == State::Draining => {
-                let _ = orders.try_send(outgoing::Order::DrainNow);
+                let _ = orders.try_send(outgoing::Order::Stop);
             }
             Job::Outgoing { .. } => self.discard("the proxy was stopped"),
             Job::Incoming { orders, .. } => {
@@ -504,7 +504,7 @@ async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {
     loop {
         match orders.recv().await {
             Some(Order::Rollback(ending) | Order::Discard(ending)) => return ending,
-            Some(Order::DrainNow) => {}
+            Some(Order::DrainNow | Order::Stop) => {}
             None => pending().await,
         }
     }

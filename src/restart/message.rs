@@ -86,7 +86,7 @@ pub enum Message {
     Rollback(Reason),
     /// S→P: the operator does not want to wait for the end of the probation.
     Confirm {},
-    /// S→P: the whole proxy stops; so do you.
+    /// Either way: the whole proxy stops; so do you.
     Stop {},
     /// P→S: give all sessions back.
     Return {},

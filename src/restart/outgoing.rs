@@ -41,6 +41,8 @@ pub enum Order {
     Discard(Ending),
     /// In DRAIN: whoever is left goes now.
     DrainNow,
+    /// From DRAIN on: both processes stop.
+    Stop,
 }
 
 /// A restart whose successor is there.
@@ -55,6 +57,7 @@ pub struct Outgoing<D> {
     peer: Option<Peer>,
     custody: Custody,
     reclaimed: Option<Reclaimed>,
+    has_returned: bool,
     returned: Vec<Parcel>,
     works: VecDeque<Work>,
     end: Option<Work>,
@@ -112,6 +115,7 @@ impl<D: DataPlane> Outgoing<D> {
             peer: Some(peer),
             custody: Custody::default(),
             reclaimed: None,
+            has_returned: false,
             returned: Vec::new(),
             works: VecDeque::new(),
             end: None,
@@ -226,6 +230,7 @@ impl<D: DataPlane> Outgoing<D> {
         }
         if let Message::Returned {} = &frame.message {
             self.plane.credit_counters(&frame.body);
+            self.has_returned = true;
         }
         if let Message::Parcels(it) = &frame.message {
             match transfer::unpack(&it.parcels, fds, &frame.body) {
@@ -254,6 +259,7 @@ impl<D: DataPlane> Outgoing<D> {
             Order::Rollback(ending) => self.machine.handle_abort(ending, Instant::now()),
             Order::Discard(ending) => self.machine.handle_discard(ending),
             Order::DrainNow => self.machine.drain_now(Instant::now()),
+            Order::Stop => self.machine.stop(Instant::now()),
         }
     }
 
@@ -317,7 +323,9 @@ impl<D: DataPlane> Outgoing<D> {
             Action::Park(ids) => self.park(&ids),
             Action::Forget(ids) => self.custody.forget(&ids),
             Action::Reclaim(unacknowledged) => {
-                self.reclaimed = self.custody.reclaim(&*self.plane, &unacknowledged);
+                let reclaimed = self.custody.reclaim(&*self.plane, &unacknowledged);
+                // Of what it did not give back when it could, the clients had left.
+                self.reclaimed = reclaimed.filter(|_| !self.has_returned);
             }
             Action::AdoptReturned => self.adopt_returned().await,
             Action::Accept(accepting) => {

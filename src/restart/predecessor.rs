@@ -302,8 +302,7 @@ impl Predecessor {
         }
     }
 
-    /// The successor cannot go on and has taken nothing that it does not give back, or its operator
-    /// does not want it.
+    /// The successor cannot go on, or its operator does not want it; it gives back what it has.
     fn handle_rollback(&mut self, it: &Reason, now: Instant) {
         let ending = match it.reason.as_str() {
             "" => Ending { state: TaskState::RolledBack, reason: "RESTART ROLLBACK".into() },
@@ -584,6 +583,14 @@ impl Predecessor {
         let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
         self.is_emptied = false;
         self.state = State::Alone { reason: it.reason.clone(), limit };
+    }
+
+    /// The operator stops the proxy, and has asked this process. Only in DRAIN and PROBATION.
+    pub fn stop(&mut self, now: Instant) {
+        if matches!(self.state, State::Draining { .. } | State::Probation) {
+            self.send(Message::Stop {});
+            self.handle_stop(now);
+        }
     }
 
     /// The successor leaves on purpose, and so does this process.

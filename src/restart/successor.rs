@@ -243,6 +243,7 @@ impl Successor {
                 self.login_until = Some(now + self.timeouts.login);
                 self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
             }
+            (Message::Stop {}, State::Serving { .. }) => self.done(Outcome::Stopped),
             (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
             (Message::Commit(_), State::Serving { .. }) => {
                 self.actions.push_back(Action::KeepProgress);

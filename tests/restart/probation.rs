@@ -102,15 +102,19 @@ fn the_next_restart_ends_the_probation() {
     scene.finish();
 }
 
+/// Whichever of them is told: a service manager still takes the predecessor for the main process.
 #[test]
 fn a_stop_on_probation_stops_both() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let mut options = Options::new(&[database.address()]);
     options.proxy = PROBATION.into();
-    let proxy = Proxy::start_with(&options);
-    let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("log in");
-    let successor = until_probation(&proxy);
-    signal_pid(successor, Signal::SIGTERM);
-    assert_eq!(wire.packet().error(), Some(1053));
-    until("the end of both", || proxy.process().living().is_empty().then_some(()));
+    for tells_successor in [true, false] {
+        let proxy = Proxy::start_with(&options);
+        let first = proxy.pid();
+        let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("log in");
+        let successor = until_probation(&proxy);
+        signal_pid(if tells_successor { successor } else { first }, Signal::SIGTERM);
+        assert_eq!(wire.packet().error(), Some(1053));
+        until("the end of both", || proxy.process().living().is_empty().then_some(()));
+    }
 }
