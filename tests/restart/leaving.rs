@@ -185,20 +185,13 @@ fn t_42_the_next_statement_of_an_idle_connection_is_answered() {
     }
 }
 
-/// A restart up to where the successor serves; a predecessor in probation may still be there.
-fn restart_until_served(proxy: &Proxy) {
-    let done = said(proxy, "takeover completed");
-    signal_pid(proxy.pid(), Signal::SIGUSR2);
-    until_said(proxy, "takeover completed", done);
-}
-
 fn connection_id(wire: &mut Wire) -> String {
     wire.run("SELECT CONNECTION_ID()").text()
 }
 
 /// Whoever closes, the other end hears of it: were a duplicate of the socket to keep the FIN back,
 /// the read would not end within its limit.
-fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database) {
+fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database, served: &str) {
     let mut wires: Vec<Wire> = (0..6).map(|_| open(proxy)).collect();
     let ids: Vec<String> = wires.iter_mut().map(connection_id).collect();
     wires[1].run("SET @mine = 'by the server'");
@@ -207,7 +200,9 @@ fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database) {
         "SELECT id FROM information_schema.processlist WHERE host LIKE '127%' ORDER BY id";
     let threads = server.run(threads).rows();
     assert_eq!(threads.len(), wires.len());
-    restart_until_served(proxy);
+    let before = said(proxy, served);
+    signal_pid(proxy.pid(), Signal::SIGUSR2);
+    until_said(proxy, served, before);
     let [killed, ended, quits, half, resets, stays] = &mut wires[..] else { panic!("six") };
     // By an operator.
     let mut admin = proxy.admin().expect("the admin port");
@@ -238,5 +233,16 @@ fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database) {
 fn t_46_every_close_right_after_a_restart_is_heard_at_once() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let proxy = Proxy::start(&database);
-    every_close_is_heard_after_a_restart(&proxy, &database);
+    every_close_is_heard_after_a_restart(&proxy, &database, "takeover completed");
+}
+
+/// The predecessor still holds duplicates of all those sockets.
+#[test]
+fn t_46_every_close_on_probation_is_heard_at_once() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = "hot_upgrade_probation = \"60s\"\n".into();
+    let proxy = Proxy::start_with(&options);
+    every_close_is_heard_after_a_restart(&proxy, &database, "phase=PROBATION generation=2");
+    assert_eq!(proxy.process().living().len(), 2, "it is still there");
 }
