@@ -192,7 +192,9 @@ point! {
     c_10_t_25_successor_panics_at_the_tenth_session: "successor:adopt:10:panic", Reclaimed;
     c_10_t_25_successor_panics_at_one_of_the_last: "successor:adopt:32:panic", Reclaimed;
     c_05_t_24_successor_refuses_the_canary: "successor:adopt:1:err", Undone;
-    c_05_t_24_successor_refuses_one_of_the_canaries: "successor:adopt:20:err", Undone;
+    // A canary, or not if one of those before was gone when it was to freeze: then it is offered
+    // once more.
+    c_12_t_24_successor_refuses_one_session: "successor:adopt:20:err", Either;
     c_11_successor_dies_after_the_ack: "successor:acked:1:kill", Reclaimed;
     c_06_successor_dies_at_go: "successor:go:1:kill", Reclaimed;
     c_06_predecessor_fails_before_go: "predecessor:closed:1:err", Either;
