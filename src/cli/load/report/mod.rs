@@ -113,7 +113,7 @@ fn time_charts(outcome: &Outcome, timeline: &Timeline) -> String {
         ("p50", "p50".to_owned()),
         ("p99", "p99".to_owned()),
         ("max", "longest".to_owned()),
-        ("band", "a restart, by its number".to_owned()),
+        ("band", "a restart, by its number; paler: its probation, or settling".to_owned()),
     ];
     let mut html = section(
         "Latency over time",
