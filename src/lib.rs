@@ -40,6 +40,9 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fuzz;
+#[cfg(test)]
+#[path = "../tests/support/later.rs"]
+mod later;
 pub mod metrics;
 pub mod net;
 pub mod proxy;

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::Counted;
 use super::notes::{self, Note};
 use super::plane::Legacy;
-use crate::metrics::Totals;
 
 /// Understands a body and writes it again.
 fn again<T: Serialize + DeserializeOwned>(body: &Value) -> Result<Value, serde_json::Error> {
@@ -20,7 +20,7 @@ fn understood(name: &str, body: &Value) -> Result<Value, serde_json::Error> {
     match name.split(['-', '.']).next() {
         Some("note") => again::<Note>(body),
         Some("legacy") => again::<Legacy>(body),
-        Some("counters") => again::<Totals>(body),
+        Some("counters") => again::<Counted>(body),
         other => panic!("nobody knows what a {other:?} is"),
     }
 }

@@ -10,9 +10,10 @@ mod scenes;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::*;
+use crate::later::{grow, names, renamed};
 use crate::metrics::SessionCounters;
 use crate::session::conversation::{Note, Turn};
 use crate::session::{Directory, Intake};
@@ -235,25 +236,6 @@ fn golden_parcels_of_every_version_mean_what_they_meant() {
     }
 }
 
-/// As a later version might write it: one more field in each object that does not stand for a
-/// variant of an enum.
-fn grow(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.values_mut().for_each(grow);
-            if !is_variant(map) {
-                map.insert("later".into(), json!({"deep": [1, {"er": null}]}));
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(grow),
-        _ => {}
-    }
-}
-
-fn is_variant(map: &Map<String, Value>) -> bool {
-    map.len() == 1 && map.keys().all(|name| name.starts_with(char::is_uppercase))
-}
-
 #[test]
 fn fields_of_a_later_version_are_skipped_at_every_depth() {
     for golden in Golden::all() {
@@ -261,29 +243,6 @@ fn fields_of_a_later_version_are_skipped_at_every_depth() {
         grow(&mut state);
         assert!(state["session"]["conversation"]["client"]["later"].is_object());
         assert_eq!(golden.judge(&state), Ok(()), "{}", golden.path.display());
-    }
-}
-
-/// Every field of every golden state, by its name.
-fn names(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(map) => {
-            found.extend(map.keys().cloned());
-            map.values().for_each(|value| names(value, found));
-        }
-        Value::Array(list) => list.iter().for_each(|value| names(value, found)),
-        _ => {}
-    }
-}
-
-fn renamed(value: &Value, name: &str) -> Value {
-    let other = |key: &String| if key == name { format!("{key}_renamed") } else { key.clone() };
-    match value {
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| (other(key), renamed(value, name))).collect()
-        }
-        Value::Array(list) => list.iter().map(|value| renamed(value, name)).collect(),
-        other => other.clone(),
     }
 }
 

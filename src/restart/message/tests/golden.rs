@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::datagram;
+use crate::later::{grow, names, renamed};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, Phase, TaskState};
 
@@ -167,46 +168,12 @@ fn the_golden_frame_is_read_for_ever() {
     assert_eq!(fresh[..8], bytes[..8], "what an older build looks at first");
 }
 
-/// What a later version may add anywhere.
-fn grown(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut map: serde_json::Map<_, _> =
-                map.iter().map(|(name, value)| (name.clone(), grown(value))).collect();
-            map.insert("later".into(), json!({"deep": [1, {"er": null}]}));
-            map.into()
-        }
-        Value::Array(list) => list.iter().map(grown).collect(),
-        other => other.clone(),
-    }
-}
-
 #[test]
 fn fields_of_a_later_version_are_skipped_at_every_depth() {
-    for (path, head) in heads() {
-        assert_eq!(decode(&grown(&head)), Ok(expected(kind(&head))), "{}", path.display());
-    }
-}
-
-fn names(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(map) => {
-            found.extend(map.keys().cloned());
-            map.values().for_each(|value| names(value, found));
-        }
-        Value::Array(list) => list.iter().for_each(|value| names(value, found)),
-        _ => {}
-    }
-}
-
-fn renamed(value: &Value, name: &str) -> Value {
-    let other = |key: &String| if key == name { format!("{key}_renamed") } else { key.clone() };
-    match value {
-        Value::Object(map) => {
-            map.iter().map(|(key, value)| (other(key), renamed(value, name))).collect()
-        }
-        Value::Array(list) => list.iter().map(|value| renamed(value, name)).collect(),
-        other => other.clone(),
+    for (path, mut head) in heads() {
+        grow(&mut head);
+        assert!(head["later"].is_object());
+        assert_eq!(decode(&head), Ok(expected(kind(&head))), "{}", path.display());
     }
 }
 
