@@ -1,7 +1,7 @@
 //! Drives the predecessor's machine: its channel, its successor's process, its data plane.
 //!
-//! Invariant: a frozen session is in `held` until it is released, parked or thawed; a future of the
-//! data plane that gives sessions out is never dropped before it has ended.
+//! Invariant: a frozen session is in custody until it is thawed or the successor's for good; a future
+//! of the data plane that gives sessions out is never dropped before it has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
@@ -319,7 +319,6 @@ impl<D: DataPlane> Outgoing<D> {
                 }));
             }
             Action::Thaw(ids) => self.thaw(&ids),
-            Action::Release(ids) => self.release(&ids),
             Action::Park(ids) => self.park(&ids),
             Action::Forget(ids) => self.custody.forget(&ids),
             Action::Reclaim(unacknowledged) => {
@@ -459,13 +458,6 @@ impl<D: DataPlane> Outgoing<D> {
     fn thaw(&mut self, ids: &[u32]) {
         for parcel in ids.iter().filter_map(|id| self.custody.take(*id)) {
             adopt_or_lose(&*self.plane, parcel);
-        }
-    }
-
-    fn release(&mut self, ids: &[u32]) {
-        for id in ids {
-            self.plane.released(*id);
-            self.custody.take(*id);
         }
     }
 

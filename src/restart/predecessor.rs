@@ -36,9 +36,7 @@ pub enum Action {
     Surrender(Wanted),
     /// Go on with these frozen sessions here.
     Thaw(Vec<u32>),
-    /// Give these up: they are the successor's.
-    Release(Vec<u32>),
-    /// As `Release`, but keep what is needed to take them back.
+    /// These are the successor's; keep what is needed to take them back.
     Park(Vec<u32>),
     /// These are not taken back any more.
     Forget(Vec<u32>),
@@ -364,12 +362,7 @@ impl Predecessor {
 
     /// The data plane gives these sessions out.
     pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
-        let is_wanted = matches!(
-            self.state,
-            State::Moving(Step::Freezing { .. })
-                | State::Draining { step: Step::Freezing { .. }, .. }
-        );
-        if !is_wanted {
+        if !matches!(self.step(), Some(Step::Freezing { .. })) {
             return self.thaw(sizes.iter().map(|size| size.id).collect());
         }
         let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
@@ -385,7 +378,7 @@ impl Predecessor {
         if !can_shrink {
             return self.handle_error(error.to_owned(), now);
         }
-        self.next_batch(now);
+        self.next_if_awaiting(now);
     }
 
     /// The data plane has started or stopped accepting.
@@ -457,12 +450,12 @@ impl Predecessor {
                 return self.handle_error(format!("canary: {reason}"), now);
             }
         }
-        let is_awaited = matches!(
-            self.state,
-            State::Moving(Step::Awaiting { .. })
-                | State::Draining { step: Step::Awaiting { .. }, .. }
-        );
-        if is_awaited {
+        self.next_if_awaiting(now);
+    }
+
+    /// While a batch is being frozen, it is what comes next.
+    fn next_if_awaiting(&mut self, now: Instant) {
+        if let Some(Step::Awaiting { .. }) = self.step() {
             self.next_batch(now);
         }
     }
@@ -493,6 +486,13 @@ impl Predecessor {
             }
             Step::Awaiting { until } if now >= until => self.fail(late("ACKS")),
             Step::Resting(_) | Step::Freezing { .. } | Step::Awaiting { .. } => {}
+        }
+    }
+
+    fn step(&self) -> Option<Step> {
+        match self.state {
+            State::Moving(step) | State::Draining { step, .. } => Some(step),
+            _ => None,
         }
     }
 
@@ -663,11 +663,11 @@ impl Predecessor {
         if ids.is_empty() {
             return;
         }
-        if !self.probation.is_on() {
-            return self.actions.push_back(Action::Release(ids));
+        self.actions.push_back(Action::Park(ids.clone()));
+        match self.probation.is_on() {
+            true => self.probation.park(ids, now),
+            false => self.actions.push_back(Action::Forget(ids)),
         }
-        self.probation.park(ids.clone(), now);
-        self.actions.push_back(Action::Park(ids));
     }
 
     /// The successor lives and keeps what it has.

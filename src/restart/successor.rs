@@ -333,7 +333,7 @@ impl Successor {
         if !can_shrink {
             return self.finish_returning();
         }
-        self.next_batch(now);
+        self.next_if_awaiting(now);
     }
 
     /// RESTART FORCE: the predecessor is to end at once.
@@ -384,8 +384,12 @@ impl Successor {
             self.actions.push_back(Action::Release(settled.released));
         }
         self.thaw(settled.thawed);
-        let is_awaited = matches!(self.state, State::Returning(Step::Awaiting { .. }));
-        if is_awaited {
+        self.next_if_awaiting(now);
+    }
+
+    /// While a batch is being frozen, it is what comes next.
+    fn next_if_awaiting(&mut self, now: Instant) {
+        if let State::Returning(Step::Awaiting { .. }) = self.state {
             self.next_batch(now);
         }
     }

@@ -91,20 +91,13 @@ impl Pair {
             fds: 0,
             timeouts,
         };
-        let hello = Hello {
-            versions: VERSIONS,
-            build: String::new(),
-            pid: 2,
-            config_hash: String::new(),
-            nofile: 0,
-        };
         Self {
             places: (1..=case.sessions).map(|id| (id, Place::P)).collect(),
             case,
             now,
             start: now,
             p: Predecessor::new(plan, now),
-            s: Successor::new(hello, timeouts, now),
+            s: Successor::new(hello(), timeouts, now),
             p_alive: true,
             s_alive: true,
             to_p: VecDeque::new(),
@@ -347,8 +340,7 @@ impl Pair {
                 self.p.handle_surrendered(&sizes, self.now);
             }
             Action::Thaw(ids) => self.change(&ids, Place::FrozenInP, Place::P),
-            // It was adopted before this was learned.
-            Action::Release(_) => {}
+            // They were adopted before this was learned.
             Action::Park(ids) => self.parked.extend(ids),
             Action::Forget(ids) => self.forget(&ids),
             Action::Reclaim(unacknowledged) => self.reclaim(&unacknowledged),
@@ -480,6 +472,16 @@ fn parcels(ids: &[u32]) -> Message {
     Message::Parcels(Parcels { parcels: ids.iter().map(entry).collect() })
 }
 
+fn hello() -> Hello {
+    Hello {
+        versions: VERSIONS,
+        build: String::new(),
+        pid: 2,
+        config_hash: String::new(),
+        nofile: 0,
+    }
+}
+
 fn task() -> Task {
     Task {
         task_id: 1,
@@ -556,4 +558,46 @@ proptest! {
     fn whatever_happens_it_ends_by_the_rules(case in cases()) {
         Pair::new(case).run();
     }
+}
+
+/// The kernel takes no message any more, once the canaries are through: batches shrink, and while
+/// one is being frozen no other is asked for.
+#[test]
+fn batches_that_are_not_taken_are_asked_for_one_by_one() {
+    let case = Case {
+        sessions: 0,
+        refused: vec![],
+        session_handover: true,
+        mode: Mode::Restart,
+        exit_timeout: None,
+        probation: 0,
+        fault: Fault::None,
+        at: usize::MAX,
+    };
+    let Pair { mut p, now, .. } = Pair::new(case);
+    p.handle_message(&Message::Hello(hello()), now);
+    p.handle_message(&Message::Ready {}, now);
+    let (mut asked, mut id, mut refusals) = (vec![], 0, 0);
+    while p.phase().is_some() {
+        while let Some(action) = p.poll_action() {
+            match action {
+                predecessor::Action::Surrender(wanted) => asked.push(wanted.n),
+                predecessor::Action::SendParcels(ids) if p.phase() == Some(Phase::Canary) => {
+                    let acks = Acks { adopted: ids, ..Acks::default() };
+                    p.handle_message(&Message::Acks(acks), now);
+                }
+                predecessor::Action::SendParcels(ids) => {
+                    refusals += 1;
+                    p.handle_congestion(ids, "no room", now);
+                }
+                _ => {}
+            }
+        }
+        assert!(asked.len() <= 1, "asked for batches of {asked:?} at once");
+        let n = asked.pop().unwrap_or_default() as u32;
+        let sizes: Vec<_> = (id..id + n).map(|id| Size { id, fds: 2 }).collect();
+        id += n;
+        p.handle_surrendered(&sizes, now);
+    }
+    assert!(refusals > 2, "{refusals} messages were not taken");
 }
