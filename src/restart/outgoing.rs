@@ -1,7 +1,7 @@
 //! Drives the predecessor's machine: its channel, its successor's process, its data plane.
 //!
-//! Invariant: a frozen session is in custody until it is thawed or the successor's for good; a future
-//! of the data plane that gives sessions out is never dropped before it has ended.
+//! Invariant: a frozen session is in custody until it is thawed or the successor's for good; a
+//! future of the data plane that gives sessions out is never dropped before it has ended.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
