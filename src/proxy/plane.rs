@@ -8,11 +8,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::altered::Altered;
 use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
-use super::{Altered, Beginning, Counted, Drain, Proxy};
-use crate::config::parameter::Parameter;
+use super::{Beginning, Counted, Drain, Proxy};
 use crate::metrics::pauses::Pauses;
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
@@ -37,23 +37,8 @@ impl Proxy {
             return;
         };
         let cluster = self.cluster();
-        self.inherit_parameters(legacy.altered);
+        self.inherit_altered(legacy.altered);
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
-    }
-
-    /// A file that says something new about a parameter wins over what was altered before.
-    fn inherit_parameters(&self, altered: BTreeMap<String, Altered>) {
-        for (name, Altered { from, value }) in altered {
-            let config = self.config();
-            let Some(parameter) = Parameter::find(&name) else { continue };
-            if parameter.value(&config) != from {
-                continue;
-            }
-            match parameter.changed(&config, &value) {
-                Ok(config) => self.alter(config, [name.as_str()].into_iter()),
-                Err(error) => tracing::warn!(name, value, error, "altered parameter not kept"),
-            }
-        }
     }
 
     /// Every session gets 1053 and is closed.
@@ -98,6 +83,7 @@ impl Proxy {
         let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         relay.publish(&handle);
+        relay.publish_tls(&handle);
         self.registry().keep_server(&handle, &relay.server_name, thread);
         self.outbox.knows(handle.id);
         match &before {
@@ -145,8 +131,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         let greetings = self.cluster().greetings().into_iter().collect();
-        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let legacy = Legacy { greetings, altered };
+        let legacy = Legacy { greetings, altered: self.altered() };
         serde_json::to_vec(&legacy).map(Bytes::from).unwrap_or_default()
     }
 

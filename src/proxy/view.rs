@@ -36,6 +36,12 @@ pub struct SessionView {
     pub idle: Duration,
     /// The process that serves it.
     pub pid: u32,
+    /// What the client's connection speaks, such as `TLSv1.3 aes-256-gcm`; empty without TLS.
+    #[serde(default)]
+    pub client_tls: String,
+    /// The same of the server's connection.
+    #[serde(default)]
+    pub server_tls: String,
 }
 
 /// The state of a session while a command runs.
