@@ -47,7 +47,7 @@ impl Certificates {
 
     /// How a driver trusts them.
     pub fn trusted(&self) -> SslOpts {
-        let ca = self.files.ca.clone();
+        let ca = self.pki.ca.clone().into_bytes();
         SslOpts::default().with_root_certs(vec![ca.into()]).with_disable_built_in_roots(true)
     }
 }
