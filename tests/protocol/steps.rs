@@ -66,11 +66,7 @@ fn p_90_narrow_windows_local_files() {
 fn database_with_tls(server: Server) -> Option<Database> {
     let dir = scratch();
     let files = Pki::new().write(dir.path());
-    let options = [
-        format!("--ssl-ca={}", files.ca.display()),
-        format!("--ssl-cert={}", files.server.display()),
-        format!("--ssl-key={}", files.server_key.display()),
-    ];
+    let options = files.of_server();
     // It has read them when it has started.
     Database::start_with(server, &options.each_ref().map(String::as_str))
 }

@@ -22,14 +22,7 @@ pub struct Planes {
 /// Starts them in front of this server, in this runtime; with certificates TLS is offered to
 /// clients and asked of the server.
 pub async fn start(server: &str, tls: Option<&Files>) -> Planes {
-    let tls = tls.map_or_else(String::new, |files| {
-        format!(
-            "[tls.server]\nmode = 'require'\n\
-             [tls.client]\nmode = 'prefer'\ncertificate = '{}'\nkey = '{}'\n",
-            files.server.display(),
-            files.server_key.display()
-        )
-    });
+    let tls = tls.map(|files| files.of_proxy("require")).unwrap_or_default();
     let config = format!(
         "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = '{server}'\n\
          [proxy]\nlisten = ['127.0.0.1:0']\n{tls}"
