@@ -8,6 +8,7 @@ mod elsewhere;
 mod exchange;
 pub mod frontend;
 mod lane;
+mod leg;
 pub mod login;
 mod notes;
 pub mod parcel;

@@ -29,6 +29,8 @@ pub struct Decoder {
     state: DecoderState,
     /// Of a packed frame that is under way. It can be had again from the raw bytes.
     progress: Option<Progress>,
+    /// What was found behind the last bytes that were given. It would be found again.
+    corrupt: Option<Corrupt>,
 }
 
 /// What cannot be had from the raw bytes again.
@@ -69,7 +71,7 @@ impl DecoderState {
 impl Decoder {
     /// A decoder that was frozen in this state, or a new one.
     pub fn new(how: Compression, state: DecoderState) -> Self {
-        Self { how, state, progress: None }
+        Self { how, state, progress: None, corrupt: None }
     }
 
     /// What has to travel, beside the raw bytes that are not consumed.
@@ -82,27 +84,44 @@ impl Decoder {
         self.state.sequence
     }
 
+    /// Why what comes cannot be understood, once that was found.
+    pub fn corrupt(&self) -> Option<Corrupt> {
+        self.corrupt
+    }
+
     /// Gives what is in the frames at the start of `raw`. When it does nothing, it needs more of
-    /// them, or room. An error is final.
+    /// them, or room. An error is final; what is before it is given first.
     pub fn decode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<Decoded, Corrupt> {
         let mut done = Decoded::default();
-        loop {
-            let (raw, out) = (&raw[done.consumed..], &mut out[done.given..]);
-            let step = match self.state.place {
-                Place::Between => match FrameHeader::parse(raw) {
-                    Some(header) => self.begin(header)?,
-                    None => return Ok(done),
-                },
-                Place::Stored(left) => self.copy(left, raw, out),
-                Place::Packed(given) => self.unpack(given as usize, raw, out)?,
-            };
-            let Some(step) = step else { return Ok(done) };
-            done.consumed += step.consumed;
-            done.given += step.given;
+        while self.corrupt.is_none() {
+            match self.step(&raw[done.consumed..], &mut out[done.given..]) {
+                Ok(Some(step)) => {
+                    done.consumed += step.consumed;
+                    done.given += step.given;
+                }
+                Ok(None) => return Ok(done),
+                Err(corrupt) => self.corrupt = Some(corrupt),
+            }
+        }
+        match self.corrupt {
+            Some(corrupt) if done == Decoded::default() => Err(corrupt),
+            _ => Ok(done),
         }
     }
 
-    fn begin(&mut self, header: FrameHeader) -> Result<Option<Decoded>, Corrupt> {
+    /// None when nothing could be done.
+    fn step(&mut self, raw: &[u8], out: &mut [u8]) -> Result<Option<Decoded>, Corrupt> {
+        match self.state.place {
+            Place::Between => match FrameHeader::parse(raw) {
+                Some(header) => self.begin(header).map(Some),
+                None => Ok(None),
+            },
+            Place::Stored(left) => Ok(self.copy(left, raw, out)),
+            Place::Packed(given) => self.unpack(given as usize, raw, out),
+        }
+    }
+
+    fn begin(&mut self, header: FrameHeader) -> Result<Decoded, Corrupt> {
         let FrameHeader { length, sequence, plain } = header;
         if length == 0 && plain > 0 {
             return Err(Corrupt::Empty { announced: plain });
@@ -113,7 +132,7 @@ impl Decoder {
             _ => (Place::Packed(0), 0),
         };
         self.state.place = place;
-        Ok(Some(Decoded { consumed, given: 0 }))
+        Ok(Decoded { consumed, given: 0 })
     }
 
     fn copy(&mut self, left: u32, raw: &[u8], out: &mut [u8]) -> Option<Decoded> {
