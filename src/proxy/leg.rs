@@ -15,10 +15,11 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::buffer::Buffer;
 use crate::net::stream::{Parts as StreamParts, Stream};
@@ -93,12 +94,12 @@ impl Leg {
     }
 
     /// A stream that is compressed behind the next `plain` bytes that are written; what comes in is
-    /// already.
-    pub fn compressed(stream: Stream, how: Compression, plain: usize) -> Self {
+    /// already, and so is what was read ahead of it.
+    pub fn compressed(stream: Stream, how: Compression, plain: usize, ahead: &[u8]) -> Self {
         let compressor = Compressor {
             how,
             decoder: Decoder::new(how, DecoderState::new()),
-            incoming: Bytes::default(),
+            incoming: Bytes::with(ahead),
             outgoing: Bytes::default(),
             next: 0,
             heard: false,
@@ -132,9 +133,14 @@ impl Leg {
         Some(compressor.next)
     }
 
+    /// Something has come since a frame of ours was written last.
+    pub fn has_heard(&self) -> bool {
+        self.compressor.as_ref().is_some_and(|compressor| compressor.heard)
+    }
+
     /// What is written next is the same side's still, unless the other one was heard meanwhile.
     pub fn go_on(&mut self) {
-        if self.compressor.as_ref().is_some_and(|compressor| compressor.heard) {
+        if self.has_heard() {
             self.begin_reply();
         }
     }
@@ -237,9 +243,57 @@ impl LegState {
     }
 }
 
-impl AsFd for Leg {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+/// What an authentication can be had over.
+pub trait Line: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it has TLS, or is a Unix socket.
+    fn is_secure(&self) -> bool;
+}
+
+impl Line for Stream {
+    fn is_secure(&self) -> bool {
+        Stream::is_secure(self)
+    }
+}
+
+impl Line for Leg {
+    fn is_secure(&self) -> bool {
+        self.stream.is_secure()
+    }
+}
+
+impl AsyncRead for Leg {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        target: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = ready!(Leg::poll_read(self.get_mut(), cx, target.initialize_unfilled()))?;
+        target.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// For those who speak in turns: what is written follows on what was heard.
+impl AsyncWrite for Leg {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let leg = self.get_mut();
+        leg.go_on();
+        Leg::poll_write(leg, cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Leg::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let leg = self.get_mut();
+        ready!(Leg::poll_flush(leg, cx))?;
+        leg.shutdown_write();
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -40,6 +40,15 @@ pub enum Compression {
     Zstd(ZstdLevel),
 }
 
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Zlib => "zlib",
+            Self::Zstd(_) => "zstd",
+        })
+    }
+}
+
 /// A level of zstd, 1 to 22.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
