@@ -34,7 +34,7 @@ pub enum Place {
 
 impl Conversation {
     /// The client's bytes are left as they are for now.
-    pub(super) fn leaves_client(&self) -> bool {
+    fn leaves_client(&self) -> bool {
         self.queue.len() >= MAX_PIPELINED || self.holds_exchanges && self.turn == Turn::Auth
     }
 
