@@ -29,6 +29,7 @@ mod framing;
 mod kill;
 mod limits;
 mod results;
+mod seekdb;
 mod split;
 mod state;
 mod steps;

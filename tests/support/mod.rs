@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod raw;
 pub mod relay;
 pub mod reply;
+pub mod seekdb;
 pub mod steps;
 
 use std::fs::{File, OpenOptions};
