@@ -279,15 +279,6 @@ impl Config {
         }
     }
 
-    /// What this version understands but does not serve yet; `odp check` and `odp run` refuse it.
-    pub fn unserved(&self) -> Option<String> {
-        let (client, admin) = (self.tls.client.mode, self.tls.admin.mode);
-        let off = client == tls::AcceptMode::Off
-            && admin == tls::AcceptMode::Off
-            && self.tls.server.mode == tls::ConnectMode::Off;
-        (!off).then(|| "tls: this version does not serve TLS; expected mode = \"off\"".into())
-    }
-
     /// The cluster that takes every client.
     pub fn main_cluster(&self) -> &ClusterSection {
         self.cluster.first().expect("a parsed config has a cluster")

@@ -74,6 +74,39 @@ impl ClientError {
         Self::new(1251, "08004", text)
     }
 
+    /// 3159: `[tls.client] mode = "require"`, and the client did not ask for TLS.
+    pub fn tls_required() -> Self {
+        let text = "Connections using insecure transport are prohibited: the proxy requires TLS";
+        Self::new(3159, "HY000", text)
+    }
+
+    /// 3159: the account's plugin sends the password as it is, and this leg has no TLS.
+    pub fn clear_password(plugin: &str, leg: &str) -> Self {
+        let text = format!("Authentication plugin '{plugin}' needs TLS {leg}");
+        Self::new(3159, "HY000", text)
+    }
+
+    /// 1045: the server wants the password under RSA and has no key for it.
+    pub fn no_rsa_key() -> Self {
+        let text = "Access denied: the server gave no RSA key for the password; \
+                    it needs one, or TLS from the proxy to the server";
+        Self::new(1045, "28000", text)
+    }
+
+    /// 1045: a password that can't be decrypted.
+    pub fn foreign_rsa_key() -> Self {
+        let text = "Access denied: the password was not encrypted with the proxy's RSA key; \
+                    let the client ask for it, or use TLS";
+        Self::new(1045, "28000", text)
+    }
+
+    /// 1045: a password that does not fit under the server's RSA key.
+    pub fn password_too_long() -> Self {
+        let text = "Access denied: the password is too long for the server's RSA key; \
+                    it needs TLS from the proxy to the server";
+        Self::new(1045, "28000", text)
+    }
+
     /// 1159: the client took longer to log in than `login_timeout`, or was idle for too long.
     pub fn timed_out(what: &str) -> Self {
         Self::new(1159, "08S01", format!("Got timeout reading communication packets ({what})"))

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::config::Config;
@@ -35,11 +35,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Loads a config that this version can serve.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    match config.unserved() {
-        None => Ok(config),
-        Some(why) => Err(anyhow!("config {}: {why}", path.display())),
-    }
+    Ok(Config::load(path)?)
 }
 
 /// Whether the handover socket can be made there; the error is what was expected.

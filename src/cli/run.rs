@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
+use crate::net::tls::settings as tls;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
@@ -64,6 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
     let origin = origin(&args.config, &config)?;
+    let tls = Arc::new(tls::Settings::load(&config.tls)?);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
@@ -87,6 +89,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let (local_logins, admin_users) = mpsc::unbounded_channel();
     let proxy = Proxy::new(Foundation {
         config: config.clone(),
+        tls,
         generation: lifecycle.generation(),
         listeners: ports.listeners(),
         gates: ports.gates(),

@@ -17,6 +17,16 @@ pub enum Target {
     Unix(PathBuf),
 }
 
+impl Target {
+    /// The name or address that is dialed; None for a Unix socket.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Tcp(host, _) => Some(host),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// Connects within `limit`, all addresses together.
 pub async fn dial(target: &Target, keepalive: Keepalive, limit: Duration) -> io::Result<Stream> {
     let connect = async {

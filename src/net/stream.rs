@@ -106,6 +106,11 @@ impl Stream {
         }
     }
 
+    /// Whether nobody between the two ends can listen: TLS, or no network at all.
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Unix(_))
+    }
+
     /// Sets NODELAY and keepalive. Of no effect on a Unix socket.
     pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
         let stream = match self {

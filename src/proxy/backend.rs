@@ -11,12 +11,17 @@ use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
 use super::whole::read_packet;
+use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ServerAddress};
 use crate::net::dial::{Target, dial};
 use crate::net::stream::{Keepalive, Stream};
+use crate::net::tls::handshake::HandshakeError;
+use crate::net::tls::settings::Connector;
+use crate::net::tls::stream::TlsStream;
 use crate::route::{self, Candidate};
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, Malformed};
+use crate::wire::handshake::{Greeting, LoginResponse, Malformed};
+use crate::wire::packet::packet;
 
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
@@ -50,6 +55,19 @@ pub struct Greeted {
     pub greeting: Arc<Greeting>,
 }
 
+/// A connection to a server that has a login response, and is to say something to it.
+#[derive(Debug)]
+pub struct Answered {
+    /// The server.
+    pub server: Arc<Server>,
+    /// The connection.
+    pub stream: Stream,
+    /// What it said first.
+    pub greeting: Arc<Greeting>,
+    /// The number of the next packet to it.
+    pub sequence: u8,
+}
+
 /// Why there is no server for a client.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
@@ -76,6 +94,28 @@ pub enum BackendError {
         server: Arc<str>,
         /// What is wrong with its greeting.
         source: Malformed,
+    },
+    /// `[tls.server]` wants TLS, and the server can't.
+    #[error("server {server} does not offer TLS, which tls.server.mode wants")]
+    NoTls {
+        /// Its address.
+        server: Arc<str>,
+    },
+    /// The server can't be spoken to by TLS as `[tls.server]` wants it.
+    #[error("server {server}: {source}")]
+    Tls {
+        /// Its address.
+        server: Arc<str>,
+        /// Who did not like what.
+        source: HandshakeError,
+    },
+    /// It left before it was answered.
+    #[error("server {server} left in the log-in: {source}")]
+    Lost {
+        /// Its address.
+        server: Arc<str>,
+        /// What the system said.
+        source: io::Error,
     },
 }
 
@@ -120,13 +160,19 @@ impl Cluster {
     }
 
     /// Connects to the first server that can be reached, and hears its greeting.
-    pub async fn connect(&self, config: &Config) -> Result<Greeted, BackendError> {
+    ///
+    /// With a connector that insists on TLS a server that does not offer it can't be used.
+    pub async fn connect(
+        &self,
+        config: &Config,
+        tls: Option<&Connector>,
+    ) -> Result<Greeted, BackendError> {
         let now = Instant::now();
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
         let mut last = None;
         for at in route::order(&candidates, now) {
             let server = &self.servers[at];
-            match server.connect(config).await {
+            match server.connect(config, tls).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
                 Err(error) => {
@@ -161,12 +207,21 @@ impl Server {
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
     }
 
-    async fn connect(self: &Arc<Self>, config: &Config) -> Result<Greeted, BackendError> {
+    async fn connect(
+        self: &Arc<Self>,
+        config: &Config,
+        tls: Option<&Connector>,
+    ) -> Result<Greeted, BackendError> {
         let limit = config.proxy.connect_timeout.0;
         let greeted = tokio::time::timeout(limit, self.hear(config, limit)).await;
         let greeted = greeted.unwrap_or_else(|_| {
             let error = format!("no greeting within {}", config.proxy.connect_timeout);
             Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, error)))
+        });
+        let insists = tls.is_some_and(|tls| tls.mode() != ConnectMode::Prefer);
+        let greeted = greeted.and_then(|greeted| match insists && !greeted.offers_tls() {
+            true => Err(BackendError::NoTls { server: self.address.clone() }),
+            false => Ok(greeted),
         });
         match &greeted {
             Ok(_) | Err(BackendError::Refused { .. }) => self.note(None),
@@ -232,18 +287,52 @@ fn server_keepalive(config: &Config) -> Keepalive {
 
 /// Reads the greeting: nothing follows it before we answer.
 async fn read_greeting(stream: &mut Stream) -> io::Result<Vec<u8>> {
-    let whole = read_packet(stream, MAX_GREETING).await?;
+    let mut ahead = Vec::new();
+    let whole = read_packet(stream, &mut ahead, MAX_GREETING).await?;
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     match whole {
-        Some(whole) if whole.surplus.is_empty() => Ok(whole.payload),
+        Some(whole) if ahead.is_empty() => Ok(whole.payload),
         Some(_) => Err(invalid("bytes behind the greeting".into())),
         None => Err(invalid(format!("greeting longer than {MAX_GREETING} bytes"))),
     }
 }
 
 impl Greeted {
-    /// Sends the login response.
-    pub async fn answer(&mut self, packet: &[u8]) -> io::Result<()> {
-        self.stream.write_all(packet).await
+    fn offers_tls(&self) -> bool {
+        self.greeting.capabilities & cap::SSL != 0
+    }
+
+    /// Sends the login response, by TLS if there is a connector and the server can. The handshake
+    /// ends within `limit`.
+    pub async fn answer(
+        self,
+        mut response: LoginResponse,
+        tls: Option<&Connector>,
+        limit: Duration,
+    ) -> Result<Answered, BackendError> {
+        let tls = tls.filter(|_| self.offers_tls());
+        let Self { server, mut stream, greeting } = self;
+        let lost = |source| BackendError::Lost { server: server.address.clone(), source };
+        let mut sequence = 1;
+        if let Some(tls) = tls {
+            response.capabilities |= cap::SSL;
+            let request = packet(sequence, &response.request_for_tls());
+            stream.write_all(&request).await.map_err(lost)?;
+            sequence += 1;
+            let name = Connector::server_name(server.target.host());
+            let name = name.ok_or_else(|| {
+                let what = "the host in its address can't be in a certificate";
+                lost(io::Error::new(io::ErrorKind::InvalidInput, what))
+            })?;
+            let shaken = TlsStream::connect(stream, tls, name, limit).await;
+            let shaken = shaken.inspect_err(|_| server.note(Some(Instant::now())));
+            let failed = |source| BackendError::Tls { server: server.address.clone(), source };
+            stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
+        }
+        let sent = packet(sequence, &response.encode());
+        stream.write_all(&sent).await.map_err(lost)?;
+        stream.flush().await.map_err(lost)?;
+        sequence += 1;
+        Ok(Answered { server, stream, greeting, sequence })
     }
 }

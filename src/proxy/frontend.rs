@@ -14,11 +14,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::exchange::{Exchange, Side};
 use super::lane::{Lane, Source};
+use super::login::Refusal;
 use super::parcel;
 use super::registry::{Handle, Registry, Signal, Stage};
+use super::rsa::OwnKey;
 use crate::error::ClientError;
-use crate::net::stream::Stream;
+use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::restart::Replica;
 use crate::session::{Directory, Session};
 
@@ -83,6 +86,8 @@ pub enum Exit {
     Ended,
     /// It was asked to freeze and can go on anywhere.
     Frozen,
+    /// A COM_CHANGE_USER is with the server, and passwords are to be translated.
+    Changing,
 }
 
 /// The session's view of the others on its server.
@@ -109,17 +114,16 @@ struct Surroundings<'a> {
 }
 
 impl Relay {
-    /// A session whose login response has been sent to the server.
-    ///
-    /// What the client has sent since is in `up`.
+    /// A session whose server has given its verdict on the log-in, which is the first thing in
+    /// `down`. What the client has sent since its last word in the log-in is in `up`.
     pub fn new(
         client: Stream,
         server: Stream,
         session: Session,
         server_name: Arc<str>,
         up: Lane,
+        down: Lane,
     ) -> Self {
-        let down = Lane::default();
         let mut relay = Self::resumed(client, server, session, server_name, up, down);
         relay.is_shared = false;
         relay
@@ -129,11 +133,12 @@ impl Relay {
     pub fn resumed(
         client: Stream,
         server: Stream,
-        session: Session,
+        mut session: Session,
         server_name: Arc<str>,
         up: Lane,
         down: Lane,
     ) -> Self {
+        session.hold_exchanges(Exchange::translates(&client, &server));
         let is_shared = true;
         Self { client, server, session, up, down, server_name, is_shared, farewell: None }
     }
@@ -147,26 +152,17 @@ impl Relay {
     }
 
     /// Relays until one side is gone or a signal takes the session away.
-    ///
-    /// With a deadline the log-in is still under way, and must be over by then.
-    pub async fn run(
-        &mut self,
-        registry: &Registry,
-        handle: &Handle,
-        mut login: Option<Pin<Box<Sleep>>>,
-    ) -> Exit {
+    pub async fn run(&mut self, registry: &Registry, handle: &Handle) -> Exit {
         let around = Surroundings { registry, handle };
         let mut obeyed = Signal::None;
         poll_fn(|cx| {
             handle.listen(cx.waker());
             if let Some(order) = handle.copy_order() {
-                self.give_copy(order, handle, login.is_some());
+                self.give_copy(order, handle);
             }
             let signal = handle.signal();
             if signal != obeyed {
                 match signal {
-                    // It is over soon, one way or the other; then the signal is still there.
-                    Signal::Freeze if login.is_some() => {}
                     Signal::Freeze if self.farewell.is_none() => return Poll::Ready(Exit::Frozen),
                     Signal::None | Signal::Freeze => obeyed = signal,
                     Signal::Inactive | Signal::Shutdown => {
@@ -179,21 +175,12 @@ impl Relay {
                     Signal::Kill => return Poll::Ready(Exit::Ended),
                 }
             }
-            let late = login.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready());
-            if late {
-                login = None;
-                self.bid_farewell(ClientError::timed_out("log-in"));
-            }
             if self.poll_relay(cx, around).is_ready() {
                 return Poll::Ready(Exit::Ended);
             }
-            if login.is_some() && !self.session.conversation().awaits_answer() {
-                login = None;
-                // A freeze that came meanwhile is obeyed now.
-                cx.waker().wake_by_ref();
-            }
-            if login.is_none() {
-                self.publish(handle);
+            self.publish(handle);
+            if self.is_exchange_due() {
+                return Poll::Ready(Exit::Changing);
             }
             Poll::Pending
         })
@@ -201,8 +188,8 @@ impl Relay {
     }
 
     /// A session that would not move, as it is on its way in or out, gives none.
-    fn give_copy(&self, order: oneshot::Sender<Replica>, handle: &Handle, is_logging_in: bool) {
-        if is_logging_in || self.farewell.is_some() {
+    fn give_copy(&self, order: oneshot::Sender<Replica>, handle: &Handle) {
+        if self.farewell.is_some() {
             return;
         }
         match parcel::copy(self, handle) {
@@ -210,6 +197,33 @@ impl Relay {
             Ok(copy) => drop(order.send(copy)),
             Err(error) => tracing::error!(id = handle.id, %error, "cannot be copied"),
         }
+    }
+
+    /// Whether the next packets belong to an [`Exchange`]: they are in the lanes, not judged.
+    fn is_exchange_due(&self) -> bool {
+        let is_sent = self.up.pending().is_empty() && self.down.pending().is_empty();
+        is_sent && self.session.conversation().holds_exchange() && self.farewell.is_none()
+    }
+
+    /// Follows the exchange that is due, to the verdict. On an error the client's last words, if
+    /// there are any, can be said.
+    pub async fn exchange(&mut self, own_key: &OwnKey) -> Result<(), Refusal> {
+        let (mut said, mut told) = (self.up.unjudged().to_vec(), self.down.unjudged().to_vec());
+        self.up.clear();
+        self.down.clear();
+        let conversation = self.session.conversation();
+        let mut next = conversation.injection_sequence().unwrap_or_default();
+        let mut for_server = next;
+        let client = Side { stream: &mut self.client, ahead: &mut said, sequence: &mut next };
+        let server = Side { stream: &mut self.server, ahead: &mut told, sequence: &mut for_server };
+        let verdict = Exchange::new(client, server, own_key, false).run().await;
+        self.session.handle_exchange(next);
+        let mut verdict = verdict?;
+        verdict.append(&mut told);
+        let full = || Refusal::Tell(ClientError::bad_handshake());
+        self.up = Lane::with(&said, 0, self.up.source()).ok_or_else(full)?;
+        self.down = Lane::with(&verdict, 0, self.down.source()).ok_or_else(full)?;
+        Ok(())
     }
 
     /// Says this at the end of the packet that is under way, then closes.
@@ -324,7 +338,7 @@ impl Relay {
                 Source::Ended => {
                     self.down.judge(self.down.unjudged().len());
                     if self.down.pending().is_empty() {
-                        self.server_left(around);
+                        self.server_left();
                         return Poll::Pending;
                     }
                 }
@@ -333,13 +347,8 @@ impl Relay {
         }
     }
 
-    /// As a server's own connection would: the client gets FIN and nothing else, except in the
-    /// log-in, where it is owed a word.
-    fn server_left(&mut self, around: Surroundings<'_>) {
-        let logging_in = around.handle.stage() == Stage::LoggingIn;
-        if logging_in && self.session.conversation().awaits_answer() {
-            return self.bid_farewell(ClientError::server_lost());
-        }
+    /// As a server's own connection would: the client gets FIN and nothing else.
+    fn server_left(&mut self) {
         self.client.shutdown_write();
         self.close_with(Words::Said);
     }
@@ -454,8 +463,8 @@ impl Relay {
     /// Takes the session apart. On an error the session is lost: its sockets cannot be had back.
     pub fn into_parts(self) -> io::Result<Parts> {
         Ok(Parts {
-            client: self.client.into_fd()?,
-            server: self.server.into_fd()?,
+            client: self.client.into_parts()?,
+            server: self.server.into_parts()?,
             session: self.session,
             up: self.up,
             down: self.down,
@@ -467,10 +476,10 @@ impl Relay {
 /// A relay outside the runtime.
 #[derive(Debug)]
 pub struct Parts {
-    /// The client's socket.
-    pub client: std::os::fd::OwnedFd,
-    /// The server's socket.
-    pub server: std::os::fd::OwnedFd,
+    /// The client's connection.
+    pub client: StreamParts,
+    /// The server's connection.
+    pub server: StreamParts,
     /// The session.
     pub session: Session,
     /// Client to server.

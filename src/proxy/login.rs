@@ -11,16 +11,21 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
-use super::backend::{BackendError, Greeted};
+use super::backend::{Answered, BackendError};
+use super::exchange::{Exchange, Side};
 use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
 use super::registry::Handle;
 use super::whole::read_packet;
+use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
+use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN};
+use crate::wire::handshake::{
+    Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN, is_request_for_tls,
+};
 use crate::wire::packet::packet;
 use crate::wire::response::Dialect;
 
@@ -31,17 +36,18 @@ const ADMIN_TENANT: &[u8] = b"@proxysys";
 pub struct Login<'a> {
     proxy: &'a Proxy,
     handle: &'a Arc<Handle>,
-    client: Stream,
+    /// None while TLS is being negotiated: nothing can be said then.
+    client: Option<Stream>,
     /// What a packet of ours would be numbered; before the greeting there is no protocol yet.
     sequence: Option<u8>,
-    /// What the client sent behind its login response, without waiting for the answer.
-    early: Vec<u8>,
+    /// What the client has sent and is not dealt with.
+    ahead: Vec<u8>,
 }
 
 /// Who is to serve the client.
 pub enum Admitted {
-    /// A server; it has the login response, and its answer is awaited.
-    ByServer(Box<Greeted>, Box<LoginResponse>),
+    /// A server, which has given its verdict.
+    ByServer(Box<Relay>),
     /// The proxy itself: an admin user.
     Locally {
         /// The challenge in the greeting.
@@ -92,15 +98,16 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        Self { proxy, handle, client, sequence: None, early: Vec::new() }
+        Self { proxy, handle, client: Some(client), sequence: None, ahead: Vec::new() }
     }
 
-    /// Gets the client up to where the server answers its login response.
+    /// Gets the client up to its server's verdict.
     pub async fn run(&mut self) -> Result<Admitted, Refusal> {
         let config = self.proxy.config();
         let cluster = self.proxy.cluster();
+        let tls = self.proxy.tls().server();
         let connect = async || {
-            let greeted = cluster.connect(&config).await;
+            let greeted = cluster.connect(&config, tls.as_deref()).await;
             greeted.map_err(|error| refusal(&cluster.name, error))
         };
         // Only before the first server was ever heard does a client wait for one to be greeted.
@@ -115,7 +122,7 @@ impl<'a> Login<'a> {
         let salt = self.greet(known).await?;
         let response = self.read_response().await?;
         let user = response.user.strip_suffix(ADMIN_TENANT);
-        if user.is_some() && !self.early.is_empty() {
+        if user.is_some() && !self.ahead.is_empty() {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         }
         if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
@@ -124,43 +131,69 @@ impl<'a> Login<'a> {
         if response.capabilities & cap::PLUGIN_AUTH == 0 {
             return Err(Refusal::Tell(ClientError::no_auth_switch()));
         }
-        let mut greeted = match early {
+        let greeted = match early {
             Some(greeted) => greeted,
             None => connect().await?,
         };
-        let answer = answer_for_server(&response);
-        if let Err(error) = greeted.answer(&packet(1, &answer.encode())).await {
-            tracing::debug!(%error, server = &*greeted.server.address, "server left in the log-in");
-            return Err(Refusal::Tell(ClientError::server_lost()));
-        }
         self.handle.facts().cluster = cluster.name.clone();
-        Ok(Admitted::ByServer(greeted.into(), response.into()))
+        let limit = config.proxy.connect_timeout.0;
+        let answered = greeted.answer(answer_for_server(&response), tls.as_deref(), limit).await;
+        let answered = answered.map_err(|error| refusal(&cluster.name, error))?;
+        let relay = self.authenticate(answered, &response).await?;
+        Ok(Admitted::ByServer(relay.into()))
     }
 
-    /// The session, from here on relayed.
-    pub fn into_relay(self, greeted: Greeted, response: &LoginResponse) -> Relay {
-        let Greeted { server, stream, greeting } = greeted;
+    /// The exchange between the two; the session is, from its verdict on, relayed.
+    async fn authenticate(
+        &mut self,
+        answered: Answered,
+        response: &LoginResponse,
+    ) -> Result<Relay, Refusal> {
+        let Answered { server, stream: mut server_stream, greeting, sequence } = answered;
         self.proxy.registry().set_server(self.handle, &server.address, greeting.connection_id);
         let capabilities = response.capabilities & greeting.capabilities;
+        let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
+            return Err(gone());
+        };
+        let mut ahead = Vec::new();
+        let client = Side { stream: client, ahead: &mut self.ahead, sequence: next };
+        let mut sequence = sequence;
+        let stream = &mut server_stream;
+        let server_side = Side { stream, ahead: &mut ahead, sequence: &mut sequence };
+        let factors = capabilities & cap::MULTI_FACTOR != 0;
+        let exchange = Exchange::new(client, server_side, self.proxy.own_key(), factors);
+        let mut verdict = exchange.run().await?;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
-        let session = Session::logging_in(dialect, attributes, &response.user, database);
-        let up = Lane::with(&self.early, 0, Source::Open).expect("early bytes fit into a lane");
-        Relay::new(self.client, stream, session, server.address.clone(), up)
+        let mut session = Session::logging_in(dialect, attributes, &response.user, database);
+        session.handle_exchange(*next);
+        verdict.append(&mut ahead);
+        let lane = |bytes: &[u8]| {
+            let lane = Lane::with(bytes, 0, Source::Open);
+            lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
+        };
+        let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
+        let client = self.client.take().ok_or_else(gone)?;
+        Ok(Relay::new(client, server_stream, session, server.address.clone(), up, down))
     }
 
     /// Hands an admin user over to whoever serves those.
-    pub fn into_local(self, salt: Vec<u8>, response: LoginResponse, user: String) -> LocalLogin {
-        LocalLogin {
-            stream: self.client,
+    pub fn into_local(
+        self,
+        salt: Vec<u8>,
+        response: LoginResponse,
+        user: String,
+    ) -> Option<LocalLogin> {
+        Some(LocalLogin {
+            stream: self.client?,
             salt,
             response,
             sequence: self.sequence.unwrap_or_default().wrapping_sub(1),
             connection_id: self.handle.id,
             peer: self.handle.client.to_string(),
             user,
-        }
+        })
     }
 
     /// Tells the client why it is not served, as far as it still listens.
@@ -178,30 +211,75 @@ impl<'a> Login<'a> {
             let client = &*self.handle.client;
             tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }
-        part_with(self.client, &packet).await;
+        if let Some(stream) = self.client {
+            part_with(stream, &packet).await;
+        }
     }
 
     async fn greet(&mut self, known: Greeting) -> Result<Vec<u8>, Refusal> {
         let salt = random_salt().map_err(|_| {
             Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
         })?;
-        let greeting = Greeting { connection_id: self.handle.id, salt: salt.clone(), ..known };
-        self.client.write_all(&packet(0, &greeting.encode())).await?;
+        let mut greeting = Greeting { connection_id: self.handle.id, salt: salt.clone(), ..known };
+        if self.proxy.tls().client().is_some() {
+            greeting.capabilities |= cap::SSL;
+        }
+        self.stream()?.write_all(&packet(0, &greeting.encode())).await?;
         self.sequence = Some(2);
         Ok(salt)
     }
 
     async fn read_response(&mut self) -> Result<LoginResponse, Refusal> {
-        let Some(whole) = read_packet(&mut self.client, MAX_LOGIN_RESPONSE).await? else {
-            return Err(Refusal::Tell(ClientError::bad_handshake()));
-        };
-        self.sequence = Some(whole.header.sequence.wrapping_add(1));
-        self.early = whole.surplus;
-        LoginResponse::parse(&whole.payload).map_err(|error| {
+        let mut payload = self.read().await?;
+        if is_request_for_tls(&payload) {
+            self.negotiate_tls().await?;
+            payload = self.read().await?;
+        }
+        let tls = self.proxy.tls().client();
+        let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
+        if is_required && !self.stream()?.is_secure() {
+            return Err(Refusal::Tell(ClientError::tls_required()));
+        }
+        LoginResponse::parse(&payload).map_err(|error| {
             tracing::debug!(id = self.handle.id, %error, "login response");
             Refusal::Tell(ClientError::bad_handshake())
         })
     }
+
+    async fn read(&mut self) -> Result<Vec<u8>, Refusal> {
+        let Some(stream) = &mut self.client else { return Err(gone()) };
+        let Some(whole) = read_packet(stream, &mut self.ahead, MAX_LOGIN_RESPONSE).await? else {
+            return Err(Refusal::Tell(ClientError::bad_handshake()));
+        };
+        self.sequence = Some(whole.header.sequence.wrapping_add(1));
+        Ok(whole.payload)
+    }
+
+    /// What was read behind the request is the beginning of the handshake.
+    async fn negotiate_tls(&mut self) -> Result<(), Refusal> {
+        let Some(tls) = self.proxy.tls().client() else {
+            return Err(Refusal::Tell(ClientError::bad_handshake()));
+        };
+        let stream = self.client.take().ok_or_else(gone)?;
+        let early = std::mem::take(&mut self.ahead);
+        let limit = self.proxy.config().proxy.login_timeout.0;
+        let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
+        let accepted = accepted.map_err(|error| {
+            tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "no TLS");
+            Refusal::Gone(io::Error::other(error))
+        })?;
+        self.client = Some(Stream::Tls(Box::new(accepted)));
+        Ok(())
+    }
+
+    fn stream(&mut self) -> Result<&mut Stream, Refusal> {
+        self.client.as_mut().ok_or_else(gone)
+    }
+}
+
+/// The client's connection ended in a TLS handshake.
+fn gone() -> Refusal {
+    Refusal::Gone(io::ErrorKind::NotConnected.into())
 }
 
 /// The client's login response as the server gets it.
@@ -230,6 +308,10 @@ pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
 }
 
 fn refusal(cluster: &str, error: BackendError) -> Refusal {
+    // Those that keep a server from being used at all are logged where the next one is tried.
+    if matches!(error, BackendError::Tls { .. } | BackendError::Lost { .. }) {
+        tracing::warn!(%error, "cannot use server");
+    }
     match error {
         BackendError::Refused { payload, .. } => Refusal::Pass(payload),
         // The address stays in our log.
@@ -244,5 +326,12 @@ fn refusal(cluster: &str, error: BackendError) -> Refusal {
         BackendError::NotMysql { .. } => {
             Refusal::Tell(ClientError::server_unreachable(cluster, "not a MySQL server"))
         }
+        BackendError::NoTls { .. } => {
+            Refusal::Tell(ClientError::server_unreachable(cluster, "it does not offer TLS"))
+        }
+        BackendError::Tls { .. } => {
+            Refusal::Tell(ClientError::server_unreachable(cluster, "TLS failed"))
+        }
+        BackendError::Lost { .. } => Refusal::Tell(ClientError::server_lost()),
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod backend;
 mod elsewhere;
+mod exchange;
 pub mod frontend;
 mod lane;
 pub mod login;
@@ -13,6 +14,7 @@ pub mod parcel;
 mod pause;
 mod plane;
 pub mod registry;
+mod rsa;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -35,12 +37,14 @@ use crate::metrics::Totals;
 use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
+use crate::net::tls::settings::Settings;
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
 use notes::Outbox;
 use pause::FrozenAt;
 use registry::{Handle, Registry, Signal, Stage};
+use rsa::OwnKey;
 use view::{Gauges, SessionView};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
@@ -55,6 +59,8 @@ pub struct Proxy {
     myself: Weak<Self>,
     config: Arc<ArcSwap<Config>>,
     cluster: ArcSwap<Cluster>,
+    tls: Arc<Settings>,
+    own_key: OwnKey,
     registry: Registry,
     outbox: Outbox,
     generation: u64,
@@ -117,8 +123,8 @@ enum Drain {
 
 /// How a session comes to be relayed.
 enum Beginning {
-    /// Its login response is with the server; the log-in must be over by then.
-    LogIn(std::pin::Pin<Box<tokio::time::Sleep>>),
+    /// Its server has given its verdict on the log-in.
+    LogIn,
     /// It was frozen, in another process or here, at this instant if that is known.
     Thaw(Option<FrozenAt>),
 }
@@ -136,6 +142,8 @@ pub struct Gates {
 pub struct Foundation {
     /// The config in force; others read it too.
     pub config: Arc<ArcSwap<Config>>,
+    /// Certificates and keys in force.
+    pub tls: Arc<Settings>,
     /// Counts up with each restart.
     pub generation: u64,
     /// Every listening socket.
@@ -149,7 +157,7 @@ pub struct Foundation {
 impl Proxy {
     /// A data plane without sessions. Its background task ends with the runtime.
     pub fn new(foundation: Foundation) -> Arc<Self> {
-        let Foundation { config, generation, listeners, gates, local_logins } = foundation;
+        let Foundation { config, tls, generation, listeners, gates, local_logins } = foundation;
         let cluster = Cluster::new(config.load().main_cluster(), None);
         let registry = Registry::default();
         let outbox = Outbox::new(&registry);
@@ -157,6 +165,8 @@ impl Proxy {
             myself: myself.clone(),
             config,
             cluster: ArcSwap::from_pointee(cluster),
+            tls,
+            own_key: OwnKey::default(),
             registry,
             outbox,
             generation,
@@ -286,6 +296,14 @@ impl Proxy {
         self.cluster.load_full()
     }
 
+    fn tls(&self) -> &Settings {
+        &self.tls
+    }
+
+    fn own_key(&self) -> &OwnKey {
+        &self.own_key
+    }
+
     fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -330,9 +348,7 @@ impl Proxy {
             self.registry.end(&handle);
             return;
         };
-        let limit = self.config.load().proxy.login_timeout.0.saturating_sub(handle.born.elapsed());
-        let deadline = Box::pin(tokio::time::sleep(limit));
-        self.carry(relay, handle, Beginning::LogIn(deadline)).await;
+        self.carry(relay, handle, Beginning::LogIn).await;
     }
 
     async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {
@@ -347,13 +363,13 @@ impl Proxy {
             }
         };
         match admitted {
-            Ok(Admitted::ByServer(greeted, response)) => {
-                Some(login.into_relay(*greeted, &response))
-            }
+            Ok(Admitted::ByServer(relay)) => Some(*relay),
             Ok(Admitted::Locally { salt, response, user }) => {
                 let local = login.into_local(salt, *response, user);
-                // Nobody takes them only while the process ends.
-                let _ = self.local_logins.send(local);
+                if let Some(local) = local {
+                    // Nobody takes them only while the process ends.
+                    let _ = self.local_logins.send(local);
+                }
                 None
             }
             Err(refusal) => {
@@ -365,27 +381,49 @@ impl Proxy {
 
     /// Relays until the session ends or is given out.
     async fn carry(self: Arc<Self>, mut relay: Relay, handle: Arc<Handle>, beginning: Beginning) {
-        let login = match beginning {
-            Beginning::LogIn(deadline) => Some(deadline),
-            Beginning::Thaw(frozen_at) => {
-                // The pause ends here, at the first poll of the relay: from now on a byte that
-                // comes is a byte that moves, and an idle session has none.
-                if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
-                    self.pauses.record(pause);
-                }
-                None
+        if let Beginning::Thaw(frozen_at) = beginning {
+            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
+            // a byte that moves, and an idle session has none.
+            if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
+                self.pauses.record(pause);
             }
-        };
-        match relay.run(&self.registry, &handle, login).await {
-            Exit::Frozen => {
-                handle.set_stage(Stage::Moving);
-                if self.give_out(relay, &handle) {
-                    return;
+        }
+        loop {
+            match relay.run(&self.registry, &handle).await {
+                Exit::Frozen => {
+                    handle.set_stage(Stage::Moving);
+                    if self.give_out(relay, &handle) {
+                        return;
+                    }
                 }
+                Exit::Changing if self.change_user(&mut relay, &handle).await => continue,
+                Exit::Changing | Exit::Ended => relay.close(),
             }
-            Exit::Ended => relay.close(),
+            break;
         }
         self.registry.end(&handle);
+    }
+
+    /// Follows the exchange of a COM_CHANGE_USER in which a password has to be translated; false
+    /// when the session ended in it.
+    async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
+        let limit = self.config.load().proxy.login_timeout.0;
+        let changed = tokio::select! {
+            biased;
+            words = told_to_go(handle) => Err(words),
+            changed = relay.exchange(&self.own_key) => changed,
+            () = tokio::time::sleep(limit) => {
+                Err(Refusal::Tell(ClientError::timed_out("COM_CHANGE_USER")))
+            }
+        };
+        match changed {
+            Ok(()) => true,
+            Err(Refusal::Tell(words)) => {
+                relay.bid_farewell(words);
+                true
+            }
+            Err(Refusal::Pass(_) | Refusal::Gone(_)) => false,
+        }
     }
 
     /// Whether the session is somebody else's now.

@@ -1,8 +1,9 @@
 //! A session ⇄ [`Parcel`]: what crosses a restart.
 //!
 //! The state is JSON with named fields; unknown ones are skipped, and what is missing has a
-//! default. Bytes in transit stand beside it, raw: client to server first. What a reader must not
-//! skip, its writer names in `critical`; who does not know it leaves the session where it is.
+//! default. Bytes in transit stand beside it, raw: client to server first, then server to client,
+//! then those inside the client's connection and the server's, if they have any. What a reader must
+//! not skip, its writer names in `critical`; who does not know it leaves the session where it is.
 //! Golden files of every version, in tests/handover, are understood for ever.
 
 use std::os::fd::OwnedFd;
@@ -10,13 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::frontend::{Parts, Relay};
 use super::lane::{Lane, Source};
 use super::pause::FrozenAt;
 use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
-use crate::net::stream::Stream;
+use crate::net::stream::{Parts as StreamParts, Stream};
+use crate::net::tls::stream::{TlsState, TlsStream};
 use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::snapshot::SessionSnapshot;
@@ -24,16 +27,28 @@ use crate::session::snapshot::SessionSnapshot;
 /// How much of a name from elsewhere is shown.
 const LONGEST_NAME: usize = 64;
 
+/// Bytes of JSON that all but sessions with long names and many pipelined commands stay below.
+const USUAL_STATE: usize = 4096;
+
+/// The client's [`LegTls`] in `critical`.
+const CLIENT_TLS: &str = "client_tls";
+
+/// The server's [`LegTls`] in `critical`.
+const SERVER_TLS: &str = "servers.0.tls";
+
 /// What a parcel's JSON says.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
     /// Fields that a reader must know, each by its path from here: `session.conversation.turn`.
     /// To be named by a version that adds a field without which the session would go on wrongly,
-    /// for the sessions that use it. This version has none.
+    /// for the sessions that use it.
     #[serde(default)]
     critical: Vec<String>,
     session: SessionSnapshot,
     client: String,
+    /// TLS of the client's connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_tls: Option<LegTls>,
     cluster: String,
     servers: Vec<ServerState>,
     up: LaneState,
@@ -52,6 +67,15 @@ struct State {
 struct ServerState {
     address: String,
     thread: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<LegTls>,
+}
+
+/// TLS of one connection, and how many of the raw bytes are in it.
+#[derive(Debug, Serialize, Deserialize)]
+struct LegTls {
+    bytes: usize,
+    session: TlsState,
 }
 
 /// One direction: how many of the raw bytes are its own.
@@ -69,36 +93,67 @@ pub fn pack(
     frozen_at: FrozenAt,
 ) -> Result<Parcel, serde_json::Error> {
     let Parts { client, server, session, up, down, server_name } = parts;
+    let legs = Legs { client: client.tls, server: server.tls };
     let mut state = describe(session, &server_name, (&up, &down), handle);
     state.frozen_at = Some(frozen_at);
-    Ok(Parcel {
-        id: handle.id,
-        fds: vec![client, server],
-        state: serde_json::to_vec(&state)?,
-        bytes: [up.bytes(), down.bytes()].concat(),
-    })
+    let bytes = legs.describe(&mut state, &[up.bytes(), down.bytes()]);
+    let fds = vec![client.fd, server.fd];
+    Ok(Parcel { id: handle.id, fds, state: encode(&state)?, bytes })
 }
 
-/// What the parcel would be if the session were frozen now.
+/// What the parcel would be if the session were frozen now, but for the keys in it.
 pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error> {
     let lanes = (&relay.up, &relay.down);
-    let state = describe(relay.session.clone(), &relay.server_name, lanes, handle);
-    Ok(Replica {
-        id: handle.id,
-        fds: 2,
-        state: serde_json::to_vec(&state)?,
-        bytes: [relay.up.bytes(), relay.down.bytes()].concat(),
-    })
+    let keyless = |stream: &Stream| stream.tls().map(TlsStream::without_keys);
+    let legs = Legs { client: keyless(&relay.client), server: keyless(&relay.server) };
+    let mut state = describe(relay.session.clone(), &relay.server_name, lanes, handle);
+    let bytes = legs.describe(&mut state, &[relay.up.bytes(), relay.down.bytes()]);
+    Ok(Replica { id: handle.id, fds: 2, state: serde_json::to_vec(&state)?, bytes })
+}
+
+/// In a buffer that need not grow: what a buffer leaves behind where it was is not zeroized.
+fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let mut text = Zeroizing::new(Vec::with_capacity(USUAL_STATE));
+    serde_json::to_writer(&mut *text, state)?;
+    Ok(text)
+}
+
+/// TLS of both connections.
+struct Legs {
+    client: Option<(TlsState, Vec<u8>)>,
+    server: Option<(TlsState, Vec<u8>)>,
+}
+
+impl Legs {
+    /// Puts them into a state that has none; all raw bytes.
+    fn describe(self, state: &mut State, lanes: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = lanes.concat();
+        let mut describe = |tls: Option<(TlsState, Vec<u8>)>, path: &str| {
+            let (session, inside) = tls?;
+            state.critical.push(path.to_owned());
+            bytes.extend_from_slice(&inside);
+            Some(LegTls { bytes: inside.len(), session })
+        };
+        let client = describe(self.client, CLIENT_TLS);
+        let server = describe(self.server, SERVER_TLS);
+        state.client_tls = client;
+        if let Some(first) = state.servers.first_mut() {
+            first.tls = server;
+        }
+        bytes
+    }
 }
 
 fn describe(session: Session, server: &str, lanes: (&Lane, &Lane), handle: &Handle) -> State {
     let facts: Facts = handle.facts().clone();
+    let thread = facts.server_thread;
     State {
         critical: Vec::new(),
         session: SessionSnapshot::from(session),
         client: handle.client.to_string(),
+        client_tls: None,
         cluster: facts.cluster.to_string(),
-        servers: vec![ServerState { address: server.to_owned(), thread: facts.server_thread }],
+        servers: vec![ServerState { address: server.to_owned(), thread, tls: None }],
         up: LaneState::of(lanes.0),
         down: LaneState::of(lanes.1),
         age_ms: millis(handle.born.elapsed()),
@@ -130,33 +185,46 @@ pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
 
 /// Whether a session in this state, with so many sockets, could go on here; the error is why not.
 pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
-    understand(state, bytes, fds).map(drop)
+    let Legs { client, server } = understand(state, bytes, fds)?.legs;
+    let check = |(session, inside): (TlsState, Vec<u8>)| session.check(&inside);
+    let checked = client.map_or(Ok(()), check).and_then(|()| server.map_or(Ok(()), check));
+    checked.map_err(|error| error.to_string())
 }
 
 struct Understood {
     state: State,
     up: Lane,
     down: Lane,
+    legs: Legs,
 }
 
 fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, String> {
-    let state: State = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+    let mut state: State = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+    let client_tls = state.client_tls.take();
+    let server_tls = state.servers.first_mut().and_then(|server| server.tls.take());
     if let Some(name) = first_unknown(&state).map_err(|error| error.to_string())? {
         // It ends in logs and in SHOW RESTART.
         let name: String = name.chars().take(LONGEST_NAME).collect();
         return Err(format!("field '{name}' is critical and unknown"));
     }
-    if fds != 1 + state.servers.len() || state.servers.len() != 1 {
-        let servers = state.servers.len();
-        return Err(format!("{fds} sockets and {servers} servers, expected 2 and 1"));
-    }
-    let Some((up, down)) = bytes.split_at_checked(state.up.bytes) else {
-        let (announced, held) = (state.up.bytes, bytes.len());
-        return Err(format!("{announced} bytes for the server, but only {held} came"));
+    let [_] = &state.servers[..] else {
+        return Err(format!("{} servers, expected 1", state.servers.len()));
     };
-    if down.len() != state.down.bytes {
-        let bytes = state.down.bytes;
-        return Err(format!("{bytes} bytes for the client, but {} came", down.len()));
+    if fds != 2 {
+        return Err(format!("{fds} sockets, expected 2"));
+    }
+    let mut raw = Raw(bytes);
+    let up = raw.take(state.up.bytes, "for the server")?;
+    let down = raw.take(state.down.bytes, "for the client")?;
+    let mut leg = |tls: Option<LegTls>, whose| {
+        let Some(LegTls { bytes, session }) = tls else { return Ok(None) };
+        let inside = raw.take(bytes, whose)?;
+        Ok::<_, String>(Some((session, inside.to_vec())))
+    };
+    let client = leg(client_tls, "in the client's TLS")?;
+    let server = leg(server_tls, "in the server's TLS")?;
+    if !raw.0.is_empty() {
+        return Err(format!("{} bytes left over", raw.0.len()));
     }
     let lane = |bytes: &[u8], lane: &LaneState| {
         let held = bytes.len();
@@ -164,26 +232,41 @@ fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, Stri
         made.ok_or_else(|| format!("a lane of {held} bytes, {} of them judged", lane.judged))
     };
     let (up, down) = (lane(up, &state.up)?, lane(down, &state.down)?);
-    Ok(Understood { state, up, down })
+    Ok(Understood { state, up, down, legs: Legs { client, server } })
+}
+
+/// Raw bytes that are not dealt out yet.
+struct Raw<'a>(&'a [u8]);
+
+impl<'a> Raw<'a> {
+    fn take(&mut self, n: usize, whose: &str) -> Result<&'a [u8], String> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(n)
+            .ok_or_else(|| format!("{n} bytes {whose}, but only {} came", self.0.len()))?;
+        self.0 = rest;
+        Ok(taken)
+    }
 }
 
 /// The first critical field that this build does not know: had it been known, it would be written
 /// again.
 fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
-    if state.critical.is_empty() {
-        return Ok(None);
-    }
+    let mut critical = state.critical.iter().map(String::as_str);
+    let mut foreign = critical.by_ref().filter(|name| ![CLIENT_TLS, SERVER_TLS].contains(name));
+    let Some(first) = foreign.next() else { return Ok(None) };
     let known = serde_json::to_value(state)?;
-    let is_known =
-        |name: &&String| known.pointer(&format!("/{}", name.replace('.', "/"))).is_some();
-    Ok(state.critical.iter().find(|name| !is_known(name)).map(String::as_str))
+    let is_known = |name: &&str| known.pointer(&format!("/{}", name.replace('.', "/"))).is_some();
+    Ok(std::iter::once(first).chain(foreign).find(|name| !is_known(name)))
 }
 
 fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
-    let Understood { state, up, down } = understood;
+    let Understood { state, up, down, legs } = understood;
+    let tls = [legs.client, legs.server];
     // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
+    let fds = parcel.fds.iter().map(OwnedFd::try_clone);
     let streams: std::io::Result<Vec<Stream>> =
-        parcel.fds.iter().map(OwnedFd::try_clone).map(|fd| Stream::from_fd(fd?)).collect();
+        fds.zip(tls).map(|(fd, tls)| Stream::from_parts(StreamParts { fd: fd?, tls })).collect();
     let mut streams = match streams {
         Ok(streams) => streams.into_iter(),
         Err(error) => return Err(Refused { parcel, reason: error.to_string() }),
@@ -196,7 +279,7 @@ fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let handle = Handle::new(parcel.id, state.client.into(), born, &state.counted);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
     handle.facts().cluster = state.cluster.into();
-    let [ServerState { address, thread }] = &state.servers[..] else {
+    let [ServerState { address, thread, .. }] = &state.servers[..] else {
         return Err(Refused { parcel, reason: "not one server".into() });
     };
     let session = Session::from(state.session);

@@ -1,6 +1,7 @@
-//! Reads one whole packet: only in the log-in, where little is sent and nothing is streamed.
+//! Reads whole packets: only in log-ins, where little is sent and nothing is streamed.
 //!
-//! Usually one system call. What comes behind the packet is kept: it is not the log-in's.
+//! Usually one system call a packet. What comes behind the packet is kept: it may be the next one,
+//! or not the log-in's at all.
 
 use std::io;
 
@@ -9,9 +10,9 @@ use tokio::io::AsyncReadExt;
 use crate::net::stream::Stream;
 use crate::wire::packet::{HEADER, Header};
 
-/// More than a greeting or a login response usually has. A read that comes back short also tells
-/// the runtime that the socket is empty.
-const AT_FIRST: usize = 1024;
+/// More than a packet of a log-in usually has. A read that comes back short also tells the runtime
+/// that the socket is empty.
+const CHUNK: usize = 1024;
 
 /// A packet with its payload.
 #[derive(Debug)]
@@ -20,35 +21,34 @@ pub struct Whole {
     pub header: Header,
     /// Its payload.
     pub payload: Vec<u8>,
-    /// What came with it: at most as much as the first read asks for.
-    pub surplus: Vec<u8>,
 }
 
-/// Reads a packet; None when its header claims more than `limit` bytes, or says nothing.
+/// Takes a packet from the front of `ahead`, reading more behind it as long as it is not whole;
+/// None when its header claims more than `limit` bytes. Cancel safe.
 ///
-/// Memory grows with what is really sent: a claimed length costs nothing.
-pub async fn read_packet(stream: &mut Stream, limit: usize) -> io::Result<Option<Whole>> {
-    let mut bytes = vec![0; AT_FIRST];
-    let mut have = 0;
+/// What is left in `ahead` was sent behind the packet: less than a chunk. Memory grows with what is
+/// really sent: a claimed length costs nothing.
+pub async fn read_packet(
+    stream: &mut Stream,
+    ahead: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<Option<Whole>> {
     loop {
-        let n = stream.read(&mut bytes[have..]).await?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if let Some(header) = Header::parse(ahead) {
+            if header.length > limit {
+                return Ok(None);
+            }
+            if ahead.len() >= HEADER + header.length {
+                let behind = ahead.split_off(HEADER + header.length);
+                let mut payload = std::mem::replace(ahead, behind);
+                payload.drain(..HEADER);
+                return Ok(Some(Whole { header, payload }));
+            }
         }
-        have += n;
-        let Some(header) = Header::parse(&bytes[..have]) else { continue };
-        if header.length > limit {
-            return Ok(None);
-        }
-        let end = HEADER + header.length;
-        if have >= end {
-            bytes.truncate(have);
-            let surplus = bytes.split_off(end);
-            bytes.drain(..HEADER);
-            return Ok(Some(Whole { header, payload: bytes, surplus }));
-        }
-        if have == bytes.len() {
-            bytes.resize((have * 2).min(end), 0);
+        let mut chunk = [0; CHUNK];
+        match stream.read(&mut chunk).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => ahead.extend_from_slice(&chunk[..n]),
         }
     }
 }

@@ -21,6 +21,7 @@ use rustix::net::{
 };
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 use super::disguise;
 use super::message::{DecodeError, Frame, LONGEST};
@@ -48,7 +49,8 @@ pub const FDS_LOST: &str =
 #[derive(Debug)]
 pub struct Channel {
     socket: AsyncFd<OwnedFd>,
-    buffer: Vec<u8>,
+    /// Sessions come through it, and there may be keys in them.
+    buffer: Zeroizing<Vec<u8>>,
 }
 
 /// A frame with its fds.
@@ -94,7 +96,7 @@ impl Channel {
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = watched(socket)?;
-        Ok(Self { socket, buffer: vec![0; LONGEST_DATAGRAM + 1] })
+        Ok(Self { socket, buffer: Zeroizing::new(vec![0; LONGEST_DATAGRAM + 1]) })
     }
 
     /// The socket, for SO_PEERCRED and the like.
@@ -245,7 +247,8 @@ fn recv_now(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Datagram> {
         }
     }
     let length = message.bytes.min(buffer.len());
-    Ok(Datagram { bytes: Bytes::copy_from_slice(&buffer[..length]), fds, flags: message.flags })
+    let bytes = Bytes::from_owner(Zeroizing::new(buffer[..length].to_vec()));
+    Ok(Datagram { bytes, fds, flags: message.flags })
 }
 
 fn is_closed(error: &io::Error) -> bool {

@@ -50,6 +50,7 @@ pub use rehearsal::understudy;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::metrics::pauses::Pauses;
 
@@ -63,8 +64,8 @@ pub struct Parcel {
     pub id: u32,
     /// The client's socket, then the servers'.
     pub fds: Vec<OwnedFd>,
-    /// The session's state: JSON with named fields, opaque here.
-    pub state: Vec<u8>,
+    /// The session's state: JSON with named fields, opaque here. There may be keys in it.
+    pub state: Zeroizing<Vec<u8>>,
     /// Raw bytes that `state` refers to.
     pub bytes: Vec<u8>,
 }

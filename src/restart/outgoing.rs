@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
+use zeroize::Zeroizing;
 
 use super::channel::{Channel, ChannelError, Received};
 use super::crash::{self, Side};
@@ -571,7 +572,8 @@ pub async fn send_parcels<D: DataPlane>(
     let message = Message::Parcels(Parcels { parcels: parcels.iter().map(entry).collect() });
     let body: Vec<&[u8]> = parcels.iter().flat_map(|it| [&it.state[..], &it.bytes]).collect();
     let fds: Vec<_> = parcels.iter().flat_map(|it| &it.fds).map(AsFd::as_fd).collect();
-    channel.send(&Frame { message, body: Bytes::from(body.concat()) }, &fds, within).await
+    let body = Bytes::from_owner(Zeroizing::new(body.concat()));
+    channel.send(&Frame { message, body }, &fds, within).await
 }
 
 /// So that a session that arrives over there finds the others that it knew here.

@@ -4,6 +4,7 @@
 //! nobody reads or writes it meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use zeroize::Zeroizing;
 
 use super::Class;
 use super::message::{Acks, Entry};
@@ -269,7 +270,7 @@ pub fn unpack(
         if own.len() != entry.fds {
             return None;
         }
-        let (state, bytes) = (state.to_vec(), bytes.to_vec());
+        let (state, bytes) = (Zeroizing::new(state.to_vec()), bytes.to_vec());
         parcels.push(super::Parcel { id: entry.id, fds: own, state, bytes });
     }
     fds.next().is_none().then_some(parcels)

@@ -119,6 +119,10 @@ pub struct Conversation {
     /// The client has said COM_QUIT.
     #[serde(default)]
     quit: bool,
+    /// Authentication exchanges are somebody else's affair. Depends on the connections, so whoever
+    /// has them says it anew.
+    #[serde(skip)]
+    holds_exchanges: bool,
 }
 
 impl Conversation {
@@ -136,6 +140,27 @@ impl Conversation {
             next_sequence: 2,
             residue: false,
             quit: false,
+            holds_exchanges: false,
+        }
+    }
+
+    /// Whether packets of authentication exchanges are left with the caller.
+    pub fn hold_exchanges(&mut self, hold: bool) {
+        self.holds_exchanges = hold;
+    }
+
+    /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
+    pub fn holds_exchange(&self) -> bool {
+        let waits = |current: Current| current.answer == Answer::Auth && !current.begun;
+        self.holds_exchanges && self.current.is_some_and(waits)
+    }
+
+    /// The exchange is over, but for the server's verdict, which is judged as ever. The next packet
+    /// to the client has this number.
+    pub fn handle_exchange(&mut self, next_sequence: u8) {
+        self.next_sequence = next_sequence;
+        if let Some(current) = &mut self.current {
+            current.begun = true;
         }
     }
 
@@ -229,7 +254,7 @@ impl Conversation {
             *at = bytes.len();
             return None;
         }
-        if self.queue.len() >= MAX_PIPELINED {
+        if self.queue.len() >= MAX_PIPELINED || self.holds_exchanges && self.turn == Turn::Auth {
             return None;
         }
         let turn = self.turn;
@@ -267,6 +292,9 @@ impl Conversation {
     ) -> Option<ServerPacket<'a>> {
         if self.turn == Turn::Opaque {
             *at = bytes.len();
+            return None;
+        }
+        if self.holds_exchange() {
             return None;
         }
         self.skip_rows(bytes, at);

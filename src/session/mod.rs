@@ -78,7 +78,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session whose login response has been sent to the server.
+    /// A session whose log-in is under way.
     pub fn logging_in(
         dialect: Dialect,
         query_attributes: bool,
@@ -98,6 +98,18 @@ impl Session {
     /// Whether the user or the database has changed since this was last asked.
     pub fn take_renamed(&mut self) -> bool {
         std::mem::take(&mut self.renamed)
+    }
+
+    /// Whether packets of authentication exchanges are left with the caller, to be followed by it
+    /// once [`Conversation::holds_exchange`].
+    pub fn hold_exchanges(&mut self, hold: bool) {
+        self.conversation.hold_exchanges(hold);
+    }
+
+    /// The caller has followed an exchange up to the server's verdict; the next packet to the
+    /// client has this number.
+    pub fn handle_exchange(&mut self, next_sequence: u8) {
+        self.conversation.handle_exchange(next_sequence);
     }
 
     /// The caller passes on this many bytes of the server's current packet by itself.

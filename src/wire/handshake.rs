@@ -13,6 +13,9 @@ use super::packet::{lenenc, put_lenenc, put_lenenc_str};
 /// A login response that is longer is refused: attributes may take 64 KiB, the rest is short.
 pub const MAX_LOGIN_RESPONSE: usize = 128 * 1024;
 
+/// The length of an SSLRequest.
+const TLS_REQUEST: usize = 32;
+
 /// The name of no plugin: a server that is told it answers with an AuthSwitchRequest.
 pub const UNKNOWN_PLUGIN: &[u8] = b"auth_unknown_plugin";
 
@@ -158,7 +161,7 @@ impl LoginResponse {
         input.take(19)?;
         let extended = input.u32()?;
         let extended = if capabilities & cap::LONG_PASSWORD == 0 { extended } else { 0 };
-        // A client that ends here asks for TLS; whoever offers it looks at that before.
+        // A client that ends here asks for TLS; that is looked at before.
         let user = input.until_nul()?.to_vec();
         let auth = if capabilities & cap::PLUGIN_AUTH_LENENC != 0 {
             input.lenenc_bytes()?.to_vec()
@@ -222,6 +225,13 @@ impl LoginResponse {
         out
     }
 
+    /// The payload of an SSLRequest: the response up to the user's name, which follows by TLS.
+    pub fn request_for_tls(&self) -> Vec<u8> {
+        let mut out = self.encode();
+        out.truncate(TLS_REQUEST);
+        out
+    }
+
     /// The connection attributes, in order; empty when there are none or they are malformed.
     pub fn attributes(&self) -> Vec<(&[u8], &[u8])> {
         let mut found = Vec::new();
@@ -234,6 +244,12 @@ impl LoginResponse {
         }
         found
     }
+}
+
+/// Whether the client's first packet is an SSLRequest: its response follows by TLS.
+pub fn is_request_for_tls(payload: &[u8]) -> bool {
+    let asks = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]) & cap::SSL as u16 != 0;
+    payload.len() == TLS_REQUEST && asks(payload)
 }
 
 /// The payload of an AuthSwitchRequest.

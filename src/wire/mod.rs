@@ -4,6 +4,7 @@
 //! of the packet that starts a logical one are looked at. What is needed is looked at in place, so
 //! a half-read packet is a few bytes in the caller's buffer and no state of ours.
 
+pub mod authentication;
 pub mod command;
 pub mod handshake;
 pub mod packet;
@@ -34,6 +35,7 @@ pub mod capability {
     pub const OPTIONAL_METADATA: u32 = 1 << 25;
     pub const ZSTD: u32 = 1 << 26;
     pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
+    pub const MULTI_FACTOR: u32 = 1 << 28;
     pub const SSL_VERIFY_SERVER_CERT: u32 = 1 << 30;
     /// What a leg does for itself and is therefore never passed on from the other one.
     pub const OF_THE_LEG: u32 = COMPRESS | SSL | ZSTD | SSL_VERIFY_SERVER_CERT;

@@ -51,6 +51,7 @@ fn plane(config: &Config, generation: u64, clients: &Gate) -> Arc<Proxy> {
     let (local_logins, _) = mpsc::unbounded_channel();
     Proxy::new(Foundation {
         config: Arc::new(arc_swap::ArcSwap::from_pointee(config.clone())),
+        tls: Arc::new(odp::net::tls::settings::Settings::load(&config.tls).expect("readable")),
         generation,
         listeners: Vec::new(),
         gates: Gates { clients: clients.clone(), control: Gate::closed(0) },

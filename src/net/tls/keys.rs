@@ -169,6 +169,19 @@ pub struct HalfState {
     pub spent: u64,
 }
 
+impl HalfState {
+    /// The same with zeros for all that is secret: for whoever only looks at its shape.
+    pub fn without_keys(&self) -> Self {
+        let blank = |hidden: &Hidden| Hidden::new(&vec![0; hidden.reveal().len()]);
+        Self {
+            secret: self.secret.as_ref().map(blank),
+            key: blank(&self.key),
+            iv: blank(&self.iv),
+            ..self.clone()
+        }
+    }
+}
+
 /// One direction of a session.
 pub struct Half {
     version: Version,

@@ -196,6 +196,12 @@ impl Records {
         })
     }
 
+    /// The state of the session at this instant, with zeros for its keys.
+    pub fn state_without_keys(&self) -> RecordsState {
+        let (read, write) = (self.read.state().without_keys(), self.write.state().without_keys());
+        RecordsState { read, write, ..self.state() }
+    }
+
     /// The state of the session at this instant.
     pub fn state(&self) -> RecordsState {
         RecordsState {

@@ -141,36 +141,40 @@ impl TlsStream {
 
     /// Takes the session apart, for another process or another time.
     pub fn into_parts(self) -> io::Result<Parts> {
-        let state = TlsState {
-            records: self.records.state(),
+        let state = self.describe(self.records.state());
+        let bytes = self.bytes();
+        Ok(Parts { fd: self.socket.into_fd()?, state, bytes })
+    }
+
+    /// What [`Self::into_parts`] would give beside the socket, with zeros for the keys: for whoever
+    /// only asks whether it would be understood.
+    pub fn without_keys(&self) -> (TlsState, Vec<u8>) {
+        (self.describe(self.records.state_without_keys()), self.bytes())
+    }
+
+    fn describe(&self, records: RecordsState) -> TlsState {
+        TlsState {
+            records,
             incoming: self.incoming.bytes().len(),
             rest: self.rest,
             outgoing: self.outgoing.bytes().len(),
             fin: self.fin,
-        };
-        let bytes = [self.incoming.bytes(), self.outgoing.bytes()].concat();
-        Ok(Parts { fd: self.socket.into_fd()?, state, bytes })
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [self.incoming.bytes(), self.outgoing.bytes()].concat()
     }
 
     /// Puts a session together again. On an error nothing was read or written.
     pub fn from_parts(parts: Parts) -> io::Result<Self> {
         let Parts { fd, state, bytes } = parts;
-        let nonsense =
-            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("TLS session: {what}"));
-        let halves = bytes.split_at_checked(state.incoming);
-        let (incoming, outgoing) = halves
-            .filter(|(_, outgoing)| outgoing.len() == state.outgoing)
-            .ok_or_else(|| nonsense("bytes missing or left over"))?;
-        let rest = state.rest.plain.checked_add(state.rest.trailer);
-        if rest.is_none_or(|rest| rest > incoming.len()) {
-            return Err(nonsense("plaintext outside of what came in"));
-        }
-        let too_many = || nonsense("more bytes than a session holds");
+        let Revived { records, incoming, outgoing } = state.revive(&bytes)?;
         Ok(Self {
-            records: Records::resume(state.records).ok_or_else(|| nonsense("keys don't fit"))?,
-            incoming: Tray::with(incoming).ok_or_else(too_many)?,
+            records,
+            incoming,
             rest: state.rest,
-            outgoing: Tray::with(outgoing).ok_or_else(too_many)?,
+            outgoing,
             fin: state.fin,
             failed: None,
             tickets: None,
@@ -362,6 +366,40 @@ impl TlsStream {
             return Poll::Ready(Ok(()));
         }
         self.poll_flush(cx)
+    }
+}
+
+/// The parts of a session that are made from its state.
+struct Revived {
+    records: Records,
+    incoming: Tray,
+    outgoing: Tray,
+}
+
+impl TlsState {
+    /// Whether a session can go on from this state and these bytes.
+    pub fn check(&self, bytes: &[u8]) -> io::Result<()> {
+        self.revive(bytes).map(drop)
+    }
+
+    fn revive(&self, bytes: &[u8]) -> io::Result<Revived> {
+        let nonsense =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("TLS session: {what}"));
+        let halves = bytes.split_at_checked(self.incoming);
+        let (incoming, outgoing) = halves
+            .filter(|(_, outgoing)| outgoing.len() == self.outgoing)
+            .ok_or_else(|| nonsense("bytes missing or left over"))?;
+        let rest = self.rest.plain.checked_add(self.rest.trailer);
+        if rest.is_none_or(|rest| rest > incoming.len()) {
+            return Err(nonsense("plaintext outside of what came in"));
+        }
+        let too_many = || nonsense("more bytes than a session holds");
+        let records = Records::resume(self.records.clone());
+        Ok(Revived {
+            records: records.ok_or_else(|| nonsense("keys don't fit"))?,
+            incoming: Tray::with(incoming).ok_or_else(too_many)?,
+            outgoing: Tray::with(outgoing).ok_or_else(too_many)?,
+        })
     }
 }
 

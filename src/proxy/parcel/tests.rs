@@ -98,7 +98,7 @@ impl Golden {
     fn judge(&self, state: &Value) -> Result<(), String> {
         let state = serde_json::to_vec(state).expect("it was JSON");
         let bytes = unhex(&self.file["bytes"]);
-        let Understood { state, mut up, mut down } = understand(&state, &bytes, 2)?;
+        let Understood { state, mut up, mut down, .. } = understand(&state, &bytes, 2)?;
         let mut session = Session::from(state.session.clone());
         let counters = SessionCounters::resumed(&state.counted);
         let facts = with_state(facts(&session, &up, &down), &state);

@@ -151,7 +151,8 @@ async fn echo(
                 let Ok(order) = order else { return Ended::Closed };
                 let fd: OwnedFd = stream.into_std().expect("deregistered").into();
                 let state = format!("{{\"id\":{id}}}").into_bytes();
-                let _ = order.send(Parcel { id, fds: vec![fd], state, bytes: pending });
+                let (fds, state) = (vec![fd], state.into());
+                let _ = order.send(Parcel { id, fds, state, bytes: pending });
                 return Ended::Frozen;
             }
             _ = drain.changed() => {}
@@ -255,7 +256,7 @@ impl DataPlane for EchoPlane {
         if self.refused.contains(&parcel.id) {
             return Err(Refused { parcel, reason: "not this one".into() });
         }
-        assert_eq!(parcel.state, format!("{{\"id\":{}}}", parcel.id).into_bytes());
+        assert_eq!(*parcel.state, format!("{{\"id\":{}}}", parcel.id).into_bytes());
         let fd = parcel.fds.remove(0);
         let stream = std::net::TcpStream::from(fd);
         let stream = TcpStream::from_std(stream).expect("registered");

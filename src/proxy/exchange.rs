@@ -1,0 +1,234 @@
+//! An authentication exchange: from a login response, or a COM_CHANGE_USER, to the server's
+//! verdict.
+//!
+//! Packets go to and fro as they are, numbered anew for each leg: with TLS on one leg only its
+//! numbers are one ahead. What a plugin says differs where only one leg is secure, because the
+//! password itself travels in clear on a secure leg and under RSA on another. There we are the
+//! other end of the RSA:
+//!
+//! ```text
+//!   secure client, plain server      server: the password! ─► we ask for its key ─► key
+//!                                    client: password ─► encrypted with it ─► server
+//!   plain client, secure server      client: the key? ─► ours
+//!                                    client: encrypted with it ─► password ─► server
+//! ```
+//!
+//! An exchange can't be frozen; who calls it bounds its time.
+
+use std::io;
+
+use aws_lc_rs::rsa::OaepPublicEncryptingKey;
+use tokio::io::AsyncWriteExt;
+use zeroize::Zeroizing;
+
+use super::login::Refusal;
+use super::rsa::{self, OwnKey};
+use super::whole::read_packet;
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::wire::authentication::{
+    CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
+    more_data,
+};
+use crate::wire::packet::packet;
+
+/// The longest packet of any plugin: Kerberos tickets may have 64 KiB.
+const LONGEST: usize = 128 * 1024;
+
+/// One end of the exchange.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// Its connection.
+    pub stream: &'a mut Stream,
+    /// What was read of it and is not dealt with.
+    pub ahead: &'a mut Vec<u8>,
+    /// The number of the next packet to it.
+    pub sequence: &'a mut u8,
+}
+
+/// An exchange under way.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    client: Side<'a>,
+    server: Side<'a>,
+    own_key: &'a OwnKey,
+    /// MULTI_FACTOR_AUTHENTICATION was negotiated.
+    factors: bool,
+    plugin: Vec<u8>,
+    challenge: Vec<u8>,
+    awaited: Awaited,
+}
+
+/// What the client is to send next.
+#[derive(Debug, Default)]
+enum Awaited {
+    /// Nothing: the server has the word.
+    #[default]
+    Nothing,
+    /// Whatever its plugin sends.
+    Data,
+    /// The password in clear; the server wants it under this key of its.
+    Clear(OaepPublicEncryptingKey),
+    /// A request for our key, or the password under it; the server wants it in clear.
+    Encrypted,
+}
+
+impl Side<'_> {
+    async fn hear(&mut self) -> io::Result<Vec<u8>> {
+        let whole = read_packet(self.stream, self.ahead, LONGEST).await?;
+        let whole = whole.ok_or_else(|| {
+            let what = format!("a packet of more than {LONGEST} bytes in the log-in");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })?;
+        *self.sequence = whole.header.sequence.wrapping_add(1);
+        Ok(whole.payload)
+    }
+
+    async fn tell(&mut self, payload: &[u8]) -> io::Result<()> {
+        let bytes = Zeroizing::new(packet(*self.sequence, payload));
+        *self.sequence = self.sequence.wrapping_add(1);
+        self.stream.write_all(&bytes).await?;
+        self.stream.flush().await
+    }
+}
+
+impl<'a> Exchange<'a> {
+    /// An exchange in which the server has the word.
+    pub fn new(client: Side<'a>, server: Side<'a>, own_key: &'a OwnKey, factors: bool) -> Self {
+        let (plugin, challenge) = (Vec::new(), Vec::new());
+        let awaited = Awaited::Nothing;
+        Self { client, server, own_key, factors, plugin, challenge, awaited }
+    }
+
+    /// Whether a password has to be turned from clear to RSA, or back.
+    pub fn translates(client: &Stream, server: &Stream) -> bool {
+        client.is_secure() != server.is_secure()
+    }
+
+    /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
+    /// it yet.
+    pub async fn run(mut self) -> Result<Vec<u8>, Refusal> {
+        loop {
+            let Self { client, server, awaited, .. } = &mut self;
+            tokio::select! {
+                biased;
+                told = server.hear() => {
+                    let payload = told.map_err(server_left)?;
+                    if Told::parse(&payload, self.factors) == Told::Verdict {
+                        return Ok(packet(*self.client.sequence, &payload));
+                    }
+                    self.handle_server(&payload).await?;
+                }
+                said = client.hear(), if !matches!(awaited, Awaited::Nothing) => {
+                    self.handle_client(Zeroizing::new(said?)).await?;
+                }
+            }
+        }
+    }
+
+    async fn handle_server(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        let is_caching = self.plugin == CACHING_SHA2;
+        self.awaited = match Told::parse(payload, self.factors) {
+            Told::Plugin { name, challenge } => {
+                self.permit(name)?;
+                (self.plugin, self.challenge) = (name.to_vec(), challenge.to_vec());
+                Awaited::Data
+            }
+            Told::More(FAST_OK) if is_caching => Awaited::Nothing,
+            Told::More(FULL) if is_caching => match self.secure_legs() {
+                (true, false) => Awaited::Clear(self.ask_for_key(CACHING_SHA2_KEY).await?),
+                (false, true) => Awaited::Encrypted,
+                (true, true) | (false, false) => Awaited::Data,
+            },
+            Told::More(_) | Told::Other | Told::Verdict => Awaited::Data,
+        };
+        Ok(self.client.tell(payload).await?)
+    }
+
+    async fn handle_client(&mut self, payload: Zeroizing<Vec<u8>>) -> Result<(), Refusal> {
+        // An empty password is one NUL, or nothing at all, on every leg.
+        let is_password = !matches!(payload[..], [] | [0]);
+        let for_server = match (std::mem::take(&mut self.awaited), self.secure_legs()) {
+            (Awaited::Data, (true, false)) if self.plugin == SHA256 && is_password => {
+                let key = self.ask_for_key(SHA256_KEY).await?;
+                self.encrypt(&key, &payload)?
+            }
+            (Awaited::Data, (false, true)) if self.plugin == SHA256 && is_password => {
+                return self.handle_encrypted(&payload).await;
+            }
+            (Awaited::Clear(key), _) => self.encrypt(&key, &payload)?,
+            (Awaited::Encrypted, _) => return self.handle_encrypted(&payload).await,
+            (Awaited::Data | Awaited::Nothing, _) => payload,
+        };
+        self.tell_server(&for_server).await;
+        Ok(())
+    }
+
+    /// Whether the server still takes it is not asked: what it says next, or its end, tells.
+    async fn tell_server(&mut self, payload: &[u8]) {
+        if let Err(error) = self.server.tell(payload).await {
+            tracing::debug!(%error, "server takes no more in the log-in");
+        }
+    }
+
+    /// A client without TLS asks for our key, or sends a password under it.
+    async fn handle_encrypted(&mut self, payload: &[u8]) -> Result<(), Refusal> {
+        let own = self.own_key.get().await.map_err(|_| {
+            Refusal::Tell(ClientError::refused("no RSA key could be made for the password"))
+        })?;
+        let request = if self.plugin == SHA256 { SHA256_KEY } else { CACHING_SHA2_KEY };
+        if payload == request {
+            self.awaited = Awaited::Encrypted;
+            return Ok(self.client.tell(&more_data(own.pem().as_bytes())).await?);
+        }
+        let password = own.decrypt(payload, &self.challenge);
+        let password = password.map_err(|_| Refusal::Tell(ClientError::foreign_rsa_key()))?;
+        self.tell_server(&password).await;
+        Ok(())
+    }
+
+    /// Asks the server for its key, before anything is heard of the client that it is to protect.
+    async fn ask_for_key(&mut self, request: &[u8]) -> Result<OaepPublicEncryptingKey, Refusal> {
+        self.tell_server(request).await;
+        let payload = self.server.hear().await.map_err(server_left)?;
+        let key = match Told::parse(&payload, self.factors) {
+            Told::More(pem) => rsa::parse(pem),
+            Told::Plugin { .. } | Told::Verdict | Told::Other => None,
+        };
+        key.ok_or_else(|| Refusal::Tell(ClientError::no_rsa_key()))
+    }
+
+    fn encrypt(
+        &self,
+        key: &OaepPublicEncryptingKey,
+        password: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+        let sent = rsa::encrypt(key, password, &self.challenge);
+        sent.map(Zeroizing::new).map_err(|_| Refusal::Tell(ClientError::password_too_long()))
+    }
+
+    /// Refuses plugins that would carry a password in clear over a leg that is not secure. Without
+    /// TLS on either leg PAM's dialog does what it would do without us.
+    fn permit(&self, plugin: &[u8]) -> Result<(), Refusal> {
+        let (client, server) = self.secure_legs();
+        let is_fine = match plugin {
+            CLEAR => client && server,
+            DIALOG => server || !client,
+            _ => true,
+        };
+        if is_fine {
+            return Ok(());
+        }
+        let leg = if client { "from the proxy to the server" } else { "to the proxy" };
+        Err(Refusal::Tell(ClientError::clear_password(&String::from_utf8_lossy(plugin), leg)))
+    }
+
+    fn secure_legs(&self) -> (bool, bool) {
+        (self.client.stream.is_secure(), self.server.stream.is_secure())
+    }
+}
+
+fn server_left(error: io::Error) -> Refusal {
+    tracing::debug!(%error, "server left in the log-in");
+    Refusal::Tell(ClientError::server_lost())
+}

@@ -1,0 +1,129 @@
+//! Passwords under RSA, as `sha256_password` and `caching_sha2_password` send them where there is
+//! no TLS.
+//!
+//! The password with a NUL behind it, XOR the challenge repeated, under RSA-OAEP with SHA-1.
+//! Source: MySQL's `sha2_password` plugin, `xor_string` and `RSA_PKCS1_OAEP_PADDING`.
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
+    PrivateDecryptingKey, PublicEncryptingKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+/// Characters of base64 in a line of PEM.
+const LINE: usize = 64;
+
+/// The key that clients without TLS are given when their server is reached by TLS: made when it is
+/// first wanted, and never kept. A client asks for it in the log-in that uses it.
+#[derive(Debug, Default)]
+pub struct OwnKey(OnceCell<KeyPair>);
+
+impl OwnKey {
+    /// The key. Making it takes a good part of a second, on a thread of its own.
+    pub async fn get(&self) -> Result<&KeyPair, Unspecified> {
+        let made = || async {
+            tokio::task::spawn_blocking(KeyPair::generate).await.map_err(|_| Unspecified)?
+        };
+        self.0.get_or_try_init(made).await
+    }
+}
+
+/// A key of ours.
+#[derive(Debug)]
+pub struct KeyPair {
+    private: OaepPrivateDecryptingKey,
+    pem: String,
+}
+
+impl KeyPair {
+    fn generate() -> Result<Self, Unspecified> {
+        let private = PrivateDecryptingKey::generate(KeySize::Rsa2048)?;
+        let der = AsDer::<PublicKeyX509Der>::as_der(&private.public_key())?;
+        let text = STANDARD.encode(der.as_ref());
+        let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
+        let mut rest = &*text;
+        while !rest.is_empty() {
+            let (line, behind) = rest.split_at(rest.len().min(LINE));
+            pem.extend([line, "\n"]);
+            rest = behind;
+        }
+        pem.push_str("-----END PUBLIC KEY-----\n");
+        Ok(Self { private: OaepPrivateDecryptingKey::new(private)?, pem })
+    }
+
+    /// The public half, as PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// The password with its NUL; an error for what was not encrypted with this key.
+    pub fn decrypt(&self, sent: &[u8], salt: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        let mut plain = Zeroizing::new(vec![0; self.private.min_output_size()]);
+        let length = self.private.decrypt(&OAEP_SHA1_MGF1SHA1, sent, &mut plain, None)?.len();
+        plain.truncate(length);
+        xor(&mut plain, salt);
+        Ok(plain)
+    }
+}
+
+/// A server's key, out of PEM. None for what is no RSA key.
+pub fn parse(pem: &[u8]) -> Option<OaepPublicEncryptingKey> {
+    let der = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?;
+    OaepPublicEncryptingKey::new(PublicEncryptingKey::from_der(&der).ok()?).ok()
+}
+
+/// The password, with its NUL, for the server that has this key. An error when it is too long for
+/// the key: 213 bytes with 2048 bits.
+pub fn encrypt(
+    key: &OaepPublicEncryptingKey,
+    password: &[u8],
+    salt: &[u8],
+) -> Result<Vec<u8>, Unspecified> {
+    let mut plain = Zeroizing::new(password.to_vec());
+    xor(&mut plain, salt);
+    let mut sent = vec![0; key.ciphertext_size()];
+    let length = key.encrypt(&OAEP_SHA1_MGF1SHA1, &plain, &mut sent, None)?.len();
+    sent.truncate(length);
+    Ok(sent)
+}
+
+fn xor(bytes: &mut [u8], salt: &[u8]) {
+    bytes.iter_mut().zip(salt.iter().cycle()).for_each(|(byte, salt)| *byte ^= salt);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_encrypted_is_decrypted_and_nothing_else() {
+        let pair = KeyPair::generate().expect("a key");
+        let key = parse(pair.pem().as_bytes()).expect("our own PEM");
+        let salt = b"abcdefghijklmnopqrst";
+        let sent = encrypt(&key, b"swordfish\0", salt).expect("it is short");
+        assert_eq!(**pair.decrypt(&sent, salt).expect("ours"), *b"swordfish\0");
+        assert!(pair.decrypt(&sent[1..], salt).is_err());
+        let other = KeyPair::generate().expect("a key");
+        assert!(other.decrypt(&sent, salt).is_err());
+        assert!(encrypt(&key, &[b'x'; 300], salt).is_err(), "longer than the key takes");
+        assert!(parse(b"no key").is_none());
+    }
+
+    /// The client library's own code is the other side.
+    #[test]
+    fn clients_take_the_key() {
+        let pair = KeyPair::generate().expect("a key");
+        let salt = *b"abcdefghijklmnopqrst";
+        let mut password = b"swordfish\0".to_vec();
+        xor(&mut password, &salt);
+        let sent = mysql_common::crypto::encrypt(&password, pair.pem().as_bytes());
+        assert_eq!(**pair.decrypt(&sent, &salt).expect("ours"), *b"swordfish\0");
+    }
+}
