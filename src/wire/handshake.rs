@@ -232,6 +232,22 @@ impl LoginResponse {
         out
     }
 
+    /// What client and proxy agreed on by one greeting and a server does not offer: its
+    /// capabilities, and MariaDB's extended ones.
+    pub fn beyond(&self, greeted: &Greeting, server: &Greeting) -> (u32, u32) {
+        let capabilities = self.capabilities & greeted.capabilities & !server.capabilities;
+        (capabilities, self.extended & greeted.extended & !server.extended)
+    }
+
+    /// The same log-in without some of [`cap::OF_THE_LOG_IN`].
+    pub fn without(mut self, capabilities: u32) -> Self {
+        self.capabilities &= !capabilities;
+        if capabilities & cap::CONNECT_ATTRS != 0 {
+            self.rest.clear();
+        }
+        self
+    }
+
     /// The connection attributes, in order; empty when there are none or they are malformed.
     pub fn attributes(&self) -> Vec<(&[u8], &[u8])> {
         let mut found = Vec::new();
