@@ -202,7 +202,7 @@ impl Relay {
     /// Whether the next packets belong to an [`Exchange`]: they are in the lanes, not judged.
     fn is_exchange_due(&self) -> bool {
         let is_sent = self.up.pending().is_empty() && self.down.pending().is_empty();
-        is_sent && self.session.conversation().holds_exchange() && self.farewell.is_none()
+        is_sent && self.session.conversation().is_exchange_due() && self.farewell.is_none()
     }
 
     /// Follows the exchange that is due, to the verdict. On an error the client's last words, if

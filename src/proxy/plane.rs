@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
@@ -14,10 +15,15 @@ use super::registry::{Signal, Stage};
 use super::{Altered, Beginning, Counted, Drain, Proxy};
 use crate::config::parameter::Parameter;
 use crate::metrics::pauses::Pauses;
+use crate::net::tls::keys::Hidden;
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
 };
 use crate::wire::handshake::Greeting;
+
+/// Bytes of JSON that most legacies stay below: what a buffer that grew leaves behind is not
+/// zeroized.
+const USUAL_LEGACY: usize = 16 * 1024;
 
 /// What a successor is told beside sessions.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -27,6 +33,9 @@ pub(super) struct Legacy {
     greetings: HashMap<String, Greeting>,
     /// Parameters that operators have changed while the proxy ran.
     altered: BTreeMap<String, Altered>,
+    /// The key of `proxy::rsa`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rsa_key: Option<Hidden>,
 }
 
 impl Proxy {
@@ -38,6 +47,7 @@ impl Proxy {
         };
         let cluster = self.cluster();
         self.inherit_parameters(legacy.altered);
+        legacy.rsa_key.iter().for_each(|key| self.own_key().inherit(key));
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
     }
 
@@ -146,8 +156,12 @@ impl DataPlane for Proxy {
     fn legacy(&self) -> Bytes {
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let legacy = Legacy { greetings, altered };
-        serde_json::to_vec(&legacy).map(Bytes::from).unwrap_or_default()
+        let legacy = Legacy { greetings, altered, rsa_key: self.own_key().secret() };
+        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_LEGACY));
+        match serde_json::to_writer(&mut *body, &legacy) {
+            Ok(()) => Bytes::from_owner(body),
+            Err(_) => Bytes::new(),
+        }
     }
 
     fn counters(&self) -> Bytes {

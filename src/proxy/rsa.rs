@@ -4,7 +4,7 @@
 //! The password with a NUL behind it, XOR the challenge repeated, under RSA-OAEP with SHA-1.
 //! Source: MySQL's `sha2_password` plugin, `xor_string` and `RSA_PKCS1_OAEP_PADDING`.
 
-use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rsa::{
     KeySize, OAEP_SHA1_MGF1SHA1, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
@@ -17,11 +17,14 @@ use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use crate::net::tls::keys::Hidden;
+
 /// Characters of base64 in a line of PEM.
 const LINE: usize = 64;
 
 /// The key that clients without TLS are given when their server is reached by TLS: made when it is
-/// first wanted, and never kept. A client asks for it in the log-in that uses it.
+/// first wanted, never in a file, and handed to successors, as clients may keep it for a later
+/// COM_CHANGE_USER.
 #[derive(Debug, Default)]
 pub struct OwnKey(OnceCell<KeyPair>);
 
@@ -33,18 +36,37 @@ impl OwnKey {
         };
         self.0.get_or_try_init(made).await
     }
+
+    /// The private half, for a successor; None as long as nobody has wanted it.
+    pub fn secret(&self) -> Option<Hidden> {
+        self.0.get().map(|pair| pair.secret.clone())
+    }
+
+    /// Takes a predecessor's. One that is no key is left alone: a new one is made then.
+    pub fn inherit(&self, secret: &Hidden) {
+        let private = PrivateDecryptingKey::from_pkcs8(secret.reveal());
+        let pair = private.map_err(|_| Unspecified).and_then(KeyPair::new);
+        // If there is one already it has been given out.
+        let _ = pair.map(|pair| self.0.set(pair));
+    }
 }
 
 /// A key of ours.
 #[derive(Debug)]
 pub struct KeyPair {
     private: OaepPrivateDecryptingKey,
+    /// The private half as PKCS #8.
+    secret: Hidden,
     pem: String,
 }
 
 impl KeyPair {
     fn generate() -> Result<Self, Unspecified> {
-        let private = PrivateDecryptingKey::generate(KeySize::Rsa2048)?;
+        Self::new(PrivateDecryptingKey::generate(KeySize::Rsa2048)?)
+    }
+
+    fn new(private: PrivateDecryptingKey) -> Result<Self, Unspecified> {
+        let secret = Hidden::new(AsDer::<Pkcs8V1Der<'_>>::as_der(&private)?.as_ref());
         let der = AsDer::<PublicKeyX509Der>::as_der(&private.public_key())?;
         let text = STANDARD.encode(der.as_ref());
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
@@ -55,7 +77,7 @@ impl KeyPair {
             rest = behind;
         }
         pem.push_str("-----END PUBLIC KEY-----\n");
-        Ok(Self { private: OaepPrivateDecryptingKey::new(private)?, pem })
+        Ok(Self { private: OaepPrivateDecryptingKey::new(private)?, secret, pem })
     }
 
     /// The public half, as PEM.
@@ -114,6 +136,16 @@ mod tests {
         assert!(other.decrypt(&sent, salt).is_err());
         assert!(encrypt(&key, &[b'x'; 300], salt).is_err(), "longer than the key takes");
         assert!(parse(b"no key").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_successor_goes_on_with_it() {
+        let (own, next) = (OwnKey::default(), OwnKey::default());
+        assert!(own.secret().is_none(), "nobody has wanted it");
+        let pem = own.get().await.expect("a key").pem().to_owned();
+        next.inherit(&Hidden::new(b"no key"));
+        next.inherit(&own.secret().expect("it is made"));
+        assert_eq!(next.get().await.expect("a key").pem(), pem);
     }
 
     /// The client library's own code is the other side.

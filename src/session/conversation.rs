@@ -150,9 +150,15 @@ impl Conversation {
     }
 
     /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
-    pub fn holds_exchange(&self) -> bool {
+    fn holds_exchange(&self) -> bool {
         let waits = |current: Current| current.answer == Answer::Auth && !current.begun;
         self.holds_exchanges && self.current.is_some_and(waits)
+    }
+
+    /// Whether both directions stand between two packets, the next of which belong to an exchange.
+    pub fn is_exchange_due(&self) -> bool {
+        let between = self.client.is_between_packets() && self.server.is_between_packets();
+        between && self.holds_exchange()
     }
 
     /// The exchange is over, but for the server's verdict, which is judged as ever. The next packet
@@ -254,7 +260,11 @@ impl Conversation {
             *at = bytes.len();
             return None;
         }
-        if self.queue.len() >= MAX_PIPELINED || self.holds_exchanges && self.turn == Turn::Auth {
+        if self.queue.len() >= MAX_PIPELINED {
+            return None;
+        }
+        if self.holds_exchanges && self.turn == Turn::Auth {
+            self.client.consume_payload(bytes, at);
             return None;
         }
         let turn = self.turn;
@@ -295,6 +305,7 @@ impl Conversation {
             return None;
         }
         if self.holds_exchange() {
+            self.server.consume_payload(bytes, at);
             return None;
         }
         self.skip_rows(bytes, at);

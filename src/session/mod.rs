@@ -101,7 +101,7 @@ impl Session {
     }
 
     /// Whether packets of authentication exchanges are left with the caller, to be followed by it
-    /// once [`Conversation::holds_exchange`].
+    /// once [`Conversation::is_exchange_due`].
     pub fn hold_exchanges(&mut self, hold: bool) {
         self.conversation.hold_exchanges(hold);
     }

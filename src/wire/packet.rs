@@ -101,8 +101,9 @@ impl Framer {
         self.left = self.left.saturating_sub(payload as u32);
     }
 
+    /// Consumes what is at hand of the current payload; moves `at` along.
     #[inline]
-    fn consume_payload(&mut self, bytes: &[u8], at: &mut usize) {
+    pub fn consume_payload(&mut self, bytes: &[u8], at: &mut usize) {
         let payload = (self.left as usize).min(bytes.len() - *at);
         self.left -= payload as u32;
         *at += payload;

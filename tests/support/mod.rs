@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod database;
+pub mod pki;
 pub mod planes;
 pub mod pressure;
 pub mod process;

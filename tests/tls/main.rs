@@ -2,6 +2,9 @@
 
 mod malformed;
 mod openssl;
+#[path = "../support/pki.rs"]
+#[allow(dead_code)]
+mod pki;
 mod records;
 mod settings;
 mod streams;

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
 
+use crate::pki::Pki;
 use odp::net::tls::handshake::{Handshake, Step};
 use odp::net::tls::record::{Opened, RecordError, Records};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -14,32 +14,7 @@ use rustls::{
     ServerConnection, SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-/// PEM texts of a CA and of two certificates by it.
-pub struct Pki {
-    pub ca: String,
-    pub server: String,
-    pub server_key: String,
-    pub client: String,
-    pub client_key: String,
-}
-
-pub static PKI: LazyLock<Pki> = LazyLock::new(|| {
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "test CA");
-    let key = KeyPair::generate().expect("a key");
-    let ca = CertifiedIssuer::self_signed(params, key).expect("a CA");
-    let sign = |names: &[&str]| {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
-        let certificate = params.signed_by(&key, &ca).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
-    };
-    let (server, server_key) = sign(&["localhost", "127.0.0.1"]);
-    let (client, client_key) = sign(&["somebody"]);
-    Pki { ca: ca.pem(), server, server_key, client, client_key }
-});
+pub static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
 pub type Cell = (SupportedCipherSuite, &'static SupportedProtocolVersion);
 

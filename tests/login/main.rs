@@ -1,0 +1,6 @@
+//! Log-ins: every plugin, with TLS on either leg, both or none; each session lives over restarts.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod matrix;

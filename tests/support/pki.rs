@@ -1,0 +1,75 @@
+//! A CA, and two certificates by it: for a server on the loopback, and for a client.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+/// PEM texts.
+pub struct Pki {
+    /// The CA.
+    pub ca: String,
+    /// For `localhost` and 127.0.0.1.
+    pub server: String,
+    /// Its key.
+    pub server_key: String,
+    /// For a client.
+    pub client: String,
+    /// Its key.
+    pub client_key: String,
+}
+
+/// The same as files.
+pub struct Files {
+    /// The CA.
+    pub ca: PathBuf,
+    /// The server's certificate.
+    pub server: PathBuf,
+    /// Its key.
+    pub server_key: PathBuf,
+    /// The client's certificate.
+    pub client: PathBuf,
+    /// Its key.
+    pub client_key: PathBuf,
+}
+
+impl Pki {
+    /// New ones.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test CA");
+        let key = KeyPair::generate().expect("a key");
+        let ca = CertifiedIssuer::self_signed(params, key).expect("a CA");
+        let sign = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let key = KeyPair::generate().expect("a key");
+            let params = CertificateParams::new(names).expect("names");
+            let certificate = params.signed_by(&key, &ca).expect("a certificate");
+            (certificate.pem(), key.serialize_pem())
+        };
+        let (server, server_key) = sign(&["localhost", "127.0.0.1"]);
+        let (client, client_key) = sign(&["somebody"]);
+        Self { ca: ca.pem(), server, server_key, client, client_key }
+    }
+
+    /// Writes them below a directory.
+    pub fn write(&self, dir: &Path) -> Files {
+        let file = |name: &str, text: &str| {
+            use std::io::Write as _;
+            let path = dir.join(name);
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&path).expect("the directory is ours");
+            file.write_all(text.as_bytes()).expect("the disk has room");
+            path
+        };
+        Files {
+            ca: file("ca.pem", &self.ca),
+            server: file("server.pem", &self.server),
+            server_key: file("server-key.pem", &self.server_key),
+            client: file("client.pem", &self.client),
+            client_key: file("client-key.pem", &self.client_key),
+        }
+    }
+}
