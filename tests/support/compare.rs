@@ -98,13 +98,18 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 /// As [`transparent`] with options for the server.
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
-    let (packets, bytes) = (steps(&database, Every::Packet), steps(&database, Every::Byte));
+    transparent_all(&database, &[script]);
+}
+
+/// As [`transparent`] for several scripts, one after the other.
+pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
+    let (packets, bytes) = (steps(database, Every::Packet), steps(database, Every::Byte));
     let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
     let ways: [Way; 2] = [
         ("moved at every packet", false, &|| address_of(&packets)),
         ("moved at every byte", false, &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
-    proxied_and(&database, &ways, script);
+    proxied_and(database, &ways, scripts);
     finish([packets, bytes]);
 }
 
@@ -112,7 +117,11 @@ pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
 pub fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     let packets = steps(&database, Every::Packet);
-    proxied_and(&database, &[("moved at every packet", false, &|| address_of(&packets))], script);
+    proxied_and(
+        &database,
+        &[("moved at every packet", false, &|| address_of(&packets))],
+        &[script],
+    );
     finish([packets]);
 }
 
@@ -132,12 +141,16 @@ fn finish<const N: usize>(all: [Option<Steps>; N]) {
 }
 
 /// Compares the direct way with the one through a proxy, and with others.
-fn proxied_and(database: &Database, others: &[Way], script: fn(&Stage)) {
+fn proxied_and(database: &Database, others: &[Way], scripts: &[fn(&Stage)]) {
     let proxy = Proxy::start(database);
     let proxied = || Some(proxy.address());
     let mut ways: Vec<Way> = vec![("proxied", false, &proxied)];
     ways.extend(others);
-    let test = || compare_ways(database, &database.address(), &ways, script);
+    let test = || {
+        for script in scripts {
+            compare_ways(database, &database.address(), &ways, *script);
+        }
+    };
     perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
 }

@@ -16,6 +16,7 @@ pub mod proxy;
 pub mod raw;
 pub mod relay;
 pub mod reply;
+pub mod seekdb;
 pub mod socket;
 pub mod steps;
 
