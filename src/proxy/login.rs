@@ -17,7 +17,7 @@ use super::exchange::{Exchange, Side};
 use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
 use super::leg::Leg;
-use super::registry::Handle;
+use super::registry::{Handle, Spoken};
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
@@ -158,7 +158,16 @@ impl<'a> Login<'a> {
         let mut answer = answer_for_server(&response, &known, &greeted.greeting)?;
         let server = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
         let answered = greeted.answer(answer, tls.as_deref(), limit).await;
-        let answered = answered.map_err(|error| refusal(&cluster.name, error))?;
+        let answered = answered.map_err(|error| {
+            if matches!(error, BackendError::Tls { .. }) {
+                self.handle.counters.server_tls_failures.add(1);
+            }
+            refusal(&cluster.name, error)
+        })?;
+        if let Some(spoken) = Spoken::on(&answered.stream) {
+            self.handle.counters.server_tls_handshakes.add(1);
+            self.handle.facts().server_tls = Some(spoken);
+        }
         let relay = self.authenticate(answered, &response, Compressions { client, server }).await?;
         Ok(Admitted::ByServer(relay.into()))
     }
@@ -307,10 +316,14 @@ impl<'a> Login<'a> {
         let limit = self.proxy.config().proxy.login_timeout.0;
         let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
         let accepted = accepted.map_err(|error| {
+            self.handle.counters.client_tls_failures.add(1);
             tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
-        self.client = Some(Stream::Tls(Box::new(accepted)));
+        let stream = Stream::Tls(Box::new(accepted));
+        self.handle.counters.client_tls_handshakes.add(1);
+        self.handle.facts().client_tls = Spoken::on(&stream);
+        self.client = Some(stream);
         Ok(())
     }
 
