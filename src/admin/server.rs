@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 
 use super::command::Command;
@@ -27,6 +27,7 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
 use crate::net::tls::stream::TlsStream;
+use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -80,19 +81,29 @@ pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_i
 
 /// Serves an operator that has come to the clients' port as `NAME@proxysys`.
 pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
-    let LocalLogin { stream, salt, response, sequence, connection_id, peer, user } = login;
+    let LocalLogin { stream, salt, response, sequence, connection_id, peer, user, compression } =
+        login;
     let port = Connection { stream, sequence: sequence.wrapping_add(1) };
     let visitor = Visitor { peer, connection_id };
     // The greeting was made in a server's name.
     let known = Known { user, salt, offered: u32::MAX };
     let verified = tokio::time::timeout(LOGIN, verify(&admin, port, &response, known, &visitor));
-    finish(&admin, verified.await, &visitor.peer).await;
+    let with_leg = |(session, port): (Session, Connection)| {
+        let Connection { stream, sequence } = port;
+        let stream = match compression {
+            Some(how) => Leg::compressed(stream, how, 0, &[]),
+            None => Leg::plain(stream),
+        };
+        (session, Connection { stream, sequence })
+    };
+    let verified = verified.await.map(|verified| verified.map(|let_in| let_in.map(with_leg)));
+    finish(&admin, verified, &visitor.peer).await;
 }
 
 /// Serves whoever was let in.
-async fn finish(
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     admin: &Admin,
-    login: Result<io::Result<Option<(Session, Connection)>>, Elapsed>,
+    login: Result<LetIn<S>, Elapsed>,
     peer: &str,
 ) {
     match login {
@@ -103,10 +114,13 @@ async fn finish(
     }
 }
 
-struct Connection {
-    stream: Stream,
+struct Connection<S = Stream> {
+    stream: S,
     sequence: u8,
 }
+
+/// Who was let in, with the connection; None: it was told why not, or has left.
+type LetIn<S = Stream> = io::Result<Option<(Session, Connection<S>)>>;
 
 /// Who has connected.
 struct Visitor {
@@ -122,12 +136,8 @@ struct Known {
     offered: u32,
 }
 
-/// From the greeting to OK; None: it was told why not, or has left.
-async fn log_in(
-    admin: &Admin,
-    stream: Stream,
-    visitor: &Visitor,
-) -> io::Result<Option<(Session, Connection)>> {
+/// From the greeting to OK.
+async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
     let tls = admin.proxy.tls().admin();
     let mut port = Connection { stream, sequence: 0 };
     let salt = random_salt().map_err(io::Error::other)?;
@@ -165,7 +175,7 @@ async fn verify(
     response: &LoginResponse,
     known: Known,
     visitor: &Visitor,
-) -> io::Result<Option<(Session, Connection)>> {
+) -> LetIn {
     let Known { user, mut salt, offered } = known;
     let Visitor { peer, connection_id } = visitor;
     let tls = admin.proxy.tls().admin();
@@ -210,7 +220,9 @@ impl Connection {
         })?;
         Ok(Self { stream: Stream::Tls(Box::new(accepted)), sequence })
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// One packet's payload; None at the end of the stream.
     async fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = [0; HEADER];
@@ -260,7 +272,10 @@ struct Session {
 }
 
 impl Session {
-    async fn serve(mut self, admin: &Admin, mut port: Connection) {
+    async fn serve<S>(mut self, admin: &Admin, mut port: Connection<S>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         loop {
             let received = tokio::time::timeout(SILENCE, port.receive()).await;
             let Ok(Ok(Some(payload))) = received else { return };

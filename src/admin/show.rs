@@ -192,6 +192,8 @@ fn sessions(views: &[SessionView]) -> Table {
         "using_ssl",
         "client_tls",
         "server_tls",
+        "client_compression",
+        "server_compression",
     ]);
     for view in views {
         table.push([
@@ -210,6 +212,8 @@ fn sessions(views: &[SessionView]) -> Table {
             u64::from(!view.client_tls.is_empty()).to_string(),
             view.client_tls.clone(),
             view.server_tls.clone(),
+            view.client_compression.clone(),
+            view.server_compression.clone(),
         ]);
     }
     table
@@ -217,7 +221,16 @@ fn sessions(views: &[SessionView]) -> Table {
 
 /// The same rows without what only the proxy knows.
 fn processlist(views: &[SessionView]) -> Table {
-    sessions(views).without(&["proxy_sessid", "Cluster", "using_ssl", "client_tls", "server_tls"])
+    let only_here = [
+        "proxy_sessid",
+        "Cluster",
+        "using_ssl",
+        "client_tls",
+        "server_tls",
+        "client_compression",
+        "server_compression",
+    ];
+    sessions(views).without(&only_here)
 }
 
 fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientError> {

@@ -21,6 +21,7 @@ use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
 use crate::restart::{Census, Class, Parcel, Replica};
+use crate::wire::compressed::Compression;
 
 const SHARDS: usize = 16;
 
@@ -108,6 +109,8 @@ pub struct Facts {
     pub server: Arc<str>,
     /// The session's id on that server.
     pub server_thread: u32,
+    /// How the client's leg is compressed, and the server's.
+    pub compression: [Option<Compression>; 2],
     /// What the client's connection speaks; None without TLS.
     pub client_tls: Option<Spoken>,
     /// What the server's connection speaks.
@@ -284,6 +287,8 @@ impl Handle {
             cluster: facts.cluster.to_string(),
             server: facts.server.to_string(),
             server_thread: facts.server_thread,
+            client_compression: shown(facts.compression[0]),
+            server_compression: shown(facts.compression[1]),
             commands: self.counters.client_requests.value(),
             transactions: self.counters.client_transactions.value(),
             state: stage.name().to_owned(),
@@ -295,6 +300,10 @@ impl Handle {
             server_tls: tls(facts.server_tls),
         }
     }
+}
+
+fn shown(compression: Option<Compression>) -> String {
+    compression.map(|how| how.to_string()).unwrap_or_default()
 }
 
 #[derive(Debug, Default)]

@@ -36,6 +36,12 @@ pub struct SessionView {
     pub idle: Duration,
     /// The process that serves it.
     pub pid: u32,
+    /// How the client's leg is compressed; empty when it is not, or nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client_compression: String,
+    /// How the server's leg is compressed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server_compression: String,
     /// What the client's connection speaks, such as `TLSv1.3 aes-256-gcm`; empty without TLS.
     #[serde(default)]
     pub client_tls: String,

@@ -55,6 +55,11 @@ pub struct Greeting {
 }
 
 impl Greeting {
+    /// Whether the server is an OceanBase: its capability bits 25 to 27 mean other things.
+    pub fn is_oceanbase(&self) -> bool {
+        memchr::memmem::find(&self.version, b"OceanBase").is_some()
+    }
+
     /// Parses the payload.
     pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
         let mut input = Input(payload);
@@ -82,6 +87,20 @@ impl Greeting {
             _ => input.until_nul().unwrap_or(input.0).to_vec(),
         };
         Ok(Self { version, connection_id, salt, capabilities, extended, collation, status, plugin })
+    }
+
+    /// The greeting without what only looks like MySQL's: OceanBase gives the bits 25 to 27 meanings
+    /// of its own, 27 is its Oracle mode. It says `5.7.25`, with or without its name behind; no
+    /// MySQL before 8 has these bits.
+    pub fn in_the_terms_of_mysql(mut self) -> Self {
+        let name = b"oceanbase";
+        let names_itself =
+            self.version.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
+        let is_old = [&b"5.6."[..], b"5.7."].iter().any(|old| self.version.starts_with(old));
+        if names_itself || is_old {
+            self.capabilities &= !(cap::OPTIONAL_METADATA | cap::ZSTD | cap::QUERY_ATTRIBUTES);
+        }
+        self
     }
 
     /// Encodes the payload.
@@ -218,6 +237,47 @@ impl LoginResponse {
         out
     }
 
+    /// Takes away what the client asks of its own leg; its zstd level, if it tells one.
+    ///
+    /// "int<1> zstd_compression_level" stands behind the attributes.
+    pub fn take_zstd_level(&mut self) -> Option<u8> {
+        if self.capabilities & cap::ZSTD == 0 {
+            return None;
+        }
+        let mut input = Input(&self.rest);
+        if self.capabilities & cap::CONNECT_ATTRS != 0 {
+            input.lenenc_bytes().ok()?;
+        }
+        let level = input.byte().ok()?;
+        self.rest.truncate(self.rest.len() - input.0.len() - 1);
+        Some(level)
+    }
+
+    /// Asks for zstd at this level.
+    pub fn put_zstd_level(&mut self, level: u8) {
+        self.capabilities |= cap::ZSTD;
+        if self.capabilities & cap::CONNECT_ATTRS != 0 && self.rest.is_empty() {
+            put_lenenc(&mut self.rest, 0);
+        }
+        self.rest.push(level);
+    }
+
+    /// What client and proxy agreed on by one greeting and a server does not offer: its
+    /// capabilities, and MariaDB's extended ones.
+    pub fn beyond(&self, greeted: &Greeting, server: &Greeting) -> (u32, u32) {
+        let capabilities = self.capabilities & greeted.capabilities & !server.capabilities;
+        (capabilities, self.extended & greeted.extended & !server.extended)
+    }
+
+    /// The same log-in without some of [`cap::OF_THE_LOG_IN`].
+    pub fn without(mut self, capabilities: u32) -> Self {
+        self.capabilities &= !capabilities;
+        if capabilities & cap::CONNECT_ATTRS != 0 {
+            self.rest.clear();
+        }
+        self
+    }
+
     /// The connection attributes, in order; empty when there are none or they are malformed.
     pub fn attributes(&self) -> Vec<(&[u8], &[u8])> {
         let mut found = Vec::new();
@@ -296,5 +356,39 @@ impl<'a> Input<'a> {
 
     fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_oceanbase_are_not_taken_for_mysqls() {
+        let ours = cap::PROTOCOL_41 | cap::DEPRECATE_EOF;
+        let bits = cap::OPTIONAL_METADATA | cap::ZSTD | cap::QUERY_ATTRIBUTES;
+        let cases: [(&str, u32); 7] = [
+            ("5.7.25", ours),
+            ("5.7.25-OceanBase-v4.3.5", ours),
+            ("5.6.25", ours),
+            ("8.0.32-oceanbase-v4", ours),
+            ("8.0.36", ours | bits),
+            ("9.7.0", ours | bits),
+            ("5.5.5-10.11.6-MariaDB", ours | bits),
+        ];
+        for (version, expected) in cases {
+            let greeting = Greeting {
+                version: version.into(),
+                connection_id: 1,
+                salt: vec![b'x'; 20],
+                capabilities: ours | bits,
+                extended: 0,
+                collation: 45,
+                status: 2,
+                plugin: Vec::new(),
+            };
+            let capabilities = greeting.in_the_terms_of_mysql().capabilities;
+            assert_eq!(capabilities, expected, "{version}");
+        }
     }
 }

@@ -25,10 +25,12 @@ macro_rules! on {
 }
 
 mod commands;
+mod downgrade;
 mod framing;
 mod kill;
 mod limits;
 mod results;
+mod seekdb;
 mod split;
 mod state;
 mod steps;

@@ -16,6 +16,8 @@ pub mod proxy;
 pub mod raw;
 pub mod relay;
 pub mod reply;
+pub mod seekdb;
+pub mod socket;
 pub mod steps;
 
 use std::fs::{File, OpenOptions};
