@@ -4,6 +4,7 @@
 //! column. Parameters that ODP has keep ODP's names. `config/odp.toml` shows every default, and a
 //! test keeps it so.
 
+pub mod compression;
 pub mod parameter;
 
 use std::fmt;
@@ -111,6 +112,12 @@ pub struct ProxySection {
     pub enable_client_ssl: bool,
     /// ODP's switch: true makes `tls.server.mode` prefer if it is off.
     pub enable_server_ssl: bool,
+    /// Compressions that clients are offered.
+    pub client_compression: compression::Offered,
+    /// The compression that servers are asked for.
+    pub server_compression: compression::Asked,
+    /// The level of zstd with servers, 1 to 22.
+    pub zstd_level: u8,
     /// Holds the handover socket; mode 0700.
     pub run_dir: PathBuf,
 }
@@ -139,6 +146,9 @@ impl Default for ProxySection {
             session_handover: true,
             enable_client_ssl: false,
             enable_server_ssl: false,
+            client_compression: compression::Offered::ALL,
+            server_compression: compression::Asked::Off,
+            zstd_level: 3,
             run_dir: PathBuf::from("/run/odp"),
         }
     }
@@ -302,6 +312,9 @@ impl Config {
         }
         if self.proxy.client_max_connections == 0 {
             return Some("proxy.client_max_connections = 0: expected 1 or more".into());
+        }
+        if !(1..=22).contains(&self.proxy.zstd_level) {
+            return Some(format!("proxy.zstd_level = {}: expected 1 to 22", self.proxy.zstd_level));
         }
         let timeouts = [
             ("connect_timeout", self.proxy.connect_timeout),

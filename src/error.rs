@@ -69,6 +69,11 @@ impl ClientError {
         Self::new(1105, "08S01", text)
     }
 
+    /// 1157: a frame of the compressed protocol that is none.
+    pub fn corrupt_frame() -> Self {
+        Self::new(1157, "08S01", "Couldn't uncompress communication packet")
+    }
+
     /// 1043: what the client sent before it was logged in is not the MySQL protocol.
     pub fn bad_handshake() -> Self {
         Self::new(1043, "08S01", "Bad handshake")

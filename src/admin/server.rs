@@ -22,6 +22,7 @@ use super::rows::{Dialect, Encoding, Writer};
 use super::{Admin, Caller};
 use crate::config::AdminUser;
 use crate::error::ClientError;
+use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -81,13 +82,21 @@ where
 
 /// Serves an operator that has come to the clients' port as `NAME@proxysys`.
 pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
-    let LocalLogin { stream, salt, response, sequence, connection_id, peer, user } = login;
+    let LocalLogin { stream, salt, response, sequence, connection_id, peer, user, compression } =
+        login;
     let mut port = Connection { stream, sequence: sequence.wrapping_add(1) };
     // The greeting was made in a server's name.
     let known = Known { user, peer: peer.clone(), salt, connection_id, offered: u32::MAX };
     let verified = tokio::time::timeout(LOGIN, port.verify(&admin, &response, known)).await;
     match verified {
-        Ok(Ok(Some(session))) => session.serve(&admin, port).await,
+        Ok(Ok(Some(session))) => {
+            let Connection { stream, sequence } = port;
+            let stream = match compression {
+                Some(how) => Leg::compressed(stream, how, 0, &[]),
+                None => Leg::plain(stream),
+            };
+            session.serve(&admin, Connection { stream, sequence }).await;
+        }
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::debug!(peer, %error, "admin client left in the log-in"),
         Err(_) => tracing::info!(peer, "admin log-in timed out"),
@@ -202,7 +211,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = tokio::time::timeout(WRITE, self.stream.write_all(bytes)).await;
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        let written = tokio::time::timeout(WRITE, write).await;
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }

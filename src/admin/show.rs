@@ -184,6 +184,8 @@ fn sessions(views: &[SessionView]) -> Table {
         "tid",
         "pid",
         "using_ssl",
+        "client_compression",
+        "server_compression",
     ]);
     for view in views {
         table.push([
@@ -200,6 +202,8 @@ fn sessions(views: &[SessionView]) -> Table {
             "0".into(),
             view.pid.to_string(),
             "0".into(),
+            view.client_compression.clone(),
+            view.server_compression.clone(),
         ]);
     }
     table
@@ -207,7 +211,9 @@ fn sessions(views: &[SessionView]) -> Table {
 
 /// The same rows without what only the proxy knows.
 fn processlist(views: &[SessionView]) -> Table {
-    sessions(views).without(&["proxy_sessid", "Cluster", "using_ssl"])
+    let only_here =
+        ["proxy_sessid", "Cluster", "using_ssl", "client_compression", "server_compression"];
+    sessions(views).without(&only_here)
 }
 
 fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientError> {

@@ -105,7 +105,7 @@ static SPANS: [Parameter; 12] = spans![
     (delay_exit_time, "how long after SIGTERM sessions may go on"),
 ];
 
-static OTHERS: [Parameter; 9] = [
+static OTHERS: [Parameter; 12] = [
     Parameter {
         name: "client_max_connections",
         info: "clients at most; one more gets 1203",
@@ -147,6 +147,39 @@ static OTHERS: [Parameter; 9] = [
         read: |config| config.proxy.hot_upgrade_exit_timeout.to_string(),
         write: |config, value| {
             config.proxy.hot_upgrade_exit_timeout = exit_timeout(value)?;
+            Ok(())
+        },
+    },
+    Parameter {
+        name: "client_compression",
+        info: "compressions that clients are offered",
+        reboot: Reboot::NotNeeded,
+        range: "off, zlib, zstd or zlib,zstd",
+        read: |config| config.proxy.client_compression.to_string(),
+        write: |config, value| {
+            config.proxy.client_compression = value.parse()?;
+            Ok(())
+        },
+    },
+    Parameter {
+        name: "server_compression",
+        info: "the compression that servers are asked for",
+        reboot: Reboot::NotNeeded,
+        range: "off, zlib or zstd",
+        read: |config| config.proxy.server_compression.to_string(),
+        write: |config, value| {
+            config.proxy.server_compression = value.parse()?;
+            Ok(())
+        },
+    },
+    Parameter {
+        name: "zstd_level",
+        info: "the level of zstd with servers",
+        reboot: Reboot::NotNeeded,
+        range: "[1,22]",
+        read: |config| config.proxy.zstd_level.to_string(),
+        write: |config, value| {
+            config.proxy.zstd_level = parse(value, "1 to 22")?;
             Ok(())
         },
     },

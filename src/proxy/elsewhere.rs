@@ -128,6 +128,8 @@ mod tests {
             age: Duration::ZERO,
             idle: Duration::ZERO,
             pid: 1,
+            client_compression: String::new(),
+            server_compression: String::new(),
         }
     }
 

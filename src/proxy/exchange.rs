@@ -21,11 +21,11 @@ use aws_lc_rs::rsa::OaepPublicEncryptingKey;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
+use super::leg::Line;
 use super::login::Refusal;
 use super::rsa::{self, OwnKey};
 use super::whole::read_packet;
 use crate::error::ClientError;
-use crate::net::stream::Stream;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
     more_data,
@@ -37,9 +37,9 @@ const LONGEST: usize = 128 * 1024;
 
 /// One end of the exchange.
 #[derive(Debug)]
-pub struct Side<'a> {
+pub struct Side<'a, L> {
     /// Its connection.
-    pub stream: &'a mut Stream,
+    pub stream: &'a mut L,
     /// What was read of it and is not dealt with.
     pub ahead: &'a mut Vec<u8>,
     /// The number of the next packet to it.
@@ -48,9 +48,9 @@ pub struct Side<'a> {
 
 /// An exchange under way.
 #[derive(Debug)]
-pub struct Exchange<'a> {
-    client: Side<'a>,
-    server: Side<'a>,
+pub struct Exchange<'a, L> {
+    client: Side<'a, L>,
+    server: Side<'a, L>,
     own_key: &'a OwnKey,
     /// MULTI_FACTOR_AUTHENTICATION was negotiated.
     factors: bool,
@@ -73,7 +73,7 @@ enum Awaited {
     Encrypted,
 }
 
-impl Side<'_> {
+impl<L: Line> Side<'_, L> {
     async fn hear(&mut self) -> io::Result<Vec<u8>> {
         let whole = read_packet(self.stream, self.ahead, LONGEST).await?;
         let whole = whole.ok_or_else(|| {
@@ -92,17 +92,17 @@ impl Side<'_> {
     }
 }
 
-impl<'a> Exchange<'a> {
+impl<'a, L: Line> Exchange<'a, L> {
     /// An exchange in which the server has the word.
-    pub fn new(client: Side<'a>, server: Side<'a>, own_key: &'a OwnKey, factors: bool) -> Self {
+    pub fn new(
+        client: Side<'a, L>,
+        server: Side<'a, L>,
+        own_key: &'a OwnKey,
+        factors: bool,
+    ) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
         Self { client, server, own_key, factors, plugin, challenge, awaited }
-    }
-
-    /// Whether a password has to be turned from clear to RSA, or back.
-    pub fn translates(client: &Stream, server: &Stream) -> bool {
-        client.is_secure() != server.is_secure()
     }
 
     /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
@@ -226,6 +226,11 @@ impl<'a> Exchange<'a> {
     fn secure_legs(&self) -> (bool, bool) {
         (self.client.stream.is_secure(), self.server.stream.is_secure())
     }
+}
+
+/// Whether a password has to be turned from clear to RSA, or back.
+pub fn translates(client: &impl Line, server: &impl Line) -> bool {
+    client.is_secure() != server.is_secure()
 }
 
 fn server_left(error: io::Error) -> Refusal {

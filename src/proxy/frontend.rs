@@ -14,14 +14,16 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::exchange::{Exchange, Side};
+use super::exchange::{self, Exchange, Side};
 use super::lane::{Lane, Source};
+use super::leg::{Leg, Parts as LegParts};
 use super::login::Refusal;
+use super::numbering::{self, Numbering};
 use super::parcel;
 use super::registry::{Handle, Registry, Signal, Stage};
 use super::rsa::OwnKey;
 use crate::error::ClientError;
-use crate::net::stream::{Parts as StreamParts, Stream};
+use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::{Directory, Session};
 
@@ -46,8 +48,10 @@ pub async fn part_with(mut client: Stream, words: &[u8]) {
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
 pub struct Relay {
-    pub(super) client: Stream,
-    pub(super) server: Stream,
+    pub(super) client: Leg,
+    pub(super) server: Leg,
+    /// When a leg is compressed.
+    pub(super) numbering: Option<Numbering>,
     pub(super) session: Session,
     /// Client to server.
     pub(super) up: Lane,
@@ -91,9 +95,9 @@ pub enum Exit {
 }
 
 /// The session's view of the others on its server.
-struct Others<'a> {
-    registry: &'a Registry,
-    server: &'a Arc<str>,
+pub(super) struct Others<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) server: &'a Arc<str>,
 }
 
 impl Directory for Others<'_> {
@@ -108,17 +112,17 @@ impl Directory for Others<'_> {
 
 /// What a poll needs beside the relay.
 #[derive(Clone, Copy)]
-struct Surroundings<'a> {
-    registry: &'a Registry,
-    handle: &'a Handle,
+pub(super) struct Surroundings<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) handle: &'a Handle,
 }
 
 impl Relay {
     /// A session whose server has given its verdict on the log-in, which is the first thing in
     /// `down`. What the client has sent since its last word in the log-in is in `up`.
     pub fn new(
-        client: Stream,
-        server: Stream,
+        client: Leg,
+        server: Leg,
         session: Session,
         server_name: Arc<str>,
         up: Lane,
@@ -131,16 +135,26 @@ impl Relay {
 
     /// A session that was frozen before.
     pub fn resumed(
-        client: Stream,
-        server: Stream,
+        client: Leg,
+        server: Leg,
         mut session: Session,
         server_name: Arc<str>,
         up: Lane,
         down: Lane,
     ) -> Self {
-        session.hold_exchanges(Exchange::translates(&client, &server));
-        let is_shared = true;
-        Self { client, server, session, up, down, server_name, is_shared, farewell: None }
+        session.hold_exchanges(exchange::translates(&client, &server));
+        let numbering = Numbering::between(&client, &server);
+        Self {
+            client,
+            server,
+            numbering,
+            session,
+            up,
+            down,
+            server_name,
+            is_shared: true,
+            farewell: None,
+        }
     }
 
     /// Closes both connections, whoever else holds them.
@@ -218,6 +232,9 @@ impl Relay {
         let server = Side { stream: &mut self.server, ahead: &mut told, sequence: &mut for_server };
         let verdict = Exchange::new(client, server, own_key, false).run().await;
         self.session.handle_exchange(next);
+        if let Some(numbering) = &mut self.numbering {
+            numbering.hear(&self.client);
+        }
         let mut verdict = verdict?;
         verdict.append(&mut told);
         let full = || Refusal::Tell(ClientError::bad_handshake());
@@ -289,6 +306,7 @@ impl Relay {
             }
             match self.up.source() {
                 Source::Closed => return Poll::Pending,
+                Source::Ended if self.numbering.is_some() && self.judge_up(around) => {}
                 Source::Ended => {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
@@ -308,6 +326,10 @@ impl Relay {
                     Ok(n) => {
                         around.handle.counters.request_bytes.add(n as u64);
                         self.judge_up(around);
+                    }
+                    Err(_) if self.client.corrupt().is_some() => {
+                        self.bid_farewell(ClientError::corrupt_frame());
+                        return Poll::Pending;
                     }
                     Err(_) => return Poll::Ready(()),
                 },
@@ -360,8 +382,10 @@ impl Relay {
                 return Poll::Ready(());
             }
             let Words::Waiting(words) = &farewell.words else { return self.poll_discard(cx) };
-            if let Some(sequence) = self.session.conversation().injection_sequence() {
-                self.down.say(&words.packet(sequence));
+            let conversation = self.session.conversation();
+            let said = numbering::last_words(words, conversation, self.numbering, &mut self.client);
+            if let Some(packet) = said {
+                self.down.say(&packet);
                 farewell.words = Words::Said;
                 continue;
             }
@@ -415,6 +439,9 @@ impl Relay {
 
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
+        if self.numbering.is_some() {
+            return self.judge_up_numbered(around);
+        }
         let Surroundings { registry, handle } = around;
         let others = Others { registry, server: &self.server_name };
         let mut any = false;
@@ -429,13 +456,15 @@ impl Relay {
     }
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
+        if self.numbering.is_some() {
+            return self.judge_down_numbered(around);
+        }
         let Surroundings { registry, handle } = around;
-        let others = Others { registry, server: &self.server_name };
         loop {
-            let rewrites = self.session.conversation().shows_connection_ids();
-            if rewrites && !self.down.make_room(GROWTH) {
+            if !self.has_room_down() {
                 return;
             }
+            let others = Others { registry, server: &self.server_name };
             let unjudged = self.down.unjudged();
             let intake = self.session.handle_server(unjudged, &others, &handle.counters);
             if !apply(&mut self.down, intake) {
@@ -445,8 +474,15 @@ impl Relay {
     }
 }
 
+impl Relay {
+    /// Whether the next row may grow.
+    pub(super) fn has_room_down(&mut self) -> bool {
+        !self.session.conversation().shows_connection_ids() || self.down.make_room(GROWTH)
+    }
+}
+
 /// Marks what was judged; true when there may be more to judge behind a rewritten packet.
-fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
+pub(super) fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
     let Some(rewrite) = intake.rewrite else {
         lane.judge(intake.consumed);
         return false;
@@ -465,6 +501,7 @@ impl Relay {
         Ok(Parts {
             client: self.client.into_parts()?,
             server: self.server.into_parts()?,
+            numbering: self.numbering,
             session: self.session,
             up: self.up,
             down: self.down,
@@ -477,9 +514,11 @@ impl Relay {
 #[derive(Debug)]
 pub struct Parts {
     /// The client's connection.
-    pub client: StreamParts,
+    pub client: LegParts,
     /// The server's connection.
-    pub server: StreamParts,
+    pub server: LegParts,
+    /// When a leg is compressed.
+    pub numbering: Option<Numbering>,
     /// The session.
     pub session: Session,
     /// Client to server.

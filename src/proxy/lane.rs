@@ -13,9 +13,10 @@ use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
 
+use super::leg::Leg;
 use crate::net::buffer::{Buffer, SIZE};
-use crate::net::stream::Stream;
 use crate::session::Rewrite;
+use crate::wire::packet::HEADER;
 
 /// Room that reads leave, so that an id may be replaced by a longer one.
 const SLACK: usize = 64;
@@ -77,6 +78,15 @@ impl Lane {
     /// What is not judged yet.
     pub fn unjudged(&self) -> &[u8] {
         self.slice(self.judged..self.end)
+    }
+
+    /// Gives the packet whose header starts there among what is not judged this number.
+    pub fn number(&mut self, at: usize, sequence: u8) {
+        let at = self.judged + at + HEADER - 1;
+        assert!(at < self.end, "a header that is at hand");
+        if let Some(buffer) = &mut self.buffer {
+            buffer[at] = sequence;
+        }
     }
 
     /// Whether nothing is in it.
@@ -146,7 +156,7 @@ impl Lane {
 
     /// Writes what is to be written; ready when the socket has all of it.
     #[inline]
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Leg) -> Poll<io::Result<()>> {
         while self.start < self.judged {
             let n = ready!(to.poll_write(cx, self.slice(self.start..self.judged)))?;
             if n == 0 {
@@ -157,17 +167,13 @@ impl Lane {
         if self.start == self.end {
             (self.start, self.judged, self.end) = (0, 0, 0);
         }
-        // TLS may hold on to what it has taken.
+        // TLS and compression may hold on to what it has taken.
         to.poll_flush(cx)
     }
 
     /// Reads more behind what is there; 0 is the end of the stream.
     #[inline]
-    pub fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Stream,
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Leg) -> Poll<io::Result<usize>> {
         self.compact();
         let end = self.end;
         let buffer = self.buffer.get_or_insert_with(Buffer::lend);

@@ -12,9 +12,11 @@ use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
 use super::backend::{Answered, BackendError};
+use super::compression;
 use super::exchange::{Exchange, Side};
 use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
+use super::leg::Leg;
 use super::registry::Handle;
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
@@ -23,6 +25,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
 use crate::wire::capability as cap;
+use crate::wire::compressed::Compression;
 use crate::wire::handshake::{
     Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN, is_request_for_tls,
 };
@@ -42,6 +45,15 @@ pub struct Login<'a> {
     sequence: Option<u8>,
     /// What the client has sent and is not dealt with.
     ahead: Vec<u8>,
+    /// The compressions that the client was offered, as capabilities.
+    offered: u32,
+}
+
+/// How the legs are compressed once the server has given its verdict.
+#[derive(Clone, Copy, Debug)]
+struct Compressions {
+    client: Option<Compression>,
+    server: Option<Compression>,
 }
 
 /// Who is to serve the client.
@@ -56,6 +68,8 @@ pub enum Admitted {
         response: Box<LoginResponse>,
         /// The user name without the tenant.
         user: String,
+        /// How its leg is compressed once it is logged in.
+        compression: Option<Compression>,
     },
 }
 
@@ -76,6 +90,8 @@ pub struct LocalLogin {
     pub peer: String,
     /// The user name without the tenant.
     pub user: String,
+    /// How the connection is compressed once the user is logged in.
+    pub compression: Option<Compression>,
 }
 
 /// Why there was no log-in.
@@ -98,7 +114,7 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        Self { proxy, handle, client: Some(client), sequence: None, ahead: Vec::new() }
+        Self { proxy, handle, client: Some(client), sequence: None, ahead: Vec::new(), offered: 0 }
     }
 
     /// Gets the client up to its server's verdict.
@@ -120,13 +136,15 @@ impl<'a> Login<'a> {
             }
         };
         let salt = self.greet(&known).await?;
-        let response = self.read_response().await?;
+        let mut response = self.read_response().await?;
+        let client = compression::chosen(self.offered, &mut response);
         let user = response.user.strip_suffix(ADMIN_TENANT);
         if user.is_some() && !self.ahead.is_empty() {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         }
         if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
-            return Ok(Admitted::Locally { salt, response: response.into(), user });
+            let (response, compression) = (response.into(), client);
+            return Ok(Admitted::Locally { salt, response, user, compression });
         }
         if response.capabilities & cap::PLUGIN_AUTH == 0 {
             return Err(Refusal::Tell(ClientError::no_auth_switch()));
@@ -137,10 +155,11 @@ impl<'a> Login<'a> {
         };
         self.handle.facts().cluster = cluster.name.clone();
         let limit = config.proxy.connect_timeout.0;
-        let answer = answer_for_server(&response, &known, &greeted.greeting)?;
+        let mut answer = answer_for_server(&response, &known, &greeted.greeting)?;
+        let server = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
         let answered = greeted.answer(answer, tls.as_deref(), limit).await;
         let answered = answered.map_err(|error| refusal(&cluster.name, error))?;
-        let relay = self.authenticate(answered, &response).await?;
+        let relay = self.authenticate(answered, &response, Compressions { client, server }).await?;
         Ok(Admitted::ByServer(relay.into()))
     }
 
@@ -149,6 +168,7 @@ impl<'a> Login<'a> {
         &mut self,
         answered: Answered,
         response: &LoginResponse,
+        compressions: Compressions,
     ) -> Result<Relay, Refusal> {
         let Answered { server, stream: mut server_stream, greeting, sequence } = answered;
         self.proxy.registry().set_server(self.handle, &server.address, greeting.connection_id);
@@ -169,14 +189,29 @@ impl<'a> Login<'a> {
         let database = response.database.as_deref().unwrap_or_default();
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
-        verdict.append(&mut ahead);
+        let client = self.client.take().ok_or_else(gone)?;
+        self.handle.facts().compression = [compressions.client, compressions.server];
+        // What was sent behind the last packet of the exchange is compressed already.
+        let client = match compressions.client {
+            Some(how) => {
+                let early = std::mem::take(&mut self.ahead);
+                Leg::compressed(client, how, verdict.len(), &early)
+            }
+            None => Leg::plain(client),
+        };
+        let server_leg = match compressions.server {
+            Some(how) => Leg::compressed(server_stream, how, 0, &ahead),
+            None => {
+                verdict.append(&mut ahead);
+                Leg::plain(server_stream)
+            }
+        };
         let lane = |bytes: &[u8]| {
             let lane = Lane::with(bytes, 0, Source::Open);
             lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
         };
         let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
-        let client = self.client.take().ok_or_else(gone)?;
-        Ok(Relay::new(client, server_stream, session, server.address.clone(), up, down))
+        Ok(Relay::new(client, server_leg, session, server.address.clone(), up, down))
     }
 
     /// Hands an admin user over to whoever serves those.
@@ -185,6 +220,7 @@ impl<'a> Login<'a> {
         salt: Vec<u8>,
         response: LoginResponse,
         user: String,
+        compression: Option<Compression>,
     ) -> Option<LocalLogin> {
         Some(LocalLogin {
             stream: self.client?,
@@ -194,6 +230,7 @@ impl<'a> Login<'a> {
             connection_id: self.handle.id,
             peer: self.handle.client.to_string(),
             user,
+            compression,
         })
     }
 
@@ -226,6 +263,9 @@ impl<'a> Login<'a> {
         if self.proxy.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
+        let config = self.proxy.config();
+        self.offered = compression::offered(config.proxy.client_compression, &greeting);
+        greeting.capabilities |= self.offered;
         self.stream()?.write_all(&packet(0, &greeting.encode())).await?;
         self.sequence = Some(2);
         Ok(salt)

@@ -4,12 +4,15 @@
 //! socket and the server's, so a session can stop at one instant.
 
 pub mod backend;
+mod compression;
 mod elsewhere;
 mod exchange;
 pub mod frontend;
 mod lane;
+pub mod leg;
 pub mod login;
 mod notes;
+mod numbering;
 pub mod parcel;
 mod pause;
 mod plane;
@@ -364,8 +367,8 @@ impl Proxy {
         };
         match admitted {
             Ok(Admitted::ByServer(relay)) => Some(*relay),
-            Ok(Admitted::Locally { salt, response, user }) => {
-                let local = login.into_local(salt, *response, user);
+            Ok(Admitted::Locally { salt, response, user, compression }) => {
+                let local = login.into_local(salt, *response, user, compression);
                 if let Some(local) = local {
                     // Nobody takes them only while the process ends.
                     let _ = self.local_logins.send(local);

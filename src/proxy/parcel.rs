@@ -2,7 +2,8 @@
 //!
 //! The state is JSON with named fields; unknown ones are skipped, and what is missing has a
 //! default. Bytes in transit stand beside it, raw: client to server first, then server to client,
-//! then those inside the client's connection and the server's, if they have any. What a reader must
+//! then those inside the client's TLS and the server's, then those of compressed frames in the same
+//! order, if there are any. What a reader must
 //! not skip, its writer names in `critical`; who does not know it leaves the session where it is.
 //! Golden files of every version, in tests/handover, are understood for ever.
 
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 
 use super::frontend::{Parts, Relay};
 use super::lane::{Lane, Source};
+use super::leg::{Leg, LegState};
+use super::numbering::Numbering;
 use super::pause::FrozenAt;
 use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
@@ -36,6 +39,12 @@ const CLIENT_TLS: &str = "client_tls";
 /// The server's [`LegTls`] in `critical`.
 const SERVER_TLS: &str = "servers.0.tls";
 
+/// The client's [`LegFrames`] in `critical`.
+const CLIENT_FRAMES: &str = "client_compression";
+
+/// The server's [`LegFrames`] in `critical`.
+const SERVER_FRAMES: &str = "servers.0.compression";
+
 /// What a parcel's JSON says.
 #[derive(Debug, Serialize, Deserialize)]
 struct State {
@@ -49,6 +58,12 @@ struct State {
     /// TLS of the client's connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_tls: Option<LegTls>,
+    /// Compression of the client's connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_compression: Option<LegFrames>,
+    /// When either connection is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbering: Option<Numbering>,
     cluster: String,
     servers: Vec<ServerState>,
     up: LaneState,
@@ -69,6 +84,8 @@ struct ServerState {
     thread: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tls: Option<LegTls>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compression: Option<LegFrames>,
 }
 
 /// TLS of one connection, and how many of the raw bytes are in it.
@@ -76,6 +93,13 @@ struct ServerState {
 struct LegTls {
     bytes: usize,
     session: TlsState,
+}
+
+/// Compression of one connection, and how many of the raw bytes are in frames of it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct LegFrames {
+    bytes: usize,
+    state: LegState,
 }
 
 /// One direction: how many of the raw bytes are its own.
@@ -92,21 +116,31 @@ pub fn pack(
     handle: &Handle,
     frozen_at: FrozenAt,
 ) -> Result<Parcel, serde_json::Error> {
-    let Parts { client, server, session, up, down, server_name } = parts;
-    let legs = Legs { client: client.tls, server: server.tls };
+    let Parts { client, server, numbering, session, up, down, server_name } = parts;
+    let legs = Legs {
+        client: client.stream.tls,
+        server: server.stream.tls,
+        frames: [client.compression, server.compression],
+    };
     let mut state = describe(session, &server_name, (&up, &down), handle);
     state.frozen_at = Some(frozen_at);
+    state.numbering = numbering;
     let bytes = legs.describe(&mut state, &[up.bytes(), down.bytes()]);
-    let fds = vec![client.fd, server.fd];
+    let fds = vec![client.stream.fd, server.stream.fd];
     Ok(Parcel { id: handle.id, fds, state: encode(&state)?, bytes })
 }
 
 /// What the parcel would be if the session were frozen now, but for the keys in it.
 pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error> {
     let lanes = (&relay.up, &relay.down);
-    let keyless = |stream: &Stream| stream.tls().map(TlsStream::without_keys);
-    let legs = Legs { client: keyless(&relay.client), server: keyless(&relay.server) };
+    let keyless = |leg: &Leg| leg.stream().tls().map(TlsStream::without_keys);
+    let legs = Legs {
+        client: keyless(&relay.client),
+        server: keyless(&relay.server),
+        frames: [relay.client.compression_parts(), relay.server.compression_parts()],
+    };
     let mut state = describe(relay.session.clone(), &relay.server_name, lanes, handle);
+    state.numbering = relay.numbering;
     let bytes = legs.describe(&mut state, &[relay.up.bytes(), relay.down.bytes()]);
     Ok(Replica { id: handle.id, fds: 2, state: serde_json::to_vec(&state)?, bytes })
 }
@@ -118,10 +152,11 @@ fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     Ok(text)
 }
 
-/// TLS of both connections.
+/// TLS of both connections, and their compression, the client's first.
 struct Legs {
     client: Option<(TlsState, Vec<u8>)>,
     server: Option<(TlsState, Vec<u8>)>,
+    frames: [Option<(LegState, Vec<u8>)>; 2],
 }
 
 impl Legs {
@@ -136,9 +171,18 @@ impl Legs {
         };
         let client = describe(self.client, CLIENT_TLS);
         let server = describe(self.server, SERVER_TLS);
-        state.client_tls = client;
+        let mut describe = |frames: Option<(LegState, Vec<u8>)>, path: &str| {
+            let (leg, inside) = frames?;
+            state.critical.push(path.to_owned());
+            bytes.extend_from_slice(&inside);
+            Some(LegFrames { bytes: inside.len(), state: leg })
+        };
+        let [client_frames, server_frames] = self.frames;
+        let client_frames = describe(client_frames, CLIENT_FRAMES);
+        let server_frames = describe(server_frames, SERVER_FRAMES);
+        (state.client_tls, state.client_compression) = (client, client_frames);
         if let Some(first) = state.servers.first_mut() {
-            first.tls = server;
+            (first.tls, first.compression) = (server, server_frames);
         }
         bytes
     }
@@ -152,8 +196,15 @@ fn describe(session: Session, server: &str, lanes: (&Lane, &Lane), handle: &Hand
         session: SessionSnapshot::from(session),
         client: handle.client.to_string(),
         client_tls: None,
+        client_compression: None,
+        numbering: None,
         cluster: facts.cluster.to_string(),
-        servers: vec![ServerState { address: server.to_owned(), thread, tls: None }],
+        servers: vec![ServerState {
+            address: server.to_owned(),
+            thread,
+            tls: None,
+            compression: None,
+        }],
         up: LaneState::of(lanes.0),
         down: LaneState::of(lanes.1),
         age_ms: millis(handle.born.elapsed()),
@@ -185,7 +236,7 @@ pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
 
 /// Whether a session in this state, with so many sockets, could go on here; the error is why not.
 pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
-    let Legs { client, server } = understand(state, bytes, fds)?.legs;
+    let Legs { client, server, .. } = understand(state, bytes, fds)?.legs;
     let check = |(session, inside): (TlsState, Vec<u8>)| session.check(&inside);
     let checked = client.map_or(Ok(()), check).and_then(|()| server.map_or(Ok(()), check));
     checked.map_err(|error| error.to_string())
@@ -223,6 +274,15 @@ fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, Stri
     };
     let client = leg(client_tls, "in the client's TLS")?;
     let server = leg(server_tls, "in the server's TLS")?;
+    let mut frames = |frames: Option<LegFrames>, whose| {
+        let Some(LegFrames { bytes, state }) = frames else { return Ok(None) };
+        state.check(bytes)?;
+        Ok::<_, String>(Some((state, raw.take(bytes, whose)?.to_vec())))
+    };
+    let frames = [
+        frames(state.client_compression, "in the client's frames")?,
+        frames(state.servers[0].compression, "in the server's frames")?,
+    ];
     if !raw.0.is_empty() {
         return Err(format!("{} bytes left over", raw.0.len()));
     }
@@ -232,7 +292,7 @@ fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, Stri
         made.ok_or_else(|| format!("a lane of {held} bytes, {} of them judged", lane.judged))
     };
     let (up, down) = (lane(up, &state.up)?, lane(down, &state.down)?);
-    Ok(Understood { state, up, down, legs: Legs { client, server } })
+    Ok(Understood { state, up, down, legs: Legs { client, server, frames } })
 }
 
 /// Raw bytes that are not dealt out yet.
@@ -262,7 +322,8 @@ fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
 
 fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let Understood { state, up, down, legs } = understood;
-    let tls = [legs.client, legs.server];
+    let Legs { client, server, frames } = legs;
+    let tls = [client, server];
     // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
     let fds = parcel.fds.iter().map(OwnedFd::try_clone);
     let streams: std::io::Result<Vec<Stream>> =
@@ -284,7 +345,12 @@ fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     };
     let session = Session::from(state.session);
     let address: Arc<str> = address.as_str().into();
-    let relay = Relay::resumed(client, server, session, address, up, down);
+    let [client_frames, server_frames] = frames;
+    let client = Leg::from_parts(client, client_frames);
+    let server = Leg::from_parts(server, server_frames);
+    handle.facts().compression = [client.compression(), server.compression()];
+    let mut relay = Relay::resumed(client, server, session, address, up, down);
+    relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;
     Ok(Unpacked { relay, handle: Arc::new(handle), thread: *thread, frozen_at })
 }

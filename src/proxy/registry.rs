@@ -18,6 +18,7 @@ use super::elsewhere::Elsewhere;
 use super::view::{ACTIVE, Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::restart::{Census, Class, Parcel, Replica};
+use crate::wire::compressed::Compression;
 
 const SHARDS: usize = 16;
 
@@ -105,6 +106,8 @@ pub struct Facts {
     pub server: Arc<str>,
     /// The session's id on that server.
     pub server_thread: u32,
+    /// How the client's leg is compressed, and the server's.
+    pub compression: [Option<Compression>; 2],
 }
 
 /// A session as others see it.
@@ -259,6 +262,8 @@ impl Handle {
             cluster: facts.cluster.to_string(),
             server: facts.server.to_string(),
             server_thread: facts.server_thread,
+            client_compression: shown(facts.compression[0]),
+            server_compression: shown(facts.compression[1]),
             commands: self.counters.client_requests.value(),
             transactions: self.counters.client_transactions.value(),
             state: stage.name().to_owned(),
@@ -268,6 +273,10 @@ impl Handle {
             pid: std::process::id(),
         }
     }
+}
+
+fn shown(compression: Option<Compression>) -> String {
+    compression.map(|how| how.to_string()).unwrap_or_default()
 }
 
 #[derive(Debug, Default)]

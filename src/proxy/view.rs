@@ -36,6 +36,12 @@ pub struct SessionView {
     pub idle: Duration,
     /// The process that serves it.
     pub pid: u32,
+    /// How the client's leg is compressed; empty when it is not, or nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub client_compression: String,
+    /// How the server's leg is compressed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server_compression: String,
 }
 
 /// The state of a session while a command runs.

@@ -5,9 +5,8 @@
 
 use std::io;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::net::stream::Stream;
 use crate::wire::packet::{HEADER, Header};
 
 /// More than a packet of a log-in usually has. A read that comes back short also tells the runtime
@@ -29,7 +28,7 @@ pub struct Whole {
 /// What is left in `ahead` was sent behind the packet: less than a chunk. Memory grows with what is
 /// really sent: a claimed length costs nothing.
 pub async fn read_packet(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
     limit: usize,
 ) -> io::Result<Option<Whole>> {

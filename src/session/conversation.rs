@@ -14,6 +14,8 @@
 //!                            Stream          anything impossible, CLONE ─► Opaque
 //! ```
 
+mod ahead;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::wire::command::{self, Reply, code};
 use crate::wire::packet::{Framer, Header, Logical, Step};
 use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict};
+pub use ahead::{Ahead, Place};
 
 /// Command packets up to this payload are passed on only as a whole, so that they can be looked at
 /// and changed in place. No server acts on part of a packet, so nobody can tell.

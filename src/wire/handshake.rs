@@ -55,6 +55,11 @@ pub struct Greeting {
 }
 
 impl Greeting {
+    /// Whether the server is an OceanBase: its capability bits 25 to 27 mean other things.
+    pub fn is_oceanbase(&self) -> bool {
+        memchr::memmem::find(&self.version, b"OceanBase").is_some()
+    }
+
     /// Parses the payload.
     pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
         let mut input = Input(payload);
@@ -246,6 +251,31 @@ impl LoginResponse {
             self.rest.clear();
         }
         self
+    }
+
+    /// Takes away what the client asks of its own leg; its zstd level, if it tells one.
+    ///
+    /// "int<1> zstd_compression_level" stands behind the attributes.
+    pub fn take_zstd_level(&mut self) -> Option<u8> {
+        if self.capabilities & cap::ZSTD == 0 {
+            return None;
+        }
+        let mut input = Input(&self.rest);
+        if self.capabilities & cap::CONNECT_ATTRS != 0 {
+            input.lenenc_bytes().ok()?;
+        }
+        let level = input.byte().ok()?;
+        self.rest.truncate(self.rest.len() - input.0.len() - 1);
+        Some(level)
+    }
+
+    /// Asks for zstd at this level.
+    pub fn put_zstd_level(&mut self, level: u8) {
+        self.capabilities |= cap::ZSTD;
+        if self.capabilities & cap::CONNECT_ATTRS != 0 && self.rest.is_empty() {
+            put_lenenc(&mut self.rest, 0);
+        }
+        self.rest.push(level);
     }
 
     /// The connection attributes, in order; empty when there are none or they are malformed.

@@ -6,6 +6,7 @@
 
 pub mod authentication;
 pub mod command;
+pub mod compressed;
 pub mod handshake;
 pub mod packet;
 pub mod response;

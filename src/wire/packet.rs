@@ -96,6 +96,15 @@ impl Framer {
         self.left as usize
     }
 
+    /// The next header, if it is at hand: where it stands in `bytes`, and whether its packet begins
+    /// a logical one.
+    pub fn peek(&self, bytes: &[u8]) -> Option<(usize, Header, Logical)> {
+        let at = self.rest();
+        let header = Header::parse(bytes.get(at..)?)?;
+        let logical = if self.continued { Logical::Continued } else { Logical::First };
+        Some((at, header, logical))
+    }
+
     /// The caller deals with this many bytes of the current payload itself.
     pub fn skip(&mut self, payload: usize) {
         self.left = self.left.saturating_sub(payload as u32);

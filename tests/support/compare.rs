@@ -25,6 +25,8 @@ pub struct Stage<'a> {
     pub name: String,
     /// Whether clients ask for DEPRECATE_EOF in this run.
     pub deprecate_eof: bool,
+    /// Whether they ask for TLS where it is offered.
+    pub tls: bool,
     records: RefCell<Vec<Rc<RefCell<Record>>>>,
 }
 
@@ -41,7 +43,7 @@ impl Stage<'_> {
 
     /// The log-in of this run.
     pub fn login(&self) -> Login {
-        let mut login = Login::default();
+        let mut login = Login { tls: self.tls, ..Login::default() };
         if !self.deprecate_eof {
             login.capabilities &= !cap::DEPRECATE_EOF;
         }
@@ -104,8 +106,8 @@ pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
     let (packets, bytes) = (steps(database, Every::Packet), steps(database, Every::Byte));
     let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
     let ways: [Way; 2] = [
-        ("moved at every packet", &|| address_of(&packets)),
-        ("moved at every byte", &|| is_short().then(|| address_of(&bytes)).flatten()),
+        ("moved at every packet", false, &|| address_of(&packets)),
+        ("moved at every byte", false, &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
     proxied_and(database, &ways, scripts);
     finish([packets, bytes]);
@@ -115,7 +117,11 @@ pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
 pub fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     let packets = steps(&database, Every::Packet);
-    proxied_and(&database, &[("moved at every packet", &|| address_of(&packets))], &[script]);
+    proxied_and(
+        &database,
+        &[("moved at every packet", false, &|| address_of(&packets))],
+        &[script],
+    );
     finish([packets]);
 }
 
@@ -138,7 +144,7 @@ fn finish<const N: usize>(all: [Option<Steps>; N]) {
 fn proxied_and(database: &Database, others: &[Way], scripts: &[fn(&Stage)]) {
     let proxy = Proxy::start(database);
     let proxied = || Some(proxy.address());
-    let mut ways: Vec<Way> = vec![("proxied", &proxied)];
+    let mut ways: Vec<Way> = vec![("proxied", false, &proxied)];
     ways.extend(others);
     let test = || {
         for script in scripts {
@@ -186,32 +192,34 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
     })
 }
 
-/// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
-pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Stage)) {
-    compare_ways(database, direct, &[("proxied", &|| Some(proxied.to_owned()))], script);
+/// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares; at the second
+/// one perhaps with TLS.
+pub fn compare(database: &Database, direct: &str, proxied: &str, tls: bool, script: fn(&Stage)) {
+    compare_ways(database, direct, &[("proxied", tls, &|| Some(proxied.to_owned()))], script);
 }
 
-/// A way to the server that has a name, and where clients connect. None: not with this script.
-type Way<'a> = (&'a str, &'a dyn Fn() -> Option<String>);
+/// A way to the server: its name, whether clients ask for TLS, and where they connect. None: not
+/// with this script.
+type Way<'a> = (&'a str, bool, &'a dyn Fn() -> Option<String>);
 
 /// As [`compare`], each of these ways with the direct one.
 fn compare_ways(database: &Database, direct: &str, ways: &[Way], script: fn(&Stage)) {
     for deprecate_eof in [true, false] {
-        let run = |name: &str, address: &str| {
+        let run = |name: &str, tls: bool, address: &str| {
             let mode = if deprecate_eof { "DEPRECATE_EOF" } else { "EOF" };
             let name = format!("{name}, {mode}");
             eprintln!("--- {name}");
             database.execute(&["DROP DATABASE p", "CREATE DATABASE p"]);
             let address = address.to_owned();
             let records = RefCell::default();
-            let stage = Stage { database, address, name, deprecate_eof, records };
+            let stage = Stage { database, address, name, deprecate_eof, tls, records };
             script(&stage);
             stage.records.into_inner()
         };
-        let expected = run("direct", direct);
-        for (name, address) in ways {
+        let expected = run("direct", false, direct);
+        for (name, tls, address) in ways {
             let Some(address) = address() else { continue };
-            let got = run(name, &address);
+            let got = run(name, *tls, &address);
             assert_eq!(expected.len(), got.len(), "{name}: connections");
             for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
                 assert_same(name, at, &expected.borrow(), &got.borrow());

@@ -17,6 +17,7 @@ pub mod raw;
 pub mod relay;
 pub mod reply;
 pub mod seekdb;
+pub mod socket;
 pub mod steps;
 
 use std::fs::{File, OpenOptions};

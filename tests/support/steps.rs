@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::LIMIT;
+use super::pki::Pki;
 use super::planes::{self, Planes};
 use sockets::{be_polled, has_arrived, local, read, shut_down, unread, write_all};
 use who::{Leg, Packets, Who};
@@ -75,6 +76,10 @@ pub struct Seen {
     pub unjudged: u64,
     /// Bytes had been judged and could not be written.
     pub unwritten: u64,
+    /// Both legs had TLS.
+    pub by_tls: u64,
+    /// Records were half read, or could not be written.
+    pub within_tls: u64,
 }
 
 /// Runs until it is finished or dropped.
@@ -88,6 +93,16 @@ pub struct Steps {
 impl Steps {
     /// In front of this server.
     pub fn start(server: String, every: Every) -> Self {
+        Self::start_with(server, every, false)
+    }
+
+    /// The same with TLS to the server, and to those clients that ask for it. Records take the
+    /// place of packets.
+    pub fn start_with_tls(server: String, every: Every) -> Self {
+        Self::start_with(server, every, true)
+    }
+
+    fn start_with(server: String, every: Every, tls: bool) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
         let carried = Arc::<AtomicU64>::default();
         let counted = carried.clone();
@@ -95,7 +110,7 @@ impl Steps {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (world, doors) = World::new(server, every, counted).await;
+                let (world, doors) = World::new(server, every, tls, counted).await;
                 tell.send(local(&doors.clients)).expect("somebody waits");
                 tokio::select! {
                     never = world.clone().serve(doors) => match never {},
@@ -150,6 +165,8 @@ struct Doors {
 
 struct World {
     every: Every,
+    /// Whether packets may give way to records.
+    tls: bool,
     /// Where the planes take clients.
     inside: String,
     /// The real server.
@@ -165,16 +182,25 @@ struct World {
 }
 
 impl World {
-    async fn new(server: String, every: Every, carried: Arc<AtomicU64>) -> (Arc<Self>, Doors) {
+    async fn new(
+        server: String,
+        every: Every,
+        tls: bool,
+        carried: Arc<AtomicU64>,
+    ) -> (Arc<Self>, Doors) {
         let clients = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let servers = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         if every == Every::Window {
             // What is accepted inherits it.
             SockRef::from(&servers).set_recv_buffer_size(NARROW).expect("a narrow window");
         }
-        let Planes { planes, address } = planes::start(&local(&servers)).await;
+        let dir = super::scratch();
+        // They are read before this returns.
+        let files = tls.then(|| Pki::new().write(dir.path()));
+        let Planes { planes, address } = planes::start(&local(&servers), files.as_ref()).await;
         let world = Self {
             every,
+            tls,
             inside: address,
             server,
             planes,
@@ -228,7 +254,7 @@ impl World {
     /// From an end to the proxy, in pieces.
     async fn forth(&self, end: &TcpStream, proxy: &TcpStream, who: &Who) {
         let _ = proxy.set_nodelay(true);
-        let mut packets = Packets::default();
+        let mut packets = Packets::new(self.tls);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = read(end, &mut buffer).await;
@@ -397,6 +423,9 @@ impl World {
         self.note(|seen| {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
             seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
+            let legs = [&state.client_tls, &state.servers[0].tls];
+            seen.by_tls += u64::from(legs.iter().all(|tls| tls.is_some()));
+            seen.within_tls += u64::from(legs.into_iter().flatten().any(|tls| tls.bytes > 0));
         });
     }
 
@@ -462,6 +491,18 @@ impl Taken {
 struct State {
     up: Lane,
     down: Lane,
+    client_tls: Option<Tls>,
+    servers: Vec<Server>,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    tls: Option<Tls>,
+}
+
+#[derive(Deserialize)]
+struct Tls {
+    bytes: usize,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,119 @@
+//! Which compressions are offered to clients, and which one servers are asked for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What clients are offered: `off`, or some of `zlib` and `zstd`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Offered {
+    /// zlib, which every client knows.
+    pub zlib: bool,
+    /// zstd, of MySQL 8.0.18 and later.
+    pub zstd: bool,
+}
+
+impl Offered {
+    /// Both.
+    pub const ALL: Self = Self { zlib: true, zstd: true };
+}
+
+impl FromStr for Offered {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut offered = Self { zlib: false, zstd: false };
+        if text.trim() == "off" {
+            return Ok(offered);
+        }
+        for name in text.split(',') {
+            match name.trim() {
+                "zlib" => offered.zlib = true,
+                "zstd" => offered.zstd = true,
+                _ => return Err("expected \"off\", \"zlib\", \"zstd\" or \"zlib,zstd\"".into()),
+            }
+        }
+        Ok(offered)
+    }
+}
+
+impl fmt::Display for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.zlib, self.zstd) {
+            (false, false) => "off",
+            (true, false) => "zlib",
+            (false, true) => "zstd",
+            (true, true) => "zlib,zstd",
+        })
+    }
+}
+
+impl TryFrom<String> for Offered {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Offered> for String {
+    fn from(offered: Offered) -> Self {
+        offered.to_string()
+    }
+}
+
+/// What servers are asked for; one that cannot is spoken to without compression.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Asked {
+    Off,
+    Zlib,
+    Zstd,
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "zlib" => Ok(Self::Zlib),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err("expected \"off\", \"zlib\" or \"zstd\"".into()),
+        }
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Zlib => "zlib",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offers_are_read_and_shown() {
+        for (text, shown) in [
+            ("off", Some("off")),
+            ("zlib", Some("zlib")),
+            ("zstd", Some("zstd")),
+            ("zstd, zlib", Some("zlib,zstd")),
+            ("", None),
+            ("lz4", None),
+            ("off,zlib", None),
+        ] {
+            let read = text.parse::<Offered>().ok().map(|offered| offered.to_string());
+            assert_eq!(read.as_deref(), shown, "{text}");
+        }
+    }
+}

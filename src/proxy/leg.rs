@@ -1,0 +1,447 @@
+//! One side of a session: its stream, perhaps compressed.
+//!
+//! ```text
+//!   stream ─► incoming (frames) ─► the caller's buffer
+//!   caller's bytes ─► outgoing (one frame) ─► stream
+//! ```
+//!
+//! Invariant: every byte read from the stream was given to the caller or can be had again from
+//! `incoming`; every byte taken from the caller was written or is in `outgoing`. So it can be taken
+//! apart between any two calls. An idle leg holds no memory for frames, one without compression
+//! nothing at all.
+//!
+//! Frames have numbers of their own, which both sides check: a command starts at 0, and whoever
+//! speaks next goes on behind what was heard last. What starts where, the owner knows and tells.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::buffer::Buffer;
+use crate::net::stream::{Parts as StreamParts, Stream};
+use crate::wire::compressed::{
+    Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode,
+};
+
+/// The most raw bytes that are held: the longest frame, and what one read may bring behind it.
+const MAX_INCOMING: usize = HEADER + MAX_CONTENT + crate::net::buffer::SIZE;
+
+/// The most that waits to be written: one frame of ours.
+const MAX_OUTGOING: usize = HEADER + MAX_PLAIN;
+
+/// A frame of ours with an incompressible content fits, or a read.
+const MEMORY: usize = 17 * 1024;
+
+/// Pieces of memory that a worker keeps: 1 MiB.
+const KEPT: usize = 60;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A stream, and what compresses it.
+#[derive(Debug)]
+pub struct Leg {
+    stream: Stream,
+    compressor: Option<Box<Compressor>>,
+}
+
+#[derive(Debug)]
+struct Compressor {
+    how: Compression,
+    decoder: Decoder,
+    incoming: Bytes,
+    outgoing: Bytes,
+    /// The number of the next frame of ours.
+    next: u8,
+    /// A piece of a frame has come since we last wrote one.
+    heard: bool,
+    /// So many bytes are still to be written as they are: compression starts behind them.
+    plain: usize,
+}
+
+/// A leg taken apart.
+#[derive(Debug)]
+pub struct Parts {
+    /// The stream.
+    pub stream: StreamParts,
+    /// With compression: its state, and the raw bytes of frames, those that came in first.
+    pub compression: Option<(LegState, Vec<u8>)>,
+}
+
+/// What another process needs to go on with the compression of a leg, beside the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegState {
+    compression: Compression,
+    decoder: DecoderState,
+    /// Of the bytes, those that came in.
+    incoming: usize,
+    next: u8,
+    #[serde(default)]
+    heard: bool,
+    #[serde(default)]
+    plain: usize,
+}
+
+impl Leg {
+    /// A stream as it is.
+    pub fn plain(stream: Stream) -> Self {
+        Self { stream, compressor: None }
+    }
+
+    /// A stream that is compressed behind the next `plain` bytes that are written; what comes in is
+    /// already, and so is what was read ahead of it.
+    pub fn compressed(stream: Stream, how: Compression, plain: usize, ahead: &[u8]) -> Self {
+        let compressor = Compressor {
+            how,
+            decoder: Decoder::new(how, DecoderState::new()),
+            incoming: Bytes::with(ahead),
+            outgoing: Bytes::default(),
+            next: 0,
+            heard: false,
+            plain,
+        };
+        Self { stream, compressor: Some(Box::new(compressor)) }
+    }
+
+    /// How it is compressed, if it is.
+    pub fn compression(&self) -> Option<Compression> {
+        self.compressor.as_ref().map(|compressor| compressor.how)
+    }
+
+    /// The stream below.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// What is written next starts a command.
+    pub fn begin_command(&mut self) {
+        if let Some(compressor) = &mut self.compressor {
+            compressor.next = 0;
+        }
+    }
+
+    /// What is written next answers what was heard last. Its first frame's number; None without
+    /// compression.
+    pub fn begin_reply(&mut self) -> Option<u8> {
+        let compressor = self.compressor.as_mut()?;
+        compressor.next = compressor.decoder.sequence().wrapping_add(1);
+        Some(compressor.next)
+    }
+
+    /// Something has come since a frame of ours was written last.
+    pub fn has_heard(&self) -> bool {
+        self.compressor.as_ref().is_some_and(|compressor| compressor.heard)
+    }
+
+    /// What is written next is the same side's still, unless the other one was heard meanwhile.
+    pub fn go_on(&mut self) {
+        if self.has_heard() {
+            self.begin_reply();
+        }
+    }
+
+    /// Why what came in is not understood, if that has ended it.
+    pub fn corrupt(&self) -> Option<Corrupt> {
+        self.compressor.as_ref()?.decoder.corrupt()
+    }
+
+    /// Reads what is there into `buffer`, which has room. Cancel safe. 0 is the end of the stream.
+    #[inline]
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.compressor {
+            None => self.stream.poll_read(cx, buffer),
+            Some(compressor) => compressor.poll_read(cx, &mut self.stream, buffer),
+        }
+    }
+
+    /// Writes as much of `bytes` as can be; some of what was taken may be held until
+    /// [`Leg::poll_flush`]. Cancel safe.
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.compressor {
+            None => self.stream.poll_write(cx, bytes),
+            Some(compressor) => compressor.poll_write(cx, &mut self.stream, bytes),
+        }
+    }
+
+    /// Ready when the socket has everything that was taken by a write. Cancel safe.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(compressor) = &mut self.compressor {
+            ready!(compressor.poll_push(cx, &mut self.stream))?;
+        }
+        self.stream.poll_flush(cx)
+    }
+
+    /// Sends FIN; reading goes on. Everything that was written has been flushed.
+    pub fn shutdown_write(&mut self) {
+        self.stream.shutdown_write();
+    }
+
+    /// Ends the connection for everybody who holds a duplicate of it.
+    pub fn shutdown_both(&mut self) {
+        self.stream.shutdown_both();
+    }
+
+    /// Takes it out of this runtime, with what is needed to go on elsewhere.
+    pub fn into_parts(self) -> io::Result<Parts> {
+        let compression = self.compression_parts();
+        Ok(Parts { stream: self.stream.into_parts()?, compression })
+    }
+
+    /// The compression as it would travel.
+    pub fn compression_parts(&self) -> Option<(LegState, Vec<u8>)> {
+        let compressor = self.compressor.as_ref()?;
+        let Compressor { how, decoder, incoming, outgoing, next, heard, plain, .. } = &**compressor;
+        let state = LegState {
+            compression: *how,
+            decoder: decoder.state(),
+            incoming: incoming.get().len(),
+            next: *next,
+            heard: *heard,
+            plain: *plain,
+        };
+        Some((state, [incoming.get(), outgoing.get()].concat()))
+    }
+
+    /// Puts a leg together whose stream was put together before.
+    pub fn from_parts(stream: Stream, compression: Option<(LegState, Vec<u8>)>) -> Self {
+        let compressor = compression.map(|(state, bytes)| {
+            let (incoming, outgoing) = bytes.split_at(state.incoming.min(bytes.len()));
+            Box::new(Compressor {
+                how: state.compression,
+                decoder: Decoder::new(state.compression, state.decoder),
+                incoming: Bytes::with(incoming),
+                outgoing: Bytes::with(outgoing),
+                next: state.next,
+                heard: state.heard,
+                plain: state.plain,
+            })
+        });
+        Self { stream, compressor }
+    }
+}
+
+impl LegState {
+    /// Whether a leg can go on from this state and so many bytes; the error is why not.
+    pub fn check(&self, bytes: usize) -> Result<(), String> {
+        let incoming = self.incoming;
+        let outgoing = bytes.checked_sub(incoming);
+        match outgoing.filter(|outgoing| *outgoing <= MAX_OUTGOING && incoming <= MAX_INCOMING) {
+            Some(_) => Ok(()),
+            None => Err(format!("{bytes} bytes of frames, {incoming} of them read")),
+        }
+    }
+}
+
+/// What an authentication can be had over.
+pub trait Line: AsyncRead + AsyncWrite + Unpin {
+    /// Whether it has TLS, or is a Unix socket.
+    fn is_secure(&self) -> bool;
+}
+
+impl Line for Stream {
+    fn is_secure(&self) -> bool {
+        Stream::is_secure(self)
+    }
+}
+
+impl Line for Leg {
+    fn is_secure(&self) -> bool {
+        self.stream.is_secure()
+    }
+}
+
+impl AsyncRead for Leg {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        target: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = ready!(Leg::poll_read(self.get_mut(), cx, target.initialize_unfilled()))?;
+        target.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// For those who speak in turns: what is written follows on what was heard.
+impl AsyncWrite for Leg {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let leg = self.get_mut();
+        leg.go_on();
+        Leg::poll_write(leg, cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Leg::poll_flush(self.get_mut(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let leg = self.get_mut();
+        ready!(Leg::poll_flush(leg, cx))?;
+        leg.shutdown_write();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Compressor {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let given = self.decode(buffer)?;
+            if given > 0 {
+                return Poll::Ready(Ok(given));
+            }
+            let mut chunk = Buffer::lend();
+            match ready!(stream.poll_read(cx, &mut chunk))? {
+                0 => return Poll::Ready(Ok(0)),
+                n => self.incoming.extend(&chunk[..n]),
+            }
+        }
+    }
+
+    fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.incoming.is_empty() {
+            return Ok(0);
+        }
+        let decoded = self.decoder.decode(self.incoming.get(), buffer);
+        let Decoded { consumed, given } =
+            decoded.map_err(|corrupt| io::Error::new(io::ErrorKind::InvalidData, corrupt))?;
+        self.incoming.take(consumed);
+        self.heard |= given > 0;
+        Ok(given)
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.plain > 0 {
+            let n = ready!(stream.poll_write(cx, &bytes[..self.plain.min(bytes.len())]))?;
+            self.plain -= n;
+            return Poll::Ready(Ok(n));
+        }
+        ready!(self.poll_push(cx, stream))?;
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let n = encode(self.how, self.next, bytes, self.outgoing.memory());
+        self.next = self.next.wrapping_add(1);
+        self.heard = false;
+        // Most sockets take it at once; for the others there is a flush.
+        if let Poll::Ready(pushed) = self.poll_push(cx, stream) {
+            pushed?;
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    /// Hands frames of ours to the stream.
+    fn poll_push(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            match ready!(stream.poll_write(cx, self.outgoing.get()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.outgoing.take(n),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A queue of bytes that holds memory only while it holds bytes.
+#[derive(Debug, Default)]
+struct Bytes {
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Bytes {
+    fn with(bytes: &[u8]) -> Self {
+        let mut queue = Self::default();
+        if !bytes.is_empty() {
+            queue.extend(bytes);
+        }
+        queue
+    }
+
+    fn get(&self) -> &[u8] {
+        &self.memory[self.start..]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start == self.memory.len()
+    }
+
+    /// What more bytes are to be appended to.
+    fn memory(&mut self) -> &mut Vec<u8> {
+        if self.memory.capacity() == 0 {
+            let free = FREE.with_borrow_mut(Vec::pop);
+            self.memory = free.unwrap_or_else(|| Vec::with_capacity(MEMORY));
+        }
+        &mut self.memory
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        let start = self.start;
+        let memory = self.memory();
+        if memory.len() + bytes.len() > memory.capacity() && start > 0 {
+            memory.drain(..start);
+            self.start = 0;
+        }
+        self.memory().extend_from_slice(bytes);
+    }
+
+    /// Forgets so many bytes at the front.
+    fn take(&mut self, n: usize) {
+        self.start += n;
+        assert!(self.start <= self.memory.len(), "only what is there is taken");
+        if self.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// Gives the memory back.
+    fn settle(&mut self) {
+        let mut memory = std::mem::take(&mut self.memory);
+        self.start = 0;
+        memory.clear();
+        // What has grown for a long frame is freed. At the end of a thread its list is gone first.
+        if memory.capacity() <= 2 * MEMORY {
+            let _ = FREE.try_with(|free| {
+                let mut free = free.borrow_mut();
+                if free.len() < KEPT {
+                    free.push(memory);
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        if self.memory.capacity() > 0 {
+            self.settle();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Two legs, or a leg and raw frames, over a socket pair.
+
+use std::future::poll_fn;
+use std::task::Waker;
+
+use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::wire::compressed::{FrameHeader, ZstdLevel};
+
+const KINDS: [Compression; 2] = [Compression::Zlib, Compression::Zstd(ZstdLevel::DEFAULT)];
+
+/// A leg and the raw other end.
+fn against_raw(how: Compression) -> (Leg, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    (Leg::compressed(Stream::Unix(ours), how, 0, &[]), theirs)
+}
+
+async fn write(leg: &mut Leg, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let n = poll_fn(|cx| leg.poll_write(cx, bytes)).await.expect("the peer reads");
+        bytes = &bytes[n..];
+    }
+    poll_fn(|cx| leg.poll_flush(cx)).await.expect("the peer reads");
+}
+
+async fn read(leg: &mut Leg) -> Vec<u8> {
+    let mut buffer = [0; 4096];
+    let n = poll_fn(|cx| leg.poll_read(cx, &mut buffer)).await.expect("the peer writes");
+    buffer[..n].to_vec()
+}
+
+async fn sequence_of_next(peer: &mut UnixStream) -> u8 {
+    let mut header = [0; HEADER];
+    peer.read_exact(&mut header).await.expect("a frame");
+    let header = FrameHeader::parse(&header).expect("seven bytes");
+    peer.read_exact(&mut vec![0; header.length]).await.expect("its content");
+    header.sequence
+}
+
+async fn send(peer: &mut UnixStream, sequence: u8, plain: &[u8]) {
+    let mut frame = Vec::new();
+    encode(Compression::Zlib, sequence, plain, &mut frame);
+    peer.write_all(&frame).await.expect("the leg reads");
+}
+
+/// The same leg as another process would have it.
+fn moved(leg: Leg) -> Leg {
+    let Parts { stream, compression } = leg.into_parts().expect("a socket");
+    let compression = compression.map(|(state, bytes)| {
+        let told = serde_json::to_vec(&state).expect("a leg can be told");
+        let heard: LegState = serde_json::from_slice(&told).expect("and heard");
+        heard.check(bytes.len()).expect("it can go on");
+        (heard, bytes)
+    });
+    Leg::from_parts(Stream::from_parts(stream).expect("a socket"), compression)
+}
+
+/// Sends `text` from one leg to another, in pieces, and takes both apart again and again, whatever
+/// is under way in them; what came.
+async fn transfer(how: Option<Compression>, text: &[u8], pieces: &[usize]) -> Vec<u8> {
+    let (from, to) = UnixStream::pair().expect("a pair of sockets");
+    let leg = |stream| match how {
+        Some(how) => Leg::compressed(Stream::Unix(stream), how, 0, &[]),
+        None => Leg::plain(Stream::Unix(stream)),
+    };
+    let (mut from, mut to) = (leg(from), leg(to));
+    let (mut rest, mut came) = (text, Vec::new());
+    let mut pieces = pieces.iter().cycle();
+    while came.len() < text.len() {
+        let n = *pieces.next().expect("there is one");
+        let mut buffer = vec![0; n];
+        poll_fn(|cx| {
+            let piece = &rest[..n.min(rest.len())];
+            let mut moves = false;
+            if !piece.is_empty()
+                && let Poll::Ready(taken) = from.poll_write(cx, piece)
+            {
+                rest = &rest[taken.expect("the peer reads")..];
+                moves = true;
+            }
+            let _ = from.poll_flush(cx);
+            if let Poll::Ready(given) = to.poll_read(cx, &mut buffer) {
+                came.extend(&buffer[..given.expect("the peer writes")]);
+                moves = true;
+            }
+            if moves { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        (from, to) = (moved(from), moved(to));
+    }
+    came
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn legs_that_move_all_the_time_lose_nothing(
+        kind in 0..3_usize,
+        length in 1..300_000_usize,
+        pieces in proptest::collection::vec(prop_oneof![1..100_usize, 1..60_000_usize], 1..8),
+    ) {
+        let text: Vec<u8> = (0..length).map(|at| b"abcdefg"[at * at / 11 % 7]).collect();
+        let length = pieces.iter().sum::<usize>() * 30;
+        let text = &text[..text.len().min(length)];
+        let came = runtime().block_on(transfer(KINDS.get(kind).copied(), text, &pieces));
+        prop_assert!(came == text);
+    }
+}
+
+#[tokio::test]
+async fn commands_start_at_0_and_answers_go_on() {
+    let (mut leg, mut peer) = against_raw(Compression::Zlib);
+    // As a client: two commands, the second in two frames; then the file that was asked for.
+    for (text, frames) in [(10, &[0][..]), (20_000, &[0, 1])] {
+        leg.begin_command();
+        write(&mut leg, &vec![b'x'; text]).await;
+        for frame in frames {
+            assert_eq!(sequence_of_next(&mut peer).await, *frame);
+        }
+    }
+    send(&mut peer, 2, b"a file, please").await;
+    read(&mut leg).await;
+    for frame in [3, 4, 5] {
+        leg.go_on();
+        write(&mut leg, b"data").await;
+        assert_eq!(sequence_of_next(&mut peer).await, frame);
+    }
+    // As a server, to a command that was asked while the answer to another was on its way.
+    send(&mut peer, 0, b"one").await;
+    read(&mut leg).await;
+    assert_eq!(leg.begin_reply(), Some(1));
+    write(&mut leg, b"rows").await;
+    send(&mut peer, 0, b"two").await;
+    read(&mut leg).await;
+    write(&mut leg, b"more rows").await;
+    assert_eq!(leg.begin_reply(), Some(1));
+    write(&mut leg, b"ok").await;
+    for frame in [1, 2, 1] {
+        assert_eq!(sequence_of_next(&mut peer).await, frame);
+    }
+}
+
+#[tokio::test]
+async fn compression_starts_behind_the_verdict() {
+    let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
+    let mut leg = moved(Leg::compressed(Stream::Unix(ours), Compression::Zlib, 7, &[]));
+    write(&mut leg, b"verdict").await;
+    let mut verdict = [0; 7];
+    peer.read_exact(&mut verdict).await.expect("the verdict");
+    assert_eq!(&verdict, b"verdict");
+    send(&mut peer, 0, b"ping").await;
+    assert_eq!(read(&mut leg).await, b"ping");
+    leg.begin_reply();
+    write(&mut leg, b"pong").await;
+    assert_eq!(sequence_of_next(&mut peer).await, 1);
+}
+
+#[tokio::test]
+async fn idle_legs_hold_no_memory_and_busy_ones_one_frame() {
+    for how in KINDS {
+        let (mut leg, mut peer) = against_raw(how);
+        write(&mut leg, &[b'x'; 5000]).await;
+        sequence_of_next(&mut peer).await;
+        send(&mut peer, 0, b"short").await;
+        read(&mut leg).await;
+        let compressor = leg.compressor.as_ref().expect("it is compressed");
+        assert_eq!(compressor.incoming.memory.capacity(), 0);
+        assert_eq!(compressor.outgoing.memory.capacity(), 0);
+        assert!(size_of::<Compressor>() <= 512, "{}", size_of::<Compressor>());
+        // A peer that reads nothing: after some frames no more is taken.
+        let noise: Vec<u8> =
+            (0..MAX_PLAIN as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut taken = 0;
+        while let Poll::Ready(n) = leg.poll_write(&mut cx, &noise) {
+            taken += n.expect("the peer is there");
+            assert!(taken < 64 << 20, "the leg takes without end");
+        }
+        let compressor = leg.compressor.as_ref().expect("it is compressed");
+        assert!(compressor.outgoing.get().len() <= MAX_OUTGOING);
+        assert!(compressor.outgoing.memory.capacity() <= 2 * MEMORY);
+    }
+}
+
+#[tokio::test]
+async fn a_corrupt_frame_ends_the_leg_for_good() {
+    let (mut leg, mut peer) = against_raw(Compression::Zlib);
+    send(&mut peer, 0, b"good").await;
+    peer.write_all(&[3, 0, 0, 1, 9, 0, 0, 1, 2, 3]).await.expect("the leg reads");
+    assert_eq!(read(&mut leg).await, b"good");
+    for _ in 0..2 {
+        let mut buffer = [0; 10];
+        let error = poll_fn(|cx| leg.poll_read(cx, &mut buffer)).await.expect_err("a bad frame");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+    assert_eq!(leg.corrupt(), Some(Corrupt::Content));
+}
+
+#[test]
+fn states_that_do_not_fit_their_bytes_are_refused() {
+    let state = LegState {
+        compression: Compression::Zlib,
+        decoder: DecoderState::new(),
+        incoming: 10,
+        next: 0,
+        heard: false,
+        plain: 0,
+    };
+    assert!(state.check(10).is_ok());
+    assert!(state.check(9).is_err());
+    assert!(state.check(10 + MAX_OUTGOING + 1).is_err());
+    assert!(LegState { incoming: 1 << 25, ..state }.check(1 << 25).is_err());
+}

@@ -1,0 +1,174 @@
+//! Numbers of packets and frames where the legs have different ones.
+//!
+//! Without compression a packet's number is one more than that of the packet before it, whoever
+//! sent that. With compression nobody checks it: frames are numbered and checked, and what stands
+//! in the packets starts with the frame's number and jumps whenever the sender flushes. So when a
+//! leg is compressed, packets are judged one at a time and get the numbers that the other leg
+//! expects, and a leg hears of what begins when all before it is with it.
+
+use serde::{Deserialize, Serialize};
+
+use super::frontend::{Others, Relay, Surroundings, apply};
+use super::leg::Leg;
+use crate::error::ClientError;
+use crate::session::conversation::{Ahead, Conversation, Place};
+
+/// What both legs have come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbering {
+    /// The number of the next packet to the server, if it goes on with what was said.
+    server_next: u8,
+    /// The client has taken part in an answer since the server's last packet.
+    spoken: bool,
+}
+
+impl Numbering {
+    /// None when every packet can keep its number.
+    pub fn between(client: &Leg, server: &Leg) -> Option<Self> {
+        let any = client.compression().is_some() || server.compression().is_some();
+        any.then(Self::default)
+    }
+
+    /// An exchange was had over the client's leg by somebody else.
+    pub fn hear(&mut self, client: &Leg) {
+        self.spoken = client.has_heard();
+    }
+}
+
+impl Relay {
+    /// As `judge_up`: whether anything was judged.
+    pub(super) fn judge_up_numbered(&mut self, around: Surroundings<'_>) -> bool {
+        let mut any = false;
+        loop {
+            let ahead = self.session.conversation().client_ahead(self.up.unjudged());
+            // A command starts a frame, so everything before it goes first.
+            let waits = ahead.is_some_and(|ahead| {
+                matches!(ahead.place, Place::Begins(_)) && self.has_pending_up(&ahead)
+            });
+            let end = match ahead {
+                Some(ahead) if waits => ahead.at,
+                Some(ahead) => {
+                    self.number_up(&ahead);
+                    ahead.end
+                }
+                None => self.up.unjudged().len(),
+            };
+            if self.session.is_opaque() {
+                self.number_opaque_up();
+            }
+            let others = Others { registry: around.registry, server: &self.server_name };
+            let unjudged = &self.up.unjudged()[..end];
+            let intake = self.session.handle_client(unjudged, &others, &around.handle.counters);
+            any |= intake.consumed > 0;
+            apply(&mut self.up, intake);
+            if waits || ahead.is_none() {
+                return any;
+            }
+        }
+    }
+
+    /// As `judge_down`.
+    pub(super) fn judge_down_numbered(&mut self, around: Surroundings<'_>) {
+        loop {
+            if !self.has_room_down() {
+                return;
+            }
+            let ahead = self.session.conversation().server_ahead(self.down.unjudged());
+            let spoken = self.numbering.is_some_and(|numbering| numbering.spoken);
+            let waits = ahead.is_some_and(|ahead| {
+                let begins = spoken || !matches!(ahead.place, Place::GoesOn(_));
+                begins && (ahead.at > 0 || !self.down.pending().is_empty())
+            });
+            let end = match ahead {
+                Some(ahead) if waits => ahead.at,
+                Some(ahead) => {
+                    self.number_down(&ahead, spoken);
+                    ahead.end
+                }
+                None => self.down.unjudged().len(),
+            };
+            if self.session.is_opaque() {
+                self.client.go_on();
+            }
+            let others = Others { registry: around.registry, server: &self.server_name };
+            let unjudged = &self.down.unjudged()[..end];
+            let intake = self.session.handle_server(unjudged, &others, &around.handle.counters);
+            apply(&mut self.down, intake);
+            if waits || ahead.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn has_pending_up(&self, ahead: &Ahead) -> bool {
+        ahead.at > 0 || !self.up.pending().is_empty()
+    }
+
+    fn number_up(&mut self, ahead: &Ahead) {
+        let Some(numbering) = &mut self.numbering else { return };
+        let sequence = match ahead.place {
+            Place::Begins(sequence) => {
+                self.server.begin_command();
+                sequence
+            }
+            Place::GoesOn(_) => numbering.server_next,
+            Place::Speech => {
+                self.server.go_on();
+                numbering.spoken = true;
+                numbering.server_next
+            }
+            // A replica's notes start anew each time.
+            Place::Unasked => {
+                self.server.begin_command();
+                ahead.sequence
+            }
+        };
+        numbering.server_next = sequence.wrapping_add(1);
+        self.up.number(ahead.at, sequence);
+    }
+
+    fn number_down(&mut self, ahead: &Ahead, spoken: bool) {
+        if let Some(numbering) = &mut self.numbering {
+            numbering.server_next = ahead.sequence.wrapping_add(1);
+            numbering.spoken = false;
+        }
+        if let Some(sequence) = number_for(&mut self.client, ahead.place, spoken) {
+            self.down.number(ahead.at, sequence);
+        }
+    }
+
+    /// Boundaries are not known, but a first number of 0 is a command's as a rule.
+    fn number_opaque_up(&mut self) {
+        match self.up.unjudged().get(3) {
+            Some(0) if self.server.has_heard() => self.server.begin_command(),
+            _ => self.server.go_on(),
+        }
+    }
+}
+
+/// The packet with these words to the client; None while that is in the middle of one.
+pub fn last_words(
+    words: &ClientError,
+    conversation: &Conversation,
+    numbering: Option<Numbering>,
+    client: &mut Leg,
+) -> Option<Vec<u8>> {
+    let place = conversation.injection_ahead()?;
+    let spoken = numbering.is_some_and(|numbering| numbering.spoken);
+    Some(words.packet(number_for(client, place, spoken).unwrap_or_default()))
+}
+
+/// Tells the client's leg what comes, and the number that its packet has there; None leaves it.
+fn number_for(client: &mut Leg, place: Place, spoken: bool) -> Option<u8> {
+    match place {
+        Place::Unasked => {
+            client.begin_command();
+            None
+        }
+        Place::GoesOn(sequence) if !spoken => Some(sequence),
+        Place::Begins(sequence) | Place::GoesOn(sequence) => {
+            Some(client.begin_reply().unwrap_or(sequence))
+        }
+        Place::Speech => None,
+    }
+}
