@@ -28,8 +28,11 @@ enum Client {
 
 /// Where `tests/fetch` has put a client; None, and a note, if it is not there.
 pub fn fetched(name: &str) -> Option<PathBuf> {
-    let all = std::env::var_os("ODP_TEST_CLIENTS").map(PathBuf::from);
-    let dir = all.unwrap_or_else(|| fixtures_dir().join("clients")).join(name);
+    let place = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let dir = match name {
+        "pymysql" => place("ODP_TEST_PYTHON").unwrap_or_else(|| fixtures_dir().join("python")),
+        _ => place("ODP_TEST_CLIENTS").unwrap_or_else(|| fixtures_dir().join("clients")).join(name),
+    };
     if !dir.join("ready").exists() {
         skip(&format!("the client {name} is not to be had here"));
         return None;
@@ -66,7 +69,7 @@ impl Client {
         };
         match self {
             Self::PyMySql => {
-                let dir = crate::pymysql()?;
+                let dir = fetched("pymysql")?;
                 let suite = dir.join("suite");
                 let mut command = python(dir, "pymysql");
                 command.env("PYTHONPATH", suite);
