@@ -150,7 +150,10 @@ fn refused(proxy: &Proxy, login: &Login) -> (u16, String) {
     match Wire::open(&proxy.address(), login) {
         Err(WireError::Refused(packet)) => {
             let code = packet.error().expect("an ERR packet");
-            (code, String::from_utf8_lossy(&packet.payload[9..]).into_owned())
+            // Before the greeting there is no SQLSTATE.
+            let text = packet.payload.get(9..).filter(|_| packet.payload[3] == b'#');
+            let text = text.unwrap_or(&packet.payload[3..]);
+            (code, String::from_utf8_lossy(text).into_owned())
         }
         Err(error) => panic!("{error:?}\n{}", proxy.log()),
         Ok(_) => panic!("it was let in\n{}", proxy.log()),
