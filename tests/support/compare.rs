@@ -1,6 +1,8 @@
 //! What a direct connection can do, a proxied one can: the same script, twice, byte for byte.
 //!
-//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile.
+//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile. With
+//! `ODP_TEST_COMPRESSION=CLIENT/SERVER`, each of them `off`, `zlib` or `zstd`, its legs are
+//! compressed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use odp::wire::capability as cap;
 
-use super::proxy::is_haproxy;
+use super::proxy::{Options, is_haproxy};
 use super::raw::{Login, Record, Wire, WireError};
+use super::steps::Legs;
+use super::tunnel::Entrance;
 use super::{Database, Every, Proxy, Server, Steps};
 
 /// A script is moved at every byte if no more than this passes, both directions together.
@@ -95,49 +99,73 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 
 /// As [`transparent`] with options for the server.
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
+    transparent_legs(server, options, Legs::wanted(), script);
+}
+
+/// As [`transparent_with`], with legs that are compressed.
+pub fn transparent_legs(server: Server, options: &[&str], legs: Legs, script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
-    let (packets, bytes) = (steps(&database, Every::Packet), steps(&database, Every::Byte));
-    let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
+    let start = |every| Moved::start(&database, every, legs);
+    let (packets, bytes) = (start(Every::Packet), start(Every::Byte));
+    let is_short = || packets.as_ref().is_some_and(|moved| moved.steps.take_carried() <= SHORT);
     let ways: [Way; 2] = [
         ("moved at every packet", &|| address_of(&packets)),
         ("moved at every byte", &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
-    proxied_and(&database, &ways, script);
+    proxied_and(&database, legs, &ways, script);
     finish([packets, bytes]);
 }
 
 /// As [`transparent`] for a script that takes seconds: it is moved at every packet only.
 pub fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
-    let packets = steps(&database, Every::Packet);
-    proxied_and(&database, &[("moved at every packet", &|| address_of(&packets))], script);
+    let legs = Legs::wanted();
+    let packets = Moved::start(&database, Every::Packet, legs);
+    proxied_and(&database, legs, &[("moved at every packet", &|| address_of(&packets))], script);
     finish([packets]);
 }
 
-/// None where a proxy is tested that only copies bytes.
-fn steps(database: &Database, every: Every) -> Option<Steps> {
-    (!is_haproxy()).then(|| Steps::start(database.address(), every))
+/// Planes that hand sessions over all the time, and how to come there.
+struct Moved {
+    steps: Steps,
+    entrance: Entrance,
 }
 
-fn address_of(steps: &Option<Steps>) -> Option<String> {
-    steps.as_ref().map(|steps| steps.address().to_owned())
+impl Moved {
+    /// None where a proxy is tested that only copies bytes.
+    fn start(database: &Database, every: Every, legs: Legs) -> Option<Self> {
+        (!is_haproxy()).then(|| {
+            let steps = Steps::start_with(database.address(), every, legs);
+            let entrance = legs.entrance(steps.address());
+            Self { steps, entrance }
+        })
+    }
 }
 
-fn finish<const N: usize>(all: [Option<Steps>; N]) {
-    for steps in all.into_iter().flatten() {
+fn address_of(moved: &Option<Moved>) -> Option<String> {
+    moved.as_ref().map(|moved| moved.entrance.address().to_owned())
+}
+
+fn finish<const N: usize>(all: [Option<Moved>; N]) {
+    for Moved { steps, entrance } in all.into_iter().flatten() {
         eprintln!("{:?}", steps.finish());
+        entrance.check();
     }
 }
 
 /// Compares the direct way with the one through a proxy, and with others.
-fn proxied_and(database: &Database, others: &[Way], script: fn(&Stage)) {
-    let proxy = Proxy::start(database);
-    let proxied = || Some(proxy.address());
+fn proxied_and(database: &Database, legs: Legs, others: &[Way], script: fn(&Stage)) {
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = legs.lines();
+    let proxy = Proxy::start_with(&options);
+    let entrance = legs.entrance(&proxy.address());
+    let proxied = || Some(entrance.address().to_owned());
     let mut ways: Vec<Way> = vec![("proxied", &proxied)];
     ways.extend(others);
     let test = || compare_ways(database, &database.address(), &ways, script);
     perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
+    entrance.check();
 }
 
 /// Runs something, with `ODP_TEST_RESTARTS` set under restarts.

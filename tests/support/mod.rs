@@ -17,6 +17,7 @@ pub mod raw;
 pub mod relay;
 pub mod reply;
 pub mod steps;
+pub mod tunnel;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -31,6 +32,7 @@ pub use proxy::Proxy;
 pub use raw::{Login, Packet, Reply, Wire, com};
 pub use relay::{Chop, Relay};
 pub use steps::{Every, Steps};
+pub use tunnel::{Compression, Tunnel};
 
 /// How long a test waits for something before it fails. Long: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -17,11 +17,11 @@ pub struct Planes {
     pub address: String,
 }
 
-/// Starts them in front of this server, in this runtime.
-pub async fn start(server: &str) -> Planes {
+/// Starts them in front of this server, in this runtime, with more lines for `[proxy]`.
+pub async fn start(server: &str, lines: &str) -> Planes {
     let config = format!(
         "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = '{server}'\n\
-         [proxy]\nlisten = ['127.0.0.1:0']\n"
+         [proxy]\nlisten = ['127.0.0.1:0']\n{lines}\n"
     );
     let config = Config::parse(&config, "planes.toml".as_ref()).expect("a config");
     let address = Address::Tcp("127.0.0.1:0".parse().expect("an address"));

@@ -25,8 +25,9 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::LIMIT;
 use super::planes::{self, Planes};
+use super::tunnel::Entrance;
+use super::{Compression, LIMIT, Tunnel};
 use sockets::{be_polled, has_arrived, local, read, shut_down, unread, write_all};
 use who::{Leg, Packets, Who};
 
@@ -39,6 +40,9 @@ const MOST_BYTES: u64 = 50_000;
 
 /// Bytes that are read from the proxy at a time in [`Every::Window`].
 const SIP: usize = 1000;
+
+/// Pieces of compressed frames.
+const SLICE: usize = 61;
 
 /// The smallest buffers that loopback still carries well.
 const NARROW: usize = 2 * 1024;
@@ -56,6 +60,55 @@ pub enum Every {
     /// What both send comes at once, and who receives takes sips: the proxy sits on bytes that it
     /// could not write.
     Window,
+}
+
+/// Which legs are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legs {
+    /// The client's: it comes through a tunnel.
+    pub client: Option<Compression>,
+    /// The server's.
+    pub server: Option<Compression>,
+}
+
+impl Legs {
+    /// As `ODP_TEST_COMPRESSION` says: none, if it says nothing.
+    pub fn wanted() -> Self {
+        let Some(text) = std::env::var_os("ODP_TEST_COMPRESSION") else { return Self::default() };
+        let text = text.to_str().expect("CLIENT/SERVER").to_owned();
+        let (client, server) = text.split_once('/').expect("CLIENT/SERVER");
+        let leg = |name| match name {
+            "off" => None,
+            "zlib" => Some(Compression::Zlib),
+            "zstd" => Some(Compression::Zstd(3)),
+            other => panic!("{other}: expected off, zlib or zstd"),
+        };
+        Self { client: leg(client), server: leg(server) }
+    }
+
+    /// The way in front of these planes, or of a proxy.
+    pub fn entrance(self, address: &str) -> Entrance {
+        match self.client {
+            Some(how) => Entrance::Tunnel(Tunnel::start(address.to_owned(), how)),
+            None => Entrance::Direct(address.to_owned()),
+        }
+    }
+
+    /// Lines for `[proxy]`.
+    pub fn lines(self) -> String {
+        match self.server {
+            None => String::new(),
+            Some(Compression::Zlib) => "server_compression = 'zlib'".into(),
+            Some(Compression::Zstd(level)) => {
+                format!("server_compression = 'zstd'\nzstd_level = {level}")
+            }
+        }
+    }
+
+    fn are_framed(self, leg: Leg) -> bool {
+        let compression = if leg == Leg::Client { self.client } else { self.server };
+        compression.is_some()
+    }
 }
 
 /// What sessions went through.
@@ -88,6 +141,11 @@ pub struct Steps {
 impl Steps {
     /// In front of this server.
     pub fn start(server: String, every: Every) -> Self {
+        Self::start_with(server, every, Legs::default())
+    }
+
+    /// As [`Self::start`], with legs that are compressed.
+    pub fn start_with(server: String, every: Every, legs: Legs) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
         let carried = Arc::<AtomicU64>::default();
         let counted = carried.clone();
@@ -95,7 +153,7 @@ impl Steps {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (world, doors) = World::new(server, every, counted).await;
+                let (world, doors) = World::new(server, every, legs, counted).await;
                 tell.send(local(&doors.clients)).expect("somebody waits");
                 tokio::select! {
                     never = world.clone().serve(doors) => match never {},
@@ -150,6 +208,7 @@ struct Doors {
 
 struct World {
     every: Every,
+    legs: Legs,
     /// Where the planes take clients.
     inside: String,
     /// The real server.
@@ -165,16 +224,22 @@ struct World {
 }
 
 impl World {
-    async fn new(server: String, every: Every, carried: Arc<AtomicU64>) -> (Arc<Self>, Doors) {
+    async fn new(
+        server: String,
+        every: Every,
+        legs: Legs,
+        carried: Arc<AtomicU64>,
+    ) -> (Arc<Self>, Doors) {
         let clients = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let servers = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         if every == Every::Window {
             // What is accepted inherits it.
             SockRef::from(&servers).set_recv_buffer_size(NARROW).expect("a narrow window");
         }
-        let Planes { planes, address } = planes::start(&local(&servers)).await;
+        let Planes { planes, address } = planes::start(&local(&servers), &legs.lines()).await;
         let world = Self {
             every,
+            legs,
             inside: address,
             server,
             planes,
@@ -236,7 +301,10 @@ impl World {
             who.hear(&buffer[..read], Leg::Server);
             let mut rest = &buffer[..read];
             while !rest.is_empty() {
-                let (length, step) = self.cut(&mut packets, rest);
+                let (length, step) = match self.legs.are_framed(who.leg) {
+                    true => self.cut_frames(rest),
+                    false => self.cut(&mut packets, rest),
+                };
                 let (piece, behind) = rest.split_at(length);
                 let sent = match step {
                     Step::Here => self.step(who, proxy, Piece::Bytes(piece)).await,
@@ -288,6 +356,17 @@ impl World {
             }
         }
         (length, Step::Later)
+    }
+
+    /// As [`Self::cut`]; where packets end in there nobody can tell, so all pieces are short.
+    fn cut_frames(&self, bytes: &[u8]) -> (usize, Step) {
+        let length = match self.every {
+            Every::Byte if self.is_short() => 1,
+            Every::Byte | Every::Packet if self.is_short() => bytes.len().min(SLICE),
+            Every::Byte | Every::Packet | Every::Window => bytes.len(),
+        };
+        let here = self.every != Every::Window && self.is_due();
+        (length, if here { Step::Here } else { Step::Later })
     }
 
     /// Whether every piece counts.
@@ -396,7 +475,9 @@ impl World {
         let lanes = [&state.up, &state.down];
         self.note(|seen| {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
-            seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
+            let held =
+                [Leg::Client, Leg::Server].iter().any(|leg| state.unwritten_frames(*leg) > 0);
+            seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0) || held);
         });
     }
 
@@ -453,7 +534,7 @@ impl Taken {
             Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
             Piece::Fin => lane.source != "Open",
         };
-        has_read || lane.judged > 0 || lane.bytes >= FULL
+        has_read || lane.judged > 0 || lane.bytes >= FULL || state.unwritten_frames(leg) > 0
     }
 }
 
@@ -462,6 +543,35 @@ impl Taken {
 struct State {
     up: Lane,
     down: Lane,
+    client_compression: Option<Frames>,
+    servers: Vec<Remote>,
+}
+
+impl State {
+    /// Bytes of frames that could not be written on the other leg.
+    fn unwritten_frames(&self, leg: Leg) -> usize {
+        let frames = match leg {
+            Leg::Client => &self.servers[0].compression,
+            Leg::Server => &self.client_compression,
+        };
+        frames.as_ref().map_or(0, |frames| frames.bytes - frames.state.incoming)
+    }
+}
+
+#[derive(Deserialize)]
+struct Remote {
+    compression: Option<Frames>,
+}
+
+#[derive(Deserialize)]
+struct Frames {
+    bytes: usize,
+    state: FramesState,
+}
+
+#[derive(Deserialize)]
+struct FramesState {
+    incoming: usize,
 }
 
 #[derive(Deserialize)]
