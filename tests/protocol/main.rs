@@ -25,6 +25,7 @@ macro_rules! on {
 }
 
 mod commands;
+mod compression;
 mod framing;
 mod kill;
 mod limits;

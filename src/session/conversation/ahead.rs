@@ -82,7 +82,8 @@ impl Conversation {
                 (Place::GoesOn(self.next_sequence), HEAD)
             }
             (Some(current), _) => (Place::Begins(current.sequence.wrapping_add(1)), HEAD),
-            (None, _) => (Place::Unasked, HEAD),
+            (None, _) if header.sequence == 0 => (Place::Unasked, HEAD),
+            (None, _) => (Place::GoesOn(self.next_sequence), HEAD),
         };
         whole(bytes, at, header, wanted, place)
     }
