@@ -67,6 +67,13 @@ impl ClientError {
         Self::new(1157, "08S01", "Couldn't uncompress communication packet")
     }
 
+    /// 1105: the server can do less than the client was greeted with, which is corrected by now.
+    pub fn server_offers_less() -> Self {
+        let text = "The server no longer offers what it did when this client was greeted; \
+                    connect again";
+        Self::new(1105, "08S01", text)
+    }
+
     /// 1043: what the client sent before it was logged in is not the MySQL protocol.
     pub fn bad_handshake() -> Self {
         Self::new(1043, "08S01", "Bad handshake")

@@ -87,6 +87,14 @@ counters! {
     response_bytes,
     /// Sessions whose protocol could not be followed any more; their bytes are copied as they come.
     opaque_sessions,
+    /// TLS handshakes with clients that succeeded.
+    client_tls_handshakes,
+    /// TLS handshakes with clients that failed.
+    client_tls_failures,
+    /// TLS handshakes with servers that succeeded.
+    server_tls_handshakes,
+    /// TLS handshakes with servers that failed.
+    server_tls_failures,
 }
 
 /// A counter with one writer: a plain add, no locked instruction.

@@ -7,7 +7,7 @@ mod signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
-use crate::net::tls::settings as tls;
+use crate::net::tls::{settings as tls, validity};
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
@@ -41,6 +41,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // From here on there may be keys and passwords in memory: no core dump, and no debugger but
+    // root's.
+    nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
     let config = super::check::load(&args.config)?;
     start_log(&config.log);
     raise_fd_limit();
@@ -65,7 +68,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
     let origin = origin(&args.config, &config)?;
-    let tls = Arc::new(tls::Settings::load(&config.tls)?);
+    let tls = tls::Settings::load(&config.tls).map_err(super::check::in_config(&args.config))?;
+    let tls = Arc::new(tls);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
@@ -98,10 +102,11 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     if let Start::Warm(offer) = &start {
         proxy.inherit(&offer.legacy());
     }
+    log_remarks(&proxy.config());
     let admin = Arc::new(Admin {
         proxy: proxy.clone(),
         lifecycle: lifecycle.clone(),
-        started: std::time::SystemTime::now(),
+        started: SystemTime::now(),
     });
     ports.serve(&admin);
     tokio::spawn(serve_admin_users(admin, admin_users));
@@ -133,6 +138,13 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
 async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver<LocalLogin>) {
     while let Some(login) = users.recv().await {
         tokio::spawn(server::serve_login(admin.clone(), login));
+    }
+}
+
+/// What an operator should know about certificates and keys.
+fn log_remarks(config: &Config) {
+    for remark in validity::remarks(&config.tls, SystemTime::now()) {
+        tracing::warn!("{remark}");
     }
 }
 

@@ -244,7 +244,8 @@ impl Server {
             return Err(BackendError::Refused { server, payload });
         }
         let greeting = Greeting::parse(&payload)
-            .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?;
+            .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?
+            .in_the_terms_of_mysql();
         Ok(Greeted { server: self.clone(), stream, greeting: self.remember(greeting) })
     }
 

@@ -20,7 +20,7 @@ use super::leg::{Leg, Parts as LegParts};
 use super::login::Refusal;
 use super::numbering::{self, Numbering};
 use super::parcel;
-use super::registry::{Handle, Registry, Signal, Stage};
+use super::registry::{Handle, Registry, Signal, Spoken, Stage};
 use super::rsa::OwnKey;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
@@ -277,6 +277,13 @@ impl Relay {
             facts.user = String::from_utf8_lossy(self.session.user()).into();
             facts.database = String::from_utf8_lossy(self.session.database()).into();
         }
+    }
+
+    /// What its connections speak never changes.
+    pub(super) fn publish_tls(&self, handle: &Handle) {
+        let mut facts = handle.facts();
+        facts.client_tls = Spoken::on(self.client.stream());
+        facts.server_tls = Spoken::on(self.server.stream());
     }
 
     /// Moves what can be moved; ready when the session is over.

@@ -17,7 +17,7 @@ use super::exchange::{Exchange, Side};
 use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
 use super::leg::Leg;
-use super::registry::Handle;
+use super::registry::{Handle, Spoken};
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
@@ -135,7 +135,7 @@ impl<'a> Login<'a> {
                 (greeting.unwrap_or_else(|| (*greeted.greeting).clone()), Some(greeted))
             }
         };
-        let salt = self.greet(known).await?;
+        let salt = self.greet(&known).await?;
         let mut response = self.read_response().await?;
         let client = compression::chosen(self.offered, &mut response);
         let user = response.user.strip_suffix(ADMIN_TENANT);
@@ -155,10 +155,19 @@ impl<'a> Login<'a> {
         };
         self.handle.facts().cluster = cluster.name.clone();
         let limit = config.proxy.connect_timeout.0;
-        let mut answer = answer_for_server(&response);
+        let mut answer = answer_for_server(&response, &known, &greeted.greeting)?;
         let server = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
         let answered = greeted.answer(answer, tls.as_deref(), limit).await;
-        let answered = answered.map_err(|error| refusal(&cluster.name, error))?;
+        let answered = answered.map_err(|error| {
+            if matches!(error, BackendError::Tls { .. }) {
+                self.handle.counters.server_tls_failures.add(1);
+            }
+            refusal(&cluster.name, error)
+        })?;
+        if let Some(spoken) = Spoken::on(&answered.stream) {
+            self.handle.counters.server_tls_handshakes.add(1);
+            self.handle.facts().server_tls = Some(spoken);
+        }
         let relay = self.authenticate(answered, &response, Compressions { client, server }).await?;
         Ok(Admitted::ByServer(relay.into()))
     }
@@ -254,11 +263,12 @@ impl<'a> Login<'a> {
         }
     }
 
-    async fn greet(&mut self, known: Greeting) -> Result<Vec<u8>, Refusal> {
+    async fn greet(&mut self, known: &Greeting) -> Result<Vec<u8>, Refusal> {
         let salt = random_salt().map_err(|_| {
             Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
         })?;
-        let mut greeting = Greeting { connection_id: self.handle.id, salt: salt.clone(), ..known };
+        let mut greeting = known.clone();
+        (greeting.connection_id, greeting.salt) = (self.handle.id, salt.clone());
         if self.proxy.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
@@ -306,10 +316,14 @@ impl<'a> Login<'a> {
         let limit = self.proxy.config().proxy.login_timeout.0;
         let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
         let accepted = accepted.map_err(|error| {
+            self.handle.counters.client_tls_failures.add(1);
             tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
-        self.client = Some(Stream::Tls(Box::new(accepted)));
+        let stream = Stream::Tls(Box::new(accepted));
+        self.handle.counters.client_tls_handshakes.add(1);
+        self.handle.facts().client_tls = Spoken::on(&stream);
+        self.client = Some(stream);
         Ok(())
     }
 
@@ -323,15 +337,30 @@ fn gone() -> Refusal {
     Refusal::Gone(io::ErrorKind::NotConnected.into())
 }
 
-/// The client's login response as the server gets it.
-fn answer_for_server(response: &LoginResponse) -> LoginResponse {
-    LoginResponse {
+/// The client's login response as the server gets it; refused when the session would be spoken in a
+/// way that this server, whatever was remembered of it, can't.
+fn answer_for_server(
+    response: &LoginResponse,
+    known: &Greeting,
+    server: &Greeting,
+) -> Result<LoginResponse, Refusal> {
+    let (beyond, extended) = response.beyond(known, server);
+    if beyond & !(cap::OF_THE_LEG | cap::OF_THE_LOG_IN) != 0 || extended != 0 {
+        tracing::debug!(
+            beyond,
+            extended,
+            "the server offers less than the client was greeted with"
+        );
+        return Err(Refusal::Tell(ClientError::server_offers_less()));
+    }
+    let answer = LoginResponse {
         capabilities: response.capabilities & !cap::OF_THE_LEG,
         // An empty answer of the right plugin would be an empty password.
         auth: Vec::new(),
         plugin: Some(UNKNOWN_PLUGIN.to_vec()),
         ..response.clone()
-    }
+    };
+    Ok(answer.without(beyond & cap::OF_THE_LOG_IN))
 }
 
 /// A challenge: 20 bytes, none of them 0 (it would end it) or `$` (it would end a stored hash).

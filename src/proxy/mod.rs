@@ -3,6 +3,7 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
+mod altered;
 pub mod backend;
 mod compression;
 mod elsewhere;
@@ -34,13 +35,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch as signal};
 
 use crate::config::Config;
-use crate::config::parameter::Parameter;
 use crate::error::ClientError;
 use crate::metrics::Totals;
 use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
+use altered::Altered;
+pub use altered::NotAltered;
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use login::{Admitted, LocalLogin, Login, Refusal};
@@ -72,6 +74,7 @@ pub struct Proxy {
     gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
+    /// Also held while the config in force is replaced.
     altered: Mutex<BTreeMap<String, Altered>>,
     refused: AtomicU64,
     disconnected: AtomicU64,
@@ -104,15 +107,6 @@ struct Counted {
     #[serde(flatten)]
     totals: Totals,
     pauses: Pauses,
-}
-
-/// A parameter that differs from the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Altered {
-    /// What the file says.
-    from: String,
-    /// What is in force.
-    value: String,
 }
 
 /// Whether sessions are asked to end.
@@ -195,27 +189,9 @@ impl Proxy {
         self.config.load_full()
     }
 
-    /// Puts another config in force. Timeouts and limits count at once, servers for the next
-    /// log-in; listening addresses and workers only after a restart.
-    pub fn store_config(&self, config: Config) {
-        let before = self.cluster.load_full();
-        self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
-        self.config.store(Arc::new(config));
-    }
-
-    /// Puts a config in force that differs in these parameters from the file. They are carried over
-    /// restarts, until the file says something new about them.
-    pub fn alter<'a>(&self, config: Config, names: impl Iterator<Item = &'a str>) {
-        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
-        for parameter in names.filter_map(Parameter::find) {
-            let from = parameter.value(&self.config());
-            let value = parameter.value(&config);
-            // What the file says stays what it was before the first change.
-            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
-            altered.insert(parameter.name.to_owned(), Altered { from, value });
-        }
-        drop(altered);
-        self.store_config(config);
+    /// Certificates and keys in force.
+    pub fn tls(&self) -> &Settings {
+        &self.tls
     }
 
     /// Where this process listens.
@@ -297,10 +273,6 @@ impl Proxy {
 
     fn cluster(&self) -> Arc<Cluster> {
         self.cluster.load_full()
-    }
-
-    fn tls(&self) -> &Settings {
-        &self.tls
     }
 
     fn own_key(&self) -> &OwnKey {

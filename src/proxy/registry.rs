@@ -5,6 +5,7 @@
 //! step.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use tokio::sync::{oneshot, watch};
 use super::elsewhere::Elsewhere;
 use super::view::{ACTIVE, Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
+use crate::net::stream::Stream;
+use crate::net::tls::keys::{Suite, Version};
 use crate::restart::{Census, Class, Parcel, Replica};
 use crate::wire::compressed::Compression;
 
@@ -108,6 +111,27 @@ pub struct Facts {
     pub server_thread: u32,
     /// How the client's leg is compressed, and the server's.
     pub compression: [Option<Compression>; 2],
+    /// What the client's connection speaks; None without TLS.
+    pub client_tls: Option<Spoken>,
+    /// What the server's connection speaks.
+    pub server_tls: Option<Spoken>,
+}
+
+/// Version and cipher of a TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken(Version, Suite);
+
+impl Spoken {
+    /// What a connection speaks; None without TLS.
+    pub fn on(stream: &Stream) -> Option<Self> {
+        stream.tls().map(|tls| Self(tls.version(), tls.suite()))
+    }
+}
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
 }
 
 /// A session as others see it.
@@ -254,6 +278,7 @@ impl Handle {
     pub fn view(&self) -> SessionView {
         let facts = self.facts().clone();
         let stage = self.stage();
+        let tls = |spoken: Option<Spoken>| spoken.map(|it| it.to_string()).unwrap_or_default();
         SessionView {
             id: self.id,
             user: facts.user.into(),
@@ -271,6 +296,8 @@ impl Handle {
             age: self.born.elapsed(),
             idle: self.idle(),
             pid: std::process::id(),
+            client_tls: tls(facts.client_tls),
+            server_tls: tls(facts.server_tls),
         }
     }
 }

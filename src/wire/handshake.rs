@@ -89,6 +89,20 @@ impl Greeting {
         Ok(Self { version, connection_id, salt, capabilities, extended, collation, status, plugin })
     }
 
+    /// The greeting without what only looks like MySQL's: OceanBase gives the bits 25 to 27 meanings
+    /// of its own, 27 is its Oracle mode. It says `5.7.25`, with or without its name behind; no
+    /// MySQL before 8 has these bits.
+    pub fn in_the_terms_of_mysql(mut self) -> Self {
+        let name = b"oceanbase";
+        let names_itself =
+            self.version.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
+        let is_old = [&b"5.6."[..], b"5.7."].iter().any(|old| self.version.starts_with(old));
+        if names_itself || is_old {
+            self.capabilities &= !(cap::OPTIONAL_METADATA | cap::ZSTD | cap::QUERY_ATTRIBUTES);
+        }
+        self
+    }
+
     /// Encodes the payload.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![10];
@@ -248,6 +262,22 @@ impl LoginResponse {
         self.rest.push(level);
     }
 
+    /// What client and proxy agreed on by one greeting and a server does not offer: its
+    /// capabilities, and MariaDB's extended ones.
+    pub fn beyond(&self, greeted: &Greeting, server: &Greeting) -> (u32, u32) {
+        let capabilities = self.capabilities & greeted.capabilities & !server.capabilities;
+        (capabilities, self.extended & greeted.extended & !server.extended)
+    }
+
+    /// The same log-in without some of [`cap::OF_THE_LOG_IN`].
+    pub fn without(mut self, capabilities: u32) -> Self {
+        self.capabilities &= !capabilities;
+        if capabilities & cap::CONNECT_ATTRS != 0 {
+            self.rest.clear();
+        }
+        self
+    }
+
     /// The connection attributes, in order; empty when there are none or they are malformed.
     pub fn attributes(&self) -> Vec<(&[u8], &[u8])> {
         let mut found = Vec::new();
@@ -326,5 +356,39 @@ impl<'a> Input<'a> {
 
     fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_oceanbase_are_not_taken_for_mysqls() {
+        let ours = cap::PROTOCOL_41 | cap::DEPRECATE_EOF;
+        let bits = cap::OPTIONAL_METADATA | cap::ZSTD | cap::QUERY_ATTRIBUTES;
+        let cases: [(&str, u32); 7] = [
+            ("5.7.25", ours),
+            ("5.7.25-OceanBase-v4.3.5", ours),
+            ("5.6.25", ours),
+            ("8.0.32-oceanbase-v4", ours),
+            ("8.0.36", ours | bits),
+            ("9.7.0", ours | bits),
+            ("5.5.5-10.11.6-MariaDB", ours | bits),
+        ];
+        for (version, expected) in cases {
+            let greeting = Greeting {
+                version: version.into(),
+                connection_id: 1,
+                salt: vec![b'x'; 20],
+                capabilities: ours | bits,
+                extended: 0,
+                collation: 45,
+                status: 2,
+                plugin: Vec::new(),
+            };
+            let capabilities = greeting.in_the_terms_of_mysql().capabilities;
+            assert_eq!(capabilities, expected, "{version}");
+        }
     }
 }

@@ -31,6 +31,7 @@ pub mod capability {
     pub const PLUGIN_AUTH: u32 = 1 << 19;
     pub const CONNECT_ATTRS: u32 = 1 << 20;
     pub const PLUGIN_AUTH_LENENC: u32 = 1 << 21;
+    pub const EXPIRED_PASSWORDS: u32 = 1 << 22;
     pub const SESSION_TRACK: u32 = 1 << 23;
     pub const DEPRECATE_EOF: u32 = 1 << 24;
     pub const OPTIONAL_METADATA: u32 = 1 << 25;
@@ -40,6 +41,9 @@ pub mod capability {
     pub const SSL_VERIFY_SERVER_CERT: u32 = 1 << 30;
     /// What a leg does for itself and is therefore never passed on from the other one.
     pub const OF_THE_LEG: u32 = COMPRESS | SSL | ZSTD | SSL_VERIFY_SERVER_CERT;
+    /// What says how a log-in looks, and nothing of what comes after it.
+    pub const OF_THE_LOG_IN: u32 =
+        LONG_PASSWORD | CONNECT_ATTRS | PLUGIN_AUTH_LENENC | EXPIRED_PASSWORDS | MULTI_FACTOR;
 
     pub mod mariadb {
         pub const PROGRESS: u32 = 1;

@@ -99,11 +99,7 @@ fn matrix(server: Server, accounts: &[Account], prepare: &[&str]) {
     let options = match server {
         // It makes certificates for itself.
         Server::MySql => Vec::new(),
-        _ => vec![
-            format!("--ssl-ca={}", files.ca.display()),
-            format!("--ssl-cert={}", files.server.display()),
-            format!("--ssl-key={}", files.server_key.display()),
-        ],
+        _ => files.of_server().into(),
     };
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     let Some(database) = Database::start_with(server, &options) else { return };
@@ -122,12 +118,7 @@ fn matrix(server: Server, accounts: &[Account], prepare: &[&str]) {
         let mode = if server_tls { "require" } else { "off" };
         let mut options = Options::new(&[database.address()]);
         options.listen = vec![format!("unix:{}", socket.display())];
-        options.rest = format!(
-            "[tls.client]\nmode = \"prefer\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
-             [tls.server]\nmode = \"{mode}\"\n",
-            files.server.display(),
-            files.server_key.display()
-        );
+        options.rest = files.of_proxy(mode);
         let proxy = Proxy::start_with(&options);
         for account in accounts {
             for leg in ["plain", "1.2", "1.3", "unix"] {

@@ -4,8 +4,7 @@
 //! directly is what one with it gets, but for numbers. `ODP_TEST_COMPRESSION` has all scripts do so.
 
 use crate::support::compare::transparent_legs;
-use crate::support::steps::Legs;
-use crate::support::{Compression, Every, Server, Stage, com};
+use crate::support::{Compression, Legs, Server, Stage, com};
 
 const ZLIB: Option<Compression> = Some(Compression::Zlib);
 const ZSTD: Option<Compression> = Some(Compression::Zstd(3));
@@ -41,8 +40,8 @@ macro_rules! legs {
     ($($name:ident: $script:path, $server:ident, $client:expr, $to_server:expr;)+) => {
         $(#[test]
         fn $name() {
-            let legs = Legs { client: $client, server: $to_server };
-            transparent_legs(Server::$server, &[], legs, $script);
+            let legs = Legs { client: $client, server: $to_server, tls: false };
+            transparent_legs(Server::$server, legs, $script);
         })+
     };
 }

@@ -65,7 +65,7 @@ fn p_03_telling_first_byte_of_a_continuation(stage: &Stage) {
 on!(p_03_telling_first_byte_of_a_continuation: mariadb);
 
 /// P-04. The sequence number wraps at 256.
-fn p_04_sequence_wraps(stage: &Stage) {
+pub fn p_04_sequence_wraps(stage: &Stage) {
     let mut wire = stage.open();
     let reply = wire.query(
         "WITH RECURSIVE s AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM s WHERE n < 900) \

@@ -19,7 +19,7 @@ fn start_sleeping(stage: &Stage, wire: &mut Wire) {
 }
 
 /// P-80. KILL of an idle connection: it ends without an ERR.
-fn p_80_kill_idle(stage: &Stage) {
+pub fn p_80_kill_idle(stage: &Stage) {
     let (mut victim, mut killer) = (stage.open(), stage.open());
     victim.run("SELECT 'here'");
     killer.run(&format!("KILL {}", id(&victim)));
@@ -50,7 +50,7 @@ fn p_80_kill_oneself(stage: &Stage) {
 on!(p_80_kill_oneself: mariadb, mysql);
 
 /// P-80. KILL of an id that nobody has.
-fn p_80_kill_nobody(stage: &Stage) {
+pub fn p_80_kill_nobody(stage: &Stage) {
     let mut wire = stage.open();
     let reply = wire.query("KILL 4000000000");
     assert_eq!(reply.error(), Some(1094), "{}", stage.name);
@@ -86,7 +86,7 @@ fn check_interrupted(stage: &Stage, reply: &Reply) {
 }
 
 /// P-81. COM_PROCESS_KILL.
-fn p_81_process_kill(stage: &Stage) {
+pub fn p_81_process_kill(stage: &Stage) {
     let (mut victim, mut killer) = (stage.open(), stage.open());
     victim.run("SELECT 'here'");
     let reply = killer.ask(com::PROCESS_KILL, &id(&victim).to_le_bytes());

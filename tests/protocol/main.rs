@@ -26,10 +26,12 @@ macro_rules! on {
 
 mod commands;
 mod compression;
+mod downgrade;
 mod framing;
 mod kill;
 mod limits;
 mod results;
+mod seekdb;
 mod split;
 mod state;
 mod steps;

@@ -139,7 +139,7 @@ fn p_23_error_after_definitions(stage: &Stage) {
 on!(p_23_error_after_definitions: mariadb, mysql);
 
 /// P-24. CALL: some result sets and an OK; in binary with OUT parameters.
-fn p_24_call(stage: &Stage) {
+pub fn p_24_call(stage: &Stage) {
     stage.setup(&[
         "CREATE PROCEDURE two() BEGIN SELECT 1; SELECT 2, 3 UNION SELECT 4, 5; END",
         "CREATE PROCEDURE into_out(IN a INT, OUT b INT) BEGIN SELECT 'first'; SET b = a * 2; END",
@@ -176,7 +176,7 @@ fn send_file(wire: &mut Wire, request: &Reply, pieces: &[&[u8]]) {
 }
 
 /// P-25. OK, rows, LOCAL INFILE and an ERR in one statement.
-fn p_25_multi_statement_of_everything(stage: &Stage) {
+pub fn p_25_multi_statement_of_everything(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (n INT)"]);
     let mut wire = stage.open();
     wire.command(
@@ -344,7 +344,7 @@ fn p_30_prepare_with_very_many_parameters(stage: &Stage) {
 on!(p_30_prepare_with_very_many_parameters: mariadb, mysql);
 
 /// P-31. Definitions without a count.
-fn p_31_field_list(stage: &Stage) {
+pub fn p_31_field_list(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (a INT, b VARCHAR(10) DEFAULT 'x', c BLOB)"]);
     let mut wire = stage.open();
     let reply = wire.ask(com::FIELD_LIST, b"t\0%");

@@ -75,7 +75,7 @@ fn chopped(server: Server, chop: Chop, script: fn(&Stage)) {
     let proxy = Proxy::start_with(&Options::new(&[format!("127.0.0.1:{}", behind.port)]));
     let before = Relay::start(proxy.address(), chop);
     let proxied = format!("127.0.0.1:{}", before.port);
-    compare(&database, &database.address(), &proxied, script);
+    compare(&database, &database.address(), &proxied, false, script);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn under_a_storm_of_restarts(server: Server) {
     let proxy = Proxy::start(&database);
     let count = under_restarts(&proxy, || {
         for _ in 0..5 {
-            compare(&database, &database.address(), &proxy.address(), tour);
+            compare(&database, &database.address(), &proxy.address(), false, tour);
         }
     });
     assert!(count > 1, "{count} restarts");

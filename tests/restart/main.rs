@@ -17,7 +17,7 @@
 //! T-11  chain: a second restart while one is under way
 //! T-12  failures: the takeover path leads to something else
 //! T-13  crash_points: descriptors that the kernel does not deliver; its cause there is the limit
-//! T-14  not with processes, as long as the proxy itself speaks no TLS; tests/tls has the streams
+//! T-14  tls: both legs; tests/login has every combination of legs
 //! T-15  failures: no pidfile, no run_dir
 //! T-16  state: partial packets and unread bytes in both directions
 //! T-17  state: the differential test of what a session remembers
@@ -29,7 +29,7 @@
 //! T-23  chain: ids stay, are unique, and KILL finds them
 //! T-24  crash_points: sessions that the successor refuses
 //! T-25  crash_points: the successor panics at the first, the tenth, a last session
-//! T-26  not with processes, as T-14; tests/tls/records.rs changes keys around a move
+//! T-26  tls: keys change around restarts; tests/tls/records.rs has both sides' changes
 //! T-27  metrics: scraped without a pause
 //! T-28  peers: no address refuses
 //! T-29  failures, crash_points: a successor that never comes, or goes
@@ -50,7 +50,7 @@
 //! T-44  state: prepared statements, long data, bound types, cursors
 //! T-45  peers: sessions of dead clients end
 //! T-46  leaving: every close is heard at once
-//! T-47  not with processes, as T-14; no kTLS is used, and tests/tls/records.rs moves megabytes
+//! T-47  tls: megabytes across ten restarts; no kTLS is used
 //! T-48  neighbours: two proxies of one user on one host
 //! ```
 
@@ -71,3 +71,4 @@ mod probation;
 mod rehearsal;
 mod scene;
 mod state;
+mod tls;

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use odp::wire::capability as cap;
 
+use super::legs::Entrance;
 use super::proxy::{Options, is_haproxy};
 use super::raw::{Login, Record, Wire, WireError};
-use super::steps::Legs;
-use super::tunnel::Entrance;
-use super::{Database, Every, Proxy, Server, Steps};
+use super::{Database, Every, Legs, Proxy, Server, Steps};
 
 /// A script is moved at every byte if no more than this passes, both directions together.
 const SHORT: u64 = 6_000;
@@ -29,6 +28,8 @@ pub struct Stage<'a> {
     pub name: String,
     /// Whether clients ask for DEPRECATE_EOF in this run.
     pub deprecate_eof: bool,
+    /// Whether they ask for TLS where it is offered.
+    pub tls: bool,
     records: RefCell<Vec<Rc<RefCell<Record>>>>,
 }
 
@@ -45,7 +46,7 @@ impl Stage<'_> {
 
     /// The log-in of this run.
     pub fn login(&self) -> Login {
-        let mut login = Login::default();
+        let mut login = Login { tls: self.tls, ..Login::default() };
         if !self.deprecate_eof {
             login.capabilities &= !cap::DEPRECATE_EOF;
         }
@@ -99,20 +100,30 @@ pub fn transparent(server: Server, script: fn(&Stage)) {
 
 /// As [`transparent`] with options for the server.
 pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
-    transparent_legs(server, options, Legs::wanted(), script);
+    let Some(database) = Database::start_with(server, options) else { return };
+    transparent_all(&database, &[script]);
 }
 
-/// As [`transparent_with`], with legs that are compressed.
-pub fn transparent_legs(server: Server, options: &[&str], legs: Legs, script: fn(&Stage)) {
-    let Some(database) = Database::start_with(server, options) else { return };
-    let start = |every| Moved::start(&database, every, legs);
+/// As [`transparent`], with these legs.
+pub fn transparent_legs(server: Server, legs: Legs, script: fn(&Stage)) {
+    let Some(database) = Database::start(server) else { return };
+    everywhere(&database, legs, &[script]);
+}
+
+/// As [`transparent`] for several scripts, one after the other.
+pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
+    everywhere(database, Legs::wanted(), scripts);
+}
+
+fn everywhere(database: &Database, legs: Legs, scripts: &[fn(&Stage)]) {
+    let start = |every| Moved::start(database, every, legs);
     let (packets, bytes) = (start(Every::Packet), start(Every::Byte));
     let is_short = || packets.as_ref().is_some_and(|moved| moved.steps.take_carried() <= SHORT);
     let ways: [Way; 2] = [
-        ("moved at every packet", &|| address_of(&packets)),
-        ("moved at every byte", &|| is_short().then(|| address_of(&bytes)).flatten()),
+        ("moved at every packet", false, &|| address_of(&packets)),
+        ("moved at every byte", false, &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
-    proxied_and(&database, legs, &ways, script);
+    proxied_and(database, legs, &ways, scripts);
     finish([packets, bytes]);
 }
 
@@ -121,7 +132,12 @@ pub fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     let legs = Legs::wanted();
     let packets = Moved::start(&database, Every::Packet, legs);
-    proxied_and(&database, legs, &[("moved at every packet", &|| address_of(&packets))], script);
+    proxied_and(
+        &database,
+        legs,
+        &[("moved at every packet", false, &|| address_of(&packets))],
+        &[script],
+    );
     finish([packets]);
 }
 
@@ -154,15 +170,19 @@ fn finish<const N: usize>(all: [Option<Moved>; N]) {
 }
 
 /// Compares the direct way with the one through a proxy, and with others.
-fn proxied_and(database: &Database, legs: Legs, others: &[Way], script: fn(&Stage)) {
+fn proxied_and(database: &Database, legs: Legs, others: &[Way], scripts: &[fn(&Stage)]) {
     let mut options = Options::new(&[database.address()]);
     options.proxy = legs.lines();
     let proxy = Proxy::start_with(&options);
     let entrance = legs.entrance(&proxy.address());
     let proxied = || Some(entrance.address().to_owned());
-    let mut ways: Vec<Way> = vec![("proxied", &proxied)];
+    let mut ways: Vec<Way> = vec![("proxied", false, &proxied)];
     ways.extend(others);
-    let test = || compare_ways(database, &database.address(), &ways, script);
+    let test = || {
+        for script in scripts {
+            compare_ways(database, &database.address(), &ways, *script);
+        }
+    };
     perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
     entrance.check();
@@ -205,32 +225,34 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
     })
 }
 
-/// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares.
-pub fn compare(database: &Database, direct: &str, proxied: &str, script: fn(&Stage)) {
-    compare_ways(database, direct, &[("proxied", &|| Some(proxied.to_owned()))], script);
+/// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares; at the second
+/// one perhaps with TLS.
+pub fn compare(database: &Database, direct: &str, proxied: &str, tls: bool, script: fn(&Stage)) {
+    compare_ways(database, direct, &[("proxied", tls, &|| Some(proxied.to_owned()))], script);
 }
 
-/// A way to the server that has a name, and where clients connect. None: not with this script.
-type Way<'a> = (&'a str, &'a dyn Fn() -> Option<String>);
+/// A way to the server: its name, whether clients ask for TLS, and where they connect. None: not
+/// with this script.
+type Way<'a> = (&'a str, bool, &'a dyn Fn() -> Option<String>);
 
 /// As [`compare`], each of these ways with the direct one.
 fn compare_ways(database: &Database, direct: &str, ways: &[Way], script: fn(&Stage)) {
     for deprecate_eof in [true, false] {
-        let run = |name: &str, address: &str| {
+        let run = |name: &str, tls: bool, address: &str| {
             let mode = if deprecate_eof { "DEPRECATE_EOF" } else { "EOF" };
             let name = format!("{name}, {mode}");
             eprintln!("--- {name}");
             database.execute(&["DROP DATABASE p", "CREATE DATABASE p"]);
             let address = address.to_owned();
             let records = RefCell::default();
-            let stage = Stage { database, address, name, deprecate_eof, records };
+            let stage = Stage { database, address, name, deprecate_eof, tls, records };
             script(&stage);
             stage.records.into_inner()
         };
-        let expected = run("direct", direct);
-        for (name, address) in ways {
+        let expected = run("direct", false, direct);
+        for (name, tls, address) in ways {
             let Some(address) = address() else { continue };
-            let got = run(name, &address);
+            let got = run(name, *tls, &address);
             assert_eq!(expected.len(), got.len(), "{name}: connections");
             for (at, (expected, got)) in expected.iter().zip(&got).enumerate() {
                 assert_same(name, at, &expected.borrow(), &got.borrow());

@@ -1,9 +1,10 @@
-//! Private database servers: MariaDB from the machine, MySQL 9 from `tests/fetch`.
+//! Private database servers: MariaDB from the machine, MySQL 9 and OceanBase's SeekDB from
+//! `tests/fetch`.
 //!
 //! Installing a data directory takes seconds, so it is done once for each server version, under a
-//! file lock, and every test copies it. A server listens on a port the kernel chose and on a
-//! socket file, holds the database `p` and the user `odp` (all rights, [`PASSWORD`]), and dies with
-//! the test.
+//! file lock, and every test copies it; SeekDB starts on an empty one in a second. A server listens
+//! on a port the kernel chose and on a socket file, holds the database `p` and the user `odp` (all
+//! rights, [`PASSWORD`]), and dies with the test.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +14,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use super::raw::{Login, Wire, WireError};
-use super::{Process, fixtures_dir, free_port, scratch, skip, until};
+use super::{Process, fixtures_dir, free_port, scratch, seekdb, skip, until};
 
 /// The password of the user `odp`.
 pub const PASSWORD: &str = "odp-secret";
@@ -32,13 +33,16 @@ pub enum Server {
     MariaDb,
     /// MySQL 9 as fetched by `tests/fetch`.
     MySql,
+    /// OceanBase in its small form, as fetched by `tests/fetch`.
+    SeekDb,
 }
 
 impl Server {
-    /// The program with the arguments that every start and the installation share; None if it is
+    /// The program with the arguments that every start and the installation share, or why it is
     /// not to be had.
-    fn program(self) -> Option<Program> {
-        match self {
+    fn program(self) -> Result<Program, String> {
+        let found = match self {
+            Self::SeekDb => return Ok(Program { binary: seekdb::program()?, root: None }),
             Self::MariaDb => ["/usr/sbin/mariadbd", "/usr/libexec/mariadbd", "/usr/bin/mariadbd"]
                 .iter()
                 .map(PathBuf::from)
@@ -50,7 +54,8 @@ impl Server {
                 let binary = root.join("usr/sbin/mysqld");
                 binary.exists().then_some(Program { binary, root: Some(root) })
             }
-        }
+        };
+        found.ok_or_else(|| format!("{self:?} is not to be had here"))
     }
 }
 
@@ -126,16 +131,24 @@ impl Database {
 
     /// As [`Self::start`] with further options for the server.
     pub fn start_with(server: Server, options: &[&str]) -> Option<Self> {
-        let Some(program) = server.program() else {
-            skip(&format!("{server:?} is not to be had here"));
-            return None;
+        let program = match server.program() {
+            Ok(program) => program,
+            Err(why) => {
+                skip(&why);
+                return None;
+            }
         };
         let dir = scratch();
-        let template = template(server, &program);
-        copy(&template, &dir.path().join("data"));
-        let socket = dir.path().join("s");
         let options = options.iter().map(|&option| option.to_owned()).collect();
+        let socket = dir.path().join("s");
         let mut database = Self { server, port: 0, socket, options, process: None, dir };
+        if server == Server::SeekDb {
+            database.socket = seekdb::socket(&database.data());
+            database.port = seekdb::bridge(database.socket.clone());
+            assert!(database.launch(&program), "{}", database.log());
+            return Some(database);
+        }
+        copy(&template(server, &program), &database.data());
         // Somebody else may take the port between the choice and the bind.
         for _ in 0..20 {
             database.port = free_port();
@@ -155,9 +168,45 @@ impl Database {
     /// True once it answers; false when its port was taken.
     fn launch(&mut self, program: &Program) -> bool {
         let _ = std::fs::remove_file(&self.socket);
-        let data = self.dir.path().join("data");
+        let mut command = match self.server {
+            Server::SeekDb => seekdb::command(&program.binary, &self.data()),
+            Server::MariaDb | Server::MySql => self.command(program),
+        };
+        command.args(&self.options);
+        let process = Process::spawn(
+            &format!("{:?}", self.server),
+            command,
+            &self.dir.path().join("server.log"),
+        );
+        // The socket file exists only when the port was bound, and then it is this server's.
+        let up = until(&format!("{:?} to start\n{}", self.server, process.log()), || match process
+            .ended()
+        {
+            Some(_) => Some(false),
+            None => match self.greets() {
+                Ok(()) => Some(true),
+                Err(WireError::Refused(packet)) => panic!("the user odp: {packet:?}"),
+                Err(WireError::Io(_)) => None,
+            },
+        });
+        let log = process.log();
+        assert!(up || log.contains("ddress already in use"), "the server ended: {log}");
+        self.process = up.then_some(process);
+        up
+    }
+
+    /// Whether the user `odp` can log in.
+    fn greets(&self) -> Result<(), WireError> {
+        if self.server == Server::SeekDb {
+            seekdb::initialise(&self.socket)?;
+        }
+        Wire::open_unix(&self.socket, &Login::default()).map(drop)
+    }
+
+    /// MariaDB or MySQL with the options that all tests share.
+    fn command(&self, program: &Program) -> Command {
         let mut command = program.command();
-        command.arg(format!("--datadir={}", data.display()));
+        command.arg(format!("--datadir={}", self.data().display()));
         // A server that starts deletes every temporary table in there.
         let temporary = self.dir.path().join("tmp");
         std::fs::create_dir_all(&temporary).expect("the directory is ours");
@@ -179,32 +228,16 @@ impl Database {
         ]);
         command.args(match self.server {
             Server::MariaDb => ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"],
-            Server::MySql => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
+            _ => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
         });
         if !self.options.iter().any(|option| option.starts_with("--log-bin")) {
             command.arg("--skip-log-bin");
         }
-        command.args(&self.options);
-        let process = Process::spawn(
-            &format!("{:?}", self.server),
-            command,
-            &self.dir.path().join("server.log"),
-        );
-        // The socket file exists only when the port was bound, and then it is this server's.
-        let up = until(&format!("{:?} to start\n{}", self.server, process.log()), || match process
-            .ended()
-        {
-            Some(_) => Some(false),
-            None => match Wire::open_unix(&self.socket, &Login::default()) {
-                Ok(_) => Some(true),
-                Err(WireError::Refused(packet)) => panic!("the user odp: {packet:?}"),
-                Err(WireError::Io(_)) => None,
-            },
-        });
-        let log = process.log();
-        assert!(up || log.contains("ddress already in use"), "the server ended: {log}");
-        self.process = up.then_some(process);
-        up
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 
     fn log(&self) -> String {
@@ -296,7 +329,7 @@ fn install_command(server: Server, program: &Program) -> Command {
             }
             command
         }
-        Server::MySql => {
+        Server::MySql | Server::SeekDb => {
             let mut command = program.command();
             command.args(["--initialize-insecure", "--innodb-redo-log-capacity=64M"]);
             command

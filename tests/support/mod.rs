@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod database;
+pub mod legs;
 pub mod pki;
 pub mod planes;
 pub mod pressure;
@@ -16,6 +17,8 @@ pub mod proxy;
 pub mod raw;
 pub mod relay;
 pub mod reply;
+pub mod seekdb;
+pub mod socket;
 pub mod steps;
 pub mod tunnel;
 
@@ -27,6 +30,7 @@ use std::time::{Duration, Instant};
 
 pub use compare::{Stage, transparent, transparent_with};
 pub use database::{Database, Server};
+pub use legs::Legs;
 pub use process::Process;
 pub use proxy::Proxy;
 pub use raw::{Login, Packet, Reply, Wire, com};

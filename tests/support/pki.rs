@@ -73,3 +73,24 @@ impl Pki {
         }
     }
 }
+
+impl Files {
+    /// Options for a MariaDB that offers TLS.
+    pub fn of_server(&self) -> [String; 3] {
+        [
+            format!("--ssl-ca={}", self.ca.display()),
+            format!("--ssl-cert={}", self.server.display()),
+            format!("--ssl-key={}", self.server_key.display()),
+        ]
+    }
+
+    /// `[tls.client]` and `[tls.server]` of a proxy that offers TLS to clients.
+    pub fn of_proxy(&self, server_mode: &str) -> String {
+        format!(
+            "[tls.server]\nmode = \"{server_mode}\"\n\
+             [tls.client]\nmode = \"prefer\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            self.server.display(),
+            self.server_key.display()
+        )
+    }
+}

@@ -9,6 +9,8 @@ use odp::proxy::{Foundation, Gates, Proxy};
 use odp::restart::{Accepting, DataPlane};
 use tokio::sync::mpsc;
 
+use super::pki::Files;
+
 /// They take clients in turn, and tell each other what generations do.
 pub struct Planes {
     /// Both.
@@ -17,11 +19,13 @@ pub struct Planes {
     pub address: String,
 }
 
-/// Starts them in front of this server, in this runtime, with more lines for `[proxy]`.
-pub async fn start(server: &str, lines: &str) -> Planes {
+/// Starts them in front of this server, in this runtime; with certificates TLS is offered to
+/// clients and asked of the server. `lines` are for `[proxy]`.
+pub async fn start(server: &str, tls: Option<&Files>, lines: &str) -> Planes {
+    let tls = tls.map(|files| files.of_proxy("require")).unwrap_or_default();
     let config = format!(
         "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = '{server}'\n\
-         [proxy]\nlisten = ['127.0.0.1:0']\n{lines}\n"
+         [proxy]\nlisten = ['127.0.0.1:0']\n{lines}{tls}"
     );
     let config = Config::parse(&config, "planes.toml".as_ref()).expect("a config");
     let address = Address::Tcp("127.0.0.1:0".parse().expect("an address"));

@@ -4,8 +4,8 @@
 //! not by the code under test. Reads have a deadline.
 
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,6 +16,7 @@ use odp::wire::handshake::{Greeting, LoginResponse};
 use odp::wire::packet::{lenenc, put_lenenc_str};
 
 pub use super::reply::{MAX_PAYLOAD, Packet, Reply, com, status};
+use super::socket::Socket;
 use super::{LIMIT, database};
 
 /// What a client says when it logs in.
@@ -30,6 +31,8 @@ pub struct Login {
     pub extended: u32,
     pub collation: u8,
     pub attributes: Vec<(String, String)>,
+    /// Whether it asks for TLS where that is offered.
+    pub tls: bool,
 }
 
 impl Default for Login {
@@ -54,6 +57,7 @@ impl Default for Login {
             extended: 0,
             collation: 45,
             attributes: vec![("program_name".into(), "odp-tests".into())],
+            tls: false,
         }
     }
 }
@@ -90,20 +94,6 @@ pub struct Record {
     pub login: Vec<u8>,
     /// All bytes of the answers, and notes of the script in between.
     pub bytes: Vec<u8>,
-}
-
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.read(buffer),
-            Self::Unix(stream) => stream.read(buffer),
-        }
-    }
 }
 
 /// A connection.
@@ -187,8 +177,15 @@ impl Wire {
 
     /// Sends the log-in response and goes through the exchange.
     pub fn log_in(mut self, login: &Login) -> Result<Self, WireError> {
-        let response = self.login_response(login);
-        self.send_payload(&response.encode(), 1)?;
+        let mut response = self.login_response(login);
+        let mut sequence = 1;
+        if login.tls && self.greeting.capabilities & cap::SSL != 0 {
+            response.capabilities |= cap::SSL;
+            self.send_payload(&response.request_for_tls(), sequence)?;
+            self.socket = self.socket.into_tls()?;
+            sequence += 1;
+        }
+        self.send_payload(&response.encode(), sequence)?;
         self.finish_log_in()
     }
 
@@ -249,13 +246,11 @@ impl Wire {
             match *packet.payload {
                 [0x01, 0x03] => {}
                 // A Unix socket counts as secure: the password itself is awaited there.
-                [0x01, 0x04] => match self.socket {
-                    Socket::Tcp(_) => self.send_payload(&[0x02], next)?,
-                    Socket::Unix(_) => {
-                        let password = format!("{}\0", self.password);
-                        self.send_payload(password.as_bytes(), next)?;
-                    }
-                },
+                [0x01, 0x04] if self.socket.is_secure() => {
+                    let password = format!("{}\0", self.password);
+                    self.send_payload(password.as_bytes(), next)?;
+                }
+                [0x01, 0x04] => self.send_payload(&[0x02], next)?,
                 [0x01, ..] => {
                     let mut password = self.password.clone().into_bytes();
                     password.push(0);
@@ -279,10 +274,7 @@ impl Wire {
 
     /// Sends exactly these bytes.
     pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => stream.write_all(bytes),
-            Socket::Unix(stream) => stream.write_all(bytes),
-        }
+        self.socket.write_all(bytes)
     }
 
     /// Sends a payload in as many packets as it needs.
@@ -546,12 +538,8 @@ impl Wire {
     }
 
     /// Sends FIN; what the server still sends can be read.
-    pub fn half_close(&self) {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-        .expect("the connection is open");
+    pub fn half_close(&mut self) {
+        self.socket.half_close().expect("the connection is open");
     }
 
     /// Puts a note into the record.
@@ -579,10 +567,12 @@ impl Wire {
 
     /// The TCP socket itself.
     pub fn tcp(&self) -> &TcpStream {
-        match &self.socket {
-            Socket::Tcp(stream) => stream,
-            Socket::Unix(_) => panic!("not a TCP connection"),
-        }
+        self.socket.tcp()
+    }
+
+    /// New keys in both directions of a TLS session.
+    pub fn update_keys(&mut self) {
+        self.socket.update_keys().expect("the connection is open");
     }
 }
 

@@ -25,9 +25,9 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::pki::Pki;
 use super::planes::{self, Planes};
-use super::tunnel::Entrance;
-use super::{Compression, LIMIT, Tunnel};
+use super::{LIMIT, Legs};
 use sockets::{be_polled, has_arrived, local, read, shut_down, unread, write_all};
 use who::{Leg, Packets, Who};
 
@@ -62,55 +62,6 @@ pub enum Every {
     Window,
 }
 
-/// Which legs are compressed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Legs {
-    /// The client's: it comes through a tunnel.
-    pub client: Option<Compression>,
-    /// The server's.
-    pub server: Option<Compression>,
-}
-
-impl Legs {
-    /// As `ODP_TEST_COMPRESSION` says: none, if it says nothing.
-    pub fn wanted() -> Self {
-        let Some(text) = std::env::var_os("ODP_TEST_COMPRESSION") else { return Self::default() };
-        let text = text.to_str().expect("CLIENT/SERVER").to_owned();
-        let (client, server) = text.split_once('/').expect("CLIENT/SERVER");
-        let leg = |name| match name {
-            "off" => None,
-            "zlib" => Some(Compression::Zlib),
-            "zstd" => Some(Compression::Zstd(3)),
-            other => panic!("{other}: expected off, zlib or zstd"),
-        };
-        Self { client: leg(client), server: leg(server) }
-    }
-
-    /// The way in front of these planes, or of a proxy.
-    pub fn entrance(self, address: &str) -> Entrance {
-        match self.client {
-            Some(how) => Entrance::Tunnel(Tunnel::start(address.to_owned(), how)),
-            None => Entrance::Direct(address.to_owned()),
-        }
-    }
-
-    /// Lines for `[proxy]`.
-    pub fn lines(self) -> String {
-        match self.server {
-            None => String::new(),
-            Some(Compression::Zlib) => "server_compression = 'zlib'".into(),
-            Some(Compression::Zstd(level)) => {
-                format!("server_compression = 'zstd'\nzstd_level = {level}")
-            }
-        }
-    }
-
-    fn are_framed(self, leg: Leg) -> bool {
-        let compression = if leg == Leg::Client { self.client } else { self.server };
-        compression.is_some()
-    }
-}
-
 /// What sessions went through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -128,6 +79,12 @@ pub struct Seen {
     pub unjudged: u64,
     /// Bytes had been judged and could not be written.
     pub unwritten: u64,
+    /// Both legs had TLS.
+    pub by_tls: u64,
+    /// Records were half read, or could not be written.
+    pub within_tls: u64,
+    /// Compressed frames were half read.
+    pub within_frames: u64,
 }
 
 /// Runs until it is finished or dropped.
@@ -144,7 +101,14 @@ impl Steps {
         Self::start_with(server, every, Legs::default())
     }
 
-    /// As [`Self::start`], with legs that are compressed.
+    /// The same with TLS to the server, and to those clients that ask for it. Records take the
+    /// place of packets.
+    pub fn start_with_tls(server: String, every: Every) -> Self {
+        Self::start_with(server, every, Legs { tls: true, ..Legs::default() })
+    }
+
+    /// As [`Self::start`], with these legs. Short pieces take the place of packets on those that
+    /// are compressed.
     pub fn start_with(server: String, every: Every, legs: Legs) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
         let carried = Arc::<AtomicU64>::default();
@@ -236,7 +200,11 @@ impl World {
             // What is accepted inherits it.
             SockRef::from(&servers).set_recv_buffer_size(NARROW).expect("a narrow window");
         }
-        let Planes { planes, address } = planes::start(&local(&servers), &legs.lines()).await;
+        let dir = super::scratch();
+        // They are read before this returns.
+        let files = legs.tls.then(|| Pki::new().write(dir.path()));
+        let Planes { planes, address } =
+            planes::start(&local(&servers), files.as_ref(), &legs.lines()).await;
         let world = Self {
             every,
             legs,
@@ -293,7 +261,7 @@ impl World {
     /// From an end to the proxy, in pieces.
     async fn forth(&self, end: &TcpStream, proxy: &TcpStream, who: &Who) {
         let _ = proxy.set_nodelay(true);
-        let mut packets = Packets::default();
+        let mut packets = Packets::new(self.legs.tls);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = read(end, &mut buffer).await;
@@ -301,7 +269,7 @@ impl World {
             who.hear(&buffer[..read], Leg::Server);
             let mut rest = &buffer[..read];
             while !rest.is_empty() {
-                let (length, step) = match self.legs.are_framed(who.leg) {
+                let (length, step) = match self.is_framed(who.leg) {
                     true => self.cut_frames(rest),
                     false => self.cut(&mut packets, rest),
                 };
@@ -356,6 +324,12 @@ impl World {
             }
         }
         (length, Step::Later)
+    }
+
+    fn is_framed(&self, leg: Leg) -> bool {
+        let Legs { client, server, .. } = self.legs;
+        let compression = if leg == Leg::Client { client } else { server };
+        compression.is_some()
     }
 
     /// As [`Self::cut`]; where packets end in there nobody can tell, so all pieces are short.
@@ -475,9 +449,15 @@ impl World {
         let lanes = [&state.up, &state.down];
         self.note(|seen| {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
-            let held =
-                [Leg::Client, Leg::Server].iter().any(|leg| state.unwritten_frames(*leg) > 0);
-            seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0) || held);
+            let held = [Leg::Client, Leg::Server].map(|leg| state.unwritten_frames(leg));
+            let is_held = held.contains(&true) || lanes.iter().any(|lane| lane.judged > 0);
+            seen.unwritten += u64::from(is_held);
+            let frames = [&state.client_compression, &state.servers[0].compression];
+            seen.within_frames +=
+                u64::from(frames.into_iter().flatten().any(|frames| frames.state.incoming > 0));
+            let legs = [&state.client_tls, &state.servers[0].tls];
+            seen.by_tls += u64::from(legs.iter().all(|tls| tls.is_some()));
+            seen.within_tls += u64::from(legs.into_iter().flatten().any(|tls| tls.bytes > 0));
         });
     }
 
@@ -534,7 +514,7 @@ impl Taken {
             Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
             Piece::Fin => lane.source != "Open",
         };
-        has_read || lane.judged > 0 || lane.bytes >= FULL || state.unwritten_frames(leg) > 0
+        has_read || lane.judged > 0 || lane.bytes >= FULL || state.unwritten_frames(leg)
     }
 }
 
@@ -543,24 +523,20 @@ impl Taken {
 struct State {
     up: Lane,
     down: Lane,
+    client_tls: Option<Tls>,
     client_compression: Option<Frames>,
-    servers: Vec<Remote>,
+    servers: Vec<Server>,
 }
 
 impl State {
-    /// Bytes of frames that could not be written on the other leg.
-    fn unwritten_frames(&self, leg: Leg) -> usize {
+    /// Whether frames of what came from this leg could not be written on the other.
+    fn unwritten_frames(&self, leg: Leg) -> bool {
         let frames = match leg {
             Leg::Client => &self.servers[0].compression,
             Leg::Server => &self.client_compression,
         };
-        frames.as_ref().map_or(0, |frames| frames.bytes - frames.state.incoming)
+        frames.as_ref().is_some_and(|frames| frames.bytes > frames.state.incoming)
     }
-}
-
-#[derive(Deserialize)]
-struct Remote {
-    compression: Option<Frames>,
 }
 
 #[derive(Deserialize)]
@@ -572,6 +548,17 @@ struct Frames {
 #[derive(Deserialize)]
 struct FramesState {
     incoming: usize,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    tls: Option<Tls>,
+    compression: Option<Frames>,
+}
+
+#[derive(Deserialize)]
+struct Tls {
+    bytes: usize,
 }
 
 #[derive(Deserialize)]

@@ -60,31 +60,6 @@ impl Tunnel {
     }
 }
 
-/// How clients come to a proxy.
-pub enum Entrance {
-    /// They connect to it.
-    Direct(String),
-    /// They connect to a tunnel before it.
-    Tunnel(Tunnel),
-}
-
-impl Entrance {
-    /// Where they connect.
-    pub fn address(&self) -> &str {
-        match self {
-            Self::Direct(address) => address,
-            Self::Tunnel(tunnel) => &tunnel.address,
-        }
-    }
-
-    /// See [`Tunnel::check`].
-    pub fn check(&self) {
-        if let Self::Tunnel(tunnel) = self {
-            tunnel.check();
-        }
-    }
-}
-
 /// What both directions know.
 #[derive(Default)]
 struct Exchange {

@@ -44,7 +44,7 @@ impl Who {
             return;
         }
         start.extend(bytes);
-        let (length, ends) = Packets::default().take(start);
+        let (length, ends) = Packets::new(false).take(start);
         if ends {
             *heard = match Greeting::parse(&start[4..length]) {
                 Ok(greeting) => match self.leg {
@@ -70,24 +70,46 @@ impl Who {
     }
 }
 
-/// Where packets end.
-#[derive(Default)]
+/// Where packets end, and once there are any, TLS records.
 pub struct Packets {
+    /// Whether records may come.
+    tls: bool,
     header: Vec<u8>,
     left: usize,
 }
 
 impl Packets {
+    /// At the beginning of a stream.
+    pub fn new(tls: bool) -> Self {
+        Self { tls, header: Vec::new(), left: 0 }
+    }
+
+    /// A record's type and version; as a packet it would have 198 KB, which none in a log-in has,
+    /// and behind it there are only records.
+    fn is_record(&self) -> bool {
+        self.tls && matches!(self.header[..], [20..=23, 3, 1..=3, ..])
+    }
+
+    fn header(&self) -> usize {
+        if self.is_record() { 5 } else { 4 }
+    }
+
     /// How many of these bytes belong to the current packet, and whether it ends with them.
     pub fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
-        let head = bytes.len().min(4 - self.header.len());
+        let mut head = bytes.len().min(4_usize.saturating_sub(self.header.len()));
         self.header.extend(&bytes[..head]);
-        if self.header.len() < 4 {
+        let more = (bytes.len() - head).min(self.header().saturating_sub(self.header.len()));
+        self.header.extend(&bytes[head..head + more]);
+        head += more;
+        if self.header.len() < self.header() {
             return (head, false);
         }
         if head > 0 {
-            let [a, b, c] = [self.header[0], self.header[1], self.header[2]];
-            self.left = u32::from_le_bytes([a, b, c, 0]) as usize;
+            self.left = match self.header[..] {
+                [.., high, low] if self.is_record() => u16::from_be_bytes([high, low]).into(),
+                [a, b, c, ..] => u32::from_le_bytes([a, b, c, 0]) as usize,
+                _ => 0,
+            };
         }
         let body = self.left.min(bytes.len() - head);
         self.left -= body;

@@ -1,7 +1,9 @@
 //! Real clients through the proxy, each with its own idea of the protocol.
 
-#[path = "support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
+
+mod programs;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
