@@ -15,6 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
 use tokio::sync::mpsc;
 
+use super::record::{Kept, Record};
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
 use crate::net::tls::{settings as tls, validity};
@@ -110,6 +111,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     });
     ports.serve(&admin);
     tokio::spawn(serve_admin_users(admin, admin_users));
+    let _record = keep_record(&ports, &config.load().proxy.run_dir);
     orders.obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
     let notifier = Notifier::from_environment();
     let grace = config.load().proxy.delay_exit_time.0;
@@ -139,6 +141,16 @@ async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver
     while let Some(login) = users.recv().await {
         tokio::spawn(server::serve_login(admin.clone(), login));
     }
+}
+
+/// For `odp restart --force`, which is the only one to miss it.
+fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
+    let kept = Record::own(&ports.listeners()).and_then(|record| record.keep(run_dir));
+    kept.inspect_err(|error| {
+        let run_dir = run_dir.display();
+        tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
+    })
+    .ok()
 }
 
 /// What an operator should know about certificates and keys.

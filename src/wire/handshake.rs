@@ -55,9 +55,14 @@ pub struct Greeting {
 }
 
 impl Greeting {
-    /// Whether the server is an OceanBase: its capability bits 25 to 27 mean other things.
+    /// Whether the server may be an OceanBase, which gives the capability bits 25 to 27 meanings of
+    /// its own; 27 is its Oracle mode. It says `5.7.25`, with or without its name behind. No MySQL
+    /// before 8 has these bits, so nothing is lost with one.
     pub fn is_oceanbase(&self) -> bool {
-        memchr::memmem::find(&self.version, b"OceanBase").is_some()
+        let name = b"oceanbase";
+        let mut parts = self.version.windows(name.len());
+        let is_old = [&b"5.6."[..], b"5.7."].iter().any(|old| self.version.starts_with(old));
+        is_old || parts.any(|part| part.eq_ignore_ascii_case(name))
     }
 
     /// Parses the payload.
@@ -89,15 +94,9 @@ impl Greeting {
         Ok(Self { version, connection_id, salt, capabilities, extended, collation, status, plugin })
     }
 
-    /// The greeting without what only looks like MySQL's: OceanBase gives the bits 25 to 27 meanings
-    /// of its own, 27 is its Oracle mode. It says `5.7.25`, with or without its name behind; no
-    /// MySQL before 8 has these bits.
+    /// The greeting without what only looks like MySQL's.
     pub fn in_the_terms_of_mysql(mut self) -> Self {
-        let name = b"oceanbase";
-        let names_itself =
-            self.version.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
-        let is_old = [&b"5.6."[..], b"5.7."].iter().any(|old| self.version.starts_with(old));
-        if names_itself || is_old {
+        if self.is_oceanbase() {
             self.capabilities &= !(cap::OPTIONAL_METADATA | cap::ZSTD | cap::QUERY_ATTRIBUTES);
         }
         self

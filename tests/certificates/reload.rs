@@ -68,9 +68,8 @@ async fn altered_tls_is_in_force_at_once_and_after_restarts_while_its_files_are_
     let files = &certificates.files;
     let (certificate, key) = (files.server.display(), files.server_key.display());
     let on = |certificate: &dyn std::fmt::Display| {
-        format!(
-            "enable_client_ssl = 'true', tls_client_certificate = '{certificate}', tls_client_key = '{key}'"
-        )
+        let files = format!("tls_client_certificate='{certificate}', tls_client_key='{key}'");
+        format!("enable_client_ssl='true', {files}")
     };
     let cases = [
         (on(&"/nowhere.pem"), "1105 ", "tls.client.certificate /nowhere.pem: No such file"),

@@ -66,3 +66,27 @@ async fn sessions_and_counters_tell_what_is_spoken_before_and_after_a_restart() 
     }
     drop(plain);
 }
+
+/// A session that stays behind is shown by the successor, by what its process tells of it.
+#[tokio::test]
+async fn what_a_session_in_the_other_generation_speaks_is_shown() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let certificates = Certificates::new();
+    let mut options = options(Some(&database), &certificates.section("client", "require"));
+    options.proxy = "session_handover = false\n".into();
+    let proxy = Proxy::start_with(&options);
+    let before = proxy.pid();
+    let mut session = connect(proxy.sql, certificates.trusted()).await.expect("a session");
+    let reply = proxy.admin().expect("an operator").query("RESTART");
+    assert_eq!(reply.error(), None);
+    let row = until("the successor to show it", || {
+        let mut admin = proxy.admin().ok()?;
+        let binary = admin.try_query("SHOW PROXYINFO BINARY").ok()?.named_rows();
+        binary.iter().find(|row| row["name"] == "generation" && row["info"] == "2")?;
+        admin.try_query("SHOW PROXYSESSION").ok()?.named_rows().into_iter().next()
+    });
+    assert_eq!(row["pid"], before.to_string(), "{row:?}");
+    let spoken = [&row["using_ssl"], &row["client_tls"], &row["server_tls"]].map(|it| &**it);
+    assert_eq!(spoken, ["1", "TLSv1.3 aes-256-gcm", ""], "{row:?}");
+    session.query_drop("DO 1").await.expect("it lives");
+}

@@ -4,9 +4,10 @@
 mod support;
 
 mod programs;
+mod suites;
 
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
@@ -14,7 +15,7 @@ use mysql_async::prelude::{Query as _, Queryable as _, WithParams as _};
 use support::compare::perhaps_under_restarts;
 use support::database::PASSWORD;
 use support::proxy::ADMIN_PASSWORD;
-use support::{Database, LIMIT, Proxy, Server, fixtures_dir, scratch, skip, until};
+use support::{Database, LIMIT, Proxy, Server, scratch, skip, until};
 
 /// The mariadb command line for a port; None if it is not installed.
 fn command_line(port: u16) -> Option<Command> {
@@ -216,88 +217,6 @@ fn rust_client_mariadb() {
 #[test]
 fn rust_client_mysql() {
     rust_client_is_the_same(Server::MySql);
-}
-
-/// Where `tests/fetch pymysql` has put it.
-fn pymysql() -> Option<PathBuf> {
-    let dir = std::env::var_os("ODP_TEST_PYTHON").map(PathBuf::from);
-    let dir = dir.unwrap_or_else(|| fixtures_dir().join("python"));
-    if !dir.join("ready").exists() {
-        skip("PyMySQL and its tests are not to be had here");
-        return None;
-    }
-    Some(dir)
-}
-
-/// Runs PyMySQL's own tests against a port: `NAME RESULT`, sorted.
-fn pymysql_suite(dir: &Path, port: u16) -> Vec<String> {
-    let copy = scratch();
-    let status = Command::new("cp").arg("-r").arg(dir.join("suite/.")).arg(copy.path()).status();
-    assert!(status.expect("cp runs").success());
-    let login = |database: &str| {
-        format!(
-            r#"{{"host": "127.0.0.1", "port": {port}, "user": "odp", "passwd": "{PASSWORD}",
-                "database": "{database}", "use_unicode": true, "local_infile": true}}"#
-        )
-    };
-    let databases = format!("[{}, {}]", login("test1"), login("test2"));
-    std::fs::write(copy.path().join("pymysql/tests/databases.json"), databases)
-        .expect("the copy is ours");
-    let output = Command::new(dir.join("venv/bin/python"))
-        .args(["-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", "pymysql"])
-        .current_dir(copy.path())
-        .env("COLUMNS", "200")
-        .output()
-        .expect("pytest runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut results: Vec<String> = text
-        .lines()
-        .filter_map(|line| {
-            let (name, rest) = line.split_once(' ')?;
-            let result = rest.split(' ').next()?;
-            let known = ["PASSED", "FAILED", "SKIPPED", "ERROR", "XFAIL", "XPASS"];
-            let is_test = name.contains("::") && known.contains(&result);
-            is_test.then(|| format!("{name} {result}"))
-        })
-        .collect();
-    assert!(results.len() > 100, "{text}{}", String::from_utf8_lossy(&output.stderr));
-    results.sort();
-    eprintln!("{}", text.lines().last().unwrap_or_default());
-    results
-}
-
-fn pymysql_suite_is_the_same(server: Server) {
-    let Some(dir) = pymysql() else { return };
-    let Some(database) = Database::start(server) else { return };
-    let proxy = Proxy::start(&database);
-    let run = |port| {
-        database.execute(&[
-            "DROP DATABASE IF EXISTS test1",
-            "DROP DATABASE IF EXISTS test2",
-            "CREATE DATABASE test1 CHARACTER SET utf8mb4",
-            "CREATE DATABASE test2 CHARACTER SET utf8mb4",
-        ]);
-        pymysql_suite(&dir, port)
-    };
-    let direct = run(database.port);
-    let proxied = perhaps_under_restarts(&proxy, || run(proxy.sql));
-    let passed =
-        |results: &[String]| results.iter().filter(|line| line.ends_with("PASSED")).count();
-    eprintln!("passed: {} directly, {} proxied", passed(&direct), passed(&proxied));
-    assert!(passed(&direct) > 100, "{direct:#?}");
-    let differing: Vec<_> = proxied.iter().filter(|line| !direct.contains(line)).collect();
-    assert!(differing.is_empty(), "differ through the proxy: {differing:#?}");
-    assert_eq!(direct.len(), proxied.len());
-}
-
-#[test]
-fn pymysql_suite_mariadb() {
-    pymysql_suite_is_the_same(Server::MariaDb);
-}
-
-#[test]
-fn pymysql_suite_mysql() {
-    pymysql_suite_is_the_same(Server::MySql);
 }
 
 #[test]

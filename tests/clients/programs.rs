@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use crate::support::database::PASSWORD;
+use crate::support::pki::Pki;
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::{Database, LIMIT, Proxy, Server, fixtures_dir, scratch, skip};
 
@@ -18,7 +19,7 @@ use crate::support::{Database, LIMIT, Proxy, Server, fixtures_dir, scratch, skip
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
     PyMySql,
-    LibMysql,
+    MySqlDb,
     Connector,
     Mysql2,
     Go,
@@ -27,8 +28,11 @@ enum Client {
 
 /// Where `tests/fetch` has put a client; None, and a note, if it is not there.
 pub fn fetched(name: &str) -> Option<PathBuf> {
-    let all = std::env::var_os("ODP_TEST_CLIENTS").map(PathBuf::from);
-    let dir = all.unwrap_or_else(|| fixtures_dir().join("clients")).join(name);
+    let place = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let dir = match name {
+        "pymysql" => place("ODP_TEST_PYTHON").unwrap_or_else(|| fixtures_dir().join("python")),
+        _ => place("ODP_TEST_CLIENTS").unwrap_or_else(|| fixtures_dir().join("clients")).join(name),
+    };
     if !dir.join("ready").exists() {
         skip(&format!("the client {name} is not to be had here"));
         return None;
@@ -65,13 +69,13 @@ impl Client {
         };
         match self {
             Self::PyMySql => {
-                let dir = crate::pymysql()?;
+                let dir = fetched("pymysql")?;
                 let suite = dir.join("suite");
                 let mut command = python(dir, "pymysql");
                 command.env("PYTHONPATH", suite);
                 Some(command)
             }
-            Self::LibMysql => Some(python(fetched("mysqlclient")?, "MySQLdb")),
+            Self::MySqlDb => Some(python(fetched("mysqlclient")?, "MySQLdb")),
             Self::Connector => Some(python(fetched("connector")?, "mysql.connector")),
             Self::Mysql2 => {
                 let mut command = Command::new("node");
@@ -166,30 +170,15 @@ fn file(dir: &Path) -> PathBuf {
     path
 }
 
-/// A CA, and lines of a config with a certificate by it for this machine.
-pub fn certificates(dir: &Path) -> (PathBuf, String) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // The same name as the certificate's, and it looks self-signed.
-    params.distinguished_name.push(DnType::CommonName, "test CA");
-    let key = KeyPair::generate().expect("a key");
-    let ca = CertifiedIssuer::self_signed(params, key).expect("a CA");
-    let key = KeyPair::generate().expect("a key");
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let params = CertificateParams::new(names).expect("names");
-    let certificate = params.signed_by(&key, &ca).expect("a certificate");
-    let write = |name: &str, text: &str| {
-        let path = dir.join(name);
-        std::fs::write(&path, text).expect("the directory is ours");
-        path
-    };
+/// The CA, and lines of a config for a proxy that takes clients by TLS only.
+pub fn secured(dir: &Path) -> (PathBuf, String) {
+    let files = Pki::new().write(dir);
     let lines = format!(
         "[tls.client]\nmode = \"require\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
-        write("cert.pem", &certificate.pem()).display(),
-        write("key.pem", &key.serialize_pem()).display()
+        files.server.display(),
+        files.server_key.display()
     );
-    (write("ca.pem", &ca.pem()), lines)
+    (files.ca, lines)
 }
 
 fn is_the_same(client: Client, server: Server) {
@@ -219,7 +208,7 @@ fn is_the_same(client: Client, server: Server) {
     if is_haproxy() {
         return;
     }
-    let (ca, lines) = certificates(dir.path());
+    let (ca, lines) = secured(dir.path());
     let mut options = Options::new(&[database.address()]);
     options.rest = lines;
     let secure = Proxy::start_with(&options);
@@ -243,7 +232,7 @@ macro_rules! programs {
 
 programs! {
     program_pymysql: PyMySql on MariaDb, MySql, SeekDb;
-    program_mysqlclient: LibMysql on MariaDb;
+    program_mysqlclient: MySqlDb on MariaDb;
     program_connector: Connector on MariaDb, MySql;
     program_mysql2: Mysql2 on MariaDb, MySql;
     program_go: Go on MariaDb, MySql;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::bail;
@@ -38,6 +38,11 @@ pub(in crate::cli) struct Access {
 }
 
 impl Access {
+    /// The config that was given.
+    pub(in crate::cli) fn config(&self) -> Option<&Path> {
+        self.known_from.as_deref()
+    }
+
     /// The admin ports, at least one, in the order they were given; one that is given twice counts
     /// once.
     pub(in crate::cli) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {

@@ -9,7 +9,9 @@ use std::hash::{DefaultHasher, Hasher as _};
 use futures_util::TryStreamExt as _;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPoolOptions, MySqlSslMode};
 use sqlx::types::time::{Date, PrimitiveDateTime};
-use sqlx::{Connection as _, Either, Executor as _, Row as _, query, query_as, raw_sql};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Either, Executor as _, Row as _, query, query_as, raw_sql,
+};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -54,7 +56,7 @@ fn options() -> Result<MySqlConnectOptions, Box<dyn std::error::Error>> {
 
 async fn types(one: &mut MySqlConnection) -> Outcome {
     one.execute("DROP TABLE IF EXISTS t").await?;
-    one.execute(raw_sql(&format!("CREATE TABLE t ({TYPES})"))).await?;
+    one.execute(raw_sql(AssertSqlSafe(format!("CREATE TABLE t ({TYPES})")))).await?;
     let inserted = query("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(1)
         .bind(-7i8)
@@ -111,7 +113,7 @@ async fn large(one: &mut MySqlConnection) -> Outcome {
          FROM {FIVE} a, {FIVE} b, {FIVE} c) r ORDER BY n"
     );
     let (mut hasher, mut rows) = (DefaultHasher::new(), 0);
-    let mut stream = query(&sql).fetch(one);
+    let mut stream = query(AssertSqlSafe(sql)).fetch(one);
     while let Some(row) = stream.try_next().await? {
         hasher.write(row.try_get::<String, _>("v")?.as_bytes());
         rows += 1;

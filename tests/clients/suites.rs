@@ -1,0 +1,232 @@
+//! The clients' own test suites: whatever a test of theirs says directly, it says through the
+//! proxy, with TLS on both legs where the client asks for it, and while the proxy is restarted all
+//! the time.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use crate::programs::fetched;
+use crate::support::compare::under_restarts;
+use crate::support::database::PASSWORD;
+use crate::support::pki::Pki;
+use crate::support::proxy::{Options, is_haproxy};
+use crate::support::{Database, Proxy, Server, scratch};
+
+/// A suite of a client's.
+struct Suite {
+    /// As `tests/fetch` calls it.
+    client: &'static str,
+    /// The results of its tests against a port, `NAME RESULT`. Gets what was fetched and a
+    /// directory to work in.
+    run: fn(&Path, &Path, u16) -> Vec<String>,
+    /// Fewer that pass directly, and the suite was not really run.
+    least: usize,
+    /// Beginnings of the names of tests that can't be the same; why stands beside each.
+    unlike: &'static [&'static str],
+}
+
+const PYMYSQL: Suite = Suite { client: "pymysql", run: pymysql, least: 100, unlike: &[] };
+const MYSQLCLIENT: Suite = Suite {
+    client: "mysqlclient",
+    run: mysqlclient,
+    least: 100,
+    // Two threads of the client race for one connection; which of them loses is chance.
+    unlike: &["tests/test_connection.py::test_result_concurrent_use_raises "],
+};
+const GO: Suite = Suite { client: "go", run: go, least: 100, unlike: &[] };
+const DBD: Suite = Suite { client: "dbd", run: dbd, least: 3000, unlike: &[] };
+
+/// A copy of a suite that it may write to.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-r").arg(from.join("suite/.")).arg(to).status();
+    assert!(status.expect("cp runs").success());
+}
+
+/// What a command prints; whether it succeeds is its tests' affair.
+fn printed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let errors = text(&output.stderr);
+    eprintln!("{}", errors.lines().take(20).collect::<Vec<_>>().join("\n"));
+    text(&output.stdout)
+}
+
+/// Runs pytest in a copy of a suite.
+fn pytest(dir: &Path, suite: &Path, tests: &str, variables: &[(&str, &Path)]) -> Vec<String> {
+    let mut command = Command::new(dir.join("venv/bin/python"));
+    command.args(["-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider", tests]);
+    command.current_dir(suite).env("COLUMNS", "200").envs(variables.iter().copied());
+    let text = printed(&mut command);
+    eprintln!("{}", text.lines().last().unwrap_or_default());
+    let result = |line: &str| {
+        let (name, rest) = line.split_once(' ')?;
+        let result = rest.split(' ').next()?;
+        let known = ["PASSED", "FAILED", "SKIPPED", "ERROR", "XFAIL", "XPASS"];
+        let is_test = name.contains("::") && known.contains(&result);
+        is_test.then(|| format!("{name} {result}"))
+    };
+    text.lines().filter_map(result).collect()
+}
+
+fn pymysql(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
+    copy(dir, scratch);
+    let login = |database: &str| {
+        format!(
+            r#"{{"host": "127.0.0.1", "port": {port}, "user": "odp", "passwd": "{PASSWORD}",
+                "database": "{database}", "use_unicode": true, "local_infile": true}}"#
+        )
+    };
+    let databases = format!("[{}, {}]", login("test1"), login("test2"));
+    std::fs::write(scratch.join("pymysql/tests/databases.json"), databases)
+        .expect("the copy is ours");
+    pytest(dir, scratch, "pymysql", &[])
+}
+
+fn mysqlclient(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
+    copy(dir, scratch);
+    let options = scratch.join("odp.cnf");
+    let text = format!(
+        "[MySQLdb-tests]\nhost = 127.0.0.1\nport = {port}\nuser = odp\npassword = {PASSWORD}\n\
+         database = test1\ndefault-character-set = utf8mb4\n"
+    );
+    std::fs::write(&options, text).expect("the copy is ours");
+    pytest(dir, scratch, "tests", &[("TESTDB", &options)])
+}
+
+fn go(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
+    let mut command = Command::new(dir.join("suite.test"));
+    command.arg("-test.v").current_dir(scratch).env("MYSQL_TEST_USER", "odp");
+    command.env("MYSQL_TEST_PASS", PASSWORD).env("MYSQL_TEST_DBNAME", "test1");
+    command.env("MYSQL_TEST_ADDR", format!("127.0.0.1:{port}"));
+    let text = printed(&mut command);
+    // "    --- PASS: TestCRUD/compress (0.10s)"
+    let result = |line: &str| {
+        let (result, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
+        Some(format!("{} {result}", rest.split(' ').next()?))
+    };
+    text.lines().filter_map(result).collect()
+}
+
+fn dbd(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
+    copy(dir, scratch);
+    let mut command = Command::new("prove");
+    command.args(["-v", "t"]).current_dir(scratch);
+    let source = format!("DBI:MariaDB:database=test1;host=127.0.0.1;port={port}");
+    command.env("DBI_DSN", source).env("DBI_USER", "odp").env("DBI_PASS", PASSWORD);
+    let mut file = String::new();
+    let mut results = Vec::new();
+    for line in printed(&mut command).lines() {
+        // "t/10connect.t .......... ", and below it "ok 1 - connected", without numbers that differ.
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            [name, dots, ..] if name.ends_with(".t") && dots.starts_with("..") => {
+                file = name.to_owned();
+            }
+            ["ok", number, ..] => results.push(format!("{file} {number} PASS")),
+            ["not", "ok", number, ..] => results.push(format!("{file} {number} FAIL")),
+            [..] => {}
+        }
+    }
+    results
+}
+
+/// A server that has TLS.
+fn database(server: Server, dir: &Path, pki: &Pki) -> Option<Database> {
+    let files = pki.write(dir);
+    let option = |name: &str, path: &Path| format!("--ssl-{name}={}", path.display());
+    let options = [
+        option("ca", &files.ca),
+        option("cert", &files.server),
+        option("key", &files.server_key),
+        "--performance-schema=ON".to_owned(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let database = Database::start_with(server, &options)?;
+    database.execute(&[
+        "CREATE DATABASE test1 CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+        "CREATE DATABASE test2 CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
+    ]);
+    Some(database)
+}
+
+/// Both legs may have TLS, as the server's connections may have directly.
+fn proxy(database: &Database, dir: &Path, pki: &Pki) -> Proxy {
+    let files = pki.write(dir);
+    let mut options = Options::new(&[database.address()]);
+    options.rest = format!(
+        "[tls.client]\nmode = \"prefer\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
+         [tls.server]\nmode = \"prefer\"\n",
+        files.server.display(),
+        files.server_key.display()
+    );
+    Proxy::start_with(&options)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Restarts {
+    AllTheTime,
+    None,
+}
+
+fn is_the_same(suite: &Suite, server: Server, restarts: Restarts) {
+    let Some(fetched) = fetched(suite.client) else { return };
+    let (pki, here, there) = (Pki::new(), scratch(), scratch());
+    let Some(first) = database(server, here.path(), &pki) else { return };
+    let Some(second) = database(server, there.path(), &pki) else { return };
+    let proxy = proxy(&second, there.path(), &pki);
+    let run = |dir: &Path, port: u16| {
+        let dir = dir.join("suite");
+        std::fs::create_dir(&dir).expect("the directory is ours");
+        let mut results = (suite.run)(&fetched, &dir, port);
+        results.retain(|line| !suite.unlike.iter().any(|name| line.starts_with(name)));
+        results.sort();
+        results
+    };
+    let (direct, proxied) = thread::scope(|scope| {
+        let direct = scope.spawn(|| run(here.path(), first.port));
+        let mut proxied = Vec::new();
+        if restarts == Restarts::AllTheTime && !is_haproxy() {
+            let count = under_restarts(&proxy, || proxied = run(there.path(), proxy.sql));
+            eprintln!("{count} restarts meanwhile");
+        } else {
+            proxied = run(there.path(), proxy.sql);
+        }
+        (direct.join().expect("it ran"), proxied)
+    });
+    let passed = |results: &[String]| results.iter().filter(|line| line.contains(" PASS")).count();
+    eprintln!("passed: {} directly, {} proxied", passed(&direct), passed(&proxied));
+    assert!(passed(&direct) >= suite.least, "{direct:#?}");
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    let differing = (only(&direct, &proxied), only(&proxied, &direct));
+    assert!(differing.0.is_empty() && differing.1.is_empty(), "differ: {differing:#?}");
+    assert_eq!(direct.len(), proxied.len());
+}
+
+/// Each suite on MariaDB under restarts and on MySQL without.
+macro_rules! suites {
+    ($($name:ident: $suite:ident;)+) => {
+        $(mod $name {
+            use super::{Restarts, Server, is_the_same};
+
+            #[test]
+            fn mariadb_under_restarts() {
+                is_the_same(&super::$suite, Server::MariaDb, Restarts::AllTheTime);
+            }
+
+            #[test]
+            fn mysql() {
+                is_the_same(&super::$suite, Server::MySql, Restarts::None);
+            }
+        })+
+    };
+}
+
+suites! {
+    suite_of_pymysql: PYMYSQL;
+    suite_of_mysqlclient: MYSQLCLIENT;
+    suite_of_go: GO;
+    suite_of_dbd: DBD;
+}
