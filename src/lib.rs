@@ -12,7 +12,7 @@
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`]. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`admin`] | wire, error, metrics, config, views and handles of proxy and restart |
+//! | 3 | [`admin`] | wire, error, metrics, config, net, views and handles of proxy and restart |
 //! | 4 | [`cli`], [`fuzz`], `main.rs` | everything; nobody imports them |
 //!
 //! # Where things are

@@ -59,7 +59,7 @@ macro_rules! counters {
 counters! {
     /// Clients that connected.
     total_client_connections,
-    /// Of those, turned away because of `client_max_connections`.
+    /// Of those, turned away because of a limit: of all, of their user or of their address.
     refused_client_connections,
     /// Commands that clients sent.
     client_requests,
@@ -87,6 +87,14 @@ counters! {
     response_bytes,
     /// Sessions whose protocol could not be followed any more; their bytes are copied as they come.
     opaque_sessions,
+    /// TLS handshakes with clients that succeeded.
+    client_tls_handshakes,
+    /// TLS handshakes with clients that failed.
+    client_tls_failures,
+    /// TLS handshakes with servers that succeeded.
+    server_tls_handshakes,
+    /// TLS handshakes with servers that failed.
+    server_tls_failures,
 }
 
 /// A counter with one writer: a plain add, no locked instruction.

@@ -1,5 +1,7 @@
 //! `odp status` and `odp restart` against real proxies, and one that hangs.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -9,8 +11,8 @@ use serde_json::Value;
 
 mod support;
 
-use support::proxy::{ADMIN_PASSWORD, Options};
-use support::{Database, Login, Proxy, Wire, until};
+use support::proxy::{ADMIN_PASSWORD, Options, config_text};
+use support::{Database, Login, Process, Proxy, Wire, until};
 
 /// Runs the program with the admin's password.
 fn odp(arguments: &[&str]) -> Output {
@@ -214,6 +216,8 @@ fn a_hung_proxy_is_killed_by_force_only_and_started_as_before() {
     let revived = Revived { config: &config };
     // A successor has other arguments than the one that was started first.
     let hung = proxy.restart();
+    // Who stops while its parent goes is sent SIGHUP and SIGCONT: a group without a parent.
+    until("the predecessor's end", || (proxy.process().living() == [hung]).then_some(()));
     kill(Pid::from_raw(hung as i32), Signal::SIGSTOP).expect("it is ours");
 
     let (code, _, errors) = restart(&[&proxy], &[]);
@@ -229,11 +233,69 @@ fn a_hung_proxy_is_killed_by_force_only_and_started_as_before() {
     assert_eq!(found["state"], "RUNNING", "{found:#}");
     let pid = found["pid"].as_i64().expect("a pid") as i32;
     until("the killed one to be gone", || (revived.pids() == [pid]).then_some(()));
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it lives");
-    assert!(String::from_utf8_lossy(&environment).contains("ODP_TEST_MARK=kept"));
+    let record = std::fs::read_to_string(proxy.run_dir().join(format!("{pid}.process")));
+    let record: Value = serde_json::from_str(&record.expect("its record")).expect("JSON");
+    let mark = serde_json::json!(["ODP_TEST_MARK", "kept"]);
+    assert!(record["environment"].as_array().is_some_and(|it| it.contains(&mark)), "{record:#}");
     assert!(proxy.log()[logged..].contains("listening"), "the log goes on: {}", proxy.log());
     let (code, results, errors) = restart(&[&proxy], &[]);
     assert_eq!(code, Some(0), "it can be restarted as usual: {results}{errors}\n{}", proxy.log());
+}
+
+/// Nobody but root may look into a proxy: not even its own user, in `/proc`.
+#[test]
+fn a_user_without_rights_revives_a_proxy_of_his_own() {
+    /// `nobody` nearly everywhere; that he has no rights here is what counts.
+    const NOBODY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        return support::skip("another user is needed, and only root may become one");
+    }
+    let dir = support::scratch();
+    let own = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY));
+    own(dir.path()).expect("we are root");
+    let config = dir.path().join("odp.toml");
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+        command.uid(NOBODY).gid(NOBODY).current_dir("/").args(arguments).arg(&config);
+        command.env("ODP_ADMIN_PASSWORD", ADMIN_PASSWORD);
+        command
+    };
+    let text = |ports| config_text(dir.path(), ports, &Options::new(&["127.0.0.1:1".into()]));
+    std::fs::write(&config, text([2883, 2885, 2884])).expect("ours");
+    let checked = as_nobody(&["check", "-c"]).output();
+    if !checked.is_ok_and(|output| output.status.success()) {
+        return support::skip("nobody cannot reach the program or its directory");
+    }
+    let revived = Revived { config: &config };
+    let (process, log) = (0..20)
+        .find_map(|_| {
+            std::fs::write(&config, text(support::free_ports())).expect("ours");
+            let log = dir.path().join("log");
+            std::fs::write(&log, "").and_then(|()| own(&log)).expect("ours");
+            let process = Process::spawn("nobody's", as_nobody(&["run", "-c"]), &log);
+            let serves = || match process.log().contains("state=RUNNING") {
+                true => Some(true),
+                false => process.ended().map(|_| false),
+            };
+            until("nobody's proxy", serves).then_some((process, log))
+        })
+        .expect("a port was free");
+    let hung = process.pid();
+    // No core dump, no debugger, no look into its memory: `/proc` is root's then.
+    for file in ["mem", "environ", "fd"] {
+        let found = std::fs::metadata(format!("/proc/{hung}/{file}")).expect("it lives");
+        assert_eq!(found.uid(), 0, "{file}");
+    }
+    process.signal(Signal::SIGSTOP);
+    let output = as_nobody(&["restart", "--force", "-c"]).output().expect("odp runs");
+    let (code, results, errors) = said(&output);
+    assert_eq!(code, Some(0), "{results}{errors}\n{}", process.log());
+    assert!(results.contains(&format!("it hung; killed pid {hung}")), "{results}");
+    until("the killed one to be gone", || (revived.pids().len() == 1).then_some(()));
+    assert_eq!(std::fs::read_to_string(log).expect("its log").matches("state=RUNNING").count(), 2);
+    // And an orderly restart still needs nothing of all that.
+    let output = as_nobody(&["restart", "-c"]).output().expect("odp runs");
+    assert_eq!(output.status.code(), Some(0), "{:?}", said(&output));
 }
 
 #[test]

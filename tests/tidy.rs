@@ -58,7 +58,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "admin",
-        may_use: &["wire", "error", "metrics", "config", "proxy", "restart"],
+        may_use: &["wire", "error", "metrics", "config", "net", "proxy", "restart"],
         must_not_know: &["mysql_async"],
     },
 ];

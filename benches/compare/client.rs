@@ -7,10 +7,17 @@ use std::time::Duration;
 use sha1::{Digest, Sha1};
 
 use crate::Outcome;
+use crate::link::{Link, Way};
 
 /// LONG_PASSWORD, LONG_FLAG, PROTOCOL_41, TRANSACTIONS, SECURE_CONNECTION, PLUGIN_AUTH; not
 /// DEPRECATE_EOF, which makes the end of a result hard to tell.
 const CAPABILITIES: u32 = 0x0008_a205;
+
+/// CLIENT_SSL, in the second byte of the capabilities.
+const SSL: u8 = 0x08;
+
+/// So much of a login response asks for TLS.
+const TLS_REQUEST: usize = 32;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,7 +27,7 @@ type Rows = Vec<Vec<Option<String>>>;
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Link,
     packet: Vec<u8>,
 }
 
@@ -34,15 +41,29 @@ pub struct Account<'a> {
 impl Client {
     /// Connects and logs in.
     pub fn connect(address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
+        Self::connect_by(Way::Plain, address, account)
+    }
+
+    /// The same, perhaps by TLS.
+    pub fn connect_by(way: Way, address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = Link::Plain(stream);
+        let stream = if way == Way::TlsFirst { stream.into_tls()? } else { stream };
         let mut client = Self { stream, packet: Vec::new() };
         client.read_packet()?;
         let salt = salt(&client.packet).ok_or("greeting: too short")?;
-        let response = login_response(account, &salt);
-        client.write_packet(1, &response)?;
+        let mut response = login_response(account, &salt);
+        let mut sequence = 1;
+        if way == Way::TlsAsked {
+            response[1] |= SSL;
+            client.write_packet(sequence, &response[..TLS_REQUEST])?;
+            client.stream = client.stream.into_tls()?;
+            sequence += 1;
+        }
+        client.write_packet(sequence, &response)?;
         loop {
             let sequence = client.read_packet()?;
             match client.packet.first() {
@@ -74,9 +95,10 @@ impl Client {
     /// Whether nothing has come, and the connection stands.
     pub fn is_silent(&self) -> bool {
         let peek = || {
-            self.stream.set_nonblocking(true)?;
-            let peeked = self.stream.peek(&mut [0]);
-            self.stream.set_nonblocking(false)?;
+            let socket = self.stream.socket();
+            socket.set_nonblocking(true)?;
+            let peeked = socket.peek(&mut [0]);
+            socket.set_nonblocking(false)?;
             peeked
         };
         peek().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
@@ -178,7 +200,8 @@ impl Client {
         let length = u32::try_from(payload.len())?.to_le_bytes();
         let mut packet = vec![length[0], length[1], length[2], sequence];
         packet.extend_from_slice(payload);
-        Ok(self.stream.write_all(&packet)?)
+        self.stream.write_all(&packet)?;
+        Ok(self.stream.flush()?)
     }
 
     fn server_error(&self) -> String {

@@ -1,6 +1,5 @@
 //! Sessions of every class, as many as a proxy has in the middle of a working day.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -8,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::client::Client;
-use crate::machine::{ACCOUNT, Database};
+use crate::machine::Database;
 use crate::process::wait_for;
+use crate::proxies::Proxy;
 
 /// Of all sessions, those in an open transaction.
 const IN_TRANSACTION: f64 = 0.20;
@@ -59,24 +59,24 @@ pub struct Muster {
 
 impl Crowd {
     /// Opens this many, the active ones included; each of those rests this long between answers.
-    pub fn gather(address: SocketAddr, sessions: usize, rest: Duration) -> Outcome<Self> {
+    pub fn gather(proxy: &Proxy, sessions: usize, rest: Duration) -> Outcome<Self> {
         let share = |share: f64| (sessions as f64 * share) as usize;
         let (in_transaction, in_statement) = (share(IN_TRANSACTION), share(IN_STATEMENT));
         let active = ACTIVE.min(sessions / 2);
         let idle = sessions.saturating_sub(in_transaction + in_statement + active);
         let shared = Arc::new(Shared::default());
         let mut crowd = Self {
-            idle: members(address, idle, |_| Ok(()))?,
-            in_transaction: members(address, in_transaction, |client| {
+            idle: members(proxy, idle, |_| Ok(()))?,
+            in_transaction: members(proxy, in_transaction, |client| {
                 client.rows("BEGIN")?;
                 client.rows(POINT_SELECT).map(drop)
             })?,
-            in_statement: members(address, in_statement, |client| client.send(LONG_STATEMENT))?,
+            in_statement: members(proxy, in_statement, |client| client.send(LONG_STATEMENT))?,
             active: Vec::new(),
             shared: shared.clone(),
         };
         for _ in 0..active {
-            let mut client = Client::connect(address, ACCOUNT)?;
+            let mut client = proxy.client()?;
             let shared = shared.clone();
             crowd.active.push(std::thread::spawn(move || shared.ask(&mut client, rest)));
         }
@@ -167,12 +167,12 @@ impl Shared {
 }
 
 fn members(
-    address: SocketAddr,
+    proxy: &Proxy,
     count: usize,
     prepare: impl Fn(&mut Client) -> Outcome<()>,
 ) -> Outcome<Vec<Member>> {
     let member = |_| {
-        let mut client = Client::connect(address, ACCOUNT)?;
+        let mut client = proxy.client()?;
         let id = client.number("SELECT CONNECTION_ID()")?;
         prepare(&mut client)?;
         Ok(Member { client, id })

@@ -13,6 +13,7 @@
 
 mod client;
 mod crowd;
+mod link;
 mod load;
 mod machine;
 mod process;
@@ -21,6 +22,7 @@ mod relay;
 mod report;
 mod restart;
 mod sessions;
+mod tls;
 mod volume;
 
 use std::process::ExitCode;
@@ -76,6 +78,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "5000 idle sessions", measure: sessions::idle },
     Scenario { name: "connects, 8 at once", measure: sessions::connects },
     Scenario { name: "restart", measure: restart::restart },
+    Scenario { name: "TLS: queries, 16 clients", measure: tls::queries },
+    Scenario { name: "TLS: 1 GiB in rows of 1 MB", measure: tls::large_result },
+    Scenario { name: "TLS: handshakes, 8 at once", measure: tls::handshakes },
+    Scenario { name: "restart, clients by TLS", measure: restart::restart_with_tls },
 ];
 
 fn main() -> ExitCode {

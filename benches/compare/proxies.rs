@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 use crate::client::{Account, Client};
+use crate::link::Way;
 use crate::machine::{ACCOUNT, Database, first_line, free_address};
 use crate::process::{Process, wait_for};
 
@@ -44,6 +45,8 @@ enum Program {
 pub struct Proxy {
     /// Where clients connect.
     pub address: SocketAddr,
+    /// And how.
+    pub way: Way,
     /// odp's admin port.
     pub admin: SocketAddr,
     process: Option<Process>,
@@ -92,10 +95,35 @@ impl Kind {
         }
     }
 
+    /// Whether it can be the server's end of a client's TLS.
+    pub fn ends_tls(&self) -> bool {
+        matches!(self.program, Program::Haproxy | Program::Odp { .. })
+    }
+
     /// Starts a fresh one and waits until a client can log in.
     pub fn start(&self, database: &Database) -> Outcome<Proxy> {
+        self.start_by(Way::Plain, database)
+    }
+
+    /// The same with TLS for clients.
+    pub fn start_with_tls(&self, database: &Database) -> Outcome<Proxy> {
+        match &self.program {
+            Program::Haproxy => self.start_by(Way::TlsFirst, database),
+            Program::Odp { .. } => self.start_by(Way::TlsAsked, database),
+            _ => Err("it ends no TLS".into()),
+        }
+    }
+
+    fn start_by(&self, way: Way, database: &Database) -> Outcome<Proxy> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
+        let certificate = path.join("certificate.pem");
+        if way != Way::Plain {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+            let pem = [made.cert.pem(), made.signing_key.serialize_pem()].concat();
+            fs::write(&certificate, pem)?;
+        }
+        let tls = (way != Way::Plain).then_some(&*certificate);
         let (mut address, admin) = (free_address()?, free_address()?);
         let log = fs::File::create(path.join("log"))?;
         let process = match &self.program {
@@ -103,12 +131,16 @@ impl Kind {
                 address = database.address;
                 None
             }
-            Program::Haproxy => Some(haproxy(path, address, database.address)?),
+            Program::Haproxy => Some(haproxy(path, address, database.address, tls)?),
             Program::Odp { path: binary, workers } => {
-                fs::write(
-                    path.join("odp.toml"),
-                    odp_config(path, address, admin, database, *workers),
-                )?;
+                let mut config = odp_config(path, address, admin, database, *workers);
+                if let Some(pem) = tls.map(Path::display) {
+                    config += &format!(
+                        "[tls.client]\nmode = \"require\"\ncertificate = \"{pem}\"\n\
+                         key = \"{pem}\"\n"
+                    );
+                }
+                fs::write(path.join("odp.toml"), config)?;
                 let mut command = Command::new(binary);
                 command.args(["run", "-c"]).arg(path.join("odp.toml"));
                 Some(command)
@@ -124,7 +156,7 @@ impl Kind {
             }
         };
         let process = process.map(|mut command| Process::start(&mut command, log)).transpose()?;
-        let proxy = Proxy { address, admin, process, directory };
+        let proxy = Proxy { address, way, admin, process, directory };
         wait_for(&self.name, Duration::from_secs(10), || {
             TcpStream::connect(address)?;
             proxy.client()?.quit()
@@ -146,15 +178,21 @@ impl Proxy {
 
     /// A client of it, logged in.
     pub fn client(&self) -> Outcome<Client> {
-        Client::connect(self.address, ACCOUNT)
+        Client::connect_by(self.way, self.address, ACCOUNT)
     }
 }
 
-fn haproxy(directory: &Path, listen: SocketAddr, target: SocketAddr) -> Outcome<Command> {
+fn haproxy(
+    directory: &Path,
+    listen: SocketAddr,
+    target: SocketAddr,
+    tls: Option<&Path>,
+) -> Outcome<Command> {
+    let tls = tls.map(|pem| format!(" ssl crt {}", pem.display())).unwrap_or_default();
     let config = format!(
         "global\n nbthread 1\n maxconn 9000\n\
          defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
-         frontend clients\n bind {listen}\n default_backend servers\n\
+         frontend clients\n bind {listen}{tls}\n default_backend servers\n\
          backend servers\n server main {target}\n"
     );
     let path = directory.join("haproxy.cfg");

@@ -42,8 +42,19 @@ pub fn restart(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figure
     if !kind.restarts() {
         return Ok(Vec::new());
     }
-    let proxy = kind.start(database)?;
-    let crowd = Crowd::gather(proxy.address, scale.sessions, scale.rest)?;
+    through_restarts(kind.start(database)?, database, scale)
+}
+
+/// The same with a crowd that speaks TLS.
+pub fn restart_with_tls(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+    if !kind.restarts() {
+        return Ok(Vec::new());
+    }
+    through_restarts(kind.start_with_tls(database)?, database, scale)
+}
+
+fn through_restarts(proxy: Proxy, database: &Database, scale: Scale) -> Outcome<Figures> {
+    let crowd = Crowd::gather(&proxy, scale.sessions, scale.rest)?;
     let mut heir = Heir(proxy.pid().ok_or("no process")?);
     let mut restarts = Vec::new();
     for _ in 0..scale.restarts.max(1) {

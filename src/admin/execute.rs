@@ -4,8 +4,9 @@ use super::command::{Command, Expression};
 use super::rows::Table;
 use super::{Admin, Caller, show};
 use crate::config::Role;
-use crate::config::parameter::Parameter;
+use crate::config::parameter::Unfit;
 use crate::error::ClientError;
+use crate::proxy::NotAltered;
 use crate::restart::task::{Mode, Request, State};
 
 /// What a command came to.
@@ -77,14 +78,14 @@ async fn alter(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, Cl
     {
         return local_command(admin, value).await;
     }
-    let mut config = (*admin.proxy.config()).clone();
-    for (name, value) in changes {
-        let parameter = Parameter::find(name).ok_or_else(|| ClientError::unknown_variable(name))?;
-        let changed = parameter.changed(&config, value);
-        config = changed.map_err(|expected| ClientError::wrong_value(name, value, &expected))?;
-    }
-    // All of them or none.
-    admin.proxy.alter(config, changes.iter().map(|(name, _)| name.as_str()));
+    let values = changes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    admin.proxy.alter(values).map_err(|error| match error {
+        NotAltered::Unfit(Unfit::Unknown(name)) => ClientError::unknown_variable(&name),
+        NotAltered::Unfit(Unfit::Wrong { name, value, expected }) => {
+            ClientError::wrong_value(&name, &value, &expected)
+        }
+        NotAltered::Files(error) => ClientError::refused(error.to_string()),
+    })?;
     Ok(Answer::done(""))
 }
 

@@ -163,6 +163,7 @@ fn encode_pauses(mut metric: MetricEncoder<'_>, pauses: &Pauses) -> Result<(), s
 fn counters(admin: &Admin) -> Vec<Family<u64>> {
     let totals = admin.proxy.totals();
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+    let handshakes = |leg: &str, result: &str| [of("leg", leg), of("result", result)].concat();
     let accepted = totals.total_client_connections - totals.refused_client_connections;
     vec![
         ("odp_transaction", "Transactions that ended", vec![(vec![], totals.client_transactions)]),
@@ -204,6 +205,16 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
             "odp_opaque_sessions",
             "Sessions whose protocol could not be followed",
             vec![(vec![], totals.opaque_sessions)],
+        ),
+        (
+            "odp_tls_handshakes",
+            "TLS handshakes by leg and result",
+            vec![
+                (handshakes("client", "success"), totals.client_tls_handshakes),
+                (handshakes("client", "failed"), totals.client_tls_failures),
+                (handshakes("server", "success"), totals.server_tls_handshakes),
+                (handshakes("server", "failed"), totals.server_tls_failures),
+            ],
         ),
     ]
 }

@@ -1,9 +1,9 @@
 //! The server side of the MySQL protocol, for operators: any client, driver or GUI can come.
 //!
 //! ```text
-//!   greeting ─► login response ─► [AuthSwitch to mysql_native_password ─► answer] ─► OK
-//!        └──────── deadline ────────┘ wrong: 1045                                   │
-//!                     QUIT, silence, or a packet that is too long ◄── command ◄─────┘
+//!   greeting ─► [TLS] ─► login response ─► [AuthSwitch to mysql_native_password ─► answer] ─► OK
+//!        └───────── deadline ──────┘ no TLS: 3159, wrong: 1045                             │
+//!                            QUIT, silence, or a packet that is too long ◄── command ◄─────┘
 //! ```
 //! What is answered is in `execute.rs`.
 
@@ -15,18 +15,26 @@ use std::time::Duration;
 use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::error::Elapsed;
 
 use super::command::Command;
 use super::execute::{Answer, execute};
 use super::rows::{Dialect, Encoding, Writer};
 use super::{Admin, Caller};
 use crate::config::AdminUser;
+use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::net::tls::settings::Acceptor;
+use crate::net::tls::stream::TlsStream;
 use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
+use crate::proxy::opening::{OpeningError, read_opening};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
-use crate::wire::handshake::{Greeting, LoginResponse, auth_switch_request, ok};
+use crate::wire::handshake::{
+    Greeting, LoginResponse, auth_switch_request, is_request_for_tls, ok,
+};
 use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
 use crate::wire::status::AUTOCOMMIT;
 
@@ -66,124 +74,196 @@ const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::DEPRECATE_EOF;
 
 /// Serves an operator that has connected to the admin port.
-pub async fn serve<S>(admin: Arc<Admin>, stream: S, peer: String, connection_id: u32)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut port = Connection { stream, sequence: 0 };
-    let login = tokio::time::timeout(LOGIN, port.log_in(&admin, &peer, connection_id)).await;
-    match login {
-        Ok(Ok(Some(session))) => session.serve(&admin, port).await,
-        Ok(Ok(None)) => {}
-        Ok(Err(error)) => tracing::debug!(peer, %error, "admin client left in the log-in"),
-        Err(_) => tracing::info!(peer, "admin log-in timed out"),
-    }
+pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_id: u32) {
+    let visitor = Visitor { peer, connection_id };
+    let login = tokio::time::timeout(LOGIN, log_in(&admin, stream, &visitor)).await;
+    finish(&admin, login, &visitor.peer).await;
 }
 
 /// Serves an operator that has come to the clients' port as `NAME@proxysys`.
 pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
     let LocalLogin { stream, salt, response, sequence, connection_id, peer, user, compression } =
         login;
-    let mut port = Connection { stream, sequence: sequence.wrapping_add(1) };
+    let port = Connection { stream, sequence: sequence.wrapping_add(1), ahead: Vec::new() };
+    let visitor = Visitor { peer, connection_id };
     // The greeting was made in a server's name.
-    let known = Known { user, peer: peer.clone(), salt, connection_id, offered: u32::MAX };
-    let verified = tokio::time::timeout(LOGIN, port.verify(&admin, &response, known)).await;
-    match verified {
-        Ok(Ok(Some(session))) => {
-            let Connection { stream, sequence } = port;
-            let stream = match compression {
-                Some(how) => Leg::compressed(stream, how, 0, &[]),
-                None => Leg::plain(stream),
-            };
-            session.serve(&admin, Connection { stream, sequence }).await;
-        }
+    let known = Known { user, salt, offered: u32::MAX };
+    let verified = tokio::time::timeout(LOGIN, verify(&admin, port, &response, known, &visitor));
+    let with_leg = |(session, port): (Session, Connection)| {
+        let Connection { stream, sequence, ahead } = port;
+        let stream = match compression {
+            Some(how) => Leg::compressed(stream, how, 0, &[]),
+            None => Leg::plain(stream),
+        };
+        (session, Connection { stream, sequence, ahead })
+    };
+    let verified = verified.await.map(|verified| verified.map(|let_in| let_in.map(with_leg)));
+    finish(&admin, verified, &visitor.peer).await;
+}
+
+/// Serves whoever was let in.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
+    admin: &Admin,
+    login: Result<LetIn<S>, Elapsed>,
+    peer: &str,
+) {
+    match login {
+        Ok(Ok(Some((session, port)))) => session.serve(admin, port).await,
         Ok(Ok(None)) => {}
         Ok(Err(error)) => tracing::debug!(peer, %error, "admin client left in the log-in"),
         Err(_) => tracing::info!(peer, "admin log-in timed out"),
     }
 }
 
-struct Connection<S> {
+struct Connection<S = Stream> {
     stream: S,
     sequence: u8,
+    /// What was read and is not dealt with.
+    ahead: Vec<u8>,
+}
+
+/// Who was let in, with the connection; None: it was told why not, or has left.
+type LetIn<S = Stream> = io::Result<Option<(Session, Connection<S>)>>;
+
+/// Who has connected.
+struct Visitor {
+    peer: String,
+    connection_id: u32,
 }
 
 /// What is known of a client before its password.
 struct Known {
     user: String,
-    peer: String,
     salt: Vec<u8>,
-    connection_id: u32,
     /// The capabilities in the greeting.
     offered: u32,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    async fn log_in(
-        &mut self,
-        admin: &Admin,
-        peer: &str,
-        connection_id: u32,
-    ) -> io::Result<Option<Session>> {
-        let salt = random_salt().map_err(io::Error::other)?;
-        let greeting = Greeting {
-            version: VERSION.into(),
-            connection_id,
-            salt: salt.clone(),
-            capabilities: CAPABILITIES,
-            extended: 0,
-            collation: 45,
-            status: AUTOCOMMIT,
-            plugin: NATIVE.to_vec(),
-        };
-        self.send(&greeting.encode()).await?;
-        let Some(payload) = self.receive().await? else { return Ok(None) };
-        let Ok(response) = LoginResponse::parse(&payload) else {
-            self.fail(&ClientError::bad_handshake()).await?;
-            return Ok(None);
-        };
-        let user = String::from_utf8_lossy(&response.user);
-        // The tenant is understood here too, so that one user name serves both ports.
-        let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
-        let offered = CAPABILITIES;
-        let known = Known { user, peer: peer.to_owned(), salt, connection_id, offered };
-        self.verify(admin, &response, known).await
+/// From the greeting to OK.
+async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
+    let tls = admin.proxy.tls().admin();
+    let mut port = Connection { stream, sequence: 0, ahead: Vec::new() };
+    let salt = random_salt().map_err(io::Error::other)?;
+    let offered = if tls.is_some() { CAPABILITIES | cap::SSL } else { CAPABILITIES };
+    let greeting = Greeting {
+        version: VERSION.into(),
+        connection_id: visitor.connection_id,
+        salt: salt.clone(),
+        capabilities: offered,
+        extended: 0,
+        collation: 45,
+        status: AUTOCOMMIT,
+        plugin: NATIVE.to_vec(),
+    };
+    port.send(&greeting.encode()).await?;
+    let Some(visitor) = &port.hear_header(admin, visitor).await? else { return Ok(None) };
+    let Some(mut payload) = port.receive().await? else { return Ok(None) };
+    if let Some(tls) = tls.filter(|_| is_request_for_tls(&payload)) {
+        port = port.negotiate(&tls, &visitor.peer).await?;
+        let Some(behind) = port.receive().await? else { return Ok(None) };
+        payload = behind;
     }
+    let Ok(response) = LoginResponse::parse(&payload) else {
+        port.fail(&ClientError::bad_handshake()).await?;
+        return Ok(None);
+    };
+    let user = String::from_utf8_lossy(&response.user);
+    // The tenant is understood here too, so that one user name serves both ports.
+    let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
+    verify(admin, port, &response, Known { user, salt, offered }, visitor).await
+}
 
-    async fn verify(
+async fn verify(
+    admin: &Admin,
+    mut port: Connection,
+    response: &LoginResponse,
+    known: Known,
+    visitor: &Visitor,
+) -> LetIn {
+    let Known { user, mut salt, offered } = known;
+    let Visitor { peer, connection_id } = visitor;
+    let tls = admin.proxy.tls().admin();
+    let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
+    if is_required && !port.stream.is_secure() {
+        tracing::info!(user, peer, "admin log-in refused: it is without TLS");
+        port.fail(&ClientError::tls_required()).await?;
+        return Ok(None);
+    }
+    let mut answer = response.auth.clone();
+    if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
+        salt = random_salt().map_err(io::Error::other)?;
+        port.send(&auth_switch_request(NATIVE, &salt)).await?;
+        let Some(payload) = port.receive().await? else { return Ok(None) };
+        answer = payload;
+    }
+    let account = admin.user(&user);
+    let proved = proves(&answer, &salt, account.as_ref());
+    let Some(AdminUser { role, .. }) = account.filter(|_| proved) else {
+        tokio::time::sleep(WRONG_PASSWORD).await;
+        tracing::warn!(user, peer, "admin log-in refused");
+        let host = peer.rsplit_once(':').map_or(&**peer, |(host, _)| host);
+        port.fail(&ClientError::access_denied(&user, host, !answer.is_empty())).await?;
+        return Ok(None);
+    };
+    tracing::debug!(user, peer, "admin log-in");
+    port.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
+    let caller = Caller { user, peer: peer.clone(), role, connection_id: *connection_id };
+    let dialect = Dialect::of(response, offered);
+    let session = Session { caller, dialect, statements: HashMap::new(), last_statement: 0 };
+    Ok(Some((session, port)))
+}
+
+impl Connection {
+    /// Who the operator is, by a PROXY header if one comes; None: it was told that it must not send
+    /// such, or has left.
+    async fn hear_header(
         &mut self,
         admin: &Admin,
-        response: &LoginResponse,
-        known: Known,
-    ) -> io::Result<Option<Session>> {
-        let Known { user, peer, mut salt, connection_id, offered } = known;
-        let mut answer = response.auth.clone();
-        if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
-            salt = random_salt().map_err(io::Error::other)?;
-            self.send(&auth_switch_request(NATIVE, &salt)).await?;
-            let Some(payload) = self.receive().await? else { return Ok(None) };
-            answer = payload;
+        visitor: &Visitor,
+    ) -> io::Result<Option<Visitor>> {
+        let config = admin.proxy.config();
+        let networks = &config.proxy.proxy_protocol_networks;
+        let peer = self.stream.peer();
+        match read_opening(&mut self.stream, networks, peer).await {
+            Ok(opening) => {
+                let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
+                self.ahead = opening.rest;
+                Ok(Some(Visitor { peer, connection_id: visitor.connection_id }))
+            }
+            Err(OpeningError::Refused(error)) => {
+                tracing::warn!(peer = visitor.peer, %error, "admin log-in refused");
+                // The answer to the client's first packet, which has the number 1.
+                self.sequence = 2;
+                self.fail(&error).await?;
+                Ok(None)
+            }
+            Err(OpeningError::Gone(error)) => match error.kind() {
+                io::ErrorKind::UnexpectedEof => Ok(None),
+                _ => Err(error),
+            },
         }
-        let account = admin.user(&user);
-        let proved = proves(&answer, &salt, account.as_ref());
-        let Some(AdminUser { role, .. }) = account.filter(|_| proved) else {
-            tokio::time::sleep(WRONG_PASSWORD).await;
-            tracing::warn!(user, peer, "admin log-in refused");
-            let host = peer.rsplit_once(':').map_or(&*peer, |(host, _)| host);
-            self.fail(&ClientError::access_denied(&user, host, !answer.is_empty())).await?;
-            return Ok(None);
-        };
-        tracing::debug!(user, peer, "admin log-in");
-        self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
-        let caller = Caller { user, peer, role, connection_id };
-        let dialect = Dialect::of(response, offered);
-        Ok(Some(Session { caller, dialect, statements: HashMap::new(), last_statement: 0 }))
     }
 
+    /// What was read ahead is the beginning of the handshake.
+    async fn negotiate(self, tls: &Acceptor, peer: &str) -> io::Result<Self> {
+        let Self { stream, sequence, ahead } = self;
+        let accepted = TlsStream::accept(stream, tls, &ahead, LOGIN).await;
+        let accepted = accepted.map_err(|error| {
+            tracing::info!(peer, %error, "no TLS with an admin client");
+            io::Error::other(error)
+        })?;
+        let stream = Stream::Tls(Box::new(accepted));
+        Ok(Self { stream, sequence, ahead: Vec::new() })
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// One packet's payload; None at the end of the stream.
     async fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = [0; HEADER];
-        match self.stream.read_exact(&mut header).await {
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut input = ahead[..].chain(&mut self.stream);
+        match input.read_exact(&mut header).await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         };
@@ -195,7 +275,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // Grows with what is really sent: a claimed length costs nothing.
         let mut payload = Vec::new();
-        (&mut self.stream).take(length as u64).read_to_end(&mut payload).await?;
+        (&mut input).take(length as u64).read_to_end(&mut payload).await?;
+        let (rest, _) = input.into_inner();
+        self.ahead = rest.to_vec();
         Ok((payload.len() == length).then_some(payload))
     }
 
@@ -211,12 +293,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let write = async {
+        let sent = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        let written = tokio::time::timeout(WRITE, write).await;
-        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let sent = tokio::time::timeout(WRITE, sent).await;
+        sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 

@@ -22,8 +22,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("collation_connection", "utf8mb4_general_ci"),
     ("collation_database", "utf8mb4_general_ci"),
     ("collation_server", "utf8mb4_general_ci"),
-    ("have_openssl", "DISABLED"),
-    ("have_ssl", "DISABLED"),
+    ("have_openssl", "YES"),
+    ("have_ssl", "YES"),
     ("init_connect", ""),
     ("interactive_timeout", "28800"),
     ("license", ""),
@@ -54,8 +54,14 @@ const VARIABLES: &[(&str, &str)] = &[
 pub fn variable(admin: &Admin, name: &str) -> Option<String> {
     let of_server = VARIABLES.iter().find(|(known, _)| *known == name);
     of_server
-        .map(|(_, value)| (*value).to_owned())
+        .map(|(name, value)| in_force(admin, name, value).to_owned())
         .or_else(|| Parameter::find(name).map(|it| it.value(&admin.proxy.config())))
+}
+
+/// The value of a server's variable, which may depend on the config.
+fn in_force(admin: &Admin, name: &str, value: &'static str) -> &'static str {
+    let is_of_tls = matches!(name, "have_openssl" | "have_ssl");
+    if is_of_tls && admin.proxy.tls().admin().is_none() { "DISABLED" } else { value }
 }
 
 /// ODP's words: ACTIVE, BE_INACTIVE while sessions are left, INACTIVE.
@@ -79,7 +85,7 @@ pub fn table(admin: &Admin, command: &Command) -> Result<Table, ClientError> {
         Command::ShowStat(like) => stat(admin, like.as_deref()),
         Command::ShowBinary => binary(admin),
         Command::ShowUpgrade => upgrade(admin),
-        Command::ShowVariables(like) => variables(like.as_deref()),
+        Command::ShowVariables(like) => variables(admin, like.as_deref()),
         Command::ShowWarnings => Table::with_columns(&["Level", "Code", "Message"]),
         Command::ShowDatabases => {
             let mut table = Table::with_columns(&["Database"]);
@@ -184,6 +190,8 @@ fn sessions(views: &[SessionView]) -> Table {
         "tid",
         "pid",
         "using_ssl",
+        "client_tls",
+        "server_tls",
         "client_compression",
         "server_compression",
     ]);
@@ -201,7 +209,9 @@ fn sessions(views: &[SessionView]) -> Table {
             view.state.clone(),
             "0".into(),
             view.pid.to_string(),
-            "0".into(),
+            u64::from(!view.client_tls.is_empty()).to_string(),
+            view.client_tls.clone(),
+            view.server_tls.clone(),
             view.client_compression.clone(),
             view.server_compression.clone(),
         ]);
@@ -211,8 +221,15 @@ fn sessions(views: &[SessionView]) -> Table {
 
 /// The same rows without what only the proxy knows.
 fn processlist(views: &[SessionView]) -> Table {
-    let only_here =
-        ["proxy_sessid", "Cluster", "using_ssl", "client_compression", "server_compression"];
+    let only_here = [
+        "proxy_sessid",
+        "Cluster",
+        "using_ssl",
+        "client_tls",
+        "server_tls",
+        "client_compression",
+        "server_compression",
+    ];
     sessions(views).without(&only_here)
 }
 
@@ -221,7 +238,7 @@ fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientEr
     let found = sessions.iter().find(|view| view.id == id);
     let view = found.ok_or_else(|| ClientError::unknown_thread(id.into()))?;
     let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
-    let rows: [(&str, String, &str); 14] = [
+    let rows: [(&str, String, &str); 16] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
         ("cs_id", view.id.to_string(), "cs common"),
         ("cluster", view.cluster.clone(), "cs common"),
@@ -236,6 +253,8 @@ fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientEr
         ("idle_ms", view.idle.as_millis().to_string(), "cs stat"),
         ("server", view.server.clone(), "last used ss"),
         ("server_sessid", view.server_thread.to_string(), "last used ss"),
+        ("client_tls", view.client_tls.clone(), "cs common"),
+        ("server_tls", view.server_tls.clone(), "last used ss"),
     ];
     let mut table = Table::with_columns(&["attribute_name", "value", "info"]);
     let state = ("transact_state", in_transaction.to_owned(), "last used ss");
@@ -301,11 +320,11 @@ fn upgrade(admin: &Admin) -> Table {
     table
 }
 
-fn variables(like: Option<&str>) -> Table {
+fn variables(admin: &Admin, like: Option<&str>) -> Table {
     let mut table = Table::with_columns(&["Variable_name", "Value"]);
     for (name, value) in VARIABLES {
         if matches(like, name) {
-            table.push([(*name).into(), (*value).into()]);
+            table.push([(*name).into(), in_force(admin, name, value).into()]);
         }
     }
     table

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Value};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
 use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
@@ -15,6 +15,7 @@ use crate::config::ServerAddress;
 pub(super) mod access;
 #[cfg(test)]
 pub(super) mod fake;
+pub(super) mod tls;
 
 /// How long a living proxy may take to greet, or to answer what needs no work.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -63,9 +64,14 @@ pub(super) struct AdminPort {
 }
 
 impl AdminPort {
-    /// Connects to nobody yet.
-    pub(super) fn new(address: &ServerAddress, user: &str, password: Option<String>) -> Self {
-        let builder = OptsBuilder::default().user(Some(user)).pass(password);
+    /// Connects to nobody yet; with TLS if it is told how.
+    pub(super) fn new(
+        address: &ServerAddress,
+        user: &str,
+        password: Option<String>,
+        tls: Option<SslOpts>,
+    ) -> Self {
+        let builder = OptsBuilder::default().user(Some(user)).pass(password).ssl_opts(tls);
         let builder = match address {
             ServerAddress::Tcp { host, port } => builder.ip_or_hostname(host).tcp_port(*port),
             ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),

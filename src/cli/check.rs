@@ -6,11 +6,14 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::config::Config;
+use crate::net::tls::settings::{Settings, SettingsError};
+use crate::net::tls::validity::remarks;
 
 /// Arguments of `odp check`.
 #[derive(Debug, clap::Args)]
@@ -20,22 +23,33 @@ pub struct Args {
     config: PathBuf,
 }
 
-/// Runs the command: exit code 0, or 1 with file, line, column and what was expected.
+/// Runs the command: exit code 0, or 1 with file, line, column and what was expected. What will go
+/// wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
+    Settings::load(&config.tls).map_err(in_config(&args.config))?;
     let path = args.config.display();
     if let Err(error) = usable(&config.proxy.run_dir) {
         let run_dir = config.proxy.run_dir.display();
         bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
+    }
+    for remark in remarks(&config.tls, SystemTime::now()) {
+        eprintln!("config {path}: warning: {remark}");
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
     println!("{path}: ok, {servers} server(s)");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Loads a config that this version can serve.
+/// Loads a config that this version can serve. The files that it names are not read.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
     Ok(Config::load(path)?)
+}
+
+/// What is wrong with a file that the config names.
+pub fn in_config(path: &Path) -> impl FnOnce(SettingsError) -> anyhow::Error {
+    let path = path.display().to_string();
+    move |error| anyhow!("config {path}: {error}")
 }
 
 /// Whether the handover socket can be made there; the error is what was expected.

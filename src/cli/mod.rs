@@ -6,6 +6,7 @@ mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;
+mod record;
 pub mod rehearse;
 pub mod restart;
 pub mod run;

@@ -89,7 +89,8 @@ enum What {
 
 /// What becomes of a proxy that does not answer.
 enum Hung {
-    Kill,
+    /// It is killed and started again; its config, if that was given.
+    Kill(Option<PathBuf>),
     Leave,
 }
 
@@ -123,7 +124,8 @@ impl Order {
                 statement.push_str(&format!(" {name}={}", quoted(utf8(path)?)));
             }
         }
-        let hung = if args.force { Hung::Kill } else { Hung::Leave };
+        let known = args.access.config().map(Path::to_owned);
+        let hung = if args.force { Hung::Kill(known) } else { Hung::Leave };
         let what = if args.rehearse { What::Rehearsal } else { What::Restart };
         Ok(Self { statement, what, hung, binary, config })
     }
@@ -178,9 +180,9 @@ async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Resu
             return rehearsed(port, admin, task, board).await;
         }
         (Ok((admin, task)), _) => watch(port, admin, task, board).await?,
-        (Err(Trouble::Silent(waited)), Hung::Kill) => {
+        (Err(Trouble::Silent(waited)), Hung::Kill(known)) => {
             board.says(&port.name, &format!("no answer in {waited:?}: it hangs; killing it"));
-            hung::revive(port, order, board).await?
+            hung::revive(port, order, known.as_deref(), board).await?
         }
         (Err(trouble @ Trouble::Silent(_)), Hung::Leave) => {
             bail!("{trouble}; if it hangs, --force kills it and starts it again")

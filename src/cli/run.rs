@@ -7,7 +7,7 @@ mod signals;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -15,9 +15,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
 use tokio::sync::mpsc;
 
+use super::record::{Kept, Record};
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
-use crate::net::tls::settings as tls;
+use crate::net::tls::{settings as tls, validity};
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
@@ -41,6 +42,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // From here on there may be keys and passwords in memory: no core dump, and no debugger but
+    // root's.
+    nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
     let config = super::check::load(&args.config)?;
     start_log(&config.log);
     raise_fd_limit();
@@ -65,7 +69,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
     let origin = origin(&args.config, &config)?;
-    let tls = Arc::new(tls::Settings::load(&config.tls)?);
+    let tls = tls::Settings::load(&config.tls).map_err(super::check::in_config(&args.config))?;
+    let tls = Arc::new(tls);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
@@ -98,13 +103,15 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     if let Start::Warm(offer) = &start {
         proxy.inherit(&offer.legacy());
     }
+    log_remarks(&proxy.config());
     let admin = Arc::new(Admin {
         proxy: proxy.clone(),
         lifecycle: lifecycle.clone(),
-        started: std::time::SystemTime::now(),
+        started: SystemTime::now(),
     });
     ports.serve(&admin);
     tokio::spawn(serve_admin_users(admin, admin_users));
+    let _record = keep_record(&ports, &config.load().proxy.run_dir);
     orders.obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
     let notifier = Notifier::from_environment();
     let grace = config.load().proxy.delay_exit_time.0;
@@ -133,6 +140,23 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
 async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver<LocalLogin>) {
     while let Some(login) = users.recv().await {
         tokio::spawn(server::serve_login(admin.clone(), login));
+    }
+}
+
+/// For `odp restart --force`, which is the only one to miss it.
+fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
+    let kept = Record::own(&ports.listeners()).and_then(|record| record.keep(run_dir));
+    kept.inspect_err(|error| {
+        let run_dir = run_dir.display();
+        tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
+    })
+    .ok()
+}
+
+/// What an operator should know about certificates and keys.
+fn log_remarks(config: &Config) {
+    for remark in validity::remarks(&config.tls, SystemTime::now()) {
+        tracing::warn!("{remark}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The parameters that SHOW and ALTER PROXYCONFIG know: each names one key of the config.
 
+mod tls;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -39,14 +41,53 @@ impl Parameter {
         (self.read)(config)
     }
 
-    /// The config with another value; or what was expected.
-    pub fn changed(&self, config: &Config, value: &str) -> Result<Config, String> {
+    fn set(&self, config: &mut Config, value: &str) -> Result<(), String> {
         if self.reboot == Reboot::Needed {
             return Err("it is changed in the file, and counts after a restart".into());
         }
-        let mut changed = config.clone();
-        (self.write)(&mut changed, value.trim())?;
-        changed.inconsistency().map_or(Ok(changed), Err)
+        (self.write)(config, value.trim())
+    }
+}
+
+/// Why parameters cannot have these values.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// There is no such parameter.
+    #[error("{0}: no such parameter")]
+    Unknown(String),
+    /// A value is none for it, or does not go with the others.
+    #[error("{name} = '{value}': {expected}")]
+    Wrong {
+        /// The parameter.
+        name: String,
+        /// The value.
+        value: String,
+        /// What was expected.
+        expected: String,
+    },
+}
+
+/// The config with other values, by name; all of them or none. Together they must fit, not each.
+pub fn changed<'a>(
+    config: &Config,
+    changes: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Config, Unfit> {
+    let mut changed = config.clone();
+    let mut last = None;
+    let wrong = |(name, value): (&str, &str), expected| Unfit::Wrong {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        expected,
+    };
+    for (name, value) in changes {
+        let parameter = Parameter::find(name).ok_or_else(|| Unfit::Unknown(name.to_owned()))?;
+        let set = parameter.set(&mut changed, value);
+        set.map_err(|expected| wrong((name, value), expected))?;
+        last = Some((name, value));
+    }
+    match (last, changed.inconsistency()) {
+        (Some(last), Some(expected)) => Err(wrong(last, expected)),
+        (None, _) | (_, None) => Ok(changed),
     }
 }
 
@@ -105,7 +146,41 @@ static SPANS: [Parameter; 12] = spans![
     (delay_exit_time, "how long after SIGTERM sessions may go on"),
 ];
 
-static OTHERS: [Parameter; 12] = [
+macro_rules! limits {
+    ($(($name:ident, $most:literal, $info:literal),)+) => {
+        [$(Parameter {
+            name: stringify!($name),
+            info: $info,
+            reboot: Reboot::NotNeeded,
+            range: concat!("[0,", $most, "]"),
+            read: |config| config.proxy.$name.to_string(),
+            write: |config, value| {
+                config.proxy.$name = parse(value, "0 or more")?;
+                Ok(())
+            },
+        },)+]
+    };
+}
+
+static LIMITS: [Parameter; 4] = limits![
+    (max_user_connections, "2147483648", "sessions of one user at most; 0 is no limit"),
+    (max_address_connections, "2147483648", "sessions from one address at most; 0 is no limit"),
+    (max_user_connects_per_second, "1000000", "log-ins of one user a second; 0 is no limit"),
+    (max_address_connects_per_second, "1000000", "connects from one address a second; 0: no limit"),
+];
+
+static OTHERS: [Parameter; 13] = [
+    Parameter {
+        name: "proxy_protocol_networks",
+        info: "who may say by a PROXY header on whose behalf it connects",
+        reboot: Reboot::NotNeeded,
+        range: "networks",
+        read: |config| config.proxy.proxy_protocol_networks.to_string(),
+        write: |config, value| {
+            config.proxy.proxy_protocol_networks = value.parse()?;
+            Ok(())
+        },
+    },
     Parameter {
         name: "client_max_connections",
         info: "clients at most; one more gets 1203",
@@ -241,7 +316,8 @@ static OTHERS: [Parameter; 12] = [
 ];
 
 static PARAMETERS: std::sync::LazyLock<Vec<&'static Parameter>> = std::sync::LazyLock::new(|| {
-    let mut all: Vec<_> = SPANS.iter().chain(&OTHERS).collect();
+    let of_tls = tls::WORDS.iter().chain(&tls::PATHS).chain(&tls::MODES);
+    let mut all: Vec<_> = SPANS.iter().chain(&LIMITS).chain(&OTHERS).chain(of_tls).collect();
     all.sort_by_key(|parameter| parameter.name);
     all
 });
@@ -264,12 +340,12 @@ mod tests {
     fn every_parameter_takes_its_own_value() {
         for parameter in all() {
             let value = parameter.value(&config());
+            let same = changed(&config(), [(parameter.name, &*value)]);
             match parameter.reboot {
                 Reboot::NotNeeded => {
-                    let same = parameter.changed(&config(), &value);
                     assert_eq!(same.as_ref(), Ok(&config()), "{}", parameter.name);
                 }
-                Reboot::Needed => assert!(parameter.changed(&config(), &value).is_err()),
+                Reboot::Needed => assert!(same.is_err(), "{}", parameter.name),
             }
         }
     }
@@ -287,14 +363,49 @@ mod tests {
             ("login_timeout", "soon", Err("expected a duration")),
             ("session_handover", "False", Ok("false")),
             ("session_handover", "maybe", Err("expected true or false")),
+            ("max_user_connections", "0", Ok("0")),
+            ("max_address_connections", "-1", Err("expected 0 or more")),
+            ("max_user_connects_per_second", "1000001", Err("expected at most 1000000")),
+            ("proxy_protocol_networks", "10.0.0.0/8, ::1", Ok("10.0.0.0/8,::1")),
+            ("proxy_protocol_networks", "", Ok("")),
+            ("proxy_protocol_networks", "everywhere", Err("expected IP")),
+            ("tls_server_mode", "require", Ok("require")),
+            ("tls_server_mode", "verify-ca", Err("tls.server.ca: expected one")),
+            ("tls_server_mode", "on", Err("expected one of `off`, `prefer`, `require`")),
+            ("tls_server_ca", "ca.pem", Err("expected an absolute path")),
+            ("tls_server_ca", "/ca.pem", Ok("/ca.pem")),
+            ("tls_server_min_version", "1.3", Ok("1.3")),
+            ("enable_server_ssl", "1", Ok("true")),
+            ("enable_client_ssl", "1", Err("tls.client.certificate: expected one")),
         ];
         for (name, value, expected) in table {
             let parameter = Parameter::find(name).expect("a parameter");
-            let changed = parameter.changed(&config(), value);
+            let changed = changed(&config(), [(name, value)]);
             match expected {
                 Ok(shown) => assert_eq!(parameter.value(&changed.expect(name)), shown),
-                Err(part) => assert!(changed.expect_err(name).contains(part), "{name} {value}"),
+                Err(part) => {
+                    let error = changed.expect_err(name).to_string();
+                    assert!(error.contains(part), "{name} {value}: {error}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn parameters_must_fit_together_and_not_each_by_itself() {
+        let files = [("tls_client_certificate", "/c.pem"), ("tls_client_key", "/k.pem")];
+        let error = changed(&config(), [files[0]]).expect_err("no key").to_string();
+        assert!(error.contains("tls.client.key: expected one"), "{error}");
+        let on = [files[0], ("enable_client_ssl", "on"), files[1]];
+        let on = changed(&config(), on).expect("all that is needed");
+        let value = |config: &Config, name| Parameter::find(name).expect(name).value(config);
+        assert_eq!(value(&on, "tls_client_mode"), "prefer");
+        let required = changed(&on, [("tls_client_mode", "Require")]).expect("a mode");
+        let same = changed(&required, [("enable_client_ssl", "1")]).expect("it is on");
+        assert_eq!(value(&same, "tls_client_mode"), "require");
+        let off = changed(&same, [("enable_client_ssl", "0")]).expect("files may stay");
+        assert_eq!(value(&off, "tls_client_mode"), "off");
+        let off = changed(&same, [("tls_client_mode", "off")]).expect("files may stay");
+        assert_eq!(value(&off, "enable_client_ssl"), "false");
     }
 }

@@ -130,6 +130,8 @@ mod tests {
             pid: 1,
             client_compression: String::new(),
             server_compression: String::new(),
+            client_tls: String::new(),
+            server_tls: String::new(),
         }
     }
 

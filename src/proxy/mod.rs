@@ -3,16 +3,21 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
+mod admission;
+mod altered;
 pub mod backend;
 mod compression;
+mod courtesy;
 mod elsewhere;
 mod exchange;
 pub mod frontend;
 mod lane;
 pub mod leg;
+pub mod limits;
 pub mod login;
 mod notes;
 mod numbering;
+pub mod opening;
 pub mod parcel;
 mod pause;
 mod plane;
@@ -34,15 +39,17 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch as signal};
 
 use crate::config::Config;
-use crate::config::parameter::Parameter;
 use crate::error::ClientError;
 use crate::metrics::Totals;
 use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
+use altered::Altered;
+pub use altered::NotAltered;
 use backend::Cluster;
 use frontend::{Exit, Relay};
+use limits::Seat;
 use login::{Admitted, LocalLogin, Login, Refusal};
 use notes::Outbox;
 use pause::FrozenAt;
@@ -72,6 +79,7 @@ pub struct Proxy {
     gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
+    /// Also held while the config in force is replaced.
     altered: Mutex<BTreeMap<String, Altered>>,
     refused: AtomicU64,
     disconnected: AtomicU64,
@@ -104,15 +112,6 @@ struct Counted {
     #[serde(flatten)]
     totals: Totals,
     pauses: Pauses,
-}
-
-/// A parameter that differs from the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Altered {
-    /// What the file says.
-    from: String,
-    /// What is in force.
-    value: String,
 }
 
 /// Whether sessions are asked to end.
@@ -195,27 +194,9 @@ impl Proxy {
         self.config.load_full()
     }
 
-    /// Puts another config in force. Timeouts and limits count at once, servers for the next
-    /// log-in; listening addresses and workers only after a restart.
-    pub fn store_config(&self, config: Config) {
-        let before = self.cluster.load_full();
-        self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
-        self.config.store(Arc::new(config));
-    }
-
-    /// Puts a config in force that differs in these parameters from the file. They are carried over
-    /// restarts, until the file says something new about them.
-    pub fn alter<'a>(&self, config: Config, names: impl Iterator<Item = &'a str>) {
-        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
-        for parameter in names.filter_map(Parameter::find) {
-            let from = parameter.value(&self.config());
-            let value = parameter.value(&config);
-            // What the file says stays what it was before the first change.
-            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
-            altered.insert(parameter.name.to_owned(), Altered { from, value });
-        }
-        drop(altered);
-        self.store_config(config);
+    /// Certificates and keys in force.
+    pub fn tls(&self) -> &Settings {
+        &self.tls
     }
 
     /// Where this process listens.
@@ -299,10 +280,6 @@ impl Proxy {
         self.cluster.load_full()
     }
 
-    fn tls(&self) -> &Settings {
-        &self.tls
-    }
-
     fn own_key(&self) -> &OwnKey {
         &self.own_key
     }
@@ -315,24 +292,28 @@ impl Proxy {
     pub fn take(self: &Arc<Self>, client: Stream) {
         let config = self.config.load();
         let peer = client.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
-        if self.registry.len() >= config.proxy.client_max_connections {
-            tracing::info!(client = peer, "client_max_connections reached; client refused");
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            let words = ClientError::too_many_sessions().packet_before_greeting();
-            tokio::spawn(async move { frontend::part_with(client, &words).await });
-            return;
-        }
+        let seat = match self.admit_peer(&config, client.peer()) {
+            Ok(seat) => seat,
+            Err(error) => {
+                tracing::info!(client = peer, %error, "client refused");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                let words = error.packet_before_greeting();
+                tokio::spawn(async move { frontend::part_with(client, &words).await });
+                return;
+            }
+        };
         if let Err(error) = client.tune(client_keepalive(&config)) {
             // The peer may be gone already; its log-in will tell.
             tracing::debug!(client = peer, %error, "socket options");
         }
-        let handle = self.register(peer.into());
+        let handle = self.register(peer.into(), seat);
         tokio::spawn(self.clone().serve(client, handle));
     }
 
-    fn register(&self, client: Box<str>) -> Arc<Handle> {
+    fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
         let born = Instant::now();
         let mut handle = Handle::new(0, client, born, &Totals::default());
+        *handle.seat() = seat;
         loop {
             handle.id = self.next_connection_id();
             let shared = Arc::new(handle);
@@ -399,7 +380,7 @@ impl Proxy {
                         return;
                     }
                 }
-                Exit::Changing if self.change_user(&mut relay, &handle).await => continue,
+                Exit::Changing if Box::pin(self.change_user(&mut relay, &handle)).await => continue,
                 Exit::Changing | Exit::Ended => relay.close(),
             }
             break;

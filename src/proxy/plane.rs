@@ -9,11 +9,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::admission::address_of;
+use super::altered::Altered;
 use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
 use super::registry::{Signal, Stage};
-use super::{Altered, Beginning, Counted, Drain, Proxy};
-use crate::config::parameter::Parameter;
+use super::{Beginning, Counted, Drain, Proxy};
 use crate::metrics::pauses::Pauses;
 use crate::net::tls::keys::Hidden;
 use crate::restart::{
@@ -46,24 +47,9 @@ impl Proxy {
             return;
         };
         let cluster = self.cluster();
-        self.inherit_parameters(legacy.altered);
+        self.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key().inherit(key));
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
-    }
-
-    /// A file that says something new about a parameter wins over what was altered before.
-    fn inherit_parameters(&self, altered: BTreeMap<String, Altered>) {
-        for (name, Altered { from, value }) in altered {
-            let config = self.config();
-            let Some(parameter) = Parameter::find(&name) else { continue };
-            if parameter.value(&config) != from {
-                continue;
-            }
-            match parameter.changed(&config, &value) {
-                Ok(config) => self.alter(config, [name.as_str()].into_iter()),
-                Err(error) => tracing::warn!(name, value, error, "altered parameter not kept"),
-            }
-        }
     }
 
     /// Every session gets 1053 and is closed.
@@ -107,7 +93,10 @@ impl Proxy {
         });
         let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
-        relay.publish(&handle);
+        let address = address_of(&handle.facts().client);
+        *handle.seat() = self.registry().limits.resume(&relay.user(), address);
+        relay.publish(self.registry(), &handle);
+        relay.publish_tls(&handle);
         self.registry().keep_server(&handle, &relay.server_name, thread);
         self.outbox.knows(handle.id);
         match &before {
@@ -155,7 +144,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         let greetings = self.cluster().greetings().into_iter().collect();
-        let altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let altered = self.altered();
         let legacy = Legacy { greetings, altered, rsa_key: self.own_key().secret() };
         let mut body = Zeroizing::new(Vec::with_capacity(USUAL_LEGACY));
         match serde_json::to_writer(&mut *body, &legacy) {

@@ -42,6 +42,12 @@ pub struct SessionView {
     /// How the server's leg is compressed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub server_compression: String,
+    /// What the client's connection speaks, such as `TLSv1.3 aes-256-gcm`; empty without TLS.
+    #[serde(default)]
+    pub client_tls: String,
+    /// The same of the server's connection.
+    #[serde(default)]
+    pub server_tls: String,
 }
 
 /// The state of a session while a command runs.

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{restart, signal_pid};
+use crate::scene::{restart, signal_pid, until_said};
 use crate::support::pki::Pki;
 use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
@@ -124,6 +124,7 @@ fn t_14_tls_goes_on_where_a_dead_successor_has_not_touched_it() {
     }
     signal_pid(successor, Signal::SIGKILL);
     until("the predecessor alone", || (proxy.process().living() == [first]).then_some(()));
+    until_said(&proxy, "restart undone", 0);
     for (n, wire) in wires.iter_mut().enumerate() {
         let answer = wire.try_query("SELECT @n").map(|reply| reply.text());
         match n < 4 {

@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::bail;
 
 use super::AdminPort;
+use super::tls::{TlsArgs, Unsaid};
+use crate::config::tls::AcceptMode;
 use crate::config::{AdminSection, AdminUser, Config, ListenAddress, Role, ServerAddress};
 
 /// The user, if nothing else is said.
@@ -31,16 +33,27 @@ pub(in crate::cli) struct Access {
     /// The config of a proxy, for what is not given of address, user and password.
     #[arg(short = 'c', value_name = "CONFIG")]
     known_from: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl Access {
+    /// The config that was given.
+    pub(in crate::cli) fn config(&self) -> Option<&Path> {
+        self.known_from.as_deref()
+    }
+
     /// The admin ports, at least one, in the order they were given; one that is given twice counts
     /// once.
     pub(in crate::cli) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
-        let section = match &self.known_from {
-            Some(path) => Config::load(path)?.admin,
-            None => AdminSection::default(),
+        let (section, unsaid) = match &self.known_from {
+            Some(path) => {
+                let Config { admin, tls, .. } = Config::load(path)?;
+                (admin, if tls.admin.mode == AcceptMode::Off { Unsaid::Plain } else { Unsaid::Tls })
+            }
+            None => (AdminSection::default(), Unsaid::Plain),
         };
+        let tls = self.tls.opts(unsaid)?;
         let account = account(&section.user, self.user.as_deref());
         let user = self.user.as_deref().or(account.map(|account| account.name.as_str()));
         let password = password(self.password.as_ref())
@@ -58,7 +71,8 @@ impl Access {
         if addresses.is_empty() {
             addresses.push(reachable(section.listen));
         }
-        let port = |address| AdminPort::new(address, user.unwrap_or(USER), password.clone());
+        let user = user.unwrap_or(USER);
+        let port = |address| AdminPort::new(address, user, password.clone(), tls.clone());
         Ok(addresses.iter().map(port).collect())
     }
 }

@@ -47,7 +47,7 @@ impl FakeAdmin {
     /// How to reach it.
     pub(in crate::cli) fn port(&self) -> AdminPort {
         let address = ServerAddress::Tcp { host: "127.0.0.1".into(), port: self.port };
-        AdminPort::new(&address, "root", None)
+        AdminPort::new(&address, "root", None, None)
     }
 }
 

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admin_client::AdminPort;
 use super::admin_client::access::{self, Password};
+use super::admin_client::tls::{TlsArgs, Unsaid};
 use crate::config::{ServerAddress, Span};
 
 mod activity;
@@ -84,7 +85,8 @@ Exit code 0: nothing was lost. 1: something was, or a restart failed. 2: usage."
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Where to connect: mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE. The password may come from
-    /// ODP_LOAD_PASSWORD instead.
+    /// ODP_LOAD_PASSWORD instead. By TLS with ?require_ssl=true; &verify_ca=false takes any
+    /// certificate.
     #[arg(long, value_name = "URL")]
     url: Target,
     /// How many connections, all classes together.
@@ -129,6 +131,13 @@ pub struct Args {
     /// The password on the admin port; better given as ODP_ADMIN_PASSWORD.
     #[arg(long, value_name = "PASSWORD")]
     admin_password: Option<Password>,
+    /// Speak TLS with the admin port.
+    #[arg(long)]
+    admin_tls: bool,
+    /// By TLS, certificates must be by one of these CAs (PEM), and for the host [default: by one
+    /// that the world knows; on the admin port by any].
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Write a page about the run.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -165,6 +174,8 @@ impl Args {
             restart_every: Some(demo.restart_every),
             admin: vec![address(&demo.admin)?],
             restart_command: None,
+            admin_tls: false,
+            ca: None,
             restart_timeout: Span(Duration::from_secs(60)),
             settle: None,
             admin_user: "root".into(),
@@ -198,7 +209,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Prepares, loads, looks what came of it, and cleans up.
 async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     let password = std::env::var("ODP_LOAD_PASSWORD").ok();
-    let target = args.url.clone().or_password(password);
+    let target = args.url.clone().or_password(password).trusting(args.ca.as_deref())?;
+    let plan = plan(args)?;
     // From here on Ctrl-C ends the load and not the process, which would leave its tables behind.
     let mut signals = Signals::new();
     let tables = Tables::new();
@@ -208,7 +220,7 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
         .with_context(|| format!("{target}: preparing the tables"))?;
     let counts = args.mix.unwrap_or_default().share(args.connections as usize);
     let run = Arc::new(new_run(args, &target, tables, &counts));
-    let restarts = load(&run, args, &counts, &mut signals).await;
+    let restarts = load(&run, args.duration.0, plan, &counts, &mut signals).await;
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
@@ -257,7 +269,8 @@ fn new_run(
 /// Lets all clients work for the duration, with restarts if there are to be any.
 async fn load(
     run: &Arc<Run>,
-    args: &Args,
+    duration: Duration,
+    plan: Option<Plan>,
     counts: &[usize; Class::ALL.len()],
     signals: &mut Signals,
 ) -> Vec<Restart> {
@@ -276,9 +289,9 @@ async fn load(
     run.tally.ready();
     let enough = CancellationToken::new();
     let restarts: Option<JoinHandle<Vec<Restart>>> =
-        plan(args).map(|plan| tokio::spawn(restarts::run(run.clone(), plan, enough.clone())));
+        plan.map(|plan| tokio::spawn(restarts::run(run.clone(), plan, enough.clone())));
     tokio::select! {
-        () = tokio::time::sleep(args.duration.0) => {}
+        () = tokio::time::sleep(duration) => {}
         () = signals.next() => {}
     }
     enough.cancel();
@@ -307,11 +320,11 @@ async fn all_there(run: &Run, long_lived: usize) {
     }
 }
 
-fn plan(args: &Args) -> Option<Plan> {
-    let every = args.restart_every?.0;
+fn plan(args: &Args) -> anyhow::Result<Option<Plan>> {
+    let Some(Span(every)) = args.restart_every else { return Ok(None) };
     let how = match &args.restart_command {
         Some(command) => How::Command(command.clone()),
-        None => How::Admin(args.admin.iter().map(|address| admin_port(args, address)).collect()),
+        None => How::Admin(admin_ports(args)?),
     };
     let settle = args.settle.map_or_else(
         || match how {
@@ -320,11 +333,19 @@ fn plan(args: &Args) -> Option<Plan> {
         },
         |settle| settle.0,
     );
-    Some(Plan { every, deadline: args.restart_timeout.0, settle, how })
+    Ok(Some(Plan { every, deadline: args.restart_timeout.0, settle, how }))
 }
 
-fn admin_port(args: &Args, address: &ServerAddress) -> AdminPort {
-    AdminPort::new(address, &args.admin_user, access::password(args.admin_password.as_ref()))
+fn admin_ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
+    let tls = match args.admin_tls {
+        true => TlsArgs::by(args.ca.as_deref()).opts(Unsaid::Tls)?,
+        false => None,
+    };
+    let password = access::password(args.admin_password.as_ref());
+    let port = |address: &ServerAddress| {
+        AdminPort::new(address, &args.admin_user, password.clone(), tls.clone())
+    };
+    Ok(args.admin.iter().map(port).collect())
 }
 
 /// Compares the books with the ledger.

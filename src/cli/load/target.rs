@@ -1,11 +1,12 @@
 //! Where the load goes: a `mysql://` URL, whose password is never shown.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use mysql_async::{Opts, OptsBuilder};
 
-use super::super::admin_client::direct;
+use super::super::admin_client::{direct, tls};
 
 /// The proxy or server that is tested.
 #[derive(Clone)]
@@ -45,6 +46,16 @@ impl Target {
         }
         let opts = OptsBuilder::from_opts(self.opts).pass(password).into();
         Self { opts, ..self }
+    }
+}
+
+impl Target {
+    /// The same with certificates by these CAs only, if it speaks TLS.
+    pub(super) fn trusting(self, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let (Some(tls), Some(ca)) = (self.opts.ssl_opts(), ca) else { return Ok(self) };
+        let tls = tls::trusting(tls.clone(), ca)?;
+        let opts = OptsBuilder::from_opts(self.opts).ssl_opts(tls).into();
+        Ok(Self { opts, ..self })
     }
 }
 

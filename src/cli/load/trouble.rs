@@ -44,6 +44,8 @@ impl Trouble {
             // What else the driver complains about are answers that it cannot make sense of.
             Error::Driver(error) => Self::Wrong(format!("the driver: {}", brief(error))),
             Error::Other(error) => Self::Wrong(format!("the driver: {}", brief(error))),
+            // A session that does not come about, or is torn apart.
+            Error::Io(error @ IoError::Tls(_)) => Self::Lost(format!("TLS: {}", brief(error))),
             Error::Url(error) => Self::Wrong(format!("the driver: {}", brief(error))),
         }
     }

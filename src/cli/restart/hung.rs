@@ -1,9 +1,10 @@
 //! The last resort: a proxy of this machine that does not answer is killed and started again.
 //!
-//! Nobody can ask it for anything any more, so all is taken from `/proc`: who listens at its admin
-//! port, and how that was started. Nothing is killed before all of that is known.
+//! Nobody can ask it for anything any more. Who listens at its admin port, and how that was
+//! started, is taken from `/proc`, as far as this user may look into it, and from what it has left
+//! in its `run_dir`. Nothing is killed before all of that is known.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -20,10 +21,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::{sleep, timeout};
 
 use super::board::Board;
-use super::owners::{Inode, listening_tcp, listening_unix, owners};
+use super::owners::{listening_tcp, listening_unix, owners};
 use super::{LOOK, Order};
 use crate::cli::admin_client::AdminPort;
-use crate::config::ServerAddress;
+use crate::cli::record::{Inode, Record, started};
+use crate::config::{Config, ServerAddress};
 
 /// How long a name may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(5);
@@ -33,33 +35,41 @@ const ENDING: Duration = Duration::from_secs(10);
 /// A process as it was started.
 struct Process {
     pid: u32,
+    started: u64,
     /// Cannot come to mean another process.
     handle: OwnedFd,
-    program: PathBuf,
     arguments: Vec<OsString>,
+    origin: Origin,
+    /// User and group, if they are not ours.
+    user: Option<(u32, u32)>,
+}
+
+/// Where it comes from.
+struct Origin {
+    program: PathBuf,
     directory: PathBuf,
     environment: Vec<(OsString, OsString)>,
     /// Where it writes its log; None if that cannot be opened again.
     log: Option<File>,
-    /// User and group, if they are not ours.
-    user: Option<(u32, u32)>,
 }
 
 /// Kills whoever listens at the port and starts it again; says what was done.
 pub(super) async fn revive(
     port: &AdminPort,
     order: &Order,
+    config: Option<&Path>,
     board: &Board,
 ) -> anyhow::Result<String> {
     let sockets = listening(&port.address).await?;
     if sockets.is_empty() {
         bail!("it does not answer, and nobody on this machine listens there");
     }
-    let pids = owners(&sockets)?;
-    if pids.is_empty() {
-        bail!("it does not answer, and no process that this user may look into listens there");
+    let processes = takers(&sockets, config)?;
+    if processes.is_empty() {
+        bail!(
+            "it does not answer, and nobody of this user is known to listen there; try -c CONFIG"
+        );
     }
-    let processes = pids.into_iter().map(Process::read).collect::<anyhow::Result<Vec<_>>>()?;
     // Of a predecessor and its successor the older one: it has served, while the other one may be
     // the reason for all this.
     let command = processes[0].command(order.binary.as_deref(), order.config.as_deref());
@@ -67,9 +77,9 @@ pub(super) async fn revive(
         pidfd_send_signal(&process.handle, Signal::KILL)
             .with_context(|| format!("cannot kill {}", process.pid))?;
     }
-    gone(&sockets).await?;
+    gone(&sockets, &processes).await?;
     board.says(&port.name, "killed; starting it again");
-    let program = processes[0].program.display().to_string();
+    let program = processes[0].origin.program.display().to_string();
     start(command?).with_context(|| format!("cannot start {program}"))?;
     let killed: Vec<String> = processes.iter().map(|process| process.pid.to_string()).collect();
     Ok(format!("it hung; killed pid {}, all its sessions lost", killed.join(", ")))
@@ -90,11 +100,54 @@ async fn listening(address: &ServerAddress) -> anyhow::Result<HashSet<Inode>> {
     Ok(found)
 }
 
+/// Those that listen at the sockets, oldest first.
+fn takers(sockets: &HashSet<Inode>, config: Option<&Path>) -> anyhow::Result<Vec<Process>> {
+    let mut found =
+        owners(sockets)?.into_iter().map(Process::read).collect::<Result<Vec<_>, _>>()?;
+    let records = run_dirs(config).into_iter().flat_map(|run_dir| Record::all(&run_dir));
+    for record in records.filter(|record| record.sockets.iter().any(|it| sockets.contains(it))) {
+        if !found.iter().any(|process| process.pid == record.pid) {
+            found.push(Process::recorded(record)?);
+        }
+    }
+    found.sort_by_key(|process| (process.started, process.pid));
+    Ok(found)
+}
+
+/// Where records may be: by the config that was given, and by those of the proxies that run here.
+fn run_dirs(config: Option<&Path>) -> BTreeSet<PathBuf> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    // What a relative path was relative to is not told.
+    let running = lines.filter_map(|line| config_of(&pieces(&line)).filter(|it| it.is_absolute()));
+    let configs: BTreeSet<PathBuf> = running.chain(config.map(Path::to_owned)).collect();
+    let configs = configs.iter().filter_map(|path| Config::load(path).ok());
+    configs.map(|config| config.proxy.run_dir).collect()
+}
+
+/// The config of an `odp run`.
+fn config_of(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter().skip(1);
+    rest.next().filter(|second| *second == "run")?;
+    while let Some(argument) = rest.next() {
+        let bytes = argument.as_bytes();
+        let joined = bytes.strip_prefix(b"--config=").or_else(|| bytes.strip_prefix(b"-c"));
+        match joined {
+            _ if bytes == b"-c" || bytes == b"--config" => return rest.next().map(PathBuf::from),
+            Some(path) => return Some(OsStr::from_bytes(path).into()),
+            None => {}
+        }
+    }
+    None
+}
+
 /// Waits until nobody holds the sockets: then their ports are free.
-async fn gone(sockets: &HashSet<Inode>) -> anyhow::Result<()> {
+async fn gone(sockets: &HashSet<Inode>, killed: &[Process]) -> anyhow::Result<()> {
     let until = Instant::now() + ENDING;
     loop {
-        let left = owners(sockets)?;
+        let mut left = owners(sockets)?;
+        let living = killed.iter().filter(|process| started(process.pid) == Some(process.started));
+        left.extend(living.map(|process| process.pid));
         if left.is_empty() {
             return Ok(());
         }
@@ -114,7 +167,35 @@ fn start(mut command: Command) -> anyhow::Result<()> {
 }
 
 impl Process {
+    /// What `/proc` tells.
     fn read(pid: u32) -> anyhow::Result<Self> {
+        let read = || format!("process {pid} that listens there");
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let environment = pieces(&fs::read(proc.join("environ")).with_context(read)?);
+        let environment = environment.iter().filter_map(|text| variable(text)).collect();
+        let origin = Origin {
+            program: present(&fs::read_link(proc.join("exe")).with_context(read)?),
+            directory: fs::read_link(proc.join("cwd")).with_context(read)?,
+            environment,
+            log: reopened(&proc.join("fd/2")).ok(),
+        };
+        Self::of(pid, origin)
+    }
+
+    /// What it has left behind of itself.
+    fn recorded(record: Record) -> anyhow::Result<Self> {
+        let Record { pid, started, program, directory, environment, log, .. } = record;
+        let environment = environment.into_iter().map(|(name, it)| (name.into(), it.into()));
+        let log = log.and_then(|path| reopened(&path).ok());
+        let origin = Origin { program, directory, environment: environment.collect(), log };
+        let process = Self::of(pid, origin)?;
+        if process.started != started {
+            bail!("process {pid} that listens there has ended");
+        }
+        Ok(process)
+    }
+
+    fn of(pid: u32, origin: Origin) -> anyhow::Result<Self> {
         let read = || format!("process {pid} that listens there");
         let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(read)?;
         let handle = pidfd_open(raw, PidfdFlags::empty()).with_context(read)?;
@@ -124,29 +205,21 @@ impl Process {
             let name = arguments.first().cloned().unwrap_or_default();
             bail!("process {pid} ({}) listens there, and is no odp run", name.display());
         }
-        let environment = pieces(&fs::read(proc.join("environ")).with_context(read)?);
-        let environment = environment.iter().filter_map(|text| variable(text)).collect();
-        Ok(Self {
-            pid,
-            handle,
-            program: present(&fs::read_link(proc.join("exe")).with_context(read)?),
-            arguments,
-            directory: fs::read_link(proc.join("cwd")).with_context(read)?,
-            environment,
-            log: reopened(&proc.join("fd/2")).ok(),
-            user: other_user(&proc).with_context(read)?,
-        })
+        let started = started(pid).with_context(read)?;
+        let user = other_user(&proc).with_context(read)?;
+        Ok(Self { pid, started, handle, arguments, origin, user })
     }
 
     /// What starts it again, from cold.
     fn command(&self, binary: Option<&Path>, config: Option<&Path>) -> anyhow::Result<Command> {
-        let mut command = Command::new(binary.unwrap_or(&self.program));
-        command.args(again(&self.arguments, config)).current_dir(&self.directory);
-        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let Origin { program, directory, environment, log } = &self.origin;
+        let mut command = Command::new(binary.unwrap_or(program));
+        command.args(again(&self.arguments, config)).current_dir(directory);
+        command.env_clear().envs(environment.iter().map(|(name, value)| (name, value)));
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
         }
-        let log = match &self.log {
+        let log = match log {
             Some(file) => Stdio::from(file.try_clone()?),
             None => Stdio::null(),
         };
@@ -235,6 +308,22 @@ mod tests {
             ("odp run --config a", Some("/b"), "run -c /b"),
         ] {
             assert_eq!(again(&words(before), config.map(Path::new)), words(after), "{before}");
+        }
+    }
+
+    #[test]
+    fn the_config_of_a_command_line_is_found() {
+        for (line, config) in [
+            ("odp run -c a", Some("a")),
+            ("odp run --takeover -c /b", Some("/b")),
+            ("odp run -c/b", Some("/b")),
+            ("odp run --config /b --takeover", Some("/b")),
+            ("odp run --config=/b", Some("/b")),
+            ("odp check -c /b", None),
+            ("odp run", None),
+            ("odp run -c", None),
+        ] {
+            assert_eq!(config_of(&words(line)).as_deref(), config.map(Path::new), "{line}");
         }
     }
 

@@ -6,13 +6,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use crate::cli::record::Inode;
+
 /// TCP_LISTEN, as `/proc/net/tcp` writes it.
 const LISTEN: &str = "0A";
 /// SO_ACCEPTCON: what `/proc/net/unix` says of a socket that listens.
 const ACCEPTS: &str = "00010000";
-
-/// The inode of a socket.
-pub(super) type Inode = u64;
 
 /// Sockets of this machine that take connections to this address. Empty if it is somebody else's.
 pub(super) fn listening_tcp(address: SocketAddr) -> io::Result<HashSet<Inode>> {
@@ -33,7 +32,7 @@ pub(super) fn listening_unix(path: &Path) -> io::Result<HashSet<Inode>> {
     Ok(found.map(|(_, inode)| inode).collect())
 }
 
-/// Processes that hold one of these sockets, oldest first.
+/// Processes that hold one of these sockets, as far as this user may look into them.
 pub(super) fn owners(sockets: &HashSet<Inode>) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")?.flatten() {
@@ -41,11 +40,10 @@ pub(super) fn owners(sockets: &HashSet<Inode>) -> io::Result<Vec<u32>> {
             continue;
         };
         if holds(&entry.path(), sockets) {
-            found.push((started(&entry.path()), pid));
+            found.push(pid);
         }
     }
-    found.sort_unstable();
-    Ok(found.into_iter().map(|(_, pid)| pid).collect())
+    Ok(found)
 }
 
 fn is_local(ip: IpAddr) -> io::Result<bool> {
@@ -117,14 +115,6 @@ fn holds(process: &Path, sockets: &HashSet<Inode>) -> bool {
         let inode = inode.and_then(|text| text.strip_suffix(']')?.parse().ok());
         inode.is_some_and(|inode| sockets.contains(&inode))
     })
-}
-
-/// When a process was started, in ticks since the boot.
-fn started(process: &Path) -> u64 {
-    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
-    // The name stands in brackets and may hold anything; the 20th field behind it is the time.
-    let field = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(19));
-    field.and_then(|field| field.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

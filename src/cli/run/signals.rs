@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::check;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::restart::task::{Mode, Request};
@@ -69,19 +70,20 @@ async fn restart(lifecycle: Lifecycle) {
     }
 }
 
-/// All of the new config or nothing of it.
+/// All of the new config, with the files that it names, or nothing of it.
 fn reload(proxy: &Proxy, path: &Path) {
-    match crate::cli::check::load(path) {
-        Ok(config) => {
-            let before = proxy.config();
-            if config.listen_addresses() != before.listen_addresses()
-                || config.proxy.workers != before.proxy.workers
-            {
-                tracing::warn!("listening addresses and workers change with a restart only");
-            }
-            proxy.store_config(config);
-            tracing::info!(config = %path.display(), "config reloaded");
-        }
-        Err(error) => tracing::error!(%error, "config not reloaded"),
+    let before = proxy.config();
+    let reloaded =
+        check::load(path).and_then(|config| proxy.reload(config).map_err(check::in_config(path)));
+    if let Err(error) = reloaded {
+        return tracing::error!(error = format!("{error:#}"), "config not reloaded");
     }
+    let config = proxy.config();
+    if config.listen_addresses() != before.listen_addresses()
+        || config.proxy.workers != before.proxy.workers
+    {
+        tracing::warn!("listening addresses and workers change with a restart only");
+    }
+    super::log_remarks(&config);
+    tracing::info!(config = %path.display(), "config reloaded");
 }

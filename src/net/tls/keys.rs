@@ -70,6 +70,16 @@ pub enum Suite {
     Chacha20Poly1305,
 }
 
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aes128Gcm => "aes-128-gcm",
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::Chacha20Poly1305 => "chacha20-poly1305",
+        })
+    }
+}
+
 impl Suite {
     fn aead(self) -> &'static aead::Algorithm {
         match self {

@@ -1,0 +1,150 @@
+//! The config in force: what the file says, and what operators have altered since.
+//!
+//! What was altered outlives reloads and restarts, until the file says something new about it.
+//! Invariant: the config and the certificates in force belong together; both are replaced, under
+//! one lock, or neither is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::Proxy;
+use super::backend::Cluster;
+use crate::config::Config;
+use crate::config::parameter::{self, Parameter, Unfit};
+use crate::net::tls::settings::SettingsError;
+
+/// A parameter that differs from the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Altered {
+    /// What the file says.
+    from: String,
+    /// What is in force.
+    value: String,
+}
+
+/// Why parameters were not altered; all of them are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAltered {
+    /// A name or a value.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// A file that is named by them.
+    #[error(transparent)]
+    Files(#[from] SettingsError),
+}
+
+type Alterations = BTreeMap<String, Altered>;
+
+impl Proxy {
+    /// Alters parameters, by name; all of them or none. Timeouts and limits count at once, servers
+    /// and certificates for the next log-in. If one of them is about TLS, all files are read again.
+    pub fn alter<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<(), NotAltered> {
+        let mut altered = self.alterations();
+        let before = self.config();
+        let config = parameter::changed(&before, changes.clone())?;
+        let parameters = || changes.clone().filter_map(|(name, _)| Parameter::find(name));
+        if parameters().any(Parameter::is_of_tls) {
+            self.tls.reload(&config.tls)?;
+        }
+        for parameter in parameters().filter_map(|it| Parameter::find(it.original())) {
+            let (from, value) = (parameter.value(&before), parameter.value(&config));
+            // What the file says stays what it was before the first change.
+            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
+            altered.insert(parameter.name.to_owned(), Altered { from, value });
+        }
+        self.store_config(config);
+        Ok(())
+    }
+
+    /// Puts what the file says now in force, and reads the files that it names. Listening addresses
+    /// and workers count only after a restart.
+    pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
+        let mut altered = self.alterations();
+        let (config, kept) = merged(&file, altered.clone());
+        self.tls.reload(&config.tls)?;
+        *altered = kept;
+        self.store_config(config);
+        Ok(())
+    }
+
+    /// Takes what operators have altered in a predecessor. Files that are gone since leave TLS as
+    /// the file has it, and in force.
+    pub(super) fn inherit_altered(&self, inherited: BTreeMap<String, Altered>) {
+        let mut altered = self.alterations();
+        let file = self.config();
+        let (mut config, mut kept) = merged(&file, inherited);
+        if config.tls != file.tls
+            && let Err(error) = self.tls.reload(&config.tls)
+        {
+            tracing::warn!(%error, "altered parameters of TLS not kept");
+            (config, kept) = merged(&file, without_tls(kept));
+        }
+        *altered = kept;
+        self.store_config(config);
+    }
+
+    /// What operators have altered.
+    pub(super) fn altered(&self) -> BTreeMap<String, Altered> {
+        self.alterations().clone()
+    }
+
+    fn alterations(&self) -> MutexGuard<'_, Alterations> {
+        self.altered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn store_config(&self, config: Config) {
+        let before = self.cluster.load_full();
+        self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
+        self.config.store(Arc::new(config));
+    }
+}
+
+/// The file's config with what was altered, and what of that is left: a file that says something
+/// new about a parameter wins.
+fn merged(file: &Config, altered: Alterations) -> (Config, Alterations) {
+    let is_as_it_was = |name: &str, from: &str| {
+        Parameter::find(name).is_some_and(|parameter| parameter.value(file) == from)
+    };
+    let mut kept: Alterations =
+        altered.into_iter().filter(|(name, it)| is_as_it_was(name, &it.from)).collect();
+    let mut config = file.clone();
+    // Certificate and key mean nothing alone.
+    let of_tls = kept.iter().filter(|(name, _)| is_of_tls(name));
+    match parameter::changed(file, of_tls.map(|(name, it)| (name.as_str(), it.value.as_str()))) {
+        Ok(changed) => config = changed,
+        Err(error) => {
+            tracing::warn!(%error, "altered parameters of TLS not kept");
+            kept = without_tls(kept);
+        }
+    }
+    kept.retain(|name, Altered { value, .. }| {
+        if is_of_tls(name) {
+            return true;
+        }
+        match parameter::changed(&config, [(name.as_str(), value.as_str())]) {
+            Ok(changed) => {
+                config = changed;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "altered parameter not kept");
+                false
+            }
+        }
+    });
+    (config, kept)
+}
+
+fn without_tls(mut altered: Alterations) -> Alterations {
+    altered.retain(|name, _| !is_of_tls(name));
+    altered
+}
+
+fn is_of_tls(name: &str) -> bool {
+    Parameter::find(name).is_some_and(Parameter::is_of_tls)
+}

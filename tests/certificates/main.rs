@@ -1,0 +1,10 @@
+//! What an operator has to do with TLS: turn it on, replace certificates, see what is spoken.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod faults;
+mod reload;
+mod scene;
+mod shown;
