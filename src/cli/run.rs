@@ -118,7 +118,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     tokio::spawn(notifier.clone().keep_alive());
     let announcer = announce::announce(notifier.clone(), lifecycle.clone(), grace);
     let announcer = tokio::spawn(announcer);
-    match lifecycle.serve(proxy, start).await {
+    match lifecycle.serve(proxy.clone(), start).await {
         Exit::Succeeded(how) => {
             if let Some(successor) = announce::successor(&lifecycle) {
                 notifier.hand_over(successor).await;
@@ -133,6 +133,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         }
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
     }
+    proxy.part_with_servers().await;
     Ok(ExitCode::SUCCESS)
 }
 

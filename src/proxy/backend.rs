@@ -1,19 +1,21 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
-//! It is learned from the log-ins of clients. Only while none is known a connection is made just to
-//! look, by one client for all that wait, and ended politely: who has not even sent its login
-//! response must not hold a server connection, nor is its address known before, which a PROXY
-//! header has to tell the server first.
+//! It is learned from the log-ins of clients. Only while none is known a connection is made to look,
+//! by one client for all that wait. The first of them that answers gets it; it does not wait long
+//! for that, as who has not sent its login response must not hold a server connection. Nor does it
+//! wait where a PROXY header has to tell the server first whose connection it is.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
-use super::courtesy::{Dialed, LoggingIn, Turn};
+use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
 use super::whole::read_packet;
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
@@ -28,6 +30,9 @@ use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse, Malformed};
 use crate::wire::packet::packet;
 
+/// How long a connection that was made to look waits for a client.
+const SPARE: Duration = Duration::from_secs(5);
+
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
 
@@ -38,6 +43,9 @@ pub struct Cluster {
     pub name: Arc<str>,
     servers: Vec<Arc<Server>>,
     proxy_protocol: ProxyProtocol,
+    partings: Partings,
+    /// The connection that was made to look, until a client wants it.
+    spare: Arc<Mutex<Option<Greeted>>>,
     /// Held by who looks what a server says; the last failure.
     look: tokio::sync::Mutex<Option<Failure>>,
 }
@@ -57,6 +65,7 @@ pub struct Server {
     target: Target,
     greeting: ArcSwapOption<Greeting>,
     failed_at: Mutex<Option<Instant>>,
+    partings: Partings,
 }
 
 /// A connection to a server that has greeted.
@@ -138,14 +147,17 @@ impl Cluster {
         let known = |address: &str| {
             before?.servers.iter().find(|server| *server.address == *address).cloned()
         };
+        let partings = before.map(|before| before.partings.clone()).unwrap_or_default();
         let servers = section.server.iter().map(|server| {
             let address = server.address.to_string();
-            known(&address).unwrap_or_else(|| Arc::new(Server::new(&server.address)))
+            known(&address).unwrap_or_else(|| Arc::new(Server::new(&server.address, &partings)))
         });
         Self {
             name: section.name.as_str().into(),
             servers: servers.collect(),
             proxy_protocol: section.proxy_protocol,
+            partings: partings.clone(),
+            spare: Arc::default(),
             look: tokio::sync::Mutex::default(),
         }
     }
@@ -171,13 +183,41 @@ impl Cluster {
             return Err(error.clone());
         }
         match self.connect(config, tls, None).await {
-            Ok(greeted) => Ok(for_clients((*greeted.greeting).clone())),
+            Ok(greeted) => {
+                let greeting = for_clients((*greeted.greeting).clone());
+                self.spare(greeted);
+                Ok(greeting)
+            }
             Err(error) => {
                 let error = Arc::new(error);
                 *failure = Some(Failure { at: Instant::now(), error: error.clone() });
                 Err(error)
             }
         }
+    }
+
+    /// Keeps a connection for the first client that wants one.
+    fn spare(&self, greeted: Greeted) {
+        if self.proxy_protocol != ProxyProtocol::Off {
+            return;
+        }
+        *lock(&self.spare) = Some(greeted);
+        let spare = self.spare.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(SPARE).await;
+            drop(lock(&spare).take());
+        });
+    }
+
+    /// What was spared, if the server still holds it.
+    async fn spared(&self) -> Option<Greeted> {
+        let mut greeted = lock(&self.spare).take()?;
+        // Between its greeting and our answer a server has nothing to say but that it goes.
+        let is_silent = poll_fn(|cx| {
+            let read = greeted.dialed.stream.poll_read(cx, &mut [0]);
+            Poll::Ready(read.is_pending())
+        });
+        is_silent.await.then_some(greeted)
     }
 
     /// What to greet a client with: what every server that is known can do, in the words of the
@@ -200,6 +240,12 @@ impl Cluster {
         self.servers.iter().filter_map(known).collect()
     }
 
+    /// Waits until no connection is being ended any more; not for long.
+    pub async fn parted(&self) {
+        drop(lock(&self.spare).take());
+        self.partings.over().await;
+    }
+
     /// Remembers a greeting that a predecessor has heard.
     pub fn remember(&self, address: &str, greeting: Greeting) {
         if let Some(server) = self.servers.iter().find(|server| *server.address == *address) {
@@ -217,6 +263,9 @@ impl Cluster {
         tls: Option<&Connector>,
         route: Option<Route>,
     ) -> Result<Greeted, BackendError> {
+        if let Some(greeted) = self.spared().await {
+            return Ok(greeted);
+        }
         let header = match self.proxy_protocol {
             ProxyProtocol::Off => Vec::new(),
             ProxyProtocol::V1 => encode_v1(route),
@@ -241,7 +290,7 @@ impl Cluster {
 }
 
 impl Server {
-    fn new(address: &ServerAddress) -> Self {
+    fn new(address: &ServerAddress, partings: &Partings) -> Self {
         let target = match address {
             ServerAddress::Tcp { host, port } => Target::Tcp(host.clone(), *port),
             ServerAddress::Unix(path) => Target::Unix(path.clone()),
@@ -251,15 +300,16 @@ impl Server {
             target,
             greeting: ArcSwapOption::empty(),
             failed_at: Mutex::new(None),
+            partings: partings.clone(),
         }
     }
 
     fn candidate(&self) -> Candidate {
-        Candidate { failed_at: *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) }
+        Candidate { failed_at: *lock(&self.failed_at) }
     }
 
     fn note(&self, failed_at: Option<Instant>) {
-        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+        *lock(&self.failed_at) = failed_at;
     }
 
     async fn connect(
@@ -294,7 +344,8 @@ impl Server {
     ) -> Result<Greeted, BackendError> {
         let keepalive = server_keepalive(config);
         let stream = dial(&self.target, keepalive, limit).await;
-        let mut dialed = LoggingIn::dialed(stream.map_err(|error| self.unreachable(error))?);
+        let stream = stream.map_err(|error| self.unreachable(error))?;
+        let mut dialed = LoggingIn::dialed(stream, &self.partings);
         let sent = dialed.stream.write_all(header).await;
         sent.map_err(|error| self.unreachable(error))?;
         let payload = read_greeting(&mut dialed).await.map_err(|error| self.unreachable(error))?;
@@ -325,6 +376,10 @@ impl Server {
     fn unreachable(&self, source: io::Error) -> BackendError {
         BackendError::Unreachable { server: self.address.clone(), source }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A greeting without what belongs to one connection or one leg.
@@ -390,7 +445,8 @@ impl Greeted {
             let failed = |source| BackendError::Tls { server: server.address.clone(), source };
             let stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
             let (sequence, turn) = (sequence + 1, Turn::Greeted);
-            dialed = Dialed { stream, ahead, sequence, turn }.into();
+            let resumed = Dialed { stream, ahead, sequence, turn };
+            dialed = LoggingIn::resumed(resumed, &server.partings);
         }
         let sent = packet(dialed.sequence, &response.encode());
         dialed.stream.write_all(&sent).await.map_err(lost)?;

@@ -13,6 +13,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio_util::task::TaskTracker;
 
 use super::whole::{Whole, read_packet};
 use crate::net::stream::Stream;
@@ -80,7 +81,23 @@ impl Turn {
 
 /// A server connection that is logging in. Who drops it ends it politely.
 #[derive(Debug)]
-pub struct LoggingIn(Option<Dialed>);
+pub struct LoggingIn {
+    dialed: Option<Dialed>,
+    partings: Partings,
+}
+
+/// The connections that are being ended.
+#[derive(Clone, Debug, Default)]
+pub struct Partings(TaskTracker);
+
+impl Partings {
+    /// Waits until none is left: a process that ends would break them off.
+    pub async fn over(&self) {
+        self.0.close();
+        // Each has its own limit; another one that comes now is not waited for any longer.
+        let _ = tokio::time::timeout(PATIENCE, self.0.wait()).await;
+    }
+}
 
 /// The state of one.
 #[derive(Debug)]
@@ -97,19 +114,19 @@ pub struct Dialed {
 
 impl LoggingIn {
     /// A connection that was just made.
-    pub fn dialed(stream: Stream) -> Self {
-        Self(Some(Dialed { stream, ahead: Vec::new(), sequence: 1, turn: Turn::Greeting }))
+    pub fn dialed(stream: Stream, partings: &Partings) -> Self {
+        let turn = Turn::Greeting;
+        Self::resumed(Dialed { stream, ahead: Vec::new(), sequence: 1, turn }, partings)
+    }
+
+    /// One that was gone on with without politeness.
+    pub fn resumed(dialed: Dialed, partings: &Partings) -> Self {
+        Self { dialed: Some(dialed), partings: partings.clone() }
     }
 
     /// Goes on without politeness.
     pub fn into_dialed(mut self) -> Dialed {
-        self.0.take().expect("only this and drop take it")
-    }
-}
-
-impl From<Dialed> for LoggingIn {
-    fn from(dialed: Dialed) -> Self {
-        Self(Some(dialed))
+        self.dialed.take().expect("only this and drop take it")
     }
 }
 
@@ -117,22 +134,23 @@ impl Deref for LoggingIn {
     type Target = Dialed;
 
     fn deref(&self) -> &Dialed {
-        self.0.as_ref().expect("only into_dialed and drop take it")
+        self.dialed.as_ref().expect("only into_dialed and drop take it")
     }
 }
 
 impl DerefMut for LoggingIn {
     fn deref_mut(&mut self) -> &mut Dialed {
-        self.0.as_mut().expect("only into_dialed and drop take it")
+        self.dialed.as_mut().expect("only into_dialed and drop take it")
     }
 }
 
 impl Drop for LoggingIn {
     fn drop(&mut self) {
-        let Some(dialed) = self.0.take() else { return };
+        let Some(dialed) = self.dialed.take() else { return };
         // Without a runtime the process ends, and all its connections with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(PATIENCE, dialed.take_leave()));
+            let leave = tokio::time::timeout(PATIENCE, dialed.take_leave());
+            self.partings.0.spawn_on(leave, &runtime);
         }
     }
 }

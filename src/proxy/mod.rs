@@ -288,6 +288,11 @@ impl Proxy {
         &self.registry
     }
 
+    /// To be awaited before the process ends: servers are told of log-ins that will not be finished.
+    pub async fn part_with_servers(&self) {
+        self.cluster().parted().await;
+    }
+
     /// Takes a client that has just connected. Does not block.
     pub fn take(self: &Arc<Self>, client: Stream) {
         let config = self.config.load();

@@ -166,6 +166,8 @@ pub fn last_words(
 /// Tells the client's leg what comes, and the number that its packet has there; None leaves it.
 fn number_for(client: &mut Leg, place: Place, spoken: bool) -> Option<u8> {
     match place {
+        // It is the answer to whatever was in the frame.
+        Place::Unasked if client.corrupt().is_some() => client.begin_reply(),
         Place::Unasked => {
             client.begin_command();
             None

@@ -119,7 +119,7 @@ fn host_errors(database: &Database, host: &str) -> Option<u64> {
 fn proxy_behind(database: &Database, source: &'static str, rest: &str) -> Proxy {
     let detour = detour(database.address(), source, Vec::new());
     let mut options = Options::new(&[format!("127.0.0.1:{detour}")]);
-    options.proxy = "login_timeout = \"3s\"".into();
+    options.proxy = "login_timeout = \"3s\"\nhot_upgrade_exit_timeout = 0".into();
     options.rest = rest.into();
     Proxy::start_with(&options)
 }
@@ -144,6 +144,13 @@ fn nobody_is_blocked(database: &Database, rest: &str, stages: &[(Stage, &str)]) 
     let late = (0..10).filter_map(|_| come(Stage::Asked, "odp", &proxy.address()));
     for mut wire in late.collect::<Vec<Wire>>() {
         assert_eq!(wire.packet().error(), Some(1159), "login_timeout");
+    }
+    // And some that a restart gives up with the process.
+    let late = (0..10).filter_map(|_| come(Stage::Asked, "odp", &proxy.address()));
+    let late = late.collect::<Vec<Wire>>();
+    proxy.restart();
+    for mut wire in late {
+        assert_eq!(wire.packet().error(), Some(1053), "the process ends");
     }
     let gone = "SELECT COUNT(*) = 0 FROM information_schema.processlist WHERE host <> 'localhost'";
     database.until_counted(gone);

@@ -3,8 +3,11 @@
 //! Scripts of the other files run through compressed legs; what a client without compression gets
 //! directly is what one with it gets, but for numbers. `ODP_TEST_COMPRESSION` has all scripts do so.
 
-use crate::support::compare::transparent_legs;
-use crate::support::{Compression, Legs, Server, Stage, com};
+use crate::support::compare::{compare, transparent_legs};
+use crate::support::database::PASSWORD;
+use crate::support::proxy::{ADMIN_PASSWORD, Options};
+use crate::support::raw::{Login, command_packets, packets};
+use crate::support::{Compression, Database, Every, Legs, Proxy, Server, Stage, Steps, Wire, com};
 
 const ZLIB: Option<Compression> = Some(Compression::Zlib);
 const ZSTD: Option<Compression> = Some(Compression::Zstd(3));
@@ -22,6 +25,42 @@ fn many_frames(stage: &Stage) {
     assert_eq!(wire.query("SELECT 1").packets[0].sequence, 1);
 }
 
+/// Commands of one segment, with and without answers.
+fn pipelined(stage: &Stage) {
+    let mut wire = stage.open();
+    let mut segment = Vec::new();
+    for turn in 0..20 {
+        segment.extend(command_packets(com::QUERY, format!("SELECT {turn}").as_bytes()));
+        segment.extend(command_packets(com::CLOSE, &(1000 + turn as u32).to_le_bytes()));
+        segment.extend(command_packets(com::PING, b""));
+    }
+    wire.send(&segment).expect("it takes a segment");
+    for turn in 0..20 {
+        assert_eq!(wire.reply(com::QUERY).text(), turn.to_string(), "{}", stage.name);
+        assert_eq!(wire.reply(com::PING).packets[0].sequence, 1);
+    }
+}
+
+/// A file of more packets than there are numbers, one of them of several frames.
+fn local_file(stage: &Stage) {
+    stage.setup(&["CREATE TABLE t (v LONGTEXT)"]);
+    let mut wire = stage.open();
+    let request = wire.query("LOAD DATA LOCAL INFILE 'x' INTO TABLE t");
+    assert!(request.wants_file, "{request:?}");
+    let mut sequence = request.last().sequence;
+    let mut file = Vec::new();
+    for length in [[1; 280].as_slice(), &[50_000, 0]].concat() {
+        sequence = sequence.wrapping_add(1);
+        let text = if length == 1 { b"\n".to_vec() } else { vec![b'x'; length] };
+        file.extend(packets(&text, sequence));
+    }
+    wire.send(&file).expect("it takes a file");
+    let reply = wire.reply(com::QUERY);
+    assert_eq!(reply.error(), None, "{}", stage.name);
+    assert_eq!(reply.packets[0].sequence, sequence.wrapping_add(1), "{}", stage.name);
+    assert_eq!(wire.query("SELECT COUNT(*), MAX(LENGTH(v)) FROM t").text(), "281");
+}
+
 /// A packet of 16 MiB each way, and the lengths around it.
 fn long_packets(stage: &Stage) {
     let mut wire = stage.open();
@@ -35,28 +74,109 @@ fn long_packets(stage: &Stage) {
     assert_eq!(wire.ask(com::PING, b"").error(), None);
 }
 
-/// `legs!(name, script, server: client / server)`
-macro_rules! legs {
+const fn legs(client: Option<Compression>, server: Option<Compression>) -> Legs {
+    Legs { client, server, tls: false }
+}
+
+/// `on_legs!(name: script, server, client's compression, server's)`: through a proxy, moved at every
+/// short piece, and at every byte.
+macro_rules! on_legs {
     ($($name:ident: $script:path, $server:ident, $client:expr, $to_server:expr;)+) => {
         $(#[test]
         fn $name() {
-            let legs = Legs { client: $client, server: $to_server, tls: false };
-            transparent_legs(Server::$server, legs, $script);
+            transparent_legs(Server::$server, legs($client, $to_server), $script);
         })+
     };
 }
 
-legs! {
-    p_14_zlib_to_mariadb: crate::split::tour, MariaDb, None, ZLIB;
-    p_14_zlib_to_mysql: crate::split::tour, MySql, None, ZLIB;
-    p_14_zstd_to_mysql: crate::split::tour, MySql, None, ZSTD;
-    p_14_zlib_from_the_client: crate::split::tour, MariaDb, ZLIB, None;
-    p_14_zstd_from_the_client: crate::split::tour, MySql, ZSTD, None;
-    p_15_both_legs: crate::split::tour, MySql, ZLIB, ZSTD;
+on_legs! {
+    p_14_tour_to_mariadb: crate::split::tour, MariaDb, None, ZLIB;
+    p_14_tour_to_mysql: crate::split::tour, MySql, None, ZSTD;
+    p_14_tour_from_the_client: crate::split::tour, MariaDb, ZLIB, None;
+    p_15_tour_on_both_legs: crate::split::tour, MySql, ZSTD, ZLIB;
     p_14_many_frames_to_mariadb: many_frames, MariaDb, None, ZLIB;
     p_14_many_frames_from_the_client: many_frames, MariaDb, ZSTD, None;
-    p_14_pipelined_to_mysql: crate::framing::p_07_pipelined_commands, MySql, None, ZSTD;
-    p_14_pipelined_from_the_client: crate::framing::p_07_pipelined_commands, MariaDb, ZLIB, None;
-    p_14_local_files_to_mariadb: crate::results::p_26_local_files, MariaDb, None, ZLIB;
-    p_14_local_files_from_the_client: crate::results::p_26_local_files, MariaDb, ZLIB, None;
+    p_14_pipelined_to_mysql: pipelined, MySql, None, ZSTD;
+    p_14_pipelined_from_the_client: pipelined, MariaDb, ZLIB, None;
+    p_14_local_file_to_mariadb: local_file, MariaDb, None, ZLIB;
+    p_14_local_file_from_the_client: local_file, MariaDb, ZLIB, None;
+}
+
+/// P-15. Packets of 16 MiB, once through.
+fn long_packets_on(server: Server, legs: Legs) {
+    let Some(database) = Database::start(server) else { return };
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = legs.lines();
+    let proxy = Proxy::start_with(&options);
+    let entrance = legs.entrance(&proxy.address());
+    compare(&database, &database.address(), entrance.address(), false, long_packets);
+    entrance.check();
+}
+
+#[test]
+fn p_15_long_packets_mariadb() {
+    long_packets_on(Server::MariaDb, legs(None, ZLIB));
+}
+
+#[test]
+fn p_15_long_packets_mysql() {
+    long_packets_on(Server::MySql, legs(ZLIB, ZSTD));
+}
+
+/// P-93. Frames could not be written: they move, too.
+#[test]
+fn p_93_narrow_windows() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let legs = legs(ZSTD, ZLIB);
+    let steps = Steps::start_with(database.address(), Every::Window, legs);
+    let entrance = legs.entrance(steps.address());
+    compare(&database, &database.address(), entrance.address(), false, crate::split::long_tour);
+    let seen = steps.finish();
+    entrance.check();
+    assert!(seen.moves > 10 && seen.within_frames > 0, "{seen:?}");
+}
+
+/// The command line's own compression, and what operators see of it.
+#[test]
+fn p_15_the_command_line_compresses() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = "server_compression = 'zlib'\n".into();
+    let proxy = Proxy::start_with(&options);
+    let run = |user: &str, password: &str, sql: &str| {
+        let mut command = std::process::Command::new("mariadb");
+        command.args(["--no-defaults", "--compress", "--host=127.0.0.1", "--batch"]);
+        command.args([format!("--port={}", proxy.sql), format!("--user={user}")]);
+        command.args([format!("--password={password}"), format!("--execute={sql}")]);
+        let output = command.output().expect("the command line is installed");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let status = run("odp", PASSWORD, "SHOW STATUS LIKE 'Compression'; SELECT REPEAT('x', 100000)");
+    assert!(status.contains("Compression\tON"), "{status}");
+    assert!(status.contains(&"x".repeat(100_000)), "{} bytes", status.len());
+    // One that stays, so that there is something to be seen.
+    let login = Login::default();
+    let entrance = legs(ZSTD, None).entrance(&proxy.address());
+    let mut wire = Wire::open(entrance.address(), &login).expect("log in");
+    let shown = run("root@proxysys", ADMIN_PASSWORD, "SHOW PROXYSESSION");
+    let rows: Vec<&str> = shown.lines().collect();
+    assert!(rows[0].ends_with("client_compression\tserver_compression"), "{shown}");
+    assert!(rows[1..].iter().any(|row| row.ends_with("zstd\tzlib")), "{shown}");
+    assert_eq!(wire.query("SELECT 'alive'").text(), "alive");
+}
+
+/// A corrupt frame ends the session with the error that a server gives.
+#[test]
+fn p_14_a_corrupt_frame_is_answered() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    let mut login = Login::default();
+    login.capabilities |= odp::wire::capability::COMPRESS;
+    let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
+    wire.send(&[3, 0, 0, 0, 9, 0, 0, 1, 2, 3]).expect("it takes bytes");
+    let answer = wire.until_closed();
+    // A stored frame that answers frame 0, and in it the ERR packet.
+    assert_eq!(answer[3..7], [1, 0, 0, 0], "{answer:?}");
+    assert_eq!(u16::from_le_bytes([answer[12], answer[13]]), 1157, "{answer:?}");
 }
