@@ -5,6 +5,7 @@
 //! test keeps it so.
 
 pub mod compression;
+pub mod networks;
 pub mod parameter;
 
 use std::fmt;
@@ -17,6 +18,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub mod tls;
+
+use networks::Networks;
 
 /// Why a config was refused: file, line, column and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,16 @@ pub struct ProxySection {
     pub workers: usize,
     /// Clients at most; one more gets 1203 (ODP `client_max_connections`).
     pub client_max_connections: usize,
+    /// Sessions of one user at most; 0 is no limit.
+    pub max_user_connections: usize,
+    /// Sessions from one address at most; 0 is no limit.
+    pub max_address_connections: usize,
+    /// Log-ins of one user a second at most; 0 is no limit.
+    pub max_user_connects_per_second: u32,
+    /// Connects from one address a second at most; 0 is no limit.
+    pub max_address_connects_per_second: u32,
+    /// Who may say by a PROXY header on whose behalf it connects (MariaDB's variable).
+    pub proxy_protocol_networks: Networks,
     /// How long a connect to a server may take.
     pub connect_timeout: Span,
     /// How long a client may take from connect to the end of its log-in.
@@ -128,6 +141,11 @@ impl Default for ProxySection {
             listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2883)))],
             workers: 0,
             client_max_connections: 8192,
+            max_user_connections: 0,
+            max_address_connections: 0,
+            max_user_connects_per_second: 0,
+            max_address_connects_per_second: 0,
+            proxy_protocol_networks: Networks::default(),
             connect_timeout: Span::seconds(10),
             login_timeout: Span::seconds(10),
             default_inactivity_timeout: Span::seconds(180_000),
@@ -254,9 +272,25 @@ pub enum LogFormat {
 pub struct ClusterSection {
     /// The name shown in SHOW PROXYSESSION and in errors.
     pub name: String,
+    /// Whether its servers are told each client's address by a PROXY header.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
     /// The servers, in order of preference.
     #[serde(default)]
     pub server: Vec<ServerSection>,
+}
+
+/// The PROXY header that a server gets first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// None.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// `[[cluster.server]]`: one server.
@@ -312,6 +346,13 @@ impl Config {
         }
         if self.proxy.client_max_connections == 0 {
             return Some("proxy.client_max_connections = 0: expected 1 or more".into());
+        }
+        let rates = [
+            ("max_user_connects_per_second", self.proxy.max_user_connects_per_second),
+            ("max_address_connects_per_second", self.proxy.max_address_connects_per_second),
+        ];
+        if let Some((name, rate)) = rates.iter().find(|(_, rate)| *rate > 1_000_000) {
+            return Some(format!("proxy.{name} = {rate}: expected at most 1000000"));
         }
         if !(1..=22).contains(&self.proxy.zstd_level) {
             return Some(format!("proxy.zstd_level = {}: expected 1 to 22", self.proxy.zstd_level));

@@ -35,6 +35,28 @@ impl ClientError {
         Self::new(1203, "42000", "Too many sessions")
     }
 
+    /// 1203: a user or an address has as many sessions as it may.
+    pub fn too_many_connections(who: &str, limit: &str) -> Self {
+        let text = format!("{who} already has more than '{limit}' active connections");
+        Self::new(1203, "42000", text)
+    }
+
+    /// 1226: a user or an address connects more often than it may.
+    pub fn too_many_connects(who: &str, limit: &str, value: u32) -> Self {
+        let text = format!("{who} has exceeded the '{limit}' resource (current value: {value})");
+        Self::new(1226, "42000", text)
+    }
+
+    /// 1130: a PROXY header of somebody who is not trusted with it; the text is MariaDB's.
+    pub fn proxy_header_not_accepted(from: &str) -> Self {
+        Self::new(1130, "HY000", format!("Proxy header is not accepted from {from}"))
+    }
+
+    /// 1105: a PROXY header that cannot be understood; the text is MariaDB's.
+    pub fn bad_proxy_header() -> Self {
+        Self::new(1105, "HY000", "Failed to parse proxy header")
+    }
+
     /// 1045: a user name or password that the proxy itself checks (admin users) is wrong.
     pub fn access_denied(user: &str, host: &str, password: bool) -> Self {
         let using = if password { "YES" } else { "NO" };

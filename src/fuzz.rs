@@ -4,6 +4,7 @@
 //! `tests/garbage.rs` for some seconds with random and mutated input. Not for use elsewhere.
 
 use crate::metrics::SessionCounters;
+use crate::net::proxy_header;
 use crate::session::{Directory, Session};
 use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::packet::{Framer, Step};
@@ -54,6 +55,24 @@ pub fn session(data: &[u8]) {
         assert!(intake.consumed <= piece.len(), "more was judged than given");
     }
     session.conversation().injection_sequence();
+}
+
+/// What stands before a log-in: a PROXY header, whole, and cut where the first byte says.
+pub fn proxy_header(data: &[u8]) {
+    let Some((cut, data)) = data.split_first() else { return };
+    let whole = proxy_header::parse(data);
+    let part = proxy_header::parse(&data[..usize::from(*cut).min(data.len())]);
+    let waits = matches!(part, Ok(proxy_header::Opening::More(1..)));
+    assert!(waits || part == whole, "a header in pieces is another header");
+    if let Ok(proxy_header::Opening::Header(header, length)) = whole {
+        assert!(length <= data.len(), "a header is longer than what there is");
+        for bytes in
+            [proxy_header::encode_v1(header.route()), proxy_header::encode_v2(header.route())]
+        {
+            let again = proxy_header::parse(&bytes);
+            assert!(matches!(again, Ok(proxy_header::Opening::Header(..))), "ours is none");
+        }
+    }
 }
 
 /// Messages of a handover.

@@ -59,7 +59,7 @@ macro_rules! counters {
 counters! {
     /// Clients that connected.
     total_client_connections,
-    /// Of those, turned away because of `client_max_connections`.
+    /// Of those, turned away because of a limit: of all, of their user or of their address.
     refused_client_connections,
     /// Commands that clients sent.
     client_requests,

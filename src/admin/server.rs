@@ -29,6 +29,7 @@ use crate::net::tls::settings::Acceptor;
 use crate::net::tls::stream::TlsStream;
 use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
+use crate::proxy::opening::{OpeningError, read_opening};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{
@@ -83,18 +84,18 @@ pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_i
 pub async fn serve_login(admin: Arc<Admin>, login: LocalLogin) {
     let LocalLogin { stream, salt, response, sequence, connection_id, peer, user, compression } =
         login;
-    let port = Connection { stream, sequence: sequence.wrapping_add(1) };
+    let port = Connection { stream, sequence: sequence.wrapping_add(1), ahead: Vec::new() };
     let visitor = Visitor { peer, connection_id };
     // The greeting was made in a server's name.
     let known = Known { user, salt, offered: u32::MAX };
     let verified = tokio::time::timeout(LOGIN, verify(&admin, port, &response, known, &visitor));
     let with_leg = |(session, port): (Session, Connection)| {
-        let Connection { stream, sequence } = port;
+        let Connection { stream, sequence, ahead } = port;
         let stream = match compression {
             Some(how) => Leg::compressed(stream, how, 0, &[]),
             None => Leg::plain(stream),
         };
-        (session, Connection { stream, sequence })
+        (session, Connection { stream, sequence, ahead })
     };
     let verified = verified.await.map(|verified| verified.map(|let_in| let_in.map(with_leg)));
     finish(&admin, verified, &visitor.peer).await;
@@ -117,6 +118,8 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
 struct Connection<S = Stream> {
     stream: S,
     sequence: u8,
+    /// What was read and is not dealt with.
+    ahead: Vec<u8>,
 }
 
 /// Who was let in, with the connection; None: it was told why not, or has left.
@@ -139,7 +142,7 @@ struct Known {
 /// From the greeting to OK.
 async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
     let tls = admin.proxy.tls().admin();
-    let mut port = Connection { stream, sequence: 0 };
+    let mut port = Connection { stream, sequence: 0, ahead: Vec::new() };
     let salt = random_salt().map_err(io::Error::other)?;
     let offered = if tls.is_some() { CAPABILITIES | cap::SSL } else { CAPABILITIES };
     let greeting = Greeting {
@@ -153,6 +156,7 @@ async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
         plugin: NATIVE.to_vec(),
     };
     port.send(&greeting.encode()).await?;
+    let Some(visitor) = &port.hear_header(admin, visitor).await? else { return Ok(None) };
     let Some(mut payload) = port.receive().await? else { return Ok(None) };
     if let Some(tls) = tls.filter(|_| is_request_for_tls(&payload)) {
         port = port.negotiate(&tls, &visitor.peer).await?;
@@ -210,15 +214,46 @@ async fn verify(
 }
 
 impl Connection {
-    /// Nothing is read ahead here: what follows the request is still in the socket.
+    /// Who the operator is, by a PROXY header if one comes; None: it was told that it must not send
+    /// such, or has left.
+    async fn hear_header(
+        &mut self,
+        admin: &Admin,
+        visitor: &Visitor,
+    ) -> io::Result<Option<Visitor>> {
+        let config = admin.proxy.config();
+        let networks = &config.proxy.proxy_protocol_networks;
+        let peer = self.stream.peer();
+        match read_opening(&mut self.stream, networks, peer).await {
+            Ok(opening) => {
+                let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
+                self.ahead = opening.rest;
+                Ok(Some(Visitor { peer, connection_id: visitor.connection_id }))
+            }
+            Err(OpeningError::Refused(error)) => {
+                tracing::warn!(peer = visitor.peer, %error, "admin log-in refused");
+                // The answer to the client's first packet, which has the number 1.
+                self.sequence = 2;
+                self.fail(&error).await?;
+                Ok(None)
+            }
+            Err(OpeningError::Gone(error)) => match error.kind() {
+                io::ErrorKind::UnexpectedEof => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// What was read ahead is the beginning of the handshake.
     async fn negotiate(self, tls: &Acceptor, peer: &str) -> io::Result<Self> {
-        let Self { stream, sequence } = self;
-        let accepted = TlsStream::accept(stream, tls, &[], LOGIN).await;
+        let Self { stream, sequence, ahead } = self;
+        let accepted = TlsStream::accept(stream, tls, &ahead, LOGIN).await;
         let accepted = accepted.map_err(|error| {
             tracing::info!(peer, %error, "no TLS with an admin client");
             io::Error::other(error)
         })?;
-        Ok(Self { stream: Stream::Tls(Box::new(accepted)), sequence })
+        let stream = Stream::Tls(Box::new(accepted));
+        Ok(Self { stream, sequence, ahead: Vec::new() })
     }
 }
 
@@ -226,7 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// One packet's payload; None at the end of the stream.
     async fn receive(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut header = [0; HEADER];
-        match self.stream.read_exact(&mut header).await {
+        let ahead = std::mem::take(&mut self.ahead);
+        let mut input = ahead[..].chain(&mut self.stream);
+        match input.read_exact(&mut header).await {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         };
@@ -238,7 +275,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // Grows with what is really sent: a claimed length costs nothing.
         let mut payload = Vec::new();
-        (&mut self.stream).take(length as u64).read_to_end(&mut payload).await?;
+        (&mut input).take(length as u64).read_to_end(&mut payload).await?;
+        let (rest, _) = input.into_inner();
+        self.ahead = rest.to_vec();
         Ok((payload.len() == length).then_some(payload))
     }
 

@@ -146,7 +146,41 @@ static SPANS: [Parameter; 12] = spans![
     (delay_exit_time, "how long after SIGTERM sessions may go on"),
 ];
 
-static OTHERS: [Parameter; 12] = [
+macro_rules! limits {
+    ($(($name:ident, $most:literal, $info:literal),)+) => {
+        [$(Parameter {
+            name: stringify!($name),
+            info: $info,
+            reboot: Reboot::NotNeeded,
+            range: concat!("[0,", $most, "]"),
+            read: |config| config.proxy.$name.to_string(),
+            write: |config, value| {
+                config.proxy.$name = parse(value, "0 or more")?;
+                Ok(())
+            },
+        },)+]
+    };
+}
+
+static LIMITS: [Parameter; 4] = limits![
+    (max_user_connections, "2147483648", "sessions of one user at most; 0 is no limit"),
+    (max_address_connections, "2147483648", "sessions from one address at most; 0 is no limit"),
+    (max_user_connects_per_second, "1000000", "log-ins of one user a second; 0 is no limit"),
+    (max_address_connects_per_second, "1000000", "connects from one address a second; 0: no limit"),
+];
+
+static OTHERS: [Parameter; 13] = [
+    Parameter {
+        name: "proxy_protocol_networks",
+        info: "who may say by a PROXY header on whose behalf it connects",
+        reboot: Reboot::NotNeeded,
+        range: "networks",
+        read: |config| config.proxy.proxy_protocol_networks.to_string(),
+        write: |config, value| {
+            config.proxy.proxy_protocol_networks = value.parse()?;
+            Ok(())
+        },
+    },
     Parameter {
         name: "client_max_connections",
         info: "clients at most; one more gets 1203",
@@ -283,7 +317,7 @@ static OTHERS: [Parameter; 12] = [
 
 static PARAMETERS: std::sync::LazyLock<Vec<&'static Parameter>> = std::sync::LazyLock::new(|| {
     let of_tls = tls::WORDS.iter().chain(&tls::PATHS).chain(&tls::MODES);
-    let mut all: Vec<_> = SPANS.iter().chain(&OTHERS).chain(of_tls).collect();
+    let mut all: Vec<_> = SPANS.iter().chain(&LIMITS).chain(&OTHERS).chain(of_tls).collect();
     all.sort_by_key(|parameter| parameter.name);
     all
 });
@@ -329,6 +363,12 @@ mod tests {
             ("login_timeout", "soon", Err("expected a duration")),
             ("session_handover", "False", Ok("false")),
             ("session_handover", "maybe", Err("expected true or false")),
+            ("max_user_connections", "0", Ok("0")),
+            ("max_address_connections", "-1", Err("expected 0 or more")),
+            ("max_user_connects_per_second", "1000001", Err("expected at most 1000000")),
+            ("proxy_protocol_networks", "10.0.0.0/8, ::1", Ok("10.0.0.0/8,::1")),
+            ("proxy_protocol_networks", "", Ok("")),
+            ("proxy_protocol_networks", "everywhere", Err("expected IP")),
             ("tls_server_mode", "require", Ok("require")),
             ("tls_server_mode", "verify-ca", Err("tls.server.ca: expected one")),
             ("tls_server_mode", "on", Err("expected one of `off`, `prefer`, `require`")),

@@ -3,5 +3,6 @@
 pub mod buffer;
 pub mod dial;
 pub mod listen;
+pub mod proxy_header;
 pub mod stream;
 pub mod tls;

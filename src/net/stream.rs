@@ -16,6 +16,7 @@ use socket2::{Domain, SockRef, Socket, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::proxy_header::Route;
 use super::tls::stream::{Parts as TlsParts, TlsState, TlsStream};
 
 /// A connected socket.
@@ -140,6 +141,18 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.socket().peer(),
+        }
+    }
+
+    /// Both ends' addresses; None for Unix sockets.
+    pub fn route(&self) -> Option<Route> {
+        match self {
+            Self::Tcp(stream) => Some(Route {
+                source: stream.peer_addr().ok()?,
+                destination: stream.local_addr().ok()?,
+            }),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => stream.socket().route(),
         }
     }
 

@@ -1,7 +1,10 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
-//! It is learned from the log-ins of clients; no connection is made only to look.
+//! It is learned from the log-ins of clients. Only while none is known a connection is made just to
+//! look, by one client for all that wait, and ended politely: who has not even sent its login
+//! response must not hold a server connection, nor is its address known before, which a PROXY
+//! header has to tell the server first.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +13,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
+use super::courtesy::{Dialed, LoggingIn, Turn};
 use super::whole::read_packet;
 use crate::config::tls::ConnectMode;
-use crate::config::{ClusterSection, Config, ServerAddress};
+use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::{Target, dial};
+use crate::net::proxy_header::{Route, encode_v1, encode_v2};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
@@ -32,6 +37,16 @@ pub struct Cluster {
     /// The name in the config.
     pub name: Arc<str>,
     servers: Vec<Arc<Server>>,
+    proxy_protocol: ProxyProtocol,
+    /// Held by who looks what a server says; the last failure.
+    look: tokio::sync::Mutex<Option<Failure>>,
+}
+
+/// A look at the servers that told nothing.
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    error: Arc<BackendError>,
 }
 
 /// One server.
@@ -50,7 +65,7 @@ pub struct Greeted {
     /// The server.
     pub server: Arc<Server>,
     /// The connection.
-    pub stream: Stream,
+    pub dialed: LoggingIn,
     /// What it said.
     pub greeting: Arc<Greeting>,
 }
@@ -61,11 +76,9 @@ pub struct Answered {
     /// The server.
     pub server: Arc<Server>,
     /// The connection.
-    pub stream: Stream,
+    pub dialed: LoggingIn,
     /// What it said first.
     pub greeting: Arc<Greeting>,
-    /// The number of the next packet to it.
-    pub sequence: u8,
 }
 
 /// Why there is no server for a client.
@@ -129,7 +142,42 @@ impl Cluster {
             let address = server.address.to_string();
             known(&address).unwrap_or_else(|| Arc::new(Server::new(&server.address)))
         });
-        Self { name: section.name.as_str().into(), servers: servers.collect() }
+        Self {
+            name: section.name.as_str().into(),
+            servers: servers.collect(),
+            proxy_protocol: section.proxy_protocol,
+            look: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What to greet a client with; looks what a server says if none was heard yet. Many who ask at
+    /// once share one look, and what came of it.
+    pub async fn introduce(
+        &self,
+        config: &Config,
+        tls: Option<&Connector>,
+    ) -> Result<Greeting, Arc<BackendError>> {
+        if let Some(greeting) = self.greeting() {
+            return Ok(greeting);
+        }
+        let asked = Instant::now();
+        let mut failure = self.look.lock().await;
+        if let Some(greeting) = self.greeting() {
+            return Ok(greeting);
+        }
+        if let Some(Failure { at, error }) = &*failure
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        match self.connect(config, tls, None).await {
+            Ok(greeted) => Ok(for_clients((*greeted.greeting).clone())),
+            Err(error) => {
+                let error = Arc::new(error);
+                *failure = Some(Failure { at: Instant::now(), error: error.clone() });
+                Err(error)
+            }
+        }
     }
 
     /// What to greet a client with: what every server that is known can do, in the words of the
@@ -161,18 +209,25 @@ impl Cluster {
 
     /// Connects to the first server that can be reached, and hears its greeting.
     ///
-    /// With a connector that insists on TLS a server that does not offer it can't be used.
+    /// With a connector that insists on TLS a server that does not offer it can't be used. The
+    /// route is the client's, None if it is not to be told or it is a connection of our own.
     pub async fn connect(
         &self,
         config: &Config,
         tls: Option<&Connector>,
+        route: Option<Route>,
     ) -> Result<Greeted, BackendError> {
+        let header = match self.proxy_protocol {
+            ProxyProtocol::Off => Vec::new(),
+            ProxyProtocol::V1 => encode_v1(route),
+            ProxyProtocol::V2 => encode_v2(route),
+        };
         let now = Instant::now();
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
         let mut last = None;
         for at in route::order(&candidates, now) {
             let server = &self.servers[at];
-            match server.connect(config, tls).await {
+            match server.connect(config, tls, &header).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
                 Err(error) => {
@@ -211,9 +266,10 @@ impl Server {
         self: &Arc<Self>,
         config: &Config,
         tls: Option<&Connector>,
+        header: &[u8],
     ) -> Result<Greeted, BackendError> {
         let limit = config.proxy.connect_timeout.0;
-        let greeted = tokio::time::timeout(limit, self.hear(config, limit)).await;
+        let greeted = tokio::time::timeout(limit, self.hear(config, header, limit)).await;
         let greeted = greeted.unwrap_or_else(|_| {
             let error = format!("no greeting within {}", config.proxy.connect_timeout);
             Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, error)))
@@ -233,12 +289,15 @@ impl Server {
     async fn hear(
         self: &Arc<Self>,
         config: &Config,
+        header: &[u8],
         limit: Duration,
     ) -> Result<Greeted, BackendError> {
         let keepalive = server_keepalive(config);
-        let dialed = dial(&self.target, keepalive, limit).await;
-        let mut stream = dialed.map_err(|error| self.unreachable(error))?;
-        let payload = read_greeting(&mut stream).await.map_err(|error| self.unreachable(error))?;
+        let stream = dial(&self.target, keepalive, limit).await;
+        let mut dialed = LoggingIn::dialed(stream.map_err(|error| self.unreachable(error))?);
+        let sent = dialed.stream.write_all(header).await;
+        sent.map_err(|error| self.unreachable(error))?;
+        let payload = read_greeting(&mut dialed).await.map_err(|error| self.unreachable(error))?;
         if payload.first() == Some(&0xFF) {
             let server = self.address.clone();
             return Err(BackendError::Refused { server, payload });
@@ -246,7 +305,8 @@ impl Server {
         let greeting = Greeting::parse(&payload)
             .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?
             .in_the_terms_of_mysql();
-        Ok(Greeted { server: self.clone(), stream, greeting: self.remember(greeting) })
+        dialed.turn = Turn::Greeted;
+        Ok(Greeted { server: self.clone(), dialed, greeting: self.remember(greeting) })
     }
 
     /// Keeps what other clients may be greeted with; a server that was upgraded says new things.
@@ -286,9 +346,9 @@ fn server_keepalive(config: &Config) -> Keepalive {
 }
 
 /// Reads the greeting: nothing follows it before we answer.
-async fn read_greeting(stream: &mut Stream) -> io::Result<Vec<u8>> {
-    let mut ahead = Vec::new();
-    let whole = read_packet(stream, &mut ahead, MAX_GREETING).await?;
+async fn read_greeting(dialed: &mut Dialed) -> io::Result<Vec<u8>> {
+    let Dialed { stream, ahead, .. } = dialed;
+    let whole = read_packet(stream, ahead, MAX_GREETING).await?;
     let invalid = |text: String| io::Error::new(io::ErrorKind::InvalidData, text);
     match whole {
         Some(whole) if ahead.is_empty() => Ok(whole.payload),
@@ -311,28 +371,32 @@ impl Greeted {
         limit: Duration,
     ) -> Result<Answered, BackendError> {
         let tls = tls.filter(|_| self.offers_tls());
-        let Self { server, mut stream, greeting } = self;
+        let Self { server, mut dialed, greeting } = self;
         let lost = |source| BackendError::Lost { server: server.address.clone(), source };
-        let mut sequence = 1;
         if let Some(tls) = tls {
             response.capabilities |= cap::SSL;
-            let request = packet(sequence, &response.request_for_tls());
-            stream.write_all(&request).await.map_err(lost)?;
-            sequence += 1;
+            let request = packet(dialed.sequence, &response.request_for_tls());
             let name = Connector::server_name(server.target.host());
             let name = name.ok_or_else(|| {
                 let what = "the host in its address can't be in a certificate";
                 lost(io::Error::new(io::ErrorKind::InvalidInput, what))
             })?;
+            // A handshake that is broken off is one, whatever is said: from here to its end nothing
+            // can be polite.
+            let Dialed { mut stream, sequence, ahead, .. } = dialed.into_dialed();
+            stream.write_all(&request).await.map_err(lost)?;
             let shaken = TlsStream::connect(stream, tls, name, limit).await;
             let shaken = shaken.inspect_err(|_| server.note(Some(Instant::now())));
             let failed = |source| BackendError::Tls { server: server.address.clone(), source };
-            stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
+            let stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
+            let (sequence, turn) = (sequence + 1, Turn::Greeted);
+            dialed = Dialed { stream, ahead, sequence, turn }.into();
         }
-        let sent = packet(sequence, &response.encode());
-        stream.write_all(&sent).await.map_err(lost)?;
-        stream.flush().await.map_err(lost)?;
-        sequence += 1;
-        Ok(Answered { server, stream, greeting, sequence })
+        let sent = packet(dialed.sequence, &response.encode());
+        dialed.stream.write_all(&sent).await.map_err(lost)?;
+        dialed.stream.flush().await.map_err(lost)?;
+        dialed.sequence += 1;
+        dialed.turn = Turn::Told;
+        Ok(Answered { server, dialed, greeting })
     }
 }

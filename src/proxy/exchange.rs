@@ -21,6 +21,7 @@ use aws_lc_rs::rsa::OaepPublicEncryptingKey;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
+use super::courtesy::Turn;
 use super::leg::Line;
 use super::login::Refusal;
 use super::rsa::{self, OwnKey};
@@ -44,6 +45,8 @@ pub struct Side<'a, L> {
     pub ahead: &'a mut Vec<u8>,
     /// The number of the next packet to it.
     pub sequence: &'a mut u8,
+    /// Whose turn it is, as it sees it; of no meaning for a client.
+    pub turn: &'a mut Turn,
 }
 
 /// An exchange under way.
@@ -81,12 +84,14 @@ impl<L: Line> Side<'_, L> {
             io::Error::new(io::ErrorKind::InvalidData, what)
         })?;
         *self.sequence = whole.header.sequence.wrapping_add(1);
+        *self.turn = Turn::after(&whole.payload);
         Ok(whole.payload)
     }
 
     async fn tell(&mut self, payload: &[u8]) -> io::Result<()> {
         let bytes = Zeroizing::new(packet(*self.sequence, payload));
         *self.sequence = self.sequence.wrapping_add(1);
+        *self.turn = Turn::Told;
         self.stream.write_all(&bytes).await?;
         self.stream.flush().await
     }

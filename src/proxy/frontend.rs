@@ -3,6 +3,7 @@
 //! Everything about the session is in [`Relay`], nothing in a future: it can be taken apart between
 //! any two polls. Invariant: a byte that was read is in a lane or was written.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::courtesy::Turn;
 use super::exchange::{self, Exchange, Side};
 use super::lane::{Lane, Source};
 use super::leg::{Leg, Parts as LegParts};
@@ -192,7 +194,7 @@ impl Relay {
             if self.poll_relay(cx, around).is_ready() {
                 return Poll::Ready(Exit::Ended);
             }
-            self.publish(handle);
+            self.publish(registry, handle);
             if self.is_exchange_due() {
                 return Poll::Ready(Exit::Changing);
             }
@@ -228,8 +230,18 @@ impl Relay {
         let conversation = self.session.conversation();
         let mut next = conversation.injection_sequence().unwrap_or_default();
         let mut for_server = next;
-        let client = Side { stream: &mut self.client, ahead: &mut said, sequence: &mut next };
-        let server = Side { stream: &mut self.server, ahead: &mut told, sequence: &mut for_server };
+        let client = Side {
+            stream: &mut self.client,
+            ahead: &mut said,
+            sequence: &mut next,
+            turn: &mut Turn::Asked,
+        };
+        let server = Side {
+            stream: &mut self.server,
+            ahead: &mut told,
+            sequence: &mut for_server,
+            turn: &mut Turn::Told,
+        };
         let verdict = Exchange::new(client, server, own_key, false).run().await;
         self.session.handle_exchange(next);
         if let Some(numbering) = &mut self.numbering {
@@ -254,8 +266,13 @@ impl Relay {
         });
     }
 
+    /// The user, as people see it.
+    pub(super) fn user(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.session.user())
+    }
+
     /// Shows the others how far the session is.
-    pub(super) fn publish(&mut self, handle: &Handle) {
+    pub(super) fn publish(&mut self, registry: &Registry, handle: &Handle) {
         let conversation = self.session.conversation();
         let in_transaction = self.session.may_be_in_transaction();
         let stage = match (conversation.is_idle(), in_transaction) {
@@ -273,8 +290,9 @@ impl Relay {
             handle.counters.client_transactions.add(1);
         }
         if self.session.take_renamed() {
+            registry.limits.rename(&mut handle.seat(), &self.user());
             let mut facts = handle.facts();
-            facts.user = String::from_utf8_lossy(self.session.user()).into();
+            facts.user = self.user().into();
             facts.database = String::from_utf8_lossy(self.session.database()).into();
         }
     }

@@ -11,25 +11,30 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
-use super::backend::{Answered, BackendError};
+use super::admission::address_of;
+use super::backend::{Answered, BackendError, Cluster};
 use super::compression;
+use super::courtesy::{Dialed, Turn};
 use super::exchange::{Exchange, Side};
 use super::frontend::{Relay, part_with};
 use super::lane::{Lane, Source};
 use super::leg::Leg;
+use super::opening::{Opening, OpeningError, read_opening};
 use super::registry::{Handle, Spoken};
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
+use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
 use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
 use crate::wire::capability as cap;
+use crate::wire::command::code;
 use crate::wire::compressed::Compression;
 use crate::wire::handshake::{
     Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN, is_request_for_tls,
 };
-use crate::wire::packet::packet;
+use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
@@ -45,6 +50,8 @@ pub struct Login<'a> {
     sequence: Option<u8>,
     /// What the client has sent and is not dealt with.
     ahead: Vec<u8>,
+    /// Where the client really comes from, if it is known.
+    route: Option<Route>,
     /// The compressions that the client was offered, as capabilities.
     offered: u32,
 }
@@ -114,7 +121,8 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        Self { proxy, handle, client: Some(client), sequence: None, ahead: Vec::new(), offered: 0 }
+        let (route, client) = (client.route(), Some(client));
+        Self { proxy, handle, client, sequence: None, ahead: Vec::new(), route, offered: 0 }
     }
 
     /// Gets the client up to its server's verdict.
@@ -122,20 +130,11 @@ impl<'a> Login<'a> {
         let config = self.proxy.config();
         let cluster = self.proxy.cluster();
         let tls = self.proxy.tls().server();
-        let connect = async || {
-            let greeted = cluster.connect(&config, tls.as_deref()).await;
-            greeted.map_err(|error| refusal(&cluster.name, error))
-        };
         // Only before the first server was ever heard does a client wait for one to be greeted.
-        let (known, early) = match cluster.greeting() {
-            Some(greeting) => (greeting, None),
-            None => {
-                let greeted = connect().await?;
-                let greeting = cluster.greeting();
-                (greeting.unwrap_or_else(|| (*greeted.greeting).clone()), Some(greeted))
-            }
-        };
+        let known = Box::pin(cluster.introduce(&config, tls.as_deref())).await;
+        let known = known.map_err(|error| refusal(&cluster.name, &error))?;
         let salt = self.greet(&known).await?;
+        self.hear_header().await?;
         let mut response = self.read_response().await?;
         let client = compression::chosen(self.offered, &mut response);
         let user = response.user.strip_suffix(ADMIN_TENANT);
@@ -149,27 +148,42 @@ impl<'a> Login<'a> {
         if response.capabilities & cap::PLUGIN_AUTH == 0 {
             return Err(Refusal::Tell(ClientError::no_auth_switch()));
         }
-        let greeted = match early {
-            Some(greeted) => greeted,
-            None => connect().await?,
-        };
+        // Boxed, as is the above: who is silent does not pay for what is still to come.
+        let relay = Box::pin(self.find_server(&cluster, &known, &response, client)).await?;
+        Ok(Admitted::ByServer(relay.into()))
+    }
+
+    /// From a login response to a session.
+    async fn find_server(
+        &mut self,
+        cluster: &Cluster,
+        known: &Greeting,
+        response: &LoginResponse,
+        client: Option<Compression>,
+    ) -> Result<Relay, Refusal> {
+        let config = self.proxy.config();
+        let tls = self.proxy.tls().server();
+        let unusable = |error: &BackendError| refusal(&cluster.name, error);
+        let user = String::from_utf8_lossy(&response.user);
+        self.proxy.has_room_for(&user).map_err(|error| exceeded(self.handle, error))?;
+        let greeted = cluster.connect(&config, tls.as_deref(), self.route).await;
+        let greeted = greeted.map_err(|error| unusable(&error))?;
         self.handle.facts().cluster = cluster.name.clone();
         let limit = config.proxy.connect_timeout.0;
-        let mut answer = answer_for_server(&response, &known, &greeted.greeting)?;
+        let mut answer = answer_for_server(response, known, &greeted.greeting)?;
         let server = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
         let answered = greeted.answer(answer, tls.as_deref(), limit).await;
         let answered = answered.map_err(|error| {
             if matches!(error, BackendError::Tls { .. }) {
                 self.handle.counters.server_tls_failures.add(1);
             }
-            refusal(&cluster.name, error)
+            unusable(&error)
         })?;
-        if let Some(spoken) = Spoken::on(&answered.stream) {
+        if let Some(spoken) = Spoken::on(&answered.dialed.stream) {
             self.handle.counters.server_tls_handshakes.add(1);
             self.handle.facts().server_tls = Some(spoken);
         }
-        let relay = self.authenticate(answered, &response, Compressions { client, server }).await?;
-        Ok(Admitted::ByServer(relay.into()))
+        self.authenticate(answered, response, Compressions { client, server }).await
     }
 
     /// The exchange between the two; the session is, from its verdict on, relayed.
@@ -179,17 +193,16 @@ impl<'a> Login<'a> {
         response: &LoginResponse,
         compressions: Compressions,
     ) -> Result<Relay, Refusal> {
-        let Answered { server, stream: mut server_stream, greeting, sequence } = answered;
+        let Answered { server, mut dialed, greeting } = answered;
         self.proxy.registry().set_server(self.handle, &server.address, greeting.connection_id);
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
             return Err(gone());
         };
-        let mut ahead = Vec::new();
-        let client = Side { stream: client, ahead: &mut self.ahead, sequence: next };
-        let mut sequence = sequence;
-        let stream = &mut server_stream;
-        let server_side = Side { stream, ahead: &mut ahead, sequence: &mut sequence };
+        let turn = &mut Turn::Told;
+        let client = Side { stream: client, ahead: &mut self.ahead, sequence: next, turn };
+        let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
+        let server_side = Side { stream, ahead, sequence, turn };
         let factors = capabilities & cap::MULTI_FACTOR != 0;
         let exchange = Exchange::new(client, server_side, self.proxy.own_key(), factors);
         let mut verdict = exchange.run().await?;
@@ -198,16 +211,9 @@ impl<'a> Login<'a> {
         let database = response.database.as_deref().unwrap_or_default();
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
-        let client = self.client.take().ok_or_else(gone)?;
-        self.handle.facts().compression = [compressions.client, compressions.server];
-        // What was sent behind the last packet of the exchange is compressed already.
-        let client = match compressions.client {
-            Some(how) => {
-                let early = std::mem::take(&mut self.ahead);
-                Leg::compressed(client, how, verdict.len(), &early)
-            }
-            None => Leg::plain(client),
-        };
+        let is_welcome = verdict.get(HEADER) == Some(&0);
+        let length = verdict.len();
+        let Dialed { stream: server_stream, mut ahead, .. } = dialed.into_dialed();
         let server_leg = match compressions.server {
             Some(how) => Leg::compressed(server_stream, how, 0, &ahead),
             None => {
@@ -215,12 +221,60 @@ impl<'a> Login<'a> {
                 Leg::plain(server_stream)
             }
         };
+        let server_leg = match is_welcome {
+            true => self.admit_to(server_leg, response).await?,
+            false => server_leg,
+        };
+        let client = self.client.take().ok_or_else(gone)?;
+        self.handle.facts().compression = [compressions.client, compressions.server];
+        // What was sent behind the last packet of the exchange is compressed already.
+        let client = match compressions.client {
+            Some(how) => {
+                let early = std::mem::take(&mut self.ahead);
+                Leg::compressed(client, how, length, &early)
+            }
+            None => Leg::plain(client),
+        };
         let lane = |bytes: &[u8]| {
             let lane = Lane::with(bytes, 0, Source::Open);
             lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
         };
         let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
         Ok(Relay::new(client, server_leg, session, server.address.clone(), up, down))
+    }
+
+    /// Counts the session at its user, now that the server has let it in; or takes leave of the
+    /// server.
+    async fn admit_to(&self, mut server: Leg, response: &LoginResponse) -> Result<Leg, Refusal> {
+        let user = String::from_utf8_lossy(&response.user);
+        let Err(error) = self.proxy.admit_user(self.handle, &user) else { return Ok(server) };
+        // Whether it hears it is its affair.
+        let _ = server.write_all(&packet(0, &[code::QUIT])).await;
+        let _ = server.flush().await;
+        Err(exceeded(self.handle, error))
+    }
+
+    /// A PROXY header, if one comes, tells who the client really is.
+    async fn hear_header(&mut self) -> Result<(), Refusal> {
+        let config = self.proxy.config();
+        let networks = &config.proxy.proxy_protocol_networks;
+        let stream = self.stream()?;
+        let peer = stream.peer();
+        let opening = read_opening(stream, networks, peer).await.map_err(|error| match error {
+            OpeningError::Refused(error) => Refusal::Tell(error),
+            OpeningError::Gone(error) => Refusal::Gone(error),
+        })?;
+        let Opening { header, rest } = opening;
+        self.ahead = rest;
+        if let Some(header) = header {
+            self.route = header.route().or(self.route.filter(|_| header == Header::Own));
+            let client = header.client();
+            client.into_iter().for_each(|client| self.handle.facts().client = client.into());
+        }
+        let address = address_of(&self.handle.facts().client);
+        let admitted =
+            address.map_or(Ok(()), |address| self.proxy.admit(&mut self.handle.seat(), address));
+        admitted.map_err(|error| exceeded(self.handle, error))
     }
 
     /// Hands an admin user over to whoever serves those.
@@ -237,7 +291,7 @@ impl<'a> Login<'a> {
             response,
             sequence: self.sequence.unwrap_or_default().wrapping_sub(1),
             connection_id: self.handle.id,
-            peer: self.handle.client.to_string(),
+            peer: self.handle.facts().client.to_string(),
             user,
             compression,
         })
@@ -259,7 +313,7 @@ impl<'a> Login<'a> {
                 // The whole log-in took too long, and this is where it was.
                 self.handle.counters.client_tls_failures.add(1);
             }
-            let client = &*self.handle.client;
+            let client = &*self.handle.facts().client.clone();
             tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }
         if let Some(stream) = self.client {
@@ -287,7 +341,7 @@ impl<'a> Login<'a> {
     async fn read_response(&mut self) -> Result<LoginResponse, Refusal> {
         let mut payload = self.read().await?;
         if is_request_for_tls(&payload) {
-            self.negotiate_tls().await?;
+            Box::pin(self.negotiate_tls()).await?;
             payload = self.read().await?;
         }
         let tls = self.proxy.tls().client();
@@ -321,7 +375,8 @@ impl<'a> Login<'a> {
         let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
         let accepted = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);
-            tracing::info!(id = self.handle.id, client = &*self.handle.client, %error, "no TLS");
+            let client = &*self.handle.facts().client.clone();
+            tracing::info!(id = self.handle.id, client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
         let stream = Stream::Tls(Box::new(accepted));
@@ -334,6 +389,12 @@ impl<'a> Login<'a> {
     fn stream(&mut self) -> Result<&mut Stream, Refusal> {
         self.client.as_mut().ok_or_else(gone)
     }
+}
+
+/// A limit was reached.
+fn exceeded(handle: &Handle, error: ClientError) -> Refusal {
+    handle.counters.refused_client_connections.add(1);
+    Refusal::Tell(error)
 }
 
 /// The client's connection ended in a TLS handshake.
@@ -381,13 +442,13 @@ pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
     Ok(salt)
 }
 
-fn refusal(cluster: &str, error: BackendError) -> Refusal {
+fn refusal(cluster: &str, error: &BackendError) -> Refusal {
     // Those that keep a server from being used at all are logged where the next one is tried.
     if matches!(error, BackendError::Tls { .. } | BackendError::Lost { .. }) {
         tracing::warn!(%error, "cannot use server");
     }
     match error {
-        BackendError::Refused { payload, .. } => Refusal::Pass(payload),
+        BackendError::Refused { payload, .. } => Refusal::Pass(payload.clone()),
         // The address stays in our log.
         BackendError::Unreachable { source, .. } => {
             let why = match source.kind() {

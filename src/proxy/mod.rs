@@ -3,17 +3,21 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
+mod admission;
 mod altered;
 pub mod backend;
 mod compression;
+mod courtesy;
 mod elsewhere;
 mod exchange;
 pub mod frontend;
 mod lane;
 pub mod leg;
+pub mod limits;
 pub mod login;
 mod notes;
 mod numbering;
+pub mod opening;
 pub mod parcel;
 mod pause;
 mod plane;
@@ -45,6 +49,7 @@ use altered::Altered;
 pub use altered::NotAltered;
 use backend::Cluster;
 use frontend::{Exit, Relay};
+use limits::Seat;
 use login::{Admitted, LocalLogin, Login, Refusal};
 use notes::Outbox;
 use pause::FrozenAt;
@@ -287,24 +292,28 @@ impl Proxy {
     pub fn take(self: &Arc<Self>, client: Stream) {
         let config = self.config.load();
         let peer = client.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
-        if self.registry.len() >= config.proxy.client_max_connections {
-            tracing::info!(client = peer, "client_max_connections reached; client refused");
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            let words = ClientError::too_many_sessions().packet_before_greeting();
-            tokio::spawn(async move { frontend::part_with(client, &words).await });
-            return;
-        }
+        let seat = match self.admit_peer(&config, client.peer()) {
+            Ok(seat) => seat,
+            Err(error) => {
+                tracing::info!(client = peer, %error, "client refused");
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                let words = error.packet_before_greeting();
+                tokio::spawn(async move { frontend::part_with(client, &words).await });
+                return;
+            }
+        };
         if let Err(error) = client.tune(client_keepalive(&config)) {
             // The peer may be gone already; its log-in will tell.
             tracing::debug!(client = peer, %error, "socket options");
         }
-        let handle = self.register(peer.into());
+        let handle = self.register(peer.into(), seat);
         tokio::spawn(self.clone().serve(client, handle));
     }
 
-    fn register(&self, client: Box<str>) -> Arc<Handle> {
+    fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
         let born = Instant::now();
         let mut handle = Handle::new(0, client, born, &Totals::default());
+        *handle.seat() = seat;
         loop {
             handle.id = self.next_connection_id();
             let shared = Arc::new(handle);
@@ -371,7 +380,7 @@ impl Proxy {
                         return;
                     }
                 }
-                Exit::Changing if self.change_user(&mut relay, &handle).await => continue,
+                Exit::Changing if Box::pin(self.change_user(&mut relay, &handle)).await => continue,
                 Exit::Changing | Exit::Ended => relay.close(),
             }
             break;

@@ -16,8 +16,10 @@ use crate::session::conversation::{Ahead, Conversation, Place};
 /// What both legs have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbering {
-    /// The number of the next packet to the server, if it goes on with what was said.
-    server_next: u8,
+    /// The number of the next packet to the server, if it goes on with the one before it.
+    up_next: u8,
+    /// The same, if it goes on with a packet of the server's that has come since.
+    after_server: Option<u8>,
     /// The client has taken part in an answer since the server's last packet.
     spoken: bool,
 }
@@ -42,8 +44,10 @@ impl Relay {
         loop {
             let ahead = self.session.conversation().client_ahead(self.up.unjudged());
             // A command starts a frame, so everything before it goes first.
+            let is_framed = self.server.compression().is_some();
             let waits = ahead.is_some_and(|ahead| {
-                matches!(ahead.place, Place::Begins(_)) && self.has_pending_up(&ahead)
+                let is_behind = ahead.at > 0 || !self.up.pending().is_empty();
+                is_framed && is_behind && matches!(ahead.place, Place::Begins(_))
             });
             let end = match ahead {
                 Some(ahead) if waits => ahead.at,
@@ -51,7 +55,7 @@ impl Relay {
                     self.number_up(&ahead);
                     ahead.end
                 }
-                None => self.up.unjudged().len(),
+                None => self.session.conversation().client_rest(self.up.unjudged().len()),
             };
             if self.session.is_opaque() {
                 self.number_opaque_up();
@@ -75,9 +79,10 @@ impl Relay {
             }
             let ahead = self.session.conversation().server_ahead(self.down.unjudged());
             let spoken = self.numbering.is_some_and(|numbering| numbering.spoken);
+            let is_framed = self.client.compression().is_some();
             let waits = ahead.is_some_and(|ahead| {
-                let begins = spoken || !matches!(ahead.place, Place::GoesOn(_));
-                begins && (ahead.at > 0 || !self.down.pending().is_empty())
+                let is_behind = ahead.at > 0 || !self.down.pending().is_empty();
+                is_framed && is_behind && (spoken || !matches!(ahead.place, Place::GoesOn(_)))
             });
             let end = match ahead {
                 Some(ahead) if waits => ahead.at,
@@ -85,7 +90,7 @@ impl Relay {
                     self.number_down(&ahead, spoken);
                     ahead.end
                 }
-                None => self.down.unjudged().len(),
+                None => self.session.conversation().server_rest(self.down.unjudged().len()),
             };
             if self.session.is_opaque() {
                 self.client.go_on();
@@ -100,10 +105,6 @@ impl Relay {
         }
     }
 
-    fn has_pending_up(&self, ahead: &Ahead) -> bool {
-        ahead.at > 0 || !self.up.pending().is_empty()
-    }
-
     fn number_up(&mut self, ahead: &Ahead) {
         let Some(numbering) = &mut self.numbering else { return };
         let sequence = match ahead.place {
@@ -111,11 +112,11 @@ impl Relay {
                 self.server.begin_command();
                 sequence
             }
-            Place::GoesOn(_) => numbering.server_next,
+            Place::GoesOn(_) => numbering.up_next,
             Place::Speech => {
                 self.server.go_on();
                 numbering.spoken = true;
-                numbering.server_next
+                numbering.after_server.take().unwrap_or(numbering.up_next)
             }
             // A replica's notes start anew each time.
             Place::Unasked => {
@@ -123,13 +124,17 @@ impl Relay {
                 ahead.sequence
             }
         };
-        numbering.server_next = sequence.wrapping_add(1);
-        self.up.number(ahead.at, sequence);
+        numbering.up_next = sequence.wrapping_add(1);
+        // With compression a server looks at its frames' numbers only, and the client's own ones
+        // tell how its answers are to be numbered.
+        if self.server.compression().is_none() {
+            self.up.number(ahead.at, sequence);
+        }
     }
 
     fn number_down(&mut self, ahead: &Ahead, spoken: bool) {
         if let Some(numbering) = &mut self.numbering {
-            numbering.server_next = ahead.sequence.wrapping_add(1);
+            numbering.after_server = Some(ahead.sequence.wrapping_add(1));
             numbering.spoken = false;
         }
         if let Some(sequence) = number_for(&mut self.client, ahead.place, spoken) {

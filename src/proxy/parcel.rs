@@ -194,7 +194,7 @@ fn describe(session: Session, server: &str, lanes: (&Lane, &Lane), handle: &Hand
     State {
         critical: Vec::new(),
         session: SessionSnapshot::from(session),
-        client: handle.client.to_string(),
+        client: facts.client.into(),
         client_tls: None,
         client_compression: None,
         numbering: None,

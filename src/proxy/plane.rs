@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::admission::address_of;
 use super::altered::Altered;
 use super::elsewhere::Since;
 use super::parcel::{self, Unpacked};
@@ -92,7 +93,9 @@ impl Proxy {
         });
         let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
-        relay.publish(&handle);
+        let address = address_of(&handle.facts().client);
+        *handle.seat() = self.registry().limits.resume(&relay.user(), address);
+        relay.publish(self.registry(), &handle);
         relay.publish_tls(&handle);
         self.registry().keep_server(&handle, &relay.server_name, thread);
         self.outbox.knows(handle.id);

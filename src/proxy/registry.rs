@@ -16,6 +16,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::{oneshot, watch};
 
 use super::elsewhere::Elsewhere;
+use super::limits::{Limits, Seat};
 use super::view::{ACTIVE, Gauges, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
@@ -99,6 +100,8 @@ impl Stage {
 /// What seldom changes in a session.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
+    /// The client's address; as a PROXY header has it, if there was one.
+    pub client: Box<str>,
     /// The user as the client gave it.
     pub user: Box<str>,
     /// The default database.
@@ -139,8 +142,6 @@ impl fmt::Display for Spoken {
 pub struct Handle {
     /// The id the client was shown.
     pub id: u32,
-    /// The client's address.
-    pub client: Box<str>,
     /// When the client connected.
     pub born: Instant,
     /// Written by the session's task.
@@ -151,6 +152,7 @@ pub struct Handle {
     idle_seconds: AtomicU32,
     bytes_when_last_seen: AtomicU64,
     facts: Mutex<Facts>,
+    seat: Mutex<Seat>,
     parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
     is_copy_wanted: AtomicBool,
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
@@ -161,7 +163,6 @@ impl Handle {
     pub fn new(id: u32, client: Box<str>, born: Instant, counted: &Totals) -> Self {
         Self {
             id,
-            client,
             born,
             counters: SessionCounters::resumed(counted),
             stage: AtomicU8::new(Stage::LoggingIn as u8),
@@ -169,7 +170,8 @@ impl Handle {
             waker: AtomicWaker::new(),
             idle_seconds: AtomicU32::new(0),
             bytes_when_last_seen: AtomicU64::new(0),
-            facts: Mutex::default(),
+            facts: Mutex::new(Facts { client, ..Facts::default() }),
+            seat: Mutex::default(),
             parcel: Mutex::default(),
             is_copy_wanted: AtomicBool::new(false),
             copy: Mutex::default(),
@@ -190,6 +192,11 @@ impl Handle {
     /// What seldom changes.
     pub fn facts(&self) -> MutexGuard<'_, Facts> {
         lock(&self.facts)
+    }
+
+    /// Where it is counted.
+    pub fn seat(&self) -> MutexGuard<'_, Seat> {
+        lock(&self.seat)
     }
 
     /// Asks the session for something and wakes it. A weaker signal does not replace a stronger
@@ -282,7 +289,7 @@ impl Handle {
         SessionView {
             id: self.id,
             user: facts.user.into(),
-            client: self.client.to_string(),
+            client: facts.client.into(),
             database: facts.database.into(),
             cluster: facts.cluster.to_string(),
             server: facts.server.to_string(),
@@ -324,6 +331,8 @@ pub struct Registry {
     hasher: RandomState,
     /// Those of the other generation.
     pub elsewhere: Elsewhere,
+    /// Who may still come.
+    pub limits: Limits,
     count: watch::Sender<usize>,
     named: watch::Sender<u64>,
 }
@@ -335,6 +344,7 @@ impl Default for Registry {
             threads: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             elsewhere: Elsewhere::default(),
+            limits: Limits::default(),
             count: watch::Sender::new(0),
             named: watch::Sender::new(0),
         }
@@ -387,6 +397,7 @@ impl Registry {
         if present.is_none() {
             self.count.send_modify(|count| *count += 1);
         }
+        self.limits.leave(std::mem::take(&mut *before.seat()));
     }
 
     /// Removes a session that has ended; what it counted stays in the sums.
@@ -400,6 +411,7 @@ impl Registry {
     }
 
     fn remove(&self, handle: &Arc<Handle>, keep: impl FnOnce(&mut Shard)) {
+        self.limits.leave(std::mem::take(&mut *handle.seat()));
         let mut shard = lock(self.shard(handle.id));
         // A session that was thawed has a new handle under the same id.
         if !shard.sessions.get(&handle.id).is_some_and(|present| Arc::ptr_eq(present, handle)) {
@@ -450,6 +462,18 @@ impl Registry {
             (facts.server == *server).then_some(facts.server_thread)
         };
         either_side(here, || self.elsewhere.server_thread(id, server))
+    }
+
+    /// How many sessions of this kind the other generation has. One that is here as well, on its
+    /// way, is counted here.
+    pub fn count_elsewhere(&self, is_meant: impl Fn(&SessionView) -> bool) -> usize {
+        let mut count = 0;
+        self.elsewhere.for_each(|view| {
+            if is_meant(view) && !lock(self.shard(view.id)).sessions.contains_key(&view.id) {
+                count += 1;
+            }
+        });
+        count
     }
 
     /// Every session, in no order.

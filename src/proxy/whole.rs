@@ -3,9 +3,12 @@
 //! Usually one system call a packet. What comes behind the packet is kept: it may be the next one,
 //! or not the log-in's at all.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::wire::packet::{HEADER, Header};
 
@@ -44,10 +47,28 @@ pub async fn read_packet(
                 return Ok(Some(Whole { header, payload }));
             }
         }
-        let mut chunk = [0; CHUNK];
-        match stream.read(&mut chunk).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => ahead.extend_from_slice(&chunk[..n]),
-        }
+        read_more(stream, ahead).await?;
     }
+}
+
+/// Reads what is there behind what is `ahead`; the end of the stream is an error. Cancel safe.
+///
+/// Whoever is waited for costs no buffer: it exists while bytes are copied.
+pub async fn read_more<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    ahead: &mut Vec<u8>,
+) -> io::Result<()> {
+    poll_fn(|cx| {
+        let mut chunk = [0; CHUNK];
+        let mut space = ReadBuf::new(&mut chunk);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
+        Poll::Ready(match space.filled() {
+            [] => Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                ahead.extend_from_slice(read);
+                Ok(())
+            }
+        })
+    })
+    .await
 }

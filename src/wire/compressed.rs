@@ -32,7 +32,6 @@ pub const MIN_COMPRESSED: usize = 50;
 
 /// How a leg compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// zlib (RFC 1950), at the level that servers use.
     Zlib,

@@ -25,6 +25,7 @@ macro_rules! on {
 }
 
 mod commands;
+mod compression;
 mod downgrade;
 mod framing;
 mod kill;

@@ -1,6 +1,8 @@
 //! What a direct connection can do, a proxied one can: the same script, twice, byte for byte.
 //!
-//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile.
+//! With `ODP_TEST_RESTARTS` set, the proxy is restarted all the time meanwhile. With
+//! `ODP_TEST_COMPRESSION=CLIENT/SERVER`, each of them `off`, `zlib` or `zstd`, its legs are
+//! compressed.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use odp::wire::capability as cap;
 
-use super::proxy::is_haproxy;
+use super::legs::Entrance;
+use super::proxy::{Options, is_haproxy};
 use super::raw::{Login, Record, Wire, WireError};
-use super::{Database, Every, Proxy, Server, Steps};
+use super::{Database, Every, Legs, Proxy, Server, Steps};
 
 /// A script is moved at every byte if no more than this passes, both directions together.
 const SHORT: u64 = 6_000;
@@ -101,49 +104,78 @@ pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     transparent_all(&database, &[script]);
 }
 
+/// As [`transparent`], with these legs.
+pub fn transparent_legs(server: Server, legs: Legs, script: fn(&Stage)) {
+    let Some(database) = Database::start(server) else { return };
+    everywhere(&database, legs, &[script]);
+}
+
 /// As [`transparent`] for several scripts, one after the other.
 pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
-    let (packets, bytes) = (steps(database, Every::Packet), steps(database, Every::Byte));
-    let is_short = || packets.as_ref().is_some_and(|packets| packets.take_carried() <= SHORT);
+    everywhere(database, Legs::wanted(), scripts);
+}
+
+fn everywhere(database: &Database, legs: Legs, scripts: &[fn(&Stage)]) {
+    let start = |every| Moved::start(database, every, legs);
+    let (packets, bytes) = (start(Every::Packet), start(Every::Byte));
+    let is_short = || packets.as_ref().is_some_and(|moved| moved.steps.take_carried() <= SHORT);
     let ways: [Way; 2] = [
         ("moved at every packet", false, &|| address_of(&packets)),
         ("moved at every byte", false, &|| is_short().then(|| address_of(&bytes)).flatten()),
     ];
-    proxied_and(database, &ways, scripts);
+    proxied_and(database, legs, &ways, scripts);
     finish([packets, bytes]);
 }
 
 /// As [`transparent`] for a script that takes seconds: it is moved at every packet only.
 pub fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
-    let packets = steps(&database, Every::Packet);
+    let legs = Legs::wanted();
+    let packets = Moved::start(&database, Every::Packet, legs);
     proxied_and(
         &database,
+        legs,
         &[("moved at every packet", false, &|| address_of(&packets))],
         &[script],
     );
     finish([packets]);
 }
 
-/// None where a proxy is tested that only copies bytes.
-fn steps(database: &Database, every: Every) -> Option<Steps> {
-    (!is_haproxy()).then(|| Steps::start(database.address(), every))
+/// Planes that hand sessions over all the time, and how to come there.
+struct Moved {
+    steps: Steps,
+    entrance: Entrance,
 }
 
-fn address_of(steps: &Option<Steps>) -> Option<String> {
-    steps.as_ref().map(|steps| steps.address().to_owned())
+impl Moved {
+    /// None where a proxy is tested that only copies bytes.
+    fn start(database: &Database, every: Every, legs: Legs) -> Option<Self> {
+        (!is_haproxy()).then(|| {
+            let steps = Steps::start_with(database.address(), every, legs);
+            let entrance = legs.entrance(steps.address());
+            Self { steps, entrance }
+        })
+    }
 }
 
-fn finish<const N: usize>(all: [Option<Steps>; N]) {
-    for steps in all.into_iter().flatten() {
+fn address_of(moved: &Option<Moved>) -> Option<String> {
+    moved.as_ref().map(|moved| moved.entrance.address().to_owned())
+}
+
+fn finish<const N: usize>(all: [Option<Moved>; N]) {
+    for Moved { steps, entrance } in all.into_iter().flatten() {
         eprintln!("{:?}", steps.finish());
+        entrance.check();
     }
 }
 
 /// Compares the direct way with the one through a proxy, and with others.
-fn proxied_and(database: &Database, others: &[Way], scripts: &[fn(&Stage)]) {
-    let proxy = Proxy::start(database);
-    let proxied = || Some(proxy.address());
+fn proxied_and(database: &Database, legs: Legs, others: &[Way], scripts: &[fn(&Stage)]) {
+    let mut options = Options::new(&[database.address()]);
+    options.proxy = legs.lines();
+    let proxy = Proxy::start_with(&options);
+    let entrance = legs.entrance(&proxy.address());
+    let proxied = || Some(entrance.address().to_owned());
     let mut ways: Vec<Way> = vec![("proxied", false, &proxied)];
     ways.extend(others);
     let test = || {
@@ -153,6 +185,7 @@ fn proxied_and(database: &Database, others: &[Way], scripts: &[fn(&Stage)]) {
     };
     perhaps_under_restarts(&proxy, test);
     assert!(!proxy.process().living().is_empty(), "the proxy ended: {}", proxy.log());
+    entrance.check();
 }
 
 /// Runs something, with `ODP_TEST_RESTARTS` set under restarts.

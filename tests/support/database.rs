@@ -217,7 +217,6 @@ impl Database {
         command.arg(format!("--init-file={}", init_file().display()));
         command.args([
             "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
             "--max-connections=500",
             "--local-infile=1",
             "--max-allowed-packet=1G",
@@ -230,8 +229,12 @@ impl Database {
             Server::MariaDb => ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"],
             _ => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
         });
-        if !self.options.iter().any(|option| option.starts_with("--log-bin")) {
-            command.arg("--skip-log-bin");
+        for (unless, option) in
+            [("--log-bin", "--skip-log-bin"), ("--host-cache-size", "--skip-name-resolve")]
+        {
+            if !self.options.iter().any(|given| given.starts_with(unless)) {
+                command.arg(option);
+            }
         }
         command
     }

@@ -8,6 +8,7 @@
 
 pub mod compare;
 pub mod database;
+pub mod legs;
 pub mod pki;
 pub mod planes;
 pub mod pressure;
@@ -19,6 +20,7 @@ pub mod reply;
 pub mod seekdb;
 pub mod socket;
 pub mod steps;
+pub mod tunnel;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -28,11 +30,13 @@ use std::time::{Duration, Instant};
 
 pub use compare::{Stage, transparent, transparent_with};
 pub use database::{Database, Server};
+pub use legs::Legs;
 pub use process::{Process, may_look_into_proxies};
 pub use proxy::Proxy;
 pub use raw::{Login, Packet, Reply, Wire, com};
 pub use relay::{Chop, Relay};
 pub use steps::{Every, Steps};
+pub use tunnel::{Compression, Tunnel};
 
 /// How long a test waits for something before it fails. Long: the machine may be busy.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -20,12 +20,12 @@ pub struct Planes {
 }
 
 /// Starts them in front of this server, in this runtime; with certificates TLS is offered to
-/// clients and asked of the server.
-pub async fn start(server: &str, tls: Option<&Files>) -> Planes {
+/// clients and asked of the server. `lines` are for `[proxy]`.
+pub async fn start(server: &str, tls: Option<&Files>, lines: &str) -> Planes {
     let tls = tls.map(|files| files.of_proxy("require")).unwrap_or_default();
     let config = format!(
         "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = '{server}'\n\
-         [proxy]\nlisten = ['127.0.0.1:0']\n{tls}"
+         [proxy]\nlisten = ['127.0.0.1:0']\n{lines}{tls}"
     );
     let config = Config::parse(&config, "planes.toml".as_ref()).expect("a config");
     let address = Address::Tcp("127.0.0.1:0".parse().expect("an address"));

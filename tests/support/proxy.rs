@@ -39,6 +39,8 @@ pub struct Options {
     pub listen: Vec<String>,
     /// Lines for `[proxy]`.
     pub proxy: String,
+    /// Lines for `[[cluster]]`.
+    pub cluster: String,
     /// Lines for the end of the file.
     pub rest: String,
     /// The program; None is the one under test.
@@ -54,6 +56,7 @@ impl Options {
             servers: servers.to_vec(),
             listen: Vec::new(),
             proxy: String::new(),
+            cluster: String::new(),
             rest: String::new(),
             binary: None,
             environment: Vec::new(),
@@ -239,7 +242,7 @@ pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) 
         .iter()
         .map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n"))
         .collect();
-    let Options { proxy, rest, .. } = options;
+    let Options { proxy, cluster, rest, .. } = options;
     let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
     let run_dir = dir.join("run");
     // Tests that are not about the probation don't wait for its end.
@@ -266,6 +269,7 @@ password = "{ADMIN_PASSWORD}"
 listen = "127.0.0.1:{http}"
 [[cluster]]
 name = "main"
+{cluster}
 {servers}{rest}
 "#,
         run_dir.display()

@@ -126,14 +126,22 @@ impl Wire {
 
     /// Connects by a Unix socket and logs in.
     pub fn open_unix(path: &Path, login: &Login) -> Result<Self, WireError> {
-        let stream = UnixStream::connect(path)?;
+        Self::over_unix(UnixStream::connect(path)?)?.log_in(login)
+    }
+
+    /// Reads the greeting that comes over a Unix socket.
+    pub fn over_unix(stream: UnixStream) -> Result<Self, WireError> {
         stream.set_read_timeout(Some(LIMIT))?;
-        Self::greeted(Socket::Unix(stream))?.log_in(login)
+        Self::greeted(Socket::Unix(stream))
     }
 
     /// Connects and reads the greeting.
     pub fn connect(address: &str) -> Result<Self, WireError> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// Reads the greeting that comes over a connection.
+    pub fn over(stream: TcpStream) -> Result<Self, WireError> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;

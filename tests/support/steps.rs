@@ -25,9 +25,9 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::LIMIT;
 use super::pki::Pki;
 use super::planes::{self, Planes};
+use super::{LIMIT, Legs};
 use sockets::{be_polled, has_arrived, local, read, shut_down, unread, write_all};
 use who::{Leg, Packets, Who};
 
@@ -40,6 +40,9 @@ const MOST_BYTES: u64 = 50_000;
 
 /// Bytes that are read from the proxy at a time in [`Every::Window`].
 const SIP: usize = 1000;
+
+/// Pieces of compressed frames.
+const SLICE: usize = 61;
 
 /// The smallest buffers that loopback still carries well.
 const NARROW: usize = 2 * 1024;
@@ -80,6 +83,8 @@ pub struct Seen {
     pub by_tls: u64,
     /// Records were half read, or could not be written.
     pub within_tls: u64,
+    /// Compressed frames were half read.
+    pub within_frames: u64,
 }
 
 /// Runs until it is finished or dropped.
@@ -93,16 +98,18 @@ pub struct Steps {
 impl Steps {
     /// In front of this server.
     pub fn start(server: String, every: Every) -> Self {
-        Self::start_with(server, every, false)
+        Self::start_with(server, every, Legs::default())
     }
 
     /// The same with TLS to the server, and to those clients that ask for it. Records take the
     /// place of packets.
     pub fn start_with_tls(server: String, every: Every) -> Self {
-        Self::start_with(server, every, true)
+        Self::start_with(server, every, Legs { tls: true, ..Legs::default() })
     }
 
-    fn start_with(server: String, every: Every, tls: bool) -> Self {
+    /// As [`Self::start`], with these legs. Short pieces take the place of packets on those that
+    /// are compressed.
+    pub fn start_with(server: String, every: Every, legs: Legs) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
         let carried = Arc::<AtomicU64>::default();
         let counted = carried.clone();
@@ -110,7 +117,7 @@ impl Steps {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (world, doors) = World::new(server, every, tls, counted).await;
+                let (world, doors) = World::new(server, every, legs, counted).await;
                 tell.send(local(&doors.clients)).expect("somebody waits");
                 tokio::select! {
                     never = world.clone().serve(doors) => match never {},
@@ -165,8 +172,7 @@ struct Doors {
 
 struct World {
     every: Every,
-    /// Whether packets may give way to records.
-    tls: bool,
+    legs: Legs,
     /// Where the planes take clients.
     inside: String,
     /// The real server.
@@ -185,7 +191,7 @@ impl World {
     async fn new(
         server: String,
         every: Every,
-        tls: bool,
+        legs: Legs,
         carried: Arc<AtomicU64>,
     ) -> (Arc<Self>, Doors) {
         let clients = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
@@ -196,11 +202,12 @@ impl World {
         }
         let dir = super::scratch();
         // They are read before this returns.
-        let files = tls.then(|| Pki::new().write(dir.path()));
-        let Planes { planes, address } = planes::start(&local(&servers), files.as_ref()).await;
+        let files = legs.tls.then(|| Pki::new().write(dir.path()));
+        let Planes { planes, address } =
+            planes::start(&local(&servers), files.as_ref(), &legs.lines()).await;
         let world = Self {
             every,
-            tls,
+            legs,
             inside: address,
             server,
             planes,
@@ -254,7 +261,7 @@ impl World {
     /// From an end to the proxy, in pieces.
     async fn forth(&self, end: &TcpStream, proxy: &TcpStream, who: &Who) {
         let _ = proxy.set_nodelay(true);
-        let mut packets = Packets::new(self.tls);
+        let mut packets = Packets::new(self.legs.tls);
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let read = read(end, &mut buffer).await;
@@ -262,7 +269,10 @@ impl World {
             who.hear(&buffer[..read], Leg::Server);
             let mut rest = &buffer[..read];
             while !rest.is_empty() {
-                let (length, step) = self.cut(&mut packets, rest);
+                let (length, step) = match self.is_framed(who.leg) {
+                    true => self.cut_frames(rest),
+                    false => self.cut(&mut packets, rest),
+                };
                 let (piece, behind) = rest.split_at(length);
                 let sent = match step {
                     Step::Here => self.step(who, proxy, Piece::Bytes(piece)).await,
@@ -314,6 +324,23 @@ impl World {
             }
         }
         (length, Step::Later)
+    }
+
+    fn is_framed(&self, leg: Leg) -> bool {
+        let Legs { client, server, .. } = self.legs;
+        let compression = if leg == Leg::Client { client } else { server };
+        compression.is_some()
+    }
+
+    /// As [`Self::cut`]; where packets end in there nobody can tell, so all pieces are short.
+    fn cut_frames(&self, bytes: &[u8]) -> (usize, Step) {
+        let length = match self.every {
+            Every::Byte if self.is_short() => 1,
+            Every::Byte | Every::Packet if self.is_short() => bytes.len().min(SLICE),
+            Every::Byte | Every::Packet | Every::Window => bytes.len(),
+        };
+        let here = self.every != Every::Window && self.is_due();
+        (length, if here { Step::Here } else { Step::Later })
     }
 
     /// Whether every piece counts.
@@ -422,7 +449,12 @@ impl World {
         let lanes = [&state.up, &state.down];
         self.note(|seen| {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
-            seen.unwritten += u64::from(lanes.iter().any(|lane| lane.judged > 0));
+            let held = [Leg::Client, Leg::Server].map(|leg| state.unwritten_frames(leg));
+            let is_held = held.contains(&true) || lanes.iter().any(|lane| lane.judged > 0);
+            seen.unwritten += u64::from(is_held);
+            let frames = [&state.client_compression, &state.servers[0].compression];
+            seen.within_frames +=
+                u64::from(frames.into_iter().flatten().any(|frames| frames.state.incoming > 0));
             let legs = [&state.client_tls, &state.servers[0].tls];
             seen.by_tls += u64::from(legs.iter().all(|tls| tls.is_some()));
             seen.within_tls += u64::from(legs.into_iter().flatten().any(|tls| tls.bytes > 0));
@@ -482,7 +514,7 @@ impl Taken {
             Piece::Bytes(_) => unread(&self.parcel.fds[leg as usize]) == 0,
             Piece::Fin => lane.source != "Open",
         };
-        has_read || lane.judged > 0 || lane.bytes >= FULL
+        has_read || lane.judged > 0 || lane.bytes >= FULL || state.unwritten_frames(leg)
     }
 }
 
@@ -492,12 +524,36 @@ struct State {
     up: Lane,
     down: Lane,
     client_tls: Option<Tls>,
+    client_compression: Option<Frames>,
     servers: Vec<Server>,
+}
+
+impl State {
+    /// Whether frames of what came from this leg could not be written on the other.
+    fn unwritten_frames(&self, leg: Leg) -> bool {
+        let frames = match leg {
+            Leg::Client => &self.servers[0].compression,
+            Leg::Server => &self.client_compression,
+        };
+        frames.as_ref().is_some_and(|frames| frames.bytes > frames.state.incoming)
+    }
+}
+
+#[derive(Deserialize)]
+struct Frames {
+    bytes: usize,
+    state: FramesState,
+}
+
+#[derive(Deserialize)]
+struct FramesState {
+    incoming: usize,
 }
 
 #[derive(Deserialize)]
 struct Server {
     tls: Option<Tls>,
+    compression: Option<Frames>,
 }
 
 #[derive(Deserialize)]

@@ -1,9 +1,10 @@
 //! What the next packet of a direction is, before it is judged.
 //!
 //! Whoever numbers packets and frames for a leg has to know before a packet is passed on what it
-//! begins. Invariant: a packet that is seen here is consumed when it is judged.
+//! begins. Invariant: a packet that is seen here is consumed when it is judged, and one that is not
+//! seen is not, if no more is handed in than [`Conversation::client_rest`] and its like say.
 
-use super::{Conversation, HEAD, MAX_PIPELINED, Turn, head};
+use super::{Answer, Conversation, HEAD, MAX_PIPELINED, Turn, head, is_definition};
 use crate::wire::packet::{HEADER, Header, Logical};
 
 /// A packet whose header is at hand.
@@ -38,6 +39,16 @@ impl Conversation {
         self.queue.len() >= MAX_PIPELINED || self.holds_exchanges && self.turn == Turn::Auth
     }
 
+    /// How many of the client's bytes belong to no packet that is still to be seen.
+    pub fn client_rest(&self, bytes: usize) -> usize {
+        if self.turn == Turn::Opaque { bytes } else { self.client.rest().min(bytes) }
+    }
+
+    /// As [`Self::client_rest`], of the server's.
+    pub fn server_rest(&self, bytes: usize) -> usize {
+        if self.turn == Turn::Opaque { bytes } else { self.server.rest().min(bytes) }
+    }
+
     /// The client's next packet, if it would be consumed.
     pub fn client_ahead(&self, bytes: &[u8]) -> Option<Ahead> {
         if self.turn == Turn::Opaque || self.leaves_client() {
@@ -67,10 +78,22 @@ impl Conversation {
         let (place, wanted) = match (self.current, logical) {
             (_, Logical::Continued) => (Place::GoesOn(self.next_sequence), 0),
             (Some(current), _) if current.begun => (Place::GoesOn(self.next_sequence), HEAD),
+            _ if self.is_residue_ahead(header, &bytes[at + HEADER..]) => {
+                (Place::GoesOn(self.next_sequence), HEAD)
+            }
             (Some(current), _) => (Place::Begins(current.sequence.wrapping_add(1)), HEAD),
-            (None, _) => (Place::Unasked, HEAD),
+            (None, _) if header.sequence == 0 => (Place::Unasked, HEAD),
+            (None, _) => (Place::GoesOn(self.next_sequence), HEAD),
         };
         whole(bytes, at, header, wanted, place)
+    }
+
+    /// A definition that a prepare's wrapped count did not announce, or the EOF behind them.
+    fn is_residue_ahead(&self, header: Header, head: &[u8]) -> bool {
+        let is_announced = self.current.is_some_and(|current| current.answer == Answer::Fields);
+        let is_eof = header.length < 9 && head.first() == Some(&0xFE);
+        is_definition(header, head) && (self.residue || !is_announced)
+            || self.residue && is_eof && !self.dialect.deprecate_eof
     }
 
     /// What a packet of ours to the client would be; None while it is in the middle of one.

@@ -43,7 +43,6 @@ pub struct DecoderState {
 
 /// Where the next raw byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 enum Place {
     /// At the start of a frame.
     #[default]

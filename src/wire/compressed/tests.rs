@@ -304,5 +304,5 @@ fn levels_of_zstd_are_1_to_22() {
         let raw = encoded(Compression::Zstd(level), &text(20_000));
         assert_eq!(decoded(Compression::Zstd(level), &raw).expect("frames"), text(20_000));
     }
-    assert!(serde_json::from_str::<Compression>(r#"{"zstd":99}"#).is_err());
+    assert!(serde_json::from_str::<Compression>(r#"{"Zstd":99}"#).is_err());
 }

@@ -1,0 +1,66 @@
+//! Who may come in: [`super::limits`] applied to connections and log-ins, those of the other
+//! generation counted, too.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use super::Proxy;
+use super::limits::{Allowances, Seat};
+use super::registry::Handle;
+use super::view::SessionView;
+use crate::config::Config;
+use crate::error::ClientError;
+
+/// The IP address in a client's address as it is shown; None for Unix sockets.
+pub fn address_of(client: &str) -> Option<IpAddr> {
+    client.parse().ok().map(|client: SocketAddr| client.ip().to_canonical())
+}
+
+impl Proxy {
+    /// Counts a connection at its peer's address, or says why it may not stay. A peer that may be
+    /// a proxy is not counted before it has said for whom it comes.
+    pub(super) fn admit_peer(
+        &self,
+        config: &Config,
+        peer: Option<SocketAddr>,
+    ) -> Result<Seat, ClientError> {
+        if self.registry.len() >= config.proxy.client_max_connections {
+            return Err(ClientError::too_many_sessions());
+        }
+        let mut seat = Seat::default();
+        if let Some(address) = peer.map(|peer| peer.ip().to_canonical())
+            && !config.proxy.proxy_protocol_networks.contain(Some(address))
+        {
+            self.admit(&mut seat, address)?;
+        }
+        Ok(seat)
+    }
+
+    /// Counts a connection at its address, or says why it may not stay.
+    pub(super) fn admit(&self, seat: &mut Seat, address: IpAddr) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&self.config.load().proxy).address;
+        let is_from_there = |view: &SessionView| address_of(&view.client) == Some(address);
+        let others = self.others(allowance.sessions, is_from_there);
+        self.registry.limits.enter(seat, address, others, allowance, Instant::now())
+    }
+
+    /// Whether a user may log in, if its password is right; before a server is bothered with it.
+    pub(super) fn has_room_for(&self, user: &str) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&self.config.load().proxy).user;
+        let others = self.others(allowance.sessions, |view| view.user == user);
+        self.registry.limits.has_room(user, others, allowance, Instant::now())
+    }
+
+    /// Counts a session at its user, whom the server has let in, or says why it may not stay.
+    pub(super) fn admit_user(&self, handle: &Handle, user: &str) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&self.config.load().proxy).user;
+        let others = self.others(allowance.sessions, |view| view.user == user);
+        let limits = &self.registry.limits;
+        limits.log_in(&mut handle.seat(), user, others, allowance, Instant::now())
+    }
+
+    /// Nobody is looked for without a limit, nor while there is no other generation.
+    fn others(&self, limit: usize, is_meant: impl Fn(&SessionView) -> bool) -> usize {
+        if limit == 0 { 0 } else { self.registry.count_elsewhere(is_meant) }
+    }
+}

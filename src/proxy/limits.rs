@@ -1,0 +1,301 @@
+//! Limits for each user and each address: sessions at a time, and connects a second.
+//!
+//! Everybody is counted, whether there is a limit or not, so that one that is set while the proxy
+//! runs counts those who are here already. Invariant: whoever is counted has a [`Seat`] that will
+//! be given back; who has none and may connect at once again is forgotten. Sessions of the other
+//! generation are told by the caller. Rates start afresh with each process: a restart may let in a
+//! second's worth more, once.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::ProxySection;
+use crate::error::ClientError;
+
+/// So many may be remembered for their rate alone before anybody is looked for to be forgotten.
+const FEW: usize = 1024;
+
+/// What counts for one user, or for one address; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Sessions at a time.
+    pub sessions: usize,
+    /// Connects a second.
+    pub connects_per_second: u32,
+}
+
+/// The allowances in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowances {
+    /// Of each user.
+    pub user: Allowance,
+    /// Of each address.
+    pub address: Allowance,
+}
+
+impl Allowances {
+    /// Those of a config.
+    pub fn of(config: &ProxySection) -> Self {
+        let allowance = |sessions, connects_per_second| Allowance { sessions, connects_per_second };
+        Self {
+            user: allowance(config.max_user_connections, config.max_user_connects_per_second),
+            address: allowance(
+                config.max_address_connections,
+                config.max_address_connects_per_second,
+            ),
+        }
+    }
+}
+
+/// Which limit was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Excess {
+    Sessions,
+    Rate(u32),
+}
+
+/// Where a session is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seat {
+    /// At its user's, once it has logged in.
+    pub user: Option<String>,
+    /// At its address's.
+    pub address: Option<IpAddr>,
+}
+
+/// Who is here, by user and by address.
+#[derive(Debug, Default)]
+pub struct Limits(Mutex<Both>);
+
+#[derive(Debug, Default)]
+struct Both {
+    users: Crowds<String>,
+    addresses: Crowds<IpAddr>,
+}
+
+impl Limits {
+    /// Counts a connection at its address, and no longer at the one it was thought to be from; or
+    /// says why not. `others`: sessions from there that another generation has.
+    pub fn enter(
+        &self,
+        seat: &mut Seat,
+        address: IpAddr,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        if seat.address == Some(address) {
+            return Ok(());
+        }
+        let mut both = self.lock();
+        let entered = both.addresses.enter(&address, others, allowance, now);
+        entered.map_err(|excess| match excess {
+            Excess::Sessions => {
+                let who = format!("Address {address}");
+                ClientError::too_many_connections(&who, "max_address_connections")
+            }
+            Excess::Rate(limit) => {
+                let who = format!("Address '{address}'");
+                ClientError::too_many_connects(&who, "max_address_connects_per_second", limit)
+            }
+        })?;
+        if let Some(before) = seat.address.replace(address) {
+            both.addresses.leave(&before);
+        }
+        Ok(())
+    }
+
+    /// Whether a user could log in now, though it does not yet: the password is not known to be
+    /// right. Who only claims to be somebody must not use up what that one may.
+    pub fn has_room(
+        &self,
+        user: &str,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        let both = self.lock();
+        both.users.judge(user, others, allowance, now).map_err(|excess| of_user(user, excess))
+    }
+
+    /// Counts a session at the user who has just proved to be it, or says why not.
+    pub fn log_in(
+        &self,
+        seat: &mut Seat,
+        user: &str,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<(), ClientError> {
+        let entered = self.lock().users.enter(user, others, allowance, now);
+        entered.map_err(|excess| of_user(user, excess))?;
+        seat.user = Some(user.into());
+        Ok(())
+    }
+
+    /// Counts a session that comes from another generation: it was let in there.
+    pub fn resume(&self, user: &str, address: Option<IpAddr>) -> Seat {
+        let mut both = self.lock();
+        both.users.add(user);
+        if let Some(address) = &address {
+            both.addresses.add(address);
+        }
+        Seat { user: Some(user.into()), address }
+    }
+
+    /// A session may have become another user's, by COM_CHANGE_USER. The server has agreed to that
+    /// already: it is counted, never refused.
+    pub fn rename(&self, seat: &mut Seat, user: &str) {
+        let Some(before) = seat.user.as_mut().filter(|before| *before != user) else { return };
+        let mut both = self.lock();
+        both.users.add(user);
+        both.users.leave(&std::mem::replace(before, user.into()));
+    }
+
+    /// A session is over, or counted elsewhere.
+    pub fn leave(&self, seat: Seat) {
+        let mut both = self.lock();
+        seat.user.iter().for_each(|user| both.users.leave(user));
+        seat.address.iter().for_each(|address| both.addresses.leave(address));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Both> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn of_user(user: &str, excess: Excess) -> ClientError {
+    match excess {
+        Excess::Sessions => {
+            ClientError::too_many_connections(&format!("User {user}"), "max_user_connections")
+        }
+        Excess::Rate(limit) => {
+            let who = format!("User '{user}'");
+            ClientError::too_many_connects(&who, "max_user_connects_per_second", limit)
+        }
+    }
+}
+
+/// All users, or all addresses.
+#[derive(Debug)]
+struct Crowds<K> {
+    all: HashMap<K, Crowd>,
+    /// At this size those that need not be remembered are forgotten.
+    sweep_at: usize,
+}
+
+/// One user, or one address.
+#[derive(Clone, Copy, Debug, Default)]
+struct Crowd {
+    sessions: usize,
+    /// When the bucket will be full again; None: it is. See [`Crowd::next`].
+    full_at: Option<Instant>,
+}
+
+impl<K> Default for Crowds<K> {
+    fn default() -> Self {
+        Self { all: HashMap::new(), sweep_at: FEW }
+    }
+}
+
+impl<K: Hash + Eq> Crowds<K> {
+    fn judge<Q>(
+        &self,
+        key: &Q,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<(), Excess>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let crowd = self.all.get(key).copied().unwrap_or_default();
+        crowd.next(others, allowance, now).map(drop)
+    }
+
+    fn enter<Q>(
+        &mut self,
+        key: &Q,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<(), Excess>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let crowd = self.all.get(key).copied().unwrap_or_default();
+        let full_at = crowd.next(others, allowance, now)?;
+        if self.all.len() >= self.sweep_at {
+            self.sweep(now);
+        }
+        self.add(key).full_at = full_at;
+        Ok(())
+    }
+
+    fn add<Q>(&mut self, key: &Q) -> &mut Crowd
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let crowd = self.all.entry(key.to_owned()).or_default();
+        crowd.sessions += 1;
+        crowd
+    }
+
+    fn leave<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let Some(crowd) = self.all.get_mut(key) else { return };
+        crowd.sessions -= 1;
+        // One with a bucket that is not full is found when there are many of them.
+        if crowd.sessions == 0 && crowd.full_at.is_none() {
+            self.all.remove(key);
+        }
+    }
+
+    /// Forgets who is not here and may connect as if never seen. What is left has a session, or
+    /// has connected within the last second: both are bounded by what else a proxy can hold.
+    fn sweep(&mut self, now: Instant) {
+        self.all.retain(|_, crowd| crowd.sessions > 0 || crowd.full_at.is_some_and(|at| at > now));
+        self.sweep_at = (self.all.len() * 2).max(FEW);
+        self.all.shrink_to(self.sweep_at);
+    }
+}
+
+impl Crowd {
+    /// What one more makes of the bucket, or why there is no room for it.
+    ///
+    /// A bucket of one second's tokens, kept as the instant when it will be full: each connect puts
+    /// that off by a token's time, and is too early if that makes it more than a second away.
+    fn next(
+        self,
+        others: usize,
+        allowance: Allowance,
+        now: Instant,
+    ) -> Result<Option<Instant>, Excess> {
+        let Allowance { sessions, connects_per_second } = allowance;
+        if sessions > 0 && self.sessions + others >= sessions {
+            return Err(Excess::Sessions);
+        }
+        if connects_per_second == 0 {
+            return Ok(None);
+        }
+        const BUCKET: Duration = Duration::from_secs(1);
+        let full_at = self.full_at.map_or(now, |at| at.max(now)) + BUCKET / connects_per_second;
+        match full_at - now > BUCKET {
+            true => Err(Excess::Rate(connects_per_second)),
+            false => Ok(Some(full_at)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! What a client sends first: perhaps, before its first packet, a PROXY header by whoever connects
+//! on its behalf.
+//!
+//! As MariaDB does it: everybody is greeted at once, and the first bytes of the answer tell. They
+//! cannot be a packet, which would have the number 1 where a header has `X` or a line feed; so
+//! nobody needs a port of his own. Who is not trusted with a header is refused, not ignored: it is
+//! a balancer that was not listed, and its clients would be taken for one.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::AsyncRead;
+
+use super::whole::read_more;
+use crate::config::networks::Networks;
+use crate::error::ClientError;
+use crate::net::proxy_header::{self, Header};
+
+/// The first bytes of a client.
+#[derive(Debug)]
+pub struct Opening {
+    /// The header, if there is one.
+    pub header: Option<Header>,
+    /// What was read behind it.
+    pub rest: Vec<u8>,
+}
+
+impl Opening {
+    /// The client's address as it is shown; None: it is the peer's own.
+    pub fn client(&self) -> Option<String> {
+        self.header.and_then(Header::client)
+    }
+}
+
+/// Why a client gets no further.
+#[derive(Debug)]
+pub enum OpeningError {
+    /// It is told so.
+    Refused(ClientError),
+    /// It is gone.
+    Gone(io::Error),
+}
+
+/// Reads a client's first bytes.
+///
+/// Usually one system call. Waits for ever: the log-in has a deadline.
+pub async fn read_opening<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    networks: &Networks,
+    peer: Option<SocketAddr>,
+) -> Result<Opening, OpeningError> {
+    let trusted = networks.contain(peer.map(|peer| peer.ip()));
+    let mut rest = Vec::new();
+    loop {
+        read_more(stream, &mut rest).await.map_err(OpeningError::Gone)?;
+        if !trusted && proxy_header::is_signed(&rest) {
+            let from = peer.map_or_else(|| "localhost".into(), |peer| peer.ip().to_string());
+            return Err(OpeningError::Refused(ClientError::proxy_header_not_accepted(&from)));
+        }
+        match proxy_header::parse(&rest) {
+            Ok(proxy_header::Opening::More(_)) => {}
+            Ok(proxy_header::Opening::Other) => return Ok(Opening { header: None, rest }),
+            Ok(proxy_header::Opening::Header(header, length)) => {
+                rest.drain(..length);
+                return Ok(Opening { header: Some(header), rest });
+            }
+            Err(error) => {
+                tracing::info!(?peer, %error, "PROXY header");
+                return Err(OpeningError::Refused(ClientError::bad_proxy_header()));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `max_connect_errors`: clients that vanish in their log-in do not have us blocked by the server.
+//!
+//! Servers don't count what comes from 127.0.0.1 itself; so the proxy reaches them by a detour with
+//! another address of the loopback. That they do count there is looked at first.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::proxy::{Options, is_haproxy};
+use crate::support::raw::{Login, Wire, WireError, packets};
+use crate::support::{Database, Proxy, Server, skip, until};
+use crate::{connect_from, detour};
+
+/// Of each kind: as many as a server blocks a host for, many times over.
+const VANISHING: usize = 50;
+
+/// The same where each costs a TLS handshake.
+const VANISHING_BY_TLS: usize = 10;
+
+/// How far a client comes before it vanishes.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Connected,
+    Greeted,
+    HalfAnswered,
+    Answered,
+    Asked,
+    AskedAndReset,
+    /// caching_sha2_password wants the password itself.
+    AskedForPassword,
+    /// The same, and has sent its key.
+    GivenKey,
+}
+
+/// Comes that far as this user; the connection is to be dropped.
+fn come(stage: Stage, user: &str, address: &str) -> Option<Wire> {
+    if matches!(stage, Stage::Connected) {
+        drop(TcpStream::connect(address).expect("the proxy listens"));
+        return None;
+    }
+    let mut wire = Wire::connect(address).expect("a greeting");
+    let login = Login { user: user.into(), ..Login::default() };
+    let response = packets(&wire.login_response(&login).encode(), 1);
+    match stage {
+        Stage::Connected | Stage::Greeted => return Some(wire),
+        Stage::HalfAnswered => wire.send(&response[..30]).expect("it is taken"),
+        _ => wire.send(&response).expect("it is taken"),
+    }
+    if matches!(stage, Stage::HalfAnswered | Stage::Answered) {
+        return Some(wire);
+    }
+    let asked = wire.packet();
+    assert_eq!(asked.payload[0], 0xFE, "{stage:?}: {asked:?}");
+    match stage {
+        Stage::AskedAndReset => {
+            let socket = SockRef::from(wire.tcp());
+            socket.set_linger(Some(Duration::ZERO)).expect("an option");
+        }
+        Stage::AskedForPassword | Stage::GivenKey => {
+            let rest = &asked.payload[1..];
+            let end = rest.iter().position(|&byte| byte == 0).expect("a plugin's name");
+            let salt = rest[end + 1..].strip_suffix(&[0]).expect("a challenge");
+            let password = crate::support::database::PASSWORD.as_bytes();
+            let scramble = mysql_common::scramble::scramble_sha256(salt, password);
+            let next = asked.sequence.wrapping_add(1);
+            wire.send_payload(&scramble.expect("a password"), next).expect("it is taken");
+            let full = wire.packet();
+            assert_eq!(full.payload, [1, 4], "the cache is empty");
+            if matches!(stage, Stage::GivenKey) {
+                wire.send_payload(&[2], full.sequence.wrapping_add(1)).expect("it is taken");
+                assert_eq!(wire.packet().payload[0], 1, "the key");
+            }
+        }
+        _ => {}
+    }
+    Some(wire)
+}
+
+/// A server that blocks a host at the third handshake that is broken off.
+fn strict(server: Server, options: &[&str]) -> Option<Database> {
+    if is_haproxy() {
+        return None;
+    }
+    let strict = ["--host-cache-size=100", "--max-connect-errors=3", "--performance-schema=ON"];
+    let database = Database::start_with(server, &[&strict, options].concat())?;
+    // What this is all about, without the proxy.
+    for _ in 0..3 {
+        drop(Wire::over(connect_from("127.0.0.3", &database.address())));
+    }
+    let blocked = until("the server to have counted", || {
+        let errors = host_errors(&database, "127.0.0.3")?;
+        (errors >= 3).then(|| Wire::over(connect_from("127.0.0.3", &database.address())).err())
+    });
+    match blocked.as_ref().and_then(WireError::code) {
+        Some(1129) => Some(database),
+        other => {
+            skip(&format!("{server:?} does not count here, it says {other:?}"));
+            None
+        }
+    }
+}
+
+/// Handshakes of a host that were broken off, by the server's count; None: it knows of no such.
+fn host_errors(database: &Database, host: &str) -> Option<u64> {
+    let query = format!(
+        "SELECT COUNT(*), COALESCE(SUM(sum_connect_errors), 0) \
+         FROM performance_schema.host_cache WHERE ip = '{host}'"
+    );
+    let row = database.admin().query(&query).rows().remove(0);
+    let number = |at: usize| -> u64 {
+        let text = row[at].clone().map(String::from_utf8).expect("a value").expect("a number");
+        text.parse().expect("a number")
+    };
+    (number(0) > 0).then(|| number(1))
+}
+
+fn proxy_behind(database: &Database, source: &'static str, rest: &str) -> Proxy {
+    let detour = detour(database.address(), source, Vec::new());
+    let mut options = Options::new(&[format!("127.0.0.1:{detour}")]);
+    options.proxy = "login_timeout = \"3s\"".into();
+    options.rest = rest.into();
+    Proxy::start_with(&options)
+}
+
+fn nobody_is_blocked(database: &Database, rest: &str, stages: &[(Stage, &str)]) {
+    let proxy = proxy_behind(database, "127.0.0.2", rest);
+    let good = |stage: Stage| {
+        let mut wire = Wire::open(&proxy.address(), &Login::default())
+            .unwrap_or_else(|error| panic!("{stage:?}: {error:?}\n{}", proxy.log()));
+        assert_eq!(wire.query("SELECT 'in'").text(), "in", "{stage:?}");
+    };
+    for &(stage, user) in stages {
+        for _ in 0..if rest.is_empty() { VANISHING } else { VANISHING_BY_TLS } {
+            if matches!(stage, Stage::AskedForPassword | Stage::GivenKey) {
+                database.execute(&["FLUSH PRIVILEGES"]);
+            }
+            drop(come(stage, user, &proxy.address()));
+        }
+        good(stage);
+    }
+    // Some that stay until their time is over.
+    let late = (0..10).filter_map(|_| come(Stage::Asked, "odp", &proxy.address()));
+    for mut wire in late.collect::<Vec<Wire>>() {
+        assert_eq!(wire.packet().error(), Some(1159), "login_timeout");
+    }
+    let gone = "SELECT COUNT(*) = 0 FROM information_schema.processlist WHERE host <> 'localhost'";
+    database.until_counted(gone);
+    good(Stage::Asked);
+    // Nothing at all was counted.
+    assert_eq!(host_errors(database, "127.0.0.2"), Some(0));
+}
+
+const ON_ANY: [(Stage, &str); 7] = [
+    (Stage::Connected, "odp"),
+    (Stage::Greeted, "odp"),
+    (Stage::HalfAnswered, "odp"),
+    (Stage::Answered, "odp"),
+    (Stage::Asked, "odp"),
+    (Stage::AskedAndReset, "odp"),
+    (Stage::Asked, "whoever"),
+];
+
+#[test]
+fn vanishing_clients_on_mariadb() {
+    let Some(database) = strict(Server::MariaDb, &[]) else { return };
+    database.execute(&[
+        "INSTALL SONAME 'auth_ed25519'",
+        "CREATE USER ed IDENTIFIED VIA ed25519 USING PASSWORD('odp-secret')",
+        "CREATE USER bare",
+    ]);
+    let stages = [&ON_ANY[..], &[(Stage::Asked, "ed"), (Stage::Asked, "bare")]].concat();
+    nobody_is_blocked(&database, "", &stages);
+}
+
+#[test]
+fn vanishing_clients_on_mysql() {
+    let Some(database) = strict(Server::MySql, &[]) else { return };
+    nobody_is_blocked_on_mysql(&database, "");
+}
+
+/// The server takes nobody without TLS.
+#[test]
+fn vanishing_clients_on_mysql_by_tls() {
+    let Some(database) = strict(Server::MySql, &["--require-secure-transport=ON"]) else { return };
+    nobody_is_blocked_on_mysql(&database, "[tls.server]\nmode = \"require\"\n");
+}
+
+fn nobody_is_blocked_on_mysql(database: &Database, rest: &str) {
+    database.execute(&[
+        "CREATE USER sha IDENTIFIED WITH sha256_password BY 'odp-secret'",
+        "CREATE USER bare IDENTIFIED BY ''",
+    ]);
+    let plugins = [
+        (Stage::AskedForPassword, "odp"),
+        (Stage::GivenKey, "odp"),
+        (Stage::Asked, "sha"),
+        (Stage::Asked, "bare"),
+    ];
+    nobody_is_blocked(database, rest, &[&ON_ANY[..], &plugins].concat());
+}

@@ -1,0 +1,319 @@
+//! Log-ins that cannot work, each with the words it gets; and exchanges of unusual plugins, which a
+//! made-up server speaks.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use odp::error::ClientError;
+use odp::wire::capability as cap;
+use odp::wire::handshake::{Greeting, LoginResponse, ok};
+use odp::wire::packet::packet;
+
+use crate::support::pki::{Files, Pki};
+use crate::support::proxy::Options;
+use crate::support::raw::{Packet, WireError};
+use crate::support::{Database, LIMIT, Login, Proxy, Server, Wire, scratch};
+
+const CAPABILITIES: u32 = cap::CONNECT_WITH_DB
+    | cap::PROTOCOL_41
+    | cap::TRANSACTIONS
+    | cap::SECURE_CONNECTION
+    | cap::PLUGIN_AUTH
+    | cap::PLUGIN_AUTH_LENENC
+    | cap::DEPRECATE_EOF
+    | cap::MULTI_FACTOR;
+
+/// What a made-up server does once it has the login response.
+#[derive(Clone, Debug)]
+enum Act {
+    /// Says this, as a packet.
+    Say(Vec<u8>),
+    /// Says these bytes.
+    Bytes(Vec<u8>),
+    /// Hears a packet.
+    Hear,
+    /// Leaves.
+    Leave,
+}
+
+/// A server that does the same with everybody.
+struct Fake {
+    address: String,
+    /// The packets that it heard behind login responses.
+    heard: Receiver<Vec<u8>>,
+}
+
+impl Fake {
+    fn start(acts: Vec<Act>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        let (send, heard) = channel();
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                let (acts, send) = (acts.clone(), send.clone());
+                thread::spawn(move || {
+                    // A proxy that leaves ends it.
+                    let _ = play(stream, acts, |payload| drop(send.send(payload)));
+                });
+            }
+        });
+        Self { address, heard }
+    }
+
+    fn heard(&self) -> Vec<u8> {
+        self.heard.recv_timeout(LIMIT).expect("a packet")
+    }
+}
+
+fn play(
+    mut stream: TcpStream,
+    acts: Vec<Act>,
+    mut heard: impl FnMut(Vec<u8>),
+) -> std::io::Result<()> {
+    let greeting = Greeting {
+        version: b"8.0.99".to_vec(),
+        connection_id: 7,
+        salt: vec![b's'; 20],
+        capabilities: CAPABILITIES,
+        extended: 0,
+        collation: 45,
+        status: 2,
+        plugin: b"mysql_native_password".to_vec(),
+    };
+    stream.write_all(&packet(0, &greeting.encode()))?;
+    let (mut sequence, response) = hear(&mut stream)?;
+    LoginResponse::parse(&response).expect("the proxy knows how to log in");
+    for act in acts {
+        match act {
+            Act::Say(payload) => {
+                sequence += 1;
+                stream.write_all(&packet(sequence, &payload))?;
+            }
+            Act::Bytes(bytes) => stream.write_all(&bytes)?,
+            Act::Hear => {
+                let (number, payload) = hear(&mut stream)?;
+                assert_eq!(number, sequence + 1, "the number of a packet to the server");
+                sequence = number;
+                heard(payload);
+            }
+            Act::Leave => return Ok(()),
+        }
+    }
+    // Until the other side leaves.
+    while stream.read(&mut [0; 64])? > 0 {}
+    Ok(())
+}
+
+fn hear(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header)?;
+    let mut payload = vec![0; u32::from_le_bytes(header) as usize & 0xFF_FFFF];
+    stream.read_exact(&mut payload)?;
+    Ok((header[3], payload))
+}
+
+fn switch(plugin: &str) -> Act {
+    Act::Say([b"\xfe", plugin.as_bytes(), b"\0abcdefghijklmnopqrst\0"].concat())
+}
+
+/// A proxy that offers TLS, in front of a server that has none.
+struct Scene {
+    proxy: Proxy,
+    fake: Fake,
+    /// Successors read it again.
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start(acts: Vec<Act>) -> Self {
+        let dir = scratch();
+        let files = Pki::new().write(dir.path());
+        let fake = Fake::start(acts);
+        let mut options = Options::new(std::slice::from_ref(&fake.address));
+        options.rest = files.of_proxy("off");
+        Self { proxy: Proxy::start_with(&options), fake, _dir: dir }
+    }
+
+    /// Code and text of the refusal.
+    fn refused(&self, tls: bool) -> (u16, String) {
+        refused(&self.proxy, &Login { tls, ..login() })
+    }
+}
+
+fn login() -> Login {
+    Login { capabilities: CAPABILITIES, ..Login::default() }
+}
+
+fn refused(proxy: &Proxy, login: &Login) -> (u16, String) {
+    match Wire::open(&proxy.address(), login) {
+        Err(WireError::Refused(packet)) => {
+            let code = packet.error().expect("an ERR packet");
+            // Before the greeting there is no SQLSTATE.
+            let text = packet.payload.get(9..).filter(|_| packet.payload[3] == b'#');
+            let text = text.unwrap_or(&packet.payload[3..]);
+            (code, String::from_utf8_lossy(text).into_owned())
+        }
+        Err(error) => panic!("{error:?}\n{}", proxy.log()),
+        Ok(_) => panic!("it was let in\n{}", proxy.log()),
+    }
+}
+
+fn words(error: &ClientError) -> (u16, String) {
+    (error.code, error.message.clone())
+}
+
+#[test]
+fn a_clear_password_needs_tls_on_both_legs() {
+    let scene = Scene::start(vec![switch("mysql_clear_password"), Act::Hear]);
+    let error = |leg| words(&ClientError::clear_password("mysql_clear_password", leg));
+    assert_eq!(scene.refused(false), error("to the proxy"));
+    assert_eq!(scene.refused(true), error("from the proxy to the server"));
+}
+
+#[test]
+fn a_dialog_that_began_by_tls_does_not_go_on_without() {
+    let prompt = Act::Say(b"\x02Password: ".to_vec());
+    let acts = vec![switch("dialog"), Act::Hear, prompt, Act::Hear, Act::Say(ok(0, 0, 2, 0))];
+    let scene = Scene::start(acts);
+    let error = ClientError::clear_password("dialog", "from the proxy to the server");
+    assert_eq!(scene.refused(true), words(&error));
+    // Without TLS anywhere it is as it would be directly.
+    let mut wire = Wire::connect(&scene.proxy.address()).expect("a greeting");
+    let response = wire.login_response(&login());
+    wire.send_payload(&response.encode(), 1).expect("it is taken");
+    let packet = wire.packet();
+    assert_eq!((packet.sequence, &packet.payload[..7]), (2, &b"\xfedialog"[..]));
+    wire.send_payload(b"hello\0", 3).expect("it is taken");
+    assert_eq!(scene.fake.heard(), b"hello\0");
+    let packet = wire.packet();
+    assert_eq!((packet.sequence, &packet.payload[..]), (4, &b"\x02Password: "[..]));
+    wire.send_payload(b"swordfish\0", 5).expect("it is taken");
+    assert_eq!(scene.fake.heard(), b"swordfish\0");
+    assert_eq!(wire.packet().payload[0], 0);
+}
+
+#[test]
+fn a_server_without_an_rsa_key_is_named() {
+    for answer in [b"\xff\x15\x04#28000Access denied".to_vec(), b"\x01".to_vec(), b"\x01x".to_vec()]
+    {
+        let more = |data| Act::Say(vec![1, data]);
+        let asked = vec![switch("caching_sha2_password"), Act::Hear, more(4), Act::Hear];
+        let scene = Scene::start([asked, vec![Act::Say(answer)]].concat());
+        assert_eq!(scene.refused(true), words(&ClientError::no_rsa_key()));
+        assert_eq!(scene.fake.heard().len(), 32, "the client's answer to the challenge");
+        assert_eq!(scene.fake.heard(), b"\x02", "a request for the key, before any password");
+    }
+}
+
+/// The exchange of a second and a third factor goes through, numbered for each leg.
+#[test]
+fn factors_are_relayed() {
+    let factor = |name: &str| Act::Say([b"\x02", name.as_bytes(), b"\0data\0"].concat());
+    let mut acts = vec![switch("mysql_native_password"), Act::Hear];
+    acts.extend([factor("second"), Act::Hear, Act::Say(b"\x01more".to_vec()), Act::Hear]);
+    acts.extend([factor("third"), Act::Hear, Act::Say(ok(0, 0, 2, 0))]);
+    let scene = Scene::start(acts);
+    let mut wire = Wire::connect(&scene.proxy.address()).expect("a greeting");
+    let response = wire.login_response(&login());
+    wire.send_payload(&response.encode(), 1).expect("it is taken");
+    let mut relayed = |starts: &[u8], answer: &[u8]| {
+        let Packet { sequence, payload, .. } = wire.packet();
+        assert!(payload.starts_with(starts), "{}", payload.escape_ascii());
+        wire.send_payload(answer, sequence + 1).expect("it is taken");
+        assert_eq!(scene.fake.heard(), answer);
+        sequence
+    };
+    assert_eq!(relayed(b"\xfemysql_native_password\0", b"one"), 2);
+    assert_eq!(relayed(b"\x02second\0data\0", b"two"), 4);
+    assert_eq!(relayed(b"\x01more", b"two and a half"), 6);
+    assert_eq!(relayed(b"\x02third\0data\0", b"three"), 8);
+    let verdict = wire.packet();
+    assert_eq!((verdict.sequence, verdict.payload[0]), (10, 0));
+}
+
+#[test]
+fn a_server_that_leaves_or_babbles_in_the_exchange_is_told_of() {
+    let lost = words(&ClientError::server_lost());
+    let endings = [
+        vec![Act::Leave],
+        vec![switch("mysql_native_password"), Act::Hear, Act::Leave],
+        // A packet of 16 MB, which no plugin has.
+        vec![Act::Bytes(vec![0xFF, 0xFF, 0xFF, 2, 1])],
+        vec![Act::Bytes(b"\x05\0".to_vec()), Act::Leave],
+    ];
+    for acts in endings {
+        let scene = Scene::start(acts.clone());
+        assert_eq!(scene.refused(false), lost, "{acts:?}");
+        assert_eq!(scene.refused(true), lost, "{acts:?}, by TLS");
+    }
+}
+
+/// The server's last word is passed on while the client still thinks about its answer.
+#[test]
+fn a_server_that_gives_up_is_heard_at_once() {
+    let timeout = b"\xff\x87\x04#08S01Got timeout reading communication packets".to_vec();
+    let scene = Scene::start(vec![switch("client_ed25519"), Act::Say(timeout.clone()), Act::Leave]);
+    let mut wire = Wire::connect(&scene.proxy.address()).expect("a greeting");
+    let response = wire.login_response(&login());
+    wire.send_payload(&response.encode(), 1).expect("it is taken");
+    assert_eq!(wire.packet().payload[0], 0xFE);
+    let verdict = wire.packet();
+    assert_eq!((verdict.sequence, verdict.payload), (3, timeout));
+}
+
+/// MariaDB with a certificate, and what is needed to ask for it.
+fn database() -> Option<(Database, Files, tempfile::TempDir)> {
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let options = files.of_server();
+    let options = options.each_ref().map(String::as_str);
+    Some((Database::start_with(Server::MariaDb, &options)?, files, dir))
+}
+
+#[test]
+fn clients_without_tls_are_refused_where_it_is_required() {
+    let Some((database, files, _dir)) = database() else { return };
+    let socket = files.ca.with_file_name("sql");
+    let mut options = Options::new(&[database.address()]);
+    options.listen = vec![format!("unix:{}", socket.display())];
+    options.rest = files.of_proxy("off").replace("\"prefer\"", "\"require\"");
+    let proxy = Proxy::start_with(&options);
+    assert_eq!(refused(&proxy, &Login::default()), words(&ClientError::tls_required()));
+    Wire::open(&proxy.address(), &Login { tls: true, ..Login::default() }).expect("by TLS");
+    Wire::open_unix(&socket, &Login::default()).expect("a Unix socket is as good");
+}
+
+#[test]
+fn a_server_must_be_who_it_should_be() {
+    let Some((database, files, dir)) = database() else { return };
+    let plain = Database::start(Server::MariaDb).expect("it was there a moment ago");
+    let others = dir.path().join("others");
+    std::fs::create_dir(&others).expect("the directory is ours");
+    let others = Pki::new().write(&others);
+    let failed = "Can't connect to a server of cluster 'main' (TLS failed)";
+    let none = "Can't connect to a server of cluster 'main' (it does not offer TLS)";
+    let (good, wrong) = (&files.ca, &others.ca);
+    for (database, mode, ca, expected, logged) in [
+        (&database, "require", good, None, ""),
+        (&database, "verify-ca", good, None, ""),
+        (&database, "verify-identity", good, None, ""),
+        (&database, "verify-ca", wrong, Some(failed), "invalid peer certificate"),
+        (&database, "verify-identity", wrong, Some(failed), "invalid peer certificate"),
+        (&plain, "prefer", good, None, ""),
+        (&plain, "require", good, Some(none), "does not offer TLS"),
+        (&plain, "verify-ca", good, Some(none), "does not offer TLS"),
+    ] {
+        let mut options = Options::new(&[database.address()]);
+        options.rest = format!("[tls.server]\nmode = \"{mode}\"\nca = \"{}\"\n", ca.display());
+        let proxy = Proxy::start_with(&options);
+        match expected {
+            None => drop(Wire::open(&proxy.address(), &Login::default()).expect(mode)),
+            Some(text) => {
+                assert_eq!(refused(&proxy, &Login::default()), (2003, text.into()), "{mode}");
+                assert!(proxy.log().contains(logged), "{mode}: {}", proxy.log());
+            }
+        }
+    }
+}
