@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use mysql_async::prelude::{Query as _, Queryable as _, WithParams as _};
-use support::compare::perhaps_under_restarts;
+use support::compare::{perhaps_under_restarts, under_restarts};
 use support::database::PASSWORD;
-use support::proxy::ADMIN_PASSWORD;
+use support::proxy::{ADMIN_PASSWORD, Options, is_haproxy};
 use support::{Database, LIMIT, Proxy, Server, scratch, skip, until};
 
 /// The mariadb command line for a port; None if it is not installed.
@@ -62,16 +62,27 @@ fn command_line_is_the_same(server: Server) {
          SELECT REPEAT('x', 100000);\nSELECT * FROM nowhere;\nSELECT 'é', NULL, 1.5;\n",
         file.display()
     );
+    let (ca, lines) = programs::secured(dir.path());
+    let mut options = Options::new(&[database.address()]);
+    options.rest = lines;
+    let secure = (!is_haproxy()).then(|| Proxy::start_with(&options));
+    let ca = format!("--ssl-ca={}", ca.display());
     for options in [&["--force"][..], &["--force", "-vvv", "--table"], &["--quick", "--xml"]] {
         let Some(direct) = printed(database.port, options, &script) else { return };
-        let printed = || printed(proxy.sql, options, &script);
-        let proxied = perhaps_under_restarts(&proxy, printed).expect("it was there");
+        let proxied = || printed(proxy.sql, options, &script);
+        let proxied = perhaps_under_restarts(&proxy, proxied).expect("it was there");
         // -vvv shows how long statements took.
         let timeless = |text: String| -> Vec<String> {
             text.lines().map(|line| line.split(" (0.").next().unwrap_or(line).to_owned()).collect()
         };
         assert!(direct.contains("two"), "{direct}");
-        assert_eq!(timeless(direct), timeless(proxied));
+        let direct = timeless(direct);
+        assert_eq!(direct, timeless(proxied));
+        let Some(secure) = &secure else { continue };
+        let options = [options, &["--ssl-verify-server-cert", &ca]].concat();
+        let mut secured = None;
+        under_restarts(secure, || secured = printed(secure.sql, &options, &script));
+        assert_eq!(direct, timeless(secured.expect("it was there")), "by TLS");
     }
 }
 
@@ -152,8 +163,8 @@ fn control_c_ends_the_statement_mysql() {
     control_c_ends_the_statement(Server::MySql);
 }
 
-/// mysql_async: a pool, prepared statements, transactions, streams.
-async fn rust_client(port: u16) -> mysql_async::Result<Vec<String>> {
+/// mysql_async: a pool, prepared statements, transactions, streams. Goes on after each `pause`.
+async fn rust_client(port: u16, pause: &dyn Fn()) -> mysql_async::Result<Vec<String>> {
     let options = mysql_async::OptsBuilder::default()
         .ip_or_hostname("127.0.0.1")
         .tcp_port(port)
@@ -168,9 +179,11 @@ async fn rust_client(port: u16) -> mysql_async::Result<Vec<String>> {
     one.query_drop("CREATE TABLE t (n INT PRIMARY KEY, v LONGTEXT) ENGINE = InnoDB").await?;
     let rows = (0..100).map(|n| (n, format!("value {n}")));
     one.exec_batch("INSERT INTO t VALUES (?, ?)", rows).await?;
+    pause();
     let mut transaction = one.start_transaction(Default::default()).await?;
     transaction.exec_drop("UPDATE t SET v = ? WHERE n < ?", ("changed", 50)).await?;
     told.push(format!("{} changed", transaction.affected_rows()));
+    pause();
     transaction.rollback().await?;
     let long = "x".repeat(17 << 20);
     one.exec_drop("INSERT INTO t VALUES (?, ?)", (1000, &long)).await?;
@@ -187,6 +200,7 @@ async fn rust_client(port: u16) -> mysql_async::Result<Vec<String>> {
     while !sets.is_empty() {
         let rows: Vec<mysql_async::Row> = sets.collect().await?;
         told.push(format!("{rows:?}"));
+        pause();
     }
     drop(sets);
     let other = pool.get_conn().await?;
@@ -202,9 +216,13 @@ fn rust_client_is_the_same(server: Server) {
     let proxy = Proxy::start(&database);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    let direct = runtime.block_on(rust_client(database.port)).expect("directly");
-    let proxied = perhaps_under_restarts(&proxy, || runtime.block_on(rust_client(proxy.sql)));
-    let proxied = proxied.expect("through the proxy");
+    let direct = runtime.block_on(rust_client(database.port, &|| ())).expect("directly");
+    let restart = || {
+        if !is_haproxy() {
+            proxy.restart();
+        }
+    };
+    let proxied = runtime.block_on(rust_client(proxy.sql, &restart)).expect("through the proxy");
     assert!(direct.len() >= 8, "{direct:?}");
     assert_eq!(direct, proxied);
 }

@@ -285,10 +285,10 @@ fn down(
         if plain > 0 {
             content = unpack(&content, plain, how)?;
         }
-        if let Some(first) = lock(exchange).hear(sequence)? {
-            if packets.between() {
-                next = first;
-            }
+        if let Some(first) = lock(exchange).hear(sequence)?
+            && packets.between()
+        {
+            next = first;
         }
         next = packets.number(&mut content, next);
         if client.write_all(&content).is_err() {

@@ -18,6 +18,7 @@ use crate::metrics::SessionCounters;
 use crate::session::conversation::{Note, Turn};
 use crate::session::{Directory, Intake};
 use crate::wire::command::Reply;
+use crate::wire::compressed::Decoder;
 use crate::wire::response::{Answer, ServerStatus};
 
 /// Everybody's id there is the id here with the highest bit off.
@@ -98,10 +99,11 @@ impl Golden {
     fn judge(&self, state: &Value) -> Result<(), String> {
         let state = serde_json::to_vec(state).expect("it was JSON");
         let bytes = unhex(&self.file["bytes"]);
-        let Understood { state, mut up, mut down, .. } = understand(&state, &bytes, 2)?;
+        let Understood { state, mut up, mut down, legs } = understand(&state, &bytes, 2)?;
         let mut session = Session::from(state.session.clone());
         let counters = SessionCounters::resumed(&state.counted);
-        let facts = with_state(facts(&session, &up, &down), &state);
+        let mut facts = with_state(facts(&session, &up, &down), &state);
+        facts["frames"] = legs.frames.iter().map(inflated).collect();
         compare(&self.file["means"], &facts)?;
         for word in self.file["then"].as_array().expect("a list") {
             let bytes = unhex(&word["bytes"]);
@@ -168,9 +170,24 @@ fn with_state(mut facts: Value, state: &State) -> Value {
         "age_ms": state.age_ms,
         "idle_ms": state.idle_ms,
         "counted": state.counted,
+        "numbering": state.numbering,
     });
     facts.as_object_mut().expect("facts").extend(more.as_object().expect("facts").clone());
     facts
+}
+
+/// A leg's compression and what its half-read frames hold.
+fn inflated(leg: &Option<(LegState, Vec<u8>)>) -> Value {
+    let Some((state, bytes)) = leg else { return Value::Null };
+    let state = serde_json::to_value(state).expect("JSON");
+    let part = |name: &str| state[name].clone();
+    let how = serde_json::from_value(part("compression")).expect("it was read before");
+    let decoder = serde_json::from_value(part("decoder")).expect("it was read before");
+    let incoming = state["incoming"].as_u64().expect("a number") as usize;
+    let mut plain = vec![0; 1000];
+    let decoded = Decoder::new(how, decoder).decode(&bytes[..incoming], &mut plain);
+    let given = decoded.expect("frames").given;
+    json!({"state": state, "inflated": hex(&plain[..given]), "outgoing": hex(&bytes[incoming..])})
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -202,6 +219,7 @@ fn write_if_asked() {
 /// A scene as a golden file.
 fn written(scene: scenes::Scene) -> Value {
     let scenes::Scene { about, mut session, mut up, mut down, counted, then, .. } = scene;
+    let (frames, numbering) = (scene.frames, scene.numbering);
     let handle = Handle::new(7, "10.0.0.1:40000".into(), Instant::now(), &counted);
     handle.resume_idle(Duration::from_secs(61));
     *handle.facts() = Facts {
@@ -212,8 +230,12 @@ fn written(scene: scenes::Scene) -> Value {
     };
     let mut state = describe(session.clone(), "10.0.0.2:3306", (&up, &down), &handle);
     state.age_ms = 3_600_000;
-    let means = with_state(facts(&session, &up, &down), &state);
-    let bytes = hex(&[up.bytes(), down.bytes()].concat());
+    state.numbering = numbering;
+    let inflated: Value = frames.iter().map(inflated).collect();
+    let legs = Legs { client: None, server: None, frames };
+    let bytes = hex(&legs.describe(&mut state, &[up.bytes(), down.bytes()]));
+    let mut means = with_state(facts(&session, &up, &down), &state);
+    means["frames"] = inflated;
     let counters = SessionCounters::default();
     for (from, bytes) in &then {
         match *from {
@@ -262,7 +284,7 @@ fn golden_parcels_notice_each_field_that_is_gone() {
     let mut fields = BTreeSet::new();
     all.iter().for_each(|golden| names(&golden.file["state"], &mut fields));
     assert!(fields.contains("residue") && fields.contains("query_attributes"), "{fields:?}");
-    // Nobody writes one yet; what it does has a test of its own.
+    // What it does has a test of its own.
     fields.remove("critical");
     for field in fields {
         let is_noticed =

@@ -1,11 +1,14 @@
 //! Sessions in as many states as there are, each with what is said to it next.
 
-use super::super::{Lane, Source};
+use serde_json::{Value, json};
+
+use super::super::{Lane, LegState, Numbering, Source};
 use super::{hear_client, hear_server};
 use crate::metrics::{SessionCounters, Totals};
 use crate::session::Session;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
+use crate::wire::compressed::{Compression, HEADER, encode};
 use crate::wire::packet::packet;
 use crate::wire::response::Dialect;
 
@@ -26,6 +29,9 @@ pub struct Scene {
     pub up: Lane,
     pub down: Lane,
     pub counted: Totals,
+    /// Compression of the client's leg and the server's, with the bytes of frames.
+    pub frames: [Option<(LegState, Vec<u8>)>; 2],
+    pub numbering: Option<Numbering>,
     /// `client` or `server`, and the bytes.
     pub then: Vec<(&'static str, Vec<u8>)>,
 }
@@ -49,7 +55,8 @@ impl Scene {
     fn logging_in(name: &'static str, about: &'static str, dialect: Dialect) -> Self {
         let session = Session::logging_in(dialect, false, b"app", b"shop");
         let (up, down, counted) = (Lane::default(), Lane::default(), Totals::default());
-        Self { name, about, session, up, down, counted, then: Vec::new() }
+        let (frames, numbering, then) = ([None, None], None, Vec::new());
+        Self { name, about, session, up, down, counted, frames, numbering, then }
     }
 
     fn counters(&self) -> SessionCounters {
@@ -108,7 +115,7 @@ impl Scene {
 
 /// All of them.
 pub fn all() -> Vec<Scene> {
-    [between_commands(), results(), prepared(), transfers(), pipelined(), ending()]
+    [between_commands(), results(), prepared(), transfers(), pipelined(), compressed(), ending()]
         .into_iter()
         .flatten()
         .collect()
@@ -321,6 +328,51 @@ fn pipelined() -> Vec<Scene> {
         streams,
         foreign,
     ]
+}
+
+fn compressed() -> Vec<Scene> {
+    let mut half =
+        Scene::modern("compressed", "frames are half read, and half written, on both legs")
+            .query("SELECT a, b FROM t")
+            .server(1, &[2])
+            .server(2, DEFINITION)
+            .then_server(3, DEFINITION)
+            .then_server(4, b"\x01a\x01b")
+            .then_server(5, END_OF_ROWS);
+    let text = [b'x'; 200];
+    let mut frame = Vec::new();
+    encode(Compression::Zlib, 0, &text, &mut frame);
+    let client = [&frame[..], b"\x05\0\0\x04\0\0\0rows!"].concat();
+    let server = [&b"stored"[..], &frame[..HEADER]].concat();
+    half.frames = [
+        Some((leg(json!("Zlib"), json!({"Packed": 10}), frame.len(), 6), client)),
+        Some((leg(json!({"Zstd": 7}), json!({"Stored": 9}), 6, 0), server)),
+    ];
+    half.numbering = numbering(true);
+    let mut fresh = Scene::modern("compressed-from-now-on", "a verdict that is half written")
+        .then_client(0, b"\x0e")
+        .then_server(1, OK);
+    let before = leg(json!({"Zstd": 22}), json!("Between"), 0, 5);
+    fresh.frames = [Some((before, Vec::new())), None];
+    fresh.numbering = numbering(false);
+    vec![half, fresh]
+}
+
+fn leg(compression: Value, place: Value, incoming: usize, plain: usize) -> LegState {
+    let state = json!({
+        "compression": compression,
+        "decoder": {"place": place, "sequence": 254},
+        "incoming": incoming,
+        "next": 3,
+        "heard": plain > 0,
+        "plain": plain,
+    });
+    serde_json::from_value(state).expect("a leg's state")
+}
+
+fn numbering(spoken: bool) -> Option<Numbering> {
+    let numbering = json!({"up_next": 2, "after_server": 4, "spoken": spoken});
+    Some(serde_json::from_value(numbering).expect("a session's numbers"))
 }
 
 fn ending() -> Vec<Scene> {
