@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, prlimit};
 use support::pressure::{EVERYTHING, Pressure, Waiting, audit, open_bank};
 use support::proxy::Options;
-use support::{Database, Login, Proxy, Server, Wire, scratch, until};
+use support::{Database, Login, Proxy, Server, Wire, may_look_into_proxies, scratch, until};
 
 /// What must come of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,6 +295,9 @@ fn limit_that_leaves(spare: usize, pid: u32) -> u64 {
 
 /// A successor that may open only so many more files than it has open, from READY on.
 fn starved(spare: usize, sessions: usize) {
+    if !may_look_into_proxies() {
+        return;
+    }
     let Some(stage) = Stage::start() else { return };
     let mut waiting = Waiting::open(&stage.proxy.address(), sessions);
     let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);

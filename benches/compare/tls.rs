@@ -58,7 +58,7 @@ fn ask(proxy: &Proxy, n: usize, is_over: &AtomicBool) -> Outcome<()> {
     let mut id = n * 1000;
     while !is_over.load(Ordering::Relaxed) {
         id = (id * 31 + 17) % 25_000 + 1;
-        client.rows(&format!("SELECT c FROM sbtest1 WHERE id = {id}"))?;
+        client.rows(&format!("SELECT c FROM sbtest.sbtest1 WHERE id = {id}"))?;
     }
     client.quit()
 }

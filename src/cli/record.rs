@@ -4,19 +4,25 @@
 //! keys; `/proc` then hides from its own user how it was started. A record is believed only if
 //! nobody else could have written it, and while the process lives that it speaks of.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::restart::prepare_run_dir;
 
 /// Others than the owner may write.
 const WRITABLE: u32 = 0o022;
 
 /// Records are named `PID.process`.
 const EXTENSION: &str = "process";
+
+/// Variables with this in their name are not written down.
+const SECRET: &str = "PASSWORD";
 
 /// A record that is longer is none of ours; an environment may take 2 MiB.
 const LONGEST: u64 = 8 << 20;
@@ -37,7 +43,8 @@ pub struct Record {
     pub program: PathBuf,
     /// Its working directory.
     pub directory: PathBuf,
-    /// Its environment, as far as it is UTF-8.
+    /// Its environment, as far as it is UTF-8; no passwords, which other subcommands take from
+    /// there.
     pub environment: Vec<(String, String)>,
     /// Where its log goes, if that is a file.
     pub log: Option<PathBuf>,
@@ -58,8 +65,9 @@ impl Record {
     /// Of this process, which listens at these sockets.
     pub fn own(sockets: &[impl AsFd]) -> io::Result<Self> {
         let inode = |socket: &_| Ok(rustix::fs::fstat(socket)?.st_ino);
-        let text = |text: std::ffi::OsString| text.into_string().ok();
-        let environment = std::env::vars_os();
+        let text = |text: OsString| text.into_string().ok();
+        let is_secret = |name: &OsString| name.to_string_lossy().contains(SECRET);
+        let environment = std::env::vars_os().filter(|(name, _)| !is_secret(name));
         Ok(Self {
             pid: std::process::id(),
             started: started(std::process::id()).ok_or(io::ErrorKind::NotFound)?,
@@ -71,15 +79,9 @@ impl Record {
         })
     }
 
-    /// Leaves it in a directory, which is made if it is missing.
+    /// Leaves it in a directory, which is made if it is missing, and made private.
     pub fn keep(&self, run_dir: &Path) -> io::Result<Kept> {
-        match DirBuilder::new().mode(0o700).create(run_dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        if !is_ours(run_dir) {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write there"));
-        }
+        prepare_run_dir(run_dir)?;
         sweep(run_dir);
         let path = run_dir.join(self.pid.to_string()).with_extension(EXTENSION);
         // Of another process that had this pid.
@@ -192,6 +194,9 @@ mod tests {
         assert!(is_believed());
         set_mode(&run_dir, 0o770);
         assert!(!is_believed());
-        assert!(record.keep(&run_dir).is_err());
+        // Whoever keeps one makes the directory private again.
+        let again = record.keep(&run_dir).expect("our directory");
+        assert!(is_believed());
+        drop(again);
     }
 }

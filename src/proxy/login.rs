@@ -309,6 +309,10 @@ impl<'a> Login<'a> {
             (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
         };
         if let Refusal::Tell(error) = &refusal {
+            if self.client.is_none() {
+                // The whole log-in took too long, and this is where it was.
+                self.handle.counters.client_tls_failures.add(1);
+            }
             let client = &*self.handle.facts().client.clone();
             tracing::info!(id = self.handle.id, client, %error, "log-in refused");
         }

@@ -264,8 +264,9 @@ fn seqpacket() -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// The directory must be ours alone, or somebody else could put another socket there.
-fn prepare(run_dir: &Path) -> io::Result<()> {
+/// Makes the directory if it is missing, and private. It must be ours alone, or somebody else could
+/// put another socket there.
+pub fn prepare(run_dir: &Path) -> io::Result<()> {
     if let Err(error) = std::fs::DirBuilder::new().mode(0o700).create(run_dir)
         && error.kind() != io::ErrorKind::AlreadyExists
     {

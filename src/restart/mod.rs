@@ -44,6 +44,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+pub use door::prepare as prepare_run_dir;
 pub use incoming::Offer;
 pub use lifecycle::{Exit, Lifecycle, Origin, Settings, Standing, Start};
 pub use rehearsal::understudy;

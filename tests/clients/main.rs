@@ -13,26 +13,50 @@ use std::sync::mpsc;
 
 use mysql_async::prelude::{Query as _, Queryable as _, WithParams as _};
 use support::compare::{perhaps_under_restarts, under_restarts};
-use support::database::PASSWORD;
+use support::database::{PASSWORD, mysql_command_line};
 use support::proxy::{ADMIN_PASSWORD, Options, is_haproxy};
 use support::{Database, LIMIT, Proxy, Server, scratch, skip, until};
 
-/// The mariadb command line for a port; None if it is not installed.
-fn command_line(port: u16) -> Option<Command> {
-    let program = Path::new("/usr/bin/mariadb");
-    if !program.exists() {
-        skip("the mariadb command line is not installed");
-        return None;
+/// Which command line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum CommandLine {
+    MariaDb,
+    MySql,
+}
+
+impl CommandLine {
+    /// For a port; None if it is not installed.
+    fn command(self, port: u16) -> Option<Command> {
+        let found = match self {
+            Self::MariaDb => {
+                let program = Path::new("/usr/bin/mariadb");
+                program.exists().then(|| Command::new(program))
+            }
+            Self::MySql => mysql_command_line(),
+        };
+        let Some(mut command) = found else {
+            skip(&format!("the command line of {self:?} is not to be had here"));
+            return None;
+        };
+        command.args(["--no-defaults", "-h127.0.0.1", "-uodp", "--local-infile=1"]);
+        command.arg(format!("-P{port}")).arg(format!("-p{PASSWORD}")).arg("p");
+        Some(command)
     }
-    let mut command = Command::new(program);
-    command.args(["--no-defaults", "-h127.0.0.1", "-uodp", "--local-infile=1"]);
-    command.arg(format!("-P{port}")).arg(format!("-p{PASSWORD}")).arg("p");
-    Some(command)
+
+    /// Options for TLS with a certificate by this CA.
+    fn secured(self, ca: &Path) -> [String; 2] {
+        let mode = match self {
+            Self::MariaDb => "--ssl-verify-server-cert",
+            Self::MySql => "--ssl-mode=VERIFY_IDENTITY",
+        };
+        [mode.to_owned(), format!("--ssl-ca={}", ca.display())]
+    }
 }
 
 /// What a script prints.
-fn printed(port: u16, options: &[&str], script: &str) -> Option<String> {
-    let mut child = command_line(port)?
+fn printed(line: CommandLine, port: u16, options: &[&str], script: &str) -> Option<String> {
+    let mut child = line
+        .command(port)?
         .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -47,7 +71,7 @@ fn printed(port: u16, options: &[&str], script: &str) -> Option<String> {
     Some(format!("{}{}{}", output.status, text(&output.stdout), text(&output.stderr)))
 }
 
-fn command_line_is_the_same(server: Server) {
+fn command_line_is_the_same(line: CommandLine, server: Server) {
     let Some(database) = Database::start(server) else { return };
     let proxy = Proxy::start(&database);
     let dir = scratch();
@@ -66,10 +90,15 @@ fn command_line_is_the_same(server: Server) {
     let mut options = Options::new(&[database.address()]);
     options.rest = lines;
     let secure = (!is_haproxy()).then(|| Proxy::start_with(&options));
-    let ca = format!("--ssl-ca={}", ca.display());
+    let tls = line.secured(&ca);
+    let plain = match line {
+        CommandLine::MariaDb => "--skip-ssl",
+        CommandLine::MySql => "--ssl-mode=DISABLED",
+    };
     for options in [&["--force"][..], &["--force", "-vvv", "--table"], &["--quick", "--xml"]] {
-        let Some(direct) = printed(database.port, options, &script) else { return };
-        let proxied = || printed(proxy.sql, options, &script);
+        let insecure = [options, &[plain]].concat();
+        let Some(direct) = printed(line, database.port, &insecure, &script) else { return };
+        let proxied = || printed(line, proxy.sql, &insecure, &script);
         let proxied = perhaps_under_restarts(&proxy, proxied).expect("it was there");
         // -vvv shows how long statements took.
         let timeless = |text: String| -> Vec<String> {
@@ -79,21 +108,26 @@ fn command_line_is_the_same(server: Server) {
         let direct = timeless(direct);
         assert_eq!(direct, timeless(proxied));
         let Some(secure) = &secure else { continue };
-        let options = [options, &["--ssl-verify-server-cert", &ca]].concat();
+        let options = [options, &[&tls[0], &tls[1]]].concat();
         let mut secured = None;
-        under_restarts(secure, || secured = printed(secure.sql, &options, &script));
+        under_restarts(secure, || secured = printed(line, secure.sql, &options, &script));
         assert_eq!(direct, timeless(secured.expect("it was there")), "by TLS");
     }
 }
 
 #[test]
 fn command_line_prints_the_same_mariadb() {
-    command_line_is_the_same(Server::MariaDb);
+    command_line_is_the_same(CommandLine::MariaDb, Server::MariaDb);
 }
 
 #[test]
 fn command_line_prints_the_same_mysql() {
-    command_line_is_the_same(Server::MySql);
+    command_line_is_the_same(CommandLine::MariaDb, Server::MySql);
+}
+
+#[test]
+fn command_line_of_mysql_prints_the_same() {
+    command_line_is_the_same(CommandLine::MySql, Server::MySql);
 }
 
 /// Ctrl-C in the command line opens a second connection and sends KILL QUERY with the id that the
@@ -101,7 +135,7 @@ fn command_line_prints_the_same_mysql() {
 fn control_c_ends_the_statement(server: Server) {
     let Some(database) = Database::start(server) else { return };
     let proxy = Proxy::start(&database);
-    let Some(command) = command_line(proxy.sql) else { return };
+    let Some(command) = CommandLine::MariaDb.command(proxy.sql) else { return };
     if !Path::new("/usr/bin/script").exists() {
         return skip("script is not installed");
     }
@@ -262,7 +296,7 @@ fn restart_by_statement() {
 /// Runs a script as an admin with the command line; what it prints.
 fn as_admin(port: u16, user: &str, script: &str) -> Option<(bool, String)> {
     // The one that knows how to start the command line gives the program.
-    let program = command_line(port)?.get_program().to_owned();
+    let program = CommandLine::MariaDb.command(port)?.get_program().to_owned();
     let output = Command::new(program)
         .args(["--no-defaults", "-h127.0.0.1", "--table", "-e", script])
         .arg(format!("-P{port}"))

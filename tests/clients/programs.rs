@@ -93,7 +93,7 @@ impl Client {
             Self::Sqlx => {
                 let target = fetched("sqlx")?.join("target");
                 let mut compile = Command::new(env!("CARGO"));
-                compile.args(["build", "--locked", "--offline", "--manifest-path"]);
+                compile.args(["build", "--quiet", "--locked", "--manifest-path"]);
                 compile.arg(source("sqlx/Cargo.toml")).arg("--target-dir").arg(&target);
                 build(compile);
                 Some(Command::new(target.join("debug/odp-sqlx")))

@@ -117,7 +117,7 @@ fn dbd(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
     let mut file = String::new();
     let mut results = Vec::new();
     for line in printed(&mut command).lines() {
-        // "t/10connect.t .......... ", and below it "ok 1 - connected", without numbers that differ.
+        // "t/10connect.t .......... ", and below it "ok 1 - connected".
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [name, dots, ..] if name.ends_with(".t") && dots.starts_with("..") => {

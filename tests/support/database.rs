@@ -49,8 +49,7 @@ impl Server {
                 .find(|path| path.exists())
                 .map(|binary| Program { binary, root: None }),
             Self::MySql => {
-                let root = std::env::var_os("ODP_TEST_MYSQL").map(PathBuf::from);
-                let root = root.unwrap_or_else(|| fixtures_dir().join("mysql")).join("root");
+                let root = mysql_root();
                 let binary = root.join("usr/sbin/mysqld");
                 binary.exists().then_some(Program { binary, root: Some(root) })
             }
@@ -69,13 +68,7 @@ impl Program {
     fn command(&self) -> Command {
         let mut command = match &self.root {
             None => Command::new(&self.binary),
-            Some(root) => {
-                let libraries = root.join("usr/lib").join(multiarch());
-                let mut command = Command::new(libraries.join(loader()));
-                command.arg("--library-path").arg(&libraries);
-                command.arg("--argv0").arg(&self.binary).arg(&self.binary);
-                command
-            }
+            Some(root) => within(root, &self.binary),
         };
         command.arg("--no-defaults");
         if nix::unistd::geteuid().is_root() {
@@ -97,6 +90,27 @@ impl Program {
         let file = self.binary.metadata().expect("the server's binary was there a moment ago");
         format!("{}-{}", file.len(), file.mtime())
     }
+}
+
+/// Where `tests/fetch` has put MySQL 9.
+fn mysql_root() -> PathBuf {
+    let root = std::env::var_os("ODP_TEST_MYSQL").map(PathBuf::from);
+    root.unwrap_or_else(|| fixtures_dir().join("mysql")).join("root")
+}
+
+/// A program with the libraries that were unpacked with it.
+fn within(root: &Path, binary: &Path) -> Command {
+    let libraries = root.join("usr/lib").join(multiarch());
+    let mut command = Command::new(libraries.join(loader()));
+    command.arg("--library-path").arg(&libraries).arg("--argv0").arg(binary).arg(binary);
+    command
+}
+
+/// MySQL's own command line; None if it is not to be had here.
+pub fn mysql_command_line() -> Option<Command> {
+    let root = mysql_root();
+    let binary = root.join("usr/bin/mysql");
+    binary.exists().then(|| within(&root, &binary))
 }
 
 fn multiarch() -> String {

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 pub use compare::{Stage, transparent, transparent_with};
 pub use database::{Database, Server};
 pub use legs::Legs;
-pub use process::Process;
+pub use process::{Process, may_look_into_proxies};
 pub use proxy::Proxy;
 pub use raw::{Login, Packet, Reply, Wire, com};
 pub use relay::{Chop, Relay};

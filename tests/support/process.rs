@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::until;
+use super::{skip, until};
 
 /// See the module.
 pub struct Process {
@@ -23,6 +23,20 @@ pub struct Process {
     group: Pid,
     watchdog: Child,
     log: PathBuf,
+}
+
+/// Whether `/proc` tells this user what files a proxy has open. It lets nobody look into it but who
+/// may trace every process; the test is skipped for others.
+pub fn may_look_into_proxies() -> bool {
+    /// CAP_SYS_PTRACE, as a bit of `CapEff`.
+    const SYS_PTRACE: u64 = 1 << 19;
+    let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
+    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("CapEff");
+    let may = u64::from_str_radix(mask.trim(), 16).expect("a mask") & SYS_PTRACE != 0;
+    if !may {
+        skip("only who may trace every process (CAP_SYS_PTRACE) sees a proxy's open files");
+    }
+    may
 }
 
 impl Process {

@@ -104,6 +104,7 @@ impl Golden {
         let counters = SessionCounters::resumed(&state.counted);
         let mut facts = with_state(facts(&session, &up, &down), &state);
         facts["frames"] = legs.frames.iter().map(inflated).collect();
+        facts["tls"] = encrypted(&[legs.client, legs.server]);
         compare(&self.file["means"], &facts)?;
         for word in self.file["then"].as_array().expect("a list") {
             let bytes = unhex(&word["bytes"]);
@@ -190,6 +191,15 @@ fn inflated(leg: &Option<(LegState, Vec<u8>)>) -> Value {
     json!({"state": state, "inflated": hex(&plain[..given]), "outgoing": hex(&bytes[incoming..])})
 }
 
+/// TLS of both legs, with what is half read and half written.
+fn encrypted(legs: &[Option<(TlsState, Vec<u8>)>; 2]) -> Value {
+    let leg = |leg: &Option<(TlsState, Vec<u8>)>| match leg {
+        Some((state, bytes)) => json!({"state": state, "inside": hex(bytes)}),
+        None => Value::Null,
+    };
+    legs.iter().map(leg).collect()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -219,7 +229,7 @@ fn write_if_asked() {
 /// A scene as a golden file.
 fn written(scene: scenes::Scene) -> Value {
     let scenes::Scene { about, mut session, mut up, mut down, counted, then, .. } = scene;
-    let (frames, numbering) = (scene.frames, scene.numbering);
+    let (frames, tls, numbering) = (scene.frames, scene.tls, scene.numbering);
     let handle = Handle::new(7, "10.0.0.1:40000".into(), Instant::now(), &counted);
     handle.resume_idle(Duration::from_secs(61));
     *handle.facts() = Facts {
@@ -232,10 +242,13 @@ fn written(scene: scenes::Scene) -> Value {
     state.age_ms = 3_600_000;
     state.numbering = numbering;
     let inflated: Value = frames.iter().map(inflated).collect();
-    let legs = Legs { client: None, server: None, frames };
+    let encrypted = encrypted(&tls);
+    let [client, server] = tls;
+    let legs = Legs { client, server, frames };
     let bytes = hex(&legs.describe(&mut state, &[up.bytes(), down.bytes()]));
     let mut means = with_state(facts(&session, &up, &down), &state);
     means["frames"] = inflated;
+    means["tls"] = encrypted;
     let counters = SessionCounters::default();
     for (from, bytes) in &then {
         match *from {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Lane, LegState, Numbering, Source};
+use super::super::{Lane, LegState, Numbering, Source, TlsState};
 use super::{hear_client, hear_server};
 use crate::metrics::{SessionCounters, Totals};
 use crate::session::Session;
@@ -31,6 +31,7 @@ pub struct Scene {
     pub counted: Totals,
     /// Compression of the client's leg and the server's, with the bytes of frames.
     pub frames: [Option<(LegState, Vec<u8>)>; 2],
+    pub tls: [Option<(TlsState, Vec<u8>)>; 2],
     pub numbering: Option<Numbering>,
     /// `client` or `server`, and the bytes.
     pub then: Vec<(&'static str, Vec<u8>)>,
@@ -55,8 +56,8 @@ impl Scene {
     fn logging_in(name: &'static str, about: &'static str, dialect: Dialect) -> Self {
         let session = Session::logging_in(dialect, false, b"app", b"shop");
         let (up, down, counted) = (Lane::default(), Lane::default(), Totals::default());
-        let (frames, numbering, then) = ([None, None], None, Vec::new());
-        Self { name, about, session, up, down, counted, frames, numbering, then }
+        let (frames, tls, numbering, then) = ([None, None], [None, None], None, Vec::new());
+        Self { name, about, session, up, down, counted, frames, tls, numbering, then }
     }
 
     fn counters(&self) -> SessionCounters {
@@ -115,19 +116,22 @@ impl Scene {
 
 /// All of them.
 pub fn all() -> Vec<Scene> {
-    [between_commands(), results(), prepared(), transfers(), pipelined(), compressed(), ending()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let parts = [between_commands(), results(), prepared(), transfers(), pipelined()];
+    parts.into_iter().chain([compressed(), encrypted(), ending()]).flatten().collect()
+}
+
+/// Each is different.
+fn every_counter() -> Totals {
+    let mut value = serde_json::to_value(Totals::default()).expect("numbers");
+    for (n, counter) in value.as_object_mut().expect("counters").values_mut().enumerate() {
+        *counter = (n + 1).into();
+    }
+    serde_json::from_value(value).expect("counters")
 }
 
 fn between_commands() -> Vec<Scene> {
     let mut counted = Scene::classic("idle-counted", "every counter is different");
-    let mut value = serde_json::to_value(counted.counted).expect("numbers");
-    for (n, counter) in value.as_object_mut().expect("counters").values_mut().enumerate() {
-        *counter = (n + 1).into();
-    }
-    counted.counted = serde_json::from_value(value).expect("counters");
+    counted.counted = every_counter();
     let mut attributes = Scene::logging_in(
         "idle-query-attributes",
         "statements have a count of parameters before their text",
@@ -356,6 +360,59 @@ fn compressed() -> Vec<Scene> {
     fresh.frames = [Some((before, Vec::new())), None];
     fresh.numbering = numbering(false);
     vec![half, fresh]
+}
+
+/// Every field says something; together they need not make sense.
+fn encrypted() -> Vec<Scene> {
+    let half = |byte: &str, secret: usize| {
+        json!({
+            "secret": (secret > 0).then(|| byte.repeat(secret)),
+            "key": byte.repeat(32),
+            "iv": byte.repeat(12),
+            "sequence": 70_000,
+            "spent": 80_000,
+        })
+    };
+    let client = json!({
+        "records": {
+            "version": "1.3",
+            "suite": "aes-256-gcm",
+            "role": "server",
+            "read": half("a1", 48),
+            "write": half("b2", 48),
+            "message": {"header": [24, 0, 0, 1], "left": 1, "body": [9]},
+            "unproductive": 3,
+            "owed": {"no_renegotiation": true, "key_update": "both", "last": 0},
+            "reading": "closed",
+            "writing": "closed",
+        },
+        "incoming": 9,
+        "rest": {"plain": 4, "trailer": 2},
+        "outgoing": 3,
+        "fin": "due",
+    });
+    let server = json!({
+        "records": {
+            "version": "1.2",
+            "suite": "chacha20-poly1305",
+            "role": "client",
+            "read": half("c3", 0),
+            "write": half("d4", 0),
+        },
+        "incoming": 5,
+        "outgoing": 0,
+        "fin": "sent",
+    });
+    let state = |value| serde_json::from_value::<TlsState>(value).expect("a TLS session");
+    let mut both = Scene::modern("tls", "records are half read, and half written")
+        .then_client(0, b"\x0e")
+        .then_server(1, OK);
+    both.counted = every_counter();
+    both.tls = [
+        Some((state(client), b"incomingxout".to_vec())),
+        Some((state(server), b"\x17\x03\x03\0\x20".to_vec())),
+    ];
+    vec![both]
 }
 
 fn leg(compression: Value, place: Value, incoming: usize, plain: usize) -> LegState {
