@@ -1,7 +1,8 @@
 //! P-14, P-15, P-93: compression on either leg or both, over restarts at every piece and byte.
 //!
 //! Scripts of the other files run through compressed legs; what a client without compression gets
-//! directly is what one with it gets, but for numbers. `ODP_TEST_COMPRESSION` has all scripts do so.
+//! directly is what one with it gets, but for numbers. `ODP_TEST_COMPRESSION` has all scripts do
+//! so.
 
 use crate::support::compare::{compare, transparent_legs};
 use crate::support::database::PASSWORD;
@@ -78,8 +79,8 @@ const fn legs(client: Option<Compression>, server: Option<Compression>) -> Legs 
     Legs { client, server, tls: false }
 }
 
-/// `on_legs!(name: script, server, client's compression, server's)`: through a proxy, moved at every
-/// short piece, and at every byte.
+/// `on_legs!(name: script, server, client's compression, server's)`: through a proxy, moved at
+/// every short piece, and at every byte.
 macro_rules! on_legs {
     ($($name:ident: $script:path, $server:ident, $client:expr, $to_server:expr;)+) => {
         $(#[test]
