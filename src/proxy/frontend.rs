@@ -352,7 +352,8 @@ impl Relay {
                         around.handle.counters.request_bytes.add(n as u64);
                         self.judge_up(around);
                     }
-                    Err(_) if self.client.corrupt().is_some() => {
+                    Err(error) if self.client.corrupt().is_some() => {
+                        tracing::info!(id = around.handle.id, %error, "client's compression");
                         self.bid_farewell(ClientError::corrupt_frame());
                         return Poll::Pending;
                     }

@@ -26,7 +26,8 @@ pub enum Compression {
 /// As much plain text is in one frame: MySQL's client fills frames to the brim.
 const LONGEST: usize = 0xFF_FFFF;
 
-/// Where a client of the tunnel connects; it ends with its connections, at the latest with the test.
+/// Where a client of the tunnel connects; it ends with its connections, at the latest with the
+/// test.
 pub struct Tunnel {
     /// Its address on 127.0.0.1.
     pub address: String,
