@@ -1,10 +1,10 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
-//! It is learned from the log-ins of clients. Only while none is known a connection is made to look,
-//! by one client for all that wait. The first of them that answers gets it; it does not wait long
-//! for that, as who has not sent its login response must not hold a server connection. Nor does it
-//! wait where a PROXY header has to tell the server first whose connection it is.
+//! It is learned from the log-ins of clients. Only while none is known a connection is made to
+//! look, by one client for all that wait. The first of them that answers gets it; it does not wait
+//! long for that, as who has not sent its login response must not hold a server connection. Nor
+//! does it wait where a PROXY header has to tell the server first whose connection it is.
 
 use std::future::poll_fn;
 use std::io;

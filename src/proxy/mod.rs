@@ -288,7 +288,8 @@ impl Proxy {
         &self.registry
     }
 
-    /// To be awaited before the process ends: servers are told of log-ins that will not be finished.
+    /// To be awaited before the process ends: servers are told of log-ins that will not be
+    /// finished.
     pub async fn part_with_servers(&self) {
         self.cluster().parted().await;
     }
