@@ -32,7 +32,6 @@ fn cases() -> Vec<Case> {
     const USUAL: u32 = cap::PROTOCOL_41 | cap::SECURE_CONNECTION | cap::PLUGIN_AUTH;
     let request = packet(1, &fixed(USUAL | cap::SSL));
     let bad = ClientError::bad_handshake().code;
-    let denied = 1045;
     vec![
         ("an empty packet", vec![packet(1, b"")], bad),
         ("four bytes", vec![packet(1, &USUAL.to_le_bytes())], bad),
@@ -58,7 +57,7 @@ fn cases() -> Vec<Case> {
             vec![response(USUAL | cap::CONNECT_ATTRS, b"me\0\0mysql_native_password\0\xfcAA")],
             bad,
         ),
-        ("a plugin without an end", vec![response(USUAL, b"me\0\0mysql_native")], denied),
+        ("a plugin without an end: it is asked on", vec![response(USUAL, b"me\0\0mysql_na")], 0),
         ("TLS and then no handshake", vec![request.clone(), b"nothing of the kind".to_vec()], 0),
         ("TLS and then the response", vec![request.clone(), response(USUAL, b"me\0\0")], 0),
         // A ClientHello of TLS 1.0 that ends in its first field.
