@@ -143,8 +143,8 @@ impl Relay {
         }
     }
 
-    /// Boundaries are not known, but a first number of 0 is a command's as a rule. False while it is
-    /// not at hand.
+    /// Boundaries are not known, but a first number of 0 is a command's as a rule. False while it
+    /// is not at hand.
     fn number_opaque_up(&mut self) -> bool {
         if self.server.has_heard() {
             match self.up.unjudged().get(HEADER - 1) {
