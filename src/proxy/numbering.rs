@@ -12,6 +12,7 @@ use super::frontend::{Others, Relay, Surroundings, apply};
 use super::leg::Leg;
 use crate::error::ClientError;
 use crate::session::conversation::{Ahead, Conversation, Place};
+use crate::wire::packet::HEADER;
 
 /// What both legs have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +58,8 @@ impl Relay {
                 }
                 None => self.session.conversation().client_rest(self.up.unjudged().len()),
             };
-            if self.session.is_opaque() {
-                self.number_opaque_up();
+            if self.session.is_opaque() && !self.number_opaque_up() {
+                return any;
             }
             let others = Others { registry: around.registry, server: &self.server_name };
             let unjudged = &self.up.unjudged()[..end];
@@ -142,12 +143,17 @@ impl Relay {
         }
     }
 
-    /// Boundaries are not known, but a first number of 0 is a command's as a rule.
-    fn number_opaque_up(&mut self) {
-        match self.up.unjudged().get(3) {
-            Some(0) if self.server.has_heard() => self.server.begin_command(),
-            _ => self.server.go_on(),
+    /// Boundaries are not known, but a first number of 0 is a command's as a rule. False while it
+    /// is not at hand.
+    fn number_opaque_up(&mut self) -> bool {
+        if self.server.has_heard() {
+            match self.up.unjudged().get(HEADER - 1) {
+                Some(0) => self.server.begin_command(),
+                Some(_) => self.server.go_on(),
+                None => return false,
+            }
         }
+        true
     }
 }
 
