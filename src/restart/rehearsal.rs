@@ -10,11 +10,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, ChannelError};
@@ -44,6 +44,8 @@ struct Rehearsal<D> {
     task_id: u64,
     binary: PathBuf,
     config: PathBuf,
+    /// The right to rehearse; given back before anybody is told of the end.
+    turn: Mutex<Option<OwnedMutexGuard<()>>>,
 }
 
 impl Lifecycle {
@@ -69,13 +71,11 @@ impl Lifecycle {
             binary: absolute(request.binary.unwrap_or_else(|| self.binary())),
             config: absolute(request.config.unwrap_or_else(|| self.origin().config.clone())),
             lifecycle: self.clone(),
+            turn: Mutex::new(Some(turn)),
         };
         let (answer, answered) = oneshot::channel();
         // Not in the caller's future: whoever asked may be gone before it is over.
-        tokio::spawn(async move {
-            rehearsal.run(answer).await;
-            drop(turn);
-        });
+        tokio::spawn(rehearsal.run(answer));
         answered.await.unwrap_or_else(|_| Err("the rehearsal is lost".into()))
     }
 }
@@ -105,6 +105,7 @@ impl<D: DataPlane> Rehearsal<D> {
             Err(detail) => (TaskState::Failed, detail),
         };
         tracing::info!(task = self.task_id, %state, detail, "rehearsal over");
+        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.lifecycle.update_task(self.task_id, |task| {
             task.state = state;
             task.detail = detail.into();
