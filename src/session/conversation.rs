@@ -486,6 +486,30 @@ mod tests {
         at
     }
 
+    /// MySQL announces the OK behind OUT parameters in front of them, and not in their last EOF.
+    #[test]
+    fn out_parameters_are_followed_by_another_result() {
+        let mut conversation = Conversation::logging_in(Dialect::default());
+        feed(&mut conversation, &packet(2, &[0, 0, 0, 2, 0, 0, 0]));
+        let execute = packet(0, &[code::STMT_EXECUTE, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
+        let mut at = 0;
+        while conversation.handle_client(&execute, &mut at).is_some() {}
+        let definition = b"\x03def\x00\x00\x00\x01b\x00\x0c\x3f\0\x0b\0\0\0\x03\0\0\0\0\0";
+        for (sequence, payload) in [
+            (1, &[1][..]),
+            (2, definition),
+            (3, &[0xFE, 0, 0, 0x0A, 0x10]),
+            (4, &[0, 0, 42, 0, 0, 0]),
+            (5, &[0xFE, 0, 0, 0x02, 0]),
+        ] {
+            feed(&mut conversation, &packet(sequence, payload));
+            assert!(!conversation.is_idle(), "packet {sequence}");
+        }
+        feed(&mut conversation, &packet(6, &[0, 0, 0, 2, 0, 0, 0]));
+        assert_eq!(conversation.turn(), Turn::Command);
+        assert!(conversation.is_idle());
+    }
+
     #[test]
     fn rows_in_any_two_pieces_lead_to_the_same_state() {
         let answer = [

@@ -121,6 +121,10 @@ pub enum Answer {
     Rows {
         /// It may leave a cursor open.
         execute: bool,
+        /// They are OUT parameters, so another result follows; with EOF packets only the one in
+        /// front of them says so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        out: bool,
     },
     /// The first packet of the answer to a prepare.
     Prepare,
@@ -151,7 +155,7 @@ impl Answer {
             Reply::ResultSets => Self::ResultSets { execute: false },
             Reply::Execute => Self::ResultSets { execute: true },
             Reply::Prepare => Self::Prepare,
-            Reply::Fetch => Self::Rows { execute: false },
+            Reply::Fetch => Self::Rows { execute: false, out: false },
             Reply::Fields => Self::Fields,
             Reply::One => Self::One,
             Reply::Auth => Self::Auth,
@@ -171,8 +175,12 @@ impl Answer {
     ) -> Verdict {
         let packet = Packet { dialect, length: header.length, head };
         match *self {
-            Self::Rows { execute } => {
+            Self::Rows { execute, out } => {
                 let verdict = packet.row(status);
+                if out && verdict == Verdict::Ends(Ending::ResultSet) {
+                    *self = Self::ResultSets { execute };
+                    return Verdict::Continues;
+                }
                 self.after_result(verdict, execute, status)
             }
             Self::ResultSets { execute } => self.first_of_result(packet, execute, status),
@@ -181,7 +189,7 @@ impl Answer {
                     return packet.err(status);
                 }
                 *self = match left {
-                    0 | 1 => Self::Rows { execute },
+                    0 | 1 => Self::Rows { execute, out: false },
                     _ => Self::Definitions { left: left - 1, execute },
                 };
                 Verdict::Continues
@@ -251,7 +259,7 @@ impl Answer {
         let with_definitions = flag != Some(&0);
         *self = match packet.dialect.deprecate_eof {
             true if with_definitions && left > 0 => Self::Definitions { left, execute },
-            true => Self::Rows { execute },
+            true => Self::Rows { execute, out: false },
             // Without definitions the EOF behind them still comes.
             false => Self::DefinitionsUntilEof { execute },
         };
@@ -271,7 +279,9 @@ impl Answer {
             return Verdict::Continues;
         }
         let flags = packet.eof_flags();
-        *self = Self::Rows { execute };
+        let announced = status::PS_OUT_PARAMS | status::MORE_RESULTS;
+        let out = execute && flags.is_some_and(|flags| flags & announced == announced);
+        *self = Self::Rows { execute, out };
         match flags {
             Some(flags) if execute && flags & status::CURSOR_EXISTS != 0 => {
                 *status = ServerStatus::Known(flags);
