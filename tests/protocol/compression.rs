@@ -141,6 +141,38 @@ fn p_93_narrow_windows() {
     assert!(seen.moves > 10 && seen.within_frames > 0, "{seen:?}");
 }
 
+/// P-15. Compressed inside of TLS on the server's leg, moved at every byte of its records.
+#[test]
+fn p_15_compressed_inside_of_tls() {
+    let Some(database) = crate::steps::database_with_tls(Server::MariaDb) else { return };
+    let legs = Legs { tls: true, ..legs(None, ZLIB) };
+    let steps = Steps::start_with(database.address(), Every::Byte, legs);
+    compare(&database, &database.address(), steps.address(), true, crate::split::tour);
+    let seen = steps.finish();
+    assert!(seen.by_tls > 1000 && seen.within_tls > 1000, "{seen:?}");
+}
+
+/// P-15. The same on the client's leg, whose client is the command line.
+#[test]
+fn p_15_the_command_line_compresses_inside_of_tls() {
+    let Some(database) = crate::steps::database_with_tls(Server::MariaDb) else { return };
+    let legs = Legs { tls: true, ..legs(None, ZLIB) };
+    let steps = Steps::start_with(database.address(), Every::Packet, legs);
+    let (_, port) = steps.address().rsplit_once(':').expect("an address");
+    let sql = "SELECT REPEAT('x', 100000), MD5(REPEAT('abc', 1000)); DO 1; SELECT seq FROM \
+               seq_1_to_3000; SHOW STATUS LIKE 'Compression'";
+    let mut command = std::process::Command::new("mariadb");
+    command.args(["--no-defaults", "--compress", "--ssl", "--host=127.0.0.1", "--batch", "p"]);
+    command.args([format!("--port={port}"), "--user=odp".into(), format!("--execute={sql}")]);
+    let output = command.arg(format!("--password={PASSWORD}")).output().expect("it is installed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text.contains(&"x".repeat(100_000)) && text.contains("\n3000\n"), "{text}");
+    assert!(text.contains("Compression\tON"), "{text}");
+    let seen = steps.finish();
+    assert!(seen.by_tls > 5, "{seen:?}");
+}
+
 /// The command line's own compression, and what operators see of it.
 #[test]
 fn p_15_the_command_line_compresses() {
