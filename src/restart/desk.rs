@@ -389,6 +389,9 @@ impl<D: DataPlane> Desk<D> {
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err("a successor serves already: ask it".into()));
         }
+        if let Some(door) = self.door.take() {
+            door.leave();
+        }
         tracing::info!(exit, "restart completed");
         self.exit = Some(Exit::Succeeded(exit));
     }

@@ -32,6 +32,9 @@ use super::process::{Peer, pidfd_of};
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";
 
+/// The name under which it is made, so that at no instant there is none under the other.
+const FRESH: &str = "handover.new";
+
 /// Connections that have not said HELLO yet. One more, and the oldest of them has to go: a
 /// successor says HELLO at once, so those that say nothing cannot keep it out.
 const VISITORS: usize = 8;
@@ -44,7 +47,8 @@ const RETRY: Duration = Duration::from_millis(20);
 pub struct Door {
     socket: Arc<AsyncFd<OwnedFd>>,
     path: PathBuf,
-    inode: (u64, u64),
+    /// None: what is there now is the successor's affair.
+    inode: Option<(u64, u64)>,
     knocks: mpsc::Receiver<Knock>,
     sender: mpsc::Sender<Knock>,
     visitors: VecDeque<JoinHandle<()>>,
@@ -67,25 +71,34 @@ impl Door {
     pub fn open(run_dir: &Path, timeouts: Timeouts) -> io::Result<Self> {
         prepare(run_dir)?;
         let path = run_dir.join(NAME);
-        let address = SocketAddrUnix::new(&path)?;
+        let fresh = run_dir.join(FRESH);
+        let address = SocketAddrUnix::new(&fresh)?;
         let socket = seqpacket()?;
-        match std::fs::remove_file(&path) {
+        match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => bind(&socket, &address)?,
         }
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
         listen(&socket, VISITORS as i32)?;
+        std::fs::rename(&fresh, &path)?;
         let metadata = std::fs::symlink_metadata(&path)?;
         let (sender, knocks) = mpsc::channel(VISITORS);
         Ok(Self {
             socket: Arc::new(watched(socket)?),
             path,
-            inode: (metadata.dev(), metadata.ino()),
+            inode: Some((metadata.dev(), metadata.ino())),
             knocks,
             sender,
             visitors: VecDeque::with_capacity(VISITORS),
             timeouts,
         })
+    }
+
+    /// Closes it, and leaves the file for the successor to replace. It may have done so already,
+    /// and its socket can have the number that this one had: whoever removed "his" would remove
+    /// that.
+    pub fn leave(mut self) {
+        self.inode = None;
     }
 
     /// The next successor that has said HELLO. Cancel safe.
@@ -132,7 +145,7 @@ impl Drop for Door {
     fn drop(&mut self) {
         // A successor may have put its own there.
         let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.inode);
+            .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.inode);
         if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
             tracing::debug!(%error, "handover socket left behind");
         }

@@ -207,9 +207,18 @@ async fn generations_take_over_through_the_handover_socket() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut proxy = Proxy::cold(dir.path(), SOON).await;
     for generation in 2..=20 {
-        let next = lifecycle(dir.path(), SOON);
         let begun = Instant::now();
-        let Ok(Start::Warm(mut offer)) = next.take_over().await else { panic!("a predecessor") };
+        // Between the end of its predecessor and its own socket a successor is not found for an
+        // instant; who starts cold then finds the ports taken, and is started again.
+        let (next, mut offer) = loop {
+            let next = lifecycle(dir.path(), SOON);
+            match next.take_over().await {
+                Ok(Start::Warm(offer)) => break (next, offer),
+                Ok(Start::Cold(_)) if begun.elapsed() < SOON => tokio::task::yield_now().await,
+                Ok(Start::Cold(reason)) => panic!("no predecessor: {reason}"),
+                Err(reason) => panic!("{reason}"),
+            }
+        };
         let plane = EchoPlane::new(offer.listeners(), generation as u32 * 1000, vec![]);
         let successor = Proxy::serve(next, plane, Start::Warm(offer)).await;
         assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
