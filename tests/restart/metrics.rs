@@ -80,8 +80,9 @@ fn scraped(work: &[Work], sessions: RangeInclusive<u64>) {
 
 #[test]
 fn t_27_counters_never_go_back_under_a_scrape_without_pause() {
-    // Whoever has quit may still be counted, so only twice as many would be wrong.
-    scraped(&EVERYTHING, 50..=150);
+    // 103 are there all the time. Whoever has quit may still be counted, and many do, so only twice
+    // as many would be wrong.
+    scraped(&EVERYTHING, 50..=205);
 }
 
 #[test]
