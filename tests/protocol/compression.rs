@@ -128,7 +128,8 @@ fn p_14_local_file() {
     }
 }
 
-/// P-93. Frames could not be written: they move, too.
+/// P-93. What could not be written moves, too, be it in a frame already or not yet: that hangs on
+/// when the kernel takes what.
 #[test]
 fn p_93_narrow_windows() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
@@ -138,7 +139,7 @@ fn p_93_narrow_windows() {
     compare(&database, &database.address(), entrance.address(), false, crate::split::long_tour);
     let seen = steps.finish();
     entrance.check();
-    assert!(seen.moves > 10 && seen.within_frames > 0, "{seen:?}");
+    assert!(seen.moves > 10 && seen.unwritten + seen.within_frames > 0, "{seen:?}");
 }
 
 /// P-15. Compressed inside of TLS on the server's leg, moved at every byte of its records.
