@@ -11,6 +11,8 @@
 //! Router takes part if `MYSQLROUTER` names its program or a script that runs it; `--odp` adds
 //! other builds.
 
+#[path = "../../tests/support/anybody.rs"]
+mod anybody;
 mod client;
 mod crowd;
 mod link;

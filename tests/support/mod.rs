@@ -6,6 +6,7 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
+pub mod anybody;
 pub mod compare;
 pub mod database;
 pub mod legs;
