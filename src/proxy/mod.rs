@@ -45,8 +45,8 @@ use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
-use altered::Altered;
 pub use altered::NotAltered;
+use altered::Origins;
 use backend::Cluster;
 use frontend::{Exit, Relay};
 use limits::Seat;
@@ -80,7 +80,7 @@ pub struct Proxy {
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
     /// Also held while the config in force is replaced.
-    altered: Mutex<BTreeMap<String, Altered>>,
+    origins: Mutex<Origins>,
     refused: AtomicU64,
     disconnected: AtomicU64,
     /// Of sessions that arrived in this process, or came back to it.
@@ -161,6 +161,7 @@ impl Proxy {
     pub fn new(foundation: Foundation) -> Arc<Self> {
         let Foundation { config, tls, generation, listeners, gates, local_logins } = foundation;
         let cluster = Cluster::new(config.load().main_cluster(), None);
+        let origins = Mutex::new(Origins::of(config.load_full()));
         let registry = Registry::default();
         let outbox = Outbox::new(&registry);
         let proxy = Arc::new_cyclic(|myself| Self {
@@ -177,7 +178,7 @@ impl Proxy {
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
-            altered: Mutex::default(),
+            origins,
             refused: AtomicU64::new(0),
             disconnected: AtomicU64::new(0),
             pauses: PauseClock::default(),
