@@ -1,11 +1,16 @@
 //! Sessions with TLS on both legs: whatever happens to others happens to them.
 
-use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::Signal;
+use odp::net::tls::record::Update;
+
+use crate::ends::cells;
 use crate::scene::{restart, signal_pid, until_said};
 use crate::support::pki::Pki;
 use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
+use crate::terminator::{By, Terminator};
 
 const ROW: usize = 1 << 20;
 
@@ -97,6 +102,87 @@ fn t_26_keys_change_around_restarts() {
         wire.update_keys();
         assert_eq!(wire.query("SELECT 'after'").text(), "after");
     }
+}
+
+/// T-26, the other way: a server's new keys before, during and after a move, while it speaks, while
+/// it listens and while nobody does; asking for ours, and not.
+#[test]
+fn t_26_a_server_changes_keys_around_restarts() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let [aes_128, aes_256, chacha, ..] = &cells()[..] else { panic!("TLS 1.3 has three") };
+    for (by, cell) in
+        [(By::Rustls, aes_256), (By::Ours(Update::Own), aes_128), (By::Ours(Update::Both), chacha)]
+    {
+        let front = Terminator::start(database.address(), by, *cell);
+        let mut options = Options::new(std::slice::from_ref(&front.address));
+        options.rest = files.of_proxy("require");
+        let proxy = Proxy::start_with(&options);
+        let login = Login { tls: true, ..Login::default() };
+        let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
+        while_the_server_speaks(&mut wire, &proxy, &front);
+        while_it_listens(&mut wire, &proxy, &front);
+        while_nobody_speaks(&mut wire, &proxy, &front);
+        match by {
+            By::Ours(Update::Own) => assert_eq!(front.heard(), 0, "nobody asked"),
+            By::Ours(Update::Both) => assert!(front.heard() >= 3, "{} answers", front.heard()),
+            // It would not tell.
+            By::Rustls => {}
+        }
+    }
+}
+
+fn while_the_server_speaks(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    const ROWS: usize = 16;
+    wire.command(
+        com::QUERY,
+        format!("SELECT REPEAT(CHAR(64 + seq), {ROW}) FROM seq_1_to_{ROWS}").as_bytes(),
+    );
+    assert_eq!(wire.packet().payload, [1], "one column");
+    wire.packet();
+    for row in 1..=ROWS {
+        if row % 3 == 0 {
+            front.update_keys();
+        }
+        if row % 6 == 0 {
+            restart(proxy);
+        }
+        let payload = wire.packet().payload;
+        assert_eq!(payload.len(), 4 + ROW, "row {row}");
+        assert!(payload[4..].iter().all(|byte| *byte == 64 + row as u8), "row {row}");
+    }
+    assert_eq!(wire.packet().payload[0], 0xFE, "the end");
+}
+
+fn while_it_listens(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    let text = "abc".repeat(ROW);
+    let query = format!("SELECT MD5('{text}') = MD5(REPEAT('abc', {ROW}))");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            restart(proxy);
+            is_over.store(true, Ordering::Release);
+        });
+        for round in 0.. {
+            front.update_keys();
+            assert_eq!(wire.query(&query).text(), "1", "round {round}");
+            front.update_keys();
+            assert_eq!(wire.query(&format!("SELECT {round}")).text(), round.to_string());
+            if is_over.load(Ordering::Acquire) {
+                break;
+            }
+        }
+    });
+}
+
+fn while_nobody_speaks(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    front.update_keys();
+    restart(proxy);
+    front.update_keys();
+    front.update_keys();
+    restart(proxy);
+    assert_eq!(wire.query("SELECT 'after'").text(), "after");
 }
 
 /// A successor dies that has touched some sessions: a key must not encrypt two records with one
