@@ -1,6 +1,7 @@
 //! Sessions with TLS on both legs: whatever happens to others happens to them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use nix::sys::signal::Signal;
 use odp::net::tls::record::Update;
@@ -9,6 +10,7 @@ use crate::ends::cells;
 use crate::scene::{restart, signal_pid, until_said};
 use crate::support::pki::Pki;
 use crate::support::proxy::Options;
+use crate::support::socket::wanted_suite;
 use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
 use crate::terminator::{By, Terminator};
 
@@ -26,8 +28,9 @@ struct Scene {
 fn start(lines: &str) -> Option<Scene> {
     let dir = scratch();
     let files = Pki::new().write(dir.path());
-    let options = files.of_server();
-    let options = options.each_ref().map(String::as_str);
+    let mut options = files.of_server().to_vec();
+    options.extend(wanted_suite().iter().flat_map(|suite| server_options(suite)));
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
     let database = Database::start_with(Server::MariaDb, &options)?;
     let mut options = Options::new(&[database.address()]);
     options.rest = files.of_proxy("require");
@@ -36,43 +39,90 @@ fn start(lines: &str) -> Option<Scene> {
     Some(Scene { database, proxy, _dir: dir })
 }
 
+/// Makes a server speak this suite, which OpenSSL has another name for.
+fn server_options(suite: &str) -> [String; 2] {
+    let (version, cipher) = match suite.strip_prefix("TLS13_") {
+        Some(rest) => ("TLSv1.3", format!("TLS_{rest}")),
+        None => {
+            let short = suite.trim_start_matches("TLS_").trim_end_matches("_POLY1305_SHA256");
+            let cipher = short.replace("_WITH", "").replace("AES_", "AES").replace('_', "-");
+            let tail = if cipher.ends_with("CHACHA20") { "-POLY1305" } else { "" };
+            ("TLSv1.2", cipher + tail)
+        }
+    };
+    [format!("--tls-version={version}"), format!("--ssl-cipher={cipher}")]
+}
+
 fn open(proxy: &Proxy) -> Wire {
     let login = Login { tls: true, ..Login::default() };
     let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
-    let cipher = wire.run("SHOW STATUS LIKE 'Ssl_cipher'").named_rows().remove(0);
-    assert!(!cipher["Value"].is_empty(), "the server's leg has TLS");
+    assert!(!cipher(&mut wire).is_empty(), "the server's leg has TLS");
     wire
 }
 
+/// Of the server's leg.
+fn cipher(wire: &mut Wire) -> String {
+    let mut row = wire.run("SHOW STATUS LIKE 'Ssl_cipher'").named_rows().remove(0);
+    row.remove("Value").expect("a value")
+}
+
 /// T-47: long answers and questions, each byte of them looked at, while process follows process.
+///
+/// `ODP_TEST_TLS_MEGABYTES` sets how many come down, half of it goes up (60 and 36 without it);
+/// `ODP_TEST_TLS_SUITE` the suite of both legs, by rustls' name, such as
+/// `TLS13_CHACHA20_POLY1305_SHA256`. For gigabytes take a release build.
 #[test]
 fn t_47_megabytes_over_tls_across_ten_restarts() {
+    let wanted = std::env::var("ODP_TEST_TLS_MEGABYTES").ok();
+    let wanted = wanted.map(|text| text.parse::<usize>().expect("ODP_TEST_TLS_MEGABYTES"));
+    let (down, up) = wanted.map_or((60, 36), |down| (down, down / 2));
     let Some(Scene { proxy, database: _database, _dir }) = start("") else { return };
     let mut wire = open(&proxy);
-    let rows = 12 * 5;
-    let query = format!("SELECT seq, REPEAT(CHAR(64 + seq), {ROW}) FROM seq_1_to_{rows}");
+    let began = Instant::now();
+    let restarts = fetch(&mut wire, &proxy, down) + send(&mut wire, &proxy, up.div_ceil(12));
+    let took = began.elapsed();
+    let cipher = cipher(&mut wire);
+    eprintln!("{down} MiB down, {up} up, {restarts} restarts, {took:.1?}, {cipher}");
+}
+
+/// One answer of so many rows of a megabyte, and twelve restarts within; their number.
+fn fetch(wire: &mut Wire, proxy: &Proxy, rows: usize) -> usize {
+    let query = format!("SELECT seq, REPEAT(CHAR(64 + seq % 61), {ROW}) FROM seq_1_to_{rows}");
     wire.command(com::QUERY, query.as_bytes());
     assert_eq!(wire.packet().payload, [2], "two columns");
     wire.packet();
     wire.packet();
+    let (every, mut restarts) = (rows.div_ceil(12), 0);
     for row in 1..=rows {
-        if row % 5 == 0 && row < rows {
-            restart(&proxy);
+        if row % every == 0 && row < rows {
+            restart(proxy);
+            restarts += 1;
         }
         let payload = wire.packet().payload;
         let digits = row.to_string();
         let text = &payload[payload.len() - ROW..];
         assert_eq!(&payload[1..=digits.len()], digits.as_bytes());
-        assert!(text.iter().all(|byte| *byte == 64 + row as u8), "row {row}");
+        assert!(text.iter().all(|byte| *byte == 64 + (row % 61) as u8), "row {row}");
     }
     assert_eq!(wire.packet().payload[0], 0xFE, "the end");
-    for round in 0..3_u8 {
-        let text = "abc".repeat((4 << 20) + usize::from(round));
+    restarts
+}
+
+/// So many questions of twelve megabytes, and a restart behind the first three, then behind every
+/// tenth.
+fn send(wire: &mut Wire, proxy: &Proxy, questions: usize) -> usize {
+    let mut restarts = 0;
+    for round in 0..questions {
+        let text = "abc".repeat((4 << 20) + round);
         let length =
             wire.query(&format!("SELECT MD5('{text}') = MD5(REPEAT('abc', {}))", text.len() / 3));
-        assert_eq!(length.text(), "1");
-        restart(&proxy);
+        assert_eq!(length.text(), "1", "round {round}");
+        if round < 3 || round % 10 == 0 {
+            restart(proxy);
+            restarts += 1;
+        }
     }
+    restarts
 }
 
 /// T-26: new keys before, during and after a move, again and again.
