@@ -6,17 +6,10 @@ use odp::wire::capability as cap;
 
 use crate::support::pki::{Files, Pki};
 use crate::support::proxy::Options;
-use crate::support::raw::{Packet, WireError};
+use crate::support::raw::{CAPABILITIES, Packet, WireError};
 use crate::support::{Act, Database, FakeServer, Login, Proxy, Server, Wire, scratch};
 
-const CAPABILITIES: u32 = cap::CONNECT_WITH_DB
-    | cap::PROTOCOL_41
-    | cap::TRANSACTIONS
-    | cap::SECURE_CONNECTION
-    | cap::PLUGIN_AUTH
-    | cap::PLUGIN_AUTH_LENENC
-    | cap::DEPRECATE_EOF
-    | cap::MULTI_FACTOR;
+const FACTORS: u32 = CAPABILITIES | cap::MULTI_FACTOR;
 
 /// A proxy that offers TLS, in front of a server that has none.
 struct Scene {
@@ -31,7 +24,7 @@ impl Scene {
     fn start(acts: Vec<Act>) -> Self {
         let dir = scratch();
         let files = Pki::new().write(dir.path());
-        let beginning = vec![Act::greet(CAPABILITIES), Act::LogIn];
+        let beginning = vec![Act::greet(FACTORS), Act::LogIn];
         let fake = FakeServer::start([beginning, acts].concat());
         let mut options = Options::new(std::slice::from_ref(&fake.address));
         options.rest = files.of_proxy("off");
@@ -45,7 +38,7 @@ impl Scene {
 }
 
 fn login() -> Login {
-    Login { capabilities: CAPABILITIES, ..Login::default() }
+    Login { capabilities: FACTORS, ..Login::default() }
 }
 
 fn refused(proxy: &Proxy, login: &Login) -> (u16, String) {

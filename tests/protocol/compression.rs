@@ -6,7 +6,7 @@
 
 use crate::support::compare::{compare, transparent_legs};
 use crate::support::database::PASSWORD;
-use crate::support::proxy::{ADMIN_PASSWORD, Options};
+use crate::support::proxy::ADMIN_PASSWORD;
 use crate::support::raw::{Login, command_packets, packets};
 use crate::support::{Compression, Database, Every, Legs, Proxy, Server, Stage, Steps, Wire, com};
 
@@ -103,9 +103,7 @@ on_legs! {
 /// Once through, without restarts.
 fn once(server: Server, legs: Legs, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = legs.lines();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(&database, legs.lines());
     let entrance = legs.entrance(&proxy.address());
     compare(&database, &database.address(), entrance.address(), false, script);
     entrance.check();
@@ -178,9 +176,7 @@ fn p_15_the_command_line_compresses_inside_of_tls() {
 #[test]
 fn p_15_the_command_line_compresses() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = "server_compression = 'zlib'\n".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(&database, "server_compression = 'zlib'\n");
     let run = |user: &str, password: &str, sql: &str| {
         let mut command = std::process::Command::new("mariadb");
         command.args(["--no-defaults", "--compress", "--host=127.0.0.1", "--batch"]);

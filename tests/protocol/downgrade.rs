@@ -6,22 +6,12 @@ use odp::wire::handshake::Greeting;
 
 use crate::support::fake_server::greeting;
 use crate::support::proxy::{Options, is_haproxy};
+use crate::support::raw::CAPABILITIES;
 use crate::support::{Act, FakeServer, Login, Proxy, Wire};
 
-/// Everything that is about the session itself.
-const FULL: u32 = cap::CONNECT_WITH_DB
-    | cap::LOCAL_FILES
-    | cap::PROTOCOL_41
-    | cap::TRANSACTIONS
-    | cap::SECURE_CONNECTION
-    | cap::MULTI_STATEMENTS
-    | cap::MULTI_RESULTS
-    | cap::PS_MULTI_RESULTS
-    | cap::PLUGIN_AUTH
-    | cap::CONNECT_ATTRS
-    | cap::PLUGIN_AUTH_LENENC
+/// Everything that is about the session itself, and MariaDB's extended ones.
+const FULL: u32 = (CAPABILITIES & !cap::LONG_PASSWORD)
     | cap::SESSION_TRACK
-    | cap::DEPRECATE_EOF
     | cap::OPTIONAL_METADATA
     | cap::QUERY_ATTRIBUTES;
 
