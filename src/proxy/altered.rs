@@ -37,6 +37,20 @@ pub enum NotAltered {
 
 type Alterations = BTreeMap<String, Altered>;
 
+/// What the config in force is made of.
+#[derive(Debug)]
+pub(super) struct Origins {
+    file: Arc<Config>,
+    altered: Alterations,
+}
+
+impl Origins {
+    /// As the file has it.
+    pub fn of(file: Arc<Config>) -> Self {
+        Self { file, altered: Alterations::new() }
+    }
+}
+
 impl Proxy {
     /// Alters parameters, by name; all of them or none. Timeouts and limits count at once, servers
     /// and certificates for the next log-in. If one of them is about TLS, all files are read again.
@@ -44,57 +58,57 @@ impl Proxy {
         &self,
         changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<(), NotAltered> {
-        let mut altered = self.alterations();
-        let before = self.config();
-        let config = parameter::changed(&before, changes.clone())?;
+        let mut origins = self.origins();
+        let config = parameter::changed(&self.config(), changes.clone())?;
         let parameters = || changes.clone().filter_map(|(name, _)| Parameter::find(name));
         if parameters().any(Parameter::is_of_tls) {
             self.tls.reload(&config.tls)?;
         }
         for parameter in parameters().filter_map(|it| Parameter::find(it.original())) {
-            let (from, value) = (parameter.value(&before), parameter.value(&config));
-            // What the file says stays what it was before the first change.
-            let from = altered.remove(parameter.name).map_or(from, |before| before.from);
-            altered.insert(parameter.name.to_owned(), Altered { from, value });
+            let (from, value) = (parameter.value(&origins.file), parameter.value(&config));
+            origins.altered.insert(parameter.name.to_owned(), Altered { from, value });
         }
         self.store_config(config);
+        self.outbox.altered();
         Ok(())
     }
 
     /// Puts what the file says now in force, and reads the files that it names. Listening addresses
     /// and workers count only after a restart.
     pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
-        let mut altered = self.alterations();
-        let (config, kept) = merged(&file, altered.clone());
+        let mut origins = self.origins();
+        let (config, altered) = merged(&file, origins.altered.clone());
         self.tls.reload(&config.tls)?;
-        *altered = kept;
+        *origins = Origins { file: file.into(), altered };
         self.store_config(config);
         Ok(())
     }
 
-    /// Takes what operators have altered in a predecessor. Files that are gone since leave TLS as
-    /// the file has it, and in force.
+    /// Takes what operators have altered in the other generation. Files that are gone since leave
+    /// TLS as it is in force here.
     pub(super) fn inherit_altered(&self, inherited: BTreeMap<String, Altered>) {
-        let mut altered = self.alterations();
-        let file = self.config();
-        let (mut config, mut kept) = merged(&file, inherited);
-        if config.tls != file.tls
+        let mut origins = self.origins();
+        let (mut config, mut kept) = merged(&origins.file, inherited);
+        if config.tls != self.config().tls
             && let Err(error) = self.tls.reload(&config.tls)
         {
             tracing::warn!(%error, "altered parameters of TLS not kept");
-            (config, kept) = merged(&file, without_tls(kept));
+            let own = origins.altered.iter().filter(|(name, _)| is_of_tls(name));
+            kept = without_tls(kept);
+            kept.extend(own.map(|(name, it)| (name.clone(), it.clone())));
+            (config, kept) = merged(&origins.file, kept);
         }
-        *altered = kept;
+        origins.altered = kept;
         self.store_config(config);
     }
 
     /// What operators have altered.
     pub(super) fn altered(&self) -> BTreeMap<String, Altered> {
-        self.alterations().clone()
+        self.origins().altered.clone()
     }
 
-    fn alterations(&self) -> MutexGuard<'_, Alterations> {
-        self.altered.lock().unwrap_or_else(PoisonError::into_inner)
+    fn origins(&self) -> MutexGuard<'_, Origins> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store_config(&self, config: Config) {

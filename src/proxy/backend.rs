@@ -6,6 +6,7 @@
 //! long for that, as who has not sent its login response must not hold a server connection. Nor
 //! does it wait where a PROXY header has to tell the server first whose connection it is.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,19 @@ pub struct Cluster {
 struct Failure {
     at: Instant,
     error: Arc<BackendError>,
+}
+
+/// The servers of a cluster for one client, one after another.
+#[derive(Debug)]
+pub struct Search<'a> {
+    cluster: &'a Cluster,
+    config: &'a Config,
+    tls: Option<&'a Connector>,
+    /// A PROXY header, or nothing.
+    header: Vec<u8>,
+    left: VecDeque<Arc<Server>>,
+    /// What the last one failed by.
+    last: Option<BackendError>,
 }
 
 /// One server.
@@ -182,7 +196,7 @@ impl Cluster {
         {
             return Err(error.clone());
         }
-        match self.connect(config, tls, None).await {
+        match self.search(config, tls, None).next().await {
             Ok(greeted) => {
                 let greeting = for_clients((*greeted.greeting).clone());
                 self.spare(greeted);
@@ -253,39 +267,62 @@ impl Cluster {
         }
     }
 
-    /// Connects to the first server that can be reached, and hears its greeting.
+    /// The servers, in the order in which they are to be tried for one client.
     ///
     /// With a connector that insists on TLS a server that does not offer it can't be used. The
     /// route is the client's, None if it is not to be told or it is a connection of our own.
-    pub async fn connect(
-        &self,
-        config: &Config,
-        tls: Option<&Connector>,
+    pub fn search<'a>(
+        &'a self,
+        config: &'a Config,
+        tls: Option<&'a Connector>,
         route: Option<Route>,
-    ) -> Result<Greeted, BackendError> {
-        if let Some(greeted) = self.spared().await {
-            return Ok(greeted);
-        }
+    ) -> Search<'a> {
         let header = match self.proxy_protocol {
             ProxyProtocol::Off => Vec::new(),
             ProxyProtocol::V1 => encode_v1(route),
             ProxyProtocol::V2 => encode_v2(route),
         };
-        let now = Instant::now();
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
-        let mut last = None;
-        for at in route::order(&candidates, now) {
-            let server = &self.servers[at];
-            match server.connect(config, tls, &header).await {
+        let order = route::order(&candidates, Instant::now());
+        let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
+        Search { cluster: self, config, tls, header, left, last: None }
+    }
+}
+
+impl Search<'_> {
+    /// Connects to the next server that can be reached, and hears its greeting.
+    ///
+    /// # Errors
+    ///
+    /// What the last server failed by, when none is left; and a refusal at once, which the next
+    /// server would not take back.
+    pub async fn next(&mut self) -> Result<Greeted, BackendError> {
+        if self.last.is_none()
+            && let Some(greeted) = self.cluster.spared().await
+        {
+            return Ok(greeted);
+        }
+        while let Some(server) = self.left.pop_front() {
+            match server.connect(self.config, self.tls, &self.header).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot use server");
-                    last = Some(error);
-                }
+                Err(error) => self.give_up(error),
             }
         }
-        Err(last.expect("a parsed config has a server in each cluster"))
+        Err(self.last.take().expect("a parsed config has a server in each cluster"))
+    }
+
+    /// A server that had greeted failed before it was told who wants to log in: the next one will
+    /// do as well.
+    pub fn go_on(&mut self, server: &Server, error: BackendError) {
+        // A connection that was spared was not of those that are left.
+        self.left.retain(|left| left.address != server.address);
+        self.give_up(error);
+    }
+
+    fn give_up(&mut self, error: BackendError) {
+        tracing::warn!(%error, "cannot use server");
+        self.last = Some(error);
     }
 }
 

@@ -6,46 +6,24 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
 
-use super::courtesy::Turn;
-use super::exchange::{self, Exchange, Side};
+use super::exchange;
+use super::farewell::Farewell;
 use super::lane::{Lane, Source};
 use super::leg::{Leg, Parts as LegParts};
-use super::login::Refusal;
-use super::numbering::{self, Numbering};
+use super::numbering::Numbering;
 use super::parcel;
 use super::registry::{Handle, Registry, Signal, Spoken, Stage};
-use super::rsa::OwnKey;
 use crate::error::ClientError;
-use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::{Directory, Session};
 
-/// How long a client may take to read our last words.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// The longest a rewritten packet can grow: an id of 10 digits and its length.
 const GROWTH: usize = 16;
-
-/// Writes these bytes and FIN, and gives the client time to read them: closing with unread bytes of
-/// its own would reset the connection and take the words with it.
-pub async fn part_with(mut client: Stream, words: &[u8]) {
-    let farewell = async {
-        client.write_all(words).await?;
-        client.shutdown_write();
-        tokio::io::copy(&mut client, &mut tokio::io::sink()).await
-    };
-    // Whether it has read them is the client's affair.
-    let _ = tokio::time::timeout(LINGER, farewell).await;
-}
 
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
@@ -63,26 +41,7 @@ pub struct Relay {
     pub(super) server_name: Arc<str>,
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
     is_shared: bool,
-    farewell: Option<Box<Farewell>>,
-}
-
-/// The end of a session that is closed from our side.
-///
-/// ```text
-///   Waiting (for the end of a packet) ─► Said (words and FIN sent, the client reads) ─► over
-/// ```
-#[derive(Debug)]
-struct Farewell {
-    deadline: Pin<Box<Sleep>>,
-    words: Words,
-}
-
-#[derive(Debug)]
-enum Words {
-    /// To be said at the next packet boundary.
-    Waiting(ClientError),
-    /// Nothing more is to be said.
-    Said,
+    pub(super) farewell: Option<Box<Farewell>>,
 }
 
 /// Why a relay stopped.
@@ -167,6 +126,19 @@ impl Relay {
         }
     }
 
+    /// Takes the session apart. On an error the session is lost: its sockets cannot be had back.
+    pub fn into_parts(self) -> io::Result<Parts> {
+        Ok(Parts {
+            client: self.client.into_parts()?,
+            server: self.server.into_parts()?,
+            numbering: self.numbering,
+            session: self.session,
+            up: self.up,
+            down: self.down,
+            server_name: self.server_name,
+        })
+    }
+
     /// Relays until one side is gone or a signal takes the session away.
     pub async fn run(&mut self, registry: &Registry, handle: &Handle) -> Exit {
         let around = Surroundings { registry, handle };
@@ -213,57 +185,6 @@ impl Relay {
             Ok(copy) => drop(order.send(copy)),
             Err(error) => tracing::error!(id = handle.id, %error, "cannot be copied"),
         }
-    }
-
-    /// Whether the next packets belong to an [`Exchange`]: they are in the lanes, not judged.
-    fn is_exchange_due(&self) -> bool {
-        let is_sent = self.up.pending().is_empty() && self.down.pending().is_empty();
-        is_sent && self.session.conversation().is_exchange_due() && self.farewell.is_none()
-    }
-
-    /// Follows the exchange that is due, to the verdict. On an error the client's last words, if
-    /// there are any, can be said.
-    pub async fn exchange(&mut self, own_key: &OwnKey) -> Result<(), Refusal> {
-        let (mut said, mut told) = (self.up.unjudged().to_vec(), self.down.unjudged().to_vec());
-        self.up.clear();
-        self.down.clear();
-        let conversation = self.session.conversation();
-        let mut next = conversation.injection_sequence().unwrap_or_default();
-        let mut for_server = next;
-        let client = Side {
-            stream: &mut self.client,
-            ahead: &mut said,
-            sequence: &mut next,
-            turn: &mut Turn::Asked,
-        };
-        let server = Side {
-            stream: &mut self.server,
-            ahead: &mut told,
-            sequence: &mut for_server,
-            turn: &mut Turn::Told,
-        };
-        let verdict = Exchange::new(client, server, own_key, false).run().await;
-        self.session.handle_exchange(next);
-        if let Some(numbering) = &mut self.numbering {
-            numbering.hear(&self.client);
-        }
-        let mut verdict = verdict?;
-        verdict.append(&mut told);
-        let full = || Refusal::Tell(ClientError::bad_handshake());
-        self.up = Lane::with(&said, 0, self.up.source()).ok_or_else(full)?;
-        self.down = Lane::with(&verdict, 0, self.down.source()).ok_or_else(full)?;
-        Ok(())
-    }
-
-    /// Says this at the end of the packet that is under way, then closes.
-    pub fn bid_farewell(&mut self, words: ClientError) {
-        self.close_with(Words::Waiting(words));
-    }
-
-    fn close_with(&mut self, words: Words) {
-        self.farewell.get_or_insert_with(|| {
-            Box::new(Farewell { deadline: Box::pin(tokio::time::sleep(LINGER)), words })
-        });
     }
 
     /// The user, as people see it.
@@ -395,74 +316,6 @@ impl Relay {
         }
     }
 
-    /// As a server's own connection would: the client gets FIN and nothing else.
-    fn server_left(&mut self) {
-        self.client.shutdown_write();
-        self.close_with(Words::Said);
-    }
-
-    fn poll_farewell(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
-        loop {
-            let Some(farewell) = &mut self.farewell else { return Poll::Pending };
-            if farewell.deadline.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            let Words::Waiting(words) = &farewell.words else { return self.poll_discard(cx) };
-            let conversation = self.session.conversation();
-            let said = numbering::last_words(words, conversation, self.numbering, &mut self.client);
-            if let Some(packet) = said {
-                self.down.say(&packet);
-                farewell.words = Words::Said;
-                continue;
-            }
-            ready!(self.poll_rest_of_packet(cx, around));
-            if self.session.conversation().injection_sequence().is_none() {
-                return Poll::Ready(());
-            }
-        }
-    }
-
-    /// Forwards the packet that is under way, and nothing behind it.
-    fn poll_rest_of_packet(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
-        loop {
-            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
-                return Poll::Ready(());
-            }
-            let left = self.session.conversation().rest_of_server_packet();
-            if left == 0 {
-                return Poll::Ready(());
-            }
-            if self.down.unjudged().is_empty() {
-                match ready!(self.down.poll_fill(cx, &mut self.server)) {
-                    Ok(n) if n > 0 => around.handle.counters.response_bytes.add(n as u64),
-                    Ok(_) | Err(_) => return Poll::Ready(()),
-                }
-            }
-            let n = left.min(self.down.unjudged().len());
-            self.session.skip_server(n);
-            self.down.judge(n);
-        }
-    }
-
-    /// Writes the last words, then reads on until the client has hung up: closing with unread bytes
-    /// would reset the connection and take the words with it.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.down.pending().is_empty() {
-            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
-                return Poll::Ready(());
-            }
-            self.client.shutdown_write();
-        }
-        while self.up.source() == Source::Open {
-            self.up.clear();
-            match ready!(self.up.poll_fill(cx, &mut self.client)) {
-                Ok(0) | Err(_) => self.up.set_source(Source::Closed),
-                Ok(_) => {}
-            }
-        }
-        Poll::Ready(())
-    }
-
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
         if self.numbering.is_some() {
@@ -498,9 +351,7 @@ impl Relay {
             }
         }
     }
-}
 
-impl Relay {
     /// Whether the next row may grow.
     pub(super) fn has_room_down(&mut self) -> bool {
         !self.session.conversation().shows_connection_ids() || self.down.make_room(GROWTH)
@@ -519,21 +370,6 @@ pub(super) fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
     let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };
     lane.judge(rewrite.range.start + length);
     true
-}
-
-impl Relay {
-    /// Takes the session apart. On an error the session is lost: its sockets cannot be had back.
-    pub fn into_parts(self) -> io::Result<Parts> {
-        Ok(Parts {
-            client: self.client.into_parts()?,
-            server: self.server.into_parts()?,
-            numbering: self.numbering,
-            session: self.session,
-            up: self.up,
-            down: self.down,
-            server_name: self.server_name,
-        })
-    }
 }
 
 /// A relay outside the runtime.

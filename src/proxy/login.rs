@@ -16,7 +16,8 @@ use super::backend::{Answered, BackendError, Cluster};
 use super::compression;
 use super::courtesy::{Dialed, Turn};
 use super::exchange::{Exchange, Side};
-use super::frontend::{Relay, part_with};
+use super::farewell::part_with;
+use super::frontend::Relay;
 use super::lane::{Lane, Source};
 use super::leg::Leg;
 use super::opening::{Opening, OpeningError, read_opening};
@@ -161,29 +162,42 @@ impl<'a> Login<'a> {
         response: &LoginResponse,
         client: Option<Compression>,
     ) -> Result<Relay, Refusal> {
-        let config = self.proxy.config();
-        let tls = self.proxy.tls().server();
-        let unusable = |error: &BackendError| refusal(&cluster.name, error);
         let user = String::from_utf8_lossy(&response.user);
         self.proxy.has_room_for(&user).map_err(|error| exceeded(self.handle, error))?;
-        let greeted = cluster.connect(&config, tls.as_deref(), self.route).await;
-        let greeted = greeted.map_err(|error| unusable(&error))?;
         self.handle.facts().cluster = cluster.name.clone();
-        let limit = config.proxy.connect_timeout.0;
-        let mut answer = answer_for_server(response, known, &greeted.greeting)?;
-        let server = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
-        let answered = greeted.answer(answer, tls.as_deref(), limit).await;
-        let answered = answered.map_err(|error| {
-            if matches!(error, BackendError::Tls { .. }) {
-                self.handle.counters.server_tls_failures.add(1);
-            }
-            unusable(&error)
-        })?;
+        let (answered, server) = self.answer_a_server(cluster, known, response).await?;
         if let Some(spoken) = Spoken::on(&answered.dialed.stream) {
             self.handle.counters.server_tls_handshakes.add(1);
             self.handle.facts().server_tls = Some(spoken);
         }
         self.authenticate(answered, response, Compressions { client, server }).await
+    }
+
+    /// The first server that can be told who wants to log in, and how its leg is to be compressed.
+    async fn answer_a_server(
+        &self,
+        cluster: &Cluster,
+        known: &Greeting,
+        response: &LoginResponse,
+    ) -> Result<(Answered, Option<Compression>), Refusal> {
+        let config = self.proxy.config();
+        let tls = self.proxy.tls().server();
+        let limit = config.proxy.connect_timeout.0;
+        let mut search = cluster.search(&config, tls.as_deref(), self.route);
+        loop {
+            let greeted = search.next().await.map_err(|error| refusal(&cluster.name, &error))?;
+            let mut answer = answer_for_server(response, known, &greeted.greeting)?;
+            let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
+            let server = greeted.server.clone();
+            match greeted.answer(answer, tls.as_deref(), limit).await {
+                Ok(answered) => return Ok((answered, compression)),
+                Err(error) => {
+                    let by_tls = matches!(error, BackendError::Tls { .. });
+                    self.handle.counters.server_tls_failures.add(by_tls.into());
+                    search.go_on(&server, error);
+                }
+            }
+        }
     }
 
     /// The exchange between the two; the session is, from its verdict on, relayed.
@@ -443,10 +457,6 @@ pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
 }
 
 fn refusal(cluster: &str, error: &BackendError) -> Refusal {
-    // Those that keep a server from being used at all are logged where the next one is tried.
-    if matches!(error, BackendError::Tls { .. } | BackendError::Lost { .. }) {
-        tracing::warn!(%error, "cannot use server");
-    }
     match error {
         BackendError::Refused { payload, .. } => Refusal::Pass(payload.clone()),
         // The address stays in our log.

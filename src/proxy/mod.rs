@@ -6,10 +6,12 @@
 mod admission;
 mod altered;
 pub mod backend;
+mod change_user;
 mod compression;
 mod courtesy;
 mod elsewhere;
 mod exchange;
+mod farewell;
 pub mod frontend;
 mod lane;
 pub mod leg;
@@ -45,9 +47,10 @@ use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
-use altered::Altered;
 pub use altered::NotAltered;
+use altered::Origins;
 use backend::Cluster;
+use farewell::part_with;
 use frontend::{Exit, Relay};
 use limits::Seat;
 use login::{Admitted, LocalLogin, Login, Refusal};
@@ -80,7 +83,7 @@ pub struct Proxy {
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
     /// Also held while the config in force is replaced.
-    altered: Mutex<BTreeMap<String, Altered>>,
+    origins: Mutex<Origins>,
     refused: AtomicU64,
     disconnected: AtomicU64,
     /// Of sessions that arrived in this process, or came back to it.
@@ -161,6 +164,7 @@ impl Proxy {
     pub fn new(foundation: Foundation) -> Arc<Self> {
         let Foundation { config, tls, generation, listeners, gates, local_logins } = foundation;
         let cluster = Cluster::new(config.load().main_cluster(), None);
+        let origins = Mutex::new(Origins::of(config.load_full()));
         let registry = Registry::default();
         let outbox = Outbox::new(&registry);
         let proxy = Arc::new_cyclic(|myself| Self {
@@ -177,7 +181,7 @@ impl Proxy {
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
-            altered: Mutex::default(),
+            origins,
             refused: AtomicU64::new(0),
             disconnected: AtomicU64::new(0),
             pauses: PauseClock::default(),
@@ -304,7 +308,7 @@ impl Proxy {
                 tracing::info!(client = peer, %error, "client refused");
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 let words = error.packet_before_greeting();
-                tokio::spawn(async move { frontend::part_with(client, &words).await });
+                tokio::spawn(async move { part_with(client, &words).await });
                 return;
             }
         };
@@ -392,28 +396,6 @@ impl Proxy {
             break;
         }
         self.registry.end(&handle);
-    }
-
-    /// Follows the exchange of a COM_CHANGE_USER in which a password has to be translated; false
-    /// when the session ended in it.
-    async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
-        let limit = self.config.load().proxy.login_timeout.0;
-        let changed = tokio::select! {
-            biased;
-            words = told_to_go(handle) => Err(words),
-            changed = relay.exchange(&self.own_key) => changed,
-            () = tokio::time::sleep(limit) => {
-                Err(Refusal::Tell(ClientError::timed_out("COM_CHANGE_USER")))
-            }
-        };
-        match changed {
-            Ok(()) => true,
-            Err(Refusal::Tell(words)) => {
-                relay.bid_farewell(words);
-                true
-            }
-            Err(Refusal::Pass(_) | Refusal::Gone(_)) => false,
-        }
     }
 
     /// Whether the session is somebody else's now.

@@ -1,17 +1,19 @@
-//! What two data planes tell each other while both live: who is where, and whom to kill.
+//! What two data planes tell each other while both live: who is where, whom to kill, and what
+//! operators change.
 //!
 //! Unknown notes are skipped, so that a neighbouring version may say more.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::altered::Altered;
 use super::elsewhere::Since;
 use super::registry::{Registry, Signal};
 use super::view::SessionView;
@@ -29,10 +31,14 @@ pub(super) enum Note {
     Born(Vec<SessionView>),
     /// Close this session, which lives with you.
     Kill(u32),
+    /// Read the config file again.
+    Reload,
+    /// All that operators have altered.
+    Altered(BTreeMap<String, Altered>),
 }
 
 /// The kinds of [`Note`].
-const KINDS: [&str; 3] = ["Sessions", "Born", "Kill"];
+const KINDS: [&str; 5] = ["Sessions", "Born", "Kill", "Reload", "Altered"];
 
 /// Notes to be told.
 #[derive(Debug)]
@@ -40,6 +46,9 @@ pub struct Outbox {
     kills: mpsc::UnboundedSender<u32>,
     pending: Mutex<Pending>,
     told: std::sync::Mutex<Told>,
+    revisions: watch::Sender<Revisions>,
+    /// The other side was told to read the config file again, and so is this one.
+    reload: Notify,
     /// Since the last note the other side was another one, or none.
     is_new: AtomicBool,
 }
@@ -53,6 +62,15 @@ struct Told {
     ids: HashSet<u32>,
     /// How many had a known id on their server when it was told last; None: it was told nothing.
     named: Option<u64>,
+    /// It has the config as it was then.
+    revisions: Revisions,
+}
+
+/// How often operators have changed the config here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Revisions {
+    reloads: u64,
+    alterations: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +78,7 @@ struct Pending {
     kills: mpsc::UnboundedReceiver<u32>,
     /// Changes with each session whose id on its server becomes known.
     named: watch::Receiver<u64>,
+    revisions: watch::Receiver<Revisions>,
     list: List,
 }
 
@@ -75,9 +94,27 @@ impl Outbox {
     pub fn new(registry: &Registry) -> Self {
         let (kills, received) = mpsc::unbounded_channel();
         let list = List { population: registry.population(), told_at: None };
-        let pending = Pending { kills: received, named: registry.named(), list };
-        let is_new = AtomicBool::new(true);
-        Self { kills, pending: Mutex::new(pending), told: Default::default(), is_new }
+        let (revisions, revised) = watch::channel(Revisions::default());
+        let pending =
+            Pending { kills: received, named: registry.named(), revisions: revised, list };
+        Self {
+            kills,
+            pending: Mutex::new(pending),
+            told: Default::default(),
+            revisions,
+            reload: Notify::new(),
+            is_new: AtomicBool::new(true),
+        }
+    }
+
+    /// Operators have altered parameters here.
+    pub(super) fn altered(&self) {
+        self.revisions.send_modify(|revisions| revisions.alterations += 1);
+    }
+
+    /// The other side starts from the config as it is here, or is about to be.
+    pub(super) fn has_config(&self) {
+        self.told().revisions = *self.revisions.borrow();
     }
 
     /// The other side has this session from here, or has given it.
@@ -115,10 +152,21 @@ impl List {
 }
 
 impl Proxy {
+    /// Operators have ordered the config file to be read again, and may mean the other generation,
+    /// too, which they do not see.
+    pub fn pass_on_reload(&self) {
+        self.outbox.revisions.send_modify(|revisions| revisions.reloads += 1);
+    }
+
+    /// Waits until the other generation passes such an order on. Cancel safe.
+    pub async fn told_to_reload(&self) {
+        self.outbox.reload.notified().await;
+    }
+
     /// The next note. Cancel safe.
     pub(super) async fn next_note(&self) -> Bytes {
         let mut pending = self.outbox.pending.lock().await;
-        let Pending { kills, named, list } = &mut *pending;
+        let Pending { kills, named, revisions, list } = &mut *pending;
         if self.outbox.is_new.swap(false, Ordering::Relaxed) {
             list.told_at = None;
         }
@@ -132,10 +180,29 @@ impl Proxy {
                     Some(born) => born,
                     None => continue,
                 },
+                Ok(news) = self.news_of_config(revisions) => news,
                 () = list.is_due() => Note::Sessions(self.living()),
             };
             return encode(&note);
         }
+    }
+
+    /// Waits until the other side has another config than is in force here. Cancel safe.
+    async fn news_of_config(
+        &self,
+        revisions: &mut watch::Receiver<Revisions>,
+    ) -> Result<Note, watch::error::RecvError> {
+        let is_news = |revisions: &Revisions| *revisions != self.outbox.told().revisions;
+        let now = *revisions.wait_for(is_news).await?;
+        let mut told = self.outbox.told();
+        // The file first: what it says new is altered no more.
+        if told.revisions.reloads != now.reloads {
+            told.revisions.reloads = now.reloads;
+            return Ok(Note::Reload);
+        }
+        told.revisions.alterations = now.alterations;
+        drop(told);
+        Ok(Note::Altered(self.altered()))
     }
 
     /// What the other side must have heard before it gets sessions.
@@ -184,6 +251,8 @@ impl Proxy {
                     handle.raise(Signal::Kill);
                 }
             }
+            Ok(Some(Note::Reload)) => self.outbox.reload.notify_one(),
+            Ok(Some(Note::Altered(altered))) => self.inherit_altered(altered),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a note of the other generation"),
         }

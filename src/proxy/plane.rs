@@ -143,6 +143,7 @@ impl DataPlane for Proxy {
     }
 
     fn legacy(&self) -> Bytes {
+        self.outbox.has_config();
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered();
         let legacy = Legacy { greetings, altered, rsa_key: self.own_key().secret() };

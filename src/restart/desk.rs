@@ -34,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 type Answer = oneshot::Sender<Result<u64, String>>;
 /// How a restart ended, and who waits to hear that it was refused.
 type Undertaken = (plan::Outcome, Option<Answer>);
+/// How a takeover ended, and where the next successor knocks.
+type TakenOver = (successor::Outcome, Option<Door>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Serves until the process is to exit.
@@ -78,20 +80,11 @@ struct Desk<D> {
     exit: Option<Exit>,
 }
 
-/// The place of the handover socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// Nobody should be there.
-    Free,
-    /// The predecessor's socket may still be there.
-    Inherited,
-}
-
 /// What is under way.
 enum Job {
     None,
     Outgoing { task_id: u64, orders: mpsc::Sender<outgoing::Order>, running: Running<Undertaken> },
-    Incoming { orders: mpsc::Sender<incoming::Order>, running: Running<successor::Outcome> },
+    Incoming { orders: mpsc::Sender<incoming::Order>, running: Running<TakenOver> },
 }
 
 enum Event {
@@ -99,7 +92,7 @@ enum Event {
     Stop(Duration),
     Knock(Box<Knock>),
     Outgoing(u64, Undertaken),
-    Incoming(successor::Outcome),
+    Incoming(TakenOver),
     Stopped,
 }
 
@@ -109,7 +102,7 @@ impl<D: DataPlane> Desk<D> {
             Start::Cold(reason) => {
                 tracing::info!(reason, pid = std::process::id(), "cold start");
                 self.plane.accept(Accepting::Yes).await;
-                self.open_door(Place::Free).await;
+                self.open_door().await;
                 self.show_idle();
             }
             Start::Warm(offer) => {
@@ -121,23 +114,15 @@ impl<D: DataPlane> Desk<D> {
         }
     }
 
-    /// Without its door the proxy can still be restarted by RESTART: no reason not to serve.
-    async fn open_door(&mut self, place: Place) {
+    /// Nobody should be there at a cold start.
+    async fn open_door(&mut self) {
         let run_dir = &self.lifecycle.origin().run_dir;
         let timeouts = self.lifecycle.timeouts();
-        if place == Place::Free
-            && let Ok(Some(_)) = door::call(run_dir, timeouts.again).await
-        {
+        if let Ok(Some(_)) = door::call(run_dir, timeouts.again).await {
             tracing::error!(run_dir = %run_dir.display(), "run_dir: another proxy is using it");
             return;
         }
-        match Door::open(run_dir, timeouts) {
-            Ok(door) => self.door = Some(door),
-            Err(error) => {
-                let run_dir = run_dir.display();
-                tracing::error!(%run_dir, %error, "run_dir: no handover socket");
-            }
-        }
+        self.door = Door::if_possible(run_dir, timeouts);
     }
 
     async fn turn(&mut self, orders: &mut mpsc::Receiver<Order>) {
@@ -149,8 +134,9 @@ impl<D: DataPlane> Desk<D> {
                 self.job = Job::None;
                 self.handle_outgoing(task_id, outcome, answer).await;
             }
-            Event::Incoming(outcome) => {
+            Event::Incoming((outcome, door)) => {
                 self.job = Job::None;
+                self.door = door;
                 self.handle_incoming(outcome).await;
             }
             Event::Stopped => self.exit = Some(Exit::Stopped),
@@ -403,6 +389,11 @@ impl<D: DataPlane> Desk<D> {
             task.draining = 0;
             task.detail = ending.reason;
         });
+        // A successor that was ended at the last moment had opened its own already.
+        if self.door.as_ref().is_some_and(|door| !door.is_in_place()) {
+            let origin = self.lifecycle.origin();
+            self.door = Door::if_possible(&origin.run_dir, self.lifecycle.timeouts());
+        }
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
         }
@@ -427,7 +418,6 @@ impl<D: DataPlane> Desk<D> {
             }
             Outcome::Stopped => return self.stop_now().await,
         }
-        self.open_door(Place::Inherited).await;
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
         }

@@ -94,6 +94,23 @@ impl Door {
         })
     }
 
+    /// [`open`](Self::open), or an error in the log: without its door a proxy can still be
+    /// restarted by RESTART, so that is no reason not to serve.
+    pub fn if_possible(run_dir: &Path, timeouts: Timeouts) -> Option<Self> {
+        Self::open(run_dir, timeouts)
+            .inspect_err(|error| {
+                let run_dir = run_dir.display();
+                tracing::error!(%run_dir, %error, "run_dir: no handover socket");
+            })
+            .ok()
+    }
+
+    /// Whether whoever looks for this proxy finds it: nobody has put another socket there.
+    pub fn is_in_place(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.inode)
+    }
+
     /// Closes it, and leaves the file for the successor to replace. It may have done so already,
     /// and its socket can have the number that this one had: whoever removed "his" would remove
     /// that.
@@ -144,9 +161,9 @@ impl Door {
 impl Drop for Door {
     fn drop(&mut self) {
         // A successor may have put its own there.
-        let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.inode);
-        if is_ours && let Err(error) = std::fs::remove_file(&self.path) {
+        if self.is_in_place()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
             tracing::debug!(%error, "handover socket left behind");
         }
     }

@@ -18,7 +18,7 @@ use tokio::time::{sleep_until, timeout};
 use super::channel::{Channel, ChannelError, FDS_LOST, Received};
 use super::crash::{self, Side};
 use super::custody::{adopt_all, adopt_or_lose};
-use super::door;
+use super::door::{self, Door};
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
 use super::outgoing::send_parcels;
@@ -193,6 +193,7 @@ pub struct Incoming<D> {
     /// The front one is under way; it stays in place while it is awaited: dropped it would lose
     /// what it has frozen.
     works: VecDeque<Work>,
+    door: Option<Door>,
 }
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -234,18 +235,20 @@ impl<D: DataPlane> Incoming<D> {
             received: None,
             held: HashMap::new(),
             works: VecDeque::new(),
+            door: None,
         }
     }
 
-    /// Runs it to its end. The task in the ledger is as the outcome says.
-    pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
+    /// Runs it to its end. The task in the ledger is as the outcome says; the handover socket is
+    /// open if this process serves on, and could open one.
+    pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> (Outcome, Option<Door>) {
         loop {
             self.act().await;
             self.report();
             if let Some(outcome) = self.machine.outcome().cloned() {
                 self.finish().await;
                 self.close_task(&outcome);
-                return outcome;
+                return (outcome, self.door);
             }
             match self.next(orders).await {
                 Event::Received(received) => self.handle_received(received),
@@ -417,6 +420,9 @@ impl<D: DataPlane> Incoming<D> {
                 Some(peer) => peer.kill(),
                 None => self.machine.handle_closed(Instant::now()),
             },
+            Action::OpenDoor => {
+                self.door = Door::if_possible(&self.lifecycle.origin().run_dir, self.timeouts);
+            }
         }
     }
 

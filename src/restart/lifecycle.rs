@@ -3,6 +3,7 @@
 //! It only asks; the desk (`serve`) decides, one thing after another. Invariant: what
 //! [`Lifecycle::standing`] and [`Lifecycle::tasks`] show is what the desk last decided.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -212,17 +213,25 @@ impl Lifecycle {
     /// `--takeover`: finds the predecessor and gets what it offers. The error is a refusal, or a
     /// predecessor that does not answer.
     pub async fn take_over(&self) -> Result<Start, String> {
-        let socket = match incoming::socket_from_stdin() {
-            Some(socket) => socket.map_err(|error| format!("standard input: {error}"))?,
-            None => match door::call(&self.0.origin.run_dir, self.0.timeouts.answer).await? {
-                Some(socket) => socket,
-                None => return Ok(Start::Cold("there is no predecessor".into())),
-            },
-        };
-        self.take_over_from(Channel::new(socket).map_err(|error| error.to_string())?).await
+        if let Some(socket) = incoming::socket_from_stdin() {
+            let socket = socket.map_err(|error| format!("standard input: {error}"))?;
+            return self.take_over_from(socket).await;
+        }
+        loop {
+            let within = self.0.timeouts.answer;
+            let Some(socket) = door::call(&self.0.origin.run_dir, within).await? else {
+                return Ok(Start::Cold("there is no predecessor".into()));
+            };
+            match self.take_over_from(socket).await? {
+                // Who died before it gave anything may have left to a successor, who is there now.
+                Start::Cold(reason) => tracing::info!(reason, "looking for another predecessor"),
+                warm @ Start::Warm(_) => return Ok(warm),
+            }
+        }
     }
 
-    pub(super) async fn take_over_from(&self, channel: Channel) -> Result<Start, String> {
+    pub(super) async fn take_over_from(&self, socket: OwnedFd) -> Result<Start, String> {
+        let channel = Channel::new(socket).map_err(|error| error.to_string())?;
         let hello = Hello {
             versions: disguise::versions(),
             build: self.0.origin.build.clone(),

@@ -50,6 +50,8 @@ pub enum Action {
     Release(Vec<u32>),
     /// SIGKILL: it was told to end at once and does not.
     KillPredecessor,
+    /// The next successor is to knock here from now on.
+    OpenDoor,
 }
 
 /// ```text
@@ -247,6 +249,8 @@ impl Successor {
             (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
             (Message::Commit(_), State::Serving { .. }) => {
                 self.actions.push_back(Action::KeepProgress);
+                // Before the predecessor leaves its own: somebody is found there at any instant.
+                self.actions.push_back(Action::OpenDoor);
                 self.send(Message::Committed {});
                 self.done(Outcome::Committed);
             }
@@ -450,6 +454,7 @@ impl Successor {
         self.send(Message::Promoted(Reason { reason: reason.clone() }));
         let back = self.transfer.take_back();
         self.thaw(back);
+        self.actions.push_back(Action::OpenDoor);
         self.actions.push_back(Action::Accept(Accepting::Yes));
         self.state = State::Promoting { reason, until: now + self.timeouts.step };
     }
@@ -570,6 +575,7 @@ mod tests {
             panic!("PROMOTED comes first");
         };
         assert!(it.reason.starts_with("the predecessor hangs"), "{}", it.reason);
+        assert_eq!(machine.poll_action(), Some(Action::OpenDoor));
         assert_eq!(machine.poll_action(), Some(Action::Accept(Accepting::Yes)));
     }
 

@@ -215,3 +215,24 @@ fn a_server_must_be_who_it_should_be() {
         }
     }
 }
+
+#[test]
+fn a_server_that_is_somebody_else_is_passed_over_for_the_next() {
+    let Some((database, files, dir)) = database() else { return };
+    let others = dir.path().join("others");
+    std::fs::create_dir(&others).expect("the directory is ours");
+    let others = Pki::new().write(&others).of_server();
+    let others = others.each_ref().map(String::as_str);
+    let other = Database::start_with(Server::MariaDb, &others).expect("it was there a moment ago");
+    let mut options = Options::new(&[other.address(), database.address()]);
+    let ca = files.ca.display();
+    options.rest = format!("[tls.server]\nmode = \"verify-ca\"\nca = \"{ca}\"\n");
+    let proxy = Proxy::start_with(&options);
+    // The first is greeted by a spared connection, the second by one of its own.
+    for _ in 0..2 {
+        let mut client = Wire::open(&proxy.address(), &Login::default()).expect("by the next");
+        let port = client.query("SELECT @@port").text();
+        assert!(database.address().ends_with(&format!(":{port}")), "{port}");
+    }
+    assert!(proxy.log().contains("invalid peer certificate"), "{}", proxy.log());
+}

@@ -65,6 +65,7 @@ mod leaving;
 mod limits;
 mod metrics;
 mod neighbours;
+mod orders;
 mod pause;
 mod peers;
 mod probation;

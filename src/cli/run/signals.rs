@@ -56,7 +56,11 @@ impl Signals {
                 _ = self.terminate.recv() => stop(),
                 _ = self.interrupt.recv() => stop(),
                 _ = self.orders.restart.recv() => { tokio::spawn(restart(lifecycle.clone())); }
-                _ = self.orders.reload.recv() => reload(&proxy, &config),
+                _ = self.orders.reload.recv() => {
+                    reload(&proxy, &config);
+                    proxy.pass_on_reload();
+                }
+                () = proxy.told_to_reload() => reload(&proxy, &config),
             }
         }
     }

@@ -51,6 +51,16 @@ impl Proxy {
         .await
     }
 
+    /// Takes over from the proxy that is found there.
+    async fn warm(dir: &Path, first_id: u32) -> Self {
+        let lifecycle = lifecycle(dir, SOON);
+        let Ok(Start::Warm(mut offer)) = lifecycle.take_over().await else {
+            panic!("whoever looks finds somebody");
+        };
+        let plane = EchoPlane::new(offer.listeners(), first_id, vec![]);
+        Self::serve(lifecycle, plane, Start::Warm(offer)).await
+    }
+
     async fn serve(lifecycle: Lifecycle, plane: Arc<EchoPlane>, start: Start) -> Self {
         let (served, own) = (plane.clone(), lifecycle.clone());
         let exit = tokio::spawn(async move { own.serve(served, start).await });
@@ -208,19 +218,7 @@ async fn generations_take_over_through_the_handover_socket() {
     let mut proxy = Proxy::cold(dir.path(), SOON).await;
     for generation in 2..=20 {
         let begun = Instant::now();
-        // Between the end of its predecessor and its own socket a successor is not found for an
-        // instant; who starts cold then finds the ports taken, and is started again.
-        let (next, mut offer) = loop {
-            let next = lifecycle(dir.path(), SOON);
-            match next.take_over().await {
-                Ok(Start::Warm(offer)) => break (next, offer),
-                Ok(Start::Cold(_)) if begun.elapsed() < SOON => tokio::task::yield_now().await,
-                Ok(Start::Cold(reason)) => panic!("no predecessor: {reason}"),
-                Err(reason) => panic!("{reason}"),
-            }
-        };
-        let plane = EchoPlane::new(offer.listeners(), generation as u32 * 1000, vec![]);
-        let successor = Proxy::serve(next, plane, Start::Warm(offer)).await;
+        let successor = Proxy::warm(dir.path(), generation as u32 * 1000).await;
         assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
         assert!(begun.elapsed() < SOON);
         assert_eq!(successor.lifecycle.generation(), generation);
@@ -231,6 +229,20 @@ async fn generations_take_over_through_the_handover_socket() {
     }
     proxy.lifecycle.stop(Duration::ZERO);
     assert_eq!(proxy.exit().await, Exit::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_socket_a_successor_has_replaced_before_it_failed_is_found_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let proxy = Proxy::cold(dir.path(), SOON).await;
+    std::fs::remove_file(dir.path().join("run/handover.sock")).expect("it is there");
+    let bad = script(dir.path(), "exit 0", "exit 3");
+    assert_eq!(proxy.lifecycle.restart(bad).await, Ok(1));
+    proxy.serves_on_because("exit status: 3").await;
+    let successor = Proxy::warm(dir.path(), 1000).await;
+    assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
+    successor.lifecycle.stop(Duration::ZERO);
+    assert_eq!(successor.exit().await, Exit::Stopped);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

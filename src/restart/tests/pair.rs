@@ -69,6 +69,8 @@ struct Pair {
     passed: usize,
     p_accepts: bool,
     s_accepts: bool,
+    /// Whether the next successor finds it.
+    s_is_found: bool,
     places: BTreeMap<u32, Place>,
     over_at: Option<Instant>,
     arrived: [Vec<u32>; 2],
@@ -104,6 +106,7 @@ impl Pair {
             passed: 0,
             p_accepts: true,
             s_accepts: false,
+            s_is_found: false,
             over_at: None,
             arrived: [vec![], vec![]],
             parked: BTreeSet::new(),
@@ -141,6 +144,7 @@ impl Pair {
         );
         if self.s_alive && promoted {
             assert!(self.s_accepts, "the successor accepts");
+            assert!(self.s_is_found, "the next successor finds it");
         }
         let serves = [self.p_alive && kept, self.s_alive && promoted];
         let nobody_left = !self.p_alive && !self.s_alive;
@@ -388,6 +392,8 @@ impl Pair {
         use successor::Action;
         match action {
             Action::Send(message) => {
+                let may_leave = matches!(message, Message::Committed {});
+                assert!(self.s_is_found || !may_leave, "nobody is found once the predecessor left");
                 if self.p_alive && !self.is_muted([Fault::Mute, Fault::MuteS]) {
                     self.to_p.push_back(message);
                 }
@@ -424,6 +430,7 @@ impl Pair {
             Action::Thaw(ids) => self.change(&ids, Place::FrozenInS, Place::S),
             Action::Release(_) => {}
             Action::KillPredecessor => self.kill_p(),
+            Action::OpenDoor => self.s_is_found = true,
         }
     }
 

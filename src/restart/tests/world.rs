@@ -271,8 +271,7 @@ impl World {
         let (lifecycle, slot) = (self.successor.clone(), self.new.clone());
         let (refused, expected) = (self.rules.refused.clone(), self.rules.listeners);
         tokio::spawn(async move {
-            let channel = Channel::new(socket).expect("a channel");
-            let Ok(Start::Warm(mut offer)) = lifecycle.take_over_from(channel).await else {
+            let Ok(Start::Warm(mut offer)) = lifecycle.take_over_from(socket).await else {
                 return None;
             };
             let listeners = offer.listeners();
