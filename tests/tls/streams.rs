@@ -340,6 +340,43 @@ async fn certificates_are_checked_as_the_mode_says() {
 }
 
 #[tokio::test]
+async fn a_server_that_signs_for_itself_is_believed_if_it_is_listed() {
+    let (old, new) = (2020, 2050);
+    let (ca, identity) = (ConnectMode::VerifyCa, ConnectMode::VerifyIdentity);
+    for (mode, years, name, expected) in [
+        (ca, (old, new), "elsewhere", "ok"),
+        (identity, (old, new), "localhost", "ok"),
+        (identity, (old, new), "elsewhere", "not valid for name"),
+        (ca, (old, old + 1), "localhost", "certificate: Expired"),
+        (identity, (old, old + 1), "localhost", "certificate: Expired"),
+        (ca, (new, new + 1), "localhost", "certificate: NotValidYet"),
+    ] {
+        let files = files();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).expect("a name");
+        // What `openssl req -x509` makes is a CA's.
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate").pem();
+        let write = |name: &str, text: &str| {
+            let path = files.directory.path().join(name);
+            std::fs::write(&path, text).expect("a file");
+            Some(path)
+        };
+        let listed = write("own.pem", &certificate);
+        let accept = TlsAccept {
+            certificate: listed.clone(),
+            key: write("own.key", &key.serialize_pem()),
+            ..files.accept.clone()
+        };
+        let connect = TlsConnect { mode, ca: listed, ..files.connect.clone() };
+        let verdict = try_pair(&accept, &connect, name).await.1;
+        assert!(verdict.contains(expected), "{mode:?} {years:?} {name}: {verdict}");
+    }
+}
+
+#[tokio::test]
 async fn clients_show_certificates_as_configured() {
     let files = files();
     let nobody = TlsConnect { certificate: None, key: None, ..files.connect.clone() };

@@ -99,11 +99,13 @@ impl Connector {
         let chain = match (section.mode, &section.ca) {
             (ConnectMode::Off, _) => return Ok(None),
             (ConnectMode::Prefer | ConnectMode::Require, _) | (_, None) => Chain::Unchecked,
-            (ConnectMode::VerifyCa, Some(ca)) => {
-                let trusted = files.certificates("ca", ca)?;
-                Chain::Checked { verifier: files.verifier(ca)?, trusted }
+            (mode @ (ConnectMode::VerifyCa | ConnectMode::VerifyIdentity), Some(ca)) => {
+                Chain::Checked {
+                    verifier: files.verifier(ca)?,
+                    trusted: files.certificates("ca", ca)?,
+                    names: mode == ConnectMode::VerifyIdentity,
+                }
             }
-            (ConnectMode::VerifyIdentity, Some(ca)) => Chain::WithName(files.verifier(ca)?),
         };
         let provider = provider();
         let verifier = ChainVerifier::new(chain, provider.signature_verification_algorithms);

@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+use x509_cert::time::Validity;
 
 use crate::config::tls::{AcceptMode, ConnectMode, TlsSection};
 
@@ -60,78 +63,28 @@ fn on_certificates(path: &Path, now: SystemTime) -> impl Iterator<Item = String>
 }
 
 fn on_validity(certificate: &[u8], now: SystemTime) -> Option<String> {
-    let (begin, end) = validity(certificate)?;
-    let digits = |time| -> String {
-        let text = humantime::format_rfc3339_seconds(time).to_string();
-        text.chars().filter(char::is_ascii_digit).collect()
-    };
-    if end < digits(now) {
-        Some(format!("expired on {}", day(&end)))
-    } else if digits(now) < begin {
-        Some(format!("not valid before {}", day(&begin)))
-    } else if end < digits(now + SOON) {
-        Some(format!("expires on {}", day(&end)))
+    let validity = validity(certificate)?;
+    let [not_before, not_after] = [validity.not_before, validity.not_after]
+        .map(|time| SystemTime::UNIX_EPOCH + time.to_unix_duration());
+    if not_after < now {
+        Some(format!("expired on {}", day(not_after)))
+    } else if now < not_before {
+        Some(format!("not valid before {}", day(not_before)))
+    } else if not_after < now + SOON {
+        Some(format!("expires on {}", day(not_after)))
     } else {
         None
     }
 }
 
-/// `20261124…` → `2026-11-24`.
-fn day(digits: &str) -> String {
-    let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default();
-    format!("{}-{}-{}", part(0..4), part(4..6), part(6..8))
+/// `2026-11-24`.
+fn day(time: SystemTime) -> String {
+    let mut text = humantime::format_rfc3339_seconds(time).to_string();
+    text.truncate(text.find('T').unwrap_or(text.len()));
+    text
 }
 
-/// The first and the last second of a certificate, each as `YYYYMMDDHHMMSS`.
-///
-/// RFC 5280, 4.1: "TBSCertificate ::= SEQUENCE { version [0] EXPLICIT Version DEFAULT v1,
-/// serialNumber, signature, issuer, validity, …"; "Validity ::= SEQUENCE { notBefore Time, notAfter
-/// Time }".
-fn validity(certificate: &[u8]) -> Option<(String, String)> {
-    const SEQUENCE: u8 = 0x30;
-    const VERSION: u8 = 0xA0;
-    let (_, mut certificate) = element(&mut { certificate }).filter(|(tag, _)| *tag == SEQUENCE)?;
-    let (_, mut tbs) = element(&mut certificate)?;
-    if tbs.first() == Some(&VERSION) {
-        element(&mut tbs)?;
-    }
-    for _serial_signature_issuer in 0..3 {
-        element(&mut tbs)?;
-    }
-    let (_, mut validity) = element(&mut tbs)?;
-    Some((time(element(&mut validity)?)?, time(element(&mut validity)?)?))
-}
-
-/// RFC 5280, 4.1.2.5: UTCTime is `YYMMDDHHMMSSZ`, "where YY is greater than or equal to 50, the
-/// year SHALL be interpreted as 19YY"; GeneralizedTime is `YYYYMMDDHHMMSSZ`.
-fn time((tag, text): (u8, &[u8])) -> Option<String> {
-    const UTC_TIME: u8 = 0x17;
-    const GENERALIZED_TIME: u8 = 0x18;
-    let digits = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
-    let century = match tag {
-        GENERALIZED_TIME => "",
-        UTC_TIME if digits < "50" => "20",
-        UTC_TIME => "19",
-        _ => return None,
-    };
-    let digits = format!("{century}{digits}");
-    (digits.len() == 14 && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(digits)
-}
-
-/// Takes one DER element from the front: its tag and its content.
-fn element<'a>(der: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (tag, rest) = der.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match *first {
-        long @ 0x81..=0x83 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(long - 0x80))?;
-            (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
-        }
-        // No length at all, or one of 16 MiB and more, which no certificate has.
-        0x80 | 0x84.. => return None,
-        short => (usize::from(short), rest),
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    *der = rest;
-    Some((*tag, content))
+/// From when to when a certificate is good (RFC 5280, 4.1.2.5); None if it is none.
+pub fn validity(certificate: &[u8]) -> Option<Validity> {
+    Some(*Certificate::from_der(certificate).ok()?.tbs_certificate().validity())
 }

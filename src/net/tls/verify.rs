@@ -4,12 +4,16 @@
 //! Whatever the mode, the server must prove that it has the certificate's key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::validity::validity;
 
 /// What a certificate is held against.
 #[derive(Clone, Debug)]
@@ -22,9 +26,9 @@ pub enum Chain {
         verifier: Arc<WebPkiServerVerifier>,
         /// The certificates of `tls.server.ca`.
         trusted: Vec<CertificateDer<'static>>,
+        /// Whether it must be for the host that was dialed.
+        names: bool,
     },
-    /// A CA, and the host's name or address.
-    WithName(Arc<WebPkiServerVerifier>),
 }
 
 /// Judges the certificates of servers.
@@ -50,28 +54,19 @@ impl ServerCertVerifier for ChainVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match &self.chain {
-            Chain::Unchecked => Ok(ServerCertVerified::assertion()),
-            Chain::WithName(verifier) => {
-                verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-            }
-            // Servers that sign for themselves are common; who lists that very certificate means
-            // it.
-            Chain::Checked { trusted, .. } if trusted.iter().any(|one| one == end_entity) => {
-                Ok(ServerCertVerified::assertion())
-            }
-            Chain::Checked { verifier, .. } => {
-                let result =
-                    verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
-                // The name is looked at last: who fails by it has passed everything else.
-                match result {
-                    Err(Error::InvalidCertificate(
-                        CertificateError::NotValidForName
-                        | CertificateError::NotValidForNameContext { .. },
-                    )) => Ok(ServerCertVerified::assertion()),
-                    result => result,
-                }
-            }
+        let Chain::Checked { verifier, trusted, names } = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        if trusted.iter().any(|one| one == end_entity) {
+            return check_trusted(end_entity, names.then_some(name), now);
+        }
+        let result = verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        match result {
+            // The name is looked at last: who fails by it has passed everything else.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !names => Ok(ServerCertVerified::assertion()),
+            result => result,
         }
     }
 
@@ -96,4 +91,25 @@ impl ServerCertVerifier for ChainVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Servers that sign for themselves are common, and often with what is a CA's certificate, too,
+/// which no chain may end in; who lists that very certificate means it.
+fn check_trusted(
+    certificate: &CertificateDer<'_>,
+    name: Option<&ServerName<'_>>,
+    now: UnixTime,
+) -> Result<ServerCertVerified, Error> {
+    let validity = validity(certificate).ok_or(CertificateError::BadEncoding)?;
+    let now = Duration::from_secs(now.as_secs());
+    if now < validity.not_before.to_unix_duration() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if validity.not_after.to_unix_duration() < now {
+        return Err(CertificateError::Expired.into());
+    }
+    if let Some(name) = name {
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+    }
+    Ok(ServerCertVerified::assertion())
 }
