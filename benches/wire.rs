@@ -3,11 +3,15 @@
 //! `cargo bench --bench wire`. Each figure is the best of several runs: the pure code has no reason
 //! to be slower than that but the machine's other work.
 
+#[path = "../tests/support/nobody.rs"]
+mod nobody;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use nobody::Nobody;
 use odp::metrics::SessionCounters;
-use odp::session::{Directory, Session};
+use odp::session::Session;
 use odp::sql;
 use odp::wire::capability as cap;
 use odp::wire::packet::packet;
@@ -24,19 +28,6 @@ const RUNS: usize = 7;
 
 /// Rows of the large result.
 const ROWS: usize = 10_000;
-
-/// A directory in which nobody stands.
-struct Nobody;
-
-impl Directory for Nobody {
-    fn server_thread(&self, _: u32) -> Option<u32> {
-        None
-    }
-
-    fn connection(&self, _: u32) -> Option<u32> {
-        None
-    }
-}
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {

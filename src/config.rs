@@ -450,12 +450,8 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            // sun_path holds 108 bytes with the final NUL.
-            if !path.starts_with('/') || path.len() > 107 {
-                return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
-            }
-            return Ok(Self::Unix(path.into()));
+        if let Some(path) = unix_path(text)? {
+            return Ok(Self::Unix(path));
         }
         let expected = "expected IP:PORT, [IPv6]:PORT or unix:/PATH";
         text.parse().map(Self::Tcp).map_err(|_| format!("'{text}': {expected}"))
@@ -489,11 +485,8 @@ impl FromStr for ServerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if !path.starts_with('/') || path.len() > 107 {
-                return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
-            }
-            return Ok(Self::Unix(path.into()));
+        if let Some(path) = unix_path(text)? {
+            return Ok(Self::Unix(path));
         }
         let expected = || format!("'{text}': expected HOST:PORT, [IPv6]:PORT or unix:/PATH");
         let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
@@ -515,6 +508,16 @@ impl fmt::Display for ServerAddress {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// The path of a Unix socket; None if it is another address.
+fn unix_path(text: &str) -> Result<Option<PathBuf>, String> {
+    let Some(path) = text.strip_prefix("unix:") else { return Ok(None) };
+    // sun_path holds 108 bytes with the final NUL.
+    if !path.starts_with('/') || path.len() > 107 {
+        return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
+    }
+    Ok(Some(path.into()))
 }
 
 macro_rules! serde_by_text {

@@ -301,9 +301,10 @@ fn a_user_without_rights_revives_a_proxy_of_his_own() {
 #[test]
 fn force_kills_a_hung_successor_and_the_predecessor_that_waits_for_its_sessions() {
     let Some(database) = Database::start(support::Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = "session_handover = false\nhot_upgrade_exit_timeout = \"-1\"".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(
+        &database,
+        "session_handover = false\nhot_upgrade_exit_timeout = \"-1\"",
+    );
     let config = proxy.config();
     let revived = Revived { config: &config };
     let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");

@@ -102,13 +102,19 @@ impl Manager {
     }
 }
 
-#[test]
-fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
-    let Some(database) = Database::start(Server::MariaDb) else { return };
+/// A proxy that tells a manager of itself.
+fn managed() -> Option<(Database, Proxy, Manager)> {
+    let database = Database::start(Server::MariaDb)?;
     let manager = Manager::new();
     let mut options = Options::new(&[database.address()]);
     options.environment = manager.environment();
     let proxy = Proxy::start_with(&options);
+    Some((database, proxy, manager))
+}
+
+#[test]
+fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
+    let Some((_database, proxy, manager)) = managed() else { return };
     let first = manager.hear_about("READY=1\nSTATUS=");
     assert_eq!(first.sender, proxy.pid());
     manager.hear_watchdog(first.sender);
@@ -143,11 +149,7 @@ fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
 
 #[test]
 fn a_manager_that_does_not_answer_delays_a_restart_but_no_more() {
-    let Some(database) = Database::start(Server::MariaDb) else { return };
-    let manager = Manager::new();
-    let mut options = Options::new(&[database.address()]);
-    options.environment = manager.environment();
-    let proxy = Proxy::start_with(&options);
+    let Some((_database, proxy, manager)) = managed() else { return };
     // Nobody reads: the queue is full after some keep-alives, and the barrier is never met.
     let before = proxy.pid();
     let after = proxy.restart_by_signal();

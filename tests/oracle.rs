@@ -1,6 +1,9 @@
 //! Our packets against `mysql_common`'s, and the law of the split: a conversation that is cut
 //! anywhere, and moved to another process at every cut, is the same conversation.
 
+#[path = "support/nobody.rs"]
+mod nobody;
+
 use std::collections::HashMap;
 
 use bytes::BytesMut;
@@ -11,25 +14,14 @@ use mysql_common::packets::{
 };
 use mysql_common::proto::codec::PacketCodec;
 use mysql_common::proto::{MyDeserialize, MySerialize};
+use nobody::Nobody;
 use odp::metrics::SessionCounters;
+use odp::session::Session;
 use odp::session::snapshot::SessionSnapshot;
-use odp::session::{Directory, Session};
 use odp::wire::handshake::{Greeting, LoginResponse, ok};
 use odp::wire::packet::{Framer, Step, packet, put_lenenc_str};
 use odp::wire::response::{Dialect, ServerStatus};
 use proptest::prelude::*;
-
-struct Nobody;
-
-impl Directory for Nobody {
-    fn server_thread(&self, _: u32) -> Option<u32> {
-        None
-    }
-
-    fn connection(&self, _: u32) -> Option<u32> {
-        None
-    }
-}
 
 /// One command with its answer, and whether a transaction is open behind it.
 #[derive(Clone, Debug)]

@@ -28,6 +28,7 @@ mod tls;
 mod volume;
 
 use std::process::ExitCode;
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use machine::Database;
@@ -36,6 +37,11 @@ use report::Report;
 
 /// Whatever went wrong, in words.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// What a thread came to; a panic is an error.
+fn joined<T>(thread: ScopedJoinHandle<'_, Outcome<T>>) -> Outcome<T> {
+    thread.join().unwrap_or_else(|_| Err("a thread panicked".into()))
+}
 
 /// What a scenario measured of one subject: names with their units, and numbers.
 type Figures = Vec<(&'static str, f64)>;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::machine::{ACCOUNT, Database};
+use crate::machine::Database;
 use crate::process::{Usage, resident_kib};
 use crate::proxies::Kind;
-use crate::{Figures, Outcome, Scale};
+use crate::{Figures, Outcome, Scale, joined};
 
 /// How many sessions are idle.
 const IDLE: usize = 5000;
@@ -50,17 +50,13 @@ pub fn connects(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figur
     let proxy = kind.start(database)?;
     let before = proxy.pid().map(Usage::of).transpose()?;
     let start = Instant::now();
-    let counts: Vec<Outcome<u64>> = std::thread::scope(|scope| {
-        let connect = || connect_until(start + window, proxy.address);
-        let connectors: Vec<_> = (0..CONNECTORS).map(|_| scope.spawn(connect)).collect();
-        let join = |connector: std::thread::ScopedJoinHandle<'_, Outcome<u64>>| {
-            connector.join().unwrap_or_else(|_| Err("a connector panicked".into()))
-        };
-        connectors.into_iter().map(join).collect()
-    });
+    let total = connects_until(start + window, || {
+        let mut client = proxy.client()?;
+        client.rows("SELECT 1")?;
+        client.quit()
+    })? as f64;
     let elapsed = start.elapsed().as_secs_f64();
     let after = proxy.pid().map(Usage::of).transpose()?;
-    let total = counts.into_iter().sum::<Outcome<u64>>()? as f64;
     let mut figures = vec![("connects/s", total / elapsed)];
     if let (Some(before), Some(after)) = (before, after) {
         figures.push(("CPU us/connect", after.since(before).cpu.as_secs_f64() * 1e6 / total));
@@ -68,13 +64,21 @@ pub fn connects(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figur
     Ok(figures)
 }
 
-fn connect_until(end: Instant, address: std::net::SocketAddr) -> Outcome<u64> {
-    let mut connects = 0;
-    while Instant::now() < end {
-        let mut client = Client::connect(address, ACCOUNT)?;
-        client.rows("SELECT 1")?;
-        client.quit()?;
-        connects += 1;
-    }
-    Ok(connects)
+/// Many at a time connect, and leave, again and again; how often they did.
+pub fn connects_until(
+    end: Instant,
+    connect_and_leave: impl Fn() -> Outcome<()> + Sync,
+) -> Outcome<u64> {
+    let connector = || {
+        let mut connects = 0;
+        while Instant::now() < end {
+            connect_and_leave()?;
+            connects += 1;
+        }
+        Ok(connects)
+    };
+    std::thread::scope(|scope| {
+        let connectors: Vec<_> = (0..CONNECTORS).map(|_| scope.spawn(connector)).collect();
+        connectors.into_iter().map(joined).sum()
+    })
 }

@@ -6,17 +6,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
-use crate::machine::{ACCOUNT, Database};
+use crate::machine::Database;
 use crate::process::Usage;
 use crate::proxies::{Kind, Proxy};
-use crate::{Figures, Outcome, Scale};
+use crate::sessions::connects_until;
+use crate::{Figures, Outcome, Scale, joined};
 
 /// Clients that ask at the same time.
 const CLIENTS: usize = 16;
-
-/// Clients that connect at the same time.
-const CONNECTORS: usize = 8;
 
 /// Before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -43,10 +40,7 @@ pub fn queries(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figure
                 Ok(after.since(before).cpu.as_secs_f64() * 1e6 / (last - first))
             })();
             is_over.store(true, Ordering::Relaxed);
-            let join = |client: std::thread::ScopedJoinHandle<'_, Outcome<()>>| {
-                client.join().unwrap_or_else(|_| Err("a client panicked".into()))
-            };
-            clients.into_iter().try_for_each(join).and(measured)
+            clients.into_iter().try_for_each(joined).and(measured)
         })?;
         figures.push((name, per_query));
     }
@@ -84,14 +78,7 @@ pub fn handshakes(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Fig
     for tls in [false, true] {
         let Some((proxy, pid)) = started(kind, database, tls)? else { return Ok(Vec::new()) };
         let (before, end) = (Usage::of(pid)?, Instant::now() + scale.window);
-        let count = std::thread::scope(|scope| {
-            let connectors: Vec<_> =
-                (0..CONNECTORS).map(|_| scope.spawn(|| connect_until(end, &proxy))).collect();
-            let join = |connector: std::thread::ScopedJoinHandle<'_, Outcome<u64>>| {
-                connector.join().unwrap_or_else(|_| Err("a connector panicked".into()))
-            };
-            connectors.into_iter().map(join).sum::<Outcome<u64>>()
-        })?;
+        let count = connects_until(end, || proxy.client()?.quit())?;
         let used = Usage::of(pid)?.since(before);
         costs[usize::from(tls)] = used.cpu.as_secs_f64() * 1e6 / count as f64;
     }
@@ -102,15 +89,6 @@ pub fn handshakes(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Fig
         ("CPU us/handshake", tls - plain),
         ("connects by TLS per CPU second", 1e6 / tls),
     ])
-}
-
-fn connect_until(end: Instant, proxy: &Proxy) -> Outcome<u64> {
-    let mut connects = 0;
-    while Instant::now() < end {
-        Client::connect_by(proxy.way, proxy.address, ACCOUNT)?.quit()?;
-        connects += 1;
-    }
-    Ok(connects)
 }
 
 /// None for who ends no TLS.

@@ -118,157 +118,73 @@ fn exit_timeout(value: &str) -> Result<ExitTimeout, String> {
     }
 }
 
-macro_rules! spans {
-    ($(($name:ident, $info:literal),)+) => {
-        [$(Parameter {
-            name: stringify!($name),
+macro_rules! of_proxy {
+    ($($read:expr, $range:literal => { $($key:ident: $info:literal,)+ })+) => {
+        [$($(Parameter {
+            name: stringify!($key),
             info: $info,
             reboot: Reboot::NotNeeded,
-            range: "[0s,366d]",
-            read: |config| config.proxy.$name.to_string(),
-            write: |config, value| { config.proxy.$name = span(value)?; Ok(()) },
-        },)+]
+            range: $range,
+            read: |config| config.proxy.$key.to_string(),
+            write: |config, value| { config.proxy.$key = $read(value)?; Ok(()) },
+        },)+)+]
     };
 }
 
-static SPANS: [Parameter; 12] = spans![
-    (connect_timeout, "how long a connect to a server may take"),
-    (login_timeout, "how long a client may take from connect to the end of its log-in"),
-    (default_inactivity_timeout, "how long a session may be silent in both directions"),
-    (client_tcp_keepidle, "client sockets: silence before the first keepalive probe"),
-    (client_tcp_keepintvl, "client sockets: time between keepalive probes"),
-    (client_tcp_user_timeout, "client sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel"),
-    (server_tcp_keepidle, "server sockets: silence before the first keepalive probe"),
-    (server_tcp_keepintvl, "server sockets: time between keepalive probes"),
-    (server_tcp_user_timeout, "server sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel"),
-    (hot_upgrade_rollback_timeout, "a successor that is not ready by then is ended"),
-    (hot_upgrade_probation, "for so long a successor that dies is replaced by its predecessor"),
-    (delay_exit_time, "how long after SIGTERM sessions may go on"),
+/// Keys of `[proxy]` that can be changed while it runs.
+static OF_PROXY: [Parameter; 25] = of_proxy![
+    span, "[0s,366d]" => {
+        connect_timeout: "how long a connect to a server may take",
+        login_timeout: "how long a client may take from connect to the end of its log-in",
+        default_inactivity_timeout: "how long a session may be silent in both directions",
+        client_tcp_keepidle: "client sockets: silence before the first keepalive probe",
+        client_tcp_keepintvl: "client sockets: time between keepalive probes",
+        client_tcp_user_timeout: "client sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel",
+        server_tcp_keepidle: "server sockets: silence before the first keepalive probe",
+        server_tcp_keepintvl: "server sockets: time between keepalive probes",
+        server_tcp_user_timeout: "server sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel",
+        hot_upgrade_rollback_timeout: "a successor that is not ready by then is ended",
+        hot_upgrade_probation: "for so long a successor that dies is replaced by its predecessor",
+        delay_exit_time: "how long after SIGTERM sessions may go on",
+    }
+    exit_timeout, "[-1,366d]" => {
+        hot_upgrade_exit_timeout:
+            "how long sessions of a predecessor may go on; -1 for ever, 0 not at all",
+    }
+    |value| parse(value, "1 to 127"), "[1,127]" => {
+        client_tcp_keepcnt: "client sockets: keepalive probes until the peer is given up",
+        server_tcp_keepcnt: "server sockets: keepalive probes until the peer is given up",
+    }
+    |value| parse(value, "1 or more"), "[1,2147483648]" => {
+        client_max_connections: "clients at most; one more gets 1203",
+    }
+    |value| parse(value, "0 or more"), "[0,2147483648]" => {
+        max_user_connections: "sessions of one user at most; 0 is no limit",
+        max_address_connections: "sessions from one address at most; 0 is no limit",
+    }
+    |value| parse(value, "0 or more"), "[0,1000000]" => {
+        max_user_connects_per_second: "log-ins of one user a second; 0 is no limit",
+        max_address_connects_per_second: "connects from one address a second; 0: no limit",
+    }
+    str::parse, "networks" => {
+        proxy_protocol_networks: "who may say by a PROXY header on whose behalf it connects",
+    }
+    str::parse, "off, zlib, zstd or zlib,zstd" => {
+        client_compression: "compressions that clients are offered",
+    }
+    str::parse, "off, zlib or zstd" => {
+        server_compression: "the compression that servers are asked for",
+    }
+    |value| parse(value, "1 to 22"), "[1,22]" => {
+        zstd_level: "the level of zstd with servers",
+    }
+    flag, "true,false" => {
+        session_handover: "a restart hands sessions over; false: listeners only, then drain",
+    }
 ];
 
-macro_rules! limits {
-    ($(($name:ident, $most:literal, $info:literal),)+) => {
-        [$(Parameter {
-            name: stringify!($name),
-            info: $info,
-            reboot: Reboot::NotNeeded,
-            range: concat!("[0,", $most, "]"),
-            read: |config| config.proxy.$name.to_string(),
-            write: |config, value| {
-                config.proxy.$name = parse(value, "0 or more")?;
-                Ok(())
-            },
-        },)+]
-    };
-}
-
-static LIMITS: [Parameter; 4] = limits![
-    (max_user_connections, "2147483648", "sessions of one user at most; 0 is no limit"),
-    (max_address_connections, "2147483648", "sessions from one address at most; 0 is no limit"),
-    (max_user_connects_per_second, "1000000", "log-ins of one user a second; 0 is no limit"),
-    (max_address_connects_per_second, "1000000", "connects from one address a second; 0: no limit"),
-];
-
-static OTHERS: [Parameter; 13] = [
-    Parameter {
-        name: "proxy_protocol_networks",
-        info: "who may say by a PROXY header on whose behalf it connects",
-        reboot: Reboot::NotNeeded,
-        range: "networks",
-        read: |config| config.proxy.proxy_protocol_networks.to_string(),
-        write: |config, value| {
-            config.proxy.proxy_protocol_networks = value.parse()?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "client_max_connections",
-        info: "clients at most; one more gets 1203",
-        reboot: Reboot::NotNeeded,
-        range: "[1,2147483648]",
-        read: |config| config.proxy.client_max_connections.to_string(),
-        write: |config, value| {
-            config.proxy.client_max_connections = parse(value, "1 or more")?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "client_tcp_keepcnt",
-        info: "client sockets: keepalive probes until the peer is given up",
-        reboot: Reboot::NotNeeded,
-        range: "[1,127]",
-        read: |config| config.proxy.client_tcp_keepcnt.to_string(),
-        write: |config, value| {
-            config.proxy.client_tcp_keepcnt = parse(value, "1 to 127")?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "server_tcp_keepcnt",
-        info: "server sockets: keepalive probes until the peer is given up",
-        reboot: Reboot::NotNeeded,
-        range: "[1,127]",
-        read: |config| config.proxy.server_tcp_keepcnt.to_string(),
-        write: |config, value| {
-            config.proxy.server_tcp_keepcnt = parse(value, "1 to 127")?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "hot_upgrade_exit_timeout",
-        info: "how long sessions of a predecessor may go on; -1 for ever, 0 not at all",
-        reboot: Reboot::NotNeeded,
-        range: "[-1,366d]",
-        read: |config| config.proxy.hot_upgrade_exit_timeout.to_string(),
-        write: |config, value| {
-            config.proxy.hot_upgrade_exit_timeout = exit_timeout(value)?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "client_compression",
-        info: "compressions that clients are offered",
-        reboot: Reboot::NotNeeded,
-        range: "off, zlib, zstd or zlib,zstd",
-        read: |config| config.proxy.client_compression.to_string(),
-        write: |config, value| {
-            config.proxy.client_compression = value.parse()?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "server_compression",
-        info: "the compression that servers are asked for",
-        reboot: Reboot::NotNeeded,
-        range: "off, zlib or zstd",
-        read: |config| config.proxy.server_compression.to_string(),
-        write: |config, value| {
-            config.proxy.server_compression = value.parse()?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "zstd_level",
-        info: "the level of zstd with servers",
-        reboot: Reboot::NotNeeded,
-        range: "[1,22]",
-        read: |config| config.proxy.zstd_level.to_string(),
-        write: |config, value| {
-            config.proxy.zstd_level = parse(value, "1 to 22")?;
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "session_handover",
-        info: "a restart hands sessions over; false: listeners only, then drain",
-        reboot: Reboot::NotNeeded,
-        range: "true,false",
-        read: |config| config.proxy.session_handover.to_string(),
-        write: |config, value| {
-            config.proxy.session_handover = flag(value)?;
-            Ok(())
-        },
-    },
+/// Those that are changed in the file.
+static IN_FILE: [Parameter; 4] = [
     Parameter {
         name: "workers",
         info: "worker threads; 0: one per core",
@@ -316,8 +232,8 @@ static OTHERS: [Parameter; 13] = [
 ];
 
 static PARAMETERS: std::sync::LazyLock<Vec<&'static Parameter>> = std::sync::LazyLock::new(|| {
-    let of_tls = tls::WORDS.iter().chain(&tls::PATHS).chain(&tls::MODES);
-    let mut all: Vec<_> = SPANS.iter().chain(&LIMITS).chain(&OTHERS).chain(of_tls).collect();
+    let of_tls = tls::FIELDS.iter().chain(&tls::MODES);
+    let mut all: Vec<_> = OF_PROXY.iter().chain(&IN_FILE).chain(of_tls).collect();
     all.sort_by_key(|parameter| parameter.name);
     all
 });

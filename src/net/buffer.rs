@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
+use std::thread::LocalKey;
 
 /// Bytes of a buffer.
 pub const SIZE: usize = 16 * 1024;
@@ -31,14 +32,19 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = self.0.take().expect("a buffer is taken only here");
-        // At the end of a thread its list is gone first; the buffer is then freed.
-        let _ = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            if free.len() < KEPT {
-                free.push(buffer);
-            }
-        });
+        keep(&FREE, KEPT, buffer);
     }
+}
+
+/// Puts memory on a list of this thread's, for who needs some next, unless there is enough on it.
+pub fn keep<T>(list: &'static LocalKey<RefCell<Vec<T>>>, enough: usize, memory: T) {
+    // At the end of a thread its list is gone first; the memory is then freed.
+    let _ = list.try_with(|list| {
+        let mut list = list.borrow_mut();
+        if list.len() < enough {
+            list.push(memory);
+        }
+    });
 }
 
 impl Deref for Buffer {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::proxy_header::Route;
@@ -221,40 +221,52 @@ impl AsFd for Stream {
     }
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, target),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, target),
-            Self::Tls(stream) => {
-                let n = ready!(stream.poll_read(cx, target.initialize_unfilled()))?;
+/// AsyncRead and AsyncWrite of a type that has `poll_read`, `poll_flush`, `shutdown_write` and this
+/// write itself.
+macro_rules! tokio_io {
+    ($type:ident, $write:ident) => {
+        impl tokio::io::AsyncRead for $type {
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                target: &mut tokio::io::ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                let buffer = target.initialize_unfilled();
+                let n = ready!($type::poll_read(self.get_mut(), cx, buffer))?;
                 target.advance(n);
                 Poll::Ready(Ok(()))
             }
         }
-    }
+
+        impl tokio::io::AsyncWrite for $type {
+            fn poll_write(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                $type::$write(self.get_mut(), cx, bytes)
+            }
+
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<io::Result<()>> {
+                $type::poll_flush(self.get_mut(), cx)
+            }
+
+            fn poll_shutdown(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<io::Result<()>> {
+                let stream = self.get_mut();
+                ready!($type::poll_flush(stream, cx))?;
+                stream.shutdown_write();
+                // What TLS says last.
+                $type::poll_flush(stream, cx)
+            }
+        }
+    };
 }
+pub(crate) use tokio_io;
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Stream::poll_write(self.get_mut(), cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Stream::poll_flush(self.get_mut(), cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut();
-        stream.shutdown_write();
-        Stream::poll_flush(stream, cx)
-    }
-}
+tokio_io!(Stream, poll_write);

@@ -15,14 +15,13 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::buffer::Buffer;
-use crate::net::stream::{Parts as StreamParts, Stream};
+use crate::net::buffer::{Buffer, keep};
+use crate::net::stream::{Parts as StreamParts, Stream, tokio_io};
 use crate::wire::compressed::{
     Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode,
 };
@@ -173,6 +172,12 @@ impl Leg {
         }
     }
 
+    /// As [`Leg::poll_write`], for those who speak in turns: it follows on what was heard.
+    fn poll_say(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.go_on();
+        self.poll_write(cx, bytes)
+    }
+
     /// Ready when the socket has everything that was taken by a write. Cancel safe.
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -261,41 +266,7 @@ impl Line for Leg {
     }
 }
 
-impl AsyncRead for Leg {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let n = ready!(Leg::poll_read(self.get_mut(), cx, target.initialize_unfilled()))?;
-        target.advance(n);
-        Poll::Ready(Ok(()))
-    }
-}
-
-/// For those who speak in turns: what is written follows on what was heard.
-impl AsyncWrite for Leg {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let leg = self.get_mut();
-        leg.go_on();
-        Leg::poll_write(leg, cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Leg::poll_flush(self.get_mut(), cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let leg = self.get_mut();
-        ready!(Leg::poll_flush(leg, cx))?;
-        leg.shutdown_write();
-        Poll::Ready(Ok(()))
-    }
-}
+tokio_io!(Leg, poll_say);
 
 impl Compressor {
     fn poll_read(
@@ -423,14 +394,9 @@ impl Bytes {
         let mut memory = std::mem::take(&mut self.memory);
         self.start = 0;
         memory.clear();
-        // What has grown for a long frame is freed. At the end of a thread its list is gone first.
+        // What has grown for a long frame is freed.
         if memory.capacity() <= 2 * MEMORY {
-            let _ = FREE.try_with(|free| {
-                let mut free = free.borrow_mut();
-                if free.len() < KEPT {
-                    free.push(memory);
-                }
-            });
+            keep(&FREE, KEPT, memory);
         }
     }
 }

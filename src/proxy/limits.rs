@@ -6,7 +6,6 @@
 //! generation are told by the caller. Rates start afresh with each process: a restart may let in a
 //! second's worth more, once.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -73,7 +72,7 @@ pub struct Limits(Mutex<Both>);
 
 #[derive(Debug, Default)]
 struct Both {
-    users: Crowds<String>,
+    users: Crowds<str>,
     addresses: Crowds<IpAddr>,
 }
 
@@ -119,7 +118,8 @@ impl Limits {
         now: Instant,
     ) -> Result<(), ClientError> {
         let both = self.lock();
-        both.users.judge(user, others, allowance, now).map_err(|excess| of_user(user, excess))
+        let judged = both.users.judge(user, others, allowance, now);
+        judged.map(drop).map_err(|excess| of_user(user, excess))
     }
 
     /// Counts a session at the user who has just proved to be it, or says why not.
@@ -182,8 +182,8 @@ fn of_user(user: &str, excess: Excess) -> ClientError {
 
 /// All users, or all addresses.
 #[derive(Debug)]
-struct Crowds<K> {
-    all: HashMap<K, Crowd>,
+struct Crowds<K: ToOwned + ?Sized> {
+    all: HashMap<K::Owned, Crowd>,
     /// At this size those that need not be remembered are forgotten.
     sweep_at: usize,
 }
@@ -196,41 +196,35 @@ struct Crowd {
     full_at: Option<Instant>,
 }
 
-impl<K> Default for Crowds<K> {
+impl<K: ToOwned + ?Sized> Default for Crowds<K> {
     fn default() -> Self {
         Self { all: HashMap::new(), sweep_at: FEW }
     }
 }
 
-impl<K: Hash + Eq> Crowds<K> {
-    fn judge<Q>(
+impl<K> Crowds<K>
+where
+    K: ToOwned<Owned: Hash + Eq> + Hash + Eq + ?Sized,
+{
+    fn judge(
         &self,
-        key: &Q,
+        key: &K,
         others: usize,
         allowance: Allowance,
         now: Instant,
-    ) -> Result<(), Excess>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
+    ) -> Result<Option<Instant>, Excess> {
         let crowd = self.all.get(key).copied().unwrap_or_default();
-        crowd.next(others, allowance, now).map(drop)
+        crowd.next(others, allowance, now)
     }
 
-    fn enter<Q>(
+    fn enter(
         &mut self,
-        key: &Q,
+        key: &K,
         others: usize,
         allowance: Allowance,
         now: Instant,
-    ) -> Result<(), Excess>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let crowd = self.all.get(key).copied().unwrap_or_default();
-        let full_at = crowd.next(others, allowance, now)?;
+    ) -> Result<(), Excess> {
+        let full_at = self.judge(key, others, allowance, now)?;
         if self.all.len() >= self.sweep_at {
             self.sweep(now);
         }
@@ -238,21 +232,13 @@ impl<K: Hash + Eq> Crowds<K> {
         Ok(())
     }
 
-    fn add<Q>(&mut self, key: &Q) -> &mut Crowd
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
+    fn add(&mut self, key: &K) -> &mut Crowd {
         let crowd = self.all.entry(key.to_owned()).or_default();
         crowd.sessions += 1;
         crowd
     }
 
-    fn leave<Q>(&mut self, key: &Q)
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
+    fn leave(&mut self, key: &K) {
         let Some(crowd) = self.all.get_mut(key) else { return };
         crowd.sessions -= 1;
         // One with a bucket that is not full is found when there are many of them.

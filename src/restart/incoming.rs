@@ -2,7 +2,7 @@
 //!
 //! Invariant: what the predecessor has sent is adopted or refused before anything later is read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
 use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
-use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts};
+use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts, or_never};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
 #[derive(Debug)]
@@ -125,8 +125,8 @@ pub async fn greet(
             }
             Err(ChannelError::Closed) => {
                 // The channel closes before the listening sockets do; whoever binds must wait.
-                let dead = timeout(timeouts.answer, gone(&mut offer.predecessor)).await;
-                if dead.is_err() {
+                let death = or_never(offer.predecessor.as_mut().map(Peer::gone));
+                if timeout(timeouts.answer, death).await.is_err() {
                     return Err("the predecessor closed the channel".into());
                 }
                 offer.machine.handle_closed(Instant::now());
@@ -190,7 +190,9 @@ pub struct Incoming<D> {
     adopted: Vec<Adopted>,
     received: Option<Frame>,
     held: HashMap<u32, Parcel>,
-    works: std::collections::VecDeque<Work>,
+    /// The front one is under way; it stays in place while it is awaited: dropped it would lose
+    /// what it has frozen.
+    works: VecDeque<Work>,
     door: Option<Door>,
 }
 
@@ -232,7 +234,7 @@ impl<D: DataPlane> Incoming<D> {
             adopted: Vec::new(),
             received: None,
             held: HashMap::new(),
-            works: std::collections::VecDeque::new(),
+            works: VecDeque::new(),
             door: None,
         }
     }
@@ -286,8 +288,8 @@ impl<D: DataPlane> Incoming<D> {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
-            Some(done) = front(&mut self.works) => Event::Done(done),
-            Some(_) = gone(&mut self.predecessor) => Event::Died,
+            done = or_never(self.works.front_mut()) => Event::Done(done),
+            _ = or_never(self.predecessor.as_mut().map(Peer::gone)) => Event::Died,
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
                 if deadline.is_some() =>
             {
@@ -517,20 +519,5 @@ fn crash_on(message: &Message) -> Result<(), String> {
         }
         Message::Commit(_) => crash::at(Side::Successor, "commit"),
         _ => Ok(()),
-    }
-}
-
-/// The front one, left in place: dropped it would lose what it has frozen.
-async fn front(works: &mut std::collections::VecDeque<Work>) -> Option<Done> {
-    match works.front_mut() {
-        Some(work) => Some(work.await),
-        None => std::future::pending().await,
-    }
-}
-
-async fn gone(peer: &mut Option<Peer>) -> Option<String> {
-    match peer {
-        Some(peer) => Some(peer.gone().await),
-        None => std::future::pending().await,
     }
 }

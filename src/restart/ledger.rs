@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::task::{Mode, Phase, Task, TaskState};
+use super::task::{Mode, Task, TaskState};
 use crate::metrics::pauses::Pauses;
 
 /// Tasks that are remembered.
@@ -38,22 +38,8 @@ impl Ledger {
         self.running.push((task_id, now));
         self.gauge_task(task_id);
         self.put(Task {
-            task_id,
-            mode,
-            state: TaskState::InProgress,
-            phase: Phase::Preflight,
-            generation,
-            old_pid: std::process::id(),
-            new_pid: 0,
             started_at_ms: epoch.as_millis() as u64,
-            elapsed_ms: 0,
-            sessions: 0,
-            moved: 0,
-            draining: 0,
-            in_transaction: 0,
-            disconnected: 0,
-            pauses: Pauses::default(),
-            detail: String::new(),
+            ..Task::begun(task_id, mode, generation, std::process::id())
         });
         task_id
     }

@@ -251,6 +251,14 @@ pub trait DataPlane: Send + Sync + 'static {
     fn part(&self) {}
 }
 
+/// What this future comes to; without one, nothing ever happens.
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Decodes a message; for fuzzing.
 pub fn fuzz(datagram: &[u8]) {
     let _ = message::Frame::decode(&Bytes::copy_from_slice(datagram));

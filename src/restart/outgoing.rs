@@ -25,7 +25,7 @@ use super::predecessor::{Action, Predecessor};
 use super::process::Peer;
 use super::task::{Phase, State, Task};
 use super::transfer::{self, Size};
-use super::{Accepting, Adopted, DataPlane, Parcel};
+use super::{Accepting, Adopted, DataPlane, Parcel, or_never};
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;
@@ -60,6 +60,8 @@ pub struct Outgoing<D> {
     reclaimed: Option<Reclaimed>,
     has_returned: bool,
     returned: Vec<Parcel>,
+    /// The front one is under way; it stays in place while it is awaited: dropped it would lose
+    /// what it has frozen.
     works: VecDeque<Work>,
     end: Option<Work>,
     is_emptied: bool,
@@ -159,9 +161,9 @@ impl<D: DataPlane> Outgoing<D> {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
-            Some(done) = front(&mut self.works) => Event::Done(done),
-            Some(done) = one(&mut self.end) => Event::Ended(done),
-            Some(how) = gone(&mut self.peer) => Event::Died(how),
+            done = or_never(self.works.front_mut()) => Event::Done(done),
+            done = or_never(self.end.as_mut()) => Event::Ended(done),
+            how = or_never(self.peer.as_mut().map(Peer::gone)) => Event::Died(how),
             () = self.plane.emptied(), if watches_emptied => Event::Emptied,
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
                 if deadline.is_some() =>
@@ -602,27 +604,5 @@ fn crash_on(message: &Message) -> Result<(), String> {
 async fn settle<D: DataPlane>(plane: Arc<D>, work: Work) {
     if let Done::Surrendered(parcels) = work.await {
         parcels.into_iter().for_each(|parcel| adopt_or_lose(&*plane, parcel));
-    }
-}
-
-/// The front one, left in place: dropped it would lose what it has frozen.
-async fn front(works: &mut VecDeque<Work>) -> Option<Done> {
-    match works.front_mut() {
-        Some(work) => Some(work.await),
-        None => std::future::pending().await,
-    }
-}
-
-async fn one(work: &mut Option<Work>) -> Option<Done> {
-    match work {
-        Some(work) => Some(work.await),
-        None => std::future::pending().await,
-    }
-}
-
-async fn gone(peer: &mut Option<Peer>) -> Option<String> {
-    match peer {
-        Some(peer) => Some(peer.gone().await),
-        None => std::future::pending().await,
     }
 }

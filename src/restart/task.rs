@@ -161,6 +161,30 @@ pub struct Task {
     pub detail: String,
 }
 
+impl Task {
+    /// One that has just begun, at the epoch.
+    pub fn begun(task_id: u64, mode: Mode, generation: u64, old_pid: u32) -> Self {
+        Self {
+            task_id,
+            mode,
+            state: TaskState::InProgress,
+            phase: Phase::Preflight,
+            generation,
+            old_pid,
+            new_pid: 0,
+            started_at_ms: 0,
+            elapsed_ms: 0,
+            sessions: 0,
+            moved: 0,
+            draining: 0,
+            in_transaction: 0,
+            disconnected: 0,
+            pauses: Pauses::default(),
+            detail: String::new(),
+        }
+    }
+}
+
 /// What RESTART asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {

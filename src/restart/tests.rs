@@ -152,22 +152,26 @@ async fn stop_of_the_successor_in_drain_stops_both() {
 /// Until READY 8 frames pass: HELLO, OFFER, LISTEN, READY, and then three a batch.
 const STEPS: usize = 24;
 
+/// A restart whose successor fails at some step: unless all was done by then, the predecessor
+/// serves whom it has not given away.
+async fn fails_by_the_rules(fate: Fate, step: usize) {
+    let mut world = World::new(Rules::default(), 20).await;
+    match world.restart(fate).await {
+        Outcome::Kept(ending) => {
+            assert_eq!(ending.state, TaskState::Failed, "step {step}");
+            world.forget_clients_that_are_closed().await;
+            world.predecessor_serves_everybody().await;
+            assert_eq!(world.old_plane().accepting(), Accepting::Yes, "step {step}");
+        }
+        Outcome::Committed => {}
+        Outcome::Superseded(reason) => panic!("step {step}: {reason}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_death_of_the_successor_at_every_step_loses_only_what_it_had() {
     for step in 0..STEPS {
-        let mut world = World::new(Rules::default(), 20).await;
-        let outcome = world.restart(Fate::SuccessorDies(step)).await;
-        match outcome {
-            Outcome::Kept(ending) => {
-                assert_eq!(ending.state, TaskState::Failed, "step {step}");
-                world.forget_clients_that_are_closed().await;
-                world.predecessor_serves_everybody().await;
-                assert_eq!(world.old_plane().accepting(), Accepting::Yes, "step {step}");
-            }
-            // It died after the end.
-            Outcome::Committed => {}
-            Outcome::Superseded(reason) => panic!("step {step}: {reason}"),
-        }
+        fails_by_the_rules(Fate::SuccessorDies(step), step).await;
     }
 }
 
@@ -188,16 +192,6 @@ async fn the_death_of_the_predecessor_at_every_step_leaves_the_successor_serving
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mute_channel_at_every_step_ends_by_the_rules() {
     for step in 0..STEPS {
-        let mut world = World::new(Rules::default(), 20).await;
-        let outcome = world.restart(Fate::Mute(step)).await;
-        match outcome {
-            Outcome::Kept(ending) => {
-                assert_eq!(ending.state, TaskState::Failed, "step {step}");
-                world.forget_clients_that_are_closed().await;
-                world.predecessor_serves_everybody().await;
-            }
-            Outcome::Committed => {}
-            Outcome::Superseded(reason) => panic!("step {step}: {reason}"),
-        }
+        fails_by_the_rules(Fate::Mute(step), step).await;
     }
 }

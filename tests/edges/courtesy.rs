@@ -10,8 +10,8 @@ use socket2::SockRef;
 
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::{Login, Wire, WireError, packets};
+use crate::support::relay::{Relay, connect_from};
 use crate::support::{Database, Proxy, Server, skip, until};
-use crate::{connect_from, detour};
 
 /// Of each kind: as many as a server blocks a host for, many times over.
 const VANISHING: usize = 50;
@@ -117,8 +117,8 @@ fn host_errors(database: &Database, host: &str) -> Option<u64> {
 }
 
 fn proxy_behind(database: &Database, source: &'static str, rest: &str) -> Proxy {
-    let detour = detour(database.address(), source, Vec::new());
-    let mut options = Options::new(&[format!("127.0.0.1:{detour}")]);
+    let detour = Relay::detour(database.address(), source, Vec::new());
+    let mut options = Options::new(&[detour.address]);
     options.proxy = "login_timeout = \"3s\"\nhot_upgrade_exit_timeout = 0".into();
     options.rest = rest.into();
     Proxy::start_with(&options)

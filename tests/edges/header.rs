@@ -8,10 +8,11 @@ use std::process::Command;
 use odp::net::proxy_header::{Route, encode_v1, encode_v2};
 
 use crate::support::pki::Pki;
-use crate::support::proxy::{ADMIN_PASSWORD, Options, is_haproxy};
+use crate::support::proxy::{ADMIN_PASSWORD, Options, haproxy, is_haproxy, with_lines};
 use crate::support::raw::{Login, Wire, WireError};
+use crate::support::relay::{Relay, connect_from};
 use crate::support::{Database, Process, Proxy, Server, free_port, scratch, until};
-use crate::{connect_from, detour, open_from, shown, with_lines};
+use crate::{open_from, shown};
 
 const TRUSTED: &str = "proxy_protocol_networks = [\"127.0.0.0/30\", \"localhost\"]";
 
@@ -208,7 +209,8 @@ fn a_header_comes_before_tls() {
     let proxy = Proxy::start_with(&options);
     let client = Some(route("10.1.2.3:4000", "10.9.9.9:3306"));
     for header in [encode_v1(client), encode_v2(client)] {
-        let port = detour(proxy.address(), "127.0.0.1", header);
+        let detour = Relay::detour(proxy.address(), "127.0.0.1", header);
+        let (_, port) = detour.address.rsplit_once(':').expect("a port");
         let output = Command::new("mariadb")
             .args(["--no-defaults", "--protocol=tcp", "-h127.0.0.1", "-N", "-uodp", "-podp-secret"])
             .args([format!("-P{port}"), format!("--ssl-ca={}", files.ca.display())])
@@ -228,14 +230,7 @@ fn a_client_is_seen_through_haproxy_and_us() {
         let port = free_port();
         let dir = scratch();
         let config = dir.path().join("haproxy.cfg");
-        let text = format!(
-            "defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
-             listen sql\n bind 127.0.0.1:{port}\n server main {} {send}\n",
-            proxy.address()
-        );
-        std::fs::write(&config, text).expect("the directory is ours");
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&config);
+        let command = haproxy(&config, port, &format!("{} {send}", proxy.address()));
         let _haproxy = Process::spawn("haproxy", command, &dir.path().join("haproxy.log"));
         let address = format!("127.0.0.1:{port}");
         until("haproxy to listen", || TcpStream::connect(&address).ok());

@@ -2,10 +2,11 @@
 
 use std::io::Write as _;
 
-use crate::support::proxy::{Options, is_haproxy};
+use crate::support::proxy::{Options, is_haproxy, with_lines};
 use crate::support::raw::{Login, Wire, WireError};
+use crate::support::relay::connect_from;
 use crate::support::{Database, Proxy, Server, until};
-use crate::{connect_from, open_from, shown, with_lines};
+use crate::{open_from, shown};
 
 fn open(proxy: &Proxy) -> Result<Wire, WireError> {
     Wire::open(&proxy.address(), &Login::default())

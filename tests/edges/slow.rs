@@ -4,9 +4,9 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use crate::support::proxy::with_lines;
 use crate::support::raw::{Login, Wire, packets};
 use crate::support::{LIMIT, Packet};
-use crate::with_lines;
 
 const SLOW: usize = 300;
 

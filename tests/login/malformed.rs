@@ -1,8 +1,7 @@
 //! A corpus of log-ins and greetings that are none, each with the answer it gets.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
+use std::net::{Shutdown, TcpStream};
 
 use odp::error::ClientError;
 use odp::wire::capability as cap;
@@ -10,7 +9,7 @@ use odp::wire::packet::packet;
 
 use crate::support::pki::Pki;
 use crate::support::proxy::Options;
-use crate::support::{Database, LIMIT, Proxy, Server, scratch};
+use crate::support::{Act, Database, FakeServer, LIMIT, Proxy, Server, Wire, scratch};
 
 /// What a client does, and the code of the ERR packet that it gets; 0 is none, only the end.
 type Case = (&'static str, Vec<Vec<u8>>, u16);
@@ -71,17 +70,13 @@ fn cases() -> Vec<Case> {
 
 /// What came behind the greeting, up to the end.
 fn told(address: &str, said: &[Vec<u8>]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
-    let mut header = [0; 4];
-    stream.read_exact(&mut header).expect("a greeting");
-    let mut greeting = vec![0; u32::from_le_bytes(header) as usize & 0xFF_FFFF];
-    stream.read_exact(&mut greeting).expect("a greeting");
+    let wire = Wire::connect(address).expect("a greeting");
+    let mut stream = wire.tcp();
     for bytes in said {
         // Who is refused at once takes no more.
         let _ = stream.write_all(bytes);
     }
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.shutdown(Shutdown::Write);
     let mut told = Vec::new();
     // A reset is an end, too.
     let _ = stream.read_to_end(&mut told);
@@ -116,20 +111,6 @@ fn log_ins_that_are_none() {
     }
 }
 
-/// A server that says this to everybody and hangs up when it has been answered, or left.
-fn server(says: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
-    thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let _ = stream.write_all(&says);
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-            let _ = stream.read(&mut [0; 64]);
-        }
-    });
-    address
-}
-
 #[test]
 fn greetings_that_are_none() {
     let cannot = |why: &str| {
@@ -150,7 +131,8 @@ fn greetings_that_are_none() {
         ("a refusal", packet(0, &refused), refused),
     ];
     for (name, says, expected) in cases {
-        let proxy = Proxy::start_with(&Options::new(&[server(says)]));
+        let server = FakeServer::start(vec![Act::Bytes(says), Act::HalfClose]);
+        let proxy = Proxy::start_with(&Options::new(&[server.address]));
         let mut stream = TcpStream::connect(proxy.address()).expect("it listens");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         let mut told = Vec::new();

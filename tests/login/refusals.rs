@@ -1,136 +1,31 @@
 //! Log-ins that cannot work, each with the words it gets; and exchanges of unusual plugins, which a
 //! made-up server speaks.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread;
-
 use odp::error::ClientError;
 use odp::wire::capability as cap;
-use odp::wire::handshake::{Greeting, LoginResponse, ok};
-use odp::wire::packet::packet;
 
 use crate::support::pki::{Files, Pki};
 use crate::support::proxy::Options;
-use crate::support::raw::{Packet, WireError};
-use crate::support::{Database, LIMIT, Login, Proxy, Server, Wire, scratch};
+use crate::support::raw::{CAPABILITIES, Packet, WireError};
+use crate::support::{Act, Database, FakeServer, Login, Proxy, Server, Wire, scratch};
 
-const CAPABILITIES: u32 = cap::CONNECT_WITH_DB
-    | cap::PROTOCOL_41
-    | cap::TRANSACTIONS
-    | cap::SECURE_CONNECTION
-    | cap::PLUGIN_AUTH
-    | cap::PLUGIN_AUTH_LENENC
-    | cap::DEPRECATE_EOF
-    | cap::MULTI_FACTOR;
-
-/// What a made-up server does once it has the login response.
-#[derive(Clone, Debug)]
-enum Act {
-    /// Says this, as a packet.
-    Say(Vec<u8>),
-    /// Says these bytes.
-    Bytes(Vec<u8>),
-    /// Hears a packet.
-    Hear,
-    /// Leaves.
-    Leave,
-}
-
-/// A server that does the same with everybody.
-struct Fake {
-    address: String,
-    /// The packets that it heard behind login responses.
-    heard: Receiver<Vec<u8>>,
-}
-
-impl Fake {
-    fn start(acts: Vec<Act>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let (send, heard) = channel();
-        thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                let (acts, send) = (acts.clone(), send.clone());
-                thread::spawn(move || {
-                    // A proxy that leaves ends it.
-                    let _ = play(stream, acts, |payload| drop(send.send(payload)));
-                });
-            }
-        });
-        Self { address, heard }
-    }
-
-    fn heard(&self) -> Vec<u8> {
-        self.heard.recv_timeout(LIMIT).expect("a packet")
-    }
-}
-
-fn play(
-    mut stream: TcpStream,
-    acts: Vec<Act>,
-    mut heard: impl FnMut(Vec<u8>),
-) -> std::io::Result<()> {
-    let greeting = Greeting {
-        version: b"8.0.99".to_vec(),
-        connection_id: 7,
-        salt: vec![b's'; 20],
-        capabilities: CAPABILITIES,
-        extended: 0,
-        collation: 45,
-        status: 2,
-        plugin: b"mysql_native_password".to_vec(),
-    };
-    stream.write_all(&packet(0, &greeting.encode()))?;
-    let (mut sequence, response) = hear(&mut stream)?;
-    LoginResponse::parse(&response).expect("the proxy knows how to log in");
-    for act in acts {
-        match act {
-            Act::Say(payload) => {
-                sequence += 1;
-                stream.write_all(&packet(sequence, &payload))?;
-            }
-            Act::Bytes(bytes) => stream.write_all(&bytes)?,
-            Act::Hear => {
-                let (number, payload) = hear(&mut stream)?;
-                assert_eq!(number, sequence + 1, "the number of a packet to the server");
-                sequence = number;
-                heard(payload);
-            }
-            Act::Leave => return Ok(()),
-        }
-    }
-    // Until the other side leaves.
-    while stream.read(&mut [0; 64])? > 0 {}
-    Ok(())
-}
-
-fn hear(stream: &mut TcpStream) -> std::io::Result<(u8, Vec<u8>)> {
-    let mut header = [0; 4];
-    stream.read_exact(&mut header)?;
-    let mut payload = vec![0; u32::from_le_bytes(header) as usize & 0xFF_FFFF];
-    stream.read_exact(&mut payload)?;
-    Ok((header[3], payload))
-}
-
-fn switch(plugin: &str) -> Act {
-    Act::Say([b"\xfe", plugin.as_bytes(), b"\0abcdefghijklmnopqrst\0"].concat())
-}
+const FACTORS: u32 = CAPABILITIES | cap::MULTI_FACTOR;
 
 /// A proxy that offers TLS, in front of a server that has none.
 struct Scene {
     proxy: Proxy,
-    fake: Fake,
+    fake: FakeServer,
     /// Successors read it again.
     _dir: tempfile::TempDir,
 }
 
 impl Scene {
+    /// The server does this behind a login response.
     fn start(acts: Vec<Act>) -> Self {
         let dir = scratch();
         let files = Pki::new().write(dir.path());
-        let fake = Fake::start(acts);
+        let beginning = vec![Act::greet(FACTORS), Act::LogIn];
+        let fake = FakeServer::start([beginning, acts].concat());
         let mut options = Options::new(std::slice::from_ref(&fake.address));
         options.rest = files.of_proxy("off");
         Self { proxy: Proxy::start_with(&options), fake, _dir: dir }
@@ -143,7 +38,7 @@ impl Scene {
 }
 
 fn login() -> Login {
-    Login { capabilities: CAPABILITIES, ..Login::default() }
+    Login { capabilities: FACTORS, ..Login::default() }
 }
 
 fn refused(proxy: &Proxy, login: &Login) -> (u16, String) {
@@ -166,7 +61,7 @@ fn words(error: &ClientError) -> (u16, String) {
 
 #[test]
 fn a_clear_password_needs_tls_on_both_legs() {
-    let scene = Scene::start(vec![switch("mysql_clear_password"), Act::Hear]);
+    let scene = Scene::start(vec![Act::switch("mysql_clear_password"), Act::Hear]);
     let error = |leg| words(&ClientError::clear_password("mysql_clear_password", leg));
     assert_eq!(scene.refused(false), error("to the proxy"));
     assert_eq!(scene.refused(true), error("from the proxy to the server"));
@@ -175,7 +70,7 @@ fn a_clear_password_needs_tls_on_both_legs() {
 #[test]
 fn a_dialog_that_began_by_tls_does_not_go_on_without() {
     let prompt = Act::Say(b"\x02Password: ".to_vec());
-    let acts = vec![switch("dialog"), Act::Hear, prompt, Act::Hear, Act::Say(ok(0, 0, 2, 0))];
+    let acts = vec![Act::switch("dialog"), Act::Hear, prompt, Act::Hear, Act::ok()];
     let scene = Scene::start(acts);
     let error = ClientError::clear_password("dialog", "from the proxy to the server");
     assert_eq!(scene.refused(true), words(&error));
@@ -201,7 +96,7 @@ fn a_server_without_an_rsa_key_is_named() {
     for answer in [b"\xff\x15\x04#28000Access denied".to_vec(), b"\x01".to_vec(), b"\x01x".to_vec()]
     {
         let more = |data| Act::Say(vec![1, data]);
-        let asked = vec![switch("caching_sha2_password"), Act::Hear, more(4), Act::Hear];
+        let asked = vec![Act::switch("caching_sha2_password"), Act::Hear, more(4), Act::Hear];
         let scene = Scene::start([asked, vec![Act::Say(answer)]].concat());
         assert_eq!(scene.refused(true), words(&ClientError::no_rsa_key()));
         assert_eq!(scene.fake.heard().len(), 32, "the client's answer to the challenge");
@@ -213,9 +108,9 @@ fn a_server_without_an_rsa_key_is_named() {
 #[test]
 fn factors_are_relayed() {
     let factor = |name: &str| Act::Say([b"\x02", name.as_bytes(), b"\0data\0"].concat());
-    let mut acts = vec![switch("mysql_native_password"), Act::Hear];
+    let mut acts = vec![Act::switch("mysql_native_password"), Act::Hear];
     acts.extend([factor("second"), Act::Hear, Act::Say(b"\x01more".to_vec()), Act::Hear]);
-    acts.extend([factor("third"), Act::Hear, Act::Say(ok(0, 0, 2, 0))]);
+    acts.extend([factor("third"), Act::Hear, Act::ok()]);
     let scene = Scene::start(acts);
     let mut wire = Wire::connect(&scene.proxy.address()).expect("a greeting");
     let response = wire.login_response(&login());
@@ -240,7 +135,7 @@ fn a_server_that_leaves_or_babbles_in_the_exchange_is_told_of() {
     let lost = words(&ClientError::server_lost());
     let endings = [
         vec![Act::Leave],
-        vec![switch("mysql_native_password"), Act::Hear, Act::Leave],
+        vec![Act::switch("mysql_native_password"), Act::Hear, Act::Leave],
         // A packet of 16 MB, which no plugin has.
         vec![Act::Bytes(vec![0xFF, 0xFF, 0xFF, 2, 1])],
         vec![Act::Bytes(b"\x05\0".to_vec()), Act::Leave],
@@ -256,7 +151,8 @@ fn a_server_that_leaves_or_babbles_in_the_exchange_is_told_of() {
 #[test]
 fn a_server_that_gives_up_is_heard_at_once() {
     let timeout = b"\xff\x87\x04#08S01Got timeout reading communication packets".to_vec();
-    let scene = Scene::start(vec![switch("client_ed25519"), Act::Say(timeout.clone()), Act::Leave]);
+    let scene =
+        Scene::start(vec![Act::switch("client_ed25519"), Act::Say(timeout.clone()), Act::Leave]);
     let mut wire = Wire::connect(&scene.proxy.address()).expect("a greeting");
     let response = wire.login_response(&login());
     wire.send_payload(&response.encode(), 1).expect("it is taken");

@@ -162,6 +162,13 @@ fn resident_kib(pid: u32, key: &str) -> u64 {
 /// More than this a session must not take, whatever passes through it.
 const ALLOWED_KIB: u64 = 8 * 1024;
 
+/// A session that has asked something, and the most memory that the proxy had by then.
+fn warm(proxy: &Proxy) -> (Wire, u64) {
+    let mut wire = Wire::open(&proxy.address(), &Default::default()).expect("log in");
+    wire.run("SELECT 1");
+    (wire, resident_kib(proxy.pid(), "VmHWM:"))
+}
+
 /// P-11. A client that does not read holds the server up, and costs no memory.
 #[test]
 fn p_11_slow_reader() {
@@ -169,9 +176,7 @@ fn p_11_slow_reader() {
     const ROW: usize = 1 << 20;
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let proxy = Proxy::start(&database);
-    let mut wire = Wire::open(&proxy.address(), &Default::default()).expect("log in");
-    wire.run("SELECT 1");
-    let before = resident_kib(proxy.pid(), "VmHWM:");
+    let (mut wire, before) = warm(&proxy);
     wire.set_recording(false);
     let sql = format!("SELECT REPEAT('x', {ROW}) FROM seq_1_to_{ROWS}");
     wire.command(com::QUERY, sql.as_bytes());
@@ -191,9 +196,7 @@ fn p_11_slow_writer() {
     const LENGTH: usize = 256 << 20;
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let proxy = Proxy::start(&database);
-    let mut wire = Wire::open(&proxy.address(), &Default::default()).expect("log in");
-    wire.run("SELECT 1");
-    let before = resident_kib(proxy.pid(), "VmHWM:");
+    let (mut wire, before) = warm(&proxy);
     database.process().signal(Signal::SIGSTOP);
     let sql = format!("SELECT LENGTH('{}')", "x".repeat(LENGTH));
     let bytes = command_packets(com::QUERY, sql.as_bytes());

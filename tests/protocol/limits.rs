@@ -2,21 +2,9 @@
 
 use std::io::ErrorKind;
 
-use crate::support::proxy::{Options, is_haproxy};
+use crate::support::proxy::{Options, is_haproxy, with_lines};
 use crate::support::raw::{Login, WireError};
 use crate::support::{Database, Proxy, Server, Wire, free_port, until};
-
-/// A server and a proxy with these lines in `[proxy]`; None where there is nothing to test.
-fn with_lines(lines: &str) -> Option<(Database, Proxy)> {
-    if is_haproxy() {
-        return None;
-    }
-    let database = Database::start(Server::MariaDb)?;
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = lines.into();
-    let proxy = Proxy::start_with(&options);
-    Some((database, proxy))
-}
 
 fn open(proxy: &Proxy) -> Result<Wire, WireError> {
     Wire::open(&proxy.address(), &Login::default())

@@ -72,10 +72,9 @@ pub fn long_tour(stage: &Stage) {
 fn chopped(server: Server, chop: Chop, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     let behind = Relay::start(database.address(), chop);
-    let proxy = Proxy::start_with(&Options::new(&[format!("127.0.0.1:{}", behind.port)]));
+    let proxy = Proxy::start_with(&Options::new(&[behind.address]));
     let before = Relay::start(proxy.address(), chop);
-    let proxied = format!("127.0.0.1:{}", before.port);
-    compare(&database, &database.address(), &proxied, false, script);
+    compare(&database, &database.address(), &before.address, false, script);
 }
 
 #[test]

@@ -4,21 +4,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{said, signal_pid, until_said};
-use crate::support::proxy::Options;
+use crate::scene::{said, signal_pid, until_draining, until_said};
 use crate::support::{Database, Login, Proxy, Server, Wire, com};
 
 fn classic(database: &Database, timeout: &str) -> Proxy {
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = format!("session_handover = false\nhot_upgrade_exit_timeout = \"{timeout}\"\n");
-    Proxy::start_with(&options)
-}
-
-/// Starts a restart and waits until the successor accepts and the predecessor drains.
-fn until_draining(proxy: &Proxy) {
-    let before = said(proxy, "state=DRAINING");
-    signal_pid(proxy.pid(), Signal::SIGUSR2);
-    until_said(proxy, "state=DRAINING", before);
+    let lines = format!("session_handover = false\nhot_upgrade_exit_timeout = \"{timeout}\"\n");
+    Proxy::start_with_lines(database, lines)
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 use crate::scene::{Scene, failing_restart, restart, said, signal_pid, until_said};
 use crate::support::{Login, Wire, scratch, until};
@@ -29,6 +30,18 @@ fn replace_by_good(binary: &Path) {
     replace(binary, |path| {
         std::fs::copy(built(), path).expect("a copy");
     });
+}
+
+/// A scene whose program is a file that may be replaced, with these lines in `[proxy]`.
+fn with_own_binary(lines: &str) -> Option<(Scene, PathBuf, TempDir)> {
+    let dir = scratch();
+    let binary = dir.path().join("odp");
+    replace_by_good(&binary);
+    let scene = Scene::start_with(|options| {
+        options.binary = Some(binary.clone());
+        options.proxy = lines.into();
+    })?;
+    Some((scene, binary, dir))
 }
 
 #[test]
@@ -71,12 +84,7 @@ fn t_01_a_port_that_is_taken_undoes_the_restart() {
 
 #[test]
 fn t_01_t_29_programs_that_are_no_successors() {
-    let dir = scratch();
-    let binary = dir.path().join("odp");
-    replace_by_good(&binary);
-    let Some(scene) = Scene::start_with(|options| options.binary = Some(binary.clone())) else {
-        return;
-    };
+    let Some((scene, binary, _dir)) = with_own_binary("") else { return };
     let text = |check: &str, run: &str| {
         format!("#!/bin/sh\ncase $1 in\ncheck) {check};;\n*) {run};;\nesac\n")
     };
@@ -104,15 +112,8 @@ fn t_01_t_29_programs_that_are_no_successors() {
 
 #[test]
 fn t_04_a_successor_that_hangs_is_ended() {
-    let dir = scratch();
-    let binary = dir.path().join("odp");
-    replace_by_good(&binary);
-    let Some(scene) = Scene::start_with(|options| {
-        options.binary = Some(binary.clone());
-        options.proxy = "hot_upgrade_rollback_timeout = \"1s\"\n".into();
-    }) else {
-        return;
-    };
+    let lines = "hot_upgrade_rollback_timeout = \"1s\"\n";
+    let Some((scene, binary, _dir)) = with_own_binary(lines) else { return };
     replace_by_text(&binary, "#!/bin/sh\n[ $1 = check ] || exec sleep 3600\n");
     failing_restart(&scene.proxy);
     replace_by_good(&binary);
@@ -122,12 +123,7 @@ fn t_04_a_successor_that_hangs_is_ended() {
 
 #[test]
 fn t_35_the_binary_is_replaced_all_the_time() {
-    let dir = scratch();
-    let binary = dir.path().join("odp");
-    replace_by_good(&binary);
-    let Some(scene) = Scene::start_with(|options| options.binary = Some(binary.clone())) else {
-        return;
-    };
+    let Some((scene, binary, _dir)) = with_own_binary("") else { return };
     for _ in 0..5 {
         let done = said(&scene.proxy, "takeover completed");
         let before = scene.proxy.pid();

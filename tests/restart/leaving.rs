@@ -7,7 +7,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use rustix::net::{AddressFamily, SocketType, listen, socket};
 
-use crate::scene::{exit_timeout, restart, said, signal_pid, until_said};
+use crate::scene::{exit_timeout, restart, restart_until, until_draining};
 use crate::support::proxy::Options;
 use crate::support::{Database, LIMIT, Login, Proxy, Server, Wire, com, until};
 
@@ -160,9 +160,8 @@ fn t_09_a_predecessor_that_waits_is_idle() {
     let mut moved: Vec<Wire> = (0..100).map(|_| open(&proxy)).collect();
     // It has to wait for this one until the timeout.
     let _straggler = Wire::connect(&proxy.address()).expect("a greeting");
-    let (pid, before) = (proxy.pid(), said(&proxy, "state=DRAINING"));
-    signal_pid(pid, Signal::SIGUSR2);
-    until_said(&proxy, "state=DRAINING", before);
+    let pid = proxy.pid();
+    until_draining(&proxy);
     let (start, first) = (Instant::now(), cpu_ticks(pid).expect("it drains"));
     let mut last = first;
     until("its end", || match cpu_ticks(pid) {
@@ -209,9 +208,7 @@ fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database, serv
         "SELECT id FROM information_schema.processlist WHERE host LIKE '127%' ORDER BY id";
     let threads = server.run(threads).rows();
     assert_eq!(threads.len(), wires.len());
-    let before = said(proxy, served);
-    signal_pid(proxy.pid(), Signal::SIGUSR2);
-    until_said(proxy, served, before);
+    restart_until(proxy, served);
     let [killed, ended, quits, half, resets, stays] = &mut wires[..] else { panic!("six") };
     // By an operator.
     let mut admin = proxy.admin().expect("the admin port");
@@ -249,9 +246,7 @@ fn t_46_every_close_right_after_a_restart_is_heard_at_once() {
 #[test]
 fn t_46_every_close_on_probation_is_heard_at_once() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = "hot_upgrade_probation = \"60s\"\n".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(&database, "hot_upgrade_probation = \"60s\"\n");
     every_close_is_heard_after_a_restart(&proxy, &database, "phase=PROBATION generation=2");
     assert_eq!(proxy.process().living().len(), 2, "it is still there");
 }

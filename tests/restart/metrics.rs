@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::signal::Signal;
-
-use crate::scene::{exit_timeout, restart, said, signal_pid, until_said};
+use crate::scene::{exit_timeout, restart, said, until_draining, until_said};
 use crate::support::pressure::{EVERYTHING, Pressure, Waiting, Work, open_bank};
 use crate::support::{Database, Login, Proxy, Server, Wire, com};
 
@@ -108,9 +106,8 @@ fn t_27_a_restart_that_is_rolled_back_counts_everything_once() {
     assert_eq!(selects(), 10.0);
     // It keeps the predecessor in DRAIN, while all others are at the successor.
     let straggler = Wire::connect(&proxy.address()).expect("a greeting");
-    let (pid, before) = (proxy.pid(), said(&proxy, "state=DRAINING"));
-    signal_pid(pid, Signal::SIGUSR2);
-    until_said(&proxy, "state=DRAINING", before);
+    let pid = proxy.pid();
+    until_draining(&proxy);
     select(3);
     assert_eq!(selects(), 40.0);
     // It comes and goes while only the successor counts.

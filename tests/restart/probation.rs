@@ -36,9 +36,7 @@ fn alone(proxy: &Proxy, pid: u32) {
 #[test]
 fn c_17_what_a_dead_successor_had_not_touched_goes_on() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = PROBATION.into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(&database, PROBATION);
     let first = proxy.pid();
     let mut wires: Vec<_> = (0..40)
         .map(|n| {

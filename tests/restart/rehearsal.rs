@@ -5,7 +5,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use crate::scene::{Scene, restart};
-use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
 
 /// Asks for one and waits for its end; its row.
@@ -93,9 +92,7 @@ fn a_rehearsal_judges_sessions_of_every_kind_and_moves_nothing() {
 #[test]
 fn a_rehearsal_that_cannot_be_says_why() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = "hot_upgrade_rollback_timeout = \"1s\"\n".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(&database, "hot_upgrade_rollback_timeout = \"1s\"\n");
     let dir = scratch();
     let mut sessions: Vec<Wire> = (0..10)
         .map(|_| Wire::open(&proxy.address(), &Login::default()).expect("a session"))
@@ -156,9 +153,10 @@ fn a_restart_does_not_wait_for_a_rehearsal() {
 #[test]
 fn a_rehearsal_is_refused_while_a_restart_is_under_way() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = "session_handover = false\nhot_upgrade_exit_timeout = \"60s\"\n".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(
+        &database,
+        "session_handover = false\nhot_upgrade_exit_timeout = \"60s\"\n",
+    );
     let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");
     proxy.admin().expect("the admin port").run("RESTART");
     // The predecessor keeps the session, the successor has the admin port.

@@ -60,13 +60,23 @@ pub fn signal_pid(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).expect("the process lives");
 }
 
+/// Asks for a restart and waits until this stands in the log once more.
+pub fn restart_until(proxy: &Proxy, text: &str) {
+    let before = said(proxy, text);
+    signal_pid(proxy.pid(), Signal::SIGUSR2);
+    until_said(proxy, text, before);
+}
+
+/// Starts a restart and waits until the successor accepts and the predecessor drains.
+pub fn until_draining(proxy: &Proxy) {
+    restart_until(proxy, "state=DRAINING");
+}
+
 /// A restart, to its very end: the predecessor is gone and the successor could be restarted. Its
 /// pid.
 pub fn restart(proxy: &Proxy) -> u32 {
-    let done = said(proxy, "takeover completed");
     let before = proxy.pid();
-    signal_pid(before, Signal::SIGUSR2);
-    until_said(proxy, "takeover completed", done);
+    restart_until(proxy, "takeover completed");
     let alone = || match *proxy.process().living() {
         [only] if only != before => Some(only),
         _ => None,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use odp::wire::capability as cap;
 
 use super::legs::Entrance;
-use super::proxy::{Options, is_haproxy};
+use super::proxy::is_haproxy;
 use super::raw::{Login, Record, Wire, WireError};
 use super::{Database, Every, Legs, Proxy, Server, Steps};
 
@@ -171,9 +171,7 @@ fn finish<const N: usize>(all: [Option<Moved>; N]) {
 
 /// Compares the direct way with the one through a proxy, and with others.
 fn proxied_and(database: &Database, legs: Legs, others: &[Way], scripts: &[fn(&Stage)]) {
-    let mut options = Options::new(&[database.address()]);
-    options.proxy = legs.lines();
-    let proxy = Proxy::start_with(&options);
+    let proxy = Proxy::start_with_lines(database, legs.lines());
     let entrance = legs.entrance(&proxy.address());
     let proxied = || Some(entrance.address().to_owned());
     let mut ways: Vec<Way> = vec![("proxied", false, &proxied)];

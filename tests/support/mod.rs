@@ -9,6 +9,7 @@
 pub mod anybody;
 pub mod compare;
 pub mod database;
+pub mod fake_server;
 pub mod legs;
 pub mod pki;
 pub mod planes;
@@ -31,6 +32,7 @@ use std::time::{Duration, Instant};
 
 pub use compare::{Stage, transparent, transparent_with};
 pub use database::{Database, Server};
+pub use fake_server::{Act, FakeServer};
 pub use legs::Legs;
 pub use process::{Process, may_look_into_proxies};
 pub use proxy::Proxy;

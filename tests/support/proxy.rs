@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::raw::{Login, Wire, WireError};
-use super::{Database, Process, free_ports, scratch, until};
+use super::{Database, Process, Server, free_ports, scratch, until};
 
 /// The password of the admin users `root` (manager) and `watch` (viewer).
 pub const ADMIN_PASSWORD: &str = "admin-secret";
@@ -68,6 +68,13 @@ impl Proxy {
     /// Starts one in front of a server.
     pub fn start(database: &Database) -> Self {
         Self::start_with(&Options::new(&[database.address()]))
+    }
+
+    /// The same with these lines in `[proxy]`.
+    pub fn start_with_lines(database: &Database, lines: impl Into<String>) -> Self {
+        let mut options = Options::new(&[database.address()]);
+        options.proxy = lines.into();
+        Self::start_with(&options)
     }
 
     /// Starts one; ready when this returns.
@@ -218,6 +225,16 @@ impl Proxy {
     }
 }
 
+/// A MariaDB and a proxy with these lines in `[proxy]`; None where there is nothing to test.
+pub fn with_lines(lines: &str) -> Option<(Database, Proxy)> {
+    if is_haproxy() {
+        return None;
+    }
+    let database = Database::start(Server::MariaDb)?;
+    let proxy = Proxy::start_with_lines(&database, lines);
+    Some((database, proxy))
+}
+
 /// Whether HAProxy stands in.
 pub fn is_haproxy() -> bool {
     std::env::var("ODP_TEST_THROUGH").is_ok_and(|name| name == "haproxy")
@@ -276,7 +293,8 @@ name = "main"
     )
 }
 
-fn haproxy(config: &Path, port: u16, server: &str) -> Command {
+/// HAProxy on this port, in front of a server: its address, and perhaps options.
+pub fn haproxy(config: &Path, port: u16, server: &str) -> Command {
     let text = format!(
         "defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
          listen sql\n bind 127.0.0.1:{port}\n server main {server}\n"

@@ -19,6 +19,21 @@ pub use super::reply::{MAX_PAYLOAD, Packet, Reply, com, status};
 use super::socket::Socket;
 use super::{LIMIT, database};
 
+/// What an ordinary client can do.
+pub const CAPABILITIES: u32 = cap::LONG_PASSWORD
+    | cap::CONNECT_WITH_DB
+    | cap::LOCAL_FILES
+    | cap::PROTOCOL_41
+    | cap::TRANSACTIONS
+    | cap::SECURE_CONNECTION
+    | cap::MULTI_STATEMENTS
+    | cap::MULTI_RESULTS
+    | cap::PS_MULTI_RESULTS
+    | cap::PLUGIN_AUTH
+    | cap::CONNECT_ATTRS
+    | cap::PLUGIN_AUTH_LENENC
+    | cap::DEPRECATE_EOF;
+
 /// What a client says when it logs in.
 #[derive(Clone, Debug)]
 pub struct Login {
@@ -41,19 +56,7 @@ impl Default for Login {
             user: "odp".into(),
             password: database::PASSWORD.into(),
             database: Some("p".into()),
-            capabilities: cap::LONG_PASSWORD
-                | cap::CONNECT_WITH_DB
-                | cap::LOCAL_FILES
-                | cap::PROTOCOL_41
-                | cap::TRANSACTIONS
-                | cap::SECURE_CONNECTION
-                | cap::MULTI_STATEMENTS
-                | cap::MULTI_RESULTS
-                | cap::PS_MULTI_RESULTS
-                | cap::PLUGIN_AUTH
-                | cap::CONNECT_ATTRS
-                | cap::PLUGIN_AUTH_LENENC
-                | cap::DEPRECATE_EOF,
+            capabilities: CAPABILITIES,
             extended: 0,
             collation: 45,
             attributes: vec![("program_name".into(), "odp-tests".into())],

@@ -1,15 +1,20 @@
-//! A TCP relay that cuts what passes into small pieces, each a segment of its own.
+//! A TCP relay that cuts what passes into small pieces, each a segment of its own, or comes from
+//! another address than its client.
 //!
 //! Between client and proxy and between proxy and server it shows that nothing hangs on where the
 //! network cuts a stream. It is no judge of speed.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
+
+use socket2::{Domain, Socket, Type};
 
 /// How to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chop {
+    /// Not at all.
+    Never,
     /// One byte at a time.
     Bytes,
     /// Pieces of 1 to 40 bytes, from a seed.
@@ -18,25 +23,50 @@ pub enum Chop {
 
 /// A relay to one address; its threads end with their connections, at the latest with the test.
 pub struct Relay {
-    /// Where it listens on 127.0.0.1.
-    pub port: u16,
+    /// `127.0.0.1:PORT`: where it listens.
+    pub address: String,
 }
 
 impl Relay {
     /// Starts one.
     pub fn start(target: String, chop: Chop) -> Self {
+        Self::start_by(chop, move || TcpStream::connect(&target))
+    }
+
+    /// Cuts nothing; its connections come from another address, and begin with this.
+    pub fn detour(target: String, source: &'static str, header: Vec<u8>) -> Self {
+        Self::start_by(Chop::Never, move || {
+            let mut far = connect_from(source, &target);
+            far.write_all(&header).map(|()| far)
+        })
+    }
+
+    fn start_by(
+        chop: Chop,
+        mut connect: impl FnMut() -> std::io::Result<TcpStream> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
-        let port = listener.local_addr().expect("a bound socket has an address").port();
+        let address = listener.local_addr().expect("a bound socket has an address").to_string();
         thread::spawn(move || {
             while let Ok((near, _)) = listener.accept() {
-                let Ok(far) = TcpStream::connect(&target) else { continue };
+                let Ok(far) = connect() else { continue };
                 let (near2, far2) = (clone(&near), clone(&far));
                 thread::spawn(move || pass(near, far, chop));
                 thread::spawn(move || pass(far2, near2, chop));
             }
         });
-        Self { port }
+        Self { address }
     }
+}
+
+/// A connection from another address of the loopback.
+pub fn connect_from(source: &str, address: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let source: SocketAddr = format!("{source}:0").parse().expect("an address");
+    socket.bind(&source.into()).expect("all of 127.0.0.0/8 is the loopback");
+    let address: SocketAddr = address.parse().expect("an address");
+    socket.connect(&address.into()).expect("somebody listens");
+    socket.into()
 }
 
 fn clone(stream: &TcpStream) -> TcpStream {
@@ -46,7 +76,7 @@ fn clone(stream: &TcpStream) -> TcpStream {
 fn pass(mut from: TcpStream, mut to: TcpStream, chop: Chop) {
     let _ = to.set_nodelay(true);
     let mut state = match chop {
-        Chop::Bytes => 0,
+        Chop::Never | Chop::Bytes => 0,
         Chop::Random(seed) => seed | 1,
     };
     let mut buffer = [0; 4096];
@@ -61,6 +91,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, chop: Chop) {
             state ^= state >> 7;
             state ^= state << 17;
             let piece = match chop {
+                Chop::Never => rest.len(),
                 Chop::Bytes => 1,
                 Chop::Random(_) => rest.len().min(1 + state as usize % 40),
             };

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 
 use odp::proxy::Proxy;
 use odp::restart::{Class, DataPlane, Parcel};
+use odp::wire::compressed::{FrameHeader, HEADER};
 use serde::Deserialize;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
@@ -88,6 +89,8 @@ pub struct Seen {
     pub within_tls: u64,
     /// Compressed frames were half read.
     pub within_frames: u64,
+    /// Compressed frames were half written: to the client, to the server.
+    pub half_written: [u64; 2],
 }
 
 /// Runs until it is finished or dropped.
@@ -412,7 +415,7 @@ impl World {
                 let Some(taken) = self.take(id).await else { return };
                 let state = taken.state();
                 let is_settled = taken.is_settled(&state, leg, piece);
-                self.look(&state);
+                self.look(&state, &taken.parcel.bytes);
                 self.give(taken);
                 if is_settled {
                     return;
@@ -426,7 +429,7 @@ impl World {
         let _turn = self.turn.lock().await;
         let Some(id) = who.id(&self.planes) else { return };
         if let Some(taken) = self.take(id).await {
-            self.look(&taken.state());
+            self.look(&taken.state(), &taken.parcel.bytes);
             for fd in &taken.parcel.fds {
                 SockRef::from(fd).set_send_buffer_size(NARROW).expect("a narrow window");
             }
@@ -450,7 +453,7 @@ impl World {
         None
     }
 
-    fn look(&self, state: &State) {
+    fn look(&self, state: &State, bytes: &[u8]) {
         let lanes = [&state.up, &state.down];
         self.note(|seen| {
             seen.unjudged += u64::from(lanes.iter().any(|lane| lane.bytes > lane.judged));
@@ -460,6 +463,9 @@ impl World {
             let frames = [&state.client_compression, &state.servers[0].compression];
             seen.within_frames +=
                 u64::from(frames.into_iter().flatten().any(|frames| frames.state.incoming > 0));
+            for (count, held) in seen.half_written.iter_mut().zip(state.held_frames(bytes)) {
+                *count += u64::from(is_rest_of_a_frame(held));
+            }
             let legs = [&state.client_tls, &state.servers[0].tls];
             seen.by_tls += u64::from(legs.iter().all(|tls| tls.is_some()));
             seen.within_tls += u64::from(legs.into_iter().flatten().any(|tls| tls.bytes > 0));
@@ -542,6 +548,26 @@ impl State {
         };
         frames.as_ref().is_some_and(|frames| frames.bytes > frames.state.incoming)
     }
+
+    /// What stands at the end of a parcel's bytes: frames for the client that could not be written,
+    /// and those for the server.
+    fn held_frames<'a>(&self, bytes: &'a [u8]) -> [&'a [u8]; 2] {
+        let held = |rest: &mut &'a [u8], frames: &Option<Frames>| {
+            let Some(frames) = frames else { return &[][..] };
+            let (before, own) = rest.split_at(rest.len() - frames.bytes);
+            *rest = before;
+            &own[frames.state.incoming..]
+        };
+        let mut rest = bytes;
+        let to_server = held(&mut rest, &self.servers[0].compression);
+        [held(&mut rest, &self.client_compression), to_server]
+    }
+}
+
+/// One frame that was begun, without its start. A whole one says how long it is.
+fn is_rest_of_a_frame(held: &[u8]) -> bool {
+    let is_whole = |header: FrameHeader| HEADER + header.length == held.len();
+    !held.is_empty() && !FrameHeader::parse(held).is_some_and(is_whole)
 }
 
 #[derive(Deserialize)]

@@ -37,7 +37,7 @@ fn word<T: DeserializeOwned>(value: &str) -> Result<T, String> {
     T::deserialize(reader).map_err(|error| error.to_string())
 }
 
-fn written(word: impl Serialize) -> String {
+fn written(word: &impl Serialize) -> String {
     let value = toml::Value::try_from(word).ok();
     value.as_ref().and_then(toml::Value::as_str).unwrap_or_default().to_owned()
 }
@@ -51,8 +51,8 @@ fn path(value: &str) -> Result<Option<PathBuf>, String> {
     }
 }
 
-fn shown(path: Option<&PathBuf>) -> String {
-    path.map(|path| path.display().to_string()).unwrap_or_default()
+fn shown(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|path| path.display().to_string()).unwrap_or_default()
 }
 
 /// The switches follow the modes.
@@ -66,53 +66,46 @@ fn set_server_mode(config: &mut Config, mode: ConnectMode) {
     config.proxy.enable_server_ssl = mode != ConnectMode::Off;
 }
 
-macro_rules! words {
-    ($(($leg:ident.$key:ident, $range:literal, $info:literal),)+) => {
-        [$(Parameter {
+macro_rules! of_tls {
+    ($($show:expr, $read:expr, $range:literal => {
+        $($leg:ident.$key:ident: $info:literal,)+
+    })+) => {
+        [$($(Parameter {
             name: concat!("tls_", stringify!($leg), "_", stringify!($key)),
             info: $info,
             reboot: Reboot::NotNeeded,
             range: $range,
-            read: |config| written(config.tls.$leg.$key),
-            write: |config, value| { config.tls.$leg.$key = word(value)?; Ok(()) },
-        },)+]
+            read: |config| $show(&config.tls.$leg.$key),
+            write: |config, value| { config.tls.$leg.$key = $read(value)?; Ok(()) },
+        },)+)+]
     };
 }
 
-macro_rules! paths {
-    ($(($leg:ident.$key:ident, $info:literal),)+) => {
-        [$(Parameter {
-            name: concat!("tls_", stringify!($leg), "_", stringify!($key)),
-            info: $info,
-            reboot: Reboot::NotNeeded,
-            range: "a path, or nothing",
-            read: |config| shown(config.tls.$leg.$key.as_ref()),
-            write: |config, value| { config.tls.$leg.$key = path(value)?; Ok(()) },
-        },)+]
-    };
-}
-
-/// Parameters that are one of a few words.
-pub(super) static WORDS: [Parameter; 6] = words![
-    (admin.mode, "off,prefer,require", "whether the admin port speaks TLS"),
-    (admin.verify_client, "off,optional,require", "whether operators show a certificate"),
-    (admin.min_version, "1.2,1.3", "admin port: the oldest version of TLS"),
-    (client.verify_client, "off,optional,require", "whether clients show a certificate"),
-    (client.min_version, "1.2,1.3", "clients: the oldest version of TLS"),
-    (server.min_version, "1.2,1.3", "servers: the oldest version of TLS"),
-];
-
-/// Parameters that name a file.
-pub(super) static PATHS: [Parameter; 9] = paths![
-    (admin.certificate, "admin port: PEM, the certificate and those between it and the CA"),
-    (admin.key, "admin port: PEM, the key of the certificate"),
-    (admin.ca, "admin port: PEM, the CAs of operators' certificates"),
-    (client.certificate, "clients: PEM, the certificate and those between it and the CA"),
-    (client.key, "clients: PEM, the key of the certificate"),
-    (client.ca, "clients: PEM, the CAs of clients' certificates"),
-    (server.certificate, "servers: PEM, the certificate we show to those that ask for one"),
-    (server.key, "servers: PEM, the key of the certificate"),
-    (server.ca, "servers: PEM, the CAs of servers' certificates"),
+/// Parameters that nothing else follows.
+pub(super) static FIELDS: [Parameter; 15] = of_tls![
+    written, word, "off,prefer,require" => {
+        admin.mode: "whether the admin port speaks TLS",
+    }
+    written, word, "off,optional,require" => {
+        admin.verify_client: "whether operators show a certificate",
+        client.verify_client: "whether clients show a certificate",
+    }
+    written, word, "1.2,1.3" => {
+        admin.min_version: "admin port: the oldest version of TLS",
+        client.min_version: "clients: the oldest version of TLS",
+        server.min_version: "servers: the oldest version of TLS",
+    }
+    shown, path, "a path, or nothing" => {
+        admin.certificate: "admin port: PEM, the certificate and those between it and the CA",
+        admin.key: "admin port: PEM, the key of the certificate",
+        admin.ca: "admin port: PEM, the CAs of operators' certificates",
+        client.certificate: "clients: PEM, the certificate and those between it and the CA",
+        client.key: "clients: PEM, the key of the certificate",
+        client.ca: "clients: PEM, the CAs of clients' certificates",
+        server.certificate: "servers: PEM, the certificate we show to those that ask for one",
+        server.key: "servers: PEM, the key of the certificate",
+        server.ca: "servers: PEM, the CAs of servers' certificates",
+    }
 ];
 
 /// Modes of the two legs, and ODP's switches for them.
@@ -122,7 +115,7 @@ pub(super) static MODES: [Parameter; 4] = [
         info: "whether clients get TLS: off, if they ask for it, or they must",
         reboot: Reboot::NotNeeded,
         range: "off,prefer,require",
-        read: |config| written(config.tls.client.mode),
+        read: |config| written(&config.tls.client.mode),
         write: |config, value| {
             set_client_mode(config, word(value)?);
             Ok(())
@@ -133,7 +126,7 @@ pub(super) static MODES: [Parameter; 4] = [
         info: "whether servers are spoken to by TLS, and what of their certificate is checked",
         reboot: Reboot::NotNeeded,
         range: "off,prefer,require,verify-ca,verify-identity",
-        read: |config| written(config.tls.server.mode),
+        read: |config| written(&config.tls.server.mode),
         write: |config, value| {
             set_server_mode(config, word(value)?);
             Ok(())

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::net::buffer::keep;
+
 /// Two records of the largest size, so that one can be read behind another.
 pub const SIZE: usize = 34 * 1024;
 
@@ -87,13 +89,7 @@ impl Tray {
         }
         (self.start, self.end) = (0, 0);
         if let Some(memory) = self.memory.take() {
-            // At the end of a thread its list is gone first; the memory is then freed.
-            let _ = FREE.try_with(|free| {
-                let mut free = free.borrow_mut();
-                if free.len() < KEPT {
-                    free.push(memory);
-                }
-            });
+            keep(&FREE, KEPT, memory);
         }
     }
 }

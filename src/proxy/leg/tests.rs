@@ -32,6 +32,18 @@ async fn read(leg: &mut Leg) -> Vec<u8> {
     buffer[..n].to_vec()
 }
 
+/// As much as one frame of ours takes, and no compression shortens.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9E37_79B9_u32;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(MAX_PLAIN).collect()
+}
+
 async fn sequence_of_next(peer: &mut UnixStream) -> u8 {
     let mut header = [0; HEADER];
     peer.read_exact(&mut header).await.expect("a frame");
@@ -176,8 +188,7 @@ async fn idle_legs_hold_no_memory_and_busy_ones_one_frame() {
         assert_eq!(compressor.outgoing.memory.capacity(), 0);
         assert!(size_of::<Compressor>() <= 512, "{}", size_of::<Compressor>());
         // A peer that reads nothing: after some frames no more is taken.
-        let noise: Vec<u8> =
-            (0..MAX_PLAIN as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let noise = noise();
         let mut cx = Context::from_waker(Waker::noop());
         let mut taken = 0;
         while let Poll::Ready(n) = leg.poll_write(&mut cx, &noise) {
@@ -187,6 +198,46 @@ async fn idle_legs_hold_no_memory_and_busy_ones_one_frame() {
         let compressor = leg.compressor.as_ref().expect("it is compressed");
         assert!(compressor.outgoing.get().len() <= MAX_OUTGOING);
         assert!(compressor.outgoing.memory.capacity() <= 2 * MEMORY);
+    }
+}
+
+/// As a client's leg and as a server's: a frame is longer than the socket's buffer, so its start is
+/// written and its rest moves, again and again, until all of it has come.
+#[tokio::test]
+async fn a_frame_that_is_half_written_goes_on_where_it_stands() {
+    let noise = noise();
+    for (how, number) in KINDS.into_iter().flat_map(|how| [(how, 0), (how, 7)]) {
+        let (mut leg, mut peer) = against_raw(how);
+        socket2::SockRef::from(leg.stream()).set_send_buffer_size(1).expect("a narrow socket");
+        match number {
+            0 => leg.begin_command(),
+            _ => {
+                send(&mut peer, number - 1, b"a command").await;
+                read(&mut leg).await;
+                assert_eq!(leg.begin_reply(), Some(number));
+            }
+        }
+        let (mut frame, mut came) = (Vec::new(), Vec::<u8>::new());
+        encode(how, number, &noise, &mut frame);
+        let taken = poll_fn(|cx| leg.poll_write(cx, &noise)).await.expect("the peer reads");
+        assert_eq!(taken, noise.len());
+        let mut half_written = 0;
+        while came.len() < frame.len() {
+            let (state, held) = leg.compression_parts().expect("it is compressed");
+            assert!(frame.ends_with(&held) && state.incoming == 0);
+            half_written += usize::from((1..frame.len()).contains(&held.len()));
+            leg = moved(leg);
+            let mut buffer = [0; 512];
+            tokio::select! {
+                biased;
+                flushed = poll_fn(|cx| leg.poll_flush(cx)), if !held.is_empty() => {
+                    flushed.expect("the peer reads");
+                }
+                n = peer.read(&mut buffer) => came.extend(&buffer[..n.expect("the leg is there")]),
+            }
+        }
+        assert!(half_written > 0, "{how}: all {} bytes fitted at once", frame.len());
+        assert!(came == frame, "{how}");
     }
 }
 

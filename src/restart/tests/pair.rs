@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use crate::metrics::pauses::Pauses;
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
@@ -490,24 +489,7 @@ fn hello() -> Hello {
 }
 
 fn task() -> Task {
-    Task {
-        task_id: 1,
-        mode: Mode::Restart,
-        state: TaskState::InProgress,
-        phase: Phase::Hello,
-        generation: 2,
-        old_pid: 1,
-        new_pid: 2,
-        started_at_ms: 0,
-        elapsed_ms: 0,
-        sessions: 0,
-        moved: 0,
-        draining: 0,
-        in_transaction: 0,
-        disconnected: 0,
-        pauses: Pauses::default(),
-        detail: String::new(),
-    }
+    Task { phase: Phase::Hello, new_pid: 2, ..Task::begun(1, Mode::Restart, 2, 1) }
 }
 
 fn terms(version: u16, listeners: usize) -> Terms {
