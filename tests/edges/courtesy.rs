@@ -219,7 +219,7 @@ fn a_silent_client_holds_no_connection_that_was_made_to_look() {
     }
     let capabilities = cap::PROTOCOL_41 | cap::PLUGIN_AUTH | cap::SECURE_CONNECTION;
     let server = FakeServer::start(vec![Act::greet(capabilities), Act::LogIn]);
-    let mut options = Options::new(&[server.address.clone()]);
+    let mut options = Options::new(std::slice::from_ref(&server.address));
     options.proxy = "login_timeout = \"1h\"".into();
     let proxy = Proxy::start_with(&options);
     let mut silent = Wire::connect(&proxy.address()).expect("a greeting");
