@@ -7,6 +7,7 @@
 use crate::metrics::SessionCounters;
 use crate::net::proxy_header;
 use crate::session::{Directory, Session};
+use crate::wire::authentication::Told;
 use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::packet::{Framer, Step};
 use crate::wire::response::Dialect;
@@ -28,6 +29,14 @@ pub fn login(data: &[u8]) {
         response.attributes();
         let again = LoginResponse::parse(&response.encode());
         assert_eq!(again.as_ref(), Ok(&response), "a login response is another after a round trip");
+        let mut altered = response;
+        altered.take_zstd_level();
+        let plain = LoginResponse::parse(&altered.encode());
+        assert_eq!(plain.as_ref(), Ok(&altered), "one without a level is another");
+        altered.put_zstd_level(3);
+    }
+    for factors in [false, true] {
+        let _ = Told::parse(data, factors);
     }
 }
 

@@ -77,3 +77,15 @@ fn handover() {
 fn a_process_kill_with_a_tail_harms_nobody() {
     odp::fuzz::session(&[0, 0, 0, 1, 0, 12, 0, 0, 0, 0]);
 }
+
+/// Found by `login`: a challenge that fills all of the length's byte, without its NUL.
+#[test]
+fn a_greeting_with_the_longest_challenge_is_greeted_with() {
+    let greeting = [
+        &b"\x0a8\0\x05\0\0\0abcdefgh\0\xff\xff\x2d\x02\0\xff\xff\xff"[..],
+        &[0; 10],
+        &[b'x'; 247],
+        b"mysql_native_password\0",
+    ];
+    odp::fuzz::login(&greeting.concat());
+}

@@ -238,3 +238,29 @@ fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
     kill(supervisor, Signal::SIGTERM).expect("the supervisor lives");
     assert_eq!(proxy.process().wait().code(), Some(0));
 }
+
+/// The fixtures' own promise: what a test has started ends with it, though nothing of the test is
+/// left to end it.
+#[test]
+fn what_a_killed_test_has_started_ends_too() {
+    const NOTE: &str = "ODP_TEST_NOTE";
+    if let Some(note) = std::env::var_os(NOTE) {
+        let mut sleep = Command::new("sleep");
+        sleep.arg("600");
+        let process = Process::spawn("a sleeper", sleep, &Path::new(&note).with_extension("log"));
+        std::fs::write(&note, process.pid().to_string()).expect("the directory is ours");
+        kill(Pid::this(), Signal::SIGKILL).expect("our own process");
+    }
+    let dir = scratch();
+    let note = dir.path().join("pid");
+    let mut again = Command::new(std::env::current_exe().expect("the test"));
+    again.args(["--exact", "what_a_killed_test_has_started_ends_too"]).env(NOTE, &note);
+    let status = again.stdout(Stdio::null()).status().expect("it starts");
+    assert!(!status.success(), "it was killed");
+    let pid = std::fs::read_to_string(&note).expect("it came so far");
+    until("the end of the sleeper", || {
+        // Nobody may have waited for it: then it is there, without a command line.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        command.is_empty().then_some(())
+    });
+}

@@ -23,6 +23,7 @@ use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
 use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::net::tls::stream::{TlsState, TlsStream};
+use crate::net::tls::wiped::Wiped;
 use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::snapshot::SessionSnapshot;
@@ -145,11 +146,10 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
     Ok(Replica { id: handle.id, fds: 2, state: serde_json::to_vec(&state)?, bytes })
 }
 
-/// In a buffer that need not grow: what a buffer leaves behind where it was is not zeroized.
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
-    let mut text = Zeroizing::new(Vec::with_capacity(USUAL_STATE));
-    serde_json::to_writer(&mut *text, state)?;
-    Ok(text)
+    let mut text = Wiped::with_capacity(USUAL_STATE);
+    serde_json::to_writer(&mut text, state)?;
+    Ok(text.into_inner())
 }
 
 /// TLS of both connections, and their compression, the client's first.

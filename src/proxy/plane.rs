@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::admission::address_of;
 use super::altered::Altered;
@@ -17,13 +16,13 @@ use super::registry::{Signal, Stage};
 use super::{Beginning, Counted, Drain, Proxy};
 use crate::metrics::pauses::Pauses;
 use crate::net::tls::keys::Hidden;
+use crate::net::tls::wiped::Wiped;
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
 };
 use crate::wire::handshake::Greeting;
 
-/// Bytes of JSON that most legacies stay below: what a buffer that grew leaves behind is not
-/// zeroized.
+/// Bytes of JSON that most legacies stay below.
 const USUAL_LEGACY: usize = 16 * 1024;
 
 /// What a successor is told beside sessions.
@@ -147,9 +146,9 @@ impl DataPlane for Proxy {
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered();
         let legacy = Legacy { greetings, altered, rsa_key: self.own_key().secret() };
-        let mut body = Zeroizing::new(Vec::with_capacity(USUAL_LEGACY));
-        match serde_json::to_writer(&mut *body, &legacy) {
-            Ok(()) => Bytes::from_owner(body),
+        let mut body = Wiped::with_capacity(USUAL_LEGACY);
+        match serde_json::to_writer(&mut body, &legacy) {
+            Ok(()) => Bytes::from_owner(body.into_inner()),
             Err(_) => Bytes::new(),
         }
     }

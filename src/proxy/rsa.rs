@@ -1,8 +1,9 @@
 //! Passwords under RSA, as `sha256_password` and `caching_sha2_password` send them where there is
 //! no TLS.
 //!
-//! The password with a NUL behind it, XOR the challenge repeated, under RSA-OAEP with SHA-1.
-//! Source: MySQL's `sha2_password` plugin, `xor_string` and `RSA_PKCS1_OAEP_PADDING`.
+//! The password with a NUL behind it, XOR the challenge repeated, under RSA-OAEP with SHA-1, MGF1
+//! with SHA-1, and no label (RFC 8017, 7.1; the defaults of OpenSSL's `RSA_PKCS1_OAEP_PADDING`).
+//! Source: MySQL's `sha2_password` plugin, `xor_string` over the 20 bytes of the scramble.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
@@ -86,6 +87,9 @@ impl KeyPair {
     }
 
     /// The password with its NUL; an error for what was not encrypted with this key.
+    ///
+    /// One error, whatever is wrong: RFC 8017, 7.1.2, wants step 3's causes indistinguishable, as
+    /// who can tell them apart decrypts by asking (Manger). Each question costs a connection.
     pub fn decrypt(&self, sent: &[u8], salt: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
         let mut plain = Zeroizing::new(vec![0; self.private.min_output_size()]);
         let length = self.private.decrypt(&OAEP_SHA1_MGF1SHA1, sent, &mut plain, None)?.len();
@@ -148,14 +152,15 @@ mod tests {
         assert_eq!(next.get().await.expect("a key").pem(), pem);
     }
 
-    /// The client library's own code is the other side.
+    /// The client library's own code is the other side; the password is longer than the challenge,
+    /// and its NUL is XORed, too.
     #[test]
     fn clients_take_the_key() {
         let pair = KeyPair::generate().expect("a key");
         let salt = *b"abcdefghijklmnopqrst";
-        let mut password = b"swordfish\0".to_vec();
-        xor(&mut password, &salt);
-        let sent = mysql_common::crypto::encrypt(&password, pair.pem().as_bytes());
-        assert_eq!(**pair.decrypt(&sent, &salt).expect("ours"), *b"swordfish\0");
+        let password = b"swordfish and a good deal more\0";
+        let sent: Vec<u8> = (0..).zip(password).map(|(at, byte)| byte ^ salt[at % 20]).collect();
+        let sent = mysql_common::crypto::encrypt(&sent, pair.pem().as_bytes());
+        assert_eq!(**pair.decrypt(&sent, &salt).expect("ours"), *password);
     }
 }

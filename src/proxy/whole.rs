@@ -1,7 +1,7 @@
 //! Reads whole packets: only in log-ins, where little is sent and nothing is streamed.
 //!
 //! Usually one system call a packet. What comes behind the packet is kept: it may be the next one,
-//! or not the log-in's at all.
+//! or not the log-in's at all. It may be a password, too: no copy is left where it passed.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
+use zeroize::Zeroizing;
 
+use crate::net::tls::wiped;
 use crate::wire::packet::{HEADER, Header};
 
 /// More than a packet of a log-in usually has. A read that comes back short also tells the runtime
@@ -59,13 +61,13 @@ pub async fn read_more<S: AsyncRead + Unpin>(
     ahead: &mut Vec<u8>,
 ) -> io::Result<()> {
     poll_fn(|cx| {
-        let mut chunk = [0; CHUNK];
-        let mut space = ReadBuf::new(&mut chunk);
+        let mut chunk = Zeroizing::new([0; CHUNK]);
+        let mut space = ReadBuf::new(&mut *chunk);
         ready!(Pin::new(&mut *stream).poll_read(cx, &mut space))?;
         Poll::Ready(match space.filled() {
             [] => Err(io::ErrorKind::UnexpectedEof.into()),
             read => {
-                ahead.extend_from_slice(read);
+                wiped::append(ahead, read);
                 Ok(())
             }
         })

@@ -116,7 +116,9 @@ impl Greeting {
         out.extend(self.status.to_le_bytes());
         out.extend(((self.capabilities >> 16) as u16).to_le_bytes());
         let with_plugin = self.capabilities & cap::PLUGIN_AUTH != 0;
-        out.push(if with_plugin { self.salt.len() as u8 + 1 } else { 0 });
+        // With its NUL. A server may claim 255 and leave that out.
+        let length = u8::try_from(self.salt.len() + 1).unwrap_or(u8::MAX);
+        out.push(if with_plugin { length } else { 0 });
         out.extend([0; 6]);
         out.extend(self.extended.to_le_bytes());
         out.extend(&self.salt[split..]);

@@ -78,6 +78,7 @@ fn t_47_megabytes_over_tls_across_ten_restarts() {
     let (down, up) = wanted.map_or((60, 36), |down| (down, down / 2));
     let Some(Scene { proxy, database: _database, _dir }) = start("") else { return };
     let mut wire = open(&proxy);
+    wire.set_recording(false);
     let began = Instant::now();
     let restarts = fetch(&mut wire, &proxy, down) + send(&mut wire, &proxy, up.div_ceil(12));
     let took = began.elapsed();

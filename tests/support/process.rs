@@ -48,7 +48,8 @@ impl Process {
         let child = command.spawn().unwrap_or_else(|error| panic!("start {name}: {error}"));
         let group = Pid::from_raw(child.id() as i32);
         let watchdog = Command::new("sh")
-            .args(["-c", "read -r line && exit; kill -9 -- \"-$0\"", &group.to_string()])
+            // `kill -9 -- -PID` is none to dash; this form is POSIX's.
+            .args(["-c", "read -r line && exit; kill -s KILL -- \"-$0\"", &group.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

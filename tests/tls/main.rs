@@ -3,6 +3,7 @@
 mod answers;
 mod forger;
 mod garbage;
+mod graveyard;
 mod malformed;
 mod openssl;
 #[path = "../support/pki.rs"]
@@ -12,3 +13,4 @@ mod records;
 mod settings;
 mod streams;
 mod support;
+mod wiped;

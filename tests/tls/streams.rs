@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::support::{PKI, cells, client_config, localhost, server_config};
+use crate::support::{Cell, PKI, cells, client_config, localhost, server_config};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -419,34 +419,73 @@ async fn snapshots_of_every_version_are_read() {
     assert_eq!(error, "TLS session: bytes missing or left over");
 }
 
-/// The reason reaches whoever writes, and the peer an orderly end.
-#[tokio::test]
-async fn used_up_keys_are_named() {
+/// The same session, but its keys have encrypted so many records and blocks.
+fn worn(stream: Stream, spent: u64) -> Stream {
+    let Parts { fd, tls } = stream.into_parts().expect("a socket");
+    let (state, bytes) = tls.expect("TLS");
+    let mut text = serde_json::to_value(&state).expect("JSON");
+    text["records"]["write"]["spent"] = spent.into();
+    let tls = Some((serde_json::from_value(text).expect("our JSON"), bytes));
+    Stream::from_parts(Parts { fd, tls }).expect("our state")
+}
+
+/// A session with a rustls client that reads to the end, and what it will have read.
+async fn reading_client(cell: Cell) -> (Stream, JoinHandle<Vec<u8>>) {
     let files = files();
     let accept = TlsAccept { min_version: MinVersion::Tls12, ..files.accept.clone() };
     let (acceptor, (listener, address)) = (acceptor(&accept), listen().await);
     let client = spawn_blocking(move || {
         let mut socket = std::net::TcpStream::connect(address).expect("a connection");
         socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
-        let config = Arc::new(client_config(cells()[4]));
+        let config = Arc::new(client_config(cell));
         let mut peer = ClientConnection::new(config, localhost()).expect("a client");
-        let read = rustls::Stream::new(&mut peer, &mut socket).read(&mut [0; 8]);
-        assert_eq!(read.expect("close_notify"), 0);
+        let mut heard = Vec::new();
+        let read = rustls::Stream::new(&mut peer, &mut socket).read_to_end(&mut heard);
+        read.expect("close_notify");
+        heard
     });
     let (socket, _) = listener.accept().await.expect("a client");
     let stream = TlsStream::accept(Stream::Tcp(socket), &acceptor, &[], LIMIT).await;
-    let Parts { fd, tls } = boxed(stream.expect("a session")).into_parts().expect("a socket");
-    let (state, bytes) = tls.expect("TLS");
-    let mut text = serde_json::to_value(&state).expect("JSON");
-    assert_eq!(text["records"]["version"], "1.2");
-    text["records"]["write"]["spent"] = (1_u64 << 34).into();
-    let tls = Some((serde_json::from_value(text).expect("our JSON"), bytes));
-    let mut stream = Stream::from_parts(Parts { fd, tls }).expect("our state");
+    (boxed(stream.expect("a session")), client)
+}
+
+/// The reason reaches whoever writes, and the peer an orderly end.
+#[tokio::test]
+async fn used_up_keys_are_named() {
+    let (stream, client) = reading_client(cells()[4]).await;
+    let mut stream = worn(stream, 1 << 34);
     for _ in 0..2 {
         let error = stream.write(b"more").await.expect_err("nothing more");
         assert_eq!(error.to_string(), "the keys of the TLS 1.2 session are used up");
     }
-    client.await.expect("a happy client");
+    assert_eq!(client.await.expect("a happy client"), b"");
+}
+
+/// RFC 8446, 5.5: new keys before the limit, in the middle of an answer, without anybody's doing.
+#[tokio::test]
+async fn worn_keys_are_replaced_unasked() {
+    let key = |stream: Stream| {
+        let Parts { fd, tls } = stream.into_parts().expect("a socket");
+        let tls = tls.expect("TLS");
+        let text = serde_json::to_value(&tls.0).expect("JSON");
+        let key = text["records"]["write"]["key"].clone();
+        (Stream::from_parts(Parts { fd, tls: Some(tls) }).expect("our state"), key)
+    };
+    for (cell, limit) in [(cells()[0], 1 << 33), (cells()[1], 1 << 33), (cells()[2], 1 << 59)] {
+        let (stream, client) = reading_client(cell).await;
+        // So that the limit lies in the fourth record of sixteen.
+        let (mut stream, before) = key(worn(stream, limit - 3 * 1025 - 500));
+        let bytes: Vec<u8> = (0..1_u32 << 18).map(|at| (at / 3) as u8).collect();
+        stream.write_all(&bytes).await.expect("room");
+        let (mut stream, after) = key(stream);
+        assert_ne!(before, after);
+        stream.shutdown().await.expect("room");
+        assert!(client.await.expect("a happy client") == bytes);
+        let Parts { tls, .. } = stream.into_parts().expect("a socket");
+        let text = serde_json::to_value(tls.expect("TLS").0).expect("JSON");
+        let spent = text["records"]["write"]["spent"].as_u64().expect("a number");
+        assert!((1..17 * 1025).contains(&spent), "counted anew: {spent}");
+    }
 }
 
 #[tokio::test]

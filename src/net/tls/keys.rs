@@ -112,7 +112,8 @@ impl Suite {
     }
 }
 
-/// Key material: never shown, zeroized when dropped, hexadecimal in a snapshot.
+/// Key material: never shown, zeroized when dropped, hexadecimal in a snapshot, which is to be
+/// written to a [`Wiped`](super::wiped::Wiped).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hidden(Zeroizing<Vec<u8>>);
 
@@ -286,6 +287,9 @@ impl Half {
         Ok(out)
     }
 
+    /// RFC 5288, 3: "struct { opaque salt[4]; opaque nonce_explicit[8]; } GCMNonce", "The
+    /// nonce_explicit MAY be the 64-bit sequence number"; the salt is the front of the IV.
+    ///
     /// RFC 8446, 5.3: "The 64-bit record sequence number is encoded in network byte order and
     /// padded to the left with zeros to iv_length. The padded sequence number is XORed with either
     /// the static client_write_iv or server_write_iv". RFC 7905, 2, says the same for TLS 1.2; RFC
@@ -375,6 +379,9 @@ impl Half {
     }
 
     /// Opens one record. The plaintext goes to `out` if it fits, otherwise it stays in `body`.
+    ///
+    /// The AEAD compares tags in constant time and gives out nothing before (RFC 5116, 2.2). Where
+    /// the padding of TLS 1.3 ends shows in time; nobody's secrets hang on it (RFC 8446, E.3).
     pub fn open(
         &mut self,
         header: [u8; HEADER],

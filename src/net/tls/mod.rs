@@ -7,8 +7,12 @@
 //!                                     TlsState ─► another process
 //! ```
 //!
-//! Keys are zeroized when dropped and never shown. The process forbids core dumps and debuggers
-//! (PR_SET_DUMPABLE) where it starts.
+//! Keys are zeroized when dropped and never shown; what rustls frees of a handshake is not in our
+//! hands. The process forbids core dumps and debuggers (PR_SET_DUMPABLE) where it starts.
+//!
+//! Left to rustls: extended_master_secret (RFC 7627), which resumption hangs on; record_size_limit
+//! (RFC 8449), which it does not negotiate, so that a record has up to 2^14 bytes; early data,
+//! which is off.
 
 pub mod alert;
 pub mod fuzz;
@@ -21,3 +25,4 @@ pub mod stream;
 mod tray;
 pub mod validity;
 mod verify;
+pub mod wiped;
