@@ -1,7 +1,8 @@
 //! Entry points for fuzzing: whatever comes from outside, with nothing around it.
 //!
 //! Each takes any bytes and must return. `tests/fuzz` drives them with a coverage-guided fuzzer,
-//! `tests/garbage.rs` for some seconds with random and mutated input. Not for use elsewhere.
+//! `tests/garbage.rs` for some seconds with random and mutated input; TLS has its own, in
+//! [`crate::net::tls::fuzz`]. Not for use elsewhere.
 
 use crate::metrics::SessionCounters;
 use crate::net::proxy_header;

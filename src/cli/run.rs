@@ -19,6 +19,7 @@ use super::record::{Kept, Record};
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
 use crate::net::tls::{settings as tls, validity};
+use crate::proxy::admission::most_sessions;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
@@ -154,8 +155,15 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
     .ok()
 }
 
-/// What an operator should know about certificates and keys.
+/// What an operator should know about limits, certificates and keys.
 fn log_remarks(config: &Config) {
+    let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
+    if most < wanted {
+        tracing::warn!(
+            "the limit of open files is enough for {most} sessions, client_max_connections is \
+             {wanted}"
+        );
+    }
     for remark in validity::remarks(&config.tls, SystemTime::now()) {
         tracing::warn!("{remark}");
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -22,6 +22,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait when there is no file descriptor or memory for one more connection.
 const OUT_OF_FDS: Duration = Duration::from_millis(50);
+
+/// How often that is logged.
+const COMPLAINT: Duration = Duration::from_secs(10);
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +121,7 @@ impl Listener {
         serve: &mut impl FnMut(Stream),
     ) -> io::Result<()> {
         let acceptor = Acceptor::new(self.duplicate()?)?;
+        let mut complained: Option<Instant> = None;
         tokio::pin!(closed);
         loop {
             // Both branches are cancel safe.
@@ -131,7 +135,10 @@ impl Listener {
                 // The client was gone before we came to it, or the like: not the listener's fault.
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(listener = self.name, %error, "cannot accept");
+                    if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {
+                        tracing::warn!(listener = self.name, %error, "cannot accept");
+                        complained = Some(Instant::now());
+                    }
                     tokio::time::sleep(OUT_OF_FDS).await;
                 }
             }

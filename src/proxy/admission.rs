@@ -4,16 +4,28 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::Proxy;
 use super::limits::{Allowances, Seat};
 use super::registry::Handle;
 use super::view::SessionView;
 use crate::config::Config;
 use crate::error::ClientError;
+use crate::restart::Census;
 
 /// The IP address in a client's address as it is shown; None for Unix sockets.
 pub fn address_of(client: &str) -> Option<IpAddr> {
     client.parse().ok().map(|client: SocketAddr| client.ip().to_canonical())
+}
+
+/// How many sessions there may be. More than there are descriptors for would wait unseen in the
+/// kernel's queue, and the operators that could help with them.
+///
+/// Asked for each time: both limits may be changed while the proxy runs.
+pub fn most_sessions(config: &Config) -> usize {
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    config.proxy.client_max_connections.min(Census::most_sessions(open_files))
 }
 
 impl Proxy {
@@ -24,7 +36,7 @@ impl Proxy {
         config: &Config,
         peer: Option<SocketAddr>,
     ) -> Result<Seat, ClientError> {
-        if self.registry.len() >= config.proxy.client_max_connections {
+        if self.registry.len() >= most_sessions(config) {
             return Err(ClientError::too_many_sessions());
         }
         let mut seat = Seat::default();

@@ -3,7 +3,7 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
-mod admission;
+pub mod admission;
 mod altered;
 pub mod backend;
 mod change_user;

@@ -151,6 +151,14 @@ pub struct Census {
     pub disconnected: u64,
 }
 
+impl Census {
+    /// As many sessions as a process that may open so many files can have and hand over, with what
+    /// an operator needs to ask for that.
+    pub fn most_sessions(open_files: u64) -> usize {
+        usize::try_from(transfer::sessions(open_files)).unwrap_or(usize::MAX)
+    }
+}
+
 /// A listening socket by the address that names it.
 #[derive(Debug)]
 pub struct Listener {

@@ -232,10 +232,19 @@ impl Groups {
     }
 }
 
+/// What a process needs for itself: listeners, operators, a restart.
+const OWN_DESCRIPTORS: u64 = 64;
+
 /// How many descriptors a successor needs for so many sessions: a client and a server each, and
 /// what a process needs for itself.
 pub fn descriptors(sessions: u64) -> u64 {
-    sessions * 2 + 64
+    sessions * 2 + OWN_DESCRIPTORS
+}
+
+/// The other way round: for how many sessions so many descriptors are enough. One at least, or
+/// nobody would see what is wrong.
+pub fn sessions(descriptors: u64) -> u64 {
+    (descriptors.saturating_sub(OWN_DESCRIPTORS) / 2).max(1)
 }
 
 /// Why a successor with this limit is refused.

@@ -8,3 +8,4 @@ mod faults;
 mod reload;
 mod scene;
 mod shown;
+mod versions;

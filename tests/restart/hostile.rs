@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +20,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
     sendmsg, socket_with,
 };
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 use crate::scene::{Scene, restart, said, take_over};
 use crate::support::proxy::{Options, config_text};
@@ -366,4 +367,24 @@ fn listen_as_nobody() -> Theirs {
     // Who listens is who the other side sees.
     as_nobody(|| rustix::net::listen(&socket, 8)).expect("nobody listens");
     Theirs { dir, _socket: socket }
+}
+
+/// A core of the proxy would hold the keys of every session that speaks TLS.
+#[test]
+fn no_core_is_written() {
+    let dir = scratch();
+    let mut control = Command::new("sh");
+    control.current_dir(dir.path()).args(["-c", "ulimit -c \"$(ulimit -H -c)\"; kill -ABRT $$"]);
+    let control = Process::spawn("a process", control, &dir.path().join("log"));
+    if !control.wait().core_dumped() {
+        return skip("no process here leaves a core");
+    }
+    let proxy = Proxy::start_with(&Options::new(&["127.0.0.1:1".into()]));
+    let pid = rustix::process::Pid::from_raw(proxy.pid() as i32);
+    let limit = rustix::process::getrlimit(Resource::Core);
+    let limit = Rlimit { current: limit.maximum, ..limit };
+    rustix::process::prlimit(pid, Resource::Core, limit).expect("it is ours");
+    proxy.process().signal(nix::sys::signal::Signal::SIGABRT);
+    let status = proxy.process().wait();
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{status}");
 }

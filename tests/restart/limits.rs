@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use crate::scene::{Scene, failing_restart, restart, said, signal_pid, take_over};
+use crate::support::pressure::{Pressure, Work, audit};
 use crate::support::{Database, Login, Proxy, Server, Wire, com, may_look_into_proxies, until};
 
 /// Sets how many files a process, and whoever it starts from now on, may open.
@@ -56,6 +57,10 @@ fn t_22_sixteen_descriptors_are_left() {
         return;
     }
     let Some(mut scene) = Scene::start() else { return };
+    // New clients would be refused: no successor could take them over.
+    let before = scene.pressure.stop_clean().acknowledged;
+    let old_clients = [Work::Transfer, Work::Prepared, Work::Select];
+    scene.pressure = Pressure::start(&scene.proxy.address(), &old_clients);
     let pid = scene.proxy.pid();
     scene.pressure.until_more(1);
     set_open_files(pid, open_files(pid) + 16);
@@ -68,8 +73,10 @@ fn t_22_sixteen_descriptors_are_left() {
     assert!(refusals >= 5, "the limit is named: {}", scene.proxy.log());
     // One that is started by somebody else has enough, and then the sixteen are enough as well.
     let successor = take_over(&scene.proxy);
+    scene.pressure.until_more(5);
     assert_eq!(scene.waiting.dead(), 0);
-    scene.finish();
+    let after = scene.pressure.stop_clean().acknowledged;
+    assert_eq!(audit(&scene.database), before + after);
     drop(successor);
 }
 
@@ -107,6 +114,31 @@ fn t_22_no_descriptor_is_left() {
     }
     assert!((1..=16).contains(&spare), "{spare} are needed");
     wires.iter_mut().for_each(|wire| drop(wire.run("SELECT 1")));
+}
+
+/// Clients beyond what descriptors suffice for are told so, operators come in, and a successor that
+/// inherits the limit has enough.
+#[test]
+fn clients_leave_descriptors_for_operators_and_a_restart() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = Proxy::start(&database);
+    set_open_files(proxy.pid(), needed(10));
+    let mut wires: Vec<Wire> = (0..10).map(|_| open(&proxy)).collect();
+    for _ in 0..40 {
+        let error = Wire::open(&proxy.address(), &Login::default()).err().expect("it is full");
+        assert_eq!(error.code(), Some(1203), "{error:?}");
+    }
+    let log = proxy.log();
+    assert!(!log.contains("cannot accept"), "{log}");
+    proxy.restart();
+    for wire in &mut wires {
+        wire.run("SELECT 1");
+    }
+    let log = proxy.log();
+    let remark = "open files is enough for 10 sessions, client_max_connections is";
+    assert!(log.contains(remark), "the successor says so: {log}");
+    wires.clear();
+    until("room", || Wire::open(&proxy.address(), &Login::default()).ok());
 }
 
 #[test]

@@ -29,7 +29,7 @@
 //! T-23  chain: ids stay, are unique, and KILL finds them
 //! T-24  crash_points: sessions that the successor refuses
 //! T-25  crash_points: the successor panics at the first, the tenth, a last session
-//! T-26  tls: keys change around restarts; tests/tls/records.rs has both sides' changes
+//! T-26  tls: keys change around restarts, the clients' and the servers'; tests/tls/records.rs
 //! T-27  metrics: scraped without a pause
 //! T-28  peers: no address refuses
 //! T-29  failures, crash_points: a successor that never comes, or goes
@@ -57,6 +57,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../tls/support.rs"]
+#[allow(dead_code)]
+mod ends;
+
 mod chain;
 mod classic;
 mod failures;
@@ -72,4 +76,7 @@ mod probation;
 mod rehearsal;
 mod scene;
 mod state;
+mod terminator;
 mod tls;
+
+use support::pki;

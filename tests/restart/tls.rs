@@ -1,11 +1,18 @@
 //! Sessions with TLS on both legs: whatever happens to others happens to them.
 
-use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use nix::sys::signal::Signal;
+use odp::net::tls::record::Update;
+
+use crate::ends::cells;
 use crate::scene::{restart, signal_pid, until_said};
 use crate::support::pki::Pki;
 use crate::support::proxy::Options;
+use crate::support::socket::wanted_suite;
 use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
+use crate::terminator::{By, Terminator};
 
 const ROW: usize = 1 << 20;
 
@@ -21,8 +28,9 @@ struct Scene {
 fn start(lines: &str) -> Option<Scene> {
     let dir = scratch();
     let files = Pki::new().write(dir.path());
-    let options = files.of_server();
-    let options = options.each_ref().map(String::as_str);
+    let mut options = files.of_server().to_vec();
+    options.extend(wanted_suite().iter().flat_map(|suite| server_options(suite)));
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
     let database = Database::start_with(Server::MariaDb, &options)?;
     let mut options = Options::new(&[database.address()]);
     options.rest = files.of_proxy("require");
@@ -31,43 +39,90 @@ fn start(lines: &str) -> Option<Scene> {
     Some(Scene { database, proxy, _dir: dir })
 }
 
+/// Makes a server speak this suite, which OpenSSL has another name for.
+fn server_options(suite: &str) -> [String; 2] {
+    let (version, cipher) = match suite.strip_prefix("TLS13_") {
+        Some(rest) => ("TLSv1.3", format!("TLS_{rest}")),
+        None => {
+            let short = suite.trim_start_matches("TLS_").trim_end_matches("_POLY1305_SHA256");
+            let cipher = short.replace("_WITH", "").replace("AES_", "AES").replace('_', "-");
+            let tail = if cipher.ends_with("CHACHA20") { "-POLY1305" } else { "" };
+            ("TLSv1.2", cipher + tail)
+        }
+    };
+    [format!("--tls-version={version}"), format!("--ssl-cipher={cipher}")]
+}
+
 fn open(proxy: &Proxy) -> Wire {
     let login = Login { tls: true, ..Login::default() };
     let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
-    let cipher = wire.run("SHOW STATUS LIKE 'Ssl_cipher'").named_rows().remove(0);
-    assert!(!cipher["Value"].is_empty(), "the server's leg has TLS");
+    assert!(!cipher(&mut wire).is_empty(), "the server's leg has TLS");
     wire
 }
 
+/// Of the server's leg.
+fn cipher(wire: &mut Wire) -> String {
+    let mut row = wire.run("SHOW STATUS LIKE 'Ssl_cipher'").named_rows().remove(0);
+    row.remove("Value").expect("a value")
+}
+
 /// T-47: long answers and questions, each byte of them looked at, while process follows process.
+///
+/// `ODP_TEST_TLS_MEGABYTES` sets how many come down, half of it goes up (60 and 36 without it);
+/// `ODP_TEST_TLS_SUITE` the suite of both legs, by rustls' name, such as
+/// `TLS13_CHACHA20_POLY1305_SHA256`. For gigabytes take a release build.
 #[test]
 fn t_47_megabytes_over_tls_across_ten_restarts() {
+    let wanted = std::env::var("ODP_TEST_TLS_MEGABYTES").ok();
+    let wanted = wanted.map(|text| text.parse::<usize>().expect("ODP_TEST_TLS_MEGABYTES"));
+    let (down, up) = wanted.map_or((60, 36), |down| (down, down / 2));
     let Some(Scene { proxy, database: _database, _dir }) = start("") else { return };
     let mut wire = open(&proxy);
-    let rows = 12 * 5;
-    let query = format!("SELECT seq, REPEAT(CHAR(64 + seq), {ROW}) FROM seq_1_to_{rows}");
+    let began = Instant::now();
+    let restarts = fetch(&mut wire, &proxy, down) + send(&mut wire, &proxy, up.div_ceil(12));
+    let took = began.elapsed();
+    let cipher = cipher(&mut wire);
+    eprintln!("{down} MiB down, {up} up, {restarts} restarts, {took:.1?}, {cipher}");
+}
+
+/// One answer of so many rows of a megabyte, and twelve restarts within; their number.
+fn fetch(wire: &mut Wire, proxy: &Proxy, rows: usize) -> usize {
+    let query = format!("SELECT seq, REPEAT(CHAR(64 + seq % 61), {ROW}) FROM seq_1_to_{rows}");
     wire.command(com::QUERY, query.as_bytes());
     assert_eq!(wire.packet().payload, [2], "two columns");
     wire.packet();
     wire.packet();
+    let (every, mut restarts) = (rows.div_ceil(12), 0);
     for row in 1..=rows {
-        if row % 5 == 0 && row < rows {
-            restart(&proxy);
+        if row % every == 0 && row < rows {
+            restart(proxy);
+            restarts += 1;
         }
         let payload = wire.packet().payload;
         let digits = row.to_string();
         let text = &payload[payload.len() - ROW..];
         assert_eq!(&payload[1..=digits.len()], digits.as_bytes());
-        assert!(text.iter().all(|byte| *byte == 64 + row as u8), "row {row}");
+        assert!(text.iter().all(|byte| *byte == 64 + (row % 61) as u8), "row {row}");
     }
     assert_eq!(wire.packet().payload[0], 0xFE, "the end");
-    for round in 0..3_u8 {
-        let text = "abc".repeat((4 << 20) + usize::from(round));
+    restarts
+}
+
+/// So many questions of twelve megabytes, and a restart behind the first three, then behind every
+/// tenth.
+fn send(wire: &mut Wire, proxy: &Proxy, questions: usize) -> usize {
+    let mut restarts = 0;
+    for round in 0..questions {
+        let text = "abc".repeat((4 << 20) + round);
         let length =
             wire.query(&format!("SELECT MD5('{text}') = MD5(REPEAT('abc', {}))", text.len() / 3));
-        assert_eq!(length.text(), "1");
-        restart(&proxy);
+        assert_eq!(length.text(), "1", "round {round}");
+        if round < 3 || round % 10 == 0 {
+            restart(proxy);
+            restarts += 1;
+        }
     }
+    restarts
 }
 
 /// T-26: new keys before, during and after a move, again and again.
@@ -97,6 +152,87 @@ fn t_26_keys_change_around_restarts() {
         wire.update_keys();
         assert_eq!(wire.query("SELECT 'after'").text(), "after");
     }
+}
+
+/// T-26, the other way: a server's new keys before, during and after a move, while it speaks, while
+/// it listens and while nobody does; asking for ours, and not.
+#[test]
+fn t_26_a_server_changes_keys_around_restarts() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let [aes_128, aes_256, chacha, ..] = &cells()[..] else { panic!("TLS 1.3 has three") };
+    for (by, cell) in
+        [(By::Rustls, aes_256), (By::Ours(Update::Own), aes_128), (By::Ours(Update::Both), chacha)]
+    {
+        let front = Terminator::start(database.address(), by, *cell);
+        let mut options = Options::new(std::slice::from_ref(&front.address));
+        options.rest = files.of_proxy("require");
+        let proxy = Proxy::start_with(&options);
+        let login = Login { tls: true, ..Login::default() };
+        let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
+        while_the_server_speaks(&mut wire, &proxy, &front);
+        while_it_listens(&mut wire, &proxy, &front);
+        while_nobody_speaks(&mut wire, &proxy, &front);
+        match by {
+            By::Ours(Update::Own) => assert_eq!(front.heard(), 0, "nobody asked"),
+            By::Ours(Update::Both) => assert!(front.heard() >= 3, "{} answers", front.heard()),
+            // It would not tell.
+            By::Rustls => {}
+        }
+    }
+}
+
+fn while_the_server_speaks(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    const ROWS: usize = 16;
+    wire.command(
+        com::QUERY,
+        format!("SELECT REPEAT(CHAR(64 + seq), {ROW}) FROM seq_1_to_{ROWS}").as_bytes(),
+    );
+    assert_eq!(wire.packet().payload, [1], "one column");
+    wire.packet();
+    for row in 1..=ROWS {
+        if row % 3 == 0 {
+            front.update_keys();
+        }
+        if row % 6 == 0 {
+            restart(proxy);
+        }
+        let payload = wire.packet().payload;
+        assert_eq!(payload.len(), 4 + ROW, "row {row}");
+        assert!(payload[4..].iter().all(|byte| *byte == 64 + row as u8), "row {row}");
+    }
+    assert_eq!(wire.packet().payload[0], 0xFE, "the end");
+}
+
+fn while_it_listens(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    let text = "abc".repeat(ROW);
+    let query = format!("SELECT MD5('{text}') = MD5(REPEAT('abc', {ROW}))");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            restart(proxy);
+            is_over.store(true, Ordering::Release);
+        });
+        for round in 0.. {
+            front.update_keys();
+            assert_eq!(wire.query(&query).text(), "1", "round {round}");
+            front.update_keys();
+            assert_eq!(wire.query(&format!("SELECT {round}")).text(), round.to_string());
+            if is_over.load(Ordering::Acquire) {
+                break;
+            }
+        }
+    });
+}
+
+fn while_nobody_speaks(wire: &mut Wire, proxy: &Proxy, front: &Terminator) {
+    front.update_keys();
+    restart(proxy);
+    front.update_keys();
+    front.update_keys();
+    restart(proxy);
+    assert_eq!(wire.query("SELECT 'after'").text(), "after");
 }
 
 /// A successor dies that has touched some sessions: a key must not encrypt two records with one

@@ -11,6 +11,11 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::anybody::Anybody;
 
+/// The only suite that clients speak, if `ODP_TEST_TLS_SUITE` names one as rustls does.
+pub fn wanted_suite() -> Option<String> {
+    std::env::var("ODP_TEST_TLS_SUITE").ok()
+}
+
 /// A connection.
 pub enum Socket {
     /// TCP.
@@ -25,7 +30,11 @@ impl Socket {
     /// TLS from here on, with whoever is there; the handshake is over when this returns.
     pub fn into_tls(self) -> std::io::Result<Self> {
         let Self::Tcp(mut stream) = self else { panic!("TLS over TCP only") };
-        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut provider = default_provider();
+        if let Some(wanted) = wanted_suite() {
+            provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()) == wanted);
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .expect("the provider has suites")
             .dangerous()

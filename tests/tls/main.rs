@@ -1,5 +1,8 @@
 //! TLS, with rustls as the oracle on the other side.
 
+mod answers;
+mod forger;
+mod garbage;
 mod malformed;
 mod openssl;
 #[path = "../support/pki.rs"]

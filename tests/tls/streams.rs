@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use odp::config::tls::{AcceptMode, ConnectMode, TlsAccept, TlsConnect, VerifyClient};
+use odp::config::tls::{AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, VerifyClient};
 use odp::net::stream::{Parts, Stream};
 use odp::net::tls::keys::Version;
 use odp::net::tls::record::Update;
@@ -417,6 +417,36 @@ async fn snapshots_of_every_version_are_read() {
     let wrong = Parts { fd: parts.fd, tls: Some((state, b"\x17\x03\x03-".to_vec())) };
     let error = Stream::from_parts(wrong).expect_err("a byte is missing").to_string();
     assert_eq!(error, "TLS session: bytes missing or left over");
+}
+
+/// The reason reaches whoever writes, and the peer an orderly end.
+#[tokio::test]
+async fn used_up_keys_are_named() {
+    let files = files();
+    let accept = TlsAccept { min_version: MinVersion::Tls12, ..files.accept.clone() };
+    let (acceptor, (listener, address)) = (acceptor(&accept), listen().await);
+    let client = spawn_blocking(move || {
+        let mut socket = std::net::TcpStream::connect(address).expect("a connection");
+        socket.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let config = Arc::new(client_config(cells()[4]));
+        let mut peer = ClientConnection::new(config, localhost()).expect("a client");
+        let read = rustls::Stream::new(&mut peer, &mut socket).read(&mut [0; 8]);
+        assert_eq!(read.expect("close_notify"), 0);
+    });
+    let (socket, _) = listener.accept().await.expect("a client");
+    let stream = TlsStream::accept(Stream::Tcp(socket), &acceptor, &[], LIMIT).await;
+    let Parts { fd, tls } = boxed(stream.expect("a session")).into_parts().expect("a socket");
+    let (state, bytes) = tls.expect("TLS");
+    let mut text = serde_json::to_value(&state).expect("JSON");
+    assert_eq!(text["records"]["version"], "1.2");
+    text["records"]["write"]["spent"] = (1_u64 << 34).into();
+    let tls = Some((serde_json::from_value(text).expect("our JSON"), bytes));
+    let mut stream = Stream::from_parts(Parts { fd, tls }).expect("our state");
+    for _ in 0..2 {
+        let error = stream.write(b"more").await.expect_err("nothing more");
+        assert_eq!(error.to_string(), "the keys of the TLS 1.2 session are used up");
+    }
+    client.await.expect("a happy client");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Handshake messages that may come after the handshake, put together from records.
 //!
-//! Only a message's header and what we act on are kept, whatever length it claims.
+//! Only a message's header and the front of what we read are kept, whatever length it claims.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,10 @@ const HEADER: usize = 4;
 /// opaque ticket<1..2^16-1>; Extension extensions<0..2^16-2>", each opaque with its length.
 const MAX_TICKET: usize = 4 + 4 + 256 + 65_537 + 65_536;
 
-/// A ticket longer than this is not worth keeping; common ones have a few hundred bytes.
+/// The shortest: no nonce, one byte of ticket, no extensions.
+const MIN_TICKET: usize = 4 + 4 + 1 + 3 + 2;
+
+/// A ticket longer than this is neither kept nor read; common ones have a few hundred bytes.
 const KEPT_TICKET: usize = 4096;
 
 /// A ClientHello that asks for a renegotiation may be so long; it is skipped.
@@ -120,8 +123,8 @@ impl Message {
     }
 
     fn keep(&mut self, part: &[u8]) {
-        let wanted = match (self.header.first(), &self.tickets) {
-            (Some(&KEY_UPDATE), _) | (Some(&NEW_SESSION_TICKET), Tickets::Kept(_)) => KEPT_TICKET,
+        let wanted = match self.header.first() {
+            Some(&KEY_UPDATE | &NEW_SESSION_TICKET) => KEPT_TICKET,
             _ => 0,
         };
         let room = wanted.saturating_sub(self.body.len());
@@ -140,10 +143,15 @@ impl Message {
                 // terminate the connection with an "illegal_parameter" alert."
                 _ => Err(Alert::IllegalParameter),
             },
+            // One that is not here as a whole.
+            Some(NEW_SESSION_TICKET) if body.len() == KEPT_TICKET => Ok(Heard::Ticket),
             Some(NEW_SESSION_TICKET) => {
-                if let Tickets::Kept(ticket) = &mut self.tickets
-                    && body.len() < KEPT_TICKET
-                {
+                // RFC 8446, 6: "Peers which receive a message which cannot be parsed according to
+                // the syntax … MUST terminate the connection with a "decode_error" alert."
+                if !is_ticket(&body) {
+                    return Err(Alert::DecodeError);
+                }
+                if let Tickets::Kept(ticket) = &mut self.tickets {
                     *ticket = Some(body);
                 }
                 Ok(Heard::Ticket)
@@ -159,7 +167,7 @@ fn check(kind: u8, length: usize, version: Version, role: Role) -> Result<(), Al
         (Version::Tls13, _, KEY_UPDATE) => 1..=1,
         // RFC 8446, 4.6.1: "the server MAY send a NewSessionTicket message" "at any time after the
         // server has received the client Finished message".
-        (Version::Tls13, Role::Client, NEW_SESSION_TICKET) => 1..=MAX_TICKET,
+        (Version::Tls13, Role::Client, NEW_SESSION_TICKET) => MIN_TICKET..=MAX_TICKET,
         // RFC 5246, 7.4.1.1: HelloRequest "MAY be ignored by the client if it does not wish to
         // renegotiate a session, or the client may, if it wishes, respond with a no_renegotiation
         // alert." 7.2.2: no_renegotiation is sent "by the server in response to a client hello
@@ -176,6 +184,20 @@ fn check(kind: u8, length: usize, version: Version, role: Role) -> Result<(), Al
     // RFC 8446, 6.2: "decode_error: A message could not be decoded because some field was out of
     // the specified range or the length of the message was incorrect."
     if limits.contains(&length) { Ok(()) } else { Err(Alert::DecodeError) }
+}
+
+/// Whether the lengths in a NewSessionTicket add up; see [`MAX_TICKET`].
+fn is_ticket(body: &[u8]) -> bool {
+    let opaque = |at: usize, size: usize| -> Option<usize> {
+        let length = body.get(at..at + size)?;
+        let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        Some(at + size + length)
+    };
+    let ticket = opaque(4 + 4, 1);
+    let extensions = ticket.and_then(|at| opaque(at, 2));
+    // "opaque ticket<1..2^16-1>"
+    let is_empty = extensions.zip(ticket).is_some_and(|(end, start)| end == start + 2);
+    !is_empty && extensions.and_then(|at| opaque(at, 2)) == Some(body.len())
 }
 
 fn take<'a>(content: &mut &'a [u8], n: usize) -> &'a [u8] {

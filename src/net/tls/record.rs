@@ -403,15 +403,19 @@ impl Records {
     /// RFC 8446, 4.6.3: "If the request_update field is set to "update_requested", then the
     /// receiver MUST send a KeyUpdate of its own with request_update set to "update_not_requested"
     /// prior to sending its next Application Data record. This mechanism … causes an implementation
-    /// which receives multiple KeyUpdates while it is silent to respond with a single update."
+    /// which receives multiple KeyUpdates while it is silent to respond with a single update." A
+    /// request of ours that has not been sent is met by the peer's update.
     fn owe_answer(&mut self, asked: Update) {
-        if asked == Update::Both && self.owed.key_update.is_none() {
-            self.owed.key_update = Some(Update::Own);
+        match asked {
+            Update::Both => self.owed.key_update = Some(Update::Own),
+            Update::Own => {}
         }
     }
 
     fn hear_alert(&mut self, consumed: usize, content: &[u8]) -> Result<Opened, RecordError> {
-        // RFC 8446, 5.1: "a record with an Alert type MUST contain exactly one message."
+        // RFC 8446, 5.1: "a record with an Alert type MUST contain exactly one message." RFC 5246,
+        // 6.2.1, would let one be cut or joined, which nobody does and stock implementations
+        // refuse: half an alert could hold a session open for ever.
         let [level, description] = content else {
             return Err(RecordError::Broken(Alert::DecodeError));
         };
@@ -429,7 +433,11 @@ impl Records {
         };
         if alert == Alert::CloseNotify {
             // RFC 8446, 6.1: "Any data received after a closure alert has been received MUST be
-            // ignored." It ends one direction; ours goes on until we say the same.
+            // ignored." It "does not have any effect on its read side": ours goes on until we say
+            // the same. RFC 5246, 7.2.1, wants an immediate close_notify in return, "discarding
+            // any pending writes"; RFC 8446 names the price, "truncation in the read side", which
+            // for a proxy would be the end of an answer that a half-closed client waits for. So
+            // TLS 1.2 is treated alike, as stock implementations do: ours follows the last answer.
             self.reading = Side::Closed;
             return Ok(Opened::End);
         }
@@ -519,9 +527,7 @@ impl Records {
             return Ok(sealed);
         }
         if self.writing == Side::Closed {
-            let spent = self.version == Version::Tls12 && self.write.is_spent(Share::Whole);
-            let error = if spent { RecordError::Spent } else { RecordError::Closed };
-            return if sealed.written > 0 { Ok(sealed) } else { Err(error) };
+            return if sealed.written > 0 { Ok(sealed) } else { Err(self.refusal()) };
         }
         while sealed.taken < plain.len() {
             let room = out.len() - sealed.written;
@@ -539,6 +545,14 @@ impl Records {
         Ok(sealed)
     }
 
+    /// Why nothing is sealed any more.
+    pub fn refusal(&self) -> RecordError {
+        match self.version {
+            Version::Tls12 if self.write.is_spent(Share::Whole) => RecordError::Spent,
+            Version::Tls12 | Version::Tls13 => RecordError::Closed,
+        }
+    }
+
     /// New keys in time; where there are none, the end in time.
     fn look_after_keys(&mut self) {
         match self.version {
@@ -547,6 +561,8 @@ impl Records {
             Version::Tls13 if self.write.is_spent(Share::Half) => {
                 self.owed.key_update.get_or_insert(Update::Own);
             }
+            // RFC 5246 has no KeyUpdate, and a renegotiation is not to be had: AES-GCM's limit is
+            // the same there, so the session ends, by close_notify, before a nonce is a risk.
             Version::Tls12 if self.write.is_spent(Share::Whole) => self.close(),
             Version::Tls12 | Version::Tls13 => {}
         }

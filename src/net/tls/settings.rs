@@ -13,8 +13,9 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use zeroize::Zeroizing;
 
 use super::verify::{Chain, ChainVerifier};
 use crate::config::tls::{
@@ -57,7 +58,6 @@ impl Acceptor {
             return Ok(None);
         }
         let identity = files.identity(certificate, key)?;
-        let CertifiedKey { cert, .. } = &identity;
         let wrong = |error: &dyn std::fmt::Display| files.error("certificate", certificate, error);
         let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(section.min_version))
@@ -66,9 +66,7 @@ impl Acceptor {
             None => builder.with_no_client_auth(),
             Some(verifier) => builder.with_client_cert_verifier(verifier),
         };
-        let mut config = builder
-            .with_single_cert(cert.clone(), files.key(key)?)
-            .map_err(|error| wrong(&error))?;
+        let mut config = builder.with_cert_resolver(Arc::new(identity));
         config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| wrong(&error))?;
         config.send_tls13_tickets = TICKETS;
         Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
@@ -119,8 +117,7 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match (&section.certificate, &section.key) {
             (Some(certificate), Some(key)) => {
-                let CertifiedKey { cert, .. } = files.identity(certificate, key)?;
-                builder.with_client_auth_cert(cert, files.key(key)?).map_err(wrong)?
+                builder.with_client_cert_resolver(Arc::new(files.identity(certificate, key)?))
             }
             (None, _) | (_, None) => builder.with_no_client_auth(),
         };
@@ -249,18 +246,20 @@ impl Files<'_> {
         Ok(found)
     }
 
-    fn key(self, path: &Path) -> Result<PrivateKeyDer<'static>, SettingsError> {
-        let text = zeroize::Zeroizing::new(self.read("key", path)?);
-        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+    fn key(self, path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, SettingsError> {
+        let text = Zeroizing::new(self.read("key", path)?);
+        let key = PrivateKeyDer::from_pem_slice(&text);
+        key.map(Zeroizing::new).map_err(|error| match error {
             pem::Error::NoItemsFound => self.error("key", path, &what_instead_of_a_key(&text)),
             error => self.error("key", path, &describe(&error)),
         })
     }
 
-    /// A certificate with the key that belongs to it.
-    fn identity(self, certificate: &Path, key: &Path) -> Result<CertifiedKey, SettingsError> {
+    /// A certificate with the key that belongs to it. Each file is read once: what was checked is
+    /// what is used, even while somebody replaces them.
+    fn identity(self, certificate: &Path, key: &Path) -> Result<SingleCertAndKey, SettingsError> {
         let chain = self.certificates("certificate", certificate)?;
-        let signing = aws_lc_rs::sign::any_supported_type(&self.key(key)?);
+        let signing = aws_lc_rs::sign::any_supported_type(&*self.key(key)?);
         let signing = signing.map_err(|error| {
             let what =
                 format!("{error}, expected an RSA (2048 to 8192 bits), ECDSA or Ed25519 key");
@@ -268,8 +267,9 @@ impl Files<'_> {
         })?;
         let identity = CertifiedKey::new(chain, signing);
         match identity.keys_match() {
-            Ok(()) => Ok(identity),
-            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(identity),
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
+                Ok(SingleCertAndKey::from(identity))
+            }
             Err(rustls::Error::InconsistentKeys(_)) => {
                 let what =
                     format!("it is not the key of the certificate {}", certificate.display());

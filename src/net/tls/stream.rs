@@ -315,7 +315,7 @@ impl TlsStream {
             return Poll::Ready(Err(error));
         }
         if sealed.taken == 0 {
-            return Poll::Ready(Err(failure(RecordError::Closed)));
+            return Poll::Ready(Err(failure(self.records.refusal())));
         }
         Poll::Ready(Ok(sealed.taken))
     }

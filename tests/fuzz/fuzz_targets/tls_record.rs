@@ -1,0 +1,4 @@
+//! Fuzzes `odp::net::tls::fuzz::record`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| odp::net::tls::fuzz::record(data));
