@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::frontend::{Parts, Relay};
+use super::handle::{Facts, Handle};
 use super::lane::{Lane, Source};
 use super::leg::{Leg, LegState};
 use super::numbering::Numbering;
 use super::pause::FrozenAt;
-use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
 use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::net::tls::stream::{TlsState, TlsStream};

@@ -1,7 +1,6 @@
 //! [`Proxy`] as the restart sees it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,9 +11,9 @@ use zeroize::Zeroizing;
 use super::admission::address_of;
 use super::altered::Altered;
 use super::elsewhere::Since;
+use super::handle::{Signal, Stage};
 use super::parcel::{self, Unpacked};
-use super::registry::{Signal, Stage};
-use super::{Beginning, Counted, Drain, Proxy};
+use super::{Beginning, Counted, Drain, Proxy, lock};
 use crate::metrics::pauses::Pauses;
 use crate::net::tls::keys::Hidden;
 use crate::restart::{
@@ -161,7 +160,7 @@ impl DataPlane for Proxy {
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+            *lock(&self.inherited) = counted;
         }
     }
 
@@ -172,12 +171,12 @@ impl DataPlane for Proxy {
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.inherited.lock().unwrap_or_else(PoisonError::into_inner).add(&counted);
+            lock(&self.inherited).add(&counted);
         }
     }
 
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
-        let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
+        let freeze = |handle: std::sync::Arc<super::handle::Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
             parcel

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::registry::{Signal, Stage};
+use super::handle::{Signal, Stage};
 use super::{Drain, Proxy};
 
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
