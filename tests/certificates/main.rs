@@ -5,6 +5,7 @@ mod support;
 
 mod admin;
 mod faults;
+mod identity;
 mod reload;
 mod scene;
 mod shown;

@@ -6,8 +6,10 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use odp::wire::capability as cap;
 use socket2::SockRef;
 
+use crate::support::fake_server::{Act, FakeServer};
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::{Login, Wire, WireError, packets};
 use crate::support::relay::{Relay, connect_from};
@@ -206,4 +208,24 @@ fn nobody_is_blocked_on_mysql(database: &Database, rest: &str) {
         (Stage::Asked, "bare"),
     ];
     nobody_is_blocked(database, rest, &[&ON_ANY[..], &plugins].concat());
+}
+
+/// The first client of all is greeted with what a connection made to look has heard. It stays silent,
+/// and holds no server connection for that.
+#[test]
+fn a_silent_client_holds_no_connection_that_was_made_to_look() {
+    if is_haproxy() {
+        return;
+    }
+    let capabilities = cap::PROTOCOL_41 | cap::PLUGIN_AUTH | cap::SECURE_CONNECTION;
+    let server = FakeServer::start(vec![Act::greet(capabilities), Act::LogIn]);
+    let mut options = Options::new(std::slice::from_ref(&server.address));
+    options.proxy = "login_timeout = \"1h\"".into();
+    let proxy = Proxy::start_with(&options);
+    let mut silent = Wire::connect(&proxy.address()).expect("a greeting");
+    server.login_of("odp_no_login");
+    // The client is none the worse.
+    let response = packets(&silent.login_response(&Login::default()).encode(), 1);
+    silent.send(&response).expect("it is taken");
+    server.login_of("odp");
 }
