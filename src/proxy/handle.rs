@@ -36,7 +36,19 @@ pub enum Signal {
     Kill,
 }
 
+impl Signal {
+    /// By their numbers.
+    const ALL: [Self; 5] = [Self::None, Self::Freeze, Self::Inactive, Self::Shutdown, Self::Kill];
+}
+
 /// How far a session is.
+///
+/// ```text
+///   LoggingIn ─► Idle ◄──► Active                               ┌─► another process
+///                 ▲  ▲      ▲  ▲      any of these four ─► Moving ─► as it was
+///                 ▼   ╲    ╱   ▼                        ─► Closing
+///   IdleInTransaction ◄──► ActiveInTransaction
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
@@ -57,19 +69,16 @@ pub enum Stage {
 }
 
 impl Stage {
-    fn from_u8(value: u8) -> Self {
-        [
-            Self::LoggingIn,
-            Self::Idle,
-            Self::IdleInTransaction,
-            Self::Active,
-            Self::ActiveInTransaction,
-            Self::Moving,
-        ]
-        .into_iter()
-        .find(|stage| *stage as u8 == value)
-        .unwrap_or(Self::Closing)
-    }
+    /// By their numbers.
+    const ALL: [Self; 7] = [
+        Self::LoggingIn,
+        Self::Idle,
+        Self::IdleInTransaction,
+        Self::Active,
+        Self::ActiveInTransaction,
+        Self::Moving,
+        Self::Closing,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -175,7 +184,7 @@ impl Handle {
 
     /// How far it is.
     pub fn stage(&self) -> Stage {
-        Stage::from_u8(self.stage.load(Ordering::Relaxed))
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
     }
 
     /// Written by the session's task.
@@ -204,13 +213,7 @@ impl Handle {
     /// What the session is asked for. Does not clear it.
     #[inline]
     pub fn signal(&self) -> Signal {
-        match self.signal.load(Ordering::Acquire) {
-            0 => Signal::None,
-            1 => Signal::Freeze,
-            2 => Signal::Inactive,
-            3 => Signal::Shutdown,
-            _ => Signal::Kill,
-        }
+        Signal::ALL[usize::from(self.signal.load(Ordering::Acquire))]
     }
 
     /// From now on a signal wakes this task.
@@ -280,7 +283,6 @@ impl Handle {
     pub fn view(&self) -> SessionView {
         let facts = self.facts().clone();
         let stage = self.stage();
-        let tls = |spoken: Option<Spoken>| spoken.map(|it| it.to_string()).unwrap_or_default();
         SessionView {
             id: self.id,
             user: facts.user.into(),
@@ -298,12 +300,42 @@ impl Handle {
             age: self.born.elapsed(),
             idle: self.idle(),
             pid: std::process::id(),
-            client_tls: tls(facts.client_tls),
-            server_tls: tls(facts.server_tls),
+            client_tls: shown(facts.client_tls),
+            server_tls: shown(facts.server_tls),
         }
     }
 }
 
-fn shown(compression: Option<Compression>) -> String {
-    compression.map(|how| how.to_string()).unwrap_or_default()
+fn shown(what: Option<impl fmt::Display>) -> String {
+    what.map(|what| what.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_tables() {
+        for (number, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, number, "{stage:?}");
+        }
+        for (number, signal) in Signal::ALL.into_iter().enumerate() {
+            assert_eq!(signal as usize, number, "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn a_weaker_signal_does_not_replace_a_stronger_one() {
+        let handle = Handle::new(1, "c".into(), Instant::now(), &Totals::default());
+        for (raised, heard) in [
+            (Signal::Freeze, Signal::Freeze),
+            (Signal::Shutdown, Signal::Shutdown),
+            (Signal::Inactive, Signal::Shutdown),
+            (Signal::Kill, Signal::Kill),
+            (Signal::Freeze, Signal::Kill),
+        ] {
+            handle.raise(raised);
+            assert_eq!(handle.signal(), heard);
+        }
+    }
 }
