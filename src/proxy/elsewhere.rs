@@ -24,6 +24,11 @@ struct Entry {
 }
 
 /// How it is known that a session lives there.
+///
+/// ```text
+///   Told ◄── a list has it ── Given, Missed
+///   Given ── a list does not have it ─► Missed        Told, Missed ── the same ─► forgotten
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
     /// The other process says so.

@@ -94,13 +94,6 @@ pub struct Proxy {
     shown: Mutex<Shown>,
 }
 
-impl Counted {
-    fn add(&mut self, other: &Self) {
-        self.totals.add(&other.totals);
-        self.pauses.add(&other.pauses);
-    }
-}
-
 /// What people were told of the counters.
 #[derive(Debug, Default)]
 struct Shown {
@@ -117,6 +110,13 @@ struct Counted {
     #[serde(flatten)]
     totals: Totals,
     pauses: Pauses,
+}
+
+impl Counted {
+    fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.pauses.add(&other.pauses);
+    }
 }
 
 /// Whether sessions are asked to end.
@@ -284,14 +284,6 @@ impl Proxy {
 
     fn cluster(&self) -> Arc<Cluster> {
         self.cluster.load_full()
-    }
-
-    fn own_key(&self) -> &OwnKey {
-        &self.own_key
-    }
-
-    fn registry(&self) -> &Registry {
-        &self.registry
     }
 
     /// To be awaited before the process ends: servers are told of log-ins that will not be
