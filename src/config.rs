@@ -4,22 +4,24 @@
 //! column. Parameters that ODP has keep ODP's names. `config/odp.toml` shows every default, and a
 //! test keeps it so.
 
+mod address;
 pub mod compression;
 pub mod networks;
 pub mod parameter;
-
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
-
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize, Serializer};
-
+mod secret;
+mod span;
 pub mod tls;
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use address::{ListenAddress, ServerAddress};
 use networks::Networks;
+pub use secret::Secret;
+pub use span::{ExitTimeout, Span};
 
 /// Why a config was refused: file, line, column and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -437,239 +439,20 @@ pub enum Port {
     Http,
 }
 
-/// `IP:PORT` or `unix:/PATH`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ListenAddress {
-    /// TCP, v4 or v6.
-    Tcp(SocketAddr),
-    /// A Unix socket in the file system.
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = unix_path(text)? {
-            return Ok(Self::Unix(path));
-        }
-        let expected = "expected IP:PORT, [IPv6]:PORT or unix:/PATH";
-        text.parse().map(Self::Tcp).map_err(|_| format!("'{text}': {expected}"))
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// `HOST:PORT` or `unix:/PATH` of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ServerAddress {
-    /// TCP; the host is resolved at each connect.
-    Tcp {
-        /// A name or an IP address, without brackets.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for ServerAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = unix_path(text)? {
-            return Ok(Self::Unix(path));
-        }
-        let expected = || format!("'{text}': expected HOST:PORT, [IPv6]:PORT or unix:/PATH");
-        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(expected)?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = bare.unwrap_or(host);
-        if host.is_empty() || (bare.is_none() && host.contains(':')) {
-            return Err(expected());
-        }
-        Ok(Self::Tcp { host: host.into(), port })
-    }
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-/// The path of a Unix socket; None if it is another address.
-fn unix_path(text: &str) -> Result<Option<PathBuf>, String> {
-    let Some(path) = text.strip_prefix("unix:") else { return Ok(None) };
-    // sun_path holds 108 bytes with the final NUL.
-    if !path.starts_with('/') || path.len() > 107 {
-        return Err(format!("'{text}': expected unix:/PATH of at most 107 bytes"));
-    }
-    Ok(Some(path.into()))
-}
-
+/// What is written and read in a file as it is shown.
 macro_rules! serde_by_text {
     ($type:ty) => {
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
-
-serde_by_text!(ListenAddress);
-serde_by_text!(ServerAddress);
-serde_by_text!(Span);
-
-/// A duration as people write it: `"30s"`, `"1m 30s"`, `"100ms"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl Span {
-    const fn seconds(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
-    }
-}
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text == "0" {
-            return Ok(Self(Duration::ZERO));
-        }
-        let span = humantime::parse_duration(text)
-            .map_err(|_| format!("'{text}': expected a duration such as \"30s\" or \"100ms\""))?;
-        // A year: long enough for anybody, short enough that no sum of instants overflows.
-        if span > Duration::from_secs(366 * 86_400) {
-            return Err(format!("'{text}': expected at most 366 days"));
-        }
-        Ok(Self(span))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-/// `hot_upgrade_exit_timeout`: a duration, 0 (at once) or -1 (wait for ever).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExitTimeout {
-    /// -1: the predecessor goes when its last session is gone.
-    Never,
-    /// What is left then gets 1053.
-    After(Duration),
-}
-
-impl FromStr for ExitTimeout {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim() == "-1" {
-            return Ok(Self::Never);
-        }
-        let span: Result<Span, _> = text.parse();
-        span.map(|span| Self::After(span.0)).map_err(|error| format!("{error}, 0 or -1"))
-    }
-}
-
-impl fmt::Display for ExitTimeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("-1"),
-            Self::After(span) => Span(*span).fmt(f),
-        }
-    }
-}
-
-impl Serialize for ExitTimeout {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ExitTimeout {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Both -1 and "-1" are taken: the one is TOML's habit, the other ODP's.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(i64),
-            Text(String),
-        }
-        match Written::deserialize(deserializer)? {
-            Written::Number(-1) => Ok(Self::Never),
-            Written::Number(0) => Ok(Self::After(Duration::ZERO)),
-            Written::Number(number) => {
-                Err(D::Error::custom(format!("{number}: expected a duration, 0 or -1")))
-            }
-            Written::Text(text) => text.parse().map_err(D::Error::custom),
-        }
-    }
-}
-
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself, for the one place that compares it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    /// `*` and 40 hex digits → 20 bytes.
-    pub fn stage2(&self) -> Option<[u8; 20]> {
-        let digits = self.0.strip_prefix('*')?.as_bytes();
-        if digits.len() != 40 {
-            return None;
-        }
-        let mut hash = [0; 20];
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-            let high = (pair[0] as char).to_digit(16)?;
-            let low = (pair[1] as char).to_digit(16)?;
-            *byte = (high * 16 + low) as u8;
-        }
-        Some(hash)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for Secret {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
-    }
-}
+use serde_by_text;

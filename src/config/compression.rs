@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use super::serde_by_text;
 
 /// What clients are offered: `off`, or some of `zlib` and `zstd`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// zlib, which every client knows.
     pub zlib: bool,
@@ -50,23 +49,10 @@ impl fmt::Display for Offered {
     }
 }
 
-impl TryFrom<String> for Offered {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Offered> for String {
-    fn from(offered: Offered) -> Self {
-        offered.to_string()
-    }
-}
+serde_by_text!(Offered);
 
 /// What servers are asked for; one that cannot is spoken to without compression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Asked {
     Off,
@@ -96,6 +82,8 @@ impl fmt::Display for Asked {
         })
     }
 }
+
+serde_by_text!(Asked);
 
 #[cfg(test)]
 mod tests {

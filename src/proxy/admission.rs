@@ -7,8 +7,8 @@ use std::time::Instant;
 use rustix::process::{Resource, getrlimit};
 
 use super::Proxy;
+use super::handle::Handle;
 use super::limits::{Allowances, Seat};
-use super::registry::Handle;
 use super::view::SessionView;
 use crate::config::Config;
 use crate::error::ClientError;

@@ -5,12 +5,12 @@
 //! one lock, or neither is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
-use super::Proxy;
 use super::backend::Cluster;
+use super::{Proxy, lock};
 use crate::config::Config;
 use crate::config::parameter::{self, Parameter, Unfit};
 use crate::net::tls::settings::SettingsError;
@@ -108,7 +108,7 @@ impl Proxy {
     }
 
     fn origins(&self) -> MutexGuard<'_, Origins> {
-        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.origins)
     }
 
     fn store_config(&self, config: Config) {

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
+use super::lock;
 use super::whole::read_packet;
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
@@ -413,10 +414,6 @@ impl Server {
     fn unreachable(&self, source: io::Error) -> BackendError {
         BackendError::Unreachable { server: self.address.clone(), source }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A greeting without what belongs to one connection or one leg.

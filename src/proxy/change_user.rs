@@ -4,9 +4,9 @@
 use super::courtesy::Turn;
 use super::exchange::{Exchange, Side};
 use super::frontend::Relay;
+use super::handle::Handle;
 use super::lane::Lane;
 use super::login::Refusal;
-use super::registry::Handle;
 use super::rsa::OwnKey;
 use super::{Proxy, told_to_go};
 use crate::error::ClientError;

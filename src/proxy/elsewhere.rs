@@ -1,8 +1,9 @@
 //! Sessions of the other generation, while two live: so that KILL and SHOW reach them too.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
+use super::lock;
 use super::view::SessionView;
 
 /// What the other process has told, and what was given to it.
@@ -23,6 +24,11 @@ struct Entry {
 }
 
 /// How it is known that a session lives there.
+///
+/// ```text
+///   Told ◄── a list has it ── Given, Missed
+///   Given ── a list does not have it ─► Missed        Told, Missed ── the same ─► forgotten
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
     /// The other process says so.
@@ -36,7 +42,7 @@ pub enum Since {
 impl Elsewhere {
     /// The other process tells all that live there.
     pub fn replace(&self, sessions: Vec<SessionView>) {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         let before = std::mem::take(&mut *known);
         for (_, Entry { view, since }) in before.sessions {
             match since {
@@ -49,17 +55,17 @@ impl Elsewhere {
 
     /// One more session lives there.
     pub fn add(&self, session: SessionView, since: Since) {
-        self.lock().add(session, since);
+        lock(&self.0).add(session, since);
     }
 
     /// There is no other process any more.
     pub fn clear(&self) {
-        *self.lock() = Known::default();
+        *lock(&self.0) = Known::default();
     }
 
     /// The session lives here now.
     pub fn remove(&self, id: u32) {
-        let mut known = self.lock();
+        let mut known = lock(&self.0);
         if let Some(Entry { view, .. }) = known.sessions.remove(&id) {
             known.threads.remove(&(view.server, view.server_thread));
         }
@@ -67,33 +73,29 @@ impl Elsewhere {
 
     /// Every session that lives there.
     pub fn all(&self) -> Vec<SessionView> {
-        self.lock().sessions.values().map(|entry| entry.view.clone()).collect()
+        lock(&self.0).sessions.values().map(|entry| entry.view.clone()).collect()
     }
 
     /// Looks at every session that lives there.
     pub fn for_each(&self, mut look: impl FnMut(&SessionView)) {
-        self.lock().sessions.values().for_each(|entry| look(&entry.view));
+        lock(&self.0).sessions.values().for_each(|entry| look(&entry.view));
     }
 
     /// Whether a session lives there.
     pub fn has(&self, id: u32) -> bool {
-        self.lock().sessions.contains_key(&id)
+        lock(&self.0).sessions.contains_key(&id)
     }
 
     /// The id on this server of a session that lives there.
     pub fn server_thread(&self, id: u32, server: &str) -> Option<u32> {
-        let known = self.lock();
+        let known = lock(&self.0);
         let session = &known.sessions.get(&id)?.view;
         (session.server == server).then_some(session.server_thread)
     }
 
     /// The id its client was shown, of a session that lives there.
     pub fn connection(&self, server: &str, thread: u32) -> Option<u32> {
-        self.lock().threads.get(&(server.to_owned(), thread)).copied()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).threads.get(&(server.to_owned(), thread)).copied()
     }
 }
 

@@ -13,11 +13,12 @@ use tokio::sync::oneshot;
 
 use super::exchange;
 use super::farewell::Farewell;
+use super::handle::{Handle, Signal, Spoken, Stage};
 use super::lane::{Lane, Source};
 use super::leg::{Leg, Parts as LegParts};
 use super::numbering::Numbering;
 use super::parcel;
-use super::registry::{Handle, Registry, Signal, Spoken, Stage};
+use super::registry::Registry;
 use crate::error::ClientError;
 use crate::restart::Replica;
 use crate::session::{Directory, Session};

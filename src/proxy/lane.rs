@@ -31,7 +31,7 @@ pub struct Lane {
     source: Source,
 }
 
-/// Whether the sending side still sends.
+/// Whether the sending side still sends: Open ─► Ended ─► Closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Source {
     /// It may.

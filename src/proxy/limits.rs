@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::lock;
 use crate::config::ProxySection;
 use crate::error::ClientError;
 
@@ -90,7 +91,7 @@ impl Limits {
         if seat.address == Some(address) {
             return Ok(());
         }
-        let mut both = self.lock();
+        let mut both = lock(&self.0);
         let entered = both.addresses.enter(&address, others, allowance, now);
         entered.map_err(|excess| match excess {
             Excess::Sessions => {
@@ -117,7 +118,7 @@ impl Limits {
         allowance: Allowance,
         now: Instant,
     ) -> Result<(), ClientError> {
-        let both = self.lock();
+        let both = lock(&self.0);
         let judged = both.users.judge(user, others, allowance, now);
         judged.map(drop).map_err(|excess| of_user(user, excess))
     }
@@ -131,7 +132,7 @@ impl Limits {
         allowance: Allowance,
         now: Instant,
     ) -> Result<(), ClientError> {
-        let entered = self.lock().users.enter(user, others, allowance, now);
+        let entered = lock(&self.0).users.enter(user, others, allowance, now);
         entered.map_err(|excess| of_user(user, excess))?;
         seat.user = Some(user.into());
         Ok(())
@@ -139,7 +140,7 @@ impl Limits {
 
     /// Counts a session that comes from another generation: it was let in there.
     pub fn resume(&self, user: &str, address: Option<IpAddr>) -> Seat {
-        let mut both = self.lock();
+        let mut both = lock(&self.0);
         both.users.add(user);
         if let Some(address) = &address {
             both.addresses.add(address);
@@ -151,20 +152,16 @@ impl Limits {
     /// already: it is counted, never refused.
     pub fn rename(&self, seat: &mut Seat, user: &str) {
         let Some(before) = seat.user.as_mut().filter(|before| *before != user) else { return };
-        let mut both = self.lock();
+        let mut both = lock(&self.0);
         both.users.add(user);
         both.users.leave(&std::mem::replace(before, user.into()));
     }
 
     /// A session is over, or counted elsewhere.
     pub fn leave(&self, seat: Seat) {
-        let mut both = self.lock();
+        let mut both = lock(&self.0);
         seat.user.iter().for_each(|user| both.users.leave(user));
         seat.address.iter().for_each(|address| both.addresses.leave(address));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Both> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,10 +18,10 @@ use super::courtesy::{Dialed, Turn};
 use super::exchange::{Exchange, Side};
 use super::farewell::part_with;
 use super::frontend::Relay;
+use super::handle::{Handle, Spoken};
 use super::lane::{Lane, Source};
 use super::leg::Leg;
 use super::opening::{Opening, OpeningError, read_opening};
-use super::registry::{Handle, Spoken};
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
@@ -208,7 +208,7 @@ impl<'a> Login<'a> {
         compressions: Compressions,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
-        self.proxy.registry().set_server(self.handle, &server.address, greeting.connection_id);
+        self.proxy.registry.set_server(self.handle, &server.address, greeting.connection_id);
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
             return Err(gone());
@@ -218,7 +218,7 @@ impl<'a> Login<'a> {
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
         let factors = capabilities & cap::MULTI_FACTOR != 0;
-        let exchange = Exchange::new(client, server_side, self.proxy.own_key(), factors);
+        let exchange = Exchange::new(client, server_side, &self.proxy.own_key, factors);
         let mut verdict = exchange.run().await?;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;

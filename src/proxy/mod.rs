@@ -13,6 +13,7 @@ mod elsewhere;
 mod exchange;
 mod farewell;
 pub mod frontend;
+pub mod handle;
 mod lane;
 pub mod leg;
 pub mod limits;
@@ -52,11 +53,12 @@ use altered::Origins;
 use backend::Cluster;
 use farewell::part_with;
 use frontend::{Exit, Relay};
+use handle::{Handle, Signal, Stage};
 use limits::Seat;
 use login::{Admitted, LocalLogin, Login, Refusal};
 use notes::Outbox;
 use pause::FrozenAt;
-use registry::{Handle, Registry, Signal, Stage};
+use registry::Registry;
 use rsa::OwnKey;
 use view::{Gauges, SessionView};
 
@@ -92,13 +94,6 @@ pub struct Proxy {
     shown: Mutex<Shown>,
 }
 
-impl Counted {
-    fn add(&mut self, other: &Self) {
-        self.totals.add(&other.totals);
-        self.pauses.add(&other.pauses);
-    }
-}
-
 /// What people were told of the counters.
 #[derive(Debug, Default)]
 struct Shown {
@@ -115,6 +110,13 @@ struct Counted {
     #[serde(flatten)]
     totals: Totals,
     pauses: Pauses,
+}
+
+impl Counted {
+    fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.pauses.add(&other.pauses);
+    }
 }
 
 /// Whether sessions are asked to end.
@@ -261,13 +263,13 @@ impl Proxy {
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shown)
     }
 
     /// What these sessions counted, and all that no session counts, here and in predecessors.
     fn counted(&self, sessions: Totals) -> Counted {
         let mut counted = self.counted_here(sessions);
-        counted.add(&self.inherited.lock().unwrap_or_else(PoisonError::into_inner));
+        counted.add(&lock(&self.inherited));
         counted
     }
 
@@ -282,14 +284,6 @@ impl Proxy {
 
     fn cluster(&self) -> Arc<Cluster> {
         self.cluster.load_full()
-    }
-
-    fn own_key(&self) -> &OwnKey {
-        &self.own_key
-    }
-
-    fn registry(&self) -> &Registry {
-        &self.registry
     }
 
     /// To be awaited before the process ends: servers are told of log-ins that will not be
@@ -422,6 +416,11 @@ impl Proxy {
         // Nobody waits for it any more: it goes on here.
         refused.is_none_or(|parcel| self.go_on(parcel))
     }
+}
+
+/// A panic while a lock was held leaves plain data behind: going on is better than going down.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until the session is asked to end.

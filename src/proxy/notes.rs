@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::Proxy;
 use super::altered::Altered;
 use super::elsewhere::Since;
-use super::registry::{Registry, Signal};
+use super::handle::Signal;
+use super::registry::Registry;
 use super::view::SessionView;
+use super::{Proxy, lock};
 
 /// The list of sessions is told this often at the most.
 const BETWEEN_LISTS: Duration = Duration::from_secs(1);
@@ -126,7 +127,7 @@ impl Outbox {
     }
 
     fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        lock(&self.told)
     }
 
     /// Asks the other side to close a session.

@@ -3,9 +3,9 @@
 //! The state is JSON with named fields; unknown ones are skipped, and what is missing has a
 //! default. Bytes in transit stand beside it, raw: client to server first, then server to client,
 //! then those inside the client's TLS and the server's, then those of compressed frames in the same
-//! order, if there are any. What a reader must
-//! not skip, its writer names in `critical`; who does not know it leaves the session where it is.
-//! Golden files of every version, in tests/handover, are understood for ever.
+//! order, if there are any. What a reader must not skip, its writer names in `critical`; who does
+//! not know it leaves the session where it is. Golden files of every version, in tests/handover,
+//! are understood for ever.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::frontend::{Parts, Relay};
+use super::handle::{Facts, Handle};
 use super::lane::{Lane, Source};
 use super::leg::{Leg, LegState};
 use super::numbering::Numbering;
 use super::pause::FrozenAt;
-use super::registry::{Facts, Handle};
 use crate::metrics::Totals;
 use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::net::tls::stream::{TlsState, TlsStream};
@@ -162,29 +162,37 @@ struct Legs {
 impl Legs {
     /// Puts them into a state that has none; all raw bytes.
     fn describe(self, state: &mut State, lanes: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = lanes.concat();
-        let mut describe = |tls: Option<(TlsState, Vec<u8>)>, path: &str| {
-            let (session, inside) = tls?;
-            state.critical.push(path.to_owned());
-            bytes.extend_from_slice(&inside);
-            Some(LegTls { bytes: inside.len(), session })
-        };
-        let client = describe(self.client, CLIENT_TLS);
-        let server = describe(self.server, SERVER_TLS);
-        let mut describe = |frames: Option<(LegState, Vec<u8>)>, path: &str| {
-            let (leg, inside) = frames?;
-            state.critical.push(path.to_owned());
-            bytes.extend_from_slice(&inside);
-            Some(LegFrames { bytes: inside.len(), state: leg })
-        };
+        let (client_tls, server_tls) = (self.client, self.server);
         let [client_frames, server_frames] = self.frames;
-        let client_frames = describe(client_frames, CLIENT_FRAMES);
-        let server_frames = describe(server_frames, SERVER_FRAMES);
-        (state.client_tls, state.client_compression) = (client, client_frames);
+        let mut laid = Laid { bytes: lanes.concat(), critical: &mut state.critical };
+        let tls = |(bytes, session)| LegTls { bytes, session };
+        let client_tls = laid.put(client_tls, CLIENT_TLS).map(tls);
+        let server_tls = laid.put(server_tls, SERVER_TLS).map(tls);
+        let frames = |(bytes, state)| LegFrames { bytes, state };
+        let client_frames = laid.put(client_frames, CLIENT_FRAMES).map(frames);
+        let server_frames = laid.put(server_frames, SERVER_FRAMES).map(frames);
+        let bytes = laid.bytes;
+        (state.client_tls, state.client_compression) = (client_tls, client_frames);
         if let Some(first) = state.servers.first_mut() {
-            (first.tls, first.compression) = (server, server_frames);
+            (first.tls, first.compression) = (server_tls, server_frames);
         }
         bytes
+    }
+}
+
+/// Raw bytes that are laid one behind the other, and what readers must know of them.
+struct Laid<'a> {
+    bytes: Vec<u8>,
+    critical: &'a mut Vec<String>,
+}
+
+impl Laid<'_> {
+    /// How many bytes it was, and what goes with them.
+    fn put<T>(&mut self, inside: Option<(T, Vec<u8>)>, path: &str) -> Option<(usize, T)> {
+        let (state, inside) = inside?;
+        self.critical.push(path.to_owned());
+        self.bytes.extend_from_slice(&inside);
+        Some((inside.len(), state))
     }
 }
 
@@ -244,6 +252,7 @@ pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
 
 struct Understood {
     state: State,
+    server: ServerState,
     up: Lane,
     down: Lane,
     legs: Legs,
@@ -258,41 +267,26 @@ fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, Stri
         let name: String = name.chars().take(LONGEST_NAME).collect();
         return Err(format!("field '{name}' is critical and unknown"));
     }
-    let [_] = &state.servers[..] else {
-        return Err(format!("{} servers, expected 1", state.servers.len()));
+    let count = state.servers.len();
+    let (Some(mut server), 1) = (state.servers.pop(), count) else {
+        return Err(format!("{count} servers, expected 1"));
     };
     if fds != 2 {
         return Err(format!("{fds} sockets, expected 2"));
     }
     let mut raw = Raw(bytes);
-    let up = raw.take(state.up.bytes, "for the server")?;
-    let down = raw.take(state.down.bytes, "for the client")?;
-    let mut leg = |tls: Option<LegTls>, whose| {
-        let Some(LegTls { bytes, session }) = tls else { return Ok(None) };
-        let inside = raw.take(bytes, whose)?;
-        Ok::<_, String>(Some((session, inside.to_vec())))
-    };
-    let client = leg(client_tls, "in the client's TLS")?;
-    let server = leg(server_tls, "in the server's TLS")?;
-    let mut frames = |frames: Option<LegFrames>, whose| {
-        let Some(LegFrames { bytes, state }) = frames else { return Ok(None) };
-        state.check(bytes)?;
-        Ok::<_, String>(Some((state, raw.take(bytes, whose)?.to_vec())))
-    };
+    let up = raw.lane(&state.up, "for the server")?;
+    let down = raw.lane(&state.down, "for the client")?;
+    let client = raw.tls(client_tls, "in the client's TLS")?;
+    let tls = raw.tls(server_tls, "in the server's TLS")?;
     let frames = [
-        frames(state.client_compression, "in the client's frames")?,
-        frames(state.servers[0].compression, "in the server's frames")?,
+        raw.frames(state.client_compression.take(), "in the client's frames")?,
+        raw.frames(server.compression.take(), "in the server's frames")?,
     ];
     if !raw.0.is_empty() {
         return Err(format!("{} bytes left over", raw.0.len()));
     }
-    let lane = |bytes: &[u8], lane: &LaneState| {
-        let held = bytes.len();
-        let made = Lane::with(bytes, lane.judged, lane.source);
-        made.ok_or_else(|| format!("a lane of {held} bytes, {} of them judged", lane.judged))
-    };
-    let (up, down) = (lane(up, &state.up)?, lane(down, &state.down)?);
-    Ok(Understood { state, up, down, legs: Legs { client, server, frames } })
+    Ok(Understood { state, server, up, down, legs: Legs { client, server: tls, frames } })
 }
 
 /// Raw bytes that are not dealt out yet.
@@ -306,6 +300,31 @@ impl<'a> Raw<'a> {
             .ok_or_else(|| format!("{n} bytes {whose}, but only {} came", self.0.len()))?;
         self.0 = rest;
         Ok(taken)
+    }
+
+    fn lane(&mut self, lane: &LaneState, whose: &str) -> Result<Lane, String> {
+        let LaneState { bytes, judged, source } = *lane;
+        let made = Lane::with(self.take(bytes, whose)?, judged, source);
+        made.ok_or_else(|| format!("a lane of {bytes} bytes, {judged} of them judged"))
+    }
+
+    fn tls(
+        &mut self,
+        tls: Option<LegTls>,
+        whose: &str,
+    ) -> Result<Option<(TlsState, Vec<u8>)>, String> {
+        let Some(LegTls { bytes, session }) = tls else { return Ok(None) };
+        Ok(Some((session, self.take(bytes, whose)?.to_vec())))
+    }
+
+    fn frames(
+        &mut self,
+        frames: Option<LegFrames>,
+        whose: &str,
+    ) -> Result<Option<(LegState, Vec<u8>)>, String> {
+        let Some(LegFrames { bytes, state }) = frames else { return Ok(None) };
+        state.check(bytes)?;
+        Ok(Some((state, self.take(bytes, whose)?.to_vec())))
     }
 }
 
@@ -321,7 +340,8 @@ fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
 }
 
 fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
-    let Understood { state, up, down, legs } = understood;
+    let Understood { state, server: ServerState { address, thread, .. }, up, down, legs } =
+        understood;
     let Legs { client, server, frames } = legs;
     let tls = [client, server];
     // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
@@ -340,19 +360,15 @@ fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let handle = Handle::new(parcel.id, state.client.into(), born, &state.counted);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
     handle.facts().cluster = state.cluster.into();
-    let [ServerState { address, thread, .. }] = &state.servers[..] else {
-        return Err(Refused { parcel, reason: "not one server".into() });
-    };
     let session = Session::from(state.session);
-    let address: Arc<str> = address.as_str().into();
     let [client_frames, server_frames] = frames;
     let client = Leg::from_parts(client, client_frames);
     let server = Leg::from_parts(server, server_frames);
     handle.facts().compression = [client.compression(), server.compression()];
-    let mut relay = Relay::resumed(client, server, session, address, up, down);
+    let mut relay = Relay::resumed(client, server, session, address.into(), up, down);
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;
-    Ok(Unpacked { relay, handle: Arc::new(handle), thread: *thread, frozen_at })
+    Ok(Unpacked { relay, handle: Arc::new(handle), thread, frozen_at })
 }
 
 impl LaneState {

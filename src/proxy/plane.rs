@@ -1,7 +1,7 @@
 //! [`Proxy`] as the restart sees it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::admission::address_of;
 use super::altered::Altered;
 use super::elsewhere::Since;
+use super::handle::{Handle, Signal, Stage};
 use super::parcel::{self, Unpacked};
-use super::registry::{Signal, Stage};
-use super::{Beginning, Counted, Drain, Proxy};
+use super::{Beginning, Counted, Drain, Proxy, lock};
 use crate::metrics::pauses::Pauses;
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
@@ -47,13 +47,13 @@ impl Proxy {
         };
         let cluster = self.cluster();
         self.inherit_altered(legacy.altered);
-        legacy.rsa_key.iter().for_each(|key| self.own_key().inherit(key));
+        legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
     }
 
     /// Every session gets 1053 and is closed.
     pub fn disconnect_all(&self) {
-        for handle in self.registry().all() {
+        for handle in self.registry.all() {
             if handle.stage() != Stage::Closing {
                 self.disconnected.fetch_add(1, Ordering::Relaxed);
             }
@@ -80,7 +80,7 @@ impl Proxy {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
-        let before = self.registry().find(parcel.id);
+        let before = self.registry.find(parcel.id);
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
@@ -88,37 +88,42 @@ impl Proxy {
             return Err(Refused { parcel, reason });
         }
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
-            before.iter().for_each(|present| self.registry().end(present));
+            before.iter().for_each(|present| self.registry.end(present));
         });
         let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
-        *handle.seat() = self.registry().limits.resume(&relay.user(), address);
-        relay.publish(self.registry(), &handle);
+        *handle.seat() = self.registry.limits.resume(&relay.user(), address);
+        relay.publish(&self.registry, &handle);
         relay.publish_tls(&handle);
-        self.registry().keep_server(&handle, &relay.server_name, thread);
+        self.registry.keep_server(&handle, &relay.server_name, thread);
         self.outbox.knows(handle.id);
-        match &before {
+        self.settle(before.as_deref(), &handle);
+        Ok(Adopted::new(move || {
+            tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
+        }))
+    }
+
+    /// Puts a session that has arrived among those that live here.
+    fn settle(&self, before: Option<&Handle>, handle: &Arc<Handle>) {
+        match before {
             // It comes back from where it could not go on; what it was asked meanwhile still holds.
             Some(present) => {
-                self.registry().supersede(present, &handle);
+                self.registry.supersede(present, handle);
                 if present.signal() > Signal::Freeze {
                     handle.raise(present.signal());
                 }
             }
-            None if self.registry().insert(&handle) => {}
+            None if self.registry.insert(handle) => {}
             None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
         }
-        self.registry().elsewhere.remove(handle.id);
-        Ok(Adopted::new(move || {
-            tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
-        }))
+        self.registry.elsewhere.remove(handle.id);
     }
 }
 
 impl DataPlane for Proxy {
     fn listeners(&self) -> std::io::Result<Vec<Listener>> {
-        let listener = |own: &std::sync::Arc<crate::net::listen::Listener>| {
+        let listener = |own: &Arc<crate::net::listen::Listener>| {
             Ok(Listener { name: own.name().to_owned(), fd: own.duplicate()? })
         };
         self.listeners.iter().map(listener).collect()
@@ -145,7 +150,7 @@ impl DataPlane for Proxy {
         self.outbox.has_config();
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered();
-        let legacy = Legacy { greetings, altered, rsa_key: self.own_key().secret() };
+        let legacy = Legacy { greetings, altered, rsa_key: self.own_key.secret() };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {
             Ok(()) => Bytes::from_owner(body.into_inner()),
@@ -154,35 +159,35 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        let counted = self.counted(self.registry().settled_totals());
+        let counted = self.counted(self.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            *self.inherited.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+            *lock(&self.inherited) = counted;
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let counted = self.counted_here(self.registry().settled_totals());
+        let counted = self.counted_here(self.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.inherited.lock().unwrap_or_else(PoisonError::into_inner).add(&counted);
+            lock(&self.inherited).add(&counted);
         }
     }
 
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
-        let freeze = |handle: std::sync::Arc<super::registry::Handle>| {
+        let freeze = |handle: Arc<Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let chosen = self.registry().of_class(class, n, except);
+        let chosen = self.registry.of_class(class, n, except);
         let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
@@ -196,14 +201,14 @@ impl DataPlane for Proxy {
     }
 
     fn released(&self, id: u32) {
-        if let Some(handle) = self.registry().find(id)
+        if let Some(handle) = self.registry.find(id)
             && handle.stage() == Stage::Moving
         {
-            self.registry().elsewhere.add(handle.view(), Since::Given);
+            self.registry.elsewhere.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
                 self.outbox.kill(id);
             }
-            self.registry().release(&handle);
+            self.registry.release(&handle);
         }
     }
 
@@ -216,12 +221,12 @@ impl DataPlane for Proxy {
     }
 
     async fn emptied(&self) {
-        self.registry().emptied().await;
+        self.registry.emptied().await;
     }
 
     fn census(&self) -> Census {
         let disconnected = self.disconnected.load(Ordering::Relaxed);
-        Census { disconnected, ..self.registry().census() }
+        Census { disconnected, ..self.registry.census() }
     }
 
     fn pauses(&self) -> Pauses {
@@ -241,12 +246,12 @@ impl DataPlane for Proxy {
     }
 
     fn movable(&self) -> Vec<u32> {
-        let all = self.registry().of_class(Class::Any, usize::MAX, &HashSet::new());
+        let all = self.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
         all.iter().map(|handle| handle.id).collect()
     }
 
     async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
-        let handles = ids.iter().filter_map(|id| self.registry().find(*id));
+        let handles = ids.iter().filter_map(|id| self.registry.find(*id));
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
         let mut replicas = Vec::with_capacity(orders.len());

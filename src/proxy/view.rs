@@ -26,7 +26,8 @@ pub struct SessionView {
     /// Transactions ended so far.
     pub transactions: u64,
     /// ODP's names: MCS_INIT while it logs in, MCS_ACTIVE_READER while a command runs,
-    /// MCS_KEEP_ALIVE between two, MCS_CLOSED at its end.
+    /// MCS_KEEP_ALIVE between two, MCS_CLOSED at its end. Ours: MCS_MOVING on its way to another
+    /// process.
     pub state: String,
     /// Whether a transaction is (or may be) open.
     pub in_transaction: bool,

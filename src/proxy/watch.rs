@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::registry::{Signal, Stage};
+use super::handle::{Signal, Stage};
 use super::{Drain, Proxy};
 
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
@@ -16,7 +16,7 @@ pub async fn silent_sessions(proxy: Arc<Proxy>) {
         second.tick().await;
         let Some(proxy) = proxy.upgrade() else { return };
         let limit = proxy.config().proxy.default_inactivity_timeout.0;
-        for handle in proxy.registry().all() {
+        for handle in proxy.registry.all() {
             // A log-in has a deadline of its own.
             let watched = !matches!(handle.stage(), Stage::LoggingIn | Stage::Moving);
             if watched && handle.tick() >= limit {
@@ -53,6 +53,7 @@ pub async fn drain_deadline(proxy: Arc<Proxy>) {
     }
 }
 
+/// Lets go of it: a task must not keep alive what it watches.
 fn weak(proxy: Arc<Proxy>) -> Weak<Proxy> {
     Arc::downgrade(&proxy)
 }

@@ -21,11 +21,11 @@ use super::custody::{adopt_all, adopt_or_lose};
 use super::door::{self, Door};
 use super::lifecycle::Lifecycle;
 use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::outgoing::send_parcels;
+use super::parcels;
 use super::process::Peer;
 use super::successor::{Action, Outcome, Successor};
 use super::task::{Phase, State, Task};
-use super::transfer::{self, Size};
+use super::transfer::Size;
 use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts, or_never};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
@@ -327,7 +327,7 @@ impl<D: DataPlane> Incoming<D> {
             self.plane.hear(&frame.body);
         }
         if let Message::Parcels(it) = &frame.message {
-            match transfer::unpack(&it.parcels, fds, &frame.body) {
+            match parcels::unpack(&it.parcels, fds, &frame.body) {
                 Some(parcels) => self.arrived = parcels,
                 None => return self.machine.handle_error("PARCELS whose parts do not add up"),
             }
@@ -397,7 +397,7 @@ impl<D: DataPlane> Incoming<D> {
             }
             Action::SendParcels(ids) => {
                 let (plane, within) = (&*self.plane, self.timeouts.answer);
-                match send_parcels(&self.channel, plane, &self.held, &ids, within).await {
+                match parcels::send(&self.channel, plane, &self.held, &ids, within).await {
                     Err(ChannelError::Congested(_)) => {
                         self.machine.handle_congestion(ids, Instant::now());
                     }

@@ -6,7 +6,7 @@
 //!   incoming    drives the successor's machine: channel, data plane
 //!     predecessor, successor    what happens next: sans-IO; `liveness`, `transfer`, `probation`
 //!     custody, position         what was given out, and whether somebody has used it
-//!     channel, message          fds and bytes over SOCK_SEQPACKET
+//!     channel, message          fds and bytes over SOCK_SEQPACKET; `parcels` in one message
 //!   door        run_dir/handover.sock, for a successor that somebody else starts
 //!   plan        what one restart is to be, and how it ended
 //!   process     preflight, spawn, and the end of a process
@@ -28,6 +28,7 @@ mod liveness;
 mod message;
 pub mod notify;
 mod outgoing;
+mod parcels;
 mod plan;
 mod position;
 mod predecessor;

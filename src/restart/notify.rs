@@ -93,7 +93,7 @@ pub fn address(socket: &OsStr) -> Option<SocketAddr> {
 /// How often to say WATCHDOG=1: twice as often as WATCHDOG_USEC demands.
 ///
 /// WATCHDOG_PID is not looked at: it names the first generation, and its successors inherit both.
-pub fn keep_alive_interval(watchdog_usec: Option<&OsStr>) -> Option<Duration> {
+fn keep_alive_interval(watchdog_usec: Option<&OsStr>) -> Option<Duration> {
     let usec: u64 = watchdog_usec?.to_str()?.parse().ok()?;
     (usec > 0).then(|| Duration::from_micros(usec.div_ceil(2)))
 }

@@ -3,7 +3,7 @@
 //! Invariant: a frozen session is in custody until it is thawed or the successor's for good; a
 //! future of the data plane that gives sessions out is never dropped before it has ended.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,18 +13,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
-use zeroize::Zeroizing;
 
 use super::channel::{Channel, ChannelError, Received};
 use super::crash::{self, Side};
 use super::custody::{Custody, Reclaimed, adopt_all, adopt_or_lose};
 use super::lifecycle::Lifecycle;
-use super::message::{Entry, Frame, Hello, Listen, Message, Parcels, Progress, Reason, Terms};
+use super::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
+use super::parcels;
 use super::plan::{Ending, Outcome, Plan};
 use super::predecessor::{Action, Predecessor};
 use super::process::Peer;
 use super::task::{Phase, State, Task};
-use super::transfer::{self, Size};
+use super::transfer::Size;
 use super::{Accepting, Adopted, DataPlane, Parcel, or_never};
 
 /// Listeners in one message.
@@ -236,7 +236,7 @@ impl<D: DataPlane> Outgoing<D> {
             self.has_returned = true;
         }
         if let Message::Parcels(it) = &frame.message {
-            match transfer::unpack(&it.parcels, fds, &frame.body) {
+            match parcels::unpack(&it.parcels, fds, &frame.body) {
                 Some(parcels) => self.returned.extend(parcels),
                 None => tracing::error!("sessions that came back are malformed"),
             }
@@ -348,7 +348,7 @@ impl<D: DataPlane> Outgoing<D> {
 
     async fn send_news(&mut self) {
         let within = self.lifecycle.timeouts().answer;
-        if let Err(error) = send_news(&self.channel, &*self.plane, within).await {
+        if let Err(error) = parcels::send_news(&self.channel, &*self.plane, within).await {
             self.handle_send_error(&error);
         }
     }
@@ -446,7 +446,7 @@ impl<D: DataPlane> Outgoing<D> {
             return self.machine.handle_error(error, Instant::now());
         }
         let within = self.lifecycle.timeouts().answer;
-        match send_parcels(&self.channel, &*self.plane, self.custody.held(), &ids, within).await {
+        match parcels::send(&self.channel, &*self.plane, self.custody.held(), &ids, within).await {
             Ok(()) => {}
             Err(error @ ChannelError::Congested(_)) => {
                 self.machine.handle_congestion(ids, &error.to_string(), Instant::now());
@@ -552,41 +552,6 @@ impl<D: DataPlane> Outgoing<D> {
 
     fn task(&self) -> Option<Task> {
         self.lifecycle.ledger().task(self.task_id, Instant::now())
-    }
-}
-
-/// Sends frozen sessions in one message; the caller keeps them.
-pub async fn send_parcels<D: DataPlane>(
-    channel: &Channel,
-    plane: &D,
-    held: &HashMap<u32, Parcel>,
-    ids: &[u32],
-    within: Duration,
-) -> Result<(), ChannelError> {
-    send_news(channel, plane, within).await?;
-    let parcels: Vec<&Parcel> = ids.iter().filter_map(|id| held.get(id)).collect();
-    let entry = |it: &&Parcel| Entry {
-        id: it.id,
-        fds: it.fds.len(),
-        state: it.state.len(),
-        bytes: it.bytes.len(),
-    };
-    let message = Message::Parcels(Parcels { parcels: parcels.iter().map(entry).collect() });
-    let body: Vec<&[u8]> = parcels.iter().flat_map(|it| [&it.state[..], &it.bytes]).collect();
-    let fds: Vec<_> = parcels.iter().flat_map(|it| &it.fds).map(AsFd::as_fd).collect();
-    let body = Bytes::from_owner(Zeroizing::new(body.concat()));
-    channel.send(&Frame { message, body }, &fds, within).await
-}
-
-/// So that a session that arrives over there finds the others that it knew here.
-async fn send_news<D: DataPlane>(
-    channel: &Channel,
-    plane: &D,
-    within: Duration,
-) -> Result<(), ChannelError> {
-    match plane.news() {
-        Some(body) => channel.send(&Frame { message: Message::Note {}, body }, &[], within).await,
-        None => Ok(()),
     }
 }
 

@@ -13,17 +13,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::channel::{Channel, ChannelError};
 use super::crash::{self, Side};
 use super::lifecycle::Lifecycle;
-use super::message::{Acks, Entry, Frame, Hello, Message, Nack, Parcels, Reason, Terms};
+use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
 use super::process::{Peer, Program, nofile};
 use super::task::{Mode, Phase, Request, State, TaskState};
-use super::{DataPlane, Replica, disguise, incoming, transfer};
+use super::{DataPlane, Replica, disguise, incoming, parcels, transfer};
 
 /// Sessions in one message.
 const BATCH: usize = 64;
@@ -243,7 +242,7 @@ impl<D: DataPlane> Rehearsal<D> {
         if replicas.is_empty() {
             return Ok(());
         }
-        self.send(channel, pack(&replicas)).await?;
+        self.send(channel, parcels::pack(&replicas)).await?;
         let received = match channel.recv_within(timeouts.answer).await {
             Err(ChannelError::TimedOut) => return Err("the successor hangs: no ACKS".into()),
             Err(ChannelError::Closed) => return Err("the successor died".into()),
@@ -312,18 +311,6 @@ impl Tally {
     }
 }
 
-fn pack(replicas: &[Replica]) -> Frame {
-    let entry = |it: &Replica| Entry {
-        id: it.id,
-        fds: it.fds,
-        state: it.state.len(),
-        bytes: it.bytes.len(),
-    };
-    let message = Message::Parcels(Parcels { parcels: replicas.iter().map(entry).collect() });
-    let body: Vec<&[u8]> = replicas.iter().flat_map(|it| [&it.state[..], &it.bytes]).collect();
-    Frame { message, body: Bytes::from(body.concat()) }
-}
-
 /// `odp rehearse`: judges what a predecessor shows on standard input, until it closes. Whatever
 /// `judge` says is the answer; the error is for this process's own log.
 pub async fn understudy(
@@ -370,7 +357,7 @@ fn reply(frame: &Frame, judge: impl Fn(&Replica) -> Result<(), String>) -> Messa
         let reason = format!("unexpected {} in a rehearsal", frame.message.kind());
         return Message::Refuse(Reason { reason });
     };
-    let Some(parts) = transfer::cut(&it.parcels, &frame.body) else {
+    let Some(parts) = parcels::cut(&it.parcels, &frame.body) else {
         return Message::Refuse(Reason { reason: "PARCELS whose parts do not add up".into() });
     };
     let mut acks = Acks::default();
@@ -425,7 +412,7 @@ mod tests {
             assert_eq!((&it.state[..], &it.bytes[..], it.fds), (&b"state"[..], &b"bytes"[..], 2));
             if it.id == 2 { Err("no".into()) } else { Ok(()) }
         };
-        let frame = pack(&[replica(1), replica(2), replica(3)]);
+        let frame = parcels::pack(&[replica(1), replica(2), replica(3)]);
         let acks = Acks { adopted: vec![1, 3], refused: vec![nack(2, "no")], lost: None };
         assert_eq!(reply(&frame, judge), Message::Acks(acks));
         let short = Frame { body: frame.body.slice(1..), ..frame };

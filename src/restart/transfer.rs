@@ -4,10 +4,9 @@
 //! nobody reads or writes it meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use zeroize::Zeroizing;
 
 use super::Class;
-use super::message::{Acks, Entry};
+use super::message::Acks;
 
 /// Canaries: 1, 8, then 64 idle sessions, no more than a batch at a time. Each waits for the one
 /// before, and every session of them must be acknowledged.
@@ -252,39 +251,6 @@ pub fn too_few_descriptors(limit: u64, need: u64) -> String {
     format!("the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed")
 }
 
-/// State and bytes of each entry; None if they do not add up to the body.
-pub fn cut<'a>(entries: &[Entry], body: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
-    let mut rest = body;
-    let mut parts = Vec::new();
-    for entry in entries {
-        let (state, after) = rest.split_at_checked(entry.state)?;
-        let (bytes, after) = after.split_at_checked(entry.bytes)?;
-        parts.push((state, bytes));
-        rest = after;
-    }
-    rest.is_empty().then_some(parts)
-}
-
-/// Takes a PARCELS message apart: for each entry its fds, state and bytes; None if they do not add
-/// up to what came.
-pub fn unpack(
-    entries: &[Entry],
-    fds: Vec<std::os::fd::OwnedFd>,
-    body: &[u8],
-) -> Option<Vec<super::Parcel>> {
-    let mut fds = fds.into_iter();
-    let mut parcels = Vec::new();
-    for (entry, (state, bytes)) in entries.iter().zip(cut(entries, body)?) {
-        let own: Vec<_> = fds.by_ref().take(entry.fds).collect();
-        if own.len() != entry.fds {
-            return None;
-        }
-        let (state, bytes) = (Zeroizing::new(state.to_vec()), bytes.to_vec());
-        parcels.push(super::Parcel { id: entry.id, fds: own, state, bytes });
-    }
-    fds.next().is_none().then_some(parcels)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,14 +345,5 @@ mod tests {
         let groups = Transfer::of_all().handle_surrendered(&sizes, 252);
         assert_eq!(groups.sent, [vec![1, 2], vec![3], vec![5]]);
         assert_eq!(groups.unsendable, [4]);
-    }
-
-    #[test]
-    fn entries_that_do_not_add_up_are_refused() {
-        let entry = |state, bytes| Entry { id: 1, fds: 0, state, bytes };
-        assert!(unpack(&[entry(2, 1)], vec![], b"abc").is_some());
-        assert!(unpack(&[entry(2, 2)], vec![], b"abc").is_none());
-        assert!(unpack(&[entry(1, 1)], vec![], b"abc").is_none());
-        assert!(unpack(&[entry(usize::MAX, 1)], vec![], b"abc").is_none());
     }
 }

@@ -343,7 +343,10 @@ impl Conversation {
         if !self.current.is_some_and(|current| current.begun) && self.is_residue(header, head) {
             return ServerPacket::Other;
         }
-        let Some(current) = &mut self.current else { return self.unasked(header, head) };
+        let Some(current) = &mut self.current else {
+            self.handle_unasked(header, head);
+            return ServerPacket::Other;
+        };
         current.begun = true;
         let note = current.note;
         match current.answer.handle(self.dialect, header, head, &mut self.status) {
@@ -379,12 +382,11 @@ impl Conversation {
     }
 
     /// A packet that answers nothing: a notice before the server closes (ERR, sequence 0).
-    fn unasked(&mut self, header: Header, head: &[u8]) -> ServerPacket<'static> {
-        let notice = head.first() == Some(&0xFF) && header.sequence == 0;
-        if !notice {
+    fn handle_unasked(&mut self, header: Header, head: &[u8]) {
+        let is_notice = head.first() == Some(&0xFF) && header.sequence == 0;
+        if !is_notice {
             self.turn = Turn::Opaque;
         }
-        ServerPacket::Other
     }
 
     fn begin_command(&mut self, header: Header, code: Option<u8>) {

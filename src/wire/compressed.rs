@@ -28,7 +28,7 @@ pub const MAX_CONTENT: usize = 0xFF_FFFF;
 pub const MAX_PLAIN: usize = 16 * 1024;
 
 /// Content below this length is stored, not compressed (MySQL: `MIN_COMPRESS_LENGTH`).
-pub const MIN_COMPRESSED: usize = 50;
+const MIN_COMPRESSED: usize = 50;
 
 /// How a leg compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

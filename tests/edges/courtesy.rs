@@ -210,8 +210,8 @@ fn nobody_is_blocked_on_mysql(database: &Database, rest: &str) {
     nobody_is_blocked(database, rest, &[&ON_ANY[..], &plugins].concat());
 }
 
-/// The first client of all is greeted with what a connection made to look has heard. It stays silent,
-/// and holds no server connection for that.
+/// The first client of all is greeted with what a connection made to look has heard. It stays
+/// silent, and holds no server connection for that.
 #[test]
 fn a_silent_client_holds_no_connection_that_was_made_to_look() {
     if is_haproxy() {

@@ -3,6 +3,7 @@
 //! Every answer is judged. What went wrong is kept as text, and whoever stops the load decides
 //! whether it may go wrong.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ const ACCOUNTS: u64 = 20;
 const DEPOSIT: u64 = 1000;
 
 /// What a worker does all the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// Connects, asks once, quits.
     Connect,
@@ -48,8 +49,8 @@ pub struct Pressure {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Answers that were right.
-    pub answers: u64,
+    /// Answers that were right, or transactions, by the work that they were of.
+    pub answers: BTreeMap<Work, u64>,
     /// Commits that were acknowledged.
     pub acknowledged: u64,
     /// What went wrong, one for each worker at most: it ends with it.
@@ -118,7 +119,7 @@ impl Pressure {
         self.end();
         let mut tally = Tally::default();
         for worker in &self.workers {
-            tally.answers += worker.done();
+            *tally.answers.entry(worker.work).or_default() += worker.done();
             tally.acknowledged += worker.acknowledged.load(Ordering::Relaxed);
             tally.troubles.extend(worker.trouble().clone());
         }

@@ -24,7 +24,7 @@ fn enter(
 }
 
 fn remembered(limits: &Limits) -> (usize, usize) {
-    let both = limits.lock();
+    let both = lock(&limits.0);
     (both.users.all.len(), both.addresses.all.len())
 }
 

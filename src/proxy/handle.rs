@@ -1,0 +1,341 @@
+//! One session as others see it, and what they may ask of it.
+//!
+//! Invariant: the session's task writes its handle, everybody else reads it or raises a [`Signal`].
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::oneshot;
+
+use super::limits::Seat;
+use super::lock;
+use super::view::{ACTIVE, SessionView};
+use crate::metrics::{SessionCounters, Totals};
+use crate::net::stream::Stream;
+use crate::net::tls::keys::{Suite, Version};
+use crate::restart::{Parcel, Replica};
+use crate::wire::compressed::Compression;
+
+/// What a session is asked to do. Raised by others, obeyed by its task at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Signal {
+    /// Nothing.
+    None,
+    /// Stop where it stands and give itself out as a parcel.
+    Freeze,
+    /// Tell the client 4031 and close.
+    Inactive,
+    /// Tell the client 1053 and close.
+    Shutdown,
+    /// Close.
+    Kill,
+}
+
+impl Signal {
+    /// By their numbers.
+    const ALL: [Self; 5] = [Self::None, Self::Freeze, Self::Inactive, Self::Shutdown, Self::Kill];
+}
+
+/// How far a session is.
+///
+/// ```text
+///   LoggingIn ─► Idle ◄──► Active                               ┌─► another process
+///                 ▲  ▲      ▲  ▲      any of these four ─► Moving ─► as it was
+///                 ▼   ╲    ╱   ▼                        ─► Closing
+///   IdleInTransaction ◄──► ActiveInTransaction
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Before the server's OK.
+    LoggingIn,
+    /// Between two commands, outside a transaction.
+    Idle,
+    /// Between two commands, in a transaction or perhaps in one.
+    IdleInTransaction,
+    /// A command is under way.
+    Active,
+    /// A command is under way in a transaction.
+    ActiveInTransaction,
+    /// It is frozen and on its way to another process, or back.
+    Moving,
+    /// It has been told to go, and is on its way out.
+    Closing,
+}
+
+impl Stage {
+    /// By their numbers.
+    const ALL: [Self; 7] = [
+        Self::LoggingIn,
+        Self::Idle,
+        Self::IdleInTransaction,
+        Self::Active,
+        Self::ActiveInTransaction,
+        Self::Moving,
+        Self::Closing,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::LoggingIn => "MCS_INIT",
+            Self::Idle | Self::IdleInTransaction => "MCS_KEEP_ALIVE",
+            Self::Active | Self::ActiveInTransaction => ACTIVE,
+            Self::Moving => "MCS_MOVING",
+            Self::Closing => "MCS_CLOSED",
+        }
+    }
+
+    /// Whether a transaction is, or may be, open.
+    pub fn is_in_transaction(self) -> bool {
+        matches!(self, Self::IdleInTransaction | Self::ActiveInTransaction)
+    }
+
+    /// Whether a command is under way.
+    pub fn is_active(self) -> bool {
+        matches!(self, Self::Active | Self::ActiveInTransaction)
+    }
+}
+
+/// What seldom changes in a session.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The client's address; as a PROXY header has it, if there was one.
+    pub client: Box<str>,
+    /// The user as the client gave it.
+    pub user: Box<str>,
+    /// The default database.
+    pub database: Box<str>,
+    /// The cluster's name.
+    pub cluster: Arc<str>,
+    /// The server's address; empty until one is chosen.
+    pub server: Arc<str>,
+    /// The session's id on that server.
+    pub server_thread: u32,
+    /// How the client's leg is compressed, and the server's.
+    pub compression: [Option<Compression>; 2],
+    /// What the client's connection speaks; None without TLS.
+    pub client_tls: Option<Spoken>,
+    /// What the server's connection speaks.
+    pub server_tls: Option<Spoken>,
+}
+
+/// Version and cipher of a TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoken(Version, Suite);
+
+impl Spoken {
+    /// What a connection speaks; None without TLS.
+    pub fn on(stream: &Stream) -> Option<Self> {
+        stream.tls().map(|tls| Self(tls.version(), tls.suite()))
+    }
+}
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+/// A session as others see it.
+#[derive(Debug)]
+pub struct Handle {
+    /// The id the client was shown.
+    pub id: u32,
+    /// When the client connected.
+    pub born: Instant,
+    /// Written by the session's task.
+    pub counters: SessionCounters,
+    stage: AtomicU8,
+    signal: AtomicU8,
+    waker: AtomicWaker,
+    idle_seconds: AtomicU32,
+    bytes_when_last_seen: AtomicU64,
+    facts: Mutex<Facts>,
+    seat: Mutex<Seat>,
+    parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
+    is_copy_wanted: AtomicBool,
+    copy: Mutex<Option<oneshot::Sender<Replica>>>,
+}
+
+impl Handle {
+    /// A session that was born just now, or moved here with what it has counted.
+    pub fn new(id: u32, client: Box<str>, born: Instant, counted: &Totals) -> Self {
+        Self {
+            id,
+            born,
+            counters: SessionCounters::resumed(counted),
+            stage: AtomicU8::new(Stage::LoggingIn as u8),
+            signal: AtomicU8::new(Signal::None as u8),
+            waker: AtomicWaker::new(),
+            idle_seconds: AtomicU32::new(0),
+            bytes_when_last_seen: AtomicU64::new(0),
+            facts: Mutex::new(Facts { client, ..Facts::default() }),
+            seat: Mutex::default(),
+            parcel: Mutex::default(),
+            is_copy_wanted: AtomicBool::new(false),
+            copy: Mutex::default(),
+        }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))]
+    }
+
+    /// Written by the session's task.
+    #[inline]
+    pub fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// What seldom changes.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        lock(&self.facts)
+    }
+
+    /// Where it is counted.
+    pub fn seat(&self) -> MutexGuard<'_, Seat> {
+        lock(&self.seat)
+    }
+
+    /// Asks the session for something and wakes it. A weaker signal does not replace a stronger
+    /// one.
+    pub fn raise(&self, signal: Signal) {
+        self.signal.fetch_max(signal as u8, Ordering::AcqRel);
+        self.waker.wake();
+    }
+
+    /// What the session is asked for. Does not clear it.
+    #[inline]
+    pub fn signal(&self) -> Signal {
+        Signal::ALL[usize::from(self.signal.load(Ordering::Acquire))]
+    }
+
+    /// From now on a signal wakes this task.
+    pub fn listen(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Where the parcel goes once the session is frozen; dropped when the session ends before.
+    pub fn order_parcel(&self) -> oneshot::Receiver<Parcel> {
+        let (sender, receiver) = oneshot::channel();
+        *lock(&self.parcel) = Some(sender);
+        receiver
+    }
+
+    /// Who waits for the parcel.
+    pub fn parcel_order(&self) -> Option<oneshot::Sender<Parcel>> {
+        lock(&self.parcel).take()
+    }
+
+    /// Where a copy of the session comes, which goes on; dropped when there is none to be had.
+    pub fn order_copy(&self) -> oneshot::Receiver<Replica> {
+        let (sender, receiver) = oneshot::channel();
+        *lock(&self.copy) = Some(sender);
+        self.is_copy_wanted.store(true, Ordering::Release);
+        self.waker.wake();
+        receiver
+    }
+
+    /// Who waits for a copy.
+    #[inline]
+    pub fn copy_order(&self) -> Option<oneshot::Sender<Replica>> {
+        if !self.is_copy_wanted.load(Ordering::Acquire) {
+            return None;
+        }
+        self.is_copy_wanted.store(false, Ordering::Release);
+        lock(&self.copy).take()
+    }
+
+    /// How long no byte has moved; to the second.
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(self.idle_seconds.load(Ordering::Relaxed).into())
+    }
+
+    /// Goes on from an idle time that was reached elsewhere.
+    pub fn resume_idle(&self, idle: Duration) {
+        let seconds = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
+        self.idle_seconds.store(seconds, Ordering::Relaxed);
+        self.bytes_when_last_seen.store(self.bytes(), Ordering::Relaxed);
+    }
+
+    /// Called each second: has a byte moved since the last time?
+    pub fn tick(&self) -> Duration {
+        let bytes = self.bytes();
+        let idle = match self.bytes_when_last_seen.swap(bytes, Ordering::Relaxed) == bytes {
+            true => self.idle_seconds.load(Ordering::Relaxed).saturating_add(1),
+            false => 0,
+        };
+        self.idle_seconds.store(idle, Ordering::Relaxed);
+        Duration::from_secs(idle.into())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.counters.request_bytes.value() + self.counters.response_bytes.value()
+    }
+
+    /// The row that people see.
+    pub fn view(&self) -> SessionView {
+        let facts = self.facts().clone();
+        let stage = self.stage();
+        SessionView {
+            id: self.id,
+            user: facts.user.into(),
+            client: facts.client.into(),
+            database: facts.database.into(),
+            cluster: facts.cluster.to_string(),
+            server: facts.server.to_string(),
+            server_thread: facts.server_thread,
+            client_compression: shown(facts.compression[0]),
+            server_compression: shown(facts.compression[1]),
+            commands: self.counters.client_requests.value(),
+            transactions: self.counters.client_transactions.value(),
+            state: stage.name().to_owned(),
+            in_transaction: stage.is_in_transaction(),
+            age: self.born.elapsed(),
+            idle: self.idle(),
+            pid: std::process::id(),
+            client_tls: shown(facts.client_tls),
+            server_tls: shown(facts.server_tls),
+        }
+    }
+}
+
+fn shown(what: Option<impl fmt::Display>) -> String {
+    what.map(|what| what.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_those_of_the_tables() {
+        for (number, stage) in Stage::ALL.into_iter().enumerate() {
+            assert_eq!(stage as usize, number, "{stage:?}");
+        }
+        for (number, signal) in Signal::ALL.into_iter().enumerate() {
+            assert_eq!(signal as usize, number, "{signal:?}");
+        }
+    }
+
+    #[test]
+    fn a_weaker_signal_does_not_replace_a_stronger_one() {
+        let handle = Handle::new(1, "c".into(), Instant::now(), &Totals::default());
+        for (raised, heard) in [
+            (Signal::Freeze, Signal::Freeze),
+            (Signal::Shutdown, Signal::Shutdown),
+            (Signal::Inactive, Signal::Shutdown),
+            (Signal::Kill, Signal::Kill),
+            (Signal::Freeze, Signal::Kill),
+        ] {
+            handle.raise(raised);
+            assert_eq!(handle.signal(), heard);
+        }
+    }
+}
