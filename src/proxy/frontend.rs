@@ -268,6 +268,11 @@ impl Relay {
                     }
                 }
                 Source::Open if self.up.is_full() => return Poll::Pending,
+                // What can be judged is, while it is known in which frame it came.
+                Source::Open
+                    if self.numbering.is_some()
+                        && !self.up.unjudged().is_empty()
+                        && self.judge_up(around) => {}
                 Source::Open => match ready!(self.up.poll_fill(cx, &mut self.client)) {
                     Ok(0) => self.up.set_source(Source::Ended),
                     Ok(n) => {

@@ -127,9 +127,19 @@ impl Leg {
     /// What is written next answers what was heard last. Its first frame's number; None without
     /// compression.
     pub fn begin_reply(&mut self) -> Option<u8> {
+        self.begin_reply_to(self.frame()?)
+    }
+
+    /// The same for what was heard up to this frame: others may have come behind it.
+    pub fn begin_reply_to(&mut self, frame: u8) -> Option<u8> {
         let compressor = self.compressor.as_mut()?;
-        compressor.next = compressor.decoder.sequence().wrapping_add(1);
+        compressor.next = frame.wrapping_add(1);
         Some(compressor.next)
+    }
+
+    /// The number of the frame that was read last; all of one read is of one frame.
+    pub fn frame(&self) -> Option<u8> {
+        self.compressor.as_ref().map(|compressor| compressor.decoder.sequence())
     }
 
     /// Something has come since a frame of ours was written last.

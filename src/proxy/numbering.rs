@@ -64,7 +64,10 @@ impl Relay {
             let others = Others { registry: around.registry, server: &self.server_name };
             let unjudged = &self.up.unjudged()[..end];
             let intake = self.session.handle_client(unjudged, &others, &around.handle.counters);
-            any |= intake.consumed > 0;
+            if intake.consumed > 0 {
+                any = true;
+                self.client.frame().into_iter().for_each(|frame| self.session.note_frame(frame));
+            }
             apply(&mut self.up, intake);
             if waits || ahead.is_none() {
                 return any;
@@ -138,7 +141,8 @@ impl Relay {
             numbering.after_server = Some(ahead.sequence.wrapping_add(1));
             numbering.spoken = false;
         }
-        if let Some(sequence) = number_for(&mut self.client, ahead.place, spoken) {
+        let asked_in = self.session.conversation().asked_in_frame();
+        if let Some(sequence) = number_for(&mut self.client, ahead.place, spoken, asked_in) {
             self.down.number(ahead.at, sequence);
         }
     }
@@ -166,11 +170,13 @@ pub fn last_words(
 ) -> Option<Vec<u8>> {
     let place = conversation.injection_ahead()?;
     let spoken = numbering.is_some_and(|numbering| numbering.spoken);
-    Some(words.packet(number_for(client, place, spoken).unwrap_or_default()))
+    let asked_in = conversation.asked_in_frame();
+    Some(words.packet(number_for(client, place, spoken, asked_in).unwrap_or_default()))
 }
 
 /// Tells the client's leg what comes, and the number that its packet has there; None leaves it.
-fn number_for(client: &mut Leg, place: Place, spoken: bool) -> Option<u8> {
+/// `asked_in`: the frame in which the command ended that is answered.
+fn number_for(client: &mut Leg, place: Place, spoken: bool, asked_in: Option<u8>) -> Option<u8> {
     match place {
         // It is the answer to whatever was in the frame.
         Place::Unasked if client.corrupt().is_some() => client.begin_reply(),
@@ -180,7 +186,12 @@ fn number_for(client: &mut Leg, place: Place, spoken: bool) -> Option<u8> {
         }
         Place::GoesOn(sequence) if !spoken => Some(sequence),
         Place::Begins(sequence) | Place::GoesOn(sequence) => {
-            Some(client.begin_reply().unwrap_or(sequence))
+            let number = match (place, asked_in) {
+                // More commands may have come since, each of which starts with frame 0.
+                (Place::Begins(_), Some(frame)) => client.begin_reply_to(frame),
+                _ => client.begin_reply(),
+            };
+            Some(number.unwrap_or(sequence))
         }
         Place::Speech => None,
     }

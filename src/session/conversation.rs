@@ -56,6 +56,9 @@ struct Pending {
     /// The command was an empty packet, which would end a file.
     empty: bool,
     note: Note,
+    /// The last frame of it that a compressed client has sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame: Option<u8>,
 }
 
 /// What the session wants to do with an answer.
@@ -79,6 +82,9 @@ struct Current {
     sequence: u8,
     begun: bool,
     note: Note,
+    /// As of [`Pending`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame: Option<u8>,
 }
 
 /// A packet from the client that starts a logical one.
@@ -137,7 +143,13 @@ impl Conversation {
             client: Framer::default(),
             server: Framer::default(),
             turn: Turn::Auth,
-            current: Some(Current { answer, sequence: 1, begun: false, note: Note::Plain }),
+            current: Some(Current {
+                answer,
+                sequence: 1,
+                begun: false,
+                note: Note::Plain,
+                frame: None,
+            }),
             queue: VecDeque::new(),
             status: ServerStatus::Unknown,
             next_sequence: 2,
@@ -239,6 +251,24 @@ impl Conversation {
             (None, Some(current)) => current.note = note,
             (None, None) => {}
         }
+    }
+
+    /// The bytes that were consumed last came in this frame; if they are a command's, it ends there
+    /// or later.
+    pub fn note_frame(&mut self, frame: u8) {
+        if self.turn == Turn::File {
+            return;
+        }
+        match (self.queue.back_mut(), &mut self.current) {
+            (Some(pending), _) => pending.frame = Some(frame),
+            (None, Some(current)) if !current.begun => current.frame = Some(frame),
+            _ => {}
+        }
+    }
+
+    /// The frame in which the command ended whose answer is to begin, if that was noted.
+    pub fn asked_in_frame(&self) -> Option<u8> {
+        self.current.filter(|current| !current.begun)?.frame
     }
 
     /// The packet just seen is dealt with by the caller, to this many payload bytes.
@@ -393,7 +423,8 @@ impl Conversation {
         let reply = command::reply(code);
         let empty = header.length == 0;
         self.quit |= code == Some(code::QUIT);
-        let pending = Pending { reply, sequence: header.sequence, empty, note: Note::Plain };
+        let (sequence, note) = (header.sequence, Note::Plain);
+        let pending = Pending { reply, sequence, empty, note, frame: None };
         if self.current.is_some() {
             // Those without an answer are kept too: a file request would take them for data.
             self.queue.push_back(pending);
@@ -417,9 +448,9 @@ impl Conversation {
     }
 
     fn begin_answer(&mut self, pending: Pending) {
-        let Pending { reply, sequence, note, .. } = pending;
+        let Pending { reply, sequence, note, frame, .. } = pending;
         self.current =
-            Answer::to(reply).map(|answer| Current { answer, sequence, begun: false, note });
+            Answer::to(reply).map(|answer| Current { answer, sequence, begun: false, note, frame });
     }
 
     fn end_answer(&mut self) {

@@ -112,6 +112,11 @@ impl Session {
         self.conversation.handle_exchange(next_sequence);
     }
 
+    /// What was handled last of the client's came in this frame.
+    pub fn note_frame(&mut self, frame: u8) {
+        self.conversation.note_frame(frame);
+    }
+
     /// The caller passes on this many bytes of the server's current packet by itself.
     pub fn skip_server(&mut self, payload: usize) {
         self.conversation.skip_server(payload);

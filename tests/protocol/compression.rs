@@ -242,3 +242,33 @@ fn p_14_a_corrupt_frame_is_answered() {
     assert_eq!(answer[3..7], [1, 0, 0, 0], "{answer:?}");
     assert_eq!(u16::from_le_bytes([answer[12], answer[13]]), 1157, "{answer:?}");
 }
+
+/// Commands of three frames, two, and one, all at once: each answer goes on from the last frame of
+/// its command, as a server's does, which has not read the next one then.
+#[test]
+fn p_14_answers_to_pipelined_commands_of_several_frames() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    for asked in ["off", "zlib"] {
+        let mut options = Options::new(&[database.address()]);
+        options.proxy = format!("server_compression = '{asked}'\n");
+        let proxy = Proxy::start_with(&options);
+        let mut login = Login::default();
+        login.capabilities |= odp::wire::capability::COMPRESS;
+        let mut wire = Wire::open(&proxy.address(), &login).expect("log in");
+        let mut bytes = Vec::new();
+        for frames in [3, 2, 1, 2] {
+            let command = command_packets(com::QUERY, b"DO 1");
+            for (number, piece) in command.chunks(command.len().div_ceil(frames)).enumerate() {
+                bytes.extend([piece.len() as u8, 0, 0, number as u8, 0, 0, 0]);
+                bytes.extend(piece);
+            }
+        }
+        wire.send(&bytes).expect("it takes commands");
+        for frames in [3, 2, 1, 2] {
+            let header = wire.take(7).expect("a frame");
+            let ok = wire.take(header[0].into()).expect("its content");
+            assert_eq!(header[3..7], [frames, 0, 0, 0], "{asked}: {ok:?}");
+            assert_eq!(ok[3..5], [frames, 0], "{asked}: OK has the frame's number");
+        }
+    }
+}

@@ -88,11 +88,15 @@ impl Decoder {
         self.corrupt
     }
 
-    /// Gives what is in the frames at the start of `raw`. When it does nothing, it needs more of
-    /// them, or room. An error is final; what is before it is given first.
+    /// Gives what is in the frame at the start of `raw`, and nothing of the one behind it. When it
+    /// does nothing, it needs more of them, or room. An error is final; what is before it is given
+    /// first.
     pub fn decode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<Decoded, Corrupt> {
         let mut done = Decoded::default();
         while self.corrupt.is_none() {
+            if done.given > 0 && self.state.place == Place::Between {
+                return Ok(done);
+            }
             match self.step(&raw[done.consumed..], &mut out[done.given..]) {
                 Ok(Some(step)) => {
                     done.consumed += step.consumed;
