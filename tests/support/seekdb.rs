@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
-use super::fixtures_dir;
+use super::database::fetched;
 use super::raw::{Login, Wire, WireError};
 
 /// Makes the card, then becomes its arguments.
@@ -30,9 +30,7 @@ const INIT_SQL: [&str; 3] = [
 
 /// The program as `tests/fetch` has unpacked it, or why there is none.
 pub fn program() -> Result<PathBuf, String> {
-    let dir = std::env::var_os("ODP_TEST_SEEKDB").map(PathBuf::from);
-    let dir = dir.unwrap_or_else(|| fixtures_dir().join("seekdb"));
-    let binary = dir.join("files/pylibseekdb/seekdb");
+    let binary = fetched("ODP_TEST_SEEKDB", "seekdb").join("files/pylibseekdb/seekdb");
     if !binary.exists() {
         return Err("SeekDb is not to be had here".into());
     }
