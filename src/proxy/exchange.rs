@@ -55,8 +55,6 @@ pub struct Exchange<'a, L> {
     client: Side<'a, L>,
     server: Side<'a, L>,
     own_key: &'a OwnKey,
-    /// MULTI_FACTOR_AUTHENTICATION was negotiated.
-    factors: bool,
     plugin: Vec<u8>,
     challenge: Vec<u8>,
     awaited: Awaited,
@@ -99,15 +97,10 @@ impl<L: Line> Side<'_, L> {
 
 impl<'a, L: Line> Exchange<'a, L> {
     /// An exchange in which the server has the word.
-    pub fn new(
-        client: Side<'a, L>,
-        server: Side<'a, L>,
-        own_key: &'a OwnKey,
-        factors: bool,
-    ) -> Self {
+    pub fn new(client: Side<'a, L>, server: Side<'a, L>, own_key: &'a OwnKey) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
-        Self { client, server, own_key, factors, plugin, challenge, awaited }
+        Self { client, server, own_key, plugin, challenge, awaited }
     }
 
     /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
@@ -119,7 +112,7 @@ impl<'a, L: Line> Exchange<'a, L> {
                 biased;
                 told = server.hear() => {
                     let payload = told.map_err(server_left)?;
-                    if Told::parse(&payload, self.factors) == Told::Verdict {
+                    if self.parse(&payload) == Told::Verdict {
                         return Ok(packet(*self.client.sequence, &payload));
                     }
                     self.handle_server(&payload).await?;
@@ -133,7 +126,7 @@ impl<'a, L: Line> Exchange<'a, L> {
 
     async fn handle_server(&mut self, payload: &[u8]) -> Result<(), Refusal> {
         let is_caching = self.plugin == CACHING_SHA2;
-        self.awaited = match Told::parse(payload, self.factors) {
+        self.awaited = match self.parse(payload) {
             Told::Plugin { name, challenge } => {
                 self.permit(name)?;
                 (self.plugin, self.challenge) = (name.to_vec(), challenge.to_vec());
@@ -196,7 +189,7 @@ impl<'a, L: Line> Exchange<'a, L> {
     async fn ask_for_key(&mut self, request: &[u8]) -> Result<OaepPublicEncryptingKey, Refusal> {
         self.tell_server(request).await;
         let payload = self.server.hear().await.map_err(server_left)?;
-        let key = match Told::parse(&payload, self.factors) {
+        let key = match self.parse(&payload) {
             Told::More(pem) => rsa::parse(pem),
             Told::Plugin { .. } | Told::Verdict | Told::Other => None,
         };
@@ -226,6 +219,12 @@ impl<'a, L: Line> Exchange<'a, L> {
         }
         let leg = if client { "from the proxy to the server" } else { "to the proxy" };
         Err(Refusal::Tell(ClientError::clear_password(&String::from_utf8_lossy(plugin), leg)))
+    }
+
+    /// Only PAM's questions look like the beginning of another factor. Whether factors were
+    /// negotiated need not be known: without them nothing but those begins so.
+    fn parse<'b>(&self, payload: &'b [u8]) -> Told<'b> {
+        Told::parse(payload, self.plugin != DIALOG)
     }
 
     fn secure_legs(&self) -> (bool, bool) {

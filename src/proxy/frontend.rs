@@ -242,7 +242,7 @@ impl Relay {
             sequence: &mut for_server,
             turn: &mut Turn::Told,
         };
-        let verdict = Exchange::new(client, server, own_key, false).run().await;
+        let verdict = Exchange::new(client, server, own_key).run().await;
         self.session.handle_exchange(next);
         if let Some(numbering) = &mut self.numbering {
             numbering.hear(&self.client);
