@@ -27,6 +27,7 @@ use super::login::Refusal;
 use super::rsa::{self, OwnKey};
 use super::whole::read_packet;
 use crate::error::ClientError;
+use crate::session::conversation::Held;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
     more_data,
@@ -232,9 +233,14 @@ impl<'a, L: Line> Exchange<'a, L> {
     }
 }
 
-/// Whether a password has to be turned from clear to RSA, or back.
-pub fn translates(client: &impl Line, server: &impl Line) -> bool {
-    client.is_secure() != server.is_secure()
+/// Which exchanges of a COM_CHANGE_USER have to be followed. With one secure leg a password may
+/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear.
+pub fn held(client: &impl Line, server: &impl Line) -> Held {
+    match (client.is_secure(), server.is_secure()) {
+        (true, true) => Held::None,
+        (false, false) => Held::InClear,
+        (true, false) | (false, true) => Held::All,
+    }
 }
 
 fn server_left(error: io::Error) -> Refusal {

@@ -394,8 +394,7 @@ impl Proxy {
         self.registry.end(&handle);
     }
 
-    /// Follows the exchange of a COM_CHANGE_USER in which a password has to be translated; false
-    /// when the session ended in it.
+    /// Follows the exchange of a COM_CHANGE_USER; false when the session ended in it.
     async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
         let limit = self.config.load().proxy.login_timeout.0;
         let changed = tokio::select! {

@@ -7,7 +7,8 @@ yet (the first), else it uses the sessions, and logs in to each cell once more b
 
 A cell: name, host or socket, port, user, passwords (of all factors), tls (null, "1.2" or "1.3"),
 ca, compress, server_tls (whether the server must see TLS), change (a user and passwords for
-COM_CHANGE_USER, or null), refused (words of the error that the log-in must get, or null), before (a
+COM_CHANGE_USER, or null), forbidden (another user and passwords, and words of the error that such a
+change must get, or null), refused (words of the error that the log-in must get, or null), before (a
 statement to be said first, by the administrator: its user and passwords are `admin`).
 """
 
@@ -54,18 +55,18 @@ def use(cell, connection, user):
     expect("a long question", long, "300000")
 
 
-def be_refused(cell):
+def be_refused(words, what, *arguments):
     try:
-        begin(cell)
+        what(*arguments)
     except Exception as error:  # each client has its own
-        expect("the refusal", cell["refused"] in str(error) or str(error), True)
+        expect("the refusal", words in str(error) or str(error), True)
     else:
         raise AssertionError("it was let in")
 
 
 def step(cell, sessions):
     if cell["refused"]:
-        return be_refused(cell)
+        return be_refused(cell["refused"], begin, cell)
     name = cell["name"]
     user = cell["user"]
     if name in sessions:
@@ -76,6 +77,9 @@ def step(cell, sessions):
             connection.change_user(user, passwords)
             connection.one("SET @kept = 'x'")
             use(cell, connection, user)
+            if cell["forbidden"]:
+                user, passwords, words = cell["forbidden"]
+                be_refused(words, connection.change_user, user, passwords)
             connection.close()
             del sessions[name]
     connection = begin(cell)

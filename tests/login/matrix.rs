@@ -52,7 +52,6 @@ struct Column<'a> {
     accounts: &'a [Account],
     by: By,
     legs: &'a [&'a str],
-    server_tls: &'a [bool],
 }
 
 const LEGS: &[&str] = &["plain", "1.2", "1.3", "unix"];
@@ -219,9 +218,9 @@ fn matrix(column: &Column<'_>) {
     let dir = scratch();
     let files = pki.write(dir.path());
     let mut options = match column.server {
-        Server::MariaDb | Server::MariaDb11 => files.of_server().into(),
-        // They make certificates for themselves, or have none.
-        Server::MySql | Server::SeekDb => Vec::new(),
+        Server::MariaDb | Server::MariaDb11 | Server::SeekDb => files.of_server().into(),
+        // It makes certificates for itself.
+        Server::MySql => Vec::new(),
     };
     options.extend(column.options.iter().map(|&option| option.to_owned()));
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
@@ -229,7 +228,7 @@ fn matrix(column: &Column<'_>) {
     make_accounts(&database, column);
     let mut proxies = Vec::new();
     let mut cells = Vec::new();
-    for &server_tls in column.server_tls {
+    for server_tls in [false, true] {
         let socket = dir.path().join(format!("sql-{server_tls}"));
         let mode = if server_tls { "require" } else { "off" };
         let mut options = Options::new(&[database.address()]);
@@ -279,6 +278,10 @@ fn cell(account: &Account, leg: &str, server_tls: bool, accounts: &[Account]) ->
         |other: &&Account| other.user != account.user && other.refused(leg, server_tls).is_none();
     let at = accounts.iter().position(|other| other.user == account.user).unwrap_or_default();
     let other = accounts.iter().cycle().skip(at).take(accounts.len()).find(is_other);
+    // The last one, which has most factors.
+    let forbidden = accounts.iter().rev().find_map(|other| {
+        Some(json!([other.user, other.passwords, other.refused(leg, server_tls)?]))
+    });
     json!({
         "name": format!("{} {leg} server-tls={server_tls}", account.user),
         "user": account.user,
@@ -287,6 +290,7 @@ fn cell(account: &Account, leg: &str, server_tls: bool, accounts: &[Account]) ->
         "compress": leg.ends_with("zlib"),
         "server_tls": server_tls,
         "change": other.map(|other| json!([other.user, other.passwords])),
+        "forbidden": forbidden,
         "refused": account.refused(leg, server_tls),
         "before": account.before,
         "admin": ["odp", [database::PASSWORD]],
@@ -313,7 +317,6 @@ fn every_plugin_of_mariadb() {
         accounts: MARIADB,
         by: By::PyMysql,
         legs: LEGS,
-        server_tls: &[false, true],
     });
 }
 
@@ -332,7 +335,6 @@ fn every_plugin_of_mariadb_11() {
         accounts: MARIADB11,
         by: By::LibMariadb,
         legs: &["plain", "1.2", "1.3", "unix", "1.3 zlib", "plain zlib"],
-        server_tls: &[false, true],
     });
 }
 
@@ -345,7 +347,6 @@ fn every_plugin_of_mysql() {
         accounts: MYSQL,
         by: By::PyMysql,
         legs: LEGS,
-        server_tls: &[false, true],
     });
 }
 
@@ -365,7 +366,6 @@ fn several_factors_of_mysql() {
         // It does the full log-in of caching_sha2_password by TLS only, and thinks no more of a Unix
         // socket than of a port.
         legs: &["1.3", "1.2", "plain"],
-        server_tls: &[false, true],
     });
 }
 
@@ -378,6 +378,5 @@ fn the_plugin_of_seekdb() {
         accounts: SEEKDB,
         by: By::PyMysql,
         legs: LEGS,
-        server_tls: &[false],
     });
 }
