@@ -6,10 +6,11 @@ each step one JSON object, cell -> "ok" or what went wrong. A step logs in where
 yet (the first), else it uses the sessions, and logs in to each cell once more beside them.
 
 A cell: name, host or socket, port, user, passwords (of all factors), tls (null, "1.2" or "1.3"),
-ca, compress, server_tls (whether the server must see TLS), change (a user and passwords for
-COM_CHANGE_USER, or null), forbidden (another user and passwords, and words of the error that such a
-change must get, or null), refused (words of the error that the log-in must get, or null), before (a
-statement to be said first, by the administrator: its user and passwords are `admin`).
+ca, compress, question (bytes of the longest statement), server_tls (whether the server must see
+TLS), change (a user and passwords for COM_CHANGE_USER, or null), forbidden (another user and
+passwords, and words of the error that such a change must get, or null), refused (words of the error
+that the log-in must get, or null), before (a statement to be said first, by the administrator: its
+user and passwords are `admin`).
 """
 
 import importlib
@@ -51,8 +52,9 @@ def use(cell, connection, user):
     if cipher is not None:
         expect("server TLS", cipher[1] != "", cell["server_tls"])
     expect("a long answer", connection.one("SELECT REPEAT('y', 300000)")[0], "y" * 300000)
-    long = connection.one(f"SELECT CONCAT(LENGTH('{'z' * 300000}'))")[0]
-    expect("a long question", long, "300000")
+    length = cell["question"]
+    found = connection.one(f"SELECT CONCAT(LENGTH('{'z' * length}'))")[0]
+    expect("a long question", found, str(length))
 
 
 def be_refused(words, what, *arguments):

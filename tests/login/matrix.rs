@@ -52,7 +52,12 @@ struct Column<'a> {
     accounts: &'a [Account],
     by: By,
     legs: &'a [&'a str],
+    /// Bytes of its longest statement.
+    question: usize,
 }
+
+/// Bytes of a statement of many packets and records.
+const LONG: usize = 300_000;
 
 const LEGS: &[&str] = &["plain", "1.2", "1.3", "unix"];
 
@@ -239,6 +244,7 @@ fn matrix(column: &Column<'_>) {
             for leg in column.legs {
                 let mut cell = cell(account, leg, server_tls, column.accounts);
                 cell["ca"] = json!(files.ca);
+                cell["question"] = json!(column.question);
                 place(&mut cell, leg, &proxy, &socket);
                 cells.push(cell);
             }
@@ -317,6 +323,7 @@ fn every_plugin_of_mariadb() {
         accounts: MARIADB,
         by: By::PyMysql,
         legs: LEGS,
+        question: LONG,
     });
 }
 
@@ -335,6 +342,7 @@ fn every_plugin_of_mariadb_11() {
         accounts: MARIADB11,
         by: By::LibMariadb,
         legs: &["plain", "1.2", "1.3", "unix", "1.3 zlib", "plain zlib"],
+        question: LONG,
     });
 }
 
@@ -347,6 +355,7 @@ fn every_plugin_of_mysql() {
         accounts: MYSQL,
         by: By::PyMysql,
         legs: LEGS,
+        question: LONG,
     });
 }
 
@@ -366,6 +375,7 @@ fn several_factors_of_mysql() {
         // It does the full log-in of caching_sha2_password by TLS only, and thinks no more of a Unix
         // socket than of a port.
         legs: &["1.3", "1.2", "plain"],
+        question: LONG,
     });
 }
 
@@ -378,5 +388,7 @@ fn the_plugin_of_seekdb() {
         accounts: SEEKDB,
         by: By::PyMysql,
         legs: LEGS,
+        // By TLS it closes the connection at longer ones, without a proxy, too.
+        question: 10_000,
     });
 }

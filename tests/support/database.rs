@@ -216,11 +216,10 @@ impl Database {
     /// True once it answers; false when its port was taken.
     fn launch(&mut self, program: &Program) -> bool {
         let _ = std::fs::remove_file(&self.socket);
-        let mut command = match self.server {
-            Server::SeekDb => seekdb::command(&program.binary, &self.data()),
+        let command = match self.server {
+            Server::SeekDb => seekdb::command(&program.binary, &self.data(), &self.options),
             Server::MariaDb | Server::MariaDb11 | Server::MySql => self.command(program),
         };
-        command.args(&self.options);
         let process = Process::spawn(
             &format!("{:?}", self.server),
             command,
@@ -286,6 +285,7 @@ impl Database {
                 command.arg(option);
             }
         }
+        command.args(&self.options);
         command
     }
 
