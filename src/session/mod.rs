@@ -100,7 +100,8 @@ impl Session {
         std::mem::take(&mut self.renamed)
     }
 
-    /// Which authentication exchanges are left with the caller, to be followed by it once [`Conversation::is_exchange_due`].
+    /// Which authentication exchanges are left with the caller, to be followed by it once
+    /// [`Conversation::is_exchange_due`].
     pub fn hold_exchanges(&mut self, held: Held) {
         self.conversation.hold_exchanges(held);
     }

@@ -372,8 +372,8 @@ fn several_factors_of_mysql() {
         prepare: &["INSTALL PLUGIN cleartext_plugin_server SONAME 'auth_test_plugin.so'"],
         accounts: FACTORS,
         by: By::Connector,
-        // It does the full log-in of caching_sha2_password by TLS only, and thinks no more of a Unix
-        // socket than of a port.
+        // It does the full log-in of caching_sha2_password by TLS only, and takes a Unix socket for
+        // no more secure than a port.
         legs: &["1.3", "1.2", "plain"],
         question: LONG,
     });

@@ -397,10 +397,11 @@ fn install_command(server: Server, program: &Program, dir: &Path) -> Command {
     }
 }
 
-/// What `mariadb-install-db` tells a server: the script itself runs no server but its own machine's.
+/// What `mariadb-install-db` tells a server: the script itself runs only the machine's own.
 fn bootstrap(program: &Program, dir: &Path) -> File {
     let share = program.root.as_deref().expect("it was unpacked").join("usr/share/mariadb");
-    let mut sql = "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n".to_owned();
+    let begin = ["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket = NULL;", ""];
+    let mut sql = begin.join("\n");
     for name in ["system_tables", "performance_tables", "system_tables_data"] {
         let path = share.join(format!("mariadb_{name}.sql"));
         sql += &std::fs::read_to_string(path).expect("it came with the server");
