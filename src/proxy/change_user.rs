@@ -1,5 +1,5 @@
-//! COM_CHANGE_USER where a password has to be translated between the legs: its exchange is followed
-//! as a log-in's is, and everything before and behind it is relayed.
+//! COM_CHANGE_USER where a leg is not secure: its exchange is followed as a log-in's is, and
+//! everything before and behind it is relayed.
 
 use super::courtesy::Turn;
 use super::exchange::{Exchange, Side};
@@ -12,8 +12,7 @@ use super::{Proxy, told_to_go};
 use crate::error::ClientError;
 
 impl Proxy {
-    /// Follows the exchange of a COM_CHANGE_USER in which a password has to be translated; false
-    /// when the session ended in it.
+    /// Follows the exchange of a COM_CHANGE_USER; false when the session ended in it.
     pub(super) async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
         let limit = self.config.load().proxy.login_timeout.0;
         let changed = tokio::select! {
@@ -63,7 +62,7 @@ impl Relay {
             sequence: &mut for_server,
             turn: &mut Turn::Told,
         };
-        let verdict = Exchange::new(client, server, own_key, false).run().await;
+        let verdict = Exchange::new(client, server, own_key).run().await;
         self.session.handle_exchange(next);
         if let Some(numbering) = &mut self.numbering {
             numbering.hear(&self.client);

@@ -27,6 +27,7 @@ use super::login::Refusal;
 use super::rsa::{self, OwnKey};
 use super::whole::read_packet;
 use crate::error::ClientError;
+use crate::session::conversation::Held;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
     more_data,
@@ -55,8 +56,6 @@ pub struct Exchange<'a, L> {
     client: Side<'a, L>,
     server: Side<'a, L>,
     own_key: &'a OwnKey,
-    /// MULTI_FACTOR_AUTHENTICATION was negotiated.
-    factors: bool,
     plugin: Vec<u8>,
     challenge: Vec<u8>,
     awaited: Awaited,
@@ -99,15 +98,10 @@ impl<L: Line> Side<'_, L> {
 
 impl<'a, L: Line> Exchange<'a, L> {
     /// An exchange in which the server has the word.
-    pub fn new(
-        client: Side<'a, L>,
-        server: Side<'a, L>,
-        own_key: &'a OwnKey,
-        factors: bool,
-    ) -> Self {
+    pub fn new(client: Side<'a, L>, server: Side<'a, L>, own_key: &'a OwnKey) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
-        Self { client, server, own_key, factors, plugin, challenge, awaited }
+        Self { client, server, own_key, plugin, challenge, awaited }
     }
 
     /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
@@ -119,7 +113,7 @@ impl<'a, L: Line> Exchange<'a, L> {
                 biased;
                 told = server.hear() => {
                     let payload = told.map_err(server_left)?;
-                    if Told::parse(&payload, self.factors) == Told::Verdict {
+                    if self.parse(&payload) == Told::Verdict {
                         return Ok(packet(*self.client.sequence, &payload));
                     }
                     self.handle_server(&payload).await?;
@@ -133,7 +127,7 @@ impl<'a, L: Line> Exchange<'a, L> {
 
     async fn handle_server(&mut self, payload: &[u8]) -> Result<(), Refusal> {
         let is_caching = self.plugin == CACHING_SHA2;
-        self.awaited = match Told::parse(payload, self.factors) {
+        self.awaited = match self.parse(payload) {
             Told::Plugin { name, challenge } => {
                 self.permit(name)?;
                 (self.plugin, self.challenge) = (name.to_vec(), challenge.to_vec());
@@ -196,7 +190,7 @@ impl<'a, L: Line> Exchange<'a, L> {
     async fn ask_for_key(&mut self, request: &[u8]) -> Result<OaepPublicEncryptingKey, Refusal> {
         self.tell_server(request).await;
         let payload = self.server.hear().await.map_err(server_left)?;
-        let key = match Told::parse(&payload, self.factors) {
+        let key = match self.parse(&payload) {
             Told::More(pem) => rsa::parse(pem),
             Told::Plugin { .. } | Told::Verdict | Told::Other => None,
         };
@@ -228,14 +222,25 @@ impl<'a, L: Line> Exchange<'a, L> {
         Err(Refusal::Tell(ClientError::clear_password(&String::from_utf8_lossy(plugin), leg)))
     }
 
+    /// Only PAM's questions look like the beginning of another factor. Whether factors were
+    /// negotiated need not be known: without them nothing but those begins so.
+    fn parse<'b>(&self, payload: &'b [u8]) -> Told<'b> {
+        Told::parse(payload, self.plugin != DIALOG)
+    }
+
     fn secure_legs(&self) -> (bool, bool) {
         (self.client.stream.is_secure(), self.server.stream.is_secure())
     }
 }
 
-/// Whether a password has to be turned from clear to RSA, or back.
-pub fn translates(client: &impl Line, server: &impl Line) -> bool {
-    client.is_secure() != server.is_secure()
+/// Which exchanges of a COM_CHANGE_USER have to be followed. With one secure leg a password may
+/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear.
+pub fn held(client: &impl Line, server: &impl Line) -> Held {
+    match (client.is_secure(), server.is_secure()) {
+        (true, true) => Held::None,
+        (false, false) => Held::InClear,
+        (true, false) | (false, true) => Held::All,
+    }
 }
 
 fn server_left(error: io::Error) -> Refusal {

@@ -52,7 +52,7 @@ pub enum Exit {
     Ended,
     /// It was asked to freeze and can go on anywhere.
     Frozen,
-    /// A COM_CHANGE_USER is with the server, and passwords are to be translated.
+    /// A COM_CHANGE_USER is with the server, and its exchange is to be followed.
     Changing,
 }
 
@@ -104,7 +104,7 @@ impl Relay {
         up: Lane,
         down: Lane,
     ) -> Self {
-        session.hold_exchanges(exchange::translates(&client, &server));
+        session.hold_exchanges(exchange::held(&client, &server));
         let numbering = Numbering::between(&client, &server);
         Self {
             client,

@@ -217,8 +217,7 @@ impl<'a> Login<'a> {
         let client = Side { stream: client, ahead: &mut self.ahead, sequence: next, turn };
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
-        let factors = capabilities & cap::MULTI_FACTOR != 0;
-        let exchange = Exchange::new(client, server_side, &self.proxy.own_key, factors);
+        let exchange = Exchange::new(client, server_side, &self.proxy.own_key);
         let mut verdict = exchange.run().await?;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;

@@ -20,8 +20,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::authentication::CLEAR;
 use crate::wire::command::{self, Reply, code};
-use crate::wire::packet::{Framer, Header, Logical, Step};
+use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
 use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict};
 pub use ahead::{Ahead, Place};
 
@@ -128,10 +129,45 @@ pub struct Conversation {
     /// The client has said COM_QUIT.
     #[serde(default)]
     quit: bool,
-    /// Authentication exchanges are somebody else's affair. Depends on the connections, so whoever
-    /// has them says it anew.
+    /// Depends on the connections, so whoever has them says it anew.
     #[serde(skip)]
-    holds_exchanges: bool,
+    held: Held,
+}
+
+/// Which authentication exchanges are left with the caller: nothing of them is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Held {
+    /// None.
+    #[default]
+    None,
+    /// Those in which the server asks for a password in clear, from there on.
+    InClear,
+    /// All.
+    All,
+}
+
+/// Whether a server's packet asks for a password in clear, as far as its beginning tells.
+enum Asks {
+    InClear,
+    Otherwise,
+    /// It is too short to tell.
+    Perhaps,
+}
+
+impl Asks {
+    /// Of bytes that begin with a header.
+    fn judge(bytes: &[u8]) -> Self {
+        let Some(header) = Header::parse(bytes) else { return Self::Perhaps };
+        let payload = &bytes[HEADER..];
+        let payload = &payload[..payload.len().min(header.length)];
+        let is_whole = payload.len() == header.length;
+        match payload.split_first() {
+            Some((0xFE | 0x02, name)) if name.starts_with(CLEAR) => Self::InClear,
+            Some((0xFE | 0x02, name)) if !is_whole && CLEAR.starts_with(name) => Self::Perhaps,
+            None if !is_whole => Self::Perhaps,
+            _ => Self::Otherwise,
+        }
+    }
 }
 
 impl Conversation {
@@ -155,19 +191,43 @@ impl Conversation {
             next_sequence: 2,
             residue: false,
             quit: false,
-            holds_exchanges: false,
+            held: Held::None,
         }
     }
 
-    /// Whether packets of authentication exchanges are left with the caller.
-    pub fn hold_exchanges(&mut self, hold: bool) {
-        self.holds_exchanges = hold;
+    /// Which authentication exchanges are left with the caller.
+    pub fn hold_exchanges(&mut self, held: Held) {
+        self.held = held;
     }
 
     /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
     fn holds_exchange(&self) -> bool {
         let waits = |current: Current| current.answer == Answer::Auth && !current.begun;
-        self.holds_exchanges && self.current.is_some_and(waits)
+        self.held == Held::All && self.current.is_some_and(waits)
+    }
+
+    /// Leaves an exchange with the caller in which these bytes of the server's ask for a password
+    /// in clear; true also as long as that can't be told.
+    fn holds_clear_password(&mut self, bytes: &[u8]) -> bool {
+        let Some(current) = &mut self.current else { return false };
+        if self.held != Held::InClear
+            || current.answer != Answer::Auth
+            || !self.server.is_between_packets()
+        {
+            return false;
+        }
+        match Asks::judge(bytes) {
+            Asks::Otherwise => return false,
+            Asks::Perhaps => return true,
+            Asks::InClear => {}
+        }
+        self.held = Held::All;
+        if current.begun {
+            // The exchange begins here.
+            *current =
+                Current { begun: false, sequence: self.next_sequence.wrapping_sub(1), ..*current };
+        }
+        true
     }
 
     /// Whether both directions stand between two packets, the next of which belong to an exchange.
@@ -296,7 +356,7 @@ impl Conversation {
         if self.queue.len() >= MAX_PIPELINED {
             return None;
         }
-        if self.holds_exchanges && self.turn == Turn::Auth {
+        if self.held == Held::All && self.turn == Turn::Auth {
             self.client.consume_payload(bytes, at);
             return None;
         }
@@ -342,6 +402,13 @@ impl Conversation {
             return None;
         }
         self.skip_rows(bytes, at);
+        if self.turn == Turn::Auth {
+            // What is left of the packet before.
+            self.server.consume_payload(bytes, at);
+            if self.holds_clear_password(&bytes[*at..]) {
+                return None;
+            }
+        }
         let start = match self.server.next(bytes, at, |_, _| HEAD) {
             Step::Packet(start) => start,
             Step::NeedMore => return None,
@@ -563,6 +630,43 @@ mod tests {
             assert_eq!(conversation.injection_sequence(), Some(8), "cut at {cut}");
             feed(&mut conversation, &end);
             assert!(conversation.is_idle(), "cut at {cut}");
+        }
+    }
+
+    /// Where both connections are plain, a password that is asked for in clear is the caller's
+    /// affair: as the first thing in an exchange or later, however the bytes come.
+    #[test]
+    fn questions_for_passwords_in_clear_are_held() {
+        let switch = |name: &[u8], number| packet(number, &[b"\xfe", name, b"\0"].concat());
+        let native = switch(b"mysql_native_password", 1);
+        for name in [&b"mysql_clear_password"[..], b"mysql_clear", b"mysql_clearly"] {
+            let is_clear = name == CLEAR;
+            for (before, number) in [(&[][..], 1), (&native[..], 3)] {
+                let mut conversation = asked();
+                feed(&mut conversation, &packet(1, &[0, 0, 0, 2, 0, 0, 0]));
+                conversation.hold_exchanges(Held::InClear);
+                let (mut said, mut at) = (packet(0, b"\x11me\0\0p\0"), 0);
+                while conversation.handle_client(&said, &mut at).is_some() {}
+                feed(&mut conversation, before);
+                if !before.is_empty() {
+                    (said, at) = (packet(2, b"answer"), 0);
+                    while conversation.handle_client(&said, &mut at).is_some() {}
+                    assert_eq!(at, said.len());
+                }
+                let asked = switch(name, number);
+                let taken = (1..=asked.len()).map(|end| {
+                    let mut at = 0;
+                    while conversation.handle_server(&asked[..end], &mut at).is_some() {}
+                    at
+                });
+                // What is consumed is not handed in again.
+                let taken = taken.take_while(|at| *at == 0).count();
+                assert_eq!(taken == asked.len(), is_clear, "{}", name.escape_ascii());
+                assert_eq!(conversation.is_exchange_due(), is_clear);
+                if is_clear {
+                    assert_eq!(conversation.injection_sequence(), Some(number));
+                }
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::sql::{self, Statement};
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, lenenc, packet, put_lenenc_str};
 use crate::wire::response::{Dialect, Ending};
-use conversation::{ClientPacket, Conversation, Note, ServerPacket, Turn, WHOLE_COMMAND};
+use conversation::{ClientPacket, Conversation, Held, Note, ServerPacket, Turn, WHOLE_COMMAND};
 
 /// Who has which id. Clients know the proxy's ids, servers know their own.
 pub trait Directory {
@@ -100,10 +100,10 @@ impl Session {
         std::mem::take(&mut self.renamed)
     }
 
-    /// Whether packets of authentication exchanges are left with the caller, to be followed by it
-    /// once [`Conversation::is_exchange_due`].
-    pub fn hold_exchanges(&mut self, hold: bool) {
-        self.conversation.hold_exchanges(hold);
+    /// Which authentication exchanges are left with the caller, to be followed by it once
+    /// [`Conversation::is_exchange_due`].
+    pub fn hold_exchanges(&mut self, held: Held) {
+        self.conversation.hold_exchanges(held);
     }
 
     /// The caller has followed an exchange up to the server's verdict; the next packet to the

@@ -249,9 +249,8 @@ fn p_14_a_corrupt_frame_is_answered() {
 fn p_14_answers_to_pipelined_commands_of_several_frames() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     for asked in ["off", "zlib"] {
-        let mut options = Options::new(&[database.address()]);
-        options.proxy = format!("server_compression = '{asked}'\n");
-        let proxy = Proxy::start_with(&options);
+        let lines = format!("server_compression = '{asked}'\n");
+        let proxy = Proxy::start_with_lines(&database, lines);
         let mut login = Login::default();
         login.capabilities |= odp::wire::capability::COMPRESS;
         let mut wire = Wire::open(&proxy.address(), &login).expect("log in");

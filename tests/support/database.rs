@@ -1,5 +1,5 @@
-//! Private database servers: MariaDB from the machine, MySQL 9 and OceanBase's SeekDB from
-//! `tests/fetch`.
+//! Private database servers: MariaDB from the machine; a newer MariaDB, MySQL 9 and OceanBase's
+//! SeekDB from `tests/fetch`.
 //!
 //! Installing a data directory takes seconds, so it is done once for each server version, under a
 //! file lock, and every test copies it; SeekDB starts on an empty one in a second. A server listens
@@ -31,6 +31,8 @@ GRANT ALL ON *.* TO 'odp'@'%' WITH GRANT OPTION;
 pub enum Server {
     /// The machine's `mariadbd`.
     MariaDb,
+    /// MariaDB 11 as fetched by `tests/fetch`.
+    MariaDb11,
     /// MySQL 9 as fetched by `tests/fetch`.
     MySql,
     /// OceanBase in its small form, as fetched by `tests/fetch`.
@@ -48,11 +50,8 @@ impl Server {
                 .map(PathBuf::from)
                 .find(|path| path.exists())
                 .map(|binary| Program { binary, root: None }),
-            Self::MySql => {
-                let root = mysql_root();
-                let binary = root.join("usr/sbin/mysqld");
-                binary.exists().then_some(Program { binary, root: Some(root) })
-            }
+            Self::MariaDb11 => Program::unpacked(mariadb11_root(), "usr/sbin/mariadbd"),
+            Self::MySql => Program::unpacked(mysql_root(), "usr/sbin/mysqld"),
         };
         found.ok_or_else(|| format!("{self:?} is not to be had here"))
     }
@@ -60,11 +59,20 @@ impl Server {
 
 struct Program {
     binary: PathBuf,
-    /// The file system MySQL was unpacked to.
+    /// The file system that it was unpacked to.
     root: Option<PathBuf>,
 }
 
 impl Program {
+    fn unpacked(root: PathBuf, binary: &str) -> Option<Self> {
+        let binary = root.join(binary);
+        binary.exists().then_some(Self { binary, root: Some(root) })
+    }
+
+    fn is_mysql(&self) -> bool {
+        self.binary.ends_with("mysqld")
+    }
+
     fn command(&self) -> Command {
         let mut command = match &self.root {
             None => Command::new(&self.binary),
@@ -76,9 +84,11 @@ impl Program {
             command.arg("--user=root");
         }
         if let Some(root) = &self.root {
-            let option = |name, path| format!("--{name}={}", root.join(path).display());
+            let option = |name, path: &str| format!("--{name}={}", root.join(path).display());
+            let share = if self.is_mysql() { "usr/share/mysql" } else { "usr/share/mariadb" };
             command.arg(option("basedir", "usr"));
-            command.arg(option("lc-messages-dir", "usr/share/mysql"));
+            command.arg(option("lc-messages-dir", share));
+            command.arg(option("character-sets-dir", &format!("{share}/charsets")));
             command.arg(option("plugin-dir", "usr/lib/mysql/plugin"));
             command.arg("--secure-file-priv=");
         }
@@ -94,8 +104,18 @@ impl Program {
 
 /// Where `tests/fetch` has put MySQL 9.
 fn mysql_root() -> PathBuf {
-    let root = std::env::var_os("ODP_TEST_MYSQL").map(PathBuf::from);
-    root.unwrap_or_else(|| fixtures_dir().join("mysql")).join("root")
+    fetched("ODP_TEST_MYSQL", "mysql").join("root")
+}
+
+/// Where `tests/fetch` has put MariaDB 11, its client library, and a Python.
+fn mariadb11_root() -> PathBuf {
+    fetched("ODP_TEST_MARIADB11", "mariadb11").join("root")
+}
+
+/// Where `tests/fetch` has put something: what the variable names, or a place below `target/`.
+pub fn fetched(variable: &str, name: &str) -> PathBuf {
+    let dir = std::env::var_os(variable).map(PathBuf::from);
+    dir.unwrap_or_else(|| fixtures_dir().join(name))
 }
 
 /// A program with the libraries that were unpacked with it.
@@ -111,6 +131,20 @@ pub fn mysql_command_line() -> Option<Command> {
     let root = mysql_root();
     let binary = root.join("usr/bin/mysql");
     binary.exists().then(|| within(&root, &binary))
+}
+
+/// The Python that came with MariaDB 11, with its client library and that one's plugins; None if it
+/// is not to be had here.
+pub fn mariadb11_python() -> Option<Command> {
+    let root = mariadb11_root();
+    let binary = root.join("usr/bin/python3");
+    binary.exists().then(|| {
+        let mut command = within(&root, &binary);
+        command.env("PYTHONHOME", root.join("usr"));
+        let plugins = root.join("usr/lib").join(multiarch()).join("libmariadb3/plugin");
+        command.env("MARIADB_PLUGIN_DIR", plugins);
+        command
+    })
 }
 
 fn multiarch() -> String {
@@ -182,11 +216,10 @@ impl Database {
     /// True once it answers; false when its port was taken.
     fn launch(&mut self, program: &Program) -> bool {
         let _ = std::fs::remove_file(&self.socket);
-        let mut command = match self.server {
-            Server::SeekDb => seekdb::command(&program.binary, &self.data()),
-            Server::MariaDb | Server::MySql => self.command(program),
+        let command = match self.server {
+            Server::SeekDb => seekdb::command(&program.binary, &self.data(), &self.options),
+            Server::MariaDb | Server::MariaDb11 | Server::MySql => self.command(program),
         };
-        command.args(&self.options);
         let process = Process::spawn(
             &format!("{:?}", self.server),
             command,
@@ -217,7 +250,7 @@ impl Database {
         Wire::open_unix(&self.socket, &Login::default()).map(drop)
     }
 
-    /// MariaDB or MySQL with the options that all tests share.
+    /// A MariaDB or MySQL with the options that all tests share.
     fn command(&self, program: &Program) -> Command {
         let mut command = program.command();
         command.arg(format!("--datadir={}", self.data().display()));
@@ -240,8 +273,10 @@ impl Database {
             "--long-query-time=3600",
         ]);
         command.args(match self.server {
-            Server::MariaDb => ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"],
-            _ => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
+            Server::MariaDb | Server::MariaDb11 => {
+                ["--innodb-log-file-size=64M", "--aria-pagecache-buffer-size=8M"]
+            }
+            Server::MySql | Server::SeekDb => ["--mysqlx=OFF", "--innodb-redo-log-capacity=64M"],
         });
         for (unless, option) in
             [("--log-bin", "--skip-log-bin"), ("--host-cache-size", "--skip-name-resolve")]
@@ -250,6 +285,7 @@ impl Database {
                 command.arg(option);
             }
         }
+        command.args(&self.options);
         command
     }
 
@@ -325,7 +361,7 @@ fn template(server: Server, program: &Program) -> PathBuf {
     if !template.exists() {
         let fresh = scratch();
         let data = fresh.path().join("data");
-        let mut command = install_command(server, program);
+        let mut command = install_command(server, program, fresh.path());
         command.arg(format!("--datadir={}", data.display()));
         let output = command.output().expect("the installer runs");
         let errors = String::from_utf8_lossy(&output.stderr);
@@ -335,7 +371,7 @@ fn template(server: Server, program: &Program) -> PathBuf {
     template
 }
 
-fn install_command(server: Server, program: &Program) -> Command {
+fn install_command(server: Server, program: &Program, dir: &Path) -> Command {
     match server {
         Server::MariaDb => {
             let mut command = Command::new("mariadb-install-db");
@@ -346,12 +382,33 @@ fn install_command(server: Server, program: &Program) -> Command {
             }
             command
         }
+        Server::MariaDb11 => {
+            let mut command = program.command();
+            command.args(["--bootstrap", "--innodb-log-file-size=64M", "--max-allowed-packet=8M"]);
+            std::fs::create_dir(dir.join("data")).expect("a fresh directory");
+            command.stdin(bootstrap(program, dir));
+            command
+        }
         Server::MySql | Server::SeekDb => {
             let mut command = program.command();
             command.args(["--initialize-insecure", "--innodb-redo-log-capacity=64M"]);
             command
         }
     }
+}
+
+/// What `mariadb-install-db` tells a server: the script itself runs only the machine's own.
+fn bootstrap(program: &Program, dir: &Path) -> File {
+    let share = program.root.as_deref().expect("it was unpacked").join("usr/share/mariadb");
+    let begin = ["CREATE DATABASE mysql;", "USE mysql;", "SET @auth_root_socket = NULL;", ""];
+    let mut sql = begin.join("\n");
+    for name in ["system_tables", "performance_tables", "system_tables_data"] {
+        let path = share.join(format!("mariadb_{name}.sql"));
+        sql += &std::fs::read_to_string(path).expect("it came with the server");
+    }
+    let path = dir.join("bootstrap.sql");
+    std::fs::write(&path, sql).expect("the directory is ours");
+    File::open(path).expect("it was just written")
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
-use super::fixtures_dir;
+use super::database::fetched;
 use super::raw::{Login, Wire, WireError};
 
 /// Makes the card, then becomes its arguments.
@@ -30,9 +30,7 @@ const INIT_SQL: [&str; 3] = [
 
 /// The program as `tests/fetch` has unpacked it, or why there is none.
 pub fn program() -> Result<PathBuf, String> {
-    let dir = std::env::var_os("ODP_TEST_SEEKDB").map(PathBuf::from);
-    let dir = dir.unwrap_or_else(|| fixtures_dir().join("seekdb"));
-    let binary = dir.join("files/pylibseekdb/seekdb");
+    let binary = fetched("ODP_TEST_SEEKDB", "seekdb").join("files/pylibseekdb/seekdb");
     if !binary.exists() {
         return Err("SeekDb is not to be had here".into());
     }
@@ -63,9 +61,17 @@ fn in_namespace() -> Command {
     command
 }
 
-/// The server on a directory that is empty or its own from before.
-pub fn command(binary: &Path, dir: &Path) -> Command {
-    std::fs::create_dir_all(dir).expect("the directory is ours");
+/// Where it looks for the files that MariaDB's options name: below its directory.
+const CERTIFICATES: [(&str, &str); 3] = [
+    ("--ssl-ca=", "wallet/ca.pem"),
+    ("--ssl-cert=", "wallet/server-cert.pem"),
+    ("--ssl-key=", "wallet/server-key.pem"),
+];
+
+/// The server on a directory that is empty or its own from before; with MariaDB's options for
+/// certificates it offers TLS.
+pub fn command(binary: &Path, dir: &Path, options: &[String]) -> Command {
+    std::fs::create_dir_all(dir.join("wallet")).expect("the directory is ours");
     let mut command = in_namespace();
     command.arg(binary).args(["--nodaemon", "--port", "2881", "--log-level", "ERROR"]);
     command.arg("--base-dir").arg(dir);
@@ -77,6 +83,12 @@ pub fn command(binary: &Path, dir: &Path) -> Command {
     // Else a statement may take no more than 10 s, on a busy machine too.
     for variable in ["max_allowed_packet=1073741824", "ob_query_timeout=3600000000"] {
         command.args(["--variable", variable]);
+    }
+    for option in options {
+        let known = |(name, place)| Some((option.strip_prefix(name)?, place));
+        let (file, place) = CERTIFICATES.into_iter().find_map(known).expect("an option it has");
+        std::fs::copy(file, dir.join(place)).expect("the directory is ours");
+        command.args(["--parameter", "ssl_client_authentication=True"]);
     }
     command
 }
