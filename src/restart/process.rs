@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
@@ -37,6 +37,11 @@ impl Program {
         let failed = |error: io::Error| format!("binary {}: {error}", path.display());
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| failed(errno.into()))?;
+        // To look into a FIFO would wait for somebody who writes to it.
+        let stat = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(format!("binary {}: expected a regular file", path.display()));
+        }
         let program = Self { is_script: false, path: path.to_owned(), file };
         let is_script = program.is_script();
         Ok(Self { is_script, ..program })

@@ -13,12 +13,19 @@ fn check_names_the_file_and_its_fault() {
     let pki = &certificates.pki;
     let encrypted = pki.server_key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let cut = &pki.server[..pki.server.len() - 30];
+    let vast = "x".repeat(2 << 20);
+    let fifo = certificates.write("fifo", "");
+    std::fs::remove_file(&fifo).expect("ours");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     let cases = [
         ("client", "certificate", "/nowhere.pem".into(), "No such file"),
         ("client", "certificate", certificates.write("empty", ""), "no certificate in it"),
         ("admin", "certificate", certificates.write("cut", cut), "cut off, expected END CERT"),
         ("admin", "key", certificates.write("locked", &encrypted), "the key has a password"),
         ("client", "key", files.client_key.clone(), "it is not the key of the certificate"),
+        ("client", "certificate", "/dev/zero".into(), "expected a regular file"),
+        ("client", "key", fifo, "expected a regular file"),
+        ("client", "certificate", certificates.write("vast", &vast), "expected at most 1048576"),
         ("client", "key", files.server.clone(), "a certificate, expected its private key"),
     ];
     let dir = crate::support::scratch();

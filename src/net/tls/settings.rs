@@ -3,6 +3,7 @@
 //! Loaded once and replaced as a whole when it is loaded again: sessions that live keep what they
 //! have. An attempt that fails changes nothing.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ const REMEMBERED: usize = 256;
 
 /// Tickets for a TLS 1.3 client; one is what a client needs that connects once more.
 const TICKETS: usize = 1;
+
+/// The longest file that is read, in bytes: all public CAs together have a quarter of it.
+const LONGEST: u64 = 1 << 20;
 
 /// What is wrong with a file that `[tls.*]` names.
 #[derive(Debug, thiserror::Error)]
@@ -228,7 +232,7 @@ impl Files<'_> {
     }
 
     fn read(self, key: &str, path: &Path) -> Result<Vec<u8>, SettingsError> {
-        std::fs::read(path).map_err(|error| self.error(key, path, &error))
+        read(path).map_err(|error| self.error(key, path, &error))
     }
 
     fn certificates(
@@ -321,4 +325,17 @@ fn what_instead_of_a_key(text: &[u8]) -> &'static str {
     } else {
         "no key in it, expected PEM with BEGIN PRIVATE KEY"
     }
+}
+
+/// Reads a file of certificates or a key. A FIFO or a device, which may never end, is none.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid("expected a regular file".into()));
+    }
+    if metadata.len() > LONGEST {
+        return Err(invalid(format!("{} bytes, expected at most {LONGEST}", metadata.len())));
+    }
+    std::fs::read(path)
 }

@@ -13,6 +13,7 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::time::Validity;
 
+use super::settings;
 use crate::config::tls::{AcceptMode, ConnectMode, TlsSection};
 
 /// How long before its end a certificate is worth a word.
@@ -54,7 +55,7 @@ fn is_open(path: &Path) -> bool {
 }
 
 fn on_certificates(path: &Path, now: SystemTime) -> impl Iterator<Item = String> {
-    let text = std::fs::read(path).unwrap_or_default();
+    let text = settings::read(path).unwrap_or_default();
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).flatten().collect();
     certificates.into_iter().enumerate().filter_map(move |(at, certificate)| {
         let remark = on_validity(&certificate, now)?;

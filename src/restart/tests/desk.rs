@@ -115,6 +115,20 @@ async fn t_1_a_binary_that_is_not_there_is_refused_before_anything_happens() {
 }
 
 #[tokio::test]
+async fn t_1_what_is_no_file_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let proxy = Proxy::cold(dir.path(), SOON).await;
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    for binary in [fifo, dir.path().to_owned()] {
+        let bad = request(Mode::Restart, Some(binary));
+        let error = timeout(SOON, proxy.lifecycle.restart(bad)).await.expect("no hang");
+        assert!(error.expect_err("refused").ends_with("expected a regular file"));
+    }
+    proxy.serves_on_because("expected a regular file").await;
+}
+
+#[tokio::test]
 async fn t_1_what_preflight_says_is_the_refusal() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
