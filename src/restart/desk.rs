@@ -358,9 +358,11 @@ impl<D: DataPlane> Desk<D> {
         answer: Option<Answer>,
     ) {
         use plan::Outcome;
+        let is_stopped = outcome == Outcome::Stopped;
         let exit = match outcome {
             Outcome::Committed => "everything is the successor's".to_owned(),
             Outcome::Superseded(reason) => format!("the successor went on alone: {reason}"),
+            Outcome::Stopped => "the proxy was stopped".to_owned(),
             Outcome::Kept(ending) => {
                 let reason = ending.reason.clone();
                 self.handle_kept(task_id, ending).await;
@@ -375,8 +377,9 @@ impl<D: DataPlane> Desk<D> {
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err("a successor serves already: ask it".into()));
         }
-        if let Some(door) = self.door.take() {
-            door.leave();
+        match self.door.take() {
+            Some(door) if !is_stopped => door.leave(),
+            _ => {}
         }
         tracing::info!(exit, "restart completed");
         self.exit = Some(Exit::Succeeded(exit));

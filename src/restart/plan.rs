@@ -33,6 +33,8 @@ pub enum Outcome {
     Committed,
     /// The successor serves; it had given this process up.
     Superseded(String),
+    /// Both were stopped; this process is to exit with success.
+    Stopped,
     /// This process serves on.
     Kept(Ending),
 }

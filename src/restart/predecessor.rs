@@ -63,7 +63,7 @@ pub enum Action {
 ///    │            │                                                      Returning◄── Committing
 ///    └────────────┴── failure: in every state ──────────► Ending ◄────────────────┘      │ COMMITTED
 ///                                                           │ gone                       ▼
-///  any ─PROMOTED→ Alone ─emptied→ Done(Superseded)      Done(Kept)               Done(Committed)
+///  any ─PROMOTED, STOP→ Alone ─emptied→ Done(its outcome)  Done(Kept)           Done(Committed)
 /// ```
 /// Closing follows READY at once if no sessions move.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ enum State {
     Committing { until: Instant },
     Returning { ending: Ending, until: Instant },
     Ending(Ending),
-    Alone { reason: String, limit: Option<Instant> },
+    Alone { outcome: Outcome, limit: Option<Instant> },
     Done(Outcome),
 }
 
@@ -225,8 +225,8 @@ impl Predecessor {
                 self.let_pass(now);
                 self.handle_step_timeout(step, now);
             }
-            State::Alone { reason, limit: Some(limit) } if now >= *limit => {
-                self.state = State::Done(Outcome::Superseded(reason.clone()));
+            State::Alone { outcome, limit: Some(limit) } if now >= *limit => {
+                self.state = State::Done(outcome.clone());
             }
             State::Hello
             | State::Warm
@@ -529,8 +529,8 @@ impl Predecessor {
 
     fn finish_if_empty(&mut self, now: Instant) {
         match &self.state {
-            State::Alone { reason, .. } if self.is_emptied => {
-                self.state = State::Done(Outcome::Superseded(reason.clone()));
+            State::Alone { outcome, .. } if self.is_emptied => {
+                self.state = State::Done(outcome.clone());
             }
             State::Draining { step: Step::Resting(_), .. }
                 if self.is_emptied && self.transfer.is_settled() =>
@@ -582,7 +582,7 @@ impl Predecessor {
         self.actions.push_back(Action::Drain(deadline));
         let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
         self.is_emptied = false;
-        self.state = State::Alone { reason: it.reason.clone(), limit };
+        self.state = State::Alone { outcome: Outcome::Superseded(it.reason.clone()), limit };
     }
 
     /// The operator stops the proxy, and has asked this process. Only in DRAIN and PROBATION.
@@ -596,7 +596,7 @@ impl Predecessor {
     /// The successor leaves on purpose, and so does this process.
     fn handle_stop(&mut self, now: Instant) {
         self.forget_all();
-        self.state = State::Alone { reason: "the successor was stopped".into(), limit: None };
+        self.state = State::Alone { outcome: Outcome::Stopped, limit: None };
         self.drain_now(now);
         self.finish_if_empty(now);
     }
@@ -631,7 +631,7 @@ impl Predecessor {
         }
     }
 
-    /// Whether the other side can be told something, and has heard what it was told last.
+    /// Whether the other side has heard what it was told last.
     pub fn may_tell(&self) -> bool {
         self.is_linked() && self.liveness.may_tell()
     }

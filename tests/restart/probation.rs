@@ -114,5 +114,8 @@ fn a_stop_on_probation_stops_both() {
         signal_pid(if tells_successor { successor } else { first }, Signal::SIGTERM);
         assert_eq!(wire.packet().error(), Some(1053));
         until("the end of both", || proxy.process().living().is_empty().then_some(()));
+        let left = std::fs::read_dir(proxy.run_dir()).expect("it stays").flatten();
+        let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
     }
 }
