@@ -392,7 +392,8 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
         if !names(line, "fn") || line.trim_start().starts_with("//") {
             continue;
         }
-        // rustfmt closes a body with a brace in the column where the function starts.
+        // rustfmt closes a body with a brace in the column where the function starts. In a macro the
+        // end of a repetition may follow.
         let indent = line.len() - line.trim_start().len();
         let close = format!("{}}}", " ".repeat(indent));
         let declared =
@@ -401,7 +402,10 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
         if !lines[declared].trim_end().ends_with('{') {
             continue;
         }
-        let end = lines[declared..].iter().position(|line| line.trim_end() == close);
+        let end = lines[declared..].iter().position(|line| {
+            line.strip_prefix(&close)
+                .is_some_and(|rest| matches!(rest.trim_end(), "" | ")+" | ")*"))
+        });
         found.push((at + 1, end.map_or(0, |length| declared + length - at + 1)));
     }
     found

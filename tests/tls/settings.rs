@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use nix::sys::stat::Mode;
 use odp::config::tls::{ConnectMode, TlsAccept, TlsConnect, TlsSection};
 use odp::net::tls::settings::{Acceptor, Settings};
 use odp::net::tls::validity::remarks;
@@ -44,22 +43,6 @@ fn every_fault_of_a_file_is_named() {
     for (error, expected) in cases {
         assert!(error.contains(expected), "{error}\nexpected {expected}");
     }
-}
-
-/// Whoever replaces a key while it is read must not get another one past the check.
-#[test]
-fn a_key_is_read_once() {
-    let Files { directory, accept, .. } = files();
-    let pipe = directory.path().join("pipe");
-    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).expect("a pipe");
-    let writer = pipe.clone();
-    std::thread::spawn(move || {
-        std::fs::write(&writer, &PKI.server_key).expect("a reader");
-        // There is no second reader; this waits until the test is over.
-        let _ = std::fs::write(&writer, &PKI.client_key);
-    });
-    let section = TlsAccept { key: Some(pipe), ..accept };
-    assert!(Acceptor::load(&section, "client").expect("good files").is_some());
 }
 
 #[test]
