@@ -392,8 +392,8 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
         if !names(line, "fn") || line.trim_start().starts_with("//") {
             continue;
         }
-        // rustfmt closes a body with a brace in the column where the function starts. In a macro the
-        // end of a repetition may follow.
+        // rustfmt closes a body with a brace in the column where the function starts. In a macro
+        // the end of a repetition may follow.
         let indent = line.len() - line.trim_start().len();
         let close = format!("{}}}", " ".repeat(indent));
         let declared =
