@@ -48,6 +48,7 @@ use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
+use crate::session::OURS;
 pub use altered::NotAltered;
 use altered::Origins;
 use backend::Cluster;
@@ -61,9 +62,6 @@ use pause::FrozenAt;
 use registry::Registry;
 use rsa::OwnKey;
 use view::{Gauges, SessionView};
-
-/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
-const OURS: u32 = 1 << 31;
 
 /// Bits of an id that count connections; above them stands the generation.
 const SEQUENCE_BITS: u32 = 24;
