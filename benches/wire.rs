@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nobody::Nobody;
 use odp::metrics::SessionCounters;
 use odp::session::Session;
+use odp::session::link::LinkId;
 use odp::sql;
 use odp::wire::capability as cap;
 use odp::wire::packet::packet;
@@ -83,13 +84,13 @@ fn round_trip(command: &[u8], answer: &[u8]) -> impl FnMut() {
     let dialect = Dialect::new(cap::DEPRECATE_EOF, 0);
     let mut session = Session::logging_in(dialect, false, b"user", b"database");
     let counters = SessionCounters::default();
-    session.handle_server(&packet(2, &[0, 0, 0, 2, 0, 0, 0]), &counters);
+    session.handle_server(LinkId::HOME, &packet(2, &[0, 0, 0, 2, 0, 0, 0]), &counters);
     move || {
         session.handle_client(black_box(command), &Nobody, &counters);
         let (mut start, mut end) = (0, 0);
         while start < answer.len() {
             end = (end + PIECE).min(answer.len());
-            start += session.handle_server(black_box(&answer[start..end]), &counters);
+            start += session.handle_server(LinkId::HOME, black_box(&answer[start..end]), &counters);
         }
         assert!(session.conversation().is_idle(), "the answer is over");
     }

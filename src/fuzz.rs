@@ -6,6 +6,7 @@
 
 use crate::metrics::SessionCounters;
 use crate::net::proxy_header;
+use crate::session::link::LinkId;
 use crate::session::{Directory, Session};
 use crate::sql::ids;
 use crate::wire::authentication::Told;
@@ -61,11 +62,11 @@ pub fn session(data: &[u8]) {
     let mut session = Session::logging_in(dialect, choice & 8 != 0, b"u", b"d");
     let counters = SessionCounters::default();
     // The log-in succeeds.
-    session.handle_server(b"\x07\0\0\x02\0\0\0\x02\0\0\0", &counters);
+    session.handle_server(LinkId::HOME, b"\x07\0\0\x02\0\0\0\x02\0\0\0", &counters);
     for (at, piece) in data.chunks(31).enumerate() {
         let judged = match at % 2 {
             0 => session.handle_client(piece, &Nobody, &counters).consumed,
-            _ => session.handle_server(piece, &counters),
+            _ => session.handle_server(LinkId::HOME, piece, &counters),
         };
         assert!(judged <= piece.len(), "more was judged than given");
     }

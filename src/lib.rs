@@ -3,7 +3,7 @@
 //! # The house
 //!
 //! Data goes one way: `net → wire → session → (sql, route) → session → wire → net`, turned by one
-//! loop, [`proxy::frontend`].
+//! loop, [`proxy::relay`].
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
@@ -36,6 +36,7 @@
 //! nowhere else, and a [`restart::Parcel`] is all three of them.
 
 pub mod admin;
+pub mod buffer;
 pub mod cli;
 pub mod config;
 pub mod error;

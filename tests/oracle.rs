@@ -17,6 +17,7 @@ use mysql_common::proto::{MyDeserialize, MySerialize};
 use nobody::Nobody;
 use odp::metrics::SessionCounters;
 use odp::session::Session;
+use odp::session::link::LinkId;
 use odp::session::snapshot::SessionSnapshot;
 use odp::wire::handshake::{Greeting, LoginResponse, ok};
 use odp::wire::packet::{Framer, Step, packet, put_lenenc_str};
@@ -128,7 +129,7 @@ impl Caller {
                 assert_eq!(intake.rewrite, None);
                 intake.consumed
             }
-            _ => session.handle_server(kept, count),
+            _ => session.handle_server(LinkId::HOME, kept, count),
         };
         self.passed[side].extend(kept.drain(..judged));
     }
@@ -138,7 +139,7 @@ fn logged_in(deprecate_eof: bool) -> (Session, SessionCounters) {
     let dialect = Dialect { deprecate_eof, ..Dialect::default() };
     let mut session = Session::logging_in(dialect, false, b"u", b"d");
     let counters = SessionCounters::default();
-    session.handle_server(&packet(2, &ok(0, 0, 2, 0)), &counters);
+    session.handle_server(LinkId::HOME, &packet(2, &ok(0, 0, 2, 0)), &counters);
     assert!(session.conversation().is_idle());
     (session, counters)
 }

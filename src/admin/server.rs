@@ -27,7 +27,7 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
 use crate::net::tls::stream::TlsStream;
-use crate::proxy::leg::Leg;
+use crate::proxy::relay::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::opening::{OpeningError, read_opening};
 use crate::wire::capability as cap;

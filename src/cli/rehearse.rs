@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 
 use super::run::{raise_fd_limit, start_log};
-use crate::proxy::parcel;
+use crate::proxy::relay::parcel;
 use crate::restart;
 
 /// Arguments of `odp rehearse`.

@@ -1,6 +1,5 @@
 //! Bytes and sockets. No MySQL in here: listen, accept, dial, streams, TLS, buffers.
 
-pub mod buffer;
 pub mod dial;
 pub mod listen;
 pub mod proxy_header;

@@ -3,10 +3,9 @@
 
 use super::courtesy::Turn;
 use super::exchange::{Exchange, Side};
-use super::frontend::Relay;
 use super::handle::Handle;
-use super::lane::Lane;
 use super::login::Refusal;
+use super::relay::{Ends, Relay};
 use super::rsa::OwnKey;
 use super::{Proxy, told_to_go};
 use crate::error::ClientError;
@@ -18,7 +17,7 @@ impl Proxy {
         let changed = tokio::select! {
             biased;
             words = told_to_go(handle) => Err(words),
-            changed = relay.exchange(&self.own_key) => changed,
+            changed = follow(relay, &self.own_key) => changed,
             () = tokio::time::sleep(limit) => {
                 Err(Refusal::Tell(ClientError::timed_out("COM_CHANGE_USER")))
             }
@@ -34,44 +33,26 @@ impl Proxy {
     }
 }
 
-impl Relay {
-    /// Whether the next packets belong to an [`Exchange`]: they are in the lanes, not judged.
-    pub(super) fn is_exchange_due(&self) -> bool {
-        let is_sent = self.up.pending().is_empty() && self.down.pending().is_empty();
-        is_sent && self.session.conversation().is_exchange_due() && self.farewell.is_none()
-    }
-
-    /// Follows the exchange that is due, to the verdict. On an error the client's last words, if
-    /// there are any, can be said.
-    async fn exchange(&mut self, own_key: &OwnKey) -> Result<(), Refusal> {
-        let (mut said, mut told) = (self.up.unjudged().to_vec(), self.down.unjudged().to_vec());
-        self.up.clear();
-        self.down.clear();
-        let conversation = self.session.conversation();
-        let mut next = conversation.injection_sequence().unwrap_or_default();
-        let mut for_server = next;
-        let client = Side {
-            stream: &mut self.client,
-            ahead: &mut said,
-            sequence: &mut next,
-            turn: &mut Turn::Asked,
-        };
-        let server = Side {
-            stream: &mut self.server,
-            ahead: &mut told,
-            sequence: &mut for_server,
-            turn: &mut Turn::Told,
-        };
-        let verdict = Exchange::new(client, server, own_key).run().await;
-        self.session.handle_exchange(next);
-        if let Some(numbering) = &mut self.numbering {
-            numbering.hear(&self.client);
-        }
-        let mut verdict = verdict?;
-        verdict.append(&mut told);
-        let full = || Refusal::Tell(ClientError::bad_handshake());
-        self.up = Lane::with(&said, 0, self.up.source()).ok_or_else(full)?;
-        self.down = Lane::with(&verdict, 0, self.down.source()).ok_or_else(full)?;
-        Ok(())
-    }
+/// Follows the exchange that is due, to the verdict. On an error the client's last words, if there
+/// are any, can be said.
+async fn follow(relay: &mut Relay, own_key: &OwnKey) -> Result<(), Refusal> {
+    let Ends { client, server, mut said, mut told, mut next } = relay.exchange_ends();
+    let mut for_server = next;
+    let client = Side {
+        stream: client,
+        ahead: &mut said,
+        sequence: &mut next,
+        turn: &mut Turn::Asked,
+    };
+    let server = Side {
+        stream: server,
+        ahead: &mut told,
+        sequence: &mut for_server,
+        turn: &mut Turn::Told,
+    };
+    let verdict = Exchange::new(client, server, own_key).run().await;
+    relay.handle_exchange(next);
+    let mut verdict = verdict?;
+    verdict.append(&mut told);
+    relay.go_on(&said, &verdict).ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
 }

@@ -22,12 +22,12 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::courtesy::Turn;
-use super::leg::Line;
 use super::login::Refusal;
+use super::relay::leg::Line;
 use super::rsa::{self, OwnKey};
 use super::whole::read_packet;
 use crate::error::ClientError;
-use crate::session::conversation::Held;
+use crate::session::link::Held;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
     more_data,

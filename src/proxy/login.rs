@@ -16,12 +16,11 @@ use super::backend::{Answered, BackendError, Cluster};
 use super::compression;
 use super::courtesy::{Dialed, Turn};
 use super::exchange::{Exchange, Side};
-use super::farewell::part_with;
-use super::frontend::Relay;
 use super::handle::{Handle, Spoken};
-use super::lane::{Lane, Source};
-use super::leg::Leg;
 use super::opening::{Opening, OpeningError, read_opening};
+use super::relay::leg::Leg;
+use super::relay::link::Link;
+use super::relay::{Relay, part_with};
 use super::whole::read_packet;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
@@ -29,6 +28,7 @@ use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
 use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
+use crate::session::lane::{Lane, Source};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::compressed::Compression;
@@ -253,7 +253,8 @@ impl<'a> Login<'a> {
             lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
         };
         let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
-        Ok(Relay::new(client, server_leg, session, server.address.clone(), up, down))
+        let (server, thread) = (server.address.clone(), greeting.connection_id);
+        Ok(Relay::new(client, up, Link { leg: server_leg, down, server, thread }, session))
     }
 
     /// Counts the session at its user, now that the server has let it in; or takes leave of the

@@ -12,7 +12,7 @@ use super::admission::address_of;
 use super::altered::Altered;
 use super::elsewhere::Since;
 use super::handle::{Handle, Signal, Stage};
-use super::parcel::{self, Unpacked};
+use super::relay::parcel::{self, Unpacked};
 use super::{Beginning, Counted, Drain, Proxy, lock};
 use crate::metrics::pauses::Pauses;
 use crate::net::tls::keys::Hidden;
@@ -90,13 +90,14 @@ impl Proxy {
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.registry.end(present));
         });
-        let Unpacked { mut relay, handle, thread, frozen_at } = unpacked?;
+        let Unpacked { mut relay, handle, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
         *handle.seat() = self.registry.limits.resume(&relay.user(), address);
         relay.publish(&self.registry, &handle);
         relay.publish_tls(&handle);
-        self.registry.keep_server(&handle, &relay.server_name, thread);
+        let home = relay.home();
+        self.registry.keep_server(&handle, &home.server, home.thread);
         self.outbox.knows(handle.id);
         self.settle(before.as_deref(), &handle);
         Ok(Adopted::new(move || {

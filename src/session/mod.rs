@@ -6,9 +6,15 @@
 //! it together with the caller's two buffers ([`snapshot`]).
 
 pub mod conversation;
+pub mod front;
 mod ids;
+pub mod judge;
+pub mod lane;
 #[cfg(test)]
 mod laws;
+pub mod link;
+mod look;
+pub mod numbering;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,8 +31,10 @@ use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
-use conversation::{ClientPacket, Conversation, Held, Note, ServerPacket, Turn, WHOLE_COMMAND};
+use conversation::Conversation;
+use front::{Turn, WHOLE_COMMAND};
 use ids::{Replaced, Statements};
+use link::{Heard, Held, Link, LinkId, Note};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
 pub const OURS: u32 = 1 << 31;
@@ -53,6 +61,13 @@ pub struct Rewrite {
     pub range: Range<usize>,
     /// By what.
     pub with: Vec<u8>,
+}
+
+/// What a session cannot do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Follow the authentication exchange of a COM_CHANGE_USER over this link.
+    Exchange(LinkId),
 }
 
 /// Pipelined commands whose names are remembered; those behind change none.
@@ -107,10 +122,27 @@ impl Session {
         std::mem::take(&mut self.renamed)
     }
 
-    /// Which authentication exchanges are left with the caller, to be followed by it once
-    /// [`Conversation::is_exchange_due`].
-    pub fn hold_exchanges(&mut self, held: Held) {
-        self.conversation.hold_exchanges(held);
+    /// One link more, which is logged in as the first one was.
+    pub fn add_link(&mut self, link: Link) -> LinkId {
+        self.conversation.add(link)
+    }
+
+    /// The client's next command goes to this link; false while another one owes it an answer.
+    #[must_use]
+    pub fn turn_to(&mut self, link: LinkId) -> bool {
+        self.conversation.turn_to(link)
+    }
+
+    /// Which authentication exchanges over a link are left with the caller, to be followed by it
+    /// once [`Session::poll_want`] says so.
+    pub fn hold_exchanges(&mut self, link: LinkId, held: Held) {
+        self.conversation.link_mut(link).hold_exchanges(held);
+    }
+
+    /// What the session cannot do by itself, and is to be done before it goes on.
+    pub fn poll_want(&self) -> Option<Want> {
+        let link = self.conversation.current();
+        self.conversation.is_exchange_due().then_some(Want::Exchange(link))
     }
 
     /// The caller has followed an exchange up to the server's verdict; the next packet to the
@@ -124,9 +156,14 @@ impl Session {
         self.conversation.note_frame(frame);
     }
 
-    /// The caller passes on this many bytes of the server's current packet by itself.
+    /// The caller passes on this many bytes of the current link's packet by itself.
     pub fn skip_server(&mut self, payload: usize) {
-        self.conversation.skip_server(payload);
+        self.current_link().skip(payload);
+    }
+
+    /// The link that has the client's commands.
+    fn current_link(&mut self) -> &mut Link {
+        self.conversation.link_mut(self.conversation.current())
     }
 
     /// The protocol state.
@@ -157,12 +194,11 @@ impl Session {
         counters: &SessionCounters,
     ) -> Intake {
         let mut at = 0;
-        while let Some(seen) = self.conversation.handle_client(bytes, &mut at) {
-            let ClientPacket::Command(header, head) = seen else { continue };
+        while let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) {
             counters.client_requests.add(1);
             if let Some(with) = self.handle_command(header, head, directory, counters) {
                 // What is replaced is at hand: the head, and no payload byte behind it.
-                self.conversation.skip_client(head.len());
+                self.conversation.front.skip(head.len());
                 let range = at - HEADER..at + head.len();
                 return Intake { consumed: range.end, rewrite: Some(Rewrite { range, with }) };
             }
@@ -170,21 +206,28 @@ impl Session {
         Intake { consumed: at, rewrite: None }
     }
 
-    /// Bytes from the server; how many of them were judged. They are passed on as they are.
-    pub fn handle_server(&mut self, bytes: &[u8], counters: &SessionCounters) -> usize {
+    /// Bytes from a server; how many of them were judged. They are passed on as they are.
+    pub fn handle_server(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        counters: &SessionCounters,
+    ) -> usize {
         let mut at = 0;
         let opaque = self.is_opaque();
-        while let Some(seen) = self.conversation.handle_server(bytes, &mut at) {
-            match seen {
-                ServerPacket::Other => {}
-                ServerPacket::End(ending, note) => self.handle_end(ending, note, counters),
-                ServerPacket::Prepared(statement, ending) => {
+        while let Some(heard) = self.conversation.handle_server(link, bytes, &mut at) {
+            match heard {
+                Heard::Other | Heard::Nonsense => {}
+                Heard::End(ending, note) | Heard::Released(ending, note) => {
+                    self.handle_end(ending, note, counters);
+                }
+                Heard::Prepared(statement, ending) => {
                     self.ids.insert(statement);
                     if let Some(ending) = ending {
                         self.handle_end(ending, Note::Plain, counters);
                     }
                 }
-                ServerPacket::File => self.forget_names(),
+                Heard::FileSent | Heard::FileWanted => self.forget_names(),
             }
         }
         if self.is_opaque() && !opaque {
@@ -277,7 +320,7 @@ impl Session {
         let takes_id = named.contains(&Named::Parameter);
         self.ids.prepare(takes_id);
         if takes_id {
-            self.conversation.note_id();
+            self.current_link().note_id();
         }
         ids::in_text((header, head), 1, &named, directory)
     }
@@ -306,7 +349,7 @@ impl Session {
         if self.names.len() < MAX_NAMES {
             let (user, database) = (user.map(<[u8]>::to_vec), database.to_vec());
             self.names.push_back(Names { user, database });
-            self.conversation.note(note);
+            self.current_link().note(note);
         }
     }
 

@@ -1,20 +1,27 @@
 //! [`Session`] ⇄ [`SessionSnapshot`]: what crosses a restart.
 //!
 //! Fields have names, unknown ones are skipped, and new ones have defaults, so a neighbouring
-//! version reads it. An unknown phase is an error: the session then stays where it is.
+//! version reads it. An unknown phase is an error: the session then stays where it is. The link
+//! that every session has stands among the client's fields, where it stood when it was the only
+//! one; further links stand in a list, without which no session goes on that has them.
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use smallvec::smallvec;
 
 use super::conversation::Conversation;
+use super::front::{Front, Turn};
 use super::ids::Statements;
+use super::link::{Answering, Asked, Held, Link, LinkId};
 use super::{Names, Session};
+use crate::wire::packet::Framer;
+use crate::wire::response::{Dialect, ServerStatus};
 
 /// A session as it crosses a restart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSnapshot {
-    conversation: Conversation,
+    conversation: ConversationState,
     user: Vec<u8>,
     database: Vec<u8>,
     #[serde(default)]
@@ -24,9 +31,112 @@ pub struct SessionSnapshot {
     query_attributes: bool,
 }
 
+/// The path of the fields that a reader must know of a session with several links.
+pub const FURTHER_LINKS: &str = "session.conversation.links";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ConversationState {
+    dialect: Dialect,
+    client: Framer,
+    server: Framer,
+    turn: Turn,
+    current: Option<Answering>,
+    queue: VecDeque<Asked>,
+    status: ServerStatus,
+    next_sequence: u8,
+    #[serde(default)]
+    residue: bool,
+    #[serde(default)]
+    quit: bool,
+    /// Links beside the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    links: Vec<LinkState>,
+    /// Which of all has the client's commands.
+    #[serde(default, skip_serializing_if = "is_home")]
+    turned_to: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct LinkState {
+    dialect: Dialect,
+    server: Framer,
+    current: Option<Answering>,
+    queue: VecDeque<Asked>,
+    status: ServerStatus,
+    #[serde(default)]
+    residue: bool,
+}
+
+fn is_home(place: &usize) -> bool {
+    *place == LinkId::HOME.place()
+}
+
+impl SessionSnapshot {
+    /// How many links the session has.
+    pub fn links(&self) -> usize {
+        1 + self.conversation.links.len()
+    }
+
+    /// Whether it can be a session again: what is pointed at is there.
+    pub fn is_whole(&self) -> bool {
+        self.conversation.turned_to < self.links()
+    }
+}
+
+impl From<Link> for LinkState {
+    fn from(link: Link) -> Self {
+        let Link { dialect, framer: server, answering: current, queue, status, residue, .. } = link;
+        Self { dialect, server, current, queue, status, residue }
+    }
+}
+
+impl From<LinkState> for Link {
+    fn from(state: LinkState) -> Self {
+        let LinkState { dialect, server, current, queue, status, residue } = state;
+        let (framer, answering, held) = (server, current, Held::None);
+        Self { dialect, framer, answering, queue, status, residue, held }
+    }
+}
+
+impl From<Conversation> for ConversationState {
+    fn from(conversation: Conversation) -> Self {
+        let Conversation { front, links, current: turned_to } = conversation;
+        let mut links = links.into_iter().map(LinkState::from);
+        let home = links.next().expect("a session has a link from its log-in on");
+        let LinkState { dialect, server, current, queue, status, residue } = home;
+        Self {
+            dialect,
+            client: front.framer,
+            server,
+            turn: front.turn,
+            current,
+            queue,
+            status,
+            next_sequence: front.next_sequence,
+            residue,
+            quit: front.quit,
+            links: links.collect(),
+            turned_to: turned_to.place(),
+        }
+    }
+}
+
+impl From<ConversationState> for Conversation {
+    fn from(state: ConversationState) -> Self {
+        let ConversationState { dialect, client, server, turn, current, queue, status, .. } = state;
+        let ConversationState { next_sequence, residue, quit, links, turned_to, .. } = state;
+        let home = LinkState { dialect, server, current, queue, status, residue };
+        let front = Front { framer: client, turn, next_sequence, quit };
+        let mut all = smallvec![Link::from(home)];
+        all.extend(links.into_iter().map(Link::from));
+        Self { front, links: all, current: LinkId::at(turned_to) }
+    }
+}
+
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
+        let conversation = conversation.into();
         Self { conversation, user, database, names, ids, query_attributes }
     }
 }
@@ -35,6 +145,7 @@ impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
         let SessionSnapshot { conversation, user, database, names, ids, query_attributes } =
             snapshot;
+        let conversation = conversation.into();
         Self { conversation, user, database, names, ids, query_attributes, renamed: true }
     }
 }

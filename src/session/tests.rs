@@ -80,7 +80,7 @@ impl Bench {
     fn judge(&mut self, way: usize) {
         let bytes = &mut self.unjudged[way];
         if way == DOWN {
-            let judged = self.session.handle_server(bytes, &self.counters);
+            let judged = self.session.handle_server(LinkId::HOME, bytes, &self.counters);
             self.passed[DOWN].extend(bytes.drain(..judged));
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::net::buffer::keep;
+use crate::buffer::keep;
 
 /// Two records of the largest size, so that one can be read behind another.
 pub const SIZE: usize = 34 * 1024;

@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Sleep;
 
-use super::frontend::{Relay, Surroundings};
-use super::lane::Source;
-use super::numbering;
+use super::leg::Leg;
+use super::link::Link;
 use crate::error::ClientError;
+use crate::metrics::SessionCounters;
 use crate::net::stream::Stream;
+use crate::session::Session;
+use crate::session::lane::{Lane, Source};
+use crate::session::numbering::{self, Numbering};
 
 /// How long a client may take to read our last words.
 const LINGER: Duration = Duration::from_secs(1);
@@ -47,84 +50,99 @@ enum Words {
     Said,
 }
 
-impl Relay {
-    /// Says this at the end of the packet that is under way, then closes.
-    pub fn bid_farewell(&mut self, words: ClientError) {
-        self.close_with(Words::Waiting(words));
+/// What of a relay takes part in its end.
+pub struct Closing<'a> {
+    /// The client's leg.
+    pub client: &'a mut Leg,
+    /// Client to servers.
+    pub up: &'a mut Lane,
+    /// The server that may be in the middle of a packet.
+    pub link: &'a mut Link,
+    /// Knows whether it is.
+    pub session: &'a mut Session,
+    /// When a leg is compressed.
+    pub numbering: Option<Numbering>,
+    /// What the session counts.
+    pub counters: &'a SessionCounters,
+}
+
+impl Farewell {
+    /// One with these words.
+    pub fn saying(words: ClientError) -> Self {
+        Self::new(Words::Waiting(words))
     }
 
-    fn close_with(&mut self, words: Words) {
-        self.farewell.get_or_insert_with(|| {
-            Box::new(Farewell { deadline: Box::pin(tokio::time::sleep(LINGER)), words })
-        });
+    /// One without words: FIN was sent.
+    pub fn said() -> Self {
+        Self::new(Words::Said)
     }
 
-    /// As a server's own connection would: the client gets FIN and nothing else.
-    pub(super) fn server_left(&mut self) {
-        self.client.shutdown_write();
-        self.close_with(Words::Said);
+    fn new(words: Words) -> Self {
+        Self { deadline: Box::pin(tokio::time::sleep(LINGER)), words }
     }
 
     /// Ready when it is over.
-    pub(super) fn poll_farewell(
-        &mut self,
-        cx: &mut Context<'_>,
-        around: Surroundings<'_>,
-    ) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, mut closing: Closing<'_>) -> Poll<()> {
         loop {
-            let Some(farewell) = &mut self.farewell else { return Poll::Pending };
-            if farewell.deadline.as_mut().poll(cx).is_ready() {
+            if self.deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let Words::Waiting(words) = &farewell.words else { return self.poll_discard(cx) };
-            let conversation = self.session.conversation();
-            let said = numbering::last_words(words, conversation, self.numbering, &mut self.client);
-            if let Some(packet) = said {
-                self.down.say(&packet);
-                farewell.words = Words::Said;
+            let Words::Waiting(words) = &self.words else { return closing.poll_discard(cx) };
+            if let Some(packet) = closing.last_words(words) {
+                closing.link.down.say(&packet);
+                self.words = Words::Said;
                 continue;
             }
-            ready!(self.poll_rest_of_packet(cx, around));
-            if self.session.conversation().injection_sequence().is_none() {
+            ready!(closing.poll_rest_of_packet(cx));
+            if closing.session.conversation().injection_sequence().is_none() {
                 return Poll::Ready(());
             }
         }
     }
+}
+
+impl Closing<'_> {
+    fn last_words(&mut self, words: &ClientError) -> Option<Vec<u8>> {
+        let conversation = self.session.conversation();
+        numbering::last_words(words, conversation, self.numbering, self.client)
+    }
 
     /// Forwards the packet that is under way, and nothing behind it.
-    fn poll_rest_of_packet(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+    fn poll_rest_of_packet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Link { leg, down, .. } = &mut *self.link;
         loop {
-            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+            if ready!(self.client.poll_drain(cx, down)).is_err() {
                 return Poll::Ready(());
             }
             let left = self.session.conversation().rest_of_server_packet();
             if left == 0 {
                 return Poll::Ready(());
             }
-            if self.down.unjudged().is_empty() {
-                match ready!(self.down.poll_fill(cx, &mut self.server)) {
-                    Ok(n) if n > 0 => around.handle.counters.response_bytes.add(n as u64),
+            if down.unjudged().is_empty() {
+                match ready!(leg.poll_fill(cx, down)) {
+                    Ok(n) if n > 0 => self.counters.response_bytes.add(n as u64),
                     Ok(_) | Err(_) => return Poll::Ready(()),
                 }
             }
-            let n = left.min(self.down.unjudged().len());
+            let n = left.min(down.unjudged().len());
             self.session.skip_server(n);
-            self.down.judge(n);
+            down.judge(n);
         }
     }
 
     /// Writes the last words, then reads on until the client has hung up: closing with unread bytes
     /// would reset the connection and take the words with it.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.down.pending().is_empty() {
-            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+        let down = &mut self.link.down;
+        if !down.pending().is_empty() {
+            if ready!(self.client.poll_drain(cx, down)).is_err() {
                 return Poll::Ready(());
             }
             self.client.shutdown_write();
         }
         while self.up.source() == Source::Open {
             self.up.clear();
-            match ready!(self.up.poll_fill(cx, &mut self.client)) {
+            match ready!(self.client.poll_fill(cx, self.up)) {
                 Ok(0) | Err(_) => self.up.set_source(Source::Closed),
                 Ok(_) => {}
             }

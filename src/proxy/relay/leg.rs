@@ -20,14 +20,16 @@ use std::task::{Context, Poll, ready};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::buffer::{Buffer, keep};
+use crate::buffer::{self, Buffer, keep};
 use crate::net::stream::{Parts as StreamParts, Stream, tokio_io};
+use crate::session::lane::Lane;
+use crate::session::numbering::Frames;
 use crate::wire::compressed::{
     Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode,
 };
 
 /// The most raw bytes that are held: the longest frame, and what one read may bring behind it.
-const MAX_INCOMING: usize = HEADER + MAX_CONTENT + crate::net::buffer::SIZE;
+const MAX_INCOMING: usize = HEADER + MAX_CONTENT + buffer::SIZE;
 
 /// The most that waits to be written: one frame of ours.
 const MAX_OUTGOING: usize = HEADER + MAX_PLAIN;
@@ -117,46 +119,37 @@ impl Leg {
         &self.stream
     }
 
-    /// What is written next starts a command.
-    pub fn begin_command(&mut self) {
-        if let Some(compressor) = &mut self.compressor {
-            compressor.next = 0;
-        }
-    }
-
-    /// What is written next answers what was heard last. Its first frame's number; None without
-    /// compression.
-    pub fn begin_reply(&mut self) -> Option<u8> {
-        self.begin_reply_to(self.frame()?)
-    }
-
-    /// The same for what was heard up to this frame: others may have come behind it.
-    pub fn begin_reply_to(&mut self, frame: u8) -> Option<u8> {
-        let compressor = self.compressor.as_mut()?;
-        compressor.next = frame.wrapping_add(1);
-        Some(compressor.next)
-    }
-
-    /// The number of the frame that was read last; all of one read is of one frame.
-    pub fn frame(&self) -> Option<u8> {
-        self.compressor.as_ref().map(|compressor| compressor.decoder.sequence())
-    }
-
-    /// Something has come since a frame of ours was written last.
-    pub fn has_heard(&self) -> bool {
-        self.compressor.as_ref().is_some_and(|compressor| compressor.heard)
-    }
-
-    /// What is written next is the same side's still, unless the other one was heard meanwhile.
-    pub fn go_on(&mut self) {
-        if self.has_heard() {
-            self.begin_reply();
-        }
-    }
-
     /// Why what came in is not understood, if that has ended it.
     pub fn corrupt(&self) -> Option<Corrupt> {
         self.compressor.as_ref()?.decoder.corrupt()
+    }
+
+    /// Writes what a lane has to be written; ready when the socket has all of it. Cancel safe.
+    #[inline]
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>, lane: &mut Lane) -> Poll<io::Result<()>> {
+        while !lane.pending().is_empty() {
+            match ready!(self.poll_write(cx, lane.pending()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => lane.written(n),
+            }
+        }
+        // TLS and compression may hold on to what they have taken.
+        self.poll_flush(cx)
+    }
+
+    /// Reads more into a lane; 0 is the end of the stream. Cancel safe.
+    #[inline]
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        lane: &mut Lane,
+    ) -> Poll<io::Result<usize>> {
+        let filled = self.poll_read(cx, lane.room());
+        lane.filled(match filled {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        });
+        filled
     }
 
     /// Reads what is there into `buffer`, which has room. Cancel safe. 0 is the end of the stream.
@@ -243,6 +236,46 @@ impl Leg {
             })
         });
         Self { stream, compressor }
+    }
+}
+
+impl Frames for Leg {
+    fn is_framed(&self) -> bool {
+        self.compressor.is_some()
+    }
+
+    fn begin_command(&mut self) {
+        if let Some(compressor) = &mut self.compressor {
+            compressor.next = 0;
+        }
+    }
+
+    fn begin_reply(&mut self) -> Option<u8> {
+        self.begin_reply_to(self.frame()?)
+    }
+
+    fn begin_reply_to(&mut self, frame: u8) -> Option<u8> {
+        let compressor = self.compressor.as_mut()?;
+        compressor.next = frame.wrapping_add(1);
+        Some(compressor.next)
+    }
+
+    fn frame(&self) -> Option<u8> {
+        self.compressor.as_ref().map(|compressor| compressor.decoder.sequence())
+    }
+
+    fn has_heard(&self) -> bool {
+        self.compressor.as_ref().is_some_and(|compressor| compressor.heard)
+    }
+
+    fn go_on(&mut self) {
+        if self.has_heard() {
+            self.begin_reply();
+        }
+    }
+
+    fn is_corrupt(&self) -> bool {
+        self.corrupt().is_some()
     }
 }
 

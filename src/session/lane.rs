@@ -7,15 +7,12 @@
 //!
 //! A lane that is empty holds no buffer. Invariant: start ≤ judged ≤ end.
 
-use std::io;
 use std::ops::Range;
-use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
 
-use super::leg::Leg;
-use crate::net::buffer::{Buffer, SIZE};
-use crate::session::Rewrite;
+use super::{Intake, Rewrite};
+use crate::buffer::{Buffer, SIZE};
 use crate::wire::packet::HEADER;
 
 /// Room that reads leave, so that last words find a place.
@@ -105,9 +102,24 @@ impl Lane {
         assert!(self.judged <= self.end, "a session judges only what it was given");
     }
 
+    /// Does with unjudged bytes what a session has said; true when there may be more to judge,
+    /// behind a rewritten packet.
+    pub fn take(&mut self, intake: Intake) -> bool {
+        let Some(rewrite) = intake.rewrite else {
+            self.judge(intake.consumed);
+            return false;
+        };
+        // What is put in place of a packet is no longer than that: ids of ours have ten digits.
+        let spliced = self.splice(&rewrite);
+        debug_assert!(spliced, "no room for a rewritten packet");
+        let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };
+        self.judge(rewrite.range.start + length);
+        true
+    }
+
     /// Puts other bytes in place of some of the unjudged ones; false when there is no room.
     #[must_use]
-    pub fn splice(&mut self, rewrite: &Rewrite) -> bool {
+    fn splice(&mut self, rewrite: &Rewrite) -> bool {
         let Some(buffer) = &mut self.buffer else { return false };
         let Range { start, end } = rewrite.range;
         let (start, end) = (self.judged + start, self.judged + end);
@@ -145,36 +157,32 @@ impl Lane {
         *self = Self { source: self.source, ..Self::default() };
     }
 
-    /// Writes what is to be written; ready when the socket has all of it.
+    /// So many bytes of what is to be written are.
     #[inline]
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Leg) -> Poll<io::Result<()>> {
-        while self.start < self.judged {
-            let n = ready!(to.poll_write(cx, self.slice(self.start..self.judged)))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.start += n;
-        }
+    pub fn written(&mut self, n: usize) {
+        self.start += n;
+        assert!(self.start <= self.judged, "only what was judged is written");
         if self.start == self.end {
             (self.start, self.judged, self.end) = (0, 0, 0);
         }
-        // TLS and compression may hold on to what it has taken.
-        to.poll_flush(cx)
     }
 
-    /// Reads more behind what is there; 0 is the end of the stream.
+    /// Where more bytes may be put behind what is there: [`Lane::filled`] tells how many were.
     #[inline]
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Leg) -> Poll<io::Result<usize>> {
+    pub fn room(&mut self) -> &mut [u8] {
         self.compact();
         let end = self.end;
         let buffer = self.buffer.get_or_insert_with(Buffer::lend);
-        let filled = from.poll_read(cx, &mut buffer[end..SIZE - SLACK]);
-        match filled {
-            Poll::Ready(Ok(n)) => self.end += n,
-            _ if end == 0 => self.buffer = None,
-            _ => {}
+        &mut buffer[end..SIZE - SLACK]
+    }
+
+    /// So many bytes were put into the room. A lane that is empty gives its buffer back.
+    #[inline]
+    pub fn filled(&mut self, n: usize) {
+        self.end += n;
+        if self.end == 0 {
+            self.buffer = None;
         }
-        filled
     }
 
     /// Moves what is left to the front. It is short: the start of a packet that is not whole.
@@ -191,5 +199,69 @@ impl Lane {
 
     fn slice(&self, range: Range<usize>) -> &[u8] {
         self.buffer.as_ref().map_or(&[], |buffer| &buffer[range])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(lane: &mut Lane, bytes: &[u8]) {
+        lane.room()[..bytes.len()].copy_from_slice(bytes);
+        lane.filled(bytes.len());
+    }
+
+    #[test]
+    fn bytes_are_written_as_far_as_they_are_judged() {
+        let mut lane = Lane::default();
+        put(&mut lane, b"one two");
+        assert_eq!((lane.pending(), lane.unjudged()), (&b""[..], &b"one two"[..]));
+        lane.judge(4);
+        lane.written(2);
+        assert_eq!((lane.pending(), lane.unjudged()), (&b"e "[..], &b"two"[..]));
+        put(&mut lane, b" three");
+        assert_eq!(lane.bytes(), b"e two three");
+        lane.judge(9);
+        lane.written(11);
+        assert!(lane.is_empty());
+        // Nothing came: the buffer goes back.
+        lane.room();
+        lane.filled(0);
+        assert!(lane.buffer.is_none());
+    }
+
+    #[test]
+    fn a_rewritten_stretch_is_judged_with_what_is_before_it() {
+        let mut lane = Lane::default();
+        put(&mut lane, b"say 4294967295 and more");
+        let rewrite = Rewrite { range: 4..14, with: b"7".to_vec() };
+        assert!(lane.take(Intake { consumed: 14, rewrite: Some(rewrite) }), "more may be behind");
+        assert_eq!((lane.pending(), lane.unjudged()), (&b"say 7"[..], &b" and more"[..]));
+        assert!(!lane.take(Intake { consumed: 9, rewrite: None }));
+        assert_eq!(lane.pending(), b"say 7 and more");
+    }
+
+    #[test]
+    fn words_of_ours_stand_behind_what_was_judged() {
+        let mut lane = Lane::default();
+        put(&mut lane, b"old news");
+        lane.judge(4);
+        lane.say(b"bye");
+        assert_eq!((lane.pending(), lane.unjudged()), (&b"old bye"[..], &b""[..]));
+        let mut full = Lane::with(&[0; SIZE], SIZE, Source::Open).expect("it fits");
+        full.say(b"bye");
+        assert_eq!(full.pending().len(), SIZE, "there is no place for it");
+    }
+
+    #[test]
+    fn a_lane_takes_no_more_than_its_buffer() {
+        assert!(Lane::with(&[0; SIZE + 1], 0, Source::Open).is_none());
+        assert!(Lane::with(&[0; 3], 4, Source::Open).is_none());
+        let mut lane = Lane::default();
+        assert_eq!(lane.room().len(), SIZE - SLACK);
+        put(&mut lane, &[b'x'; SIZE - SLACK]);
+        assert!(lane.is_full());
+        lane.number(8, 9);
+        assert_eq!(lane.bytes()[11], 9);
     }
 }

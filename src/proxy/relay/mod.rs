@@ -3,43 +3,51 @@
 //! Everything about the session is in [`Relay`], nothing in a future: it can be taken apart between
 //! any two polls. Invariant: a byte that was read is in a lane or was written.
 
+mod farewell;
+pub mod leg;
+pub mod link;
+pub mod parcel;
+pub mod pause;
+
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
 use super::exchange;
-use super::farewell::Farewell;
 use super::handle::{Handle, Signal, Spoken, Stage};
-use super::lane::{Lane, Source};
-use super::leg::{Leg, Parts as LegParts};
-use super::numbering::Numbering;
-use super::parcel;
 use super::registry::Registry;
 use crate::error::ClientError;
 use crate::restart::Replica;
-use crate::session::{Directory, Session};
+use crate::session::judge::Judge;
+use crate::session::lane::{Lane, Source};
+use crate::session::link::LinkId;
+use crate::session::numbering::Numbering;
+use crate::session::{Directory, Session, Want};
+use crate::wire::compressed::Compression;
+use farewell::{Closing, Farewell};
+pub use farewell::part_with;
+use leg::{Leg, Parts as LegParts};
+use link::Link;
 
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
 pub struct Relay {
-    pub(super) client: Leg,
-    pub(super) server: Leg,
+    client: Leg,
+    /// Client to servers.
+    up: Lane,
+    /// By their [`LinkId`].
+    links: SmallVec<[Link; 1]>,
     /// When a leg is compressed.
-    pub(super) numbering: Option<Numbering>,
-    pub(super) session: Session,
-    /// Client to server.
-    pub(super) up: Lane,
-    /// Server to client.
-    pub(super) down: Lane,
-    /// The server's address.
-    pub(super) server_name: Arc<str>,
+    numbering: Option<Numbering>,
+    session: Session,
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
     is_shared: bool,
-    pub(super) farewell: Option<Box<Farewell>>,
+    farewell: Option<Box<Farewell>>,
 }
 
 /// Why a relay stopped.
@@ -54,9 +62,9 @@ pub enum Exit {
 }
 
 /// The session's view of the others on its server.
-pub(super) struct Others<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) server: &'a Arc<str>,
+struct Others<'a> {
+    registry: &'a Registry,
+    server: &'a Arc<str>,
 }
 
 impl Directory for Others<'_> {
@@ -67,56 +75,54 @@ impl Directory for Others<'_> {
 
 /// What a poll needs beside the relay.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
-    pub(super) registry: &'a Registry,
-    pub(super) handle: &'a Handle,
+struct Surroundings<'a> {
+    registry: &'a Registry,
+    handle: &'a Handle,
+}
+
+/// Both ends of an authentication exchange that is due, and what was read of them.
+#[derive(Debug)]
+pub struct Ends<'a> {
+    /// The client's leg.
+    pub client: &'a mut Leg,
+    /// The server's.
+    pub server: &'a mut Leg,
+    /// Bytes of the client's.
+    pub said: Vec<u8>,
+    /// Bytes of the server's.
+    pub told: Vec<u8>,
+    /// The number of the next packet to the client.
+    pub next: u8,
 }
 
 impl Relay {
-    /// A session whose server has given its verdict on the log-in, which is the first thing in
-    /// `down`. What the client has sent since its last word in the log-in is in `up`.
-    pub fn new(
-        client: Leg,
-        server: Leg,
-        session: Session,
-        server_name: Arc<str>,
-        up: Lane,
-        down: Lane,
-    ) -> Self {
-        let mut relay = Self::resumed(client, server, session, server_name, up, down);
+    /// A session whose server has given its verdict on the log-in, which is the first thing in its
+    /// link. What the client has sent since its last word in the log-in is in `up`.
+    pub fn new(client: Leg, up: Lane, link: Link, session: Session) -> Self {
+        let mut relay = Self::resumed(client, up, smallvec![link], session);
         relay.is_shared = false;
         relay
     }
 
-    /// A session that was frozen before.
-    pub fn resumed(
+    /// A session that was frozen before. There are as many links as it has.
+    fn resumed(
         client: Leg,
-        server: Leg,
-        mut session: Session,
-        server_name: Arc<str>,
         up: Lane,
-        down: Lane,
+        links: SmallVec<[Link; 1]>,
+        mut session: Session,
     ) -> Self {
-        session.hold_exchanges(exchange::held(&client, &server));
-        let numbering = Numbering::between(&client, &server);
-        Self {
-            client,
-            server,
-            numbering,
-            session,
-            up,
-            down,
-            server_name,
-            is_shared: true,
-            farewell: None,
+        for (place, link) in links.iter().enumerate() {
+            session.hold_exchanges(LinkId::at(place), exchange::held(&client, &link.leg));
         }
+        let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
+        Self { client, up, links, numbering, session, is_shared: true, farewell: None }
     }
 
-    /// Closes both connections, whoever else holds them.
+    /// Closes all connections, whoever else holds them.
     pub fn close(mut self) {
         if self.is_shared {
             self.client.shutdown_both();
-            self.server.shutdown_both();
+            self.links.iter_mut().for_each(|link| link.leg.shutdown_both());
         }
     }
 
@@ -124,13 +130,21 @@ impl Relay {
     pub fn into_parts(self) -> io::Result<Parts> {
         Ok(Parts {
             client: self.client.into_parts()?,
-            server: self.server.into_parts()?,
+            up: self.up,
+            links: self.links.into_iter().map(Link::into_parts).collect::<io::Result<_>>()?,
             numbering: self.numbering,
             session: self.session,
-            up: self.up,
-            down: self.down,
-            server_name: self.server_name,
         })
+    }
+
+    /// How the client's leg is compressed, and the home's.
+    fn compressions(&self) -> [Option<Compression>; 2] {
+        [self.client.compression(), self.home().leg.compression()]
+    }
+
+    /// The link that the session has logged in by.
+    pub fn home(&self) -> &Link {
+        &self.links[LinkId::HOME.place()]
     }
 
     /// Relays until one side is gone or a signal takes the session away.
@@ -182,12 +196,12 @@ impl Relay {
     }
 
     /// The user, as people see it.
-    pub(super) fn user(&self) -> Cow<'_, str> {
+    pub fn user(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.session.user())
     }
 
     /// Shows the others how far the session is.
-    pub(super) fn publish(&mut self, registry: &Registry, handle: &Handle) {
+    pub fn publish(&mut self, registry: &Registry, handle: &Handle) {
         let conversation = self.session.conversation();
         let in_transaction = self.session.may_be_in_transaction();
         let stage = match (conversation.is_idle(), in_transaction) {
@@ -213,10 +227,20 @@ impl Relay {
     }
 
     /// What its connections speak never changes.
-    pub(super) fn publish_tls(&self, handle: &Handle) {
+    pub fn publish_tls(&self, handle: &Handle) {
         let mut facts = handle.facts();
         facts.client_tls = Spoken::on(self.client.stream());
-        facts.server_tls = Spoken::on(self.server.stream());
+        facts.server_tls = Spoken::on(self.home().leg.stream());
+    }
+
+    /// Says this at the end of the packet that is under way, then closes.
+    pub fn bid_farewell(&mut self, words: ClientError) {
+        self.farewell.get_or_insert_with(|| Farewell::saying(words).into());
+    }
+
+    /// The place of the link that has the client's commands.
+    fn current(&self) -> usize {
+        self.session.conversation().current().place()
     }
 
     /// Moves what can be moved; ready when the session is over.
@@ -236,10 +260,28 @@ impl Relay {
         }
     }
 
+    fn poll_farewell(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        let current = self.current();
+        let Some(farewell) = &mut self.farewell else { return Poll::Pending };
+        farewell.poll(
+            cx,
+            Closing {
+                client: &mut self.client,
+                up: &mut self.up,
+                link: &mut self.links[current],
+                session: &mut self.session,
+                numbering: self.numbering,
+                counters: &around.handle.counters,
+            },
+        )
+    }
+
     /// Client to server; ready when the client is gone.
     fn poll_up(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
-            if ready!(self.up.poll_drain(cx, &mut self.server)).is_err() {
+            let current = self.current();
+            let server = &mut self.links[current].leg;
+            if ready!(server.poll_drain(cx, &mut self.up)).is_err() {
                 // The server takes no more, but its last words may still be on their way.
                 self.up.clear();
                 self.up.set_source(Source::Closed);
@@ -251,12 +293,14 @@ impl Relay {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
                     if self.up.pending().is_empty() {
-                        if self.down.is_empty() && self.session.conversation().is_over() {
+                        if self.links[current].down.is_empty()
+                            && self.session.conversation().is_over()
+                        {
                             // Closing says FIN to both. After a QUIT the server's own need not be
                             // waited for; without one MySQL has a last word for who still listens.
                             return Poll::Ready(());
                         }
-                        self.server.shutdown_write();
+                        self.links[current].leg.shutdown_write();
                         self.up.set_source(Source::Closed);
                     }
                 }
@@ -266,7 +310,7 @@ impl Relay {
                     if self.numbering.is_some()
                         && !self.up.unjudged().is_empty()
                         && self.judge_up(around) => {}
-                Source::Open => match ready!(self.up.poll_fill(cx, &mut self.client)) {
+                Source::Open => match ready!(self.client.poll_fill(cx, &mut self.up)) {
                     Ok(0) => self.up.set_source(Source::Ended),
                     Ok(n) => {
                         around.handle.counters.request_bytes.add(n as u64);
@@ -283,30 +327,35 @@ impl Relay {
         }
     }
 
-    /// Server to client; ready when either is gone.
+    /// Server to client; ready when either is gone. Only the link is read that owes answers.
     fn poll_down(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
-            if ready!(self.down.poll_drain(cx, &mut self.client)).is_err() {
+            let current = self.current();
+            let down = &mut self.links[current].down;
+            if ready!(self.client.poll_drain(cx, down)).is_err() {
                 return Poll::Ready(());
             }
-            if !self.down.unjudged().is_empty() {
+            if !down.unjudged().is_empty() {
                 self.judge_down(around);
-                if !self.down.pending().is_empty() {
+                if !self.links[current].down.pending().is_empty() {
                     continue;
                 }
             }
-            match self.down.source() {
-                Source::Open => match ready!(self.down.poll_fill(cx, &mut self.server)) {
+            let Link { leg, down, .. } = &mut self.links[current];
+            match down.source() {
+                Source::Open => match ready!(leg.poll_fill(cx, down)) {
                     Ok(n) if n > 0 => {
                         around.handle.counters.response_bytes.add(n as u64);
                         self.judge_down(around);
                     }
-                    Ok(_) | Err(_) => self.down.set_source(Source::Ended),
+                    Ok(_) | Err(_) => down.set_source(Source::Ended),
                 },
                 Source::Ended => {
-                    self.down.judge(self.down.unjudged().len());
-                    if self.down.pending().is_empty() {
-                        self.server_left();
+                    down.judge(down.unjudged().len());
+                    if down.pending().is_empty() {
+                        // As a server's own connection would: FIN and nothing else.
+                        self.client.shutdown_write();
+                        self.farewell.get_or_insert_with(|| Farewell::said().into());
                         return Poll::Pending;
                     }
                 }
@@ -317,44 +366,72 @@ impl Relay {
 
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
-        if self.numbering.is_some() {
-            return self.judge_up_numbered(around);
-        }
-        let Surroundings { registry, handle } = around;
-        let others = Others { registry, server: &self.server_name };
-        let mut any = false;
-        loop {
-            let unjudged = self.up.unjudged();
-            let intake = self.session.handle_client(unjudged, &others, &handle.counters);
-            any |= intake.consumed > 0;
-            if !apply(&mut self.up, intake) {
-                return any;
-            }
-        }
+        let current = self.current();
+        let Link { leg, server, .. } = &mut self.links[current];
+        let others = Others { registry: around.registry, server };
+        let mut judge = Judge {
+            session: &mut self.session,
+            numbering: &mut self.numbering,
+            client: &mut self.client,
+            server: leg,
+            counters: &around.handle.counters,
+        };
+        judge.up(&mut self.up, &others)
     }
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
-        if self.numbering.is_some() {
-            return self.judge_down_numbered(around);
-        }
-        let unjudged = self.down.unjudged();
-        let judged = self.session.handle_server(unjudged, &around.handle.counters);
-        self.down.judge(judged);
+        let current = self.session.conversation().current();
+        let Link { leg, down, .. } = &mut self.links[current.place()];
+        let mut judge = Judge {
+            session: &mut self.session,
+            numbering: &mut self.numbering,
+            client: &mut self.client,
+            server: leg,
+            counters: &around.handle.counters,
+        };
+        judge.down(current, down);
     }
 }
 
-/// Marks what was judged; true when there may be more to judge behind a rewritten packet.
-pub(super) fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
-    let Some(rewrite) = intake.rewrite else {
-        lane.judge(intake.consumed);
-        return false;
-    };
-    // No command grows by that.
-    let spliced = lane.splice(&rewrite);
-    debug_assert!(spliced, "no room for a rewritten packet");
-    let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };
-    lane.judge(rewrite.range.start + length);
-    true
+/// COM_CHANGE_USER where a leg is not secure: whoever follows its exchange has the legs meanwhile.
+impl Relay {
+    /// Whether the next packets belong to an exchange: they are in the lanes, not judged.
+    fn is_exchange_due(&self) -> bool {
+        let Some(Want::Exchange(link)) = self.session.poll_want() else { return false };
+        let down = &self.links[link.place()].down;
+        let is_sent = self.up.pending().is_empty() && down.pending().is_empty();
+        is_sent && self.farewell.is_none()
+    }
+
+    /// The ends of the exchange that is due.
+    pub fn exchange_ends(&mut self) -> Ends<'_> {
+        let current = self.current();
+        let next = self.session.conversation().injection_sequence().unwrap_or_default();
+        let Link { leg, down, .. } = &mut self.links[current];
+        let (said, told) = (self.up.unjudged().to_vec(), down.unjudged().to_vec());
+        self.up.clear();
+        down.clear();
+        Ends { client: &mut self.client, server: leg, said, told, next }
+    }
+
+    /// The exchange has ended, with or without a verdict; the next packet to the client has this
+    /// number.
+    pub fn handle_exchange(&mut self, next: u8) {
+        self.session.handle_exchange(next);
+        if let Some(numbering) = &mut self.numbering {
+            numbering.hear(&self.client);
+        }
+    }
+
+    /// Goes on with what has come behind the exchange, the verdict first of all. None when that is
+    /// more than a lane holds.
+    pub fn go_on(&mut self, said: &[u8], told: &[u8]) -> Option<()> {
+        let current = self.current();
+        let down = &mut self.links[current].down;
+        self.up = Lane::with(said, 0, self.up.source())?;
+        *down = Lane::with(told, 0, down.source())?;
+        Some(())
+    }
 }
 
 /// A relay outside the runtime.
@@ -362,16 +439,12 @@ pub(super) fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
 pub struct Parts {
     /// The client's connection.
     pub client: LegParts,
-    /// The server's connection.
-    pub server: LegParts,
+    /// Client to servers.
+    pub up: Lane,
+    /// Servers, by their [`LinkId`].
+    pub links: SmallVec<[link::Parts; 1]>,
     /// When a leg is compressed.
     pub numbering: Option<Numbering>,
     /// The session.
     pub session: Session,
-    /// Client to server.
-    pub up: Lane,
-    /// Server to client.
-    pub down: Lane,
-    /// The server's address.
-    pub server_name: Arc<str>,
 }

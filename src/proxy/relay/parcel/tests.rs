@@ -16,9 +16,11 @@ use super::*;
 use crate::later::{grow, names, renamed};
 use crate::metrics::SessionCounters;
 use crate::session::Directory;
-use crate::session::conversation::Turn;
+use crate::session::front::Turn;
+use crate::session::link::{Link as SessionLink, LinkId};
 use crate::wire::command::Reply;
 use crate::wire::compressed::Decoder;
+use crate::wire::packet::packet;
 use crate::wire::response::{Answer, ServerStatus};
 
 /// Everybody's id there is the id here with the highest bit off.
@@ -41,9 +43,9 @@ pub fn hear_client(session: &mut Session, up: &mut Lane, bytes: &[u8], counters:
     append(up, bytes);
     loop {
         let intake = session.handle_client(up.unjudged(), &Everybody, counters);
-        let Some(rewrite) = intake.rewrite else { return up.judge(intake.consumed) };
-        assert!(up.splice(&rewrite), "a lane of a test has room");
-        up.judge(rewrite.range.start + rewrite.with.len());
+        if !up.take(intake) {
+            return;
+        }
     }
 }
 
@@ -55,7 +57,7 @@ pub fn hear_server(
     counters: &SessionCounters,
 ) {
     append(down, bytes);
-    let judged = session.handle_server(down.unjudged(), counters);
+    let judged = session.handle_server(LinkId::HOME, down.unjudged(), counters);
     down.judge(judged);
 }
 
@@ -91,12 +93,15 @@ impl Golden {
     fn judge(&self, state: &Value) -> Result<(), String> {
         let state = serde_json::to_vec(state).expect("it was JSON");
         let bytes = unhex(&self.file["bytes"]);
-        let Understood { state, server, mut up, mut down, legs } = understand(&state, &bytes, 2)?;
+        let Understood { state, mut up, client, mut servers } = understand(&state, &bytes, 2)?;
+        let server = servers.pop().expect("every session has one");
+        let mut down = server.down;
         let mut session = Session::from(state.session.clone());
         let counters = SessionCounters::resumed(&state.counted);
-        let mut facts = with_state(facts(&session, &up, &down), &state, &server);
-        facts["frames"] = legs.frames.iter().map(inflated).collect();
-        facts["tls"] = encrypted(&[legs.client, legs.server]);
+        let mut facts = with_state(facts(&session, &up, &down), &state);
+        facts["servers"] = json!([[server.address, server.thread]]);
+        facts["frames"] = [client.frames, server.inside.frames].iter().map(inflated).collect();
+        facts["tls"] = encrypted(&[client.tls, server.inside.tls]);
         compare(&self.file["means"], &facts)?;
         for word in self.file["then"].as_array().expect("a list") {
             let bytes = unhex(&word["bytes"]);
@@ -167,12 +172,11 @@ fn facts(session: &Session, up: &Lane, down: &Lane) -> Value {
     })
 }
 
-fn with_state(mut facts: Value, state: &State, server: &ServerState) -> Value {
+fn with_state(mut facts: Value, state: &State) -> Value {
     let more = json!({
         "critical": state.critical,
         "client": state.client,
         "cluster": state.cluster,
-        "servers": [[server.address, server.thread]],
         "age_ms": state.age_ms,
         "idle_ms": state.idle_ms,
         "counted": state.counted,
@@ -243,16 +247,23 @@ fn written(scene: scenes::Scene) -> Value {
         server_thread: 41,
         ..Facts::default()
     };
-    let mut state = describe(session.clone(), "10.0.0.2:3306", (&up, &down), &handle);
-    state.age_ms = 3_600_000;
-    state.numbering = numbering;
     let inflated: Value = frames.iter().map(inflated).collect();
     let encrypted = encrypted(&tls);
-    let [client, server] = tls;
-    let legs = Legs { client, server, frames };
-    let bytes = hex(&legs.describe(&mut state, &[up.bytes(), down.bytes()]));
-    let mut means = facts(&session, &up, &down);
-    means = with_state(means, &state, &state.servers[0]);
+    let ([client_tls, tls], [client_frames, frames]) = (tls, frames);
+    let whole = Whole {
+        session: session.clone(),
+        numbering,
+        up: &up,
+        downs: vec![&down],
+        client: Inside { tls: client_tls, frames: client_frames },
+        servers: vec![("10.0.0.2:3306".into(), 41)],
+        legs: vec![Inside { tls, frames }],
+    };
+    let (mut state, bytes) = whole.describe(&handle);
+    let bytes = hex(&bytes);
+    state.age_ms = 3_600_000;
+    let mut means = with_state(facts(&session, &up, &down), &state);
+    means["servers"] = json!([[state.servers[0].address, state.servers[0].thread]]);
     means["frames"] = inflated;
     means["tls"] = encrypted;
     let counters = SessionCounters::default();
@@ -394,5 +405,51 @@ fn an_unknown_field_that_is_critical_refuses_the_session() {
             None => Ok(()),
         };
         assert_eq!(understood(&state), expected);
+    }
+}
+
+/// A session with two servers: what each of them has said is kept apart, and who has the client's
+/// commands.
+#[test]
+fn a_session_with_two_links_is_packed_with_both() {
+    let counters = SessionCounters::default();
+    let mut session = Session::logging_in(Default::default(), false, b"me", b"here");
+    let ok = packet(2, &[0, 0, 0, 2, 0, 0, 0]);
+    session.handle_server(LinkId::HOME, &ok, &counters);
+    let further = session.add_link(SessionLink::logging_in(Default::default()));
+    session.handle_server(further, &ok, &counters);
+    assert!(session.turn_to(further), "nobody owes an answer");
+    let (mut up, mut down) = (Lane::default(), Lane::default());
+    hear_client(&mut session, &mut up, &packet(0, b"\x03SELECT 1"), &counters);
+    assert!(!session.turn_to(LinkId::HOME), "the other one owes an answer");
+    append(&mut down, b"half");
+    let handle = Handle::new(7, "10.0.0.1:40000".into(), Instant::now(), &Totals::default());
+    let home = Lane::with(b"rest", 4, Source::Open).expect("it fits");
+    let whole = |session: &Session| Whole {
+        session: session.clone(),
+        numbering: None,
+        up: &up,
+        downs: vec![&home, &down],
+        client: Inside::default(),
+        servers: vec![("10.0.0.2:3306".into(), 41), ("10.0.0.3:3306".into(), 42)],
+        legs: vec![Inside::default(), Inside::default()],
+    };
+    let (state, bytes) = whole(&session).describe(&handle);
+    assert_eq!(state.critical, [FURTHER_LINKS]);
+    let text = serde_json::to_vec(&state).expect("JSON");
+    let found = understand(&text, &bytes, 3).map_err(|error| error.to_string());
+    let Understood { state, up: found_up, servers, .. } = found.expect("this build wrote it");
+    assert_eq!(found_up.bytes(), up.bytes());
+    let servers: Vec<_> = servers.iter().map(|it| (&*it.address, it.thread, it.down.bytes())).collect();
+    let expected: [(&str, u32, &[u8]); 2] =
+        [("10.0.0.2:3306", 41, b"rest"), ("10.0.0.3:3306", 42, b"half")];
+    assert_eq!(servers, expected);
+    let mut found = Session::from(state.session);
+    assert_eq!(found.conversation().current(), further);
+    found.handle_server(further, &packet(1, &[0, 0, 0, 2, 0, 0, 0]), &counters);
+    assert!(found.conversation().is_idle() && found.turn_to(LinkId::HOME));
+    for sockets in [2, 4] {
+        let refused = rehearse(&text, &bytes, sockets).expect_err("a socket for each leg");
+        assert_eq!(refused, format!("{sockets} sockets, expected 3"));
     }
 }

@@ -1,0 +1,525 @@
+//! The server's half of a session: what one server was asked, and how far its answers have come.
+//!
+//! ```text
+//!   ask ─► queue ─► answering (begun: no ─► yes) ─► End ─► the next of the queue
+//!                       └─ 0xFB: what is in the queue was data of a file
+//! ```
+//!
+//! A link hears its server's bytes and nothing else; whose turn it is the client's half knows.
+//! Invariant: nothing is in the queue while nothing is answered.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::look::{Ahead, Place, whole};
+use crate::wire::authentication::CLEAR;
+use crate::wire::command::Reply;
+use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
+use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict};
+
+/// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
+const MAX_PIPELINED: usize = 32 * 1024;
+
+/// Which of a session's links: they are numbered as they were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkId(usize);
+
+impl LinkId {
+    /// The link that the session has logged in by.
+    pub const HOME: Self = Self(0);
+
+    /// The one at this place.
+    pub fn at(place: usize) -> Self {
+        Self(place)
+    }
+
+    /// Its place among the session's links.
+    pub fn place(self) -> usize {
+        self.0
+    }
+}
+
+/// A command whose answer has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What kind of answer it gets.
+    pub reply: Reply,
+    /// Of the command's last packet; the first packet of its answer has the next one.
+    pub sequence: u8,
+    /// The command was an empty packet, which would end a file.
+    pub empty: bool,
+    /// What becomes of the answer.
+    pub note: Note,
+    /// It is a statement to be prepared whose parameter is a connection's id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_id: bool,
+    /// The last frame of it that a compressed client has sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame: Option<u8>,
+}
+
+impl Asked {
+    /// A command whose answer is passed on.
+    #[inline]
+    pub fn new(reply: Reply, sequence: u8, empty: bool) -> Self {
+        Self { reply, sequence, empty, note: Note::Plain, takes_id: false, frame: None }
+    }
+}
+
+/// What the session wants to do with an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Note {
+    /// If it is OK, the session's database has changed.
+    Database,
+    /// If it is OK, the session's user has changed.
+    User,
+    /// Nothing; also what another version wants to do with it, as with ids in rows once.
+    #[default]
+    #[serde(other)]
+    Plain,
+}
+
+/// A command whose answer is coming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Answering {
+    answer: Answer,
+    sequence: u8,
+    begun: bool,
+    note: Note,
+    /// As of [`Asked`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_id: bool,
+    /// As of [`Asked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame: Option<u8>,
+}
+
+impl Answering {
+    /// The first packet of an answer will have the number behind this one.
+    fn new(answer: Answer, sequence: u8) -> Self {
+        let (begun, note, takes_id, frame) = (false, Note::Plain, false, None);
+        Self { answer, sequence, begun, note, takes_id, frame }
+    }
+
+    /// The id of the statement, if this packet says that it is prepared and takes an id.
+    fn prepared(&self, head: &[u8]) -> Option<u32> {
+        if !self.takes_id || self.answer != Answer::Prepare {
+            return None;
+        }
+        let (0, id) = head.split_first()? else { return None };
+        Some(u32::from_le_bytes(*id.first_chunk()?))
+    }
+}
+
+/// A packet from the server that starts a logical one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The last packet of an answer to a command.
+    End(Ending, Note),
+    /// The last packet of an answer in which the client had a part that was no command.
+    Released(Ending, Note),
+    /// The statement that takes an id is prepared and has this one; perhaps nothing follows.
+    Prepared(u32, Option<Ending>),
+    /// A file is asked for, which the client has sent already: commands behind it were its data.
+    FileSent,
+    /// A file is asked for, and the client's packets are its data from now on.
+    FileWanted,
+    /// What no server says here: it is not followed any more.
+    Nonsense,
+    /// Anything else.
+    Other,
+}
+
+/// Which authentication exchanges are left with the caller: nothing of them is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Held {
+    /// None.
+    #[default]
+    None,
+    /// Those in which the server asks for a password in clear, from there on.
+    InClear,
+    /// All.
+    All,
+}
+
+/// A logged-in connection to one server, or one whose log-in awaits the verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub(super) dialect: Dialect,
+    pub(super) framer: Framer,
+    pub(super) answering: Option<Answering>,
+    pub(super) queue: VecDeque<Asked>,
+    pub(super) status: ServerStatus,
+    /// Definitions are coming that a prepare's wrapped count did not announce.
+    pub(super) residue: bool,
+    /// Depends on the connections, so whoever has them says it anew.
+    pub(super) held: Held,
+}
+
+impl Link {
+    /// A link whose log-in is under way: the server's next packet answers it.
+    pub fn logging_in(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            framer: Framer::default(),
+            answering: Some(Answering::new(Answer::Auth, 1)),
+            queue: VecDeque::new(),
+            status: ServerStatus::Unknown,
+            residue: false,
+            held: Held::None,
+        }
+    }
+
+    /// What the server last said of the session.
+    pub fn status(&self) -> ServerStatus {
+        self.status
+    }
+
+    /// A command has been sent whose answer is not over.
+    pub fn awaits_answer(&self) -> bool {
+        self.answering.is_some()
+    }
+
+    /// Whether the server stands between two packets.
+    pub fn is_between_packets(&self) -> bool {
+        self.framer.is_between_packets()
+    }
+
+    /// Payload bytes of the current packet that are still to come.
+    pub fn rest_of_packet(&self) -> usize {
+        self.framer.rest()
+    }
+
+    /// The packet under way is dealt with by the caller, to this many payload bytes.
+    pub fn skip(&mut self, payload: usize) {
+        self.framer.skip(payload);
+    }
+
+    /// How many answers are to come that may change the user or the database.
+    pub fn names_awaited(&self) -> usize {
+        let of_answer = self.answering.map(|answering| answering.note);
+        let notes = self.queue.iter().map(|asked| asked.note).chain(of_answer);
+        notes.filter(|note| matches!(note, Note::Database | Note::User)).count()
+    }
+
+    /// The number of a packet of ours to the client, of whom `next` is the next one; None while the
+    /// server is in the middle of one.
+    pub fn injection_sequence(&self, next: u8) -> Option<u8> {
+        // Of pipelined commands only the first is being answered.
+        self.is_between_packets().then_some(match self.answering {
+            None => 0,
+            Some(answering) if answering.begun => next,
+            Some(answering) => answering.sequence.wrapping_add(1),
+        })
+    }
+
+    /// The frame in which the command ended whose answer is to begin, if that was noted.
+    pub fn asked_in_frame(&self) -> Option<u8> {
+        self.answering.filter(|answering| !answering.begun)?.frame
+    }
+
+    /// So many commands wait that no more is to be asked for now.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= MAX_PIPELINED
+    }
+}
+
+/// Asking.
+impl Link {
+    /// A command is on its way to the server.
+    #[inline]
+    pub fn ask(&mut self, asked: Asked) {
+        if self.answering.is_some() {
+            // Those without an answer are kept too: a file request would take them for data.
+            self.queue.push_back(asked);
+        } else {
+            self.begin_answer(asked);
+        }
+    }
+
+    /// The command that was asked last goes on in a packet with this number.
+    pub fn go_on_asking(&mut self, sequence: u8) {
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.sequence = sequence,
+            Some(Last::Answering(answering)) if !answering.begun => answering.sequence = sequence,
+            _ => {}
+        }
+    }
+
+    /// Marks the command that was asked last.
+    pub fn note(&mut self, note: Note) {
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.note = note,
+            Some(Last::Answering(answering)) => answering.note = note,
+            None => {}
+        }
+    }
+
+    /// The statement that is to be prepared, asked last, has a connection's id as its parameter.
+    pub fn note_id(&mut self) {
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.takes_id = true,
+            Some(Last::Answering(answering)) => answering.takes_id = true,
+            None => {}
+        }
+    }
+
+    /// The command that was asked last ends in this frame, or a later one.
+    pub fn note_frame(&mut self, frame: u8) {
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.frame = Some(frame),
+            Some(Last::Answering(answering)) if !answering.begun => answering.frame = Some(frame),
+            _ => {}
+        }
+    }
+
+    fn asked_last(&mut self) -> Option<Last<'_>> {
+        match (self.queue.back_mut(), &mut self.answering) {
+            (Some(asked), _) => Some(Last::Waiting(asked)),
+            (None, Some(answering)) => Some(Last::Answering(answering)),
+            (None, None) => None,
+        }
+    }
+
+    fn begin_answer(&mut self, asked: Asked) {
+        let Asked { reply, sequence, note, takes_id, frame, .. } = asked;
+        self.answering = Answer::to(reply).map(|answer| Answering {
+            note,
+            takes_id,
+            frame,
+            ..Answering::new(answer, sequence)
+        });
+    }
+}
+
+enum Last<'a> {
+    Waiting(&'a mut Asked),
+    Answering(&'a mut Answering),
+}
+
+/// Hearing.
+impl Link {
+    /// Consumes bytes up to and including the next header; None when all that can be consumed is.
+    /// `at` moves along, and so does `next`, the number of the next packet to the client.
+    #[inline]
+    pub fn handle(&mut self, bytes: &[u8], at: &mut usize, next: &mut u8) -> Option<Heard> {
+        if self.holds_exchange() {
+            self.framer.consume_payload(bytes, at);
+            return None;
+        }
+        match self.answering.map(|answering| (answering.answer, answering.begun)) {
+            // Most packets of most answers are rows that nobody looks at.
+            Some((Answer::Rows { .. }, true)) => {
+                if let Some(sequence) = self.framer.skip_rows(bytes, at) {
+                    *next = sequence.wrapping_add(1);
+                }
+            }
+            Some((Answer::Auth, _)) => {
+                // What is left of the packet before.
+                self.framer.consume_payload(bytes, at);
+                if self.holds_clear_password(&bytes[*at..], *next) {
+                    return None;
+                }
+            }
+            _ => {}
+        }
+        let start = match self.framer.next(bytes, at, |_, _| HEAD) {
+            Step::Packet(start) => start,
+            Step::NeedMore => return None,
+        };
+        *next = start.header.sequence.wrapping_add(1);
+        Some(match start.logical {
+            Logical::Continued => Heard::Other,
+            Logical::First => self.judge(start.header, start.head),
+        })
+    }
+
+    #[inline]
+    fn judge(&mut self, header: Header, head: &[u8]) -> Heard {
+        if !self.has_begun() && self.take_residue(header, head) {
+            return Heard::Other;
+        }
+        let Some(answering) = &mut self.answering else { return unasked(header, head) };
+        answering.begun = true;
+        let prepared = answering.prepared(head);
+        match answering.answer.handle(self.dialect, header, head, &mut self.status) {
+            Verdict::Continues => prepared.map_or(Heard::Other, |id| Heard::Prepared(id, None)),
+            Verdict::Row => Heard::Other,
+            Verdict::LocalInfile => self.begin_file(),
+            Verdict::Ends(ending) => match (prepared, self.end_answer(ending)) {
+                (Some(id), _) => Heard::Prepared(id, Some(ending)),
+                (None, heard) => heard,
+            },
+            Verdict::Impossible => Heard::Nonsense,
+        }
+    }
+
+    fn end_answer(&mut self, ending: Ending) -> Heard {
+        let ended = self.answering.take();
+        let note = ended.map(|answering| answering.note).unwrap_or_default();
+        while self.answering.is_none()
+            && let Some(asked) = self.queue.pop_front()
+        {
+            self.begin_answer(asked);
+        }
+        match ended.map(|answering| answering.answer) {
+            Some(Answer::Auth | Answer::Stream) => Heard::Released(ending, note),
+            _ => Heard::End(ending, note),
+        }
+    }
+
+    /// The server takes what follows for file data, also what was meant to be commands.
+    fn begin_file(&mut self) -> Heard {
+        while let Some(asked) = self.queue.pop_front() {
+            if asked.empty {
+                return Heard::FileSent;
+            }
+        }
+        Heard::FileWanted
+    }
+
+    fn has_begun(&self) -> bool {
+        self.answering.is_some_and(|answering| answering.begun)
+    }
+
+    /// Definitions that a wrapped count did not announce, and the EOF behind them, come before the
+    /// answer proper.
+    fn take_residue(&mut self, header: Header, head: &[u8]) -> bool {
+        let is_first = self
+            .answering
+            .is_some_and(|answering| header.sequence == answering.sequence.wrapping_add(1));
+        let residue = self.residue(header, head, is_first);
+        self.residue = residue == Some(Residue::Definition);
+        residue.is_some()
+    }
+
+    /// `is_first`: the packet has the number of an answer's first.
+    fn residue(&self, header: Header, head: &[u8], is_first: bool) -> Option<Residue> {
+        let is_fields = self.answering.is_some_and(|answering| answering.answer == Answer::Fields);
+        let is_announced = is_fields && is_first;
+        let is_eof = header.length < 9 && head.first() == Some(&0xFE);
+        if !is_announced && is_definition(header, head) {
+            return Some(Residue::Definition);
+        }
+        (self.residue && is_eof && !self.dialect.deprecate_eof).then_some(Residue::End)
+    }
+
+    /// What the server's next packet is, if it would be consumed.
+    pub fn look(&self, bytes: &[u8], next: u8) -> Option<Ahead> {
+        if self.holds_exchange() {
+            return None;
+        }
+        let (at, header, logical) = self.framer.peek(bytes)?;
+        let (place, wanted) = match (self.answering, logical) {
+            (_, Logical::Continued) => (Place::GoesOn(next), 0),
+            (Some(answering), _) if answering.begun => (Place::GoesOn(next), HEAD),
+            // Its number may not be the one that it should have.
+            _ if self.residue(header, &bytes[at + HEADER..], !self.residue).is_some() => {
+                (Place::GoesOn(next), HEAD)
+            }
+            (Some(answering), _) => (Place::Begins(answering.sequence.wrapping_add(1)), HEAD),
+            (None, _) if header.sequence == 0 => (Place::Unasked, HEAD),
+            (None, _) => (Place::GoesOn(next), HEAD),
+        };
+        whole(bytes, at, header, wanted, place)
+    }
+
+    /// What a packet of ours to the client would be; None while the server is in the middle of one.
+    pub fn injection(&self, next: u8) -> Option<Place> {
+        let sequence = self.injection_sequence(next)?;
+        Some(match self.answering {
+            None => Place::Unasked,
+            Some(answering) if answering.begun => Place::GoesOn(sequence),
+            Some(_) => Place::Begins(sequence),
+        })
+    }
+}
+
+/// What comes behind the answer to a prepare whose counts have wrapped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Residue {
+    Definition,
+    End,
+}
+
+/// A column definition starts with the catalog, which is always `def`.
+fn is_definition(header: Header, head: &[u8]) -> bool {
+    header.length > 10 && head.starts_with(b"\x03def")
+}
+
+/// A packet that answers nothing: a notice before the server closes (ERR, sequence 0).
+fn unasked(header: Header, head: &[u8]) -> Heard {
+    let is_notice = head.first() == Some(&0xFF) && header.sequence == 0;
+    if is_notice { Heard::Other } else { Heard::Nonsense }
+}
+
+/// Authentication exchanges that are the caller's.
+impl Link {
+    /// Which authentication exchanges are left with the caller.
+    pub fn hold_exchanges(&mut self, held: Held) {
+        self.held = held;
+    }
+
+    /// Whether all of them are.
+    pub fn holds_exchanges(&self) -> bool {
+        self.held == Held::All
+    }
+
+    /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
+    pub fn holds_exchange(&self) -> bool {
+        let waits = |answering: Answering| answering.answer == Answer::Auth && !answering.begun;
+        self.held == Held::All && self.answering.is_some_and(waits)
+    }
+
+    /// The exchange is over, but for the server's verdict, which is judged as ever.
+    pub fn handle_exchange(&mut self) {
+        if let Some(answering) = &mut self.answering {
+            answering.begun = true;
+        }
+    }
+
+    /// Leaves an exchange with the caller in which these bytes of the server's ask for a password
+    /// in clear; true also as long as that can't be told.
+    fn holds_clear_password(&mut self, bytes: &[u8], next: u8) -> bool {
+        let Some(answering) = &mut self.answering else { return false };
+        if self.held != Held::InClear || !self.framer.is_between_packets() {
+            return false;
+        }
+        match Asks::judge(bytes) {
+            Asks::Otherwise => return false,
+            Asks::Perhaps => return true,
+            Asks::InClear => {}
+        }
+        self.held = Held::All;
+        if answering.begun {
+            // The exchange begins here.
+            (answering.begun, answering.sequence) = (false, next.wrapping_sub(1));
+        }
+        true
+    }
+}
+
+/// Whether a server's packet asks for a password in clear, as far as its beginning tells.
+enum Asks {
+    InClear,
+    Otherwise,
+    /// It is too short to tell.
+    Perhaps,
+}
+
+impl Asks {
+    /// Of bytes that begin with a header.
+    fn judge(bytes: &[u8]) -> Self {
+        let Some(header) = Header::parse(bytes) else { return Self::Perhaps };
+        let payload = &bytes[HEADER..];
+        let payload = &payload[..payload.len().min(header.length)];
+        let is_whole = payload.len() == header.length;
+        match payload.split_first() {
+            Some((0xFE | 0x02, name)) if name.starts_with(CLEAR) => Self::InClear,
+            Some((0xFE | 0x02, name)) if !is_whole && CLEAR.starts_with(name) => Self::Perhaps,
+            None if !is_whole => Self::Perhaps,
+            _ => Self::Otherwise,
+        }
+    }
+}
