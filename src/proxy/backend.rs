@@ -5,6 +5,10 @@
 //! look, by one client for all that wait. The first of them that answers gets it; it does not wait
 //! long for that, as who has not sent its login response must not hold a server connection. Nor
 //! does it wait where a PROXY header has to tell the server first whose connection it is.
+//!
+//! Each server gets a part of the time that the client's log-in has left ([`route::Budget`]), from
+//! the connect to its first word behind the login response. Until then nothing was asked of the
+//! client, and the next server will do as well.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -17,8 +21,9 @@ use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
+use super::health::{Health, Wait};
 use super::lock;
-use super::whole::read_packet;
+use super::whole::{read_more, read_packet};
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::{Target, dial};
@@ -27,13 +32,16 @@ use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
-use crate::route::{self, Candidate};
+use crate::route::{self, Allotment, Budget, Candidate};
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, LoginResponse, Malformed};
-use crate::wire::packet::packet;
+use crate::wire::handshake::{Greeting, LoginResponse, Malformed, UNKNOWN_PLUGIN};
+use crate::wire::packet::{HEADER, Header, packet};
 
 /// How long a connection that was made to look waits for a client.
 const SPARE: Duration = Duration::from_secs(5);
+
+/// A first word is an OK, an ERR or a challenge; of a longer one the beginning will do.
+const MAX_FIRST_WORD: usize = 4096;
 
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
@@ -68,6 +76,9 @@ pub struct Search<'a> {
     /// A PROXY header, or nothing.
     header: Vec<u8>,
     left: VecDeque<Arc<Server>>,
+    budget: Budget,
+    /// The end of the time for all of them.
+    until: Instant,
     /// What the last one failed by.
     last: Option<BackendError>,
 }
@@ -79,7 +90,7 @@ pub struct Server {
     pub address: Arc<str>,
     target: Target,
     greeting: ArcSwapOption<Greeting>,
-    failed_at: Mutex<Option<Instant>>,
+    health: Health,
     partings: Partings,
 }
 
@@ -94,7 +105,8 @@ pub struct Greeted {
     pub greeting: Arc<Greeting>,
 }
 
-/// A connection to a server that has a login response, and is to say something to it.
+/// A connection to a server that has a login response, and has something to say to it. Where it was
+/// proved nothing its first word is in `ahead`.
 #[derive(Debug)]
 pub struct Answered {
     /// The server.
@@ -146,6 +158,19 @@ pub enum BackendError {
         /// Who did not like what.
         source: HandshakeError,
     },
+    /// It said nothing in the time that it had.
+    #[error("server {server}: no {what} within {}", humantime::format_duration(*limit))]
+    Silent {
+        /// Its address.
+        server: Arc<str>,
+        /// What it was to say.
+        what: &'static str,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The client has left no time for a server.
+    #[error("no time was left for a server")]
+    TooLate,
     /// It left before it was answered.
     #[error("server {server} left in the log-in: {source}")]
     Lost {
@@ -154,6 +179,23 @@ pub enum BackendError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl BackendError {
+    /// Whether it is only that the time was up.
+    fn is_of_time(&self) -> bool {
+        let is_late = |source: &io::Error| source.kind() == io::ErrorKind::TimedOut;
+        match self {
+            Self::Silent { .. } | Self::TooLate => true,
+            Self::Unreachable { source, .. } => is_late(source),
+            Self::Tls { source: HandshakeError::Io(source), .. } => is_late(source),
+            Self::Refused { .. }
+            | Self::NotMysql { .. }
+            | Self::NoTls { .. }
+            | Self::Tls { .. }
+            | Self::Lost { .. } => false,
+        }
+    }
 }
 
 impl Cluster {
@@ -177,12 +219,13 @@ impl Cluster {
         }
     }
 
-    /// What to greet a client with; looks what a server says if none was heard yet. Many who ask at
-    /// once share one look, and what came of it.
+    /// What to greet a client with; looks what a server says if none was heard yet, until then. Many
+    /// who ask at once share one look, and what came of it.
     pub async fn introduce(
         &self,
         config: &Config,
         tls: Option<&Connector>,
+        until: Instant,
     ) -> Result<Greeting, Arc<BackendError>> {
         if let Some(greeting) = self.greeting() {
             return Ok(greeting);
@@ -197,7 +240,7 @@ impl Cluster {
         {
             return Err(error.clone());
         }
-        match self.search(config, tls, None).next().await {
+        match self.search(config, tls, None, until).next().await {
             Ok(greeted) => {
                 let greeting = for_clients((*greeted.greeting).clone());
                 self.spare(greeted);
@@ -268,7 +311,8 @@ impl Cluster {
         }
     }
 
-    /// The servers, in the order in which they are to be tried for one client.
+    /// The servers, in the order in which they are to be tried for one client, until its time for
+    /// servers ends ([`Budget::whole`] from its connect).
     ///
     /// With a connector that insists on TLS a server that does not offer it can't be used. The
     /// route is the client's, None if it is not to be told or it is a connection of our own.
@@ -277,6 +321,7 @@ impl Cluster {
         config: &'a Config,
         tls: Option<&'a Connector>,
         route: Option<Route>,
+        until: Instant,
     ) -> Search<'a> {
         let header = match self.proxy_protocol {
             ProxyProtocol::Off => Vec::new(),
@@ -286,7 +331,14 @@ impl Cluster {
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
         let order = route::order(&candidates, Instant::now());
         let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
-        Search { cluster: self, config, tls, header, left, last: None }
+        let budget = self.budget(config);
+        Search { cluster: self, config, tls, header, left, budget, until, last: None }
+    }
+
+    /// The time that servers have in one log-in.
+    pub fn budget(&self, config: &Config) -> Budget {
+        let proxy = &config.proxy;
+        Budget::new(proxy.login_timeout.0, proxy.connect_timeout.0, self.servers.len())
     }
 }
 
@@ -295,25 +347,38 @@ impl Search<'_> {
     ///
     /// # Errors
     ///
-    /// What the last server failed by, when none is left; and a refusal at once, which the next
-    /// server would not take back.
+    /// What the last server failed by, when none is left, or no time; and a refusal at once, which
+    /// the next server would not take back.
     pub async fn next(&mut self) -> Result<Greeted, BackendError> {
         if self.last.is_none()
             && let Some(greeted) = self.cluster.spared().await
         {
             return Ok(greeted);
         }
-        while let Some(server) = self.left.pop_front() {
-            match server.connect(self.config, self.tls, &self.header).await {
+        while !self.time_left().is_zero()
+            && let Some(server) = self.left.pop_front()
+        {
+            let time = self.allotment();
+            match server.connect(self.config, self.tls, &self.header, time).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
                 Err(error) => self.give_up(error),
             }
         }
-        Err(self.last.take().expect("a parsed config has a server in each cluster"))
+        Err(self.last.take().unwrap_or(BackendError::TooLate))
     }
 
-    /// A server that had greeted failed before it was told who wants to log in: the next one will
+    /// How long the server that [`Self::next`] gave may take for what it is to do next, so that
+    /// those that are left get their time as well.
+    pub fn allotment(&self) -> Allotment {
+        self.budget.allot(self.time_left(), self.left.len() + 1)
+    }
+
+    fn time_left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// A server that had greeted failed before anything was asked of the client: the next one will
     /// do as well.
     pub fn go_on(&mut self, server: &Server, error: BackendError) {
         // A connection that was spared was not of those that are left.
@@ -337,41 +402,63 @@ impl Server {
             address: address.to_string().into(),
             target,
             greeting: ArcSwapOption::empty(),
-            failed_at: Mutex::new(None),
+            health: Health::default(),
             partings: partings.clone(),
         }
     }
 
     fn candidate(&self) -> Candidate {
-        Candidate { failed_at: *lock(&self.failed_at) }
+        Candidate { failed_at: self.health.failed_at() }
     }
 
-    fn note(&self, failed_at: Option<Instant>) {
-        *lock(&self.failed_at) = failed_at;
-    }
-
+    /// Connects and hears the greeting. What comes of it is noted, also when this is dropped.
     async fn connect(
         self: &Arc<Self>,
         config: &Config,
         tls: Option<&Connector>,
         header: &[u8],
+        time: Allotment,
     ) -> Result<Greeted, BackendError> {
-        let limit = config.proxy.connect_timeout.0;
-        let greeted = tokio::time::timeout(limit, self.hear(config, header, limit)).await;
-        let greeted = greeted.unwrap_or_else(|_| {
-            let error = format!("no greeting within {}", config.proxy.connect_timeout);
-            Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, error)))
-        });
+        let wait = self.wait("greeting", time);
+        let heard = tokio::time::timeout(time.limit, self.hear(config, header, time.limit)).await;
+        let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", time.limit)));
         let insists = tls.is_some_and(|tls| tls.mode() != ConnectMode::Prefer);
         let greeted = greeted.and_then(|greeted| match insists && !greeted.offers_tls() {
             true => Err(BackendError::NoTls { server: self.address.clone() }),
             false => Ok(greeted),
         });
         match &greeted {
-            Ok(_) | Err(BackendError::Refused { .. }) => self.note(None),
-            Err(_) => self.note(Some(Instant::now())),
+            Ok(_) => wait.over(),
+            Err(BackendError::Refused { .. }) => {
+                wait.over();
+                self.health.recover();
+            }
+            Err(error) => conclude(wait, error),
         }
         greeted
+    }
+
+    /// Begins to wait for it.
+    fn wait(&self, what: &'static str, time: Allotment) -> Wait {
+        self.health.wait(&self.address, what, time)
+    }
+
+    /// Its log-in took the whole time, and it was silent for so long at the end of it. Whether that
+    /// is its fault.
+    pub fn judge_silence(&self, waited: Duration, fair: Duration) -> bool {
+        let is_at_fault = waited >= fair;
+        let server = &*self.address;
+        if is_at_fault {
+            self.health.fail();
+            tracing::warn!(server, ?waited, "the server did not answer in a log-in");
+        } else {
+            tracing::info!(server, ?waited, "a log-in took too long; the server is not to blame");
+        }
+        is_at_fault
+    }
+
+    fn silent(&self, what: &'static str, limit: Duration) -> BackendError {
+        BackendError::Silent { server: self.address.clone(), what, limit }
     }
 
     async fn hear(
@@ -416,6 +503,14 @@ impl Server {
     }
 }
 
+/// A wait has ended with this.
+fn conclude(wait: Wait, error: &BackendError) {
+    match error.is_of_time() {
+        true => drop(wait.overdue()),
+        false => wait.failed(),
+    }
+}
+
 /// A greeting without what belongs to one connection or one leg.
 fn for_clients(mut greeting: Greeting) -> Greeting {
     greeting.capabilities &= !cap::OF_THE_LEG;
@@ -451,42 +546,103 @@ impl Greeted {
         self.greeting.capabilities & cap::SSL != 0
     }
 
-    /// Sends the login response, by TLS if there is a connector and the server can. The handshake
-    /// ends within `limit`.
+    /// Sends the login response, by TLS if there is a connector and the server can. Where it proves
+    /// nothing a server answers at once, whoever wants to log in: its first word is waited for.
     pub async fn answer(
         self,
         mut response: LoginResponse,
         tls: Option<&Connector>,
-        limit: Duration,
+        time: Allotment,
     ) -> Result<Answered, BackendError> {
-        let tls = tls.filter(|_| self.offers_tls());
-        let Self { server, mut dialed, greeting } = self;
-        let lost = |source| BackendError::Lost { server: server.address.clone(), source };
-        if let Some(tls) = tls {
+        let ends = tokio::time::Instant::now() + time.limit;
+        let mut greeted = self;
+        if let Some(tls) = tls.filter(|_| greeted.offers_tls()) {
             response.capabilities |= cap::SSL;
-            let request = packet(dialed.sequence, &response.request_for_tls());
-            let name = Connector::server_name(server.target.host());
-            let name = name.ok_or_else(|| {
-                let what = "the host in its address can't be in a certificate";
-                lost(io::Error::new(io::ErrorKind::InvalidInput, what))
-            })?;
-            // A handshake that is broken off is one, whatever is said: from here to its end nothing
-            // can be polite.
-            let Dialed { mut stream, sequence, ahead, .. } = dialed.into_dialed();
-            stream.write_all(&request).await.map_err(lost)?;
-            let shaken = TlsStream::connect(stream, tls, name, limit).await;
-            let shaken = shaken.inspect_err(|_| server.note(Some(Instant::now())));
-            let failed = |source| BackendError::Tls { server: server.address.clone(), source };
-            let stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
-            let (sequence, turn) = (sequence + 1, Turn::Greeted);
-            let resumed = Dialed { stream, ahead, sequence, turn };
-            dialed = LoggingIn::resumed(resumed, &server.partings);
+            greeted = greeted.secure(&response, tls, time).await?;
         }
-        let sent = packet(dialed.sequence, &response.encode());
-        dialed.stream.write_all(&sent).await.map_err(lost)?;
-        dialed.stream.flush().await.map_err(lost)?;
-        dialed.sequence += 1;
-        dialed.turn = Turn::Told;
-        Ok(Answered { server, dialed, greeting })
+        let Self { server, mut dialed, greeting } = greeted;
+        let wait = server.wait("answer to the log-in", time);
+        let is_due = response.plugin.as_deref() == Some(UNKNOWN_PLUGIN);
+        let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response, is_due)).await;
+        let told = match told {
+            Ok(told) => {
+                told.map_err(|source| BackendError::Lost { server: server.address.clone(), source })
+            }
+            Err(_) => Err(server.silent("answer to the log-in", time.limit)),
+        };
+        match told {
+            Ok(()) => {
+                wait.over();
+                server.health.recover();
+                Ok(Answered { server, dialed, greeting })
+            }
+            // A connection that is gone tells little of the server: the next connect tells more.
+            Err(error @ BackendError::Lost { .. }) => {
+                wait.over();
+                Err(error)
+            }
+            Err(error) => {
+                conclude(wait, &error);
+                Err(error)
+            }
+        }
     }
+
+    /// Goes on by TLS.
+    async fn secure(
+        self,
+        response: &LoginResponse,
+        tls: &Connector,
+        time: Allotment,
+    ) -> Result<Self, BackendError> {
+        let Self { server, dialed, greeting } = self;
+        let lost = |source| BackendError::Lost { server: server.address.clone(), source };
+        let request = packet(dialed.sequence, &response.request_for_tls());
+        let name = Connector::server_name(server.target.host());
+        let name = name.ok_or_else(|| {
+            let what = "the host in its address can't be in a certificate";
+            lost(io::Error::new(io::ErrorKind::InvalidInput, what))
+        })?;
+        let wait = server.wait("TLS handshake", time);
+        // A handshake that is broken off is one, whatever is said: from here to its end nothing
+        // can be polite.
+        let Dialed { mut stream, sequence, ahead, .. } = dialed.into_dialed();
+        if let Err(error) = stream.write_all(&request).await {
+            wait.over();
+            return Err(lost(error));
+        }
+        match TlsStream::connect(stream, tls, name, time.limit).await {
+            Ok(stream) => {
+                wait.over();
+                let stream = Stream::Tls(Box::new(stream));
+                let (sequence, turn) = (sequence + 1, Turn::Greeted);
+                let dialed = Dialed { stream, ahead, sequence, turn };
+                let dialed = LoggingIn::resumed(dialed, &server.partings);
+                Ok(Self { server, dialed, greeting })
+            }
+            Err(source) => {
+                let error = BackendError::Tls { server: server.address.clone(), source };
+                conclude(wait, &error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Says the login response, and hears a first word if that `is_due`: the packet, or as much as
+/// tells that the server speaks.
+async fn tell(dialed: &mut Dialed, response: &LoginResponse, is_due: bool) -> io::Result<()> {
+    let Dialed { stream, ahead, sequence, turn } = dialed;
+    stream.write_all(&packet(*sequence, &response.encode())).await?;
+    stream.flush().await?;
+    *sequence += 1;
+    *turn = Turn::Told;
+    let is_heard = |ahead: &[u8]| {
+        let end = |header: Header| HEADER + header.length.min(MAX_FIRST_WORD);
+        Header::parse(ahead).is_some_and(|header| ahead.len() >= end(header))
+    };
+    while is_due && !is_heard(ahead) {
+        read_more(stream, ahead).await?;
+    }
+    Ok(())
 }

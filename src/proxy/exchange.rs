@@ -13,9 +13,11 @@
 //!                                    client: encrypted with it ─► password ─► server
 //! ```
 //!
-//! An exchange can't be frozen; who calls it bounds its time.
+//! An exchange can't be frozen, and its time is bounded. Whose turn it was at the end tells whose
+//! fault it is.
 
 use std::io;
+use std::time::Instant;
 
 use aws_lc_rs::rsa::OaepPublicEncryptingKey;
 use tokio::io::AsyncWriteExt;
@@ -59,6 +61,8 @@ pub struct Exchange<'a, L> {
     plugin: Vec<u8>,
     challenge: Vec<u8>,
     awaited: Awaited,
+    /// When the server was last told something.
+    told_at: Instant,
 }
 
 /// What the client is to send next.
@@ -101,14 +105,28 @@ impl<'a, L: Line> Exchange<'a, L> {
     pub fn new(client: Side<'a, L>, server: Side<'a, L>, own_key: &'a OwnKey) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
-        Self { client, server, own_key, plugin, challenge, awaited }
+        let told_at = Instant::now();
+        Self { client, server, own_key, plugin, challenge, awaited, told_at }
     }
 
-    /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
-    /// it yet.
-    pub async fn run(mut self) -> Result<Vec<u8>, Refusal> {
+    /// To the server's verdict, an OK or ERR packet, numbered for the client, which has not got it
+    /// yet; at most until then.
+    pub async fn run(mut self, until: Instant) -> Result<Vec<u8>, Refusal> {
+        let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
+        verdict.unwrap_or_else(|_| Err(self.overdue()))
+    }
+
+    /// The server may be waiting for a person where PAM asks questions.
+    fn overdue(&self) -> Refusal {
+        match self.awaited {
+            Awaited::Nothing if self.plugin != DIALOG => Refusal::Silent(self.told_at.elapsed()),
+            _ => Refusal::Tell(ClientError::timed_out("log-in")),
+        }
+    }
+
+    async fn go_on(&mut self) -> Result<Vec<u8>, Refusal> {
         loop {
-            let Self { client, server, awaited, .. } = &mut self;
+            let Self { client, server, awaited, .. } = self;
             tokio::select! {
                 biased;
                 told = server.hear() => {
@@ -165,6 +183,7 @@ impl<'a, L: Line> Exchange<'a, L> {
 
     /// Whether the server still takes it is not asked: what it says next, or its end, tells.
     async fn tell_server(&mut self, payload: &[u8]) {
+        self.told_at = Instant::now();
         if let Err(error) = self.server.tell(payload).await {
             tracing::debug!(%error, "server takes no more in the log-in");
         }

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
@@ -55,6 +56,7 @@ pub struct Login<'a> {
     route: Option<Route>,
     /// The compressions that the client was offered, as capabilities.
     offered: u32,
+    began: Instant,
 }
 
 /// How the legs are compressed once the server has given its verdict.
@@ -109,6 +111,8 @@ pub enum Refusal {
     Tell(ClientError),
     /// The client is told what the server said: an ERR packet's payload.
     Pass(Vec<u8>),
+    /// The time was up, and the server had been silent for so long.
+    Silent(Duration),
     /// The client is gone.
     Gone(io::Error),
 }
@@ -123,7 +127,8 @@ impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
         let (route, client) = (client.route(), Some(client));
-        Self { proxy, handle, client, sequence: None, ahead: Vec::new(), route, offered: 0 }
+        let (sequence, ahead, began) = (None, Vec::new(), Instant::now());
+        Self { proxy, handle, client, sequence, ahead, route, offered: 0, began }
     }
 
     /// Gets the client up to its server's verdict.
@@ -132,7 +137,8 @@ impl<'a> Login<'a> {
         let cluster = self.proxy.cluster();
         let tls = self.proxy.tls().server();
         // Only before the first server was ever heard does a client wait for one to be greeted.
-        let known = Box::pin(cluster.introduce(&config, tls.as_deref())).await;
+        let until = self.began + cluster.budget(&config).whole;
+        let known = Box::pin(cluster.introduce(&config, tls.as_deref(), until)).await;
         let known = known.map_err(|error| refusal(&cluster.name, &error))?;
         let salt = self.greet(&known).await?;
         self.hear_header().await?;
@@ -165,12 +171,27 @@ impl<'a> Login<'a> {
         let user = String::from_utf8_lossy(&response.user);
         self.proxy.has_room_for(&user).map_err(|error| exceeded(self.handle, error))?;
         self.handle.facts().cluster = cluster.name.clone();
-        let (answered, server) = self.answer_a_server(cluster, known, response).await?;
+        let budget = cluster.budget(&self.proxy.config());
+        let until = self.began + budget.whole;
+        let (answered, server) = self.answer_a_server(cluster, known, response, until).await?;
         if let Some(spoken) = Spoken::on(&answered.dialed.stream) {
             self.handle.counters.server_tls_handshakes.add(1);
             self.handle.facts().server_tls = Some(spoken);
         }
-        self.authenticate(answered, response, Compressions { client, server }).await
+        let backend = answered.server.clone();
+        let compressions = Compressions { client, server };
+        let admitted = self.authenticate(answered, response, compressions, until).await;
+        admitted.map_err(|refusal| match refusal {
+            Refusal::Silent(waited) => {
+                let fair = budget.allot(Duration::ZERO, 1).fair;
+                let is_at_fault = backend.judge_silence(waited, fair);
+                Refusal::Tell(ClientError::timed_out(match is_at_fault {
+                    true => "the server did not answer in the log-in",
+                    false => "log-in",
+                }))
+            }
+            refusal => refusal,
+        })
     }
 
     /// The first server that can be told who wants to log in, and how its leg is to be compressed.
@@ -179,17 +200,17 @@ impl<'a> Login<'a> {
         cluster: &Cluster,
         known: &Greeting,
         response: &LoginResponse,
+        until: Instant,
     ) -> Result<(Answered, Option<Compression>), Refusal> {
         let config = self.proxy.config();
         let tls = self.proxy.tls().server();
-        let limit = config.proxy.connect_timeout.0;
-        let mut search = cluster.search(&config, tls.as_deref(), self.route);
+        let mut search = cluster.search(&config, tls.as_deref(), self.route, until);
         loop {
             let greeted = search.next().await.map_err(|error| refusal(&cluster.name, &error))?;
             let mut answer = answer_for_server(response, known, &greeted.greeting)?;
             let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
             let server = greeted.server.clone();
-            match greeted.answer(answer, tls.as_deref(), limit).await {
+            match greeted.answer(answer, tls.as_deref(), search.allotment()).await {
                 Ok(answered) => return Ok((answered, compression)),
                 Err(error) => {
                     let by_tls = matches!(error, BackendError::Tls { .. });
@@ -206,6 +227,7 @@ impl<'a> Login<'a> {
         answered: Answered,
         response: &LoginResponse,
         compressions: Compressions,
+        until: Instant,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
         self.proxy.registry.set_server(self.handle, &server.address, greeting.connection_id);
@@ -218,7 +240,7 @@ impl<'a> Login<'a> {
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
         let exchange = Exchange::new(client, server_side, &self.proxy.own_key);
-        let mut verdict = exchange.run().await?;
+        let mut verdict = exchange.run(until).await?;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
@@ -320,6 +342,9 @@ impl<'a> Login<'a> {
             (Refusal::Tell(error), None) => error.packet_before_greeting(),
             (Refusal::Tell(error), Some(sequence)) => error.packet(sequence),
             (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
+            (Refusal::Silent(_), sequence) => {
+                ClientError::timed_out("log-in").packet(sequence.unwrap_or(0))
+            }
         };
         if let Refusal::Tell(error) = &refusal {
             if self.client.is_none() {
@@ -476,6 +501,10 @@ fn refusal(cluster: &str, error: &BackendError) -> Refusal {
         BackendError::Tls { .. } => {
             Refusal::Tell(ClientError::server_unreachable(cluster, "TLS failed"))
         }
+        BackendError::Silent { .. } => {
+            Refusal::Tell(ClientError::server_unreachable(cluster, "timed out"))
+        }
+        BackendError::TooLate => Refusal::Tell(ClientError::timed_out("log-in")),
         BackendError::Lost { .. } => Refusal::Tell(ClientError::server_lost()),
     }
 }

@@ -14,6 +14,7 @@ mod exchange;
 mod farewell;
 pub mod frontend;
 pub mod handle;
+mod health;
 mod lane;
 pub mod leg;
 pub mod limits;
