@@ -26,7 +26,7 @@ use super::lock;
 use super::whole::{read_more, read_packet};
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
-use crate::net::dial::{Target, dial};
+use crate::net::dial::{Dialer, Target};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::handshake::HandshakeError;
@@ -88,7 +88,7 @@ pub struct Search<'a> {
 pub struct Server {
     /// The address in the config, as shown.
     pub address: Arc<str>,
-    target: Target,
+    dialer: Dialer,
     greeting: ArcSwapOption<Greeting>,
     health: Health,
     partings: Partings,
@@ -400,7 +400,7 @@ impl Server {
         };
         Self {
             address: address.to_string().into(),
-            target,
+            dialer: Dialer::new(target),
             greeting: ArcSwapOption::empty(),
             health: Health::default(),
             partings: partings.clone(),
@@ -468,7 +468,7 @@ impl Server {
         limit: Duration,
     ) -> Result<Greeted, BackendError> {
         let keepalive = server_keepalive(config);
-        let stream = dial(&self.target, keepalive, limit).await;
+        let stream = self.dialer.dial(keepalive, limit).await;
         let stream = stream.map_err(|error| self.unreachable(error))?;
         let mut dialed = LoggingIn::dialed(stream, &self.partings);
         let sent = dialed.stream.write_all(header).await;
@@ -506,7 +506,7 @@ impl Server {
 /// A wait has ended with this.
 fn conclude(wait: Wait, error: &BackendError) {
     match error.is_of_time() {
-        true => drop(wait.overdue()),
+        true => wait.overdue(),
         false => wait.failed(),
     }
 }
@@ -598,7 +598,7 @@ impl Greeted {
         let Self { server, dialed, greeting } = self;
         let lost = |source| BackendError::Lost { server: server.address.clone(), source };
         let request = packet(dialed.sequence, &response.request_for_tls());
-        let name = Connector::server_name(server.target.host());
+        let name = Connector::server_name(server.dialer.host());
         let name = name.ok_or_else(|| {
             let what = "the host in its address can't be in a certificate";
             lost(io::Error::new(io::ErrorKind::InvalidInput, what))
