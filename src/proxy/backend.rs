@@ -638,8 +638,10 @@ async fn tell(dialed: &mut Dialed, response: &LoginResponse, is_due: bool) -> io
     *sequence += 1;
     *turn = Turn::Told;
     let is_heard = |ahead: &[u8]| {
-        let end = |header: Header| HEADER + header.length.min(MAX_FIRST_WORD);
-        Header::parse(ahead).is_some_and(|header| ahead.len() >= end(header))
+        let is_whole = |header: Header| {
+            header.length > MAX_FIRST_WORD || ahead.len() >= HEADER + header.length
+        };
+        Header::parse(ahead).is_some_and(is_whole)
     };
     while is_due && !is_heard(ahead) {
         read_more(stream, ahead).await?;
