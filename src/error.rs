@@ -120,6 +120,14 @@ impl ClientError {
         Self::new(3159, "HY000", text)
     }
 
+    /// 1045: the server may have let in the proxy itself, which it sees at its Unix socket.
+    pub fn unproved() -> Self {
+        let text = "Access denied: over the proxy's Unix socket the server may have taken the \
+                    client for the proxy's own user; it needs an account with a password and \
+                    another name, or a server that is reached by TCP";
+        Self::new(1045, "28000", text)
+    }
+
     /// 1045: the server wants the password under RSA and has no key for it.
     pub fn no_rsa_key() -> Self {
         let text = "Access denied: the server gave no RSA key for the password; \

@@ -112,6 +112,24 @@ impl Stream {
         matches!(self, Self::Tls(_) | Self::Unix(_))
     }
 
+    /// Whether it is a Unix socket, perhaps with TLS.
+    pub fn is_unix(&self) -> bool {
+        self.unix().is_some()
+    }
+
+    /// The user that the other end ran as when it connected, or listened; None for TCP.
+    pub fn peer_uid(&self) -> Option<u32> {
+        self.unix()?.peer_cred().ok().map(|peer| peer.uid())
+    }
+
+    fn unix(&self) -> Option<&UnixStream> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => Some(stream),
+            Self::Tls(stream) => stream.socket().unix(),
+        }
+    }
+
     /// Sets NODELAY and keepalive. Of no effect on a Unix socket.
     pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
         let stream = match self {

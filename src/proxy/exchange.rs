@@ -24,6 +24,7 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::courtesy::Turn;
+use super::impersonation::Proof;
 use super::leg::Line;
 use super::login::Refusal;
 use super::rsa::{self, OwnKey};
@@ -61,8 +62,18 @@ pub struct Exchange<'a, L> {
     plugin: Vec<u8>,
     challenge: Vec<u8>,
     awaited: Awaited,
+    proof: Proof,
     /// When the server was last told something.
     told_at: Instant,
+}
+
+/// How an exchange has ended.
+#[derive(Debug)]
+pub struct Settled {
+    /// The server's verdict, an OK or ERR packet, numbered for the client, which has not got it.
+    pub verdict: Vec<u8>,
+    /// What the client has shown.
+    pub proof: Proof,
 }
 
 /// What the client is to send next.
@@ -105,15 +116,15 @@ impl<'a, L: Line> Exchange<'a, L> {
     pub fn new(client: Side<'a, L>, server: Side<'a, L>, own_key: &'a OwnKey) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
-        let told_at = Instant::now();
-        Self { client, server, own_key, plugin, challenge, awaited, told_at }
+        let (proof, told_at) = (Proof::None, Instant::now());
+        Self { client, server, own_key, plugin, challenge, awaited, proof, told_at }
     }
 
-    /// To the server's verdict, an OK or ERR packet, numbered for the client, which has not got it
-    /// yet; at most until then.
-    pub async fn run(mut self, until: Instant) -> Result<Vec<u8>, Refusal> {
+    /// To the server's verdict; at most until then.
+    pub async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
         let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
-        verdict.unwrap_or_else(|_| Err(self.overdue()))
+        let verdict = verdict.unwrap_or_else(|_| Err(self.overdue()))?;
+        Ok(Settled { verdict, proof: self.proof })
     }
 
     /// The server may be waiting for a person where PAM asks questions.
@@ -165,6 +176,9 @@ impl<'a, L: Line> Exchange<'a, L> {
     async fn handle_client(&mut self, payload: Zeroizing<Vec<u8>>) -> Result<(), Refusal> {
         // An empty password is one NUL, or nothing at all, on every leg.
         let is_password = !matches!(payload[..], [] | [0]);
+        if is_password {
+            self.proof = Proof::Given;
+        }
         let for_server = match (std::mem::take(&mut self.awaited), self.secure_legs()) {
             (Awaited::Data, (true, false)) if self.plugin == SHA256 && is_password => {
                 let key = self.ask_for_key(SHA256_KEY).await?;
@@ -253,9 +267,11 @@ impl<'a, L: Line> Exchange<'a, L> {
 }
 
 /// Which exchanges of a COM_CHANGE_USER have to be followed. With one secure leg a password may
-/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear.
+/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear. A
+/// server behind a Unix socket must have asked the client, and not only looked at us.
 pub fn held(client: &impl Line, server: &impl Line) -> Held {
     match (client.is_secure(), server.is_secure()) {
+        _ if server.stream().is_unix() => Held::Asked,
         (true, true) => Held::None,
         (false, false) => Held::InClear,
         (true, false) | (false, true) => Held::All,

@@ -16,10 +16,11 @@ use super::admission::address_of;
 use super::backend::{Answered, BackendError, Cluster};
 use super::compression;
 use super::courtesy::{Dialed, Turn};
-use super::exchange::{Exchange, Side};
+use super::exchange::{Exchange, Settled, Side};
 use super::farewell::part_with;
 use super::frontend::Relay;
 use super::handle::{Handle, Spoken};
+use super::impersonation;
 use super::lane::{Lane, Source};
 use super::leg::Leg;
 use super::opening::{Opening, OpeningError, read_opening};
@@ -240,13 +241,19 @@ impl<'a> Login<'a> {
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
         let exchange = Exchange::new(client, server_side, &self.proxy.own_key);
-        let mut verdict = exchange.run(until).await?;
+        let Settled { mut verdict, proof } = exchange.run(until).await?;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
         let is_welcome = verdict.get(HEADER) == Some(&0);
+        if is_welcome && let Some(client) = &self.client {
+            let trusted = &self.proxy.config().proxy.proxy_protocol_networks;
+            let (user, server) = (Some(&response.user[..]), &dialed.stream);
+            let checked = impersonation::check(client, server, trusted, user, proof).await;
+            checked.map_err(Refusal::Tell)?;
+        }
         let length = verdict.len();
         let Dialed { stream: server_stream, mut ahead, .. } = dialed.into_dialed();
         let server_leg = match compressions.server {

@@ -15,6 +15,7 @@ mod farewell;
 pub mod frontend;
 pub mod handle;
 mod health;
+mod impersonation;
 mod lane;
 pub mod leg;
 pub mod limits;

@@ -144,6 +144,8 @@ pub enum Held {
     InClear,
     /// All.
     All,
+    /// All, and the server is made to ask the client, whatever that has sent with its command.
+    Asked,
 }
 
 /// Whether a server's packet asks for a password in clear, as far as its beginning tells.
@@ -200,10 +202,24 @@ impl Conversation {
         self.held = held;
     }
 
+    fn holds_all(&self) -> bool {
+        matches!(self.held, Held::All | Held::Asked)
+    }
+
+    /// Whether the server is to ask for a proof in every exchange.
+    pub fn makes_the_server_ask(&self) -> bool {
+        self.held == Held::Asked
+    }
+
+    /// Whether what the answer that is coming decides is the user.
+    pub fn is_changing_user(&self) -> bool {
+        self.current.is_some_and(|current| current.note == Note::User)
+    }
+
     /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
     fn holds_exchange(&self) -> bool {
         let waits = |current: Current| current.answer == Answer::Auth && !current.begun;
-        self.held == Held::All && self.current.is_some_and(waits)
+        self.holds_all() && self.current.is_some_and(waits)
     }
 
     /// Leaves an exchange with the caller in which these bytes of the server's ask for a password
@@ -356,7 +372,7 @@ impl Conversation {
         if self.queue.len() >= MAX_PIPELINED {
             return None;
         }
-        if self.held == Held::All && self.turn == Turn::Auth {
+        if self.holds_all() && self.turn == Turn::Auth {
             self.client.consume_payload(bytes, at);
             return None;
         }

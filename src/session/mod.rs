@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::metrics::SessionCounters;
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
+use crate::wire::handshake::UNKNOWN_PLUGIN;
 use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, lenenc, packet, put_lenenc_str};
 use crate::wire::response::{Dialect, Ending};
 use conversation::{ClientPacket, Conversation, Held, Note, ServerPacket, Turn, WHOLE_COMMAND};
@@ -137,6 +138,12 @@ impl Session {
         &self.database
     }
 
+    /// The user that the exchange under way would change to, if that is known.
+    pub fn changing_user(&self) -> Option<&[u8]> {
+        let names = self.names.front().filter(|_| self.conversation.is_changing_user());
+        names?.user.as_deref()
+    }
+
     /// Whether a transaction is open, or may be.
     pub fn may_be_in_transaction(&self) -> bool {
         self.conversation.status().may_be_in_transaction()
@@ -238,7 +245,8 @@ impl Session {
                 counters.client_other_requests.add(1);
                 let (user, database) = changed_to(body);
                 self.expect_names(Note::User, Some(user), database);
-                None
+                let is_due = whole && self.conversation.makes_the_server_ask();
+                is_due.then(|| unproved(header, head))?
             }
             _ => {
                 counters.client_other_requests.add(1);
@@ -327,6 +335,22 @@ fn changed_to(body: &[u8]) -> (&[u8], &[u8]) {
     let rest = body.get(user.len() + 1..).unwrap_or_default();
     let database = rest.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
     (user, database.map_or(&[][..], until_nul))
+}
+
+/// A COM_CHANGE_USER that proves nothing, so that the server has to ask; None if that cannot be
+/// made of it. "string<NUL> user, string<lenenc> auth_response, string<NUL> schema, int<2>
+/// character_set, string<NUL> auth_plugin_name, connection attributes".
+fn unproved(header: Header, head: &[u8]) -> Option<Vec<u8>> {
+    let until_nul = |at: usize| Some(at + head.get(at..)?.iter().position(|byte| *byte == 0)? + 1);
+    let auth = until_nul(1)?;
+    let schema = auth + 1 + usize::from(*head.get(auth)?);
+    let character_set = until_nul(schema)?;
+    let plugin = character_set + 2;
+    let attributes = until_nul(plugin)?;
+    let parts = [&head[..auth], &[0], &head[schema..plugin], UNKNOWN_PLUGIN, b"\0"];
+    let payload = [&parts.concat(), &head[attributes..]].concat();
+    // There may be no room for a longer one; a shorter one has proved something.
+    (payload.len() <= head.len()).then(|| packet(header.sequence, &payload))
 }
 
 /// Where the text of a COM_QUERY starts. With query attributes two counts stand before it; a

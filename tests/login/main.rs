@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod impersonation;
 mod malformed;
 mod matrix;
 mod refusals;
