@@ -79,6 +79,14 @@ impl ClientError {
         )
     }
 
+    /// 1105: the log-in has come back to the proxy that it came from.
+    pub fn leads_back() -> Self {
+        let text = "The servers of the proxy lead back to the proxy itself: one of its \
+                    [[cluster.server]] is its own address, by another name or through another \
+                    proxy";
+        Self::new(1105, "HY000", text)
+    }
+
     /// 1158: the server went away in the middle of a log-in.
     pub fn server_lost() -> Self {
         Self::new(1158, "08S01", "Got an error reading communication packets from the server")

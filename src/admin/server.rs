@@ -224,7 +224,7 @@ impl Connection {
         let config = admin.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let peer = self.stream.peer();
-        match read_opening(&mut self.stream, networks, peer).await {
+        match read_opening(&mut self.stream, Vec::new(), networks, peer).await {
             Ok(opening) => {
                 let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
                 self.ahead = opening.rest;

@@ -23,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
 use super::health::{Health, Wait};
 use super::lock;
+use super::trail::{self, Trail};
 use super::whole::{read_more, read_packet};
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
@@ -39,6 +40,9 @@ use crate::wire::packet::{HEADER, Header, packet};
 
 /// How long a connection that was made to look waits for a client.
 const SPARE: Duration = Duration::from_secs(5);
+
+/// How long a server may be silent before it is asked whether it is ourselves.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A first word is an OK, an ERR or a challenge; of a longer one the beginning will do.
 const MAX_FIRST_WORD: usize = 4096;
@@ -73,14 +77,22 @@ pub struct Search<'a> {
     cluster: &'a Cluster,
     config: &'a Config,
     tls: Option<&'a Connector>,
-    /// A PROXY header, or nothing.
-    header: Vec<u8>,
+    first: FirstWords,
     left: VecDeque<Arc<Server>>,
     budget: Budget,
     /// The end of the time for all of them.
     until: Instant,
     /// What the last one failed by.
     last: Option<BackendError>,
+}
+
+/// What a server is told before it has greeted.
+#[derive(Debug)]
+struct FirstWords {
+    /// At once: a PROXY header, or nothing.
+    header: Vec<u8>,
+    /// If it is silent, and not needed for more than its greeting.
+    probe: Option<Vec<u8>>,
 }
 
 /// One server.
@@ -168,6 +180,12 @@ pub enum BackendError {
         /// The time it had.
         limit: Duration,
     },
+    /// It is ourselves, or leads there.
+    #[error("server {server} leads back to this proxy")]
+    Loop {
+        /// Its address.
+        server: Arc<str>,
+    },
     /// The client has left no time for a server.
     #[error("no time was left for a server")]
     TooLate,
@@ -193,6 +211,7 @@ impl BackendError {
             | Self::NotMysql { .. }
             | Self::NoTls { .. }
             | Self::Tls { .. }
+            | Self::Loop { .. }
             | Self::Lost { .. } => false,
         }
     }
@@ -220,11 +239,13 @@ impl Cluster {
     }
 
     /// What to greet a client with; looks what a server says if none was heard yet, until then. Many
-    /// who ask at once share one look, and what came of it.
+    /// who ask at once share one look, and what came of it. The trail tells whether a server that
+    /// is looked at is ourselves.
     pub async fn introduce(
         &self,
         config: &Config,
         tls: Option<&Connector>,
+        trail: &Trail,
         until: Instant,
     ) -> Result<Greeting, Arc<BackendError>> {
         if let Some(greeting) = self.greeting() {
@@ -240,10 +261,14 @@ impl Cluster {
         {
             return Err(error.clone());
         }
-        match self.search(config, tls, None, until).next().await {
+        let mut search = self.search(config, tls, None, until);
+        search.first.probe = Some(trail.probe());
+        match search.next().await {
             Ok(greeted) => {
                 let greeting = for_clients((*greeted.greeting).clone());
-                self.spare(greeted);
+                if greeted.dialed.turn == Turn::Greeted {
+                    self.spare(greeted);
+                }
                 Ok(greeting)
             }
             Err(error) => {
@@ -332,7 +357,8 @@ impl Cluster {
         let order = route::order(&candidates, Instant::now());
         let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
         let budget = self.budget(config);
-        Search { cluster: self, config, tls, header, left, budget, until, last: None }
+        let first = FirstWords { header, probe: None };
+        Search { cluster: self, config, tls, first, left, budget, until, last: None }
     }
 
     /// The time that servers have in one log-in.
@@ -359,7 +385,7 @@ impl Search<'_> {
             && let Some(server) = self.left.pop_front()
         {
             let time = self.allotment();
-            match server.connect(self.config, self.tls, &self.header, time).await {
+            match server.connect(self.config, self.tls, &self.first, time).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
                 Err(error) => self.give_up(error),
@@ -416,11 +442,11 @@ impl Server {
         self: &Arc<Self>,
         config: &Config,
         tls: Option<&Connector>,
-        header: &[u8],
+        first: &FirstWords,
         time: Allotment,
     ) -> Result<Greeted, BackendError> {
         let wait = self.wait("greeting", time);
-        let heard = tokio::time::timeout(time.limit, self.hear(config, header, time.limit)).await;
+        let heard = tokio::time::timeout(time.limit, self.hear(config, first, time.limit)).await;
         let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", time.limit)));
         let insists = tls.is_some_and(|tls| tls.mode() != ConnectMode::Prefer);
         let greeted = greeted.and_then(|greeted| match insists && !greeted.offers_tls() {
@@ -464,16 +490,20 @@ impl Server {
     async fn hear(
         self: &Arc<Self>,
         config: &Config,
-        header: &[u8],
+        first: &FirstWords,
         limit: Duration,
     ) -> Result<Greeted, BackendError> {
         let keepalive = server_keepalive(config);
         let stream = self.dialer.dial(keepalive, limit).await;
         let stream = stream.map_err(|error| self.unreachable(error))?;
         let mut dialed = LoggingIn::dialed(stream, &self.partings);
-        let sent = dialed.stream.write_all(header).await;
+        let sent = dialed.stream.write_all(&first.header).await;
         sent.map_err(|error| self.unreachable(error))?;
-        let payload = read_greeting(&mut dialed).await.map_err(|error| self.unreachable(error))?;
+        let heard = hear_greeting(&mut dialed, first.probe.as_deref()).await;
+        let (payload, turn) = heard.map_err(|error| self.unreachable(error))?;
+        if trail::is_told(&payload) {
+            return Err(BackendError::Loop { server: self.address.clone() });
+        }
         if payload.first() == Some(&0xFF) {
             let server = self.address.clone();
             return Err(BackendError::Refused { server, payload });
@@ -481,7 +511,7 @@ impl Server {
         let greeting = Greeting::parse(&payload)
             .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?
             .in_the_terms_of_mysql();
-        dialed.turn = Turn::Greeted;
+        dialed.turn = turn;
         Ok(Greeted { server: self.clone(), dialed, greeting: self.remember(greeting) })
     }
 
@@ -529,6 +559,21 @@ fn server_keepalive(config: &Config) -> Keepalive {
     }
 }
 
+/// Waits for the greeting, and whose turn it is then. One that is silent for too long gets the
+/// probe, which is what a log-in that is not finished ends with anyhow.
+async fn hear_greeting(dialed: &mut Dialed, probe: Option<&[u8]>) -> io::Result<(Vec<u8>, Turn)> {
+    let Some(probe) = probe else { return Ok((read_greeting(dialed).await?, Turn::Greeted)) };
+    if let Ok(heard) = tokio::time::timeout(PROBE, read_greeting(dialed)).await {
+        return Ok((heard?, Turn::Greeted));
+    }
+    let Dialed { stream, ahead, .. } = dialed;
+    stream.write_all(probe).await?;
+    let whole = read_packet(stream, ahead, MAX_GREETING).await?;
+    dialed.sequence += 1;
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "a greeting that is too long");
+    Ok((whole.ok_or_else(too_long)?.payload, Turn::Told))
+}
+
 /// Reads the greeting: nothing follows it before we answer.
 async fn read_greeting(dialed: &mut Dialed) -> io::Result<Vec<u8>> {
     let Dialed { stream, ahead, .. } = dialed;
@@ -565,6 +610,9 @@ impl Greeted {
         let is_due = response.plugin.as_deref() == Some(UNKNOWN_PLUGIN);
         let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response, is_due)).await;
         let told = match told {
+            Ok(Ok(())) if first_word(&dialed).is_some_and(trail::is_told) => {
+                Err(BackendError::Loop { server: server.address.clone() })
+            }
             Ok(told) => {
                 told.map_err(|source| BackendError::Lost { server: server.address.clone(), source })
             }
@@ -627,6 +675,12 @@ impl Greeted {
             }
         }
     }
+}
+
+/// The packet that was read ahead.
+fn first_word(dialed: &Dialed) -> Option<&[u8]> {
+    let length = Header::parse(&dialed.ahead)?.length;
+    dialed.ahead.get(HEADER..HEADER + length)
 }
 
 /// Says the login response, and hears a first word if that `is_due`: the packet, or as much as

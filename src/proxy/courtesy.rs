@@ -33,7 +33,7 @@ const MOST_QUESTIONS: usize = 8;
 const LONGEST: usize = 128 * 1024;
 
 /// Who logs in where nobody does: the name that stands in the server's log.
-const NOBODY: &[u8] = b"odp_no_login";
+pub const NOBODY: &[u8] = b"odp_no_login";
 
 /// MariaDB's signatures.
 const ED25519: &[u8] = b"client_ed25519";
@@ -197,7 +197,7 @@ impl Dialed {
 }
 
 /// A login response that any server understands and refuses.
-fn nobody() -> LoginResponse {
+pub fn nobody() -> LoginResponse {
     LoginResponse {
         capabilities: cap::LONG_PASSWORD
             | cap::PROTOCOL_41

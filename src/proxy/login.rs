@@ -24,7 +24,7 @@ use super::impersonation;
 use super::lane::{Lane, Source};
 use super::leg::Leg;
 use super::opening::{Opening, OpeningError, read_opening};
-use super::whole::read_packet;
+use super::whole::{read_more, read_packet};
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
@@ -42,6 +42,9 @@ use crate::wire::response::Dialect;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
+
+/// More than a PROXY header and a login response of ours.
+const MOST_EARLY: usize = 8 * 1024;
 
 /// A log-in under way.
 pub struct Login<'a> {
@@ -139,8 +142,13 @@ impl<'a> Login<'a> {
         let tls = self.proxy.tls().server();
         // Only before the first server was ever heard does a client wait for one to be greeted.
         let until = self.began + cluster.budget(&config).whole;
-        let known = Box::pin(cluster.introduce(&config, tls.as_deref(), until)).await;
-        let known = known.map_err(|error| refusal(&cluster.name, &error))?;
+        let trail = &self.proxy.trail;
+        let look = Box::pin(cluster.introduce(&config, tls.as_deref(), trail, until));
+        let known = tokio::select! {
+            biased;
+            known = look => known.map_err(|error| refusal(&cluster.name, &error))?,
+            refusal = self.hear_early() => return Err(refusal),
+        };
         let salt = self.greet(&known).await?;
         self.hear_header().await?;
         let mut response = self.read_response().await?;
@@ -152,6 +160,9 @@ impl<'a> Login<'a> {
         if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
             let (response, compression) = (response.into(), client);
             return Ok(Admitted::Locally { salt, response, user, compression });
+        }
+        if self.proxy.trail.leads_back(&response) {
+            return Err(Refusal::Tell(ClientError::leads_back()));
         }
         if response.capabilities & cap::PLUGIN_AUTH == 0 {
             return Err(Refusal::Tell(ClientError::no_auth_switch()));
@@ -209,6 +220,7 @@ impl<'a> Login<'a> {
         loop {
             let greeted = search.next().await.map_err(|error| refusal(&cluster.name, &error))?;
             let mut answer = answer_for_server(response, known, &greeted.greeting)?;
+            answer.auth = self.proxy.trail.go_on(response, &greeted.greeting);
             let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
             let server = greeted.server.clone();
             match greeted.answer(answer, tls.as_deref(), search.allotment()).await {
@@ -296,16 +308,34 @@ impl<'a> Login<'a> {
         Err(exceeded(self.handle, error))
     }
 
+    /// What a client sends that cannot be greeted yet, up to the end of its time: whether it is
+    /// ourselves.
+    async fn hear_early(&mut self) -> Refusal {
+        while self.ahead.len() < MOST_EARLY
+            && let Some(stream) = &mut self.client
+        {
+            if let Err(error) = read_more(stream, &mut self.ahead).await {
+                return Refusal::Gone(error);
+            }
+            if self.proxy.trail.is_own_probe(&self.ahead) {
+                return Refusal::Tell(ClientError::leads_back());
+            }
+        }
+        std::future::pending().await
+    }
+
     /// A PROXY header, if one comes, tells who the client really is.
     async fn hear_header(&mut self) -> Result<(), Refusal> {
         let config = self.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
+        let early = std::mem::take(&mut self.ahead);
         let stream = self.stream()?;
         let peer = stream.peer();
-        let opening = read_opening(stream, networks, peer).await.map_err(|error| match error {
-            OpeningError::Refused(error) => Refusal::Tell(error),
-            OpeningError::Gone(error) => Refusal::Gone(error),
-        })?;
+        let opening =
+            read_opening(stream, early, networks, peer).await.map_err(|error| match error {
+                OpeningError::Refused(error) => Refusal::Tell(error),
+                OpeningError::Gone(error) => Refusal::Gone(error),
+            })?;
         let Opening { header, rest } = opening;
         self.ahead = rest;
         if let Some(header) = header {
@@ -511,6 +541,7 @@ fn refusal(cluster: &str, error: &BackendError) -> Refusal {
         BackendError::Silent { .. } => {
             Refusal::Tell(ClientError::server_unreachable(cluster, "timed out"))
         }
+        BackendError::Loop { .. } => Refusal::Tell(ClientError::leads_back()),
         BackendError::TooLate => Refusal::Tell(ClientError::timed_out("log-in")),
         BackendError::Lost { .. } => Refusal::Tell(ClientError::server_lost()),
     }

@@ -30,6 +30,7 @@ pub mod registry;
 mod rsa;
 #[cfg(test)]
 mod tests;
+mod trail;
 pub mod view;
 mod watch;
 mod whole;
@@ -62,6 +63,7 @@ use notes::Outbox;
 use pause::FrozenAt;
 use registry::Registry;
 use rsa::OwnKey;
+use trail::Trail;
 use view::{Gauges, SessionView};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
@@ -78,6 +80,7 @@ pub struct Proxy {
     cluster: ArcSwap<Cluster>,
     tls: Arc<Settings>,
     own_key: OwnKey,
+    trail: Trail,
     registry: Registry,
     outbox: Outbox,
     generation: u64,
@@ -177,6 +180,7 @@ impl Proxy {
             cluster: ArcSwap::from_pointee(cluster),
             tls,
             own_key: OwnKey::default(),
+            trail: Trail::new(),
             registry,
             outbox,
             generation,

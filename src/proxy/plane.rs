@@ -36,6 +36,9 @@ pub(super) struct Legacy {
     /// The key of `proxy::rsa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rsa_key: Option<Hidden>,
+    /// The mark of `proxy::trail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u64>,
 }
 
 impl Proxy {
@@ -48,6 +51,7 @@ impl Proxy {
         let cluster = self.cluster();
         self.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
+        legacy.mark.into_iter().for_each(|mark| self.trail.inherit(mark));
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
     }
 
@@ -150,7 +154,12 @@ impl DataPlane for Proxy {
         self.outbox.has_config();
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered();
-        let legacy = Legacy { greetings, altered, rsa_key: self.own_key.secret() };
+        let legacy = Legacy {
+            greetings,
+            altered,
+            rsa_key: self.own_key.secret(),
+            mark: Some(self.trail.mark()),
+        };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {
             Ok(()) => Bytes::from_owner(body.into_inner()),
