@@ -11,6 +11,8 @@ use std::time::SystemTime;
 use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
+use super::ourselves::{self, Names};
+use super::remarks::on_unix_servers;
 use crate::config::Config;
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::net::tls::validity::remarks;
@@ -27,13 +29,15 @@ pub struct Args {
 /// wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
+    not_ourselves(&args.config, &config, Names::Resolved)?;
     Settings::load(&config.tls).map_err(in_config(&args.config))?;
     let path = args.config.display();
     if let Err(error) = usable(&config.proxy.run_dir) {
         let run_dir = config.proxy.run_dir.display();
         bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
     }
-    for remark in remarks(&config.tls, SystemTime::now()) {
+    let remarks = remarks(&config.tls, SystemTime::now());
+    for remark in remarks.into_iter().chain(on_unix_servers(&config)) {
         eprintln!("config {path}: warning: {remark}");
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
@@ -43,7 +47,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// Loads a config that this version can serve. The files that it names are not read.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
-    Ok(Config::load(path)?)
+    let config = Config::load(path)?;
+    not_ourselves(path, &config, Names::AsTheyAre)?;
+    Ok(config)
+}
+
+/// None of the servers is surely the proxy itself.
+pub fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Result<()> {
+    match ourselves::listed(config, names) {
+        Some(fault) => bail!("config {}: {fault}", path.display()),
+        None => Ok(()),
+    }
 }
 
 /// What is wrong with a file that the config names.

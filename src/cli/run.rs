@@ -16,6 +16,7 @@ use sha1::{Digest, Sha1};
 use tokio::sync::mpsc;
 
 use super::record::{Kept, Record};
+use super::remarks::on_unix_servers;
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
 use crate::net::tls::{settings as tls, validity};
@@ -47,6 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
     let config = super::check::load(&args.config)?;
+    super::check::not_ourselves(&args.config, &config, super::ourselves::Names::Resolved)?;
     start_log(&config.log);
     raise_fd_limit();
     // A successor is started through a file descriptor, whose number would be its name.
@@ -164,7 +166,8 @@ fn log_remarks(config: &Config) {
              {wanted}"
         );
     }
-    for remark in validity::remarks(&config.tls, SystemTime::now()) {
+    let remarks = validity::remarks(&config.tls, SystemTime::now());
+    for remark in remarks.into_iter().chain(on_unix_servers(config)) {
         tracing::warn!("{remark}");
     }
 }

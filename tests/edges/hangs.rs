@@ -1,16 +1,15 @@
 //! The first of several servers hangs, at any step of a log-in: clients are served by the next one,
 //! and from the second client on nobody waits. A client that hangs itself is no server's fault.
 
-use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::sync::Barrier;
 
 use odp::wire::capability as cap;
 
+use crate::support::Proxy;
 use crate::support::fake_server::{Act, FakeServer};
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::{CAPABILITIES, Login, Packet, Wire, WireError, packets};
-use crate::support::{Proxy, until};
 
 /// A server that lets everybody in.
 fn good() -> FakeServer {
@@ -164,11 +163,5 @@ fn a_client_that_says_nothing_is_no_fault_of_the_server() {
         assert!(text(&words).contains("(log-in)"), "{}", text(&words));
     }
     let _sessions: Vec<Wire> = (0..3).map(|_| open(&proxy)).collect();
-    let servers = until("three sessions", || {
-        let servers = crate::shown(&proxy, "server");
-        (servers.len() == 3).then_some(servers)
-    });
-    let expected = BTreeSet::from([first.address.clone()]);
-    assert_eq!(BTreeSet::from_iter(servers), expected, "{}", proxy.log());
-    assert_eq!(second.connects(), 0);
+    assert_eq!(second.connects(), 0, "{}", proxy.log());
 }

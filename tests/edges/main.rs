@@ -1,5 +1,6 @@
 //! The edges: PROXY headers in and out, limits of users and addresses, clients that are slow to log
-//! in, servers that count what is broken off, and servers that hang.
+//! in, servers that count what is broken off, and servers that hang or are the
+//! proxy itself.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,6 +9,7 @@ mod courtesy;
 mod hangs;
 mod header;
 mod limits;
+mod loops;
 mod slow;
 
 use support::Proxy;
