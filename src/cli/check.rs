@@ -12,6 +12,7 @@ use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::config::Config;
+use crate::log;
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::net::tls::validity::remarks;
 
@@ -34,10 +35,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
     }
     for remark in remarks(&config.tls, SystemTime::now()) {
-        eprintln!("config {path}: warning: {remark}");
+        log::say(&format!("config {path}: warning: {remark}"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
-    println!("{path}: ok, {servers} server(s)");
+    super::print(&format!("{path}: ok, {servers} server(s)\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
