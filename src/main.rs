@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     match odp::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("odp: {error:#}");
+            odp::log::say(&format!("odp: {error:#}"));
             ExitCode::FAILURE
         }
     }

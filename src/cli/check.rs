@@ -14,6 +14,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use super::ourselves::{self, Names};
 use super::remarks::on_unix_servers;
 use crate::config::Config;
+use crate::log;
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::net::tls::validity::remarks;
 
@@ -38,10 +39,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let remarks = remarks(&config.tls, SystemTime::now());
     for remark in remarks.into_iter().chain(on_unix_servers(&config)) {
-        eprintln!("config {path}: warning: {remark}");
+        log::say(&format!("config {path}: warning: {remark}"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
-    println!("{path}: ok, {servers} server(s)");
+    super::print(&format!("{path}: ok, {servers} server(s)\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

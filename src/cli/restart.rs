@@ -99,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let order = Arc::new(Order::of(&args)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let failed = runtime.block_on(roll(ports, order, args.batch as usize));
+    let failed = crate::cli::see_through(runtime, roll(ports, order, args.batch as usize));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

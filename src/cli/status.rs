@@ -1,6 +1,5 @@
 //! `odp status`: one row a proxy, asked all at once.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ struct Asked {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let proxies = runtime.block_on(ask_all(ports));
+    let proxies = crate::cli::see_through(runtime, ask_all(ports));
     let text = match args.json {
         true => {
             let proxies: Vec<Value> = proxies.iter().map(Asked::json).collect();
@@ -52,8 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         false => table(&proxies),
     };
-    // Who reads only the first lines has closed the pipe, which is no reason to complain.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::print(&text)?;
     let all = proxies.iter().all(|proxy| proxy.answer.is_ok());
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -156,7 +156,7 @@ impl Stream {
     /// The other end's address; None for Unix sockets.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tcp(stream) => stream.peer_addr().ok().map(canonical),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.socket().peer(),
         }
@@ -166,8 +166,8 @@ impl Stream {
     pub fn route(&self) -> Option<Route> {
         match self {
             Self::Tcp(stream) => Some(Route {
-                source: stream.peer_addr().ok()?,
-                destination: stream.local_addr().ok()?,
+                source: canonical(stream.peer_addr().ok()?),
+                destination: canonical(stream.local_addr().ok()?),
             }),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.socket().route(),
@@ -227,6 +227,11 @@ impl Stream {
         // A peer that is gone already makes this fail, which changes nothing.
         let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Both);
     }
+}
+
+/// A v4 client of a v6 socket has its v4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl AsFd for Stream {

@@ -34,6 +34,7 @@ use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
 use crate::route::{self, Allotment, Budget, Candidate};
+use crate::task;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse, Malformed, UNKNOWN_PLUGIN};
 use crate::wire::packet::{HEADER, Header, packet};
@@ -286,7 +287,7 @@ impl Cluster {
         }
         *lock(&self.spare) = Some(greeted);
         let spare = self.spare.clone();
-        tokio::spawn(async move {
+        task::spawn("spare", async move {
             tokio::time::sleep(SPARE).await;
             drop(lock(&spare).take());
         });

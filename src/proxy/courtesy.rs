@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::whole::{Whole, read_packet};
 use crate::net::stream::Stream;
+use crate::task;
 use crate::wire::authentication::{FAST_OK, Told};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -149,8 +150,8 @@ impl Drop for LoggingIn {
         let Some(dialed) = self.dialed.take() else { return };
         // Without a runtime the process ends, and all its connections with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let leave = tokio::time::timeout(PATIENCE, dialed.take_leave());
-            self.partings.0.spawn_on(leave, &runtime);
+            let leave = Box::pin(tokio::time::timeout(PATIENCE, dialed.take_leave()));
+            self.partings.0.spawn_on(task::caught("parting", leave), &runtime);
         }
     }
 }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 
 use super::load;
 use crate::config::Span;
+use crate::log;
 
 mod database;
 mod guardian;
@@ -87,10 +88,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let account = Account::new()?;
     let ports = free_ports()?;
     let mut guardian = Guardian::of(&make_directory()?)?;
-    eprintln!("making a private database in {} …", guardian.directory().display());
+    log::say(&format!("making a private database in {} …", guardian.directory().display()));
     let database = Database::start(&mut guardian, &account, ports.database)?;
     let proxy = Proxy::start(&mut guardian, &ports, &account)?;
-    eprintln!("{}", introduction(&args, &ports, &account, database.name));
+    log::say(&introduction(&args, &ports, &account, database.name));
     let outcome = load::run(load::Args::of_demo(load::Demo {
         url: format!("mysql://demo:{}@127.0.0.1:{}/demo", account.password, ports.sql),
         admin: format!("127.0.0.1:{}", ports.admin),
@@ -102,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?);
     let ended = [proxy.end(), database.end()];
     if ended != [true, true] {
-        eprintln!("odp demo: not everything ended in good order; what is left is killed");
+        log::say("odp demo: not everything ended in good order; what is left is killed");
     }
     drop(guardian);
     outcome
