@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::record::{Kept, Record};
 use crate::admin::{Admin, server};
 use crate::config::{Config, LogFormat, LogLevel, LogSection};
+use crate::error::chain;
 use crate::net::tls::{settings as tls, validity};
 use crate::proxy::admission::most_sessions;
 use crate::proxy::login::LocalLogin;
@@ -87,7 +88,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         Ok(ports) => ports,
         Err(error) => {
             if let Start::Warm(offer) = start {
-                offer.refuse(&format!("{error:#}")).await;
+                offer.refuse(&chain(error.as_ref())).await;
             }
             return Err(error);
         }
