@@ -112,6 +112,20 @@ fn check_and_run_print_every_mistake_on_a_line_of_its_own() {
 }
 
 #[test]
+fn check_names_every_file_that_cannot_be_used() {
+    let text = format!(
+        "[proxy]\nrun_dir = '/nowhere/at/all'\n\
+         [tls.client]\nmode = 'prefer'\ncertificate = '/none/c'\nkey = '/none/k'\n\
+         [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n{CLUSTER}"
+    );
+    let (code, said) = odp("check", &text);
+    assert_eq!((code, said.lines().count()), (Some(1), 3), "{said}");
+    for part in ["tls.client.certificate /none/c", "tls.server.ca /none/ca", "/nowhere/at/all"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn a_cause_is_named_once() {
     let nowhere = ["check", "run", "status", "restart"];
     for command in nowhere {
@@ -123,4 +137,15 @@ fn a_cause_is_named_once() {
         let expected = "odp: config /nowhere/odp.toml: No such file or directory (os error 2)\n";
         assert_eq!((output.status.code(), said.as_str()), (Some(1), expected), "{command}");
     }
+}
+
+#[test]
+fn an_admin_without_a_password_is_told_of() {
+    let text = format!(
+        "[proxy]\nrun_dir = 'RUN_DIR'\n[[admin.user]]\nname = 'root'\nrole = 'manager'\n\
+         password = ''\n{CLUSTER}"
+    );
+    let (code, said) = odp("check", &text);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("warning: admin.user 'root': its password is empty"), "{said}");
 }

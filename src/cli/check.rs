@@ -23,18 +23,23 @@ pub struct Args {
     config: PathBuf,
 }
 
-/// Runs the command: exit code 0, or 1 with file, line, column and what was expected. What will go
-/// wrong some day is said and no failure.
+/// Runs the command: exit code 0, or 1 with everything that is wrong, where it stands and what was
+/// expected. What will go wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = load(&args.config)?;
-    Settings::load(&config.tls).map_err(in_config(&args.config))?;
     let path = args.config.display();
+    let mut wrong: Vec<String> =
+        Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
     if let Err(error) = usable(&config.proxy.run_dir) {
-        let run_dir = config.proxy.run_dir.display();
-        bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
+        wrong.push(format!("proxy.run_dir = \"{}\": {error}", config.proxy.run_dir.display()));
     }
-    for remark in remarks(&config.tls, SystemTime::now()) {
+    let of_files = remarks(&config.tls, SystemTime::now());
+    for remark in config.remarks().into_iter().chain(of_files) {
         eprintln!("config {path}: warning: {remark}");
+    }
+    if !wrong.is_empty() {
+        let lines = wrong.iter().map(|text| format!("config {path}: {text}"));
+        bail!(lines.collect::<Vec<_>>().join("\n"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
     println!("{path}: ok, {servers} server(s)");

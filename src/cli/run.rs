@@ -156,7 +156,7 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
     .ok()
 }
 
-/// What an operator should know about limits, certificates and keys.
+/// What an operator should know about passwords, limits, certificates and keys.
 fn log_remarks(config: &Config) {
     let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
     if most < wanted {
@@ -165,7 +165,8 @@ fn log_remarks(config: &Config) {
              {wanted}"
         );
     }
-    for remark in validity::remarks(&config.tls, SystemTime::now()) {
+    let of_files = validity::remarks(&config.tls, SystemTime::now());
+    for remark in config.remarks().into_iter().chain(of_files) {
         tracing::warn!("{remark}");
     }
 }
