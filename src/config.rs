@@ -136,7 +136,7 @@ pub struct ProxySection {
     pub server_compression: compression::Asked,
     /// The level of zstd with servers, 1 to 22.
     pub zstd_level: u8,
-    /// Holds the handover socket; mode 0700.
+    /// Holds the handover socket and the control socket; mode 0700.
     pub run_dir: PathBuf,
 }
 
@@ -335,7 +335,12 @@ impl Config {
         self.cluster.first().expect("a parsed config has a cluster")
     }
 
-    /// Every listening address with what it is for.
+    /// Where the owner of `run_dir` is served without a password.
+    pub fn control_socket(&self) -> PathBuf {
+        self.proxy.run_dir.join("control.sock")
+    }
+
+    /// Every listening address with what it is for; not the control socket.
     pub fn listen_addresses(&self) -> Vec<(ListenAddress, Port)> {
         let sql = self.proxy.listen.iter().map(|address| (address.clone(), Port::Sql));
         let admin = (self.admin.listen.clone(), Port::Admin);

@@ -137,6 +137,14 @@ fn a_cause_is_named_once() {
         let expected = "odp: config /nowhere/odp.toml: No such file or directory (os error 2)\n";
         assert_eq!((output.status.code(), said.as_str()), (Some(1), expected), "{command}");
     }
+    // The driver names its cause, which names its own.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args(["status", "-a", "127.0.0.1:1"])
+        .output()
+        .expect("odp runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said.matches("Connection refused").count(), 1, "{said}");
+    assert_eq!(said.matches("Input/output error").count(), 1, "{said}");
 }
 
 #[test]

@@ -206,7 +206,7 @@ static IN_FILE: [Parameter; 4] = [
     },
     Parameter {
         name: "run_dir",
-        info: "holds the handover socket",
+        info: "holds the handover socket and the control socket",
         reboot: Reboot::Needed,
         range: "a path",
         read: |config| config.proxy.run_dir.display().to_string(),

@@ -40,6 +40,8 @@ pub enum Address {
 pub struct Listener {
     name: String,
     socket: Socket,
+    /// The address that people know it by, if the socket does not.
+    known_as: Option<String>,
 }
 
 impl AsFd for Listener {
@@ -57,7 +59,12 @@ impl Listener {
         };
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { name, socket })
+        Ok(Self { name, socket, known_as: None })
+    }
+
+    /// The same, by another address than the one that it was bound to.
+    pub fn known_as(self, address: String) -> Self {
+        Self { known_as: Some(address), ..self }
     }
 
     /// A socket that listens already.
@@ -68,7 +75,7 @@ impl Listener {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         socket.set_nonblocking(true)?;
-        Ok(Self { name, socket })
+        Ok(Self { name, socket, known_as: None })
     }
 
     /// What it is called in a handover.
@@ -83,6 +90,9 @@ impl Listener {
 
     /// The address it is bound to; shows the port that the kernel chose for port 0.
     pub fn local(&self) -> String {
+        if let Some(address) = &self.known_as {
+            return address.clone();
+        }
         match self.socket.local_addr() {
             Ok(address) => match (address.as_socket(), address.as_pathname()) {
                 (Some(address), _) => address.to_string(),
