@@ -3,7 +3,10 @@
 //! Clients see only what stands here: a code, an SQLSTATE and a text made for them. Addresses, user
 //! names and SQL of others never reach a client by way of `Display`.
 
+mod chain;
+
 use bytes::BufMut;
+pub use chain::chain;
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///

@@ -496,6 +496,23 @@ fn nothing_a_peer_sends_can_panic() {
     fail_on("panics", found);
 }
 
+/// Many errors name their causes themselves: `{:#}` would name them twice.
+#[test]
+fn errors_are_told_by_one_function() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| source.is_below("src") && !source.is_test()) {
+        // What is formatted stands in a string.
+        for (at, (line, text)) in
+            without_tests(&source.code).lines().zip(source.text.lines()).enumerate()
+        {
+            if line.contains('"') && (text.contains("error:#}") || text.contains("{:#}")) {
+                found.push(source.place(at + 1));
+            }
+        }
+    }
+    fail_on("told by {:#} and not by error::chain", found);
+}
+
 #[test]
 fn unsafe_lives_where_the_kernel_is_asked() {
     let mut found = Vec::new();

@@ -6,17 +6,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::ourselves::{self, Names};
-use super::remarks::on_unix_servers;
+use super::remarks::remarks;
 use crate::config::Config;
 use crate::log;
 use crate::net::tls::settings::{Settings, SettingsError};
-use crate::net::tls::validity::remarks;
 
 /// Arguments of `odp check`.
 #[derive(Debug, clap::Args)]
@@ -26,20 +24,23 @@ pub struct Args {
     config: PathBuf,
 }
 
-/// Runs the command: exit code 0, or 1 with file, line, column and what was expected. What will go
-/// wrong some day is said and no failure.
+/// Runs the command: exit code 0, or 1 with everything that is wrong, where it stands and what was
+/// expected. What will go wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = load(&args.config)?;
-    not_ourselves(&args.config, &config, Names::Resolved)?;
-    Settings::load(&config.tls).map_err(in_config(&args.config))?;
+    let config = Config::load(&args.config)?;
     let path = args.config.display();
+    let mut wrong: Vec<String> =
+        Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
+    wrong.extend(ourselves::listed(&config, Names::Resolved).map(|fault| fault.to_string()));
     if let Err(error) = usable(&config.proxy.run_dir) {
-        let run_dir = config.proxy.run_dir.display();
-        bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
+        wrong.push(format!("proxy.run_dir = \"{}\": {error}", config.proxy.run_dir.display()));
     }
-    let remarks = remarks(&config.tls, SystemTime::now());
-    for remark in remarks.into_iter().chain(on_unix_servers(&config)) {
+    for remark in remarks(&config) {
         log::say(&format!("config {path}: warning: {remark}"));
+    }
+    if !wrong.is_empty() {
+        let lines = wrong.iter().map(|text| format!("config {path}: {text}"));
+        bail!(lines.collect::<Vec<_>>().join("\n"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
     super::print(&format!("{path}: ok, {servers} server(s)\n"))?;

@@ -1,11 +1,22 @@
 //! What an operator should know of a config that is not wrong.
 
+use std::time::SystemTime;
+
 use nix::unistd::{User, geteuid};
 
 use crate::config::{Config, ServerAddress};
+use crate::net::tls::validity;
+
+/// All of it, one line each.
+pub fn remarks(config: &Config) -> Vec<String> {
+    let mut all = config.remarks();
+    all.extend(validity::remarks(&config.tls, SystemTime::now()));
+    all.extend(on_unix_servers(config));
+    all
+}
 
 /// Servers that see the proxy's own user in place of their clients', one line each.
-pub fn on_unix_servers(config: &Config) -> Vec<String> {
+fn on_unix_servers(config: &Config) -> Vec<String> {
     let uid = geteuid();
     let user = User::from_uid(uid).ok().flatten();
     let who = user.map_or_else(|| format!("uid {uid}"), |it| format!("{} (uid {uid})", it.name));

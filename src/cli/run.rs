@@ -18,11 +18,12 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use super::record::{Kept, Record};
-use super::remarks::on_unix_servers;
+use super::remarks::remarks;
 use crate::admin::{Admin, server};
 use crate::config::Config;
+use crate::error::chain;
 use crate::net::listen::raise_limit;
-use crate::net::tls::{settings as tls, validity};
+use crate::net::tls::settings as tls;
 use crate::proxy::admission::most_sessions;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
@@ -122,7 +123,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!(how, "a successor serves; leaving");
         }
         Exit::Stopped => {
-            ports.remove_files();
+            ports.remove_files(&config.load());
             let _ = tokio::time::timeout(LAST_WORDS, announcer).await;
             tracing::info!("stopped");
         }
@@ -142,7 +143,7 @@ async fn open_ports(config: &Config, mut start: Start) -> anyhow::Result<(Ports,
         Ok(ports) => Ok((ports, start)),
         Err(error) => {
             if let Start::Warm(offer) = start {
-                offer.refuse(&format!("{error:#}")).await;
+                offer.refuse(&chain(error.as_ref())).await;
             }
             Err(error)
         }
@@ -192,7 +193,7 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
     .ok()
 }
 
-/// What an operator should know about limits, certificates and keys.
+/// What an operator should know about passwords, limits, certificates and keys.
 fn log_remarks(config: &Config) {
     let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
     if most < wanted {
@@ -201,8 +202,7 @@ fn log_remarks(config: &Config) {
              {wanted}"
         );
     }
-    let remarks = validity::remarks(&config.tls, SystemTime::now());
-    for remark in remarks.into_iter().chain(on_unix_servers(config)) {
+    for remark in remarks(config) {
         tracing::warn!("{remark}");
     }
 }

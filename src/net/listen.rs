@@ -70,7 +70,7 @@ impl Listener {
         }
         let file = match &address {
             Address::Tcp(..) => None,
-            Address::Unix(path) => FileId::of(path).ok(),
+            Address::Unix(path) | Address::Private(path) => FileId::of(path).ok(),
         };
         Ok(Self::new(name, address, socket, file))
     }
@@ -126,7 +126,7 @@ impl Listener {
         match &self.address {
             // It has kept its address.
             Address::Tcp(..) => bind::listen(&bound.socket)?,
-            Address::Unix(_) => {
+            Address::Unix(_) | Address::Private(_) => {
                 let (socket, file) = bind::bind(&self.address)?;
                 *bound = Bound { socket: Arc::new(socket), file };
             }
@@ -142,6 +142,10 @@ impl Listener {
 
     /// The address it is bound to; shows the port that the kernel chose for port 0.
     pub fn local(&self) -> String {
+        // It may be bound by another name, as its own may be too long for an address.
+        if let Address::Private(path) = &self.address {
+            return format!("unix:{}", path.display());
+        }
         match self.socket().local_addr() {
             Ok(address) => match (address.as_socket(), address.as_pathname()) {
                 (Some(address), _) => address.to_string(),

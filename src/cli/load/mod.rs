@@ -26,6 +26,7 @@ use super::admin_client::access::{self, Password};
 use super::admin_client::tls::{TlsArgs, Unsaid};
 use crate::config::{ServerAddress, Span};
 use crate::{log, task};
+use crate::error::chain;
 
 mod activity;
 mod bank;
@@ -223,10 +224,11 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
-        _ => Some(audit(&run).await.map_err(|error| format!("{error:#}"))),
+        _ => Some(audit(&run).await.map_err(|error| chain(error.as_ref()))),
     };
     if let Err(error) = run.tables.drop(&run.opts, run.deadline).await {
-        log::say(&format!("odp load: dropping the tables {}_*: {error:#}", run.tables.prefix()));
+        let error = chain(error.as_ref());
+        log::say(&format!("odp load: dropping the tables {}_*: {error}", run.tables.prefix()));
     }
     run.tally.absorb();
     let target = target.to_string();

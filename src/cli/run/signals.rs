@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::cli::check;
+use crate::error::chain;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::restart::task::{Mode, Request};
@@ -126,7 +127,7 @@ fn reload(proxy: &Proxy, path: &Path) {
     let reloaded =
         check::load(path).and_then(|config| proxy.reload(config).map_err(check::in_config(path)));
     if let Err(error) = reloaded {
-        return tracing::error!(error = format!("{error:#}"), "config not reloaded");
+        return tracing::error!(error = chain(error.as_ref()), "config not reloaded");
     }
     let config = proxy.config();
     if config.listen_addresses() != before.listen_addresses()

@@ -9,6 +9,8 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::net::private;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -17,8 +19,10 @@ const BACKLOG: i32 = 4096;
 pub enum Address {
     /// TCP, v4 or v6.
     Tcp(SocketAddr, Families),
-    /// The path of a Unix socket.
+    /// The path of a Unix socket, for everybody.
     Unix(PathBuf),
+    /// The path of a Unix socket, for its owner alone.
+    Private(PathBuf),
 }
 
 /// Which clients `[::]` is for.
@@ -72,6 +76,10 @@ pub fn bind(address: &Address) -> io::Result<(Socket, Option<FileId>)> {
             let socket = bind_unix(path)?;
             (socket, Some(FileId::of(path)?))
         }
+        Address::Private(path) => {
+            let socket = private::bind(path)?;
+            (socket, Some(FileId::of(path)?))
+        }
     };
     listen(&socket)?;
     socket.set_nonblocking(true)?;
@@ -90,7 +98,7 @@ pub fn look(address: &Address, socket: &Socket, file: Option<FileId>) -> Result<
     }
     match address {
         Address::Tcp(..) => Ok(()),
-        Address::Unix(path) => match FileId::of(path) {
+        Address::Unix(path) | Address::Private(path) => match FileId::of(path) {
             Ok(found) if Some(found) == file => Ok(()),
             Ok(_) => Err(Unreachable::Replaced),
             Err(error) => Err(Unreachable::Gone(error)),

@@ -163,6 +163,16 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What is wrong with the files, one of each leg at most.
+    pub fn errors(section: &TlsSection) -> Vec<SettingsError> {
+        let legs = [
+            Acceptor::load(&section.client, "client").err(),
+            Connector::load(&section.server).err(),
+            Acceptor::load(&section.admin, "admin").err(),
+        ];
+        legs.into_iter().flatten().collect()
+    }
+
     /// Reads them again, and replaces everything or nothing. Tickets given out before are worth a
     /// full handshake from then on, as a client may not be trusted any more.
     pub fn reload(&self, section: &TlsSection) -> Result<(), SettingsError> {
