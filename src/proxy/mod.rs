@@ -52,6 +52,7 @@ use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
+use crate::session::OURS;
 use crate::task::{self, Panicked};
 pub use altered::NotAltered;
 use altered::Origins;
@@ -67,9 +68,6 @@ use registry::Registry;
 use rsa::OwnKey;
 use trail::Trail;
 use view::{Gauges, SessionView};
-
-/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
-const OURS: u32 = 1 << 31;
 
 /// Bits of an id that count connections; above them stands the generation.
 const SEQUENCE_BITS: u32 = 24;

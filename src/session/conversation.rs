@@ -57,6 +57,9 @@ struct Pending {
     /// The command was an empty packet, which would end a file.
     empty: bool,
     note: Note,
+    /// It is a statement to be prepared whose parameter is a connection's id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_id: bool,
     /// The last frame of it that a compressed client has sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
@@ -65,15 +68,14 @@ struct Pending {
 /// What the session wants to do with an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// Nothing: it is passed on.
-    #[default]
-    Plain,
-    /// The first column of its rows is a connection id, to be shown as the client knows it.
-    ConnectionIds,
     /// If it is OK, the session's database has changed.
     Database,
     /// If it is OK, the session's user has changed.
     User,
+    /// Nothing; also what another version wants to do with it, as with ids in rows once.
+    #[default]
+    #[serde(other)]
+    Plain,
 }
 
 /// A command whose answer is coming.
@@ -84,8 +86,22 @@ struct Current {
     begun: bool,
     note: Note,
     /// As of [`Pending`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_id: bool,
+    /// As of [`Pending`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
+}
+
+impl Current {
+    /// The id of the statement, if this packet says that it is prepared and takes an id.
+    fn prepared(&self, head: &[u8]) -> Option<u32> {
+        if !self.takes_id || self.answer != Answer::Prepare {
+            return None;
+        }
+        let (0, id) = head.split_first()? else { return None };
+        Some(u32::from_le_bytes(*id.first_chunk()?))
+    }
 }
 
 /// A packet from the client that starts a logical one.
@@ -100,11 +116,11 @@ pub enum ClientPacket<'a> {
 
 /// A packet from the server that starts a logical one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerPacket<'a> {
-    /// A row of an answer noted as [`Note::ConnectionIds`], with its first bytes.
-    RowWithId(Header, &'a [u8]),
+pub enum ServerPacket {
     /// The last packet of an answer.
     End(Ending, Note),
+    /// The statement that takes an id is prepared and has this one; perhaps it is the last packet.
+    Prepared(u32, Option<Ending>),
     /// A file is asked for; commands behind are its data, and nothing of them will be answered.
     File,
     /// Anything else.
@@ -186,6 +202,7 @@ impl Conversation {
                 sequence: 1,
                 begun: false,
                 note: Note::Plain,
+                takes_id: false,
                 frame: None,
             }),
             queue: VecDeque::new(),
@@ -289,11 +306,6 @@ impl Conversation {
         self.current.is_some()
     }
 
-    /// Whether the next row is one whose first column is a connection id.
-    pub fn shows_connection_ids(&self) -> bool {
-        self.current.is_some_and(|current| current.note == Note::ConnectionIds)
-    }
-
     /// How many answers are to come that may change the user or the database.
     pub fn names_awaited(&self) -> usize {
         let of_current = self.current.map(|current| current.note);
@@ -325,6 +337,15 @@ impl Conversation {
         match (self.queue.back_mut(), &mut self.current) {
             (Some(pending), _) => pending.note = note,
             (None, Some(current)) => current.note = note,
+            (None, None) => {}
+        }
+    }
+
+    /// The statement that is to be prepared, seen last, has a connection's id as its parameter.
+    pub fn note_id(&mut self) {
+        match (self.queue.back_mut(), &mut self.current) {
+            (Some(pending), _) => pending.takes_id = true,
+            (None, Some(current)) => current.takes_id = true,
             (None, None) => {}
         }
     }
@@ -404,11 +425,7 @@ impl Conversation {
     /// Consumes bytes up to and including the next header of the server's; None when all that can
     /// be consumed is. `at` moves along.
     #[inline]
-    pub fn handle_server<'a>(
-        &mut self,
-        bytes: &'a [u8],
-        at: &mut usize,
-    ) -> Option<ServerPacket<'a>> {
+    pub fn handle_server(&mut self, bytes: &[u8], at: &mut usize) -> Option<ServerPacket> {
         if self.turn == Turn::Opaque {
             *at = bytes.len();
             return None;
@@ -439,20 +456,16 @@ impl Conversation {
     /// Most packets of most answers are rows that nobody looks at.
     #[inline]
     fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) {
-        let Some(Current { answer: Answer::Rows { .. }, begun: true, note, .. }) = self.current
-        else {
+        let Some(Current { answer: Answer::Rows { .. }, begun: true, .. }) = self.current else {
             return;
         };
-        if note == Note::ConnectionIds {
-            return;
-        }
         if let Some(sequence) = self.server.skip_rows(bytes, at) {
             self.next_sequence = sequence.wrapping_add(1);
         }
     }
 
     #[inline]
-    fn judge<'a>(&mut self, header: Header, head: &'a [u8]) -> ServerPacket<'a> {
+    fn judge(&mut self, header: Header, head: &[u8]) -> ServerPacket {
         if !self.current.is_some_and(|current| current.begun) && self.is_residue(header, head) {
             return ServerPacket::Other;
         }
@@ -461,17 +474,23 @@ impl Conversation {
             return ServerPacket::Other;
         };
         current.begun = true;
-        let note = current.note;
-        match current.answer.handle(self.dialect, header, head, &mut self.status) {
-            Verdict::Row if note == Note::ConnectionIds => ServerPacket::RowWithId(header, head),
-            Verdict::Continues | Verdict::Row => ServerPacket::Other,
+        let (note, prepared) = (current.note, current.prepared(head));
+        let verdict = current.answer.handle(self.dialect, header, head, &mut self.status);
+        match verdict {
+            Verdict::Continues => {
+                prepared.map_or(ServerPacket::Other, |id| ServerPacket::Prepared(id, None))
+            }
+            Verdict::Row => ServerPacket::Other,
             Verdict::LocalInfile => {
                 self.begin_file();
                 ServerPacket::File
             }
             Verdict::Ends(ending) => {
                 self.end_answer();
-                ServerPacket::End(ending, note)
+                match prepared {
+                    Some(id) => ServerPacket::Prepared(id, Some(ending)),
+                    None => ServerPacket::End(ending, note),
+                }
             }
             Verdict::Impossible => {
                 self.turn = Turn::Opaque;
@@ -507,7 +526,7 @@ impl Conversation {
         let empty = header.length == 0;
         self.quit |= code == Some(code::QUIT);
         let (sequence, note) = (header.sequence, Note::Plain);
-        let pending = Pending { reply, sequence, empty, note, frame: None };
+        let pending = Pending { reply, sequence, empty, note, takes_id: false, frame: None };
         if self.current.is_some() {
             // Those without an answer are kept too: a file request would take them for data.
             self.queue.push_back(pending);
@@ -531,9 +550,16 @@ impl Conversation {
     }
 
     fn begin_answer(&mut self, pending: Pending) {
-        let Pending { reply, sequence, note, frame, .. } = pending;
-        self.current =
-            Answer::to(reply).map(|answer| Current { answer, sequence, begun: false, note, frame });
+        let Pending { reply, sequence, note, takes_id, frame, .. } = pending;
+        let begun = false;
+        self.current = Answer::to(reply).map(|answer| Current {
+            answer,
+            sequence,
+            begun,
+            note,
+            takes_id,
+            frame,
+        });
     }
 
     fn end_answer(&mut self) {
@@ -566,10 +592,14 @@ fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
         return 0;
     }
     match body.first() {
-        Some(&(code::QUERY | code::STMT_PREPARE | code::INIT_DB | code::CHANGE_USER)) => {
-            header.length.min(WHOLE_COMMAND)
-        }
-        Some(&code::PROCESS_KILL) => 5,
+        Some(
+            &(code::QUERY
+            | code::STMT_PREPARE
+            | code::STMT_EXECUTE
+            | code::INIT_DB
+            | code::CHANGE_USER),
+        ) => header.length.min(WHOLE_COMMAND),
+        Some(&(code::PROCESS_KILL | code::STMT_CLOSE)) => 5,
         _ => 1,
     }
 }
