@@ -162,14 +162,6 @@ impl Stream {
         }
     }
 
-    /// The user at the other end of a Unix socket; None for other sockets.
-    pub fn peer_uid(&self) -> Option<u32> {
-        match self {
-            Self::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
-            Self::Tcp(_) | Self::Tls(_) => None,
-        }
-    }
-
     /// Both ends' addresses; None for Unix sockets.
     pub fn route(&self) -> Option<Route> {
         match self {

@@ -15,6 +15,9 @@ const DOUBLE: [u8; 2] = [5, 0];
 const LONGLONG: [u8; 2] = [8, 0x80];
 const VAR_STRING: [u8; 2] = [0xFD, 0];
 
+/// An id as the value of a parameter.
+type Bound = fn(u32) -> Vec<u8>;
+
 /// Has a sleeping victim killed by its greeting's id, again and again; each time exactly it.
 struct Range<'a> {
     stage: &'a Stage<'a>,
@@ -78,16 +81,16 @@ fn execute(statement: u32, kind: Option<[u8; 2]>, value: &[u8]) -> Vec<u8> {
 fn p_81_kill_by_a_parameter(stage: &Stage) {
     let mut range = Range::open(stage);
     let mut killer = stage.open();
-    let text = |id: u32| [&[id.to_string().len() as u8], id.to_string().as_bytes()].concat();
-    let kinds: [([u8; 2], &dyn Fn(u32) -> Vec<u8>); 4] = [
-        (LONG, &|id| id.to_le_bytes().to_vec()),
-        (DOUBLE, &|id| f64::from(id).to_le_bytes().to_vec()),
-        (LONGLONG, &|id| u64::from(id).to_le_bytes().to_vec()),
-        (VAR_STRING, &text),
+    let kinds: [([u8; 2], Bound); 4] = [
+        (LONG, |id| id.to_le_bytes().to_vec()),
+        (DOUBLE, |id| f64::from(id).to_le_bytes().to_vec()),
+        (LONGLONG, |id| u64::from(id).to_le_bytes().to_vec()),
+        (VAR_STRING, |id| [&[id.to_string().len() as u8], id.to_string().as_bytes()].concat()),
     ];
     for (kind, value) in kinds {
         let statement = killer.prepare("KILL QUERY ?");
-        for kind in [Some(kind), None] {
+        // Later ones may rely on the type of the first.
+        for kind in [Some(kind), None].into_iter().take(if kind == LONGLONG { 2 } else { 1 }) {
             range.shoot(|victim| {
                 let body = execute(statement, kind, &value(victim));
                 let reply = killer.ask(com::EXECUTE, &body);

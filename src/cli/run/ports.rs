@@ -144,6 +144,8 @@ fn target(address: &ListenAddress, config: &Config) -> Address {
     let is_any = address.is_ipv6() && address.ip().is_unspecified();
     let has_rival = address.port() != 0 && config.listen_addresses().iter().any(is_rival);
     Address::Tcp(address, if is_any && !has_rival { Families::Both } else { Families::Own })
+}
+
 fn owner(admin: &Arc<Admin>, stream: Stream) {
     let id = admin.proxy.next_connection_id();
     task::spawn("operator", server::serve_owner(admin.clone(), stream, id));
