@@ -207,14 +207,12 @@ impl Listener {
                     former = Some(before);
                     continue;
                 }
-                accepted = poll_fn(|cx| match (acceptor.poll(cx), &former) {
-                    (Poll::Pending, Some(former)) => former.poll(cx),
-                    (polled, _) => polled,
-                }) => accepted,
+                accepted = poll_fn(|cx| poll_either(cx, &acceptor, former.as_ref())) => accepted,
             };
             let accepted = match accepted {
                 Err(error) if is_for_want_of_descriptors(&error) => {
-                    descriptors.once_more(&acceptor, error).await
+                    let again = |cx: &mut Context<'_>| poll_either(cx, &acceptor, former.as_ref());
+                    descriptors.once_more(again, error).await
                 }
                 accepted => accepted,
             };
@@ -245,17 +243,35 @@ enum Descriptors {
 
 impl Descriptors {
     /// Accepts with what is reserved, if there is any.
-    async fn once_more(self, acceptor: &Acceptor, error: io::Error) -> io::Result<Stream> {
+    async fn once_more(
+        self,
+        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Stream>>,
+        error: io::Error,
+    ) -> io::Result<Stream> {
         match self {
             Self::Common => Err(error),
             Self::Reserved => {
-                let accept = |cx: &mut Context| match reserve::lend(|| acceptor.poll(cx)) {
-                    Poll::Ready(accepted) => Poll::Ready(accepted),
-                    Poll::Pending => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
-                };
-                poll_fn(accept).await
+                let once = |cx: &mut Context<'_>| Poll::Ready(reserve::lend(|| accept(cx)));
+                // Who is gone meanwhile is nobody's fault.
+                let gone = Err(io::ErrorKind::ConnectionAborted.into());
+                match poll_fn(once).await {
+                    Poll::Ready(accepted) => accepted,
+                    Poll::Pending => gone,
+                }
             }
         }
+    }
+}
+
+/// Who waits at a socket, or at the one that was there before it.
+fn poll_either(
+    cx: &mut Context<'_>,
+    acceptor: &Acceptor,
+    former: Option<&Acceptor>,
+) -> Poll<io::Result<Stream>> {
+    match (acceptor.poll(cx), former) {
+        (Poll::Pending, Some(former)) => former.poll(cx),
+        (polled, _) => polled,
     }
 }
 
