@@ -10,6 +10,8 @@
 //! the connect to its first word behind the login response. Until then nothing was asked of the
 //! client, and the next server will do as well.
 
+mod greeted;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -24,29 +26,25 @@ use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
 use super::health::{Health, Wait};
 use super::lock;
 use super::trail::{self, Trail};
-use super::whole::{read_more, read_packet};
+use super::whole::read_packet;
 use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::{Dialer, Target};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
-use crate::net::stream::{Keepalive, Stream};
+use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
-use crate::net::tls::stream::TlsStream;
 use crate::route::{self, Allotment, Budget, Candidate};
 use crate::task;
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, LoginResponse, Malformed, UNKNOWN_PLUGIN};
-use crate::wire::packet::{HEADER, Header, packet};
+use crate::wire::handshake::{Greeting, Malformed};
+pub use greeted::{Answered, Greeted};
 
 /// How long a connection that was made to look waits for a client.
 const SPARE: Duration = Duration::from_secs(5);
 
 /// How long a server may be silent before it is asked whether it is ourselves.
 const PROBE: Duration = Duration::from_secs(1);
-
-/// A first word is an OK, an ERR or a challenge; of a longer one the beginning will do.
-const MAX_FIRST_WORD: usize = 4096;
 
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
@@ -105,29 +103,6 @@ pub struct Server {
     greeting: ArcSwapOption<Greeting>,
     health: Health,
     partings: Partings,
-}
-
-/// A connection to a server that has greeted.
-#[derive(Debug)]
-pub struct Greeted {
-    /// The server.
-    pub server: Arc<Server>,
-    /// The connection.
-    pub dialed: LoggingIn,
-    /// What it said.
-    pub greeting: Arc<Greeting>,
-}
-
-/// A connection to a server that has a login response, and has something to say to it. Where it was
-/// proved nothing its first word is in `ahead`.
-#[derive(Debug)]
-pub struct Answered {
-    /// The server.
-    pub server: Arc<Server>,
-    /// The connection.
-    pub dialed: LoggingIn,
-    /// What it said first.
-    pub greeting: Arc<Greeting>,
 }
 
 /// Why there is no server for a client.
@@ -239,9 +214,9 @@ impl Cluster {
         }
     }
 
-    /// What to greet a client with; looks what a server says if none was heard yet, until then. Many
-    /// who ask at once share one look, and what came of it. The trail tells whether a server that
-    /// is looked at is ourselves.
+    /// What to greet a client with; looks what a server says if none was heard yet, until then.
+    /// Many who ask at once share one look, and what came of it. The trail tells whether a server
+    /// that is looked at is ourselves.
     pub async fn introduce(
         &self,
         config: &Config,
@@ -380,6 +355,8 @@ impl Search<'_> {
         if self.last.is_none()
             && let Some(greeted) = self.cluster.spared().await
         {
+            // It is tried now, and needs no part of the time that is for those that are left.
+            self.left.retain(|left| left.address != greeted.server.address);
             return Ok(greeted);
         }
         while !self.time_left().is_zero()
@@ -585,121 +562,4 @@ async fn read_greeting(dialed: &mut Dialed) -> io::Result<Vec<u8>> {
         Some(_) => Err(invalid("bytes behind the greeting".into())),
         None => Err(invalid(format!("greeting longer than {MAX_GREETING} bytes"))),
     }
-}
-
-impl Greeted {
-    fn offers_tls(&self) -> bool {
-        self.greeting.capabilities & cap::SSL != 0
-    }
-
-    /// Sends the login response, by TLS if there is a connector and the server can. Where it proves
-    /// nothing a server answers at once, whoever wants to log in: its first word is waited for.
-    pub async fn answer(
-        self,
-        mut response: LoginResponse,
-        tls: Option<&Connector>,
-        time: Allotment,
-    ) -> Result<Answered, BackendError> {
-        let ends = tokio::time::Instant::now() + time.limit;
-        let mut greeted = self;
-        if let Some(tls) = tls.filter(|_| greeted.offers_tls()) {
-            response.capabilities |= cap::SSL;
-            greeted = greeted.secure(&response, tls, time).await?;
-        }
-        let Self { server, mut dialed, greeting } = greeted;
-        let wait = server.wait("answer to the log-in", time);
-        let is_due = response.plugin.as_deref() == Some(UNKNOWN_PLUGIN);
-        let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response, is_due)).await;
-        let told = match told {
-            Ok(Ok(())) if first_word(&dialed).is_some_and(trail::is_told) => {
-                Err(BackendError::Loop { server: server.address.clone() })
-            }
-            Ok(told) => {
-                told.map_err(|source| BackendError::Lost { server: server.address.clone(), source })
-            }
-            Err(_) => Err(server.silent("answer to the log-in", time.limit)),
-        };
-        match told {
-            Ok(()) => {
-                wait.over();
-                server.health.recover();
-                Ok(Answered { server, dialed, greeting })
-            }
-            // A connection that is gone tells little of the server: the next connect tells more.
-            Err(error @ BackendError::Lost { .. }) => {
-                wait.over();
-                Err(error)
-            }
-            Err(error) => {
-                conclude(wait, &error);
-                Err(error)
-            }
-        }
-    }
-
-    /// Goes on by TLS.
-    async fn secure(
-        self,
-        response: &LoginResponse,
-        tls: &Connector,
-        time: Allotment,
-    ) -> Result<Self, BackendError> {
-        let Self { server, dialed, greeting } = self;
-        let lost = |source| BackendError::Lost { server: server.address.clone(), source };
-        let request = packet(dialed.sequence, &response.request_for_tls());
-        let name = Connector::server_name(server.dialer.host());
-        let name = name.ok_or_else(|| {
-            let what = "the host in its address can't be in a certificate";
-            lost(io::Error::new(io::ErrorKind::InvalidInput, what))
-        })?;
-        let wait = server.wait("TLS handshake", time);
-        // A handshake that is broken off is one, whatever is said: from here to its end nothing
-        // can be polite.
-        let Dialed { mut stream, sequence, ahead, .. } = dialed.into_dialed();
-        if let Err(error) = stream.write_all(&request).await {
-            wait.over();
-            return Err(lost(error));
-        }
-        match TlsStream::connect(stream, tls, name, time.limit).await {
-            Ok(stream) => {
-                wait.over();
-                let stream = Stream::Tls(Box::new(stream));
-                let (sequence, turn) = (sequence + 1, Turn::Greeted);
-                let dialed = Dialed { stream, ahead, sequence, turn };
-                let dialed = LoggingIn::resumed(dialed, &server.partings);
-                Ok(Self { server, dialed, greeting })
-            }
-            Err(source) => {
-                let error = BackendError::Tls { server: server.address.clone(), source };
-                conclude(wait, &error);
-                Err(error)
-            }
-        }
-    }
-}
-
-/// The packet that was read ahead.
-fn first_word(dialed: &Dialed) -> Option<&[u8]> {
-    let length = Header::parse(&dialed.ahead)?.length;
-    dialed.ahead.get(HEADER..HEADER + length)
-}
-
-/// Says the login response, and hears a first word if that `is_due`: the packet, or as much as
-/// tells that the server speaks.
-async fn tell(dialed: &mut Dialed, response: &LoginResponse, is_due: bool) -> io::Result<()> {
-    let Dialed { stream, ahead, sequence, turn } = dialed;
-    stream.write_all(&packet(*sequence, &response.encode())).await?;
-    stream.flush().await?;
-    *sequence += 1;
-    *turn = Turn::Told;
-    let is_heard = |ahead: &[u8]| {
-        let is_whole = |header: Header| {
-            header.length > MAX_FIRST_WORD || ahead.len() >= HEADER + header.length
-        };
-        Header::parse(ahead).is_some_and(is_whole)
-    };
-    while is_due && !is_heard(ahead) {
-        read_more(stream, ahead).await?;
-    }
-    Ok(())
 }

@@ -314,8 +314,9 @@ impl<'a> Login<'a> {
         while self.ahead.len() < MOST_EARLY
             && let Some(stream) = &mut self.client
         {
-            if let Err(error) = read_more(stream, &mut self.ahead).await {
-                return Refusal::Gone(error);
+            if read_more(stream, &mut self.ahead).await.is_err() {
+                // The look goes on without it: a server would count one that is broken off.
+                break;
             }
             if self.proxy.trail.is_own_probe(&self.ahead) {
                 return Refusal::Tell(ClientError::leads_back());

@@ -141,7 +141,8 @@ async fn those_who_ask_together_share_an_answer() {
     let question = Arc::new(Question::default());
     let asked = Arc::new(AtomicUsize::new(0));
     let (answer, answered) = oneshot::channel();
-    let ask = |asked: Arc<AtomicUsize>, answered: Option<oneshot::Receiver<SocketAddr>>| async move {
+    type Answered = oneshot::Receiver<SocketAddr>;
+    let ask = |asked: Arc<AtomicUsize>, answered: Option<Answered>| async move {
         asked.fetch_add(1, Ordering::SeqCst);
         match answered {
             Some(answered) => answered.await.map(|one| vec![one]).map_err(io::Error::other),
