@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::stream::{Keepalive, Stream};
+use crate::task;
 use race::{interleaved, race};
 
 /// "Connection Attempt Delay ... One recommended value for a default delay is 250 milliseconds."
@@ -151,7 +152,7 @@ impl Question {
                 }
                 _ => {
                     let (told, answer) = watch::channel(None);
-                    tokio::spawn(async move {
+                    task::spawn("resolver", async move {
                         told.send_replace(Some(ask.await.map_err(Arc::new)));
                     });
                     *asked = Some(answer.clone());

@@ -25,8 +25,8 @@ use super::admin_client::AdminPort;
 use super::admin_client::access::{self, Password};
 use super::admin_client::tls::{TlsArgs, Unsaid};
 use crate::config::{ServerAddress, Span};
-use crate::{log, task};
 use crate::error::chain;
+use crate::{log, task};
 
 mod activity;
 mod bank;

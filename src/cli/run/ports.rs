@@ -46,10 +46,8 @@ impl Ports {
         let control = control.ok();
         let clients = open.iter().filter(|(_, port, _)| *port == Port::Sql).count();
         let others = open.len() - clients + usize::from(control.is_some());
-        let gates = Gates {
-            clients: Gate::closed(clients),
-            control: Gate::closed(others).with_reserve(),
-        };
+        let gates =
+            Gates { clients: Gate::closed(clients), control: Gate::closed(others).with_reserve() };
         Ok(Self { open, control, gates })
     }
 
