@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn who_logs_does_not_wait_for_a_file_that_nobody_reads() {
         let (sink, answer, read) = sink();
-        let line = [b'x'; 1000];
+        let line = [b"x".repeat(999), b"\n".to_vec()].concat();
         for _ in 0..10_000 {
             sink.push(&line);
         }
