@@ -19,6 +19,7 @@ mod impersonation;
 mod lane;
 pub mod leg;
 pub mod limits;
+mod lobby;
 pub mod login;
 mod notes;
 mod numbering;

@@ -3,7 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+<<<<<<< HEAD
 mod impersonation;
+=======
+mod checks;
+mod first;
+>>>>>>> ffaf8e6 (login: greet clients with a server's own challenge)
 mod malformed;
 mod matrix;
 mod refusals;

@@ -29,7 +29,7 @@ pub enum Act {
     Hear,
     /// Sends FIN, and goes on to hear.
     HalfClose,
-    /// Leaves.
+    /// Leaves; heard as an empty packet.
     Leave,
 }
 
@@ -158,7 +158,11 @@ impl Talk {
                     let _ = self.heard.send(payload);
                 }
                 Act::HalfClose => self.stream.shutdown(Shutdown::Write)?,
-                Act::Leave => return Ok(()),
+                Act::Leave => {
+                    self.stream.shutdown(Shutdown::Both)?;
+                    let _ = self.heard.send(Vec::new());
+                    return Ok(());
+                }
             }
         }
         while self.stream.read(&mut [0; 64])? > 0 {}
