@@ -7,7 +7,7 @@ use odp::wire::handshake::{LoginResponse, UNKNOWN_PLUGIN};
 
 use crate::support::pki::Pki;
 use crate::support::proxy::{ADMIN_PASSWORD, Options, is_haproxy};
-use crate::support::raw::{CAPABILITIES, WireError};
+use crate::support::raw::{CAPABILITIES, WireError, com};
 use crate::support::{Act, Database, FakeServer, Login, Proxy, Server, Wire, scratch, until};
 
 /// Clients that may have a challenge and not have answered it.
@@ -155,6 +155,23 @@ fn a_password_in_the_first_answer_does_not_reach_a_plain_leg() {
             _ => assert_eq!(told.plugin.as_deref(), Some(plugin.as_bytes())),
         }
     }
+}
+
+/// The same in a COM_CHANGE_USER: the server asks, and what is said then is followed.
+#[test]
+fn a_password_in_a_change_of_user_does_not_reach_a_plain_leg() {
+    let ask = Act::switch("sha256_password");
+    let acts = [Act::greet(CAPABILITIES), Act::LogIn, Act::ok(), Act::Command, ask, Act::Hear];
+    let scene = Scene::start(acts.to_vec(), "");
+    let by_tls = Login { tls: true, ..Login::default() };
+    let mut wire = Wire::open(&scene.proxy.address(), &by_tls).expect("it is let in");
+    wire.command(com::CHANGE_USER, b"me\0\x0aswordfish\0db\0\x2d\0sha256_password\0");
+    let expected = [b"\x11me\0\0db\0\x2d\0", UNKNOWN_PLUGIN, b"\0"].concat();
+    assert_eq!(scene.fake.heard().escape_ascii().to_string(), expected.escape_ascii().to_string());
+    let asked = wire.packet();
+    assert_eq!((asked.sequence, asked.payload[0]), (1, 0xFE));
+    wire.send_payload(b"swordfish\0", 2).expect("it is taken");
+    assert_eq!(scene.fake.heard(), b"\x01", "a request for the key, before any password");
 }
 
 #[test]

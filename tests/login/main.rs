@@ -3,12 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-<<<<<<< HEAD
-mod impersonation;
-=======
 mod checks;
 mod first;
->>>>>>> ffaf8e6 (login: greet clients with a server's own challenge)
+mod impersonation;
 mod malformed;
 mod matrix;
 mod refusals;
