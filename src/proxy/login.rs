@@ -7,6 +7,7 @@
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,11 +57,13 @@ pub struct Login<'a> {
     handle: &'a Arc<Handle>,
     /// None while TLS is being negotiated: nothing can be said then.
     client: Option<Stream>,
+    /// The other end of its connection; None for Unix sockets.
+    peer: Option<SocketAddr>,
     /// What a packet of ours would be numbered; before the greeting there is no protocol yet.
     sequence: Option<u8>,
     /// What the client has sent and is not dealt with.
     ahead: Vec<u8>,
-    /// Where the client really comes from, if it is known.
+    /// Where the client really comes from, if it is known and a server is to be told.
     route: Option<Route>,
     /// The compressions that the client was offered, as capabilities.
     offered: u32,
@@ -158,9 +161,9 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        let (route, client) = (client.route(), Some(client));
-        let (sequence, ahead, began) = (None, Vec::new(), Instant::now());
-        Self { proxy, handle, client, sequence, ahead, route, offered: 0, began }
+        let (peer, client, ahead) = (client.peer(), Some(client), Vec::new());
+        let (sequence, route, offered, began) = (None, None, 0, Instant::now());
+        Self { proxy, handle, client, peer, sequence, ahead, route, offered, began }
     }
 
     /// Gets the client up to its server's verdict.
@@ -168,6 +171,9 @@ impl<'a> Login<'a> {
         let config = self.proxy.config();
         let cluster = self.proxy.cluster();
         let tls = self.proxy.tls().server();
+        if cluster.tells_clients() {
+            self.route = self.stream()?.route();
+        }
         let until = self.began + cluster.budget(&config).whole;
         let trail = &self.proxy.trail;
         let challenge = Box::pin(cluster.challenge(&config, tls.as_ref(), trail, until));
@@ -404,9 +410,8 @@ impl<'a> Login<'a> {
     async fn hear_header(&mut self) -> Result<(), Refusal> {
         let config = self.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
-        let early = std::mem::take(&mut self.ahead);
+        let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
-        let peer = stream.peer();
         let opening =
             read_opening(stream, early, networks, peer).await.map_err(|error| match error {
                 OpeningError::Refused(error) => Refusal::Tell(error),
@@ -419,7 +424,10 @@ impl<'a> Login<'a> {
             let client = header.client();
             client.into_iter().for_each(|client| self.handle.facts().client = client.into());
         }
-        let address = address_of(&self.handle.facts().client);
+        let address = match header {
+            None => self.peer.map(|peer| peer.ip().to_canonical()),
+            Some(_) => address_of(&self.handle.facts().client),
+        };
         let admitted =
             address.map_or(Ok(()), |address| self.proxy.admit(&mut self.handle.seat(), address));
         admitted.map_err(|error| exceeded(self.handle, error))
