@@ -364,8 +364,8 @@ fn every_plugin_of_mysql() {
 fn every_plugin_of_mysql_by_a_plugin_that_sends_the_password() {
     matrix(&Column {
         server: Server::MySql,
-        options: &["--authentication-policy=*:sha256_password,,"],
-        prepare: &[],
+        options: &[],
+        prepare: &["SET GLOBAL authentication_policy = '*:sha256_password,,'"],
         accounts: MYSQL,
         by: By::PyMysql,
         legs: LEGS,
