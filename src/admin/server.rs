@@ -30,6 +30,7 @@ use crate::net::tls::stream::TlsStream;
 use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::opening::{OpeningError, read_opening};
+use crate::wire::authentication::NATIVE;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{
@@ -58,8 +59,6 @@ const WRONG_PASSWORD: Duration = Duration::from_millis(200);
 
 /// Prepared statements of one connection.
 const MOST_STATEMENTS: usize = 256;
-
-const NATIVE: &[u8] = b"mysql_native_password";
 
 const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::CONNECT_WITH_DB
@@ -176,7 +175,8 @@ impl Visitor {
 /// What is known of a client before its password.
 struct Known {
     user: String,
-    salt: Vec<u8>,
+    /// Our challenge; None: it was a server's, and an answer to that proves nothing to us.
+    salt: Option<Vec<u8>>,
     /// The capabilities in the greeting.
     offered: u32,
 }
@@ -201,7 +201,8 @@ async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
     let user = String::from_utf8_lossy(&response.user);
     // The tenant is understood here too, so that one user name serves both ports.
     let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
-    verify(admin, port, &response, Known { user, salt, offered }, visitor).await
+    let known = Known { user, salt: Some(salt), offered };
+    verify(admin, port, &response, known, visitor).await
 }
 
 async fn verify(
@@ -211,7 +212,7 @@ async fn verify(
     known: Known,
     visitor: &Visitor,
 ) -> LetIn {
-    let Known { user, mut salt, offered } = known;
+    let Known { user, salt, offered } = known;
     let Visitor { peer, .. } = visitor;
     let tls = admin.proxy.tls().admin();
     let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
@@ -220,13 +221,20 @@ async fn verify(
         port.fail(&ClientError::tls_required()).await?;
         return Ok(None);
     }
-    let mut answer = response.auth.clone();
-    if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
-        salt = random_salt().map_err(io::Error::other)?;
-        port.send(&auth_switch_request(NATIVE, &salt)).await?;
-        let Some(payload) = port.receive().await? else { return Ok(None) };
-        answer = payload;
-    }
+    let is_native = response.plugin.as_deref().is_none_or(|plugin| plugin == NATIVE);
+    let (answer, salt) = match salt.filter(|_| is_native) {
+        Some(salt) => (response.auth.clone(), salt),
+        None if response.plugin.is_none() => {
+            port.fail(&ClientError::no_auth_switch()).await?;
+            return Ok(None);
+        }
+        None => {
+            let salt = random_salt().map_err(io::Error::other)?;
+            port.send(&auth_switch_request(NATIVE, &salt)).await?;
+            let Some(answer) = port.receive().await? else { return Ok(None) };
+            (answer, salt)
+        }
+    };
     let account = admin.user(&user);
     let proved = proves(&answer, &salt, account.as_ref());
     let Some(AdminUser { role, .. }) = account.filter(|_| proved) else {

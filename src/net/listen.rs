@@ -19,7 +19,7 @@ use socket2::{Domain, Socket};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use super::stream::Stream;
+use super::stream::{Keepalive, Stream};
 pub use bind::{Address, Families, FileId, Unreachable};
 pub use reserve::{open_files, raise_limit};
 
@@ -94,6 +94,11 @@ impl Listener {
     /// A duplicate of the socket.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
         self.socket().as_fd().try_clone_to_owned()
+    }
+
+    /// Gives connections that come from it these options.
+    pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
+        keepalive.tune_listener(&*self.socket())
     }
 
     /// The file of a Unix socket.

@@ -52,6 +52,33 @@ pub struct Keepalive {
     pub user_timeout: Duration,
 }
 
+impl Keepalive {
+    /// Sets a listening TCP socket to what connections shall have that come from it: they inherit
+    /// it, so that none of them needs a system call for each. What is off is turned off, as it may
+    /// have been on.
+    pub fn tune_listener(&self, listener: &impl AsFd) -> io::Result<()> {
+        let fd = listener.as_fd();
+        let socket = SockRef::from(&fd);
+        if socket.domain()? == Domain::UNIX {
+            return Ok(());
+        }
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+        match self.idle.is_zero() {
+            true => socket.set_keepalive(false),
+            false => socket.set_tcp_keepalive(&self.probes()),
+        }
+    }
+
+    fn probes(&self) -> TcpKeepalive {
+        let second = Duration::from_secs(1);
+        TcpKeepalive::new()
+            .with_time(self.idle.max(second))
+            .with_interval(self.interval.max(second))
+            .with_retries(self.count.clamp(1, 127))
+    }
+}
+
 impl Stream {
     /// Puts a socket that came from elsewhere into this runtime.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
@@ -140,17 +167,21 @@ impl Stream {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         if !keepalive.idle.is_zero() {
-            let second = Duration::from_secs(1);
-            let probes = TcpKeepalive::new()
-                .with_time(keepalive.idle.max(second))
-                .with_interval(keepalive.interval.max(second))
-                .with_retries(keepalive.count.clamp(1, 127));
-            socket.set_tcp_keepalive(&probes)?;
+            socket.set_tcp_keepalive(&keepalive.probes())?;
         }
         if !keepalive.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
         }
         Ok(())
+    }
+
+    /// Whether it has what [`Keepalive::tune_listener`] sets; a Unix socket needs nothing.
+    pub fn is_tuned(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.nodelay().unwrap_or(false),
+            Self::Unix(_) => true,
+            Self::Tls(stream) => stream.socket().is_tuned(),
+        }
     }
 
     /// The other end's address; None for Unix sockets.

@@ -1,10 +1,9 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
-//! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
-//! It is learned from the log-ins of clients. Only while none is known a connection is made to
-//! look, by one client for all that wait. The first of them that answers gets it; it does not wait
-//! long for that, as who has not sent its login response must not hold a server connection. Nor
-//! does it wait where a PROXY header has to tell the server first whose connection it is.
+//! A server's greeting is remembered, so that a client can be greeted when no connection that a
+//! server has greeted is at hand (see [`super::lobby`]). It is learned from the log-ins of clients.
+//! While none is known a connection is made to look, by one client for all that wait. Where a PROXY
+//! header has to tell the server first whose connection it is, that one is for nobody.
 //!
 //! Each server gets a part of the time that the client's log-in has left ([`route::Budget`]), from
 //! the connect to its first word behind the login response. Until then nothing was asked of the
@@ -13,10 +12,8 @@
 mod greeted;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -24,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
 use super::health::{Health, Wait};
-use super::lock;
+use super::lobby::Lobby;
 use super::trail::{self, Trail};
 use super::whole::read_packet;
 use crate::config::tls::ConnectMode;
@@ -35,13 +32,9 @@ use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::route::{self, Allotment, Budget, Candidate};
-use crate::task;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
 pub use greeted::{Answered, Greeted};
-
-/// How long a connection that was made to look waits for a client.
-const SPARE: Duration = Duration::from_secs(5);
 
 /// How long a server may be silent before it is asked whether it is ourselves.
 const PROBE: Duration = Duration::from_secs(1);
@@ -57,8 +50,8 @@ pub struct Cluster {
     servers: Vec<Arc<Server>>,
     proxy_protocol: ProxyProtocol,
     partings: Partings,
-    /// The connection that was made to look, until a client wants it.
-    spare: Arc<Mutex<Option<Greeted>>>,
+    /// Connections that wait for clients, or for their answers.
+    pub(super) lobby: Arc<Lobby>,
     /// Held by who looks what a server says; the last failure.
     look: tokio::sync::Mutex<Option<Failure>>,
 }
@@ -73,7 +66,6 @@ struct Failure {
 /// The servers of a cluster for one client, one after another.
 #[derive(Debug)]
 pub struct Search<'a> {
-    cluster: &'a Cluster,
     config: &'a Config,
     tls: Option<&'a Connector>,
     first: FirstWords,
@@ -209,7 +201,7 @@ impl Cluster {
             servers: servers.collect(),
             proxy_protocol: section.proxy_protocol,
             partings: partings.clone(),
-            spare: Arc::default(),
+            lobby: Arc::default(),
             look: tokio::sync::Mutex::default(),
         }
     }
@@ -242,8 +234,8 @@ impl Cluster {
         match search.next().await {
             Ok(greeted) => {
                 let greeting = for_clients((*greeted.greeting).clone());
-                if greeted.dialed.turn == Turn::Greeted {
-                    self.spare(greeted);
+                if greeted.dialed.turn == Turn::Greeted && !self.tells_clients() {
+                    self.lobby.keep(greeted);
                 }
                 Ok(greeting)
             }
@@ -255,40 +247,26 @@ impl Cluster {
         }
     }
 
-    /// Keeps a connection for the first client that wants one.
-    fn spare(&self, greeted: Greeted) {
-        if self.proxy_protocol != ProxyProtocol::Off {
-            return;
-        }
-        *lock(&self.spare) = Some(greeted);
-        let spare = self.spare.clone();
-        task::spawn("spare", async move {
-            tokio::time::sleep(SPARE).await;
-            drop(lock(&spare).take());
-        });
+    /// Whether servers are told of each connection for whom it is made.
+    pub(super) fn tells_clients(&self) -> bool {
+        self.proxy_protocol != ProxyProtocol::Off
     }
 
-    /// What was spared, if the server still holds it.
-    async fn spared(&self) -> Option<Greeted> {
-        let mut greeted = lock(&self.spare).take()?;
-        // Between its greeting and our answer a server has nothing to say but that it goes.
-        let is_silent = poll_fn(|cx| {
-            let read = greeted.dialed.stream.poll_read(cx, &mut [0]);
-            Poll::Ready(read.is_pending())
-        });
-        is_silent.await.then_some(greeted)
+    /// Leaves of a greeting what every server that is known can do.
+    pub(super) fn limit(&self, greeting: &mut Greeting) {
+        for known in self.servers.iter().filter_map(|server| server.greeting.load_full()) {
+            greeting.capabilities &= known.capabilities;
+            greeting.extended &= known.extended;
+        }
     }
 
     /// What to greet a client with: what every server that is known can do, in the words of the
     /// first of them. None before any server was heard.
     pub fn greeting(&self) -> Option<Greeting> {
-        let mut known = self.servers.iter().filter_map(|server| server.greeting.load_full());
-        let mut greeting = (*known.next()?).clone();
-        for other in known {
-            greeting.capabilities &= other.capabilities;
-            greeting.extended &= other.extended;
-        }
-        Some(for_clients(greeting))
+        let first = self.servers.iter().find_map(|server| server.greeting.load_full())?;
+        let mut greeting = for_clients((*first).clone());
+        self.limit(&mut greeting);
+        Some(greeting)
     }
 
     /// Every remembered greeting, by server address.
@@ -301,7 +279,7 @@ impl Cluster {
 
     /// Waits until no connection is being ended any more; not for long.
     pub async fn parted(&self) {
-        drop(lock(&self.spare).take());
+        self.lobby.clear();
         self.partings.over().await;
     }
 
@@ -334,7 +312,7 @@ impl Cluster {
         let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
         let budget = self.budget(config);
         let first = FirstWords { header, probe: None };
-        Search { cluster: self, config, tls, first, left, budget, until, last: None }
+        Search { config, tls, first, left, budget, until, last: None }
     }
 
     /// The time that servers have in one log-in.
@@ -352,13 +330,6 @@ impl Search<'_> {
     /// What the last server failed by, when none is left, or no time; and a refusal at once, which
     /// the next server would not take back.
     pub async fn next(&mut self) -> Result<Greeted, BackendError> {
-        if self.last.is_none()
-            && let Some(greeted) = self.cluster.spared().await
-        {
-            // It is tried now, and needs no part of the time that is for those that are left.
-            self.left.retain(|left| left.address != greeted.server.address);
-            return Ok(greeted);
-        }
         while !self.time_left().is_zero()
             && let Some(server) = self.left.pop_front()
         {
@@ -370,6 +341,16 @@ impl Search<'_> {
             }
         }
         Err(self.last.take().unwrap_or(BackendError::TooLate))
+    }
+
+    /// Leaves out servers that were never heard, and those that are one of us: they may be
+    /// ourselves, whom we would wait for in turn.
+    pub fn only_others(mut self) -> Self {
+        self.left.retain(|server| {
+            let known = server.greeting.load();
+            known.as_ref().is_some_and(|known| !trail::is_one_of_us(known))
+        });
+        self
     }
 
     /// How long the server that [`Self::next`] gave may take for what it is to do next, so that
@@ -385,7 +366,7 @@ impl Search<'_> {
     /// A server that had greeted failed before anything was asked of the client: the next one will
     /// do as well.
     pub fn go_on(&mut self, server: &Server, error: BackendError) {
-        // A connection that was spared was not of those that are left.
+        // A connection that was made before was not of those that are left.
         self.left.retain(|left| left.address != server.address);
         self.give_up(error);
     }
@@ -426,10 +407,9 @@ impl Server {
         let wait = self.wait("greeting", time);
         let heard = tokio::time::timeout(time.limit, self.hear(config, first, time.limit)).await;
         let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", time.limit)));
-        let insists = tls.is_some_and(|tls| tls.mode() != ConnectMode::Prefer);
-        let greeted = greeted.and_then(|greeted| match insists && !greeted.offers_tls() {
-            true => Err(BackendError::NoTls { server: self.address.clone() }),
-            false => Ok(greeted),
+        let greeted = greeted.and_then(|greeted| match greeted.suits(tls) {
+            true => Ok(greeted),
+            false => Err(BackendError::NoTls { server: self.address.clone() }),
         });
         match &greeted {
             Ok(_) => wait.over(),
@@ -445,6 +425,11 @@ impl Server {
     /// Begins to wait for it.
     fn wait(&self, what: &'static str, time: Allotment) -> Wait {
         self.health.wait(&self.address, what, time)
+    }
+
+    /// It has said a word in a log-in.
+    pub fn has_answered(&self) {
+        self.health.recover();
     }
 
     /// Its log-in took the whole time, and it was silent for so long at the end of it. Whether that
@@ -498,7 +483,10 @@ impl Server {
         let known = self.greeting.load();
         let is_new = known
             .as_ref()
-            .is_none_or(|known| for_clients((**known).clone()) != for_clients(greeting.clone()));
+            .is_none_or(|known| {
+                trail::is_one_of_us(known) != trail::is_one_of_us(&greeting)
+                    || for_clients((**known).clone()) != for_clients(greeting.clone())
+            });
         let greeting = Arc::new(greeting);
         if is_new {
             self.greeting.store(Some(greeting.clone()));
@@ -520,7 +508,7 @@ fn conclude(wait: Wait, error: &BackendError) {
 }
 
 /// A greeting without what belongs to one connection or one leg.
-fn for_clients(mut greeting: Greeting) -> Greeting {
+pub(super) fn for_clients(mut greeting: Greeting) -> Greeting {
     greeting.capabilities &= !cap::OF_THE_LEG;
     greeting.salt.clear();
     greeting.connection_id = 0;

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::whole::{Whole, read_packet};
 use crate::net::stream::Stream;
 use crate::task;
-use crate::wire::authentication::{FAST_OK, Told};
+use crate::wire::authentication::{ED25519, FAST_OK, Told};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{LoginResponse, UNKNOWN_PLUGIN};
@@ -36,10 +36,7 @@ const LONGEST: usize = 128 * 1024;
 /// Who logs in where nobody does: the name that stands in the server's log.
 pub const NOBODY: &[u8] = b"odp_no_login";
 
-/// MariaDB's signatures.
-const ED25519: &[u8] = b"client_ed25519";
-
-/// How long they are.
+/// How long one of [`ED25519`] is.
 const ED25519_ANSWER: usize = 64;
 
 /// Whose turn it is.

@@ -19,6 +19,7 @@ mod impersonation;
 mod lane;
 pub mod leg;
 pub mod limits;
+mod lobby;
 pub mod login;
 mod notes;
 mod numbering;
@@ -86,6 +87,8 @@ pub struct Proxy {
     generation: u64,
     next_id: AtomicU32,
     listeners: Vec<Arc<Listener>>,
+    /// What those were last set to.
+    tuned: Mutex<Option<Keepalive>>,
     gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
@@ -188,6 +191,7 @@ impl Proxy {
             generation,
             next_id: AtomicU32::new(1),
             listeners,
+            tuned: Mutex::default(),
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
@@ -311,8 +315,9 @@ impl Proxy {
     /// Takes a client that has just connected. Does not block.
     pub fn take(self: &Arc<Self>, client: Stream) {
         let config = self.config.load();
-        let peer = client.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
-        let seat = match self.admit_peer(&config, client.peer()) {
+        let address = client.peer();
+        let peer = address.map_or_else(|| "unix".into(), |peer| peer.to_string());
+        let seat = match self.admit_peer(&config, address) {
             Ok(seat) => seat,
             Err(error) => {
                 tracing::info!(client = peer, %error, "client refused");
@@ -330,13 +335,25 @@ impl Proxy {
                 return;
             }
         };
-        if let Err(error) = client.tune(client_keepalive(&config)) {
+        if let Err(error) = self.tune(&client, client_keepalive(&config)) {
             // The peer may be gone already; its log-in will tell.
             tracing::debug!(client = peer, %error, "socket options");
         }
         let handle = self.register(peer.into(), seat);
         let entry = Entry::of(self.clone(), handle);
         task::spawn("session", entry.serve(client));
+    }
+
+    /// Clients have their socket options from the listening socket, unless they came before it had
+    /// them.
+    fn tune(&self, client: &Stream, keepalive: Keepalive) -> std::io::Result<()> {
+        let before = lock(&self.tuned).replace(keepalive);
+        if before != Some(keepalive) {
+            self.listeners.iter().try_for_each(|listener| listener.tune(keepalive))?;
+        } else if client.is_tuned() {
+            return Ok(());
+        }
+        client.tune(keepalive)
     }
 
     fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {

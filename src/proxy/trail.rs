@@ -60,7 +60,7 @@ impl Trail {
     /// this server.
     pub fn go_on(&self, response: &LoginResponse, server: &Greeting) -> Vec<u8> {
         let counted = response.capabilities & (cap::SECURE_CONNECTION | cap::PLUGIN_AUTH_LENENC);
-        match server.connection_id & OURS != 0 && counted != 0 {
+        match is_one_of_us(server) && counted != 0 {
             true => [SIGNATURE, passed(response), &self.mark().to_le_bytes()].concat(),
             false => Vec::new(),
         }
@@ -85,6 +85,11 @@ impl Trail {
         };
         response().is_some_and(|it| it.user == NOBODY && self.leads_back(&it))
     }
+}
+
+/// Whether what greets is an odp, by the id that it tells.
+pub fn is_one_of_us(greeting: &Greeting) -> bool {
+    greeting.connection_id & OURS != 0
 }
 
 /// Whether a server's ERR packet says that it is ourselves, or leads there.

@@ -225,9 +225,9 @@ impl Conversation {
         matches!(self.held, Held::All | Held::Asked)
     }
 
-    /// Whether the server is to ask for a proof in every exchange.
-    pub fn makes_the_server_ask(&self) -> bool {
-        self.held == Held::Asked
+    /// Which authentication exchanges are left with the caller.
+    pub fn held(&self) -> Held {
+        self.held
     }
 
     /// Whether what the answer that is coming decides is the user.

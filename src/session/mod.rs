@@ -5,6 +5,7 @@
 //! caller, whose buffer then starts with it. So a session is frozen at any instant by serialising
 //! it together with the caller's two buffers ([`snapshot`]).
 
+mod changing;
 pub mod conversation;
 mod ids;
 #[cfg(test)]
@@ -22,7 +23,6 @@ use crate::metrics::SessionCounters;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
-use crate::wire::handshake::UNKNOWN_PLUGIN;
 use crate::wire::packet::{HEADER, Header, packet};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
@@ -234,12 +234,9 @@ impl Session {
             }
             code::CHANGE_USER => {
                 self.ids = Statements::default();
-                let (user, database) = changed_to(body);
+                let (user, database) = changing::names(head);
                 self.expect_names(Note::User, Some(user), database);
-                let is_whole = header.length <= WHOLE_COMMAND;
-                if is_whole && self.conversation.makes_the_server_ask() {
-                    return unproved(header, head);
-                }
+                return changing::withhold(header, head, self.conversation.held());
             }
             _ => {}
         }
@@ -326,32 +323,6 @@ impl Session {
         let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
         self.names.drain(..forgotten);
     }
-}
-
-/// The user and the database of a COM_CHANGE_USER: "string<NUL> user, int<1> auth_plugin_data_len,
-/// string<$len> auth_plugin_data, string<NUL> schema name".
-fn changed_to(body: &[u8]) -> (&[u8], &[u8]) {
-    let until_nul = |bytes| <[u8]>::split(bytes, |byte| *byte == 0).next().unwrap_or_default();
-    let user = until_nul(body);
-    let rest = body.get(user.len() + 1..).unwrap_or_default();
-    let database = rest.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
-    (user, database.map_or(&[][..], until_nul))
-}
-
-/// A COM_CHANGE_USER that proves nothing, so that the server has to ask; None if that cannot be
-/// made of it. "string<NUL> user, string<lenenc> auth_response, string<NUL> schema, int<2>
-/// character_set, string<NUL> auth_plugin_name, connection attributes".
-fn unproved(header: Header, head: &[u8]) -> Option<Vec<u8>> {
-    let until_nul = |at: usize| Some(at + head.get(at..)?.iter().position(|byte| *byte == 0)? + 1);
-    let auth = until_nul(1)?;
-    let schema = auth + 1 + usize::from(*head.get(auth)?);
-    let character_set = until_nul(schema)?;
-    let plugin = character_set + 2;
-    let attributes = until_nul(plugin)?;
-    let parts = [&head[..auth], &[0], &head[schema..plugin], UNKNOWN_PLUGIN, b"\0"];
-    let payload = [&parts.concat(), &head[attributes..]].concat();
-    // There may be no room for a longer one; a shorter one has proved something.
-    (payload.len() <= head.len()).then(|| packet(header.sequence, &payload))
 }
 
 /// How much of a command is looked at.

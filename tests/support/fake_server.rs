@@ -27,9 +27,11 @@ pub enum Act {
     Bytes(Vec<u8>),
     /// Hears a packet.
     Hear,
+    /// Hears a command: numbers start anew.
+    Command,
     /// Sends FIN, and goes on to hear.
     HalfClose,
-    /// Leaves.
+    /// Leaves; heard as an empty packet.
     Leave,
 }
 
@@ -150,15 +152,20 @@ impl Talk {
                 }
                 Act::Say(payload) => self.say(self.sequence + 1, &payload)?,
                 Act::Bytes(bytes) => self.stream.write_all(&bytes)?,
-                Act::Hear => {
+                Act::Hear | Act::Command => {
                     let (sequence, payload) = hear(&mut self.stream)?;
-                    let expected = self.sequence + 1;
+                    let is_command = matches!(act, Act::Command);
+                    let expected = if is_command { 0 } else { self.sequence + 1 };
                     assert_eq!(sequence, expected, "the number of a packet to the server");
                     self.sequence = sequence;
                     let _ = self.heard.send(payload);
                 }
                 Act::HalfClose => self.stream.shutdown(Shutdown::Write)?,
-                Act::Leave => return Ok(()),
+                Act::Leave => {
+                    self.stream.shutdown(Shutdown::Both)?;
+                    let _ = self.heard.send(Vec::new());
+                    return Ok(());
+                }
             }
         }
         while self.stream.read(&mut [0; 64])? > 0 {}

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 use super::{BackendError, Server, conclude};
+use crate::config::tls::ConnectMode;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
@@ -49,6 +50,24 @@ impl Greeted {
         self.greeting.capabilities & cap::SSL != 0
     }
 
+    /// Whether the server can do what a connector insists on.
+    pub fn suits(&self, tls: Option<&Connector>) -> bool {
+        self.offers_tls() || tls.is_none_or(|tls| tls.mode() == ConnectMode::Prefer)
+    }
+
+    /// Whether nobody listens to what is said to the server, by TLS if there is a connector and the
+    /// server can.
+    pub fn will_be_secure(&self, tls: Option<&Connector>) -> bool {
+        self.dialed.stream.is_unix() || tls.is_some() && self.offers_tls()
+    }
+
+    /// Whether it can be that the server looks at the client's answer to its challenge, and is not
+    /// one of us, to whom its way is to be told in place of that. A server that knows by its socket
+    /// who we are might not, and what it says would look like a proof: so there it has to ask.
+    pub fn takes_answers(&self) -> bool {
+        !self.dialed.stream.is_unix() && !trail::is_one_of_us(&self.greeting)
+    }
+
     /// Sends the login response, by TLS if there is a connector and the server can. Where it proves
     /// nothing a server answers at once, whoever wants to log in: its first word is waited for.
     pub async fn answer(
@@ -79,7 +98,9 @@ impl Greeted {
         match told {
             Ok(()) => {
                 wait.over();
-                server.health.recover();
+                if is_due {
+                    server.has_answered();
+                }
                 Ok(Answered { server, dialed, greeting })
             }
             // A connection that is gone tells little of the server: the next connect tells more.
