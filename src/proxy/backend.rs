@@ -24,7 +24,6 @@ use super::health::{Health, Wait};
 use super::lobby::Lobby;
 use super::trail::{self, Trail};
 use super::whole::read_packet;
-use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::{Dialer, Target};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
@@ -481,12 +480,10 @@ impl Server {
     /// Keeps what other clients may be greeted with; a server that was upgraded says new things.
     fn remember(&self, greeting: Greeting) -> Arc<Greeting> {
         let known = self.greeting.load();
-        let is_new = known
-            .as_ref()
-            .is_none_or(|known| {
-                trail::is_one_of_us(known) != trail::is_one_of_us(&greeting)
-                    || for_clients((**known).clone()) != for_clients(greeting.clone())
-            });
+        let is_new = known.as_ref().is_none_or(|known| {
+            trail::is_one_of_us(known) != trail::is_one_of_us(&greeting)
+                || for_clients((**known).clone()) != for_clients(greeting.clone())
+        });
         let greeting = Arc::new(greeting);
         if is_new {
             self.greeting.store(Some(greeting.clone()));

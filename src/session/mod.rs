@@ -23,7 +23,7 @@ use crate::metrics::SessionCounters;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
-use crate::wire::packet::{HEADER, Header, packet};
+use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
 use conversation::{ClientPacket, Conversation, Held, Note, ServerPacket, Turn, WHOLE_COMMAND};
