@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use super::run::target;
 use crate::config::{Config, ListenAddress, ServerAddress};
+use crate::net::listen::{Address, Families};
 
 /// How long all names may take to resolve; one that takes longer is not looked at.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -36,8 +38,13 @@ pub fn listed(config: &Config, names: Names) -> Option<String> {
                 (ListenAddress::Unix(listener), ServerAddress::Unix(server)) => {
                     is_same_file(listener, server)
                 }
-                (ListenAddress::Tcp(listener), ServerAddress::Tcp { .. }) => {
-                    let is_own = |server: &SocketAddr| is_own(*listener, *server, &local);
+                (ListenAddress::Tcp(at), ServerAddress::Tcp { .. }) => {
+                    let takes_both = Address::Tcp(*at, Families::Both);
+                    let families = match target(&listener, config) == takes_both {
+                        true => Families::Both,
+                        false => Families::Own,
+                    };
+                    let is_own = |server: &SocketAddr| is_own(*at, families, *server, &local);
                     !addresses.is_empty() && addresses.iter().all(is_own)
                 }
                 (ListenAddress::Tcp(_), _) | (ListenAddress::Unix(_), _) => false,
@@ -52,7 +59,7 @@ pub fn listed(config: &Config, names: Names) -> Option<String> {
 }
 
 /// Whether who connects to the server's address comes to this listener.
-fn is_own(listener: SocketAddr, server: SocketAddr, local: &[IpAddr]) -> bool {
+fn is_own(listener: SocketAddr, families: Families, server: SocketAddr, local: &[IpAddr]) -> bool {
     // Who connects to the unspecified address comes to the loopback.
     let target = match server.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -63,7 +70,7 @@ fn is_own(listener: SocketAddr, server: SocketAddr, local: &[IpAddr]) -> bool {
     let is_there = match at.is_unspecified() {
         true => {
             let is_here = target.is_loopback() || local.contains(&target);
-            is_here && at.is_ipv4() == target.is_ipv4()
+            is_here && (families == Families::Both || at.is_ipv4() == target.is_ipv4())
         }
         false => at == target,
     };
@@ -141,8 +148,11 @@ mod tests {
             ("[::]:2883", "127.0.0.1:2883", false),
         ] {
             let [one, other] = [listener, server].map(|it| it.parse().expect("an address"));
-            assert_eq!(is_own(one, other, &local), expected, "{listener} {server}");
+            let found = is_own(one, Families::Own, other, &local);
+            assert_eq!(found, expected, "{listener} {server}");
         }
+        let [any, v4, v6] = ["[::]:1", "127.0.0.1:1", "[::1]:1"].map(|it| it.parse().expect("one"));
+        assert!(is_own(any, Families::Both, v4, &local) && is_own(any, Families::Both, v6, &local));
     }
 
     #[test]

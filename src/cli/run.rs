@@ -31,6 +31,7 @@ use crate::restart::notify::Notifier;
 use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
 use crate::{log, task};
 use ports::Ports;
+pub(super) use ports::target;
 
 /// How long the service manager's news of a stop may delay the stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
 use super::health::{Health, Wait};
-use super::lobby::Lobby;
+use super::lobby::{Failure, Lobby};
 use super::trail::{self, Trail};
 use super::whole::read_packet;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
@@ -52,14 +52,7 @@ pub struct Cluster {
     /// Connections that wait for clients, or for their answers.
     pub(super) lobby: Arc<Lobby>,
     /// Held by who looks what a server says; the last failure.
-    look: tokio::sync::Mutex<Option<Failure>>,
-}
-
-/// A look at the servers that told nothing.
-#[derive(Debug)]
-struct Failure {
-    at: Instant,
-    error: Arc<BackendError>,
+    pub(super) look: tokio::sync::Mutex<Option<Failure>>,
 }
 
 /// The servers of a cluster for one client, one after another.
@@ -205,47 +198,6 @@ impl Cluster {
         }
     }
 
-    /// What to greet a client with; looks what a server says if none was heard yet, until then.
-    /// Many who ask at once share one look, and what came of it. The trail tells whether a server
-    /// that is looked at is ourselves.
-    pub async fn introduce(
-        &self,
-        config: &Config,
-        tls: Option<&Connector>,
-        trail: &Trail,
-        until: Instant,
-    ) -> Result<Greeting, Arc<BackendError>> {
-        if let Some(greeting) = self.greeting() {
-            return Ok(greeting);
-        }
-        let asked = Instant::now();
-        let mut failure = self.look.lock().await;
-        if let Some(greeting) = self.greeting() {
-            return Ok(greeting);
-        }
-        if let Some(Failure { at, error }) = &*failure
-            && *at >= asked
-        {
-            return Err(error.clone());
-        }
-        let mut search = self.search(config, tls, None, until);
-        search.first.probe = Some(trail.probe());
-        match search.next().await {
-            Ok(greeted) => {
-                let greeting = for_clients((*greeted.greeting).clone());
-                if greeted.dialed.turn == Turn::Greeted && !self.tells_clients() {
-                    self.lobby.keep(greeted);
-                }
-                Ok(greeting)
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                *failure = Some(Failure { at: Instant::now(), error: error.clone() });
-                Err(error)
-            }
-        }
-    }
-
     /// Whether servers are told of each connection for whom it is made.
     pub(super) fn tells_clients(&self) -> bool {
         self.proxy_protocol != ProxyProtocol::Off
@@ -340,6 +292,12 @@ impl Search<'_> {
             }
         }
         Err(self.last.take().unwrap_or(BackendError::TooLate))
+    }
+
+    /// Asks whoever is silent whether it is ourselves.
+    pub fn probing(mut self, trail: &Trail) -> Self {
+        self.first.probe = Some(trail.probe());
+        self
     }
 
     /// Leaves out servers that were never heard, and those that are one of us: they may be

@@ -18,6 +18,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::backend::{BackendError, Cluster, Greeted, for_clients};
+use super::courtesy::Turn;
 use super::lock;
 use super::trail::Trail;
 use crate::config::Config;
@@ -99,6 +100,13 @@ struct Taken {
     number: u64,
     /// The connection, and since when its challenge is shown; None: it is yet to come.
     shown: Option<(Instant, Greeted)>,
+}
+
+/// A look at the servers that told nothing.
+#[derive(Debug)]
+pub struct Failure {
+    at: Instant,
+    error: Arc<BackendError>,
 }
 
 /// A spare connection under way.
@@ -341,6 +349,46 @@ impl Cluster {
         }
         let greeting = self.introduce(config, connector, trail, until).await?;
         Ok(Challenge { greeting, place: None })
+    }
+
+    /// What to greet a client with; looks what a server says if none was heard yet, until then.
+    /// Many who ask at once share one look, and what came of it. The trail tells whether a server
+    /// that is looked at is ourselves.
+    async fn introduce(
+        &self,
+        config: &Config,
+        tls: Option<&Connector>,
+        trail: &Trail,
+        until: Instant,
+    ) -> Result<Greeting, Arc<BackendError>> {
+        if let Some(greeting) = self.greeting() {
+            return Ok(greeting);
+        }
+        let asked = Instant::now();
+        let mut failure = self.look.lock().await;
+        if let Some(greeting) = self.greeting() {
+            return Ok(greeting);
+        }
+        if let Some(Failure { at, error }) = &*failure
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let mut search = self.search(config, tls, None, until).probing(trail);
+        match search.next().await {
+            Ok(greeted) => {
+                let greeting = for_clients((*greeted.greeting).clone());
+                if greeted.dialed.turn == Turn::Greeted && !self.tells_clients() {
+                    self.lobby.keep(greeted);
+                }
+                Ok(greeting)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                *failure = Some(Failure { at: Instant::now(), error: error.clone() });
+                Err(error)
+            }
+        }
     }
 
     /// A connection whose challenge can be shown.

@@ -130,7 +130,7 @@ fn operator(admin: &Arc<Admin>, stream: Stream) {
 }
 
 /// `[::]` is for all clients, as people expect, unless the config has another address for v4.
-fn target(address: &ListenAddress, config: &Config) -> Address {
+pub fn target(address: &ListenAddress, config: &Config) -> Address {
     let address = match address {
         ListenAddress::Tcp(address) => *address,
         ListenAddress::Unix(path) => return Address::Unix(path.clone()),
