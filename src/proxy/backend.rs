@@ -305,7 +305,8 @@ impl Search<'_> {
     pub fn only_others(mut self) -> Self {
         self.left.retain(|server| {
             let known = server.greeting.load();
-            known.as_ref().is_some_and(|known| !trail::is_one_of_us(known))
+            let is_other = known.as_ref().is_some_and(|known| !trail::is_one_of_us(known));
+            is_other && server.health.failed_at().is_none()
         });
         self
     }
@@ -330,7 +331,10 @@ impl Search<'_> {
 
     fn give_up(&mut self, error: BackendError) {
         tracing::warn!(%error, "cannot use server");
-        self.last = Some(error);
+        // A loop is what somebody has to mend, whatever else does not work.
+        if !matches!(self.last, Some(BackendError::Loop { .. })) {
+            self.last = Some(error);
+        }
     }
 }
 

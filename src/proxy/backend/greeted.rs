@@ -16,7 +16,7 @@ use crate::proxy::trail;
 use crate::proxy::whole::read_more;
 use crate::route::Allotment;
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, LoginResponse, UNKNOWN_PLUGIN};
+use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::packet::{HEADER, Header, packet};
 
 /// A first word is an OK, an ERR or a challenge; of a longer one the header will do.
@@ -68,8 +68,9 @@ impl Greeted {
         !self.dialed.stream.is_unix() && !trail::is_one_of_us(&self.greeting)
     }
 
-    /// Sends the login response, by TLS if there is a connector and the server can. Where it proves
-    /// nothing a server answers at once, whoever wants to log in: its first word is waited for.
+    /// Sends the login response, by TLS if there is a connector and the server can, and waits for
+    /// the server's first word to it: until then nothing was asked of the client behind its answer
+    /// to the greeting, and another server will do as well.
     pub async fn answer(
         self,
         mut response: LoginResponse,
@@ -84,8 +85,7 @@ impl Greeted {
         }
         let Self { server, mut dialed, greeting } = greeted;
         let wait = server.wait("answer to the log-in", time);
-        let is_due = response.plugin.as_deref() == Some(UNKNOWN_PLUGIN);
-        let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response, is_due)).await;
+        let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response)).await;
         let told = match told {
             Ok(Ok(())) if first_word(&dialed).is_some_and(trail::is_told) => {
                 Err(BackendError::Loop { server: server.address.clone() })
@@ -98,9 +98,7 @@ impl Greeted {
         match told {
             Ok(()) => {
                 wait.over();
-                if is_due {
-                    server.has_answered();
-                }
+                server.has_answered();
                 Ok(Answered { server, dialed, greeting })
             }
             // A connection that is gone tells little of the server: the next connect tells more.
@@ -162,9 +160,9 @@ fn first_word(dialed: &Dialed) -> Option<&[u8]> {
     dialed.ahead.get(HEADER..HEADER + length)
 }
 
-/// Says the login response, and hears a first word if that `is_due`: the packet, or as much as
-/// tells that the server speaks.
-async fn tell(dialed: &mut Dialed, response: &LoginResponse, is_due: bool) -> io::Result<()> {
+/// Says the login response, and hears a first word: the packet, or as much as tells that the server
+/// speaks.
+async fn tell(dialed: &mut Dialed, response: &LoginResponse) -> io::Result<()> {
     let Dialed { stream, ahead, sequence, turn } = dialed;
     stream.write_all(&packet(*sequence, &response.encode())).await?;
     stream.flush().await?;
@@ -176,7 +174,7 @@ async fn tell(dialed: &mut Dialed, response: &LoginResponse, is_due: bool) -> io
         };
         Header::parse(ahead).is_some_and(is_whole)
     };
-    while is_due && !is_heard(ahead) {
+    while !is_heard(ahead) {
         read_more(stream, ahead).await?;
     }
     Ok(())
