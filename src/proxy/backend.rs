@@ -1,7 +1,7 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that a client can be greeted when no connection that a
-//! server has greeted is at hand (see [`super::lobby`]). It is learned from the log-ins of clients.
+//! server has greeted is at hand (see `proxy::lobby`). It is learned from the log-ins of clients.
 //! While none is known a connection is made to look, by one client for all that wait. Where a PROXY
 //! header has to tell the server first whose connection it is, that one is for nobody.
 //!
@@ -300,14 +300,15 @@ impl Search<'_> {
         self
     }
 
-    /// Leaves out servers that were never heard, and those that are one of us: they may be
-    /// ourselves, whom we would wait for in turn.
-    pub fn only_others(mut self) -> Self {
-        self.left.retain(|server| {
+    /// Goes no further than the first server that was never heard, or is one of us: that may be
+    /// ourselves, whom we would wait for in turn. It is tried when it is known who wants to log in.
+    pub fn only_known(mut self) -> Self {
+        let is_known = |server: &&Arc<Server>| {
             let known = server.greeting.load();
-            let is_other = known.as_ref().is_some_and(|known| !trail::is_one_of_us(known));
-            is_other && server.health.failed_at().is_none()
-        });
+            known.as_ref().is_some_and(|known| !trail::is_one_of_us(known))
+        };
+        let known = self.left.iter().take_while(is_known).count();
+        self.left.truncate(known);
         self
     }
 
@@ -386,6 +387,11 @@ impl Server {
     /// Begins to wait for it.
     fn wait(&self, what: &'static str, time: Allotment) -> Wait {
         self.health.wait(&self.address, what, time)
+    }
+
+    /// Whether it could not be used of late.
+    pub fn is_suspect(&self) -> bool {
+        self.health.failed_at().is_some()
     }
 
     /// It has said a word in a log-in.

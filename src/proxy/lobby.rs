@@ -220,7 +220,7 @@ impl Lobby {
         loop {
             // The youngest: its server is the most patient.
             let (_, mut greeted) = lock(&self.0).spare.pop_back()?;
-            if greeted.is_silent().await {
+            if !greeted.server.is_suspect() && greeted.is_silent().await {
                 return Some(greeted);
             }
         }
@@ -433,7 +433,7 @@ impl Cluster {
     /// The first server that greets in time; what came of it is remembered.
     async fn greeted_in_time(&self, config: &Config, tls: Option<&Connector>) -> Option<Greeted> {
         let start = Instant::now();
-        let mut search = self.search(config, tls, None, start + WAIT).only_others();
+        let mut search = self.search(config, tls, None, start + WAIT).only_known();
         let greeted = search.next().await;
         let mut state = lock(&self.lobby.0);
         match greeted {

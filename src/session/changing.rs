@@ -1,7 +1,7 @@
 //! COM_CHANGE_USER: whom it names, and an answer in it that must not travel as it is.
 //!
-//! "string<NUL> user, int<1> auth_plugin_data_len, string<$len> auth_plugin_data, string<NUL>
-//! schema name, int<2> character set, string<NUL> auth plugin name", then attributes. A client that
+//! "string[NUL] user, int[1] auth_plugin_data_len, string[$len] auth_plugin_data, string[NUL]
+//! schema name, int[2] character set, string[NUL] auth plugin name", then attributes. A client that
 //! answers with the password itself does so by what its own leg is; where the other one is not the
 //! same, the server has to ask, which begins an exchange that is followed.
 
