@@ -26,6 +26,14 @@ fn refused(proxy: &Proxy) {
     }
 }
 
+/// Three clients are refused, each after one way round.
+fn goes_round_once_for_each(proxy: &Proxy, round: &Detour) {
+    for clients in 1..4 {
+        refused(proxy);
+        assert_eq!(round.count.load(Ordering::SeqCst), clients, "once round for each");
+    }
+}
+
 fn open(proxy: &Proxy) -> Wire {
     let opened = Wire::open(&proxy.address(), &Login::default());
     opened.unwrap_or_else(|error| panic!("{error:?}\n{}", proxy.log()))
@@ -40,10 +48,7 @@ fn a_loop_is_noticed_before_any_server_was_heard() {
     let round = Detour::start();
     let proxy = Proxy::start_with(&Options::new(std::slice::from_ref(&round.address)));
     round.lead_to(proxy.address());
-    for clients in 1..4 {
-        refused(&proxy);
-        assert_eq!(round.count.load(Ordering::SeqCst), clients, "once round for each");
-    }
+    goes_round_once_for_each(&proxy, &round);
     let named = |line: &str| line.contains(&round.address) && line.contains("leads back");
     assert!(proxy.log().lines().any(named), "{}", proxy.log());
 }
@@ -58,10 +63,7 @@ fn a_loop_is_noticed_when_servers_are_known() {
     round.lead_to(proxy.address());
     let _session = open(&proxy);
     good.play(vec![Act::Leave]);
-    for clients in 1..4 {
-        refused(&proxy);
-        assert_eq!(round.count.load(Ordering::SeqCst), clients, "once round for each");
-    }
+    goes_round_once_for_each(&proxy, &round);
     proxy.restart();
     refused(&proxy);
 }

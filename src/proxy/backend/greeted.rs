@@ -33,8 +33,8 @@ pub struct Greeted {
     pub greeting: Arc<Greeting>,
 }
 
-/// A connection to a server that has a login response, and has something to say to it. Where it was
-/// proved nothing its first word is in `ahead`.
+/// A connection to a server that has a login response, and has said a first word to it: it is in
+/// `ahead`.
 #[derive(Debug)]
 pub struct Answered {
     /// The server.
@@ -46,7 +46,7 @@ pub struct Answered {
 }
 
 impl Greeted {
-    pub(super) fn offers_tls(&self) -> bool {
+    fn offers_tls(&self) -> bool {
         self.greeting.capabilities & cap::SSL != 0
     }
 
