@@ -2,6 +2,7 @@
 
 pub mod dial;
 pub mod listen;
+pub mod private;
 pub mod proxy_header;
 pub mod stream;
 pub mod tls;

@@ -5,7 +5,7 @@
 
 use std::future::pending;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,18 @@ use super::process::{Peer, Program};
 use super::successor;
 use super::task::{Mode, Phase, Request, State, TaskState};
 use super::transfer;
-use super::{Accepting, DataPlane};
+use super::{Accepting, DataPlane, or_never};
 use crate::config::ExitTimeout;
+use crate::task;
 
 /// Orders that may wait for a restart under way.
 const ORDERS: usize = 8;
 
 /// After the grace of a stop, sessions get this long to take their error packet.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A process that is younger does not have itself restarted: its successor might fare like it.
+const YOUTH: Duration = Duration::from_secs(10);
 
 type Answer = oneshot::Sender<Result<u64, String>>;
 /// How a restart ended, and who waits to hear that it was refused.
@@ -55,6 +59,8 @@ pub async fn serve<D: DataPlane>(
         is_offline: false,
         waiting: None,
         stopping: None,
+        renewal: None,
+        born: Instant::now(),
         exit: None,
     };
     desk.start(start).await;
@@ -62,7 +68,10 @@ pub async fn serve<D: DataPlane>(
         if let Some(exit) = desk.exit.take() {
             return exit;
         }
-        desk.turn(&mut orders).await;
+        let turned = task::caught("desk", pin!(desk.turn(&mut orders))).await;
+        if turned.is_err() {
+            desk.recover();
+        }
     }
 }
 
@@ -77,6 +86,9 @@ struct Desk<D> {
     waiting: Option<(Request, Answer)>,
     /// When to give up on sessions that do not end.
     stopping: Option<Instant>,
+    /// It has panicked, and a process in order is to go on from then on.
+    renewal: Option<Instant>,
+    born: Instant,
     exit: Option<Exit>,
 }
 
@@ -94,6 +106,7 @@ enum Event {
     Outgoing(u64, Undertaken),
     Incoming(TakenOver),
     Stopped,
+    Renewal,
 }
 
 impl<D: DataPlane> Desk<D> {
@@ -140,12 +153,42 @@ impl<D: DataPlane> Desk<D> {
                 self.handle_incoming(outcome).await;
             }
             Event::Stopped => self.exit = Some(Exit::Stopped),
+            Event::Renewal => self.renew(),
         }
+    }
+
+    /// After a panic: what is under way goes on, and as soon as nothing is, a successor takes over
+    /// from a process that can be relied on no more.
+    fn recover(&mut self) {
+        self.renewal = Some((self.born + YOUTH).max(Instant::now()));
+        if !matches!(self.job, Job::None) || self.exit.is_some() {
+            return;
+        }
+        match self.lifecycle.state() {
+            State::Draining => {
+                self.exit = Some(Exit::Succeeded("a successor serves, the desk panicked".into()));
+            }
+            State::Stopping => self.stopping = Some(self.stopping.unwrap_or_else(Instant::now)),
+            _ => self.show_idle(),
+        }
+    }
+
+    /// Once: if it does not succeed, an operator has to look into it, and is told.
+    fn renew(&mut self) {
+        if !matches!(self.job, Job::None) || self.lifecycle.state() != State::Running {
+            self.renewal = Some(Instant::now() + YOUTH);
+            return;
+        }
+        self.renewal = None;
+        tracing::warn!("restarting, because the desk has panicked");
+        let (mode, none) = (Mode::Restart, oneshot::channel().0);
+        self.begin(Request { mode, exit_timeout: None, binary: None, config: None }, none);
     }
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
         let (stop, plane, stopping) = (&mut self.stop, &self.plane, self.stopping);
+        let renewed = or_never(self.renewal.map(|at| sleep_until(at.into())));
         let stopped = async {
             match stopping {
                 Some(until) => tokio::select! {
@@ -162,6 +205,7 @@ impl<D: DataPlane> Desk<D> {
             Some(order) = orders.recv() => Event::Order(order),
             Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
             () = stopped => Event::Stopped,
+            () = renewed => Event::Renewal,
         }
     }
 
@@ -463,10 +507,24 @@ impl Job {
     async fn ended(&mut self) -> Event {
         match self {
             Self::None => pending().await,
-            Self::Outgoing { task_id, running, .. } => Event::Outgoing(*task_id, running.await),
-            Self::Incoming { running, .. } => Event::Incoming(running.await),
+            Self::Outgoing { task_id, running, .. } => {
+                let undertaken = task::caught("job", running).await;
+                Event::Outgoing(*task_id, undertaken.unwrap_or_else(|_| undone()))
+            }
+            Self::Incoming { running, .. } => {
+                let taken_over = task::caught("job", running).await;
+                Event::Incoming(taken_over.unwrap_or_else(|_| {
+                    (successor::Outcome::Ended("the successor panicked".into()), None)
+                }))
+            }
         }
     }
+}
+
+/// A restart that has panicked, and brought nothing in order itself.
+fn undone() -> Undertaken {
+    let reason = "the predecessor panicked".into();
+    (plan::Outcome::Kept(Ending { state: TaskState::Failed, reason }), None)
 }
 
 /// What the new binary says to the new config; the desk may call it off.

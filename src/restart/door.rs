@@ -28,6 +28,7 @@ use super::Timeouts;
 use super::channel::{Channel, watched};
 use super::message::{Hello, Message, Reason};
 use super::process::{Peer, pidfd_of};
+use crate::task::{self, Panicked};
 
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";
@@ -51,7 +52,7 @@ pub struct Door {
     inode: Option<(u64, u64)>,
     knocks: mpsc::Receiver<Knock>,
     sender: mpsc::Sender<Knock>,
-    visitors: VecDeque<JoinHandle<()>>,
+    visitors: VecDeque<JoinHandle<Result<(), Panicked>>>,
     timeouts: Timeouts,
 }
 
@@ -146,7 +147,7 @@ impl Door {
             oldest.abort();
         }
         let (sender, timeouts) = (self.sender.clone(), self.timeouts);
-        self.visitors.push_back(tokio::spawn(async move {
+        self.visitors.push_back(task::spawn("visitor", async move {
             match hear(socket, timeouts).await {
                 Ok(knock) => {
                     // The desk takes them as fast as they come, or is going away.

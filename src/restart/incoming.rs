@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +27,7 @@ use super::successor::{Action, Outcome, Successor};
 use super::task::{Phase, State, Task};
 use super::transfer::Size;
 use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts, or_never};
+use crate::task::{self, Panicked};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
 #[derive(Debug)]
@@ -162,6 +163,9 @@ pub fn socket_from_stdin() -> Option<io::Result<OwnedFd>> {
     })
 }
 
+/// Why a takeover is called off in which this process has lost its way.
+const PANICKED: &str = "the successor panicked";
+
 /// What the desk tells a takeover under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -201,6 +205,8 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 enum Done {
     Accepting(Accepting),
     Surrendered(Vec<Parcel>),
+    /// It panicked, and must not be polled again.
+    Panicked,
 }
 
 enum Event {
@@ -242,42 +248,61 @@ impl<D: DataPlane> Incoming<D> {
     /// Runs it to its end. The task in the ledger is as the outcome says; the handover socket is
     /// open if this process serves on, and could open one.
     pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> (Outcome, Option<Door>) {
+        let mut has_panicked = false;
         loop {
-            self.act().await;
-            self.report();
-            if let Some(outcome) = self.machine.outcome().cloned() {
-                self.finish().await;
-                self.close_task(&outcome);
-                return (outcome, self.door);
-            }
-            match self.next(orders).await {
-                Event::Received(received) => self.handle_received(received),
-                Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
-                Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
-                Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
-                Event::Ordered(Order::Stop) => self.machine.handle_stop(),
-                Event::Done(done) => {
-                    self.works.pop_front();
-                    self.handle_done(done);
+            let stepped = task::caught("takeover", pin!(self.step(orders))).await;
+            match stepped {
+                Ok(None) => {}
+                Ok(Some(outcome)) => {
+                    self.close_task(&outcome);
+                    return (outcome, self.door);
                 }
-                Event::Died => {
-                    self.predecessor = None;
-                    self.hear_out().await;
-                    self.machine.handle_closed(Instant::now());
+                // The predecessor learns it, and takes everything back.
+                Err(Panicked) if !has_panicked => {
+                    has_panicked = true;
+                    self.machine.handle_error(PANICKED);
                 }
-                Event::Note(body) => {
-                    self.machine.handle_told();
-                    self.send(Frame { message: Message::Note {}, body }).await;
-                }
-                Event::Timeout => {
-                    self.hear_out().await;
-                    if self.plane.census().logging_in == 0 {
-                        self.machine.handle_all_logged_in(Instant::now());
-                    }
-                    self.machine.handle_timeout(Instant::now());
-                }
+                // It learns it by the end of this process.
+                Err(Panicked) => return (Outcome::Ended(PANICKED.into()), self.door),
             }
         }
+    }
+
+    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Outcome> {
+        self.act().await;
+        self.report();
+        if let Some(outcome) = self.machine.outcome().cloned() {
+            self.finish().await;
+            return Some(outcome);
+        }
+        match self.next(orders).await {
+            Event::Received(received) => self.handle_received(received),
+            Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
+            Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
+            Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
+            Event::Ordered(Order::Stop) => self.machine.handle_stop(),
+            Event::Done(done) => {
+                self.works.pop_front();
+                self.handle_done(done);
+            }
+            Event::Died => {
+                self.predecessor = None;
+                self.hear_out().await;
+                self.machine.handle_closed(Instant::now());
+            }
+            Event::Note(body) => {
+                self.machine.handle_told();
+                self.send(Frame { message: Message::Note {}, body }).await;
+            }
+            Event::Timeout => {
+                self.hear_out().await;
+                if self.plane.census().logging_in == 0 {
+                    self.machine.handle_all_logged_in(Instant::now());
+                }
+                self.machine.handle_timeout(Instant::now());
+            }
+        }
+        None
     }
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
@@ -288,7 +313,7 @@ impl<D: DataPlane> Incoming<D> {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
-            done = or_never(self.works.front_mut()) => Event::Done(done),
+            done = or_never(self.works.front_mut().map(whole)) => Event::Done(done),
             _ = or_never(self.predecessor.as_mut().map(Peer::gone)) => Event::Died,
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
                 if deadline.is_some() =>
@@ -358,6 +383,7 @@ impl<D: DataPlane> Incoming<D> {
                 self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
                 self.machine.handle_surrendered(&sizes, now);
             }
+            Done::Panicked => self.machine.handle_error(PANICKED),
         }
     }
 
@@ -458,7 +484,7 @@ impl<D: DataPlane> Incoming<D> {
     /// What the data plane was still asked for is waited for.
     async fn finish(&mut self) {
         while let Some(mut work) = self.works.pop_front() {
-            match timeout(self.timeouts.step, &mut work).await {
+            match timeout(self.timeouts.step, whole(&mut work)).await {
                 Ok(done) => {
                     self.handle_done(done);
                     self.act().await;
@@ -508,6 +534,11 @@ impl<D: DataPlane> Incoming<D> {
             }
         });
     }
+}
+
+/// What a work comes to, if only that it panicked.
+async fn whole(work: &mut Work) -> Done {
+    task::caught("data plane", work).await.unwrap_or(Done::Panicked)
 }
 
 fn crash_on(message: &Message) -> Result<(), String> {

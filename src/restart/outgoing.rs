@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,15 +23,19 @@ use super::parcels;
 use super::plan::{Ending, Outcome, Plan};
 use super::predecessor::{Action, Predecessor};
 use super::process::Peer;
-use super::task::{Phase, State, Task};
+use super::task::{Phase, State, Task, TaskState};
 use super::transfer::Size;
 use super::{Accepting, Adopted, DataPlane, Parcel, or_never};
+use crate::task::{self, Panicked};
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;
 
 /// A heartbeat that does not fit within this is left out.
 const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// Why a restart is undone in which this process has lost its way.
+const PANICKED: &str = "the predecessor panicked";
 
 /// What the desk tells a restart under way.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ enum Done {
     Accepting(Accepting),
     Surrendered(Vec<Parcel>),
     Gone(String),
+    /// It panicked, and must not be polled again.
+    Panicked,
 }
 
 /// What happens next.
@@ -129,16 +135,58 @@ impl<D: DataPlane> Outgoing<D> {
 
     /// Runs it to its end.
     pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
+        let mut panics = 0;
         loop {
-            self.act().await;
-            self.report();
-            if let Some(outcome) = self.machine.outcome().cloned() {
-                self.finish().await;
-                return self.conclude(outcome);
+            let stepped = task::caught("handover", pin!(self.step(orders))).await;
+            match stepped {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return self.conclude(outcome),
+                Err(Panicked) => {
+                    panics += 1;
+                    match panics {
+                        1 => self.machine.handle_error(PANICKED.into(), Instant::now()),
+                        2 => self.machine.handle_channel_error(PANICKED),
+                        _ => return self.abandon().await,
+                    }
+                }
             }
-            let event = self.next(orders).await;
-            self.handle(event).await;
         }
+    }
+
+    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Outcome> {
+        self.act().await;
+        self.report();
+        if let Some(outcome) = self.machine.outcome().cloned() {
+            self.finish().await;
+            return Some(outcome);
+        }
+        let event = self.next(orders).await;
+        self.handle(event).await;
+        None
+    }
+
+    /// The last resort: nothing here can be relied on any more, so whatever is frozen goes on where
+    /// it can. Before COMMIT that is here, without the successor.
+    async fn abandon(&mut self) -> Outcome {
+        for work in self.works.drain(..) {
+            task::spawn("settle", settle(self.plane.clone(), work));
+        }
+        if self.machine.phase() == Some(Phase::Commit) {
+            return Outcome::Superseded(PANICKED.into());
+        }
+        if let Some(peer) = self.peer.take() {
+            peer.end(self.lifecycle.timeouts()).await;
+        }
+        let held: Vec<u32> = self.custody.held().keys().copied().collect();
+        self.reclaimed = self.custody.reclaim(&*self.plane, &held);
+        self.plane.undrain();
+        let accept = self.plane.accept(Accepting::Yes);
+        if timeout(self.lifecycle.timeouts().step, accept).await.is_err() {
+            tracing::error!("the data plane does not accept");
+        }
+        self.plane.part();
+        let ending = Ending { state: TaskState::Failed, reason: PANICKED.into() };
+        self.conclude(Outcome::Kept(ending))
     }
 
     /// Says of a restart that was undone what it has cost.
@@ -161,7 +209,7 @@ impl<D: DataPlane> Outgoing<D> {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
-            done = or_never(self.works.front_mut()) => Event::Done(done),
+            done = or_never(self.works.front_mut().map(whole)) => Event::Done(done),
             done = or_never(self.end.as_mut()) => Event::Ended(done),
             how = or_never(self.peer.as_mut().map(Peer::gone)) => Event::Died(how),
             () = self.plane.emptied(), if watches_emptied => Event::Emptied,
@@ -289,6 +337,7 @@ impl<D: DataPlane> Outgoing<D> {
                 }
             }
             Done::Gone(how) => self.machine.handle_gone(Some(&how)),
+            Done::Panicked => self.machine.handle_error(PANICKED.into(), now),
         }
     }
 
@@ -500,14 +549,14 @@ impl<D: DataPlane> Outgoing<D> {
     async fn finish(&mut self) {
         let within = self.lifecycle.timeouts().step;
         while let Some(mut work) = self.works.pop_front() {
-            match timeout(within, &mut work).await {
+            match timeout(within, whole(&mut work)).await {
                 Ok(done) => {
                     self.handle_done(done);
                     self.act().await;
                 }
                 Err(_) => {
                     tracing::error!("the data plane does not answer");
-                    tokio::spawn(settle(self.plane.clone(), work));
+                    task::spawn("settle", settle(self.plane.clone(), work));
                 }
             }
         }
@@ -566,8 +615,13 @@ fn crash_on(message: &Message) -> Result<(), String> {
     }
 }
 
-async fn settle<D: DataPlane>(plane: Arc<D>, work: Work) {
-    if let Done::Surrendered(parcels) = work.await {
+/// What a work comes to, if only that it panicked.
+async fn whole(work: &mut Work) -> Done {
+    task::caught("data plane", work).await.unwrap_or(Done::Panicked)
+}
+
+async fn settle<D: DataPlane>(plane: Arc<D>, mut work: Work) {
+    if let Done::Surrendered(parcels) = whole(&mut work).await {
         parcels.into_iter().for_each(|parcel| adopt_or_lose(&*plane, parcel));
     }
 }

@@ -189,8 +189,8 @@ pub fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
-/// How many files this process may open.
+/// How many files this process may open, the reserve included that it keeps for its operators.
 pub fn nofile() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.unwrap_or(u64::MAX)
+    limit.maximum.unwrap_or(u64::MAX)
 }

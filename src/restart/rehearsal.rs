@@ -23,6 +23,7 @@ use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
 use super::process::{Peer, Program, nofile};
 use super::task::{Mode, Phase, Request, State, TaskState};
 use super::{DataPlane, Replica, disguise, incoming, parcels, transfer};
+use crate::task;
 
 /// Sessions in one message.
 const BATCH: usize = 64;
@@ -74,13 +75,19 @@ impl Lifecycle {
         };
         let (answer, answered) = oneshot::channel();
         // Not in the caller's future: whoever asked may be gone before it is over.
-        tokio::spawn(rehearsal.run(answer));
+        let rehearsal = Arc::new(rehearsal);
+        task::spawn("understudy", async move {
+            let run = Box::pin(rehearsal.run(answer));
+            if task::caught("rehearsal", run).await.is_err() {
+                rehearsal.close(Err("it panicked"));
+            }
+        });
         answered.await.unwrap_or_else(|_| Err("the rehearsal is lost".into()))
     }
 }
 
 impl<D: DataPlane> Rehearsal<D> {
-    async fn run(self, answer: oneshot::Sender<Result<u64, String>>) {
+    async fn run(&self, answer: oneshot::Sender<Result<u64, String>>) {
         tracing::info!(task = self.task_id, "rehearsal");
         let sessions = self.plane.census().sessions;
         self.lifecycle.update_task(self.task_id, |task| task.sessions = sessions);

@@ -141,6 +141,8 @@ pub enum Held {
     InClear,
     /// All.
     All,
+    /// All, and the server is made to ask the client, whatever that has sent with its command.
+    Asked,
 }
 
 /// A logged-in connection to one server, or one whose log-in awaits the verdict.
@@ -194,6 +196,11 @@ impl Link {
     /// The packet under way is dealt with by the caller, to this many payload bytes.
     pub fn skip(&mut self, payload: usize) {
         self.framer.skip(payload);
+    }
+
+    /// Whether what the answer that is coming decides is the user.
+    pub fn is_changing_user(&self) -> bool {
+        self.answering.is_some_and(|answering| answering.note == Note::User)
     }
 
     /// How many answers are to come that may change the user or the database.
@@ -463,13 +470,13 @@ impl Link {
 
     /// Whether all of them are.
     pub fn holds_exchanges(&self) -> bool {
-        self.held == Held::All
+        matches!(self.held, Held::All | Held::Asked)
     }
 
     /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
     pub fn holds_exchange(&self) -> bool {
         let waits = |answering: Answering| answering.answer == Answer::Auth && !answering.begun;
-        self.held == Held::All && self.answering.is_some_and(waits)
+        self.holds_exchanges() && self.answering.is_some_and(waits)
     }
 
     /// The exchange is over, but for the server's verdict, which is judged as ever.

@@ -5,6 +5,7 @@
 //! caller, whose buffer then starts with it. So a session is frozen at any instant by serialising
 //! it together with the caller's two buffers ([`snapshot`]).
 
+mod changing;
 pub mod conversation;
 pub mod front;
 mod ids;
@@ -181,6 +182,12 @@ impl Session {
         &self.database
     }
 
+    /// The user that the exchange under way would change to, if that is known.
+    pub fn changing_user(&self) -> Option<&[u8]> {
+        let names = self.names.front().filter(|_| self.conversation.is_changing_user());
+        names?.user.as_deref()
+    }
+
     /// Whether a transaction is open, or may be.
     pub fn may_be_in_transaction(&self) -> bool {
         self.conversation.status().may_be_in_transaction()
@@ -270,8 +277,9 @@ impl Session {
             }
             code::CHANGE_USER => {
                 self.ids = Statements::default();
-                let (user, database) = changed_to(body);
+                let (user, database) = changing::names(head);
                 self.expect_names(Note::User, Some(user), database);
+                return changing::withhold(header, head, self.conversation.held());
             }
             _ => {}
         }
@@ -358,16 +366,6 @@ impl Session {
         let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
         self.names.drain(..forgotten);
     }
-}
-
-/// The user and the database of a COM_CHANGE_USER: "string<NUL> user, int<1> auth_plugin_data_len,
-/// string<$len> auth_plugin_data, string<NUL> schema name".
-fn changed_to(body: &[u8]) -> (&[u8], &[u8]) {
-    let until_nul = |bytes| <[u8]>::split(bytes, |byte| *byte == 0).next().unwrap_or_default();
-    let user = until_nul(body);
-    let rest = body.get(user.len() + 1..).unwrap_or_default();
-    let database = rest.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
-    (user, database.map_or(&[][..], until_nul))
 }
 
 /// How much of a command is looked at.

@@ -144,8 +144,11 @@ mod tests {
 
     use super::*;
 
-    /// Attributes as a client writes them, NULL where there is no value.
-    fn query(attributes: &[(u8, &[u8], Option<&[u8]>)], text: &[u8]) -> Vec<u8> {
+    /// A type, a name, and a value unless it is NULL.
+    type Attribute = (u8, &'static [u8], Option<&'static [u8]>);
+
+    /// Attributes as a client writes them.
+    fn query(attributes: &[Attribute], text: &[u8]) -> Vec<u8> {
         let mut payload = vec![3, attributes.len() as u8, 1];
         if !attributes.is_empty() {
             let mut nulls = vec![0; attributes.len().div_ceil(8)];
@@ -165,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_text_starts_behind_every_attribute() {
-        let one: &[(u8, &[u8], Option<&[u8]>)] = &[
+        let one: &[Attribute] = &[
             (kind::TINY, b"a", Some(b"1")),
             (kind::SHORT, b"b", Some(b"12")),
             (kind::LONG, b"", Some(b"1234")),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::admin_client::{AdminPort, Limits, Row, follow};
 use super::client::Run;
 use super::trouble::brief;
+use crate::error::chain;
 use crate::metrics::pauses::Pauses;
 
 /// Who is restarted, and how.
@@ -162,7 +163,7 @@ fn verdict(outcome: anyhow::Result<Row>) -> (Row, Option<String>) {
             (task, Some(failure))
         }
         Ok(task) => (task, None),
-        Err(error) => (Row::default(), Some(brief(format!("{error:#}")))),
+        Err(error) => (Row::default(), Some(brief(chain(error.as_ref())))),
     }
 }
 

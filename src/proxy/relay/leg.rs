@@ -139,11 +139,7 @@ impl Leg {
 
     /// Reads more into a lane; 0 is the end of the stream. Cancel safe.
     #[inline]
-    pub fn poll_fill(
-        &mut self,
-        cx: &mut Context<'_>,
-        lane: &mut Lane,
-    ) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, lane: &mut Lane) -> Poll<io::Result<usize>> {
         let filled = self.poll_read(cx, lane.room());
         lane.filled(match filled {
             Poll::Ready(Ok(n)) => n,
@@ -293,19 +289,24 @@ impl LegState {
 
 /// What an authentication can be had over.
 pub trait Line: AsyncRead + AsyncWrite + Unpin {
+    /// The stream below.
+    fn stream(&self) -> &Stream;
+
     /// Whether it has TLS, or is a Unix socket.
-    fn is_secure(&self) -> bool;
+    fn is_secure(&self) -> bool {
+        self.stream().is_secure()
+    }
 }
 
 impl Line for Stream {
-    fn is_secure(&self) -> bool {
-        Stream::is_secure(self)
+    fn stream(&self) -> &Stream {
+        self
     }
 }
 
 impl Line for Leg {
-    fn is_secure(&self) -> bool {
-        self.stream.is_secure()
+    fn stream(&self) -> &Stream {
+        &self.stream
     }
 }
 

@@ -22,6 +22,7 @@ use super::exchange;
 use super::handle::{Handle, Signal, Spoken, Stage};
 use super::registry::Registry;
 use crate::error::ClientError;
+use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::judge::Judge;
 use crate::session::lane::{Lane, Source};
@@ -30,7 +31,7 @@ use crate::session::numbering::Numbering;
 use crate::session::{Directory, Session, Want};
 use crate::wire::compressed::Compression;
 use farewell::{Closing, Farewell};
-pub use farewell::part_with;
+pub use farewell::{MOST_PARTINGS, part_at_once, part_with};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
 
@@ -105,12 +106,7 @@ impl Relay {
     }
 
     /// A session that was frozen before. There are as many links as it has.
-    fn resumed(
-        client: Leg,
-        up: Lane,
-        links: SmallVec<[Link; 1]>,
-        mut session: Session,
-    ) -> Self {
+    fn resumed(client: Leg, up: Lane, links: SmallVec<[Link; 1]>, mut session: Session) -> Self {
         for (place, link) in links.iter().enumerate() {
             session.hold_exchanges(LinkId::at(place), exchange::held(&client, &link.leg));
         }
@@ -412,6 +408,12 @@ impl Relay {
         self.up.clear();
         down.clear();
         Ends { client: &mut self.client, server: leg, said, told, next }
+    }
+
+    /// Between whom the user is being changed, and to whom, if that is known.
+    pub fn changing(&self) -> (&Stream, &Leg, Option<&[u8]>) {
+        let server = &self.links[self.current()].leg;
+        (self.client.stream(), server, self.session.changing_user())
     }
 
     /// The exchange has ended, with or without a verdict; the next packet to the client has this

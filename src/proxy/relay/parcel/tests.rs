@@ -440,7 +440,8 @@ fn a_session_with_two_links_is_packed_with_both() {
     let found = understand(&text, &bytes, 3).map_err(|error| error.to_string());
     let Understood { state, up: found_up, servers, .. } = found.expect("this build wrote it");
     assert_eq!(found_up.bytes(), up.bytes());
-    let servers: Vec<_> = servers.iter().map(|it| (&*it.address, it.thread, it.down.bytes())).collect();
+    let servers: Vec<_> =
+        servers.iter().map(|it| (&*it.address, it.thread, it.down.bytes())).collect();
     let expected: [(&str, u32, &[u8]); 2] =
         [("10.0.0.2:3306", 41, b"rest"), ("10.0.0.3:3306", 42, b"half")];
     assert_eq!(servers, expected);
