@@ -18,16 +18,7 @@ use super::relay::leg::Line;
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
-
-/// What a client has shown of itself in a log-in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Proof {
-    /// Nothing: it was asked for nothing, or has answered with nothing.
-    #[default]
-    None,
-    /// It has answered a question of the server's.
-    Given,
-}
+use crate::session::exchange::Proof;
 
 /// Says why a user that a server has let in may not stay; None is one that is not known.
 pub async fn check(

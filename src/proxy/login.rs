@@ -18,7 +18,7 @@ use super::admission::address_of;
 use super::backend::{Answered, BackendError, Cluster, Greeted};
 use super::compression;
 use super::courtesy::{Dialed, Turn};
-use super::exchange::{Exchange, Settled, Side, may_begin};
+use super::exchange::{Exchange, Settled, Side};
 use super::handle::{Handle, Spoken};
 use super::impersonation;
 use super::lobby::Challenge;
@@ -34,6 +34,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
+use crate::session::exchange::Legs;
 use crate::session::lane::{Lane, Source};
 use crate::wire::authentication::is_empty;
 use crate::wire::capability as cap;
@@ -300,13 +301,15 @@ impl<'a> Login<'a> {
         tls: Option<&Connector>,
     ) -> Begins {
         let plugin = response.plugin.as_deref().unwrap_or_default();
-        let is_client_secure = self.client.as_ref().is_some_and(Stream::is_secure);
-        let is_server_secure = server.will_be_secure(tls);
+        let legs = Legs {
+            client: self.client.as_ref().is_some_and(Stream::is_secure),
+            server: server.will_be_secure(tls),
+        };
         let is_for_it = whose == Whose::Servers || is_empty(&response.auth);
         let may = is_for_it
             && server.takes_answers()
             && plugin != UNKNOWN_PLUGIN
-            && may_begin(plugin, &response.auth, is_client_secure, is_server_secure);
+            && legs.may_begin(plugin, &response.auth);
         if may { Begins::WithTheAnswer } else { Begins::Anew }
     }
 

@@ -7,6 +7,7 @@
 
 mod changing;
 pub mod conversation;
+pub mod exchange;
 pub mod front;
 mod ids;
 pub mod judge;
