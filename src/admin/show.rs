@@ -7,7 +7,7 @@ use super::command::{Command, is_like};
 use super::rows::Table;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
-use crate::proxy::view::SessionView;
+use crate::proxy::sessions::view::SessionView;
 use crate::restart::task::Task;
 
 /// What drivers ask for when they connect, and what a server without surprises says.

@@ -8,16 +8,18 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::admission::address_of;
-use super::altered::Altered;
-use super::elsewhere::Since;
-use super::handle::{Handle, Signal, Stage};
-use super::relay::parcel::{self, Unpacked};
-use super::{Beginning, Counted, Drain, Entry, Proxy, lock};
+use super::deadlines::Drain;
+use super::in_force::Altered;
+use super::sessions::admission::address_of;
+use super::sessions::books::Counted;
+use super::sessions::other_generation::Since;
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
+use crate::proxy::data_plane::{Beginning, Entry, Proxy};
+use crate::proxy::relay::parcel::{self, Unpacked};
+use crate::proxy::sessions::handle::{Handle, Signal, Stage};
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
 };
@@ -35,10 +37,10 @@ pub(super) struct Legacy {
     greetings: HashMap<String, Greeting>,
     /// Parameters that operators have changed while the proxy ran.
     altered: BTreeMap<String, Altered>,
-    /// The key of `proxy::rsa`.
+    /// The key of `login::rsa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rsa_key: Option<Hidden>,
-    /// The mark of `proxy::trail`.
+    /// The mark of `cluster::loops`.
     #[serde(skip_serializing_if = "Option::is_none")]
     mark: Option<u64>,
     /// The files of Unix sockets by the name of the listener: what is there now may be another's.
@@ -53,24 +55,14 @@ impl Proxy {
             tracing::warn!("the predecessor's legacy is not understood; starting without it");
             return;
         };
-        let cluster = self.cluster();
-        self.inherit_altered(legacy.altered);
+        let cluster = self.in_force.cluster();
+        self.in_force.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
         legacy.mark.into_iter().for_each(|mark| self.trail.inherit(mark));
         for listener in &self.listeners {
             legacy.sockets.get(listener.name()).iter().for_each(|file| listener.believe(**file));
         }
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
-    }
-
-    /// Every session gets 1053 and is closed.
-    pub fn disconnect_all(&self) {
-        for handle in self.registry.all() {
-            if handle.stage() != Stage::Closing {
-                self.disconnected.fetch_add(1, Ordering::Relaxed);
-            }
-            handle.raise(Signal::Shutdown);
-        }
     }
 
     /// Goes on with a session that nobody else took; false if it could not.
@@ -92,7 +84,7 @@ impl Proxy {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
-        let before = self.registry.find(parcel.id);
+        let before = self.sessions.registry.find(parcel.id);
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
@@ -100,17 +92,17 @@ impl Proxy {
             return Err(Refused { parcel, reason });
         }
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
-            before.iter().for_each(|present| self.registry.end(present));
+            before.iter().for_each(|present| self.sessions.registry.end(present));
         });
         let Unpacked { mut relay, handle, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
-        *handle.seat() = self.registry.limits.resume(&relay.user(), address);
-        relay.publish(&self.registry, &handle);
+        *handle.seat() = self.sessions.registry.limits.resume(&relay.user(), address);
+        relay.publish(&self.sessions.registry, &handle);
         relay.publish_tls(&handle);
         let home = relay.home();
-        self.registry.keep_server(&handle, &home.server, home.thread);
-        self.outbox.knows(handle.id);
+        self.sessions.registry.keep_server(&handle, &home.server, home.thread);
+        self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
         Ok(Adopted::new(move || {
             let entry = Entry::of(proxy, handle);
@@ -123,15 +115,15 @@ impl Proxy {
         match before {
             // It comes back from where it could not go on; what it was asked meanwhile still holds.
             Some(present) => {
-                self.registry.supersede(present, handle);
+                self.sessions.registry.supersede(present, handle);
                 if present.signal() > Signal::Freeze {
                     handle.raise(present.signal());
                 }
             }
-            None if self.registry.insert(handle) => {}
+            None if self.sessions.registry.insert(handle) => {}
             None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
         }
-        self.registry.elsewhere.remove(handle.id);
+        self.sessions.registry.elsewhere.remove(handle.id);
     }
 }
 
@@ -146,24 +138,24 @@ impl DataPlane for Proxy {
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
-                self.shown().is_final = false;
+                self.sessions.books.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
             Accepting::Control => {
-                self.shown().is_final = false;
+                self.sessions.books.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
-                self.shown().is_final = true;
+                self.sessions.books.close(true);
             }
         }
     }
 
     fn legacy(&self) -> Bytes {
-        self.outbox.has_config();
-        let greetings = self.cluster().greetings().into_iter().collect();
-        let altered = self.altered();
+        self.peer.has_config();
+        let greetings = self.in_force.cluster().greetings().into_iter().collect();
+        let altered = self.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
         let legacy = Legacy {
             greetings,
@@ -180,24 +172,24 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        let counted = self.counted(self.registry.settled_totals());
+        let counted = self.sessions.books.counted(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            *lock(&self.inherited) = counted;
+            self.sessions.books.inherit(counted);
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let counted = self.counted_here(self.registry.settled_totals());
+        let counted = self.sessions.books.counted_here(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            lock(&self.inherited).add(&counted);
+            self.sessions.books.credit(&counted);
         }
     }
 
@@ -208,7 +200,7 @@ impl DataPlane for Proxy {
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let chosen = self.registry.of_class(class, n, except);
+        let chosen = self.sessions.registry.of_class(class, n, except);
         let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
@@ -222,14 +214,14 @@ impl DataPlane for Proxy {
     }
 
     fn released(&self, id: u32) {
-        if let Some(handle) = self.registry.find(id)
+        if let Some(handle) = self.sessions.registry.find(id)
             && handle.stage() == Stage::Moving
         {
-            self.registry.elsewhere.add(handle.view(), Since::Given);
+            self.sessions.registry.elsewhere.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
-                self.outbox.kill(id);
+                self.peer.kill(id);
             }
-            self.registry.release(&handle);
+            self.sessions.registry.release(&handle);
         }
     }
 
@@ -242,37 +234,37 @@ impl DataPlane for Proxy {
     }
 
     async fn emptied(&self) {
-        self.registry.emptied().await;
+        self.sessions.registry.emptied().await;
     }
 
     fn census(&self) -> Census {
-        let disconnected = self.disconnected.load(Ordering::Relaxed);
-        Census { disconnected, ..self.registry.census() }
+        let disconnected = self.sessions.books.disconnected.load(Ordering::Relaxed);
+        Census { disconnected, ..self.sessions.registry.census() }
     }
 
     fn pauses(&self) -> Pauses {
-        self.pauses.pauses()
+        self.sessions.books.pauses.pauses()
     }
 
     async fn tell(&self) -> Bytes {
-        self.next_note().await
+        self.peer.next_note(&self.sessions.registry, &self.in_force).await
     }
 
     fn news(&self) -> Option<Bytes> {
-        self.news_of_sessions()
+        self.peer.news_of_sessions(&self.sessions.registry)
     }
 
     fn hear(&self, note: &[u8]) {
-        self.heed(note);
+        self.peer.heed(note, &self.sessions.registry, &self.in_force);
     }
 
     fn movable(&self) -> Vec<u32> {
-        let all = self.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
+        let all = self.sessions.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
         all.iter().map(|handle| handle.id).collect()
     }
 
     async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
-        let handles = ids.iter().filter_map(|id| self.registry.find(*id));
+        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(*id));
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
         let mut replicas = Vec::with_capacity(orders.len());
@@ -283,6 +275,6 @@ impl DataPlane for Proxy {
     }
 
     fn part(&self) {
-        self.part_from_other();
+        self.peer.part(&self.sessions.registry);
     }
 }

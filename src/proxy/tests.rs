@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Counted;
-use super::notes::{self, Note};
+use super::peer::{self, Note};
 use super::plane::Legacy;
+use super::sessions::books::Counted;
 
 /// Understands a body and writes it again.
 fn again<T: Serialize + DeserializeOwned>(body: &Value) -> Result<Value, serde_json::Error> {
@@ -64,8 +64,8 @@ fn notes_of_a_later_version_are_skipped() {
         (json!({"kind": "Farewell"}), false),
         (json!({"kind": "Kill", "of": 7, "why": "later"}), true),
     ] {
-        let decoded = notes::decode(note.to_string().as_bytes()).expect("no error");
+        let decoded = peer::decode(note.to_string().as_bytes()).expect("no error");
         assert_eq!(decoded.is_some(), is_known, "{note}");
     }
-    assert!(notes::decode(b"{\"kind\": \"Kill\", \"of\": \"x\"}").is_err());
+    assert!(peer::decode(b"{\"kind\": \"Kill\", \"of\": \"x\"}").is_err());
 }

@@ -22,7 +22,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::buffer::{self, Buffer, keep};
 use crate::net::stream::{Parts as StreamParts, Stream, tokio_io};
+use crate::session::exchange::Legs;
 use crate::session::lane::Lane;
+use crate::session::link::Held;
 use crate::session::numbering::Frames;
 use crate::wire::compressed::{
     Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode,
@@ -308,6 +310,17 @@ impl Line for Leg {
     fn stream(&self) -> &Stream {
         &self.stream
     }
+}
+
+/// Which of two is secure.
+pub fn secure(client: &impl Line, server: &impl Line) -> Legs {
+    Legs { client: client.is_secure(), server: server.is_secure() }
+}
+
+/// Which exchanges of a COM_CHANGE_USER have to be followed. A server behind a Unix socket must
+/// have asked the client, and not only looked at us.
+pub fn held(client: &impl Line, server: &impl Line) -> Held {
+    if server.stream().is_unix() { Held::Asked } else { secure(client, server).held() }
 }
 
 tokio_io!(Leg, poll_say);

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::leg::{Leg, Parts as LegParts};
+use super::leg::Leg;
+use crate::proxy::relay::leg::Parts as LegParts;
 use crate::session::lane::Lane;
 
 /// A connection to a server with what has come over it.

@@ -18,9 +18,8 @@ use std::task::{Context, Poll, ready};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::exchange;
-use super::handle::{Handle, Signal, Spoken, Stage};
-use super::registry::Registry;
+use super::sessions::handle::{Handle, Signal, Spoken, Stage};
+use super::sessions::registry::Registry;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::restart::Replica;
@@ -108,7 +107,7 @@ impl Relay {
     /// A session that was frozen before. There are as many links as it has.
     fn resumed(client: Leg, up: Lane, links: SmallVec<[Link; 1]>, mut session: Session) -> Self {
         for (place, link) in links.iter().enumerate() {
-            session.hold_exchanges(LinkId::at(place), exchange::held(&client, &link.leg));
+            session.hold_exchanges(LinkId::at(place), leg::held(&client, &link.leg));
         }
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
         Self { client, up, links, numbering, session, is_shared: true, farewell: None }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use super::leg::{Leg, LegState, Parts as LegParts};
+use super::leg::{Leg, LegState};
 use super::link::Link;
 use super::pause::FrozenAt;
 use super::{Parts, Relay};
@@ -26,7 +26,8 @@ use crate::metrics::Totals;
 use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::net::tls::stream::{TlsState, TlsStream};
 use crate::net::tls::wiped::Wiped;
-use crate::proxy::handle::{Facts, Handle};
+use crate::proxy::relay::leg::Parts as LegParts;
+use crate::proxy::sessions::handle::{Facts, Handle};
 use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::lane::{Lane, Source};

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::*;
+use crate::proxy::relay::leg::*;
 use crate::wire::compressed::{FrameHeader, ZstdLevel};
 
 const KINDS: [Compression; 2] = [Compression::Zlib, Compression::Zstd(ZstdLevel::DEFAULT)];

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Lane, LegState, Numbering, Source, TlsState};
 use super::{hear_client, hear_server};
 use crate::metrics::{SessionCounters, Totals};
+use crate::proxy::relay::parcel::{Lane, LegState, Numbering, Source, TlsState};
 use crate::session::Session;
 use crate::wire::capability as cap;
 use crate::wire::command::code;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::lock;
 use super::view::SessionView;
+use crate::proxy::lock::lock;
 
 /// What the other process has told, and what was given to it.
 #[derive(Debug, Default)]

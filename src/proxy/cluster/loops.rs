@@ -11,10 +11,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::OURS;
-use super::courtesy::{NOBODY, nobody};
 use crate::error::ClientError;
 use crate::net::proxy_header;
+use crate::proxy::cluster::server_login::{NOBODY, nobody};
+use crate::session::OURS;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse, UNKNOWN_PLUGIN};
 use crate::wire::packet::{HEADER, Header, packet};

@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 
 use tokio::io::AsyncRead;
 
-use super::whole::read_more;
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::net::proxy_header::{self, Header};
+use crate::proxy::packet_reader::read_more;
 
 /// The first bytes of a client.
 #[derive(Debug)]

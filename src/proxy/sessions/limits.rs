@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::lock;
 use crate::config::ProxySection;
 use crate::error::ClientError;
+use crate::proxy::lock::lock;
 
 /// So many may be remembered for their rate alone before anybody is looked for to be forgotten.
 const FEW: usize = 1024;

@@ -17,12 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::backend::{BackendError, Cluster, Greeted, for_clients};
-use super::courtesy::Turn;
-use super::lock;
-use super::trail::Trail;
+use super::loops::Trail;
+use super::server_login::Turn;
+use super::{BackendError, Cluster, Greeted, for_clients};
 use crate::config::Config;
 use crate::net::tls::settings::Connector;
+use crate::proxy::lock::lock;
 use crate::task;
 use crate::wire::handshake::Greeting;
 

@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::lock;
+use crate::proxy::lock::lock;
 use crate::route::Allotment;
 
 /// What is known of one server.

@@ -14,10 +14,10 @@
 use nix::unistd::{User, geteuid};
 use tokio::sync::OnceCell;
 
-use super::relay::leg::Line;
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
+use crate::proxy::relay::leg::Line;
 use crate::session::exchange::Proof;
 
 /// Says why a user that a server has let in may not stay; None is one that is not known.

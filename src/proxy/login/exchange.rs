@@ -13,14 +13,13 @@ use aws_lc_rs::rsa::OaepPublicEncryptingKey;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
-use super::courtesy::Turn;
-use super::login::Refusal;
-use super::relay::leg::Line;
+use super::Refusal;
 use super::rsa::{self, KeyPair, OwnKey};
-use super::whole::read_packet;
 use crate::error::ClientError;
-use crate::session::exchange::{self as pure, Act, Broken, Legs, Proof, Rsa, Secret};
-use crate::session::link::Held;
+use crate::proxy::cluster::server_login::Turn;
+use crate::proxy::packet_reader::read_packet;
+use crate::proxy::relay::leg::{Line, secure};
+use crate::session::exchange::{self as pure, Act, Broken, Proof, Rsa, Secret};
 use crate::wire::packet::packet;
 
 /// The longest packet of any plugin: Kerberos tickets may have 64 KiB.
@@ -110,7 +109,7 @@ impl<L: Line> Side<'_, L> {
 impl<'a, L: Line> Exchange<'a, L> {
     /// An exchange in which the server has the word.
     pub fn new(client: Side<'a, L>, server: Side<'a, L>, own: &'a OwnKey) -> Self {
-        let exchange = pure::Exchange::new(legs(client.stream, server.stream));
+        let exchange = pure::Exchange::new(secure(client.stream, server.stream));
         let rsa = Keys { own, made: None };
         Self { client, server, rsa, exchange, told_at: Instant::now() }
     }
@@ -118,7 +117,7 @@ impl<'a, L: Line> Exchange<'a, L> {
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
     pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
-        let legs = legs(self.client.stream, self.server.stream);
+        let legs = secure(self.client.stream, self.server.stream);
         Self { exchange: pure::Exchange::begun(legs, plugin, challenge), ..self }
     }
 
@@ -173,19 +172,6 @@ impl<'a, L: Line> Exchange<'a, L> {
             tracing::debug!(%error, "server takes no more in the log-in");
         }
     }
-}
-
-fn legs(client: &impl Line, server: &impl Line) -> Legs {
-    Legs { client: client.is_secure(), server: server.is_secure() }
-}
-
-/// Which exchanges of a COM_CHANGE_USER have to be followed. A server behind a Unix socket must
-/// have asked the client, and not only looked at us.
-pub fn held(client: &impl Line, server: &impl Line) -> Held {
-    if server.stream().is_unix() {
-        return Held::Asked;
-    }
-    legs(client, server).held()
 }
 
 impl From<Broken> for Refusal {

@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio_util::task::TaskTracker;
 
-use super::whole::{Whole, read_packet};
 use crate::net::stream::Stream;
+use crate::proxy::packet_reader::{Whole, read_packet};
 use crate::task;
 use crate::wire::authentication::{ED25519, FAST_OK, Told};
 use crate::wire::capability as cap;

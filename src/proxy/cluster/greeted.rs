@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
 
+use super::loops;
+use super::server_login::{Dialed, LoggingIn, Turn};
 use super::{BackendError, Server, conclude};
 use crate::config::tls::ConnectMode;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
-use crate::proxy::courtesy::{Dialed, LoggingIn, Turn};
-use crate::proxy::trail;
-use crate::proxy::whole::read_more;
+use crate::proxy::packet_reader::read_more;
 use crate::route::Allotment;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse};
@@ -65,7 +65,7 @@ impl Greeted {
     /// one of us, to whom its way is to be told in place of that. A server that knows by its socket
     /// who we are might not, and what it says would look like a proof: so there it has to ask.
     pub fn takes_answers(&self) -> bool {
-        !self.dialed.stream.is_unix() && !trail::is_one_of_us(&self.greeting)
+        !self.dialed.stream.is_unix() && !loops::is_one_of_us(&self.greeting)
     }
 
     /// Sends the login response, by TLS if there is a connector and the server can, and waits for
@@ -87,7 +87,7 @@ impl Greeted {
         let wait = server.wait("answer to the log-in", time);
         let told = tokio::time::timeout_at(ends, tell(&mut dialed, &response)).await;
         let told = match told {
-            Ok(Ok(())) if first_word(&dialed).is_some_and(trail::is_told) => {
+            Ok(Ok(())) if first_word(&dialed).is_some_and(loops::is_told) => {
                 Err(BackendError::Loop { server: server.address.clone() })
             }
             Ok(told) => {

@@ -5,19 +5,20 @@
 //! one lock, or neither is.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::backend::Cluster;
-use super::{Proxy, lock};
+use super::cluster::Cluster;
+use super::lock::lock;
 use crate::config::Config;
 use crate::config::parameter::{self, Parameter, Unfit};
-use crate::net::tls::settings::SettingsError;
+use crate::net::tls::settings::{Settings, SettingsError};
 
 /// A parameter that differs from the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Altered {
+pub struct Altered {
     /// What the file says.
     from: String,
     /// What is in force.
@@ -39,19 +40,50 @@ type Alterations = BTreeMap<String, Altered>;
 
 /// What the config in force is made of.
 #[derive(Debug)]
-pub(super) struct Origins {
+struct Origins {
     file: Arc<Config>,
     altered: Alterations,
 }
 
-impl Origins {
-    /// As the file has it.
-    pub fn of(file: Arc<Config>) -> Self {
-        Self { file, altered: Alterations::new() }
-    }
+/// The config in force with all that follows from it.
+#[derive(Debug)]
+pub struct InForce {
+    config: Arc<ArcSwap<Config>>,
+    tls: Arc<Settings>,
+    cluster: ArcSwap<Cluster>,
+    /// Also held while the config in force is replaced.
+    origins: Mutex<Origins>,
 }
 
-impl Proxy {
+impl InForce {
+    /// As the file has it. Others read the config and the TLS settings, too.
+    pub fn new(config: Arc<ArcSwap<Config>>, tls: Arc<Settings>) -> Self {
+        let cluster = Cluster::new(config.load().main_cluster(), None);
+        let origins = Origins { file: config.load_full(), altered: Alterations::new() };
+        let (cluster, origins) = (ArcSwap::from_pointee(cluster), Mutex::new(origins));
+        Self { config, tls, cluster, origins }
+    }
+
+    /// The config.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// The same for a moment.
+    pub fn load(&self) -> arc_swap::Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// Certificates and keys.
+    pub fn tls(&self) -> &Settings {
+        &self.tls
+    }
+
+    /// The servers.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.cluster.load_full()
+    }
+
     /// Alters parameters, by name; all of them or none. Timeouts and limits count at once, servers
     /// and certificates for the next log-in. If one of them is about TLS, all files are read again.
     pub fn alter<'a>(
@@ -69,7 +101,6 @@ impl Proxy {
             origins.altered.insert(parameter.name.to_owned(), Altered { from, value });
         }
         self.store_config(config);
-        self.outbox.altered();
         Ok(())
     }
 
@@ -86,7 +117,7 @@ impl Proxy {
 
     /// Takes what operators have altered in the other generation. Files that are gone since leave
     /// TLS as it is in force here.
-    pub(super) fn inherit_altered(&self, inherited: BTreeMap<String, Altered>) {
+    pub fn inherit_altered(&self, inherited: BTreeMap<String, Altered>) {
         let mut origins = self.origins();
         let (mut config, mut kept) = merged(&origins.file, inherited);
         if config.tls != self.config().tls
@@ -103,7 +134,7 @@ impl Proxy {
     }
 
     /// What operators have altered.
-    pub(super) fn altered(&self) -> BTreeMap<String, Altered> {
+    pub fn altered(&self) -> BTreeMap<String, Altered> {
         self.origins().altered.clone()
     }
 

@@ -1,7 +1,7 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that a client can be greeted when no connection that a
-//! server has greeted is at hand (see `proxy::lobby`). It is learned from the log-ins of clients.
+//! server has greeted is at hand (see [`preconnect`]). It is learned from the log-ins of clients.
 //! While none is known a connection is made to look, by one client for all that wait. Where a PROXY
 //! header has to tell the server first whose connection it is, that one is for nobody.
 //!
@@ -10,6 +10,10 @@
 //! client, and the next server will do as well.
 
 mod greeted;
+mod health;
+pub mod loops;
+pub mod preconnect;
+pub mod server_login;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,11 +23,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
-use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
-use super::health::{Health, Wait};
-use super::lobby::{Failure, Lobby};
-use super::trail::{self, Trail};
-use super::whole::read_packet;
+use super::packet_reader::read_packet;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::{Dialer, Target};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
@@ -34,6 +34,10 @@ use crate::route::{self, Allotment, Budget, Candidate};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
 pub use greeted::{Answered, Greeted};
+use health::{Health, Wait};
+use loops::Trail;
+use preconnect::{Failure, Lobby};
+use server_login::{Dialed, LoggingIn, Partings, Turn};
 
 /// How long a server may be silent before it is asked whether it is ourselves.
 const PROBE: Duration = Duration::from_secs(1);
@@ -305,7 +309,7 @@ impl Search<'_> {
     pub fn only_known(mut self) -> Self {
         let is_known = |server: &&Arc<Server>| {
             let known = server.greeting.load();
-            known.as_ref().is_some_and(|known| !trail::is_one_of_us(known))
+            known.as_ref().is_some_and(|known| !loops::is_one_of_us(known))
         };
         let known = self.left.iter().take_while(is_known).count();
         self.left.truncate(known);
@@ -431,7 +435,7 @@ impl Server {
         sent.map_err(|error| self.unreachable(error))?;
         let heard = hear_greeting(&mut dialed, first.probe.as_deref()).await;
         let (payload, turn) = heard.map_err(|error| self.unreachable(error))?;
-        if trail::is_told(&payload) {
+        if loops::is_told(&payload) {
             return Err(BackendError::Loop { server: self.address.clone() });
         }
         if payload.first() == Some(&0xFF) {
@@ -449,7 +453,7 @@ impl Server {
     fn remember(&self, greeting: Greeting) -> Arc<Greeting> {
         let known = self.greeting.load();
         let is_new = known.as_ref().is_none_or(|known| {
-            trail::is_one_of_us(known) != trail::is_one_of_us(&greeting)
+            loops::is_one_of_us(known) != loops::is_one_of_us(&greeting)
                 || for_clients((**known).clone()) != for_clients(greeting.clone())
         });
         let greeting = Arc::new(greeting);

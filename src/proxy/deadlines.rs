@@ -2,22 +2,34 @@
 //!
 //! They do not keep alive what they watch, and can be started again at any time.
 
-use std::sync::Weak;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use super::handle::{Signal, Stage};
-use super::{Drain, Proxy};
+use tokio::sync::watch::Receiver;
+
+use super::in_force::InForce;
+use super::sessions::Sessions;
+use super::sessions::handle::{Signal, Stage};
+
+/// Whether sessions are asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// No.
+    No,
+    /// At this instant, with 1053; None: when they end by themselves.
+    Until(Option<Instant>),
+}
 
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
 /// needs a timer, and none reads the clock for a packet.
-pub async fn silent_sessions(proxy: Weak<Proxy>) {
+pub async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         second.tick().await;
-        let Some(proxy) = proxy.upgrade() else { return };
-        let limit = proxy.config().proxy.default_inactivity_timeout.0;
-        for handle in proxy.registry.all() {
+        let Some(sessions) = sessions.upgrade() else { return };
+        let limit = in_force.config().proxy.default_inactivity_timeout.0;
+        for handle in sessions.registry.all() {
             // A log-in has a deadline of its own.
             let watched = !matches!(handle.stage(), Stage::LoggingIn | Stage::Moving);
             if watched && handle.tick() >= limit {
@@ -29,8 +41,7 @@ pub async fn silent_sessions(proxy: Weak<Proxy>) {
 }
 
 /// Ends what is left when the time of a drain is over.
-pub async fn drain_deadline(proxy: Weak<Proxy>) {
-    let Some(mut drain) = proxy.upgrade().map(|proxy| proxy.drain.subscribe()) else { return };
+pub async fn drain(sessions: Weak<Sessions>, mut drain: Receiver<Drain>) {
     loop {
         let now = *drain.borrow_and_update();
         let expired = async {
@@ -43,8 +54,8 @@ pub async fn drain_deadline(proxy: Weak<Proxy>) {
         tokio::select! {
             changed = drain.changed() => if changed.is_err() { return },
             () = expired => {
-                let Some(proxy) = proxy.upgrade() else { return };
-                proxy.disconnect_all();
+                let Some(sessions) = sessions.upgrade() else { return };
+                sessions.disconnect_all();
                 if drain.changed().await.is_err() {
                     return;
                 }

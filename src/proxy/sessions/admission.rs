@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::Proxy;
+use super::Sessions;
 use super::handle::Handle;
 use super::limits::{Allowances, Seat};
 use super::view::SessionView;
@@ -24,10 +24,10 @@ pub fn most_sessions(config: &Config) -> usize {
     config.proxy.client_max_connections.min(Census::most_sessions(open_files()))
 }
 
-impl Proxy {
+impl Sessions {
     /// Counts a connection at its peer's address, or says why it may not stay. A peer that may be
     /// a proxy is not counted before it has said for whom it comes.
-    pub(super) fn admit_peer(
+    pub fn admit_peer(
         &self,
         config: &Config,
         peer: Option<SocketAddr>,
@@ -39,29 +39,39 @@ impl Proxy {
         if let Some(address) = peer.map(|peer| peer.ip().to_canonical())
             && !config.proxy.proxy_protocol_networks.contain(Some(address))
         {
-            self.admit(&mut seat, address)?;
+            self.admit(config, &mut seat, address)?;
         }
         Ok(seat)
     }
 
     /// Counts a connection at its address, or says why it may not stay.
-    pub(super) fn admit(&self, seat: &mut Seat, address: IpAddr) -> Result<(), ClientError> {
-        let allowance = Allowances::of(&self.config.load().proxy).address;
+    pub fn admit(
+        &self,
+        config: &Config,
+        seat: &mut Seat,
+        address: IpAddr,
+    ) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&config.proxy).address;
         let is_from_there = |view: &SessionView| address_of(&view.client) == Some(address);
         let others = self.others(allowance.sessions, is_from_there);
         self.registry.limits.enter(seat, address, others, allowance, Instant::now())
     }
 
     /// Whether a user may log in, if its password is right; before a server is bothered with it.
-    pub(super) fn has_room_for(&self, user: &str) -> Result<(), ClientError> {
-        let allowance = Allowances::of(&self.config.load().proxy).user;
+    pub fn has_room_for(&self, config: &Config, user: &str) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&config.proxy).user;
         let others = self.others(allowance.sessions, |view| view.user == user);
         self.registry.limits.has_room(user, others, allowance, Instant::now())
     }
 
     /// Counts a session at its user, whom the server has let in, or says why it may not stay.
-    pub(super) fn admit_user(&self, handle: &Handle, user: &str) -> Result<(), ClientError> {
-        let allowance = Allowances::of(&self.config.load().proxy).user;
+    pub fn admit_user(
+        &self,
+        config: &Config,
+        handle: &Handle,
+        user: &str,
+    ) -> Result<(), ClientError> {
+        let allowance = Allowances::of(&config.proxy).user;
         let others = self.others(allowance.sessions, |view| view.user == user);
         let limits = &self.registry.limits;
         limits.log_in(&mut handle.seat(), user, others, allowance, Instant::now())

@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::altered::Altered;
-use super::elsewhere::Since;
-use super::handle::Signal;
-use super::registry::Registry;
-use super::view::SessionView;
-use super::{Proxy, lock};
+use super::lock::lock;
+use super::sessions::handle::Signal;
+use super::sessions::other_generation::Since;
+use super::sessions::registry::Registry;
+use super::sessions::view::SessionView;
+use crate::proxy::in_force::{Altered, InForce};
 
 /// The list of sessions is told this often at the most.
 const BETWEEN_LISTS: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "of")]
-pub(super) enum Note {
+pub enum Note {
     /// Every session that lives here.
     Sessions(Vec<SessionView>),
     /// Sessions that live here and were not told of yet.
@@ -41,9 +41,9 @@ pub(super) enum Note {
 /// The kinds of [`Note`].
 const KINDS: [&str; 5] = ["Sessions", "Born", "Kill", "Reload", "Altered"];
 
-/// Notes to be told.
+/// The data plane of the other generation: what it is to be told, and has said.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct Peer {
     kills: mpsc::UnboundedSender<u32>,
     pending: Mutex<Pending>,
     told: std::sync::Mutex<Told>,
@@ -90,7 +90,7 @@ struct List {
     told_at: Option<Instant>,
 }
 
-impl Outbox {
+impl Peer {
     /// Tells of the sessions of this registry.
     pub fn new(registry: &Registry) -> Self {
         let (kills, received) = mpsc::unbounded_channel();
@@ -109,12 +109,12 @@ impl Outbox {
     }
 
     /// Operators have altered parameters here.
-    pub(super) fn altered(&self) {
+    pub fn altered(&self) {
         self.revisions.send_modify(|revisions| revisions.alterations += 1);
     }
 
     /// The other side starts from the config as it is here, or is about to be.
-    pub(super) fn has_config(&self) {
+    pub fn has_config(&self) {
         self.told().revisions = *self.revisions.borrow();
     }
 
@@ -152,23 +152,23 @@ impl List {
     }
 }
 
-impl Proxy {
+impl Peer {
     /// Operators have ordered the config file to be read again, and may mean the other generation,
     /// too, which they do not see.
     pub fn pass_on_reload(&self) {
-        self.outbox.revisions.send_modify(|revisions| revisions.reloads += 1);
+        self.revisions.send_modify(|revisions| revisions.reloads += 1);
     }
 
     /// Waits until the other generation passes such an order on. Cancel safe.
     pub async fn told_to_reload(&self) {
-        self.outbox.reload.notified().await;
+        self.reload.notified().await;
     }
 
     /// The next note. Cancel safe.
-    pub(super) async fn next_note(&self) -> Bytes {
-        let mut pending = self.outbox.pending.lock().await;
+    pub async fn next_note(&self, registry: &Registry, in_force: &InForce) -> Bytes {
+        let mut pending = self.pending.lock().await;
         let Pending { kills, named, revisions, list } = &mut *pending;
-        if self.outbox.is_new.swap(false, Ordering::Relaxed) {
+        if self.is_new.swap(false, Ordering::Relaxed) {
             list.told_at = None;
         }
         loop {
@@ -177,12 +177,12 @@ impl Proxy {
             let note = tokio::select! {
                 biased;
                 Some(id) = kills.recv() => Note::Kill(id),
-                Ok(()) = named.changed() => match self.born() {
+                Ok(()) = named.changed() => match self.born(registry) {
                     Some(born) => born,
                     None => continue,
                 },
-                Ok(news) = self.news_of_config(revisions) => news,
-                () = list.is_due() => Note::Sessions(self.living()),
+                Ok(news) = self.news_of_config(revisions, in_force) => news,
+                () = list.is_due() => Note::Sessions(living(registry)),
             };
             return encode(&note);
         }
@@ -192,10 +192,11 @@ impl Proxy {
     async fn news_of_config(
         &self,
         revisions: &mut watch::Receiver<Revisions>,
+        in_force: &InForce,
     ) -> Result<Note, watch::error::RecvError> {
-        let is_news = |revisions: &Revisions| *revisions != self.outbox.told().revisions;
+        let is_news = |revisions: &Revisions| *revisions != self.told().revisions;
         let now = *revisions.wait_for(is_news).await?;
-        let mut told = self.outbox.told();
+        let mut told = self.told();
         // The file first: what it says new is altered no more.
         if told.revisions.reloads != now.reloads {
             told.revisions.reloads = now.reloads;
@@ -203,70 +204,70 @@ impl Proxy {
         }
         told.revisions.alterations = now.alterations;
         drop(told);
-        Ok(Note::Altered(self.altered()))
+        Ok(Note::Altered(in_force.altered()))
     }
 
     /// What the other side must have heard before it gets sessions.
-    pub(super) fn news_of_sessions(&self) -> Option<Bytes> {
-        self.born().as_ref().map(encode)
+    pub fn news_of_sessions(&self, registry: &Registry) -> Option<Bytes> {
+        self.born(registry).as_ref().map(encode)
     }
 
     /// Sessions that the other side was not told of, and that it could be asked to kill.
-    fn born(&self) -> Option<Note> {
-        let mut told = self.outbox.told();
+    fn born(&self, registry: &Registry) -> Option<Note> {
+        let mut told = self.told();
         // Asked for with every batch of sessions: mostly there is nothing new among thousands.
         told.is_there = true;
-        let named = Some(self.registry.named_count());
+        let named = Some(registry.named_count());
         if std::mem::replace(&mut told.named, named) == named {
             return None;
         }
-        let mut all = self.registry.all();
+        let mut all = registry.all();
         all.retain(|it| it.facts().server_thread != 0 && told.ids.insert(it.id));
         (!all.is_empty()).then(|| Note::Born(all.iter().map(|it| it.view()).collect()))
     }
 
     /// There is no other side any more.
-    pub(super) fn part_from_other(&self) {
-        self.registry.elsewhere.clear();
-        *self.outbox.told() = Told::default();
-        self.outbox.is_new.store(true, Ordering::Relaxed);
+    pub fn part(&self, registry: &Registry) {
+        registry.elsewhere.clear();
+        *self.told() = Told::default();
+        self.is_new.store(true, Ordering::Relaxed);
     }
 
     /// Heeds a note.
-    pub(super) fn heed(&self, note: &[u8]) {
-        self.outbox.told().is_there = true;
+    pub fn heed(&self, note: &[u8], registry: &Registry, in_force: &InForce) {
+        self.told().is_there = true;
         match decode(note) {
             Ok(Some(Note::Sessions(sessions))) => {
-                let here = |session: &SessionView| self.registry.find(session.id).is_none();
-                self.registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
+                let here = |session: &SessionView| registry.find(session.id).is_none();
+                registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
             }
             Ok(Some(Note::Born(sessions))) => {
                 for session in sessions {
-                    if self.registry.find(session.id).is_none() {
-                        self.registry.elsewhere.add(session, Since::Told);
+                    if registry.find(session.id).is_none() {
+                        registry.elsewhere.add(session, Since::Told);
                     }
                 }
             }
             Ok(Some(Note::Kill(id))) => {
-                if let Some(handle) = self.registry.find(id) {
+                if let Some(handle) = registry.find(id) {
                     handle.raise(Signal::Kill);
                 }
             }
-            Ok(Some(Note::Reload)) => self.outbox.reload.notify_one(),
-            Ok(Some(Note::Altered(altered))) => self.inherit_altered(altered),
+            Ok(Some(Note::Reload)) => self.reload.notify_one(),
+            Ok(Some(Note::Altered(altered))) => in_force.inherit_altered(altered),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a note of the other generation"),
         }
     }
+}
 
-    fn living(&self) -> Vec<SessionView> {
-        // Those on their way too: until they have arrived they are here.
-        self.registry.all().iter().map(|it| it.view()).collect()
-    }
+fn living(registry: &Registry) -> Vec<SessionView> {
+    // Those on their way too: until they have arrived they are here.
+    registry.all().iter().map(|it| it.view()).collect()
 }
 
 /// None: of a kind that only a later version knows, whatever it is about.
-pub(super) fn decode(note: &[u8]) -> Result<Option<Note>, serde_json::Error> {
+pub fn decode(note: &[u8]) -> Result<Option<Note>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kind {
         kind: String,

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::elsewhere::Elsewhere;
 use super::handle::{Handle, Signal, Stage};
 use super::limits::Limits;
-use super::lock;
+use super::other_generation::Elsewhere;
 use super::view::{Gauges, SessionView};
 use crate::metrics::Totals;
+use crate::proxy::lock::lock;
 use crate::restart::{Census, Class};
 
 const SHARDS: usize = 16;

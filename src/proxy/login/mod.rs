@@ -1,10 +1,17 @@
 //! From a client's connect to the end of its log-in.
 //!
 //! No password is stored: the client answers a server's challenge, with which it is greeted (see
-//! `proxy::lobby`). If that server can't be had when it has answered, or it was greeted with a
+//! [`preconnect`](super::cluster::preconnect)). If that server can't be had when it has answered, or it was greeted with a
 //! challenge of ours, its answer is thrown away: a server is told a plugin that does not exist, so
 //! it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+
+mod change_user;
+mod compression;
+mod exchange;
+mod impersonation;
+pub mod opening;
+pub mod rsa;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,26 +20,24 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
-use super::Proxy;
-use super::admission::address_of;
-use super::backend::{Answered, BackendError, Cluster, Greeted};
-use super::compression;
-use super::courtesy::{Dialed, Turn};
-use super::exchange::{Exchange, Settled, Side};
-use super::handle::{Handle, Spoken};
-use super::impersonation;
-use super::lobby::Challenge;
-use super::opening::{Opening, OpeningError, read_opening};
+use super::cluster::loops::Trail;
+use super::cluster::preconnect::Challenge;
+use super::cluster::server_login::{Dialed, Turn};
+use super::cluster::{Answered, BackendError, Cluster, Greeted};
+use super::in_force::InForce;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
 use super::relay::{Relay, part_with};
-use super::whole::{read_more, read_packet};
+use super::sessions::Sessions;
+use super::sessions::admission::address_of;
+use super::sessions::handle::{Handle, Signal, Spoken};
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
+use crate::proxy::packet_reader::{read_more, read_packet};
 use crate::session::Session;
 use crate::session::exchange::Legs;
 use crate::session::lane::{Lane, Source};
@@ -45,6 +50,9 @@ use crate::wire::handshake::{
 };
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
+use exchange::{Exchange, Settled, Side};
+use opening::{Opening, OpeningError, read_opening};
+use rsa::OwnKey;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
@@ -52,9 +60,22 @@ const ADMIN_TENANT: &[u8] = b"@proxysys";
 /// More than a PROXY header and a login response of ours.
 const MOST_EARLY: usize = 8 * 1024;
 
+/// What log-ins need.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Config, TLS, servers.
+    pub in_force: &'a InForce,
+    /// Who is here already, and who may come.
+    pub sessions: &'a Sessions,
+    /// For clients without TLS.
+    pub own_key: &'a OwnKey,
+    /// Where log-ins have been.
+    pub trail: &'a Trail,
+}
+
 /// A log-in under way.
 pub struct Login<'a> {
-    proxy: &'a Proxy,
+    around: Surroundings<'a>,
     handle: &'a Arc<Handle>,
     /// None while TLS is being negotiated: nothing can be said then.
     client: Option<Stream>,
@@ -161,22 +182,22 @@ impl From<io::Error> for Refusal {
 
 impl<'a> Login<'a> {
     /// A client that has just connected.
-    pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
+    pub fn new(around: Surroundings<'a>, handle: &'a Arc<Handle>, client: Stream) -> Self {
         let (peer, client, ahead) = (client.peer(), Some(client), Vec::new());
         let (sequence, route, offered, began) = (None, None, 0, Instant::now());
-        Self { proxy, handle, client, peer, sequence, ahead, route, offered, began }
+        Self { around, handle, client, peer, sequence, ahead, route, offered, began }
     }
 
     /// Gets the client up to its server's verdict.
     pub async fn run(&mut self) -> Result<Admitted, Refusal> {
-        let config = self.proxy.config();
-        let cluster = self.proxy.cluster();
-        let tls = self.proxy.tls().server();
+        let config = self.around.in_force.config();
+        let cluster = self.around.in_force.cluster();
+        let tls = self.around.in_force.tls().server();
         if cluster.tells_clients() {
             self.route = self.stream()?.route();
         }
         let until = self.began + cluster.budget(&config).whole;
-        let trail = &self.proxy.trail;
+        let trail = self.around.trail;
         let challenge = Box::pin(cluster.challenge(&config, tls.as_ref(), trail, until));
         let challenge = tokio::select! {
             biased;
@@ -202,7 +223,7 @@ impl<'a> Login<'a> {
             let (response, compression) = (response.into(), client);
             return Ok(Admitted::Locally { salt, response, user, compression });
         }
-        if self.proxy.trail.leads_back(&response) {
+        if self.around.trail.leads_back(&response) {
             return Err(Refusal::Tell(ClientError::leads_back()));
         }
         let greeted = match place {
@@ -224,9 +245,11 @@ impl<'a> Login<'a> {
         client: Option<Compression>,
     ) -> Result<Relay, Refusal> {
         let user = String::from_utf8_lossy(&response.user);
-        self.proxy.has_room_for(&user).map_err(|error| exceeded(self.handle, error))?;
+        let config = self.around.in_force.config();
+        let room = self.around.sessions.has_room_for(&config, &user);
+        room.map_err(|error| exceeded(self.handle, error))?;
         self.handle.facts().cluster = cluster.name.clone();
-        let budget = cluster.budget(&self.proxy.config());
+        let budget = cluster.budget(&config);
         let until = self.began + budget.whole;
         let found = self.answer_a_server(cluster, greeted, known, response, until).await?;
         let Found { answered, begins, compression: server } = found;
@@ -260,8 +283,8 @@ impl<'a> Login<'a> {
         response: &LoginResponse,
         until: Instant,
     ) -> Result<Found, Refusal> {
-        let config = self.proxy.config();
-        let tls = self.proxy.tls().server();
+        let config = self.around.in_force.config();
+        let tls = self.around.in_force.tls().server();
         // What is asked of servers may have changed since it greeted.
         let mut greeted = greeted.filter(|greeted| greeted.suits(tls.as_deref()));
         let mut search = cluster.search(&config, tls.as_deref(), self.route, until);
@@ -276,7 +299,7 @@ impl<'a> Login<'a> {
             let begins = self.begins(response, &greeted, whose, tls.as_deref());
             let mut answer = answer_for_server(response, known, &greeted.greeting, begins)?;
             if begins == Begins::Anew {
-                answer.auth = self.proxy.trail.go_on(response, &greeted.greeting);
+                answer.auth = self.around.trail.go_on(response, &greeted.greeting);
             }
             let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
             let server = greeted.server.clone();
@@ -324,7 +347,11 @@ impl<'a> Login<'a> {
         until: Instant,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
-        self.proxy.registry.set_server(self.handle, &server.address, greeting.connection_id);
+        self.around.sessions.registry.set_server(
+            self.handle,
+            &server.address,
+            greeting.connection_id,
+        );
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
             return Err(gone());
@@ -333,7 +360,7 @@ impl<'a> Login<'a> {
         let client = Side { stream: client, ahead: &mut self.ahead, sequence: next, turn };
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
-        let mut exchange = Exchange::new(client, server_side, &self.proxy.own_key);
+        let mut exchange = Exchange::new(client, server_side, self.around.own_key);
         if let Some(challenge) = answers {
             exchange = exchange.begun(response.plugin.as_deref().unwrap_or_default(), challenge);
         }
@@ -346,7 +373,7 @@ impl<'a> Login<'a> {
         session.handle_exchange(*next);
         let is_welcome = verdict.get(HEADER) == Some(&0);
         if is_welcome && let Some(client) = &self.client {
-            let trusted = &self.proxy.config().proxy.proxy_protocol_networks;
+            let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
             let (user, server) = (Some(&response.user[..]), &dialed.stream);
             let checked = impersonation::check(client, server, trusted, user, proof).await;
             checked.map_err(Refusal::Tell)?;
@@ -387,7 +414,9 @@ impl<'a> Login<'a> {
     /// server.
     async fn admit_to(&self, mut server: Leg, response: &LoginResponse) -> Result<Leg, Refusal> {
         let user = String::from_utf8_lossy(&response.user);
-        let Err(error) = self.proxy.admit_user(self.handle, &user) else { return Ok(server) };
+        let Surroundings { in_force, sessions, .. } = self.around;
+        let admitted = sessions.admit_user(&in_force.load(), self.handle, &user);
+        let Err(error) = admitted else { return Ok(server) };
         // Whether it hears it is its affair.
         let _ = server.write_all(&packet(0, &[code::QUIT])).await;
         let _ = server.flush().await;
@@ -404,7 +433,7 @@ impl<'a> Login<'a> {
                 // The look goes on without it: a server would count one that is broken off.
                 break;
             }
-            if self.proxy.trail.is_own_probe(&self.ahead) {
+            if self.around.trail.is_own_probe(&self.ahead) {
                 return Refusal::Tell(ClientError::leads_back());
             }
         }
@@ -413,7 +442,7 @@ impl<'a> Login<'a> {
 
     /// A PROXY header, if one comes, tells who the client really is.
     async fn hear_header(&mut self) -> Result<(), Refusal> {
-        let config = self.proxy.config();
+        let config = self.around.in_force.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
@@ -433,8 +462,9 @@ impl<'a> Login<'a> {
             None => self.peer.map(|peer| peer.ip().to_canonical()),
             Some(_) => address_of(&self.handle.facts().client),
         };
-        let admitted =
-            address.map_or(Ok(()), |address| self.proxy.admit(&mut self.handle.seat(), address));
+        let sessions = self.around.sessions;
+        let admitted = address
+            .map_or(Ok(()), |address| sessions.admit(&config, &mut self.handle.seat(), address));
         admitted.map_err(|error| exceeded(self.handle, error))
     }
 
@@ -488,10 +518,10 @@ impl<'a> Login<'a> {
     async fn greet(&mut self, known: &Greeting) -> io::Result<()> {
         let mut greeting = known.clone();
         greeting.connection_id = self.handle.id;
-        if self.proxy.tls().client().is_some() {
+        if self.around.in_force.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
-        let config = self.proxy.config();
+        let config = self.around.in_force.config();
         self.offered = compression::offered(config.proxy.client_compression, &greeting);
         greeting.capabilities |= self.offered;
         let stream = self.client.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -506,7 +536,7 @@ impl<'a> Login<'a> {
             Box::pin(self.negotiate_tls()).await?;
             payload = self.read().await?;
         }
-        let tls = self.proxy.tls().client();
+        let tls = self.around.in_force.tls().client();
         let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
         if is_required && !self.stream()?.is_secure() {
             return Err(Refusal::Tell(ClientError::tls_required()));
@@ -528,12 +558,12 @@ impl<'a> Login<'a> {
 
     /// What was read behind the request is the beginning of the handshake.
     async fn negotiate_tls(&mut self) -> Result<(), Refusal> {
-        let Some(tls) = self.proxy.tls().client() else {
+        let Some(tls) = self.around.in_force.tls().client() else {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         };
         let stream = self.client.take().ok_or_else(gone)?;
         let early = std::mem::take(&mut self.ahead);
-        let limit = self.proxy.config().proxy.login_timeout.0;
+        let limit = self.around.in_force.config().proxy.login_timeout.0;
         let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
         let accepted = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);
@@ -560,6 +590,18 @@ fn exceeded(handle: &Handle, error: ClientError) -> Refusal {
 }
 
 /// The client's connection ended in a TLS handshake.
+/// Waits until the session is asked to end.
+pub async fn told_to_go(handle: &Handle) -> Refusal {
+    std::future::poll_fn(|cx| {
+        handle.listen(cx.waker());
+        match handle.signal() {
+            Signal::None | Signal::Freeze => std::task::Poll::Pending,
+            _ => std::task::Poll::Ready(Refusal::Tell(ClientError::shutdown())),
+        }
+    })
+    .await
+}
+
 fn gone() -> Refusal {
     Refusal::Gone(io::ErrorKind::NotConnected.into())
 }

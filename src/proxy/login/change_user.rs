@@ -3,28 +3,27 @@
 
 use std::time::Instant;
 
-use super::courtesy::Turn;
 use super::exchange::{Exchange, Settled, Side};
-use super::handle::Handle;
-use super::impersonation;
-use super::login::Refusal;
-use super::relay::{Ends, Relay};
 use super::rsa::OwnKey;
-use super::{Proxy, told_to_go};
+use super::{Refusal, impersonation};
+use super::{Surroundings, told_to_go};
 use crate::config::networks::Networks;
 use crate::error::ClientError;
+use crate::proxy::cluster::server_login::Turn;
+use crate::proxy::relay::{Ends, Relay};
+use crate::proxy::sessions::handle::Handle;
 use crate::wire::packet::HEADER;
 
-impl Proxy {
+impl Surroundings<'_> {
     /// Follows the exchange of a COM_CHANGE_USER; false when the session ended in it.
-    pub(super) async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
-        let limit = self.config.load().proxy.login_timeout.0;
+    pub async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
+        let limit = self.in_force.load().proxy.login_timeout.0;
         let until = Instant::now() + limit;
-        let trusted = self.config.load().proxy.proxy_protocol_networks.clone();
+        let trusted = self.in_force.load().proxy.proxy_protocol_networks.clone();
         let changed = tokio::select! {
             biased;
             words = told_to_go(handle) => Err(words),
-            changed = follow(relay, &self.own_key, until, &trusted) => changed,
+            changed = follow(relay, self.own_key, until, &trusted) => changed,
             () = tokio::time::sleep(limit) => {
                 Err(Refusal::Tell(ClientError::timed_out("COM_CHANGE_USER")))
             }

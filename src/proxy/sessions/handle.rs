@@ -12,11 +12,11 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::oneshot;
 
 use super::limits::Seat;
-use super::lock;
 use super::view::{ACTIVE, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
+use crate::proxy::lock::lock;
 use crate::restart::{Parcel, Replica};
 use crate::wire::compressed::Compression;
 

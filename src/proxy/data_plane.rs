@@ -1,0 +1,409 @@
+//! The data plane: takes clients, keeps their sessions, and gives them out in a restart.
+//!
+//! The only place where session, route and net meet. One task a session; the task owns the client's
+//! socket and the server's, so a session can stop at one instant.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, mpsc, watch as signal};
+
+use super::cluster::loops::Trail;
+use super::deadlines::{self, Drain};
+use super::in_force::{InForce, NotAltered};
+use super::lock::lock;
+use super::login::rsa::OwnKey;
+use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
+use super::peer::Peer;
+use super::relay::pause::FrozenAt;
+use super::relay::{Exit, MOST_PARTINGS, Relay, parcel, part_at_once, part_with};
+use super::sessions::Sessions;
+use super::sessions::handle::{Handle, Signal, Stage};
+use super::sessions::limits::Seat;
+use super::sessions::view::{Gauges, SessionView};
+use crate::config::Config;
+use crate::error::ClientError;
+use crate::metrics::Totals;
+use crate::metrics::pauses::Pauses;
+use crate::net::listen::{Gate, Listener};
+use crate::net::stream::{Keepalive, Stream};
+use crate::net::tls::settings::{Settings, SettingsError};
+use crate::session::OURS;
+use crate::task::{self, Panicked};
+
+/// Bits of an id that count connections; above them stands the generation.
+const SEQUENCE_BITS: u32 = 24;
+
+/// The data plane.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(super) myself: Weak<Self>,
+    pub(super) in_force: Arc<InForce>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) peer: Peer,
+    pub(super) own_key: OwnKey,
+    pub(super) trail: Trail,
+    generation: u64,
+    next_id: AtomicU32,
+    pub(super) listeners: Vec<Arc<Listener>>,
+    /// What those were last set to.
+    tuned: Mutex<Option<Keepalive>>,
+    pub(super) gates: Gates,
+    local_logins: mpsc::UnboundedSender<LocalLogin>,
+    pub(super) drain: signal::Sender<Drain>,
+    /// Who is refused may take a moment to read why.
+    partings: Arc<Semaphore>,
+}
+
+/// How a session comes to be relayed.
+pub(super) enum Beginning {
+    /// Its server has given its verdict on the log-in.
+    LogIn,
+    /// It was frozen, in another process or here, at this instant if that is known.
+    Thaw(Option<FrozenAt>),
+}
+
+/// Who may come in.
+#[derive(Clone, Debug)]
+pub struct Gates {
+    /// Clients.
+    pub clients: Gate,
+    /// Operators: admin and HTTP.
+    pub control: Gate,
+}
+
+/// What a data plane is made of.
+pub struct Foundation {
+    /// The config in force; others read it too.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Certificates and keys in force.
+    pub tls: Arc<Settings>,
+    /// Counts up with each restart.
+    pub generation: u64,
+    /// Every listening socket.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Open and close their accept loops.
+    pub gates: Gates,
+    /// Takes admin users that come to the clients' port.
+    pub local_logins: mpsc::UnboundedSender<LocalLogin>,
+}
+
+impl Proxy {
+    /// A data plane without sessions. Its background task ends with the runtime.
+    pub fn new(foundation: Foundation) -> Arc<Self> {
+        let Foundation { config, tls, generation, listeners, gates, local_logins } = foundation;
+        let sessions = Arc::new(Sessions::default());
+        let peer = Peer::new(&sessions.registry);
+        let proxy = Arc::new_cyclic(|myself| Self {
+            myself: myself.clone(),
+            in_force: Arc::new(InForce::new(config, tls)),
+            sessions,
+            peer,
+            own_key: OwnKey::default(),
+            trail: Trail::new(),
+            generation,
+            next_id: AtomicU32::new(1),
+            listeners,
+            tuned: Mutex::default(),
+            gates,
+            local_logins,
+            drain: signal::Sender::new(Drain::No),
+            partings: Arc::new(Semaphore::new(MOST_PARTINGS)),
+        });
+        let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
+        task::keep("silent sessions", move || {
+            deadlines::silent_sessions(watched.clone(), in_force.clone())
+        });
+        let (watched, drain) = (Arc::downgrade(&proxy.sessions), proxy.drain.subscribe());
+        task::keep("drain deadline", move || deadlines::drain(watched.clone(), drain.clone()));
+        proxy
+    }
+
+    /// The config in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.in_force.config()
+    }
+
+    /// Certificates and keys in force.
+    pub fn tls(&self) -> &Settings {
+        self.in_force.tls()
+    }
+
+    /// Alters parameters, by name; all of them or none. See [`InForce::alter`].
+    pub fn alter<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) -> Result<(), NotAltered> {
+        self.in_force.alter(changes)?;
+        self.peer.altered();
+        Ok(())
+    }
+
+    /// Puts what the file says now in force. See [`InForce::reload`].
+    pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
+        self.in_force.reload(file)
+    }
+
+    /// Operators have ordered the config file to be read again, and may mean the other generation,
+    /// too, which they do not see.
+    pub fn pass_on_reload(&self) {
+        self.peer.pass_on_reload();
+    }
+
+    /// Waits until the other generation passes such an order on. Cancel safe.
+    pub async fn told_to_reload(&self) {
+        self.peer.told_to_reload().await;
+    }
+
+    /// Where this process listens.
+    pub fn listening(&self) -> Vec<String> {
+        self.listeners.iter().map(|listener| listener.local()).collect()
+    }
+
+    /// Whether clients and operators find every listener.
+    pub fn is_reachable(&self) -> bool {
+        self.listeners.iter().all(|listener| listener.is_reachable())
+    }
+
+    /// An id for a connection that is no session.
+    pub fn next_connection_id(&self) -> u32 {
+        let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
+        let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
+        OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
+    }
+
+    /// Every session of both generations, while two live, each once.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        self.sessions.all()
+    }
+
+    /// Closes a session, in either generation; false if there is none with this id.
+    pub fn kill(&self, id: u32) -> bool {
+        if self.sessions.registry.elsewhere.has(id) {
+            self.peer.kill(id);
+            return true;
+        }
+        let handle = self.sessions.registry.find(id);
+        handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
+    }
+
+    /// Numbers of the moment, of both generations while two live.
+    pub fn gauges(&self) -> Gauges {
+        self.sessions.registry.gauges()
+    }
+
+    /// What was counted here and in predecessors. Never goes back, also while sessions move.
+    pub fn totals(&self) -> Totals {
+        self.sessions.totals()
+    }
+
+    /// How long sessions stood still in restarts, here and in predecessors. Never goes back.
+    pub fn all_pauses(&self) -> Pauses {
+        self.sessions.books.all_pauses()
+    }
+
+    /// Every session gets 1053 and is closed.
+    pub fn disconnect_all(&self) {
+        self.sessions.disconnect_all();
+    }
+
+    /// To be awaited before the process ends: servers are told of log-ins that will not be
+    /// finished.
+    pub async fn part_with_servers(&self) {
+        self.in_force.cluster().parted().await;
+    }
+
+    /// Takes a client that has just connected. Does not block.
+    pub fn take(self: &Arc<Self>, client: Stream) {
+        let config = self.in_force.load();
+        let address = client.peer();
+        let peer = address.map_or_else(|| "unix".into(), |peer| peer.to_string());
+        let seat = match self.sessions.admit_peer(&config, address) {
+            Ok(seat) => seat,
+            Err(error) => {
+                tracing::info!(client = peer, %error, "client refused");
+                self.sessions.books.refused.fetch_add(1, Ordering::Relaxed);
+                let words = error.packet_before_greeting();
+                match self.partings.clone().try_acquire_owned() {
+                    Err(_) => part_at_once(&client, &words),
+                    Ok(parting) => {
+                        task::spawn("refusal", async move {
+                            part_with(client, &words).await;
+                            drop(parting);
+                        });
+                    }
+                }
+                return;
+            }
+        };
+        if let Err(error) = self.tune(&client, client_keepalive(&config)) {
+            // The peer may be gone already; its log-in will tell.
+            tracing::debug!(client = peer, %error, "socket options");
+        }
+        let handle = self.register(peer.into(), seat);
+        let entry = Entry::of(self.clone(), handle);
+        task::spawn("session", entry.serve(client));
+    }
+
+    /// Clients have their socket options from the listening socket, unless they came before it had
+    /// them.
+    fn tune(&self, client: &Stream, keepalive: Keepalive) -> std::io::Result<()> {
+        let before = lock(&self.tuned).replace(keepalive);
+        if before != Some(keepalive) {
+            self.listeners.iter().try_for_each(|listener| listener.tune(keepalive))?;
+        } else if client.is_tuned() {
+            return Ok(());
+        }
+        client.tune(keepalive)
+    }
+
+    fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
+        let born = Instant::now();
+        let mut handle = Handle::new(0, client, born, &Totals::default());
+        *handle.seat() = seat;
+        loop {
+            handle.id = self.next_connection_id();
+            let shared = Arc::new(handle);
+            if self.sessions.registry.insert(&shared) {
+                shared.counters.total_client_connections.add(1);
+                return shared;
+            }
+            // Somebody has had this id for 16 million connections.
+            handle = Arc::into_inner(shared).expect("a handle that was not inserted has one owner");
+        }
+    }
+
+    fn logins(&self) -> login::Surroundings<'_> {
+        let Self { in_force, sessions, own_key, trail, .. } = self;
+        login::Surroundings { in_force, sessions, own_key, trail }
+    }
+
+    async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {
+        let limit = self.in_force.load().proxy.login_timeout.0;
+        let mut login = Login::new(self.logins(), handle, client);
+        let admitted = tokio::select! {
+            biased;
+            words = told_to_go(handle) => Err(words),
+            admitted = login.run() => admitted,
+            () = tokio::time::sleep(limit) => {
+                Err(Refusal::Tell(ClientError::timed_out("log-in")))
+            }
+        };
+        match admitted {
+            Ok(Admitted::ByServer(relay)) => Some(*relay),
+            Ok(Admitted::Locally { salt, response, user, compression }) => {
+                let local = login.into_local(salt, *response, user, compression);
+                if let Some(local) = local {
+                    // Nobody takes them only while the process ends.
+                    let _ = self.local_logins.send(local);
+                }
+                None
+            }
+            Err(refusal) => {
+                login.refuse(refusal).await;
+                None
+            }
+        }
+    }
+
+    /// Relays until the session ends, is frozen, or its user is another one.
+    async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>) -> Exit {
+        match relay.run(&self.sessions.registry, handle).await {
+            Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
+                Exit::Ended
+            }
+            exit => exit,
+        }
+    }
+
+    /// Whether the session is somebody else's now.
+    fn give_out(&self, relay: Relay, handle: &Arc<Handle>) -> bool {
+        let frozen_at = FrozenAt::now();
+        let parts = match relay.into_parts() {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!(id = handle.id, %error, "session lost: cannot leave the runtime");
+                return false;
+            }
+        };
+        let parcel = match parcel::pack(parts, handle, frozen_at) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                tracing::error!(id = handle.id, %error, "session lost: cannot be packed");
+                return false;
+            }
+        };
+        let refused = match handle.parcel_order() {
+            Some(order) => order.send(parcel).err(),
+            None => Some(parcel),
+        };
+        // Nobody waits for it any more: it goes on here.
+        refused.is_none_or(|parcel| self.go_on(parcel))
+    }
+}
+
+/// The entry in the registry of a session under way. It goes with it, whatever ends it.
+pub(super) struct Entry {
+    proxy: Arc<Proxy>,
+    handle: Arc<Handle>,
+    is_ours: bool,
+}
+
+impl Entry {
+    pub fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
+        Self { proxy, handle, is_ours: true }
+    }
+
+    async fn serve(self, client: Stream) {
+        // Boxed: a log-in is large and short, a session small and long.
+        let Some(relay) = Box::pin(self.proxy.log_in(client, &self.handle)).await else { return };
+        self.carry(relay, Beginning::LogIn).await;
+    }
+
+    /// Relays until the session ends or is given out.
+    pub async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
+        let (proxy, handle) = (&self.proxy, &self.handle);
+        if let Beginning::Thaw(frozen_at) = beginning {
+            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
+            // a byte that moves, and an idle session has none.
+            if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
+                proxy.sessions.books.pauses.record(pause);
+            }
+        }
+        loop {
+            let turned = task::caught("relay", pin!(proxy.turn(&mut relay, handle))).await;
+            match turned {
+                Ok(Exit::Changing) => {}
+                Ok(Exit::Frozen) => {
+                    handle.set_stage(Stage::Moving);
+                    // Then it has an entry of its own.
+                    self.is_ours = !proxy.give_out(relay, handle);
+                    return;
+                }
+                // After a panic, too, both connections are closed, whoever else holds them.
+                Ok(Exit::Ended) | Err(Panicked) => return relay.close(),
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.is_ours {
+            self.proxy.sessions.registry.end(&self.handle);
+        }
+    }
+}
+
+fn client_keepalive(config: &Config) -> Keepalive {
+    let proxy = &config.proxy;
+    Keepalive {
+        idle: proxy.client_tcp_keepidle.0,
+        interval: proxy.client_tcp_keepintvl.0,
+        count: proxy.client_tcp_keepcnt,
+        user_timeout: proxy.client_tcp_user_timeout.0,
+    }
+}
