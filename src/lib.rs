@@ -41,7 +41,7 @@ pub mod config;
 pub mod error;
 pub mod fuzz;
 #[cfg(test)]
-#[path = "../tests/support/later.rs"]
+#[path = "restart/transport/later.rs"]
 mod later;
 pub mod metrics;
 pub mod net;

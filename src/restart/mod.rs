@@ -15,30 +15,47 @@
 //! ```
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
+#[path = "transport/channel.rs"]
 mod channel;
+#[path = "host/crash.rs"]
 mod crash;
+#[path = "drive/custody.rs"]
 mod custody;
 mod desk;
+#[path = "transport/disguise.rs"]
 mod disguise;
+#[path = "transport/door.rs"]
 mod door;
+#[path = "drive/incoming.rs"]
 mod incoming;
 mod ledger;
 mod lifecycle;
+#[path = "machine/liveness.rs"]
 mod liveness;
 mod message;
 pub mod notify;
+#[path = "drive/outgoing.rs"]
 mod outgoing;
+#[path = "transport/parcels.rs"]
 mod parcels;
+#[path = "machine/plan.rs"]
 mod plan;
+#[path = "host/position.rs"]
 mod position;
+#[path = "machine/predecessor.rs"]
 mod predecessor;
+#[path = "machine/probation.rs"]
 mod probation;
+#[path = "host/process.rs"]
 mod process;
+#[path = "drive/rehearsal.rs"]
 mod rehearsal;
+#[path = "machine/successor.rs"]
 mod successor;
 pub mod task;
 #[cfg(test)]
 mod tests;
+#[path = "machine/shipment.rs"]
 mod transfer;
 
 use std::collections::HashSet;
