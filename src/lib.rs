@@ -13,7 +13,7 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, net, views and handles of proxy and restart |
-//! | 4 | [`cli`], [`fuzz`], `main.rs` | everything; nobody imports them |
+//! | 4 | [`load`], [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
 //! # Where things are
 //!
@@ -26,6 +26,7 @@
 //!   route and net meet. Implements [`restart::DataPlane`].
 //! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
+//! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.
 //!
@@ -43,6 +44,7 @@ pub mod fuzz;
 #[cfg(test)]
 #[path = "restart/transport/later.rs"]
 mod later;
+pub mod load;
 pub mod metrics;
 pub mod net;
 pub mod proxy;

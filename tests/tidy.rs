@@ -304,7 +304,8 @@ fn layers_use_only_what_the_table_allows() {
                 None => true,
                 Some(layer) => used == module || layer.may_use.contains(&used.as_str()),
             };
-            let upwards = TOP.contains(&used.as_str()) && !["main", "cli", "load"].contains(&&*module);
+            let upwards =
+                TOP.contains(&used.as_str()) && !["main", "cli", "load"].contains(&&*module);
             // Macros, crate-wide types and the like have no layer.
             let is_module = LAYERS.iter().any(|layer| layer.module == used);
             if (is_module && !allowed) || upwards {

@@ -12,10 +12,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
 
-pub(super) mod access;
+pub(crate) mod access;
 #[cfg(test)]
-pub(super) mod fake;
-pub(super) mod tls;
+pub(crate) mod fake;
+pub(crate) mod tls;
 
 /// How long a living proxy may take to greet, or to answer what needs no work.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -32,7 +32,7 @@ const WAIT_TIMEOUT: usize = 28_800;
 
 /// Why an admin port did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// It took the connection, or seemed to, and then said nothing.
     #[error("no answer in {0:?}")]
     Silent(Duration),
@@ -55,17 +55,17 @@ impl From<mysql_async::Error> for Trouble {
 
 /// An admin port and how to log in there.
 #[derive(Clone)]
-pub(super) struct AdminPort {
+pub(crate) struct AdminPort {
     /// HOST:PORT, as it was given.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The same, in parts.
-    pub(super) address: ServerAddress,
+    pub(crate) address: ServerAddress,
     opts: Opts,
 }
 
 impl AdminPort {
     /// Connects to nobody yet; with TLS if it is told how.
-    pub(super) fn new(
+    pub(crate) fn new(
         address: &ServerAddress,
         user: &str,
         password: Option<String>,
@@ -80,13 +80,13 @@ impl AdminPort {
     }
 
     /// Logs in.
-    pub(super) async fn connect(&self) -> Result<Admin, Trouble> {
+    pub(crate) async fn connect(&self) -> Result<Admin, Trouble> {
         let conn = within(PATIENCE, Conn::new(self.opts.clone())).await?;
         Ok(Admin { conn })
     }
 
     /// Asks how the proxy is, on a connection of its own.
-    pub(super) async fn proxy(&self) -> Result<Row, Trouble> {
+    pub(crate) async fn proxy(&self) -> Result<Row, Trouble> {
         let mut admin = self.connect().await?;
         let proxy = admin.proxy().await;
         admin.quit().await;
@@ -95,48 +95,48 @@ impl AdminPort {
 }
 
 /// A row, column by column.
-pub(super) type Columns = Vec<(String, String)>;
+pub(crate) type Columns = Vec<(String, String)>;
 
 /// A row of SHOW RESTART; or SHOW PROXYINFO BINARY, whose names and values make one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row(pub(super) Columns);
+pub(crate) struct Row(pub(crate) Columns);
 
 impl Row {
     /// The value of a column.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of a column that counts.
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
 }
 
 /// A connection to an admin port.
-pub(super) struct Admin {
+pub(crate) struct Admin {
     conn: Conn,
 }
 
 impl Admin {
     /// Whether the proxy answers at all; a hung one may still have greeted.
-    pub(super) async fn ping(&mut self) -> Result<(), Trouble> {
+    pub(crate) async fn ping(&mut self) -> Result<(), Trouble> {
         within(PATIENCE, self.conn.query_drop("PING PROXY")).await
     }
 
     /// Sends a RESTART, and answers with the id of its task once preflight passed.
-    pub(super) async fn restart(&mut self, statement: &str) -> Result<u64, Trouble> {
+    pub(crate) async fn restart(&mut self, statement: &str) -> Result<u64, Trouble> {
         within(JUDGEMENT, self.conn.query_drop(statement)).await?;
         Ok(self.conn.last_insert_id().unwrap_or_default())
     }
 
     /// The restart tasks, newest first.
-    pub(super) async fn tasks(&mut self) -> Result<Vec<Row>, Trouble> {
+    pub(crate) async fn tasks(&mut self) -> Result<Vec<Row>, Trouble> {
         self.rows("SHOW RESTART").await
     }
 
     /// How the proxy is: version, pid, generation, state and more, by their names.
-    pub(super) async fn proxy(&mut self) -> Result<Row, Trouble> {
+    pub(crate) async fn proxy(&mut self) -> Result<Row, Trouble> {
         let rows = self.rows("SHOW PROXYINFO BINARY").await?;
         let pair = |row: Row| {
             let mut values = row.0.into_iter().map(|(_, value)| value);
@@ -146,7 +146,7 @@ impl Admin {
     }
 
     /// Says good-bye.
-    pub(super) async fn quit(self) {
+    pub(crate) async fn quit(self) {
         let _ = timeout(FAREWELL, self.conn.disconnect()).await;
     }
 
@@ -158,17 +158,17 @@ impl Admin {
 
 /// How long a task is followed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// How long nothing may be heard of it, while one process follows the other.
-    pub(super) silence: Duration,
+    pub(crate) silence: Duration,
     /// How long it may take. None leaves that to the proxy, whose own deadlines end a restart, and
     /// whose exit timeout may be "wait for ever".
-    pub(super) whole: Option<Duration>,
+    pub(crate) whole: Option<Duration>,
 }
 
 /// Follows a task to its end and answers with its last row; `see` gets each. The connection may
 /// end with its process, as the admin port moves to the successor too; then another one is made.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     port: &AdminPort,
     admin: Admin,
     task: u64,
@@ -219,7 +219,7 @@ async fn look(
 
 /// Connects to where it is told and nowhere else. The driver likes to ask a local server for its
 /// Unix socket and to go on there, past the proxy that is meant.
-pub(super) fn direct(builder: OptsBuilder) -> Opts {
+pub(crate) fn direct(builder: OptsBuilder) -> Opts {
     builder
         .prefer_socket(false)
         .max_allowed_packet(Some(MAX_PACKET))

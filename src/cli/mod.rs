@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-mod admin_client;
+pub(crate) mod admin_client;
 pub mod check;
 pub mod demo;
-#[path = "../load/mod.rs"]
 pub mod load;
 mod record;
 pub mod rehearse;

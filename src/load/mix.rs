@@ -94,7 +94,7 @@ impl fmt::Display for Class {
 
 /// The weights of the classes: `select=3,idle=1`; a class that is not named has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Mix {
+pub(crate) struct Mix {
     weights: [u32; Class::ALL.len()],
 }
 

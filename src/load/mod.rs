@@ -2,16 +2,14 @@
 //!
 //! Real connections of several classes work against a proxy (any that speaks MySQL) while it is
 //! asked to restart. Every answer is checked, every loss is counted once, and afterwards the books
-//! of the bank are compared with its ledger. Exit 1 if anything was lost.
+//! of the bank are compared with its ledger.
 //!
 //! ```text
 //!   worker ── activity ── client ──→ tally ──→ outcome ──→ text, JSON, report
 //!   restarts ── windows ───────────────┘
 //! ```
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +19,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-
-use super::admin_client::AdminPort;
-use super::admin_client::access::{self, Password};
-use super::admin_client::tls::{TlsArgs, Unsaid};
-use crate::config::{ServerAddress, Span};
 
 mod activity;
 mod bank;
@@ -45,16 +38,20 @@ mod trouble;
 mod worker;
 
 use bank::{Audit, Books};
+pub(crate) use mix::Mix;
+pub(crate) use outcome::Outcome;
+pub(crate) use restarts::{How, Plan};
+pub(crate) use target::Target;
+
 use client::Run;
-use mix::{Class, Mix};
-use outcome::{Circumstances, Outcome};
-use restarts::{How, Plan, Restart};
+use mix::Class;
+use outcome::Circumstances;
+use restarts::Restart;
 use tables::{Desk, Tables};
 use tally::{ClientId, Tally};
-use target::Target;
 
-/// Statements a second where nothing else is said: enough to see a pause of a millisecond or two.
-const RATE: u32 = 2000;
+/// Statements a second, where nothing else is said: enough to see a pause of a millisecond or two.
+pub(crate) const RATE: u32 = 2000;
 /// Connects at the same time; below the listen queue of any proxy.
 const CONNECTS_AT_ONCE: usize = 64;
 /// Connects that the whole connect class makes in a second. Far more would use up the ports of this
@@ -67,160 +64,56 @@ const ASSEMBLY: Duration = Duration::from_secs(20);
 /// How many descriptors the process needs beside those of its connections.
 const DESCRIPTORS: u64 = 64;
 
-/// What `--help` ends with.
-const EXAMPLES: &str = "\
-Examples:
-  A minute against odp, with a restart every ten seconds, and a page about it:
-    odp load --url mysql://app:secret@127.0.0.1:2883/test --duration 1m \\
-        --restart-every 10s -a 127.0.0.1:2885 --report load.html
-  What a reload of HAProxy costs:
-    odp load --url mysql://app:secret@127.0.0.1:3307/test --duration 30s \\
-        --restart-every 10s --restart-command 'systemctl reload haproxy'
-
-Tables named odp_load_* are made in the database of the URL, and dropped at the end.
-Exit code 0: nothing was lost. 1: something was, or a restart failed. 2: usage.";
-
-/// Arguments of `odp load`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
-    /// Where to connect: mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE. The password may come from
-    /// ODP_LOAD_PASSWORD instead. By TLS with ?require_ssl=true; &verify_ca=false takes any
-    /// certificate.
-    #[arg(long, value_name = "URL")]
-    url: Target,
+/// What a load is to be.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// Where to connect, with the password.
+    pub(crate) target: Target,
     /// How many connections, all classes together.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    connections: u32,
+    pub(crate) connections: u32,
     /// How long; a restart that is under way at the end is waited for.
-    #[arg(long, value_name = "D", default_value = "30s", value_parser = positive)]
-    duration: Span,
-    /// What they do, with weights: idle, select, transaction, prepared, result, bank, state,
-    /// connect. A class that is not named gets none.
-    #[arg(long, value_name = "CLASS=WEIGHT,…")]
-    mix: Option<Mix>,
+    pub(crate) duration: Duration,
+    /// What they do.
+    pub(crate) mix: Mix,
     /// Statements a second that the load aims at.
-    #[arg(long, value_name = "N", default_value_t = RATE)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
-    rate: u32,
+    pub(crate) rate: u32,
     /// How long the transactions of that class are held open, at most.
-    #[arg(long, value_name = "D", default_value = "3s")]
-    hold: Span,
+    pub(crate) hold: Duration,
     /// How long a connect or a statement may take; a connection that takes longer is lost.
-    #[arg(long, value_name = "D", default_value = "10s", value_parser = positive)]
-    timeout: Span,
-    /// Ask for a restart this often.
-    #[arg(long, value_name = "D", requires = "how", value_parser = positive)]
-    restart_every: Option<Span>,
-    /// The admin port of the proxy; of several, each is restarted, one after the other.
-    #[arg(short, long, value_name = "HOST:PORT", group = "how", requires = "restart_every")]
-    admin: Vec<ServerAddress>,
-    /// Instead of an admin port: what restarts the proxy, given to `sh -c`.
-    #[arg(long, value_name = "COMMAND", group = "how", requires = "restart_every")]
-    restart_command: Option<String>,
-    /// How long a restart may take.
-    #[arg(long, value_name = "D", default_value = "2m")]
-    restart_timeout: Span,
-    /// How long after a restart what happens still counts as in it [default: 0s, 5s for a command].
-    #[arg(long, value_name = "D")]
-    settle: Option<Span>,
-    /// The user on the admin port.
-    #[arg(long, value_name = "USER", default_value = "root")]
-    admin_user: String,
-    /// The password on the admin port; better given as ODP_ADMIN_PASSWORD.
-    #[arg(long, value_name = "PASSWORD")]
-    admin_password: Option<Password>,
-    /// Speak TLS with the admin port.
-    #[arg(long)]
-    admin_tls: bool,
-    /// By TLS, certificates must be by one of these CAs (PEM), and for the host [default: by one
-    /// that the world knows; on the admin port by any].
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Write a page about the run.
-    #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
-    /// Print the result as JSON.
-    #[arg(long)]
-    json: bool,
+    pub(crate) timeout: Duration,
+    /// The restarts, if there are to be any.
+    pub(crate) plan: Option<Plan>,
+    /// Where to write a page about the run.
+    pub(crate) report: Option<PathBuf>,
 }
 
-/// What `odp demo` asks of the load; the rest is as it is by default.
-pub(super) struct Demo {
-    /// Where the proxy of the demo is, with the password.
-    pub(super) url: String,
-    /// Its admin port.
-    pub(super) admin: String,
-    pub(super) admin_password: String,
-    pub(super) connections: u32,
-    pub(super) duration: Span,
-    pub(super) restart_every: Span,
-    pub(super) report: Option<PathBuf>,
-}
-
-impl Args {
-    /// The arguments of the load of a demo.
-    pub(super) fn of_demo(demo: Demo) -> anyhow::Result<Self> {
-        let address = |text: &str| text.parse().map_err(|error: String| anyhow::anyhow!(error));
-        Ok(Self {
-            url: demo.url.parse().map_err(|error: String| anyhow::anyhow!(error))?,
-            connections: demo.connections,
-            duration: demo.duration,
-            mix: None,
-            rate: RATE,
-            hold: Span(Duration::from_secs(3)),
-            timeout: Span(Duration::from_secs(10)),
-            restart_every: Some(demo.restart_every),
-            admin: vec![address(&demo.admin)?],
-            restart_command: None,
-            admin_tls: false,
-            ca: None,
-            restart_timeout: Span(Duration::from_secs(60)),
-            settle: None,
-            admin_user: "root".into(),
-            admin_password: Some(Password(demo.admin_password)),
-            report: demo.report,
-            json: false,
-        })
-    }
-}
-
-/// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    raise_descriptor_limit(u64::from(args.connections) + DESCRIPTORS)?;
-    if let Some(report) = &args.report {
+/// Runs it, to the end of its report.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<Outcome> {
+    raise_descriptor_limit(u64::from(settings.connections) + DESCRIPTORS)?;
+    if let Some(report) = &settings.report {
         // A run of an hour should not fail at its last step.
         std::fs::write(report, "").with_context(|| format!("report {}", report.display()))?;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(drive(&args));
+    let outcome = runtime.block_on(drive(settings));
     runtime.shutdown_timeout(Duration::from_secs(1));
-    let outcome = outcome?;
-    let text = match args.json {
-        true => format!("{}\n", serde_json::to_string_pretty(&outcome)?),
-        false => outcome.to_string(),
-    };
-    // Who reads only the first lines has closed the pipe, which is no reason to complain.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    Ok(if outcome.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    outcome
 }
 
 /// Prepares, loads, looks what came of it, and cleans up.
-async fn drive(args: &Args) -> anyhow::Result<Outcome> {
-    let password = std::env::var("ODP_LOAD_PASSWORD").ok();
-    let target = args.url.clone().or_password(password).trusting(args.ca.as_deref())?;
-    let plan = plan(args)?;
+async fn drive(settings: &Settings) -> anyhow::Result<Outcome> {
+    let target = &settings.target;
     // From here on Ctrl-C ends the load and not the process, which would leave its tables behind.
     let mut signals = Signals::new();
     let tables = Tables::new();
     tables
-        .create(&target.opts(), args.timeout.0)
+        .create(&target.opts(), settings.timeout)
         .await
         .with_context(|| format!("{target}: preparing the tables"))?;
-    let counts = args.mix.unwrap_or_default().share(args.connections as usize);
-    let run = Arc::new(new_run(args, &target, tables, &counts));
-    let restarts = load(&run, args.duration.0, plan, &counts, &mut signals).await;
+    let counts = settings.mix.share(settings.connections as usize);
+    let run = Arc::new(new_run(settings, tables, &counts));
+    let restarts =
+        load(&run, settings.duration, settings.plan.clone(), &counts, &mut signals).await;
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
@@ -234,32 +127,27 @@ async fn drive(args: &Args) -> anyhow::Result<Outcome> {
     let around = Circumstances { target, duration, counts, restarts, audit };
     let merged = run.tally.merged();
     let outcome = Outcome::of(&merged, run.tally.journal(), around);
-    if let Some(file) = &args.report {
+    if let Some(file) = &settings.report {
         let page = report::page(&outcome, &run.tally.timeline(), &merged.statements());
         std::fs::write(file, page).with_context(|| format!("report {}", file.display()))?;
     }
     Ok(outcome)
 }
 
-fn new_run(
-    args: &Args,
-    target: &Target,
-    tables: Tables,
-    counts: &[usize; Class::ALL.len()],
-) -> Run {
+fn new_run(settings: &Settings, tables: Tables, counts: &[usize; Class::ALL.len()]) -> Run {
     let idle = counts[Class::Idle.index()];
     let connecting = counts[Class::Connect.index()];
     let active = counts.iter().sum::<usize>() - idle - connecting;
     Run {
-        opts: target.opts(),
-        database: target.database().to_owned(),
+        opts: settings.target.opts(),
+        database: settings.target.database().to_owned(),
         tables,
-        tally: Tally::start(args.duration.0),
+        tally: Tally::start(settings.duration),
         books: Books::default(),
-        deadline: args.timeout.0,
-        pause: Duration::from_secs_f64(active as f64 / f64::from(args.rate)),
+        deadline: settings.timeout,
+        pause: Duration::from_secs_f64(active as f64 / f64::from(settings.rate)),
         silence: SILENCE.max(Duration::from_millis(5 * idle as u64)),
-        hold: args.hold.0,
+        hold: settings.hold,
         connect_pause: Duration::from_secs_f64(connecting as f64 / CONNECTS_PER_SECOND),
         stop: CancellationToken::new(),
         connects: Semaphore::new(CONNECTS_AT_ONCE),
@@ -320,34 +208,6 @@ async fn all_there(run: &Run, long_lived: usize) {
     }
 }
 
-fn plan(args: &Args) -> anyhow::Result<Option<Plan>> {
-    let Some(Span(every)) = args.restart_every else { return Ok(None) };
-    let how = match &args.restart_command {
-        Some(command) => How::Command(command.clone()),
-        None => How::Admin(admin_ports(args)?),
-    };
-    let settle = args.settle.map_or_else(
-        || match how {
-            How::Command(_) => Duration::from_secs(5),
-            How::Admin(_) => Duration::ZERO,
-        },
-        |settle| settle.0,
-    );
-    Ok(Some(Plan { every, deadline: args.restart_timeout.0, settle, how }))
-}
-
-fn admin_ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
-    let tls = match args.admin_tls {
-        true => TlsArgs::by(args.ca.as_deref()).opts(Unsaid::Tls)?,
-        false => None,
-    };
-    let password = access::password(args.admin_password.as_ref());
-    let port = |address: &ServerAddress| {
-        AdminPort::new(address, &args.admin_user, password.clone(), tls.clone())
-    };
-    Ok(args.admin.iter().map(port).collect())
-}
-
 /// Compares the books with the ledger.
 async fn audit(run: &Run) -> anyhow::Result<Audit> {
     // A COMMIT whose client is gone may still be under way in the server.
@@ -386,14 +246,6 @@ impl Signals {
             () = one(&mut self.interrupt) => {}
             () = one(&mut self.terminate) => {}
         }
-    }
-}
-
-/// A duration that is not 0.
-fn positive(text: &str) -> Result<Span, String> {
-    match text.parse::<Span>()? {
-        Span(Duration::ZERO) => Err(format!("'{text}': expected more than 0")),
-        span => Ok(span),
     }
 }
 

@@ -105,12 +105,12 @@ pub(super) struct ClassRow {
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     pub(super) target: String,
     pub(super) connections: usize,
     pub(super) duration_ms: u64,
     /// Whether nothing at all was lost.
-    pub(super) clean: bool,
+    pub(crate) clean: bool,
     pub(super) sessions_lost: u64,
     pub(super) sessions_lost_in_transaction: u64,
     pub(super) sessions_lost_at_commit: u64,

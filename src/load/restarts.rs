@@ -13,14 +13,14 @@ use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::super::admin_client::{AdminPort, Limits, Row, follow};
 use super::client::Run;
 use super::trouble::brief;
+use crate::cli::admin_client::{AdminPort, Limits, Row, follow};
 use crate::metrics::pauses::Pauses;
 
 /// Who is restarted, and how.
 #[derive(Clone)]
-pub(super) enum How {
+pub(crate) enum How {
     /// RESTART on admin ports, one after the other.
     Admin(Vec<AdminPort>),
     /// `sh -c COMMAND`.
@@ -29,14 +29,15 @@ pub(super) enum How {
 
 /// What is planned.
 #[derive(Clone)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// From the start of one restart to that of the next.
-    pub(super) every: Duration,
+    pub(crate) every: Duration,
     /// How long one may take.
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     /// How long after it a window stays open.
-    pub(super) settle: Duration,
-    pub(super) how: How,
+    pub(crate) settle: Duration,
+    /// Whom, and by what.
+    pub(crate) how: How,
 }
 
 /// A restart that was asked for.
@@ -198,8 +199,8 @@ async fn admin_restart(
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::admin_client::fake::{FakeAdmin, Step};
     use super::*;
+    use crate::cli::admin_client::fake::{FakeAdmin, Step};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use mysql_async::{Opts, OptsBuilder};
 
-use super::super::admin_client::{direct, tls};
+use crate::cli::admin_client::{direct, tls};
 
 /// The proxy or server that is tested.
 #[derive(Clone)]
-pub(super) struct Target {
+pub(crate) struct Target {
     opts: Opts,
     database: String,
 }
@@ -40,7 +40,7 @@ impl Target {
     }
 
     /// The same with a password, if the URL has none.
-    pub(super) fn or_password(self, password: Option<String>) -> Self {
+    pub(crate) fn or_password(self, password: Option<String>) -> Self {
         if self.opts.pass().is_some() || password.is_none() {
             return self;
         }
@@ -51,7 +51,7 @@ impl Target {
 
 impl Target {
     /// The same with certificates by these CAs only, if it speaks TLS.
-    pub(super) fn trusting(self, ca: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn trusting(self, ca: Option<&Path>) -> anyhow::Result<Self> {
         let (Some(tls), Some(ca)) = (self.opts.ssl_opts(), ca) else { return Ok(self) };
         let tls = tls::trusting(tls.clone(), ca)?;
         let opts = OptsBuilder::from_opts(self.opts).ssl_opts(tls).into();

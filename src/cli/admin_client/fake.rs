@@ -8,7 +8,7 @@ use crate::config::ServerAddress;
 
 /// What the port does at the next command, or instead of waiting for one.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cli) enum Step {
+pub(crate) enum Step {
     /// SHOW RESTART has this task_id, state and detail.
     Task(u64, &'static str, &'static str),
     /// RESTART is answered with OK and the id of a task.
@@ -20,13 +20,13 @@ pub(in crate::cli) enum Step {
 }
 
 /// A listening port and its script.
-pub(in crate::cli) struct FakeAdmin {
+pub(crate) struct FakeAdmin {
     port: u16,
 }
 
 impl FakeAdmin {
     /// Listens until the runtime of the test ends.
-    pub(in crate::cli) async fn start(steps: Vec<Step>) -> Self {
+    pub(crate) async fn start(steps: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("127.0.0.1 has a free port");
         let port = listener.local_addr().expect("a listener has an address").port();
         tokio::spawn(async move {
@@ -45,7 +45,7 @@ impl FakeAdmin {
     }
 
     /// How to reach it.
-    pub(in crate::cli) fn port(&self) -> AdminPort {
+    pub(crate) fn port(&self) -> AdminPort {
         let address = ServerAddress::Tcp { host: "127.0.0.1".into(), port: self.port };
         AdminPort::new(&address, "root", None, None)
     }

@@ -55,7 +55,7 @@ impl TlsArgs {
 }
 
 /// Only certificates by these CAs are good.
-pub(in crate::cli) fn trusting(opts: SslOpts, ca: &Path) -> anyhow::Result<SslOpts> {
+pub(crate) fn trusting(opts: SslOpts, ca: &Path) -> anyhow::Result<SslOpts> {
     let text = std::fs::read(ca).with_context(|| format!("--ca {}", ca.display()))?;
     let expected = "expected PEM with BEGIN CERTIFICATE";
     if !matches!(CertificateDer::pem_slice_iter(&text).next(), Some(Ok(_))) {

@@ -1,12 +1,12 @@
 //! Short-lived connections: connect, ask one thing, leave. They never stop, so they see every
 //! instant at which nobody listens.
 
-use crate::cli::load::check;
-use crate::cli::load::client::Client;
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::Client;
+use crate::load::trouble::Trouble;
 
 /// Remembers nothing: each connection is new.
-pub(in crate::cli::load) struct Connect;
+pub(in crate::load) struct Connect;
 
 impl Connect {
     /// Asks and leaves; the worker opens the next one.

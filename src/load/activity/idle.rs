@@ -1,14 +1,14 @@
 //! A connection of a pool that nobody needs just now: silent, and still the same at the next look.
 
-use crate::cli::load::check;
-use crate::cli::load::client::Client;
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::Client;
+use crate::load::trouble::Trouble;
 
 const QUESTION: &str = "SELECT @odp_load, CONNECTION_ID()";
 
 /// What the session must still know.
 #[derive(Default)]
-pub(in crate::cli::load) struct Idle {
+pub(in crate::load) struct Idle {
     mark: String,
     id: String,
 }

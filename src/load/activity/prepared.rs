@@ -2,14 +2,14 @@
 
 use mysql_async::Statement;
 
-use crate::cli::load::check;
-use crate::cli::load::client::Client;
-use crate::cli::load::tables::{ROWS, payload_of};
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::Client;
+use crate::load::tables::{ROWS, payload_of};
+use crate::load::trouble::Trouble;
 
 /// The statements of this connection.
 #[derive(Default)]
-pub(in crate::cli::load) struct Prepared {
+pub(in crate::load) struct Prepared {
     /// Reads a row of a table.
     row: Option<Statement>,
     /// Needs no table; parameters of other types.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cli::load::check::Checksum;
-use crate::cli::load::client::Client;
-use crate::cli::load::tables::{ROWS, checksum_from};
-use crate::cli::load::trouble::Trouble;
+use crate::load::check::Checksum;
+use crate::load::client::Client;
+use crate::load::tables::{ROWS, checksum_from};
+use crate::load::trouble::Trouble;
 
 /// A large result is this many times the work of a point select, so it comes that much more seldom.
 const HEAVY: u32 = 20;
@@ -13,7 +13,7 @@ const HEAVY: u32 = 20;
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// Remembers nothing: each question stands for itself.
-pub(in crate::cli::load) struct Large;
+pub(in crate::load) struct Large;
 
 impl Large {
     pub(super) async fn turn(&self, client: &mut Client) -> Result<(), Trouble> {

@@ -1,12 +1,12 @@
 //! Point selects: one row by its key, with a mark that only this question has.
 
-use crate::cli::load::check;
-use crate::cli::load::client::Client;
-use crate::cli::load::tables::{ROWS, payload_of};
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::Client;
+use crate::load::tables::{ROWS, payload_of};
+use crate::load::trouble::Trouble;
 
 /// Remembers nothing: each question stands for itself.
-pub(in crate::cli::load) struct Select;
+pub(in crate::load) struct Select;
 
 impl Select {
     pub(super) async fn turn(&self, client: &mut Client) -> Result<(), Trouble> {

@@ -2,16 +2,16 @@
 
 use mysql_async::Statement;
 
-use crate::cli::load::check;
-use crate::cli::load::client::{Client, Rows};
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::{Client, Rows};
+use crate::load::trouble::Trouble;
 
 /// A session variable whose value nobody has by default, in MariaDB and MySQL alike.
 const VARIABLE: &str = "@@SESSION.lock_wait_timeout";
 
 /// What this session was told.
 #[derive(Default)]
-pub(in crate::cli::load) struct State {
+pub(in crate::load) struct State {
     mark: String,
     /// The value of [`VARIABLE`].
     setting: String,

@@ -2,16 +2,16 @@
 //!
 //! All rows are reached by their whole primary key: no gap locks, so no deadlocks among clients.
 
-use crate::cli::load::check;
-use crate::cli::load::client::Client;
-use crate::cli::load::trouble::Trouble;
+use crate::load::check;
+use crate::load::client::Client;
+use crate::load::trouble::Trouble;
 
 /// Pauses in which a transaction is held, with a statement between them.
 const PAUSES: u64 = 3;
 
 /// Counts transactions, over all connections of the client.
 #[derive(Default)]
-pub(in crate::cli::load) struct Held {
+pub(in crate::load) struct Held {
     seq: u64,
 }
 
