@@ -41,9 +41,6 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod fuzz;
-#[cfg(test)]
-#[path = "restart/transport/later.rs"]
-mod later;
 pub mod load;
 pub mod metrics;
 pub mod net;

@@ -9,6 +9,7 @@ use rustix::process::{Resource, getrlimit};
 use super::Proxy;
 use super::handle::Handle;
 use super::limits::{Allowances, Seat};
+use super::parcel::SOCKETS;
 use super::view::SessionView;
 use crate::config::Config;
 use crate::error::ClientError;
@@ -25,7 +26,7 @@ pub fn address_of(client: &str) -> Option<IpAddr> {
 /// Asked for each time: both limits may be changed while the proxy runs.
 pub fn most_sessions(config: &Config) -> usize {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    config.proxy.client_max_connections.min(Census::most_sessions(open_files))
+    config.proxy.client_max_connections.min(Census::most_sessions(open_files, SOCKETS))
 }
 
 impl Proxy {

@@ -28,6 +28,9 @@ use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::snapshot::SessionSnapshot;
 
+/// A session's sockets: its client's and its server's.
+pub const SOCKETS: u64 = 2;
+
 /// How much of a name from elsewhere is shown.
 const LONGEST_NAME: usize = 64;
 

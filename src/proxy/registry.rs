@@ -13,6 +13,7 @@ use super::elsewhere::Elsewhere;
 use super::handle::{Handle, Signal, Stage};
 use super::limits::Limits;
 use super::lock;
+use super::parcel::SOCKETS;
 use super::view::{Gauges, SessionView};
 use crate::metrics::Totals;
 use crate::restart::{Census, Class};
@@ -269,6 +270,7 @@ impl Registry {
         for handle in self.all() {
             let stage = handle.stage();
             census.sessions += 1;
+            census.sockets += SOCKETS;
             census.in_transaction += u64::from(stage.is_in_transaction());
             census.logging_in += u64::from(stage == Stage::LoggingIn);
         }

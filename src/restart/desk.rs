@@ -12,17 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
-use super::channel::Channel;
-use super::door::{self, Door, Knock};
-use super::incoming::{self, Incoming};
+use super::drive::incoming::{self, Incoming};
+use super::drive::outgoing::{self, Outgoing};
+use super::host::process::{Peer, Program};
 use super::lifecycle::{Exit, Lifecycle, Order, Start};
-use super::outgoing::{self, Outgoing};
-use super::plan::{self, Ending, Plan};
-use super::process::{Peer, Program};
-use super::successor;
+use super::machine::plan::{self, Ending, Plan};
+use super::machine::successor;
+use super::plane::{Accepting, DataPlane};
 use super::task::{Mode, Phase, Request, State, TaskState};
-use super::transfer;
-use super::{Accepting, DataPlane};
+use super::transport::channel::Channel;
+use super::transport::door::{self, Door, Knock};
 use crate::config::ExitTimeout;
 
 /// Orders that may wait for a restart under way.
@@ -324,7 +323,8 @@ impl<D: DataPlane> Desk<D> {
     fn plan(&mut self, mode: Mode, exit_timeout: Option<ExitTimeout>) -> (u64, Plan) {
         let (settings, timeouts) = (self.lifecycle.settings(), self.lifecycle.timeouts());
         let task_id = self.lifecycle.begin_task(mode);
-        let sessions = self.plane.census().sessions;
+        let census = self.plane.census();
+        let sessions = census.sessions;
         self.lifecycle.update_task(task_id, |task| task.sessions = sessions);
         let phase = Some(Phase::Preflight);
         self.lifecycle.show(State::Restarting, phase, !self.is_offline);
@@ -341,7 +341,7 @@ impl<D: DataPlane> Desk<D> {
                 Mode::Restart => settings.probation,
                 Mode::Force | Mode::Rehearse | Mode::Unknown => Duration::ZERO,
             },
-            fds: transfer::descriptors(sessions),
+            fds: census.descriptors(),
             timeouts,
         };
         (task_id, plan)

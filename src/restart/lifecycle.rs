@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::channel::Channel;
-use super::disguise;
-use super::door;
-use super::incoming::{self, Offer};
+use super::desk;
+use super::drive::incoming::{self, Offer};
+use super::host::fd::{channel_from_stdin, nofile};
 use super::ledger::Ledger;
 use super::message::Hello;
-use super::process::nofile;
+use super::plane::DataPlane;
 use super::task::{Mode, Phase, Request, State, Task, TaskState};
-use super::{DataPlane, Timeouts, desk};
+use super::timeouts::Timeouts;
+use super::transport::channel::Channel;
+use super::transport::{disguise, door};
 use crate::config::ExitTimeout;
 
 /// Orders that may wait for the desk.
@@ -213,7 +214,7 @@ impl Lifecycle {
     /// `--takeover`: finds the predecessor and gets what it offers. The error is a refusal, or a
     /// predecessor that does not answer.
     pub async fn take_over(&self) -> Result<Start, String> {
-        if let Some(socket) = incoming::socket_from_stdin() {
+        if let Some(socket) = channel_from_stdin() {
             let socket = socket.map_err(|error| format!("standard input: {error}"))?;
             return self.take_over_from(socket).await;
         }

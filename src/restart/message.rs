@@ -18,6 +18,9 @@ pub const VERSIONS: Versions = Versions { min: 1, max: 1 };
 /// The longest head or body that is believed.
 pub const LONGEST: usize = 1 << 28;
 
+/// fds beside one frame: the kernel's SCM_MAX_FD is 253, and one may be the memfd that holds it.
+pub const MOST_FDS: usize = 252;
+
 /// Before head and body.
 pub const PREFIX: usize = 16;
 

@@ -7,9 +7,9 @@ mod world;
 
 use std::time::Duration;
 
-use super::Accepting;
 use super::lifecycle::Exit;
-use super::plan::Outcome;
+use super::machine::plan::Outcome;
+use super::plane::Accepting;
 use super::task::{Mode, Request, State, TaskState};
 use world::{Fate, Rules, World};
 

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::later::{grow, names, renamed};
 use crate::metrics::SessionCounters;
+use crate::restart::later::{grow, names, renamed};
 use crate::session::conversation::{Note, Turn};
 use crate::session::{Directory, Intake};
 use crate::wire::command::Reply;

@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 
-use super::crash::{self, Side};
-use super::message::{Acks, Nack};
-use super::position::{self, Position};
-use super::{Adopted, DataPlane, Parcel};
+use crate::restart::host::crash::{self, Side};
+use crate::restart::host::position::{self, Position};
+use crate::restart::message::{Acks, Nack};
+use crate::restart::plane::{Adopted, DataPlane, Parcel};
 
 /// What this side keeps of them.
 #[derive(Debug, Default)]

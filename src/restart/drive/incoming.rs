@@ -3,30 +3,28 @@
 //! Invariant: what the predecessor has sent is adopted or refused before anything later is read.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use super::channel::{Channel, ChannelError, FDS_LOST, Received};
-use super::crash::{self, Side};
 use super::custody::{adopt_all, adopt_or_lose};
-use super::door::{self, Door};
-use super::lifecycle::Lifecycle;
-use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::parcels;
-use super::process::Peer;
-use super::successor::{Action, Outcome, Successor};
-use super::task::{Phase, State, Task};
-use super::transfer::Size;
-use super::{Accepting, Adopted, DataPlane, Listener, Parcel, Timeouts, or_never};
+use super::or_never;
+use crate::restart::host::crash::{self, Side};
+use crate::restart::host::process::Peer;
+use crate::restart::lifecycle::Lifecycle;
+use crate::restart::machine::shipment::Size;
+use crate::restart::machine::successor::{Action, Outcome, Successor};
+use crate::restart::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
+use crate::restart::plane::{Accepting, Adopted, DataPlane, Listener, Parcel};
+use crate::restart::task::{Phase, State, Task};
+use crate::restart::timeouts::Timeouts;
+use crate::restart::transport::channel::{Channel, ChannelError, FDS_LOST, Received};
+use crate::restart::transport::door::{self, Door};
+use crate::restart::transport::parcels;
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Offer {
     }
 
     /// The terms; None if the predecessor died before it named them.
-    pub(super) fn terms(&self) -> Option<&Terms> {
+    pub(in crate::restart) fn terms(&self) -> Option<&Terms> {
         self.terms.as_ref()
     }
 
@@ -146,20 +144,6 @@ pub async fn greet(
     crash::at(Side::Successor, "listen")?;
     crash::at(Side::Successor, "warm")?;
     Ok((offer.terms.is_some() || !offer.listeners.is_empty()).then_some(offer))
-}
-
-/// The channel that a predecessor has given as standard input; None if it is something else. What
-/// stays as standard input is /dev/null.
-pub fn socket_from_stdin() -> Option<io::Result<OwnedFd>> {
-    let stdin = rustix::stdio::stdin();
-    let is_channel = sockopt::socket_domain(stdin).is_ok_and(|it| it == AddressFamily::UNIX)
-        && sockopt::socket_type(stdin).is_ok_and(|it| it == SocketType::SEQPACKET);
-    is_channel.then(|| {
-        let socket = stdin.try_clone_to_owned()?;
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::stdio::dup2_stdin(&null)?;
-        Ok(socket)
-    })
 }
 
 /// What the desk tells a takeover under way.
@@ -472,7 +456,7 @@ impl<D: DataPlane> Incoming<D> {
     fn report(&self) {
         let own = self.machine.phase();
         let theirs = self.task.as_ref().map(|task| task.phase);
-        let theirs = theirs.filter(|phase| *phase != super::task::Phase::Unknown);
+        let theirs = theirs.filter(|phase| *phase != Phase::Unknown);
         let phase = theirs.map_or(own, |phase| phase.max(own));
         if self.machine.is_serving() {
             self.lifecycle.show(State::Draining, Some(phase), true);
@@ -482,7 +466,7 @@ impl<D: DataPlane> Incoming<D> {
     }
 
     fn close_task(&self, outcome: &Outcome) {
-        use super::task::TaskState;
+        use crate::restart::task::TaskState;
         let Some(task_id) = self.task.as_ref().map(|task| task.task_id) else { return };
         self.lifecycle.update_task(task_id, |task| match outcome {
             Outcome::Committed => {

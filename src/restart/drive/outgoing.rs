@@ -14,18 +14,19 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
-use super::channel::{Channel, ChannelError, Received};
-use super::crash::{self, Side};
 use super::custody::{Custody, Reclaimed, adopt_all, adopt_or_lose};
-use super::lifecycle::Lifecycle;
-use super::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
-use super::parcels;
-use super::plan::{Ending, Outcome, Plan};
-use super::predecessor::{Action, Predecessor};
-use super::process::Peer;
-use super::task::{Phase, State, Task};
-use super::transfer::Size;
-use super::{Accepting, Adopted, DataPlane, Parcel, or_never};
+use super::or_never;
+use crate::restart::host::crash::{self, Side};
+use crate::restart::host::process::Peer;
+use crate::restart::lifecycle::Lifecycle;
+use crate::restart::machine::plan::{Ending, Outcome, Plan};
+use crate::restart::machine::predecessor::{Action, Predecessor};
+use crate::restart::machine::shipment::Size;
+use crate::restart::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
+use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel};
+use crate::restart::task::{Phase, State, Task};
+use crate::restart::transport::channel::{Channel, ChannelError, Received};
+use crate::restart::transport::parcels;
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;

@@ -16,13 +16,17 @@ use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::channel::{Channel, ChannelError};
-use super::crash::{self, Side};
-use super::lifecycle::Lifecycle;
-use super::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use super::process::{Peer, Program, nofile};
-use super::task::{Mode, Phase, Request, State, TaskState};
-use super::{DataPlane, Replica, disguise, incoming, parcels, transfer};
+use crate::restart::host::crash::{self, Side};
+use crate::restart::host::fd::{channel_from_stdin, nofile};
+use crate::restart::host::process::{Peer, Program};
+use crate::restart::lifecycle::Lifecycle;
+use crate::restart::machine::shipment;
+use crate::restart::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
+use crate::restart::plane::{DataPlane, Replica};
+use crate::restart::task::{Mode, Phase, Request, State, TaskState};
+use crate::restart::timeouts::Timeouts;
+use crate::restart::transport::channel::{Channel, ChannelError};
+use crate::restart::transport::{disguise, parcels};
 
 /// Sessions in one message.
 const BATCH: usize = 64;
@@ -205,9 +209,9 @@ impl<D: DataPlane> Rehearsal<D> {
         let ours = disguise::versions();
         let version =
             ours.common(hello.versions).ok_or_else(|| ours.nothing_in_common(hello.versions))?;
-        let need = transfer::descriptors(self.plane.census().sessions);
+        let need = self.plane.census().descriptors();
         if hello.nofile > 0 && hello.nofile < need {
-            return Err(transfer::too_few_descriptors(hello.nofile, need));
+            return Err(shipment::too_few_descriptors(hello.nofile, need));
         }
         Ok(version)
     }
@@ -317,12 +321,12 @@ pub async fn understudy(
     build: &str,
     judge: impl Fn(&Replica) -> Result<(), String>,
 ) -> Result<(), String> {
-    let socket = match incoming::socket_from_stdin() {
+    let socket = match channel_from_stdin() {
         Some(socket) => socket.map_err(|error| format!("standard input: {error}"))?,
         None => return Err("standard input is no handover channel: RESTART REHEARSE asks".into()),
     };
     let mut channel = Channel::new(socket).map_err(|error| error.to_string())?;
-    let within = super::Timeouts::default().answer;
+    let within = Timeouts::default().answer;
     let hello = Hello {
         versions: disguise::versions(),
         build: build.to_owned(),

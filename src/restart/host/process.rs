@@ -12,13 +12,13 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::process::{Pid, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Timeouts;
-use super::channel::watched;
+use super::fd::watched;
+use crate::restart::timeouts::Timeouts;
 
 /// How much of what `check` says is passed on.
 const LONGEST_VERDICT: usize = 2000;
@@ -180,17 +180,4 @@ impl Peer {
             tracing::debug!(pid = self.pid, %error, "the process is gone already");
         }
     }
-}
-
-/// A descriptor of the process with this id.
-pub fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a process id of this system");
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(invalid)?;
-    Ok(pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
-}
-
-/// How many files this process may open.
-pub fn nofile() -> u64 {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.unwrap_or(u64::MAX)
 }

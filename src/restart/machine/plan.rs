@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::task::{Mode, TaskState};
-use super::{Accepting, Timeouts};
+use crate::restart::plane::Accepting;
+use crate::restart::task::{Mode, TaskState};
+use crate::restart::timeouts::Timeouts;
 
 /// What one restart is to be.
 #[derive(Clone, Debug)]

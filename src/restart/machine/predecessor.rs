@@ -7,14 +7,14 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::Accepting;
-use super::disguise;
 use super::liveness::{Liveness, earliest};
-use super::message::{Acks, Hello, Message, Reason};
 use super::plan::{Ending, Outcome, Plan};
 use super::probation::Probation;
-use super::task::{Mode, Phase, TaskState};
-use super::transfer::{self, Size, Transfer, Wanted};
+use super::shipment::{self, Size, Transfer, Wanted};
+use crate::restart::message::{Acks, Hello, MOST_FDS, Message, Reason};
+use crate::restart::plane::Accepting;
+use crate::restart::task::{Mode, Phase, TaskState};
+use crate::restart::transport::disguise;
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -365,7 +365,7 @@ impl Predecessor {
         if !matches!(self.step(), Some(Step::Freezing { .. })) {
             return self.thaw(sizes.iter().map(|size| size.id).collect());
         }
-        let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
+        let groups = self.transfer.handle_surrendered(sizes, MOST_FDS);
         self.thaw(groups.unsendable);
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
         self.next_batch(now);
@@ -414,7 +414,7 @@ impl Predecessor {
             return self.refuse(disguise::versions().nothing_in_common(hello.versions));
         };
         if self.plan.session_handover && hello.nofile > 0 && hello.nofile < self.plan.fds {
-            return self.refuse(transfer::too_few_descriptors(hello.nofile, self.plan.fds));
+            return self.refuse(shipment::too_few_descriptors(hello.nofile, self.plan.fds));
         }
         self.actions.push_back(Action::SendOffer { version });
         self.state = State::Warm;

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::Class;
-use super::message::Acks;
+use crate::restart::message::Acks;
+use crate::restart::plane::Class;
 
 /// Canaries: 1, 8, then 64 idle sessions, no more than a batch at a time. Each waits for the one
 /// before, and every session of them must be acknowledged.
@@ -229,21 +229,6 @@ impl Groups {
         }
         groups
     }
-}
-
-/// What a process needs for itself: listeners, operators, a restart.
-const OWN_DESCRIPTORS: u64 = 64;
-
-/// How many descriptors a successor needs for so many sessions: a client and a server each, and
-/// what a process needs for itself.
-pub fn descriptors(sessions: u64) -> u64 {
-    sessions * 2 + OWN_DESCRIPTORS
-}
-
-/// The other way round: for how many sessions so many descriptors are enough. One at least, or
-/// nobody would see what is wrong.
-pub fn sessions(descriptors: u64) -> u64 {
-    (descriptors.saturating_sub(OWN_DESCRIPTORS) / 2).max(1)
 }
 
 /// Why a successor with this limit is refused.

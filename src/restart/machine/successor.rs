@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::liveness::{Liveness, earliest};
-use super::message::{Acks, Hello, Message, Nack, Reason};
-use super::task::Phase;
-use super::transfer::{Size, Transfer, Wanted};
-use super::{Accepting, Timeouts};
+use super::shipment::{Size, Transfer, Wanted};
+use crate::restart::message::{Acks, Hello, MOST_FDS, Message, Nack, Parcels, Reason};
+use crate::restart::plane::Accepting;
+use crate::restart::task::Phase;
+use crate::restart::timeouts::Timeouts;
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -324,7 +325,7 @@ impl Successor {
         if !matches!(self.state, State::Returning(Step::Freezing { .. })) {
             return self.thaw(sizes.iter().map(|size| size.id).collect());
         }
-        let groups = self.transfer.handle_surrendered(sizes, super::channel::MOST_FDS);
+        let groups = self.transfer.handle_surrendered(sizes, MOST_FDS);
         self.thaw(groups.unsendable);
         self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
         self.next_batch(now);
@@ -459,7 +460,7 @@ impl Successor {
         self.state = State::Promoting { reason, until: now + self.timeouts.step };
     }
 
-    fn refuse_parcels(&mut self, parcels: &super::message::Parcels) {
+    fn refuse_parcels(&mut self, parcels: &Parcels) {
         let reason = || "not now".to_owned();
         let refused = parcels.parcels.iter().map(|it| Nack { id: it.id, reason: reason() });
         self.send(Message::Acks(Acks { refused: refused.collect(), ..Acks::default() }));

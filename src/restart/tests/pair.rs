@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::restart::machine::plan::{Ending, Outcome, Plan};
+use crate::restart::machine::predecessor::{self, Predecessor};
+use crate::restart::machine::shipment::{Size, Wanted};
+use crate::restart::machine::successor::{self, Successor};
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
-use crate::restart::plan::{Ending, Outcome, Plan};
-use crate::restart::predecessor::{self, Predecessor};
-use crate::restart::successor::{self, Successor};
 use crate::restart::task::{Mode, Phase, Task, TaskState};
-use crate::restart::transfer::{Size, Wanted};
 use crate::restart::{Accepting, Timeouts};
 
 /// Where a session is.

@@ -16,12 +16,13 @@ use tokio::time::{sleep, timeout};
 use super::SOON;
 use super::plane::{EchoPlane, FAREWELL};
 use crate::config::ExitTimeout;
-use crate::restart::channel::Channel;
+use crate::restart::drive::outgoing::Outgoing;
+use crate::restart::host::fd::pidfd_of;
+use crate::restart::host::process::Peer;
 use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
-use crate::restart::outgoing::Outgoing;
-use crate::restart::plan::{Outcome, Plan};
-use crate::restart::process::{Peer, pidfd_of};
+use crate::restart::machine::plan::{Outcome, Plan};
 use crate::restart::task::{Mode, State};
+use crate::restart::transport::channel::Channel;
 use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
 
 /// What a test may want otherwise.

@@ -3,7 +3,7 @@
 //! Received fds are close-on-exec and owned from the first instant. The kernel drops fds that do
 //! not fit and says so only by MSG_CTRUNC: that fails the batch, with nothing leaked. A frame over
 //! 128 KiB travels in a sealed memfd, as the first fd of a short datagram.
-//! rustix owns what it receives, so the only `unsafe` here is the registration of a descriptor.
+//! rustix owns what it receives, so nothing here is `unsafe`.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -24,10 +24,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use super::disguise;
-use super::message::{DecodeError, Frame, LONGEST};
-
-/// fds in one frame: the kernel's SCM_MAX_FD is 253, and one may be the memfd.
-pub const MOST_FDS: usize = 252;
+use crate::restart::host::fd::watched;
+use crate::restart::message::{DecodeError, Frame, LONGEST, MOST_FDS};
 
 /// The longest datagram; with the default buffers the kernel takes up to 212,960 bytes.
 const LONGEST_DATAGRAM: usize = 128 * 1024;
@@ -177,14 +175,6 @@ impl Channel {
             Ok(datagram) => Some(datagram.decode()),
         }
     }
-}
-
-/// Registers a descriptor with the event queue.
-pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the `OwnedFd` owns its descriptor before and after; it moves into the `AsyncFd`,
-    // which closes it only after it is deregistered, and nobody here takes or replaces it in
-    // between.
-    unsafe { AsyncFd::register(fd) }.map_err(|error| error.into_parts().1)
 }
 
 struct Datagram {

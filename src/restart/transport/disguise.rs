@@ -12,12 +12,12 @@
 
 use bytes::Bytes;
 
-use super::message::{Frame, Versions};
+use crate::restart::message::{Frame, Versions};
 
 /// The versions of the protocol that this process says it speaks.
 #[cfg(not(feature = "crash-points"))]
 pub fn versions() -> Versions {
-    super::message::VERSIONS
+    crate::restart::message::VERSIONS
 }
 
 /// A frame as it is sent: prefix with head, and body.
@@ -47,6 +47,7 @@ mod worn {
     use bytes::Bytes;
     use serde_json::{Map, Value, json};
 
+    use super::super::later::grow;
     use crate::restart::message::{Frame, Message, VERSIONS, Versions, prefixed};
 
     /// Whose clothes are worn.
@@ -202,22 +203,5 @@ mod worn {
         let mut value = serde_json::from_slice(body).ok()?;
         grow(&mut value);
         serde_json::to_vec(&value).ok().map(Bytes::from)
-    }
-
-    /// One more field in each object that is a struct of ours: not a variant of an enum, and not a
-    /// time of the standard library's.
-    fn grow(value: &mut Value) {
-        match value {
-            Value::Object(map) => {
-                map.values_mut().for_each(grow);
-                let is_variant =
-                    map.len() == 1 && map.keys().all(|name| name.starts_with(char::is_uppercase));
-                if !is_variant && !map.contains_key("nanos") {
-                    map.insert("later".into(), json!({"deep": [1, {"er": null}]}));
-                }
-            }
-            Value::Array(list) => list.iter_mut().for_each(grow),
-            _ => {}
-        }
     }
 }

@@ -24,10 +24,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::Timeouts;
-use super::channel::{Channel, watched};
-use super::message::{Hello, Message, Reason};
-use super::process::{Peer, pidfd_of};
+use super::channel::Channel;
+use crate::restart::host::fd::{pidfd_of, watched};
+use crate::restart::host::process::Peer;
+use crate::restart::message::{Hello, Message, Reason};
+use crate::restart::timeouts::Timeouts;
 
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::channel::{Channel, ChannelError};
-use super::message::{Entry, Frame, Message, Parcels};
-use super::{DataPlane, Parcel, Replica};
+use crate::restart::message::{Entry, Frame, Message, Parcels};
+use crate::restart::plane::{DataPlane, Parcel, Replica};
 
 /// Sends frozen sessions in one message; the caller keeps them.
 pub async fn send<D: DataPlane>(

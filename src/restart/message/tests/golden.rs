@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::datagram;
-use crate::later::{grow, names, renamed};
 use crate::metrics::pauses::Pauses;
+use crate::restart::later::{grow, names, renamed};
 use crate::restart::task::{Mode, Phase, TaskState};
 
 /// What the file of this kind says.

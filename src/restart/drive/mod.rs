@@ -1,0 +1,15 @@
+//! What a restart does: reads and writes the channel, asks the data plane, starts and ends
+//! processes, as a machine says. Knows the board, but neither the desk nor the handle.
+
+pub mod custody;
+pub mod incoming;
+pub mod outgoing;
+pub mod rehearsal;
+
+/// What this future comes to; without one, nothing ever happens.
+async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
