@@ -7,7 +7,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`] | std, bytes, serde |
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], `names` | std, bytes, serde |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`]. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
@@ -19,12 +19,14 @@
 //!
 //! - [`wire`]: MySQL on the wire, pure. Packets, handshake, commands, where an answer ends.
 //! - [`sql`]: what a statement starts with. Pure.
+//! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
 //! - [`route`]: where a session goes. A pure decision.
 //! - [`net`]: listeners, streams, TLS, buffers. No MySQL in there.
 //! - [`proxy`]: the data plane. Log-in, relay, registry of sessions; the only place where session,
 //!   route and net meet. Implements [`restart::DataPlane`].
-//! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.
+//! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels. Its
+//!   own map is there: rooms that use each other in one direction only.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand.
@@ -43,6 +45,7 @@ pub mod error;
 pub mod fuzz;
 pub mod load;
 pub mod metrics;
+mod names;
 pub mod net;
 pub mod proxy;
 pub mod restart;

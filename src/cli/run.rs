@@ -96,7 +96,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let proxy = Proxy::new(Foundation {
         config: config.clone(),
         tls,
-        generation: lifecycle.generation(),
+        generation: lifecycle.generation().0,
         listeners: ports.listeners(),
         gates: ports.gates(),
         local_logins,

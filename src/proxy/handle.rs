@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::limits::Seat;
 use super::lock;
-use super::view::{ACTIVE, SessionView};
+use super::view::{SessionState, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
@@ -80,13 +80,14 @@ impl Stage {
         Self::Closing,
     ];
 
-    fn name(self) -> &'static str {
+    /// As people see it.
+    fn shown(self) -> SessionState {
         match self {
-            Self::LoggingIn => "MCS_INIT",
-            Self::Idle | Self::IdleInTransaction => "MCS_KEEP_ALIVE",
-            Self::Active | Self::ActiveInTransaction => ACTIVE,
-            Self::Moving => "MCS_MOVING",
-            Self::Closing => "MCS_CLOSED",
+            Self::LoggingIn => SessionState::LoggingIn,
+            Self::Idle | Self::IdleInTransaction => SessionState::Idle,
+            Self::Active | Self::ActiveInTransaction => SessionState::Active,
+            Self::Moving => SessionState::Moving,
+            Self::Closing => SessionState::Closing,
         }
     }
 
@@ -295,7 +296,7 @@ impl Handle {
             server_compression: shown(facts.compression[1]),
             commands: self.counters.client_requests.value(),
             transactions: self.counters.client_transactions.value(),
-            state: stage.name().to_owned(),
+            state: stage.shown(),
             in_transaction: stage.is_in_transaction(),
             age: self.born.elapsed(),
             idle: self.idle(),

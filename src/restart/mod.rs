@@ -27,6 +27,7 @@
 //!
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
+mod board;
 mod desk;
 mod drive;
 mod host;
@@ -42,9 +43,11 @@ mod tests;
 mod timeouts;
 mod transport;
 
-pub use drive::incoming::Offer;
+pub use board::{Origin, Settings, Standing};
+pub use desk::{Exit, Refusal, Start};
+pub use drive::incoming::{Offer, TakeoverError};
 pub use drive::rehearsal::understudy;
-pub use lifecycle::{Exit, Lifecycle, Origin, Settings, Standing, Start};
+pub use lifecycle::Lifecycle;
 pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
 pub use timeouts::Timeouts;
 pub use transport::door::prepare as prepare_run_dir;

@@ -27,7 +27,9 @@ pub async fn announce(notifier: Notifier, lifecycle: Lifecycle, grace: Duration)
             }
             // A successor is not heard yet, and has nothing to take back.
             (State::Restarting | State::Draining, Said::Ready) => {
-                notifier.reloading(&format!("handing over to generation {}", generation + 1)).await;
+                notifier
+                    .reloading(&format!("handing over to generation {}", generation.next()))
+                    .await;
                 said = Said::Reloading;
             }
             (State::Stopping, Said::Ready | Said::Reloading) => {

@@ -69,8 +69,8 @@ impl Signals {
 async fn restart(lifecycle: Lifecycle) {
     let request = Request { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
     match lifecycle.restart(request).await {
-        Ok(task) => tracing::info!(task, "restart by signal"),
-        Err(reason) => tracing::warn!(reason, "restart by signal refused"),
+        Ok(task) => tracing::info!(%task, "restart by signal"),
+        Err(reason) => tracing::warn!(%reason, "restart by signal refused"),
     }
 }
 

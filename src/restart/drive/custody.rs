@@ -1,8 +1,8 @@
 //! Sessions that were given out, until it is certain whose they are.
 //!
 //! ```text
-//! hold → held ─ack──► parked ─passed──► forgotten
-//!          └─nack──► taken    └─ the other side is dead: reclaimed, if it had not touched them
+//! frozen: watched ─ack──► parked ─passed──► forgotten
+//!            └─nack──► forgotten  └─ the other side is dead: reclaimed, if it had not touched them
 //! ```
 
 use std::collections::HashMap;
@@ -15,11 +15,9 @@ use crate::restart::plane::{Adopted, DataPlane, Parcel};
 /// What this side keeps of them.
 #[derive(Debug, Default)]
 pub struct Custody {
-    /// Frozen, and nobody else's yet.
-    held: HashMap<u32, Parcel>,
     /// The other side's, as they were: duplicates, which nobody here reads or writes.
     parked: HashMap<u32, Parcel>,
-    /// Where the sockets of all these stood when they were frozen.
+    /// Where the sockets of all that were given out stood when they were frozen.
     positions: HashMap<u32, Vec<Position>>,
 }
 
@@ -34,36 +32,22 @@ pub struct Reclaimed {
 
 impl Custody {
     /// These are frozen.
-    pub fn hold(&mut self, parcels: Vec<Parcel>) {
+    pub fn watch(&mut self, parcels: &[Parcel]) {
         for parcel in parcels {
             if let Some(positions) = position::positions(&parcel.fds) {
                 self.positions.insert(parcel.id, positions);
             }
-            self.held.insert(parcel.id, parcel);
         }
-    }
-
-    /// The frozen ones.
-    pub fn held(&self) -> &HashMap<u32, Parcel> {
-        &self.held
-    }
-
-    /// Gives up a frozen one.
-    pub fn take(&mut self, id: u32) -> Option<Parcel> {
-        self.positions.remove(&id);
-        self.held.remove(&id)
     }
 
     /// The other side has adopted it. Where it cannot be compared later, nothing is kept.
-    pub fn park(&mut self, id: u32) {
-        if let Some(parcel) = self.held.remove(&id)
-            && self.positions.contains_key(&id)
-        {
-            self.parked.insert(id, parcel);
+    pub fn park(&mut self, parcel: Parcel) {
+        if self.positions.contains_key(&parcel.id) {
+            self.parked.insert(parcel.id, parcel);
         }
     }
 
-    /// The other side keeps these for good.
+    /// These are here again, or the other side keeps them for good.
     pub fn forget(&mut self, ids: &[u32]) {
         for id in ids {
             self.parked.remove(id);
@@ -76,13 +60,12 @@ impl Custody {
     pub fn reclaim<D: DataPlane>(
         &mut self,
         plane: &D,
-        unacknowledged: &[u32],
+        unacknowledged: impl IntoIterator<Item = Parcel>,
     ) -> Option<Reclaimed> {
-        for id in unacknowledged {
-            let Some(parcel) = self.held.remove(id) else { continue };
+        for parcel in unacknowledged {
             // It acknowledges before it touches; unless it could not, and hung.
             match self.is_untouched(&parcel) {
-                Some(false) => plane.released(*id),
+                Some(false) => plane.released(parcel.id),
                 Some(true) | None => adopt_or_lose(plane, parcel),
             }
         }
@@ -113,7 +96,7 @@ pub fn adopt_all<D: DataPlane>(
     let mut all = Vec::with_capacity(parcels.len());
     for parcel in parcels {
         let id = parcel.id;
-        let injected = crash::at(side, "adopt");
+        let injected = crash::at(side, "adopt").map_err(|injected| injected.to_string());
         match injected.and_then(|()| plane.adopt(parcel).map_err(|refused| refused.reason)) {
             Ok(adopted) => {
                 acks.adopted.push(id);

@@ -2,28 +2,31 @@
 //!
 //! Invariant: what the predecessor has sent is adopted or refused before anything later is read.
 
-use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use super::custody::{adopt_all, adopt_or_lose};
+use super::custody::adopt_all;
 use super::or_never;
-use crate::restart::host::crash::{self, Side};
+use super::pump::{Done, Event, Pump, Waits};
+use crate::restart::board::Board;
+use crate::restart::host::crash::{self, Injected, Side};
 use crate::restart::host::process::Peer;
-use crate::restart::lifecycle::Lifecycle;
-use crate::restart::machine::shipment::Size;
+use crate::restart::machine::plan::Stage;
+use crate::restart::machine::shipment::Ship;
 use crate::restart::machine::successor::{Action, Outcome, Successor};
-use crate::restart::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
-use crate::restart::plane::{Accepting, Adopted, DataPlane, Listener, Parcel};
-use crate::restart::task::{Phase, State, Task};
+use crate::restart::message::{
+    Acks, Frame, Hello, Message, Nack, Parcels, Progress, Reason, Terms,
+};
+use crate::restart::plane::{Adopted, DataPlane, Listener, Parcel};
+use crate::restart::task::{Phase, State, Task, TaskState};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, FDS_LOST, Received};
-use crate::restart::transport::door::{self, Door};
+use crate::restart::transport::door::{self, Door, DoorError};
 use crate::restart::transport::parcels;
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
@@ -36,6 +39,46 @@ pub struct Offer {
     terms: Option<Terms>,
     legacy: Bytes,
     listeners: Vec<Listener>,
+}
+
+/// Why there was no takeover.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeoverError {
+    /// The channel that was given as standard input cannot be used.
+    #[error("standard input: {0}")]
+    Stdin(#[source] io::Error),
+    /// The handover socket is not one of ours.
+    #[error(transparent)]
+    Door(#[from] DoorError),
+    /// The channel cannot be watched.
+    #[error(transparent)]
+    Socket(io::Error),
+    /// The predecessor does not answer.
+    #[error("the predecessor does not answer HELLO")]
+    Silent,
+    /// It closed the channel, and lives.
+    #[error("the predecessor closed the channel")]
+    Closed,
+    /// What it says is not understood, or did not arrive.
+    #[error("handover: {0}")]
+    Channel(#[source] ChannelError),
+    /// Not as many listeners as it named.
+    #[error("{named} listeners named, {came} came")]
+    Listeners {
+        /// How many it named.
+        named: usize,
+        /// How many came.
+        came: usize,
+    },
+    /// It does not want to be succeeded; in its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// It came to an end before it had begun.
+    #[error("{0:?}")]
+    Over(Outcome),
+    /// By a test.
+    #[error(transparent)]
+    Injected(#[from] Injected),
 }
 
 impl Offer {
@@ -73,7 +116,7 @@ impl Offer {
     }
 
     /// Takes what came with a message. All that can come before READY is OFFER and LISTEN.
-    fn keep(&mut self, Received { frame, fds }: Received) -> Result<Message, String> {
+    fn keep(&mut self, Received { frame, fds }: Received) -> Result<Message, TakeoverError> {
         match &frame.message {
             Message::Offer(terms) => {
                 self.terms = Some((**terms).clone());
@@ -84,7 +127,8 @@ impl Offer {
                 self.listeners.extend(named.map(|(name, fd)| Listener { name, fd }));
             }
             Message::Listen(listen) => {
-                return Err(format!("{} listeners named, {} came", listen.names.len(), fds.len()));
+                let (named, came) = (listen.names.len(), fds.len());
+                return Err(TakeoverError::Listeners { named, came });
             }
             _ => {}
         }
@@ -97,7 +141,7 @@ pub async fn greet(
     channel: Channel,
     hello: Hello,
     timeouts: Timeouts,
-) -> Result<Option<Offer>, String> {
+) -> Result<Option<Offer>, TakeoverError> {
     crash::at(Side::Successor, "hello")?;
     let predecessor = door::peer_of(&channel.socket())
         .inspect_err(|error| tracing::debug!(%error, "the predecessor's process is not watched"));
@@ -124,22 +168,17 @@ pub async fn greet(
             Err(ChannelError::Closed) => {
                 // The channel closes before the listening sockets do; whoever binds must wait.
                 let death = or_never(offer.predecessor.as_mut().map(Peer::gone));
-                if timeout(timeouts.answer, death).await.is_err() {
-                    return Err("the predecessor closed the channel".into());
-                }
+                timeout(timeouts.answer, death).await.map_err(|_| TakeoverError::Closed)?;
                 offer.machine.handle_closed(Instant::now());
             }
-            Err(ChannelError::TimedOut) => {
-                return Err("the predecessor does not answer HELLO".into());
-            }
-            Err(error) => return Err(format!("handover: {error}")),
+            Err(ChannelError::TimedOut) => return Err(TakeoverError::Silent),
+            Err(error) => return Err(TakeoverError::Channel(error)),
         }
     }
-    if let Some(outcome) = offer.machine.outcome() {
-        return match outcome {
-            Outcome::Ended(reason) => Err(reason.clone()),
-            other => Err(format!("{other:?}")),
-        };
+    match offer.machine.outcome() {
+        Some(Outcome::Ended(reason)) => return Err(TakeoverError::Refused(reason.clone())),
+        Some(other) => return Err(TakeoverError::Over(other.clone())),
+        None => {}
     }
     crash::at(Side::Successor, "listen")?;
     crash::at(Side::Successor, "warm")?;
@@ -161,64 +200,38 @@ pub enum Order {
 
 /// A takeover whose data plane stands.
 pub struct Incoming<D> {
-    plane: Arc<D>,
-    lifecycle: Lifecycle,
+    pump: Pump<D>,
+    board: Board,
+    stage: watch::Sender<Stage>,
     machine: Successor,
-    channel: Channel,
-    is_closed: bool,
-    predecessor: Option<Peer>,
     timeouts: Timeouts,
     task: Option<Task>,
     arrived: Vec<Parcel>,
+    /// What came with the last PROGRESS or COMMIT.
+    progress: Option<(Progress, Bytes)>,
     /// Sessions that go on once their ack is on its way.
     adopted: Vec<Adopted>,
-    received: Option<Frame>,
-    held: HashMap<u32, Parcel>,
-    /// The front one is under way; it stays in place while it is awaited: dropped it would lose
-    /// what it has frozen.
-    works: VecDeque<Work>,
     door: Option<Door>,
 }
 
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-enum Done {
-    Accepting(Accepting),
-    Surrendered(Vec<Parcel>),
-}
-
-enum Event {
-    Received(Result<Received, ChannelError>),
-    Ordered(Order),
-    Done(Done),
-    Died,
-    Note(Bytes),
-    Timeout,
-}
-
 impl<D: DataPlane> Incoming<D> {
-    /// The data plane stands.
-    pub fn new(plane: Arc<D>, lifecycle: Lifecycle, offer: Offer) -> Self {
-        let mut machine = offer.machine;
-        let ready = crash::at(Side::Successor, "ready");
-        match ready {
+    /// The data plane stands. The desk looks at `stage` how far it is.
+    pub fn new(plane: Arc<D>, board: Board, offer: Offer, stage: watch::Sender<Stage>) -> Self {
+        let Offer { mut machine, channel, predecessor, timeouts, terms, .. } = offer;
+        match crash::at(Side::Successor, "ready") {
             Ok(()) => machine.handle_ready(Instant::now()),
-            Err(error) => machine.handle_error(&error),
+            Err(error) => machine.handle_error(&error.to_string()),
         }
         Self {
-            plane,
-            lifecycle,
+            pump: Pump::new(plane, channel, predecessor, timeouts),
+            board,
+            stage,
             machine,
-            channel: offer.channel,
-            is_closed: false,
-            predecessor: offer.predecessor,
-            timeouts: offer.timeouts,
-            task: offer.terms.map(|terms| terms.task),
+            timeouts,
+            task: terms.map(|terms| terms.task),
             arrived: Vec::new(),
+            progress: None,
             adopted: Vec::new(),
-            received: None,
-            held: HashMap::new(),
-            works: VecDeque::new(),
             door: None,
         }
     }
@@ -234,60 +247,47 @@ impl<D: DataPlane> Incoming<D> {
                 self.close_task(&outcome);
                 return (outcome, self.door);
             }
-            match self.next(orders).await {
-                Event::Received(received) => self.handle_received(received),
-                Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
-                Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
-                Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
-                Event::Ordered(Order::Stop) => self.machine.handle_stop(),
-                Event::Done(done) => {
-                    self.works.pop_front();
-                    self.handle_done(done);
-                }
-                Event::Died => {
-                    self.predecessor = None;
-                    self.hear_out().await;
-                    self.machine.handle_closed(Instant::now());
-                }
-                Event::Note(body) => {
-                    self.machine.handle_told();
-                    self.send(Frame { message: Message::Note {}, body }).await;
-                }
-                Event::Timeout => {
-                    self.hear_out().await;
-                    if self.plane.census().logging_in == 0 {
-                        self.machine.handle_all_logged_in(Instant::now());
-                    }
-                    self.machine.handle_timeout(Instant::now());
-                }
-            }
+            let waits = Waits {
+                until: self.machine.poll_timeout(),
+                for_notes: self.machine.may_tell(),
+                for_empty: false,
+            };
+            let event = self.pump.next(orders, waits).await;
+            self.handle(event).await;
         }
     }
 
-    /// Every branch is cancel safe, or stays where it is when another one wins.
-    async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
-        let deadline = self.machine.poll_timeout();
-        let may_tell = self.machine.may_tell();
-        tokio::select! {
-            biased;
-            received = self.channel.recv(), if !self.is_closed => Event::Received(received),
-            Some(order) = orders.recv() => Event::Ordered(order),
-            done = or_never(self.works.front_mut()) => Event::Done(done),
-            _ = or_never(self.predecessor.as_mut().map(Peer::gone)) => Event::Died,
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
-                if deadline.is_some() =>
-            {
-                Event::Timeout
+    async fn handle(&mut self, event: Event<Order>) {
+        match event {
+            Event::Received(received) => self.handle_received(received),
+            Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
+            Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
+            Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
+            Event::Ordered(Order::Stop) => self.machine.handle_stop(),
+            Event::Done(done) => self.handle_done(done),
+            Event::Died(_) | Event::Ended(_) => {
+                self.hear_out().await;
+                self.machine.handle_closed(Instant::now());
             }
-            note = self.plane.tell(), if may_tell => Event::Note(note),
+            Event::Note(body) => {
+                self.machine.handle_told();
+                self.send(Frame { message: Message::Note {}, body }).await;
+            }
+            // Not waited for: this side takes over, and may well have nobody yet.
+            Event::Emptied => {}
+            Event::Timeout => {
+                self.hear_out().await;
+                if self.pump.plane.census().logging_in == 0 {
+                    self.machine.handle_all_logged_in(Instant::now());
+                }
+                self.machine.handle_timeout(Instant::now());
+            }
         }
     }
 
     /// Handles all that has arrived.
     async fn hear_out(&mut self) {
-        while !self.is_closed
-            && let Some(received) = self.channel.try_recv()
-        {
+        while let Some(received) = self.pump.try_recv() {
             self.handle_received(received);
             self.act().await;
         }
@@ -295,39 +295,37 @@ impl<D: DataPlane> Incoming<D> {
 
     fn handle_received(&mut self, received: Result<Received, ChannelError>) {
         let now = Instant::now();
-        let Received { frame, fds } = match received {
+        let Received { frame: Frame { message, body }, fds } = match received {
             Ok(received) => received,
             Err(ChannelError::Closed) => {
-                self.is_closed = true;
+                self.pump.close();
                 return self.machine.handle_closed(now);
             }
             Err(ChannelError::FdsLost(Some(frame))) => return self.refuse_batch(&frame.message),
             Err(error) => return self.machine.handle_error(&error.to_string()),
         };
-        if let Err(error) = crash_on(&frame.message) {
-            return self.machine.handle_error(&error);
+        if let Err(error) = crash_on(&message) {
+            return self.machine.handle_error(&error.to_string());
         }
-        if let Message::Note {} = &frame.message {
-            self.plane.hear(&frame.body);
-        }
-        if let Message::Parcels(it) = &frame.message {
-            match parcels::unpack(&it.parcels, fds, &frame.body) {
+        match &message {
+            Message::Note {} => self.pump.plane.hear(&body),
+            Message::Parcels(it) => match parcels::unpack(&it.parcels, fds, &body) {
                 Some(parcels) => self.arrived = parcels,
                 None => return self.machine.handle_error("PARCELS whose parts do not add up"),
-            }
+            },
+            Message::Progress(it) | Message::Commit(it) => self.progress = Some((it.clone(), body)),
+            _ => {}
         }
-        let message = frame.message.clone();
-        self.received = Some(frame);
         self.machine.handle_message(&message, now);
     }
 
     /// Fds that were lost on the way are a matter of one batch, not of the whole handover.
     fn refuse_batch(&mut self, message: &Message) {
-        let Message::Parcels(it) = message else {
+        let Message::Parcels(Parcels { parcels }) = message else {
             return self.machine.handle_error(FDS_LOST);
         };
         let nack = |id| Nack { id, reason: FDS_LOST.into() };
-        let refused = it.parcels.iter().map(|entry| nack(entry.id)).collect();
+        let refused = parcels.iter().map(|entry| nack(entry.id)).collect();
         let lost = Some(FDS_LOST.into());
         self.machine.handle_adopted(Acks { refused, lost, ..Acks::default() });
     }
@@ -337,9 +335,7 @@ impl<D: DataPlane> Incoming<D> {
         match done {
             Done::Accepting(accepting) => self.machine.handle_accepting(accepting, now),
             Done::Surrendered(parcels) => {
-                let sizes: Vec<_> =
-                    parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
-                self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
+                let sizes = self.pump.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
             }
         }
@@ -354,103 +350,79 @@ impl<D: DataPlane> Incoming<D> {
     async fn perform(&mut self, action: Action) {
         match action {
             Action::Send(message @ Message::Returned {}) => {
-                self.send(Frame { message, body: self.plane.own_counters() }).await;
+                self.send(Frame { message, body: self.pump.plane.own_counters() }).await;
             }
             Action::Send(message) => self.send(message.into()).await,
-            Action::KeepOffer | Action::KeepListeners => {}
             Action::Adopt => {
                 let arrived = std::mem::take(&mut self.arrived);
-                let (acks, adopted) = adopt_all(&*self.plane, Side::Successor, arrived);
+                let (acks, adopted) = adopt_all(&*self.pump.plane, Side::Successor, arrived);
                 self.adopted.extend(adopted);
                 self.machine.handle_adopted(acks);
             }
             Action::KeepProgress => self.keep_progress(),
-            Action::Accept(accepting) => {
-                let plane = self.plane.clone();
-                self.works.push_back(Box::pin(async move {
-                    plane.accept(accepting).await;
-                    Done::Accepting(accepting)
-                }));
-            }
-            Action::Surrender(wanted) => {
-                let plane = self.plane.clone();
-                self.works.push_back(Box::pin(async move {
-                    let parcels = plane.surrender(wanted.class, wanted.n, &wanted.except).await;
-                    Done::Surrendered(parcels)
-                }));
-            }
-            Action::SendParcels(ids) => {
-                let (plane, within) = (&*self.plane, self.timeouts.answer);
-                match parcels::send(&self.channel, plane, &self.held, &ids, within).await {
-                    Err(ChannelError::Congested(_)) => {
-                        self.machine.handle_congestion(ids, Instant::now());
-                    }
-                    Err(error) => tracing::warn!(%error, "sessions were not given back"),
-                    Ok(()) => {}
+            Action::Accept(accepting) => self.pump.accept(accepting),
+            Action::Ship(Ship::Surrender(wanted)) => self.pump.surrender(wanted),
+            Action::Ship(Ship::Send(ids)) => match self.pump.send_parcels(&ids).await {
+                Err(ChannelError::Congested(_)) => {
+                    self.machine.handle_congestion(ids, Instant::now());
                 }
-            }
-            Action::Thaw(ids) => {
-                for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
-                    adopt_or_lose(&*self.plane, parcel);
-                }
-            }
+                Err(error) => tracing::warn!(%error, "sessions were not given back"),
+                Ok(()) => {}
+            },
+            Action::Ship(Ship::Thaw(ids)) => self.pump.thaw(&ids),
             Action::Release(ids) => {
                 for id in &ids {
-                    self.plane.released(*id);
-                    self.held.remove(id);
+                    self.pump.plane.released(*id);
+                    self.pump.take(*id);
                 }
             }
-            Action::KillPredecessor => match &self.predecessor {
+            Action::KillPredecessor => match &self.pump.peer {
                 Some(peer) => peer.kill(),
                 None => self.machine.handle_closed(Instant::now()),
             },
             Action::OpenDoor => {
-                self.door = Door::if_possible(&self.lifecycle.origin().run_dir, self.timeouts);
+                self.door = Door::if_possible(&self.board.origin().run_dir, self.timeouts);
             }
         }
     }
 
     async fn send(&mut self, frame: Frame) {
-        let kind = frame.message.kind();
-        match self.channel.send(&frame, &[], self.timeouts.answer).await {
+        match self.pump.send(&frame).await {
             // A closed channel is told by reading, after all that was said before.
             Ok(()) | Err(ChannelError::Closed) => {}
-            Err(error) => tracing::warn!(kind, %error, "the predecessor does not take a message"),
+            Err(error) => {
+                let kind = frame.message.name();
+                tracing::warn!(kind, %error, "the predecessor does not take a message");
+            }
         }
-        let crash = match kind {
-            "ACKS" => {
+        let crash = match frame.message {
+            Message::Acks(_) => {
                 std::mem::take(&mut self.adopted).into_iter().for_each(Adopted::go_on);
                 crash::at(Side::Successor, "acked")
             }
-            "ACCEPTED" => crash::at(Side::Successor, "accepted"),
-            "COMMITTED" => crash::at(Side::Successor, "committed"),
+            Message::Accepted {} => crash::at(Side::Successor, "accepted"),
+            Message::Committed {} => crash::at(Side::Successor, "committed"),
             _ => Ok(()),
         };
         if let Err(error) = crash {
-            self.machine.handle_error(&error);
+            self.machine.handle_error(&error.to_string());
         }
     }
 
     fn keep_progress(&mut self) {
-        let Some(Frame { message, body }) = self.received.take() else { return };
-        let (Message::Progress(it) | Message::Commit(it)) = message else { return };
-        self.plane.inherit_counters(&body);
-        self.task = Some(it.task.clone());
-        self.lifecycle.ledger().put(it.task);
+        let Some((Progress { task }, counters)) = self.progress.take() else { return };
+        self.pump.plane.inherit_counters(&counters);
+        self.task = Some(task.clone());
+        self.board.ledger().put(task);
     }
 
     /// What the data plane was still asked for is waited for.
     async fn finish(&mut self) {
-        while let Some(mut work) = self.works.pop_front() {
-            match timeout(self.timeouts.step, &mut work).await {
-                Ok(done) => {
-                    self.handle_done(done);
-                    self.act().await;
-                }
-                Err(_) => tracing::error!("the data plane does not answer"),
-            }
+        while let Some(done) = self.pump.last_done().await {
+            self.handle_done(done);
+            self.act().await;
         }
-        self.plane.part();
+        self.pump.plane.part();
     }
 
     fn report(&self) {
@@ -458,17 +430,17 @@ impl<D: DataPlane> Incoming<D> {
         let theirs = self.task.as_ref().map(|task| task.phase);
         let theirs = theirs.filter(|phase| *phase != Phase::Unknown);
         let phase = theirs.map_or(own, |phase| phase.max(own));
+        self.stage.send_replace(self.machine.stage(phase));
         if self.machine.is_serving() {
-            self.lifecycle.show(State::Draining, Some(phase), true);
+            self.board.show(State::Draining, Some(phase), true);
         } else if self.machine.outcome().is_none() {
-            self.lifecycle.show(State::Starting, Some(own), false);
+            self.board.show(State::Starting, Some(own), false);
         }
     }
 
     fn close_task(&self, outcome: &Outcome) {
-        use crate::restart::task::TaskState;
         let Some(task_id) = self.task.as_ref().map(|task| task.task_id) else { return };
-        self.lifecycle.update_task(task_id, |task| match outcome {
+        self.board.update_task(task_id, |task| match outcome {
             Outcome::Committed => {
                 task.state = TaskState::Completed;
                 task.phase = Phase::Commit;
@@ -494,7 +466,7 @@ impl<D: DataPlane> Incoming<D> {
     }
 }
 
-fn crash_on(message: &Message) -> Result<(), String> {
+fn crash_on(message: &Message) -> Result<(), Injected> {
     match message {
         Message::Parcels(_) => crash::at(Side::Successor, "parcels"),
         Message::Go {} => crash::at(Side::Successor, "go"),

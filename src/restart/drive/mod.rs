@@ -4,6 +4,7 @@
 pub mod custody;
 pub mod incoming;
 pub mod outgoing;
+pub mod pump;
 pub mod rehearsal;
 
 /// What this future comes to; without one, nothing ever happens.

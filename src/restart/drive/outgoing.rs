@@ -1,30 +1,28 @@
-//! Drives the predecessor's machine: its channel, its successor's process, its data plane.
+//! Drives the predecessor's machine: its successor, its data plane, and what was given out.
 //!
-//! Invariant: a frozen session is in custody until it is thawed or the successor's for good; a
-//! future of the data plane that gives sessions out is never dropped before it has ended.
+//! Invariant: a frozen session is held until it is thawed or the successor's; and what is the
+//! successor's is in custody until it is its for good.
 
-use std::collections::VecDeque;
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use super::custody::{Custody, Reclaimed, adopt_all, adopt_or_lose};
-use super::or_never;
-use crate::restart::host::crash::{self, Side};
+use super::custody::{Custody, Reclaimed, adopt_all};
+use super::pump::{Done, Event, Pump, Waits};
+use crate::restart::board::Board;
+use crate::restart::host::crash::{self, Injected, Side};
 use crate::restart::host::process::Peer;
-use crate::restart::lifecycle::Lifecycle;
-use crate::restart::machine::plan::{Ending, Outcome, Plan};
+use crate::restart::machine::plan::{Ending, Outcome, Plan, Stage};
 use crate::restart::machine::predecessor::{Action, Predecessor};
-use crate::restart::machine::shipment::Size;
+use crate::restart::machine::shipment::Ship;
 use crate::restart::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
 use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel};
-use crate::restart::task::{Phase, State, Task};
+use crate::restart::task::{Phase, State, Task, TaskId};
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
 use crate::restart::transport::parcels;
 
@@ -47,82 +45,82 @@ pub enum Order {
     Stop,
 }
 
+/// A successor that is there.
+#[derive(Debug)]
+pub struct Link {
+    /// The way to it.
+    pub channel: Channel,
+    /// Its process.
+    pub peer: Peer,
+    /// What it has said, if it has knocked.
+    pub hello: Option<Hello>,
+}
+
+/// What one restart is about.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Where people follow it.
+    pub task_id: TaskId,
+    /// What it is to be.
+    pub plan: Plan,
+    /// The file that the successor was started from, if this process did that.
+    pub binary: Option<PathBuf>,
+    /// Where the desk looks how far it is.
+    pub stage: watch::Sender<Stage>,
+}
+
+/// Why the offer could not be made.
+#[derive(Debug, thiserror::Error)]
+enum OfferError {
+    #[error("listeners: {0}")]
+    Listeners(#[source] io::Error),
+    #[error("its task is lost")]
+    TaskLost,
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Injected(#[from] Injected),
+}
+
 /// A restart whose successor is there.
 pub struct Outgoing<D> {
-    plane: Arc<D>,
-    lifecycle: Lifecycle,
-    task_id: u64,
+    pump: Pump<D>,
+    board: Board,
+    task_id: TaskId,
     binary: Option<PathBuf>,
+    stage: watch::Sender<Stage>,
     machine: Predecessor,
-    channel: Channel,
-    is_closed: bool,
-    peer: Option<Peer>,
     custody: Custody,
     reclaimed: Option<Reclaimed>,
     has_returned: bool,
     returned: Vec<Parcel>,
-    /// The front one is under way; it stays in place while it is awaited: dropped it would lose
-    /// what it has frozen.
-    works: VecDeque<Work>,
-    end: Option<Work>,
     is_emptied: bool,
     shown: Option<Phase>,
 }
 
-type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// What the data plane, or the end of the successor, has come to.
-enum Done {
-    Accepting(Accepting),
-    Surrendered(Vec<Parcel>),
-    Gone(String),
-}
-
-/// What happens next.
-enum Event {
-    Received(Result<Received, ChannelError>),
-    Ordered(Order),
-    Done(Done),
-    Ended(Done),
-    Died(String),
-    Emptied,
-    Note(Bytes),
-    Timeout,
-}
-
 impl<D: DataPlane> Outgoing<D> {
-    /// The successor is connected, and has said HELLO if it has knocked. `binary` is the file that
-    /// it was started from, if this process did that.
-    pub fn new(
-        plane: Arc<D>,
-        lifecycle: Lifecycle,
-        task_id: u64,
-        link: (Channel, Peer, Option<Hello>),
-        (plan, binary): (Plan, Option<PathBuf>),
-    ) -> Self {
+    /// The successor is connected.
+    pub fn new(plane: Arc<D>, board: Board, link: Link, assignment: Assignment) -> Self {
         let now = Instant::now();
-        let (channel, peer, hello) = link;
+        let Link { channel, peer, hello } = link;
+        let Assignment { task_id, plan, binary, stage } = assignment;
         let mut machine = Predecessor::new(plan, now);
         if let Some(hello) = hello {
             machine.handle_message(&Message::Hello(hello), now);
         }
         let new_pid = peer.pid();
-        lifecycle.update_task(task_id, |task| task.new_pid = new_pid);
+        board.update_task(task_id, |task| task.new_pid = new_pid);
         Self {
-            plane,
-            lifecycle,
+            pump: Pump::new(plane, channel, Some(peer), board.timeouts()),
+            board,
             task_id,
             binary,
+            stage,
             machine,
-            channel,
-            is_closed: false,
-            peer: Some(peer),
             custody: Custody::default(),
             reclaimed: None,
             has_returned: false,
             returned: Vec::new(),
-            works: VecDeque::new(),
-            end: None,
             is_emptied: false,
             shown: None,
         }
@@ -137,7 +135,12 @@ impl<D: DataPlane> Outgoing<D> {
                 self.finish().await;
                 return self.conclude(outcome);
             }
-            let event = self.next(orders).await;
+            let waits = Waits {
+                until: self.machine.poll_timeout(),
+                for_notes: self.machine.may_tell(),
+                for_empty: self.machine.is_draining() && !self.is_emptied,
+            };
+            let event = self.pump.next(orders, waits).await;
             self.handle(event).await;
         }
     }
@@ -153,43 +156,16 @@ impl<D: DataPlane> Outgoing<D> {
         }
     }
 
-    /// Every branch is cancel safe, or stays where it is when another one wins.
-    async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
-        let deadline = self.machine.poll_timeout();
-        let may_tell = self.machine.may_tell();
-        let watches_emptied = self.machine.is_draining() && !self.is_emptied;
-        tokio::select! {
-            biased;
-            received = self.channel.recv(), if !self.is_closed => Event::Received(received),
-            Some(order) = orders.recv() => Event::Ordered(order),
-            done = or_never(self.works.front_mut()) => Event::Done(done),
-            done = or_never(self.end.as_mut()) => Event::Ended(done),
-            how = or_never(self.peer.as_mut().map(Peer::gone)) => Event::Died(how),
-            () = self.plane.emptied(), if watches_emptied => Event::Emptied,
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()),
-                if deadline.is_some() =>
-            {
-                Event::Timeout
-            }
-            note = self.plane.tell(), if may_tell => Event::Note(note),
-        }
-    }
-
-    async fn handle(&mut self, event: Event) {
+    async fn handle(&mut self, event: Event<Order>) {
         match event {
             Event::Received(received) => self.handle_received(received).await,
             Event::Ordered(order) => self.handle_order(order),
-            Event::Done(done) => {
-                self.works.pop_front();
-                self.handle_done(done);
-            }
-            Event::Ended(done) => {
-                self.end = None;
+            Event::Done(done) => self.handle_done(done),
+            Event::Ended(how) => {
                 self.hear_out().await;
-                self.handle_done(done);
+                self.machine.handle_gone(Some(&how.to_string()));
             }
             Event::Died(how) => {
-                self.peer = None;
                 self.hear_out().await;
                 self.machine.handle_channel_error(&format!("the successor died ({how})"));
             }
@@ -211,9 +187,7 @@ impl<D: DataPlane> Outgoing<D> {
 
     /// Handles all that has arrived.
     async fn hear_out(&mut self) {
-        while !self.is_closed
-            && let Some(received) = self.channel.try_recv()
-        {
+        while let Some(received) = self.pump.try_recv() {
             self.handle_received(received).await;
             self.act().await;
         }
@@ -227,34 +201,33 @@ impl<D: DataPlane> Outgoing<D> {
             Err(error) => return self.machine.handle_channel_error(&error.to_string()),
         };
         if let Err(error) = crash_on(&frame.message) {
-            return self.machine.handle_error(error, now);
+            return self.machine.handle_error(error.to_string(), now);
         }
-        if let Message::Note {} = &frame.message {
-            self.plane.hear(&frame.body);
-        }
-        if let Message::Returned {} = &frame.message {
-            self.plane.credit_counters(&frame.body);
-            self.has_returned = true;
-        }
-        if let Message::Parcels(it) = &frame.message {
-            match parcels::unpack(&it.parcels, fds, &frame.body) {
+        match &frame.message {
+            Message::Note {} => self.pump.plane.hear(&frame.body),
+            Message::Returned {} => {
+                self.pump.plane.credit_counters(&frame.body);
+                self.has_returned = true;
+            }
+            Message::Parcels(it) => match parcels::unpack(&it.parcels, fds, &frame.body) {
                 Some(parcels) => self.returned.extend(parcels),
                 None => tracing::error!("sessions that came back are malformed"),
-            }
+            },
+            _ => {}
         }
         self.machine.handle_message(&frame.message, now);
     }
 
     /// The end of the channel comes just before the end of the process, which says more.
     async fn handle_closed(&mut self) {
-        self.is_closed = true;
-        let within = self.lifecycle.timeouts().again * 10;
-        let died = match &mut self.peer {
+        self.pump.close();
+        let within = self.board.timeouts().again * 10;
+        let died = match &mut self.pump.peer {
             Some(peer) => timeout(within, peer.gone()).await.ok(),
             None => None,
         };
         let Some(how) = died else { return self.machine.handle_closed() };
-        self.peer = None;
+        self.pump.peer = None;
         self.machine.handle_channel_error(&format!("the successor died ({how})"));
     }
 
@@ -277,20 +250,25 @@ impl<D: DataPlane> Outgoing<D> {
                 };
                 match crash {
                     Ok(()) => self.machine.handle_accepting(accepting, now),
-                    Err(error) => self.machine.handle_error(error, now),
+                    Err(error) => self.machine.handle_error(error.to_string(), now),
                 }
             }
             Done::Surrendered(parcels) => {
-                let sizes: Vec<_> =
-                    parcels.iter().map(|it| Size { id: it.id, fds: it.fds.len() }).collect();
-                self.custody.hold(parcels);
+                self.custody.watch(&parcels);
+                let sizes = self.pump.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
-                if let Err(error) = crash::at(Side::Predecessor, "frozen") {
-                    self.machine.handle_error(error, now);
-                }
+                self.crash_at("frozen");
             }
-            Done::Gone(how) => self.machine.handle_gone(Some(&how)),
         }
+    }
+
+    /// Passes a crash point; false if it is an error.
+    fn crash_at(&mut self, point: &'static str) -> bool {
+        let crash = crash::at(Side::Predecessor, point);
+        if let Err(error) = &crash {
+            self.machine.handle_error(error.to_string(), Instant::now());
+        }
+        crash.is_ok()
     }
 
     async fn act(&mut self) {
@@ -305,170 +283,159 @@ impl<D: DataPlane> Outgoing<D> {
                 if matches!(message, Message::Go {}) {
                     self.send_news().await;
                     // Whoever asks the successor first must not hear of less than was told here.
-                    self.send_counters(self.lifecycle.timeouts().answer).await;
+                    self.send_counters(self.board.timeouts().answer).await;
                 }
                 self.send(message.into()).await;
             }
-            Action::SendOffer { version } => self.send_offer(version).await,
+            Action::SendOffer { version } => {
+                if let Err(error) = self.send_offer(version).await {
+                    self.machine.handle_error(error.to_string(), Instant::now());
+                }
+            }
             Action::SendProgress => self.send_progress().await,
             Action::SendCommit => self.send_commit().await,
-            Action::SendParcels(ids) => self.send_parcels(ids).await,
-            Action::Surrender(wanted) => {
-                // Before anybody is frozen: at first they are as many as there are sessions.
-                self.send_news().await;
-                let plane = self.plane.clone();
-                self.works.push_back(Box::pin(async move {
-                    let parcels = plane.surrender(wanted.class, wanted.n, &wanted.except).await;
-                    Done::Surrendered(parcels)
-                }));
-            }
-            Action::Thaw(ids) => self.thaw(&ids),
+            Action::Ship(ship) => self.ship(ship).await,
             Action::Park(ids) => self.park(&ids),
             Action::Forget(ids) => self.custody.forget(&ids),
             Action::Reclaim(unacknowledged) => {
-                let reclaimed = self.custody.reclaim(&*self.plane, &unacknowledged);
+                let pump = &mut self.pump;
+                let held: Vec<_> = unacknowledged.iter().filter_map(|id| pump.take(*id)).collect();
+                let reclaimed = self.custody.reclaim(&*pump.plane, held);
                 // Of what it did not give back when it could, the clients had left.
                 self.reclaimed = reclaimed.filter(|_| !self.has_returned);
             }
             Action::AdoptReturned => self.adopt_returned().await,
-            Action::Accept(accepting) => {
-                let plane = self.plane.clone();
-                self.works.push_back(Box::pin(async move {
-                    plane.accept(accepting).await;
-                    Done::Accepting(accepting)
-                }));
-            }
+            Action::Accept(accepting) => self.pump.accept(accepting),
             Action::Drain(deadline) => {
                 self.is_emptied = false;
-                self.plane.drain(deadline);
+                self.pump.plane.drain(deadline);
             }
-            Action::Undrain => self.plane.undrain(),
-            Action::EndSuccessor(reason) => self.end_successor(reason).await,
+            Action::Undrain => self.pump.plane.undrain(),
+            Action::EndSuccessor { reason, because } => {
+                tracing::debug!(because, "the successor is ended");
+                self.end_successor(reason).await;
+            }
+        }
+    }
+
+    async fn ship(&mut self, ship: Ship) {
+        match ship {
+            Ship::Surrender(wanted) => {
+                // Before anybody is frozen: at first they are as many as there are sessions.
+                self.send_news().await;
+                self.pump.surrender(wanted);
+            }
+            Ship::Send(ids) => self.send_parcels(ids).await,
+            Ship::Thaw(ids) => {
+                self.custody.forget(&ids);
+                self.pump.thaw(&ids);
+            }
         }
     }
 
     async fn send_news(&mut self) {
-        let within = self.lifecycle.timeouts().answer;
-        if let Err(error) = parcels::send_news(&self.channel, &*self.plane, within).await {
-            self.handle_send_error(&error);
-        }
+        let sent = self.pump.send_news().await;
+        self.handle_sent(sent);
     }
 
     async fn send(&mut self, frame: Frame) {
-        let within = self.lifecycle.timeouts().answer;
-        if let Err(error) = self.channel.send(&frame, &[], within).await {
-            self.handle_send_error(&error);
-        }
+        let sent = self.pump.send(&frame).await;
+        self.handle_sent(sent);
     }
 
     /// A closed channel is told by reading, after all that the other side had said before.
-    fn handle_send_error(&mut self, error: &ChannelError) {
-        if !matches!(error, ChannelError::Closed) {
-            self.machine.handle_channel_error(&format!("the successor hangs: {error}"));
+    fn handle_sent(&mut self, sent: Result<(), ChannelError>) {
+        match sent {
+            Ok(()) | Err(ChannelError::Closed) => {}
+            Err(error) => {
+                self.machine.handle_channel_error(&format!("the successor hangs: {error}"));
+            }
         }
     }
 
-    async fn send_offer(&mut self, version: u16) {
-        if let Err(error) = self.try_send_offer(version).await {
-            self.machine.handle_error(error, Instant::now());
-        }
-    }
-
-    async fn try_send_offer(&mut self, version: u16) -> Result<(), String> {
-        let within = self.lifecycle.timeouts().answer;
-        let listeners = self.plane.listeners().map_err(|error| format!("listeners: {error}"))?;
-        let terms = self.terms(version, listeners.len())?;
-        let offer = Message::Offer(Box::new(terms));
-        let frame = Frame { message: offer, body: self.plane.legacy() };
-        self.channel.send(&frame, &[], within).await.map_err(|error| error.to_string())?;
+    async fn send_offer(&mut self, version: u16) -> Result<(), OfferError> {
+        let listeners = self.pump.plane.listeners().map_err(OfferError::Listeners)?;
+        let terms = self.terms(version, listeners.len()).ok_or(OfferError::TaskLost)?;
+        let message = Message::Offer(Box::new(terms));
+        self.pump.send(&Frame { message, body: self.pump.plane.legacy() }).await?;
         crash::at(Side::Predecessor, "listen")?;
+        let within = self.board.timeouts().answer;
         for some in listeners.chunks(LISTENERS) {
             let names = some.iter().map(|listener| listener.name.clone()).collect();
             let fds: Vec<_> = some.iter().map(|listener| listener.fd.as_fd()).collect();
             let frame = Frame::from(Message::Listen(Listen { names }));
-            self.channel.send(&frame, &fds, within).await.map_err(|error| error.to_string())?;
+            self.pump.channel().send(&frame, &fds, within).await?;
         }
-        crash::at(Side::Predecessor, "warm")
+        Ok(crash::at(Side::Predecessor, "warm")?)
     }
 
-    fn terms(&self, version: u16, listeners: usize) -> Result<Terms, String> {
-        let ledger = self.lifecycle.ledger();
-        let mut tasks = ledger.rows(Instant::now());
+    fn terms(&self, version: u16, listeners: usize) -> Option<Terms> {
+        let mut tasks = self.board.ledger().rows(Instant::now());
         tasks.retain(|task| task.task_id != self.task_id);
-        let task = ledger.task(self.task_id, Instant::now()).ok_or("its task is lost")?;
-        Ok(Terms {
+        Some(Terms {
             version,
-            build: self.lifecycle.origin().build.clone(),
+            build: self.board.origin().build.clone(),
             pid: std::process::id(),
-            generation: self.lifecycle.generation() + 1,
+            generation: self.board.generation().next(),
             listeners,
-            sessions: self.plane.census().sessions,
+            sessions: self.pump.plane.census().sessions,
             binary: self.binary.clone(),
-            task,
+            task: self.task()?,
             tasks,
         })
     }
 
     async fn send_progress(&mut self) {
-        let crash = match self.machine.phase() {
-            Some(Phase::Drain) => crash::at(Side::Predecessor, "drain"),
-            Some(Phase::Probation) => crash::at(Side::Predecessor, "probation"),
-            _ => Ok(()),
+        let may_send = match self.machine.phase() {
+            Some(Phase::Drain) => self.crash_at("drain"),
+            Some(Phase::Probation) => self.crash_at("probation"),
+            _ => true,
         };
-        if let Err(error) = crash {
-            return self.machine.handle_error(error, Instant::now());
+        if may_send {
+            self.send_counters(HEARTBEAT).await;
         }
-        self.send_counters(HEARTBEAT).await;
     }
 
     async fn send_counters(&mut self, within: Duration) {
         self.update_task();
         let Some(task) = self.task() else { return };
         let message = Message::Progress(Progress { task });
-        let frame = Frame { message, body: self.plane.counters() };
+        let frame = Frame { message, body: self.pump.plane.counters() };
         // A full socket is no error yet: silence is noticed by its own clock.
-        if let Err(error) = self.channel.send(&frame, &[], within).await {
+        if let Err(error) = self.pump.send_within(&frame, within).await {
             tracing::trace!(%error, "progress was not sent");
         }
     }
 
     async fn send_commit(&mut self) {
         if let Err(error) = crash::at(Side::Predecessor, "commit") {
-            return self.machine.handle_uncommitted(error, Instant::now());
+            return self.machine.handle_uncommitted(error.to_string(), Instant::now());
         }
         self.update_task();
         let Some(task) = self.task() else { return };
         let message = Message::Commit(Progress { task });
-        self.send(Frame { message, body: self.plane.counters() }).await;
+        self.send(Frame { message, body: self.pump.plane.counters() }).await;
     }
 
     async fn send_parcels(&mut self, ids: Vec<u32>) {
-        if let Err(error) = crash::at(Side::Predecessor, "send") {
-            return self.machine.handle_error(error, Instant::now());
+        if !self.crash_at("send") {
+            return;
         }
-        let within = self.lifecycle.timeouts().answer;
-        match parcels::send(&self.channel, &*self.plane, self.custody.held(), &ids, within).await {
-            Ok(()) => {}
+        match self.pump.send_parcels(&ids).await {
             Err(error @ ChannelError::Congested(_)) => {
                 self.machine.handle_congestion(ids, &error.to_string(), Instant::now());
             }
-            Err(error) => self.handle_send_error(&error),
+            sent => self.handle_sent(sent),
         }
-        if let Err(error) = crash::at(Side::Predecessor, "sent") {
-            self.machine.handle_error(error, Instant::now());
-        }
-    }
-
-    fn thaw(&mut self, ids: &[u32]) {
-        for parcel in ids.iter().filter_map(|id| self.custody.take(*id)) {
-            adopt_or_lose(&*self.plane, parcel);
-        }
+        self.crash_at("sent");
     }
 
     fn park(&mut self, ids: &[u32]) {
         for id in ids {
-            self.plane.released(*id);
-            self.custody.park(*id);
+            self.pump.plane.released(*id);
+            if let Some(parcel) = self.pump.take(*id) {
+                self.custody.park(parcel);
+            }
         }
     }
 
@@ -476,43 +443,30 @@ impl<D: DataPlane> Outgoing<D> {
         let ids: Vec<_> = self.returned.iter().map(|parcel| parcel.id).collect();
         self.custody.forget(&ids);
         let returned = std::mem::take(&mut self.returned);
-        let (acks, adopted) = adopt_all(&*self.plane, Side::Predecessor, returned);
-        if !self.is_closed {
+        let (acks, adopted) = adopt_all(&*self.pump.plane, Side::Predecessor, returned);
+        if !self.pump.is_closed() {
             self.send(Message::Acks(acks).into()).await;
         }
         adopted.into_iter().for_each(Adopted::go_on);
     }
 
     async fn end_successor(&mut self, reason: String) {
-        let timeouts = self.lifecycle.timeouts();
-        let abort = Message::Abort(Reason { reason });
-        if let Err(error) = self.channel.send(&abort.into(), &[], HEARTBEAT).await {
+        let abort = Message::Abort(Reason { reason }).into();
+        if let Err(error) = self.pump.send_within(&abort, HEARTBEAT).await {
             tracing::debug!(%error, "ABORT was not sent");
         }
-        match self.peer.take() {
-            Some(peer) => {
-                self.end = Some(Box::pin(async move { Done::Gone(peer.end(timeouts).await) }));
-            }
-            None => self.machine.handle_gone(None),
+        if !self.pump.end_peer() {
+            self.machine.handle_gone(None);
         }
     }
 
     /// What the data plane was still asked for is waited for, and taken back if need be.
     async fn finish(&mut self) {
-        let within = self.lifecycle.timeouts().step;
-        while let Some(mut work) = self.works.pop_front() {
-            match timeout(within, &mut work).await {
-                Ok(done) => {
-                    self.handle_done(done);
-                    self.act().await;
-                }
-                Err(_) => {
-                    tracing::error!("the data plane does not answer");
-                    tokio::spawn(settle(self.plane.clone(), work));
-                }
-            }
+        while let Some(done) = self.pump.last_done().await {
+            self.handle_done(done);
+            self.act().await;
         }
-        self.plane.part();
+        self.pump.plane.part();
         self.update_task();
     }
 
@@ -524,13 +478,13 @@ impl<D: DataPlane> Outgoing<D> {
         }
         self.shown = phase;
         self.update_task();
-        match phase {
-            Some(Phase::Drain | Phase::Probation | Phase::Commit) => {
-                self.lifecycle.show(State::Draining, phase, false);
-            }
-            Some(_) | None => {
+        let stage = self.machine.stage();
+        self.stage.send_replace(stage);
+        match stage {
+            Stage::Draining | Stage::Probation => self.board.show(State::Draining, phase, false),
+            Stage::Moving => {
                 let takes_clients = self.machine.accepting() == Accepting::Yes;
-                self.lifecycle.show(State::Restarting, phase, takes_clients);
+                self.board.show(State::Restarting, phase, takes_clients);
             }
         }
     }
@@ -538,8 +492,8 @@ impl<D: DataPlane> Outgoing<D> {
     fn update_task(&self) {
         let (phase, moved) = (self.machine.phase(), self.machine.moved());
         let note = self.machine.note();
-        let census = self.plane.census();
-        self.lifecycle.update_task(self.task_id, |task| {
+        let census = self.pump.plane.census();
+        self.board.update_task(self.task_id, |task| {
             task.phase = phase.unwrap_or(task.phase);
             task.moved = moved;
             task.draining = census.sessions;
@@ -552,11 +506,11 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     fn task(&self) -> Option<Task> {
-        self.lifecycle.ledger().task(self.task_id, Instant::now())
+        self.board.task(self.task_id)
     }
 }
 
-fn crash_on(message: &Message) -> Result<(), String> {
+fn crash_on(message: &Message) -> Result<(), Injected> {
     match message {
         Message::Hello(_) => crash::at(Side::Predecessor, "hello"),
         Message::Ready {} => crash::at(Side::Predecessor, "ready"),
@@ -564,11 +518,5 @@ fn crash_on(message: &Message) -> Result<(), String> {
         Message::Accepted {} => crash::at(Side::Predecessor, "accepted"),
         Message::Committed {} => crash::at(Side::Predecessor, "committed"),
         _ => Ok(()),
-    }
-}
-
-async fn settle<D: DataPlane>(plane: Arc<D>, work: Work) {
-    if let Done::Surrendered(parcels) = work.await {
-        parcels.into_iter().for_each(|parcel| adopt_or_lose(&*plane, parcel));
     }
 }

@@ -9,21 +9,23 @@
 //! ends in a failed task. A restart does not wait for it: it ends as soon as one begins.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::restart::board::Board;
 use crate::restart::host::crash::{self, Side};
 use crate::restart::host::fd::{channel_from_stdin, nofile};
-use crate::restart::host::process::{Peer, Program};
-use crate::restart::lifecycle::Lifecycle;
-use crate::restart::machine::shipment;
+use crate::restart::host::process::{End, Peer, Program, ProgramError};
+use crate::restart::machine::plan::{Demands, Unfit};
 use crate::restart::message::{Acks, Frame, Hello, Message, Nack, Reason, Terms};
 use crate::restart::plane::{DataPlane, Replica};
-use crate::restart::task::{Mode, Phase, Request, State, TaskState};
+use crate::restart::task::{Phase, State, TaskId, TaskState};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError};
 use crate::restart::transport::{disguise, parcels};
@@ -37,128 +39,145 @@ const TOLD: usize = 8;
 /// How long an understudy waits for the next batch: longer than the data plane may take for one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What clap says of a subcommand it does not know.
-const USAGE: &str = "exit status: 2";
+/// How a program ends that does not know the subcommand.
+const USAGE: i32 = 2;
 
 /// The predecessor's side.
-struct Rehearsal<D> {
-    plane: Arc<D>,
-    lifecycle: Lifecycle,
-    task_id: u64,
-    binary: PathBuf,
-    config: PathBuf,
-    /// The right to rehearse; given back before anybody is told of the end.
-    turn: Mutex<Option<OwnedMutexGuard<()>>>,
+pub struct Rehearsal<D> {
+    /// Whose sessions are shown.
+    pub plane: Arc<D>,
+    /// Where people follow it.
+    pub board: Board,
+    /// Its task.
+    pub task_id: TaskId,
+    /// The binary that is asked.
+    pub binary: PathBuf,
+    /// The config that it is asked with.
+    pub config: PathBuf,
 }
 
-impl Lifecycle {
-    /// RESTART REHEARSE: has the new binary say what it would take. Answers with the task's id
-    /// after preflight has passed, or with why not; the task tells the rest.
-    pub async fn rehearse<D: DataPlane>(
-        &self,
-        plane: Arc<D>,
-        request: Request,
-    ) -> Result<u64, String> {
-        let refused = |why: &str| Err(format!("RESTART REHEARSE refused: {why}"));
-        let standing = self.standing();
-        if !matches!(standing.state, State::Running | State::Offline) {
-            return refused(&standing.to_string());
-        }
-        let Some(turn) = self.try_rehearse() else {
-            return refused("another rehearsal is under way");
-        };
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let rehearsal = Rehearsal {
-            plane,
-            task_id: self.begin_task(Mode::Rehearse),
-            binary: absolute(request.binary.unwrap_or_else(|| self.binary())),
-            config: absolute(request.config.unwrap_or_else(|| self.origin().config.clone())),
-            lifecycle: self.clone(),
-            turn: Mutex::new(Some(turn)),
-        };
-        let (answer, answered) = oneshot::channel();
-        // Not in the caller's future: whoever asked may be gone before it is over.
-        tokio::spawn(rehearsal.run(answer));
-        answered.await.unwrap_or_else(|_| Err("the rehearsal is lost".into()))
-    }
+/// Why a rehearsal does not end well.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error("ended: the proxy is {0}")]
+    Ended(State),
+    #[error("the successor did not send HELLO in time")]
+    NoHello,
+    #[error("{} cannot rehearse: it does not know the command ({end})", binary.display())]
+    CannotRehearse { binary: PathBuf, end: End },
+    #[error("{} ended without a word ({end})", binary.display())]
+    Silent { binary: PathBuf, end: End },
+    #[error("{} closed the channel without a word", .0.display())]
+    Closed(PathBuf),
+    #[error("the successor: {0}")]
+    Refused(String),
+    #[error("unexpected {0} from the successor")]
+    Unexpected(&'static str),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    #[error("its task is lost")]
+    TaskLost,
+    #[error("the rehearsal was not over in time")]
+    Late,
+    #[error("the data plane does not copy its sessions")]
+    DataPlane,
+    #[error("the successor hangs: no ACKS")]
+    NoAcks,
+    #[error("the successor hangs: {0}")]
+    Hangs(#[source] ChannelError),
+    #[error("the successor died")]
+    Died,
+    #[error(transparent)]
+    Channel(ChannelError),
+    #[error(transparent)]
+    NotAll(#[from] NotAll),
 }
+
+/// Not every session would move.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+struct NotAll(String);
 
 impl<D: DataPlane> Rehearsal<D> {
-    async fn run(self, answer: oneshot::Sender<Result<u64, String>>) {
-        tracing::info!(task = self.task_id, "rehearsal");
+    /// Runs it to its end, or until it is ended. Says once whether it has begun, or why not; the
+    /// task tells the rest. `ended` is closed before anybody is told of the end.
+    pub async fn run(
+        self,
+        mut ended: oneshot::Receiver<State>,
+        begun: impl FnOnce(Result<(), String>),
+    ) {
+        tracing::info!(task = self.task_id.0, "rehearsal");
         let sessions = self.plane.census().sessions;
-        self.lifecycle.update_task(self.task_id, |task| task.sessions = sessions);
-        let program = match self.unless_restarted(self.preflight()).await {
-            Ok(program) => program,
-            Err(reason) => {
-                self.close(Err(&reason));
-                let _ = answer.send(Err(reason));
-                return;
+        self.board.update_task(self.task_id, |task| task.sessions = sessions);
+        match unless_ended(&mut ended, self.preflight()).await {
+            Ok(program) => {
+                begun(Ok(()));
+                self.perform(&program, ended).await;
             }
-        };
-        let _ = answer.send(Ok(self.task_id));
-        if let Err(reason) = self.perform(&program).await {
-            self.close(Err(&reason));
+            Err(failure) => {
+                drop(ended);
+                self.close(&Err(&failure));
+                begun(Err(failure.to_string()));
+            }
         }
     }
 
-    fn close(&self, result: Result<&str, &str>) {
+    fn close(&self, result: &Result<String, &Failure>) {
         let (state, detail) = match result {
-            Ok(detail) => (TaskState::Completed, detail),
-            Err(detail) => (TaskState::Failed, detail),
+            Ok(detail) => (TaskState::Completed, detail.clone()),
+            Err(failure) => (TaskState::Failed, failure.to_string()),
         };
-        tracing::info!(task = self.task_id, %state, detail, "rehearsal over");
-        drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.lifecycle.update_task(self.task_id, |task| {
+        tracing::info!(task = self.task_id.0, %state, detail, "rehearsal over");
+        self.board.update_task(self.task_id, |task| {
             task.state = state;
-            task.detail = detail.into();
+            task.detail = detail;
         });
     }
 
-    async fn preflight(&self) -> Result<Program, String> {
+    async fn preflight(&self) -> Result<Program, Failure> {
         let program = Program::open(&self.binary)?;
-        program.check(&self.config, self.lifecycle.timeouts().preflight).await?;
+        program.check(&self.config, self.board.timeouts().preflight).await?;
         Ok(program)
     }
 
-    /// A restart is an order, this is a question: it does not stand in the way.
-    async fn unless_restarted<T>(
-        &self,
-        work: impl Future<Output = Result<T, String>>,
-    ) -> Result<T, String> {
-        let mut standings = self.lifecycle.subscribe();
-        let idle = |state| matches!(state, State::Running | State::Offline);
-        tokio::select! {
-            biased;
-            Ok(standing) = standings.wait_for(|it| !idle(it.state)) => {
-                Err(format!("ended: the proxy is {}", standing.state))
+    /// Everything after preflight. The task is closed before the understudy is gone if it is ended,
+    /// for a restart may be waiting to tell of the task; and after it otherwise.
+    async fn perform(&self, program: &Program, mut ended: oneshot::Receiver<State>) {
+        let timeouts = self.board.timeouts();
+        let until = Instant::now() + self.board.settings().rollback_timeout;
+        self.show(Phase::Hello, 0);
+        let (channel, mut peer) = match self.start(program) {
+            Ok(started) => started,
+            Err(failure) => {
+                drop(ended);
+                return self.close(&Err(&failure));
             }
-            result = work => result,
+        };
+        let conversation = self.converse(channel, &mut peer, until);
+        match unless_ended(&mut ended, conversation).await {
+            Ok(verdict) => {
+                // The channel is closed, which tells it that this was all.
+                drop(timeout(timeouts.terminate, peer.gone()).await);
+                peer.end(timeouts).await;
+                drop(ended);
+                self.close(&Ok(verdict));
+            }
+            Err(failure) => {
+                drop(ended);
+                self.close(&Err(&failure));
+                peer.end(timeouts).await;
+            }
         }
     }
 
-    /// Everything after preflight; the error is why it could not begin. The task is closed before
-    /// the understudy is gone if it is ended, for a restart may be waiting to tell of the task; and
-    /// after it otherwise.
-    async fn perform(&self, program: &Program) -> Result<(), String> {
-        let timeouts = self.lifecycle.timeouts();
-        let within = self.lifecycle.settings().rollback_timeout;
-        self.show(Phase::Hello, 0);
-        let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
-        let channel = Channel::new(ours).map_err(|error| error.to_string())?;
-        let mut peer = program.rehearse(&self.config, theirs)?;
-        let conversation = self.converse(channel, &mut peer, Instant::now() + within);
-        let result = self.unless_restarted(conversation).await;
-        match &result {
-            // The channel is closed, which tells it that this was all.
-            Ok(_) => drop(timeout(timeouts.terminate, peer.gone()).await),
-            Err(_) => self.close(result.as_deref().map_err(String::as_str)),
-        }
-        peer.end(timeouts).await;
-        if result.is_ok() {
-            self.close(result.as_deref().map_err(String::as_str));
-        }
-        Ok(())
+    fn start(&self, program: &Program) -> Result<(Channel, Peer), Failure> {
+        let (ours, theirs) = Channel::pair()?;
+        let channel = Channel::new(ours)?;
+        Ok((channel, program.rehearse(&self.config, theirs)?))
     }
 
     async fn converse(
@@ -166,18 +185,18 @@ impl<D: DataPlane> Rehearsal<D> {
         mut channel: Channel,
         peer: &mut Peer,
         until: Instant,
-    ) -> Result<String, String> {
+    ) -> Result<String, Failure> {
         let received = timeout_at(until, channel.recv()).await;
         let received = match received {
-            Err(_) => return Err("the successor did not send HELLO in time".into()),
+            Err(_) => return Err(Failure::NoHello),
             Ok(Err(ChannelError::Closed)) => return Err(self.silent_end(peer).await),
-            Ok(Err(error)) => return Err(error.to_string()),
+            Ok(Err(error)) => return Err(Failure::Channel(error)),
             Ok(Ok(received)) => received,
         };
         let version = match received.frame.message {
             Message::Hello(hello) => self.judge(&hello)?,
-            Message::Refuse(it) => return Err(format!("the successor: {}", it.reason)),
-            other => return Err(format!("unexpected {} from the successor", other.kind())),
+            Message::Refuse(it) => return Err(Failure::Refused(it.reason)),
+            other => return Err(Failure::Unexpected(other.name())),
         };
         self.show(Phase::Warm, 0);
         self.send(&channel, self.offer(version)?).await?;
@@ -186,47 +205,40 @@ impl<D: DataPlane> Rehearsal<D> {
         for ids in self.plane.movable().chunks(BATCH) {
             timeout_at(until, self.batch(&mut channel, ids, &mut tally))
                 .await
-                .map_err(|_| "the rehearsal was not over in time".to_owned())??;
+                .map_err(|_| Failure::Late)??;
             self.show(Phase::Sessions, tally.taken());
         }
-        tally.verdict(self.plane.census().logging_in)
+        Ok(tally.verdict(self.plane.census().logging_in)?)
     }
 
     /// It closed the channel without a word, so its end says more.
-    async fn silent_end(&self, peer: &mut Peer) -> String {
-        let binary = self.binary.display();
-        match timeout(self.lifecycle.timeouts().answer, peer.gone()).await {
-            Ok(how) if how == USAGE => {
-                format!("{binary} cannot rehearse: it does not know the command ({how})")
+    async fn silent_end(&self, peer: &mut Peer) -> Failure {
+        let binary = self.binary.clone();
+        match timeout(self.board.timeouts().answer, peer.gone()).await {
+            Ok(end) if matches!(&end, End::Status(status) if status.code() == Some(USAGE)) => {
+                Failure::CannotRehearse { binary, end }
             }
-            Ok(how) => format!("{binary} ended without a word ({how})"),
-            Err(_) => format!("{binary} closed the channel without a word"),
+            Ok(end) => Failure::Silent { binary, end },
+            Err(_) => Failure::Closed(binary),
         }
     }
 
     /// The version to speak, or why this successor would be refused.
-    fn judge(&self, hello: &Hello) -> Result<u16, String> {
-        let ours = disguise::versions();
-        let version =
-            ours.common(hello.versions).ok_or_else(|| ours.nothing_in_common(hello.versions))?;
-        let need = self.plane.census().descriptors();
-        if hello.nofile > 0 && hello.nofile < need {
-            return Err(shipment::too_few_descriptors(hello.nofile, need));
-        }
-        Ok(version)
+    fn judge(&self, hello: &Hello) -> Result<u16, Unfit> {
+        let descriptors = self.plane.census().descriptors();
+        Demands { versions: disguise::versions(), descriptors }.judge(hello)
     }
 
-    fn offer(&self, version: u16) -> Result<Frame, String> {
-        let task = self.lifecycle.ledger().task(self.task_id, std::time::Instant::now());
+    fn offer(&self, version: u16) -> Result<Frame, Failure> {
         let terms = Terms {
             version,
-            build: self.lifecycle.origin().build.clone(),
+            build: self.board.origin().build.clone(),
             pid: std::process::id(),
-            generation: self.lifecycle.generation() + 1,
+            generation: self.board.generation().next(),
             listeners: 0,
             sessions: self.plane.census().sessions,
             binary: None,
-            task: task.ok_or("its task is lost")?,
+            task: self.board.task(self.task_id).ok_or(Failure::TaskLost)?,
             tasks: Vec::new(),
         };
         Ok(Message::Offer(Box::new(terms)).into())
@@ -238,39 +250,51 @@ impl<D: DataPlane> Rehearsal<D> {
         channel: &mut Channel,
         ids: &[u32],
         tally: &mut Tally,
-    ) -> Result<(), String> {
-        let timeouts = self.lifecycle.timeouts();
+    ) -> Result<(), Failure> {
+        let timeouts = self.board.timeouts();
         let replicas = timeout(timeouts.step, self.plane.replicate(ids))
             .await
-            .map_err(|_| "the data plane does not copy its sessions".to_owned())?;
+            .map_err(|_| Failure::DataPlane)?;
         if replicas.is_empty() {
             return Ok(());
         }
         self.send(channel, parcels::pack(&replicas)).await?;
         let received = match channel.recv_within(timeouts.answer).await {
-            Err(ChannelError::TimedOut) => return Err("the successor hangs: no ACKS".into()),
-            Err(ChannelError::Closed) => return Err("the successor died".into()),
-            Err(error) => return Err(error.to_string()),
+            Err(ChannelError::TimedOut) => return Err(Failure::NoAcks),
+            Err(ChannelError::Closed) => return Err(Failure::Died),
+            Err(error) => return Err(Failure::Channel(error)),
             Ok(received) => received,
         };
         match received.frame.message {
             Message::Acks(acks) => tally.add(&replicas, acks),
-            Message::Refuse(it) => return Err(format!("the successor: {}", it.reason)),
-            other => return Err(format!("unexpected {} from the successor", other.kind())),
+            Message::Refuse(it) => return Err(Failure::Refused(it.reason)),
+            other => return Err(Failure::Unexpected(other.name())),
         }
         Ok(())
     }
 
-    async fn send(&self, channel: &Channel, frame: Frame) -> Result<(), String> {
-        let sent = channel.send(&frame, &[], self.lifecycle.timeouts().answer).await;
-        sent.map_err(|error| format!("the successor hangs: {error}"))
+    async fn send(&self, channel: &Channel, frame: Frame) -> Result<(), Failure> {
+        let sent = channel.send(&frame, &[], self.board.timeouts().answer).await;
+        sent.map_err(Failure::Hangs)
     }
 
     fn show(&self, phase: Phase, moved: u64) {
-        self.lifecycle.update_task(self.task_id, |task| {
+        self.board.update_task(self.task_id, |task| {
             task.phase = phase;
             task.moved = moved;
         });
+    }
+}
+
+/// A restart or a stop is an order, this is a question: it does not stand in the way.
+async fn unless_ended<T>(
+    ended: &mut oneshot::Receiver<State>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        Ok(state) = ended => Err(Failure::Ended(state)),
+        result = work => result,
     }
 }
 
@@ -298,7 +322,7 @@ impl Tally {
     }
 
     /// For SHOW RESTART: a success only if all would move.
-    fn verdict(&self, logging_in: u64) -> Result<String, String> {
+    fn verdict(&self, logging_in: u64) -> Result<String, NotAll> {
         let mut text = format!("{} of {} sessions would move", self.taken(), self.shown);
         if logging_in > 0 {
             text.push_str(&format!("; {logging_in} are logging in"));
@@ -311,21 +335,36 @@ impl Tally {
             more if more > TOLD => text.push_str(&format!("; and {} more", more - TOLD)),
             _ => {}
         }
-        Err(text)
+        Err(NotAll(text))
     }
+}
+
+/// Why an understudy does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UnderstudyError {
+    /// Somebody else than a predecessor has started it.
+    #[error("standard input is no handover channel: RESTART REHEARSE asks")]
+    NotAsked,
+    /// The channel that was given as standard input cannot be used.
+    #[error("standard input: {0}")]
+    Stdin(#[source] io::Error),
+    /// The channel cannot be watched.
+    #[error(transparent)]
+    Socket(io::Error),
+    /// The predecessor hangs, or what it says is not understood.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
 }
 
 /// `odp rehearse`: judges what a predecessor shows on standard input, until it closes. Whatever
 /// `judge` says is the answer; the error is for this process's own log.
-pub async fn understudy(
+pub async fn understudy<E: fmt::Display>(
     build: &str,
-    judge: impl Fn(&Replica) -> Result<(), String>,
-) -> Result<(), String> {
-    let socket = match channel_from_stdin() {
-        Some(socket) => socket.map_err(|error| format!("standard input: {error}"))?,
-        None => return Err("standard input is no handover channel: RESTART REHEARSE asks".into()),
-    };
-    let mut channel = Channel::new(socket).map_err(|error| error.to_string())?;
+    judge: impl Fn(&Replica) -> Result<(), E>,
+) -> Result<(), UnderstudyError> {
+    let socket = channel_from_stdin().ok_or(UnderstudyError::NotAsked)?;
+    let socket = socket.map_err(UnderstudyError::Stdin)?;
+    let mut channel = Channel::new(socket).map_err(UnderstudyError::Socket)?;
     let within = Timeouts::default().answer;
     let hello = Hello {
         versions: disguise::versions(),
@@ -339,26 +378,26 @@ pub async fn understudy(
         match channel.send(&answer.into(), &[], within).await {
             Ok(()) => {}
             Err(ChannelError::Closed) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(error.into()),
         }
         let frame = loop {
             match channel.recv_within(LONGEST_PAUSE).await {
                 Ok(received) if matches!(received.frame.message, Message::Offer(_)) => {}
                 Ok(received) => break received.frame,
                 Err(ChannelError::Closed) => return Ok(()),
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.into()),
             }
         };
         answer = reply(&frame, &judge);
     }
 }
 
-fn reply(frame: &Frame, judge: impl Fn(&Replica) -> Result<(), String>) -> Message {
-    if let Err(reason) = crash::at(Side::Successor, "rehearse") {
-        return Message::Refuse(Reason { reason });
+fn reply<E: fmt::Display>(frame: &Frame, judge: impl Fn(&Replica) -> Result<(), E>) -> Message {
+    if let Err(injected) = crash::at(Side::Successor, "rehearse") {
+        return Message::Refuse(Reason { reason: injected.to_string() });
     }
     let Message::Parcels(it) = &frame.message else {
-        let reason = format!("unexpected {} in a rehearsal", frame.message.kind());
+        let reason = format!("unexpected {} in a rehearsal", frame.message.name());
         return Message::Refuse(Reason { reason });
     };
     let Some(parts) = parcels::cut(&it.parcels, &frame.body) else {
@@ -369,7 +408,7 @@ fn reply(frame: &Frame, judge: impl Fn(&Replica) -> Result<(), String>) -> Messa
         let (id, fds) = (entry.id, entry.fds);
         match judge(&Replica { id, fds, state: state.to_vec(), bytes: bytes.to_vec() }) {
             Ok(()) => acks.adopted.push(id),
-            Err(reason) => acks.refused.push(Nack { id, reason }),
+            Err(reason) => acks.refused.push(Nack { id, reason: reason.to_string() }),
         }
     }
     Message::Acks(acks)
@@ -396,7 +435,7 @@ mod tests {
         let acks = Acks { refused: vec![nack(3, "no"), nack(99, "not asked")], ..Acks::default() };
         tally.add(&[replica(3), replica(4)], acks);
         let text = "2 of 4 sessions would move; session 3: no; session 4: nothing was said of it";
-        assert_eq!(tally.verdict(0), Err(text.into()));
+        assert_eq!(tally.verdict(0), Err(NotAll(text.into())));
     }
 
     #[test]
@@ -405,7 +444,7 @@ mod tests {
         let replicas: Vec<_> = (0..11).map(replica).collect();
         let refused = (0..11).map(|id| nack(id, "no")).collect();
         tally.add(&replicas, Acks { refused, ..Acks::default() });
-        let text = tally.verdict(0).expect_err("none would move");
+        let NotAll(text) = tally.verdict(0).expect_err("none would move");
         assert!(text.starts_with("0 of 11 sessions would move; session 0: no; "), "{text}");
         assert!(text.ends_with("; session 7: no; and 3 more"), "{text}");
     }
@@ -414,7 +453,7 @@ mod tests {
     fn an_understudy_judges_each_session_as_it_was_sent() {
         let judge = |it: &Replica| {
             assert_eq!((&it.state[..], &it.bytes[..], it.fds), (&b"state"[..], &b"bytes"[..], 2));
-            if it.id == 2 { Err("no".into()) } else { Ok(()) }
+            if it.id == 2 { Err("no") } else { Ok(()) }
         };
         let frame = parcels::pack(&[replica(1), replica(2), replica(3)]);
         let acks = Acks { adopted: vec![1, 3], refused: vec![nack(2, "no")], lost: None };

@@ -35,16 +35,21 @@ pub enum Side {
     Successor,
 }
 
+/// An error that a test has injected.
+#[derive(Debug, thiserror::Error)]
+#[error("injected error at {0}")]
+pub struct Injected(&'static str);
+
 /// Passes a point; the error is the injected one.
 #[cfg(not(feature = "crash-points"))]
 #[inline]
-pub fn at(_side: Side, _point: &'static str) -> Result<(), String> {
+pub fn at(_side: Side, _point: &'static str) -> Result<(), Injected> {
     Ok(())
 }
 
 /// Passes a point; the error is the injected one.
 #[cfg(feature = "crash-points")]
-pub fn at(side: Side, point: &'static str) -> Result<(), String> {
+pub fn at(side: Side, point: &'static str) -> Result<(), Injected> {
     armed::pass(side, point)
 }
 
@@ -55,11 +60,11 @@ mod armed {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::Side;
+    use super::{Injected, Side};
 
     static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
-    pub fn pass(side: Side, point: &str) -> Result<(), String> {
+    pub fn pass(side: Side, point: &'static str) -> Result<(), Injected> {
         let Ok(spec) = std::env::var("ODP_CRASH_AT") else { return Ok(()) };
         let spec = match spec.strip_prefix('@') {
             Some(file) => std::fs::read_to_string(file).unwrap_or_default(),
@@ -79,7 +84,7 @@ mod armed {
             "kill" => signal(Signal::KILL),
             "stop" => signal(Signal::STOP),
             "panic" => panic!("injected panic at {point}"),
-            _ => return Err(format!("injected error at {point}")),
+            _ => return Err(Injected(point)),
         }
         Ok(())
     }

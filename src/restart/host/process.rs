@@ -4,11 +4,12 @@
 //! between cannot make preflight and successor differ.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
@@ -23,6 +24,76 @@ use crate::restart::timeouts::Timeouts;
 /// How much of what `check` says is passed on.
 const LONGEST_VERDICT: usize = 2000;
 
+/// Why a binary cannot be run, or is not to be.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It cannot be opened, or not be run to check the config.
+    #[error("binary {}: {source}", path.display())]
+    Binary {
+        /// The binary.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is a directory, or the like.
+    #[error("binary {}: expected a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// `check` goes on and on.
+    #[error("preflight: {} check did not end within {within:?}", path.display())]
+    Late {
+        /// The binary.
+        path: PathBuf,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// `check` ran, and nobody knows how it ended.
+    #[error("preflight: {0}")]
+    Lost(#[source] io::Error),
+    /// `check` refuses the config, without a word.
+    #[error("preflight: {} check: {status}", path.display())]
+    Silent {
+        /// The binary.
+        path: PathBuf,
+        /// How `check` ended.
+        status: ExitStatus,
+    },
+    /// What `check` has against the config.
+    #[error("preflight: {0}")]
+    Verdict(String),
+    /// It does not start.
+    #[error("cannot start {}: {source}", path.display())]
+    Start {
+        /// The binary.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+/// How a process has ended.
+#[derive(Debug)]
+pub enum End {
+    /// As its parent is told.
+    Status(ExitStatus),
+    /// It was not a child, so that is all there is to know.
+    Ended,
+    /// The system does not say.
+    Unknown(io::Error),
+    /// It was killed, runs none of its own code any more, and is still there.
+    InKernel,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => status.fmt(f),
+            Self::Ended => f.write_str("ended"),
+            Self::Unknown(error) => error.fmt(f),
+            Self::InKernel => f.write_str("killed, and still in the kernel"),
+        }
+    }
+}
+
 /// A binary, pinned.
 #[derive(Debug)]
 pub struct Program {
@@ -33,14 +104,14 @@ pub struct Program {
 
 impl Program {
     /// Pins what the path names now.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("binary {}: {error}", path.display());
+    pub fn open(path: &Path) -> Result<Self, ProgramError> {
+        let failed = |source| ProgramError::Binary { path: path.to_owned(), source };
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| failed(errno.into()))?;
         // To look into a FIFO would wait for somebody who writes to it.
         let stat = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(format!("binary {}: expected a regular file", path.display()));
+            return Err(ProgramError::NotAFile(path.to_owned()));
         }
         let program = Self { is_script: false, path: path.to_owned(), file };
         let is_script = program.is_script();
@@ -48,16 +119,17 @@ impl Program {
     }
 
     /// Runs `check -c CONFIG`; the error is what it said.
-    pub async fn check(&self, config: &Path, within: Duration) -> Result<(), String> {
+    pub async fn check(&self, config: &Path, within: Duration) -> Result<(), ProgramError> {
         let mut command = self.command();
         command.arg("check").arg("-c").arg(config).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let binary = self.path.display();
-        let child = command.spawn().map_err(|error| format!("binary {binary}: {error}"))?;
+        let path = || self.path.clone();
+        let failed = |source| ProgramError::Binary { path: path(), source };
+        let child = command.spawn().map_err(failed)?;
         let output = timeout(within, child.wait_with_output())
             .await
-            .map_err(|_| format!("preflight: {binary} check did not end within {within:?}"))?
-            .map_err(|error| format!("preflight: {error}"))?;
+            .map_err(|_| ProgramError::Late { path: path(), within })?
+            .map_err(ProgramError::Lost)?;
         if output.status.success() {
             return Ok(());
         }
@@ -65,27 +137,27 @@ impl Program {
         let said = String::from_utf8_lossy(&said);
         let said: String = said.trim().chars().take(LONGEST_VERDICT).collect();
         if said.is_empty() {
-            return Err(format!("preflight: {binary} check: {}", output.status));
+            return Err(ProgramError::Silent { path: path(), status: output.status });
         }
-        Err(format!("preflight: {said}"))
+        Err(ProgramError::Verdict(said))
     }
 
     /// Starts `run -c CONFIG --takeover` with the channel as its standard input.
-    pub fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, String> {
+    pub fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
         let mut command = self.command();
         command.arg("run").arg("-c").arg(config).arg("--takeover").stdin(Stdio::from(channel));
         self.start(&mut command)
     }
 
     /// Starts `rehearse -c CONFIG` with the channel as its standard input. It ends with its `Peer`.
-    pub fn rehearse(&self, config: &Path, channel: OwnedFd) -> Result<Peer, String> {
+    pub fn rehearse(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
         let mut command = self.command();
         command.arg("rehearse").arg("-c").arg(config).stdin(Stdio::from(channel));
         self.start(command.kill_on_drop(true))
     }
 
-    fn start(&self, command: &mut Command) -> Result<Peer, String> {
-        let failed = |error: io::Error| format!("cannot start {}: {error}", self.path.display());
+    fn start(&self, command: &mut Command) -> Result<Peer, ProgramError> {
+        let failed = |source| ProgramError::Start { path: self.path.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
         Ok(Peer { pid, kind: Kind::Child(Box::new(child)) })
@@ -133,17 +205,17 @@ impl Peer {
     }
 
     /// Waits for its end, reaps it if it is a child, and says how it ended. Cancel safe.
-    pub async fn gone(&mut self) -> String {
+    pub async fn gone(&mut self) -> End {
         match &mut self.kind {
             Kind::Child(child) => match child.wait().await {
-                Ok(status) => status.to_string(),
-                Err(error) => error.to_string(),
+                Ok(status) => End::Status(status),
+                Err(error) => End::Unknown(error),
             },
             Kind::Other(pidfd) => {
                 // A pidfd is readable once its process has ended.
                 match pidfd.readable().await {
-                    Ok(_) => "ended".into(),
-                    Err(error) => error.to_string(),
+                    Ok(_) => End::Ended,
+                    Err(error) => End::Unknown(error),
                 }
             }
         }
@@ -155,7 +227,7 @@ impl Peer {
     }
 
     /// SIGTERM, SIGKILL, and the wait for its end; says how it ended.
-    pub async fn end(mut self, timeouts: Timeouts) -> String {
+    pub async fn end(mut self, timeouts: Timeouts) -> End {
         self.signal(Signal::TERM);
         if let Ok(how) = timeout(timeouts.terminate, self.gone()).await {
             return how;
@@ -163,7 +235,7 @@ impl Peer {
         self.kill();
         match timeout(timeouts.kill, self.gone()).await {
             Ok(how) => how,
-            Err(_) => "killed, and still in the kernel".into(),
+            Err(_) => End::InKernel,
         }
     }
 

@@ -8,13 +8,12 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::liveness::{Liveness, earliest};
-use super::plan::{Ending, Outcome, Plan};
+use super::plan::{Ending, Outcome, Plan, Stage};
 use super::probation::Probation;
-use super::shipment::{self, Size, Transfer, Wanted};
-use crate::restart::message::{Acks, Hello, MOST_FDS, Message, Reason};
+use super::shipment::{Due, Left, Ship, Shipment, Size, Transfer, thaw};
+use crate::restart::message::{Acks, Hello, Message, Reason, TakeBack};
 use crate::restart::plane::Accepting;
 use crate::restart::task::{Mode, Phase, TaskState};
-use crate::restart::transport::disguise;
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,12 +29,8 @@ pub enum Action {
     SendProgress,
     /// Send COMMIT.
     SendCommit,
-    /// Send these frozen sessions in one message.
-    SendParcels(Vec<u32>),
-    /// Freeze sessions; then `handle_surrendered`.
-    Surrender(Wanted),
-    /// Go on with these frozen sessions here.
-    Thaw(Vec<u32>),
+    /// Freeze, send or thaw sessions.
+    Ship(Ship),
     /// These are the successor's; keep what is needed to take them back.
     Park(Vec<u32>),
     /// These are not taken back any more.
@@ -52,7 +47,18 @@ pub enum Action {
     /// Take that back.
     Undrain,
     /// ABORT, SIGTERM, SIGKILL; then `handle_gone`.
-    EndSuccessor(String),
+    EndSuccessor {
+        /// What it is told.
+        reason: String,
+        /// Why just now, for the log.
+        because: Option<String>,
+    },
+}
+
+impl From<Ship> for Action {
+    fn from(ship: Ship) -> Self {
+        Self::Ship(ship)
+    }
 }
 
 /// ```text
@@ -70,10 +76,10 @@ pub enum Action {
 enum State {
     Hello,
     Warm,
-    Moving(Step),
+    Moving,
     Closing { until: Instant },
     Switching { until: Instant },
-    Draining { step: Step, limit: Option<Instant> },
+    Draining { limit: Option<Instant> },
     Probation,
     Committing { until: Instant },
     Returning { ending: Ending, until: Instant },
@@ -82,23 +88,12 @@ enum State {
     Done(Outcome),
 }
 
-/// Where a batch is.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// No batch until then.
-    Resting(Option<Instant>),
-    /// The data plane freezes it; others may be on their way.
-    Freezing { until: Instant },
-    /// As much is sent as may be without an ack; or all.
-    Awaiting { until: Instant },
-}
-
 /// The predecessor's side.
 #[derive(Debug)]
 pub struct Predecessor {
     plan: Plan,
     state: State,
-    transfer: Transfer,
+    shipment: Shipment,
     probation: Probation,
     liveness: Liveness,
     progress_at: Instant,
@@ -114,9 +109,9 @@ impl Predecessor {
         Self {
             liveness: Liveness::new(plan.timeouts.silence, now),
             probation: Probation::new(plan.probation),
+            shipment: Shipment::new(Transfer::with_canaries(), plan.timeouts),
             plan,
             state: State::Hello,
-            transfer: Transfer::with_canaries(),
             progress_at: now,
             is_closed: false,
             is_emptied: false,
@@ -143,13 +138,22 @@ impl Predecessor {
         match self.state {
             State::Hello => Some(Phase::Hello),
             State::Warm => Some(Phase::Warm),
-            State::Moving(_) if self.transfer.is_canary() => Some(Phase::Canary),
-            State::Moving(_) => Some(Phase::Sessions),
+            State::Moving if self.shipment.is_canary() => Some(Phase::Canary),
+            State::Moving => Some(Phase::Sessions),
             State::Closing { .. } | State::Switching { .. } => Some(Phase::Accept),
             State::Draining { .. } | State::Alone { .. } => Some(Phase::Drain),
             State::Probation => Some(Phase::Probation),
             State::Committing { .. } => Some(Phase::Commit),
             State::Returning { .. } | State::Ending(_) | State::Done(_) => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> Stage {
+        match self.phase() {
+            Some(Phase::Probation | Phase::Commit) => Stage::Probation,
+            Some(Phase::Drain) => Stage::Draining,
+            Some(_) | None => Stage::Moving,
         }
     }
 
@@ -160,7 +164,7 @@ impl Predecessor {
 
     /// Sessions that the successor has adopted.
     pub fn moved(&self) -> u64 {
-        self.transfer.moved()
+        self.shipment.moved()
     }
 
     /// What people should know, such as why a session was refused.
@@ -177,13 +181,13 @@ impl Predecessor {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Hello | State::Warm => Some(self.plan.ready_by),
-            State::Moving(step) => step.until(),
+            State::Moving => self.shipment.until(),
             State::Closing { until }
             | State::Switching { until }
             | State::Committing { until }
             | State::Returning { until, .. } => Some(*until),
-            State::Draining { step, limit } => {
-                earliest(earliest(step.until(), *limit), self.probation.next_due())
+            State::Draining { limit } => {
+                earliest(earliest(self.shipment.until(), *limit), self.probation.next_due())
             }
             State::Probation => self.probation.until(),
             State::Alone { limit, .. } => *limit,
@@ -208,22 +212,21 @@ impl Predecessor {
         match &self.state {
             State::Hello if now >= self.plan.ready_by => self.fail(late("HELLO")),
             State::Warm if now >= self.plan.ready_by => self.fail(late("READY")),
-            State::Moving(step) => self.handle_step_timeout(*step, now),
+            State::Moving => self.handle_shipment_timeout(now),
             State::Closing { until } if now >= *until => {
                 self.fail("the data plane does not stop accepting".into());
             }
             State::Switching { until } if now >= *until => self.fail(late("ACCEPTED")),
             State::Committing { until } if now >= *until => self.fail(late("COMMITTED")),
             State::Returning { until, .. } if now >= *until => self.end("no session comes back"),
-            State::Draining { limit: Some(limit), .. } if now >= *limit => {
+            State::Draining { limit: Some(limit) } if now >= *limit => {
                 self.note = Some("sessions left that did not take their error packet".into());
                 self.drained(now);
             }
             State::Probation if self.probation.is_over(now) => self.commit(now),
-            State::Draining { step, .. } => {
-                let step = *step;
+            State::Draining { .. } => {
                 self.let_pass(now);
-                self.handle_step_timeout(step, now);
+                self.handle_shipment_timeout(now);
             }
             State::Alone { outcome, limit: Some(limit) } if now >= *limit => {
                 self.state = State::Done(outcome.clone());
@@ -270,7 +273,7 @@ impl Predecessor {
             (Message::Confirm {}, State::Probation) => self.commit(now),
             (Message::Confirm {}, _) => {}
             (Message::Force {} | Message::Stop {}, State::Committing { .. }) => {}
-            (other, _) => self.fail(format!("unexpected {} from the successor", other.kind())),
+            (other, _) => self.fail(format!("unexpected {} from the successor", other.name())),
         }
     }
 
@@ -286,7 +289,7 @@ impl Predecessor {
     /// COMMIT could not be sent: what the successor has is to come back.
     pub fn handle_uncommitted(&mut self, error: String, now: Instant) {
         if let State::Committing { .. } = self.state {
-            self.state = State::Draining { step: Step::Resting(None), limit: None };
+            self.state = State::Draining { limit: None };
             self.handle_error(error, now);
         }
     }
@@ -301,16 +304,15 @@ impl Predecessor {
     }
 
     /// The successor cannot go on, or its operator does not want it; it gives back what it has.
-    fn handle_rollback(&mut self, it: &Reason, now: Instant) {
-        let ending = match it.reason.as_str() {
-            "" => Ending { state: TaskState::RolledBack, reason: "RESTART ROLLBACK".into() },
-            reason => {
-                Ending { state: TaskState::Failed, reason: format!("the successor: {reason}") }
-            }
+    fn handle_rollback(&mut self, it: &TakeBack, now: Instant) {
+        let (state, reason) = match it {
+            TakeBack::Ordered => (TaskState::RolledBack, "RESTART ROLLBACK".into()),
+            TakeBack::Failed(reason) => (TaskState::Failed, format!("the successor: {reason}")),
         };
+        let ending = Ending { state, reason };
         // It has not taken the COMMIT then, and will not.
         if let State::Committing { .. } = self.state {
-            self.state = State::Draining { step: Step::Resting(None), limit: None };
+            self.state = State::Draining { limit: None };
         }
         self.handle_abort(ending, now);
     }
@@ -362,20 +364,16 @@ impl Predecessor {
 
     /// The data plane gives these sessions out.
     pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
-        if !matches!(self.step(), Some(Step::Freezing { .. })) {
-            return self.thaw(sizes.iter().map(|size| size.id).collect());
+        if !self.ships() {
+            return thaw(sizes.iter().map(|size| size.id).collect(), &mut self.actions);
         }
-        let groups = self.transfer.handle_surrendered(sizes, MOST_FDS);
-        self.thaw(groups.unsendable);
-        self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        self.next_batch(now);
+        let left = self.shipment.handle_surrendered(sizes, &mut self.actions, now);
+        self.handle_left(left, now);
     }
 
     /// The kernel did not take a message of parcels.
     pub fn handle_congestion(&mut self, ids: Vec<u32>, error: &str, now: Instant) {
-        let can_shrink = self.transfer.handle_congestion(&ids);
-        self.thaw(ids);
-        if !can_shrink {
+        if !self.shipment.handle_congestion(ids, &mut self.actions) {
             return self.handle_error(error.to_owned(), now);
         }
         self.next_if_awaiting(now);
@@ -404,32 +402,30 @@ impl Predecessor {
         if let Some(how) = how {
             ending.reason = format!("{} ({how})", ending.reason);
         }
-        let unacknowledged = self.transfer.take_back();
+        let unacknowledged = self.shipment.take_back();
         self.actions.push_back(Action::Reclaim(unacknowledged));
         self.state = State::Done(Outcome::Kept(ending));
     }
 
     fn handle_hello(&mut self, hello: &Hello) {
-        let Some(version) = disguise::versions().common(hello.versions) else {
-            return self.refuse(disguise::versions().nothing_in_common(hello.versions));
-        };
-        if self.plan.session_handover && hello.nofile > 0 && hello.nofile < self.plan.fds {
-            return self.refuse(shipment::too_few_descriptors(hello.nofile, self.plan.fds));
+        match self.plan.demands.judge(hello) {
+            Ok(version) => {
+                self.actions.push_back(Action::SendOffer { version });
+                self.state = State::Warm;
+            }
+            Err(unfit) => {
+                let reason = unfit.to_string();
+                self.send(Message::Refuse(Reason { reason: reason.clone() }));
+                self.fail(reason);
+            }
         }
-        self.actions.push_back(Action::SendOffer { version });
-        self.state = State::Warm;
-    }
-
-    fn refuse(&mut self, reason: String) {
-        self.send(Message::Refuse(Reason { reason: reason.clone() }));
-        self.fail(reason);
     }
 
     fn handle_ready(&mut self, now: Instant) {
         self.progress_at = now + self.plan.timeouts.progress;
         self.liveness = Liveness::new(self.plan.timeouts.silence, now);
         if self.plan.session_handover {
-            self.state = State::Moving(Step::Resting(None));
+            self.state = State::Moving;
             self.next_batch(now);
         } else {
             self.close(now);
@@ -437,10 +433,9 @@ impl Predecessor {
     }
 
     fn handle_acks(&mut self, acks: &Acks, now: Instant) {
-        let was_canary = self.transfer.is_canary();
-        let settled = self.transfer.handle_acks(acks);
+        let was_canary = self.shipment.is_canary();
+        let settled = self.shipment.handle_acks(acks, &mut self.actions);
         self.release(settled.released, now);
-        self.thaw(settled.thawed);
         if let Some(lost) = &acks.lost {
             return self.handle_error(format!("sessions did not arrive: {lost}"), now);
         }
@@ -453,54 +448,41 @@ impl Predecessor {
         self.next_if_awaiting(now);
     }
 
-    /// While a batch is being frozen, it is what comes next.
     fn next_if_awaiting(&mut self, now: Instant) {
-        if let Some(Step::Awaiting { .. }) = self.step() {
-            self.next_batch(now);
+        if self.ships() {
+            let left = self.shipment.advance_if_awaiting(&mut self.actions, now);
+            self.handle_left(left, now);
         }
     }
 
     fn next_batch(&mut self, now: Instant) {
-        if let Some(wanted) = self.transfer.next() {
-            self.actions.push_back(Action::Surrender(wanted));
-            return self.set_step(Step::Freezing { until: now + self.plan.timeouts.step });
-        }
-        if !self.transfer.is_settled() {
-            return self.set_step(Step::Awaiting { until: now + self.plan.timeouts.answer });
-        }
-        match self.state {
-            State::Moving(_) => self.close(now),
-            _ => self.set_step(Step::Resting(Some(now + self.plan.timeouts.again))),
+        let left = self.shipment.advance(&mut self.actions, now);
+        self.handle_left(left, now);
+    }
+
+    fn handle_left(&mut self, left: Left, now: Instant) {
+        match (left, &self.state) {
+            (Left::Some, _) => return,
+            (Left::Nothing, State::Moving) => self.close(now),
+            (Left::Nothing, _) => self.shipment.rest(Some(now + self.plan.timeouts.again)),
         }
         self.finish_if_empty(now);
     }
 
-    fn handle_step_timeout(&mut self, step: Step, now: Instant) {
-        match step {
-            Step::Resting(Some(until)) if now >= until => {
-                self.transfer.again();
-                self.next_batch(now);
-            }
-            Step::Freezing { until } if now >= until => {
+    fn handle_shipment_timeout(&mut self, now: Instant) {
+        match self.shipment.handle_timeout(now) {
+            Some(Due::Rest) => self.next_batch(now),
+            Some(Due::Freezing) => {
                 self.handle_error("the data plane does not freeze its sessions".into(), now);
             }
-            Step::Awaiting { until } if now >= until => self.fail(late("ACKS")),
-            Step::Resting(_) | Step::Freezing { .. } | Step::Awaiting { .. } => {}
+            Some(Due::Acks) => self.fail(late("ACKS")),
+            None => {}
         }
     }
 
-    fn step(&self) -> Option<Step> {
-        match self.state {
-            State::Moving(step) | State::Draining { step, .. } => Some(step),
-            _ => None,
-        }
-    }
-
-    fn set_step(&mut self, new: Step) {
-        match &mut self.state {
-            State::Moving(step) | State::Draining { step, .. } => *step = new,
-            _ => {}
-        }
+    /// Whether sessions are asked for; those that come later go on here.
+    fn ships(&self) -> bool {
+        matches!(self.state, State::Moving | State::Draining { .. })
     }
 
     fn close(&mut self, now: Instant) {
@@ -513,9 +495,9 @@ impl Predecessor {
         self.probation.begin(now);
         let deadline = self.deadline(now);
         self.actions.push_back(Action::Drain(deadline));
-        let step = Step::Resting(self.plan.session_handover.then_some(now));
+        self.shipment.rest(self.plan.session_handover.then_some(now));
         let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
-        self.state = State::Draining { step, limit };
+        self.state = State::Draining { limit };
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
@@ -532,8 +514,8 @@ impl Predecessor {
             State::Alone { outcome, .. } if self.is_emptied => {
                 self.state = State::Done(outcome.clone());
             }
-            State::Draining { step: Step::Resting(_), .. }
-                if self.is_emptied && self.transfer.is_settled() =>
+            State::Draining { .. }
+                if self.shipment.is_resting() && self.is_emptied && self.shipment.is_settled() =>
             {
                 self.drained(now);
             }
@@ -572,8 +554,7 @@ impl Predecessor {
     }
 
     fn handle_promoted(&mut self, it: &Reason, now: Instant) {
-        let back = self.transfer.take_back();
-        self.thaw(back);
+        thaw(self.shipment.take_back(), &mut self.actions);
         self.forget_all();
         if !self.is_closed {
             self.actions.push_back(Action::Accept(Accepting::No));
@@ -608,16 +589,17 @@ impl Predecessor {
 
     fn end_with(&mut self, ending: Ending) {
         self.resume();
-        self.actions.push_back(Action::EndSuccessor(ending.reason.clone()));
+        let reason = ending.reason.clone();
+        self.actions.push_back(Action::EndSuccessor { reason, because: None });
         self.state = State::Ending(ending);
     }
 
     /// Ends what was being taken back.
-    fn end(&mut self, note: &str) {
+    fn end(&mut self, because: &str) {
         let State::Returning { ending, .. } = &self.state else { return };
         let ending = ending.clone();
-        tracing::debug!(note, "the successor is ended");
-        self.actions.push_back(Action::EndSuccessor(ending.reason.clone()));
+        let (reason, because) = (ending.reason.clone(), Some(because.to_owned()));
+        self.actions.push_back(Action::EndSuccessor { reason, because });
         self.state = State::Ending(ending);
     }
 
@@ -644,7 +626,7 @@ impl Predecessor {
     /// From READY on both sides talk all the time.
     fn is_linked(&self) -> bool {
         match self.state {
-            State::Moving(_)
+            State::Moving
             | State::Closing { .. }
             | State::Switching { .. }
             | State::Draining { .. }
@@ -675,23 +657,8 @@ impl Predecessor {
         self.actions.push_back(Action::Forget(self.probation.end()));
     }
 
-    fn thaw(&mut self, ids: Vec<u32>) {
-        if !ids.is_empty() {
-            self.actions.push_back(Action::Thaw(ids));
-        }
-    }
-
     fn send(&mut self, message: Message) {
         self.actions.push_back(Action::Send(message));
-    }
-}
-
-impl Step {
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Resting(until) => until,
-            Self::Freezing { until } | Self::Awaiting { until } => Some(until),
-        }
     }
 }
 

@@ -1,12 +1,15 @@
-//! Which sessions are asked for next, which are on their way, and who came back. Pure.
+//! Sessions on their way from one side to the other, in either direction. Pure.
 //!
-//! Invariant: a session is outstanding from the moment it is sent until it is released or thawed;
-//! nobody reads or writes it meanwhile.
+//! Which are asked for next, which are on their way, and who came back. Invariant: a session is
+//! outstanding from the moment it is sent until it is released or thawed; nobody reads or writes it
+//! meanwhile.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Instant;
 
-use crate::restart::message::Acks;
+use crate::restart::message::{Acks, MOST_FDS};
 use crate::restart::plane::Class;
+use crate::restart::timeouts::Timeouts;
 
 /// Canaries: 1, 8, then 64 idle sessions, no more than a batch at a time. Each waits for the one
 /// before, and every session of them must be acknowledged.
@@ -22,6 +25,195 @@ const WINDOW: usize = 2;
 
 /// How often a refused session is offered.
 const ATTEMPTS: u8 = 2;
+
+/// What is to be done with sessions that are shipped.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ship {
+    /// Freeze sessions; then `handle_surrendered`.
+    Surrender(Wanted),
+    /// Send these frozen sessions in one message.
+    Send(Vec<u32>),
+    /// Go on with these frozen sessions here.
+    Thaw(Vec<u32>),
+}
+
+/// ```text
+///  Resting ──advance──► Freezing ──surrendered──► as long as enough is not on its way: Freezing
+///     ▲                                           otherwise: Awaiting ──acks──► Freezing
+///     └────────── rest, when all are through ─────────────────┘
+/// ```
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// No batch until then.
+    Resting(Option<Instant>),
+    /// The data plane freezes one; others may be on their way.
+    Freezing { until: Instant },
+    /// As much is sent as may be without an ack; or all.
+    Awaiting { until: Instant },
+}
+
+/// A deadline that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// The rest is over: every session once more; then `advance`.
+    Rest,
+    /// The data plane has not frozen the batch.
+    Freezing,
+    /// The other side has not answered.
+    Acks,
+}
+
+/// Whether there is more to ship.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "when all are through, something else begins"]
+pub enum Left {
+    /// Some are frozen or on their way.
+    Some,
+    /// Every class is through, and everything was answered.
+    Nothing,
+}
+
+/// A transfer, batch by batch.
+#[derive(Debug)]
+pub struct Shipment {
+    transfer: Transfer,
+    step: Step,
+    timeouts: Timeouts,
+}
+
+impl Shipment {
+    /// Nothing happens before `advance`.
+    pub fn new(transfer: Transfer, timeouts: Timeouts) -> Self {
+        Self { transfer, step: Step::Resting(None), timeouts }
+    }
+
+    /// No batch until then.
+    pub fn rest(&mut self, until: Option<Instant>) {
+        self.step = Step::Resting(until);
+    }
+
+    /// Whether no batch is under way.
+    pub fn is_resting(&self) -> bool {
+        matches!(self.step, Step::Resting(_))
+    }
+
+    /// When `handle_timeout` has something to say.
+    pub fn until(&self) -> Option<Instant> {
+        match self.step {
+            Step::Resting(until) => until,
+            Step::Freezing { until } | Step::Awaiting { until } => Some(until),
+        }
+    }
+
+    /// Whether the canaries are still on: asked for, or not yet answered.
+    pub fn is_canary(&self) -> bool {
+        self.transfer.is_canary()
+    }
+
+    /// Sessions that are the other side's.
+    pub fn moved(&self) -> u64 {
+        self.transfer.moved()
+    }
+
+    /// Whether nothing is on its way.
+    pub fn is_settled(&self) -> bool {
+        self.transfer.is_settled()
+    }
+
+    /// Once more every session, those included that were refused only once.
+    pub fn again(&mut self) {
+        self.transfer.again();
+    }
+
+    /// Takes back all that is on its way: the other side is dead.
+    pub fn take_back(&mut self) -> Vec<u32> {
+        self.transfer.take_back()
+    }
+
+    /// Asks for the next batch, if enough is not on its way.
+    pub fn advance<A: From<Ship>>(&mut self, actions: &mut VecDeque<A>, now: Instant) -> Left {
+        if let Some(wanted) = self.transfer.next() {
+            actions.push_back(Ship::Surrender(wanted).into());
+            self.step = Step::Freezing { until: now + self.timeouts.step };
+        } else if !self.transfer.is_settled() {
+            self.step = Step::Awaiting { until: now + self.timeouts.answer };
+        } else {
+            return Left::Nothing;
+        }
+        Left::Some
+    }
+
+    /// The same after an answer. While a batch is being frozen, it is what comes next.
+    pub fn advance_if_awaiting<A: From<Ship>>(
+        &mut self,
+        actions: &mut VecDeque<A>,
+        now: Instant,
+    ) -> Left {
+        match self.step {
+            Step::Awaiting { .. } => self.advance(actions, now),
+            Step::Resting(_) | Step::Freezing { .. } => Left::Some,
+        }
+    }
+
+    /// The data plane gives these out. Whoever was not asked for any more goes on here.
+    pub fn handle_surrendered<A: From<Ship>>(
+        &mut self,
+        sizes: &[Size],
+        actions: &mut VecDeque<A>,
+        now: Instant,
+    ) -> Left {
+        if !matches!(self.step, Step::Freezing { .. }) {
+            thaw(sizes.iter().map(|size| size.id).collect(), actions);
+            return Left::Some;
+        }
+        let groups = self.transfer.handle_surrendered(sizes, MOST_FDS);
+        thaw(groups.unsendable, actions);
+        actions.extend(groups.sent.into_iter().map(|ids| Ship::Send(ids).into()));
+        self.advance(actions, now)
+    }
+
+    /// The other side has answered; those that it refused go on here.
+    pub fn handle_acks<A: From<Ship>>(
+        &mut self,
+        acks: &Acks,
+        actions: &mut VecDeque<A>,
+    ) -> Settled {
+        let mut settled = self.transfer.handle_acks(acks);
+        thaw(std::mem::take(&mut settled.thawed), actions);
+        settled
+    }
+
+    /// The kernel did not take a message. False if there is nothing smaller to try.
+    pub fn handle_congestion<A: From<Ship>>(
+        &mut self,
+        ids: Vec<u32>,
+        actions: &mut VecDeque<A>,
+    ) -> bool {
+        let can_shrink = self.transfer.handle_congestion(&ids);
+        thaw(ids, actions);
+        can_shrink
+    }
+
+    /// Time has come.
+    pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
+        self.until().filter(|until| now >= *until)?;
+        match self.step {
+            Step::Resting(_) => {
+                self.transfer.again();
+                Some(Due::Rest)
+            }
+            Step::Freezing { .. } => Some(Due::Freezing),
+            Step::Awaiting { .. } => Some(Due::Acks),
+        }
+    }
+}
+
+/// Goes on with these here, if there are any.
+pub fn thaw<A: From<Ship>>(ids: Vec<u32>, actions: &mut VecDeque<A>) {
+    if !ids.is_empty() {
+        actions.push_back(Ship::Thaw(ids).into());
+    }
+}
 
 /// In which order sessions go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,23 +288,23 @@ impl Transfer {
     }
 
     /// Whether the canaries are still on: asked for, or not yet answered.
-    pub fn is_canary(&self) -> bool {
+    fn is_canary(&self) -> bool {
         matches!(self.pace, Pace::Canary(_)) || self.awaits_canaries
     }
 
     /// Sessions that are the other side's.
-    pub fn moved(&self) -> u64 {
+    fn moved(&self) -> u64 {
         self.moved
     }
 
     /// Whether nothing is on its way.
-    pub fn is_settled(&self) -> bool {
+    fn is_settled(&self) -> bool {
         self.outstanding.is_empty()
     }
 
     /// The next batch; None when all classes are through, or enough is on its way. Canaries wait
     /// for one another.
-    pub fn next(&mut self) -> Option<Wanted> {
+    fn next(&mut self) -> Option<Wanted> {
         let allowed = if self.is_canary() { 0 } else { (WINDOW - 1) * self.batch };
         if self.outstanding.len() > allowed {
             return None;
@@ -127,7 +319,7 @@ impl Transfer {
     }
 
     /// Once more every session, those included that were refused only once.
-    pub fn again(&mut self) {
+    fn again(&mut self) {
         self.pace = Pace::Class(Class::Any);
         let attempts = &self.attempts;
         self.except.retain(|id| attempts.get(id).is_none_or(|count| *count >= ATTEMPTS));
@@ -135,7 +327,7 @@ impl Transfer {
 
     /// The data plane has given these out. The groups are to be sent, each in one message; the
     /// rest cannot be sent at all.
-    pub fn handle_surrendered(&mut self, sizes: &[Size], most_fds: usize) -> Groups {
+    fn handle_surrendered(&mut self, sizes: &[Size], most_fds: usize) -> Groups {
         let is_full = sizes.len() >= self.asked;
         let are_canaries = matches!(self.pace, Pace::Canary(_));
         self.pace = match self.pace {
@@ -154,7 +346,7 @@ impl Transfer {
     }
 
     /// The other side has answered. What was not outstanding is ignored.
-    pub fn handle_acks(&mut self, acks: &Acks) -> Settled {
+    fn handle_acks(&mut self, acks: &Acks) -> Settled {
         let mut settled = Settled::default();
         for id in &acks.adopted {
             if self.outstanding.remove(id) {
@@ -176,7 +368,7 @@ impl Transfer {
 
     /// The kernel did not take a message. These go on where they are; the next batches are smaller.
     /// False if there is nothing smaller.
-    pub fn handle_congestion(&mut self, ids: &[u32]) -> bool {
+    fn handle_congestion(&mut self, ids: &[u32]) -> bool {
         ids.iter().for_each(|id| {
             self.outstanding.remove(id);
         });
@@ -190,7 +382,7 @@ impl Transfer {
     }
 
     /// Takes back all that is on its way: the other side is dead.
-    pub fn take_back(&mut self) -> Vec<u32> {
+    fn take_back(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.outstanding).into_iter().collect()
     }
 
@@ -202,11 +394,11 @@ impl Transfer {
 
 /// A batch, cut into messages.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Groups {
+struct Groups {
     /// One message each.
-    pub sent: Vec<Vec<u32>>,
+    sent: Vec<Vec<u32>>,
     /// More fds than a message can carry.
-    pub unsendable: Vec<u32>,
+    unsendable: Vec<u32>,
 }
 
 impl Groups {
@@ -229,11 +421,6 @@ impl Groups {
         }
         groups
     }
-}
-
-/// Why a successor with this limit is refused.
-pub fn too_few_descriptors(limit: u64, need: u64) -> String {
-    format!("the successor may open {limit} files (RLIMIT_NOFILE), {need} are needed")
 }
 
 #[cfg(test)]

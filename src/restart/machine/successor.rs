@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::liveness::{Liveness, earliest};
-use super::shipment::{Size, Transfer, Wanted};
-use crate::restart::message::{Acks, Hello, MOST_FDS, Message, Nack, Parcels, Reason};
+use super::plan::Stage;
+use super::shipment::{Due, Left, Ship, Shipment, Size, Transfer, thaw};
+use crate::restart::message::{Acks, Hello, Message, Nack, Parcels, Reason, TakeBack};
 use crate::restart::plane::Accepting;
 use crate::restart::task::Phase;
 use crate::restart::timeouts::Timeouts;
@@ -31,22 +32,14 @@ pub enum Outcome {
 pub enum Action {
     /// Send a message.
     Send(Message),
-    /// Take the terms and the legacy that came with OFFER.
-    KeepOffer,
-    /// Take the listeners that came with LISTEN.
-    KeepListeners,
     /// Adopt what came with PARCELS; then `handle_adopted`.
     Adopt,
     /// Take the counters and the task that came with PROGRESS or COMMIT.
     KeepProgress,
     /// Start or stop taking clients; then `handle_accepting`.
     Accept(Accepting),
-    /// Freeze sessions; then `handle_surrendered`.
-    Surrender(Wanted),
-    /// Send these frozen sessions in one message.
-    SendParcels(Vec<u32>),
-    /// Go on with these frozen sessions here.
-    Thaw(Vec<u32>),
+    /// Freeze, send or thaw sessions.
+    Ship(Ship),
     /// Forget these: they are the predecessor's again.
     Release(Vec<u32>),
     /// SIGKILL: it was told to end at once and does not.
@@ -55,13 +48,19 @@ pub enum Action {
     OpenDoor,
 }
 
+impl From<Ship> for Action {
+    fn from(ship: Ship) -> Self {
+        Self::Ship(ship)
+    }
+}
+
 /// ```text
 ///  Greeting ─OFFER→ Listening ─all LISTEN→ Warm ─ready→ Waiting ─GO→ Opening ─accepts→ Serving
 ///     │ REFUSE, ABORT     │                  │             │ RETURN                │ RETURN │ COMMIT
-///     ▼                   │ EOF              │ EOF         └──────► Returning ◄────┘        ▼
-///  Done(Ended) ◄──ABORT── └────────────► Promoting ◄── EOF, silence (all after)      Done(Committed)
-///                                            │ accepts
-///                                            ▼
+///     ▼                   │ EOF              │ EOF         └───────► Closing ◄─────┘        ▼
+///  Done(Ended) ◄──ABORT── └────────────► Promoting ◄── EOF,            │ accepts no more  Done(Committed)
+///                                            │ accepts   silence    Returning ─all sent→ Returned
+///                                            ▼        (all after)
 ///                                      Done(Promoted)
 /// ```
 #[derive(Debug)]
@@ -72,28 +71,11 @@ enum State {
     Waiting,
     Opening { until: Instant },
     Serving { kill_at: Option<Instant> },
-    Returning(Step),
+    Closing { until: Instant },
+    Returning,
+    Returned,
     Promoting { reason: String, until: Instant },
     Done(Outcome),
-}
-
-/// Where giving sessions back is.
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    Closing {
-        until: Instant,
-    },
-    Freezing {
-        until: Instant,
-    },
-    Awaiting {
-        until: Instant,
-    },
-    /// Some are still logging in.
-    Resting {
-        until: Instant,
-    },
-    Finished,
 }
 
 /// The successor's side.
@@ -101,8 +83,9 @@ enum Step {
 pub struct Successor {
     state: State,
     timeouts: Timeouts,
-    transfer: Transfer,
+    shipment: Shipment,
     liveness: Liveness,
+    /// Until then who is logging in may still be given back.
     login_until: Option<Instant>,
     /// It has asked the predecessor to take everything back; COMMIT is no answer to that.
     wants_back: bool,
@@ -115,7 +98,7 @@ impl Successor {
         Self {
             state: State::Greeting { until: now + timeouts.silence },
             timeouts,
-            transfer: Transfer::of_all(),
+            shipment: Shipment::new(Transfer::of_all(), timeouts),
             liveness: Liveness::new(timeouts.silence, now),
             login_until: None,
             wants_back: false,
@@ -152,10 +135,21 @@ impl Successor {
             State::Greeting { .. } => Phase::Hello,
             State::Listening { .. } => Phase::Listen,
             State::Warm { .. } => Phase::Warm,
-            State::Waiting | State::Returning(_) => Phase::Sessions,
+            State::Waiting | State::Closing { .. } | State::Returning | State::Returned => {
+                Phase::Sessions
+            }
             State::Opening { .. } => Phase::Accept,
             State::Serving { .. } | State::Promoting { .. } => Phase::Drain,
             State::Done(_) => Phase::Commit,
+        }
+    }
+
+    /// How far it is, if the predecessor says that it is in this phase.
+    pub fn stage(&self, theirs: Phase) -> Stage {
+        match (self.is_serving(), theirs) {
+            (false, _) => Stage::Moving,
+            (true, Phase::Probation) => Stage::Probation,
+            (true, _) => Stage::Draining,
         }
     }
 
@@ -165,10 +159,11 @@ impl Successor {
             State::Greeting { until }
             | State::Listening { until, .. }
             | State::Opening { until }
+            | State::Closing { until }
             | State::Promoting { until, .. } => Some(until),
             State::Serving { kill_at } => kill_at,
-            State::Returning(step) => step.until(),
-            State::Warm { .. } | State::Waiting | State::Done(_) => None,
+            State::Returning => self.shipment.until(),
+            State::Warm { .. } | State::Waiting | State::Returned | State::Done(_) => None,
         };
         let tick = self.liveness.next_tick(self.timeouts.progress);
         earliest(own, self.is_linked().then_some(tick))
@@ -199,9 +194,12 @@ impl Successor {
                 *kill_at = None;
                 self.actions.push_back(Action::KillPredecessor);
             }
-            State::Returning(step) if step.until().is_some_and(|until| now >= until) => {
-                self.handle_step_timeout(now);
-            }
+            State::Closing { until } if now >= *until => self.finish_returning(),
+            State::Returning => match self.shipment.handle_timeout(now) {
+                Some(Due::Rest) => self.next_batch(now),
+                Some(Due::Freezing | Due::Acks) => self.finish_returning(),
+                None => {}
+            },
             _ => {}
         }
     }
@@ -215,14 +213,12 @@ impl Successor {
                 self.done(Outcome::Ended(it.reason.clone()));
             }
             (Message::Offer(terms), State::Greeting { .. }) => {
-                self.actions.push_back(Action::KeepOffer);
                 let until = now + self.timeouts.silence;
                 self.state = State::Listening { left: terms.listeners, until };
                 self.warm_if_complete();
             }
             (Message::Listen(listen), State::Listening { left, .. }) => {
                 *left = left.saturating_sub(listen.names.len());
-                self.actions.push_back(Action::KeepListeners);
                 self.warm_if_complete();
             }
             (Message::Progress(_), _) => {
@@ -244,7 +240,7 @@ impl Successor {
             ) => {
                 self.actions.push_back(Action::Accept(Accepting::No));
                 self.login_until = Some(now + self.timeouts.login);
-                self.state = State::Returning(Step::Closing { until: now + self.timeouts.step });
+                self.state = State::Closing { until: now + self.timeouts.step };
             }
             (Message::Stop {}, State::Serving { .. }) => self.done(Outcome::Stopped),
             (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
@@ -256,7 +252,7 @@ impl Successor {
                 self.done(Outcome::Committed);
             }
             (other, _) => {
-                let text = format!("unexpected {} from the predecessor", other.kind());
+                let text = format!("unexpected {} from the predecessor", other.name());
                 self.handle_error(&text);
             }
         }
@@ -280,7 +276,7 @@ impl Successor {
         match self.state {
             State::Done(_) => {}
             State::Waiting | State::Opening { .. } | State::Serving { .. } => {
-                self.give_up(error);
+                self.give_up(TakeBack::Failed(error.to_owned()));
             }
             _ => self.refuse(error),
         }
@@ -315,27 +311,26 @@ impl Successor {
                 let reason = reason.clone();
                 self.done(Outcome::Promoted(reason));
             }
-            (State::Returning(Step::Closing { .. }), Accepting::No) => self.next_batch(now),
+            (State::Closing { .. }, Accepting::No) => {
+                self.state = State::Returning;
+                self.next_batch(now);
+            }
             _ => {}
         }
     }
 
     /// The data plane gives these sessions out.
     pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
-        if !matches!(self.state, State::Returning(Step::Freezing { .. })) {
-            return self.thaw(sizes.iter().map(|size| size.id).collect());
+        if !matches!(self.state, State::Returning) {
+            return thaw(sizes.iter().map(|size| size.id).collect(), &mut self.actions);
         }
-        let groups = self.transfer.handle_surrendered(sizes, MOST_FDS);
-        self.thaw(groups.unsendable);
-        self.actions.extend(groups.sent.into_iter().map(Action::SendParcels));
-        self.next_batch(now);
+        let left = self.shipment.handle_surrendered(sizes, &mut self.actions, now);
+        self.handle_left(left, now);
     }
 
     /// The kernel did not take a message of parcels.
     pub fn handle_congestion(&mut self, ids: Vec<u32>, now: Instant) {
-        let can_shrink = self.transfer.handle_congestion(&ids);
-        self.thaw(ids);
-        if !can_shrink {
+        if !self.shipment.handle_congestion(ids, &mut self.actions) {
             return self.finish_returning();
         }
         self.next_if_awaiting(now);
@@ -352,7 +347,7 @@ impl Successor {
     /// RESTART ROLLBACK: the predecessor is to take everything back.
     pub fn handle_rollback(&mut self) {
         if self.is_linked() {
-            self.give_up("");
+            self.give_up(TakeBack::Ordered);
         }
     }
 
@@ -363,10 +358,10 @@ impl Successor {
         }
     }
 
-    fn give_up(&mut self, reason: &str) {
+    fn give_up(&mut self, why: TakeBack) {
         if !self.wants_back {
             self.wants_back = true;
-            self.send(Message::Rollback(Reason { reason: reason.into() }));
+            self.send(Message::Rollback(why));
         }
     }
 
@@ -384,63 +379,47 @@ impl Successor {
     }
 
     fn handle_acks(&mut self, acks: &Acks, now: Instant) {
-        let settled = self.transfer.handle_acks(acks);
+        let settled = self.shipment.handle_acks(acks, &mut self.actions);
         if !settled.released.is_empty() {
             self.actions.push_back(Action::Release(settled.released));
         }
-        self.thaw(settled.thawed);
         self.next_if_awaiting(now);
     }
 
-    /// While a batch is being frozen, it is what comes next.
     fn next_if_awaiting(&mut self, now: Instant) {
-        if let State::Returning(Step::Awaiting { .. }) = self.state {
-            self.next_batch(now);
+        if let State::Returning = self.state {
+            let left = self.shipment.advance_if_awaiting(&mut self.actions, now);
+            self.handle_left(left, now);
         }
     }
 
     fn next_batch(&mut self, now: Instant) {
-        if let Some(wanted) = self.transfer.next() {
-            self.actions.push_back(Action::Surrender(wanted));
-            let until = now + self.timeouts.step;
-            self.state = State::Returning(Step::Freezing { until });
-        } else if !self.transfer.is_settled() {
-            let until = now + self.timeouts.answer;
-            self.state = State::Returning(Step::Awaiting { until });
-        } else if self.login_until.is_some_and(|until| now < until) {
-            let until = now + self.timeouts.again;
-            self.state = State::Returning(Step::Resting { until });
-        } else {
-            self.finish_returning();
+        let left = self.shipment.advance(&mut self.actions, now);
+        self.handle_left(left, now);
+    }
+
+    fn handle_left(&mut self, left: Left, now: Instant) {
+        match left {
+            Left::Some => {}
+            Left::Nothing if self.login_until.is_some_and(|until| now < until) => {
+                self.shipment.rest(Some(now + self.timeouts.again));
+            }
+            Left::Nothing => self.finish_returning(),
         }
     }
 
     /// Nobody is logging in: who was can be given back now, and after that nobody else can be.
     pub fn handle_all_logged_in(&mut self, now: Instant) {
-        if matches!(self.state, State::Returning(Step::Resting { .. })) {
+        if matches!(self.state, State::Returning) && self.shipment.is_resting() {
             self.login_until = None;
-            self.transfer.again();
+            self.shipment.again();
             self.next_batch(now);
-        }
-    }
-
-    fn handle_step_timeout(&mut self, now: Instant) {
-        let State::Returning(step) = self.state else { return };
-        match step {
-            Step::Resting { .. } => {
-                self.transfer.again();
-                self.next_batch(now);
-            }
-            Step::Closing { .. } | Step::Freezing { .. } | Step::Awaiting { .. } => {
-                self.finish_returning();
-            }
-            Step::Finished => {}
         }
     }
 
     fn finish_returning(&mut self) {
         self.send(Message::Returned {});
-        self.state = State::Returning(Step::Finished);
+        self.state = State::Returned;
     }
 
     fn warm_if_complete(&mut self) {
@@ -453,8 +432,7 @@ impl Successor {
     fn promote(&mut self, reason: String, now: Instant) {
         // All acks are sent already: what is not acknowledged is the predecessor's.
         self.send(Message::Promoted(Reason { reason: reason.clone() }));
-        let back = self.transfer.take_back();
-        self.thaw(back);
+        thaw(self.shipment.take_back(), &mut self.actions);
         self.actions.push_back(Action::OpenDoor);
         self.actions.push_back(Action::Accept(Accepting::Yes));
         self.state = State::Promoting { reason, until: now + self.timeouts.step };
@@ -491,7 +469,9 @@ impl Successor {
             State::Waiting
             | State::Opening { .. }
             | State::Serving { .. }
-            | State::Returning(_) => true,
+            | State::Closing { .. }
+            | State::Returning
+            | State::Returned => true,
             State::Greeting { .. }
             | State::Listening { .. }
             | State::Warm { .. }
@@ -500,26 +480,8 @@ impl Successor {
         }
     }
 
-    fn thaw(&mut self, ids: Vec<u32>) {
-        if !ids.is_empty() {
-            self.actions.push_back(Action::Thaw(ids));
-        }
-    }
-
     fn send(&mut self, message: Message) {
         self.actions.push_back(Action::Send(message));
-    }
-}
-
-impl Step {
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Closing { until }
-            | Self::Freezing { until }
-            | Self::Awaiting { until }
-            | Self::Resting { until } => Some(until),
-            Self::Finished => None,
-        }
     }
 }
 

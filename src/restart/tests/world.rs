@@ -9,21 +9,23 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::SOON;
 use super::plane::{EchoPlane, FAREWELL};
 use crate::config::ExitTimeout;
-use crate::restart::drive::outgoing::Outgoing;
+use crate::restart::drive::outgoing::{Assignment, Link, Outgoing};
 use crate::restart::host::fd::pidfd_of;
 use crate::restart::host::process::Peer;
-use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
-use crate::restart::machine::plan::{Outcome, Plan};
+use crate::restart::machine::plan::{Demands, Outcome, Plan, Stage};
+use crate::restart::message::VERSIONS;
 use crate::restart::task::{Mode, State};
 use crate::restart::transport::channel::Channel;
-use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
+use crate::restart::{
+    Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Settings, Start, Timeouts,
+};
 
 /// What a test may want otherwise.
 pub struct Rules {
@@ -293,7 +295,7 @@ impl World {
         dead: oneshot::Receiver<()>,
         kill: mpsc::Sender<()>,
     ) -> JoinHandle<Outcome> {
-        let task_id = self.predecessor.begin_task(self.rules.mode);
+        let task_id = self.predecessor.board().begin_task(self.rules.mode);
         let plan = Plan {
             mode: self.rules.mode,
             session_handover: self.rules.session_handover && self.rules.mode == Mode::Restart,
@@ -301,12 +303,14 @@ impl World {
             probation: self.rules.probation,
             ready_by: Instant::now() + Duration::from_secs(2),
             accepting: Accepting::Yes,
-            fds: 0,
+            demands: Demands { versions: VERSIONS, descriptors: 0 },
             timeouts: timeouts(),
         };
-        let link = (Channel::new(socket).expect("a channel"), peer, None);
-        let (plane, lifecycle) = (self.old.clone(), self.predecessor.clone());
-        let outgoing = Outgoing::new(plane.clone(), lifecycle, task_id, link, (plan, None));
+        let link = Link { channel: Channel::new(socket).expect("a channel"), peer, hello: None };
+        let stage = watch::Sender::new(Stage::Moving);
+        let assignment = Assignment { task_id, plan, binary: None, stage };
+        let (plane, board) = (self.old.clone(), self.predecessor.board().clone());
+        let outgoing = Outgoing::new(plane.clone(), board, link, assignment);
         tokio::spawn(async move {
             let (_orders, mut receiver) = mpsc::channel(1);
             tokio::select! {
@@ -406,7 +410,7 @@ impl Relay {
             };
             let Ok(received) = received else { return };
             let fds: Vec<_> = received.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-            let kind = received.frame.message.kind();
+            let kind = received.frame.message.name();
             if to.send(&received.frame, &fds, SOON).await.is_err() {
                 return;
             }

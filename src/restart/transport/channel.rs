@@ -336,7 +336,7 @@ mod tests {
             .await
             .expect("sent");
         drop(a);
-        assert_eq!(b.recv_within(SOON).await.expect("received").frame.message.kind(), "ABORT");
+        assert_eq!(b.recv_within(SOON).await.expect("received").frame.message.name(), "ABORT");
         assert!(matches!(b.recv_within(SOON).await, Err(ChannelError::Closed)));
         let sent = b.send(&frame(vec![]), &[], SOON).await;
         assert!(matches!(sent, Err(ChannelError::Closed)));

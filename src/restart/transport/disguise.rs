@@ -47,8 +47,8 @@ mod worn {
     use bytes::Bytes;
     use serde_json::{Map, Value, json};
 
-    use super::super::later::grow;
     use crate::restart::message::{Frame, Message, VERSIONS, Versions, prefixed};
+    use crate::restart::transport::later::grow;
 
     /// Whose clothes are worn.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::channel::Channel;
+use super::channel::{Channel, ChannelError};
 use crate::restart::host::fd::{pidfd_of, watched};
 use crate::restart::host::process::Peer;
 use crate::restart::message::{Hello, Message, Reason};
@@ -65,6 +65,61 @@ pub struct Knock {
     pub peer: Peer,
     /// What it said.
     pub hello: Hello,
+}
+
+/// Why nobody is called on, although somebody may be there.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// What stands there is not ours, or does not answer.
+    #[error("{}: {source}", place.display())]
+    Place {
+        /// The directory, or the socket.
+        place: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A socket of another kind.
+    #[error("{}: not the socket of a proxy", .0.display())]
+    NotAProxy(PathBuf),
+    /// Somebody else listens.
+    #[error("{}: {owner}", place.display())]
+    Owner {
+        /// The socket.
+        place: PathBuf,
+        /// Who.
+        owner: Foreign,
+    },
+}
+
+/// Why the other end of a socket gets nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Foreign {
+    /// The kernel does not say whose it is.
+    #[error("SO_PEERCRED: {0}")]
+    Unknown(#[source] nix::Error),
+    /// It is another user's.
+    #[error("uid {uid} is neither {own} nor root")]
+    User {
+        /// Whose it is.
+        uid: u32,
+        /// Whose this process is.
+        own: u32,
+    },
+}
+
+/// Why a visitor is no successor.
+#[derive(Debug, thiserror::Error)]
+enum Unwelcome {
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("expected HELLO, not {0}")]
+    NoHello(&'static str),
+    #[error("the successor's process cannot be watched from here: {0}")]
+    Unwatched(#[source] io::Error),
 }
 
 impl Door {
@@ -153,7 +208,7 @@ impl Door {
                     // The desk takes them as fast as they come, or is going away.
                     let _ = sender.try_send(knock);
                 }
-                Err(reason) => tracing::warn!(reason, "handover socket: visitor refused"),
+                Err(reason) => tracing::warn!(%reason, "handover socket: visitor refused"),
             }
         }));
     }
@@ -179,13 +234,13 @@ impl Knock {
 
 /// Connects to the proxy that is running; None if there is none. Whatever somebody else may have
 /// put into its place is an error that names it.
-pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, String> {
+pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, DoorError> {
     let path = run_dir.join(NAME);
-    let failed = |error: io::Error| format!("{}: {error}", path.display());
+    let failed = |source: io::Error| DoorError::Place { place: path.clone(), source };
     match inspect(run_dir, &path) {
         Ok(()) => {}
         Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err((place, error)) => return Err(format!("{}: {error}", place.display())),
+        Err((place, source)) => return Err(DoorError::Place { place: place.to_owned(), source }),
     }
     let address = SocketAddrUnix::new(&path).map_err(|errno| failed(errno.into()))?;
     let deadline = Instant::now() + within;
@@ -194,13 +249,11 @@ pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, S
         match connect(&socket, &address) {
             Ok(()) => {
                 let owned = check_owner(&socket).map(|()| Some(socket));
-                return owned.map_err(|error| format!("{}: {error}", path.display()));
+                return owned.map_err(|owner| DoorError::Owner { place: path, owner });
             }
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(Errno::AGAIN) if Instant::now() < deadline => sleep(RETRY).await,
-            Err(Errno::PROTOTYPE) => {
-                return Err(format!("{}: not the socket of a proxy", path.display()));
-            }
+            Err(Errno::PROTOTYPE) => return Err(DoorError::NotAProxy(path)),
             Err(error) => return Err(failed(error.into())),
         }
     }
@@ -235,29 +288,27 @@ pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
     Peer::other(pid, pidfd)
 }
 
-async fn hear(socket: OwnedFd, timeouts: Timeouts) -> Result<Knock, String> {
+async fn hear(socket: OwnedFd, timeouts: Timeouts) -> Result<Knock, Unwelcome> {
     check_owner(&socket)?;
     let peer = peer_of(&socket);
-    let mut channel = Channel::new(socket).map_err(|error| error.to_string())?;
-    let received = match channel.recv_within(timeouts.answer).await {
-        Ok(received) => received,
-        Err(error) => {
-            refuse(&channel, &error.to_string()).await;
-            return Err(error.to_string());
-        }
+    let mut channel = Channel::new(socket)?;
+    let heard = match channel.recv_within(timeouts.answer).await {
+        Ok(received) => hello_of(received.frame.message),
+        Err(error) => Err(error.into()),
     };
-    let Message::Hello(hello) = received.frame.message else {
-        let reason = format!("expected HELLO, not {}", received.frame.message.kind());
-        refuse(&channel, &reason).await;
-        return Err(reason);
-    };
-    match peer {
-        Ok(peer) => Ok(Knock { channel, peer, hello }),
-        Err(error) => {
-            let reason = format!("the successor's process cannot be watched from here: {error}");
-            refuse(&channel, &reason).await;
+    match heard.and_then(|hello| Ok((hello, peer.map_err(Unwelcome::Unwatched)?))) {
+        Ok((hello, peer)) => Ok(Knock { channel, peer, hello }),
+        Err(reason) => {
+            refuse(&channel, &reason.to_string()).await;
             Err(reason)
         }
+    }
+}
+
+fn hello_of(message: Message) -> Result<Hello, Unwelcome> {
+    match message {
+        Message::Hello(hello) => Ok(hello),
+        other => Err(Unwelcome::NoHello(other.name())),
     }
 }
 
@@ -280,14 +331,13 @@ async fn accept(socket: &AsyncFd<OwnedFd>) -> io::Result<OwnedFd> {
     }
 }
 
-fn check_owner(socket: &OwnedFd) -> Result<(), String> {
-    let credentials = getsockopt(socket, sockopt::PeerCredentials)
-        .map_err(|error| format!("SO_PEERCRED: {error}"))?;
+fn check_owner(socket: &OwnedFd) -> Result<(), Foreign> {
+    let credentials = getsockopt(socket, sockopt::PeerCredentials).map_err(Foreign::Unknown)?;
     let own = rustix::process::geteuid().as_raw();
     if credentials.uid() == own || credentials.uid() == 0 {
         return Ok(());
     }
-    Err(format!("uid {} is neither {own} nor root", credentials.uid()))
+    Err(Foreign::User { uid: credentials.uid(), own })
 }
 
 fn seqpacket() -> io::Result<OwnedFd> {
@@ -353,7 +403,7 @@ mod tests {
         let path = dir.path().join(NAME);
         let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
         let error = call(dir.path(), Duration::from_secs(1)).await.expect_err("T-12");
-        assert!(error.contains("not the socket of a proxy"), "{error}");
+        assert!(matches!(error, DoorError::NotAProxy(at) if at == path), "T-12");
     }
 
     #[tokio::test]
