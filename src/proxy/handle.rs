@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -300,11 +300,18 @@ impl Handle {
             in_transaction: stage.is_in_transaction(),
             age: self.born.elapsed(),
             idle: self.idle(),
-            pid: std::process::id(),
+            pid: own_pid(),
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
         }
     }
+}
+
+/// Asked of the kernel once: a row is made of every session whenever the other generation is told.
+/// Nobody asks before this process is the one that serves, so no copy of it made by a fork does.
+fn own_pid() -> u32 {
+    static PID: LazyLock<u32> = LazyLock::new(std::process::id);
+    *PID
 }
 
 fn shown(what: Option<impl fmt::Display>) -> String {

@@ -7,7 +7,6 @@
 //! not know it leaves the session where it is. Golden files of every version, in tests/handover,
 //! are understood for ever.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -152,7 +151,8 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let mut text = Wiped::with_capacity(USUAL_STATE);
     serde_json::to_writer(&mut text, state)?;
-    Ok(text.into_inner())
+    // No longer than it is: those of all sessions are kept until the probation is over.
+    Ok(Zeroizing::new(text.into_inner().to_vec()))
 }
 
 /// TLS of both connections, and their compression, the client's first.
@@ -237,7 +237,8 @@ pub struct Unpacked {
     pub frozen_at: Option<FrozenAt>,
 }
 
-/// Unpacks a session; a parcel that is not understood is given back unharmed.
+/// Unpacks a session; a parcel that is not understood is given back unharmed, one whose sockets the
+/// runtime does not take without them.
 pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
     match understand(&parcel.state, &parcel.bytes, parcel.fds.len()) {
         Ok(understood) => revive(parcel, understood),
@@ -342,15 +343,15 @@ fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
     Ok(std::iter::once(first).chain(foreign).find(|name| !is_known(name)))
 }
 
-fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
+fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let Understood { state, server: ServerState { address, thread, .. }, up, down, legs } =
         understood;
     let Legs { client, server, frames } = legs;
     let tls = [client, server];
-    // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
-    let fds = parcel.fds.iter().map(OwnedFd::try_clone);
+    // Whoever has sent them still has its own duplicates.
+    let fds = std::mem::take(&mut parcel.fds).into_iter();
     let streams: std::io::Result<Vec<Stream>> =
-        fds.zip(tls).map(|(fd, tls)| Stream::from_parts(StreamParts { fd: fd?, tls })).collect();
+        fds.zip(tls).map(|(fd, tls)| Stream::from_parts(StreamParts { fd, tls })).collect();
     let mut streams = match streams {
         Ok(streams) => streams.into_iter(),
         Err(error) => return Err(Refused { parcel, reason: error.to_string() }),

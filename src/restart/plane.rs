@@ -44,7 +44,8 @@ pub struct Replica {
 /// A parcel that was not adopted, and why.
 #[derive(Debug)]
 pub struct Refused {
-    /// The session, unharmed.
+    /// The session. Its sockets are gone if they were what was wrong; whoever has sent it has his
+    /// own.
     pub parcel: Parcel,
     /// Such as `phase 'X' is unknown`.
     pub reason: String,
