@@ -67,7 +67,7 @@ impl std::fmt::Display for Standing {
 
 /// A handle; all clones are the same.
 #[derive(Clone)]
-pub struct Board(Arc<Inner>);
+pub(super) struct Board(Arc<Inner>);
 
 struct Inner {
     origin: Origin,
@@ -80,7 +80,7 @@ struct Inner {
 
 impl Board {
     /// Of a process that starts. `settings` is asked at each restart.
-    pub fn new(
+    pub(super) fn new(
         origin: Origin,
         timeouts: Timeouts,
         settings: impl Fn() -> Settings + Send + Sync + 'static,
@@ -101,47 +101,47 @@ impl Board {
     }
 
     /// How the proxy stands now.
-    pub fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         *self.0.standing.borrow()
     }
 
     /// This process's generation.
-    pub fn generation(&self) -> Generation {
+    pub(super) fn generation(&self) -> Generation {
         self.standing().generation
     }
 
     /// Tells of every change.
-    pub fn subscribe(&self) -> watch::Receiver<Standing> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Standing> {
         self.0.standing.subscribe()
     }
 
     /// What this process was started with.
-    pub fn origin(&self) -> &Origin {
+    pub(super) fn origin(&self) -> &Origin {
         &self.0.origin
     }
 
     /// The file that the next successor is started from.
-    pub fn binary(&self) -> PathBuf {
+    pub(super) fn binary(&self) -> PathBuf {
         self.0.binary.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What operators want now.
-    pub fn settings(&self) -> Settings {
+    pub(super) fn settings(&self) -> Settings {
         (self.0.settings)()
     }
 
     /// How long to wait for what.
-    pub fn timeouts(&self) -> Timeouts {
+    pub(super) fn timeouts(&self) -> Timeouts {
         self.0.timeouts
     }
 
     /// The tasks of this process and its predecessors.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows a state; logs it if it is another.
-    pub fn show(&self, state: State, phase: Option<Phase>, takes_clients: bool) {
+    pub(super) fn show(&self, state: State, phase: Option<Phase>, takes_clients: bool) {
         let changed = self.0.standing.send_if_modified(|standing| {
             let next = Standing { state, phase, takes_clients, ..*standing };
             std::mem::replace(standing, next) != next
@@ -153,22 +153,22 @@ impl Board {
     }
 
     /// Opens a task.
-    pub fn begin_task(&self, mode: Mode) -> TaskId {
+    pub(super) fn begin_task(&self, mode: Mode) -> TaskId {
         self.ledger().begin(mode, self.generation().next(), Instant::now())
     }
 
     /// One of the tasks as it stands.
-    pub fn task(&self, task_id: TaskId) -> Option<Task> {
+    pub(super) fn task(&self, task_id: TaskId) -> Option<Task> {
         self.ledger().task(task_id, Instant::now())
     }
 
     /// Changes a task; one whose state is final is closed.
-    pub fn update_task(&self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
+    pub(super) fn update_task(&self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
         self.ledger().update(task_id, change);
     }
 
     /// Goes on where a predecessor is: its tasks, the next generation, its binary.
-    pub fn succeed(&self, terms: &Terms) {
+    pub(super) fn succeed(&self, terms: &Terms) {
         let mut ledger = self.ledger();
         for mut task in terms.tasks.iter().cloned() {
             // A rehearsal, which ends when a restart begins: nobody is left to tell more of it.

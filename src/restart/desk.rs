@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
-use super::board::{Board, Standing};
-use super::drive::incoming::{self, Incoming, Offer};
+use super::board::Board;
+use super::drive::incoming::{self, Incoming};
 use super::drive::outgoing::{self, Assignment, Link, Outgoing};
-use super::drive::rehearsal::Rehearsal;
+use super::drive::rehearsal::{Failure, Rehearsal};
 use super::host::process::{Program, ProgramError};
 use super::machine::plan::{self, Demands, Ending, Plan, Stage};
 use super::machine::successor;
+use super::order::{Answer, Exit, Order, Refusal, Start, reply};
 use super::plane::{Accepting, DataPlane};
 use super::task::{Mode, Phase, Request, State, TaskId, TaskState};
 use super::transport::channel::Channel;
@@ -34,81 +35,6 @@ const ORDERS: usize = 8;
 /// After the grace of a stop, sessions get this long to take their error packet.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How a process comes to serve.
-#[derive(Debug)]
-pub enum Start {
-    /// There was nobody to succeed; says why.
-    Cold(String),
-    /// A predecessor hands over.
-    Warm(Box<Offer>),
-}
-
-/// Why `serve` has ended. The process should exit.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// A successor serves; exit code 0. Says how it came to that.
-    Succeeded(String),
-    /// It was told to stop and did; exit code 0.
-    Stopped,
-    /// As a successor it was not wanted; exit code 1.
-    Refused(String),
-}
-
-/// Why an order is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Not while the proxy stands so.
-    #[error("{what} refused: {standing}")]
-    NotNow {
-        /// The order.
-        what: &'static str,
-        /// How it stands.
-        standing: Standing,
-    },
-    /// It was under way, or about to be, and was undone; the task says the same.
-    #[error("{0}")]
-    Undone(String),
-    /// There is nothing under way.
-    #[error("there is no restart to roll back")]
-    NothingToRollBack,
-    /// One at a time.
-    #[error("RESTART REHEARSE refused: another rehearsal is under way")]
-    Rehearsing,
-    /// It waited for something to end, and so does a later one now.
-    #[error("another RESTART FORCE came")]
-    Superseded,
-    /// It waited for something to end, which ended with another process serving.
-    #[error("a successor serves already: ask it")]
-    Succeeded,
-    /// Others wait already.
-    #[error("too many orders")]
-    TooMany,
-    /// Nobody takes orders yet, or any more.
-    #[error("the proxy does not take orders in state {0}")]
-    Gone(State),
-    /// It may be carried out yet.
-    #[error("no answer within {0:?}")]
-    Late(Duration),
-}
-
-/// To whoever gave an order; he may be gone.
-pub type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
-
-/// What the desk is asked.
-#[derive(Debug)]
-pub enum Order {
-    /// RESTART or RESTART FORCE.
-    Restart(Request, Answer<TaskId>),
-    /// RESTART REHEARSE.
-    Rehearse(Request, Answer<TaskId>),
-    /// RESTART ROLLBACK.
-    Rollback(Answer<TaskId>),
-    /// No new clients.
-    Offline(Answer<()>),
-    /// Clients again.
-    Online(Answer<()>),
-}
-
 /// How a restart ended, and who waits to hear that it was refused.
 type Undertaken = (plan::Outcome, Option<Answer<TaskId>>);
 /// How a takeover ended, and where the next successor knocks.
@@ -117,7 +43,7 @@ type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type StopOrders = watch::Receiver<Option<Duration>>;
 
 /// Serves until the process is to exit.
-pub async fn serve<D: DataPlane>(
+pub(super) async fn serve<D: DataPlane>(
     board: Board,
     plane: Arc<D>,
     start: Start,
@@ -252,12 +178,14 @@ impl<D: DataPlane> Desk<D> {
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
+        let stopped = stopped(&*self.plane, self.job.stopping());
         tokio::select! {
             biased;
-            event = self.job.ended(&*self.plane) => event,
+            event = self.job.ended() => event,
             Some(()) = stop_ordered(&mut self.stop) => Event::Stop,
             Some(order) = orders.recv() => Event::Order(order),
             Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
+            () = stopped => Event::Stopped,
         }
     }
 
@@ -380,8 +308,9 @@ impl<D: DataPlane> Desk<D> {
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
         tokio::spawn(async move {
-            let begun = |begun: Result<(), String>| {
-                reply(answer, begun.map(|()| task_id).map_err(Refusal::Undone));
+            let begun = |begun: Result<(), &Failure>| {
+                let undone = |failure: &Failure| Refusal::Undone(failure.to_string());
+                reply(answer, begun.map(|()| task_id).map_err(undone));
             };
             rehearsal.run(ended, begun).await;
         });
@@ -595,20 +524,30 @@ impl<D: DataPlane> Desk<D> {
 }
 
 impl Job {
-    /// Waits for what ends it. What runs stays where it is when it is not waited for any more.
-    async fn ended<D: DataPlane>(&mut self, plane: &D) -> Event {
+    /// Waits for the end of what runs, which stays where it is when it is not waited for any more.
+    async fn ended(&mut self) -> Event {
         match self {
-            Self::Serving | Self::Over(_) => pending().await,
+            Self::Serving | Self::Stopping { .. } | Self::Over(_) => pending().await,
             Self::Outgoing { task_id, running, .. } => Event::Outgoing(*task_id, running.await),
             Self::Incoming { running, .. } => Event::Incoming(running.await),
-            Self::Stopping { until } => {
-                tokio::select! {
-                    () = plane.emptied() => {}
-                    () = sleep_until((*until).into()) => {}
-                }
-                Event::Stopped
-            }
         }
+    }
+
+    /// When to give up on sessions that do not end; None while they need not.
+    fn stopping(&self) -> Option<Instant> {
+        match self {
+            Self::Stopping { until } => Some(*until),
+            Self::Serving | Self::Outgoing { .. } | Self::Incoming { .. } | Self::Over(_) => None,
+        }
+    }
+}
+
+/// Waits until no session is left, or until they are given up. Cancel safe.
+async fn stopped<D: DataPlane>(plane: &D, until: Option<Instant>) {
+    let Some(until) = until else { return pending().await };
+    tokio::select! {
+        () = plane.emptied() => {}
+        () = sleep_until(until.into()) => {}
     }
 }
 
@@ -681,11 +620,6 @@ async fn stop_ordered(stop: &mut StopOrders) -> Option<()> {
             return Some(());
         }
     }
-}
-
-/// Nobody may be waiting any more.
-fn reply<T>(answer: Answer<T>, result: Result<T, Refusal>) {
-    let _ = answer.send(result);
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

@@ -11,7 +11,7 @@ const LONGEST: usize = 64;
 
 /// The tasks of this process and its predecessors.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     tasks: VecDeque<Task>,
     /// The tasks that this process runs, and since when: a restart, and perhaps a rehearsal that
     /// has not noticed it yet.
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Gauge {
 
 impl Ledger {
     /// Opens a task of this process.
-    pub fn begin(&mut self, mode: Mode, generation: Generation, now: Instant) -> TaskId {
+    pub(super) fn begin(&mut self, mode: Mode, generation: Generation, now: Instant) -> TaskId {
         let task_id = self.tasks.front().map_or(TaskId(1), |newest| newest.task_id.next());
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running.push((task_id, now));
@@ -45,18 +45,18 @@ impl Ledger {
     }
 
     /// The newest of them.
-    pub fn newest(&self) -> Option<TaskId> {
+    pub(super) fn newest(&self) -> Option<TaskId> {
         self.tasks.front().map(|task| task.task_id)
     }
 
     /// From now on pauses are read from here.
-    pub fn set_gauge(&mut self, gauge: impl Fn() -> Pauses + Send + 'static) {
+    pub(super) fn set_gauge(&mut self, gauge: impl Fn() -> Pauses + Send + 'static) {
         self.gauge = Some(Gauge(Box::new(gauge)));
     }
 
     /// What the gauge shows beyond what it shows now is this task's, until there is another one. It
     /// does not end with the task: the last session that moved may have to be polled yet.
-    pub fn gauge_task(&mut self, task_id: TaskId) {
+    pub(super) fn gauge_task(&mut self, task_id: TaskId) {
         let own = self.own_pauses();
         if let Some((before, own)) = own
             && let Some(task) = self.tasks.iter_mut().find(|task| task.task_id == before)
@@ -75,7 +75,7 @@ impl Ledger {
     }
 
     /// Changes a task; closes it if its state says so.
-    pub fn update(&mut self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
+    pub(super) fn update(&mut self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
         let elapsed = self.elapsed(task_id, Instant::now());
         let Some(task) = self.tasks.iter_mut().find(|task| task.task_id == task_id) else { return };
         if let Some(elapsed) = elapsed {
@@ -88,7 +88,7 @@ impl Ledger {
     }
 
     /// Puts a task in its place, or replaces it.
-    pub fn put(&mut self, task: Task) {
+    pub(super) fn put(&mut self, task: Task) {
         if let Some(known) = self.tasks.iter_mut().find(|known| known.task_id == task.task_id) {
             *known = task;
             return;
@@ -99,7 +99,7 @@ impl Ledger {
     }
 
     /// All of them, newest first.
-    pub fn rows(&self, now: Instant) -> Vec<Task> {
+    pub(super) fn rows(&self, now: Instant) -> Vec<Task> {
         let own = self.own_pauses();
         let row = |task: &Task| {
             let elapsed_ms = self.elapsed(task.task_id, now).unwrap_or(task.elapsed_ms);
@@ -113,7 +113,7 @@ impl Ledger {
     }
 
     /// One of them.
-    pub fn task(&self, task_id: TaskId, now: Instant) -> Option<Task> {
+    pub(super) fn task(&self, task_id: TaskId, now: Instant) -> Option<Task> {
         self.rows(now).into_iter().find(|task| task.task_id == task_id)
     }
 

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::board::{Board, Origin, Settings, Standing};
-use super::desk::{self, Answer, Exit, Order, Refusal, Start};
+use super::desk;
 use super::drive::incoming::{self, TakeoverError};
 use super::host::fd::{channel_from_stdin, nofile};
 use super::message::Hello;
+use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
 use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
 use super::timeouts::Timeouts;

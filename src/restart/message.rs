@@ -14,16 +14,16 @@ use super::task::{Generation, Task};
 use crate::names::named;
 
 /// The versions of the protocol that this build speaks.
-pub const VERSIONS: Versions = Versions { min: 1, max: 1 };
+pub(super) const VERSIONS: Versions = Versions { min: 1, max: 1 };
 
 /// The longest head or body that is believed.
-pub const LONGEST: usize = 1 << 28;
+pub(super) const LONGEST: usize = 1 << 28;
 
 /// fds beside one frame: the kernel's SCM_MAX_FD is 253, and one may be the memfd that holds it.
-pub const MOST_FDS: usize = 252;
+pub(super) const MOST_FDS: usize = 252;
 
 /// Before head and body.
-pub const PREFIX: usize = 16;
+pub(super) const PREFIX: usize = 16;
 
 const MAGIC: &[u8; 4] = b"ODPH";
 
@@ -272,7 +272,7 @@ pub enum DecodeError {
 }
 
 /// A head with its prefix; a body of this length follows.
-pub fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
+pub(super) fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(PREFIX + head.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&FRAME.to_le_bytes());

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lifecycle   the handle that admin port and signals hold: it asks the desk, and shows the board
-//! desk        takes orders one after another, runs one restart at a time
+//! desk        takes orders one after another, runs one restart at a time; order: what it is asked
 //! drive/      what a restart does: it moves bytes, sockets and sessions as a machine says
 //!   outgoing, incoming        one for each side
 //!   custody                   what was given out, and whether somebody has used it
@@ -27,6 +27,8 @@
 //!
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
+#![warn(unreachable_pub)]
+
 mod board;
 mod desk;
 mod drive;
@@ -36,6 +38,7 @@ mod lifecycle;
 mod machine;
 mod message;
 pub mod notify;
+mod order;
 mod plane;
 pub mod task;
 #[cfg(test)]
@@ -44,15 +47,15 @@ mod timeouts;
 mod transport;
 
 pub use board::{Origin, Settings, Standing};
-pub use desk::{Exit, Refusal, Start};
 pub use drive::incoming::{Offer, TakeoverError};
 pub use drive::rehearsal::understudy;
 pub use lifecycle::Lifecycle;
+pub use order::{Exit, Refusal, Start};
 pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
 pub use timeouts::Timeouts;
 pub use transport::door::prepare as prepare_run_dir;
 #[cfg(test)]
-pub use transport::later;
+pub(crate) use transport::later;
 
 /// Decodes a message; for fuzzing.
 pub fn fuzz(datagram: &[u8]) {

@@ -14,7 +14,7 @@ use crate::restart::plane::{Adopted, DataPlane, Parcel};
 
 /// What this side keeps of them.
 #[derive(Debug, Default)]
-pub struct Custody {
+pub(crate) struct Custody {
     /// The other side's, as they were: duplicates, which nobody here reads or writes.
     parked: HashMap<u32, Parcel>,
     /// Where the sockets of all that were given out stood when they were frozen.
@@ -23,7 +23,7 @@ pub struct Custody {
 
 /// What came back from a dead successor.
 #[derive(Clone, Copy, Debug)]
-pub struct Reclaimed {
+pub(crate) struct Reclaimed {
     /// Sessions that it had and that go on here: it had not touched them.
     pub alive: usize,
     /// Sessions that it had.
@@ -32,7 +32,7 @@ pub struct Reclaimed {
 
 impl Custody {
     /// These are frozen.
-    pub fn watch(&mut self, parcels: &[Parcel]) {
+    pub(crate) fn watch(&mut self, parcels: &[Parcel]) {
         for parcel in parcels {
             if let Some(positions) = position::positions(&parcel.fds) {
                 self.positions.insert(parcel.id, positions);
@@ -41,14 +41,14 @@ impl Custody {
     }
 
     /// The other side has adopted it. Where it cannot be compared later, nothing is kept.
-    pub fn park(&mut self, parcel: Parcel) {
+    pub(crate) fn park(&mut self, parcel: Parcel) {
         if self.positions.contains_key(&parcel.id) {
             self.parked.insert(parcel.id, parcel);
         }
     }
 
     /// These are here again, or the other side keeps them for good.
-    pub fn forget(&mut self, ids: &[u32]) {
+    pub(crate) fn forget(&mut self, ids: &[u32]) {
         for id in ids {
             self.parked.remove(id);
             self.positions.remove(id);
@@ -57,7 +57,7 @@ impl Custody {
 
     /// The other side is dead. What it has not touched goes on here; what it has is closed: only it
     /// knew what came of the bytes. None: it had nothing.
-    pub fn reclaim<D: DataPlane>(
+    pub(crate) fn reclaim<D: DataPlane>(
         &mut self,
         plane: &D,
         unacknowledged: impl IntoIterator<Item = Parcel>,
@@ -87,7 +87,7 @@ impl Custody {
 
 /// Adopts what it can; what it cannot is the other side's still. The acks are to be sent before
 /// anything goes on: what is not acknowledged may be read and written by nobody.
-pub fn adopt_all<D: DataPlane>(
+pub(crate) fn adopt_all<D: DataPlane>(
     plane: &D,
     side: Side,
     parcels: Vec<Parcel>,
@@ -112,7 +112,7 @@ pub fn adopt_all<D: DataPlane>(
 }
 
 /// Goes on with a session that nobody else has.
-pub fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
+pub(crate) fn adopt_or_lose<D: DataPlane>(plane: &D, parcel: Parcel) {
     let id = parcel.id;
     match plane.adopt(parcel) {
         Ok(adopted) => adopted.go_on(),

@@ -137,7 +137,7 @@ impl Offer {
 }
 
 /// HELLO, OFFER, LISTEN. None: the predecessor died before it gave anything.
-pub async fn greet(
+pub(crate) async fn greet(
     channel: Channel,
     hello: Hello,
     timeouts: Timeouts,
@@ -187,7 +187,7 @@ pub async fn greet(
 
 /// What the desk tells a takeover under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// The predecessor is to end at once.
     Force,
     /// The predecessor is to take everything back.
@@ -199,7 +199,7 @@ pub enum Order {
 }
 
 /// A takeover whose data plane stands.
-pub struct Incoming<D> {
+pub(crate) struct Incoming<D> {
     pump: Pump<D>,
     board: Board,
     stage: watch::Sender<Stage>,
@@ -216,7 +216,12 @@ pub struct Incoming<D> {
 
 impl<D: DataPlane> Incoming<D> {
     /// The data plane stands. The desk looks at `stage` how far it is.
-    pub fn new(plane: Arc<D>, board: Board, offer: Offer, stage: watch::Sender<Stage>) -> Self {
+    pub(crate) fn new(
+        plane: Arc<D>,
+        board: Board,
+        offer: Offer,
+        stage: watch::Sender<Stage>,
+    ) -> Self {
         let Offer { mut machine, channel, predecessor, timeouts, terms, .. } = offer;
         match crash::at(Side::Successor, "ready") {
             Ok(()) => machine.handle_ready(Instant::now()),
@@ -238,7 +243,10 @@ impl<D: DataPlane> Incoming<D> {
 
     /// Runs it to its end. The task in the ledger is as the outcome says; the handover socket is
     /// open if this process serves on, and could open one.
-    pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> (Outcome, Option<Door>) {
+    pub(crate) async fn run(
+        mut self,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> (Outcome, Option<Door>) {
         loop {
             self.act().await;
             self.report();

@@ -1,11 +1,11 @@
 //! What a restart does: reads and writes the channel, asks the data plane, starts and ends
 //! processes, as a machine says. Knows the board, but neither the desk nor the handle.
 
-pub mod custody;
-pub mod incoming;
-pub mod outgoing;
-pub mod pump;
-pub mod rehearsal;
+pub(super) mod custody;
+pub(super) mod incoming;
+pub(super) mod outgoing;
+pub(super) mod pump;
+pub(super) mod rehearsal;
 
 /// What this future comes to; without one, nothing ever happens.
 async fn or_never<F: Future>(future: Option<F>) -> F::Output {

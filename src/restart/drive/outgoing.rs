@@ -34,7 +34,7 @@ const HEARTBEAT: Duration = Duration::from_millis(20);
 
 /// What the desk tells a restart under way.
 #[derive(Clone, Debug)]
-pub enum Order {
+pub(crate) enum Order {
     /// Take everything back.
     Rollback(Ending),
     /// End the successor; what it has is lost.
@@ -47,7 +47,7 @@ pub enum Order {
 
 /// A successor that is there.
 #[derive(Debug)]
-pub struct Link {
+pub(crate) struct Link {
     /// The way to it.
     pub channel: Channel,
     /// Its process.
@@ -58,7 +58,7 @@ pub struct Link {
 
 /// What one restart is about.
 #[derive(Debug)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// Where people follow it.
     pub task_id: TaskId,
     /// What it is to be.
@@ -83,7 +83,7 @@ enum OfferError {
 }
 
 /// A restart whose successor is there.
-pub struct Outgoing<D> {
+pub(crate) struct Outgoing<D> {
     pump: Pump<D>,
     board: Board,
     task_id: TaskId,
@@ -100,7 +100,7 @@ pub struct Outgoing<D> {
 
 impl<D: DataPlane> Outgoing<D> {
     /// The successor is connected.
-    pub fn new(plane: Arc<D>, board: Board, link: Link, assignment: Assignment) -> Self {
+    pub(crate) fn new(plane: Arc<D>, board: Board, link: Link, assignment: Assignment) -> Self {
         let now = Instant::now();
         let Link { channel, peer, hello } = link;
         let Assignment { task_id, plan, binary, stage } = assignment;
@@ -127,7 +127,7 @@ impl<D: DataPlane> Outgoing<D> {
     }
 
     /// Runs it to its end.
-    pub async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
+    pub(crate) async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
         loop {
             self.act().await;
             self.report();

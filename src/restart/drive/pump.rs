@@ -27,7 +27,7 @@ type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// What the data plane has come to.
-pub enum Done {
+pub(crate) enum Done {
     /// It accepts so.
     Accepting(Accepting),
     /// It gives these out.
@@ -35,7 +35,7 @@ pub enum Done {
 }
 
 /// What happens next.
-pub enum Event<Order> {
+pub(crate) enum Event<Order> {
     /// The other side says something, or closed its end.
     Received(Result<Received, ChannelError>),
     /// The desk says something.
@@ -55,7 +55,7 @@ pub enum Event<Order> {
 }
 
 /// What is waited for beside what always is.
-pub struct Waits {
+pub(crate) struct Waits {
     /// A time.
     pub until: Option<Instant>,
     /// That the data plane has something to tell.
@@ -65,7 +65,7 @@ pub struct Waits {
 }
 
 /// One side of a handover: the data plane, and the way to the other side.
-pub struct Pump<D> {
+pub(crate) struct Pump<D> {
     /// The data plane here.
     pub plane: Arc<D>,
     /// Whatever is known of the other process.
@@ -83,7 +83,12 @@ pub struct Pump<D> {
 
 impl<D: DataPlane> Pump<D> {
     /// Between this data plane and that process.
-    pub fn new(plane: Arc<D>, channel: Channel, peer: Option<Peer>, timeouts: Timeouts) -> Self {
+    pub(crate) fn new(
+        plane: Arc<D>,
+        channel: Channel,
+        peer: Option<Peer>,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
             plane,
             peer,
@@ -97,7 +102,7 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// What happens next. Every branch is cancel safe, or stays where it is when another one wins.
-    pub async fn next<Order>(
+    pub(crate) async fn next<Order>(
         &mut self,
         orders: &mut mpsc::Receiver<Order>,
         waits: Waits,
@@ -126,27 +131,27 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// What has arrived already.
-    pub fn try_recv(&mut self) -> Option<Result<Received, ChannelError>> {
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Received, ChannelError>> {
         if self.is_closed { None } else { self.channel.try_recv() }
     }
 
     /// The other side has closed its end: nothing more is read.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }
 
     /// Whether it has.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
     /// Sends a frame without fds.
-    pub async fn send(&mut self, frame: &Frame) -> Result<(), ChannelError> {
+    pub(crate) async fn send(&mut self, frame: &Frame) -> Result<(), ChannelError> {
         self.send_within(frame, self.timeouts.answer).await
     }
 
     /// The same, but for not so long.
-    pub async fn send_within(
+    pub(crate) async fn send_within(
         &mut self,
         frame: &Frame,
         within: Duration,
@@ -155,22 +160,22 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// The channel, for frames with fds.
-    pub fn channel(&self) -> &Channel {
+    pub(crate) fn channel(&self) -> &Channel {
         &self.channel
     }
 
     /// Tells the other side which sessions are here, before it gets some or may take clients.
-    pub async fn send_news(&mut self) -> Result<(), ChannelError> {
+    pub(crate) async fn send_news(&mut self) -> Result<(), ChannelError> {
         parcels::send_news(&self.channel, &*self.plane, self.timeouts.answer).await
     }
 
     /// Sends frozen sessions in one message; they stay held.
-    pub async fn send_parcels(&mut self, ids: &[u32]) -> Result<(), ChannelError> {
+    pub(crate) async fn send_parcels(&mut self, ids: &[u32]) -> Result<(), ChannelError> {
         parcels::send(&self.channel, &*self.plane, &self.held, ids, self.timeouts.answer).await
     }
 
     /// Has the data plane start or stop taking clients.
-    pub fn accept(&mut self, accepting: Accepting) {
+    pub(crate) fn accept(&mut self, accepting: Accepting) {
         let plane = self.plane.clone();
         self.works.push_back(Box::pin(async move {
             plane.accept(accepting).await;
@@ -179,7 +184,7 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// Has the data plane freeze sessions.
-    pub fn surrender(&mut self, wanted: Wanted) {
+    pub(crate) fn surrender(&mut self, wanted: Wanted) {
         let plane = self.plane.clone();
         self.works.push_back(Box::pin(async move {
             Done::Surrendered(plane.surrender(wanted.class, wanted.n, &wanted.except).await)
@@ -187,7 +192,7 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// Ends the other process; false if it is gone already.
-    pub fn end_peer(&mut self) -> bool {
+    pub(crate) fn end_peer(&mut self) -> bool {
         let timeouts = self.timeouts;
         let ending = self.peer.take().map(|peer| -> Ending { Box::pin(peer.end(timeouts)) });
         let is_there = ending.is_some();
@@ -196,7 +201,7 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// Holds frozen sessions.
-    pub fn hold(&mut self, parcels: Vec<Parcel>) -> Vec<Size> {
+    pub(crate) fn hold(&mut self, parcels: Vec<Parcel>) -> Vec<Size> {
         let size = |it: &Parcel| Size { id: it.id, fds: it.fds.len() };
         let sizes = parcels.iter().map(size).collect();
         self.held.extend(parcels.into_iter().map(|parcel| (parcel.id, parcel)));
@@ -204,12 +209,12 @@ impl<D: DataPlane> Pump<D> {
     }
 
     /// Gives a frozen session up.
-    pub fn take(&mut self, id: u32) -> Option<Parcel> {
+    pub(crate) fn take(&mut self, id: u32) -> Option<Parcel> {
         self.held.remove(&id)
     }
 
     /// Goes on with frozen sessions here.
-    pub fn thaw(&mut self, ids: &[u32]) {
+    pub(crate) fn thaw(&mut self, ids: &[u32]) {
         for parcel in ids.iter().filter_map(|id| self.held.remove(id)) {
             adopt_or_lose(&*self.plane, parcel);
         }
@@ -217,7 +222,7 @@ impl<D: DataPlane> Pump<D> {
 
     /// What the data plane was still asked for, one after another. What takes too long is taken
     /// back when it comes.
-    pub async fn last_done(&mut self) -> Option<Done> {
+    pub(crate) async fn last_done(&mut self) -> Option<Done> {
         while let Some(mut work) = self.works.pop_front() {
             match timeout(self.timeouts.step, &mut work).await {
                 Ok(done) => return Some(done),

@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const USAGE: i32 = 2;
 
 /// The predecessor's side.
-pub struct Rehearsal<D> {
+pub(crate) struct Rehearsal<D> {
     /// Whose sessions are shown.
     pub plane: Arc<D>,
     /// Where people follow it.
@@ -58,7 +58,7 @@ pub struct Rehearsal<D> {
 
 /// Why a rehearsal does not end well.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     #[error(transparent)]
     Program(#[from] ProgramError),
     #[error(transparent)]
@@ -100,15 +100,15 @@ enum Failure {
 /// Not every session would move.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-struct NotAll(String);
+pub(crate) struct NotAll(String);
 
 impl<D: DataPlane> Rehearsal<D> {
     /// Runs it to its end, or until it is ended. Says once whether it has begun, or why not; the
     /// task tells the rest. `ended` is closed before anybody is told of the end.
-    pub async fn run(
+    pub(crate) async fn run(
         self,
         mut ended: oneshot::Receiver<State>,
-        begun: impl FnOnce(Result<(), String>),
+        begun: impl FnOnce(Result<(), &Failure>),
     ) {
         tracing::info!(task = self.task_id.0, "rehearsal");
         let sessions = self.plane.census().sessions;
@@ -121,7 +121,7 @@ impl<D: DataPlane> Rehearsal<D> {
             Err(failure) => {
                 drop(ended);
                 self.close(&Err(&failure));
-                begun(Err(failure.to_string()));
+                begun(Err(&failure));
             }
         }
     }

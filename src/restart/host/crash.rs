@@ -28,7 +28,7 @@
 
 /// Which side passes a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The one that serves now.
     Predecessor,
     /// The one that takes over.
@@ -43,13 +43,13 @@ pub struct Injected(&'static str);
 /// Passes a point; the error is the injected one.
 #[cfg(not(feature = "crash-points"))]
 #[inline]
-pub fn at(_side: Side, _point: &'static str) -> Result<(), Injected> {
+pub(crate) fn at(_side: Side, _point: &'static str) -> Result<(), Injected> {
     Ok(())
 }
 
 /// Passes a point; the error is the injected one.
 #[cfg(feature = "crash-points")]
-pub fn at(side: Side, point: &'static str) -> Result<(), Injected> {
+pub(crate) fn at(side: Side, point: &'static str) -> Result<(), Injected> {
     armed::pass(side, point)
 }
 
@@ -64,7 +64,7 @@ mod armed {
 
     static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
-    pub fn pass(side: Side, point: &'static str) -> Result<(), Injected> {
+    pub(super) fn pass(side: Side, point: &'static str) -> Result<(), Injected> {
         let Ok(spec) = std::env::var("ODP_CRASH_AT") else { return Ok(()) };
         let spec = match spec.strip_prefix('@') {
             Some(file) => std::fs::read_to_string(file).unwrap_or_default(),

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, getrlimit, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
 /// Registers a descriptor with the event queue.
-pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: the `OwnedFd` owns its descriptor before and after; it moves into the `AsyncFd`,
     // which closes it only after it is deregistered, and nobody here takes or replaces it in
     // between.
@@ -19,20 +19,20 @@ pub fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// A descriptor of the process with this id.
-pub fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
+pub(crate) fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "not a process id of this system");
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(invalid)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
 /// How many files this process may open.
-pub fn nofile() -> u64 {
+pub(crate) fn nofile() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// The channel that a predecessor has given as standard input; None if it is something else. What
 /// stays as standard input is /dev/null.
-pub fn channel_from_stdin() -> Option<io::Result<OwnedFd>> {
+pub(crate) fn channel_from_stdin() -> Option<io::Result<OwnedFd>> {
     let stdin = rustix::stdio::stdin();
     let is_channel = sockopt::socket_domain(stdin).is_ok_and(|it| it == AddressFamily::UNIX)
         && sockopt::socket_type(stdin).is_ok_and(|it| it == SocketType::SEQPACKET);

@@ -19,19 +19,19 @@ const ATTEMPTS: usize = 8;
 
 /// States of a TCP connection, as TCP_INFO has them.
 mod tcp {
-    pub const ESTABLISHED: u8 = 1;
-    pub const FIN_WAIT1: u8 = 4;
-    pub const FIN_WAIT2: u8 = 5;
-    pub const TIME_WAIT: u8 = 6;
-    pub const CLOSE: u8 = 7;
-    pub const CLOSE_WAIT: u8 = 8;
-    pub const LAST_ACK: u8 = 9;
-    pub const CLOSING: u8 = 11;
+    pub(super) const ESTABLISHED: u8 = 1;
+    pub(super) const FIN_WAIT1: u8 = 4;
+    pub(super) const FIN_WAIT2: u8 = 5;
+    pub(super) const TIME_WAIT: u8 = 6;
+    pub(super) const CLOSE: u8 = 7;
+    pub(super) const CLOSE_WAIT: u8 = 8;
+    pub(super) const LAST_ACK: u8 = 9;
+    pub(super) const CLOSING: u8 = 11;
 }
 
 /// The position of one socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub(crate) struct Position {
     consumed: u64,
     produced: u64,
     /// Our FIN is out, or the connection is gone.
@@ -41,7 +41,7 @@ pub struct Position {
 impl Position {
     /// Where a socket that nobody reads or writes stands; None if that cannot be told: it is no TCP
     /// socket, or never at rest.
-    pub fn of(fd: BorrowedFd<'_>) -> Option<Self> {
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Option<Self> {
         let mut before = Info::of(fd).ok()?;
         let mut unread = receive_queue(fd)?;
         // Most sessions: nothing is in a queue, so nothing came after the counts were taken, for it
@@ -82,7 +82,7 @@ impl Position {
 }
 
 /// Where some sockets stand; None if that cannot be told of one of them.
-pub fn positions(fds: &[OwnedFd]) -> Option<Vec<Position>> {
+pub(crate) fn positions(fds: &[OwnedFd]) -> Option<Vec<Position>> {
     fds.iter().map(|fd| Position::of(fd.as_fd())).collect()
 }
 

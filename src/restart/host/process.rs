@@ -26,7 +26,7 @@ const LONGEST_VERDICT: usize = 2000;
 
 /// Why a binary cannot be run, or is not to be.
 #[derive(Debug, thiserror::Error)]
-pub enum ProgramError {
+pub(crate) enum ProgramError {
     /// It cannot be opened, or not be run to check the config.
     #[error("binary {}: {source}", path.display())]
     Binary {
@@ -72,7 +72,7 @@ pub enum ProgramError {
 
 /// How a process has ended.
 #[derive(Debug)]
-pub enum End {
+pub(crate) enum End {
     /// As its parent is told.
     Status(ExitStatus),
     /// It was not a child, so that is all there is to know.
@@ -96,7 +96,7 @@ impl fmt::Display for End {
 
 /// A binary, pinned.
 #[derive(Debug)]
-pub struct Program {
+pub(crate) struct Program {
     file: OwnedFd,
     path: PathBuf,
     is_script: bool,
@@ -104,7 +104,7 @@ pub struct Program {
 
 impl Program {
     /// Pins what the path names now.
-    pub fn open(path: &Path) -> Result<Self, ProgramError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ProgramError> {
         let failed = |source| ProgramError::Binary { path: path.to_owned(), source };
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| failed(errno.into()))?;
@@ -119,7 +119,7 @@ impl Program {
     }
 
     /// Runs `check -c CONFIG`; the error is what it said.
-    pub async fn check(&self, config: &Path, within: Duration) -> Result<(), ProgramError> {
+    pub(crate) async fn check(&self, config: &Path, within: Duration) -> Result<(), ProgramError> {
         let mut command = self.command();
         command.arg("check").arg("-c").arg(config).kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -143,14 +143,14 @@ impl Program {
     }
 
     /// Starts `run -c CONFIG --takeover` with the channel as its standard input.
-    pub fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
+    pub(crate) fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
         let mut command = self.command();
         command.arg("run").arg("-c").arg(config).arg("--takeover").stdin(Stdio::from(channel));
         self.start(&mut command)
     }
 
     /// Starts `rehearse -c CONFIG` with the channel as its standard input. It ends with its `Peer`.
-    pub fn rehearse(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
+    pub(crate) fn rehearse(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
         let mut command = self.command();
         command.arg("rehearse").arg("-c").arg(config).stdin(Stdio::from(channel));
         self.start(command.kill_on_drop(true))
@@ -182,7 +182,7 @@ impl Program {
 
 /// The process on the other side.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     pid: u32,
     kind: Kind,
 }
@@ -195,17 +195,17 @@ enum Kind {
 
 impl Peer {
     /// A process that is not ours, by a descriptor that cannot come to mean another one.
-    pub fn other(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn other(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         Ok(Self { pid, kind: Kind::Other(watched(pidfd)?) })
     }
 
     /// The process id, as this process sees it.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
     /// Waits for its end, reaps it if it is a child, and says how it ended. Cancel safe.
-    pub async fn gone(&mut self) -> End {
+    pub(crate) async fn gone(&mut self) -> End {
         match &mut self.kind {
             Kind::Child(child) => match child.wait().await {
                 Ok(status) => End::Status(status),
@@ -222,12 +222,12 @@ impl Peer {
     }
 
     /// SIGKILL, without waiting.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
     /// SIGTERM, SIGKILL, and the wait for its end; says how it ended.
-    pub async fn end(mut self, timeouts: Timeouts) -> End {
+    pub(crate) async fn end(mut self, timeouts: Timeouts) -> End {
         self.signal(Signal::TERM);
         if let Ok(how) = timeout(timeouts.terminate, self.gone()).await {
             return how;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Clock of one side about the other.
 #[derive(Clone, Copy, Debug)]
-pub struct Liveness {
+pub(crate) struct Liveness {
     heard: Instant,
     ticked: Instant,
     silence: Duration,
@@ -23,12 +23,12 @@ const NOTES: u8 = 4;
 
 impl Liveness {
     /// Begins now; silent after `silence` without a word.
-    pub fn new(silence: Duration, now: Instant) -> Self {
+    pub(crate) fn new(silence: Duration, now: Instant) -> Self {
         Self { heard: now, ticked: now, silence, told: 0 }
     }
 
     /// The other side has said something.
-    pub fn handle_word(&mut self, now: Instant) {
+    pub(crate) fn handle_word(&mut self, now: Instant) {
         self.heard = now;
         self.ticked = now;
         self.told = 0;
@@ -36,17 +36,17 @@ impl Liveness {
 
     /// A note was sent. After some the next one waits for a word: notes to a side that does not
     /// read would fill the socket, and leave no room for what it must hear when it wakes up.
-    pub fn handle_told(&mut self) {
+    pub(crate) fn handle_told(&mut self) {
         self.told = self.told.saturating_add(1);
     }
 
     /// Whether a note may be sent.
-    pub fn may_tell(&self) -> bool {
+    pub(crate) fn may_tell(&self) -> bool {
         self.told < NOTES
     }
 
     /// Time has passed; to be called several times a second.
-    pub fn handle_tick(&mut self, now: Instant) {
+    pub(crate) fn handle_tick(&mut self, now: Instant) {
         let gap = now.saturating_duration_since(self.ticked);
         if gap > LATE {
             self.heard += gap;
@@ -55,18 +55,18 @@ impl Liveness {
     }
 
     /// When the next tick is due. Whatever else happens does not put it off.
-    pub fn next_tick(&self, every: Duration) -> Instant {
+    pub(crate) fn next_tick(&self, every: Duration) -> Instant {
         self.ticked + every
     }
 
     /// Whether it has been silent for too long.
-    pub fn is_silent(&self, now: Instant) -> bool {
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) >= self.silence
     }
 }
 
 /// The earlier of two instants that may be missing.
-pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (one, other) => one.or(other),

@@ -9,7 +9,7 @@ use crate::restart::timeouts::Timeouts;
 
 /// What one restart is to be.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// RESTART or FORCE.
     pub mode: Mode,
     /// Whether sessions move; FORCE moves none.
@@ -30,7 +30,7 @@ pub struct Plan {
 
 /// What a successor must be able to, or it is refused before anything has happened.
 #[derive(Clone, Copy, Debug)]
-pub struct Demands {
+pub(crate) struct Demands {
     /// The versions of the protocol that are spoken here.
     pub versions: Versions,
     /// How many files it must be allowed to open.
@@ -39,7 +39,7 @@ pub struct Demands {
 
 /// Why a successor is refused at its HELLO.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// There is no version that both speak.
     #[error(
         "handover protocol versions {} to {} here, {} to {} there",
@@ -63,7 +63,7 @@ pub enum Unfit {
 
 impl Demands {
     /// The version to speak, or why not with this successor.
-    pub fn judge(self, hello: &Hello) -> Result<u16, Unfit> {
+    pub(crate) fn judge(self, hello: &Hello) -> Result<u16, Unfit> {
         let (ours, theirs) = (self.versions, hello.versions);
         let version = ours.common(theirs).ok_or(Unfit::Versions { ours, theirs })?;
         let (limit, need) = (hello.nofile, self.descriptors);
@@ -77,7 +77,7 @@ impl Demands {
 
 /// How far a restart is, for whoever decides what may be asked of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// The successor does not serve yet, or not any more.
     Moving,
     /// It serves; the predecessor's last sessions end.
@@ -88,7 +88,7 @@ pub enum Stage {
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The successor serves; this process is to exit with success.
     Committed,
     /// The successor serves; it had given this process up.
@@ -101,7 +101,7 @@ pub enum Outcome {
 
 /// Why this process serves on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub(crate) struct Ending {
     /// Failed or rolled back.
     pub state: TaskState,
     /// For SHOW RESTART.

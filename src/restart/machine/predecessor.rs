@@ -17,7 +17,7 @@ use crate::restart::task::{Mode, Phase, TaskState};
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Send a message that needs nothing more.
     Send(Message),
     /// Send OFFER, then LISTEN.
@@ -90,7 +90,7 @@ enum State {
 
 /// The predecessor's side.
 #[derive(Debug)]
-pub struct Predecessor {
+pub(crate) struct Predecessor {
     plan: Plan,
     state: State,
     shipment: Shipment,
@@ -105,7 +105,7 @@ pub struct Predecessor {
 
 impl Predecessor {
     /// A successor was started, or has connected.
-    pub fn new(plan: Plan, now: Instant) -> Self {
+    pub(crate) fn new(plan: Plan, now: Instant) -> Self {
         Self {
             liveness: Liveness::new(plan.timeouts.silence, now),
             probation: Probation::new(plan.probation),
@@ -121,12 +121,12 @@ impl Predecessor {
     }
 
     /// What is to be done next.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// How it ended, once it has.
-    pub fn outcome(&self) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             State::Done(outcome) => Some(outcome),
             _ => None,
@@ -134,7 +134,7 @@ impl Predecessor {
     }
 
     /// The phase that people see.
-    pub fn phase(&self) -> Option<Phase> {
+    pub(crate) fn phase(&self) -> Option<Phase> {
         match self.state {
             State::Hello => Some(Phase::Hello),
             State::Warm => Some(Phase::Warm),
@@ -149,7 +149,7 @@ impl Predecessor {
     }
 
     /// How far it is.
-    pub fn stage(&self) -> Stage {
+    pub(crate) fn stage(&self) -> Stage {
         match self.phase() {
             Some(Phase::Probation | Phase::Commit) => Stage::Probation,
             Some(Phase::Drain) => Stage::Draining,
@@ -158,27 +158,27 @@ impl Predecessor {
     }
 
     /// What the data plane accepts outside of a restart.
-    pub fn accepting(&self) -> Accepting {
+    pub(crate) fn accepting(&self) -> Accepting {
         self.plan.accepting
     }
 
     /// Sessions that the successor has adopted.
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.shipment.moved()
     }
 
     /// What people should know, such as why a session was refused.
-    pub fn note(&self) -> Option<&str> {
+    pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
 
     /// Whether the wait for the last session is on.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         matches!(self.state, State::Draining { .. } | State::Alone { .. })
     }
 
     /// When `handle_timeout` wants to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Hello | State::Warm => Some(self.plan.ready_by),
             State::Moving => self.shipment.until(),
@@ -197,7 +197,7 @@ impl Predecessor {
     }
 
     /// Time has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_linked() {
             self.liveness.handle_tick(now);
             if self.liveness.is_silent(now) {
@@ -245,7 +245,7 @@ impl Predecessor {
     }
 
     /// The successor says something.
-    pub fn handle_message(&mut self, message: &Message, now: Instant) {
+    pub(crate) fn handle_message(&mut self, message: &Message, now: Instant) {
         self.liveness.handle_word(now);
         match (message, &self.state) {
             (_, State::Done(_) | State::Alone { .. }) => {}
@@ -278,7 +278,7 @@ impl Predecessor {
     }
 
     /// The other end is closed, but its process lives.
-    pub fn handle_closed(&mut self) {
+    pub(crate) fn handle_closed(&mut self) {
         match self.state {
             // Had it not taken everything, it had said so before.
             State::Committing { .. } => self.state = State::Done(Outcome::Committed),
@@ -287,7 +287,7 @@ impl Predecessor {
     }
 
     /// COMMIT could not be sent: what the successor has is to come back.
-    pub fn handle_uncommitted(&mut self, error: String, now: Instant) {
+    pub(crate) fn handle_uncommitted(&mut self, error: String, now: Instant) {
         if let State::Committing { .. } = self.state {
             self.state = State::Draining { limit: None };
             self.handle_error(error, now);
@@ -295,7 +295,7 @@ impl Predecessor {
     }
 
     /// The other end is dead, or what comes is no message.
-    pub fn handle_channel_error(&mut self, error: &str) {
+    pub(crate) fn handle_channel_error(&mut self, error: &str) {
         match &self.state {
             State::Ending(_) | State::Alone { .. } | State::Done(_) => {}
             State::Returning { .. } => self.end(error),
@@ -318,12 +318,12 @@ impl Predecessor {
     }
 
     /// Something on this side went wrong.
-    pub fn handle_error(&mut self, error: String, now: Instant) {
+    pub(crate) fn handle_error(&mut self, error: String, now: Instant) {
         self.handle_abort(Ending { state: TaskState::Failed, reason: error }, now);
     }
 
     /// It is to be undone: by the operator, or for want of something here. Too late after COMMIT.
-    pub fn handle_abort(&mut self, ending: Ending, now: Instant) {
+    pub(crate) fn handle_abort(&mut self, ending: Ending, now: Instant) {
         let gives_back = self.plan.session_handover && self.is_linked();
         match &self.state {
             State::Committing { .. }
@@ -342,7 +342,7 @@ impl Predecessor {
     }
 
     /// It is to be undone, and what the successor has is not wanted back: FORCE, or a stop.
-    pub fn handle_discard(&mut self, ending: Ending) {
+    pub(crate) fn handle_discard(&mut self, ending: Ending) {
         match &self.state {
             State::Committing { .. } | State::Ending(_) | State::Alone { .. } | State::Done(_) => {}
             _ => self.end_with(ending),
@@ -350,7 +350,7 @@ impl Predecessor {
     }
 
     /// Whoever is left goes now. Only in DRAIN, and in PROBATION, which it ends.
-    pub fn drain_now(&mut self, now: Instant) {
+    pub(crate) fn drain_now(&mut self, now: Instant) {
         if let State::Probation = self.state {
             return self.commit(now);
         }
@@ -363,7 +363,7 @@ impl Predecessor {
     }
 
     /// The data plane gives these sessions out.
-    pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
+    pub(crate) fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
         if !self.ships() {
             return thaw(sizes.iter().map(|size| size.id).collect(), &mut self.actions);
         }
@@ -372,7 +372,7 @@ impl Predecessor {
     }
 
     /// The kernel did not take a message of parcels.
-    pub fn handle_congestion(&mut self, ids: Vec<u32>, error: &str, now: Instant) {
+    pub(crate) fn handle_congestion(&mut self, ids: Vec<u32>, error: &str, now: Instant) {
         if !self.shipment.handle_congestion(ids, &mut self.actions) {
             return self.handle_error(error.to_owned(), now);
         }
@@ -380,7 +380,7 @@ impl Predecessor {
     }
 
     /// The data plane has started or stopped accepting.
-    pub fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
+    pub(crate) fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
         if let State::Closing { .. } = self.state
             && accepting == Accepting::No
         {
@@ -390,13 +390,13 @@ impl Predecessor {
     }
 
     /// The data plane has no session left.
-    pub fn handle_emptied(&mut self, now: Instant) {
+    pub(crate) fn handle_emptied(&mut self, now: Instant) {
         self.is_emptied = true;
         self.finish_if_empty(now);
     }
 
     /// The successor is dead, and all it had said is handled.
-    pub fn handle_gone(&mut self, how: Option<&str>) {
+    pub(crate) fn handle_gone(&mut self, how: Option<&str>) {
         let State::Ending(ending) = &self.state else { return };
         let mut ending = ending.clone();
         if let Some(how) = how {
@@ -567,7 +567,7 @@ impl Predecessor {
     }
 
     /// The operator stops the proxy, and has asked this process. Only in DRAIN and PROBATION.
-    pub fn stop(&mut self, now: Instant) {
+    pub(crate) fn stop(&mut self, now: Instant) {
         if matches!(self.state, State::Draining { .. } | State::Probation) {
             self.send(Message::Stop {});
             self.handle_stop(now);
@@ -614,12 +614,12 @@ impl Predecessor {
     }
 
     /// Whether the other side has heard what it was told last.
-    pub fn may_tell(&self) -> bool {
+    pub(crate) fn may_tell(&self) -> bool {
         self.is_linked() && self.liveness.may_tell()
     }
 
     /// The other side was told something.
-    pub fn handle_told(&mut self) {
+    pub(crate) fn handle_told(&mut self) {
         self.liveness.handle_told();
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// The probation of one successor.
 #[derive(Debug)]
-pub struct Probation {
+pub(crate) struct Probation {
     span: Duration,
     serves_since: Option<Instant>,
     /// Batches by the time of their ack.
@@ -17,40 +17,40 @@ pub struct Probation {
 
 impl Probation {
     /// Of this length; zero is none.
-    pub fn new(span: Duration) -> Self {
+    pub(crate) fn new(span: Duration) -> Self {
         Self { span, serves_since: None, parked: VecDeque::new() }
     }
 
     /// Whether there is any.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         !self.span.is_zero()
     }
 
     /// The successor serves clients.
-    pub fn begin(&mut self, now: Instant) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.serves_since = Some(now);
     }
 
     /// The successor has adopted these.
-    pub fn park(&mut self, ids: Vec<u32>, now: Instant) {
+    pub(crate) fn park(&mut self, ids: Vec<u32>, now: Instant) {
         self.parked.push_back((now, ids));
     }
 
     /// When the oldest pass.
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         let &(oldest, _) = self.parked.front()?;
         Some(self.serves_since?.max(oldest) + self.span)
     }
 
     /// When the youngest pass, and with that the successor; None before it serves.
-    pub fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         let since = self.serves_since?;
         let youngest = self.parked.back().map_or(since, |&(acked, _)| since.max(acked));
         Some(youngest + self.span)
     }
 
     /// Those that have passed.
-    pub fn due(&mut self, now: Instant) -> Vec<u32> {
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<u32> {
         let mut due = Vec::new();
         while self.next_due().is_some_and(|until| now >= until)
             && let Some((_, ids)) = self.parked.pop_front()
@@ -61,12 +61,12 @@ impl Probation {
     }
 
     /// Whether nothing is left to wait for.
-    pub fn is_over(&self, now: Instant) -> bool {
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until().is_some_and(|until| now >= until)
     }
 
     /// All that were waiting.
-    pub fn end(&mut self) -> Vec<u32> {
+    pub(crate) fn end(&mut self) -> Vec<u32> {
         self.parked.drain(..).flat_map(|(_, ids)| ids).collect()
     }
 }

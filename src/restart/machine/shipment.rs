@@ -28,7 +28,7 @@ const ATTEMPTS: u8 = 2;
 
 /// What is to be done with sessions that are shipped.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ship {
+pub(crate) enum Ship {
     /// Freeze sessions; then `handle_surrendered`.
     Surrender(Wanted),
     /// Send these frozen sessions in one message.
@@ -54,7 +54,7 @@ enum Step {
 
 /// A deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// The rest is over: every session once more; then `advance`.
     Rest,
     /// The data plane has not frozen the batch.
@@ -66,7 +66,7 @@ pub enum Due {
 /// Whether there is more to ship.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "when all are through, something else begins"]
-pub enum Left {
+pub(crate) enum Left {
     /// Some are frozen or on their way.
     Some,
     /// Every class is through, and everything was answered.
@@ -75,7 +75,7 @@ pub enum Left {
 
 /// A transfer, batch by batch.
 #[derive(Debug)]
-pub struct Shipment {
+pub(crate) struct Shipment {
     transfer: Transfer,
     step: Step,
     timeouts: Timeouts,
@@ -83,22 +83,22 @@ pub struct Shipment {
 
 impl Shipment {
     /// Nothing happens before `advance`.
-    pub fn new(transfer: Transfer, timeouts: Timeouts) -> Self {
+    pub(crate) fn new(transfer: Transfer, timeouts: Timeouts) -> Self {
         Self { transfer, step: Step::Resting(None), timeouts }
     }
 
     /// No batch until then.
-    pub fn rest(&mut self, until: Option<Instant>) {
+    pub(crate) fn rest(&mut self, until: Option<Instant>) {
         self.step = Step::Resting(until);
     }
 
     /// Whether no batch is under way.
-    pub fn is_resting(&self) -> bool {
+    pub(crate) fn is_resting(&self) -> bool {
         matches!(self.step, Step::Resting(_))
     }
 
     /// When `handle_timeout` has something to say.
-    pub fn until(&self) -> Option<Instant> {
+    pub(crate) fn until(&self) -> Option<Instant> {
         match self.step {
             Step::Resting(until) => until,
             Step::Freezing { until } | Step::Awaiting { until } => Some(until),
@@ -106,32 +106,36 @@ impl Shipment {
     }
 
     /// Whether the canaries are still on: asked for, or not yet answered.
-    pub fn is_canary(&self) -> bool {
+    pub(crate) fn is_canary(&self) -> bool {
         self.transfer.is_canary()
     }
 
     /// Sessions that are the other side's.
-    pub fn moved(&self) -> u64 {
+    pub(crate) fn moved(&self) -> u64 {
         self.transfer.moved()
     }
 
     /// Whether nothing is on its way.
-    pub fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         self.transfer.is_settled()
     }
 
     /// Once more every session, those included that were refused only once.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.transfer.again();
     }
 
     /// Takes back all that is on its way: the other side is dead.
-    pub fn take_back(&mut self) -> Vec<u32> {
+    pub(crate) fn take_back(&mut self) -> Vec<u32> {
         self.transfer.take_back()
     }
 
     /// Asks for the next batch, if enough is not on its way.
-    pub fn advance<A: From<Ship>>(&mut self, actions: &mut VecDeque<A>, now: Instant) -> Left {
+    pub(crate) fn advance<A: From<Ship>>(
+        &mut self,
+        actions: &mut VecDeque<A>,
+        now: Instant,
+    ) -> Left {
         if let Some(wanted) = self.transfer.next() {
             actions.push_back(Ship::Surrender(wanted).into());
             self.step = Step::Freezing { until: now + self.timeouts.step };
@@ -144,7 +148,7 @@ impl Shipment {
     }
 
     /// The same after an answer. While a batch is being frozen, it is what comes next.
-    pub fn advance_if_awaiting<A: From<Ship>>(
+    pub(crate) fn advance_if_awaiting<A: From<Ship>>(
         &mut self,
         actions: &mut VecDeque<A>,
         now: Instant,
@@ -156,7 +160,7 @@ impl Shipment {
     }
 
     /// The data plane gives these out. Whoever was not asked for any more goes on here.
-    pub fn handle_surrendered<A: From<Ship>>(
+    pub(crate) fn handle_surrendered<A: From<Ship>>(
         &mut self,
         sizes: &[Size],
         actions: &mut VecDeque<A>,
@@ -173,7 +177,7 @@ impl Shipment {
     }
 
     /// The other side has answered; those that it refused go on here.
-    pub fn handle_acks<A: From<Ship>>(
+    pub(crate) fn handle_acks<A: From<Ship>>(
         &mut self,
         acks: &Acks,
         actions: &mut VecDeque<A>,
@@ -184,7 +188,7 @@ impl Shipment {
     }
 
     /// The kernel did not take a message. False if there is nothing smaller to try.
-    pub fn handle_congestion<A: From<Ship>>(
+    pub(crate) fn handle_congestion<A: From<Ship>>(
         &mut self,
         ids: Vec<u32>,
         actions: &mut VecDeque<A>,
@@ -195,7 +199,7 @@ impl Shipment {
     }
 
     /// Time has come.
-    pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
         self.until().filter(|until| now >= *until)?;
         match self.step {
             Step::Resting(_) => {
@@ -209,7 +213,7 @@ impl Shipment {
 }
 
 /// Goes on with these here, if there are any.
-pub fn thaw<A: From<Ship>>(ids: Vec<u32>, actions: &mut VecDeque<A>) {
+pub(crate) fn thaw<A: From<Ship>>(ids: Vec<u32>, actions: &mut VecDeque<A>) {
     if !ids.is_empty() {
         actions.push_back(Ship::Thaw(ids).into());
     }
@@ -225,7 +229,7 @@ enum Pace {
 
 /// A surrendered session, as far as a batch must know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     /// The session.
     pub id: u32,
     /// Its fds.
@@ -234,7 +238,7 @@ pub struct Size {
 
 /// What to ask of the data plane.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Which sessions.
     pub class: Class,
     /// How many at most.
@@ -245,7 +249,7 @@ pub struct Wanted {
 
 /// What an answer settles.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// The other side's now.
     pub released: Vec<u32>,
     /// To go on where they are.
@@ -256,7 +260,7 @@ pub struct Settled {
 
 /// One side's sessions on their way to the other.
 #[derive(Debug)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     pace: Pace,
     batch: usize,
     asked: usize,
@@ -269,12 +273,12 @@ pub struct Transfer {
 
 impl Transfer {
     /// Begins with canaries.
-    pub fn with_canaries() -> Self {
+    pub(crate) fn with_canaries() -> Self {
         Self { pace: Pace::Canary(0), ..Self::of_all() }
     }
 
     /// Begins with every session, in no order.
-    pub fn of_all() -> Self {
+    pub(crate) fn of_all() -> Self {
         Self {
             pace: Pace::Class(Class::Any),
             batch: BATCH,

@@ -29,7 +29,7 @@ pub enum Outcome {
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// Send a message.
     Send(Message),
     /// Adopt what came with PARCELS; then `handle_adopted`.
@@ -80,7 +80,7 @@ enum State {
 
 /// The successor's side.
 #[derive(Debug)]
-pub struct Successor {
+pub(crate) struct Successor {
     state: State,
     timeouts: Timeouts,
     shipment: Shipment,
@@ -94,7 +94,7 @@ pub struct Successor {
 
 impl Successor {
     /// Says HELLO.
-    pub fn new(hello: Hello, timeouts: Timeouts, now: Instant) -> Self {
+    pub(crate) fn new(hello: Hello, timeouts: Timeouts, now: Instant) -> Self {
         Self {
             state: State::Greeting { until: now + timeouts.silence },
             timeouts,
@@ -107,12 +107,12 @@ impl Successor {
     }
 
     /// What is to be done next.
-    pub fn poll_action(&mut self) -> Option<Action> {
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// How it ended, once it has.
-    pub fn outcome(&self) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
         match &self.state {
             State::Done(outcome) => Some(outcome),
             _ => None,
@@ -120,17 +120,17 @@ impl Successor {
     }
 
     /// Whether the data plane may be built now.
-    pub fn is_warm(&self) -> bool {
+    pub(crate) fn is_warm(&self) -> bool {
         matches!(self.state, State::Warm { .. })
     }
 
     /// Whether this side takes clients.
-    pub fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         matches!(self.state, State::Serving { .. })
     }
 
     /// The phase, as far as this side knows it better than PROGRESS does.
-    pub fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.state {
             State::Greeting { .. } => Phase::Hello,
             State::Listening { .. } => Phase::Listen,
@@ -145,7 +145,7 @@ impl Successor {
     }
 
     /// How far it is, if the predecessor says that it is in this phase.
-    pub fn stage(&self, theirs: Phase) -> Stage {
+    pub(crate) fn stage(&self, theirs: Phase) -> Stage {
         match (self.is_serving(), theirs) {
             (false, _) => Stage::Moving,
             (true, Phase::Probation) => Stage::Probation,
@@ -154,7 +154,7 @@ impl Successor {
     }
 
     /// When `handle_timeout` wants to be called.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.state {
             State::Greeting { until }
             | State::Listening { until, .. }
@@ -170,7 +170,7 @@ impl Successor {
     }
 
     /// Time has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if self.is_linked() {
             self.liveness.handle_tick(now);
             if self.liveness.is_silent(now) {
@@ -205,7 +205,7 @@ impl Successor {
     }
 
     /// The predecessor says something.
-    pub fn handle_message(&mut self, message: &Message, now: Instant) {
+    pub(crate) fn handle_message(&mut self, message: &Message, now: Instant) {
         self.liveness.handle_word(now);
         match (message, &mut self.state) {
             (_, State::Done(_) | State::Promoting { .. }) | (Message::Note {}, _) => {}
@@ -259,7 +259,7 @@ impl Successor {
     }
 
     /// The other end is closed: the predecessor is dead, for otherwise it had said ABORT.
-    pub fn handle_closed(&mut self, now: Instant) {
+    pub(crate) fn handle_closed(&mut self, now: Instant) {
         match &mut self.state {
             State::Done(_) | State::Promoting { .. } => {}
             State::Warm { alone } => *alone = Some("the predecessor died".into()),
@@ -272,7 +272,7 @@ impl Successor {
 
     /// What comes is no message, or the like. Who may have sessions gives them back; it goes on
     /// with them until they are asked for.
-    pub fn handle_error(&mut self, error: &str) {
+    pub(crate) fn handle_error(&mut self, error: &str) {
         match self.state {
             State::Done(_) => {}
             State::Waiting | State::Opening { .. } | State::Serving { .. } => {
@@ -283,7 +283,7 @@ impl Successor {
     }
 
     /// The data plane stands.
-    pub fn handle_ready(&mut self, now: Instant) {
+    pub(crate) fn handle_ready(&mut self, now: Instant) {
         let State::Warm { alone } = &mut self.state else { return };
         self.liveness = Liveness::new(self.timeouts.silence, now);
         match alone.take() {
@@ -296,12 +296,12 @@ impl Successor {
     }
 
     /// Sessions of the last PARCELS are adopted, or not.
-    pub fn handle_adopted(&mut self, acks: Acks) {
+    pub(crate) fn handle_adopted(&mut self, acks: Acks) {
         self.send(Message::Acks(acks));
     }
 
     /// The data plane has started or stopped accepting.
-    pub fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
+    pub(crate) fn handle_accepting(&mut self, accepting: Accepting, now: Instant) {
         match (&self.state, accepting) {
             (State::Opening { .. }, Accepting::Yes) => {
                 self.send(Message::Accepted {});
@@ -320,7 +320,7 @@ impl Successor {
     }
 
     /// The data plane gives these sessions out.
-    pub fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
+    pub(crate) fn handle_surrendered(&mut self, sizes: &[Size], now: Instant) {
         if !matches!(self.state, State::Returning) {
             return thaw(sizes.iter().map(|size| size.id).collect(), &mut self.actions);
         }
@@ -329,7 +329,7 @@ impl Successor {
     }
 
     /// The kernel did not take a message of parcels.
-    pub fn handle_congestion(&mut self, ids: Vec<u32>, now: Instant) {
+    pub(crate) fn handle_congestion(&mut self, ids: Vec<u32>, now: Instant) {
         if !self.shipment.handle_congestion(ids, &mut self.actions) {
             return self.finish_returning();
         }
@@ -337,7 +337,7 @@ impl Successor {
     }
 
     /// RESTART FORCE: the predecessor is to end at once.
-    pub fn handle_force(&mut self, now: Instant) {
+    pub(crate) fn handle_force(&mut self, now: Instant) {
         if let State::Serving { kill_at } = &mut self.state {
             *kill_at = Some(now + self.timeouts.answer);
             self.send(Message::Force {});
@@ -345,14 +345,14 @@ impl Successor {
     }
 
     /// RESTART ROLLBACK: the predecessor is to take everything back.
-    pub fn handle_rollback(&mut self) {
+    pub(crate) fn handle_rollback(&mut self) {
         if self.is_linked() {
             self.give_up(TakeBack::Ordered);
         }
     }
 
     /// RESTART while this side is on probation: that is over.
-    pub fn handle_confirm(&mut self) {
+    pub(crate) fn handle_confirm(&mut self) {
         if let State::Serving { .. } = self.state {
             self.send(Message::Confirm {});
         }
@@ -366,7 +366,7 @@ impl Successor {
     }
 
     /// This process stops for good, and the predecessor with it.
-    pub fn handle_stop(&mut self) {
+    pub(crate) fn handle_stop(&mut self) {
         match self.state {
             State::Done(_) => return,
             State::Serving { .. } => self.send(Message::Stop {}),
@@ -409,7 +409,7 @@ impl Successor {
     }
 
     /// Nobody is logging in: who was can be given back now, and after that nobody else can be.
-    pub fn handle_all_logged_in(&mut self, now: Instant) {
+    pub(crate) fn handle_all_logged_in(&mut self, now: Instant) {
         if matches!(self.state, State::Returning) && self.shipment.is_resting() {
             self.login_until = None;
             self.shipment.again();
@@ -454,12 +454,12 @@ impl Successor {
     }
 
     /// Whether the other side can be told something, and has heard what it was told last.
-    pub fn may_tell(&self) -> bool {
+    pub(crate) fn may_tell(&self) -> bool {
         self.is_linked() && self.liveness.may_tell()
     }
 
     /// The other side was told something.
-    pub fn handle_told(&mut self) {
+    pub(crate) fn handle_told(&mut self) {
         self.liveness.handle_told();
     }
 

@@ -40,12 +40,12 @@ const CONGESTION: Duration = Duration::from_millis(2);
 const CONGESTED: Duration = Duration::from_millis(100);
 
 /// What MSG_CTRUNC means, as far as anybody can tell.
-pub const FDS_LOST: &str =
+pub(crate) const FDS_LOST: &str =
     "file descriptors were lost on the way: limit of open files, or a security module";
 
 /// One end of the handover.
 #[derive(Debug)]
-pub struct Channel {
+pub(crate) struct Channel {
     socket: AsyncFd<OwnedFd>,
     /// Sessions come through it, and there may be keys in them.
     buffer: Zeroizing<Vec<u8>>,
@@ -53,7 +53,7 @@ pub struct Channel {
 
 /// A frame with its fds.
 #[derive(Debug)]
-pub struct Received {
+pub(crate) struct Received {
     /// Message and raw bytes.
     pub frame: Frame,
     /// The fds, all close-on-exec.
@@ -85,25 +85,25 @@ pub enum ChannelError {
 
 impl Channel {
     /// Both ends of an anonymous channel: nobody else can connect to it.
-    pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
     }
 
     /// Takes a connected SEQPACKET socket. Must be called within a tokio runtime.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = watched(socket)?;
         Ok(Self { socket, buffer: Zeroizing::new(vec![0; LONGEST_DATAGRAM + 1]) })
     }
 
     /// The socket, for SO_PEERCRED and the like.
-    pub fn socket(&self) -> BorrowedFd<'_> {
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.get_ref().as_fd()
     }
 
     /// Sends a frame whole, or not at all. At most [`MOST_FDS`] fds.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         frame: &Frame,
         fds: &[BorrowedFd<'_>],
@@ -149,7 +149,7 @@ impl Channel {
     }
 
     /// Waits for the next frame. Cancel safe.
-    pub async fn recv(&mut self) -> Result<Received, ChannelError> {
+    pub(crate) async fn recv(&mut self) -> Result<Received, ChannelError> {
         loop {
             let mut ready = self.socket.readable().await?;
             let buffer = &mut self.buffer;
@@ -162,13 +162,13 @@ impl Channel {
     }
 
     /// The next frame within a time.
-    pub async fn recv_within(&mut self, within: Duration) -> Result<Received, ChannelError> {
+    pub(crate) async fn recv_within(&mut self, within: Duration) -> Result<Received, ChannelError> {
         timeout(within, self.recv()).await.unwrap_or(Err(ChannelError::TimedOut))
     }
 
     /// What is there already. Asks the kernel itself: after this process was stopped for a while,
     /// what the other side had said counts more than the clock.
-    pub fn try_recv(&mut self) -> Option<Result<Received, ChannelError>> {
+    pub(crate) fn try_recv(&mut self) -> Option<Result<Received, ChannelError>> {
         match recv_now(self.socket.get_ref(), &mut self.buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
             Err(error) => Some(Err(error.into())),

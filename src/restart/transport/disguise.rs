@@ -16,26 +16,26 @@ use crate::restart::message::{Frame, Versions};
 
 /// The versions of the protocol that this process says it speaks.
 #[cfg(not(feature = "crash-points"))]
-pub fn versions() -> Versions {
+pub(crate) fn versions() -> Versions {
     crate::restart::message::VERSIONS
 }
 
 /// A frame as it is sent: prefix with head, and body.
 #[cfg(not(feature = "crash-points"))]
 #[inline]
-pub fn encode(frame: &Frame) -> (Vec<u8>, Bytes) {
+pub(crate) fn encode(frame: &Frame) -> (Vec<u8>, Bytes) {
     (frame.encode_head(), frame.body.clone())
 }
 
 /// The versions of the protocol that this process says it speaks.
 #[cfg(feature = "crash-points")]
-pub fn versions() -> Versions {
+pub(crate) fn versions() -> Versions {
     worn::versions(worn::costume())
 }
 
 /// A frame as it is sent: prefix with head, and body.
 #[cfg(feature = "crash-points")]
-pub fn encode(frame: &Frame) -> (Vec<u8>, Bytes) {
+pub(crate) fn encode(frame: &Frame) -> (Vec<u8>, Bytes) {
     worn::encode(worn::costume(), frame)
         .unwrap_or_else(|| (frame.encode_head(), frame.body.clone()))
 }
@@ -52,7 +52,7 @@ mod worn {
 
     /// Whose clothes are worn.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Costume {
+    pub(super) enum Costume {
         None,
         Older,
         Newer(Extra),
@@ -62,13 +62,13 @@ mod worn {
 
     /// What the sessions in a transaction have that nobody knows.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub enum Extra {
+    pub(super) enum Extra {
         Nothing,
         Critical,
         Phase,
     }
 
-    pub fn costume() -> Costume {
+    pub(super) fn costume() -> Costume {
         static WORN: LazyLock<Costume> =
             LazyLock::new(|| match std::env::var("ODP_ACT_AS").unwrap_or_default().as_str() {
                 "older" => Costume::Older,
@@ -82,7 +82,7 @@ mod worn {
         *WORN
     }
 
-    pub fn versions(costume: Costume) -> Versions {
+    pub(super) fn versions(costume: Costume) -> Versions {
         let Versions { min, max } = VERSIONS;
         let before = min.saturating_sub(1);
         match costume {
@@ -95,7 +95,7 @@ mod worn {
     }
 
     /// None: as it is.
-    pub fn encode(costume: Costume, frame: &Frame) -> Option<(Vec<u8>, Bytes)> {
+    pub(super) fn encode(costume: Costume, frame: &Frame) -> Option<(Vec<u8>, Bytes)> {
         let mut head = serde_json::to_value(&frame.message).ok()?;
         let mut body = frame.body.clone();
         match costume {

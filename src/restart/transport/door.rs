@@ -45,7 +45,7 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// The listening socket.
 #[derive(Debug)]
-pub struct Door {
+pub(crate) struct Door {
     socket: Arc<AsyncFd<OwnedFd>>,
     path: PathBuf,
     /// None: what is there now is the successor's affair.
@@ -58,7 +58,7 @@ pub struct Door {
 
 /// A successor that has said HELLO.
 #[derive(Debug)]
-pub struct Knock {
+pub(crate) struct Knock {
     /// The way to it.
     pub channel: Channel,
     /// Its process.
@@ -124,7 +124,7 @@ enum Unwelcome {
 
 impl Door {
     /// Listens; replaces what a dead process, or a predecessor, has left there.
-    pub fn open(run_dir: &Path, timeouts: Timeouts) -> io::Result<Self> {
+    pub(crate) fn open(run_dir: &Path, timeouts: Timeouts) -> io::Result<Self> {
         prepare(run_dir)?;
         let path = run_dir.join(NAME);
         let fresh = run_dir.join(FRESH);
@@ -152,7 +152,7 @@ impl Door {
 
     /// [`open`](Self::open), or an error in the log: without its door a proxy can still be
     /// restarted by RESTART, so that is no reason not to serve.
-    pub fn if_possible(run_dir: &Path, timeouts: Timeouts) -> Option<Self> {
+    pub(crate) fn if_possible(run_dir: &Path, timeouts: Timeouts) -> Option<Self> {
         Self::open(run_dir, timeouts)
             .inspect_err(|error| {
                 let run_dir = run_dir.display();
@@ -162,7 +162,7 @@ impl Door {
     }
 
     /// Whether whoever looks for this proxy finds it: nobody has put another socket there.
-    pub fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         std::fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.inode)
     }
@@ -170,12 +170,12 @@ impl Door {
     /// Closes it, and leaves the file for the successor to replace. It may have done so already,
     /// and its socket can have the number that this one had: whoever removed "his" would remove
     /// that.
-    pub fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.inode = None;
     }
 
     /// The next successor that has said HELLO. Cancel safe.
-    pub async fn knock(&mut self) -> Knock {
+    pub(crate) async fn knock(&mut self) -> Knock {
         loop {
             // Both branches are cancel safe.
             let visitor = tokio::select! {
@@ -227,14 +227,14 @@ impl Drop for Door {
 
 impl Knock {
     /// Sends it away.
-    pub async fn refuse(self, reason: &str) {
+    pub(crate) async fn refuse(self, reason: &str) {
         refuse(&self.channel, reason).await;
     }
 }
 
 /// Connects to the proxy that is running; None if there is none. Whatever somebody else may have
 /// put into its place is an error that names it.
-pub async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, DoorError> {
+pub(crate) async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, DoorError> {
     let path = run_dir.join(NAME);
     let failed = |source: io::Error| DoorError::Place { place: path.clone(), source };
     match inspect(run_dir, &path) {
@@ -276,7 +276,7 @@ fn inspect<'a>(run_dir: &'a Path, path: &'a Path) -> Result<(), (&'a Path, io::E
 }
 
 /// The process at the other end, and a descriptor of it.
-pub fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
+pub(crate) fn peer_of(socket: &impl AsFd) -> io::Result<Peer> {
     let credentials = getsockopt(socket, sockopt::PeerCredentials)?;
     let pid = u32::try_from(credentials.pid()).unwrap_or(0);
     // Kernels before 6.5 know no SO_PEERPIDFD; there the pid could be another's by now only if the

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// One more field in each object that is a struct of ours: not a variant of an enum, and not a time
 /// of the standard library's.
-pub fn grow(value: &mut Value) {
+pub(crate) fn grow(value: &mut Value) {
     match value {
         Value::Object(map) => {
             map.values_mut().for_each(grow);
@@ -27,7 +27,7 @@ fn is_variant(map: &Map<String, Value>) -> bool {
 
 /// Adds the names of all fields, at every depth.
 #[cfg(test)]
-pub fn names(value: &Value, found: &mut BTreeSet<String>) {
+pub(crate) fn names(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Object(map) => {
             found.extend(map.keys().cloned());
@@ -40,7 +40,7 @@ pub fn names(value: &Value, found: &mut BTreeSet<String>) {
 
 /// The same with another name for a field, wherever it stands.
 #[cfg(test)]
-pub fn renamed(value: &Value, name: &str) -> Value {
+pub(crate) fn renamed(value: &Value, name: &str) -> Value {
     let other = |key: &String| if key == name { format!("{key}_renamed") } else { key.clone() };
     match value {
         Value::Object(map) => {

@@ -1,8 +1,8 @@
 //! Between two processes: messages and sockets, and how one of them finds the other.
 
-pub mod channel;
-pub mod disguise;
-pub mod door;
+pub(super) mod channel;
+pub(super) mod disguise;
+pub(super) mod door;
 #[cfg(any(test, feature = "crash-points"))]
-pub mod later;
-pub mod parcels;
+pub(crate) mod later;
+pub(super) mod parcels;

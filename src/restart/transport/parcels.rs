@@ -16,7 +16,7 @@ use crate::restart::message::{Entry, Frame, Message, Parcels};
 use crate::restart::plane::{DataPlane, Parcel, Replica};
 
 /// Sends frozen sessions in one message; the caller keeps them.
-pub async fn send<D: DataPlane>(
+pub(crate) async fn send<D: DataPlane>(
     channel: &Channel,
     plane: &D,
     held: &HashMap<u32, Parcel>,
@@ -30,7 +30,7 @@ pub async fn send<D: DataPlane>(
 }
 
 /// A session as it stands in a message.
-pub struct Packed<'a> {
+pub(crate) struct Packed<'a> {
     id: u32,
     fds: usize,
     state: &'a [u8],
@@ -50,7 +50,7 @@ impl<'a> From<&'a Replica> for Packed<'a> {
 }
 
 /// The message of these sessions, whose sockets go with it if they are to move.
-pub fn pack<'a>(sessions: impl IntoIterator<Item: Into<Packed<'a>>>) -> Frame {
+pub(crate) fn pack<'a>(sessions: impl IntoIterator<Item: Into<Packed<'a>>>) -> Frame {
     let (mut parcels, mut body) = (Vec::new(), Zeroizing::new(Vec::new()));
     let sessions: Vec<Packed<'_>> = sessions.into_iter().map(Into::into).collect();
     // At once, as what it had outgrown would not be wiped.
@@ -64,7 +64,7 @@ pub fn pack<'a>(sessions: impl IntoIterator<Item: Into<Packed<'a>>>) -> Frame {
 }
 
 /// So that a session that arrives over there finds the others that it knew here.
-pub async fn send_news<D: DataPlane>(
+pub(crate) async fn send_news<D: DataPlane>(
     channel: &Channel,
     plane: &D,
     within: Duration,
@@ -76,7 +76,7 @@ pub async fn send_news<D: DataPlane>(
 }
 
 /// State and bytes of each entry; None if they do not add up to the body.
-pub fn cut<'a>(entries: &[Entry], body: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
+pub(crate) fn cut<'a>(entries: &[Entry], body: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [u8])>> {
     let mut rest = body;
     let mut parts = Vec::new();
     for entry in entries {
@@ -90,7 +90,7 @@ pub fn cut<'a>(entries: &[Entry], body: &'a [u8]) -> Option<Vec<(&'a [u8], &'a [
 
 /// Takes a PARCELS message apart: for each entry its fds, state and bytes; None if they do not add
 /// up to what came.
-pub fn unpack(entries: &[Entry], fds: Vec<OwnedFd>, body: &[u8]) -> Option<Vec<Parcel>> {
+pub(crate) fn unpack(entries: &[Entry], fds: Vec<OwnedFd>, body: &[u8]) -> Option<Vec<Parcel>> {
     let mut fds = fds.into_iter();
     let mut parcels = Vec::new();
     for (entry, (state, bytes)) in entries.iter().zip(cut(entries, body)?) {
