@@ -197,20 +197,8 @@ impl<D: DataPlane> Desk<D> {
             },
             Order::Rehearse(request, answer) => self.rehearse(request, answer),
             Order::Rollback(answer) => reply(answer, self.rollback()),
-            Order::Offline(answer) => {
-                let result = match self.is_serving() {
-                    true => Ok(self.take_clients(Accepting::Control).await),
-                    false => Err(self.not_now("offline")),
-                };
-                reply(answer, result);
-            }
-            Order::Online(answer) => {
-                let result = match matches!(self.job, Job::Serving) && self.is_offline {
-                    true => Ok(self.take_clients(Accepting::Yes).await),
-                    false => Err(self.not_now("online")),
-                };
-                reply(answer, result);
-            }
+            Order::Offline(answer) => reply(answer, self.switch(Accepting::Control).await),
+            Order::Online(answer) => reply(answer, self.switch(Accepting::Yes).await),
         }
     }
 
@@ -239,10 +227,15 @@ impl<D: DataPlane> Desk<D> {
         }
     }
 
-    async fn take_clients(&mut self, accepting: Accepting) {
-        self.is_offline = accepting != Accepting::Yes;
+    async fn switch(&mut self, accepting: Accepting) -> Result<(), Refusal> {
+        let to_online = accepting == Accepting::Yes;
+        if !matches!(self.job, Job::Serving) || self.is_offline != to_online {
+            return Err(self.not_now(if to_online { "online" } else { "offline" }));
+        }
+        self.is_offline = !to_online;
         self.plane.accept(accepting).await;
         self.show_idle();
+        Ok(())
     }
 
     fn not_now(&self, what: &'static str) -> Refusal {
