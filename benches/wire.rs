@@ -49,13 +49,16 @@ fn main() {
         "  /* a comment */ select 1",
         "UPDATE sbtest1 SET k=k+1 WHERE id=50123",
         "COMMIT",
-        "KILL QUERY 2164260865",
+        "SELECT 1; KILL QUERY 2164260865",
     ] {
         let text = text.as_bytes();
         let classify = || {
-            black_box(sql::inspect(black_box(text)));
+            let kind = sql::inspect(black_box(text));
+            if sql::ids::are_likely(&kind, text) {
+                black_box(sql::ids::connections(text, sql::ids::Extent::Whole));
+            }
         };
-        report(&format!("sql::inspect: {}", String::from_utf8_lossy(text)), 1, classify);
+        report(&format!("sql: {}", String::from_utf8_lossy(text)), 1, classify);
     }
 }
 
@@ -80,14 +83,13 @@ fn round_trip(command: &[u8], answer: &[u8]) -> impl FnMut() {
     let dialect = Dialect::new(cap::DEPRECATE_EOF, 0);
     let mut session = Session::logging_in(dialect, false, b"user", b"database");
     let counters = SessionCounters::default();
-    session.handle_server(&packet(2, &[0, 0, 0, 2, 0, 0, 0]), &Nobody, &counters);
+    session.handle_server(&packet(2, &[0, 0, 0, 2, 0, 0, 0]), &counters);
     move || {
         session.handle_client(black_box(command), &Nobody, &counters);
         let (mut start, mut end) = (0, 0);
         while start < answer.len() {
             end = (end + PIECE).min(answer.len());
-            let intake = session.handle_server(black_box(&answer[start..end]), &Nobody, &counters);
-            start += intake.consumed;
+            start += session.handle_server(black_box(&answer[start..end]), &counters);
         }
         assert!(session.conversation().is_idle(), "the answer is over");
     }

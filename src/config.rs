@@ -1,11 +1,14 @@
 //! TOML → [`Config`] in one parse, with every default; reload is a difference of two of them.
 //!
-//! Parse, don't validate: what leaves this file is checked. Unknown keys are errors with line and
-//! column. Parameters that ODP has keep ODP's names. `config/odp.toml` shows every default, and a
-//! test keeps it so.
+//! Parse, don't validate: what leaves this file is checked. Every mistake is told, with line and
+//! column, and unknown keys are mistakes. Parameters that ODP has keep ODP's names.
+//! `config/odp.toml` shows every default, and a test keeps it so.
 
 mod address;
 pub mod compression;
+mod consistency;
+mod document;
+mod nearest;
 pub mod networks;
 pub mod parameter;
 mod secret;
@@ -19,11 +22,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use address::{ListenAddress, ServerAddress};
+use document::Document;
+pub use document::Mistake;
 use networks::Networks;
 pub use secret::Secret;
 pub use span::{ExitTimeout, Span};
 
-/// Why a config was refused: file, line, column and what was expected.
+/// Why a config was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -34,22 +39,20 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The text is not TOML, a key is unknown, or a value has the wrong form.
-    #[error("config {}: {text}", path.display())]
-    Parse {
+    /// What it says cannot be served.
+    #[error("{}", lines(path, mistakes))]
+    Wrong {
         /// The file.
         path: PathBuf,
-        /// Line, column, the line itself, and what was expected.
-        text: String,
+        /// At least one, from top to bottom.
+        mistakes: Vec<Mistake>,
     },
-    /// The values are well-formed but do not fit together.
-    #[error("config {}: {text}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The key, its value and what was expected.
-        text: String,
-    },
+}
+
+/// A line a mistake.
+fn lines(path: &Path, mistakes: &[Mistake]) -> String {
+    let lines = mistakes.iter().map(|mistake| format!("config {}: {mistake}", path.display()));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Everything an operator can set.
@@ -133,7 +136,7 @@ pub struct ProxySection {
     pub server_compression: compression::Asked,
     /// The level of zstd with servers, 1 to 22.
     pub zstd_level: u8,
-    /// Holds the handover socket; mode 0700.
+    /// Holds the handover socket and the control socket; mode 0700.
     pub run_dir: PathBuf,
 }
 
@@ -313,15 +316,17 @@ impl Config {
 
     /// Checks a text; `path` only serves the errors.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
-            path: path.into(),
-            text: error.to_string().trim_end().to_owned(),
-        })?;
-        config.tls.resolve(path.parent().unwrap_or(Path::new("")));
-        config.agree_on_tls();
-        match config.inconsistency() {
-            None => Ok(config),
-            Some(text) => Err(ConfigError::Invalid { path: path.into(), text }),
+        let mut document = Document::new(text);
+        let mut config: Option<Self> = document.read();
+        if let Some(config) = &mut config {
+            config.tls.resolve(path.parent().unwrap_or(Path::new("")));
+            config.agree_on_tls();
+            document.judge(config.flaws());
+        }
+        let mistakes = document.into_mistakes();
+        match config.filter(|_| mistakes.is_empty()) {
+            Some(config) => Ok(config),
+            None => Err(ConfigError::Wrong { path: path.into(), mistakes }),
         }
     }
 
@@ -330,56 +335,17 @@ impl Config {
         self.cluster.first().expect("a parsed config has a cluster")
     }
 
-    /// Every listening address with what it is for.
+    /// Where the owner of `run_dir` is served without a password.
+    pub fn control_socket(&self) -> PathBuf {
+        self.proxy.run_dir.join("control.sock")
+    }
+
+    /// Every listening address with what it is for; not the control socket.
     pub fn listen_addresses(&self) -> Vec<(ListenAddress, Port)> {
         let sql = self.proxy.listen.iter().map(|address| (address.clone(), Port::Sql));
         let admin = (self.admin.listen.clone(), Port::Admin);
         let http = (self.http.listen.clone(), Port::Http);
         sql.chain([admin, http]).collect()
-    }
-
-    /// What is well-formed but does not fit together.
-    fn inconsistency(&self) -> Option<String> {
-        if self.proxy.listen.is_empty() {
-            return Some("proxy.listen = []: expected at least one address".into());
-        }
-        if self.proxy.workers > 1024 {
-            return Some(format!("proxy.workers = {}: expected 0 to 1024", self.proxy.workers));
-        }
-        if self.proxy.client_max_connections == 0 {
-            return Some("proxy.client_max_connections = 0: expected 1 or more".into());
-        }
-        let rates = [
-            ("max_user_connects_per_second", self.proxy.max_user_connects_per_second),
-            ("max_address_connects_per_second", self.proxy.max_address_connects_per_second),
-        ];
-        if let Some((name, rate)) = rates.iter().find(|(_, rate)| *rate > 1_000_000) {
-            return Some(format!("proxy.{name} = {rate}: expected at most 1000000"));
-        }
-        if !(1..=22).contains(&self.proxy.zstd_level) {
-            return Some(format!("proxy.zstd_level = {}: expected 1 to 22", self.proxy.zstd_level));
-        }
-        let timeouts = [
-            ("connect_timeout", self.proxy.connect_timeout),
-            ("login_timeout", self.proxy.login_timeout),
-            ("default_inactivity_timeout", self.proxy.default_inactivity_timeout),
-            ("hot_upgrade_rollback_timeout", self.proxy.hot_upgrade_rollback_timeout),
-        ];
-        if let Some((name, _)) = timeouts.iter().find(|(_, span)| span.0.is_zero()) {
-            return Some(format!("proxy.{name} = \"0s\": expected more than 0"));
-        }
-        let Some(cluster) = self.cluster.first() else {
-            return Some("expected at least one [[cluster]]".into());
-        };
-        if let Some(empty) = self.cluster.iter().find(|cluster| cluster.server.is_empty()) {
-            let name = &empty.name;
-            return Some(format!("cluster '{name}': expected at least one [[cluster.server]]"));
-        }
-        if cluster.name.is_empty() {
-            return Some("cluster.name = \"\": expected a name".into());
-        }
-        let tls = self.tls.inconsistency();
-        tls.or_else(|| self.duplicate_address()).or_else(|| self.bad_admin_user())
     }
 
     /// ODP's switches and the modes say the same.
@@ -395,37 +361,6 @@ impl Config {
         proxy.enable_client_ssl = tls.client.mode != AcceptMode::Off;
         proxy.enable_server_ssl = tls.server.mode != ConnectMode::Off;
     }
-
-    fn duplicate_address(&self) -> Option<String> {
-        let addresses = self.listen_addresses();
-        for (at, (address, _)) in addresses.iter().enumerate() {
-            let fixed = !matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
-            if fixed && addresses[..at].iter().any(|(other, _)| other == address) {
-                return Some(format!("listen address {address} is given twice"));
-            }
-        }
-        None
-    }
-
-    fn bad_admin_user(&self) -> Option<String> {
-        for (at, user) in self.admin.user.iter().enumerate() {
-            let name = &user.name;
-            if self.admin.user[..at].iter().any(|other| other.name == *name) {
-                return Some(format!("admin.user '{name}' is given twice"));
-            }
-            if user.password.is_some() == user.password_sha1.is_some() {
-                let expected = "expected exactly one of password and password_sha1";
-                return Some(format!("admin.user '{name}': {expected}"));
-            }
-            if let Some(hash) = &user.password_sha1
-                && hash.stage2().is_none()
-            {
-                let expected = "expected '*' and 40 hex digits";
-                return Some(format!("admin.user '{name}': password_sha1: {expected}"));
-            }
-        }
-        None
-    }
 }
 
 /// What a listening socket is for.
@@ -439,9 +374,9 @@ pub enum Port {
     Http,
 }
 
-/// What is written and read in a file as it is shown.
+/// What is written and read in a file as it is shown. Beside the type stands what is expected.
 macro_rules! serde_by_text {
-    ($type:ty) => {
+    ($type:ty, $expected:literal) => {
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -449,8 +384,17 @@ macro_rules! serde_by_text {
         }
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
+                struct Reader;
+                impl serde::de::Visitor<'_> for Reader {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expected)
+                    }
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$type, E> {
+                        text.parse().map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Reader)
             }
         }
     };

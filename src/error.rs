@@ -3,7 +3,10 @@
 //! Clients see only what stands here: a code, an SQLSTATE and a text made for them. Addresses, user
 //! names and SQL of others never reach a client by way of `Display`.
 
+mod chain;
+
 use bytes::BufMut;
+pub use chain::chain;
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///
@@ -79,6 +82,14 @@ impl ClientError {
         )
     }
 
+    /// 1105: the log-in has come back to the proxy that it came from.
+    pub fn leads_back() -> Self {
+        let text = "The servers of the proxy lead back to the proxy itself: one of its \
+                    [[cluster.server]] is its own address, by another name or through another \
+                    proxy";
+        Self::new(1105, "HY000", text)
+    }
+
     /// 1158: the server went away in the middle of a log-in.
     pub fn server_lost() -> Self {
         Self::new(1158, "08S01", "Got an error reading communication packets from the server")
@@ -118,6 +129,14 @@ impl ClientError {
     pub fn clear_password(plugin: &str, leg: &str) -> Self {
         let text = format!("Authentication plugin '{plugin}' needs TLS {leg}");
         Self::new(3159, "HY000", text)
+    }
+
+    /// 1045: the server may have let in the proxy itself, which it sees at its Unix socket.
+    pub fn unproved() -> Self {
+        let text = "Access denied: over the proxy's Unix socket the server may have taken the \
+                    client for the proxy's own user; it needs an account with a password and \
+                    another name, or a server that is reached by TCP";
+        Self::new(1045, "28000", text)
     }
 
     /// 1045: the server wants the password under RSA and has no key for it.

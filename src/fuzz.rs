@@ -7,6 +7,7 @@
 use crate::metrics::SessionCounters;
 use crate::net::proxy_header;
 use crate::session::{Directory, Session};
+use crate::sql::ids;
 use crate::wire::authentication::Told;
 use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::packet::{Framer, Step};
@@ -42,7 +43,11 @@ pub fn login(data: &[u8]) {
 
 /// Statements.
 pub fn sql(data: &[u8]) {
-    crate::sql::inspect(data);
+    let kind = crate::sql::inspect(data);
+    ids::are_likely(&kind, data);
+    for extent in [ids::Extent::Whole, ids::Extent::Beginning] {
+        ids::connections(data, extent);
+    }
 }
 
 /// A whole session: the first byte chooses the dialect, the others go to and fro.
@@ -56,13 +61,13 @@ pub fn session(data: &[u8]) {
     let mut session = Session::logging_in(dialect, choice & 8 != 0, b"u", b"d");
     let counters = SessionCounters::default();
     // The log-in succeeds.
-    session.handle_server(b"\x07\0\0\x02\0\0\0\x02\0\0\0", &Nobody, &counters);
+    session.handle_server(b"\x07\0\0\x02\0\0\0\x02\0\0\0", &counters);
     for (at, piece) in data.chunks(31).enumerate() {
-        let intake = match at % 2 {
-            0 => session.handle_client(piece, &Nobody, &counters),
-            _ => session.handle_server(piece, &Nobody, &counters),
+        let judged = match at % 2 {
+            0 => session.handle_client(piece, &Nobody, &counters).consumed,
+            _ => session.handle_server(piece, &counters),
         };
-        assert!(intake.consumed <= piece.len(), "more was judged than given");
+        assert!(judged <= piece.len(), "more was judged than given");
     }
     session.conversation().injection_sequence();
 }
@@ -95,10 +100,6 @@ struct Nobody;
 impl Directory for Nobody {
     fn server_thread(&self, connection: u32) -> Option<u32> {
         Some(connection ^ 1)
-    }
-
-    fn connection(&self, server_thread: u32) -> Option<u32> {
-        Some(server_thread ^ 1)
     }
 }
 

@@ -8,11 +8,13 @@
 //! | layer | modules | may use |
 //! |---|---|---|
 //! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], `names` | std, bytes, serde |
+//! | 0 | [`task`] | std, tokio, tracing |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`]. Not wire, session, route, nor each other |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
+//! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`admin`] | wire, error, metrics, config, net, views and handles of proxy and restart |
+//! | 3 | [`admin`] | wire, error, metrics, config, log, task, net, views and handles of proxy and restart |
 //! | 4 | [`load`], [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
 //! # Where things are
@@ -27,6 +29,8 @@
 //!   route and net meet. Implements [`restart::DataPlane`].
 //! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels. Its
 //!   own map is there: rooms that use each other in one direction only.
+//! - [`log`]: lines on stderr, for which nobody waits.
+//! - [`task`]: tasks, and what becomes of them when they panic.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand.
@@ -44,6 +48,7 @@ pub mod config;
 pub mod error;
 pub mod fuzz;
 pub mod load;
+pub mod log;
 pub mod metrics;
 mod names;
 pub mod net;
@@ -52,4 +57,5 @@ pub mod restart;
 pub mod route;
 pub mod session;
 pub mod sql;
+pub mod task;
 pub mod wire;

@@ -8,7 +8,9 @@ fn main() -> ExitCode {
     match odp::cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("odp: {error:#}");
+            for line in odp::error::chain(error.as_ref()).lines() {
+                odp::log::say(&format!("odp: {line}"));
+            }
             ExitCode::FAILURE
         }
     }

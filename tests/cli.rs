@@ -12,6 +12,7 @@ use serde_json::Value;
 mod support;
 
 use support::proxy::{ADMIN_PASSWORD, Options, config_text};
+use support::user::{NOBODY, may_become_nobody};
 use support::{Database, Login, Process, Proxy, Wire, until};
 
 /// Runs the program with the admin's password.
@@ -245,10 +246,8 @@ fn a_hung_proxy_is_killed_by_force_only_and_started_as_before() {
 /// Nobody but root may look into a proxy: not even its own user, in `/proc`.
 #[test]
 fn a_user_without_rights_revives_a_proxy_of_his_own() {
-    /// `nobody` nearly everywhere; that he has no rights here is what counts.
-    const NOBODY: u32 = 65534;
-    if !nix::unistd::geteuid().is_root() {
-        return support::skip("another user is needed, and only root may become one");
+    if !may_become_nobody() {
+        return;
     }
     let dir = support::scratch();
     let own = |path: &Path| std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY));

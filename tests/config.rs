@@ -73,3 +73,87 @@ fn secrets_are_not_shown() {
     let shown = format!("{config:?} {}", toml::to_string(&config).expect("it is a table"));
     assert!(!shown.contains("hush"), "{shown}");
 }
+
+/// Runs `odp check`, or `odp run`, with a config: exit code and what it said.
+fn odp(command: &str, text: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("f.toml");
+    let run_dir = dir.path().join("run").display().to_string();
+    std::fs::write(&path, text.replace("RUN_DIR", &run_dir)).expect("ours");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args([command, "-c", "f.toml"])
+        .current_dir(dir.path())
+        .output()
+        .expect("odp runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+const CLUSTER: &str = "[[cluster]]\nname = 'a'\n[[cluster.server]]\naddress = 'h:1'\n";
+
+#[test]
+fn check_and_run_print_every_mistake_on_a_line_of_its_own() {
+    let text = format!(
+        "[proxy]\nlogin_timeout = 5\nlistn = []\nworkers = 5000\n[log]\nlevel = 'wran'\n\
+         [htttp]\n{CLUSTER}"
+    );
+    let expected = [
+        "line 2, column 17: proxy.login_timeout: invalid type: integer `5`, expected a duration \
+         such as \"30s\" or \"100ms\"",
+        "line 3, column 1: proxy: unknown field `listn`, did you mean `listen`?",
+        "line 4, column 11: proxy.workers = 5000: expected 0 to 1024",
+        "line 6, column 9: log.level: unknown variant `wran`, expected one of `error`, `warn`, \
+         `info`, `debug`, `trace`; did you mean `warn`?",
+        "line 7, column 2: unknown field `htttp`, did you mean `http`?",
+    ];
+    let expected = expected.map(|line| format!("odp: config f.toml: {line}\n")).concat();
+    for command in ["check", "run"] {
+        assert_eq!(odp(command, &text), (Some(1), expected.clone()), "{command}");
+    }
+}
+
+#[test]
+fn check_names_every_file_that_cannot_be_used() {
+    let text = format!(
+        "[proxy]\nrun_dir = '/nowhere/at/all'\n\
+         [tls.client]\nmode = 'prefer'\ncertificate = '/none/c'\nkey = '/none/k'\n\
+         [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n{CLUSTER}"
+    );
+    let (code, said) = odp("check", &text);
+    assert_eq!((code, said.lines().count()), (Some(1), 3), "{said}");
+    for part in ["tls.client.certificate /none/c", "tls.server.ca /none/ca", "/nowhere/at/all"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
+fn a_cause_is_named_once() {
+    let nowhere = ["check", "run", "status", "restart"];
+    for command in nowhere {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_odp"))
+            .args([command, "-c", "/nowhere/odp.toml"])
+            .output()
+            .expect("odp runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let expected = "odp: config /nowhere/odp.toml: No such file or directory (os error 2)\n";
+        assert_eq!((output.status.code(), said.as_str()), (Some(1), expected), "{command}");
+    }
+    // The driver names its cause, which names its own.
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args(["status", "-a", "127.0.0.1:1"])
+        .output()
+        .expect("odp runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said.matches("Connection refused").count(), 1, "{said}");
+    assert_eq!(said.matches("Input/output error").count(), 1, "{said}");
+}
+
+#[test]
+fn an_admin_without_a_password_is_told_of() {
+    let text = format!(
+        "[proxy]\nrun_dir = 'RUN_DIR'\n[[admin.user]]\nname = 'root'\nrole = 'manager'\n\
+         password = ''\n{CLUSTER}"
+    );
+    let (code, said) = odp("check", &text);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("warning: admin.user 'root': its password is empty"), "{said}");
+}

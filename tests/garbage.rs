@@ -12,6 +12,9 @@ const SEEDS: &[&[u8]] = &[
     b"\x8d\xa6\xff\x01\0\0\0\x01\x2d\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
       \0\0\0app\0\x14aaaaaaaaaaaaaaaaaaaadb\0mysql_native_password\0",
     b"kill /* x */ query 2147483649 ;",
+    b"select 1; /*!50000 kill 2147483649 */; execute immediate 'kill ?' using 2147483649",
+    b"\x07\0\0\0\x16KILL ?\x0c\0\0\x01\0\x05\0\0\0\0\0\0\0\0\0\0\
+      \x15\0\0\0\x17\x05\0\0\0\0\x01\0\0\0\0\x01\x08\x80\x01\0\0\x80\0\0\0\0",
     b"\xFFPROXY TCP4 10.1.2.3 10.9.9.9 4000 3306\r\n\x20\0\0\x01",
     b"\x14\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x11\
       \x0a\x01\x02\x03\x0a\x09\x09\x09\x0f\xa0\x0c\xea\x04\0\x02\0\0",

@@ -122,12 +122,15 @@ impl Caller {
     fn feed(&mut self, session: &mut Session, side: usize, bytes: &[u8], count: &SessionCounters) {
         let kept = &mut self.kept[side];
         kept.extend(bytes);
-        let intake = match side {
-            0 => session.handle_client(kept, &Nobody, count),
-            _ => session.handle_server(kept, &Nobody, count),
+        let judged = match side {
+            0 => {
+                let intake = session.handle_client(kept, &Nobody, count);
+                assert_eq!(intake.rewrite, None);
+                intake.consumed
+            }
+            _ => session.handle_server(kept, count),
         };
-        assert_eq!(intake.rewrite, None);
-        self.passed[side].extend(kept.drain(..intake.consumed));
+        self.passed[side].extend(kept.drain(..judged));
     }
 }
 
@@ -135,7 +138,7 @@ fn logged_in(deprecate_eof: bool) -> (Session, SessionCounters) {
     let dialect = Dialect { deprecate_eof, ..Dialect::default() };
     let mut session = Session::logging_in(dialect, false, b"u", b"d");
     let counters = SessionCounters::default();
-    session.handle_server(&packet(2, &ok(0, 0, 2, 0)), &Nobody, &counters);
+    session.handle_server(&packet(2, &ok(0, 0, 2, 0)), &counters);
     assert!(session.conversation().is_idle());
     (session, counters)
 }

@@ -45,29 +45,36 @@ const LAYERS: &[Layer] = &[
     Layer { module: "names", may_use: &[], must_not_know: IMPURE },
     Layer { module: "metrics", may_use: &[], must_not_know: &["tokio", "nix", "socket2"] },
     Layer { module: "config", may_use: &[], must_not_know: &["tokio", "tracing", "nix"] },
+    Layer { module: "task", may_use: &[], must_not_know: &["nix", "socket2"] },
+    // Its thread must not depend on what it is to tell of.
+    Layer { module: "log", may_use: &["config"], must_not_know: &["tokio", "socket2"] },
     Layer {
         module: "session",
         may_use: &["wire", "sql", "error", "metrics"],
         must_not_know: IMPURE,
     },
     Layer { module: "route", may_use: &["wire", "sql", "error", "metrics"], must_not_know: IMPURE },
-    Layer { module: "net", may_use: &["error", "metrics", "config"], must_not_know: NO_MYSQL },
+    Layer {
+        module: "net",
+        may_use: &["error", "metrics", "config", "task"],
+        must_not_know: NO_MYSQL,
+    },
     Layer {
         module: "restart",
-        may_use: &["error", "metrics", "config", "names"],
+        may_use: &["error", "metrics", "config", "names", "task"],
         must_not_know: NO_MYSQL,
     },
     Layer {
         module: "proxy",
         may_use: &[
             "wire", "sql", "error", "metrics", "session", "route", "net", "config", "restart",
-            "names",
+            "names", "task",
         ],
         must_not_know: NO_MYSQL,
     },
     Layer {
         module: "admin",
-        may_use: &["wire", "error", "metrics", "config", "net", "proxy", "restart"],
+        may_use: &["wire", "error", "metrics", "config", "log", "net", "proxy", "restart", "task"],
         must_not_know: &["mysql_async"],
     },
 ];
@@ -417,6 +424,29 @@ fn files_are_short_and_say_what_they_are() {
     fail_on("files", found);
 }
 
+/// A task that panics by itself ends in silence, and a macro that prints panics when it cannot.
+#[test]
+fn nobody_spawns_or_prints_by_himself() {
+    const ELSEWHERE: &[(&str, &str)] = &[
+        ("tokio::spawn(", "src/task.rs"),
+        ("println!(", ""),
+        ("print!(", ""),
+        ("eprintln!(", ""),
+        ("eprint!(", ""),
+    ];
+    let mut found = Vec::new();
+    // A server that tests play.
+    let is_test = |source: &Source| source.is_test() || source.path.ends_with("fake.rs");
+    for source in sources().iter().filter(|source| source.is_below("src") && !is_test(source)) {
+        let code = without_tests(&source.code);
+        for (name, _) in ELSEWHERE.iter().filter(|(_, place)| source.path != Path::new(place)) {
+            let lines = code.lines().enumerate().filter(|(_, line)| line.contains(name));
+            found.extend(lines.map(|(at, _)| format!("{}: {name}", source.place(at + 1))));
+        }
+    }
+    fail_on("spawns and prints", found);
+}
+
 /// Functions with the line they start at and how many lines they take.
 fn functions(code: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = code.lines().collect();
@@ -492,6 +522,23 @@ fn nothing_a_peer_sends_can_panic() {
         }
     }
     fail_on("panics", found);
+}
+
+/// Many errors name their causes themselves: `{:#}` would name them twice.
+#[test]
+fn errors_are_told_by_one_function() {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| source.is_below("src") && !source.is_test()) {
+        // What is formatted stands in a string.
+        for (at, (line, text)) in
+            without_tests(&source.code).lines().zip(source.text.lines()).enumerate()
+        {
+            if line.contains('"') && (text.contains("error:#}") || text.contains("{:#}")) {
+                found.push(source.place(at + 1));
+            }
+        }
+    }
+    fail_on("told by {:#} and not by error::chain", found);
 }
 
 #[test]

@@ -96,7 +96,8 @@ struct Sessions {
     half: Wire,
     statement: u32,
     round: u32,
-    ids: [String; 5],
+    /// What the server calls them.
+    threads: [String; 5],
 }
 
 const HALF: &[u8] = b"\x09\0\0\0\x03SELE";
@@ -105,11 +106,11 @@ impl Sessions {
     fn open(address: &str, database: &Database) -> Self {
         let open = || Wire::open(address, &Login::default()).expect("a session");
         let mut all = [open(), open(), open(), open(), open()];
-        let ids = all.each_mut().map(|wire| wire.run("SELECT CONNECTION_ID()").text());
+        let threads = all.each_mut().map(|wire| wire.run("SELECT CONNECTION_ID()").text());
         let [idle, in_transaction, waiting, mut preparing, half] = all;
         let statement = preparing.prepare("INSERT INTO t VALUES (?, ?)");
         let mut sessions =
-            Self { idle, in_transaction, waiting, preparing, half, statement, round: 0, ids };
+            Self { idle, in_transaction, waiting, preparing, half, statement, round: 0, threads };
         sessions.begin(database);
         sessions
     }
@@ -145,7 +146,7 @@ impl Sessions {
         self.execute();
         self.half.send(b"CT 1").expect("a session");
         assert_eq!(self.half.reply(com::QUERY).text(), "1");
-        for (wire, id) in [
+        for (wire, thread) in [
             &mut self.idle,
             &mut self.in_transaction,
             &mut self.waiting,
@@ -153,11 +154,16 @@ impl Sessions {
             &mut self.half,
         ]
         .into_iter()
-        .zip(&self.ids)
+        .zip(&self.threads)
         {
-            assert_eq!(wire.run("SELECT CONNECTION_ID()").text(), *id);
+            assert_eq!(wire.run("SELECT CONNECTION_ID()").text(), *thread);
         }
         self.begin(database);
+    }
+
+    /// The id of the one that is not understood, as operators see it.
+    fn refused(&self) -> u32 {
+        self.in_transaction.greeting.connection_id
     }
 
     /// The rest of the long data, and the statement with it.
@@ -255,7 +261,7 @@ fn stays(predecessor: &str, reason: &str) {
     let first = scene.proxy.pid();
     let id = scene.ask(SAME);
     let task = scene.until_task(id, |task| task["phase"] == "DRAIN" || task["draining"] == "1");
-    let refused = format!("session {} refused: {reason}", scene.sessions.ids[1]);
+    let refused = format!("session {} refused: {reason}", scene.sessions.refused());
     let task = match task["detail"].contains(&refused) {
         true => task,
         false => scene.until_task(id, |task| task["detail"].contains(&refused)),
@@ -295,7 +301,7 @@ fn a_rehearsal_says_what_a_restart_would_refuse_and_moves_nothing() {
         scene.until_task(id, |task| task["state"] != "IN_PROGRESS")
     };
     let task = rehearse(SAME);
-    let refused = scene.sessions.ids[1].clone();
+    let refused = scene.sessions.refused();
     let expected = format!(
         "4 of 5 sessions would move; session {refused}: field 'rewind' is critical and unknown"
     );

@@ -15,6 +15,9 @@ use crate::{Figures, Outcome, Scale, joined};
 /// Clients that ask at the same time.
 const CLIENTS: usize = 16;
 
+/// Clients that shake hands at the same time.
+const CONNECTORS: usize = 8;
+
 /// Before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -78,7 +81,7 @@ pub fn handshakes(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Fig
     for tls in [false, true] {
         let Some((proxy, pid)) = started(kind, database, tls)? else { return Ok(Vec::new()) };
         let (before, end) = (Usage::of(pid)?, Instant::now() + scale.window);
-        let count = connects_until(end, || proxy.client()?.quit())?;
+        let count = connects_until(end, CONNECTORS, || proxy.client()?.quit())?;
         let used = Usage::of(pid)?.since(before);
         costs[usize::from(tls)] = used.cpu.as_secs_f64() * 1e6 / count as f64;
     }

@@ -71,11 +71,17 @@ fn route(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         "/healthz" => respond(StatusCode::OK, "ok\n"),
         "/readyz" => {
             let standing = admin.lifecycle.standing();
-            let status = match standing.takes_clients {
-                true => StatusCode::OK,
-                false => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            respond(status, format!("{}\n", standing.state))
+            match (standing.takes_clients, admin.proxy.is_reachable()) {
+                (true, true) => respond(StatusCode::OK, format!("{}\n", standing.state)),
+                (false, _) => {
+                    respond(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", standing.state))
+                }
+                // Which one is in the log: whoever asks here is not asked who he is.
+                (true, false) => respond(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("{}, but clients do not find a listener\n", standing.state),
+                ),
+            }
         }
         "/metrics" => metrics(admin),
         _ => respond(StatusCode::NOT_FOUND, "not found\n"),
@@ -165,7 +171,15 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
     let handshakes = |leg: &str, result: &str| [of("leg", leg), of("result", result)].concat();
     let accepted = totals.total_client_connections - totals.refused_client_connections;
+    let panics = crate::task::panics().into_iter();
+    let panics = panics.map(|(task, count)| (of("task", task), count)).collect();
     vec![
+        (
+            "odp_log_lines_lost",
+            "Lines that could not be logged by this process",
+            vec![(vec![], crate::log::lost())],
+        ),
+        ("odp_task_panics", "Tasks of this process that panicked, by task", panics),
         ("odp_transaction", "Transactions that ended", vec![(vec![], totals.client_transactions)]),
         (
             "odp_sql_request",

@@ -21,8 +21,8 @@ use super::command::Command;
 use super::execute::{Answer, execute};
 use super::rows::{Dialect, Encoding, Writer};
 use super::{Admin, Caller};
-use crate::config::AdminUser;
 use crate::config::tls::AcceptMode;
+use crate::config::{AdminUser, Role};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
@@ -30,6 +30,7 @@ use crate::net::tls::stream::TlsStream;
 use crate::proxy::leg::Leg;
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::opening::{OpeningError, read_opening};
+use crate::wire::authentication::NATIVE;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{
@@ -59,8 +60,6 @@ const WRONG_PASSWORD: Duration = Duration::from_millis(200);
 /// Prepared statements of one connection.
 const MOST_STATEMENTS: usize = 256;
 
-const NATIVE: &[u8] = b"mysql_native_password";
-
 const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::CONNECT_WITH_DB
     | cap::PROTOCOL_41
@@ -78,6 +77,40 @@ pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_i
     let visitor = Visitor { peer, connection_id };
     let login = tokio::time::timeout(LOGIN, log_in(&admin, stream, &visitor)).await;
     finish(&admin, login, &visitor.peer).await;
+}
+
+/// Serves whoever has connected to the control socket, if that is the proxy's own user or root: who
+/// could stop it, or read its config, needs no password.
+pub async fn serve_owner(admin: Arc<Admin>, stream: Stream, connection_id: u32) {
+    let uid = stream.peer_uid();
+    let peer = uid.map_or_else(|| "unix".into(), |uid| format!("uid {uid}"));
+    let is_owner = uid.is_some_and(|uid| uid == 0 || uid == nix::unistd::geteuid().as_raw());
+    let visitor = Visitor { peer, connection_id };
+    let login = async {
+        let mut port = Connection { stream, sequence: 0, ahead: Vec::new() };
+        if is_owner {
+            return admit_owner(port, &visitor).await;
+        }
+        tracing::warn!(peer = visitor.peer, "control socket: neither the proxy's user nor root");
+        let refused = ClientError::access_denied(&visitor.peer, "localhost", false);
+        port.write(&refused.packet_before_greeting()).await?;
+        Ok(None)
+    };
+    let login = tokio::time::timeout(LOGIN, login).await;
+    finish(&admin, login, &visitor.peer).await;
+}
+
+/// A log-in in which every name is right, and no password looked at.
+async fn admit_owner(mut port: Connection, visitor: &Visitor) -> LetIn {
+    port.greet(visitor, CAPABILITIES).await?;
+    let Some(payload) = port.receive().await? else { return Ok(None) };
+    let Ok(response) = LoginResponse::parse(&payload) else {
+        port.fail(&ClientError::bad_handshake()).await?;
+        return Ok(None);
+    };
+    tracing::debug!(peer = visitor.peer, "log-in at the control socket");
+    let caller = visitor.caller(visitor.peer.clone(), Role::Manager);
+    port.let_in(&response, CAPABILITIES, caller).await
 }
 
 /// Serves an operator that has come to the clients' port as `NAME@proxysys`.
@@ -131,10 +164,19 @@ struct Visitor {
     connection_id: u32,
 }
 
+impl Visitor {
+    /// As somebody who was let in.
+    fn caller(&self, user: String, role: Role) -> Caller {
+        let Self { peer, connection_id } = self;
+        Caller { user, peer: peer.clone(), role, connection_id: *connection_id }
+    }
+}
+
 /// What is known of a client before its password.
 struct Known {
     user: String,
-    salt: Vec<u8>,
+    /// Our challenge; None: it was a server's, and an answer to that proves nothing to us.
+    salt: Option<Vec<u8>>,
     /// The capabilities in the greeting.
     offered: u32,
 }
@@ -143,19 +185,8 @@ struct Known {
 async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
     let tls = admin.proxy.tls().admin();
     let mut port = Connection { stream, sequence: 0, ahead: Vec::new() };
-    let salt = random_salt().map_err(io::Error::other)?;
     let offered = if tls.is_some() { CAPABILITIES | cap::SSL } else { CAPABILITIES };
-    let greeting = Greeting {
-        version: VERSION.into(),
-        connection_id: visitor.connection_id,
-        salt: salt.clone(),
-        capabilities: offered,
-        extended: 0,
-        collation: 45,
-        status: AUTOCOMMIT,
-        plugin: NATIVE.to_vec(),
-    };
-    port.send(&greeting.encode()).await?;
+    let salt = port.greet(visitor, offered).await?;
     let Some(visitor) = &port.hear_header(admin, visitor).await? else { return Ok(None) };
     let Some(mut payload) = port.receive().await? else { return Ok(None) };
     if let Some(tls) = tls.filter(|_| is_request_for_tls(&payload)) {
@@ -170,7 +201,8 @@ async fn log_in(admin: &Admin, stream: Stream, visitor: &Visitor) -> LetIn {
     let user = String::from_utf8_lossy(&response.user);
     // The tenant is understood here too, so that one user name serves both ports.
     let user = user.strip_suffix("@proxysys").unwrap_or(&user).to_owned();
-    verify(admin, port, &response, Known { user, salt, offered }, visitor).await
+    let known = Known { user, salt: Some(salt), offered };
+    verify(admin, port, &response, known, visitor).await
 }
 
 async fn verify(
@@ -180,8 +212,8 @@ async fn verify(
     known: Known,
     visitor: &Visitor,
 ) -> LetIn {
-    let Known { user, mut salt, offered } = known;
-    let Visitor { peer, connection_id } = visitor;
+    let Known { user, salt, offered } = known;
+    let Visitor { peer, .. } = visitor;
     let tls = admin.proxy.tls().admin();
     let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
     if is_required && !port.stream.is_secure() {
@@ -189,13 +221,20 @@ async fn verify(
         port.fail(&ClientError::tls_required()).await?;
         return Ok(None);
     }
-    let mut answer = response.auth.clone();
-    if response.plugin.as_deref().is_some_and(|plugin| plugin != NATIVE) {
-        salt = random_salt().map_err(io::Error::other)?;
-        port.send(&auth_switch_request(NATIVE, &salt)).await?;
-        let Some(payload) = port.receive().await? else { return Ok(None) };
-        answer = payload;
-    }
+    let is_native = response.plugin.as_deref().is_none_or(|plugin| plugin == NATIVE);
+    let (answer, salt) = match salt.filter(|_| is_native) {
+        Some(salt) => (response.auth.clone(), salt),
+        None if response.plugin.is_none() => {
+            port.fail(&ClientError::no_auth_switch()).await?;
+            return Ok(None);
+        }
+        None => {
+            let salt = random_salt().map_err(io::Error::other)?;
+            port.send(&auth_switch_request(NATIVE, &salt)).await?;
+            let Some(answer) = port.receive().await? else { return Ok(None) };
+            (answer, salt)
+        }
+    };
     let account = admin.user(&user);
     let proved = proves(&answer, &salt, account.as_ref());
     let Some(AdminUser { role, .. }) = account.filter(|_| proved) else {
@@ -206,14 +245,35 @@ async fn verify(
         return Ok(None);
     };
     tracing::debug!(user, peer, "admin log-in");
-    port.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
-    let caller = Caller { user, peer: peer.clone(), role, connection_id: *connection_id };
-    let dialect = Dialect::of(response, offered);
-    let session = Session { caller, dialect, statements: HashMap::new(), last_statement: 0 };
-    Ok(Some((session, port)))
+    port.let_in(response, offered, visitor.caller(user, role)).await
 }
 
 impl Connection {
+    /// Sends the greeting; its challenge.
+    async fn greet(&mut self, visitor: &Visitor, offered: u32) -> io::Result<Vec<u8>> {
+        let salt = random_salt().map_err(io::Error::other)?;
+        let greeting = Greeting {
+            version: VERSION.into(),
+            connection_id: visitor.connection_id,
+            salt: salt.clone(),
+            capabilities: offered,
+            extended: 0,
+            collation: 45,
+            status: AUTOCOMMIT,
+            plugin: NATIVE.to_vec(),
+        };
+        self.send(&greeting.encode()).await?;
+        Ok(salt)
+    }
+
+    /// Tells somebody that he is let in.
+    async fn let_in(mut self, response: &LoginResponse, offered: u32, caller: Caller) -> LetIn {
+        self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
+        let dialect = Dialect::of(response, offered);
+        let session = Session { caller, dialect, statements: HashMap::new(), last_statement: 0 };
+        Ok(Some((session, self)))
+    }
+
     /// Who the operator is, by a PROXY header if one comes; None: it was told that it must not send
     /// such, or has left.
     async fn hear_header(
@@ -224,7 +284,7 @@ impl Connection {
         let config = admin.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let peer = self.stream.peer();
-        match read_opening(&mut self.stream, networks, peer).await {
+        match read_opening(&mut self.stream, Vec::new(), networks, peer).await {
             Ok(opening) => {
                 let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
                 self.ahead = opening.rest;

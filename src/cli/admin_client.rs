@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use run_dir::RunDir;
 use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
@@ -15,6 +16,7 @@ use crate::config::ServerAddress;
 pub(crate) mod access;
 #[cfg(test)]
 pub(crate) mod fake;
+pub(crate) mod run_dir;
 pub(crate) mod tls;
 
 /// How long a living proxy may take to greet, or to answer what needs no work.
@@ -61,6 +63,7 @@ pub(crate) struct AdminPort {
     /// The same, in parts.
     pub(crate) address: ServerAddress,
     opts: Opts,
+    run_dir: Option<RunDir>,
 }
 
 impl AdminPort {
@@ -76,13 +79,22 @@ impl AdminPort {
             ServerAddress::Tcp { host, port } => builder.ip_or_hostname(host).tcp_port(*port),
             ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),
         };
-        Self { name: address.to_string(), address: address.clone(), opts: direct(builder) }
+        let (name, address, opts) = (address.to_string(), address.clone(), direct(builder));
+        Self { name, address, opts, run_dir: None }
+    }
+
+    /// If the port does not serve us, there is another way.
+    pub(super) fn or_through(self, run_dir: Option<RunDir>) -> Self {
+        Self { run_dir, ..self }
     }
 
     /// Logs in.
     pub(crate) async fn connect(&self) -> Result<Admin, Trouble> {
-        let conn = within(PATIENCE, Conn::new(self.opts.clone())).await?;
-        Ok(Admin { conn })
+        match (within(PATIENCE, Conn::new(self.opts.clone())).await, &self.run_dir) {
+            (Ok(conn), _) => Ok(Admin { conn, detour: None }),
+            (Err(trouble), None) => Err(trouble),
+            (Err(trouble), Some(run_dir)) => run_dir.connect(trouble).await,
+        }
     }
 
     /// Asks how the proxy is, on a connection of its own.
@@ -116,9 +128,15 @@ impl Row {
 /// A connection to an admin port.
 pub(crate) struct Admin {
     conn: Conn,
+    detour: Option<String>,
 }
 
 impl Admin {
+    /// Why the port was not taken, and which way was.
+    pub(super) fn detour(&self) -> Option<&str> {
+        self.detour.as_deref()
+    }
+
     /// Whether the proxy answers at all; a hung one may still have greeted.
     pub(crate) async fn ping(&mut self) -> Result<(), Trouble> {
         within(PATIENCE, self.conn.query_drop("PING PROXY")).await

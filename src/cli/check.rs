@@ -6,14 +6,15 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
+use super::ourselves::{self, Names};
+use super::remarks::remarks;
 use crate::config::Config;
+use crate::log;
 use crate::net::tls::settings::{Settings, SettingsError};
-use crate::net::tls::validity::remarks;
 
 /// Arguments of `odp check`.
 #[derive(Debug, clap::Args)]
@@ -23,27 +24,42 @@ pub struct Args {
     config: PathBuf,
 }
 
-/// Runs the command: exit code 0, or 1 with file, line, column and what was expected. What will go
-/// wrong some day is said and no failure.
+/// Runs the command: exit code 0, or 1 with everything that is wrong, where it stands and what was
+/// expected. What will go wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = load(&args.config)?;
-    Settings::load(&config.tls).map_err(in_config(&args.config))?;
+    let config = Config::load(&args.config)?;
     let path = args.config.display();
+    let mut wrong: Vec<String> =
+        Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
+    wrong.extend(ourselves::listed(&config, Names::Resolved).map(|fault| fault.to_string()));
     if let Err(error) = usable(&config.proxy.run_dir) {
-        let run_dir = config.proxy.run_dir.display();
-        bail!("config {path}: proxy.run_dir = \"{run_dir}\": {error}");
+        wrong.push(format!("proxy.run_dir = \"{}\": {error}", config.proxy.run_dir.display()));
     }
-    for remark in remarks(&config.tls, SystemTime::now()) {
-        eprintln!("config {path}: warning: {remark}");
+    for remark in remarks(&config) {
+        log::say(&format!("config {path}: warning: {remark}"));
+    }
+    if !wrong.is_empty() {
+        let lines = wrong.iter().map(|text| format!("config {path}: {text}"));
+        bail!(lines.collect::<Vec<_>>().join("\n"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
-    println!("{path}: ok, {servers} server(s)");
+    super::print(&format!("{path}: ok, {servers} server(s)\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Loads a config that this version can serve. The files that it names are not read.
 pub fn load(path: &Path) -> anyhow::Result<Config> {
-    Ok(Config::load(path)?)
+    let config = Config::load(path)?;
+    not_ourselves(path, &config, Names::AsTheyAre)?;
+    Ok(config)
+}
+
+/// None of the servers is surely the proxy itself.
+pub fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Result<()> {
+    match ourselves::listed(config, names) {
+        Some(fault) => bail!("config {}: {fault}", path.display()),
+        None => Ok(()),
+    }
 }
 
 /// What is wrong with a file that the config names.

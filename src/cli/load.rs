@@ -1,6 +1,5 @@
 //! `odp load`: its arguments, and how its outcome is printed. What it does is in [`crate::load`].
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -138,8 +137,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         true => format!("{}\n", serde_json::to_string_pretty(&outcome)?),
         false => outcome.to_string(),
     };
-    // Who reads only the first lines has closed the pipe, which is no reason to complain.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::print(&text)?;
     Ok(if outcome.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

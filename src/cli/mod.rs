@@ -1,13 +1,19 @@
 //! The command line: one file a subcommand. Logs go to stderr, results to stdout.
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
 
 pub(crate) mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;
+mod ourselves;
 mod record;
 pub mod rehearse;
+mod remarks;
 pub mod restart;
 pub mod run;
 pub mod status;
@@ -55,5 +61,25 @@ impl Cli {
             Command::Supervise(args) => supervise::run(args),
             Command::Demo(args) => demo::run(args),
         }
+    }
+}
+
+/// Runs a command, and waits for nothing that it leaves behind: a resolver that does not answer
+/// holds a thread for as long as it likes, and the end of a runtime would wait for it.
+fn see_through<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+/// Prints a result. Who reads only the first lines has closed the pipe, which is no failure; a disk
+/// that is full is one.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("standard output")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }

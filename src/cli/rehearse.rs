@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 
-use super::run::{raise_fd_limit, start_log};
+use super::run::raise_fd_limit;
+use crate::log;
 use crate::proxy::parcel;
 use crate::restart;
 
@@ -23,14 +24,13 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = super::check::load(&args.config)?;
-    start_log(&config.log);
+    let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let judged = runtime
-        .context("cannot start the runtime")?
-        .block_on(restart::understudy(env!("CARGO_PKG_VERSION"), |it| {
-            parcel::rehearse(&it.state, &it.bytes, it.fds)
-        }));
+    let understudy = restart::understudy(env!("CARGO_PKG_VERSION"), |it| {
+        parcel::rehearse(&it.state, &it.bytes, it.fds)
+    });
+    let judged = super::see_through(runtime.context("cannot start the runtime")?, understudy);
     judged.map_err(|reason| anyhow!("rehearsal: {reason}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -99,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let order = Arc::new(Order::of(&args)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let failed = runtime.block_on(roll(ports, order, args.batch as usize));
+    let failed = crate::cli::see_through(runtime, roll(ports, order, args.batch as usize));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -175,7 +175,7 @@ async fn roll(ports: Vec<AdminPort>, order: Arc<Order>, batch: usize) -> bool {
 async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Result<String> {
     let begun = Instant::now();
     board.says(&port.name, "asking");
-    let how = match (ask(port, order).await, &order.hung) {
+    let how = match (ask(port, order, board).await, &order.hung) {
         (Ok((admin, task)), _) if order.what == What::Rehearsal => {
             return rehearsed(port, admin, task, board).await;
         }
@@ -198,8 +198,11 @@ async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Resu
 }
 
 /// Sends the statement to a proxy that has shown that it answers.
-async fn ask(port: &AdminPort, order: &Order) -> Result<(Admin, u64), Trouble> {
+async fn ask(port: &AdminPort, order: &Order, board: &Board) -> Result<(Admin, u64), Trouble> {
     let mut admin = port.connect().await?;
+    if let Some(detour) = admin.detour() {
+        board.says(&port.name, detour);
+    }
     admin.ping().await?;
     let task = admin.restart(&order.statement).await?;
     Ok((admin, task))

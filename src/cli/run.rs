@@ -1,6 +1,7 @@
 //! `odp run`: the proxy in the foreground, from its start or its takeover to its end.
 
 mod announce;
+mod lookout;
 mod ports;
 mod signals;
 
@@ -11,20 +12,26 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sha1::{Digest, Sha1};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
 
 use super::record::{Kept, Record};
+use super::remarks::remarks;
 use crate::admin::{Admin, server};
-use crate::config::{Config, LogFormat, LogLevel, LogSection};
-use crate::net::tls::{settings as tls, validity};
+use crate::config::Config;
+use crate::error::chain;
+use crate::net::listen::raise_limit;
+use crate::net::tls::settings as tls;
 use crate::proxy::admission::most_sessions;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
 use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
+use crate::{log, task};
 use ports::Ports;
+pub(super) use ports::target;
 
 /// How long the service manager's news of a stop may delay the stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -47,7 +54,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
     let config = super::check::load(&args.config)?;
-    start_log(&config.log);
+    super::check::not_ourselves(&args.config, &config, super::ourselves::Names::Resolved)?;
+    let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
     // A successor is started through a file descriptor, whose number would be its name.
     let _ = nix::sys::prctl::set_name(c"odp");
@@ -59,12 +67,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if config.proxy.workers > 1 {
         runtime.worker_threads(config.proxy.workers);
     }
-    runtime
-        .enable_all()
-        .thread_name("odp")
-        .build()
-        .context("cannot start the runtime")?
-        .block_on(live(&args, config))
+    let runtime = runtime.enable_all().thread_name("odp").build();
+    super::see_through(runtime.context("cannot start the runtime")?, live(&args, config))
 }
 
 async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
@@ -75,24 +79,12 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
-    let mut start = match args.takeover {
+    let start = match args.takeover {
         true => lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))?,
         false => Start::Cold("it was not asked to take over".into()),
     };
-    let inherited = match &mut start {
-        Start::Cold(_) => Vec::new(),
-        Start::Warm(offer) => offer.listeners(),
-    };
-    let ports = match Ports::open(&config.load(), inherited) {
-        Ok(ports) => ports,
-        Err(error) => {
-            if let Start::Warm(offer) = start {
-                offer.refuse(&format!("{error:#}")).await;
-            }
-            return Err(error);
-        }
-    };
-    let (local_logins, admin_users) = mpsc::unbounded_channel();
+    let (ports, start) = open_ports(&config.load(), start).await?;
+    let (local_logins, admin_users) = unbounded_channel();
     let proxy = Proxy::new(Foundation {
         config: config.clone(),
         tls,
@@ -111,14 +103,19 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         started: SystemTime::now(),
     });
     ports.serve(&admin);
-    tokio::spawn(serve_admin_users(admin, admin_users));
+    let admin_users = Arc::new(Mutex::new(admin_users));
+    task::keep("admin users", move || serve_admin_users(admin.clone(), admin_users.clone()));
     let _record = keep_record(&ports, &config.load().proxy.run_dir);
-    orders.obey(&lifecycle, &proxy, &args.config).context("cannot listen for signals")?;
-    let notifier = Notifier::from_environment();
-    let grace = config.load().proxy.delay_exit_time.0;
-    tokio::spawn(notifier.clone().keep_alive());
-    let announcer = announce::announce(notifier.clone(), lifecycle.clone(), grace);
-    let announcer = tokio::spawn(announcer);
+    let ports = Arc::new(ports);
+    let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
+    let subject = signals::Subject {
+        lifecycle: lifecycle.clone(),
+        proxy: proxy.clone(),
+        config: args.config.clone(),
+        lookout,
+    };
+    orders.obey(subject).context("cannot listen for signals")?;
+    let (notifier, announcer) = announce(&lifecycle, config.load().proxy.delay_exit_time.0);
     match lifecycle.serve(proxy.clone(), start).await {
         Exit::Succeeded(how) => {
             if let Some(successor) = announce::successor(&lifecycle) {
@@ -127,8 +124,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
             tracing::info!(how, "a successor serves; leaving");
         }
         Exit::Stopped => {
-            ports.remove_files();
-            // It ends by itself when it has told of the stop.
+            ports.remove_files(&config.load());
             let _ = tokio::time::timeout(LAST_WORDS, announcer).await;
             tracing::info!("stopped");
         }
@@ -138,16 +134,59 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Operators that came to the clients' port.
-async fn serve_admin_users(admin: Arc<Admin>, mut users: mpsc::UnboundedReceiver<LocalLogin>) {
-    while let Some(login) = users.recv().await {
-        tokio::spawn(server::serve_login(admin.clone(), login));
+/// With what a predecessor offers, who is told if that is not possible.
+async fn open_ports(config: &Config, mut start: Start) -> anyhow::Result<(Ports, Start)> {
+    let inherited = match &mut start {
+        Start::Cold(_) => Vec::new(),
+        Start::Warm(offer) => offer.listeners(),
+    };
+    match Ports::open(config, inherited) {
+        Ok(ports) => Ok((ports, start)),
+        Err(error) => {
+            if let Start::Warm(offer) = start {
+                offer.refuse(&chain(error.as_ref())).await;
+            }
+            Err(error)
+        }
     }
+}
+
+/// Keeps the service manager informed; the task ends when it has told of a stop, which may take
+/// `grace`.
+fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>) {
+    let notifier = Notifier::from_environment();
+    let keeper = notifier.clone();
+    task::keep("keep alive", move || keeper.clone().keep_alive());
+    let (teller, told) = (notifier.clone(), lifecycle.clone());
+    let tell = move || announce::announce(teller.clone(), told.clone(), grace);
+    (notifier, task::keep("announcer", tell))
+}
+
+/// Operators that came to the clients' port.
+async fn serve_admin_users(admin: Arc<Admin>, users: Arc<Mutex<UnboundedReceiver<LocalLogin>>>) {
+    let mut users = users.lock().await;
+    while let Some(login) = users.recv().await {
+        task::spawn("operator", server::serve_login(admin.clone(), login));
+    }
+}
+
+/// Watches the listeners; the order to look at once.
+fn look_out(ports: &Arc<Ports>, lifecycle: &Lifecycle, run_dir: PathBuf) -> Arc<Notify> {
+    let hint = Arc::new(Notify::new());
+    let (ports, standings, order) = (ports.clone(), lifecycle.subscribe(), hint.clone());
+    let recorded = ports.clone();
+    // The record goes with the first one's end, which has the same name.
+    let record = Arc::new(move || std::mem::forget(keep_record(&recorded, &run_dir)));
+    task::keep("lookout", move || {
+        lookout::watch(ports.clone(), standings.clone(), order.clone(), record.clone())
+    });
+    hint
 }
 
 /// For `odp restart --force`, which is the only one to miss it.
 fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
-    let kept = Record::own(&ports.listeners()).and_then(|record| record.keep(run_dir));
+    let sockets: Vec<_> = ports.listeners().iter().map(|listener| listener.socket()).collect();
+    let kept = Record::own(&sockets).and_then(|record| record.keep(run_dir));
     kept.inspect_err(|error| {
         let run_dir = run_dir.display();
         tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
@@ -155,7 +194,7 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
     .ok()
 }
 
-/// What an operator should know about limits, certificates and keys.
+/// What an operator should know about passwords, limits, certificates and keys.
 fn log_remarks(config: &Config) {
     let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
     if most < wanted {
@@ -164,7 +203,7 @@ fn log_remarks(config: &Config) {
              {wanted}"
         );
     }
-    for remark in validity::remarks(&config.tls, SystemTime::now()) {
+    for remark in remarks(config) {
         tracing::warn!("{remark}");
     }
 }
@@ -194,27 +233,7 @@ fn settings(config: &Config) -> Settings {
 
 /// Two sockets a session: the soft limit is for programs that use select().
 pub(super) fn raise_fd_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
+    if let Err(error) = raise_limit() {
         tracing::warn!(%error, "cannot raise the limit of open files");
-    }
-}
-
-pub(super) fn start_log(log: &LogSection) {
-    let level = match log.level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
-    match log.format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().init(),
     }
 }

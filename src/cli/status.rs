@@ -1,6 +1,5 @@
 //! `odp status`: one row a proxy, asked all at once.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::admin_client::access::Access;
 use super::admin_client::{AdminPort, Row, Trouble};
+use crate::error::chain;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -32,6 +32,8 @@ pub struct Args {
 struct Status {
     proxy: Row,
     last: Option<Row>,
+    /// Why the port was not taken, and which way was.
+    detour: Option<String>,
 }
 
 /// A proxy and its answer.
@@ -44,7 +46,7 @@ struct Asked {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let proxies = runtime.block_on(ask_all(ports));
+    let proxies = crate::cli::see_through(runtime, ask_all(ports));
     let text = match args.json {
         true => {
             let proxies: Vec<Value> = proxies.iter().map(Asked::json).collect();
@@ -52,8 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         false => table(&proxies),
     };
-    // Who reads only the first lines has closed the pipe, which is no reason to complain.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    super::print(&text)?;
     let all = proxies.iter().all(|proxy| proxy.answer.is_ok());
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -77,8 +78,9 @@ async fn ask(port: &AdminPort) -> Result<Status, Trouble> {
     let mut admin = port.connect().await?;
     let proxy = admin.proxy().await?;
     let last = admin.tasks().await?.into_iter().next();
+    let detour = admin.detour().map(str::to_owned);
     admin.quit().await;
-    Ok(Status { proxy, last })
+    Ok(Status { proxy, last, detour })
 }
 
 impl Asked {
@@ -88,17 +90,18 @@ impl Asked {
                 let mut fields = object(&status.proxy);
                 fields.insert("address".into(), json!(self.name));
                 fields.insert("reachable".into(), json!(true));
+                fields.extend(status.detour.iter().map(|it| ("detour".into(), json!(it))));
                 fields.insert("last_restart".into(), json!(status.last.as_ref().map(object)));
                 Value::Object(fields)
             }
             Err(trouble) => {
-                json!({"address": self.name, "reachable": false, "error": trouble.to_string()})
+                json!({"address": self.name, "reachable": false, "error": chain(trouble)})
             }
         }
     }
 
     fn cells(&self) -> [String; 8] {
-        let Ok(Status { proxy, last }) = &self.answer else {
+        let Ok(Status { proxy, last, .. }) = &self.answer else {
             return [&self.name, "UNREACHABLE", "-", "-", "-", "-", "-", "-"].map(String::from);
         };
         let text = |name| proxy.text(name).unwrap_or("-").to_owned();
@@ -134,7 +137,7 @@ fn described(task: &Row) -> String {
     format!("#{id} {mode} {state}, {:.1} s", took.as_secs_f64())
 }
 
-/// The table, and below it why somebody is unreachable.
+/// The table, and below it why somebody is unreachable, or was reached in another way.
 fn table(proxies: &[Asked]) -> String {
     const HEAD: [&str; 8] =
         ["ADDRESS", "STATE", "PID", "GENERATION", "VERSION", "UPTIME", "SESSIONS", "LAST RESTART"];
@@ -150,8 +153,12 @@ fn table(proxies: &[Asked]) -> String {
         text.push('\n');
     }
     for proxy in proxies {
-        if let Err(trouble) = &proxy.answer {
-            text.push_str(&format!("{}: {trouble}\n", proxy.name));
+        match &proxy.answer {
+            Err(trouble) => text.push_str(&format!("{}: {}\n", proxy.name, chain(trouble))),
+            Ok(Status { detour: Some(detour), .. }) => {
+                text.push_str(&format!("{}: {detour}\n", proxy.name));
+            }
+            Ok(Status { detour: None, .. }) => {}
         }
     }
     text
@@ -177,7 +184,7 @@ mod tests {
         ]);
         let columns = [("task_id", "2"), ("mode", "RESTART"), ("state", "COMPLETED")];
         let last = Some(row(&[&columns[..], &[("elapsed_ms", "430")]].concat()));
-        let answer = Ok(Status { proxy, last });
+        let answer = Ok(Status { proxy, last, detour: None });
         let silent = Err(Trouble::Silent(Duration::from_secs(3)));
         [Asked { name: "a:1".into(), answer }, Asked { name: "b:2".into(), answer: silent }]
     }

@@ -8,8 +8,8 @@
 //!      │ ──P exits 0, nobody is left──► the end, its status
 //!      └─ SIGTERM, SIGINT, SIGQUIT ──► stopping: all are told, `--grace`, SIGKILL ──► the end
 //! ```
-//! Invariant: it has one thread, no socket and no part in a handover, so that it has no reason to
-//! fail: whatever happens to a generation, the container stays.
+//! Invariant: it has one thread (and the log's), no socket and no part in a handover, so that it
+//! has no reason to fail: whatever happens to a generation, the container stays.
 
 mod backoff;
 mod processes;
@@ -28,6 +28,8 @@ use nix::unistd::Pid;
 use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
+use crate::config::LogSection;
+use crate::log;
 use backoff::Backoff;
 
 /// How long killed processes may take to be gone.
@@ -64,9 +66,9 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Both before anything is started: an orphan has to come here.
     nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    let _log = log::start(&LogSection::default()).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(supervise(args))
+    super::see_through(runtime.context("cannot start the runtime")?, supervise(args))
 }
 
 async fn supervise(args: Args) -> anyhow::Result<ExitCode> {

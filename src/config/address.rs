@@ -80,8 +80,8 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-serde_by_text!(ListenAddress);
-serde_by_text!(ServerAddress);
+serde_by_text!(ListenAddress, "IP:PORT, [IPv6]:PORT or unix:/PATH");
+serde_by_text!(ServerAddress, "HOST:PORT, [IPv6]:PORT or unix:/PATH");
 
 /// The path of a Unix socket; None if it is another address.
 fn unix_path(text: &str) -> Result<Option<PathBuf>, String> {

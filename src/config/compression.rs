@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::nearest::hint;
 use super::serde_by_text;
+
+/// Every word that is understood.
+const NAMES: [&str; 3] = ["off", "zlib", "zstd"];
 
 /// What clients are offered: `off`, or some of `zlib` and `zstd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,10 @@ impl FromStr for Offered {
             match name.trim() {
                 "zlib" => offered.zlib = true,
                 "zstd" => offered.zstd = true,
-                _ => return Err("expected \"off\", \"zlib\", \"zstd\" or \"zlib,zstd\"".into()),
+                other => {
+                    let expected = "expected \"off\", \"zlib\", \"zstd\" or \"zlib,zstd\"";
+                    return Err(format!("'{text}': {expected}{}", hint(other, &NAMES)));
+                }
             }
         }
         Ok(offered)
@@ -49,7 +56,7 @@ impl fmt::Display for Offered {
     }
 }
 
-serde_by_text!(Offered);
+serde_by_text!(Offered, "\"off\", \"zlib\", \"zstd\" or \"zlib,zstd\"");
 
 /// What servers are asked for; one that cannot is spoken to without compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +75,10 @@ impl FromStr for Asked {
             "off" => Ok(Self::Off),
             "zlib" => Ok(Self::Zlib),
             "zstd" => Ok(Self::Zstd),
-            _ => Err("expected \"off\", \"zlib\" or \"zstd\"".into()),
+            _ => {
+                let expected = "expected \"off\", \"zlib\" or \"zstd\"";
+                Err(format!("'{text}': {expected}{}", hint(text, &NAMES)))
+            }
         }
     }
 }
@@ -83,7 +93,7 @@ impl fmt::Display for Asked {
     }
 }
 
-serde_by_text!(Asked);
+serde_by_text!(Asked, "\"off\", \"zlib\" or \"zstd\"");
 
 #[cfg(test)]
 mod tests {

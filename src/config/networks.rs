@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::serde_by_text;
 
 /// Who is in any of these.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Networks(Vec<Network>);
 
 /// One network.
@@ -101,19 +103,7 @@ impl fmt::Display for Networks {
     }
 }
 
-impl Serialize for Networks {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(ToString::to_string))
-    }
-}
-
-impl<'de> Deserialize<'de> for Networks {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let words = Vec::<String>::deserialize(deserializer)?;
-        let networks = words.iter().map(|word| word.parse()).collect::<Result<_, String>>();
-        networks.map(Self).map_err(D::Error::custom)
-    }
-}
+serde_by_text!(Network, "IP, IP/BITS, localhost or *");
 
 #[cfg(test)]
 mod tests {

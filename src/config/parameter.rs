@@ -85,8 +85,8 @@ pub fn changed<'a>(
         set.map_err(|expected| wrong((name, value), expected))?;
         last = Some((name, value));
     }
-    match (last, changed.inconsistency()) {
-        (Some(last), Some(expected)) => Err(wrong(last, expected)),
+    match (last, changed.flaws().into_iter().next()) {
+        (Some(last), Some(flaw)) => Err(wrong(last, flaw.text)),
         (None, _) | (_, None) => Ok(changed),
     }
 }
@@ -206,7 +206,7 @@ static IN_FILE: [Parameter; 4] = [
     },
     Parameter {
         name: "run_dir",
-        info: "holds the handover socket",
+        info: "holds the handover socket and the control socket",
         reboot: Reboot::Needed,
         range: "a path",
         read: |config| config.proxy.run_dir.display().to_string(),

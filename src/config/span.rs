@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{Deserializer, Error as _};
+use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::serde_by_text;
@@ -43,7 +43,7 @@ impl fmt::Display for Span {
     }
 }
 
-serde_by_text!(Span);
+serde_by_text!(Span, "a duration such as \"30s\" or \"100ms\"");
 
 /// `hot_upgrade_exit_timeout`: a duration, 0 (at once) or -1 (wait for ever).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +83,29 @@ impl Serialize for ExitTimeout {
 
 impl<'de> Deserialize<'de> for ExitTimeout {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Both -1 and "-1" are taken: the one is TOML's habit, the other ODP's.
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Written {
-            Number(i64),
-            Text(String),
+        deserializer.deserialize_any(ExitTimeoutReader)
+    }
+}
+
+/// Both -1 and "-1" are taken: the one is TOML's habit, the other ODP's.
+struct ExitTimeoutReader;
+
+impl Visitor<'_> for ExitTimeoutReader {
+    type Value = ExitTimeout;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as \"30s\" or \"100ms\", 0 or -1")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<ExitTimeout, E> {
+        match number {
+            -1 => Ok(ExitTimeout::Never),
+            0 => Ok(ExitTimeout::After(Duration::ZERO)),
+            number => Err(E::custom(format!("{number}: expected a duration, 0 or -1"))),
         }
-        match Written::deserialize(deserializer)? {
-            Written::Number(-1) => Ok(Self::Never),
-            Written::Number(0) => Ok(Self::After(Duration::ZERO)),
-            Written::Number(number) => {
-                Err(D::Error::custom(format!("{number}: expected a duration, 0 or -1")))
-            }
-            Written::Text(text) => text.parse().map_err(D::Error::custom),
-        }
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<ExitTimeout, E> {
+        text.parse().map_err(E::custom)
     }
 }

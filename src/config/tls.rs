@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::consistency::Flaw;
+
 /// `[tls]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,32 +131,38 @@ impl TlsSection {
     }
 
     /// What is well-formed but does not fit together.
-    pub(super) fn inconsistency(&self) -> Option<String> {
-        let accept = |name: &str, section: &TlsAccept| {
+    pub(super) fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        for (leg, section) in [("client", &self.client), ("admin", &self.admin)] {
             let TlsAccept { mode, certificate, key, ca, verify_client, .. } = section;
             if *mode != AcceptMode::Off && certificate.is_none() {
-                return Some(format!("tls.{name}.certificate: expected one, as mode is not off"));
+                let why = "as mode is not off";
+                flaws.push(missing(leg, "certificate", why).and("proxy.enable_client_ssl"));
             }
             if *verify_client != VerifyClient::Off && ca.is_none() {
-                return Some(format!("tls.{name}.ca: expected one, as verify_client is not off"));
+                flaws.push(missing(leg, "ca", "as verify_client is not off"));
             }
-            unpaired(name, certificate.as_ref(), key.as_ref())
-        };
-        accept("client", &self.client).or_else(|| accept("admin", &self.admin)).or_else(|| {
-            let TlsConnect { mode, certificate, key, ca, .. } = &self.server;
-            let verifies = matches!(mode, ConnectMode::VerifyCa | ConnectMode::VerifyIdentity);
-            if verifies && ca.is_none() {
-                return Some("tls.server.ca: expected one, as mode is verify-…".into());
-            }
-            unpaired("server", certificate.as_ref(), key.as_ref())
-        })
+            flaws.extend(unpaired(leg, certificate.as_ref(), key.as_ref()));
+        }
+        let TlsConnect { mode, certificate, key, ca, .. } = &self.server;
+        let verifies = matches!(mode, ConnectMode::VerifyCa | ConnectMode::VerifyIdentity);
+        if verifies && ca.is_none() {
+            flaws.push(missing("server", "ca", "as mode is verify-…"));
+        }
+        flaws.extend(unpaired("server", certificate.as_ref(), key.as_ref()));
+        flaws
     }
 }
 
-fn unpaired(name: &str, certificate: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<String> {
+fn missing(leg: &str, key: &str, why: &str) -> Flaw {
+    let section = format!("tls.{leg}");
+    Flaw::new(&section, format!("{section}.{key}: expected one, {why}"))
+}
+
+fn unpaired(leg: &str, certificate: Option<&PathBuf>, key: Option<&PathBuf>) -> Option<Flaw> {
     match (certificate, key) {
-        (Some(_), None) => Some(format!("tls.{name}.key: expected one, for the certificate")),
-        (None, Some(_)) => Some(format!("tls.{name}.certificate: expected one, for the key")),
+        (Some(_), None) => Some(missing(leg, "key", "for the certificate")),
+        (None, Some(_)) => Some(missing(leg, "certificate", "for the key")),
         (None, None) | (Some(_), Some(_)) => None,
     }
 }

@@ -17,8 +17,11 @@ use anyhow::{Context as _, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+use crate::error::chain;
+use crate::{log, task};
 
 mod activity;
 mod bank;
@@ -117,10 +120,11 @@ async fn drive(settings: &Settings) -> anyhow::Result<Outcome> {
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
-        _ => Some(audit(&run).await.map_err(|error| format!("{error:#}"))),
+        _ => Some(audit(&run).await.map_err(|error| chain(error.as_ref()))),
     };
     if let Err(error) = run.tables.drop(&run.opts, run.deadline).await {
-        eprintln!("odp load: dropping the tables {}_*: {error:#}", run.tables.prefix());
+        let error = chain(error.as_ref());
+        log::say(&format!("odp load: dropping the tables {}_*: {error}", run.tables.prefix()));
     }
     run.tally.absorb();
     let target = target.to_string();
@@ -168,7 +172,7 @@ async fn load(
     for (number, class) in classes.enumerate() {
         workers.spawn(worker::run(run.clone(), class, ClientId(number as u32)));
     }
-    let live = tokio::spawn(live::run(run.clone()));
+    let live = task::spawn("live line", live::run(run.clone()));
     let long_lived = counts.iter().sum::<usize>() - counts[Class::Connect.index()];
     tokio::select! {
         () = all_there(run, long_lived) => {}
@@ -176,8 +180,8 @@ async fn load(
     }
     run.tally.ready();
     let enough = CancellationToken::new();
-    let restarts: Option<JoinHandle<Vec<Restart>>> =
-        plan.map(|plan| tokio::spawn(restarts::run(run.clone(), plan, enough.clone())));
+    let restarts =
+        plan.map(|plan| task::spawn("restarts", restarts::run(run.clone(), plan, enough.clone())));
     tokio::select! {
         () = tokio::time::sleep(duration) => {}
         () = signals.next() => {}
@@ -186,7 +190,7 @@ async fn load(
     let restarts = match restarts {
         // Bounded by the deadline of a restart; a second Ctrl-C is for the impatient.
         Some(task) => tokio::select! {
-            restarts = task => restarts.unwrap_or_default(),
+            restarts = task => restarts.ok().and_then(Result::ok).unwrap_or_default(),
             () = signals.next() => Vec::new(),
         },
         None => Vec::new(),

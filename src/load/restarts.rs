@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Run;
 use super::trouble::brief;
 use crate::cli::admin_client::{AdminPort, Limits, Row, follow};
+use crate::error::chain;
 use crate::metrics::pauses::Pauses;
 
 /// Who is restarted, and how.
@@ -163,7 +164,7 @@ fn verdict(outcome: anyhow::Result<Row>) -> (Row, Option<String>) {
             (task, Some(failure))
         }
         Ok(task) => (task, None),
-        Err(error) => (Row::default(), Some(brief(format!("{error:#}")))),
+        Err(error) => (Row::default(), Some(brief(chain(error.as_ref())))),
     }
 }
 

@@ -4,21 +4,24 @@
 //! accepts *here*; clients wait in the kernel's queue, which a duplicate in another process shares.
 //! While the gate is closed a socket is not registered in this process's event queue.
 
+mod bind;
+mod reserve;
+
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use super::stream::Stream;
-
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
+use super::stream::{Keepalive, Stream};
+pub use bind::{Address, Families, FileId, Unreachable};
+pub use reserve::{open_files, raise_limit};
 
 /// How long to wait when there is no file descriptor or memory for one more connection.
 const OUT_OF_FDS: Duration = Duration::from_millis(50);
@@ -26,49 +29,56 @@ const OUT_OF_FDS: Duration = Duration::from_millis(50);
 /// How often that is logged.
 const COMPLAINT: Duration = Duration::from_secs(10);
 
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// TCP, v4 or v6.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
 /// A bound and listening socket.
 #[derive(Debug)]
 pub struct Listener {
     name: String,
-    socket: Socket,
+    address: Address,
+    bound: Mutex<Bound>,
+    /// Another socket has taken the place of the one before.
+    replaced: watch::Sender<()>,
+    is_reachable: AtomicBool,
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+#[derive(Debug)]
+struct Bound {
+    socket: Arc<Socket>,
+    /// None: it has none, or was not there when it was inherited.
+    file: Option<FileId>,
 }
 
 impl Listener {
     /// Binds and listens.
-    pub fn bind(name: String, address: &Address) -> io::Result<Self> {
-        let socket = match address {
-            Address::Tcp(address) => bind_tcp(*address)?,
-            Address::Unix(path) => bind_unix(path)?,
-        };
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self { name, socket })
+    pub fn bind(name: String, address: Address) -> io::Result<Self> {
+        let (socket, file) = bind::bind(&address)?;
+        Ok(Self::new(name, address, socket, file))
     }
 
     /// A socket that listens already.
-    pub fn inherited(name: String, fd: OwnedFd) -> io::Result<Self> {
+    pub fn inherited(name: String, address: Address, fd: OwnedFd) -> io::Result<Self> {
         let socket = Socket::from(fd);
         if !socket.is_listener()? {
             let error = format!("inherited socket '{name}' does not listen");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, error));
         }
         socket.set_nonblocking(true)?;
-        Ok(Self { name, socket })
+        if let Address::Tcp(tcp, Families::Both) = &address
+            && tcp.is_ipv6()
+            && socket.only_v6().unwrap_or(false)
+        {
+            tracing::warn!(listener = name, "it is for IPv6 alone until the proxy is stopped");
+        }
+        let file = match &address {
+            Address::Tcp(..) => None,
+            Address::Unix(path) | Address::Private(path) => FileId::of(path).ok(),
+        };
+        Ok(Self::new(name, address, socket, file))
+    }
+
+    fn new(name: String, address: Address, socket: Socket, file: Option<FileId>) -> Self {
+        let bound = Mutex::new(Bound { socket: Arc::new(socket), file });
+        let replaced = watch::Sender::new(());
+        Self { name, address, bound, replaced, is_reachable: AtomicBool::new(true) }
     }
 
     /// What it is called in a handover.
@@ -76,14 +86,72 @@ impl Listener {
         &self.name
     }
 
+    /// The socket.
+    pub fn socket(&self) -> Arc<Socket> {
+        self.bound().socket.clone()
+    }
+
     /// A duplicate of the socket.
     pub fn duplicate(&self) -> io::Result<OwnedFd> {
-        self.socket.as_fd().try_clone_to_owned()
+        self.socket().as_fd().try_clone_to_owned()
+    }
+
+    /// Gives connections that come from it these options.
+    pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
+        keepalive.tune_listener(&*self.socket())
+    }
+
+    /// The file of a Unix socket.
+    pub fn file(&self) -> Option<FileId> {
+        self.bound().file
+    }
+
+    /// The file was this one when the socket was bound, whatever is there now.
+    pub fn believe(&self, file: FileId) {
+        self.bound().file = Some(file);
+    }
+
+    /// Whether clients find it, as of the last look.
+    pub fn is_reachable(&self) -> bool {
+        self.is_reachable.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether clients find it.
+    pub fn look(&self) -> Result<(), Unreachable> {
+        let bound = self.bound();
+        let found = bind::look(&self.address, &bound.socket, bound.file);
+        self.is_reachable.store(found.is_ok(), Ordering::Relaxed);
+        found
+    }
+
+    /// Makes clients find it again. Those that wait at the old socket are served by the accept
+    /// loop, which must be running.
+    pub fn restore(&self) -> io::Result<()> {
+        let mut bound = self.bound();
+        match &self.address {
+            // It has kept its address.
+            Address::Tcp(..) => bind::listen(&bound.socket)?,
+            Address::Unix(_) | Address::Private(_) => {
+                let (socket, file) = bind::bind(&self.address)?;
+                *bound = Bound { socket: Arc::new(socket), file };
+            }
+        }
+        self.replaced.send_replace(());
+        self.is_reachable.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn bound(&self) -> MutexGuard<'_, Bound> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address it is bound to; shows the port that the kernel chose for port 0.
     pub fn local(&self) -> String {
-        match self.socket.local_addr() {
+        // It may be bound by another name, as its own may be too long for an address.
+        if let Address::Private(path) = &self.address {
+            return format!("unix:{}", path.display());
+        }
+        match self.socket().local_addr() {
             Ok(address) => match (address.as_socket(), address.as_pathname()) {
                 (Some(address), _) => address.to_string(),
                 (None, Some(path)) => format!("unix:{}", path.display()),
@@ -101,12 +169,12 @@ impl Listener {
             if open.wait_for(|open| *open).await.is_err() {
                 return;
             }
-            gate.accepting.send_modify(|count| *count += 1);
+            let counted = gate.count();
             let closed = async {
                 let _ = open.wait_for(|open| !*open).await;
             };
-            let ended = self.accept_until(closed, &mut serve).await;
-            gate.accepting.send_modify(|count| *count -= 1);
+            let ended = self.accept_until(closed, gate.descriptors, &mut serve).await;
+            drop(counted);
             if let Err(error) = ended {
                 tracing::error!(listener = self.name, %error, "cannot accept; trying again");
                 tokio::time::sleep(OUT_OF_FDS).await;
@@ -118,17 +186,40 @@ impl Listener {
     async fn accept_until(
         &self,
         closed: impl Future<Output = ()>,
+        descriptors: Descriptors,
         serve: &mut impl FnMut(Stream),
     ) -> io::Result<()> {
-        let acceptor = Acceptor::new(self.duplicate()?)?;
+        let mut replaced = self.replaced.subscribe();
+        let mut acceptor = Acceptor::new(self.duplicate()?)?;
+        // Nobody new finds it; whoever was about to connect may still come.
+        let mut former: Option<Acceptor> = None;
         let mut complained: Option<Instant> = None;
         tokio::pin!(closed);
         loop {
-            // Both branches are cancel safe.
+            // All branches are cancel safe.
             let accepted = tokio::select! {
                 biased;
-                () = &mut closed => return Ok(()),
-                accepted = acceptor.accept() => accepted,
+                () = &mut closed => {
+                    if let Some(former) = &former {
+                        former.empty(serve).await;
+                    }
+                    return Ok(());
+                }
+                Ok(()) = replaced.changed() => {
+                    let current = Acceptor::new(self.duplicate()?)?;
+                    let before = std::mem::replace(&mut acceptor, current);
+                    before.empty(serve).await;
+                    former = Some(before);
+                    continue;
+                }
+                accepted = poll_fn(|cx| poll_either(cx, &acceptor, former.as_ref())) => accepted,
+            };
+            let accepted = match accepted {
+                Err(error) if is_for_want_of_descriptors(&error) => {
+                    let again = |cx: &mut Context<'_>| poll_either(cx, &acceptor, former.as_ref());
+                    descriptors.once_more(again, error).await
+                }
+                accepted => accepted,
             };
             match accepted {
                 Ok(stream) => serve(stream),
@@ -144,6 +235,53 @@ impl Listener {
             }
         }
     }
+}
+
+/// Where the descriptors of accepted connections come from.
+#[derive(Clone, Copy, Debug)]
+enum Descriptors {
+    /// First come, first served.
+    Common,
+    /// There are some for these connections alone.
+    Reserved,
+}
+
+impl Descriptors {
+    /// Accepts with what is reserved, if there is any.
+    async fn once_more(
+        self,
+        mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<Stream>>,
+        error: io::Error,
+    ) -> io::Result<Stream> {
+        match self {
+            Self::Common => Err(error),
+            Self::Reserved => {
+                let once = |cx: &mut Context<'_>| Poll::Ready(reserve::lend(|| accept(cx)));
+                // Who is gone meanwhile is nobody's fault.
+                let gone = Err(io::ErrorKind::ConnectionAborted.into());
+                match poll_fn(once).await {
+                    Poll::Ready(accepted) => accepted,
+                    Poll::Pending => gone,
+                }
+            }
+        }
+    }
+}
+
+/// Who waits at a socket, or at the one that was there before it.
+fn poll_either(
+    cx: &mut Context<'_>,
+    acceptor: &Acceptor,
+    former: Option<&Acceptor>,
+) -> Poll<io::Result<Stream>> {
+    match (acceptor.poll(cx), former) {
+        (Poll::Pending, Some(former)) => former.poll(cx),
+        (polled, _) => polled,
+    }
+}
+
+fn is_for_want_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::EMFILE | nix::libc::ENFILE))
 }
 
 fn is_of_the_connection(error: &io::Error) -> bool {
@@ -170,47 +308,23 @@ impl Acceptor {
         TcpListener::from_std(socket.into()).map(Self::Tcp)
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream)),
+            Self::Unix(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream)),
         }
     }
-}
 
-fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        // So that [::]:P and 0.0.0.0:P can both be listed.
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn bind_unix(path: &Path) -> io::Result<Socket> {
-    let address = SockAddr::unix(path)?;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path, &address)? {
-            return Err(error);
+    /// Serves all that wait now.
+    async fn empty(&self, serve: &mut impl FnMut(Stream)) {
+        loop {
+            match poll_fn(|cx| Poll::Ready(self.poll(cx))).await {
+                Poll::Ready(Ok(stream)) => serve(stream),
+                Poll::Ready(Err(error)) if is_of_the_connection(&error) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            }
         }
-        std::fs::remove_file(path)?;
-        socket.bind(&address)?;
     }
-    // As servers do: who may log in is decided by user and password.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))?;
-    Ok(socket)
-}
-
-/// Whether the file is a socket that nobody listens on.
-fn is_stale(path: &Path, address: &SockAddr) -> io::Result<bool> {
-    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Ok(false);
-    }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    Ok(probe.connect(address).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 /// Opens and closes all accept loops together.
@@ -219,12 +333,23 @@ pub struct Gate {
     open: watch::Sender<bool>,
     accepting: watch::Sender<usize>,
     loops: usize,
+    descriptors: Descriptors,
 }
 
 impl Gate {
     /// A closed gate for so many accept loops.
     pub fn closed(loops: usize) -> Self {
-        Self { open: watch::Sender::new(false), accepting: watch::Sender::new(0), loops }
+        Self {
+            open: watch::Sender::new(false),
+            accepting: watch::Sender::new(0),
+            loops,
+            descriptors: Descriptors::Common,
+        }
+    }
+
+    /// Its loops also accept when the descriptors of all others are in use.
+    pub fn with_reserve(self) -> Self {
+        Self { descriptors: Descriptors::Reserved, ..self }
     }
 
     /// Lets the loops accept; done when all do, or when the gate is closed again.
@@ -247,6 +372,18 @@ impl Gate {
             _ = accepting.wait_for(|count| *count == 0) => {}
             _ = open.wait_for(|open| *open) => {}
         }
+    }
+
+    /// One more loop accepts, until it stops, or panics.
+    fn count(&self) -> impl Drop + use<> {
+        struct Counted(watch::Sender<usize>);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.send_modify(|count| *count -= 1);
+            }
+        }
+        self.accepting.send_modify(|count| *count += 1);
+        Counted(self.accepting.clone())
     }
 
     /// Whether the loops may accept.

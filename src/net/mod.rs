@@ -3,6 +3,7 @@
 pub mod buffer;
 pub mod dial;
 pub mod listen;
+pub mod private;
 pub mod proxy_header;
 pub mod stream;
 pub mod tls;

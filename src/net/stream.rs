@@ -52,6 +52,33 @@ pub struct Keepalive {
     pub user_timeout: Duration,
 }
 
+impl Keepalive {
+    /// Sets a listening TCP socket to what connections shall have that come from it: they inherit
+    /// it, so that none of them needs a system call for each. What is off is turned off, as it may
+    /// have been on.
+    pub fn tune_listener(&self, listener: &impl AsFd) -> io::Result<()> {
+        let fd = listener.as_fd();
+        let socket = SockRef::from(&fd);
+        if socket.domain()? == Domain::UNIX {
+            return Ok(());
+        }
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(self.user_timeout))?;
+        match self.idle.is_zero() {
+            true => socket.set_keepalive(false),
+            false => socket.set_tcp_keepalive(&self.probes()),
+        }
+    }
+
+    fn probes(&self) -> TcpKeepalive {
+        let second = Duration::from_secs(1);
+        TcpKeepalive::new()
+            .with_time(self.idle.max(second))
+            .with_interval(self.interval.max(second))
+            .with_retries(self.count.clamp(1, 127))
+    }
+}
+
 impl Stream {
     /// Puts a socket that came from elsewhere into this runtime.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
@@ -112,6 +139,24 @@ impl Stream {
         matches!(self, Self::Tls(_) | Self::Unix(_))
     }
 
+    /// Whether it is a Unix socket, perhaps with TLS.
+    pub fn is_unix(&self) -> bool {
+        self.unix().is_some()
+    }
+
+    /// The user that the other end ran as when it connected, or listened; None for TCP.
+    pub fn peer_uid(&self) -> Option<u32> {
+        self.unix()?.peer_cred().ok().map(|peer| peer.uid())
+    }
+
+    fn unix(&self) -> Option<&UnixStream> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(stream) => Some(stream),
+            Self::Tls(stream) => stream.socket().unix(),
+        }
+    }
+
     /// Sets NODELAY and keepalive. Of no effect on a Unix socket.
     pub fn tune(&self, keepalive: Keepalive) -> io::Result<()> {
         let stream = match self {
@@ -122,12 +167,7 @@ impl Stream {
         stream.set_nodelay(true)?;
         let socket = SockRef::from(stream);
         if !keepalive.idle.is_zero() {
-            let second = Duration::from_secs(1);
-            let probes = TcpKeepalive::new()
-                .with_time(keepalive.idle.max(second))
-                .with_interval(keepalive.interval.max(second))
-                .with_retries(keepalive.count.clamp(1, 127));
-            socket.set_tcp_keepalive(&probes)?;
+            socket.set_tcp_keepalive(&keepalive.probes())?;
         }
         if !keepalive.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
@@ -135,10 +175,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether it has what [`Keepalive::tune_listener`] sets; a Unix socket needs nothing.
+    pub fn is_tuned(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.nodelay().unwrap_or(false),
+            Self::Unix(_) => true,
+            Self::Tls(stream) => stream.socket().is_tuned(),
+        }
+    }
+
     /// The other end's address; None for Unix sockets.
     pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tcp(stream) => stream.peer_addr().ok().map(canonical),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.socket().peer(),
         }
@@ -148,8 +197,8 @@ impl Stream {
     pub fn route(&self) -> Option<Route> {
         match self {
             Self::Tcp(stream) => Some(Route {
-                source: stream.peer_addr().ok()?,
-                destination: stream.local_addr().ok()?,
+                source: canonical(stream.peer_addr().ok()?),
+                destination: canonical(stream.local_addr().ok()?),
             }),
             Self::Unix(_) => None,
             Self::Tls(stream) => stream.socket().route(),
@@ -209,6 +258,11 @@ impl Stream {
         // A peer that is gone already makes this fail, which changes nothing.
         let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Both);
     }
+}
+
+/// A v4 client of a v6 socket has its v4 address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 impl AsFd for Stream {

@@ -4,8 +4,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use rustix::process::{Resource, getrlimit};
-
 use super::Proxy;
 use super::handle::Handle;
 use super::limits::{Allowances, Seat};
@@ -13,6 +11,7 @@ use super::parcel::SOCKETS;
 use super::view::SessionView;
 use crate::config::Config;
 use crate::error::ClientError;
+use crate::net::listen::open_files;
 use crate::restart::Census;
 
 /// The IP address in a client's address as it is shown; None for Unix sockets.
@@ -22,11 +21,8 @@ pub fn address_of(client: &str) -> Option<IpAddr> {
 
 /// How many sessions there may be. More than there are descriptors for would wait unseen in the
 /// kernel's queue, and the operators that could help with them.
-///
-/// Asked for each time: both limits may be changed while the proxy runs.
 pub fn most_sessions(config: &Config) -> usize {
-    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    config.proxy.client_max_connections.min(Census::most_sessions(open_files, SOCKETS))
+    config.proxy.client_max_connections.min(Census::most_sessions(open_files(), SOCKETS))
 }
 
 impl Proxy {

@@ -1,39 +1,42 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
-//! A server's greeting is remembered, so that the next client is greeted before a server is chosen.
-//! It is learned from the log-ins of clients. Only while none is known a connection is made to
-//! look, by one client for all that wait. The first of them that answers gets it; it does not wait
-//! long for that, as who has not sent its login response must not hold a server connection. Nor
-//! does it wait where a PROXY header has to tell the server first whose connection it is.
+//! A server's greeting is remembered, so that a client can be greeted when no connection that a
+//! server has greeted is at hand (see `proxy::lobby`). It is learned from the log-ins of clients.
+//! While none is known a connection is made to look, by one client for all that wait. Where a PROXY
+//! header has to tell the server first whose connection it is, that one is for nobody.
+//!
+//! Each server gets a part of the time that the client's log-in has left ([`route::Budget`]), from
+//! the connect to its first word behind the login response. Until then nothing was asked of the
+//! client, and the next server will do as well.
+
+mod greeted;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::task::Poll;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
 use super::courtesy::{Dialed, LoggingIn, Partings, Turn};
-use super::lock;
+use super::health::{Health, Wait};
+use super::lobby::{Failure, Lobby};
+use super::trail::{self, Trail};
 use super::whole::read_packet;
-use crate::config::tls::ConnectMode;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
-use crate::net::dial::{Target, dial};
+use crate::net::dial::{Dialer, Target};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
-use crate::net::stream::{Keepalive, Stream};
+use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
-use crate::net::tls::stream::TlsStream;
-use crate::route::{self, Candidate};
+use crate::route::{self, Allotment, Budget, Candidate};
 use crate::wire::capability as cap;
-use crate::wire::handshake::{Greeting, LoginResponse, Malformed};
-use crate::wire::packet::packet;
+use crate::wire::handshake::{Greeting, Malformed};
+pub use greeted::{Answered, Greeted};
 
-/// How long a connection that was made to look waits for a client.
-const SPARE: Duration = Duration::from_secs(5);
+/// How long a server may be silent before it is asked whether it is ourselves.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// A greeting has a version, a salt and a plugin name; one that is longer is none.
 const MAX_GREETING: usize = 4096;
@@ -46,30 +49,33 @@ pub struct Cluster {
     servers: Vec<Arc<Server>>,
     proxy_protocol: ProxyProtocol,
     partings: Partings,
-    /// The connection that was made to look, until a client wants it.
-    spare: Arc<Mutex<Option<Greeted>>>,
+    /// Connections that wait for clients, or for their answers.
+    pub(super) lobby: Arc<Lobby>,
     /// Held by who looks what a server says; the last failure.
-    look: tokio::sync::Mutex<Option<Failure>>,
-}
-
-/// A look at the servers that told nothing.
-#[derive(Debug)]
-struct Failure {
-    at: Instant,
-    error: Arc<BackendError>,
+    pub(super) look: tokio::sync::Mutex<Option<Failure>>,
 }
 
 /// The servers of a cluster for one client, one after another.
 #[derive(Debug)]
 pub struct Search<'a> {
-    cluster: &'a Cluster,
     config: &'a Config,
     tls: Option<&'a Connector>,
-    /// A PROXY header, or nothing.
-    header: Vec<u8>,
+    first: FirstWords,
     left: VecDeque<Arc<Server>>,
+    budget: Budget,
+    /// The end of the time for all of them.
+    until: Instant,
     /// What the last one failed by.
     last: Option<BackendError>,
+}
+
+/// What a server is told before it has greeted.
+#[derive(Debug)]
+struct FirstWords {
+    /// At once: a PROXY header, or nothing.
+    header: Vec<u8>,
+    /// If it is silent, and not needed for more than its greeting.
+    probe: Option<Vec<u8>>,
 }
 
 /// One server.
@@ -77,32 +83,10 @@ pub struct Search<'a> {
 pub struct Server {
     /// The address in the config, as shown.
     pub address: Arc<str>,
-    target: Target,
+    dialer: Dialer,
     greeting: ArcSwapOption<Greeting>,
-    failed_at: Mutex<Option<Instant>>,
+    health: Health,
     partings: Partings,
-}
-
-/// A connection to a server that has greeted.
-#[derive(Debug)]
-pub struct Greeted {
-    /// The server.
-    pub server: Arc<Server>,
-    /// The connection.
-    pub dialed: LoggingIn,
-    /// What it said.
-    pub greeting: Arc<Greeting>,
-}
-
-/// A connection to a server that has a login response, and is to say something to it.
-#[derive(Debug)]
-pub struct Answered {
-    /// The server.
-    pub server: Arc<Server>,
-    /// The connection.
-    pub dialed: LoggingIn,
-    /// What it said first.
-    pub greeting: Arc<Greeting>,
 }
 
 /// Why there is no server for a client.
@@ -146,6 +130,25 @@ pub enum BackendError {
         /// Who did not like what.
         source: HandshakeError,
     },
+    /// It said nothing in the time that it had.
+    #[error("server {server}: no {what} within {}", humantime::format_duration(*limit))]
+    Silent {
+        /// Its address.
+        server: Arc<str>,
+        /// What it was to say.
+        what: &'static str,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// It is ourselves, or leads there.
+    #[error("server {server} leads back to this proxy")]
+    Loop {
+        /// Its address.
+        server: Arc<str>,
+    },
+    /// The client has left no time for a server.
+    #[error("no time was left for a server")]
+    TooLate,
     /// It left before it was answered.
     #[error("server {server} left in the log-in: {source}")]
     Lost {
@@ -154,6 +157,24 @@ pub enum BackendError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl BackendError {
+    /// Whether it is only that the time was up.
+    fn is_of_time(&self) -> bool {
+        let is_late = |source: &io::Error| source.kind() == io::ErrorKind::TimedOut;
+        match self {
+            Self::Silent { .. } | Self::TooLate => true,
+            Self::Unreachable { source, .. } => is_late(source),
+            Self::Tls { source: HandshakeError::Io(source), .. } => is_late(source),
+            Self::Refused { .. }
+            | Self::NotMysql { .. }
+            | Self::NoTls { .. }
+            | Self::Tls { .. }
+            | Self::Loop { .. }
+            | Self::Lost { .. } => false,
+        }
+    }
 }
 
 impl Cluster {
@@ -172,79 +193,31 @@ impl Cluster {
             servers: servers.collect(),
             proxy_protocol: section.proxy_protocol,
             partings: partings.clone(),
-            spare: Arc::default(),
+            lobby: Arc::default(),
             look: tokio::sync::Mutex::default(),
         }
     }
 
-    /// What to greet a client with; looks what a server says if none was heard yet. Many who ask at
-    /// once share one look, and what came of it.
-    pub async fn introduce(
-        &self,
-        config: &Config,
-        tls: Option<&Connector>,
-    ) -> Result<Greeting, Arc<BackendError>> {
-        if let Some(greeting) = self.greeting() {
-            return Ok(greeting);
-        }
-        let asked = Instant::now();
-        let mut failure = self.look.lock().await;
-        if let Some(greeting) = self.greeting() {
-            return Ok(greeting);
-        }
-        if let Some(Failure { at, error }) = &*failure
-            && *at >= asked
-        {
-            return Err(error.clone());
-        }
-        match self.search(config, tls, None).next().await {
-            Ok(greeted) => {
-                let greeting = for_clients((*greeted.greeting).clone());
-                self.spare(greeted);
-                Ok(greeting)
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                *failure = Some(Failure { at: Instant::now(), error: error.clone() });
-                Err(error)
-            }
-        }
+    /// Whether servers are told of each connection for whom it is made.
+    pub(super) fn tells_clients(&self) -> bool {
+        self.proxy_protocol != ProxyProtocol::Off
     }
 
-    /// Keeps a connection for the first client that wants one.
-    fn spare(&self, greeted: Greeted) {
-        if self.proxy_protocol != ProxyProtocol::Off {
-            return;
+    /// Leaves of a greeting what every server that is known can do.
+    pub(super) fn limit(&self, greeting: &mut Greeting) {
+        for known in self.servers.iter().filter_map(|server| server.greeting.load_full()) {
+            greeting.capabilities &= known.capabilities;
+            greeting.extended &= known.extended;
         }
-        *lock(&self.spare) = Some(greeted);
-        let spare = self.spare.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(SPARE).await;
-            drop(lock(&spare).take());
-        });
-    }
-
-    /// What was spared, if the server still holds it.
-    async fn spared(&self) -> Option<Greeted> {
-        let mut greeted = lock(&self.spare).take()?;
-        // Between its greeting and our answer a server has nothing to say but that it goes.
-        let is_silent = poll_fn(|cx| {
-            let read = greeted.dialed.stream.poll_read(cx, &mut [0]);
-            Poll::Ready(read.is_pending())
-        });
-        is_silent.await.then_some(greeted)
     }
 
     /// What to greet a client with: what every server that is known can do, in the words of the
     /// first of them. None before any server was heard.
     pub fn greeting(&self) -> Option<Greeting> {
-        let mut known = self.servers.iter().filter_map(|server| server.greeting.load_full());
-        let mut greeting = (*known.next()?).clone();
-        for other in known {
-            greeting.capabilities &= other.capabilities;
-            greeting.extended &= other.extended;
-        }
-        Some(for_clients(greeting))
+        let first = self.servers.iter().find_map(|server| server.greeting.load_full())?;
+        let mut greeting = for_clients((*first).clone());
+        self.limit(&mut greeting);
+        Some(greeting)
     }
 
     /// Every remembered greeting, by server address.
@@ -257,7 +230,7 @@ impl Cluster {
 
     /// Waits until no connection is being ended any more; not for long.
     pub async fn parted(&self) {
-        drop(lock(&self.spare).take());
+        self.lobby.clear();
         self.partings.over().await;
     }
 
@@ -268,7 +241,8 @@ impl Cluster {
         }
     }
 
-    /// The servers, in the order in which they are to be tried for one client.
+    /// The servers, in the order in which they are to be tried for one client, until its time for
+    /// servers ends ([`Budget::whole`] from its connect).
     ///
     /// With a connector that insists on TLS a server that does not offer it can't be used. The
     /// route is the client's, None if it is not to be told or it is a connection of our own.
@@ -277,6 +251,7 @@ impl Cluster {
         config: &'a Config,
         tls: Option<&'a Connector>,
         route: Option<Route>,
+        until: Instant,
     ) -> Search<'a> {
         let header = match self.proxy_protocol {
             ProxyProtocol::Off => Vec::new(),
@@ -286,7 +261,15 @@ impl Cluster {
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
         let order = route::order(&candidates, Instant::now());
         let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
-        Search { cluster: self, config, tls, header, left, last: None }
+        let budget = self.budget(config);
+        let first = FirstWords { header, probe: None };
+        Search { config, tls, first, left, budget, until, last: None }
+    }
+
+    /// The time that servers have in one log-in.
+    pub fn budget(&self, config: &Config) -> Budget {
+        let proxy = &config.proxy;
+        Budget::new(proxy.login_timeout.0, proxy.connect_timeout.0, self.servers.len())
     }
 }
 
@@ -295,35 +278,64 @@ impl Search<'_> {
     ///
     /// # Errors
     ///
-    /// What the last server failed by, when none is left; and a refusal at once, which the next
-    /// server would not take back.
+    /// What the last server failed by, when none is left, or no time; and a refusal at once, which
+    /// the next server would not take back.
     pub async fn next(&mut self) -> Result<Greeted, BackendError> {
-        if self.last.is_none()
-            && let Some(greeted) = self.cluster.spared().await
+        while !self.time_left().is_zero()
+            && let Some(server) = self.left.pop_front()
         {
-            return Ok(greeted);
-        }
-        while let Some(server) = self.left.pop_front() {
-            match server.connect(self.config, self.tls, &self.header).await {
+            let time = self.allotment();
+            match server.connect(self.config, self.tls, &self.first, time).await {
                 Ok(greeted) => return Ok(greeted),
                 Err(error @ BackendError::Refused { .. }) => return Err(error),
                 Err(error) => self.give_up(error),
             }
         }
-        Err(self.last.take().expect("a parsed config has a server in each cluster"))
+        Err(self.last.take().unwrap_or(BackendError::TooLate))
     }
 
-    /// A server that had greeted failed before it was told who wants to log in: the next one will
+    /// Asks whoever is silent whether it is ourselves.
+    pub fn probing(mut self, trail: &Trail) -> Self {
+        self.first.probe = Some(trail.probe());
+        self
+    }
+
+    /// Goes no further than the first server that was never heard, or is one of us: that may be
+    /// ourselves, whom we would wait for in turn. It is tried when it is known who wants to log in.
+    pub fn only_known(mut self) -> Self {
+        let is_known = |server: &&Arc<Server>| {
+            let known = server.greeting.load();
+            known.as_ref().is_some_and(|known| !trail::is_one_of_us(known))
+        };
+        let known = self.left.iter().take_while(is_known).count();
+        self.left.truncate(known);
+        self
+    }
+
+    /// How long the server that [`Self::next`] gave may take for what it is to do next, so that
+    /// those that are left get their time as well.
+    pub fn allotment(&self) -> Allotment {
+        self.budget.allot(self.time_left(), self.left.len() + 1)
+    }
+
+    fn time_left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+
+    /// A server that had greeted failed before anything was asked of the client: the next one will
     /// do as well.
     pub fn go_on(&mut self, server: &Server, error: BackendError) {
-        // A connection that was spared was not of those that are left.
+        // A connection that was made before was not of those that are left.
         self.left.retain(|left| left.address != server.address);
         self.give_up(error);
     }
 
     fn give_up(&mut self, error: BackendError) {
         tracing::warn!(%error, "cannot use server");
-        self.last = Some(error);
+        // A loop is what somebody has to mend, whatever else does not work.
+        if !matches!(self.last, Some(BackendError::Loop { .. })) {
+            self.last = Some(error);
+        }
     }
 }
 
@@ -335,58 +347,93 @@ impl Server {
         };
         Self {
             address: address.to_string().into(),
-            target,
+            dialer: Dialer::new(target),
             greeting: ArcSwapOption::empty(),
-            failed_at: Mutex::new(None),
+            health: Health::default(),
             partings: partings.clone(),
         }
     }
 
     fn candidate(&self) -> Candidate {
-        Candidate { failed_at: *lock(&self.failed_at) }
+        Candidate { failed_at: self.health.failed_at() }
     }
 
-    fn note(&self, failed_at: Option<Instant>) {
-        *lock(&self.failed_at) = failed_at;
-    }
-
+    /// Connects and hears the greeting. What comes of it is noted, also when this is dropped.
     async fn connect(
         self: &Arc<Self>,
         config: &Config,
         tls: Option<&Connector>,
-        header: &[u8],
+        first: &FirstWords,
+        time: Allotment,
     ) -> Result<Greeted, BackendError> {
-        let limit = config.proxy.connect_timeout.0;
-        let greeted = tokio::time::timeout(limit, self.hear(config, header, limit)).await;
-        let greeted = greeted.unwrap_or_else(|_| {
-            let error = format!("no greeting within {}", config.proxy.connect_timeout);
-            Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, error)))
-        });
-        let insists = tls.is_some_and(|tls| tls.mode() != ConnectMode::Prefer);
-        let greeted = greeted.and_then(|greeted| match insists && !greeted.offers_tls() {
-            true => Err(BackendError::NoTls { server: self.address.clone() }),
-            false => Ok(greeted),
+        let wait = self.wait("greeting", time);
+        let heard = tokio::time::timeout(time.limit, self.hear(config, first, time.limit)).await;
+        let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", time.limit)));
+        let greeted = greeted.and_then(|greeted| match greeted.suits(tls) {
+            true => Ok(greeted),
+            false => Err(BackendError::NoTls { server: self.address.clone() }),
         });
         match &greeted {
-            Ok(_) | Err(BackendError::Refused { .. }) => self.note(None),
-            Err(_) => self.note(Some(Instant::now())),
+            Ok(_) => wait.over(),
+            Err(BackendError::Refused { .. }) => {
+                wait.over();
+                self.health.recover();
+            }
+            Err(error) => conclude(wait, error),
         }
         greeted
+    }
+
+    /// Begins to wait for it.
+    fn wait(&self, what: &'static str, time: Allotment) -> Wait {
+        self.health.wait(&self.address, what, time)
+    }
+
+    /// Whether it could not be used of late.
+    pub fn is_suspect(&self) -> bool {
+        self.health.failed_at().is_some()
+    }
+
+    /// It has said a word in a log-in.
+    pub fn has_answered(&self) {
+        self.health.recover();
+    }
+
+    /// Its log-in took the whole time, and it was silent for so long at the end of it. Whether that
+    /// is its fault.
+    pub fn judge_silence(&self, waited: Duration, fair: Duration) -> bool {
+        let is_at_fault = waited >= fair;
+        let server = &*self.address;
+        if is_at_fault {
+            self.health.fail();
+            tracing::warn!(server, ?waited, "the server did not answer in a log-in");
+        } else {
+            tracing::info!(server, ?waited, "a log-in took too long; the server is not to blame");
+        }
+        is_at_fault
+    }
+
+    fn silent(&self, what: &'static str, limit: Duration) -> BackendError {
+        BackendError::Silent { server: self.address.clone(), what, limit }
     }
 
     async fn hear(
         self: &Arc<Self>,
         config: &Config,
-        header: &[u8],
+        first: &FirstWords,
         limit: Duration,
     ) -> Result<Greeted, BackendError> {
         let keepalive = server_keepalive(config);
-        let stream = dial(&self.target, keepalive, limit).await;
+        let stream = self.dialer.dial(keepalive, limit).await;
         let stream = stream.map_err(|error| self.unreachable(error))?;
         let mut dialed = LoggingIn::dialed(stream, &self.partings);
-        let sent = dialed.stream.write_all(header).await;
+        let sent = dialed.stream.write_all(&first.header).await;
         sent.map_err(|error| self.unreachable(error))?;
-        let payload = read_greeting(&mut dialed).await.map_err(|error| self.unreachable(error))?;
+        let heard = hear_greeting(&mut dialed, first.probe.as_deref()).await;
+        let (payload, turn) = heard.map_err(|error| self.unreachable(error))?;
+        if trail::is_told(&payload) {
+            return Err(BackendError::Loop { server: self.address.clone() });
+        }
         if payload.first() == Some(&0xFF) {
             let server = self.address.clone();
             return Err(BackendError::Refused { server, payload });
@@ -394,16 +441,17 @@ impl Server {
         let greeting = Greeting::parse(&payload)
             .map_err(|source| BackendError::NotMysql { server: self.address.clone(), source })?
             .in_the_terms_of_mysql();
-        dialed.turn = Turn::Greeted;
+        dialed.turn = turn;
         Ok(Greeted { server: self.clone(), dialed, greeting: self.remember(greeting) })
     }
 
     /// Keeps what other clients may be greeted with; a server that was upgraded says new things.
     fn remember(&self, greeting: Greeting) -> Arc<Greeting> {
         let known = self.greeting.load();
-        let is_new = known
-            .as_ref()
-            .is_none_or(|known| for_clients((**known).clone()) != for_clients(greeting.clone()));
+        let is_new = known.as_ref().is_none_or(|known| {
+            trail::is_one_of_us(known) != trail::is_one_of_us(&greeting)
+                || for_clients((**known).clone()) != for_clients(greeting.clone())
+        });
         let greeting = Arc::new(greeting);
         if is_new {
             self.greeting.store(Some(greeting.clone()));
@@ -416,8 +464,16 @@ impl Server {
     }
 }
 
+/// A wait has ended with this.
+fn conclude(wait: Wait, error: &BackendError) {
+    match error.is_of_time() {
+        true => wait.overdue(),
+        false => wait.failed(),
+    }
+}
+
 /// A greeting without what belongs to one connection or one leg.
-fn for_clients(mut greeting: Greeting) -> Greeting {
+pub(super) fn for_clients(mut greeting: Greeting) -> Greeting {
     greeting.capabilities &= !cap::OF_THE_LEG;
     greeting.salt.clear();
     greeting.connection_id = 0;
@@ -434,6 +490,21 @@ fn server_keepalive(config: &Config) -> Keepalive {
     }
 }
 
+/// Waits for the greeting, and whose turn it is then. One that is silent for too long gets the
+/// probe, which is what a log-in that is not finished ends with anyhow.
+async fn hear_greeting(dialed: &mut Dialed, probe: Option<&[u8]>) -> io::Result<(Vec<u8>, Turn)> {
+    let Some(probe) = probe else { return Ok((read_greeting(dialed).await?, Turn::Greeted)) };
+    if let Ok(heard) = tokio::time::timeout(PROBE, read_greeting(dialed)).await {
+        return Ok((heard?, Turn::Greeted));
+    }
+    let Dialed { stream, ahead, .. } = dialed;
+    stream.write_all(probe).await?;
+    let whole = read_packet(stream, ahead, MAX_GREETING).await?;
+    dialed.sequence += 1;
+    let too_long = || io::Error::new(io::ErrorKind::InvalidData, "a greeting that is too long");
+    Ok((whole.ok_or_else(too_long)?.payload, Turn::Told))
+}
+
 /// Reads the greeting: nothing follows it before we answer.
 async fn read_greeting(dialed: &mut Dialed) -> io::Result<Vec<u8>> {
     let Dialed { stream, ahead, .. } = dialed;
@@ -443,50 +514,5 @@ async fn read_greeting(dialed: &mut Dialed) -> io::Result<Vec<u8>> {
         Some(whole) if ahead.is_empty() => Ok(whole.payload),
         Some(_) => Err(invalid("bytes behind the greeting".into())),
         None => Err(invalid(format!("greeting longer than {MAX_GREETING} bytes"))),
-    }
-}
-
-impl Greeted {
-    fn offers_tls(&self) -> bool {
-        self.greeting.capabilities & cap::SSL != 0
-    }
-
-    /// Sends the login response, by TLS if there is a connector and the server can. The handshake
-    /// ends within `limit`.
-    pub async fn answer(
-        self,
-        mut response: LoginResponse,
-        tls: Option<&Connector>,
-        limit: Duration,
-    ) -> Result<Answered, BackendError> {
-        let tls = tls.filter(|_| self.offers_tls());
-        let Self { server, mut dialed, greeting } = self;
-        let lost = |source| BackendError::Lost { server: server.address.clone(), source };
-        if let Some(tls) = tls {
-            response.capabilities |= cap::SSL;
-            let request = packet(dialed.sequence, &response.request_for_tls());
-            let name = Connector::server_name(server.target.host());
-            let name = name.ok_or_else(|| {
-                let what = "the host in its address can't be in a certificate";
-                lost(io::Error::new(io::ErrorKind::InvalidInput, what))
-            })?;
-            // A handshake that is broken off is one, whatever is said: from here to its end nothing
-            // can be polite.
-            let Dialed { mut stream, sequence, ahead, .. } = dialed.into_dialed();
-            stream.write_all(&request).await.map_err(lost)?;
-            let shaken = TlsStream::connect(stream, tls, name, limit).await;
-            let shaken = shaken.inspect_err(|_| server.note(Some(Instant::now())));
-            let failed = |source| BackendError::Tls { server: server.address.clone(), source };
-            let stream = Stream::Tls(Box::new(shaken.map_err(failed)?));
-            let (sequence, turn) = (sequence + 1, Turn::Greeted);
-            let resumed = Dialed { stream, ahead, sequence, turn };
-            dialed = LoggingIn::resumed(resumed, &server.partings);
-        }
-        let sent = packet(dialed.sequence, &response.encode());
-        dialed.stream.write_all(&sent).await.map_err(lost)?;
-        dialed.stream.flush().await.map_err(lost)?;
-        dialed.sequence += 1;
-        dialed.turn = Turn::Told;
-        Ok(Answered { server, dialed, greeting })
     }
 }

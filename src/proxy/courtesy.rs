@@ -17,7 +17,8 @@ use tokio_util::task::TaskTracker;
 
 use super::whole::{Whole, read_packet};
 use crate::net::stream::Stream;
-use crate::wire::authentication::{FAST_OK, Told};
+use crate::task;
+use crate::wire::authentication::{ED25519, FAST_OK, Told};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{LoginResponse, UNKNOWN_PLUGIN};
@@ -33,12 +34,9 @@ const MOST_QUESTIONS: usize = 8;
 const LONGEST: usize = 128 * 1024;
 
 /// Who logs in where nobody does: the name that stands in the server's log.
-const NOBODY: &[u8] = b"odp_no_login";
+pub const NOBODY: &[u8] = b"odp_no_login";
 
-/// MariaDB's signatures.
-const ED25519: &[u8] = b"client_ed25519";
-
-/// How long they are.
+/// How long one of [`ED25519`] is.
 const ED25519_ANSWER: usize = 64;
 
 /// Whose turn it is.
@@ -149,8 +147,8 @@ impl Drop for LoggingIn {
         let Some(dialed) = self.dialed.take() else { return };
         // Without a runtime the process ends, and all its connections with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let leave = tokio::time::timeout(PATIENCE, dialed.take_leave());
-            self.partings.0.spawn_on(leave, &runtime);
+            let leave = Box::pin(tokio::time::timeout(PATIENCE, dialed.take_leave()));
+            self.partings.0.spawn_on(task::caught("parting", leave), &runtime);
         }
     }
 }
@@ -197,7 +195,7 @@ impl Dialed {
 }
 
 /// A login response that any server understands and refuses.
-fn nobody() -> LoginResponse {
+pub fn nobody() -> LoginResponse {
     LoginResponse {
         capabilities: cap::LONG_PASSWORD
             | cap::PROTOCOL_41

@@ -13,8 +13,6 @@ pub struct Elsewhere(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     sessions: HashMap<u32, Entry>,
-    /// Ids by server and the id there.
-    threads: HashMap<(String, u32), u32>,
 }
 
 #[derive(Debug)]
@@ -65,10 +63,7 @@ impl Elsewhere {
 
     /// The session lives here now.
     pub fn remove(&self, id: u32) {
-        let mut known = lock(&self.0);
-        if let Some(Entry { view, .. }) = known.sessions.remove(&id) {
-            known.threads.remove(&(view.server, view.server_thread));
-        }
+        lock(&self.0).sessions.remove(&id);
     }
 
     /// Every session that lives there.
@@ -92,18 +87,10 @@ impl Elsewhere {
         let session = &known.sessions.get(&id)?.view;
         (session.server == server).then_some(session.server_thread)
     }
-
-    /// The id its client was shown, of a session that lives there.
-    pub fn connection(&self, server: &str, thread: u32) -> Option<u32> {
-        lock(&self.0).threads.get(&(server.to_owned(), thread)).copied()
-    }
 }
 
 impl Known {
     fn add(&mut self, session: SessionView, since: Since) {
-        if session.server_thread != 0 {
-            self.threads.insert((session.server.clone(), session.server_thread), session.id);
-        }
         self.sessions.insert(session.id, Entry { view: session, since });
     }
 }
@@ -144,14 +131,11 @@ mod tests {
         elsewhere.add(session(1), Since::Given);
         elsewhere.replace(vec![session(2)]);
         assert_eq!(elsewhere.server_thread(1, "s"), Some(10));
-        assert_eq!(elsewhere.connection("s", 20), Some(2));
         assert_eq!(elsewhere.server_thread(2, "other"), None);
         // It was in neither of two lists: it has ended.
         elsewhere.replace(vec![session(2)]);
         assert!(!elsewhere.has(1));
-        assert_eq!(elsewhere.connection("s", 10), None);
         elsewhere.remove(2);
         assert!(elsewhere.all().is_empty());
-        assert_eq!(elsewhere.connection("s", 20), None);
     }
 }

@@ -4,7 +4,7 @@
 //! Packets go to and fro as they are, numbered anew for each leg: with TLS on one leg only its
 //! numbers are one ahead. What a plugin says differs where only one leg is secure, because the
 //! password itself travels in clear on a secure leg and under RSA on another. There we are the
-//! other end of the RSA:
+//! other end of the RSA, of all but the first answer, see [`may_begin`]:
 //!
 //! ```text
 //!   secure client, plain server      server: the password! ─► we ask for its key ─► key
@@ -13,15 +13,18 @@
 //!                                    client: encrypted with it ─► password ─► server
 //! ```
 //!
-//! An exchange can't be frozen; who calls it bounds its time.
+//! An exchange can't be frozen, and its time is bounded. Whose turn it was at the end tells whose
+//! fault it is.
 
 use std::io;
+use std::time::Instant;
 
 use aws_lc_rs::rsa::OaepPublicEncryptingKey;
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::courtesy::Turn;
+use super::impersonation::Proof;
 use super::leg::Line;
 use super::login::Refusal;
 use super::rsa::{self, OwnKey};
@@ -30,7 +33,7 @@ use crate::error::ClientError;
 use crate::session::conversation::Held;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
-    more_data,
+    hides_password, is_empty, more_data,
 };
 use crate::wire::packet::packet;
 
@@ -59,6 +62,18 @@ pub struct Exchange<'a, L> {
     plugin: Vec<u8>,
     challenge: Vec<u8>,
     awaited: Awaited,
+    proof: Proof,
+    /// When the server was last told something.
+    told_at: Instant,
+}
+
+/// How an exchange has ended.
+#[derive(Debug)]
+pub struct Settled {
+    /// The server's verdict, an OK or ERR packet, numbered for the client, which has not got it.
+    pub verdict: Vec<u8>,
+    /// What the client has shown.
+    pub proof: Proof,
 }
 
 /// What the client is to send next.
@@ -101,14 +116,34 @@ impl<'a, L: Line> Exchange<'a, L> {
     pub fn new(client: Side<'a, L>, server: Side<'a, L>, own_key: &'a OwnKey) -> Self {
         let (plugin, challenge) = (Vec::new(), Vec::new());
         let awaited = Awaited::Nothing;
-        Self { client, server, own_key, plugin, challenge, awaited }
+        let (proof, told_at) = (Proof::None, Instant::now());
+        Self { client, server, own_key, plugin, challenge, awaited, proof, told_at }
     }
 
-    /// Until the server's verdict: an OK or ERR packet, numbered for the client, which has not got
-    /// it yet.
-    pub async fn run(mut self) -> Result<Vec<u8>, Refusal> {
+    /// The same behind a login response that the server got with the client's answer to this
+    /// challenge.
+    pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
+        Self { plugin: plugin.to_vec(), challenge: challenge.to_vec(), ..self }
+    }
+
+    /// To the server's verdict; at most until then.
+    pub async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
+        let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
+        let verdict = verdict.unwrap_or_else(|_| Err(self.overdue()))?;
+        Ok(Settled { verdict, proof: self.proof })
+    }
+
+    /// The server may be waiting for a person where PAM asks questions.
+    fn overdue(&self) -> Refusal {
+        match self.awaited {
+            Awaited::Nothing if self.plugin != DIALOG => Refusal::Silent(self.told_at.elapsed()),
+            _ => Refusal::Tell(ClientError::timed_out("log-in")),
+        }
+    }
+
+    async fn go_on(&mut self) -> Result<Vec<u8>, Refusal> {
         loop {
-            let Self { client, server, awaited, .. } = &mut self;
+            let Self { client, server, awaited, .. } = self;
             tokio::select! {
                 biased;
                 told = server.hear() => {
@@ -145,8 +180,11 @@ impl<'a, L: Line> Exchange<'a, L> {
     }
 
     async fn handle_client(&mut self, payload: Zeroizing<Vec<u8>>) -> Result<(), Refusal> {
-        // An empty password is one NUL, or nothing at all, on every leg.
-        let is_password = !matches!(payload[..], [] | [0]);
+        // It is the same on every leg.
+        let is_password = !is_empty(&payload);
+        if is_password {
+            self.proof = Proof::Given;
+        }
         let for_server = match (std::mem::take(&mut self.awaited), self.secure_legs()) {
             (Awaited::Data, (true, false)) if self.plugin == SHA256 && is_password => {
                 let key = self.ask_for_key(SHA256_KEY).await?;
@@ -165,6 +203,7 @@ impl<'a, L: Line> Exchange<'a, L> {
 
     /// Whether the server still takes it is not asked: what it says next, or its end, tells.
     async fn tell_server(&mut self, payload: &[u8]) {
+        self.told_at = Instant::now();
         if let Err(error) = self.server.tell(payload).await {
             tracing::debug!(%error, "server takes no more in the log-in");
         }
@@ -206,16 +245,10 @@ impl<'a, L: Line> Exchange<'a, L> {
         sent.map(Zeroizing::new).map_err(|_| Refusal::Tell(ClientError::password_too_long()))
     }
 
-    /// Refuses plugins that would carry a password in clear over a leg that is not secure. Without
-    /// TLS on either leg PAM's dialog does what it would do without us.
+    /// Refuses plugins that would carry a password in clear over a leg that is not secure.
     fn permit(&self, plugin: &[u8]) -> Result<(), Refusal> {
         let (client, server) = self.secure_legs();
-        let is_fine = match plugin {
-            CLEAR => client && server,
-            DIALOG => server || !client,
-            _ => true,
-        };
-        if is_fine {
+        if is_permitted(plugin, client, server) {
             return Ok(());
         }
         let leg = if client { "from the proxy to the server" } else { "to the proxy" };
@@ -233,10 +266,36 @@ impl<'a, L: Line> Exchange<'a, L> {
     }
 }
 
+/// Whether a plugin carries no password in clear over a leg that is not secure. Without TLS on
+/// either leg PAM's dialog does what it would do without us.
+fn is_permitted(plugin: &[u8], client: bool, server: bool) -> bool {
+    match plugin {
+        CLEAR => client && server,
+        DIALOG => server || !client,
+        _ => true,
+    }
+}
+
+/// Whether a client's first answer may go to the server with its login response; `client` and
+/// `server`: whether the legs are secure. Any other the server has to ask for again, so that it is
+/// turned into what may travel there.
+pub fn may_begin(plugin: &[u8], answer: &[u8], client: bool, server: bool) -> bool {
+    is_permitted(plugin, client, server)
+        && (is_empty(answer)
+            || match (client, server) {
+                (true, true) | (false, false) => true,
+                // A request for a key, which to a server with TLS would be a password.
+                (false, true) => plugin != SHA256,
+                (true, false) => hides_password(plugin, answer),
+            })
+}
+
 /// Which exchanges of a COM_CHANGE_USER have to be followed. With one secure leg a password may
-/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear.
+/// have to be turned from clear to RSA, or back; with none it may not be asked for in clear. A
+/// server behind a Unix socket must have asked the client, and not only looked at us.
 pub fn held(client: &impl Line, server: &impl Line) -> Held {
     match (client.is_secure(), server.is_secure()) {
+        _ if server.stream().is_unix() => Held::Asked,
         (true, true) => Held::None,
         (false, false) => Held::InClear,
         (true, false) | (false, true) => Held::All,
@@ -246,4 +305,35 @@ pub fn held(client: &impl Line, server: &impl Line) -> Held {
 fn server_left(error: io::Error) -> Refusal {
     tracing::debug!(%error, "server left in the log-in");
     Refusal::Tell(ClientError::server_lost())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::authentication::NATIVE;
+
+    #[test]
+    fn first_answers_that_may_go_on() {
+        let (native, sha2, password) = ([7; 20], [7; 32], b"swordfish\0");
+        // (client, server): neither leg is secure, that one, that one, both.
+        let legs = [(false, false), (true, false), (false, true), (true, true)];
+        let cases: [(&[u8], &[u8], [bool; 4]); 12] = [
+            (NATIVE, &native, [true; 4]),
+            (CACHING_SHA2, &sha2, [true; 4]),
+            (b"", &native, [true; 4]),
+            (SHA256, password, [true, false, false, true]),
+            (SHA256, b"\x01", [true, false, false, true]),
+            (SHA256, b"\0", [true; 4]),
+            (CACHING_SHA2, password, [true, false, true, true]),
+            (CLEAR, password, [false, false, false, true]),
+            (CLEAR, b"", [false, false, false, true]),
+            (DIALOG, password, [true, false, true, true]),
+            (DIALOG, b"", [true, false, true, true]),
+            (b"whatever", password, [true, false, true, true]),
+        ];
+        for (plugin, answer, expected) in cases {
+            let found = legs.map(|(client, server)| may_begin(plugin, answer, client, server));
+            assert_eq!(found, expected, "{}: {answer:?}", String::from_utf8_lossy(plugin));
+        }
+    }
 }

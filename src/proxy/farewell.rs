@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Sleep;
 
@@ -26,6 +27,16 @@ pub async fn part_with(mut client: Stream, words: &[u8]) {
     };
     // Whether it has read them is the client's affair.
     let _ = tokio::time::timeout(LINGER, farewell).await;
+}
+
+/// As many may take their time at once: each has a descriptor, which sessions and operators need.
+pub const MOST_PARTINGS: usize = 16;
+
+/// The same without the time. Who has said nothing yet, as a client that waits for its greeting,
+/// reads it all the same.
+pub fn part_at_once(client: &Stream, words: &[u8]) {
+    // An empty socket takes a packet; if not, nothing is lost that the client was owed.
+    let _ = rustix::net::send(client, words, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
 
 /// The end of a session that is closed from our side.

@@ -23,9 +23,6 @@ use crate::error::ClientError;
 use crate::restart::Replica;
 use crate::session::{Directory, Session};
 
-/// The longest a rewritten packet can grow: an id of 10 digits and its length.
-const GROWTH: usize = 16;
-
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
 pub struct Relay {
@@ -65,10 +62,6 @@ pub(super) struct Others<'a> {
 impl Directory for Others<'_> {
     fn server_thread(&self, connection: u32) -> Option<u32> {
         self.registry.server_thread(connection, self.server)
-    }
-
-    fn connection(&self, server_thread: u32) -> Option<u32> {
-        self.registry.connection(self.server, server_thread)
     }
 }
 
@@ -344,23 +337,9 @@ impl Relay {
         if self.numbering.is_some() {
             return self.judge_down_numbered(around);
         }
-        let Surroundings { registry, handle } = around;
-        loop {
-            if !self.has_room_down() {
-                return;
-            }
-            let others = Others { registry, server: &self.server_name };
-            let unjudged = self.down.unjudged();
-            let intake = self.session.handle_server(unjudged, &others, &handle.counters);
-            if !apply(&mut self.down, intake) {
-                return;
-            }
-        }
-    }
-
-    /// Whether the next row may grow.
-    pub(super) fn has_room_down(&mut self) -> bool {
-        !self.session.conversation().shows_connection_ids() || self.down.make_room(GROWTH)
+        let unjudged = self.down.unjudged();
+        let judged = self.session.handle_server(unjudged, &around.handle.counters);
+        self.down.judge(judged);
     }
 }
 
@@ -370,7 +349,7 @@ pub(super) fn apply(lane: &mut Lane, intake: crate::session::Intake) -> bool {
         lane.judge(intake.consumed);
         return false;
     };
-    // Room was made before; a KILL never grows, ids have ten digits at the most.
+    // No command grows by that.
     let spliced = lane.splice(&rewrite);
     debug_assert!(spliced, "no room for a rewritten packet");
     let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };

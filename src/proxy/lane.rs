@@ -18,7 +18,7 @@ use crate::net::buffer::{Buffer, SIZE};
 use crate::session::Rewrite;
 use crate::wire::packet::HEADER;
 
-/// Room that reads leave, so that an id may be replaced by a longer one.
+/// Room that reads leave, so that last words find a place.
 const SLACK: usize = 64;
 
 /// Bytes in transit, and whether more will come.
@@ -125,15 +125,6 @@ impl Lane {
     /// Whether no more can be read before something is judged and written.
     pub fn is_full(&self) -> bool {
         self.end - self.start >= SIZE - SLACK
-    }
-
-    /// Makes room for `n` bytes more in the middle; false when bytes have to be written first.
-    #[must_use]
-    pub fn make_room(&mut self, n: usize) -> bool {
-        if self.end + n > SIZE && self.start == self.judged {
-            self.compact();
-        }
-        self.end + n <= SIZE
     }
 
     /// Puts a packet of ours in place of what is not judged yet.

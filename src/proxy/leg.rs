@@ -260,19 +260,24 @@ impl LegState {
 
 /// What an authentication can be had over.
 pub trait Line: AsyncRead + AsyncWrite + Unpin {
+    /// The stream below.
+    fn stream(&self) -> &Stream;
+
     /// Whether it has TLS, or is a Unix socket.
-    fn is_secure(&self) -> bool;
+    fn is_secure(&self) -> bool {
+        self.stream().is_secure()
+    }
 }
 
 impl Line for Stream {
-    fn is_secure(&self) -> bool {
-        Stream::is_secure(self)
+    fn stream(&self) -> &Stream {
+        self
     }
 }
 
 impl Line for Leg {
-    fn is_secure(&self) -> bool {
-        self.stream.is_secure()
+    fn stream(&self) -> &Stream {
+        &self.stream
     }
 }
 

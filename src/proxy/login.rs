@@ -1,34 +1,41 @@
 //! From a client's connect to the end of its log-in.
 //!
-//! No password is stored: the client is greeted with a challenge of ours, and its answer to that is
-//! thrown away. The server is told a plugin that does not exist, so it sends an AuthSwitchRequest
-//! with a challenge of its own, which the client then answers. Works for every plugin that is a
-//! plain exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+//! No password is stored: the client answers a server's challenge, with which it is greeted (see
+//! `proxy::lobby`). If that server can't be had when it has answered, or it was greeted with a
+//! challenge of ours, its answer is thrown away: a server is told a plugin that does not exist, so
+//! it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
+//! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
 use super::Proxy;
 use super::admission::address_of;
-use super::backend::{Answered, BackendError, Cluster};
+use super::backend::{Answered, BackendError, Cluster, Greeted};
 use super::compression;
 use super::courtesy::{Dialed, Turn};
-use super::exchange::{Exchange, Side};
+use super::exchange::{Exchange, Settled, Side, may_begin};
 use super::farewell::part_with;
 use super::frontend::Relay;
 use super::handle::{Handle, Spoken};
+use super::impersonation;
 use super::lane::{Lane, Source};
 use super::leg::Leg;
+use super::lobby::Challenge;
 use super::opening::{Opening, OpeningError, read_opening};
-use super::whole::read_packet;
+use super::whole::{read_more, read_packet};
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
+use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
 use crate::session::Session;
+use crate::wire::authentication::is_empty;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::compressed::Compression;
@@ -41,20 +48,26 @@ use crate::wire::response::Dialect;
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
 
+/// More than a PROXY header and a login response of ours.
+const MOST_EARLY: usize = 8 * 1024;
+
 /// A log-in under way.
 pub struct Login<'a> {
     proxy: &'a Proxy,
     handle: &'a Arc<Handle>,
     /// None while TLS is being negotiated: nothing can be said then.
     client: Option<Stream>,
+    /// The other end of its connection; None for Unix sockets.
+    peer: Option<SocketAddr>,
     /// What a packet of ours would be numbered; before the greeting there is no protocol yet.
     sequence: Option<u8>,
     /// What the client has sent and is not dealt with.
     ahead: Vec<u8>,
-    /// Where the client really comes from, if it is known.
+    /// Where the client really comes from, if it is known and a server is to be told.
     route: Option<Route>,
     /// The compressions that the client was offered, as capabilities.
     offered: u32,
+    began: Instant,
 }
 
 /// How the legs are compressed once the server has given its verdict.
@@ -64,14 +77,38 @@ struct Compressions {
     server: Option<Compression>,
 }
 
+/// A server that was told who wants to log in.
+struct Found {
+    answered: Answered,
+    begins: Begins,
+    /// How its leg is to be compressed.
+    compression: Option<Compression>,
+}
+
+/// Whose challenge a client has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Servers,
+    Ours,
+}
+
+/// What an exchange with a server begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// The client's answer to the greeting.
+    WithTheAnswer,
+    /// The server's challenge.
+    Anew,
+}
+
 /// Who is to serve the client.
 pub enum Admitted {
     /// A server, which has given its verdict.
     ByServer(Box<Relay>),
     /// The proxy itself: an admin user.
     Locally {
-        /// The challenge in the greeting.
-        salt: Vec<u8>,
+        /// The challenge in the greeting, if it was ours.
+        salt: Option<Vec<u8>>,
         /// The answer.
         response: Box<LoginResponse>,
         /// The user name without the tenant.
@@ -86,8 +123,8 @@ pub enum Admitted {
 pub struct LocalLogin {
     /// The connection.
     pub stream: Stream,
-    /// The challenge in the greeting.
-    pub salt: Vec<u8>,
+    /// The challenge in the greeting, if it was ours.
+    pub salt: Option<Vec<u8>>,
     /// The answer.
     pub response: LoginResponse,
     /// The number of the answer's packet.
@@ -109,6 +146,8 @@ pub enum Refusal {
     Tell(ClientError),
     /// The client is told what the server said: an ERR packet's payload.
     Pass(Vec<u8>),
+    /// The time was up, and the server had been silent for so long.
+    Silent(Duration),
     /// The client is gone.
     Gone(io::Error),
 }
@@ -122,8 +161,9 @@ impl From<io::Error> for Refusal {
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(proxy: &'a Proxy, handle: &'a Arc<Handle>, client: Stream) -> Self {
-        let (route, client) = (client.route(), Some(client));
-        Self { proxy, handle, client, sequence: None, ahead: Vec::new(), route, offered: 0 }
+        let (peer, client, ahead) = (client.peer(), Some(client), Vec::new());
+        let (sequence, route, offered, began) = (None, None, 0, Instant::now());
+        Self { proxy, handle, client, peer, sequence, ahead, route, offered, began }
     }
 
     /// Gets the client up to its server's verdict.
@@ -131,10 +171,24 @@ impl<'a> Login<'a> {
         let config = self.proxy.config();
         let cluster = self.proxy.cluster();
         let tls = self.proxy.tls().server();
-        // Only before the first server was ever heard does a client wait for one to be greeted.
-        let known = Box::pin(cluster.introduce(&config, tls.as_deref())).await;
-        let known = known.map_err(|error| refusal(&cluster.name, &error))?;
-        let salt = self.greet(&known).await?;
+        if cluster.tells_clients() {
+            self.route = self.stream()?.route();
+        }
+        let until = self.began + cluster.budget(&config).whole;
+        let trail = &self.proxy.trail;
+        let challenge = Box::pin(cluster.challenge(&config, tls.as_ref(), trail, until));
+        let challenge = tokio::select! {
+            biased;
+            found = challenge => found.map_err(|error| refusal(&cluster.name, &error))?,
+            refusal = self.hear_early() => return Err(refusal),
+        };
+        let Challenge { greeting: mut known, place } = challenge;
+        if place.is_none() {
+            known.salt = random_salt().map_err(|_| {
+                Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
+            })?;
+        }
+        self.greet(&known).await?;
         self.hear_header().await?;
         let mut response = self.read_response().await?;
         let client = compression::chosen(self.offered, &mut response);
@@ -143,21 +197,27 @@ impl<'a> Login<'a> {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         }
         if let Some(user) = user.map(|user| String::from_utf8_lossy(user).into_owned()) {
+            let salt = place.is_none().then_some(known.salt);
             let (response, compression) = (response.into(), client);
             return Ok(Admitted::Locally { salt, response, user, compression });
         }
-        if response.capabilities & cap::PLUGIN_AUTH == 0 {
-            return Err(Refusal::Tell(ClientError::no_auth_switch()));
+        if self.proxy.trail.leads_back(&response) {
+            return Err(Refusal::Tell(ClientError::leads_back()));
         }
+        let greeted = match place {
+            Some(place) => place.take().await,
+            None => None,
+        };
         // Boxed, as is the above: who is silent does not pay for what is still to come.
-        let relay = Box::pin(self.find_server(&cluster, &known, &response, client)).await?;
-        Ok(Admitted::ByServer(relay.into()))
+        let relay = self.find_server(&cluster, greeted, &known, &response, client);
+        Ok(Admitted::ByServer(Box::pin(relay).await?.into()))
     }
 
-    /// From a login response to a session.
+    /// From a login response to a session. `greeted`: the server whose challenge was answered.
     async fn find_server(
         &mut self,
         cluster: &Cluster,
+        greeted: Option<Greeted>,
         known: &Greeting,
         response: &LoginResponse,
         client: Option<Compression>,
@@ -165,32 +225,62 @@ impl<'a> Login<'a> {
         let user = String::from_utf8_lossy(&response.user);
         self.proxy.has_room_for(&user).map_err(|error| exceeded(self.handle, error))?;
         self.handle.facts().cluster = cluster.name.clone();
-        let (answered, server) = self.answer_a_server(cluster, known, response).await?;
+        let budget = cluster.budget(&self.proxy.config());
+        let until = self.began + budget.whole;
+        let found = self.answer_a_server(cluster, greeted, known, response, until).await?;
+        let Found { answered, begins, compression: server } = found;
         if let Some(spoken) = Spoken::on(&answered.dialed.stream) {
             self.handle.counters.server_tls_handshakes.add(1);
             self.handle.facts().server_tls = Some(spoken);
         }
-        self.authenticate(answered, response, Compressions { client, server }).await
+        let backend = answered.server.clone();
+        let compressions = Compressions { client, server };
+        let challenge = (begins == Begins::WithTheAnswer).then_some(&*known.salt);
+        let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
+        admitted.map_err(|refusal| match refusal {
+            Refusal::Silent(waited) => {
+                let fair = budget.allot(Duration::ZERO, 1).fair;
+                let is_at_fault = backend.judge_silence(waited, fair);
+                Refusal::Tell(ClientError::timed_out(match is_at_fault {
+                    true => "the server did not answer in the log-in",
+                    false => "log-in",
+                }))
+            }
+            refusal => refusal,
+        })
     }
 
-    /// The first server that can be told who wants to log in, and how its leg is to be compressed.
+    /// The first server that can be told who wants to log in.
     async fn answer_a_server(
         &self,
         cluster: &Cluster,
+        greeted: Option<Greeted>,
         known: &Greeting,
         response: &LoginResponse,
-    ) -> Result<(Answered, Option<Compression>), Refusal> {
+        until: Instant,
+    ) -> Result<Found, Refusal> {
         let config = self.proxy.config();
         let tls = self.proxy.tls().server();
-        let limit = config.proxy.connect_timeout.0;
-        let mut search = cluster.search(&config, tls.as_deref(), self.route);
+        // What is asked of servers may have changed since it greeted.
+        let mut greeted = greeted.filter(|greeted| greeted.suits(tls.as_deref()));
+        let mut search = cluster.search(&config, tls.as_deref(), self.route, until);
         loop {
-            let greeted = search.next().await.map_err(|error| refusal(&cluster.name, &error))?;
-            let mut answer = answer_for_server(response, known, &greeted.greeting)?;
+            let (greeted, whose) = match greeted.take() {
+                Some(greeted) => (greeted, Whose::Servers),
+                None => {
+                    let next = search.next().await;
+                    (next.map_err(|error| refusal(&cluster.name, &error))?, Whose::Ours)
+                }
+            };
+            let begins = self.begins(response, &greeted, whose, tls.as_deref());
+            let mut answer = answer_for_server(response, known, &greeted.greeting, begins)?;
+            if begins == Begins::Anew {
+                answer.auth = self.proxy.trail.go_on(response, &greeted.greeting);
+            }
             let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
             let server = greeted.server.clone();
-            match greeted.answer(answer, tls.as_deref(), limit).await {
-                Ok(answered) => return Ok((answered, compression)),
+            match greeted.answer(answer, tls.as_deref(), search.allotment()).await {
+                Ok(answered) => return Ok(Found { answered, begins, compression }),
                 Err(error) => {
                     let by_tls = matches!(error, BackendError::Tls { .. });
                     self.handle.counters.server_tls_failures.add(by_tls.into());
@@ -200,12 +290,35 @@ impl<'a> Login<'a> {
         }
     }
 
-    /// The exchange between the two; the session is, from its verdict on, relayed.
+    /// Whether the client's answer to the greeting is for this server. One that is empty answers
+    /// no challenge, so that it is good for any.
+    fn begins(
+        &self,
+        response: &LoginResponse,
+        server: &Greeted,
+        whose: Whose,
+        tls: Option<&Connector>,
+    ) -> Begins {
+        let plugin = response.plugin.as_deref().unwrap_or_default();
+        let is_client_secure = self.client.as_ref().is_some_and(Stream::is_secure);
+        let is_server_secure = server.will_be_secure(tls);
+        let is_for_it = whose == Whose::Servers || is_empty(&response.auth);
+        let may = is_for_it
+            && server.takes_answers()
+            && plugin != UNKNOWN_PLUGIN
+            && may_begin(plugin, &response.auth, is_client_secure, is_server_secure);
+        if may { Begins::WithTheAnswer } else { Begins::Anew }
+    }
+
+    /// The exchange between the two; the session is, from its verdict on, relayed. `answers`: the
+    /// challenge that the client's answer is to, if the server has got it.
     async fn authenticate(
         &mut self,
         answered: Answered,
         response: &LoginResponse,
+        answers: Option<&[u8]>,
         compressions: Compressions,
+        until: Instant,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
         self.proxy.registry.set_server(self.handle, &server.address, greeting.connection_id);
@@ -217,14 +330,24 @@ impl<'a> Login<'a> {
         let client = Side { stream: client, ahead: &mut self.ahead, sequence: next, turn };
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
-        let exchange = Exchange::new(client, server_side, &self.proxy.own_key);
-        let mut verdict = exchange.run().await?;
+        let mut exchange = Exchange::new(client, server_side, &self.proxy.own_key);
+        if let Some(challenge) = answers {
+            exchange = exchange.begun(response.plugin.as_deref().unwrap_or_default(), challenge);
+        }
+        let Settled { mut verdict, proof } = exchange.run(until).await?;
+        server.has_answered();
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
         let is_welcome = verdict.get(HEADER) == Some(&0);
+        if is_welcome && let Some(client) = &self.client {
+            let trusted = &self.proxy.config().proxy.proxy_protocol_networks;
+            let (user, server) = (Some(&response.user[..]), &dialed.stream);
+            let checked = impersonation::check(client, server, trusted, user, proof).await;
+            checked.map_err(Refusal::Tell)?;
+        }
         let length = verdict.len();
         let Dialed { stream: server_stream, mut ahead, .. } = dialed.into_dialed();
         let server_leg = match compressions.server {
@@ -267,16 +390,34 @@ impl<'a> Login<'a> {
         Err(exceeded(self.handle, error))
     }
 
+    /// What a client sends that cannot be greeted yet, up to the end of its time: whether it is
+    /// ourselves.
+    async fn hear_early(&mut self) -> Refusal {
+        while self.ahead.len() < MOST_EARLY
+            && let Some(stream) = &mut self.client
+        {
+            if read_more(stream, &mut self.ahead).await.is_err() {
+                // The look goes on without it: a server would count one that is broken off.
+                break;
+            }
+            if self.proxy.trail.is_own_probe(&self.ahead) {
+                return Refusal::Tell(ClientError::leads_back());
+            }
+        }
+        std::future::pending().await
+    }
+
     /// A PROXY header, if one comes, tells who the client really is.
     async fn hear_header(&mut self) -> Result<(), Refusal> {
         let config = self.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
+        let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
-        let peer = stream.peer();
-        let opening = read_opening(stream, networks, peer).await.map_err(|error| match error {
-            OpeningError::Refused(error) => Refusal::Tell(error),
-            OpeningError::Gone(error) => Refusal::Gone(error),
-        })?;
+        let opening =
+            read_opening(stream, early, networks, peer).await.map_err(|error| match error {
+                OpeningError::Refused(error) => Refusal::Tell(error),
+                OpeningError::Gone(error) => Refusal::Gone(error),
+            })?;
         let Opening { header, rest } = opening;
         self.ahead = rest;
         if let Some(header) = header {
@@ -284,7 +425,10 @@ impl<'a> Login<'a> {
             let client = header.client();
             client.into_iter().for_each(|client| self.handle.facts().client = client.into());
         }
-        let address = address_of(&self.handle.facts().client);
+        let address = match header {
+            None => self.peer.map(|peer| peer.ip().to_canonical()),
+            Some(_) => address_of(&self.handle.facts().client),
+        };
         let admitted =
             address.map_or(Ok(()), |address| self.proxy.admit(&mut self.handle.seat(), address));
         admitted.map_err(|error| exceeded(self.handle, error))
@@ -293,7 +437,7 @@ impl<'a> Login<'a> {
     /// Hands an admin user over to whoever serves those.
     pub fn into_local(
         self,
-        salt: Vec<u8>,
+        salt: Option<Vec<u8>>,
         response: LoginResponse,
         user: String,
         compression: Option<Compression>,
@@ -320,6 +464,9 @@ impl<'a> Login<'a> {
             (Refusal::Tell(error), None) => error.packet_before_greeting(),
             (Refusal::Tell(error), Some(sequence)) => error.packet(sequence),
             (Refusal::Pass(payload), sequence) => packet(sequence.unwrap_or(0), payload),
+            (Refusal::Silent(_), sequence) => {
+                ClientError::timed_out("log-in").packet(sequence.unwrap_or(0))
+            }
         };
         if let Refusal::Tell(error) = &refusal {
             if self.client.is_none() {
@@ -334,21 +481,19 @@ impl<'a> Login<'a> {
         }
     }
 
-    async fn greet(&mut self, known: &Greeting) -> Result<Vec<u8>, Refusal> {
-        let salt = random_salt().map_err(|_| {
-            Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
-        })?;
+    async fn greet(&mut self, known: &Greeting) -> io::Result<()> {
         let mut greeting = known.clone();
-        (greeting.connection_id, greeting.salt) = (self.handle.id, salt.clone());
+        greeting.connection_id = self.handle.id;
         if self.proxy.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
         let config = self.proxy.config();
         self.offered = compression::offered(config.proxy.client_compression, &greeting);
         greeting.capabilities |= self.offered;
-        self.stream()?.write_all(&packet(0, &greeting.encode())).await?;
+        let stream = self.client.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        stream.write_all(&packet(0, &greeting.encode())).await?;
         self.sequence = Some(2);
-        Ok(salt)
+        Ok(())
     }
 
     async fn read_response(&mut self) -> Result<LoginResponse, Refusal> {
@@ -416,11 +561,12 @@ fn gone() -> Refusal {
 }
 
 /// The client's login response as the server gets it; refused when the session would be spoken in a
-/// way that this server, whatever was remembered of it, can't.
+/// way that this server, whatever was remembered of it, can't, or the client can't be asked again.
 fn answer_for_server(
     response: &LoginResponse,
     known: &Greeting,
     server: &Greeting,
+    begins: Begins,
 ) -> Result<LoginResponse, Refusal> {
     let (beyond, extended) = response.beyond(known, server);
     if beyond & !(cap::OF_THE_LEG | cap::OF_THE_LOG_IN) != 0 || extended != 0 {
@@ -431,13 +577,15 @@ fn answer_for_server(
         );
         return Err(Refusal::Tell(ClientError::server_offers_less()));
     }
-    let answer = LoginResponse {
-        capabilities: response.capabilities & !cap::OF_THE_LEG,
+    let mut answer = response.clone();
+    answer.capabilities &= !cap::OF_THE_LEG;
+    if begins == Begins::Anew {
+        if response.capabilities & cap::PLUGIN_AUTH == 0 {
+            return Err(Refusal::Tell(ClientError::no_auth_switch()));
+        }
         // An empty answer of the right plugin would be an empty password.
-        auth: Vec::new(),
-        plugin: Some(UNKNOWN_PLUGIN.to_vec()),
-        ..response.clone()
-    };
+        (answer.auth, answer.plugin) = (Vec::new(), Some(UNKNOWN_PLUGIN.to_vec()));
+    }
     Ok(answer.without(beyond & cap::OF_THE_LOG_IN))
 }
 
@@ -476,6 +624,11 @@ fn refusal(cluster: &str, error: &BackendError) -> Refusal {
         BackendError::Tls { .. } => {
             Refusal::Tell(ClientError::server_unreachable(cluster, "TLS failed"))
         }
+        BackendError::Silent { .. } => {
+            Refusal::Tell(ClientError::server_unreachable(cluster, "timed out"))
+        }
+        BackendError::Loop { .. } => Refusal::Tell(ClientError::leads_back()),
+        BackendError::TooLate => Refusal::Tell(ClientError::timed_out("log-in")),
         BackendError::Lost { .. } => Refusal::Tell(ClientError::server_lost()),
     }
 }

@@ -14,9 +14,12 @@ mod exchange;
 mod farewell;
 pub mod frontend;
 pub mod handle;
+mod health;
+mod impersonation;
 mod lane;
 pub mod leg;
 pub mod limits;
+mod lobby;
 pub mod login;
 mod notes;
 mod numbering;
@@ -28,18 +31,20 @@ pub mod registry;
 mod rsa;
 #[cfg(test)]
 mod tests;
+mod trail;
 pub mod view;
 mod watch;
 mod whole;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::{Semaphore, mpsc, watch as signal};
 
 use crate::config::Config;
 use crate::error::ClientError;
@@ -48,10 +53,12 @@ use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::Settings;
+use crate::session::OURS;
+use crate::task::{self, Panicked};
 pub use altered::NotAltered;
 use altered::Origins;
 use backend::Cluster;
-use farewell::part_with;
+use farewell::{MOST_PARTINGS, part_at_once, part_with};
 use frontend::{Exit, Relay};
 use handle::{Handle, Signal, Stage};
 use limits::Seat;
@@ -60,10 +67,8 @@ use notes::Outbox;
 use pause::FrozenAt;
 use registry::Registry;
 use rsa::OwnKey;
+use trail::Trail;
 use view::{Gauges, SessionView};
-
-/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
-const OURS: u32 = 1 << 31;
 
 /// Bits of an id that count connections; above them stands the generation.
 const SEQUENCE_BITS: u32 = 24;
@@ -76,17 +81,22 @@ pub struct Proxy {
     cluster: ArcSwap<Cluster>,
     tls: Arc<Settings>,
     own_key: OwnKey,
+    trail: Trail,
     registry: Registry,
     outbox: Outbox,
     generation: u64,
     next_id: AtomicU32,
     listeners: Vec<Arc<Listener>>,
+    /// What those were last set to.
+    tuned: Mutex<Option<Keepalive>>,
     gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     drain: signal::Sender<Drain>,
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
     refused: AtomicU64,
+    /// Who is refused may take a moment to read why.
+    partings: Arc<Semaphore>,
     disconnected: AtomicU64,
     /// Of sessions that arrived in this process, or came back to it.
     pauses: PauseClock,
@@ -175,23 +185,28 @@ impl Proxy {
             cluster: ArcSwap::from_pointee(cluster),
             tls,
             own_key: OwnKey::default(),
+            trail: Trail::new(),
             registry,
             outbox,
             generation,
             next_id: AtomicU32::new(1),
             listeners,
+            tuned: Mutex::default(),
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
             origins,
             refused: AtomicU64::new(0),
+            partings: Arc::new(Semaphore::new(MOST_PARTINGS)),
             disconnected: AtomicU64::new(0),
             pauses: PauseClock::default(),
             inherited: Mutex::default(),
             shown: Mutex::default(),
         });
-        tokio::spawn(watch::silent_sessions(proxy.clone()));
-        tokio::spawn(watch::drain_deadline(proxy.clone()));
+        let watched = proxy.myself.clone();
+        task::keep("silent sessions", move || watch::silent_sessions(watched.clone()));
+        let watched = proxy.myself.clone();
+        task::keep("drain deadline", move || watch::drain_deadline(watched.clone()));
         proxy
     }
 
@@ -208,6 +223,11 @@ impl Proxy {
     /// Where this process listens.
     pub fn listening(&self) -> Vec<String> {
         self.listeners.iter().map(|listener| listener.local()).collect()
+    }
+
+    /// Whether clients and operators find every listener.
+    pub fn is_reachable(&self) -> bool {
+        self.listeners.iter().all(|listener| listener.is_reachable())
     }
 
     /// An id for a connection that is no session.
@@ -295,23 +315,45 @@ impl Proxy {
     /// Takes a client that has just connected. Does not block.
     pub fn take(self: &Arc<Self>, client: Stream) {
         let config = self.config.load();
-        let peer = client.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
-        let seat = match self.admit_peer(&config, client.peer()) {
+        let address = client.peer();
+        let peer = address.map_or_else(|| "unix".into(), |peer| peer.to_string());
+        let seat = match self.admit_peer(&config, address) {
             Ok(seat) => seat,
             Err(error) => {
                 tracing::info!(client = peer, %error, "client refused");
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 let words = error.packet_before_greeting();
-                tokio::spawn(async move { part_with(client, &words).await });
+                match self.partings.clone().try_acquire_owned() {
+                    Err(_) => part_at_once(&client, &words),
+                    Ok(parting) => {
+                        task::spawn("refusal", async move {
+                            part_with(client, &words).await;
+                            drop(parting);
+                        });
+                    }
+                }
                 return;
             }
         };
-        if let Err(error) = client.tune(client_keepalive(&config)) {
+        if let Err(error) = self.tune(&client, client_keepalive(&config)) {
             // The peer may be gone already; its log-in will tell.
             tracing::debug!(client = peer, %error, "socket options");
         }
         let handle = self.register(peer.into(), seat);
-        tokio::spawn(self.clone().serve(client, handle));
+        let entry = Entry::of(self.clone(), handle);
+        task::spawn("session", entry.serve(client));
+    }
+
+    /// Clients have their socket options from the listening socket, unless they came before it had
+    /// them.
+    fn tune(&self, client: &Stream, keepalive: Keepalive) -> std::io::Result<()> {
+        let before = lock(&self.tuned).replace(keepalive);
+        if before != Some(keepalive) {
+            self.listeners.iter().try_for_each(|listener| listener.tune(keepalive))?;
+        } else if client.is_tuned() {
+            return Ok(());
+        }
+        client.tune(keepalive)
     }
 
     fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
@@ -328,15 +370,6 @@ impl Proxy {
             // Somebody has had this id for 16 million connections.
             handle = Arc::into_inner(shared).expect("a handle that was not inserted has one owner");
         }
-    }
-
-    async fn serve(self: Arc<Self>, client: Stream, handle: Arc<Handle>) {
-        // Boxed: a log-in is large and short, a session small and long.
-        let Some(relay) = Box::pin(self.log_in(client, &handle)).await else {
-            self.registry.end(&handle);
-            return;
-        };
-        self.carry(relay, handle, Beginning::LogIn).await;
     }
 
     async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {
@@ -367,29 +400,12 @@ impl Proxy {
         }
     }
 
-    /// Relays until the session ends or is given out.
-    async fn carry(self: Arc<Self>, mut relay: Relay, handle: Arc<Handle>, beginning: Beginning) {
-        if let Beginning::Thaw(frozen_at) = beginning {
-            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
-            // a byte that moves, and an idle session has none.
-            if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
-                self.pauses.record(pause);
-            }
+    /// Relays until the session ends, is frozen, or its user is another one.
+    async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>) -> Exit {
+        match relay.run(&self.registry, handle).await {
+            Exit::Changing if !Box::pin(self.change_user(relay, handle)).await => Exit::Ended,
+            exit => exit,
         }
-        loop {
-            match relay.run(&self.registry, &handle).await {
-                Exit::Frozen => {
-                    handle.set_stage(Stage::Moving);
-                    if self.give_out(relay, &handle) {
-                        return;
-                    }
-                }
-                Exit::Changing if Box::pin(self.change_user(&mut relay, &handle)).await => continue,
-                Exit::Changing | Exit::Ended => relay.close(),
-            }
-            break;
-        }
-        self.registry.end(&handle);
     }
 
     /// Whether the session is somebody else's now.
@@ -415,6 +431,59 @@ impl Proxy {
         };
         // Nobody waits for it any more: it goes on here.
         refused.is_none_or(|parcel| self.go_on(parcel))
+    }
+}
+
+/// The entry in the registry of a session under way. It goes with it, whatever ends it.
+struct Entry {
+    proxy: Arc<Proxy>,
+    handle: Arc<Handle>,
+    is_ours: bool,
+}
+
+impl Entry {
+    fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
+        Self { proxy, handle, is_ours: true }
+    }
+
+    async fn serve(self, client: Stream) {
+        // Boxed: a log-in is large and short, a session small and long.
+        let Some(relay) = Box::pin(self.proxy.log_in(client, &self.handle)).await else { return };
+        self.carry(relay, Beginning::LogIn).await;
+    }
+
+    /// Relays until the session ends or is given out.
+    async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
+        let (proxy, handle) = (&self.proxy, &self.handle);
+        if let Beginning::Thaw(frozen_at) = beginning {
+            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
+            // a byte that moves, and an idle session has none.
+            if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
+                proxy.pauses.record(pause);
+            }
+        }
+        loop {
+            let turned = task::caught("relay", pin!(proxy.turn(&mut relay, handle))).await;
+            match turned {
+                Ok(Exit::Changing) => {}
+                Ok(Exit::Frozen) => {
+                    handle.set_stage(Stage::Moving);
+                    // Then it has an entry of its own.
+                    self.is_ours = !proxy.give_out(relay, handle);
+                    return;
+                }
+                // After a panic, too, both connections are closed, whoever else holds them.
+                Ok(Exit::Ended) | Err(Panicked) => return relay.close(),
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.is_ours {
+            self.proxy.registry.end(&self.handle);
+        }
     }
 }
 

@@ -78,9 +78,6 @@ impl Relay {
     /// As `judge_down`.
     pub(super) fn judge_down_numbered(&mut self, around: Surroundings<'_>) {
         loop {
-            if !self.has_room_down() {
-                return;
-            }
             let ahead = self.session.conversation().server_ahead(self.down.unjudged());
             let spoken = self.numbering.is_some_and(|numbering| numbering.spoken);
             let is_framed = self.client.compression().is_some();
@@ -99,10 +96,9 @@ impl Relay {
             if self.session.is_opaque() {
                 self.client.go_on();
             }
-            let others = Others { registry: around.registry, server: &self.server_name };
             let unjudged = &self.down.unjudged()[..end];
-            let intake = self.session.handle_server(unjudged, &others, &around.handle.counters);
-            apply(&mut self.down, intake);
+            let judged = self.session.handle_server(unjudged, &around.handle.counters);
+            self.down.judge(judged);
             if waits || ahead.is_none() {
                 return;
             }

@@ -41,18 +41,21 @@ pub enum OpeningError {
     Gone(io::Error),
 }
 
-/// Reads a client's first bytes.
+/// Reads a client's first bytes, of which these are known.
 ///
 /// Usually one system call. Waits for ever: the log-in has a deadline.
 pub async fn read_opening<S: AsyncRead + Unpin>(
     stream: &mut S,
+    early: Vec<u8>,
     networks: &Networks,
     peer: Option<SocketAddr>,
 ) -> Result<Opening, OpeningError> {
     let trusted = networks.contain(peer.map(|peer| peer.ip()));
-    let mut rest = Vec::new();
+    let mut rest = early;
     loop {
-        read_more(stream, &mut rest).await.map_err(OpeningError::Gone)?;
+        if rest.is_empty() || is_cut(&rest) {
+            read_more(stream, &mut rest).await.map_err(OpeningError::Gone)?;
+        }
         if !trusted && proxy_header::is_signed(&rest) {
             let from = peer.map_or_else(|| "localhost".into(), |peer| peer.ip().to_string());
             return Err(OpeningError::Refused(ClientError::proxy_header_not_accepted(&from)));
@@ -70,4 +73,9 @@ pub async fn read_opening<S: AsyncRead + Unpin>(
             }
         }
     }
+}
+
+/// Whether it takes more bytes to tell what they are.
+fn is_cut(bytes: &[u8]) -> bool {
+    matches!(proxy_header::parse(bytes), Ok(proxy_header::Opening::More(_)))
 }

@@ -13,13 +13,15 @@ use super::altered::Altered;
 use super::elsewhere::Since;
 use super::handle::{Handle, Signal, Stage};
 use super::parcel::{self, Unpacked};
-use super::{Beginning, Counted, Drain, Proxy, lock};
+use super::{Beginning, Counted, Drain, Entry, Proxy, lock};
 use crate::metrics::pauses::Pauses;
+use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
 };
+use crate::task;
 use crate::wire::handshake::Greeting;
 
 /// Bytes of JSON that most legacies stay below.
@@ -36,6 +38,12 @@ pub(super) struct Legacy {
     /// The key of `proxy::rsa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rsa_key: Option<Hidden>,
+    /// The mark of `proxy::trail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u64>,
+    /// The files of Unix sockets by the name of the listener: what is there now may be another's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sockets: BTreeMap<String, FileId>,
 }
 
 impl Proxy {
@@ -48,6 +56,10 @@ impl Proxy {
         let cluster = self.cluster();
         self.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
+        legacy.mark.into_iter().for_each(|mark| self.trail.inherit(mark));
+        for listener in &self.listeners {
+            legacy.sockets.get(listener.name()).iter().for_each(|file| listener.believe(**file));
+        }
         legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
     }
 
@@ -100,7 +112,8 @@ impl Proxy {
         self.outbox.knows(handle.id);
         self.settle(before.as_deref(), &handle);
         Ok(Adopted::new(move || {
-            tokio::spawn(proxy.carry(relay, handle, Beginning::Thaw(frozen_at)));
+            let entry = Entry::of(proxy, handle);
+            task::spawn("session", entry.carry(relay, Beginning::Thaw(frozen_at)));
         }))
     }
 
@@ -123,7 +136,7 @@ impl Proxy {
 
 impl DataPlane for Proxy {
     fn listeners(&self) -> std::io::Result<Vec<Listener>> {
-        let listener = |own: &Arc<crate::net::listen::Listener>| {
+        let listener = |own: &Arc<NetListener>| {
             Ok(Listener { name: own.name().to_owned(), fd: own.duplicate()? })
         };
         self.listeners.iter().map(listener).collect()
@@ -150,7 +163,14 @@ impl DataPlane for Proxy {
         self.outbox.has_config();
         let greetings = self.cluster().greetings().into_iter().collect();
         let altered = self.altered();
-        let legacy = Legacy { greetings, altered, rsa_key: self.own_key.secret() };
+        let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
+        let legacy = Legacy {
+            greetings,
+            altered,
+            rsa_key: self.own_key.secret(),
+            mark: Some(self.trail.mark()),
+            sockets: self.listeners.iter().filter_map(file).collect(),
+        };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {
             Ok(()) => Bytes::from_owner(body.into_inner()),

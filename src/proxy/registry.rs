@@ -4,7 +4,6 @@
 //! in one step.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -26,16 +25,10 @@ struct Shard {
     ended: Totals,
 }
 
-/// Our ids by server and the id there.
-type Threads = HashMap<(Arc<str>, u32), u32>;
-
 /// All sessions of this process.
 #[derive(Debug)]
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
-    /// For those that want to be shown the client's id.
-    threads: [Mutex<Threads>; SHARDS],
-    hasher: RandomState,
     /// Those of the other generation.
     pub elsewhere: Elsewhere,
     /// Who may still come.
@@ -48,8 +41,6 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            threads: std::array::from_fn(|_| Mutex::default()),
-            hasher: RandomState::new(),
             elsewhere: Elsewhere::default(),
             limits: Limits::default(),
             count: watch::Sender::new(0),
@@ -127,10 +118,6 @@ impl Registry {
         shard.sessions.remove(&handle.id);
         keep(&mut shard);
         drop(shard);
-        let facts = handle.facts();
-        lock(self.thread_shard(&facts.server, facts.server_thread))
-            .remove(&(facts.server.clone(), facts.server_thread));
-        drop(facts);
         self.count.send_modify(|count| *count -= 1);
     }
 
@@ -145,20 +132,11 @@ impl Registry {
         let mut facts = handle.facts();
         facts.server = server.clone();
         facts.server_thread = thread;
-        drop(facts);
-        lock(self.thread_shard(server, thread)).insert((server.clone(), thread), handle.id);
     }
 
     /// A session by the id its client was shown.
     pub fn find(&self, id: u32) -> Option<Arc<Handle>> {
         lock(self.shard(id)).sessions.get(&id).cloned()
-    }
-
-    /// The id a client was shown, by its server and the id there; in either generation.
-    pub fn connection(&self, server: &Arc<str>, thread: u32) -> Option<u32> {
-        let key = (server.clone(), thread);
-        let here = || lock(self.thread_shard(server, thread)).get(&key).copied();
-        either_side(here, || self.elsewhere.connection(server, thread))
     }
 
     /// The id on this server of a session, by the id its client was shown; in either generation.
@@ -286,10 +264,6 @@ impl Registry {
 
     fn shard(&self, id: u32) -> &Mutex<Shard> {
         &self.shards[id as usize % SHARDS]
-    }
-
-    fn thread_shard(&self, server: &Arc<str>, thread: u32) -> &Mutex<Threads> {
-        &self.threads[self.hasher.hash_one((server, thread)) as usize % SHARDS]
     }
 }
 

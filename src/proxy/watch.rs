@@ -1,6 +1,8 @@
 //! Background tasks of the data plane: silent sessions, and the end of a drain.
+//!
+//! They do not keep alive what they watch, and can be started again at any time.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use super::handle::{Signal, Stage};
@@ -8,8 +10,7 @@ use super::{Drain, Proxy};
 
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
 /// needs a timer, and none reads the clock for a packet.
-pub async fn silent_sessions(proxy: Arc<Proxy>) {
-    let proxy = weak(proxy);
+pub async fn silent_sessions(proxy: Weak<Proxy>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -28,9 +29,8 @@ pub async fn silent_sessions(proxy: Arc<Proxy>) {
 }
 
 /// Ends what is left when the time of a drain is over.
-pub async fn drain_deadline(proxy: Arc<Proxy>) {
-    let mut drain = proxy.drain.subscribe();
-    let proxy = weak(proxy);
+pub async fn drain_deadline(proxy: Weak<Proxy>) {
+    let Some(mut drain) = proxy.upgrade().map(|proxy| proxy.drain.subscribe()) else { return };
     loop {
         let now = *drain.borrow_and_update();
         let expired = async {
@@ -51,9 +51,4 @@ pub async fn drain_deadline(proxy: Arc<Proxy>) {
             }
         }
     }
-}
-
-/// Lets go of it: a task must not keep alive what it watches.
-fn weak(proxy: Arc<Proxy>) -> Weak<Proxy> {
-    Arc::downgrade(&proxy)
 }

@@ -7,7 +7,7 @@
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::board::Board;
 use super::drive::incoming::{self, Incoming};
+use super::drive::or_never;
 use super::drive::outgoing::{self, Assignment, Link, Outgoing};
 use super::drive::rehearsal::{Failure, Rehearsal};
 use super::host::process::{Program, ProgramError};
@@ -28,12 +29,16 @@ use super::transport::channel::Channel;
 use super::transport::disguise;
 use super::transport::door::{self, Door, Knock};
 use crate::config::ExitTimeout;
+use crate::task;
 
 /// Orders that may wait for a restart under way.
 const ORDERS: usize = 8;
 
 /// After the grace of a stop, sessions get this long to take their error packet.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A process that is younger does not have itself restarted: its successor might fare like it.
+const YOUTH: Duration = Duration::from_secs(10);
 
 /// How a restart ended, and who waits to hear that it was refused.
 type Undertaken = (plan::Outcome, Option<Answer<TaskId>>);
@@ -59,13 +64,18 @@ pub(super) async fn serve<D: DataPlane>(
         job: Job::Serving,
         waiting: None,
         rehearsal: None,
+        renewal: None,
+        born: Instant::now(),
     };
     desk.start(start).await;
     loop {
         if let Job::Over(exit) = desk.job {
             return exit;
         }
-        desk.turn(&mut orders).await;
+        let turned = task::caught("desk", pin!(desk.turn(&mut orders))).await;
+        if turned.is_err() {
+            desk.recover();
+        }
     }
 }
 
@@ -81,6 +91,9 @@ struct Desk<D> {
     waiting: Option<(Request, Answer<TaskId>)>,
     /// Ends the rehearsal, of which one at a time goes on beside `Serving`; the state is why.
     rehearsal: Option<oneshot::Sender<State>>,
+    /// It has panicked, and a process in order is to go on from then on.
+    renewal: Option<Instant>,
+    born: Instant,
 }
 
 /// What is under way.
@@ -125,6 +138,7 @@ enum Event {
     Outgoing(TaskId, Undertaken),
     Incoming(TakenOver),
     Stopped,
+    Renewal,
 }
 
 impl<D: DataPlane> Desk<D> {
@@ -173,12 +187,37 @@ impl<D: DataPlane> Desk<D> {
                 self.handle_incoming(outcome).await;
             }
             Event::Stopped => self.job = Job::Over(Exit::Stopped),
+            Event::Renewal => self.renew(),
         }
+    }
+
+    /// After a panic: what is under way goes on, and as soon as nothing is, a successor takes over
+    /// from a process that can be relied on no more.
+    fn recover(&mut self) {
+        self.renewal = Some((self.born + YOUTH).max(Instant::now()));
+        match self.job {
+            Job::Serving => self.show_idle(),
+            Job::Stopping { .. } => self.board.show(State::Stopping, None, false),
+            Job::Outgoing { .. } | Job::Incoming { .. } | Job::Over(_) => {}
+        }
+    }
+
+    /// Once: if it does not succeed, an operator has to look into it, and is told.
+    fn renew(&mut self) {
+        if !self.is_serving() {
+            self.renewal = Some(Instant::now() + YOUTH);
+            return;
+        }
+        self.renewal = None;
+        tracing::warn!("restarting, because the desk has panicked");
+        let (mode, none) = (Mode::Restart, oneshot::channel().0);
+        self.begin(Request { mode, exit_timeout: None, binary: None, config: None }, none);
     }
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
         let stopped = stopped(&*self.plane, self.job.stopping());
+        let renewed = or_never(self.renewal.map(|at| sleep_until(at.into())));
         tokio::select! {
             biased;
             event = self.job.ended() => event,
@@ -186,6 +225,7 @@ impl<D: DataPlane> Desk<D> {
             Some(order) = orders.recv() => Event::Order(order),
             Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
             () = stopped => Event::Stopped,
+            () = renewed => Event::Renewal,
         }
     }
 
@@ -300,7 +340,8 @@ impl<D: DataPlane> Desk<D> {
         let task_id = self.board.begin_task(Mode::Rehearse);
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
-        tokio::spawn(async move {
+        // Not in the desk's future: whatever becomes of it, orders are taken.
+        task::spawn("understudy", async move {
             let begun = |begun: Result<(), &Failure>| {
                 let undone = |failure: &Failure| Refusal::Undone(failure.to_string());
                 reply(answer, begun.map(|()| task_id).map_err(undone));
@@ -428,6 +469,9 @@ impl<D: DataPlane> Desk<D> {
                 return;
             }
         };
+        tracing::info!(exit, "restart completed");
+        // First: whatever may fail yet, another process serves, or none is to.
+        self.job = Job::Over(Exit::Succeeded(exit));
         self.board.update_task(task_id, |task| task.state = TaskState::Completed);
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err(Refusal::Succeeded));
@@ -436,8 +480,6 @@ impl<D: DataPlane> Desk<D> {
             Some(door) if !is_stopped => door.leave(),
             _ => {}
         }
-        tracing::info!(exit, "restart completed");
-        self.job = Job::Over(Exit::Succeeded(exit));
     }
 
     async fn handle_kept(&mut self, task_id: TaskId, ending: Ending) {
@@ -468,10 +510,10 @@ impl<D: DataPlane> Desk<D> {
             Outcome::Committed => tracing::info!("takeover completed"),
             Outcome::Promoted(reason) => tracing::warn!(reason, "serving without the predecessor"),
             Outcome::Ended(reason) => {
+                self.job = Job::Over(Exit::Refused(reason.clone()));
                 if let Some((_, answer)) = self.waiting.take() {
-                    reply(answer, Err(Refusal::Undone(reason.clone())));
+                    reply(answer, Err(Refusal::Undone(reason)));
                 }
-                self.job = Job::Over(Exit::Refused(reason));
                 return;
             }
             Outcome::Stopped => return self.stop_now().await,
@@ -498,10 +540,12 @@ impl<D: DataPlane> Desk<D> {
 
     async fn stop_now(&mut self) {
         let grace = self.stop.borrow().unwrap_or_default();
+        let step = self.board.timeouts().step;
+        // First: whatever may fail yet, it ends.
+        self.job = Job::Stopping { until: Instant::now() + step + grace + FAREWELL };
         self.board.show(State::Stopping, None, false);
         self.end_rehearsal(State::Stopping);
         self.door = None;
-        let step = self.board.timeouts().step;
         if timeout(step, self.plane.accept(Accepting::No)).await.is_err() {
             tracing::error!("the data plane does not stop accepting");
         }
@@ -521,8 +565,16 @@ impl Job {
     async fn ended(&mut self) -> Event {
         match self {
             Self::Serving | Self::Stopping { .. } | Self::Over(_) => pending().await,
-            Self::Outgoing { task_id, running, .. } => Event::Outgoing(*task_id, running.await),
-            Self::Incoming { running, .. } => Event::Incoming(running.await),
+            Self::Outgoing { task_id, running, .. } => {
+                let undertaken = task::caught("job", running).await;
+                Event::Outgoing(*task_id, undertaken.unwrap_or_else(|_| undone()))
+            }
+            Self::Incoming { running, .. } => {
+                let taken_over = task::caught("job", running).await;
+                Event::Incoming(taken_over.unwrap_or_else(|_| {
+                    (successor::Outcome::Ended("the successor panicked".into()), None)
+                }))
+            }
         }
     }
 
@@ -533,6 +585,12 @@ impl Job {
             Self::Serving | Self::Outgoing { .. } | Self::Incoming { .. } | Self::Over(_) => None,
         }
     }
+}
+
+/// A restart that has panicked, and brought nothing in order itself.
+fn undone() -> Undertaken {
+    let reason = "the predecessor panicked".into();
+    (plan::Outcome::Kept(Ending { state: TaskState::Failed, reason }), None)
 }
 
 /// Waits until no session is left, or until they are given up. Cancel safe.

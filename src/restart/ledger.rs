@@ -82,6 +82,8 @@ impl Ledger {
             task.elapsed_ms = elapsed;
         }
         change(task);
+        // Those that came while it was under way, and moved, were not there when it began.
+        task.sessions = task.sessions.max(task.moved);
         if task.state != TaskState::InProgress {
             self.running.retain(|(running, _)| *running != task_id);
         }

@@ -132,7 +132,7 @@ pub struct Task {
     pub started_at_ms: u64,
     /// Milliseconds from start to end, or until now.
     pub elapsed_ms: u64,
-    /// Sessions when it began.
+    /// Sessions when it began, and those that came in time to move.
     pub sessions: u64,
     /// Sessions that the successor has adopted; in a rehearsal, would adopt.
     pub moved: u64,

@@ -15,6 +15,8 @@
 //! ```
 
 mod ahead;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 
@@ -57,6 +59,9 @@ struct Pending {
     /// The command was an empty packet, which would end a file.
     empty: bool,
     note: Note,
+    /// It is a statement to be prepared whose parameter is a connection's id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_id: bool,
     /// The last frame of it that a compressed client has sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
@@ -65,15 +70,14 @@ struct Pending {
 /// What the session wants to do with an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Note {
-    /// Nothing: it is passed on.
-    #[default]
-    Plain,
-    /// The first column of its rows is a connection id, to be shown as the client knows it.
-    ConnectionIds,
     /// If it is OK, the session's database has changed.
     Database,
     /// If it is OK, the session's user has changed.
     User,
+    /// Nothing; also what another version wants to do with it, as with ids in rows once.
+    #[default]
+    #[serde(other)]
+    Plain,
 }
 
 /// A command whose answer is coming.
@@ -84,8 +88,22 @@ struct Current {
     begun: bool,
     note: Note,
     /// As of [`Pending`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    takes_id: bool,
+    /// As of [`Pending`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
+}
+
+impl Current {
+    /// The id of the statement, if this packet says that it is prepared and takes an id.
+    fn prepared(&self, head: &[u8]) -> Option<u32> {
+        if !self.takes_id || self.answer != Answer::Prepare {
+            return None;
+        }
+        let (0, id) = head.split_first()? else { return None };
+        Some(u32::from_le_bytes(*id.first_chunk()?))
+    }
 }
 
 /// A packet from the client that starts a logical one.
@@ -100,11 +118,11 @@ pub enum ClientPacket<'a> {
 
 /// A packet from the server that starts a logical one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerPacket<'a> {
-    /// A row of an answer noted as [`Note::ConnectionIds`], with its first bytes.
-    RowWithId(Header, &'a [u8]),
+pub enum ServerPacket {
     /// The last packet of an answer.
     End(Ending, Note),
+    /// The statement that takes an id is prepared and has this one; perhaps it is the last packet.
+    Prepared(u32, Option<Ending>),
     /// A file is asked for; commands behind are its data, and nothing of them will be answered.
     File,
     /// Anything else.
@@ -144,6 +162,8 @@ pub enum Held {
     InClear,
     /// All.
     All,
+    /// All, and the server is made to ask the client, whatever that has sent with its command.
+    Asked,
 }
 
 /// Whether a server's packet asks for a password in clear, as far as its beginning tells.
@@ -184,6 +204,7 @@ impl Conversation {
                 sequence: 1,
                 begun: false,
                 note: Note::Plain,
+                takes_id: false,
                 frame: None,
             }),
             queue: VecDeque::new(),
@@ -200,10 +221,24 @@ impl Conversation {
         self.held = held;
     }
 
+    fn holds_all(&self) -> bool {
+        matches!(self.held, Held::All | Held::Asked)
+    }
+
+    /// Which authentication exchanges are left with the caller.
+    pub fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Whether what the answer that is coming decides is the user.
+    pub fn is_changing_user(&self) -> bool {
+        self.current.is_some_and(|current| current.note == Note::User)
+    }
+
     /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
     fn holds_exchange(&self) -> bool {
         let waits = |current: Current| current.answer == Answer::Auth && !current.begun;
-        self.held == Held::All && self.current.is_some_and(waits)
+        self.holds_all() && self.current.is_some_and(waits)
     }
 
     /// Leaves an exchange with the caller in which these bytes of the server's ask for a password
@@ -273,11 +308,6 @@ impl Conversation {
         self.current.is_some()
     }
 
-    /// Whether the next row is one whose first column is a connection id.
-    pub fn shows_connection_ids(&self) -> bool {
-        self.current.is_some_and(|current| current.note == Note::ConnectionIds)
-    }
-
     /// How many answers are to come that may change the user or the database.
     pub fn names_awaited(&self) -> usize {
         let of_current = self.current.map(|current| current.note);
@@ -309,6 +339,15 @@ impl Conversation {
         match (self.queue.back_mut(), &mut self.current) {
             (Some(pending), _) => pending.note = note,
             (None, Some(current)) => current.note = note,
+            (None, None) => {}
+        }
+    }
+
+    /// The statement that is to be prepared, seen last, has a connection's id as its parameter.
+    pub fn note_id(&mut self) {
+        match (self.queue.back_mut(), &mut self.current) {
+            (Some(pending), _) => pending.takes_id = true,
+            (None, Some(current)) => current.takes_id = true,
             (None, None) => {}
         }
     }
@@ -356,7 +395,7 @@ impl Conversation {
         if self.queue.len() >= MAX_PIPELINED {
             return None;
         }
-        if self.held == Held::All && self.turn == Turn::Auth {
+        if self.holds_all() && self.turn == Turn::Auth {
             self.client.consume_payload(bytes, at);
             return None;
         }
@@ -388,11 +427,7 @@ impl Conversation {
     /// Consumes bytes up to and including the next header of the server's; None when all that can
     /// be consumed is. `at` moves along.
     #[inline]
-    pub fn handle_server<'a>(
-        &mut self,
-        bytes: &'a [u8],
-        at: &mut usize,
-    ) -> Option<ServerPacket<'a>> {
+    pub fn handle_server(&mut self, bytes: &[u8], at: &mut usize) -> Option<ServerPacket> {
         if self.turn == Turn::Opaque {
             *at = bytes.len();
             return None;
@@ -423,20 +458,16 @@ impl Conversation {
     /// Most packets of most answers are rows that nobody looks at.
     #[inline]
     fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) {
-        let Some(Current { answer: Answer::Rows { .. }, begun: true, note, .. }) = self.current
-        else {
+        let Some(Current { answer: Answer::Rows { .. }, begun: true, .. }) = self.current else {
             return;
         };
-        if note == Note::ConnectionIds {
-            return;
-        }
         if let Some(sequence) = self.server.skip_rows(bytes, at) {
             self.next_sequence = sequence.wrapping_add(1);
         }
     }
 
     #[inline]
-    fn judge<'a>(&mut self, header: Header, head: &'a [u8]) -> ServerPacket<'a> {
+    fn judge(&mut self, header: Header, head: &[u8]) -> ServerPacket {
         if !self.current.is_some_and(|current| current.begun) && self.is_residue(header, head) {
             return ServerPacket::Other;
         }
@@ -445,17 +476,23 @@ impl Conversation {
             return ServerPacket::Other;
         };
         current.begun = true;
-        let note = current.note;
-        match current.answer.handle(self.dialect, header, head, &mut self.status) {
-            Verdict::Row if note == Note::ConnectionIds => ServerPacket::RowWithId(header, head),
-            Verdict::Continues | Verdict::Row => ServerPacket::Other,
+        let (note, prepared) = (current.note, current.prepared(head));
+        let verdict = current.answer.handle(self.dialect, header, head, &mut self.status);
+        match verdict {
+            Verdict::Continues => {
+                prepared.map_or(ServerPacket::Other, |id| ServerPacket::Prepared(id, None))
+            }
+            Verdict::Row => ServerPacket::Other,
             Verdict::LocalInfile => {
                 self.begin_file();
                 ServerPacket::File
             }
             Verdict::Ends(ending) => {
                 self.end_answer();
-                ServerPacket::End(ending, note)
+                match prepared {
+                    Some(id) => ServerPacket::Prepared(id, Some(ending)),
+                    None => ServerPacket::End(ending, note),
+                }
             }
             Verdict::Impossible => {
                 self.turn = Turn::Opaque;
@@ -491,7 +528,7 @@ impl Conversation {
         let empty = header.length == 0;
         self.quit |= code == Some(code::QUIT);
         let (sequence, note) = (header.sequence, Note::Plain);
-        let pending = Pending { reply, sequence, empty, note, frame: None };
+        let pending = Pending { reply, sequence, empty, note, takes_id: false, frame: None };
         if self.current.is_some() {
             // Those without an answer are kept too: a file request would take them for data.
             self.queue.push_back(pending);
@@ -515,9 +552,16 @@ impl Conversation {
     }
 
     fn begin_answer(&mut self, pending: Pending) {
-        let Pending { reply, sequence, note, frame, .. } = pending;
-        self.current =
-            Answer::to(reply).map(|answer| Current { answer, sequence, begun: false, note, frame });
+        let Pending { reply, sequence, note, takes_id, frame, .. } = pending;
+        let begun = false;
+        self.current = Answer::to(reply).map(|answer| Current {
+            answer,
+            sequence,
+            begun,
+            note,
+            takes_id,
+            frame,
+        });
     }
 
     fn end_answer(&mut self) {
@@ -550,10 +594,14 @@ fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
         return 0;
     }
     match body.first() {
-        Some(&(code::QUERY | code::STMT_PREPARE | code::INIT_DB | code::CHANGE_USER)) => {
-            header.length.min(WHOLE_COMMAND)
-        }
-        Some(&code::PROCESS_KILL) => 5,
+        Some(
+            &(code::QUERY
+            | code::STMT_PREPARE
+            | code::STMT_EXECUTE
+            | code::INIT_DB
+            | code::CHANGE_USER),
+        ) => header.length.min(WHOLE_COMMAND),
+        Some(&(code::PROCESS_KILL | code::STMT_CLOSE)) => 5,
         _ => 1,
     }
 }
@@ -561,112 +609,4 @@ fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
 /// A column definition starts with the catalog, which is always `def`.
 fn is_definition(header: Header, head: &[u8]) -> bool {
     header.length > 10 && head.starts_with(b"\x03def")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::capability as cap;
-    use crate::wire::packet::packet;
-
-    /// A session that has asked for rows.
-    fn asked() -> Conversation {
-        let mut conversation = Conversation::logging_in(Dialect::new(cap::DEPRECATE_EOF, 0));
-        feed(&mut conversation, &packet(2, &[0, 0, 0, 2, 0, 0, 0]));
-        let query = packet(0, b"\x03SELECT c FROM t");
-        let mut at = 0;
-        while conversation.handle_client(&query, &mut at).is_some() {}
-        conversation
-    }
-
-    /// Bytes that were consumed.
-    fn feed(conversation: &mut Conversation, bytes: &[u8]) -> usize {
-        let mut at = 0;
-        while conversation.handle_server(bytes, &mut at).is_some() {}
-        at
-    }
-
-    /// MySQL announces the OK behind OUT parameters in front of them, and not in their last EOF.
-    #[test]
-    fn out_parameters_are_followed_by_another_result() {
-        let mut conversation = Conversation::logging_in(Dialect::default());
-        feed(&mut conversation, &packet(2, &[0, 0, 0, 2, 0, 0, 0]));
-        let execute = packet(0, &[code::STMT_EXECUTE, 1, 0, 0, 0, 0, 1, 0, 0, 0]);
-        let mut at = 0;
-        while conversation.handle_client(&execute, &mut at).is_some() {}
-        let definition = b"\x03def\x00\x00\x00\x01b\x00\x0c\x3f\0\x0b\0\0\0\x03\0\0\0\0\0";
-        for (sequence, payload) in [
-            (1, &[1][..]),
-            (2, definition),
-            (3, &[0xFE, 0, 0, 0x0A, 0x10]),
-            (4, &[0, 0, 42, 0, 0, 0]),
-            (5, &[0xFE, 0, 0, 0x02, 0]),
-        ] {
-            feed(&mut conversation, &packet(sequence, payload));
-            assert!(!conversation.is_idle(), "packet {sequence}");
-        }
-        feed(&mut conversation, &packet(6, &[0, 0, 0, 2, 0, 0, 0]));
-        assert_eq!(conversation.turn(), Turn::Command);
-        assert!(conversation.is_idle());
-    }
-
-    #[test]
-    fn rows_in_any_two_pieces_lead_to_the_same_state() {
-        let answer = [
-            packet(1, &[1]),
-            packet(2, b"\x03def\x00\x00\x00\x01c\x00\x0c\x21\0\x68\x01\0\0\xfe\x01\0\0\0\0"),
-            packet(3, b"\x03abc"),
-            packet(4, &[0xFB]),
-            packet(5, &[0]),
-            packet(6, &[b"\xFC\x2C\x01".as_slice(), &[b'x'; 300]].concat()),
-            packet(7, b"\x01a"),
-        ]
-        .concat();
-        let end = packet(8, &[0xFE, 0, 0, 2, 0, 0, 0]);
-        for cut in 0..=answer.len() {
-            let mut conversation = asked();
-            let taken = feed(&mut conversation, &answer[..cut]);
-            assert_eq!(taken + feed(&mut conversation, &answer[taken..]), answer.len());
-            assert_eq!(conversation.injection_sequence(), Some(8), "cut at {cut}");
-            feed(&mut conversation, &end);
-            assert!(conversation.is_idle(), "cut at {cut}");
-        }
-    }
-
-    /// Where both connections are plain, a password that is asked for in clear is the caller's
-    /// affair: as the first thing in an exchange or later, however the bytes come.
-    #[test]
-    fn questions_for_passwords_in_clear_are_held() {
-        let switch = |name: &[u8], number| packet(number, &[b"\xfe", name, b"\0"].concat());
-        let native = switch(b"mysql_native_password", 1);
-        for name in [&b"mysql_clear_password"[..], b"mysql_clear", b"mysql_clearly"] {
-            let is_clear = name == CLEAR;
-            for (before, number) in [(&[][..], 1), (&native[..], 3)] {
-                let mut conversation = asked();
-                feed(&mut conversation, &packet(1, &[0, 0, 0, 2, 0, 0, 0]));
-                conversation.hold_exchanges(Held::InClear);
-                let (mut said, mut at) = (packet(0, b"\x11me\0\0p\0"), 0);
-                while conversation.handle_client(&said, &mut at).is_some() {}
-                feed(&mut conversation, before);
-                if !before.is_empty() {
-                    (said, at) = (packet(2, b"answer"), 0);
-                    while conversation.handle_client(&said, &mut at).is_some() {}
-                    assert_eq!(at, said.len());
-                }
-                let asked = switch(name, number);
-                let taken = (1..=asked.len()).map(|end| {
-                    let mut at = 0;
-                    while conversation.handle_server(&asked[..end], &mut at).is_some() {}
-                    at
-                });
-                // What is consumed is not handed in again.
-                let taken = taken.take_while(|at| *at == 0).count();
-                assert_eq!(taken == asked.len(), is_clear, "{}", name.escape_ascii());
-                assert_eq!(conversation.is_exchange_due(), is_clear);
-                if is_clear {
-                    assert_eq!(conversation.injection_sequence(), Some(number));
-                }
-            }
-        }
-    }
 }

@@ -9,6 +9,7 @@ use super::tests::{Bench, DOWN, NEW, OLD, UP, numbered, traces};
 use super::*;
 use crate::metrics::Totals;
 use crate::wire::capability as cap;
+use crate::wire::packet::packet;
 
 /// Bytes of one side, in order with the other's.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ fn conversation(capabilities: u32) -> impl Strategy<Value = Vec<Said>> {
             (packet(0, trace.asked), numbered(1, &payloads))
         })
         .chain([(packet(0, b"\x19\x01\0\0\0"), Vec::new())])
-        .chain(rewritten(capabilities))
+        .chain(rewritten())
         .collect();
     vec((0..traces.len(), any::<bool>()), 1..12).prop_map(move |chosen| {
         let (mut said, mut owed) = (Vec::new(), Vec::new());
@@ -46,18 +47,22 @@ fn conversation(capabilities: u32) -> impl Strategy<Value = Vec<Said>> {
     })
 }
 
-/// What is not passed on as it came.
-fn rewritten(capabilities: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let column = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\0\0\0\0\0";
-    let end: &[u8] =
-        if capabilities == OLD { &[0xFE, 0, 0, 2, 0] } else { &[0xFE, 0, 0, 2, 0, 0, 0] };
-    let mut payloads: Vec<&[u8]> = vec![&[1], column];
-    payloads.extend((capabilities == OLD).then_some(end));
-    payloads.extend([&b"\x047777"[..], b"\x041234", b"\x017", end]);
+/// What is not passed on as it came, or changes what is remembered.
+fn rewritten() -> Vec<(Vec<u8>, Vec<u8>)> {
     let ok = packet(1, &[0, 0, 0, 2, 0, 0, 0]);
+    let execute = |statement: u32, parameter: &[u8]| {
+        let statement = statement.to_le_bytes();
+        packet(0, &[&[0x17], &statement[..], &[0, 1, 0, 0, 0, 0], parameter].concat())
+    };
     vec![
-        (packet(0, b"\x03select connection_id()"), numbered(1, &payloads)),
         (packet(0, b"\x03KILL 2147483655"), ok.clone()),
+        (packet(0, b"\x03SELECT 1; /*! KILL 2147483655 */"), ok.clone()),
+        (packet(0, b"\x16KILL ?"), packet(1, &[0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        (execute(9, b"\x01\x08\x80\x07\0\0\x80\0\0\0\0"), ok.clone()),
+        (execute(9, b"\0\x07\0\0\x80\0\0\0\0"), ok.clone()),
+        (execute(u32::MAX, b"\x01\xFD\0\x0A2147483655"), ok.clone()),
+        (packet(0, b"\x19\x09\0\0\0"), Vec::new()),
+        (packet(0, b"\x1F"), ok.clone()),
         (packet(0, b"\x02shop"), ok.clone()),
         (packet(0, b"\x11you\0\0there\0"), ok),
     ]

@@ -5,7 +5,9 @@
 //! caller, whose buffer then starts with it. So a session is frozen at any instant by serialising
 //! it together with the caller's two buffers ([`snapshot`]).
 
+mod changing;
 pub mod conversation;
+mod ids;
 #[cfg(test)]
 mod laws;
 pub mod snapshot;
@@ -18,21 +20,25 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::SessionCounters;
+use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
-use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, lenenc, packet, put_lenenc_str};
+use crate::wire::packet::{HEADER, Header};
+use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
 use conversation::{ClientPacket, Conversation, Held, Note, ServerPacket, Turn, WHOLE_COMMAND};
+use ids::{Replaced, Statements};
 
-/// Who has which id. Clients know the proxy's ids, servers know their own.
+/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
+pub const OURS: u32 = 1 << 31;
+
+/// Who has which id. A client's greeting has one of the proxy's; servers know their own.
 pub trait Directory {
     /// The id on this session's server of a connection, by the id its client was shown.
     fn server_thread(&self, connection: u32) -> Option<u32>;
-    /// The id a client was shown, by its id on this session's server.
-    fn connection(&self, server_thread: u32) -> Option<u32>;
 }
 
-/// What to do with the bytes that were handed in.
+/// What to do with the client's bytes that were handed in.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Intake {
     /// So many were judged; the rest stays with the caller until more come.
@@ -71,6 +77,7 @@ pub struct Session {
     database: Vec<u8>,
     /// What `user` and `database` become when commands under way succeed, in their order.
     names: VecDeque<Names>,
+    ids: Statements,
     /// CLIENT_QUERY_ATTRIBUTES: a statement has parameters before its text.
     query_attributes: bool,
     /// `user` or `database` has changed since somebody asked.
@@ -90,6 +97,7 @@ impl Session {
             user: user.to_vec(),
             database: database.to_vec(),
             names: VecDeque::new(),
+            ids: Statements::default(),
             query_attributes,
             renamed: true,
         }
@@ -137,6 +145,12 @@ impl Session {
         &self.database
     }
 
+    /// The user that the exchange under way would change to, if that is known.
+    pub fn changing_user(&self) -> Option<&[u8]> {
+        let names = self.names.front().filter(|_| self.conversation.is_changing_user());
+        names?.user.as_deref()
+    }
+
     /// Whether a transaction is open, or may be.
     pub fn may_be_in_transaction(&self) -> bool {
         self.conversation.status().may_be_in_transaction()
@@ -163,36 +177,27 @@ impl Session {
         Intake { consumed: at, rewrite: None }
     }
 
-    /// Bytes from the server.
-    pub fn handle_server(
-        &mut self,
-        bytes: &[u8],
-        directory: &dyn Directory,
-        counters: &SessionCounters,
-    ) -> Intake {
+    /// Bytes from the server; how many of them were judged. They are passed on as they are.
+    pub fn handle_server(&mut self, bytes: &[u8], counters: &SessionCounters) -> usize {
         let mut at = 0;
         let opaque = self.is_opaque();
         while let Some(seen) = self.conversation.handle_server(bytes, &mut at) {
             match seen {
                 ServerPacket::Other => {}
                 ServerPacket::End(ending, note) => self.handle_end(ending, note, counters),
-                ServerPacket::File => self.forget_names(),
-                ServerPacket::RowWithId(header, head) => {
-                    if let Some((with, payload)) = show_connection(header, head, directory) {
-                        self.conversation.skip_server(payload);
-                        let range = at - HEADER..at + payload;
-                        return Intake {
-                            consumed: range.end,
-                            rewrite: Some(Rewrite { range, with }),
-                        };
+                ServerPacket::Prepared(statement, ending) => {
+                    self.ids.insert(statement);
+                    if let Some(ending) = ending {
+                        self.handle_end(ending, Note::Plain, counters);
                     }
                 }
+                ServerPacket::File => self.forget_names(),
             }
         }
         if self.is_opaque() && !opaque {
             counters.opaque_sessions.add(1);
         }
-        Intake { consumed: at, rewrite: None }
+        at
     }
 
     /// Whether the protocol is not followed any more.
@@ -207,44 +212,35 @@ impl Session {
         head: &[u8],
         directory: &dyn Directory,
         counters: &SessionCounters,
-    ) -> Option<Vec<u8>> {
-        let whole = header.length <= WHOLE_COMMAND;
+    ) -> Replaced {
         let Some((&command, body)) = head.split_first() else {
             counters.client_other_requests.add(1);
             return None;
         };
+        if command == code::QUERY {
+            return self.handle_statement(header, head, directory, counters);
+        }
+        counters.client_other_requests.add(1);
         match command {
-            code::QUERY => self.handle_statement(header, head, directory, counters),
-            code::STMT_PREPARE => {
-                counters.client_other_requests.add(1);
-                let Statement::Kill(kill) = sql::inspect(body) else { return None };
-                let digits = kill.digits.start + 1..kill.digits.end + 1;
-                whole.then(|| rewrite_kill(header, head, kill.id, digits, directory))?
+            code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
+            code::STMT_EXECUTE if !self.ids.is_empty() => {
+                return self.ids.execute((header, head), self.query_attributes, directory);
             }
-            code::PROCESS_KILL => {
-                counters.client_other_requests.add(1);
-                let id = u32::from_le_bytes(body.try_into().ok()?);
-                let thread = directory.server_thread(id)?;
-                // Servers ignore what may follow the id; it is passed on behind.
-                let parts = [&header.encode()[..], &[code::PROCESS_KILL], &thread.to_le_bytes()];
-                Some(parts.concat())
-            }
-            code::INIT_DB if whole => {
-                counters.client_other_requests.add(1);
+            code::STMT_CLOSE => self.ids.close(body),
+            code::RESET_CONNECTION => self.ids = Statements::default(),
+            code::PROCESS_KILL => return ids::in_process_kill((header, head), directory),
+            code::INIT_DB if header.length <= WHOLE_COMMAND => {
                 self.expect_names(Note::Database, None, body);
-                None
             }
             code::CHANGE_USER => {
-                counters.client_other_requests.add(1);
-                let (user, database) = changed_to(body);
+                self.ids = Statements::default();
+                let (user, database) = changing::names(head);
                 self.expect_names(Note::User, Some(user), database);
-                None
+                return changing::withhold(header, head, self.conversation.held());
             }
-            _ => {
-                counters.client_other_requests.add(1);
-                None
-            }
+            _ => {}
         }
+        None
     }
 
     fn handle_statement(
@@ -253,35 +249,45 @@ impl Session {
         head: &[u8],
         directory: &dyn Directory,
         counters: &SessionCounters,
-    ) -> Option<Vec<u8>> {
-        let text = statement_at(head, self.query_attributes);
-        let whole = header.length <= WHOLE_COMMAND;
-        let statement = text.map_or(Statement::Other, |at| sql::inspect(&head[at..]));
+    ) -> Replaced {
+        let text = if self.query_attributes { behind_attributes(head) } else { Some(1) };
+        let sql = text.map_or(&[][..], |at| &head[at..]);
+        let statement = sql::inspect(sql);
         match statement {
-            Statement::Select | Statement::SelectConnectionId => {
-                counters.client_select_requests.add(1)
-            }
+            Statement::Select => counters.client_select_requests.add(1),
             Statement::Insert => counters.client_insert_requests.add(1),
             Statement::Update => counters.client_update_requests.add(1),
             Statement::Delete => counters.client_delete_requests.add(1),
-            _ => counters.client_other_requests.add(1),
+            Statement::Use(_) | Statement::Other => counters.client_other_requests.add(1),
         }
-        match statement {
-            Statement::Kill(kill) if whole => {
-                let start = text?;
-                let digits = kill.digits.start + start..kill.digits.end + start;
-                rewrite_kill(header, head, kill.id, digits, directory)
-            }
-            Statement::SelectConnectionId | Statement::ShowProcesslist if whole => {
-                self.conversation.note(Note::ConnectionIds);
-                None
-            }
-            Statement::Use(name) if whole => {
-                self.expect_names(Note::Database, None, name);
-                None
-            }
-            _ => None,
+        let extent = extent(header);
+        if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
+            self.expect_names(Note::Database, None, name);
         }
+        if !are_likely(&statement, sql) {
+            return None;
+        }
+        ids::in_text((header, head), text?, &connections(sql, extent), directory)
+    }
+
+    fn handle_prepare(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+    ) -> Replaced {
+        let sql = &head[1..];
+        // It is one statement, so of those that are known by their first word none takes an id.
+        let named = match sql::inspect(sql) {
+            Statement::Other => connections(sql, extent(header)),
+            _ => Vec::new(),
+        };
+        let takes_id = named.contains(&Named::Parameter);
+        self.ids.prepare(takes_id);
+        if takes_id {
+            self.conversation.note_id();
+        }
+        ids::in_text((header, head), 1, &named, directory)
     }
 
     fn handle_end(&mut self, ending: Ending, note: Note, counters: &SessionCounters) {
@@ -291,7 +297,7 @@ impl Session {
             Ending::ResultSet => counters.server_resultset_responses.add(1),
         }
         match note {
-            Note::Plain | Note::ConnectionIds => {}
+            Note::Plain => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
                 if let Some(Names { user, database }) = names.filter(|_| ending == Ending::Ok) {
@@ -319,53 +325,7 @@ impl Session {
     }
 }
 
-/// The user and the database of a COM_CHANGE_USER: "string<NUL> user, int<1> auth_plugin_data_len,
-/// string<$len> auth_plugin_data, string<NUL> schema name".
-fn changed_to(body: &[u8]) -> (&[u8], &[u8]) {
-    let until_nul = |bytes| <[u8]>::split(bytes, |byte| *byte == 0).next().unwrap_or_default();
-    let user = until_nul(body);
-    let rest = body.get(user.len() + 1..).unwrap_or_default();
-    let database = rest.split_first().and_then(|(length, rest)| rest.get(usize::from(*length)..));
-    (user, database.map_or(&[][..], until_nul))
-}
-
-/// Where the text of a COM_QUERY starts. With query attributes two counts stand before it; a
-/// statement that has attributes is not looked into.
-fn statement_at(head: &[u8], query_attributes: bool) -> Option<usize> {
-    match query_attributes {
-        false => Some(1),
-        true => (head.get(1..3)? == [0, 1]).then_some(3),
-    }
-}
-
-/// The KILL with the server's id in it; None when the id is not one of ours.
-fn rewrite_kill(
-    header: Header,
-    payload: &[u8],
-    id: u64,
-    digits: Range<usize>,
-    directory: &dyn Directory,
-) -> Option<Vec<u8>> {
-    let thread = directory.server_thread(u32::try_from(id).ok()?)?.to_string();
-    let parts = [&payload[..digits.start], thread.as_bytes(), &payload[digits.end..]];
-    Some(packet(header.sequence, &parts.concat()))
-}
-
-/// The start of a row with the id its client knows, and how much of the payload that replaces.
-fn show_connection(
-    header: Header,
-    head: &[u8],
-    directory: &dyn Directory,
-) -> Option<(Vec<u8>, usize)> {
-    let (length, width) = lenenc(head)?;
-    let end = width + usize::try_from(length).ok()?;
-    let digits = std::str::from_utf8(head.get(width..end)?).ok()?;
-    let connection = directory.connection(digits.parse().ok()?)?.to_string();
-    let longer = header.length - end + 1 + connection.len();
-    if header.length == MAX_PAYLOAD || longer >= MAX_PAYLOAD {
-        return None;
-    }
-    let mut with = Header { length: longer, sequence: header.sequence }.encode().to_vec();
-    put_lenenc_str(&mut with, connection.as_bytes());
-    Some((with, end))
+/// How much of a command is looked at.
+fn extent(header: Header) -> Extent {
+    if header.length <= WHOLE_COMMAND { Extent::Whole } else { Extent::Beginning }
 }

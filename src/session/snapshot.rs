@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::conversation::Conversation;
+use super::ids::Statements;
 use super::{Names, Session};
 
 /// A session as it crosses a restart.
@@ -18,19 +19,22 @@ pub struct SessionSnapshot {
     database: Vec<u8>,
     #[serde(default)]
     names: VecDeque<Names>,
+    #[serde(default, skip_serializing_if = "Statements::is_empty")]
+    ids: Statements,
     query_attributes: bool,
 }
 
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
-        let Session { conversation, user, database, names, query_attributes, .. } = session;
-        Self { conversation, user, database, names, query_attributes }
+        let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
+        Self { conversation, user, database, names, ids, query_attributes }
     }
 }
 
 impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
-        let SessionSnapshot { conversation, user, database, names, query_attributes } = snapshot;
-        Self { conversation, user, database, names, query_attributes, renamed: true }
+        let SessionSnapshot { conversation, user, database, names, ids, query_attributes } =
+            snapshot;
+        Self { conversation, user, database, names, ids, query_attributes, renamed: true }
     }
 }

@@ -5,23 +5,16 @@ use std::fmt::Write as _;
 use super::snapshot::SessionSnapshot;
 use super::*;
 use crate::wire::capability as cap;
-use crate::wire::packet::put_lenenc;
+use crate::wire::packet::{MAX_PAYLOAD, packet, put_lenenc};
 use crate::wire::response::ServerStatus;
 use crate::wire::status as flags;
-
-/// What proxies add to a server's id, so that the two are never mistaken.
-const SHOWN: u32 = 1 << 31;
 
 /// Sessions 7 and 1234 of the server are ours.
 struct Ours;
 
 impl Directory for Ours {
     fn server_thread(&self, connection: u32) -> Option<u32> {
-        [7, 1234].into_iter().find(|thread| thread + SHOWN == connection)
-    }
-
-    fn connection(&self, thread: u32) -> Option<u32> {
-        [7, 1234].contains(&thread).then_some(thread + SHOWN)
+        [7, 1234].into_iter().find(|thread| thread + OURS == connection)
     }
 }
 
@@ -71,12 +64,12 @@ impl Bench {
     }
 
     /// A command in one packet.
-    fn asks(&mut self, payload: &[u8]) -> &mut Self {
+    pub(super) fn asks(&mut self, payload: &[u8]) -> &mut Self {
         self.client(&packet(0, payload))
     }
 
     /// Packets of an answer, numbered from 1.
-    fn answers(&mut self, payloads: &[&[u8]]) -> &mut Self {
+    pub(super) fn answers(&mut self, payloads: &[&[u8]]) -> &mut Self {
         self.answers_from(1, payloads)
     }
 
@@ -85,12 +78,14 @@ impl Bench {
     }
 
     fn judge(&mut self, way: usize) {
+        let bytes = &mut self.unjudged[way];
+        if way == DOWN {
+            let judged = self.session.handle_server(bytes, &self.counters);
+            self.passed[DOWN].extend(bytes.drain(..judged));
+            return;
+        }
         loop {
-            let bytes = &mut self.unjudged[way];
-            let intake = match way {
-                UP => self.session.handle_client(bytes, &Ours, &self.counters),
-                _ => self.session.handle_server(bytes, &Ours, &self.counters),
-            };
+            let intake = self.session.handle_client(bytes, &Ours, &self.counters);
             assert!(intake.consumed <= bytes.len(), "a session judges only what it was given");
             let Some(Rewrite { range, with }) = intake.rewrite else {
                 self.passed[way].extend(bytes.drain(..intake.consumed));
@@ -116,7 +111,7 @@ impl Bench {
 
     /// Idle, and the next command is followed.
     #[track_caller]
-    fn is_over(&mut self) -> &mut Self {
+    pub(super) fn is_over(&mut self) -> &mut Self {
         assert!(self.is_idle(), "no command is under way: {:?}", self.session);
         assert!(self.unjudged.iter().all(Vec::is_empty), "nothing is held back");
         self.asks(&[code::PING]).is_busy().answers(&[&OK]);
@@ -142,9 +137,9 @@ pub(super) fn numbered(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
     payloads.iter().enumerate().map(one).collect::<Vec<_>>().concat()
 }
 
-const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
+pub(super) const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
 const OK_MORE: [u8; 7] = [0, 0, 0, 10, 0, 0, 0];
-const ERR: &[u8] = b"\xFF\x28\x04#42000no";
+pub(super) const ERR: &[u8] = b"\xFF\x28\x04#42000no";
 const EOF: [u8; 5] = [0xFE, 0, 0, 2, 0];
 const EOF_MORE: [u8; 5] = [0xFE, 0, 0, 10, 0];
 const EOF_CURSOR: [u8; 5] = [0xFE, 0, 0, 0x42, 0];
@@ -152,7 +147,7 @@ const EOF_CURSOR: [u8; 5] = [0xFE, 0, 0, 0x42, 0];
 const END: [u8; 7] = [0xFE, 0, 0, 2, 0, 0, 0];
 const END_MORE: [u8; 7] = [0xFE, 0, 0, 10, 0, 0, 0];
 const PROGRESS: &[u8] = b"\xFF\xFF\xFF\x01\x01\x02\x10\x00\x00\x05stage";
-const COLUMN: &[u8] = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\0\0\0\0\0";
+pub(super) const COLUMN: &[u8] = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\0\0\0\0\0";
 const ROW: &[u8] = b"\x03abc";
 const NULL_ROW: &[u8] = b"\xFB";
 const INFILE: &[u8] = b"\xFBfile.csv";
@@ -514,88 +509,6 @@ fn a_database_named_in_file_data_is_no_database() {
     bench.asks(QUERY).asks(b"\x02data").asks(b"").asks(b"\x02shop");
     bench.answers(&[INFILE]).answers_from(2, &[&OK]).answers(&[&OK]).is_over();
     assert_eq!(bench.session.database(), b"shop");
-}
-
-#[test]
-fn kill_reaches_whom_the_client_was_shown() {
-    let shown = (SHOWN + 7).to_string();
-    let query = |sql: &str| [b"\x03", sql.as_bytes()].concat();
-    let process_kill = |id: u32, rest: &[u8]| [&[0x0C], &id.to_le_bytes()[..], rest].concat();
-    let table = [
-        (query(&format!("KILL {shown}")), query("KILL 7")),
-        (query(&format!("kill query {shown} ; -- x")), query("kill query 7 ; -- x")),
-        (query(&format!("kill {shown} --")), query("kill 7 --")),
-        (query("KILL 7"), query("KILL 7")),
-        (query(&format!("KILL {}", SHOWN + 8)), query(&format!("KILL {}", SHOWN + 8))),
-        (query(&format!("KILL USER u{shown}")), query(&format!("KILL USER u{shown}"))),
-        ([b"\x16KILL ", shown.as_bytes()].concat(), b"\x16KILL 7".to_vec()),
-        (process_kill(SHOWN + 1234, b""), process_kill(1234, b"")),
-        (process_kill(1234, b""), process_kill(1234, b"")),
-        (process_kill(SHOWN + 1234, b"more"), process_kill(1234, b"more")),
-        (b"\x0C\x01\x02".to_vec(), b"\x0C\x01\x02".to_vec()),
-    ];
-    for (asked, passed) in table {
-        let mut bench = Bench::new(NEW, 0);
-        // Byte by byte: nothing is passed on before it can be judged.
-        packet(0, &asked).iter().for_each(|byte| _ = bench.client(&[*byte]));
-        assert_eq!(bench.passed[UP], packet(0, &passed), "{asked:?}");
-        bench.answers(&[ERR]).is_over();
-        assert!(bench.unjudged[UP].is_empty());
-    }
-}
-
-#[test]
-fn kill_is_found_behind_query_attributes() {
-    let mut bench = Bench::new(NEW | cap::QUERY_ATTRIBUTES, 0);
-    bench.asks(format!("\x03\0\x01KILL {}", SHOWN + 7).as_bytes());
-    assert_eq!(bench.passed[UP], packet(0, b"\x03\0\x01KILL 7"));
-    bench.answers(&[&OK]).is_over();
-    let with_attribute = b"\x03\x01\x01\0\x01\xFE\0\x01aKILL 7";
-    bench.passed = Default::default();
-    bench.asks(with_attribute);
-    assert_eq!(bench.passed[UP], packet(0, with_attribute));
-}
-
-#[test]
-fn rows_show_the_ids_that_clients_know() {
-    let row = |id: &str| {
-        let mut row = Vec::new();
-        put_lenenc_str(&mut row, id.as_bytes());
-        put_lenenc_str(&mut row, b"root");
-        row
-    };
-    let shown = row(&(SHOWN + 1234).to_string());
-    let count = [2];
-    for asked in ["SELECT connection_id()", "SHOW FULL PROCESSLIST"] {
-        for capabilities in [OLD, NEW] {
-            let eof = capabilities == OLD;
-            let end: &[u8] = if eof { &EOF } else { &END };
-            let rows = [row("1234"), row("99"), NULL_ROW.to_vec(), row("1234")];
-            let definitions: &[&[u8]] = match eof {
-                true => &[&count, COLUMN, COLUMN, &EOF],
-                false => &[&count, COLUMN, COLUMN],
-            };
-            let payloads: Vec<&[u8]> = definitions
-                .iter()
-                .copied()
-                .chain(rows.iter().map(Vec::as_slice))
-                .chain([end])
-                .collect();
-            let mut bench = Bench::new(capabilities, 0);
-            bench.asks(&[b"\x03", asked.as_bytes()].concat()).asks(QUERY);
-            let answer = numbered(1, &payloads);
-            answer.iter().for_each(|byte| _ = bench.server(&[*byte]));
-            let at = definitions.len();
-            let mut expected = payloads.clone();
-            (expected[at], expected[at + 3]) = (&shown, &shown);
-            assert_eq!(bench.passed[DOWN], numbered(1, &expected), "{asked}");
-            // The next answer is none of that kind.
-            bench.passed = Default::default();
-            bench.server(&answer);
-            assert_eq!(bench.passed[DOWN], answer);
-            bench.is_over();
-        }
-    }
 }
 
 #[test]

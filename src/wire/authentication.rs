@@ -5,6 +5,12 @@
 //! `AuthMoreData`, `AuthNextFactor`), "Caching_sha2_password information", and
 //! reference implementations of `sha256_password`.
 
+/// Challenge and answer by SHA-1.
+pub const NATIVE: &[u8] = b"mysql_native_password";
+/// The same as it was before MySQL 4.1.
+pub const OLD: &[u8] = b"mysql_old_password";
+/// MariaDB's signatures.
+pub const ED25519: &[u8] = b"client_ed25519";
 /// Challenge and answer by SHA-256, from a cache; without the cache the password itself.
 pub const CACHING_SHA2: &[u8] = b"caching_sha2_password";
 /// The password itself, by TLS or by RSA.
@@ -64,6 +70,26 @@ impl<'a> Told<'a> {
     }
 }
 
+/// Whether a plugin's answer says that there is no password.
+pub fn is_empty(answer: &[u8]) -> bool {
+    matches!(answer, [] | [0])
+}
+
+/// Whether a plugin's first answer is one to a challenge, from which nobody learns the password. A
+/// client that knows no plugins, whose name is empty, answers as [`NATIVE`] or [`OLD`] does.
+pub fn hides_password(plugin: &[u8], answer: &[u8]) -> bool {
+    let length = match plugin {
+        NATIVE => 20,
+        OLD => 8,
+        CACHING_SHA2 => 32,
+        ED25519 => 64,
+        b"" if answer.len() == 8 => 8,
+        b"" => 20,
+        _ => return false,
+    };
+    answer.len() == length
+}
+
 /// The payload of an `AuthMoreData`.
 pub fn more_data(data: &[u8]) -> Vec<u8> {
     [&[1], data].concat()
@@ -72,6 +98,29 @@ pub fn more_data(data: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_that_hide_the_password() {
+        let cases: [(&[u8], usize, bool); 12] = [
+            (NATIVE, 20, true),
+            (NATIVE, 9, false),
+            (CACHING_SHA2, 32, true),
+            // A clear password of a client that takes TLS for enough.
+            (CACHING_SHA2, 9, false),
+            (ED25519, 64, true),
+            (OLD, 8, true),
+            (b"", 20, true),
+            (b"", 8, true),
+            (b"", 9, false),
+            (SHA256, 20, false),
+            (CLEAR, 20, false),
+            (b"whatever", 32, false),
+        ];
+        for (plugin, length, hides) in cases {
+            let name = String::from_utf8_lossy(plugin);
+            assert_eq!(hides_password(plugin, &vec![7; length]), hides, "{name}, {length}");
+        }
+    }
 
     #[test]
     fn packets_are_told_apart() {

@@ -9,6 +9,7 @@ pub mod command;
 pub mod compressed;
 pub mod handshake;
 pub mod packet;
+pub mod parameter;
 pub mod response;
 
 /// Capability flags (MySQL protocol, "Capabilities Flags"; MariaDB's extended ones are shifted by

@@ -6,6 +6,7 @@ mod support;
 mod admin;
 mod faults;
 mod identity;
+mod recipe;
 mod reload;
 mod scene;
 mod shown;

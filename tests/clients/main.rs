@@ -4,6 +4,7 @@
 mod support;
 
 mod programs;
+mod schema_change;
 mod suites;
 
 use std::io::{Read as _, Write as _};

@@ -22,6 +22,8 @@ enum Client {
     MySqlDb,
     Connector,
     Mysql2,
+    /// The older one for Node, which knows no plugins.
+    MysqlJs,
     Go,
     Sqlx,
 }
@@ -81,6 +83,12 @@ impl Client {
                 let mut command = Command::new("node");
                 command.arg(source("programs/mysql2.js"));
                 command.env("NODE_PATH", fetched("mysql2")?.join("node_modules"));
+                Some(command)
+            }
+            Self::MysqlJs => {
+                let mut command = Command::new("node");
+                command.arg(source("programs/mysqljs.js"));
+                command.env("NODE_PATH", fetched("mysqljs")?.join("node_modules"));
                 Some(command)
             }
             Self::Go => {
@@ -235,6 +243,7 @@ programs! {
     program_mysqlclient: MySqlDb on MariaDb;
     program_connector: Connector on MariaDb, MySql;
     program_mysql2: Mysql2 on MariaDb, MySql;
+    program_mysqljs: MysqlJs on MariaDb;
     program_go: Go on MariaDb, MySql;
     program_sqlx: Sqlx on MariaDb, MySql;
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::support::proxy::{Options, is_haproxy, with_lines};
-use crate::support::raw::{Login, Wire, WireError};
+use crate::support::raw::{Login, Wire, WireError, ask_for_a_challenge};
 use crate::support::relay::connect_from;
 use crate::support::{Database, Proxy, Server, until};
 use crate::{open_from, shown};
@@ -46,8 +46,9 @@ fn sessions_of_a_user() {
         .execute(&["CREATE USER other IDENTIFIED BY 'odp-secret'", "GRANT ALL ON *.* TO other"]);
     // A log-in that was not finished counts for nobody, and a wrong password neither.
     let mut claims = Wire::connect(&proxy.address()).expect("a greeting");
-    let response = claims.login_response(&Login::default()).encode();
-    claims.send_payload(&response, 1).expect("it is taken");
+    let mut response = claims.login_response(&Login::default());
+    ask_for_a_challenge(&mut response);
+    claims.send_payload(&response.encode(), 1).expect("it is taken");
     assert_eq!(claims.packet().payload[0], 0xFE, "it is asked for its password");
     let wrong = Login { password: "wrong".into(), ..Login::default() };
     for _ in 0..3 {

@@ -1,12 +1,15 @@
 //! The edges: PROXY headers in and out, limits of users and addresses, clients that are slow to log
-//! in, and servers that count what is broken off.
+//! in, servers that count what is broken off, and servers that hang or are the
+//! proxy itself.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod courtesy;
+mod hangs;
 mod header;
 mod limits;
+mod loops;
 mod slow;
 
 use support::Proxy;

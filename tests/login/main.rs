@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod checks;
+mod first;
+mod impersonation;
 mod malformed;
 mod matrix;
 mod refusals;

@@ -68,8 +68,6 @@ const MARIADB: &[Account] = &[
 ];
 
 const MARIADB11: &[Account] = &[
-    // Behind one of the same plugin: without, the library answers the wrong challenge.
-    account("native", "VIA mysql_native_password USING PASSWORD('{}')"),
     account("parsec", "VIA parsec USING PASSWORD('{}')"),
     account("ed25519", "VIA ed25519 USING PASSWORD('{}')"),
     Account {
@@ -82,6 +80,8 @@ const MARIADB11: &[Account] = &[
         clear: Clear::Dialog,
         ..account("dialog", "VIA two_questions USING '{}'")
     },
+    // Behind those of other plugins: the library answers the challenge in the greeting.
+    account("native", "VIA mysql_native_password USING PASSWORD('{}')"),
     empty(account("native_empty", "VIA mysql_native_password USING ''")),
 ];
 
@@ -352,6 +352,20 @@ fn every_plugin_of_mysql() {
         server: Server::MySql,
         options: &[],
         prepare: &[],
+        accounts: MYSQL,
+        by: By::PyMysql,
+        legs: LEGS,
+        question: LONG,
+    });
+}
+
+/// Clients by TLS answer the greeting with the password itself.
+#[test]
+fn every_plugin_of_mysql_by_a_plugin_that_sends_the_password() {
+    matrix(&Column {
+        server: Server::MySql,
+        options: &[],
+        prepare: &["SET GLOBAL authentication_policy = '*:sha256_password,,'"],
         accounts: MYSQL,
         by: By::PyMysql,
         legs: LEGS,

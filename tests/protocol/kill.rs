@@ -6,14 +6,14 @@ use crate::support::raw::{Login, Reply, WireError};
 use crate::support::{Database, Proxy, Server, Stage, Wire, com, until};
 
 /// The id the client was shown, which KILL takes.
-fn id(wire: &Wire) -> u32 {
+pub fn id(wire: &Wire) -> u32 {
     wire.greeting.connection_id
 }
 
-const ASLEEP: &str =
+pub const ASLEEP: &str =
     "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep'";
 
-fn start_sleeping(stage: &Stage, wire: &mut Wire) {
+pub fn start_sleeping(stage: &Stage, wire: &mut Wire) {
     wire.command(com::QUERY, b"SELECT SLEEP(300)");
     stage.database.until_counted(ASLEEP);
 }
@@ -78,7 +78,7 @@ fn p_81_kill_query(stage: &Stage) {
 on!(p_81_kill_query: mariadb, mysql);
 
 /// P-82. A killed SLEEP is a row in MySQL and an error in MariaDB.
-fn check_interrupted(stage: &Stage, reply: &Reply) {
+pub fn check_interrupted(stage: &Stage, reply: &Reply) {
     match stage.is_mysql() {
         true => assert_eq!(reply.text(), "1", "{}", stage.name),
         false => assert_eq!(reply.error(), Some(1317), "{}", stage.name),

@@ -28,6 +28,7 @@ mod commands;
 mod compression;
 mod downgrade;
 mod framing;
+mod ids;
 mod kill;
 mod limits;
 mod results;

@@ -141,7 +141,7 @@ fn t_23_ids_stay_are_unique_and_kill_works_after() {
     for _ in 0..6 {
         let waiting = Waiting::open(&proxy.address(), 10);
         for id in waiting.ids() {
-            assert!(all.insert(id.clone()), "{id} is given twice");
+            assert!(all.insert(id), "{id} is given twice");
         }
         generations.push(waiting);
         restart(&proxy);
@@ -149,7 +149,7 @@ fn t_23_ids_stay_are_unique_and_kill_works_after() {
     for waiting in &mut generations {
         assert_eq!(waiting.dead(), 0);
     }
-    let victim = generations[0].ids()[3].clone();
+    let victim = generations[0].ids()[3];
     let killer = &mut generations[5].wires()[0];
     killer.run(&format!("KILL {victim}"));
     assert_eq!(generations[0].dead(), 1, "KILL {victim} ends exactly that one");

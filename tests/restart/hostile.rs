@@ -20,14 +20,12 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg,
     sendmsg, socket_with,
 };
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::process::{Resource, Rlimit};
 
 use crate::scene::{Scene, restart, said, take_over};
 use crate::support::proxy::{Options, config_text};
+use crate::support::user::{NOBODY, as_nobody, may_become_nobody};
 use crate::support::{LIMIT, Process, Proxy, scratch, skip, until};
-
-/// The uid and gid of `nobody` nearly everywhere; that they have no rights here is what counts.
-const NOBODY: u32 = 65534;
 
 /// More than the proxy hears out at the same time.
 const MANY: usize = 40;
@@ -48,32 +46,6 @@ enum Deed {
 /// All that no visitor may get anything for.
 const MISDEEDS: [Deed; 4] =
     [Deed::Garbage, Deed::HalfAHello, Deed::ManyDescriptors, Deed::MemfdWithoutSeals];
-
-/// Whether this process may become another user. If not, the test is skipped.
-fn may_become_nobody() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        skip("another user is needed, and only root may become one");
-    }
-    is_root
-}
-
-/// Does something as `nobody`. Only this thread changes: no program is needed that nobody may run.
-fn as_nobody<T: Send>(act: impl FnOnce() -> T + Send) -> T {
-    let become_nobody = || {
-        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
-        rustix::thread::set_thread_groups(&[])?;
-        rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-        rustix::thread::set_thread_res_uid(uid, uid, uid)
-    };
-    std::thread::scope(|scope| {
-        let nobody = scope.spawn(|| {
-            become_nobody().expect("root may become anybody");
-            act()
-        });
-        nobody.join().expect("nobody does as told")
-    })
-}
 
 /// Connects to a door.
 fn knock(door: &Path) -> Result<OwnedFd, Errno> {

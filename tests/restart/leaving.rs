@@ -193,15 +193,11 @@ fn t_42_the_next_statement_of_an_idle_connection_is_answered() {
     }
 }
 
-fn connection_id(wire: &mut Wire) -> String {
-    wire.run("SELECT CONNECTION_ID()").text()
-}
-
 /// Whoever closes, the other end hears of it: were a duplicate of the socket to keep the FIN back,
 /// the read would not end within its limit.
 fn every_close_is_heard_after_a_restart(proxy: &Proxy, database: &Database, served: &str) {
     let mut wires: Vec<Wire> = (0..6).map(|_| open(proxy)).collect();
-    let ids: Vec<String> = wires.iter_mut().map(connection_id).collect();
+    let ids: Vec<u32> = wires.iter().map(|wire| wire.greeting.connection_id).collect();
     wires[1].run("SET @mine = 'by the server'");
     let mut server = database.admin();
     let threads =

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,9 +27,11 @@ pub enum Act {
     Bytes(Vec<u8>),
     /// Hears a packet.
     Hear,
+    /// Hears a command: numbers start anew.
+    Command,
     /// Sends FIN, and goes on to hear.
     HalfClose,
-    /// Leaves.
+    /// Leaves; heard as an empty packet.
     Leave,
 }
 
@@ -66,6 +69,7 @@ pub fn greeting(capabilities: u32) -> Greeting {
 /// The server. Behind its last act it waits until the other side leaves.
 pub struct FakeServer {
     pub address: String,
+    connects: Arc<AtomicUsize>,
     script: Arc<Mutex<Vec<Act>>>,
     logins: Receiver<LoginResponse>,
     heard: Receiver<Vec<u8>>,
@@ -78,9 +82,12 @@ impl FakeServer {
         let address = listener.local_addr().expect("it is bound").to_string();
         let script = Arc::new(Mutex::new(script));
         let current = script.clone();
+        let connects = Arc::new(AtomicUsize::new(0));
+        let count = connects.clone();
         let ((logins, to_log_in), (hears, heard)) = (channel(), channel());
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
+                count.fetch_add(1, Ordering::SeqCst);
                 let acts = lock(&current).clone();
                 let mut talk =
                     Talk { stream, sequence: 0, logins: logins.clone(), heard: hears.clone() };
@@ -88,12 +95,17 @@ impl FakeServer {
                 thread::spawn(move || drop(talk.play(acts)));
             }
         });
-        Self { address, script, logins: to_log_in, heard }
+        Self { address, connects, script, logins: to_log_in, heard }
     }
 
     /// Does this with everybody who connects from now on.
     pub fn play(&self, script: Vec<Act>) {
         *lock(&self.script) = script;
+    }
+
+    /// How many have connected so far.
+    pub fn connects(&self) -> usize {
+        self.connects.load(Ordering::SeqCst)
     }
 
     /// The next login response of this user. The proxy ends log-ins that lead nowhere under
@@ -140,15 +152,20 @@ impl Talk {
                 }
                 Act::Say(payload) => self.say(self.sequence + 1, &payload)?,
                 Act::Bytes(bytes) => self.stream.write_all(&bytes)?,
-                Act::Hear => {
+                Act::Hear | Act::Command => {
                     let (sequence, payload) = hear(&mut self.stream)?;
-                    let expected = self.sequence + 1;
+                    let is_command = matches!(act, Act::Command);
+                    let expected = if is_command { 0 } else { self.sequence + 1 };
                     assert_eq!(sequence, expected, "the number of a packet to the server");
                     self.sequence = sequence;
                     let _ = self.heard.send(payload);
                 }
                 Act::HalfClose => self.stream.shutdown(Shutdown::Write)?,
-                Act::Leave => return Ok(()),
+                Act::Leave => {
+                    self.stream.shutdown(Shutdown::Both)?;
+                    let _ = self.heard.send(Vec::new());
+                    return Ok(());
+                }
             }
         }
         while self.stream.read(&mut [0; 64])? > 0 {}

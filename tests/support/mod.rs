@@ -23,6 +23,7 @@ pub mod seekdb;
 pub mod socket;
 pub mod steps;
 pub mod tunnel;
+pub mod user;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -9,8 +9,4 @@ impl Directory for Nobody {
     fn server_thread(&self, _: u32) -> Option<u32> {
         None
     }
-
-    fn connection(&self, _: u32) -> Option<u32> {
-        None
-    }
 }

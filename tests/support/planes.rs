@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use odp::config::Config;
-use odp::net::listen::{Address, Gate, Listener};
+use odp::net::listen::{Address, Families, Gate, Listener};
 use odp::proxy::{Foundation, Gates, Proxy};
 use odp::restart::{Accepting, DataPlane};
 use tokio::sync::mpsc;
@@ -28,8 +28,8 @@ pub async fn start(server: &str, tls: Option<&Files>, lines: &str) -> Planes {
          [proxy]\nlisten = ['127.0.0.1:0']\n{lines}{tls}"
     );
     let config = Config::parse(&config, "planes.toml".as_ref()).expect("a config");
-    let address = Address::Tcp("127.0.0.1:0".parse().expect("an address"));
-    let listener = Listener::bind("sql".into(), &address).expect("a listener");
+    let address = Address::Tcp("127.0.0.1:0".parse().expect("an address"), Families::Own);
+    let listener = Listener::bind("sql".into(), address).expect("a listener");
     let address = listener.local();
     let gate = Gate::closed(1);
     let planes = [1, 2].map(|generation| plane(&config, generation, &gate));

@@ -264,14 +264,15 @@ fn expect(wire: &mut Wire, sql: &str, text: &str) -> Result<(), String> {
 /// Sessions that wait, each with state that must survive.
 pub struct Waiting {
     wires: Vec<Wire>,
-    ids: Vec<String>,
+    /// What the server calls them.
+    threads: Vec<String>,
 }
 
 impl Waiting {
     /// Opens them; every third is in a transaction, every fifth has a temporary table.
     pub fn open(address: &str, count: usize) -> Self {
         let mut wires = Vec::new();
-        let mut ids = Vec::new();
+        let mut threads = Vec::new();
         for number in 0..count {
             let mut wire = Wire::open(address, &Login::default()).expect("a session");
             wire.run(&format!("SET @x = {number}"));
@@ -282,26 +283,26 @@ impl Waiting {
                 wire.run("CREATE TEMPORARY TABLE mine (n INT)");
                 wire.run(&format!("INSERT INTO mine VALUES ({number})"));
             }
-            ids.push(wire.run("SELECT CONNECTION_ID()").text());
+            threads.push(wire.run("SELECT CONNECTION_ID()").text());
             wires.push(wire);
         }
-        Self { wires, ids }
+        Self { wires, threads }
     }
 
     /// Asks every one for its state; how many are dead. A wrong answer fails the test.
     pub fn dead(&mut self) -> usize {
         let mut dead = 0;
-        for (number, (wire, id)) in self.wires.iter_mut().zip(&self.ids).enumerate() {
+        for (number, (wire, thread)) in self.wires.iter_mut().zip(&self.threads).enumerate() {
             match wire.try_query("SELECT @x") {
                 Ok(reply) if reply.error().is_none() => {
                     assert_eq!(reply.text(), number.to_string());
-                    assert_eq!(wire.run("SELECT CONNECTION_ID()").text(), *id);
+                    assert_eq!(wire.run("SELECT CONNECTION_ID()").text(), *thread);
                     if number % 5 == 0 {
                         assert_eq!(wire.run("SELECT n FROM mine").text(), number.to_string());
                     }
                 }
                 other => {
-                    eprintln!("session {number} {id} is dead: {other:?}");
+                    eprintln!("session {number} {thread} is dead: {other:?}");
                     dead += 1;
                 }
             }
@@ -309,9 +310,9 @@ impl Waiting {
         dead
     }
 
-    /// Their connection ids.
-    pub fn ids(&self) -> &[String] {
-        &self.ids
+    /// The ids that their clients were shown.
+    pub fn ids(&self) -> Vec<u32> {
+        self.wires.iter().map(|wire| wire.greeting.connection_id).collect()
     }
 
     /// The sessions themselves.

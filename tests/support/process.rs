@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
@@ -85,6 +86,20 @@ impl Process {
 
     /// Everything it wrote so far.
     pub fn log(&self) -> String {
+        // A proxy's lines are written a moment after what they tell of, by a thread of their own.
+        let mut before = self.read_log();
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = self.read_log();
+            if now == before {
+                break;
+            }
+            before = now;
+        }
+        before
+    }
+
+    fn read_log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 

@@ -48,6 +48,8 @@ pub struct Login {
     pub attributes: Vec<(String, String)>,
     /// Whether it asks for TLS where that is offered.
     pub tls: bool,
+    /// Its first answer, instead of one that is right.
+    pub first: Option<Vec<u8>>,
 }
 
 impl Default for Login {
@@ -61,6 +63,7 @@ impl Default for Login {
             collation: 45,
             attributes: vec![("program_name".into(), "odp-tests".into())],
             tls: false,
+            first: None,
         }
     }
 }
@@ -213,7 +216,11 @@ impl Wire {
         }
         self.capabilities = capabilities;
         self.password.clone_from(&login.password);
-        let plugin = self.greeting.plugin.clone();
+        let plugin = match capabilities & cap::PLUGIN_AUTH {
+            // A client that knows no plugins.
+            0 => b"mysql_native_password".to_vec(),
+            _ => self.greeting.plugin.clone(),
+        };
         let mut rest = Vec::new();
         if capabilities & cap::CONNECT_ATTRS != 0 {
             let mut attributes = Vec::new();
@@ -229,7 +236,9 @@ impl Wire {
             max_packet: 1 << 30,
             collation: login.collation,
             user: login.user.clone().into_bytes(),
-            auth: scramble(&plugin, &self.salt, &login.password).unwrap_or_default(),
+            auth: login.first.clone().unwrap_or_else(|| {
+                scramble(&plugin, &self.salt, &login.password).unwrap_or_default()
+            }),
             database: login.database.clone().map(String::into_bytes),
             plugin: (capabilities & cap::PLUGIN_AUTH != 0).then_some(plugin),
             rest,
@@ -620,11 +629,18 @@ pub fn statement_id(packet: &Packet) -> u32 {
     u32::from_le_bytes(packet.payload[STATEMENT_ID].try_into().expect("four bytes"))
 }
 
+/// Makes a login response one of a client whose plugin no server knows: it is asked for an answer.
+pub fn ask_for_a_challenge(response: &mut LoginResponse) {
+    (response.auth, response.plugin) = (Vec::new(), Some(b"no_such_plugin".to_vec()));
+}
+
 /// The answer to a challenge; None for an empty password or a plugin we don't know.
 pub fn scramble(plugin: &[u8], salt: &[u8], password: &str) -> Option<Vec<u8>> {
     match plugin {
         b"mysql_native_password" => Some(scramble_native(salt, password.as_bytes())?.to_vec()),
         b"caching_sha2_password" => Some(scramble_sha256(salt, password.as_bytes())?.to_vec()),
+        // As by TLS.
+        b"sha256_password" => Some([password.as_bytes(), &[0]].concat()),
         _ => None,
     }
 }

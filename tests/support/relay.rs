@@ -6,6 +6,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use socket2::{Domain, Socket, Type};
@@ -56,6 +58,33 @@ impl Relay {
             }
         });
         Self { address }
+    }
+}
+
+/// A relay whose target is told later, and which counts who comes.
+pub struct Detour {
+    /// `127.0.0.1:PORT`: where it listens.
+    pub address: String,
+    /// Connections so far.
+    pub count: Arc<AtomicUsize>,
+    target: Arc<OnceLock<String>>,
+}
+
+impl Detour {
+    /// Starts one; who comes waits for the target.
+    pub fn start() -> Self {
+        let (count, target) = (Arc::<AtomicUsize>::default(), Arc::<OnceLock<String>>::default());
+        let (counted, told) = (count.clone(), target.clone());
+        let Relay { address } = Relay::start_by(Chop::Never, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+            TcpStream::connect(told.wait())
+        });
+        Self { address, count, target }
+    }
+
+    /// Where it leads.
+    pub fn lead_to(&self, target: String) {
+        self.target.set(target).expect("it is told once");
     }
 }
 

@@ -13,4 +13,5 @@ mod records;
 mod settings;
 mod streams;
 mod support;
+mod version_1;
 mod wiped;

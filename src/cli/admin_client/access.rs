@@ -9,6 +9,7 @@ use std::str::FromStr;
 use anyhow::bail;
 
 use super::AdminPort;
+use super::run_dir::RunDir;
 use super::tls::{TlsArgs, Unsaid};
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminSection, AdminUser, Config, ListenAddress, Role, ServerAddress};
@@ -30,7 +31,8 @@ pub(in crate::cli) struct Access {
     /// The password on the admin port; better given as ODP_ADMIN_PASSWORD, or by -c.
     #[arg(long, value_name = "PASSWORD")]
     password: Option<Password>,
-    /// The config of a proxy, for what is not given of address, user and password.
+    /// The config of a proxy, for what is not given of address, user and password. If its admin
+    /// port refuses those, because they were edited, the owner of its run_dir is served there.
     #[arg(short = 'c', value_name = "CONFIG")]
     known_from: Option<PathBuf>,
     #[command(flatten)]
@@ -46,19 +48,24 @@ impl Access {
     /// The admin ports, at least one, in the order they were given; one that is given twice counts
     /// once.
     pub(in crate::cli) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
-        let (section, unsaid) = match &self.known_from {
+        let (section, unsaid, run_dir) = match &self.known_from {
             Some(path) => {
-                let Config { admin, tls, .. } = Config::load(path)?;
-                (admin, if tls.admin.mode == AcceptMode::Off { Unsaid::Plain } else { Unsaid::Tls })
+                let config = Config::load(path)?;
+                // Who names an address means that one.
+                let run_dir = self.addresses.is_empty().then(|| RunDir::of(path, &config));
+                let Config { admin, tls, .. } = config;
+                let is_off = tls.admin.mode == AcceptMode::Off;
+                (admin, if is_off { Unsaid::Plain } else { Unsaid::Tls }, run_dir)
             }
-            None => (AdminSection::default(), Unsaid::Plain),
+            None => (AdminSection::default(), Unsaid::Plain, None),
         };
+        let run_dir = run_dir.filter(RunDir::is_there);
         let tls = self.tls.opts(unsaid)?;
         let account = account(&section.user, self.user.as_deref());
         let user = self.user.as_deref().or(account.map(|account| account.name.as_str()));
         let password = password(self.password.as_ref())
             .or_else(|| account?.password.as_ref().map(|secret| secret.reveal().to_owned()));
-        if let (None, Some(account)) = (&password, account) {
+        if let (None, Some(account), None) = (&password, account, &run_dir) {
             let name = &account.name;
             bail!("admin.user '{name}' has only a hash: give the password as {PASSWORD_VARIABLE}");
         }
@@ -72,7 +79,10 @@ impl Access {
             addresses.push(reachable(section.listen));
         }
         let user = user.unwrap_or(USER);
-        let port = |address| AdminPort::new(address, user, password.clone(), tls.clone());
+        let port = |address| {
+            let port = AdminPort::new(address, user, password.clone(), tls.clone());
+            port.or_through(run_dir.clone())
+        };
         Ok(addresses.iter().map(port).collect())
     }
 }

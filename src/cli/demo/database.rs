@@ -16,12 +16,9 @@ use super::{Account, wait_for_greeting};
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Where servers are that are not in everybody's PATH.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/bin"];
-/// What to say where there is none.
-const INSTALL: &str = "no MariaDB or MySQL server found: install one, for example with\n    \
-    apt-get install -y --no-install-recommends mariadb-server";
 
 /// The server programs of this machine.
-enum Programs {
+pub(super) enum Programs {
     MariaDb { server: PathBuf, install: PathBuf },
     MySql { server: PathBuf },
 }
@@ -36,11 +33,11 @@ pub(super) struct Database {
 impl Database {
     /// Makes and starts one in the directory of the guardian.
     pub(super) fn start(
+        programs: &Programs,
         guardian: &mut Guardian,
         account: &Account,
         port: u16,
     ) -> anyhow::Result<Self> {
-        let programs = Programs::find().context(INSTALL)?;
         let data = guardian.directory().join("data");
         let accounts = guardian.directory().join("account.sql");
         fs::write(&accounts, account.statements())?;
@@ -65,7 +62,8 @@ impl Database {
 }
 
 impl Programs {
-    fn find() -> Option<Self> {
+    /// Those that are installed; None: none is.
+    pub(super) fn find() -> Option<Self> {
         if let (Some(server), Some(install)) = (find("mariadbd"), find("mariadb-install-db")) {
             return Some(Self::MariaDb { server, install });
         }

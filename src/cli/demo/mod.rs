@@ -15,11 +15,13 @@ use anyhow::{Context as _, bail};
 
 use super::load;
 use crate::config::Span;
+use crate::log;
 
 mod database;
 mod guardian;
+mod install;
 
-use database::{Database, last_lines};
+use database::{Database, Programs, last_lines};
 use guardian::{Group, Guardian};
 
 /// How long odp may take to start.
@@ -40,6 +42,9 @@ pub struct Args {
     /// How often odp is restarted.
     #[arg(long, value_name = "D", default_value = "5s")]
     restart_every: Span,
+    /// Install a database server if there is none (Debian, Ubuntu; as root, or by sudo).
+    #[arg(long)]
+    install: bool,
     /// Write a page about the load.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -84,13 +89,14 @@ struct Proxy {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let programs = programs(&args)?;
     let account = Account::new()?;
     let ports = free_ports()?;
     let mut guardian = Guardian::of(&make_directory()?)?;
-    eprintln!("making a private database in {} …", guardian.directory().display());
-    let database = Database::start(&mut guardian, &account, ports.database)?;
+    log::say(&format!("making a private database in {} …", guardian.directory().display()));
+    let database = Database::start(&programs, &mut guardian, &account, ports.database)?;
     let proxy = Proxy::start(&mut guardian, &ports, &account)?;
-    eprintln!("{}", introduction(&args, &ports, &account, database.name));
+    log::say(&introduction(&args, &ports, &account, database.name));
     let outcome = load::run(load::Args::of_demo(load::Demo {
         url: format!("mysql://demo:{}@127.0.0.1:{}/demo", account.password, ports.sql),
         admin: format!("127.0.0.1:{}", ports.admin),
@@ -102,10 +108,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     })?);
     let ended = [proxy.end(), database.end()];
     if ended != [true, true] {
-        eprintln!("odp demo: not everything ended in good order; what is left is killed");
+        log::say("odp demo: not everything ended in good order; what is left is killed");
     }
     drop(guardian);
     outcome
+}
+
+/// Nothing is begun without a server.
+fn programs(args: &Args) -> anyhow::Result<Programs> {
+    if let Some(programs) = Programs::find() {
+        return Ok(programs);
+    }
+    if !args.install {
+        bail!(install::advice());
+    }
+    install::install()?;
+    Programs::find().context("apt-get has installed no server that could be found")
 }
 
 impl Proxy {

@@ -6,6 +6,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cli::admin_client::Row;
+use crate::error::chain;
 
 /// Phases of a restart in order, as SHOW RESTART names them.
 const PHASES: [&str; 10] = [
@@ -73,7 +74,10 @@ impl Board {
         // Somebody who reads only the first lines is no reason to stop halfway.
         let _ = match outcome {
             Ok(text) => writeln!(std::io::stdout(), "{name}: {text}"),
-            Err(error) => writeln!(std::io::stderr(), "odp: {name}: {error:#}"),
+            Err(error) => {
+                let error = chain(error.as_ref());
+                writeln!(std::io::stderr(), "odp: {name}: {error}")
+            }
         };
         self.draw(&mut live);
     }

@@ -60,7 +60,11 @@ pub(super) async fn revive(
     config: Option<&Path>,
     board: &Board,
 ) -> anyhow::Result<String> {
-    let sockets = listening(&port.address).await?;
+    let mut sockets = listening(&port.address).await?;
+    if let (true, Some(config)) = (sockets.is_empty(), config) {
+        // Since its config was edited its port may be another.
+        sockets = recorded(config);
+    }
     if sockets.is_empty() {
         bail!("it does not answer, and nobody on this machine listens there");
     }
@@ -98,6 +102,21 @@ async fn listening(address: &ServerAddress) -> anyhow::Result<HashSet<Inode>> {
         found.extend(listening_tcp(address)?);
     }
     Ok(found)
+}
+
+/// Sockets of the proxies that were started with this config, as they have recorded it themselves.
+fn recorded(config: &Path) -> HashSet<Inode> {
+    let Ok(found) = Config::load(config) else { return HashSet::new() };
+    let real = |path: PathBuf| fs::canonicalize(path).ok();
+    let meant = real(config.to_owned());
+    let is_meant = |record: &Record| {
+        let line = fs::read(format!("/proc/{}/cmdline", record.pid)).unwrap_or_default();
+        // A relative path was relative to where it was started.
+        let path = config_of(&pieces(&line)).map(|path| record.directory.join(path));
+        meant.is_some() && path.and_then(real) == meant
+    };
+    let records = Record::all(&found.proxy.run_dir).into_iter().filter(is_meant);
+    records.flat_map(|record| record.sockets).collect()
 }
 
 /// Those that listen at the sockets, oldest first.

@@ -15,6 +15,7 @@
 //! which is off.
 
 pub mod alert;
+mod certificate;
 pub mod fuzz;
 pub mod handshake;
 pub mod keys;

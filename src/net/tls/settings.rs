@@ -18,6 +18,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use zeroize::Zeroizing;
 
+use super::certificate::Fields;
 use super::verify::{Chain, ChainVerifier};
 use crate::config::tls::{
     AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, TlsSection, VerifyClient,
@@ -162,6 +163,16 @@ impl Settings {
         Ok(settings)
     }
 
+    /// What is wrong with the files, one of each leg at most.
+    pub fn errors(section: &TlsSection) -> Vec<SettingsError> {
+        let legs = [
+            Acceptor::load(&section.client, "client").err(),
+            Connector::load(&section.server).err(),
+            Acceptor::load(&section.admin, "admin").err(),
+        ];
+        legs.into_iter().flatten().collect()
+    }
+
     /// Reads them again, and replaces everything or nothing. Tickets given out before are worth a
     /// full handshake from then on, as a client may not be trusted any more.
     pub fn reload(&self, section: &TlsSection) -> Result<(), SettingsError> {
@@ -270,7 +281,7 @@ impl Files<'_> {
             self.error("key", key, &what)
         })?;
         let identity = CertifiedKey::new(chain, signing);
-        match identity.keys_match() {
+        match keys_match(&identity) {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
                 Ok(SingleCertAndKey::from(identity))
             }
@@ -298,6 +309,18 @@ impl Files<'_> {
         let roots = Arc::new(self.roots(ca)?);
         let built = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
         built.map_err(|error| self.error("ca", ca, &error))
+    }
+}
+
+/// rustls reads no certificates of version 1; whoever gets to see them may.
+fn keys_match(identity: &CertifiedKey) -> Result<(), rustls::Error> {
+    let fields = Fields::of(identity.end_entity_cert()?).filter(Fields::is_version_1);
+    let (Some(fields), Some(key)) = (fields, identity.key.public_key()) else {
+        return identity.keys_match();
+    };
+    match key.as_ref() == fields.key {
+        true => Ok(()),
+        false => Err(rustls::InconsistentKeys::KeyMismatch.into()),
     }
 }
 

@@ -11,10 +11,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::time::Validity;
 
+use super::certificate::Fields;
 use super::settings;
 use crate::config::tls::{AcceptMode, ConnectMode, TlsSection};
+use ConnectMode::VerifyIdentity;
 
 /// How long before its end a certificate is worth a word.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
@@ -35,7 +38,13 @@ pub fn remarks(section: &TlsSection, now: SystemTime) -> Vec<String> {
     for (name, _, [certificate, key, ca]) in legs.into_iter().filter(|(_, is_on, _)| *is_on) {
         for (what, path) in [("certificate", certificate), ("ca", ca)] {
             let Some(path) = path else { continue };
-            let found = on_certificates(path, now);
+            let names = what == "ca" && name == "server" && server.mode == VerifyIdentity;
+            let version_1 = match (what, names) {
+                ("certificate", _) => Some("some peers refuse"),
+                (_, true) => Some("has no names: verify-identity refuses it"),
+                _ => None,
+            };
+            let found = on_certificates(path, now, version_1);
             remarks.extend(
                 found.map(|remark| format!("tls.{name}.{what} {}: {remark}", path.display())),
             );
@@ -54,13 +63,24 @@ fn is_open(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & OPEN_MODE != 0)
 }
 
-fn on_certificates(path: &Path, now: SystemTime) -> impl Iterator<Item = String> {
+/// `version_1` is what is to be said of a certificate of that version that is no CA's.
+fn on_certificates(
+    path: &Path,
+    now: SystemTime,
+    version_1: Option<&str>,
+) -> impl Iterator<Item = String> {
     let text = settings::read(path).unwrap_or_default();
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).flatten().collect();
-    certificates.into_iter().enumerate().filter_map(move |(at, certificate)| {
-        let remark = on_validity(&certificate, now)?;
-        Some(if at == 0 { remark } else { format!("certificate {}: {remark}", at + 1) })
+    certificates.into_iter().enumerate().flat_map(move |(at, certificate)| {
+        let remarks = [on_validity(&certificate, now), on_version(&certificate, version_1)];
+        let name = if at == 0 { String::new() } else { format!("certificate {}: ", at + 1) };
+        remarks.into_iter().flatten().map(move |remark| format!("{name}{remark}"))
     })
+}
+
+fn on_version(certificate: &[u8], what: Option<&str>) -> Option<String> {
+    let is_meant = Fields::of(certificate)?.is_version_1() && !is_authority(certificate);
+    Some(format!("of X.509 version 1, which {}", what.filter(|_| is_meant)?))
 }
 
 fn on_validity(certificate: &[u8], now: SystemTime) -> Option<String> {
@@ -88,4 +108,17 @@ fn day(time: SystemTime) -> String {
 /// From when to when a certificate is good (RFC 5280, 4.1.2.5); None if it is none.
 pub fn validity(certificate: &[u8]) -> Option<Validity> {
     Some(*Certificate::from_der(certificate).ok()?.tbs_certificate().validity())
+}
+
+/// Whether a certificate that an operator trusts may sign others: it says that it is a CA's, or it
+/// is of version 1, which cannot say it, and has signed itself.
+pub fn is_authority(certificate: &[u8]) -> bool {
+    match Fields::of(certificate) {
+        None => false,
+        Some(fields) if fields.is_version_1() => fields.subject == fields.issuer,
+        Some(_) => Certificate::from_der(certificate).is_ok_and(|certificate| {
+            let found = certificate.tbs_certificate().get_extension::<BasicConstraints>();
+            matches!(found, Ok(Some((_, constraints))) if constraints.ca)
+        }),
+    }
 }

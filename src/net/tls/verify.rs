@@ -1,19 +1,30 @@
 //! How much of a server's certificate is believed: nothing, that it comes from a CA, or that it is
 //! also for the host that was dialed.
 //!
-//! Whatever the mode, the server must prove that it has the certificate's key.
+//! Whatever the mode, the server must prove that it has the certificate's key. Where nothing of the
+//! certificate is believed, nothing but that key is read of it, and any certificate will do.
+//!
+//! rustls reads version 3 of X.509 only. Of version 1, which `openssl x509 -req` makes by default
+//! and MariaDB's recipes with it, we read what there is to read: who has signed it, and until when
+//! it is good. It has no names.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
+};
 
-use super::validity::validity;
+use super::certificate::Fields;
+use super::validity::{is_authority, validity};
 
 /// What a certificate is held against.
 #[derive(Clone, Debug)]
@@ -43,6 +54,13 @@ impl ChainVerifier {
     pub fn new(chain: Chain, algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { chain, algorithms }
     }
+
+    /// The certificate's fields, if rustls is not to read it: it is of version 1, or it does not
+    /// matter what it says.
+    fn unread<'a>(&self, certificate: &'a CertificateDer<'_>) -> Option<Fields<'a>> {
+        let fields = Fields::of(certificate)?;
+        (fields.is_version_1() || matches!(self.chain, Chain::Unchecked)).then_some(fields)
+    }
 }
 
 impl ServerCertVerifier for ChainVerifier {
@@ -60,6 +78,14 @@ impl ServerCertVerifier for ChainVerifier {
         if trusted.iter().any(|one| one == end_entity) {
             return check_trusted(end_entity, names.then_some(name), now);
         }
+        if let Some(fields) = self.unread(end_entity) {
+            check_validity(end_entity, now)?;
+            check_issuer(&fields, trusted, &self.algorithms)?;
+            return match names {
+                true => Err(no_names()),
+                false => Ok(ServerCertVerified::assertion()),
+            };
+        }
         let result = verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now);
         match result {
             // The name is looked at last: who fails by it has passed everything else.
@@ -76,7 +102,10 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+        match self.unread(certificate) {
+            Some(fields) => verify_by_key(message, &fields, signature, &self.algorithms),
+            None => verify_tls12_signature(message, certificate, signature, &self.algorithms),
+        }
     }
 
     fn verify_tls13_signature(
@@ -85,7 +114,13 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        match self.unread(certificate) {
+            Some(fields) => {
+                let key = SubjectPublicKeyInfoDer::from(fields.key);
+                verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
+            }
+            None => verify_tls13_signature(message, certificate, signature, &self.algorithms),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -100,6 +135,18 @@ fn check_trusted(
     name: Option<&ServerName<'_>>,
     now: UnixTime,
 ) -> Result<ServerCertVerified, Error> {
+    check_validity(certificate, now)?;
+    match name {
+        None => {}
+        Some(_) if Fields::of(certificate).is_some_and(|it| it.is_version_1()) => {
+            return Err(no_names());
+        }
+        Some(name) => verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?,
+    }
+    Ok(ServerCertVerified::assertion())
+}
+
+fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let validity = validity(certificate).ok_or(CertificateError::BadEncoding)?;
     let now = Duration::from_secs(now.as_secs());
     if now < validity.not_before.to_unix_duration() {
@@ -108,8 +155,46 @@ fn check_trusted(
     if validity.not_after.to_unix_duration() < now {
         return Err(CertificateError::Expired.into());
     }
-    if let Some(name) = name {
-        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+    Ok(())
+}
+
+/// Whether one of the trusted certificates is a CA's, and has signed this one of version 1.
+fn check_issuer(
+    fields: &Fields<'_>,
+    trusted: &[CertificateDer<'_>],
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<(), Error> {
+    let is_named = |issuer: &Fields<'_>| issuer.subject == fields.issuer;
+    let authorities = trusted.iter().filter(|certificate| is_authority(certificate));
+    let mut error = CertificateError::UnknownIssuer;
+    for issuer in authorities.filter_map(|it| Fields::of(it)).filter(is_named) {
+        let mut fitting = algorithms.all.iter().filter(|algorithm| {
+            algorithm.signature_alg_id().as_ref() == fields.signature_algorithm
+        });
+        if fitting.any(|it| issuer.verifies(*it, fields.signed, fields.signature)) {
+            return Ok(());
+        }
+        error = CertificateError::BadSignature;
     }
-    Ok(ServerCertVerified::assertion())
+    Err(error.into())
+}
+
+/// What [`verify_tls12_signature`] does, with the key alone.
+fn verify_by_key(
+    message: &[u8],
+    fields: &Fields<'_>,
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    let mapped = algorithms.mapping.iter().find(|(scheme, _)| *scheme == signature.scheme);
+    let (_, candidates) = mapped.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    match candidates.iter().any(|it| fields.verifies(*it, message, signature.signature())) {
+        true => Ok(HandshakeSignatureValid::assertion()),
+        false => Err(CertificateError::BadSignature.into()),
+    }
+}
+
+fn no_names() -> Error {
+    let what = "of X.509 version 1, which has no names: verify-identity needs version 3";
+    CertificateError::Other(OtherError(Arc::new(std::io::Error::other(what)))).into()
 }

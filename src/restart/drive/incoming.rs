@@ -3,6 +3,7 @@
 //! Invariant: what the predecessor has sent is adopted or refused before anything later is read.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +29,7 @@ use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, FDS_LOST, Received};
 use crate::restart::transport::door::{self, Door, DoorError};
 use crate::restart::transport::parcels;
+use crate::task::{self, Panicked};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
 #[derive(Debug)]
@@ -185,6 +187,9 @@ pub(crate) async fn greet(
     Ok((offer.terms.is_some() || !offer.listeners.is_empty()).then_some(offer))
 }
 
+/// Why a takeover is called off in which this process has lost its way.
+const PANICKED: &str = "the successor panicked";
+
 /// What the desk tells a takeover under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -247,22 +252,41 @@ impl<D: DataPlane> Incoming<D> {
         mut self,
         orders: &mut mpsc::Receiver<Order>,
     ) -> (Outcome, Option<Door>) {
+        let mut has_panicked = false;
         loop {
-            self.act().await;
-            self.report();
-            if let Some(outcome) = self.machine.outcome().cloned() {
-                self.finish().await;
-                self.close_task(&outcome);
-                return (outcome, self.door);
+            let stepped = task::caught("takeover", pin!(self.step(orders))).await;
+            match stepped {
+                Ok(None) => {}
+                Ok(Some(outcome)) => {
+                    self.close_task(&outcome);
+                    return (outcome, self.door);
+                }
+                // The predecessor learns it, and takes everything back.
+                Err(Panicked) if !has_panicked => {
+                    has_panicked = true;
+                    self.machine.handle_error(PANICKED);
+                }
+                // It learns it by the end of this process.
+                Err(Panicked) => return (Outcome::Ended(PANICKED.into()), self.door),
             }
-            let waits = Waits {
-                until: self.machine.poll_timeout(),
-                for_notes: self.machine.may_tell(),
-                for_empty: false,
-            };
-            let event = self.pump.next(orders, waits).await;
-            self.handle(event).await;
         }
+    }
+
+    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Outcome> {
+        self.act().await;
+        self.report();
+        if let Some(outcome) = self.machine.outcome().cloned() {
+            self.finish().await;
+            return Some(outcome);
+        }
+        let waits = Waits {
+            until: self.machine.poll_timeout(),
+            for_notes: self.machine.may_tell(),
+            for_empty: false,
+        };
+        let event = self.pump.next(orders, waits).await;
+        self.handle(event).await;
+        None
     }
 
     async fn handle(&mut self, event: Event<Order>) {
@@ -346,6 +370,7 @@ impl<D: DataPlane> Incoming<D> {
                 let sizes = self.pump.hold(parcels);
                 self.machine.handle_surrendered(&sizes, now);
             }
+            Done::Panicked => self.machine.handle_error(PANICKED),
         }
     }
 

@@ -8,7 +8,7 @@ pub(super) mod pump;
 pub(super) mod rehearsal;
 
 /// What this future comes to; without one, nothing ever happens.
-async fn or_never<F: Future>(future: Option<F>) -> F::Output {
+pub(super) async fn or_never<F: Future>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
         None => std::future::pending().await,

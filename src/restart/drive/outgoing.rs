@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,15 +23,19 @@ use crate::restart::machine::predecessor::{Action, Predecessor};
 use crate::restart::machine::shipment::Ship;
 use crate::restart::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
 use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel};
-use crate::restart::task::{Phase, State, Task, TaskId};
+use crate::restart::task::{Phase, State, Task, TaskId, TaskState};
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
 use crate::restart::transport::parcels;
+use crate::task::{self, Panicked};
 
 /// Listeners in one message.
 const LISTENERS: usize = 200;
 
 /// A heartbeat that does not fit within this is left out.
 const HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// Why a restart is undone in which this process has lost its way.
+const PANICKED: &str = "the predecessor panicked";
 
 /// What the desk tells a restart under way.
 #[derive(Clone, Debug)]
@@ -128,21 +133,58 @@ impl<D: DataPlane> Outgoing<D> {
 
     /// Runs it to its end.
     pub(crate) async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Outcome {
+        let mut panics = 0;
         loop {
-            self.act().await;
-            self.report();
-            if let Some(outcome) = self.machine.outcome().cloned() {
-                self.finish().await;
-                return self.conclude(outcome);
+            let stepped = task::caught("handover", pin!(self.step(orders))).await;
+            match stepped {
+                Ok(None) => {}
+                Ok(Some(outcome)) => return self.conclude(outcome),
+                Err(Panicked) => {
+                    panics += 1;
+                    match panics {
+                        1 => self.machine.handle_error(PANICKED.into(), Instant::now()),
+                        2 => self.machine.handle_channel_error(PANICKED),
+                        _ => return self.abandon().await,
+                    }
+                }
             }
-            let waits = Waits {
-                until: self.machine.poll_timeout(),
-                for_notes: self.machine.may_tell(),
-                for_empty: self.machine.is_draining() && !self.is_emptied,
-            };
-            let event = self.pump.next(orders, waits).await;
-            self.handle(event).await;
         }
+    }
+
+    async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Outcome> {
+        self.act().await;
+        self.report();
+        if let Some(outcome) = self.machine.outcome().cloned() {
+            self.finish().await;
+            return Some(outcome);
+        }
+        let waits = Waits {
+            until: self.machine.poll_timeout(),
+            for_notes: self.machine.may_tell(),
+            for_empty: self.machine.is_draining() && !self.is_emptied,
+        };
+        let event = self.pump.next(orders, waits).await;
+        self.handle(event).await;
+        None
+    }
+
+    /// The last resort: nothing here can be relied on any more, so whatever is frozen goes on where
+    /// it can. Before COMMIT that is here, without the successor.
+    async fn abandon(&mut self) -> Outcome {
+        if self.machine.phase() == Some(Phase::Commit) {
+            self.pump.settle_all();
+            return Outcome::Superseded(PANICKED.into());
+        }
+        let held = self.pump.abandon().await;
+        self.reclaimed = self.custody.reclaim(&*self.pump.plane, held);
+        self.pump.plane.undrain();
+        let accept = self.pump.plane.accept(self.machine.accepting());
+        if timeout(self.board.timeouts().step, accept).await.is_err() {
+            tracing::error!("the data plane does not accept");
+        }
+        self.pump.plane.part();
+        let ending = Ending { state: TaskState::Failed, reason: PANICKED.into() };
+        self.conclude(Outcome::Kept(ending))
     }
 
     /// Says of a restart that was undone what it has cost.
@@ -259,6 +301,7 @@ impl<D: DataPlane> Outgoing<D> {
                 self.machine.handle_surrendered(&sizes, now);
                 self.crash_at("frozen");
             }
+            Done::Panicked => self.machine.handle_error(PANICKED.into(), now),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::restart::plane::{Accepting, DataPlane, Parcel};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
 use crate::restart::transport::parcels;
+use crate::task;
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
@@ -32,6 +33,8 @@ pub(crate) enum Done {
     Accepting(Accepting),
     /// It gives these out.
     Surrendered(Vec<Parcel>),
+    /// It panicked, and must not be polled again.
+    Panicked,
 }
 
 /// What happens next.
@@ -112,7 +115,7 @@ impl<D: DataPlane> Pump<D> {
             biased;
             received = self.channel.recv(), if !self.is_closed => Event::Received(received),
             Some(order) = orders.recv() => Event::Ordered(order),
-            done = or_never(self.works.front_mut()) => Event::Done(done),
+            done = or_never(self.works.front_mut().map(whole)) => Event::Done(done),
             end = or_never(self.ending.as_mut()) => Event::Ended(end),
             end = or_never(self.peer.as_mut().map(Peer::gone)) => Event::Died(end),
             () = self.plane.emptied(), if for_empty => Event::Emptied,
@@ -224,20 +227,48 @@ impl<D: DataPlane> Pump<D> {
     /// back when it comes.
     pub(crate) async fn last_done(&mut self) -> Option<Done> {
         while let Some(mut work) = self.works.pop_front() {
-            match timeout(self.timeouts.step, &mut work).await {
+            match timeout(self.timeouts.step, whole(&mut work)).await {
                 Ok(done) => return Some(done),
                 Err(_) => {
                     tracing::error!("the data plane does not answer");
-                    tokio::spawn(settle(self.plane.clone(), work));
+                    self.settle(work);
                 }
             }
         }
         None
     }
+
+    /// Gives up on the other side: it is ended, what the data plane was still asked for is taken
+    /// back when it comes, and whatever is frozen is the caller's.
+    pub(crate) async fn abandon(&mut self) -> Vec<Parcel> {
+        self.settle_all();
+        self.end_peer();
+        if let Some(ending) = self.ending.take() {
+            // It may be the one that panicked; then it was signalled all the same.
+            drop(task::caught("end", ending).await);
+        }
+        self.held.drain().map(|(_, parcel)| parcel).collect()
+    }
+
+    /// What the data plane was still asked for is not waited for.
+    pub(crate) fn settle_all(&mut self) {
+        for work in std::mem::take(&mut self.works) {
+            self.settle(work);
+        }
+    }
+
+    fn settle(&self, work: Work) {
+        task::spawn("settle", settle(self.plane.clone(), work));
+    }
 }
 
-async fn settle<D: DataPlane>(plane: Arc<D>, work: Work) {
-    if let Done::Surrendered(parcels) = work.await {
+/// What a work comes to, if only that it panicked.
+async fn whole(work: &mut Work) -> Done {
+    task::caught("data plane", work).await.unwrap_or(Done::Panicked)
+}
+
+async fn settle<D: DataPlane>(plane: Arc<D>, mut work: Work) {
+    if let Done::Surrendered(parcels) = whole(&mut work).await {
         parcels.into_iter().for_each(|parcel| adopt_or_lose(&*plane, parcel));
     }
 }

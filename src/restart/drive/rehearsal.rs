@@ -29,6 +29,7 @@ use crate::restart::task::{Phase, State, TaskId, TaskState};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError};
 use crate::restart::transport::{disguise, parcels};
+use crate::task;
 
 /// Sessions in one message.
 const BATCH: usize = 64;
@@ -85,6 +86,8 @@ pub(crate) enum Failure {
     Late,
     #[error("the data plane does not copy its sessions")]
     DataPlane,
+    #[error("it panicked")]
+    Panicked,
     #[error("the successor hangs: no ACKS")]
     NoAcks,
     #[error("the successor hangs: {0}")]
@@ -106,22 +109,42 @@ impl<D: DataPlane> Rehearsal<D> {
     /// Runs it to its end, or until it is ended. Says once whether it has begun, or why not; the
     /// task tells the rest. `ended` is closed before anybody is told of the end.
     pub(crate) async fn run(
-        self,
-        mut ended: oneshot::Receiver<State>,
-        begun: impl FnOnce(Result<(), &Failure>),
+        &self,
+        ended: oneshot::Receiver<State>,
+        begun: impl FnOnce(Result<(), &Failure>) + Send,
     ) {
+        let mut begun = Some(begun);
+        let attempt = Box::pin(self.attempt(ended, &mut begun));
+        if task::caught("rehearsal", attempt).await.is_err() {
+            self.close(&Err(&Failure::Panicked));
+            if let Some(begun) = begun.take() {
+                begun(Err(&Failure::Panicked));
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mut ended: oneshot::Receiver<State>,
+        begun: &mut Option<impl FnOnce(Result<(), &Failure>)>,
+    ) {
+        let mut tell = |result: Result<(), &Failure>| {
+            if let Some(begun) = begun.take() {
+                begun(result);
+            }
+        };
         tracing::info!(task = self.task_id.0, "rehearsal");
         let sessions = self.plane.census().sessions;
         self.board.update_task(self.task_id, |task| task.sessions = sessions);
         match unless_ended(&mut ended, self.preflight()).await {
             Ok(program) => {
-                begun(Ok(()));
+                tell(Ok(()));
                 self.perform(&program, ended).await;
             }
             Err(failure) => {
                 drop(ended);
                 self.close(&Err(&failure));
-                begun(Err(&failure));
+                tell(Err(&failure));
             }
         }
     }

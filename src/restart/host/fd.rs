@@ -25,9 +25,9 @@ pub(crate) fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// How many files this process may open.
+/// How many files this process may open, the reserve included that it keeps for its operators.
 pub(crate) fn nofile() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// The channel that a predecessor has given as standard input; None if it is something else. What

@@ -29,6 +29,7 @@ use crate::restart::host::fd::{pidfd_of, watched};
 use crate::restart::host::process::Peer;
 use crate::restart::message::{Hello, Message, Reason};
 use crate::restart::timeouts::Timeouts;
+use crate::task::{self, Panicked};
 
 /// The name of the socket in the directory.
 const NAME: &str = "handover.sock";
@@ -52,7 +53,7 @@ pub(crate) struct Door {
     inode: Option<(u64, u64)>,
     knocks: mpsc::Receiver<Knock>,
     sender: mpsc::Sender<Knock>,
-    visitors: VecDeque<JoinHandle<()>>,
+    visitors: VecDeque<JoinHandle<Result<(), Panicked>>>,
     timeouts: Timeouts,
 }
 
@@ -202,7 +203,7 @@ impl Door {
             oldest.abort();
         }
         let (sender, timeouts) = (self.sender.clone(), self.timeouts);
-        self.visitors.push_back(tokio::spawn(async move {
+        self.visitors.push_back(task::spawn("visitor", async move {
             match hear(socket, timeouts).await {
                 Ok(knock) => {
                     // The desk takes them as fast as they come, or is going away.

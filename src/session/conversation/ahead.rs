@@ -4,7 +4,7 @@
 //! begins. Invariant: a packet that is seen here is consumed when it is judged, and one that is not
 //! seen is not, if no more is handed in than [`Conversation::client_rest`] and its like say.
 
-use super::{Answer, Conversation, HEAD, Held, MAX_PIPELINED, Turn, head, is_definition};
+use super::{Answer, Conversation, HEAD, MAX_PIPELINED, Turn, head, is_definition};
 use crate::wire::packet::{HEADER, Header, Logical};
 
 /// A packet whose header is at hand.
@@ -36,7 +36,7 @@ pub enum Place {
 impl Conversation {
     /// The client's bytes are left as they are for now.
     fn leaves_client(&self) -> bool {
-        self.queue.len() >= MAX_PIPELINED || self.held == Held::All && self.turn == Turn::Auth
+        self.queue.len() >= MAX_PIPELINED || self.holds_all() && self.turn == Turn::Auth
     }
 
     /// How many of the client's bytes belong to no packet that is still to be seen.

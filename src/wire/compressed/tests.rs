@@ -184,9 +184,12 @@ proptest! {
         prop_assert!(decoded(how, &raw).expect("frames of ours") == plain);
     }
 
-    /// mysql_common's codec knows zlib only.
+    /// mysql_common's codec knows zlib only, and cuts off the end of what does not get shorter by
+    /// it, as it makes room for no more than the content: short ones.
     #[test]
-    fn the_oracle_agrees(payloads in vec((0..40_000_usize).prop_map(text), 1..5)) {
+    fn the_oracle_agrees(
+        payloads in vec(prop_oneof![0..40_usize, 1000..40_000_usize].prop_map(text), 1..5),
+    ) {
         let mut codec = PacketCodec::default();
         codec.compress(ZlibLevel::default());
         for payload in &payloads {

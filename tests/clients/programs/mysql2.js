@@ -109,6 +109,36 @@ const parts = {
     say((await one.query('SELECT COUNT(*), SUM(n), MAX(v) FROM t'))[0]);
   },
 
+  // The driver knows connections by the id in their greeting.
+  async kills(one) {
+    const many = mysql.createPool({ ...login, connectionLimit: 5 });
+    const ids = [];
+    const gone = [];
+    many.pool.on('connection', (connection) => {
+      ids.push(connection.threadId);
+      gone.push(new Promise((resolve) => connection.on('error', ({ code }) => resolve(code))));
+    });
+    say(await Promise.all([...Array(10).keys()].map((n) => many.query('SELECT ? AS n', n).then(([rows]) => rows))));
+    await wait();
+    say(ids.length);
+    const [first, second, third, ...others] = ids;
+    say((await one.query('KILL ?; SELECT SLEEP(0.05)', [first]))[0].length);
+    // MySQL takes no parameter there since 9.
+    for (const id of [second, String(third)]) {
+      await one.execute('KILL ?', [id]).then(
+        ([{ affectedRows }]) => say(affectedRows),
+        async ({ errno }) => say(errno, (await one.query(`KILL ${id}`))[0].affectedRows),
+      );
+    }
+    await wait();
+    for (const id of others) await one.query('KILL ?; SELECT SLEEP(0.05)', [id]);
+    say((await Promise.all(gone)).length);
+    await many.end();
+    const [[{ id }]] = await one.query('SELECT CONNECTION_ID() AS id');
+    const [[row]] = await one.execute('SELECT ID AS id FROM information_schema.processlist WHERE id = ?', [id]);
+    say(row.id === id);
+  },
+
   // State that is kept, and state that ends.
   async session(one) {
     await one.query("SET @kept = 'yes'");

@@ -116,7 +116,7 @@ impl Scene {
 
 /// All of them.
 pub fn all() -> Vec<Scene> {
-    let parts = [between_commands(), results(), prepared(), transfers(), pipelined()];
+    let parts = [between_commands(), results(), prepared(), kills(), transfers(), pipelined()];
     parts.into_iter().chain([compressed(), encrypted(), ending()]).flatten().collect()
 }
 
@@ -194,12 +194,6 @@ fn results() -> Vec<Scene> {
             .then_server_bytes(&row[2..])
             .then_server(5, END_OF_ROWS),
         large_row(),
-        Scene::modern("connection-ids", "the row that comes shows an id as the client knows it")
-            .query("SELECT CONNECTION_ID()")
-            .server(1, &[1])
-            .server(2, DEFINITION)
-            .then_server(3, b"\x0241")
-            .then_server(4, END_OF_ROWS),
         Scene::classic("fields", "COM_FIELD_LIST: definitions without a count")
             .client(b"\x04t\0")
             .server(1, DEFINITION)
@@ -262,6 +256,35 @@ fn prepared() -> Vec<Scene> {
             .client(&[code::STMT_FETCH, 5, 0, 0, 0, 10, 0, 0, 0])
             .server(1, b"\x00\x00\x05first")
             .then_server(2, &[0xFE, 0, 0, 0x82, 0]),
+    ]
+}
+
+/// Statements whose parameter is an id of ours.
+fn kills() -> Vec<Scene> {
+    const ONE_PARAMETER: &[u8] = &[0, 5, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    let execute = |statement: u32, parameter: &[u8]| {
+        let statement = statement.to_le_bytes();
+        [&[code::STMT_EXECUTE], &statement[..], &[0, 1, 0, 0, 0, 0], parameter].concat()
+    };
+    let id = ((1_u64 << 31) + 41).to_le_bytes();
+    let typed = [&[1, 8, 0], &id[..]].concat();
+    let untyped = [&[0], &id[..]].concat();
+    vec![
+        Scene::modern("kill-preparing", "a KILL is being prepared, and executed at once")
+            .client(b"\x16KILL ?")
+            .client(&execute(u32::MAX, &typed))
+            .then_server(1, ONE_PARAMETER)
+            .then_server(2, DEFINITION)
+            .then_server(1, ERR)
+            .then_client(0, &execute(u32::MAX, &untyped))
+            .then_client(0, &execute(5, &untyped)),
+        Scene::modern("kill-prepared", "a KILL is prepared, and has been executed")
+            .client(b"\x16KILL ?")
+            .server(1, ONE_PARAMETER)
+            .server(2, DEFINITION)
+            .client(&execute(5, &typed))
+            .server(1, ERR)
+            .then_client(0, &execute(5, &untyped)),
     ]
 }
 

@@ -42,12 +42,16 @@ fn wait() {
 }
 
 fn options() -> Result<MySqlConnectOptions, Box<dyn std::error::Error>> {
+    let user = bare_options()?.username(&var("ODP_USER")?);
+    Ok(user.password(&var("ODP_PASSWORD")?).database(&var("ODP_DATABASE")?))
+}
+
+/// Those of a user without a password.
+fn bare_options() -> Result<MySqlConnectOptions, Box<dyn std::error::Error>> {
     let options = MySqlConnectOptions::new()
         .host("127.0.0.1")
         .port(var("ODP_PORT")?.parse()?)
-        .username(&var("ODP_USER")?)
-        .password(&var("ODP_PASSWORD")?)
-        .database(&var("ODP_DATABASE")?);
+        .username("odp_bare");
     Ok(match var("ODP_CA") {
         Ok(ca) => options.ssl_mode(MySqlSslMode::VerifyIdentity).ssl_ca(ca),
         Err(_) => options.ssl_mode(MySqlSslMode::Disabled),
@@ -176,6 +180,19 @@ async fn pool() -> Outcome {
     Ok(())
 }
 
+/// sqlx answers nothing where there is no password, and takes every question for one about it.
+async fn without_a_password(one: &mut MySqlConnection) -> Outcome {
+    one.execute("DROP USER IF EXISTS odp_bare").await?;
+    one.execute("CREATE USER odp_bare").await?;
+    let mut bare = MySqlConnection::connect_with(&bare_options()?).await?;
+    let (user,): (String,) = query_as("SELECT USER()").fetch_one(&mut bare).await?;
+    println!("{user}");
+    wait();
+    bare.ping().await?;
+    bare.close().await?;
+    Ok(())
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome {
     let mut one = MySqlConnection::connect_with(&options()?).await?;
@@ -188,6 +205,9 @@ async fn main() -> Outcome {
     session(&mut one).await?;
     one.close().await?;
     pool().await?;
+    let mut one = MySqlConnection::connect_with(&options()?).await?;
+    without_a_password(&mut one).await?;
+    one.close().await?;
     println!("done");
     Ok(())
 }

@@ -1,0 +1,184 @@
+//! What is well-formed but does not fit together; and what fits, but should be known.
+
+use super::{AdminUser, Config, ListenAddress};
+
+/// `*` and this is the hash of no password: SHA1(SHA1("")).
+const HASH_OF_NOTHING: [u8; 20] = [
+    0xbe, 0x1b, 0xde, 0xc0, 0xaa, 0x74, 0xb4, 0xdc, 0xb0, 0x79, 0x94, 0x3e, 0x70, 0x52, 0x80, 0x96,
+    0xcc, 0xa9, 0x85, 0xf8,
+];
+
+/// Values that do not fit together, or one that fits nowhere.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    /// The keys that it is about, such as `admin.user.1.password`; it is found at the first.
+    pub(super) paths: Vec<String>,
+    /// Key, value and what was expected.
+    pub(super) text: String,
+}
+
+impl Flaw {
+    pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { paths: vec![path.into()], text: text.into() }
+    }
+
+    /// It is about this one too.
+    pub(super) fn and(mut self, path: impl Into<String>) -> Self {
+        self.paths.push(path.into());
+        self
+    }
+}
+
+impl Config {
+    /// All flaws; none: it can be served.
+    pub(super) fn flaws(&self) -> Vec<Flaw> {
+        let mut flaws = self.flaws_of_proxy();
+        flaws.extend(self.flaws_of_clusters());
+        flaws.extend(self.tls.flaws());
+        flaws.extend(self.duplicate_addresses());
+        flaws.extend(self.flaws_of_admin_users());
+        flaws
+    }
+
+    /// What an operator should know about a config that is good, one line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let open = self.admin.user.iter().filter(|user| user.needs_no_password());
+        let remark = |AdminUser { name, role, .. }: &AdminUser| {
+            let role = format!("{role:?}").to_lowercase();
+            format!(
+                "admin.user '{name}': its password is empty: whoever reaches {} or the clients' \
+                 port is {role} without one",
+                self.admin.listen
+            )
+        };
+        open.map(remark).collect()
+    }
+
+    fn flaws_of_proxy(&self) -> Vec<Flaw> {
+        let proxy = &self.proxy;
+        let mut flaws = Vec::new();
+        let mut expect = |holds: bool, key: &str, value: &str, expected: &str| {
+            if !holds {
+                let text = format!("proxy.{key} = {value}: expected {expected}");
+                flaws.push(Flaw::new(format!("proxy.{key}"), text));
+            }
+        };
+        expect(!proxy.listen.is_empty(), "listen", "[]", "at least one address");
+        let workers = proxy.workers;
+        expect(workers <= 1024, "workers", &workers.to_string(), "0 to 1024");
+        let clients = proxy.client_max_connections;
+        expect(clients > 0, "client_max_connections", &clients.to_string(), "1 or more");
+        for (key, rate) in [
+            ("max_user_connects_per_second", proxy.max_user_connects_per_second),
+            ("max_address_connects_per_second", proxy.max_address_connects_per_second),
+        ] {
+            expect(rate <= 1_000_000, key, &rate.to_string(), "at most 1000000");
+        }
+        let level = proxy.zstd_level;
+        expect((1..=22).contains(&level), "zstd_level", &level.to_string(), "1 to 22");
+        for (key, span) in [
+            ("connect_timeout", proxy.connect_timeout),
+            ("login_timeout", proxy.login_timeout),
+            ("default_inactivity_timeout", proxy.default_inactivity_timeout),
+            ("hot_upgrade_rollback_timeout", proxy.hot_upgrade_rollback_timeout),
+        ] {
+            expect(!span.0.is_zero(), key, "\"0s\"", "more than 0");
+        }
+        flaws
+    }
+
+    fn flaws_of_clusters(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        if self.cluster.is_empty() {
+            flaws.push(Flaw::new("cluster", "expected at least one [[cluster]]"));
+        }
+        for (at, cluster) in self.cluster.iter().enumerate() {
+            let name = &cluster.name;
+            if cluster.server.is_empty() {
+                let text = format!("cluster '{name}': expected at least one [[cluster.server]]");
+                flaws.push(Flaw::new(format!("cluster.{at}.server"), text));
+            }
+            if at == 0 && name.is_empty() {
+                let text = "cluster.name = \"\": expected a name";
+                flaws.push(Flaw::new("cluster.0.name", text));
+            }
+        }
+        flaws
+    }
+
+    fn duplicate_addresses(&self) -> Vec<Flaw> {
+        let clients = self.proxy.listen.iter().enumerate();
+        let mut addresses: Vec<(&ListenAddress, String)> =
+            clients.map(|(at, address)| (address, format!("proxy.listen.{at}"))).collect();
+        addresses.push((&self.admin.listen, "admin.listen".into()));
+        addresses.push((&self.http.listen, "http.listen".into()));
+        let mut flaws = Vec::new();
+        for (at, (address, path)) in addresses.iter().enumerate() {
+            let fixed = !matches!(address, ListenAddress::Tcp(address) if address.port() == 0);
+            let other = addresses[..at].iter().find(|(other, _)| fixed && other == address);
+            if let Some((_, other)) = other {
+                let text = format!("listen address {address} is given twice");
+                flaws.push(Flaw::new(path, text).and(other));
+            }
+        }
+        flaws
+    }
+
+    fn flaws_of_admin_users(&self) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        for (at, user) in self.admin.user.iter().enumerate() {
+            let name = &user.name;
+            let path = format!("admin.user.{at}");
+            if self.admin.user[..at].iter().any(|other| other.name == *name) {
+                let text = format!("admin.user '{name}' is given twice");
+                flaws.push(Flaw::new(format!("{path}.name"), text));
+            }
+            if user.password.is_some() == user.password_sha1.is_some() {
+                let expected = "expected exactly one of password and password_sha1";
+                flaws.push(Flaw::new(&path, format!("admin.user '{name}': {expected}")));
+            }
+            if user.password_sha1.as_ref().is_some_and(|hash| hash.stage2().is_none()) {
+                let expected = "expected '*' and 40 hex digits";
+                let text = format!("admin.user '{name}': password_sha1: {expected}");
+                flaws.push(Flaw::new(format!("{path}.password_sha1"), text));
+            }
+        }
+        flaws
+    }
+}
+
+impl AdminUser {
+    fn needs_no_password(&self) -> bool {
+        let is_empty = self.password.as_ref().is_some_and(|password| password.reveal().is_empty());
+        let hash = self.password_sha1.as_ref().and_then(|hash| hash.stage2());
+        is_empty || hash == Some(HASH_OF_NOTHING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn remarks(password: &str) -> Vec<String> {
+        let text = format!(
+            "[[admin.user]]\nname = 'a'\nrole = 'viewer'\n{password}\n\
+             [[cluster]]\nname = 'a'\n[[cluster.server]]\naddress = 'h:1'\n"
+        );
+        Config::parse(&text, Path::new("f")).expect("a config").remarks()
+    }
+
+    #[test]
+    fn an_admin_without_a_password_is_worth_a_word() {
+        for password in
+            ["password = ''", "password_sha1 = '*BE1BDEC0AA74B4DCB079943E70528096CCA985F8'"]
+        {
+            let remarks = remarks(password);
+            let [remark] = &remarks[..] else { panic!("{password}: {remarks:?}") };
+            assert!(remark.starts_with("admin.user 'a': its password is empty"), "{remark}");
+            assert!(remark.contains("127.0.0.1:2885") && remark.contains("viewer"), "{remark}");
+        }
+        assert_eq!(remarks("password = ' '"), [""; 0]);
+    }
+}

@@ -1,0 +1,191 @@
+//! Ids of connections that a client names: those that the proxy has given become the server's.
+//!
+//! Clients know a connection by the id in its greeting, which is the proxy's, and by what the
+//! server says of ids, which is the server's own and never touched. So only what a client asks is
+//! changed, and in it only where an id can stand. Nothing grows by that: an id of the proxy has ten
+//! digits, and no server's has more.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Directory, OURS};
+use crate::sql::ids::Named;
+use crate::wire::command::code;
+use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
+use crate::wire::parameter::{Naming, Parameters, kind, value};
+
+/// Prepared statements that are remembered; older ones are forgotten.
+const MAX_STATEMENTS: usize = 64;
+
+/// What MariaDB's clients execute when they do not know its id yet: what was prepared last.
+const LATEST: u32 = u32::MAX;
+
+/// COM_STMT_EXECUTE: "PARAMETER_COUNT_AVAILABLE", where query attributes may follow.
+const COUNT_AVAILABLE: u8 = 0x08;
+
+/// A command that is to be replaced: its start, up to what is not at hand, with its header.
+pub(super) type Replaced = Option<Vec<u8>>;
+
+/// The server's id, if this is one of ours.
+fn thread(id: u64, directory: &dyn Directory) -> Option<u32> {
+    let id = u32::try_from(id).ok().filter(|id| id & OURS != 0)?;
+    directory.server_thread(id)
+}
+
+/// A command whose text starts there in the payload.
+pub(super) fn in_text(
+    command: (Header, &[u8]),
+    text: usize,
+    named: &[Named],
+    directory: &dyn Directory,
+) -> Replaced {
+    let (_, head) = command;
+    let (mut payload, mut done) = (Vec::with_capacity(head.len()), 0);
+    for named in named {
+        let Named::Id(id, digits) = named else { continue };
+        let Some(thread) = thread(*id, directory) else { continue };
+        payload.extend(&head[done..text + digits.start]);
+        payload.extend(thread.to_string().as_bytes());
+        done = text + digits.end;
+    }
+    payload.extend(&head[done..]);
+    (done > 0).then(|| replaced(command, &payload))?
+}
+
+/// A COM_PROCESS_KILL.
+pub(super) fn in_process_kill(command: (Header, &[u8]), directory: &dyn Directory) -> Replaced {
+    // Servers ignore what may follow the id.
+    let (id, behind) = command.1[1..].split_first_chunk()?;
+    let thread = thread(u32::from_le_bytes(*id).into(), directory)?;
+    replaced(command, &[&[code::PROCESS_KILL], &thread.to_le_bytes()[..], behind].concat())
+}
+
+fn replaced((header, head): (Header, &[u8]), payload: &[u8]) -> Replaced {
+    // A full packet is continued by the next one, so it must stay one.
+    let length = header.length - head.len() + payload.len();
+    let packet = || [&Header { length, ..header }.encode()[..], payload].concat();
+    (header.length < MAX_PAYLOAD).then(packet)
+}
+
+/// Prepared statements whose parameter is an id.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Statements {
+    /// Those that the server has prepared, the oldest first.
+    known: VecDeque<(u32, Parameter)>,
+    /// What the client has asked to prepare last, if it is one.
+    latest: Option<Parameter>,
+}
+
+/// What is known of the parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Parameter {
+    /// Its type, as of the last execution that told one.
+    kind: Option<u8>,
+}
+
+impl Statements {
+    /// Whether nothing is to be remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.latest.is_none()
+    }
+
+    /// A statement is being prepared; whether its parameter is an id.
+    pub(super) fn prepare(&mut self, takes_id: bool) {
+        self.latest = takes_id.then(Parameter::default);
+    }
+
+    /// The server has prepared one that takes an id.
+    pub(super) fn insert(&mut self, statement: u32) {
+        if self.known.len() == MAX_STATEMENTS {
+            self.known.pop_front();
+        }
+        self.known.push_back((statement, self.latest.unwrap_or_default()));
+    }
+
+    /// A COM_STMT_CLOSE.
+    pub(super) fn close(&mut self, body: &[u8]) {
+        let closed = body.first_chunk().map(|id| u32::from_le_bytes(*id));
+        self.known.retain(|(statement, _)| Some(*statement) != closed);
+    }
+
+    /// A COM_STMT_EXECUTE.
+    pub(super) fn execute(
+        &mut self,
+        command: (Header, &[u8]),
+        query_attributes: bool,
+        directory: &dyn Directory,
+    ) -> Replaced {
+        let (_, head) = command;
+        let parameters = parameters(head, query_attributes);
+        let statement = u32::from_le_bytes(*head.get(1..)?.first_chunk()?);
+        let parameter = match statement {
+            LATEST => self.latest.as_mut()?,
+            _ => &mut self.known.iter_mut().find(|(known, _)| *known == statement)?.1,
+        };
+        let parameters = parameters?;
+        parameter.kind = parameters.first_kind().or(parameter.kind);
+        let at = parameters.first_value()?;
+        let (told, with) = with_thread(head, at, parameter.kind?, directory)?;
+        replaced(command, &[&head[..at], &with, &head[told..]].concat())
+    }
+}
+
+/// "statement_id, flags, iteration_count", perhaps the count of parameters and attributes, and the
+/// parameters.
+fn parameters(head: &[u8], query_attributes: bool) -> Option<Parameters<'_>> {
+    const FLAGS: usize = 5;
+    const FIXED: usize = 10;
+    if !query_attributes {
+        return Parameters::parse(head, FIXED, 1, Naming::Unnamed);
+    }
+    if head.get(FLAGS)? & COUNT_AVAILABLE == 0 {
+        return None;
+    }
+    let (count, width) = lenenc(head.get(FIXED..)?)?;
+    let count = usize::try_from(count).ok().filter(|count| (1..=head.len()).contains(count))?;
+    Parameters::parse(head, FIXED + width, count, Naming::Named)
+}
+
+/// What stands in place of the value there, and where that ends; None if it is no id of ours.
+fn with_thread(
+    head: &[u8],
+    at: usize,
+    kind: u8,
+    directory: &dyn Directory,
+) -> Option<(usize, Vec<u8>)> {
+    let place = value(head, at, kind)?;
+    let (bytes, end) = (&head[place.clone()], place.end);
+    let thread = |id| thread(id, directory);
+    let with = match kind {
+        kind::LONG | kind::INT24 => {
+            thread(u32::from_le_bytes(bytes.try_into().ok()?).into())?.to_le_bytes().to_vec()
+        }
+        kind::LONGLONG => {
+            u64::from(thread(u64::from_le_bytes(bytes.try_into().ok()?))?).to_le_bytes().to_vec()
+        }
+        // Numbers of JavaScript.
+        kind::DOUBLE => {
+            let number = f64::from_le_bytes(bytes.try_into().ok()?);
+            let id = number as u32;
+            let is_id = f64::from(id) == number;
+            f64::from(thread(id.into()).filter(|_| is_id)?).to_le_bytes().to_vec()
+        }
+        kind::TINY | kind::SHORT | kind::FLOAT | kind::NULL | kind::YEAR | kind::BOOL => {
+            return None;
+        }
+        _ => {
+            let digits = std::str::from_utf8(bytes).ok()?;
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let id = digits.parse().ok().filter(|_| is_number)?;
+            let mut text = Vec::new();
+            put_lenenc_str(&mut text, thread(id)?.to_string().as_bytes());
+            text
+        }
+    };
+    Some((end, with))
+}
+
+#[cfg(test)]
+mod tests;

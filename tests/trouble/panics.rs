@@ -1,0 +1,181 @@
+//! A panic in each kind of task: it is counted, harms nobody else, and what is needed goes on.
+
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+
+use crate::support::proxy::{ADMIN_PASSWORD, Options};
+use crate::support::{Database, Login, Proxy, Server, Wire, scratch, until};
+use crate::{metric, open, signal, stop};
+
+struct Scene {
+    _database: Database,
+    proxy: Proxy,
+    /// Names the task that is to panic.
+    file: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn start() -> Option<Self> {
+        let database = Database::start(Server::MariaDb)?;
+        let dir = scratch();
+        let file = dir.path().join("panic");
+        std::fs::write(&file, "").expect("the directory is ours");
+        let mut options = Options::new(&[database.address()]);
+        let path = file.to_str().expect("UTF-8").to_owned();
+        options.environment = vec![("ODP_PANIC_IN".into(), path)];
+        let proxy = Proxy::start_with(&options);
+        Some(Self { _database: database, proxy, file, _dir: dir })
+    }
+
+    fn arm(&self, task: &str) {
+        std::fs::write(&self.file, task).expect("the directory is ours");
+    }
+
+    fn has_panicked(&self) -> bool {
+        std::fs::read_to_string(&self.file).is_ok_and(|text| text.is_empty())
+    }
+
+    fn until_panicked(&self, task: &str) {
+        until(&format!("{task} to panic"), || self.has_panicked().then_some(()));
+    }
+
+    fn until_counted(&self, task: &str) {
+        let name = format!("odp_task_panics_total{{task=\"{task}\"}}");
+        until(&format!("{name}\n{}", self.proxy.log()), || metric(&self.proxy, &name));
+    }
+
+    fn until_sessions(&self, count: usize) {
+        until(&format!("{count} sessions"), || {
+            let mut admin = self.proxy.admin().ok()?;
+            (admin.query("SHOW PROXYSESSION").row_count() == count).then_some(())
+        });
+    }
+}
+
+fn admin_on_the_clients_port(proxy: &Proxy) -> Option<Wire> {
+    let login = Login {
+        user: "root@proxysys".into(),
+        password: ADMIN_PASSWORD.into(),
+        database: None,
+        ..Login::default()
+    };
+    Wire::open(&proxy.address(), &login).ok()
+}
+
+#[test]
+fn what_the_process_needs_is_started_again() {
+    let Some(scene) = Scene::start() else { return };
+    let mut old = open(&scene.proxy);
+    for task in ["accept loop", "silent sessions", "lookout", "signals", "admin users"] {
+        scene.arm(task);
+        until(&format!("{task} to panic"), || {
+            // Each has something to do; who comes first when a loop panics may have to come again.
+            let _ = Wire::open(&scene.proxy.address(), &Login::default());
+            let _ = admin_on_the_clients_port(&scene.proxy);
+            signal(&scene.proxy, Signal::SIGHUP);
+            scene.has_panicked().then_some(())
+        });
+        scene.until_counted(task);
+        until("a client to be served", || {
+            Wire::open(&scene.proxy.address(), &Login::default()).ok()
+        });
+        until("an operator to be served", || admin_on_the_clients_port(&scene.proxy));
+        old.run("SELECT 1");
+    }
+    // Accept loops are told to stop and to go on in a restart, and signals are heard.
+    let first = scene.proxy.pid();
+    assert_ne!(scene.proxy.restart_by_signal(), first);
+    old.run("SELECT 1");
+    stop(&scene.proxy);
+}
+
+#[test]
+fn a_session_that_panics_ends_alone_and_leaves_nothing_behind() {
+    let Some(scene) = Scene::start() else { return };
+    let mut old = open(&scene.proxy);
+    // In its log-in, and later.
+    scene.arm("session");
+    assert!(Wire::open(&scene.proxy.address(), &Login::default()).is_err());
+    scene.until_counted("session");
+    scene.until_sessions(1);
+    // One that came from a predecessor, which holds its sockets in case the successor dies.
+    for task in ["relay", "session"] {
+        let mut other = open(&scene.proxy);
+        scene.proxy.restart();
+        scene.arm(task);
+        assert!(other.try_query("SELECT 1").is_err());
+        scene.until_counted(task);
+        scene.until_sessions(1);
+        old.run("SELECT 1");
+    }
+}
+
+#[test]
+fn a_connection_of_an_operator_that_panics_ends_alone() {
+    let Some(scene) = Scene::start() else { return };
+    let mut other = scene.proxy.admin().expect("the admin port");
+    scene.arm("http");
+    assert_eq!(scene.proxy.http_status("/healthz"), None);
+    assert_eq!(scene.proxy.http_status("/healthz"), Some(200));
+    scene.arm("operator");
+    assert!(scene.proxy.admin().is_err());
+    other.run("SHOW PROXYSTAT");
+    for task in ["http", "operator"] {
+        scene.until_counted(task);
+    }
+}
+
+/// The desk goes on, and as soon as it may a successor takes over.
+#[test]
+fn a_desk_that_panics_has_a_successor_take_over() {
+    let Some(scene) = Scene::start() else { return };
+    let mut old = open(&scene.proxy);
+    let first = scene.proxy.pid();
+    scene.arm("desk");
+    // An order is what wakes it; this one is lost.
+    let _ = scene.proxy.admin().expect("admin").query("RESTART ROLLBACK");
+    scene.until_panicked("the desk");
+    until("a successor alone", || match *scene.proxy.process().living() {
+        [only] if only != first => Some(()),
+        _ => None,
+    });
+    old.run("SELECT 1");
+    open(&scene.proxy).run("SELECT 1");
+    scene.proxy.restart();
+    old.run("SELECT 1");
+}
+
+#[test]
+fn a_restart_in_which_either_side_panics_is_undone() {
+    let Some(scene) = Scene::start() else { return };
+    let mut old = open(&scene.proxy);
+    let first = scene.proxy.pid();
+    let undone = || scene.proxy.log().matches("restart undone").count();
+    for task in ["handover", "handover:2", "handover:3", "takeover", "job", "data plane"] {
+        let before = undone();
+        scene.arm(task);
+        signal(&scene.proxy, Signal::SIGUSR2);
+        until(&format!("{task} to be undone\n{}", scene.proxy.log()), || {
+            let is_undone = undone() > before && scene.has_panicked();
+            (is_undone && scene.proxy.process().living() == [first]).then_some(())
+        });
+        old.run("SELECT 1");
+        open(&scene.proxy).run("SELECT 1");
+        until("/readyz", || (scene.proxy.http_status("/readyz") == Some(200)).then_some(()));
+    }
+    scene.proxy.restart();
+    old.run("SELECT 1");
+}
+
+#[test]
+fn a_rehearsal_that_panics_is_over() {
+    let Some(scene) = Scene::start() else { return };
+    let mut admin = scene.proxy.admin().expect("the admin port");
+    scene.arm("rehearsal");
+    let refused = admin.query("RESTART REHEARSE");
+    assert!(refused.error().is_some(), "{refused:?}");
+    assert_eq!(admin.query("SHOW RESTART").named_rows()[0]["state"], "FAILED");
+    assert_eq!(admin.query("RESTART REHEARSE").error(), None, "another one may begin");
+}
