@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
+#[path = "../fleet/port.rs"]
 pub(crate) mod admin_client;
 pub mod check;
 pub mod demo;
 pub mod load;
 mod ourselves;
+#[path = "../fleet/record.rs"]
 mod record;
 pub mod rehearse;
 mod remarks;
+#[path = "../fleet/roll.rs"]
 pub mod restart;
 pub mod run;
 pub mod status;

@@ -13,6 +13,7 @@ use super::admin_client::access::Access;
 use super::admin_client::{Admin, AdminPort, Limits, Row, Trouble, follow};
 use crate::config::ExitTimeout;
 
+#[path = "../cli/restart/board.rs"]
 mod board;
 mod hung;
 mod owners;

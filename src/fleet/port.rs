@@ -13,10 +13,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
 
+#[path = "../cli/access.rs"]
 pub(crate) mod access;
 #[cfg(test)]
 pub(crate) mod fake;
+#[path = "port/run_dir.rs"]
 pub(crate) mod run_dir;
+#[path = "../cli/tls.rs"]
 pub(crate) mod tls;
 
 /// How long a living proxy may take to greet, or to answer what needs no work.
