@@ -15,7 +15,9 @@
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, log, task, net, views and handles of proxy and restart |
-//! | 4 | [`load`], [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
+//! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
+//! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
+//! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
 //! # Where things are
 //!
@@ -32,8 +34,10 @@
 //! - [`log`]: lines on stderr, for which nobody waits.
 //! - [`task`]: tasks, and what becomes of them when they panic.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
+//! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, known
+//!   from outside when they hang.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
-//! - [`cli`]: one file a subcommand.
+//! - [`cli`]: one file a subcommand: its arguments, and what it prints.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.
 //!
 //! # What holds it together
@@ -46,6 +50,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod fleet;
 pub mod fuzz;
 pub mod load;
 pub mod log;

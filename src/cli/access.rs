@@ -8,11 +8,11 @@ use std::str::FromStr;
 
 use anyhow::bail;
 
-use super::AdminPort;
-use super::run_dir::RunDir;
 use super::tls::{TlsArgs, Unsaid};
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminSection, AdminUser, Config, ListenAddress, Role, ServerAddress};
+use crate::fleet::port::AdminPort;
+use crate::fleet::port::run_dir::RunDir;
 
 /// The user, if nothing else is said.
 const USER: &str = "root";
@@ -21,7 +21,7 @@ const PASSWORD_VARIABLE: &str = "ODP_ADMIN_PASSWORD";
 
 /// Arguments that `odp status` and `odp restart` share.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Access {
+pub(super) struct Access {
     /// An admin port; may be given several times [default: 127.0.0.1:2885, or that of -c].
     #[arg(short, long = "admin", value_name = "HOST:PORT")]
     addresses: Vec<ServerAddress>,
@@ -41,13 +41,13 @@ pub(in crate::cli) struct Access {
 
 impl Access {
     /// The config that was given.
-    pub(in crate::cli) fn config(&self) -> Option<&Path> {
+    pub(super) fn config(&self) -> Option<&Path> {
         self.known_from.as_deref()
     }
 
     /// The admin ports, at least one, in the order they were given; one that is given twice counts
     /// once.
-    pub(in crate::cli) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
+    pub(super) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
         let (section, unsaid, run_dir) = match &self.known_from {
             Some(path) => {
                 let config = Config::load(path)?;
@@ -110,14 +110,14 @@ fn reachable(listen: ListenAddress) -> ServerAddress {
 }
 
 /// The password that is given by an argument, or else by the environment.
-pub(in crate::cli) fn password(given: Option<&Password>) -> Option<String> {
+pub(super) fn password(given: Option<&Password>) -> Option<String> {
     let given = given.map(|Password(text)| text.clone());
     given.or_else(|| std::env::var(PASSWORD_VARIABLE).ok())
 }
 
 /// A password, which is never shown.
 #[derive(Clone)]
-pub(in crate::cli) struct Password(pub(in crate::cli) String);
+pub(super) struct Password(pub(super) String);
 
 impl FromStr for Password {
     type Err = Infallible;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::admin_client::AdminPort;
-use super::admin_client::access::{self, Password};
-use super::admin_client::tls::{TlsArgs, Unsaid};
+use super::access::{self, Password};
+use super::tls::{TlsArgs, Unsaid};
 use crate::config::{ServerAddress, Span};
+use crate::fleet::port::AdminPort;
 use crate::load::{self, How, Mix, Plan, RATE, Settings, Target};
 
 /// What `--help` ends with.

@@ -6,21 +6,18 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
-#[path = "../fleet/port.rs"]
-pub(crate) mod admin_client;
+mod access;
 pub mod check;
 pub mod demo;
 pub mod load;
 mod ourselves;
-#[path = "../fleet/record.rs"]
-mod record;
 pub mod rehearse;
 mod remarks;
-#[path = "../fleet/roll.rs"]
 pub mod restart;
 pub mod run;
 pub mod status;
 pub mod supervise;
+mod tls;
 
 /// A MySQL-protocol proxy that can be restarted under load, and no client notices.
 #[derive(Debug, clap::Parser)]

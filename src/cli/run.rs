@@ -17,11 +17,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
-use super::record::{Kept, Record};
 use super::remarks::remarks;
 use crate::admin::{Admin, server};
 use crate::config::Config;
 use crate::error::chain;
+use crate::fleet::record::{Kept, Record};
 use crate::net::listen::raise_limit;
 use crate::net::tls::settings as tls;
 use crate::proxy::admission::most_sessions;

@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
 use mysql_async::{ClientIdentity, SslOpts};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+
+use crate::fleet::tls::trusting;
 
 /// How to speak TLS with admin ports.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(in crate::cli) struct TlsArgs {
+pub(super) struct TlsArgs {
     /// Speak TLS; the certificate of the admin port is not looked at [default: as -c says].
     #[arg(long)]
     tls: bool,
@@ -26,19 +25,19 @@ pub(in crate::cli) struct TlsArgs {
 
 /// Whether TLS is spoken when nothing was said of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cli) enum Unsaid {
+pub(super) enum Unsaid {
     Plain,
     Tls,
 }
 
 impl TlsArgs {
     /// TLS with a certificate by these CAs.
-    pub(in crate::cli) fn by(ca: Option<&Path>) -> Self {
+    pub(super) fn by(ca: Option<&Path>) -> Self {
         Self { ca: ca.map(Path::to_owned), ..Self::default() }
     }
 
     /// What the driver has to know; None: it is not to speak TLS.
-    pub(in crate::cli) fn opts(&self, unsaid: Unsaid) -> anyhow::Result<Option<SslOpts>> {
+    pub(super) fn opts(&self, unsaid: Unsaid) -> anyhow::Result<Option<SslOpts>> {
         let Self { tls, ca, cert, key } = self;
         let is_said = *tls || ca.is_some() || cert.is_some();
         if !is_said && unsaid == Unsaid::Plain {
@@ -52,16 +51,6 @@ impl TlsArgs {
         let identity = identity.map(|(cert, key)| ClientIdentity::new(cert.into(), key.into()));
         Ok(Some(opts.with_client_identity(identity)))
     }
-}
-
-/// Only certificates by these CAs are good.
-pub(crate) fn trusting(opts: SslOpts, ca: &Path) -> anyhow::Result<SslOpts> {
-    let text = std::fs::read(ca).with_context(|| format!("--ca {}", ca.display()))?;
-    let expected = "expected PEM with BEGIN CERTIFICATE";
-    if !matches!(CertificateDer::pem_slice_iter(&text).next(), Some(Ok(_))) {
-        bail!("--ca {}: no certificate in it, {expected}", ca.display());
-    }
-    Ok(opts.with_root_certs(vec![text.into()]).with_disable_built_in_roots(true))
 }
 
 #[cfg(test)]

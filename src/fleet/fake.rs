@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::AdminPort;
+use super::port::AdminPort;
 use crate::config::ServerAddress;
 
 /// What the port does at the next command, or instead of waiting for one.

@@ -20,17 +20,26 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::time::{sleep, timeout};
 
-use super::board::Board;
 use super::owners::{listening_tcp, listening_unix, owners};
-use super::{LOOK, Order};
-use crate::cli::admin_client::AdminPort;
-use crate::cli::record::{Inode, Record, started};
+use super::port::AdminPort;
+use super::progress::Progress;
+use super::record::{Inode, Record, started};
 use crate::config::{Config, ServerAddress};
 
 /// How long a name may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a process.
 const ENDING: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a proxy that is started again is to be.
+pub(super) struct Again<'a> {
+    /// The program; None: its own.
+    pub(super) binary: Option<&'a Path>,
+    /// The config; None: its own.
+    pub(super) config: Option<&'a Path>,
+}
 
 /// A process as it was started.
 struct Process {
@@ -53,22 +62,23 @@ struct Origin {
     log: Option<File>,
 }
 
-/// Kills whoever listens at the port and starts it again; says what was done.
+/// Kills whoever listens at the port and starts it again; says what was done. `known` is the config
+/// of the proxy that is meant.
 pub(super) async fn revive(
     port: &AdminPort,
-    order: &Order,
-    config: Option<&Path>,
-    board: &Board,
+    known: Option<&Path>,
+    again: Again<'_>,
+    progress: &impl Progress,
 ) -> anyhow::Result<String> {
     let mut sockets = listening(&port.address).await?;
-    if let (true, Some(config)) = (sockets.is_empty(), config) {
+    if let (true, Some(config)) = (sockets.is_empty(), known) {
         // Since its config was edited its port may be another.
         sockets = recorded(config);
     }
     if sockets.is_empty() {
         bail!("it does not answer, and nobody on this machine listens there");
     }
-    let processes = takers(&sockets, config)?;
+    let processes = takers(&sockets, known)?;
     if processes.is_empty() {
         bail!(
             "it does not answer, and nobody of this user is known to listen there; try -c CONFIG"
@@ -76,13 +86,13 @@ pub(super) async fn revive(
     }
     // Of a predecessor and its successor the older one: it has served, while the other one may be
     // the reason for all this.
-    let command = processes[0].command(order.binary.as_deref(), order.config.as_deref());
+    let command = processes[0].command(again);
     for process in &processes {
         pidfd_send_signal(&process.handle, Signal::KILL)
             .with_context(|| format!("cannot kill {}", process.pid))?;
     }
     gone(&sockets, &processes).await?;
-    board.says(&port.name, "killed; starting it again");
+    progress.says(&port.name, "killed; starting it again");
     let program = processes[0].origin.program.display().to_string();
     start(command?).with_context(|| format!("cannot start {program}"))?;
     let killed: Vec<String> = processes.iter().map(|process| process.pid.to_string()).collect();
@@ -230,7 +240,8 @@ impl Process {
     }
 
     /// What starts it again, from cold.
-    fn command(&self, binary: Option<&Path>, config: Option<&Path>) -> anyhow::Result<Command> {
+    fn command(&self, as_told: Again<'_>) -> anyhow::Result<Command> {
+        let Again { binary, config } = as_told;
         let Origin { program, directory, environment, log } = &self.origin;
         let mut command = Command::new(binary.unwrap_or(program));
         command.args(again(&self.arguments, config)).current_dir(directory);

@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::cli::record::Inode;
+use super::record::Inode;
 
 /// TCP_LISTEN, as `/proc/net/tcp` writes it.
 const LISTEN: &str = "0A";

@@ -13,14 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
 
-#[path = "../cli/access.rs"]
-pub(crate) mod access;
-#[cfg(test)]
-pub(crate) mod fake;
-#[path = "port/run_dir.rs"]
 pub(crate) mod run_dir;
-#[path = "../cli/tls.rs"]
-pub(crate) mod tls;
 
 /// How long a living proxy may take to greet, or to answer what needs no work.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -87,7 +80,7 @@ impl AdminPort {
     }
 
     /// If the port does not serve us, there is another way.
-    pub(super) fn or_through(self, run_dir: Option<RunDir>) -> Self {
+    pub(crate) fn or_through(self, run_dir: Option<RunDir>) -> Self {
         Self { run_dir, ..self }
     }
 
@@ -136,7 +129,7 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Why the port was not taken, and which way was.
-    pub(super) fn detour(&self) -> Option<&str> {
+    pub(crate) fn detour(&self) -> Option<&str> {
         self.detour.as_deref()
     }
 

@@ -1,7 +1,6 @@
-//! `odp restart`: one or many proxies, so many at a time, and no further after the first failure.
+//! Restarts of one or many proxies, so many at a time, and no further after the first failure.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,16 +8,10 @@ use anyhow::{Context as _, bail};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::admin_client::access::Access;
-use super::admin_client::{Admin, AdminPort, Limits, Row, Trouble, follow};
+use super::hung::{self, Again};
+use super::port::{Admin, AdminPort, Limits, Row, Trouble, follow};
+use super::progress::Progress;
 use crate::config::ExitTimeout;
-
-#[path = "../cli/restart/board.rs"]
-mod board;
-mod hung;
-mod owners;
-
-use board::Board;
 
 /// How long nothing may be heard of a restart, while one process follows the other.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -27,97 +20,41 @@ const SETTLING: Duration = Duration::from_secs(30);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What `--help` ends with.
-const EXAMPLES: &str = "\
-Examples:
-  Roll over a fleet, one proxy after the other:
-    ODP_ADMIN_PASSWORD=… odp restart -a 10.0.0.1:2885 -a 10.0.0.2:2885 -a 10.0.0.3:2885
-  Upgrade the proxy of this machine:
-    odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp
-  See what the new program would not take over, and move nothing:
-    odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp --rehearse
-  Restart it even if it hangs (SIGKILL, if its admin port does not answer):
-    odp restart -c /etc/odp/odp.toml --force
-Exit code 0: each is restarted and RUNNING; or with --rehearse, every session would move. \
-    1: one is not, and those after it were left alone; or a session would not move. 2: usage.";
-
-/// Arguments of `odp restart`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub struct Args {
-    #[command(flatten)]
-    access: Access,
-    /// Restart in every state, and at once: clients that are connected get an error. A proxy of
-    /// this machine whose admin port does not answer is killed and started again.
-    #[arg(long)]
-    force: bool,
-    /// Move nothing: the new program is only shown a copy of every session, and says which it
-    /// would refuse. Every proxy is asked, also after a failure.
-    #[arg(long, conflicts_with_all = ["force", "exit_timeout"])]
-    rehearse: bool,
-    /// How many proxies at a time.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
-    batch: u32,
-    /// The program that takes over, on the machine of the proxy [default: its own].
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// The config it is started with, on the machine of the proxy [default: its own].
-    #[arg(long, value_name = "PATH")]
-    config: Option<PathBuf>,
-    /// How long sessions that cannot move may go on: a duration, 0, or -1 for ever [default: what
-    /// the proxy's config says].
-    #[arg(long, value_name = "D", allow_hyphen_values = true)]
-    exit_timeout: Option<ExitTimeout>,
-}
-
 /// What is asked of each proxy.
-struct Order {
-    /// The statement.
-    statement: String,
+pub(crate) struct Order {
     what: What,
-    hung: Hung,
+    /// The statement that says so.
+    statement: String,
     binary: Option<PathBuf>,
     config: Option<PathBuf>,
 }
 
 /// What is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A restart that no client notices.
     Restart,
+    /// A restart in every state, and at once. A proxy that does not answer is killed and started
+    /// again; its config, if that is known.
+    Force(Option<PathBuf>),
+    /// Nothing moves: the new program says what it would refuse.
     Rehearsal,
 }
 
-/// What becomes of a proxy that does not answer.
-enum Hung {
-    /// It is killed and started again; its config, if that was given.
-    Kill(Option<PathBuf>),
-    Leave,
-}
-
-/// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let ports = args.access.ports()?;
-    let order = Arc::new(Order::of(&args)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let failed = crate::cli::see_through(runtime, roll(ports, order, args.batch as usize));
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
 impl Order {
-    fn of(args: &Args) -> anyhow::Result<Self> {
-        // The proxy has another working directory than whoever types this.
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
-        let binary = absolute(&args.binary).context("--binary")?;
-        let config = absolute(&args.config).context("--config")?;
-        let mut statement = String::from("RESTART");
-        if args.force {
-            statement.push_str(" FORCE");
-        }
-        if args.rehearse {
-            statement.push_str(" REHEARSE");
-        }
-        if let Some(timeout) = args.exit_timeout {
+    /// Of a program and a config by absolute paths on the machine of the proxy, or else its own.
+    pub(crate) fn new(
+        what: What,
+        exit_timeout: Option<ExitTimeout>,
+        binary: Option<PathBuf>,
+        config: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let mut statement = String::from(match &what {
+            What::Restart => "RESTART",
+            What::Force(_) => "RESTART FORCE",
+            What::Rehearsal => "RESTART REHEARSE",
+        });
+        if let Some(timeout) = exit_timeout {
             statement.push_str(&format!(" EXIT_TIMEOUT={}", quoted(&timeout.to_string())));
         }
         for (name, path) in [("BINARY", &binary), ("CONFIG", &config)] {
@@ -125,10 +62,7 @@ impl Order {
                 statement.push_str(&format!(" {name}={}", quoted(utf8(path)?)));
             }
         }
-        let known = args.access.config().map(Path::to_owned);
-        let hung = if args.force { Hung::Kill(known) } else { Hung::Leave };
-        let what = if args.rehearse { What::Rehearsal } else { What::Restart };
-        Ok(Self { statement, what, hung, binary, config })
+        Ok(Self { what, statement, binary, config })
     }
 }
 
@@ -143,8 +77,13 @@ fn quoted(text: &str) -> String {
 
 /// Restarts them in order, `batch` at a time; true if one failed. What is under way then is seen
 /// to its end, and nothing new is begun; a rehearsal harms nobody, so all are asked.
-async fn roll(ports: Vec<AdminPort>, order: Arc<Order>, batch: usize) -> bool {
-    let board = Arc::new(Board::new());
+pub(crate) async fn roll(
+    ports: Vec<AdminPort>,
+    order: Order,
+    batch: usize,
+    progress: impl Progress,
+) -> bool {
+    let (order, progress) = (Arc::new(order), Arc::new(progress));
     let mut waiting = ports.into_iter();
     let mut under_way = JoinSet::new();
     let mut failed = false;
@@ -152,11 +91,11 @@ async fn roll(ports: Vec<AdminPort>, order: Arc<Order>, batch: usize) -> bool {
         let goes_on = !failed || order.what == What::Rehearsal;
         while goes_on && under_way.len() < batch {
             let Some(port) = waiting.next() else { break };
-            let (order, board) = (order.clone(), board.clone());
+            let (order, progress) = (order.clone(), progress.clone());
             under_way.spawn(async move {
-                let outcome = restart(&port, &order, &board).await;
+                let outcome = restart(&port, &order, &*progress).await;
                 let ok = outcome.is_ok();
-                board.ended(&port.name, outcome);
+                progress.ended(&port.name, outcome);
                 ok
             });
         }
@@ -167,30 +106,37 @@ async fn roll(ports: Vec<AdminPort>, order: Arc<Order>, batch: usize) -> bool {
         }
     }
     for port in waiting {
-        board.left_alone(&port.name);
+        progress.left_alone(&port.name);
     }
     failed
 }
 
 /// One proxy; what is to be said of its restart.
-async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Result<String> {
+async fn restart(
+    port: &AdminPort,
+    order: &Order,
+    progress: &impl Progress,
+) -> anyhow::Result<String> {
     let begun = Instant::now();
-    board.says(&port.name, "asking");
-    let how = match (ask(port, order, board).await, &order.hung) {
-        (Ok((admin, task)), _) if order.what == What::Rehearsal => {
-            return rehearsed(port, admin, task, board).await;
+    progress.says(&port.name, "asking");
+    let how = match (ask(port, order, progress).await, &order.what) {
+        (Ok((admin, task)), What::Rehearsal) => {
+            return rehearsed(port, admin, task, progress).await;
         }
-        (Ok((admin, task)), _) => watch(port, admin, task, board).await?,
-        (Err(Trouble::Silent(waited)), Hung::Kill(known)) => {
-            board.says(&port.name, &format!("no answer in {waited:?}: it hangs; killing it"));
-            hung::revive(port, order, known.as_deref(), board).await?
+        (Ok((admin, task)), What::Restart | What::Force(_)) => {
+            watch(port, admin, task, progress).await?
         }
-        (Err(trouble @ Trouble::Silent(_)), Hung::Leave) => {
+        (Err(Trouble::Silent(waited)), What::Force(known)) => {
+            progress.says(&port.name, &format!("no answer in {waited:?}: it hangs; killing it"));
+            let again = Again { binary: order.binary.as_deref(), config: order.config.as_deref() };
+            hung::revive(port, known.as_deref(), again, progress).await?
+        }
+        (Err(trouble @ Trouble::Silent(_)), What::Restart | What::Rehearsal) => {
             bail!("{trouble}; if it hangs, --force kills it and starts it again")
         }
         (Err(trouble), _) => return Err(trouble.into()),
     };
-    board.says(&port.name, "waiting for RUNNING");
+    progress.says(&port.name, "waiting for RUNNING");
     let proxy = running(port).await?;
     let text = |name| proxy.text(name).unwrap_or("?");
     let (pid, version) = (text("pid"), text("version"));
@@ -199,10 +145,14 @@ async fn restart(port: &AdminPort, order: &Order, board: &Board) -> anyhow::Resu
 }
 
 /// Sends the statement to a proxy that has shown that it answers.
-async fn ask(port: &AdminPort, order: &Order, board: &Board) -> Result<(Admin, u64), Trouble> {
+async fn ask(
+    port: &AdminPort,
+    order: &Order,
+    progress: &impl Progress,
+) -> Result<(Admin, u64), Trouble> {
     let mut admin = port.connect().await?;
     if let Some(detour) = admin.detour() {
-        board.says(&port.name, detour);
+        progress.says(&port.name, detour);
     }
     admin.ping().await?;
     let task = admin.restart(&order.statement).await?;
@@ -214,15 +164,20 @@ async fn rehearsed(
     port: &AdminPort,
     admin: Admin,
     task: u64,
-    board: &Board,
+    progress: &impl Progress,
 ) -> anyhow::Result<String> {
-    let row = completed(port, admin, task, board).await?;
+    let row = completed(port, admin, task, progress).await?;
     Ok(format!("task {task}: {}; nothing has moved", row.text("detail").unwrap_or_default()))
 }
 
 /// Follows a restart to its completion.
-async fn watch(port: &AdminPort, admin: Admin, task: u64, board: &Board) -> anyhow::Result<String> {
-    let row = completed(port, admin, task, board).await?;
+async fn watch(
+    port: &AdminPort,
+    admin: Admin,
+    task: u64,
+    progress: &impl Progress,
+) -> anyhow::Result<String> {
+    let row = completed(port, admin, task, progress).await?;
     let text = |name| row.text(name).unwrap_or_default();
     let (moved, sessions, cut) = (text("moved"), text("sessions"), text("disconnected"));
     Ok(format!("task {task}: {moved} of {sessions} sessions moved, {cut} disconnected"))
@@ -232,10 +187,10 @@ async fn completed(
     port: &AdminPort,
     admin: Admin,
     task: u64,
-    board: &Board,
+    progress: &impl Progress,
 ) -> anyhow::Result<Row> {
     let limits = Limits { silence: SILENCE, whole: None };
-    let row = follow(port, admin, task, limits, |row| board.shows(&port.name, row)).await?;
+    let row = follow(port, admin, task, limits, |row| progress.shows(&port.name, row)).await?;
     let text = |name| row.text(name).unwrap_or_default();
     if text("state") != "COMPLETED" {
         bail!("task {task} is {} in {}: {}", text("state"), text("phase"), text("detail"));

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::Run;
 use super::trouble::brief;
-use crate::cli::admin_client::{AdminPort, Limits, Row, follow};
 use crate::error::chain;
+use crate::fleet::port::{AdminPort, Limits, Row, follow};
 use crate::metrics::pauses::Pauses;
 
 /// Who is restarted, and how.
@@ -201,7 +201,7 @@ async fn admin_restart(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::admin_client::fake::{FakeAdmin, Step};
+    use crate::fleet::fake::{FakeAdmin, Step};
 
     const DEADLINE: Duration = Duration::from_secs(20);
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use mysql_async::{Opts, OptsBuilder};
 
-use crate::cli::admin_client::{direct, tls};
+use crate::fleet::port::direct;
+use crate::fleet::tls;
 
 /// The proxy or server that is tested.
 #[derive(Clone)]
