@@ -7,13 +7,18 @@ use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
 mod access;
+#[path = "../app/config.rs"]
 pub mod check;
 pub mod demo;
 pub mod load;
+#[path = "../app/ourselves.rs"]
 mod ourselves;
+#[path = "../app/rehearse.rs"]
 pub mod rehearse;
+#[path = "../app/remarks.rs"]
 mod remarks;
 pub mod restart;
+#[path = "../app/run.rs"]
 pub mod run;
 pub mod status;
 pub mod supervise;
