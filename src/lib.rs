@@ -16,6 +16,7 @@
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, log, task, net, views and handles of proxy and restart |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
+//! | 4 | [`app`] | error, config, log, task, net, proxy, restart, admin, fleet's `record` |
 //! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
@@ -34,6 +35,7 @@
 //! - [`log`]: lines on stderr, for which nobody waits.
 //! - [`task`]: tasks, and what becomes of them when they panic.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
+//! - [`app`]: what `odp run` is: all of the above put together, its ports, its signals.
 //! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, known
 //!   from outside when they hang.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
@@ -47,6 +49,7 @@
 //! nowhere else, and a [`restart::Parcel`] is all three of them.
 
 pub mod admin;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -83,6 +83,11 @@ const LAYERS: &[Layer] = &[
         must_not_know: &["clap", "std::env::args"],
     },
     Layer {
+        module: "app",
+        may_use: &["error", "config", "log", "task", "net", "proxy", "restart", "admin", "fleet"],
+        must_not_know: &["clap", "std::env::args"],
+    },
+    Layer {
         module: "load",
         may_use: &["error", "metrics", "log", "task", "fleet"],
         must_not_know: &["clap", "std::env::args"],

@@ -1,61 +1,40 @@
-//! `odp check`: validates a config without touching anything that runs.
+//! The config of a process that is to serve: loaded, and what is wrong with it.
 //!
 //! Nothing is made, bound or connected: a restart asks this of the new config while the proxy
 //! serves.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use nix::unistd::{AccessFlags, access, geteuid};
 
-use super::ourselves::{self, Names};
-use super::remarks::remarks;
+use super::ourselves;
+pub(crate) use super::ourselves::Names;
 use crate::config::Config;
-use crate::log;
 use crate::net::tls::settings::{Settings, SettingsError};
 
-/// Arguments of `odp check`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The config file.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-}
-
-/// Runs the command: exit code 0, or 1 with everything that is wrong, where it stands and what was
-/// expected. What will go wrong some day is said and no failure.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.config)?;
-    let path = args.config.display();
+/// All that is wrong with what it names, a line each: where it stands, and what was expected.
+pub(crate) fn errors(config: &Config) -> Vec<String> {
     let mut wrong: Vec<String> =
         Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
-    wrong.extend(ourselves::listed(&config, Names::Resolved).map(|fault| fault.to_string()));
-    if let Err(error) = usable(&config.proxy.run_dir) {
-        wrong.push(format!("proxy.run_dir = \"{}\": {error}", config.proxy.run_dir.display()));
+    wrong.extend(ourselves::listed(config, Names::Resolved));
+    let run_dir = &config.proxy.run_dir;
+    if let Err(error) = usable(run_dir) {
+        wrong.push(format!("proxy.run_dir = \"{}\": {error}", run_dir.display()));
     }
-    for remark in remarks(&config) {
-        log::say(&format!("config {path}: warning: {remark}"));
-    }
-    if !wrong.is_empty() {
-        let lines = wrong.iter().map(|text| format!("config {path}: {text}"));
-        bail!(lines.collect::<Vec<_>>().join("\n"));
-    }
-    let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
-    super::print(&format!("{path}: ok, {servers} server(s)\n"))?;
-    Ok(ExitCode::SUCCESS)
+    wrong
 }
 
 /// Loads a config that this version can serve. The files that it names are not read.
-pub fn load(path: &Path) -> anyhow::Result<Config> {
+pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
     let config = Config::load(path)?;
     not_ourselves(path, &config, Names::AsTheyAre)?;
     Ok(config)
 }
 
 /// None of the servers is surely the proxy itself.
-pub fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Result<()> {
+pub(crate) fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Result<()> {
     match ourselves::listed(config, names) {
         Some(fault) => bail!("config {}: {fault}", path.display()),
         None => Ok(()),
@@ -63,7 +42,7 @@ pub fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Resu
 }
 
 /// What is wrong with a file that the config names.
-pub fn in_config(path: &Path) -> impl FnOnce(SettingsError) -> anyhow::Error {
+pub(crate) fn in_config(path: &Path) -> impl FnOnce(SettingsError) -> anyhow::Error {
     let path = path.display().to_string();
     move |error| anyhow!("config {path}: {error}")
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::run::target;
+use super::ports::target;
 use crate::config::{Config, ListenAddress, ServerAddress};
 use crate::net::listen::{Address, Families};
 

@@ -6,13 +6,28 @@ use nix::unistd::{User, geteuid};
 
 use crate::config::{Config, ServerAddress};
 use crate::net::tls::validity;
+use crate::proxy::admission::most_sessions;
 
 /// All of it, one line each.
-pub fn remarks(config: &Config) -> Vec<String> {
+pub(crate) fn remarks(config: &Config) -> Vec<String> {
     let mut all = config.remarks();
     all.extend(validity::remarks(&config.tls, SystemTime::now()));
     all.extend(on_unix_servers(config));
     all
+}
+
+/// Logs them, with what can be said only of the process that serves.
+pub(super) fn log_remarks(config: &Config) {
+    let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
+    if most < wanted {
+        tracing::warn!(
+            "the limit of open files is enough for {most} sessions, client_max_connections is \
+             {wanted}"
+        );
+    }
+    for remark in remarks(config) {
+        tracing::warn!("{remark}");
+    }
 }
 
 /// Servers that see the proxy's own user in place of their clients', one line each.

@@ -1,12 +1,6 @@
-//! `odp run`: the proxy in the foreground, from its start or its takeover to its end.
-
-mod announce;
-mod lookout;
-mod ports;
-mod signals;
+//! The proxy in the foreground, from its start or its takeover to its end.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,44 +11,41 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
-use super::remarks::remarks;
+use super::config::{self, Names};
+use super::ports::Ports;
+use super::remarks::log_remarks;
+use super::{announce, lookout, signals};
 use crate::admin::{Admin, server};
 use crate::config::Config;
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
 use crate::net::listen::raise_limit;
 use crate::net::tls::settings as tls;
-use crate::proxy::admission::most_sessions;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
 use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
 use crate::{log, task};
-use ports::Ports;
-pub(super) use ports::target;
 
 /// How long the service manager's news of a stop may delay the stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Arguments of `odp run`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The config file.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-    /// Succeed the proxy that is running, through its handover socket. Starts cold if there is
-    /// none.
-    #[arg(long)]
-    takeover: bool,
+/// How it is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// By itself.
+    Cold,
+    /// As the successor of the proxy that is running; by itself if there is none.
+    Takeover,
 }
 
-/// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+/// Runs a proxy with this config file to its end.
+pub(crate) fn run(path: &Path, beginning: Beginning) -> anyhow::Result<()> {
     // From here on there may be keys and passwords in memory: no core dump, and no debugger but
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
-    let config = super::check::load(&args.config)?;
-    super::check::not_ourselves(&args.config, &config, super::ourselves::Names::Resolved)?;
+    let config = config::load(path)?;
+    config::not_ourselves(path, &config, Names::Resolved)?;
     let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
     // A successor is started through a file descriptor, whose number would be its name.
@@ -68,20 +59,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         runtime.worker_threads(config.proxy.workers);
     }
     let runtime = runtime.enable_all().thread_name("odp").build();
-    super::see_through(runtime.context("cannot start the runtime")?, live(&args, config))
+    let runtime = runtime.context("cannot start the runtime")?;
+    task::see_through(runtime, live(path, config, beginning))
 }
 
-async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
+async fn live(path: &Path, config: Config, beginning: Beginning) -> anyhow::Result<()> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
-    let origin = origin(&args.config, &config)?;
-    let tls = tls::Settings::load(&config.tls).map_err(super::check::in_config(&args.config))?;
+    let origin = origin(path, &config)?;
+    let tls = tls::Settings::load(&config.tls).map_err(config::in_config(path))?;
     let tls = Arc::new(tls);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
-    let start = match args.takeover {
-        true => lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))?,
-        false => Start::Cold("it was not asked to take over".into()),
+    let start = match beginning {
+        Beginning::Takeover => {
+            lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))?
+        }
+        Beginning::Cold => Start::Cold("it was not asked to take over".into()),
     };
     let (ports, start) = open_ports(&config.load(), start).await?;
     let (local_logins, admin_users) = unbounded_channel();
@@ -111,7 +105,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
     let subject = signals::Subject {
         lifecycle: lifecycle.clone(),
         proxy: proxy.clone(),
-        config: args.config.clone(),
+        config: path.to_owned(),
         lookout,
     };
     orders.obey(subject).context("cannot listen for signals")?;
@@ -131,7 +125,7 @@ async fn live(args: &Args, config: Config) -> anyhow::Result<ExitCode> {
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
     }
     proxy.part_with_servers().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// With what a predecessor offers, who is told if that is not possible.
@@ -192,20 +186,6 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
         tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
     })
     .ok()
-}
-
-/// What an operator should know about passwords, limits, certificates and keys.
-fn log_remarks(config: &Config) {
-    let (most, wanted) = (most_sessions(config), config.proxy.client_max_connections);
-    if most < wanted {
-        tracing::warn!(
-            "the limit of open files is enough for {most} sessions, client_max_connections is \
-             {wanted}"
-        );
-    }
-    for remark in remarks(config) {
-        tracing::warn!("{remark}");
-    }
 }
 
 fn origin(path: &Path, config: &Config) -> anyhow::Result<Origin> {

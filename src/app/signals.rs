@@ -11,7 +11,8 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::cli::check;
+use super::config;
+use super::remarks::log_remarks;
 use crate::error::chain;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
@@ -125,7 +126,7 @@ async fn restart(lifecycle: Lifecycle) {
 fn reload(proxy: &Proxy, path: &Path) {
     let before = proxy.config();
     let reloaded =
-        check::load(path).and_then(|config| proxy.reload(config).map_err(check::in_config(path)));
+        config::load(path).and_then(|config| proxy.reload(config).map_err(config::in_config(path)));
     if let Err(error) = reloaded {
         return tracing::error!(error = chain(error.as_ref()), "config not reloaded");
     }
@@ -135,6 +136,6 @@ fn reload(proxy: &Proxy, path: &Path) {
     {
         tracing::warn!("listening addresses and workers change with a restart only");
     }
-    super::log_remarks(&config);
+    log_remarks(&config);
     tracing::info!(config = %path.display(), "config reloaded");
 }

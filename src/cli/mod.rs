@@ -4,21 +4,13 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tokio::runtime::Runtime;
 
 mod access;
-#[path = "../app/config.rs"]
 pub mod check;
 pub mod demo;
 pub mod load;
-#[path = "../app/ourselves.rs"]
-mod ourselves;
-#[path = "../app/rehearse.rs"]
 pub mod rehearse;
-#[path = "../app/remarks.rs"]
-mod remarks;
 pub mod restart;
-#[path = "../app/run.rs"]
 pub mod run;
 pub mod status;
 pub mod supervise;
@@ -67,14 +59,6 @@ impl Cli {
             Command::Demo(args) => demo::run(args),
         }
     }
-}
-
-/// Runs a command, and waits for nothing that it leaves behind: a resolver that does not answer
-/// holds a thread for as long as it likes, and the end of a runtime would wait for it.
-fn see_through<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
-    let result = runtime.block_on(command);
-    runtime.shutdown_background();
-    result
 }
 
 /// Prints a result. Who reads only the first lines has closed the pipe, which is no failure; a disk

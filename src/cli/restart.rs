@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use super::access::Access;
 use crate::config::ExitTimeout;
 use crate::fleet::roll::{Order, What, roll};
+use crate::task;
 
 mod board;
 
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let order = order(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let rolled = roll(ports, order, args.batch as usize, Board::new());
-    let failed = super::see_through(runtime, rolled);
+    let failed = task::see_through(runtime, rolled);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -9,6 +9,7 @@ use super::access::Access;
 use crate::error::chain;
 use crate::fleet::port::Row;
 use crate::fleet::status::{Asked, Status, ask_all};
+use crate::task;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -32,7 +33,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let proxies = crate::cli::see_through(runtime, ask_all(ports));
+    let proxies = task::see_through(runtime, ask_all(ports));
     let text = match args.json {
         true => {
             let proxies: Vec<Value> = proxies.iter().map(as_json).collect();
