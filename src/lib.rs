@@ -7,30 +7,39 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`] | std, bytes, serde |
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], `names` | std, bytes, serde |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`]. Not wire, session, route, nor each other |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, log, task, net, views and handles of proxy and restart |
-//! | 4 | [`cli`], [`fuzz`], `main.rs` | everything; nobody imports them |
+//! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
+//! | 4 | [`app`] | error, config, log, task, net, proxy, restart, admin, fleet's `record` |
+//! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
+//! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
 //! # Where things are
 //!
 //! - [`wire`]: MySQL on the wire, pure. Packets, handshake, commands, where an answer ends.
 //! - [`sql`]: what a statement starts with. Pure.
+//! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
 //! - [`route`]: where a session goes. A pure decision.
 //! - [`net`]: listeners, streams, TLS, buffers. No MySQL in there.
 //! - [`proxy`]: the data plane. Log-in, relay, registry of sessions; the only place where session,
 //!   route and net meet. Implements [`restart::DataPlane`].
-//! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels.
+//! - [`restart`]: the handover from one process to the next. Knows sockets and opaque parcels. Its
+//!   own map is there: rooms that use each other in one direction only.
 //! - [`log`]: lines on stderr, for which nobody waits.
 //! - [`task`]: tasks, and what becomes of them when they panic.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
-//! - [`cli`]: one file a subcommand.
+//! - [`app`]: what `odp run` is: all of the above put together, its ports, its signals.
+//! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, known
+//!   from outside when they hang.
+//! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
+//! - [`cli`]: one file a subcommand: its arguments, and what it prints.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.
 //!
 //! # What holds it together
@@ -40,16 +49,17 @@
 //! nowhere else, and a [`restart::Parcel`] is all three of them.
 
 pub mod admin;
+pub mod app;
 pub mod buffer;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod fleet;
 pub mod fuzz;
-#[cfg(test)]
-#[path = "../tests/support/later.rs"]
-mod later;
+pub mod load;
 pub mod log;
 pub mod metrics;
+mod names;
 pub mod net;
 pub mod proxy;
 pub mod restart;

@@ -7,6 +7,8 @@
 //! | [`keep`] | accept loops, watchers, listeners | started again, sooner or later |
 //! | [`caught`] | what has something to bring in order | its caller does |
 //!
+//! [`see_through`] runs what all of them are for.
+//!
 //! Invariant: nobody else in the program spawns tasks. A task that panics by itself ends in
 //! silence, and whatever waits for it waits for ever.
 
@@ -17,6 +19,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 /// Between a panic and the next start, if the last start was not long ago.
@@ -30,6 +33,14 @@ static PANICS: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 /// It has panicked; that is logged and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
+
+/// Runs what a program is for, and waits for nothing that it leaves behind: a resolver that does
+/// not answer holds a thread for as long as it likes, and the end of a runtime would wait for it.
+pub fn see_through<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
 
 /// How often which task has panicked.
 pub fn panics() -> Vec<(&'static str, u64)> {

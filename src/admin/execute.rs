@@ -7,6 +7,7 @@ use crate::config::Role;
 use crate::config::parameter::Unfit;
 use crate::error::ClientError;
 use crate::proxy::NotAltered;
+use crate::restart::Refusal;
 use crate::restart::task::{Mode, Request, State};
 
 /// What a command came to.
@@ -44,8 +45,8 @@ pub async fn execute(
     match command {
         Command::Restart(request) => restart(admin, request).await,
         Command::Rollback => {
-            let task = admin.lifecycle.rollback().await.map_err(ClientError::refused)?;
-            Ok(Answer::Done { id: task, info: format!("task {task} is being taken back") })
+            let task = admin.lifecycle.rollback().await.map_err(refused)?;
+            Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
         }
         Command::Alter(changes) => alter(admin, &changes).await,
         Command::Kill(id) => match admin.proxy.kill(id) {
@@ -63,12 +64,12 @@ pub async fn execute(
 }
 
 async fn restart(admin: &Admin, request: Request) -> Result<Answer, ClientError> {
-    let task = match request.mode {
-        Mode::Rehearse => admin.lifecycle.rehearse(admin.proxy.clone(), request).await,
-        Mode::Restart | Mode::Force | Mode::Unknown => admin.lifecycle.restart(request).await,
-    };
-    let task = task.map_err(ClientError::refused)?;
-    Ok(Answer::Done { id: task, info: format!("task {task}; SHOW RESTART tells how it goes") })
+    let task = admin.lifecycle.restart(request).await.map_err(refused)?;
+    Ok(Answer::Done { id: task.0, info: format!("task {task}; SHOW RESTART tells how it goes") })
+}
+
+fn refused(refusal: Refusal) -> ClientError {
+    ClientError::refused(refusal.to_string())
 }
 
 async fn alter(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, ClientError> {
@@ -102,11 +103,11 @@ async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError
             restart(admin, Request { mode, exit_timeout: None, binary: None, config: None }).await
         }
         "3" => {
-            lifecycle.offline().await.map_err(ClientError::refused)?;
+            lifecycle.offline().await.map_err(refused)?;
             Ok(Answer::done("offline"))
         }
         "4" => {
-            lifecycle.online().await.map_err(ClientError::refused)?;
+            lifecycle.online().await.map_err(refused)?;
             Ok(Answer::done("online"))
         }
         other => Err(ClientError::wrong_value("proxy_local_cmd", other, "expected 0 to 4")),

@@ -272,7 +272,7 @@ fn gauges(admin: &Admin) -> Vec<Family<f64>> {
         (
             "odp_generation",
             "Counts up with each restart",
-            vec![(vec![], standing.generation as f64)],
+            vec![(vec![], standing.generation.0 as f64)],
         ),
         ("odp_process_start_time_seconds", "Since the Unix epoch", vec![(vec![], started)]),
         ("odp_build_info", "Always 1", vec![(build, 1.0)]),

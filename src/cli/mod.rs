@@ -4,20 +4,17 @@ use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use tokio::runtime::Runtime;
 
-mod admin_client;
+mod access;
 pub mod check;
 pub mod demo;
 pub mod load;
-mod ourselves;
-mod record;
 pub mod rehearse;
-mod remarks;
 pub mod restart;
 pub mod run;
 pub mod status;
 pub mod supervise;
+mod tls;
 
 /// A MySQL-protocol proxy that can be restarted under load, and no client notices.
 #[derive(Debug, clap::Parser)]
@@ -62,14 +59,6 @@ impl Cli {
             Command::Demo(args) => demo::run(args),
         }
     }
-}
-
-/// Runs a command, and waits for nothing that it leaves behind: a resolver that does not answer
-/// holds a thread for as long as it likes, and the end of a runtime would wait for it.
-fn see_through<T>(runtime: Runtime, command: impl Future<Output = T>) -> T {
-    let result = runtime.block_on(command);
-    runtime.shutdown_background();
-    result
 }
 
 /// Prints a result. Who reads only the first lines has closed the pipe, which is no failure; a disk

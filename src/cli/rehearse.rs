@@ -1,17 +1,9 @@
-//! `odp rehearse`: the successor's part in RESTART REHEARSE.
-//!
-//! A running proxy starts it and shows it a copy of every session's state. It loads what `run`
-//! would load, and judges; it binds, opens and connects nothing.
+//! `odp rehearse`: its arguments. What it does is in [`crate::app`].
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
-
-use super::run::raise_fd_limit;
-use crate::log;
-use crate::proxy::relay::parcel;
-use crate::restart;
+use crate::app::rehearse::rehearse;
 
 /// Arguments of `odp rehearse`.
 #[derive(Debug, clap::Args)]
@@ -23,14 +15,6 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = super::check::load(&args.config)?;
-    let _log = log::start(&config.log).context("cannot start the log")?;
-    raise_fd_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let understudy = restart::understudy(env!("CARGO_PKG_VERSION"), |it| {
-        parcel::rehearse(&it.state, &it.bytes, it.fds)
-    });
-    let judged = super::see_through(runtime.context("cannot start the runtime")?, understudy);
-    judged.map_err(|reason| anyhow!("rehearsal: {reason}"))?;
+    rehearse(&args.config)?;
     Ok(ExitCode::SUCCESS)
 }

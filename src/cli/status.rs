@@ -1,14 +1,15 @@
-//! `odp status`: one row a proxy, asked all at once.
+//! `odp status`: one row a proxy.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::task::JoinSet;
 
-use super::admin_client::access::Access;
-use super::admin_client::{AdminPort, Row, Trouble};
+use super::access::Access;
 use crate::error::chain;
+use crate::fleet::port::Row;
+use crate::fleet::status::{Asked, Status, ask_all};
+use crate::task;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -28,28 +29,14 @@ pub struct Args {
     json: bool,
 }
 
-/// What a proxy says of itself, and of its last restart.
-struct Status {
-    proxy: Row,
-    last: Option<Row>,
-    /// Why the port was not taken, and which way was.
-    detour: Option<String>,
-}
-
-/// A proxy and its answer.
-struct Asked {
-    name: String,
-    answer: Result<Status, Trouble>,
-}
-
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ports = args.access.ports()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let proxies = crate::cli::see_through(runtime, ask_all(ports));
+    let proxies = task::see_through(runtime, ask_all(ports));
     let text = match args.json {
         true => {
-            let proxies: Vec<Value> = proxies.iter().map(Asked::json).collect();
+            let proxies: Vec<Value> = proxies.iter().map(as_json).collect();
             format!("{}\n", serde_json::to_string_pretty(&proxies)?)
         }
         false => table(&proxies),
@@ -59,64 +46,37 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// In the order of the ports.
-async fn ask_all(ports: Vec<AdminPort>) -> Vec<Asked> {
-    let mut asking = JoinSet::new();
-    for (at, port) in ports.into_iter().enumerate() {
-        asking.spawn(async move {
-            let answer = ask(&port).await;
-            (at, Asked { name: port.name, answer })
-        });
-    }
-    // Each is bounded by the deadlines of the client.
-    let mut proxies = asking.join_all().await;
-    proxies.sort_by_key(|(at, _)| *at);
-    proxies.into_iter().map(|(_, proxy)| proxy).collect()
-}
-
-async fn ask(port: &AdminPort) -> Result<Status, Trouble> {
-    let mut admin = port.connect().await?;
-    let proxy = admin.proxy().await?;
-    let last = admin.tasks().await?.into_iter().next();
-    let detour = admin.detour().map(str::to_owned);
-    admin.quit().await;
-    Ok(Status { proxy, last, detour })
-}
-
-impl Asked {
-    fn json(&self) -> Value {
-        match &self.answer {
-            Ok(status) => {
-                let mut fields = object(&status.proxy);
-                fields.insert("address".into(), json!(self.name));
-                fields.insert("reachable".into(), json!(true));
-                fields.extend(status.detour.iter().map(|it| ("detour".into(), json!(it))));
-                fields.insert("last_restart".into(), json!(status.last.as_ref().map(object)));
-                Value::Object(fields)
-            }
-            Err(trouble) => {
-                json!({"address": self.name, "reachable": false, "error": chain(trouble)})
-            }
+fn as_json(proxy: &Asked) -> Value {
+    match &proxy.answer {
+        Ok(status) => {
+            let mut fields = object(&status.proxy);
+            fields.insert("address".into(), json!(proxy.name));
+            fields.insert("reachable".into(), json!(true));
+            fields.extend(status.detour.iter().map(|it| ("detour".into(), json!(it))));
+            fields.insert("last_restart".into(), json!(status.last.as_ref().map(object)));
+            Value::Object(fields)
+        }
+        Err(trouble) => {
+            json!({"address": proxy.name, "reachable": false, "error": chain(trouble)})
         }
     }
+}
 
-    fn cells(&self) -> [String; 8] {
-        let Ok(Status { proxy, last, .. }) = &self.answer else {
-            return [&self.name, "UNREACHABLE", "-", "-", "-", "-", "-", "-"].map(String::from);
-        };
-        let text = |name| proxy.text(name).unwrap_or("-").to_owned();
-        let state = match proxy.text("phase") {
-            Some(phase) if !phase.is_empty() => format!("{} ({phase})", text("state")),
-            _ => text("state"),
-        };
-        let uptime = proxy.number("uptime_s").map(Duration::from_secs);
-        let uptime =
-            uptime.map_or("-".into(), |uptime| humantime::format_duration(uptime).to_string());
-        let (pid, generation) = (text("pid"), text("generation"));
-        let (version, sessions) = (text("version"), text("sessions"));
-        let last = last.as_ref().map_or("-".into(), described);
-        [self.name.clone(), state, pid, generation, version, uptime, sessions, last]
-    }
+fn cells(asked: &Asked) -> [String; 8] {
+    let Ok(Status { proxy, last, .. }) = &asked.answer else {
+        return [&asked.name, "UNREACHABLE", "-", "-", "-", "-", "-", "-"].map(String::from);
+    };
+    let text = |name| proxy.text(name).unwrap_or("-").to_owned();
+    let state = match proxy.text("phase") {
+        Some(phase) if !phase.is_empty() => format!("{} ({phase})", text("state")),
+        _ => text("state"),
+    };
+    let uptime = proxy.number("uptime_s").map(Duration::from_secs);
+    let uptime = uptime.map_or("-".into(), |uptime| humantime::format_duration(uptime).to_string());
+    let (pid, generation) = (text("pid"), text("generation"));
+    let (version, sessions) = (text("version"), text("sessions"));
+    let last = last.as_ref().map_or("-".into(), described);
+    [asked.name.clone(), state, pid, generation, version, uptime, sessions, last]
 }
 
 /// Columns that count become numbers.
@@ -142,7 +102,7 @@ fn table(proxies: &[Asked]) -> String {
     const HEAD: [&str; 8] =
         ["ADDRESS", "STATE", "PID", "GENERATION", "VERSION", "UPTIME", "SESSIONS", "LAST RESTART"];
     let mut rows = vec![HEAD.map(String::from)];
-    rows.extend(proxies.iter().map(Asked::cells));
+    rows.extend(proxies.iter().map(cells));
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: [usize; 8] = std::array::from_fn(width);
     let mut text = String::new();
@@ -167,6 +127,7 @@ fn table(proxies: &[Asked]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::port::Trouble;
 
     fn row(columns: &[(&str, &str)]) -> Row {
         Row(columns.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
@@ -203,10 +164,10 @@ b:2: no answer in 3s
     #[test]
     fn in_json_what_counts_is_a_number() {
         let [there, gone] = two();
-        let there = there.json();
+        let there = as_json(&there);
         assert_eq!((&there["pid"], &there["version"]), (&json!(42), &json!("0.1.0")));
         assert_eq!(there["last_restart"]["elapsed_ms"], json!(430));
-        let gone = gone.json();
+        let gone = as_json(&gone);
         assert_eq!(
             (&gone["reachable"], &gone["error"]),
             (&json!(false), &json!("no answer in 3s"))

@@ -29,7 +29,7 @@ use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::config::LogSection;
-use crate::log;
+use crate::{log, task};
 use backoff::Backoff;
 
 /// How long killed processes may take to be gone.
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper")?;
     let _log = log::start(&LogSection::default()).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    super::see_through(runtime.context("cannot start the runtime")?, supervise(args))
+    task::see_through(runtime.context("cannot start the runtime")?, supervise(args))
 }
 
 async fn supervise(args: Args) -> anyhow::Result<ExitCode> {

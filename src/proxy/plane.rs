@@ -99,7 +99,7 @@ impl Proxy {
         let address = address_of(&handle.facts().client);
         *handle.seat() = self.sessions.registry.limits.resume(&relay.user(), address);
         relay.publish(&self.sessions.registry, &handle);
-        relay.publish_tls(&handle);
+        relay.publish_connections(&handle);
         let home = relay.home();
         self.sessions.registry.keep_server(&handle, &home.server, home.thread);
         self.peer.knows(handle.id);

@@ -1,9 +1,11 @@
 //! The desk: takes orders one after another, and runs at most one restart at a time.
 //!
-//! Invariant: RESTART is taken only in RUNNING; RESTART FORCE always, after whatever is under way
-//! has been ended.
+//! Invariant: RESTART is taken only while this process serves and nothing else is under way;
+//! RESTART FORCE always, after whatever is under way has been ended. What is shown on the board
+//! follows from what the desk does, and never the other way round.
 
 use std::future::pending;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,17 +14,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
-use super::channel::Channel;
-use super::door::{self, Door, Knock};
-use super::incoming::{self, Incoming};
-use super::lifecycle::{Exit, Lifecycle, Order, Start};
-use super::outgoing::{self, Outgoing};
-use super::plan::{self, Ending, Plan};
-use super::process::{Peer, Program};
-use super::successor;
-use super::task::{Mode, Phase, Request, State, TaskState};
-use super::transfer;
-use super::{Accepting, DataPlane, or_never};
+use super::board::Board;
+use super::drive::incoming::{self, Incoming};
+use super::drive::or_never;
+use super::drive::outgoing::{self, Assignment, Link, Outgoing};
+use super::drive::rehearsal::{Failure, Rehearsal};
+use super::host::process::{Program, ProgramError};
+use super::machine::plan::{self, Demands, Ending, Plan, Stage};
+use super::machine::successor;
+use super::order::{Answer, Exit, Order, Refusal, Start, reply};
+use super::plane::{Accepting, DataPlane};
+use super::task::{Mode, Phase, Request, State, TaskId, TaskState};
+use super::transport::channel::Channel;
+use super::transport::disguise;
+use super::transport::door::{self, Door, Knock};
 use crate::config::ExitTimeout;
 use crate::task;
 
@@ -35,37 +40,36 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// A process that is younger does not have itself restarted: its successor might fare like it.
 const YOUTH: Duration = Duration::from_secs(10);
 
-type Answer = oneshot::Sender<Result<u64, String>>;
 /// How a restart ended, and who waits to hear that it was refused.
-type Undertaken = (plan::Outcome, Option<Answer>);
+type Undertaken = (plan::Outcome, Option<Answer<TaskId>>);
 /// How a takeover ended, and where the next successor knocks.
 type TakenOver = (successor::Outcome, Option<Door>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type StopOrders = watch::Receiver<Option<Duration>>;
 
 /// Serves until the process is to exit.
-pub async fn serve<D: DataPlane>(
-    lifecycle: Lifecycle,
+pub(super) async fn serve<D: DataPlane>(
+    board: Board,
     plane: Arc<D>,
     start: Start,
     mut orders: mpsc::Receiver<Order>,
+    stop: StopOrders,
 ) -> Exit {
-    let stop = lifecycle.stop_orders();
     let mut desk = Desk {
-        lifecycle,
+        board,
         plane,
         stop,
         door: None,
-        job: Job::None,
         is_offline: false,
+        job: Job::Serving,
         waiting: None,
-        stopping: None,
+        rehearsal: None,
         renewal: None,
         born: Instant::now(),
-        exit: None,
     };
     desk.start(start).await;
     loop {
-        if let Some(exit) = desk.exit.take() {
+        if let Job::Over(exit) = desk.job {
             return exit;
         }
         let turned = task::caught("desk", pin!(desk.turn(&mut orders))).await;
@@ -76,34 +80,62 @@ pub async fn serve<D: DataPlane>(
 }
 
 struct Desk<D> {
-    lifecycle: Lifecycle,
+    board: Board,
     plane: Arc<D>,
-    stop: watch::Receiver<Option<Duration>>,
+    stop: StopOrders,
     door: Option<Door>,
-    job: Job,
+    /// Outside of restarts no clients are taken.
     is_offline: bool,
-    /// RESTART FORCE waits until the job is ended.
-    waiting: Option<(Request, Answer)>,
-    /// When to give up on sessions that do not end.
-    stopping: Option<Instant>,
+    job: Job,
+    /// RESTART FORCE, or the RESTART that ends a probation: it waits until the job is over.
+    waiting: Option<(Request, Answer<TaskId>)>,
+    /// Ends the rehearsal, of which one at a time goes on beside `Serving`; the state is why.
+    rehearsal: Option<oneshot::Sender<State>>,
     /// It has panicked, and a process in order is to go on from then on.
     renewal: Option<Instant>,
     born: Instant,
-    exit: Option<Exit>,
 }
 
 /// What is under way.
+///
+/// ```text
+///             ┌───────────── kept ───────────────┐
+///             ▼                                  │
+///  cold ─► Serving ─ RESTART, FORCE, knock ─► Outgoing ─ committed, stopped, superseded ─► Over
+///             ▲ │                                ▲ └ kept, and a stop was ordered ┐         ▲
+///    promoted │ └────────── stop ──────────► Stopping ◄───────────────────────────┘         │
+///   committed │                                │ ▲ │ FORCE: as in Serving                   │
+///             │                                │ │ └──────── emptied, or the grace ends ────┤
+///  warm ─► Incoming ─ stopped ─────────────────┼─┘                                          │
+///             └ ended: not wanted ─────────────┴────────────────────────────────────────────┘
+/// ```
 enum Job {
-    None,
-    Outgoing { task_id: u64, orders: mpsc::Sender<outgoing::Order>, running: Running<Undertaken> },
-    Incoming { orders: mpsc::Sender<incoming::Order>, running: Running<TakenOver> },
+    /// Nothing; clients are served.
+    Serving,
+    /// A restart: this process is to be succeeded.
+    Outgoing {
+        task_id: TaskId,
+        orders: mpsc::Sender<outgoing::Order>,
+        stage: watch::Receiver<Stage>,
+        running: Running<Undertaken>,
+    },
+    /// A takeover: this process succeeds another.
+    Incoming {
+        orders: mpsc::Sender<incoming::Order>,
+        stage: watch::Receiver<Stage>,
+        running: Running<TakenOver>,
+    },
+    /// Sessions end; until then, or they are given up.
+    Stopping { until: Instant },
+    /// The process is to exit.
+    Over(Exit),
 }
 
 enum Event {
     Order(Order),
-    Stop(Duration),
+    Stop,
     Knock(Box<Knock>),
-    Outgoing(u64, Undertaken),
+    Outgoing(TaskId, Undertaken),
     Incoming(TakenOver),
     Stopped,
     Renewal,
@@ -120,17 +152,19 @@ impl<D: DataPlane> Desk<D> {
             }
             Start::Warm(offer) => {
                 let (orders, mut receiver) = mpsc::channel(ORDERS);
-                let incoming = Incoming::new(self.plane.clone(), self.lifecycle.clone(), *offer);
+                let (shown, stage) = watch::channel(Stage::Moving);
+                let (plane, board) = (self.plane.clone(), self.board.clone());
+                let incoming = Incoming::new(plane, board, *offer, shown);
                 let running = Box::pin(async move { incoming.run(&mut receiver).await });
-                self.job = Job::Incoming { orders, running };
+                self.job = Job::Incoming { orders, stage, running };
             }
         }
     }
 
     /// Nobody should be there at a cold start.
     async fn open_door(&mut self) {
-        let run_dir = &self.lifecycle.origin().run_dir;
-        let timeouts = self.lifecycle.timeouts();
+        let run_dir = &self.board.origin().run_dir;
+        let timeouts = self.board.timeouts();
         if let Ok(Some(_)) = door::call(run_dir, timeouts.again).await {
             tracing::error!(run_dir = %run_dir.display(), "run_dir: another proxy is using it");
             return;
@@ -141,18 +175,18 @@ impl<D: DataPlane> Desk<D> {
     async fn turn(&mut self, orders: &mut mpsc::Receiver<Order>) {
         match self.next(orders).await {
             Event::Order(order) => self.handle_order(order).await,
-            Event::Stop(grace) => self.handle_stop(grace).await,
+            Event::Stop => self.handle_stop().await,
             Event::Knock(knock) => self.handle_knock(*knock).await,
             Event::Outgoing(task_id, (outcome, answer)) => {
-                self.job = Job::None;
+                self.job = Job::Serving;
                 self.handle_outgoing(task_id, outcome, answer).await;
             }
             Event::Incoming((outcome, door)) => {
-                self.job = Job::None;
+                self.job = Job::Serving;
                 self.door = door;
                 self.handle_incoming(outcome).await;
             }
-            Event::Stopped => self.exit = Some(Exit::Stopped),
+            Event::Stopped => self.job = Job::Over(Exit::Stopped),
             Event::Renewal => self.renew(),
         }
     }
@@ -161,21 +195,16 @@ impl<D: DataPlane> Desk<D> {
     /// from a process that can be relied on no more.
     fn recover(&mut self) {
         self.renewal = Some((self.born + YOUTH).max(Instant::now()));
-        if !matches!(self.job, Job::None) || self.exit.is_some() {
-            return;
-        }
-        match self.lifecycle.state() {
-            State::Draining => {
-                self.exit = Some(Exit::Succeeded("a successor serves, the desk panicked".into()));
-            }
-            State::Stopping => self.stopping = Some(self.stopping.unwrap_or_else(Instant::now)),
-            _ => self.show_idle(),
+        match self.job {
+            Job::Serving => self.show_idle(),
+            Job::Stopping { .. } => self.board.show(State::Stopping, None, false),
+            Job::Outgoing { .. } | Job::Incoming { .. } | Job::Over(_) => {}
         }
     }
 
     /// Once: if it does not succeed, an operator has to look into it, and is told.
     fn renew(&mut self) {
-        if !matches!(self.job, Job::None) || self.lifecycle.state() != State::Running {
+        if !self.is_serving() {
             self.renewal = Some(Instant::now() + YOUTH);
             return;
         }
@@ -187,21 +216,12 @@ impl<D: DataPlane> Desk<D> {
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
     async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Event {
-        let (stop, plane, stopping) = (&mut self.stop, &self.plane, self.stopping);
+        let stopped = stopped(&*self.plane, self.job.stopping());
         let renewed = or_never(self.renewal.map(|at| sleep_until(at.into())));
-        let stopped = async {
-            match stopping {
-                Some(until) => tokio::select! {
-                    () = plane.emptied() => {}
-                    () = sleep_until(until.into()) => {}
-                },
-                None => pending().await,
-            }
-        };
         tokio::select! {
             biased;
             event = self.job.ended() => event,
-            Some(grace) = stop_order(stop) => Event::Stop(grace),
+            Some(()) = stop_ordered(&mut self.stop) => Event::Stop,
             Some(order) = orders.recv() => Event::Order(order),
             Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
             () = stopped => Event::Stopped,
@@ -212,169 +232,198 @@ impl<D: DataPlane> Desk<D> {
     async fn handle_order(&mut self, order: Order) {
         match order {
             Order::Restart(request, answer) => match request.mode {
-                Mode::Restart if self.lifecycle.state() == State::Running => {
-                    self.begin(request, answer);
-                }
-                Mode::Restart if self.is_on_probation() => self.confirm(request, answer),
-                Mode::Restart | Mode::Rehearse | Mode::Unknown => {
-                    reply(answer, Err(self.not_now("RESTART")));
-                }
-                Mode::Force => self.force(request, answer).await,
+                Mode::Force => self.force(request, answer),
+                Mode::Restart | Mode::Rehearse | Mode::Unknown => self.restart(request, answer),
             },
-            Order::Rollback(answer) => self.rollback(answer).await,
-            Order::Offline(answer) => {
-                let result = self.switch(State::Running, Accepting::Control).await;
-                reply(answer, result);
+            Order::Rehearse(request, answer) => self.rehearse(request, answer),
+            Order::Rollback(answer) => reply(answer, self.rollback()),
+            Order::Offline(answer) => reply(answer, self.switch(Accepting::Control).await),
+            Order::Online(answer) => reply(answer, self.switch(Accepting::Yes).await),
+        }
+    }
+
+    /// Whether all is as usual: only then it can be succeeded.
+    fn is_serving(&self) -> bool {
+        matches!(self.job, Job::Serving) && !self.is_offline
+    }
+
+    fn restart(&mut self, request: Request, answer: Answer<TaskId>) {
+        match &self.job {
+            Job::Serving if !self.is_offline && request.mode == Mode::Restart => {
+                self.begin(request, answer);
             }
-            Order::Online(answer) => {
-                let result = self.switch(State::Offline, Accepting::Yes).await;
-                reply(answer, result);
+            // This process serves, and its predecessor only waits whether it goes on to. Who orders
+            // the next restart is content with the last one.
+            Job::Incoming { orders, stage, .. }
+                if *stage.borrow() == Stage::Probation
+                    && self.waiting.is_none()
+                    && request.mode == Mode::Restart =>
+            {
+                // A full queue ends the takeover as well, by what is in it.
+                let _ = orders.try_send(incoming::Order::Confirm);
+                self.waiting = Some((request, answer));
             }
+            _ => reply(answer, Err(self.not_now("RESTART"))),
         }
     }
 
-    /// Whether this process serves, and its predecessor only waits whether it goes on to.
-    fn is_on_probation(&self) -> bool {
-        matches!(self.job, Job::Incoming { .. })
-            && self.waiting.is_none()
-            && self.lifecycle.standing().phase == Some(Phase::Probation)
-    }
-
-    /// Who orders the next restart is content with the last one.
-    fn confirm(&mut self, request: Request, answer: Answer) {
-        if let Job::Incoming { orders, .. } = &self.job {
-            // A full queue ends the takeover as well, by what is in it.
-            let _ = orders.try_send(incoming::Order::Confirm);
-            self.waiting = Some((request, answer));
+    async fn switch(&mut self, accepting: Accepting) -> Result<(), Refusal> {
+        let to_online = accepting == Accepting::Yes;
+        if !matches!(self.job, Job::Serving) || self.is_offline != to_online {
+            return Err(self.not_now(if to_online { "online" } else { "offline" }));
         }
-    }
-
-    async fn switch(&mut self, from: State, accepting: Accepting) -> Result<(), String> {
-        if self.lifecycle.state() != from {
-            let what = if accepting == Accepting::Yes { "online" } else { "offline" };
-            return Err(self.not_now(what));
-        }
-        self.is_offline = accepting != Accepting::Yes;
+        self.is_offline = !to_online;
         self.plane.accept(accepting).await;
         self.show_idle();
         Ok(())
     }
 
-    fn not_now(&self, what: &str) -> String {
-        format!("{what} refused: {}", self.lifecycle.standing())
+    fn not_now(&self, what: &'static str) -> Refusal {
+        Refusal::NotNow { what, standing: self.board.standing() }
     }
 
-    async fn force(&mut self, request: Request, answer: Answer) {
+    fn force(&mut self, request: Request, answer: Answer<TaskId>) {
         if let Some((_, superseded)) = self.waiting.take() {
-            reply(superseded, Err("another RESTART FORCE came".into()));
+            reply(superseded, Err(Refusal::Superseded));
         }
         match &self.job {
-            Job::None => {
-                if self.stopping.take().is_some() {
-                    self.plane.undrain();
-                }
+            Job::Stopping { .. } => {
+                self.plane.undrain();
                 self.begin(request, answer);
             }
+            Job::Serving => self.begin(request, answer),
             // The successor serves: all that is left to force is the end of this process.
-            Job::Outgoing { task_id, orders, .. } if self.lifecycle.state() == State::Draining => {
-                let task_id = *task_id;
+            Job::Outgoing { task_id, orders, stage, .. } if *stage.borrow() != Stage::Moving => {
                 let sent = orders.try_send(outgoing::Order::DrainNow);
-                reply(answer, sent.map(|()| task_id).map_err(|_| "too many orders".into()));
+                reply(answer, sent.map(|()| *task_id).map_err(|_| Refusal::TooMany));
             }
-            Job::Outgoing { .. } => {
+            Job::Outgoing { orders, .. } => {
+                discard(orders, "ended by RESTART FORCE");
                 self.waiting = Some((request, answer));
-                self.discard("ended by RESTART FORCE");
             }
             Job::Incoming { orders, .. } => {
                 // A full queue holds the same order already.
                 let _ = orders.try_send(incoming::Order::Force);
                 self.waiting = Some((request, answer));
             }
+            Job::Over(_) => reply(answer, Err(self.not_now("RESTART FORCE"))),
         }
     }
 
-    fn discard(&self, reason: &str) {
-        if let Job::Outgoing { orders, .. } = &self.job {
-            let ending = Ending { state: TaskState::Failed, reason: reason.into() };
-            // A full queue ends it as well, by what is in it.
-            let _ = orders.try_send(outgoing::Order::Discard(ending));
-        }
-    }
-
-    async fn rollback(&mut self, answer: Answer) {
-        let late = |_| "too many orders".to_owned();
-        let result = match &self.job {
-            Job::None => Err("there is no restart to roll back".into()),
+    fn rollback(&self) -> Result<TaskId, Refusal> {
+        match &self.job {
+            Job::Serving | Job::Stopping { .. } | Job::Over(_) => Err(Refusal::NothingToRollBack),
             Job::Outgoing { task_id, orders, .. } => {
                 let reason = "RESTART ROLLBACK".into();
                 let ending = Ending { state: TaskState::RolledBack, reason };
                 let sent = orders.try_send(outgoing::Order::Rollback(ending));
-                sent.map(|()| *task_id).map_err(|error| late(error.to_string()))
+                sent.map(|()| *task_id).map_err(|_| Refusal::TooMany)
             }
             Job::Incoming { orders, .. } => {
-                let newest = self.lifecycle.tasks().first().map_or(0, |task| task.task_id);
+                let newest = self.board.ledger().newest().unwrap_or(TaskId(0));
                 let sent = orders.try_send(incoming::Order::Rollback);
-                sent.map(|()| newest).map_err(|error| late(error.to_string()))
+                sent.map(|()| newest).map_err(|_| Refusal::TooMany)
             }
-        };
-        reply(answer, result);
+        }
     }
 
-    fn begin(&mut self, request: Request, answer: Answer) {
+    fn rehearse(&mut self, request: Request, answer: Answer<TaskId>) {
+        if !matches!(self.job, Job::Serving) {
+            return reply(answer, Err(self.not_now("RESTART REHEARSE")));
+        }
+        if self.rehearsal.as_ref().is_some_and(|rehearsal| !rehearsal.is_closed()) {
+            return reply(answer, Err(Refusal::Rehearsing));
+        }
+        let (end, ended) = oneshot::channel();
+        self.rehearsal = Some(end);
+        let (binary, config) = self.files(&request);
+        let task_id = self.board.begin_task(Mode::Rehearse);
+        let (plane, board) = (self.plane.clone(), self.board.clone());
+        let rehearsal = Rehearsal { plane, board, task_id, binary, config };
+        // Not in the desk's future: whatever becomes of it, orders are taken.
+        task::spawn("understudy", async move {
+            let begun = |begun: Result<(), &Failure>| {
+                let undone = |failure: &Failure| Refusal::Undone(failure.to_string());
+                reply(answer, begun.map(|()| task_id).map_err(undone));
+            };
+            rehearsal.run(ended, begun).await;
+        });
+    }
+
+    /// Something begins that a rehearsal must not hold up.
+    fn end_rehearsal(&mut self, state: State) {
+        if let Some(rehearsal) = self.rehearsal.take() {
+            let _ = rehearsal.send(state);
+        }
+    }
+
+    /// The binary and the config that are asked for, or those of this process.
+    fn files(&self, request: &Request) -> (PathBuf, PathBuf) {
+        let config = request.config.clone().unwrap_or_else(|| self.board.origin().config.clone());
+        let binary = request.binary.clone().unwrap_or_else(|| self.board.binary());
+        (absolute(binary), absolute(config))
+    }
+
+    fn begin(&mut self, request: Request, answer: Answer<TaskId>) {
+        let (binary, config) = self.files(&request);
         let (task_id, plan) = self.plan(request.mode, request.exit_timeout);
-        let binary = absolute(request.binary.unwrap_or_else(|| self.lifecycle.binary()));
-        let config = absolute(request.config.unwrap_or(self.lifecycle.origin().config.clone()));
         let (orders, mut receiver) = mpsc::channel(ORDERS);
-        let (plane, lifecycle) = (self.plane.clone(), self.lifecycle.clone());
+        let (shown, stage) = watch::channel(Stage::Moving);
+        let (plane, board) = (self.plane.clone(), self.board.clone());
         let running = Box::pin(async move {
-            let within = lifecycle.timeouts().preflight;
+            let within = board.timeouts().preflight;
             let program = match preflight(&binary, &config, within, &mut receiver).await {
                 Ok(program) => program,
                 Err(ending) => return (plan::Outcome::Kept(ending), Some(answer)),
             };
             reply(answer, Ok(task_id));
             let link = match spawn(&program, &config) {
-                Ok((channel, peer)) => (channel, peer, None),
-                Err(reason) => {
+                Ok(link) => link,
+                Err(error) => {
+                    let reason = error.to_string();
                     let ending = Ending { state: TaskState::Failed, reason };
                     return (plan::Outcome::Kept(ending), None);
                 }
             };
             // From spawn on: preflight has its own deadline.
-            let ready_by = Instant::now() + lifecycle.settings().rollback_timeout;
-            let terms = (Plan { ready_by, ..plan }, Some(binary));
-            let outgoing = Outgoing::new(plane, lifecycle, task_id, link, terms);
+            let ready_by = Instant::now() + board.settings().rollback_timeout;
+            let plan = Plan { ready_by, ..plan };
+            let assignment = Assignment { task_id, plan, binary: Some(binary), stage: shown };
+            let outgoing = Outgoing::new(plane, board, link, assignment);
             (outgoing.run(&mut receiver).await, None)
         });
-        self.job = Job::Outgoing { task_id, orders, running };
+        self.job = Job::Outgoing { task_id, orders, stage, running };
     }
 
     async fn handle_knock(&mut self, knock: Knock) {
-        if self.lifecycle.state() != State::Running {
-            return knock.refuse(&self.not_now("takeover")).await;
+        if !self.is_serving() {
+            return knock.refuse(&self.not_now("takeover").to_string()).await;
         }
         let (task_id, plan) = self.plan(Mode::Restart, None);
         let Knock { channel, peer, hello } = knock;
         tracing::info!(pid = peer.pid(), build = hello.build, "a successor knocks");
-        let link = (channel, peer, Some(hello));
         let (orders, mut receiver) = mpsc::channel(ORDERS);
-        let (plane, lifecycle) = (self.plane.clone(), self.lifecycle.clone());
-        let outgoing = Outgoing::new(plane, lifecycle, task_id, link, (plan, None));
+        let (shown, stage) = watch::channel(Stage::Moving);
+        let link = Link { channel, peer, hello: Some(hello) };
+        let assignment = Assignment { task_id, plan, binary: None, stage: shown };
+        let (plane, board) = (self.plane.clone(), self.board.clone());
+        let outgoing = Outgoing::new(plane, board, link, assignment);
         let running = Box::pin(async move { (outgoing.run(&mut receiver).await, None) });
-        self.job = Job::Outgoing { task_id, orders, running };
+        self.job = Job::Outgoing { task_id, orders, stage, running };
     }
 
     /// Opens a task and says what it is to be.
-    fn plan(&mut self, mode: Mode, exit_timeout: Option<ExitTimeout>) -> (u64, Plan) {
-        let (settings, timeouts) = (self.lifecycle.settings(), self.lifecycle.timeouts());
-        let task_id = self.lifecycle.begin_task(mode);
-        let sessions = self.plane.census().sessions;
-        self.lifecycle.update_task(task_id, |task| task.sessions = sessions);
-        let phase = Some(Phase::Preflight);
-        self.lifecycle.show(State::Restarting, phase, !self.is_offline);
+    fn plan(&mut self, mode: Mode, exit_timeout: Option<ExitTimeout>) -> (TaskId, Plan) {
+        let (settings, timeouts) = (self.board.settings(), self.board.timeouts());
+        let task_id = self.board.begin_task(mode);
+        let census = self.plane.census();
+        self.board.update_task(task_id, |task| task.sessions = census.sessions);
+        self.board.show(State::Restarting, Some(Phase::Preflight), !self.is_offline);
+        self.end_rehearsal(State::Restarting);
+        let session_handover = settings.session_handover && mode == Mode::Restart;
         let plan = Plan {
             mode,
-            session_handover: settings.session_handover && mode == Mode::Restart,
+            session_handover,
             exit_timeout: match exit_timeout.unwrap_or(settings.exit_timeout) {
                 ExitTimeout::Never => None,
                 ExitTimeout::After(timeout) => Some(timeout),
@@ -385,7 +434,10 @@ impl<D: DataPlane> Desk<D> {
                 Mode::Restart => settings.probation,
                 Mode::Force | Mode::Rehearse | Mode::Unknown => Duration::ZERO,
             },
-            fds: transfer::descriptors(sessions),
+            demands: Demands {
+                versions: disguise::versions(),
+                descriptors: if session_handover { census.descriptors() } else { 0 },
+            },
             timeouts,
         };
         (task_id, plan)
@@ -397,9 +449,9 @@ impl<D: DataPlane> Desk<D> {
 
     async fn handle_outgoing(
         &mut self,
-        task_id: u64,
+        task_id: TaskId,
         outcome: plan::Outcome,
-        answer: Option<Answer>,
+        answer: Option<Answer<TaskId>>,
     ) {
         use plan::Outcome;
         let is_stopped = outcome == Outcome::Stopped;
@@ -412,34 +464,35 @@ impl<D: DataPlane> Desk<D> {
                 self.handle_kept(task_id, ending).await;
                 // Only now: who hears it may look at the task, or try again.
                 if let Some(answer) = answer {
-                    reply(answer, Err(reason));
+                    reply(answer, Err(Refusal::Undone(reason)));
                 }
                 return;
             }
         };
-        self.lifecycle.update_task(task_id, |task| task.state = TaskState::Completed);
+        tracing::info!(exit, "restart completed");
+        // First: whatever may fail yet, another process serves, or none is to.
+        self.job = Job::Over(Exit::Succeeded(exit));
+        self.board.update_task(task_id, |task| task.state = TaskState::Completed);
         if let Some((_, answer)) = self.waiting.take() {
-            reply(answer, Err("a successor serves already: ask it".into()));
+            reply(answer, Err(Refusal::Succeeded));
         }
         match self.door.take() {
             Some(door) if !is_stopped => door.leave(),
             _ => {}
         }
-        tracing::info!(exit, "restart completed");
-        self.exit = Some(Exit::Succeeded(exit));
     }
 
-    async fn handle_kept(&mut self, task_id: u64, ending: Ending) {
+    async fn handle_kept(&mut self, task_id: TaskId, ending: Ending) {
         tracing::warn!(state = %ending.state, reason = ending.reason, "restart undone");
-        self.lifecycle.update_task(task_id, |task| {
+        self.board.update_task(task_id, |task| {
             task.state = ending.state;
             task.draining = 0;
             task.detail = ending.reason;
         });
         // A successor that was ended at the last moment had opened its own already.
         if self.door.as_ref().is_some_and(|door| !door.is_in_place()) {
-            let origin = self.lifecycle.origin();
-            self.door = Door::if_possible(&origin.run_dir, self.lifecycle.timeouts());
+            let run_dir = &self.board.origin().run_dir;
+            self.door = Door::if_possible(run_dir, self.board.timeouts());
         }
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
@@ -457,10 +510,10 @@ impl<D: DataPlane> Desk<D> {
             Outcome::Committed => tracing::info!("takeover completed"),
             Outcome::Promoted(reason) => tracing::warn!(reason, "serving without the predecessor"),
             Outcome::Ended(reason) => {
+                self.job = Job::Over(Exit::Refused(reason.clone()));
                 if let Some((_, answer)) = self.waiting.take() {
-                    reply(answer, Err(reason.clone()));
+                    reply(answer, Err(Refusal::Undone(reason)));
                 }
-                self.exit = Some(Exit::Refused(reason));
                 return;
             }
             Outcome::Stopped => return self.stop_now().await,
@@ -471,42 +524,47 @@ impl<D: DataPlane> Desk<D> {
         self.show_idle();
     }
 
-    async fn handle_stop(&mut self, _grace: Duration) {
+    async fn handle_stop(&mut self) {
         match &self.job {
-            Job::None => self.stop_now().await,
-            Job::Outgoing { orders, .. } if self.lifecycle.state() == State::Draining => {
+            Job::Serving | Job::Stopping { .. } => self.stop_now().await,
+            Job::Outgoing { orders, stage, .. } if *stage.borrow() != Stage::Moving => {
                 let _ = orders.try_send(outgoing::Order::Stop);
             }
-            Job::Outgoing { .. } => self.discard("the proxy was stopped"),
+            Job::Outgoing { orders, .. } => discard(orders, "the proxy was stopped"),
             Job::Incoming { orders, .. } => {
                 let _ = orders.try_send(incoming::Order::Stop);
             }
+            Job::Over(_) => {}
         }
     }
 
     async fn stop_now(&mut self) {
         let grace = self.stop.borrow().unwrap_or_default();
-        self.lifecycle.show(State::Stopping, None, false);
+        let step = self.board.timeouts().step;
+        // First: whatever may fail yet, it ends.
+        self.job = Job::Stopping { until: Instant::now() + step + grace + FAREWELL };
+        self.board.show(State::Stopping, None, false);
+        self.end_rehearsal(State::Stopping);
         self.door = None;
-        let step = self.lifecycle.timeouts().step;
         if timeout(step, self.plane.accept(Accepting::No)).await.is_err() {
             tracing::error!("the data plane does not stop accepting");
         }
         let now = Instant::now();
         self.plane.drain(Some(now + grace));
-        self.stopping = Some(now + grace + FAREWELL);
+        self.job = Job::Stopping { until: now + grace + FAREWELL };
     }
 
     fn show_idle(&self) {
         let state = if self.is_offline { State::Offline } else { State::Running };
-        self.lifecycle.show(state, None, !self.is_offline);
+        self.board.show(state, None, !self.is_offline);
     }
 }
 
 impl Job {
+    /// Waits for the end of what runs, which stays where it is when it is not waited for any more.
     async fn ended(&mut self) -> Event {
         match self {
-            Self::None => pending().await,
+            Self::Serving | Self::Stopping { .. } | Self::Over(_) => pending().await,
             Self::Outgoing { task_id, running, .. } => {
                 let undertaken = task::caught("job", running).await;
                 Event::Outgoing(*task_id, undertaken.unwrap_or_else(|_| undone()))
@@ -519,12 +577,36 @@ impl Job {
             }
         }
     }
+
+    /// When to give up on sessions that do not end; None while they need not.
+    fn stopping(&self) -> Option<Instant> {
+        match self {
+            Self::Stopping { until } => Some(*until),
+            Self::Serving | Self::Outgoing { .. } | Self::Incoming { .. } | Self::Over(_) => None,
+        }
+    }
 }
 
 /// A restart that has panicked, and brought nothing in order itself.
 fn undone() -> Undertaken {
     let reason = "the predecessor panicked".into();
     (plan::Outcome::Kept(Ending { state: TaskState::Failed, reason }), None)
+}
+
+/// Waits until no session is left, or until they are given up. Cancel safe.
+async fn stopped<D: DataPlane>(plane: &D, until: Option<Instant>) {
+    let Some(until) = until else { return pending().await };
+    tokio::select! {
+        () = plane.emptied() => {}
+        () = sleep_until(until.into()) => {}
+    }
+}
+
+/// Ends a restart whose successor does not serve yet.
+fn discard(orders: &mpsc::Sender<outgoing::Order>, reason: &str) {
+    let ending = Ending { state: TaskState::Failed, reason: reason.into() };
+    // A full queue ends it as well, by what is in it.
+    let _ = orders.try_send(outgoing::Order::Discard(ending));
 }
 
 /// What the new binary says to the new config; the desk may call it off.
@@ -534,23 +616,33 @@ async fn preflight(
     within: Duration,
     orders: &mut mpsc::Receiver<outgoing::Order>,
 ) -> Result<Program, Ending> {
-    let failed = |reason: String| Ending { state: TaskState::Failed, reason };
     let judged = async {
-        let program = Program::open(binary).map_err(failed)?;
-        program.check(config, within).await.map_err(failed)?;
+        let program = Program::open(binary)?;
+        program.check(config, within).await?;
         Ok(program)
     };
+    let failed =
+        |error: ProgramError| Ending { state: TaskState::Failed, reason: error.to_string() };
     tokio::select! {
         biased;
         ending = discarded(orders) => Err(ending),
-        judged = judged => judged,
+        judged = judged => judged.map_err(failed),
     }
 }
 
-fn spawn(program: &Program, config: &Path) -> Result<(Channel, Peer), String> {
-    let (ours, theirs) = Channel::pair().map_err(|error| error.to_string())?;
-    let channel = Channel::new(ours).map_err(|error| error.to_string())?;
-    Ok((channel, program.spawn(config, theirs)?))
+/// Why there is no successor.
+#[derive(Debug, thiserror::Error)]
+enum SpawnError {
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+fn spawn(program: &Program, config: &Path) -> Result<Link, SpawnError> {
+    let (ours, theirs) = Channel::pair()?;
+    let channel = Channel::new(ours)?;
+    Ok(Link { channel, peer: program.spawn(config, theirs)?, hello: None })
 }
 
 async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {
@@ -572,18 +664,13 @@ async fn knocked(door: &mut Option<Door>) -> Option<Knock> {
 }
 
 /// The next order to stop; None if there can be none any more.
-async fn stop_order(stop: &mut watch::Receiver<Option<Duration>>) -> Option<Duration> {
+async fn stop_ordered(stop: &mut StopOrders) -> Option<()> {
     loop {
         stop.changed().await.ok()?;
-        if let Some(grace) = *stop.borrow_and_update() {
-            return Some(grace);
+        if stop.borrow_and_update().is_some() {
+            return Some(());
         }
     }
-}
-
-/// Nobody may be waiting any more.
-fn reply<T>(answer: oneshot::Sender<Result<T, String>>, result: Result<T, String>) {
-    let _ = answer.send(result);
 }
 
 fn absolute(path: PathBuf) -> PathBuf {

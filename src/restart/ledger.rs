@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::task::{Mode, Task, TaskState};
+use super::task::{Generation, Mode, Task, TaskId, TaskState};
 use crate::metrics::pauses::Pauses;
 
 /// Tasks that are remembered.
@@ -11,14 +11,14 @@ const LONGEST: usize = 64;
 
 /// The tasks of this process and its predecessors.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     tasks: VecDeque<Task>,
     /// The tasks that this process runs, and since when: a restart, and perhaps a rehearsal that
     /// has not noticed it yet.
-    running: Vec<(u64, Instant)>,
+    running: Vec<(TaskId, Instant)>,
     gauge: Option<Gauge>,
     /// The newest task that this process takes part in, and what the gauge showed before.
-    gauged: Option<(u64, Pauses)>,
+    gauged: Option<(TaskId, Pauses)>,
 }
 
 /// Reads how long sessions stood still, for as long as the process lives.
@@ -32,8 +32,8 @@ impl std::fmt::Debug for Gauge {
 
 impl Ledger {
     /// Opens a task of this process.
-    pub fn begin(&mut self, mode: Mode, generation: u64, now: Instant) -> u64 {
-        let task_id = self.tasks.front().map_or(1, |newest| newest.task_id + 1);
+    pub(super) fn begin(&mut self, mode: Mode, generation: Generation, now: Instant) -> TaskId {
+        let task_id = self.tasks.front().map_or(TaskId(1), |newest| newest.task_id.next());
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running.push((task_id, now));
         self.gauge_task(task_id);
@@ -44,14 +44,19 @@ impl Ledger {
         task_id
     }
 
+    /// The newest of them.
+    pub(super) fn newest(&self) -> Option<TaskId> {
+        self.tasks.front().map(|task| task.task_id)
+    }
+
     /// From now on pauses are read from here.
-    pub fn set_gauge(&mut self, gauge: impl Fn() -> Pauses + Send + 'static) {
+    pub(super) fn set_gauge(&mut self, gauge: impl Fn() -> Pauses + Send + 'static) {
         self.gauge = Some(Gauge(Box::new(gauge)));
     }
 
     /// What the gauge shows beyond what it shows now is this task's, until there is another one. It
     /// does not end with the task: the last session that moved may have to be polled yet.
-    pub fn gauge_task(&mut self, task_id: u64) {
+    pub(super) fn gauge_task(&mut self, task_id: TaskId) {
         let own = self.own_pauses();
         if let Some((before, own)) = own
             && let Some(task) = self.tasks.iter_mut().find(|task| task.task_id == before)
@@ -63,14 +68,14 @@ impl Ledger {
     }
 
     /// The task that pauses are counted for, and those that this process has counted.
-    fn own_pauses(&self) -> Option<(u64, Pauses)> {
+    fn own_pauses(&self) -> Option<(TaskId, Pauses)> {
         let (task_id, before) = self.gauged.as_ref()?;
         let Gauge(read) = self.gauge.as_ref()?;
         Some((*task_id, read().since(before)))
     }
 
     /// Changes a task; closes it if its state says so.
-    pub fn update(&mut self, task_id: u64, change: impl FnOnce(&mut Task)) {
+    pub(super) fn update(&mut self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
         let elapsed = self.elapsed(task_id, Instant::now());
         let Some(task) = self.tasks.iter_mut().find(|task| task.task_id == task_id) else { return };
         if let Some(elapsed) = elapsed {
@@ -85,7 +90,7 @@ impl Ledger {
     }
 
     /// Puts a task in its place, or replaces it.
-    pub fn put(&mut self, task: Task) {
+    pub(super) fn put(&mut self, task: Task) {
         if let Some(known) = self.tasks.iter_mut().find(|known| known.task_id == task.task_id) {
             *known = task;
             return;
@@ -96,7 +101,7 @@ impl Ledger {
     }
 
     /// All of them, newest first.
-    pub fn rows(&self, now: Instant) -> Vec<Task> {
+    pub(super) fn rows(&self, now: Instant) -> Vec<Task> {
         let own = self.own_pauses();
         let row = |task: &Task| {
             let elapsed_ms = self.elapsed(task.task_id, now).unwrap_or(task.elapsed_ms);
@@ -110,11 +115,11 @@ impl Ledger {
     }
 
     /// One of them.
-    pub fn task(&self, task_id: u64, now: Instant) -> Option<Task> {
+    pub(super) fn task(&self, task_id: TaskId, now: Instant) -> Option<Task> {
         self.rows(now).into_iter().find(|task| task.task_id == task_id)
     }
 
-    fn elapsed(&self, task_id: u64, now: Instant) -> Option<u64> {
+    fn elapsed(&self, task_id: TaskId, now: Instant) -> Option<u64> {
         let (_, since) = self.running.iter().find(|(running, _)| *running == task_id)?;
         Some(now.saturating_duration_since(*since).as_millis() as u64)
     }
@@ -133,15 +138,16 @@ mod tests {
         let now = Instant::now();
         let mut ledger = Ledger::default();
         for expected in 1..=100 {
-            assert_eq!(ledger.begin(Mode::Restart, expected + 1, now), expected);
-            ledger.update(expected, |task| task.state = TaskState::Failed);
+            let task_id = ledger.begin(Mode::Restart, Generation(expected + 1), now);
+            assert_eq!(task_id, TaskId(expected));
+            ledger.update(task_id, |task| task.state = TaskState::Failed);
         }
         let rows = ledger.rows(now);
-        assert_eq!((rows.len(), rows[0].task_id, rows[63].task_id), (64, 100, 37));
+        assert_eq!((rows.len(), rows[0].task_id, rows[63].task_id), (64, TaskId(100), TaskId(37)));
         let mut next = Ledger::default();
         rows.into_iter().for_each(|task| next.put(task));
-        assert_eq!(next.begin(Mode::Force, 7, now), 101);
-        assert_eq!(next.rows(now)[1].task_id, 100);
+        assert_eq!(next.begin(Mode::Force, Generation(7), now), TaskId(101));
+        assert_eq!(next.rows(now)[1].task_id, TaskId(100));
     }
 
     #[test]
@@ -149,7 +155,7 @@ mod tests {
         let now = Instant::now();
         let clock = Arc::new(PauseClock::default());
         let mut ledger = Ledger::default();
-        ledger.begin(Mode::Restart, 2, now);
+        ledger.begin(Mode::Restart, Generation(2), now);
         let mut theirs = ledger.rows(now)[0].clone();
         theirs.pauses = pauses(&[300]);
         // Another process: a task arrives, then sessions, then the task again.
@@ -162,7 +168,7 @@ mod tests {
         ledger.put(Task { state: TaskState::Completed, ..theirs });
         clock.record(Duration::from_micros(200));
         assert_eq!(ledger.rows(now)[0].pauses, pauses(&[100, 200, 300]));
-        let second = ledger.begin(Mode::Restart, 3, now);
+        let second = ledger.begin(Mode::Restart, Generation(3), now);
         clock.record(Duration::from_micros(900));
         ledger.update(second, |task| task.state = TaskState::Failed);
         let rows = ledger.rows(now);

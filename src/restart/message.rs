@@ -10,16 +10,20 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::task::Task;
+use super::task::{Generation, Task};
+use crate::names::named;
 
 /// The versions of the protocol that this build speaks.
-pub const VERSIONS: Versions = Versions { min: 1, max: 1 };
+pub(super) const VERSIONS: Versions = Versions { min: 1, max: 1 };
 
 /// The longest head or body that is believed.
-pub const LONGEST: usize = 1 << 28;
+pub(super) const LONGEST: usize = 1 << 28;
+
+/// fds beside one frame: the kernel's SCM_MAX_FD is 253, and one may be the memfd that holds it.
+pub(super) const MOST_FDS: usize = 252;
 
 /// Before head and body.
-pub const PREFIX: usize = 16;
+pub(super) const PREFIX: usize = 16;
 
 const MAGIC: &[u8; 4] = b"ODPH";
 
@@ -41,91 +45,59 @@ impl Versions {
         let newest = self.max.min(other.max);
         (newest >= self.min.max(other.min)).then_some(newest)
     }
+}
 
-    /// Why there is none; `self` is spoken here.
-    pub fn nothing_in_common(self, other: Self) -> String {
-        let (ours, theirs) = (self, other);
-        format!(
-            "handover protocol versions {} to {} here, {} to {} there",
-            ours.min, ours.max, theirs.min, theirs.max
-        )
+named! {
+    /// What the two sides tell each other. P is the predecessor, S the successor.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[serde(tag = "kind")]
+    pub enum Message {
+        /// S→P, the first: who I am.
+        Hello(Hello) = "HELLO",
+        /// Either way: it will not be, and nothing has happened.
+        Refuse(Reason) = "REFUSE",
+        /// P→S: what you will get. The body is the legacy of the data plane.
+        Offer(Box<Terms>) = "OFFER",
+        /// P→S: listening sockets, the fds in the order of their names.
+        Listen(Listen) = "LISTEN",
+        /// S→P: the data plane stands.
+        Ready {} = "READY",
+        /// Either way: sessions; fds and body in the order of the entries.
+        Parcels(Parcels) = "PARCELS",
+        /// The answer to PARCELS, for each session.
+        Acks(Acks) = "ACKS",
+        /// P→S: I have stopped accepting; accept.
+        Go {} = "GO",
+        /// S→P: I do.
+        Accepted {} = "ACCEPTED",
+        /// P→S, at least every 200 ms from READY on. The body is the counters.
+        Progress(Progress) = "PROGRESS",
+        /// S→P, the answer to PROGRESS.
+        Seen {} = "SEEN",
+        /// Either way: from data plane to data plane; the body is theirs.
+        Note {} = "NOTE",
+        /// S→P: end at once, with 1053 for whoever is left.
+        Force {} = "FORCE",
+        /// S→P: the operator wants it all taken back; or this side does, for a reason.
+        Rollback(TakeBack) = "ROLLBACK",
+        /// S→P: the operator does not want to wait for the end of the probation.
+        Confirm {} = "CONFIRM",
+        /// Either way: the whole proxy stops; so do you.
+        Stop {} = "STOP",
+        /// P→S: give all sessions back.
+        Return {} = "RETURN",
+        /// S→P: there is nothing left that I could give back. The body is what only I have counted.
+        Returned {} = "RETURNED",
+        /// P→S: end; you will be killed otherwise.
+        Abort(Reason) = "ABORT",
+        /// S→P: you did not answer; I serve on without you, and have read all that I will.
+        Promoted(Reason) = "PROMOTED",
+        /// P→S: everything is yours. The body is the final counters.
+        Commit(Progress) = "COMMIT",
+        /// S→P: so it is.
+        Committed {} = "COMMITTED",
     }
 }
-
-/// What the two sides tell each other. P is the predecessor, S the successor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "UPPERCASE")]
-pub enum Message {
-    /// S→P, the first: who I am.
-    Hello(Hello),
-    /// Either way: it will not be, and nothing has happened.
-    Refuse(Reason),
-    /// P→S: what you will get. The body is the legacy of the data plane.
-    Offer(Box<Terms>),
-    /// P→S: listening sockets, the fds in the order of their names.
-    Listen(Listen),
-    /// S→P: the data plane stands.
-    Ready {},
-    /// Either way: sessions; fds and body in the order of the entries.
-    Parcels(Parcels),
-    /// The answer to PARCELS, for each session.
-    Acks(Acks),
-    /// P→S: I have stopped accepting; accept.
-    Go {},
-    /// S→P: I do.
-    Accepted {},
-    /// P→S, at least every 200 ms from READY on. The body is the counters.
-    Progress(Progress),
-    /// S→P, the answer to PROGRESS.
-    Seen {},
-    /// Either way: from data plane to data plane; the body is theirs.
-    Note {},
-    /// S→P: end at once, with 1053 for whoever is left.
-    Force {},
-    /// S→P: the operator wants it all taken back; or this side does, for a reason.
-    Rollback(Reason),
-    /// S→P: the operator does not want to wait for the end of the probation.
-    Confirm {},
-    /// Either way: the whole proxy stops; so do you.
-    Stop {},
-    /// P→S: give all sessions back.
-    Return {},
-    /// S→P: there is nothing left that I could give back. The body is what only I have counted.
-    Returned {},
-    /// P→S: end; you will be killed otherwise.
-    Abort(Reason),
-    /// S→P: you did not answer; I serve on without you, and have read all that I will.
-    Promoted(Reason),
-    /// P→S: everything is yours. The body is the final counters.
-    Commit(Progress),
-    /// S→P: so it is.
-    Committed {},
-}
-
-const KINDS: &[&str] = &[
-    "HELLO",
-    "REFUSE",
-    "OFFER",
-    "LISTEN",
-    "READY",
-    "PARCELS",
-    "ACKS",
-    "GO",
-    "ACCEPTED",
-    "PROGRESS",
-    "SEEN",
-    "NOTE",
-    "FORCE",
-    "ROLLBACK",
-    "CONFIRM",
-    "STOP",
-    "RETURN",
-    "RETURNED",
-    "ABORT",
-    "PROMOTED",
-    "COMMIT",
-    "COMMITTED",
-];
 
 /// HELLO.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,12 +118,38 @@ pub struct Hello {
     pub nofile: u64,
 }
 
-/// REFUSE, ROLLBACK, ABORT and PROMOTED.
+/// REFUSE, ABORT and PROMOTED.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
     /// For people.
     #[serde(default)]
     pub reason: String,
+}
+
+/// ROLLBACK: why all is to be taken back. On the wire it is a reason; an empty one is the order of
+/// an operator, who needs none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Reason", into = "Reason")]
+pub enum TakeBack {
+    /// RESTART ROLLBACK.
+    Ordered,
+    /// The sender cannot go on.
+    Failed(String),
+}
+
+impl From<Reason> for TakeBack {
+    fn from(Reason { reason }: Reason) -> Self {
+        if reason.is_empty() { Self::Ordered } else { Self::Failed(reason) }
+    }
+}
+
+impl From<TakeBack> for Reason {
+    fn from(it: TakeBack) -> Self {
+        match it {
+            TakeBack::Ordered => Self { reason: String::new() },
+            TakeBack::Failed(reason) => Self { reason },
+        }
+    }
 }
 
 /// OFFER.
@@ -166,7 +164,7 @@ pub struct Terms {
     #[serde(default)]
     pub pid: u32,
     /// The successor's generation.
-    pub generation: u64,
+    pub generation: Generation,
     /// How many listening sockets come.
     pub listeners: usize,
     /// How many sessions there are.
@@ -273,38 +271,8 @@ pub enum DecodeError {
     Malformed(String),
 }
 
-impl Message {
-    /// Its name, for logs and errors.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Hello(_) => "HELLO",
-            Self::Refuse(_) => "REFUSE",
-            Self::Offer(_) => "OFFER",
-            Self::Listen(_) => "LISTEN",
-            Self::Ready {} => "READY",
-            Self::Parcels(_) => "PARCELS",
-            Self::Acks(_) => "ACKS",
-            Self::Go {} => "GO",
-            Self::Accepted {} => "ACCEPTED",
-            Self::Progress(_) => "PROGRESS",
-            Self::Seen {} => "SEEN",
-            Self::Note {} => "NOTE",
-            Self::Force {} => "FORCE",
-            Self::Rollback(_) => "ROLLBACK",
-            Self::Confirm {} => "CONFIRM",
-            Self::Stop {} => "STOP",
-            Self::Return {} => "RETURN",
-            Self::Returned {} => "RETURNED",
-            Self::Abort(_) => "ABORT",
-            Self::Promoted(_) => "PROMOTED",
-            Self::Commit(_) => "COMMIT",
-            Self::Committed {} => "COMMITTED",
-        }
-    }
-}
-
 /// A head with its prefix; a body of this length follows.
-pub fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
+pub(super) fn prefixed(head: &[u8], body: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(PREFIX + head.len());
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&FRAME.to_le_bytes());
@@ -353,7 +321,7 @@ fn decode_head(head: &[u8]) -> Result<Message, DecodeError> {
     }
     let malformed = |error: serde_json::Error| DecodeError::Malformed(error.to_string());
     let kind = serde_json::from_slice::<Kind>(head).map_err(malformed)?.kind;
-    if !KINDS.contains(&kind.as_str()) {
+    if !Message::NAMES.contains(&kind.as_str()) {
         // It ends in logs and in SHOW RESTART: not longer than a name is.
         return Err(DecodeError::UnknownKind(kind.chars().take(40).collect()));
     }

@@ -27,8 +27,7 @@ use tokio::net::unix::pipe;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::channel::watched;
-use super::process::pidfd_of;
+use super::host::fd::{pidfd_of, watched};
 
 /// How long a message may wait for room in the manager's queue.
 const LONGEST_SEND: Duration = Duration::from_millis(200);

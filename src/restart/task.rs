@@ -1,133 +1,121 @@
 //! What people see of a restart: the state of the proxy, and the ledger of restart tasks.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::ExitTimeout;
 use crate::metrics::pauses::Pauses;
+use crate::names::named;
 
-/// The state of a proxy, as `odp status` shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
-pub enum State {
-    Starting,
-    Running,
-    Restarting,
-    Draining,
-    Offline,
-    Stopping,
-}
-
-impl std::fmt::Display for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "STARTING",
-            Self::Running => "RUNNING",
-            Self::Restarting => "RESTARTING",
-            Self::Draining => "DRAINING",
-            Self::Offline => "OFFLINE",
-            Self::Stopping => "STOPPING",
-        })
-    }
-}
-
-/// How a restart treats the clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Mode {
-    /// Nobody notices.
-    Restart,
-    /// Every client gets 1053 at once.
-    Force,
-    /// Nothing moves: a successor only says what it would take.
-    Rehearse,
-    /// In a task of a later version: something else. Nobody can ask for it.
-    #[serde(other)]
-    Unknown,
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Restart => "RESTART",
-            Self::Force => "FORCE",
-            Self::Rehearse => "REHEARSE",
-            Self::Unknown => "UNKNOWN",
-        })
-    }
-}
-
-/// How a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[allow(missing_docs)]
-pub enum TaskState {
-    InProgress,
-    Completed,
-    Failed,
-    RolledBack,
-    /// In a task of a later version: it ended in another way.
-    #[serde(other)]
-    Unknown,
-}
-
-impl std::fmt::Display for TaskState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::InProgress => "IN_PROGRESS",
-            Self::Completed => "COMPLETED",
-            Self::Failed => "FAILED",
-            Self::RolledBack => "ROLLED_BACK",
-            Self::Unknown => "UNKNOWN",
-        })
-    }
-}
-
-/// A phase of the handover, in order. It informs: one of a later version is no reason to fail.
+/// The id of a task: counts up for ever, across generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
-pub enum Phase {
-    Preflight,
-    Hello,
-    Warm,
-    Listen,
-    Canary,
-    Sessions,
-    Accept,
-    Drain,
-    Probation,
-    Commit,
-    /// Of a later version.
-    #[serde(other)]
-    Unknown,
+#[serde(transparent)]
+pub struct TaskId(pub u64);
+
+/// Counts the processes that have served, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl TaskId {
+    /// The next one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Preflight => "PREFLIGHT",
-            Self::Hello => "HELLO",
-            Self::Warm => "WARM",
-            Self::Listen => "LISTEN",
-            Self::Canary => "CANARY",
-            Self::Sessions => "SESSIONS",
-            Self::Accept => "ACCEPT",
-            Self::Drain => "DRAIN",
-            Self::Probation => "PROBATION",
-            Self::Commit => "COMMIT",
-            Self::Unknown => "UNKNOWN",
-        })
+impl Generation {
+    /// That of the successor.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+named! {
+    /// The state of a proxy, as `odp status` shows it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs)]
+    pub enum State {
+        Starting = "STARTING",
+        Running = "RUNNING",
+        Restarting = "RESTARTING",
+        Draining = "DRAINING",
+        Offline = "OFFLINE",
+        Stopping = "STOPPING",
+    }
+}
+
+named! {
+    /// How a restart treats the clients.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Mode {
+        /// Nobody notices.
+        Restart = "RESTART",
+        /// Every client gets 1053 at once.
+        Force = "FORCE",
+        /// Nothing moves: a successor only says what it would take.
+        Rehearse = "REHEARSE",
+        /// In a task of a later version: something else. Nobody can ask for it.
+        #[serde(other)]
+        Unknown = "UNKNOWN",
+    }
+}
+
+named! {
+    /// How a task stands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs)]
+    pub enum TaskState {
+        InProgress = "IN_PROGRESS",
+        Completed = "COMPLETED",
+        Failed = "FAILED",
+        RolledBack = "ROLLED_BACK",
+        /// In a task of a later version: it ended in another way.
+        #[serde(other)]
+        Unknown = "UNKNOWN",
+    }
+}
+
+named! {
+    /// A phase of the handover, in order. It informs: one of a later version is no reason to fail.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    #[allow(missing_docs)]
+    pub enum Phase {
+        Preflight = "PREFLIGHT",
+        Hello = "HELLO",
+        Warm = "WARM",
+        Listen = "LISTEN",
+        Canary = "CANARY",
+        Sessions = "SESSIONS",
+        Accept = "ACCEPT",
+        Drain = "DRAIN",
+        Probation = "PROBATION",
+        Commit = "COMMIT",
+        /// Of a later version.
+        #[serde(other)]
+        Unknown = "UNKNOWN",
     }
 }
 
 /// One row of SHOW RESTART.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// Counts up for ever, across generations.
-    pub task_id: u64,
+    /// Its id.
+    pub task_id: TaskId,
     /// RESTART, FORCE or REHEARSE.
     pub mode: Mode,
     /// Whether it is over, and how it ended.
@@ -135,7 +123,7 @@ pub struct Task {
     /// Where it is, or where it ended.
     pub phase: Phase,
     /// The generation that it makes.
-    pub generation: u64,
+    pub generation: Generation,
     /// The process that served before.
     pub old_pid: u32,
     /// The process that serves after; 0 until it is known.
@@ -163,7 +151,7 @@ pub struct Task {
 
 impl Task {
     /// One that has just begun, at the epoch.
-    pub fn begun(task_id: u64, mode: Mode, generation: u64, old_pid: u32) -> Self {
+    pub fn begun(task_id: TaskId, mode: Mode, generation: Generation, old_pid: u32) -> Self {
         Self {
             task_id,
             mode,

@@ -7,10 +7,10 @@ mod world;
 
 use std::time::Duration;
 
-use super::Accepting;
-use super::lifecycle::Exit;
-use super::plan::Outcome;
-use super::task::{Mode, Request, State, TaskState};
+use super::Exit;
+use super::machine::plan::Outcome;
+use super::plane::Accepting;
+use super::task::{Generation, Mode, Request, State, TaskState};
 use world::{Fate, Rules, World};
 
 /// Longer than any way to the end, with the tests' timeouts.
@@ -25,7 +25,7 @@ async fn every_session_moves_and_no_client_notices() {
     let task = world.successor.tasks().remove(0);
     assert_eq!((task.state, task.moved, task.disconnected), (TaskState::Completed, 100, 0));
     assert_eq!(world.successor.state(), State::Running);
-    assert_eq!(world.successor.generation(), 2);
+    assert_eq!(world.successor.generation(), Generation(2));
     assert_eq!(world.new_plane().counters_seen(), b"counters");
     assert_eq!(world.new_plane().inherited(), b"legacy");
 }
@@ -129,7 +129,7 @@ async fn force_on_the_successor_ends_the_drain_of_the_predecessor() {
     let request = Request { mode: Mode::Force, exit_timeout: None, binary: None, config: None };
     // It is taken, and then fails for its own reason: there is no such binary.
     let error = world.successor.restart(request).await.expect_err("no binary");
-    assert!(error.contains("No such file"), "{error}");
+    assert!(error.to_string().contains("No such file"), "{error}");
     assert_eq!(world.end(restart).await, Outcome::Committed);
     world.everybody_is_told_1053().await;
     let tasks = world.successor.tasks();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::cli::admin_client::Row;
 use crate::error::chain;
+use crate::fleet::port::Row;
+use crate::fleet::progress::Progress;
 
 /// Phases of a restart in order, as SHOW RESTART names them.
 const PHASES: [&str; 10] = [
@@ -49,44 +50,6 @@ impl Board {
         Self { is_terminal: std::io::stderr().is_terminal(), live }
     }
 
-    /// Shows a row of SHOW RESTART.
-    pub(super) fn shows(&self, name: &str, task: &Row) {
-        let text = |name| task.text(name).unwrap_or_default();
-        let (phase, moved, sessions) = (text("phase"), text("moved"), text("sessions"));
-        let left = match task.number("draining").unwrap_or_default() {
-            0 => String::new(),
-            left => format!(", {left} left, {} in transaction", text("in_transaction")),
-        };
-        let line = format!("{} {phase:<9} {moved}/{sessions} moved{left}", bar(task));
-        self.renew(name, &format!("{phase}{left}"), line);
-    }
-
-    /// Shows a text.
-    pub(super) fn says(&self, name: &str, text: &str) {
-        self.renew(name, text, text.to_owned());
-    }
-
-    /// The restart of this one is over.
-    pub(super) fn ended(&self, name: &str, outcome: anyhow::Result<String>) {
-        let mut live = self.live();
-        live.lines.remove(name);
-        self.erase(&mut live);
-        // Somebody who reads only the first lines is no reason to stop halfway.
-        let _ = match outcome {
-            Ok(text) => writeln!(std::io::stdout(), "{name}: {text}"),
-            Err(error) => {
-                let error = chain(error.as_ref());
-                writeln!(std::io::stderr(), "odp: {name}: {error}")
-            }
-        };
-        self.draw(&mut live);
-    }
-
-    /// This one was not begun, because another one failed.
-    pub(super) fn left_alone(&self, name: &str) {
-        let _ = writeln!(std::io::stderr(), "odp: {name}: not restarted");
-    }
-
     fn renew(&self, name: &str, said: &str, line: String) {
         let mut live = self.live();
         let before = live.said.insert(name.to_owned(), said.to_owned());
@@ -118,6 +81,42 @@ impl Board {
 
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Progress for Board {
+    fn shows(&self, name: &str, task: &Row) {
+        let text = |name| task.text(name).unwrap_or_default();
+        let (phase, moved, sessions) = (text("phase"), text("moved"), text("sessions"));
+        let left = match task.number("draining").unwrap_or_default() {
+            0 => String::new(),
+            left => format!(", {left} left, {} in transaction", text("in_transaction")),
+        };
+        let line = format!("{} {phase:<9} {moved}/{sessions} moved{left}", bar(task));
+        self.renew(name, &format!("{phase}{left}"), line);
+    }
+
+    fn says(&self, name: &str, text: &str) {
+        self.renew(name, text, text.to_owned());
+    }
+
+    fn ended(&self, name: &str, outcome: anyhow::Result<String>) {
+        let mut live = self.live();
+        live.lines.remove(name);
+        self.erase(&mut live);
+        // Somebody who reads only the first lines is no reason to stop halfway.
+        let _ = match outcome {
+            Ok(text) => writeln!(std::io::stdout(), "{name}: {text}"),
+            Err(error) => {
+                let error = chain(error.as_ref());
+                writeln!(std::io::stderr(), "odp: {name}: {error}")
+            }
+        };
+        self.draw(&mut live);
+    }
+
+    fn left_alone(&self, name: &str) {
+        let _ = writeln!(std::io::stderr(), "odp: {name}: not restarted");
     }
 }
 

@@ -221,8 +221,9 @@ impl Relay {
         }
     }
 
-    /// What its connections speak never changes.
-    pub fn publish_tls(&self, handle: &Handle) {
+    /// How many connections it has, and what they speak.
+    pub fn publish_connections(&self, handle: &Handle) {
+        handle.set_links(self.links.len());
         let mut facts = handle.facts();
         facts.client_tls = Spoken::on(self.client.stream());
         facts.server_tls = Spoken::on(self.home().leg.stream());

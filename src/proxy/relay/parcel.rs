@@ -10,7 +10,6 @@
 
 use std::borrow::Borrow;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,7 +167,8 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let mut text = Wiped::with_capacity(USUAL_STATE);
     serde_json::to_writer(&mut text, state)?;
-    Ok(text.into_inner())
+    // No longer than it is: those of all sessions are kept until the probation is over.
+    Ok(Zeroizing::new(text.into_inner().to_vec()))
 }
 
 /// TLS of a connection, and its compression.
@@ -275,7 +275,8 @@ pub struct Unpacked {
     pub frozen_at: Option<FrozenAt>,
 }
 
-/// Unpacks a session; a parcel that is not understood is given back unharmed.
+/// Unpacks a session; a parcel that is not understood is given back unharmed, one whose sockets the
+/// runtime does not take without them.
 pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
     match understand(&parcel.state, &parcel.bytes, parcel.fds.len()) {
         Ok(understood) => revive(parcel, understood),
@@ -404,12 +405,12 @@ fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
     Ok(std::iter::once(first).chain(foreign).find(|name| !is_known(name)))
 }
 
-fn revive(parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
+fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
     let Understood { state, up, client, servers } = understood;
-    // Duplicates go into the runtime, so that a failure leaves the parcel as it was.
-    let mut fds = parcel.fds.iter().map(OwnedFd::try_clone);
+    // Whoever has sent them still has its own duplicates.
+    let mut fds = std::mem::take(&mut parcel.fds).into_iter();
     let mut leg = |inside: Inside| {
-        let fd = fds.next().unwrap_or_else(|| Err(io::Error::other("a socket is missing")))?;
+        let fd = fds.next().ok_or_else(|| io::Error::other("a socket is missing"))?;
         let stream = Stream::from_parts(StreamParts { fd, tls: inside.tls })?;
         io::Result::Ok(Leg::from_parts(stream, inside.frames))
     };

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Sessions;
-use super::handle::Handle;
+use super::handle::{FEWEST_SOCKETS, Handle};
 use super::limits::{Allowances, Seat};
 use super::view::SessionView;
 use crate::config::Config;
@@ -21,7 +21,7 @@ pub fn address_of(client: &str) -> Option<IpAddr> {
 /// How many sessions there may be. More than there are descriptors for would wait unseen in the
 /// kernel's queue, and the operators that could help with them.
 pub fn most_sessions(config: &Config) -> usize {
-    config.proxy.client_max_connections.min(Census::most_sessions(open_files()))
+    config.proxy.client_max_connections.min(Census::most_sessions(open_files(), FEWEST_SOCKETS))
 }
 
 impl Sessions {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::oneshot;
 
 use super::limits::Seat;
-use super::view::{ACTIVE, SessionView};
+use super::view::{SessionState, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
@@ -80,13 +80,14 @@ impl Stage {
         Self::Closing,
     ];
 
-    fn name(self) -> &'static str {
+    /// As people see it.
+    fn shown(self) -> SessionState {
         match self {
-            Self::LoggingIn => "MCS_INIT",
-            Self::Idle | Self::IdleInTransaction => "MCS_KEEP_ALIVE",
-            Self::Active | Self::ActiveInTransaction => ACTIVE,
-            Self::Moving => "MCS_MOVING",
-            Self::Closing => "MCS_CLOSED",
+            Self::LoggingIn => SessionState::LoggingIn,
+            Self::Idle | Self::IdleInTransaction => SessionState::Idle,
+            Self::Active | Self::ActiveInTransaction => SessionState::Active,
+            Self::Moving => SessionState::Moving,
+            Self::Closing => SessionState::Closing,
         }
     }
 
@@ -160,7 +161,12 @@ pub struct Handle {
     parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
     is_copy_wanted: AtomicBool,
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
+    /// How many connections to servers it has.
+    links: AtomicU32,
 }
+
+/// The sockets of a session with one server: its client's, and that one's.
+pub const FEWEST_SOCKETS: u64 = 2;
 
 impl Handle {
     /// A session that was born just now, or moved here with what it has counted.
@@ -179,7 +185,19 @@ impl Handle {
             parcel: Mutex::default(),
             is_copy_wanted: AtomicBool::new(false),
             copy: Mutex::default(),
+            // Its log-in makes one.
+            links: AtomicU32::new(1),
         }
+    }
+
+    /// How many sockets it has.
+    pub fn sockets(&self) -> u64 {
+        1 + u64::from(self.links.load(Ordering::Relaxed))
+    }
+
+    /// Written by the session's task.
+    pub fn set_links(&self, links: usize) {
+        self.links.store(u32::try_from(links).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// How far it is.
@@ -295,15 +313,22 @@ impl Handle {
             server_compression: shown(facts.compression[1]),
             commands: self.counters.client_requests.value(),
             transactions: self.counters.client_transactions.value(),
-            state: stage.name().to_owned(),
+            state: stage.shown(),
             in_transaction: stage.is_in_transaction(),
             age: self.born.elapsed(),
             idle: self.idle(),
-            pid: std::process::id(),
+            pid: own_pid(),
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
         }
     }
+}
+
+/// Asked of the kernel once: a row is made of every session whenever the other generation is told.
+/// Nobody asks before this process is the one that serves, so no copy of it made by a fork does.
+fn own_pid() -> u32 {
+    static PID: LazyLock<u32> = LazyLock::new(std::process::id);
+    *PID
 }
 
 fn shown(what: Option<impl fmt::Display>) -> String {

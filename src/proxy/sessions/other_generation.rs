@@ -100,6 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::proxy::sessions::view::SessionState;
 
     fn session(id: u32) -> SessionView {
         SessionView {
@@ -112,7 +113,7 @@ mod tests {
             server_thread: id * 10,
             commands: 0,
             transactions: 0,
-            state: String::new(),
+            state: SessionState::Idle,
             in_transaction: false,
             age: Duration::ZERO,
             idle: Duration::ZERO,

@@ -247,6 +247,7 @@ impl Registry {
         for handle in self.all() {
             let stage = handle.stage();
             census.sessions += 1;
+            census.sockets += handle.sockets();
             census.in_transaction += u64::from(stage.is_in_transaction());
             census.logging_in += u64::from(stage == Stage::LoggingIn);
         }

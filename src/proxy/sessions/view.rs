@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::named;
+
 /// One session as SHOW PROXYSESSION and SHOW PROCESSLIST show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
@@ -25,10 +27,8 @@ pub struct SessionView {
     pub commands: u64,
     /// Transactions ended so far.
     pub transactions: u64,
-    /// ODP's names: MCS_INIT while it logs in, MCS_ACTIVE_READER while a command runs,
-    /// MCS_KEEP_ALIVE between two, MCS_CLOSED at its end. Ours: MCS_MOVING on its way to another
-    /// process.
-    pub state: String,
+    /// What it does.
+    pub state: SessionState,
     /// Whether a transaction is (or may be) open.
     pub in_transaction: bool,
     /// Since the client connected.
@@ -51,13 +51,30 @@ pub struct SessionView {
     pub server_tls: String,
 }
 
-/// The state of a session while a command runs.
-pub const ACTIVE: &str = "MCS_ACTIVE_READER";
+named! {
+    /// What a session does, by ODP's names; on its way to another process by one of ours.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum SessionState {
+        /// It logs in.
+        LoggingIn = "MCS_INIT",
+        /// A command runs.
+        Active = "MCS_ACTIVE_READER",
+        /// Between two commands.
+        Idle = "MCS_KEEP_ALIVE",
+        /// On its way to another process.
+        Moving = "MCS_MOVING",
+        /// It ends.
+        Closing = "MCS_CLOSED",
+        /// Something that only a later version does.
+        #[serde(other)]
+        Unknown = "UNKNOWN",
+    }
+}
 
 impl SessionView {
     /// Whether a command is under way.
     pub fn is_active(&self) -> bool {
-        self.state == ACTIVE
+        self.state == SessionState::Active
     }
 }
 

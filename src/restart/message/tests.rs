@@ -42,7 +42,7 @@ proptest! {
 
     #[test]
     fn arbitrary_heads_never_panic(
-        kind in proptest::sample::select(KINDS),
+        kind in proptest::sample::select(Message::NAMES),
         fields in r#"[a-z0-9{}\[\]":, -]{0,60}"#,
         body in proptest::collection::vec(any::<u8>(), 0..50),
     ) {

@@ -12,9 +12,10 @@ use super::SOON;
 use super::plane::EchoPlane;
 use super::world::timeouts;
 use crate::config::ExitTimeout;
-use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
-use crate::restart::task::{Mode, Phase, Request, State, TaskState};
-use crate::restart::{Accepting, DataPlane, Listener};
+use crate::restart::task::{Generation, Mode, Phase, Request, State, TaskId, TaskState};
+use crate::restart::{
+    Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Refusal, Settings, Start,
+};
 
 struct Proxy {
     lifecycle: Lifecycle,
@@ -110,6 +111,7 @@ async fn t_1_a_binary_that_is_not_there_is_refused_before_anything_happens() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let error = proxy.lifecycle.restart(request(Mode::Restart, None)).await.expect_err("refused");
+    let error = error.to_string();
     assert!(error.contains("binary /nonexistent/odp: "), "{error}");
     proxy.serves_on_because("No such file").await;
 }
@@ -123,7 +125,7 @@ async fn t_1_what_is_no_file_is_refused_and_not_waited_for() {
     for binary in [fifo, dir.path().to_owned()] {
         let bad = request(Mode::Restart, Some(binary));
         let error = timeout(SOON, proxy.lifecycle.restart(bad)).await.expect("no hang");
-        assert!(error.expect_err("refused").ends_with("expected a regular file"));
+        assert!(error.expect_err("refused").to_string().ends_with("expected a regular file"));
     }
     proxy.serves_on_because("expected a regular file").await;
 }
@@ -134,7 +136,7 @@ async fn t_1_what_preflight_says_is_the_refusal() {
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let bad = script(dir.path(), "echo line 3: expected a port >&2; exit 1", "exit 0");
     let error = proxy.lifecycle.restart(bad).await.expect_err("refused");
-    assert_eq!(error, "preflight: line 3: expected a port");
+    assert_eq!(error.to_string(), "preflight: line 3: expected a port");
     proxy.serves_on_because("line 3: expected a port").await;
     assert_eq!(proxy.lifecycle.tasks()[0].phase, Phase::Preflight);
 }
@@ -147,7 +149,7 @@ async fn t_2_successors_that_die_leave_no_trace_and_the_next_restart_is_taken_at
         [("exit 3", "exit status: 3"), ("kill -9 $$", "signal: 9")].into_iter().enumerate()
     {
         let bad = script(dir.path(), "exit 0", run);
-        assert_eq!(proxy.lifecycle.restart(bad).await, Ok(task as u64 + 1));
+        assert_eq!(proxy.lifecycle.restart(bad).await, Ok(TaskId(task as u64 + 1)));
         proxy.serves_on_because(how).await;
     }
 }
@@ -157,7 +159,7 @@ async fn t_4_a_successor_that_hangs_is_killed_at_the_rollback_timeout() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), Duration::from_millis(200)).await;
     let hung = script(dir.path(), "exit 0", &format!("trap '' TERM; {HUNG}"));
-    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(1));
+    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(TaskId(1)));
     assert_eq!(proxy.lifecycle.state(), State::Restarting);
     proxy.serves_on_because("did not send HELLO in time (signal: 9").await;
 }
@@ -167,10 +169,11 @@ async fn t_11_a_second_restart_is_refused_with_state_and_phase() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(1));
+    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(TaskId(1)));
     let error = proxy.lifecycle.restart(hung).await.expect_err("refused");
+    let error = error.to_string();
     assert!(error.starts_with("RESTART refused: state is RESTARTING, phase "), "{error}");
-    assert_eq!(proxy.lifecycle.rollback().await, Ok(1));
+    assert_eq!(proxy.lifecycle.rollback().await, Ok(TaskId(1)));
     proxy.until(State::Running).await;
     let task = proxy.lifecycle.tasks().remove(0);
     assert_eq!(task.state, TaskState::RolledBack);
@@ -182,9 +185,9 @@ async fn force_ends_a_hung_restart_first() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(1));
+    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(TaskId(1)));
     let force = Request { mode: Mode::Force, ..hung };
-    assert_eq!(proxy.lifecycle.restart(force).await, Ok(2));
+    assert_eq!(proxy.lifecycle.restart(force).await, Ok(TaskId(2)));
     let tasks = proxy.lifecycle.tasks();
     assert_eq!((tasks[0].mode, tasks[0].state), (Mode::Force, TaskState::InProgress));
     assert_eq!((tasks[1].mode, tasks[1].state), (Mode::Restart, TaskState::Failed));
@@ -202,9 +205,9 @@ async fn force_ends_a_preflight_that_hangs() {
     let first = tokio::spawn(async move { own.restart(hung).await });
     proxy.until(State::Restarting).await;
     let force = Request { mode: Mode::Force, ..script(dir.path(), "exit 0", HUNG) };
-    assert_eq!(proxy.lifecycle.restart(force).await, Ok(2));
+    assert_eq!(proxy.lifecycle.restart(force).await, Ok(TaskId(2)));
     let refused = first.await.expect("no panic");
-    assert_eq!(refused, Err("ended by RESTART FORCE".into()));
+    assert_eq!(refused, Err(Refusal::Undone("ended by RESTART FORCE".into())));
 }
 
 #[tokio::test]
@@ -235,7 +238,7 @@ async fn generations_take_over_through_the_handover_socket() {
         let successor = Proxy::warm(dir.path(), generation as u32 * 1000).await;
         assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
         assert!(begun.elapsed() < SOON);
-        assert_eq!(successor.lifecycle.generation(), generation);
+        assert_eq!(successor.lifecycle.generation(), Generation(generation));
         let tasks = successor.lifecycle.tasks();
         assert_eq!(tasks.len() as u64, generation - 1);
         assert!(tasks.iter().all(|task| task.state == TaskState::Completed));
@@ -251,7 +254,7 @@ async fn whose_socket_a_successor_has_replaced_before_it_failed_is_found_again()
     let proxy = Proxy::cold(dir.path(), SOON).await;
     std::fs::remove_file(dir.path().join("run/handover.sock")).expect("it is there");
     let bad = script(dir.path(), "exit 0", "exit 3");
-    assert_eq!(proxy.lifecycle.restart(bad).await, Ok(1));
+    assert_eq!(proxy.lifecycle.restart(bad).await, Ok(TaskId(1)));
     proxy.serves_on_because("exit status: 3").await;
     let successor = Proxy::warm(dir.path(), 1000).await;
     assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
@@ -271,8 +274,9 @@ async fn a_takeover_during_a_restart_is_refused_and_disturbs_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(1));
+    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(TaskId(1)));
     let error = lifecycle(dir.path(), SOON).take_over().await.expect_err("refused");
+    let error = error.to_string();
     assert!(error.starts_with("takeover refused: state is RESTARTING"), "{error}");
     assert_eq!(proxy.lifecycle.state(), State::Restarting);
     proxy.lifecycle.stop(Duration::ZERO);

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
+use crate::restart::machine::plan::{Demands, Ending, Outcome, Plan};
+use crate::restart::machine::predecessor::{self, Predecessor};
+use crate::restart::machine::shipment::{Ship, Size, Wanted};
+use crate::restart::machine::successor::{self, Successor};
 use crate::restart::message::{
     Acks, Entry, Hello, Listen, Message, Nack, Parcels, Progress, Terms, VERSIONS,
 };
-use crate::restart::plan::{Ending, Outcome, Plan};
-use crate::restart::predecessor::{self, Predecessor};
-use crate::restart::successor::{self, Successor};
-use crate::restart::task::{Mode, Phase, Task, TaskState};
-use crate::restart::transfer::{Size, Wanted};
+use crate::restart::task::{Generation, Mode, Phase, Task, TaskId, TaskState};
 use crate::restart::{Accepting, Timeouts};
 
 /// Where a session is.
@@ -89,7 +89,7 @@ impl Pair {
             probation: Duration::from_secs(case.probation),
             ready_by: now + Duration::from_secs(60),
             accepting: Accepting::Yes,
-            fds: 0,
+            demands: Demands { versions: VERSIONS, descriptors: 0 },
             timeouts,
         };
         Self {
@@ -334,15 +334,15 @@ impl Pair {
             }
             Action::SendProgress => self.send_to_s(Message::Progress(Progress { task: task() })),
             Action::SendCommit => self.send_to_s(Message::Commit(Progress { task: task() })),
-            Action::SendParcels(ids) => {
+            Action::Ship(Ship::Send(ids)) => {
                 self.expect(&ids, Place::FrozenInP);
                 self.send_to_s(parcels(&ids));
             }
-            Action::Surrender(wanted) => {
+            Action::Ship(Ship::Surrender(wanted)) => {
                 let sizes = self.freeze(&wanted, Place::P, Place::FrozenInP);
                 self.p.handle_surrendered(&sizes, self.now);
             }
-            Action::Thaw(ids) => self.change(&ids, Place::FrozenInP, Place::P),
+            Action::Ship(Ship::Thaw(ids)) => self.change(&ids, Place::FrozenInP, Place::P),
             // They were adopted before this was learned.
             Action::Park(ids) => self.parked.extend(ids),
             Action::Forget(ids) => self.forget(&ids),
@@ -362,7 +362,7 @@ impl Pair {
                 self.over_at = Some(deadline.unwrap_or(self.now + Duration::from_secs(5)));
             }
             Action::Undrain => self.over_at = None,
-            Action::EndSuccessor(_) => {
+            Action::EndSuccessor { .. } => {
                 self.kill_s();
                 while let Some(message) = self.to_p.pop_front() {
                     self.tell_p(&message);
@@ -398,7 +398,7 @@ impl Pair {
                     self.to_p.push_back(message);
                 }
             }
-            Action::KeepOffer | Action::KeepListeners | Action::KeepProgress => {}
+            Action::KeepProgress => {}
             Action::Adopt => {
                 let (refused, adopted): (Vec<_>, Vec<_>) = std::mem::take(&mut self.arrived[1])
                     .into_iter()
@@ -417,17 +417,17 @@ impl Pair {
                 self.s_accepts = accepting == Accepting::Yes;
                 self.s.handle_accepting(accepting, self.now);
             }
-            Action::Surrender(wanted) => {
+            Action::Ship(Ship::Surrender(wanted)) => {
                 let sizes = self.freeze(&wanted, Place::S, Place::FrozenInS);
                 self.s.handle_surrendered(&sizes, self.now);
             }
-            Action::SendParcels(ids) => {
+            Action::Ship(Ship::Send(ids)) => {
                 self.expect(&ids, Place::FrozenInS);
                 if !self.is_muted([Fault::Mute, Fault::MuteS]) {
                     self.to_p.push_back(parcels(&ids));
                 }
             }
-            Action::Thaw(ids) => self.change(&ids, Place::FrozenInS, Place::S),
+            Action::Ship(Ship::Thaw(ids)) => self.change(&ids, Place::FrozenInS, Place::S),
             Action::Release(_) => {}
             Action::KillPredecessor => self.kill_p(),
             Action::OpenDoor => self.s_is_found = true,
@@ -489,7 +489,11 @@ fn hello() -> Hello {
 }
 
 fn task() -> Task {
-    Task { phase: Phase::Hello, new_pid: 2, ..Task::begun(1, Mode::Restart, 2, 1) }
+    Task {
+        phase: Phase::Hello,
+        new_pid: 2,
+        ..Task::begun(TaskId(1), Mode::Restart, Generation(2), 1)
+    }
 }
 
 fn terms(version: u16, listeners: usize) -> Terms {
@@ -497,7 +501,7 @@ fn terms(version: u16, listeners: usize) -> Terms {
         version,
         build: String::new(),
         pid: 1,
-        generation: 2,
+        generation: Generation(2),
         listeners,
         sessions: 0,
         binary: None,
@@ -570,12 +574,12 @@ fn batches_that_are_not_taken_are_asked_for_one_by_one() {
     while p.phase().is_some() {
         while let Some(action) = p.poll_action() {
             match action {
-                predecessor::Action::Surrender(wanted) => asked.push(wanted.n),
-                predecessor::Action::SendParcels(ids) if p.phase() == Some(Phase::Canary) => {
+                predecessor::Action::Ship(Ship::Surrender(wanted)) => asked.push(wanted.n),
+                predecessor::Action::Ship(Ship::Send(ids)) if p.phase() == Some(Phase::Canary) => {
                     let acks = Acks { adopted: ids, ..Acks::default() };
                     p.handle_message(&Message::Acks(acks), now);
                 }
-                predecessor::Action::SendParcels(ids) => {
+                predecessor::Action::Ship(Ship::Send(ids)) => {
                     refusals += 1;
                     p.handle_congestion(ids, "no room", now);
                 }

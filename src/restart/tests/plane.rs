@@ -16,10 +16,10 @@ use tokio::time::sleep_until;
 use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
 
 /// What a drained session gets instead of a MySQL error packet.
-pub const FAREWELL: &[u8] = b"1053\n";
+pub(crate) const FAREWELL: &[u8] = b"1053\n";
 
 /// The fake.
-pub struct EchoPlane {
+pub(crate) struct EchoPlane {
     listeners: Vec<Listener>,
     sessions: Mutex<BTreeMap<u32, Session>>,
     count: watch::Sender<usize>,
@@ -40,7 +40,7 @@ pub struct EchoPlane {
 type Session = Option<oneshot::Sender<oneshot::Sender<Parcel>>>;
 
 impl EchoPlane {
-    pub fn new(listeners: Vec<Listener>, first_id: u32, refused: Vec<u32>) -> Arc<Self> {
+    pub(crate) fn new(listeners: Vec<Listener>, first_id: u32, refused: Vec<u32>) -> Arc<Self> {
         let plane = Arc::new_cyclic(|myself| Self {
             listeners,
             sessions: Mutex::default(),
@@ -65,35 +65,35 @@ impl EchoPlane {
         plane
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
 
-    pub fn accepting(&self) -> Accepting {
+    pub(crate) fn accepting(&self) -> Accepting {
         *self.gate.borrow()
     }
 
-    pub fn inherit(&self, legacy: &[u8]) {
+    pub(crate) fn inherit(&self, legacy: &[u8]) {
         *self.legacy.lock().expect("unpoisoned") = legacy.to_vec();
     }
 
-    pub fn inherited(&self) -> Vec<u8> {
+    pub(crate) fn inherited(&self) -> Vec<u8> {
         self.legacy.lock().expect("unpoisoned").clone()
     }
 
-    pub fn counters_seen(&self) -> Vec<u8> {
+    pub(crate) fn counters_seen(&self) -> Vec<u8> {
         self.counters.lock().expect("unpoisoned").clone()
     }
 
     /// As the death of the process would: all its sockets close.
-    pub fn die(&self) {
+    pub(crate) fn die(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
         self.gate.send_replace(Accepting::No);
         self.lock().clear();
     }
 
     /// Whether nothing is left of it.
-    pub fn is_buried(&self) -> bool {
+    pub(crate) fn is_buried(&self) -> bool {
         let is_accepting = *self.accepting.borrow();
         let has_tasks = self.tasks.load(Ordering::Relaxed) > 0;
         self.is_dead.load(Ordering::Relaxed) && !has_tasks && !is_accepting

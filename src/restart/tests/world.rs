@@ -9,31 +9,34 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::SOON;
 use super::plane::{EchoPlane, FAREWELL};
 use crate::config::ExitTimeout;
-use crate::restart::channel::Channel;
-use crate::restart::lifecycle::{Exit, Lifecycle, Origin, Settings, Start};
-use crate::restart::outgoing::Outgoing;
-use crate::restart::plan::{Outcome, Plan};
-use crate::restart::process::{Peer, pidfd_of};
+use crate::restart::drive::outgoing::{Assignment, Link, Outgoing};
+use crate::restart::host::fd::pidfd_of;
+use crate::restart::host::process::Peer;
+use crate::restart::machine::plan::{Demands, Outcome, Plan, Stage};
+use crate::restart::message::VERSIONS;
 use crate::restart::task::{Mode, State};
-use crate::restart::{Accepting, DataPlane, Listener, Timeouts};
+use crate::restart::transport::channel::Channel;
+use crate::restart::{
+    Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Settings, Start, Timeouts,
+};
 
 /// What a test may want otherwise.
-pub struct Rules {
-    pub mode: Mode,
-    pub session_handover: bool,
-    pub exit_timeout: Option<Duration>,
-    pub probation: Duration,
+pub(crate) struct Rules {
+    pub(crate) mode: Mode,
+    pub(crate) session_handover: bool,
+    pub(crate) exit_timeout: Option<Duration>,
+    pub(crate) probation: Duration,
     /// Sessions that the successor refuses.
-    pub refused: Vec<u32>,
+    pub(crate) refused: Vec<u32>,
     /// Listening sockets.
-    pub listeners: usize,
+    pub(crate) listeners: usize,
 }
 
 impl Default for Rules {
@@ -51,21 +54,21 @@ impl Default for Rules {
 
 /// What happens to the handover, after so many messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     None,
     SuccessorDies(usize),
     PredecessorDies(usize),
     Mute(usize),
 }
 
-pub struct World {
+pub(crate) struct World {
     _dir: tempfile::TempDir,
     rules: Rules,
     address: SocketAddr,
     old: Arc<EchoPlane>,
     new: Arc<Mutex<Option<Arc<EchoPlane>>>>,
-    pub predecessor: Lifecycle,
-    pub successor: Lifecycle,
+    pub(crate) predecessor: Lifecycle,
+    pub(crate) successor: Lifecycle,
     exit: Option<JoinHandle<Option<Exit>>>,
     clients: Vec<Client>,
     next_id: u32,
@@ -76,11 +79,11 @@ struct Client {
     stream: TcpStream,
 }
 
-pub struct Restart {
+pub(crate) struct Restart {
     outcome: JoinHandle<Outcome>,
 }
 
-pub fn timeouts() -> Timeouts {
+pub(crate) fn timeouts() -> Timeouts {
     Timeouts {
         preflight: SOON,
         answer: Duration::from_millis(400),
@@ -112,7 +115,7 @@ fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
 }
 
 impl World {
-    pub async fn new(rules: Rules, clients: usize) -> Self {
+    pub(crate) async fn new(rules: Rules, clients: usize) -> Self {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = socket.local_addr().expect("an address");
         let mut listeners = vec![Listener { name: format!("sql {address}"), fd: socket.into() }];
@@ -140,20 +143,20 @@ impl World {
         world
     }
 
-    pub fn old_plane(&self) -> &EchoPlane {
+    pub(crate) fn old_plane(&self) -> &EchoPlane {
         &self.old
     }
 
-    pub fn new_plane(&self) -> Arc<EchoPlane> {
+    pub(crate) fn new_plane(&self) -> Arc<EchoPlane> {
         self.new_plane_if_any().expect("the successor has a data plane")
     }
 
-    pub fn new_plane_if_any(&self) -> Option<Arc<EchoPlane>> {
+    pub(crate) fn new_plane_if_any(&self) -> Option<Arc<EchoPlane>> {
         self.new.lock().expect("unpoisoned").clone()
     }
 
     /// One after another, so that the n-th has the id n.
-    pub async fn connect(&mut self, n: usize) {
+    pub(crate) async fn connect(&mut self, n: usize) {
         for _ in 0..n {
             let stream = TcpStream::connect(self.address).await.expect("never refused");
             let mut client = Client { id: self.next_id, stream };
@@ -163,19 +166,19 @@ impl World {
         }
     }
 
-    pub fn disconnect(&mut self, n: usize) {
+    pub(crate) fn disconnect(&mut self, n: usize) {
         self.clients.drain(..n);
     }
 
-    pub fn disconnect_id(&mut self, id: u32) {
+    pub(crate) fn disconnect_id(&mut self, id: u32) {
         self.clients.retain(|client| client.id != id);
     }
 
-    pub fn forget_clients(&mut self) {
+    pub(crate) fn forget_clients(&mut self) {
         self.clients.clear();
     }
 
-    pub async fn forget_clients_that_are_closed(&mut self) {
+    pub(crate) async fn forget_clients_that_are_closed(&mut self) {
         let mut left = Vec::new();
         for mut client in std::mem::take(&mut self.clients) {
             if client.talk().await {
@@ -185,13 +188,13 @@ impl World {
         self.clients = left;
     }
 
-    pub async fn everybody_talks(&mut self) {
+    pub(crate) async fn everybody_talks(&mut self) {
         for client in &mut self.clients {
             assert!(client.talk().await, "client {} is served", client.id);
         }
     }
 
-    pub async fn everybody_is_told_1053(&mut self) {
+    pub(crate) async fn everybody_is_told_1053(&mut self) {
         for client in &mut self.clients {
             let mut said = Vec::new();
             let read = client.stream.read_to_end(&mut said);
@@ -200,13 +203,13 @@ impl World {
         }
     }
 
-    pub async fn successor_serves_everybody(&mut self) {
+    pub(crate) async fn successor_serves_everybody(&mut self) {
         self.everybody_talks().await;
         let clients = self.clients.len();
         self.until(|world| world.new_plane().len() == clients).await;
     }
 
-    pub async fn predecessor_serves_everybody(&mut self) {
+    pub(crate) async fn predecessor_serves_everybody(&mut self) {
         self.everybody_talks().await;
         let clients = self.clients.len();
         self.until(|world| world.old.len() == clients).await;
@@ -214,7 +217,7 @@ impl World {
         assert_eq!(self.old.len(), clients + 1);
     }
 
-    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
             let (old, new) = (self.old.len(), self.new_plane_if_any().map(|it| it.len()));
@@ -223,23 +226,23 @@ impl World {
         }
     }
 
-    pub async fn until_successor(&self, state: State) {
+    pub(crate) async fn until_successor(&self, state: State) {
         let mut standing = self.successor.subscribe();
         let reached = standing.wait_for(|standing| standing.state == state);
         timeout(SOON, reached).await.expect("soon").expect("alive");
     }
 
-    pub async fn successor_exit(&mut self) -> Option<Exit> {
+    pub(crate) async fn successor_exit(&mut self) -> Option<Exit> {
         let exit = self.exit.take().expect("a successor");
         timeout(SOON, exit).await.expect("soon").expect("no panic")
     }
 
-    pub async fn restart(&mut self, fate: Fate) -> Outcome {
+    pub(crate) async fn restart(&mut self, fate: Fate) -> Outcome {
         let restart = self.begin(fate).await;
         self.end(restart).await
     }
 
-    pub async fn end(&mut self, restart: Restart) -> Outcome {
+    pub(crate) async fn end(&mut self, restart: Restart) -> Outcome {
         let outcome = timeout(SOON, restart.outcome).await.expect("never hangs").expect("no panic");
         if let Outcome::Kept(_) = outcome {
             self.until(|world| world.new_plane_if_any().is_none_or(|it| it.is_buried())).await;
@@ -249,7 +252,7 @@ impl World {
 
     /// Both sides begin. A process that sleeps stands for the successor: its death is the
     /// successor's.
-    pub async fn begin(&mut self, fate: Fate) -> Restart {
+    pub(crate) async fn begin(&mut self, fate: Fate) -> Restart {
         let (p_end, p_relay) = Channel::pair().expect("a pair");
         let (s_end, s_relay) = Channel::pair().expect("a pair");
         let stand_in =
@@ -292,7 +295,7 @@ impl World {
         dead: oneshot::Receiver<()>,
         kill: mpsc::Sender<()>,
     ) -> JoinHandle<Outcome> {
-        let task_id = self.predecessor.begin_task(self.rules.mode);
+        let task_id = self.predecessor.board().begin_task(self.rules.mode);
         let plan = Plan {
             mode: self.rules.mode,
             session_handover: self.rules.session_handover && self.rules.mode == Mode::Restart,
@@ -300,12 +303,14 @@ impl World {
             probation: self.rules.probation,
             ready_by: Instant::now() + Duration::from_secs(2),
             accepting: Accepting::Yes,
-            fds: 0,
+            demands: Demands { versions: VERSIONS, descriptors: 0 },
             timeouts: timeouts(),
         };
-        let link = (Channel::new(socket).expect("a channel"), peer, None);
-        let (plane, lifecycle) = (self.old.clone(), self.predecessor.clone());
-        let outgoing = Outgoing::new(plane.clone(), lifecycle, task_id, link, (plan, None));
+        let link = Link { channel: Channel::new(socket).expect("a channel"), peer, hello: None };
+        let stage = watch::Sender::new(Stage::Moving);
+        let assignment = Assignment { task_id, plan, binary: None, stage };
+        let (plane, board) = (self.old.clone(), self.predecessor.board().clone());
+        let outgoing = Outgoing::new(plane.clone(), board, link, assignment);
         tokio::spawn(async move {
             let (_orders, mut receiver) = mpsc::channel(1);
             tokio::select! {
@@ -405,7 +410,7 @@ impl Relay {
             };
             let Ok(received) = received else { return };
             let fds: Vec<_> = received.fds.iter().map(std::os::fd::AsFd::as_fd).collect();
-            let kind = received.frame.message.kind();
+            let kind = received.frame.message.name();
             if to.send(&received.frame, &fds, SOON).await.is_err() {
                 return;
             }

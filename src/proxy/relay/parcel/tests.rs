@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::later::{grow, names, renamed};
 use crate::metrics::SessionCounters;
 use crate::proxy::relay::parcel::*;
+use crate::restart::later::{grow, names, renamed};
 use crate::session::Directory;
 use crate::session::front::Turn;
 use crate::session::link::{Link as SessionLink, LinkId};

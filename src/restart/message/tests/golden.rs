@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::datagram;
-use crate::later::{grow, names, renamed};
 use crate::metrics::pauses::Pauses;
-use crate::restart::task::{Mode, Phase, TaskState};
+use crate::restart::later::{grow, names, renamed};
+use crate::restart::task::{Mode, Phase, TaskId, TaskState};
 
 /// What the file of this kind says.
 fn expected(kind: &str) -> Message {
@@ -50,7 +50,7 @@ fn expected(kind: &str) -> Message {
         "SEEN" => Message::Seen {},
         "NOTE" => Message::Note {},
         "FORCE" => Message::Force {},
-        "ROLLBACK" => Message::Rollback(reason("")),
+        "ROLLBACK" => Message::Rollback(TakeBack::Ordered),
         "CONFIRM" => Message::Confirm {},
         "STOP" => Message::Stop {},
         "RETURN" => Message::Return {},
@@ -68,11 +68,11 @@ fn expected(kind: &str) -> Message {
 
 fn task() -> Task {
     Task {
-        task_id: 7,
+        task_id: TaskId(7),
         mode: Mode::Restart,
         state: TaskState::InProgress,
         phase: Phase::Sessions,
-        generation: 8,
+        generation: Generation(8),
         old_pid: 100,
         new_pid: 101,
         started_at_ms: 1_790_000_000_000,
@@ -89,7 +89,7 @@ fn task() -> Task {
 
 fn terms() -> Terms {
     let earlier = Task {
-        task_id: 6,
+        task_id: TaskId(6),
         state: TaskState::Failed,
         phase: Phase::Preflight,
         new_pid: 0,
@@ -100,7 +100,7 @@ fn terms() -> Terms {
         version: 1,
         build: "0.1.0".into(),
         pid: 100,
-        generation: 8,
+        generation: Generation(8),
         listeners: 2,
         sessions: 50,
         binary: Some("/usr/bin/odp".into()),
@@ -140,7 +140,9 @@ fn write_if_asked() {
     let dir = PathBuf::from("tests/handover").join(format!("v{version}"));
     std::fs::create_dir_all(&dir).expect("writable");
     let heads = heads();
-    for missing in KINDS.iter().filter(|name| !heads.iter().any(|(_, head)| kind(head) == **name)) {
+    for missing in
+        Message::NAMES.iter().filter(|name| !heads.iter().any(|(_, head)| kind(head) == **name))
+    {
         let head = serde_json::to_string(&expected(missing)).expect("JSON");
         let path = dir.join(format!("{}.json", missing.to_lowercase()));
         std::fs::write(path, head + "\n").expect("writable");
@@ -155,7 +157,7 @@ fn golden_messages_of_every_version_mean_what_they_meant() {
         assert_eq!(decode(&head), Ok(expected(kind(&head))), "{}", path.display());
         kinds.insert(kind(&head).to_owned());
     }
-    assert_eq!(kinds.len(), KINDS.len(), "each kind has a golden file: {kinds:?}");
+    assert_eq!(kinds.len(), Message::NAMES.len(), "each kind has a golden file: {kinds:?}");
 }
 
 #[test]

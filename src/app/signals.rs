@@ -1,0 +1,141 @@
+//! Signals: SIGTERM and SIGINT stop, SIGUSR2 restarts, SIGHUP reads the config again.
+
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Mutex, Notify};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::config;
+use super::remarks::log_remarks;
+use crate::error::chain;
+use crate::proxy::Proxy;
+use crate::restart::Lifecycle;
+use crate::restart::task::{Mode, Request};
+use crate::task;
+
+/// How long a restart that comes after it may wait for the config to be read: it is to see the new
+/// one, unless the file system does not answer.
+const RELOAD: Duration = Duration::from_secs(2);
+
+/// Orders by signal. From its making on they do not end the process: one that comes early waits.
+pub struct Orders {
+    restart: Signal,
+    reload: Signal,
+}
+
+/// What signals are about.
+#[derive(Clone)]
+pub struct Subject {
+    /// Restarts and stops.
+    pub lifecycle: Lifecycle,
+    /// Reloads.
+    pub proxy: Arc<Proxy>,
+    /// The config file.
+    pub config: PathBuf,
+    /// Looks at the listeners.
+    pub lookout: Arc<Notify>,
+}
+
+struct Signals {
+    orders: Orders,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Orders {
+    /// Hears them from now on.
+    pub fn hear() -> io::Result<Self> {
+        Ok(Self {
+            restart: signal(SignalKind::user_defined2())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Obeys them from now on, and the signals that stop; until now those ended the process.
+    pub fn obey(self, subject: Subject) -> io::Result<()> {
+        let signals = Signals {
+            orders: self,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        let signals = Arc::new(Mutex::new(signals));
+        task::keep("signals", move || listen(signals.clone(), subject.clone()));
+        Ok(())
+    }
+}
+
+async fn listen(signals: Arc<Mutex<Signals>>, subject: Subject) {
+    let Subject { lifecycle, proxy, config, lookout } = subject;
+    let mut signals = signals.lock().await;
+    let Signals { orders, terminate, interrupt } = &mut *signals;
+    let stop = || {
+        tracing::info!("told to stop");
+        lifecycle.stop(proxy.config().proxy.delay_exit_time.0);
+    };
+    let begin = |reload: fn(&Proxy, &Path)| {
+        let (proxy, config) = (proxy.clone(), config.clone());
+        // A panic in it is in the log, as all are; the config in force stays.
+        timeout(RELOAD, spawn_blocking(move || reload(&proxy, &config)))
+    };
+    let mut reloading = None;
+    loop {
+        let is_free = reloading.is_none();
+        let reloaded = async {
+            match &mut reloading {
+                Some(reloading) => drop(reloading.await),
+                None => pending().await,
+            }
+        };
+        // All branches are cancel safe.
+        tokio::select! {
+            _ = terminate.recv() => stop(),
+            _ = interrupt.recv() => stop(),
+            () = reloaded => {
+                reloading = None;
+                lookout.notify_one();
+            }
+            _ = orders.restart.recv(), if is_free => {
+                task::spawn("restart", restart(lifecycle.clone()));
+            }
+            _ = orders.reload.recv(), if is_free => {
+                reloading = Some(Box::pin(begin(|proxy, config| {
+                    reload(proxy, config);
+                    proxy.pass_on_reload();
+                })));
+            }
+            () = proxy.told_to_reload(), if is_free => reloading = Some(Box::pin(begin(reload))),
+        }
+    }
+}
+
+async fn restart(lifecycle: Lifecycle) {
+    let request = Request { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
+    match lifecycle.restart(request).await {
+        Ok(task) => tracing::info!(%task, "restart by signal"),
+        Err(reason) => tracing::warn!(%reason, "restart by signal refused"),
+    }
+}
+
+/// All of the new config, with the files that it names, or nothing of it.
+fn reload(proxy: &Proxy, path: &Path) {
+    let before = proxy.config();
+    let reloaded =
+        config::load(path).and_then(|config| proxy.reload(config).map_err(config::in_config(path)));
+    if let Err(error) = reloaded {
+        return tracing::error!(error = chain(error.as_ref()), "config not reloaded");
+    }
+    let config = proxy.config();
+    if config.listen_addresses() != before.listen_addresses()
+        || config.proxy.workers != before.proxy.workers
+    {
+        tracing::warn!("listening addresses and workers change with a restart only");
+    }
+    log_remarks(&config);
+    tracing::info!(config = %path.display(), "config reloaded");
+}

@@ -1,0 +1,24 @@
+//! Other odp processes: asked, restarted one after the other, and known from outside when they
+//! answer no more.
+//!
+//! ```text
+//! roll     one or many proxies are restarted, so many at a time; progress: who watches that
+//! status   how each of them is
+//! port     a client of admin ports; port::run_dir: the way that needs no password
+//! hung     one of this machine that does not answer is killed and started again
+//!   owners    who listens there
+//!   record    how a process was started, which it has left in its run_dir
+//! tls      what a certificate must be by
+//! ```
+//! Prints nothing, and knows no arguments: those are the command line's.
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod hung;
+mod owners;
+pub(crate) mod port;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod roll;
+pub(crate) mod status;
+pub(crate) mod tls;

@@ -1,0 +1,264 @@
+//! A client of admin ports: asks for a restart, follows its task, and asks how a proxy is.
+//!
+//! Invariant: no wait is without an end. A port that says nothing is a [`Trouble::Silent`], which
+//! is how a hung proxy looks from outside.
+
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use run_dir::RunDir;
+use tokio::time::{sleep, timeout};
+
+use crate::config::ServerAddress;
+
+pub(crate) mod run_dir;
+
+/// How long a living proxy may take to greet, or to answer what needs no work.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it may take to answer RESTART: it does so after preflight, within 90 seconds.
+const JUDGEMENT: Duration = Duration::from_secs(95);
+/// How long a polite good-bye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How often a task is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// What the driver would ask the server for at each log-in, were it not told. One query less.
+const MAX_PACKET: usize = 64 << 20;
+/// The driver's own idea of when a pooled connection is stale, in seconds; there is no pool here.
+const WAIT_TIMEOUT: usize = 28_800;
+
+/// Why an admin port did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// It took the connection, or seemed to, and then said nothing.
+    #[error("no answer in {0:?}")]
+    Silent(Duration),
+    /// It answered with an error: its text and number.
+    #[error("{0} ({1})")]
+    Denied(String, u16),
+    /// There is no connection, or none any more.
+    #[error(transparent)]
+    Gone(mysql_async::Error),
+}
+
+impl From<mysql_async::Error> for Trouble {
+    fn from(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Server(error) => Self::Denied(error.message, error.code),
+            error => Self::Gone(error),
+        }
+    }
+}
+
+/// An admin port and how to log in there.
+#[derive(Clone)]
+pub(crate) struct AdminPort {
+    /// HOST:PORT, as it was given.
+    pub(crate) name: String,
+    /// The same, in parts.
+    pub(crate) address: ServerAddress,
+    opts: Opts,
+    run_dir: Option<RunDir>,
+}
+
+impl AdminPort {
+    /// Connects to nobody yet; with TLS if it is told how.
+    pub(crate) fn new(
+        address: &ServerAddress,
+        user: &str,
+        password: Option<String>,
+        tls: Option<SslOpts>,
+    ) -> Self {
+        let builder = OptsBuilder::default().user(Some(user)).pass(password).ssl_opts(tls);
+        let builder = match address {
+            ServerAddress::Tcp { host, port } => builder.ip_or_hostname(host).tcp_port(*port),
+            ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),
+        };
+        let (name, address, opts) = (address.to_string(), address.clone(), direct(builder));
+        Self { name, address, opts, run_dir: None }
+    }
+
+    /// If the port does not serve us, there is another way.
+    pub(crate) fn or_through(self, run_dir: Option<RunDir>) -> Self {
+        Self { run_dir, ..self }
+    }
+
+    /// Logs in.
+    pub(crate) async fn connect(&self) -> Result<Admin, Trouble> {
+        match (within(PATIENCE, Conn::new(self.opts.clone())).await, &self.run_dir) {
+            (Ok(conn), _) => Ok(Admin { conn, detour: None }),
+            (Err(trouble), None) => Err(trouble),
+            (Err(trouble), Some(run_dir)) => run_dir.connect(trouble).await,
+        }
+    }
+
+    /// Asks how the proxy is, on a connection of its own.
+    pub(crate) async fn proxy(&self) -> Result<Row, Trouble> {
+        let mut admin = self.connect().await?;
+        let proxy = admin.proxy().await;
+        admin.quit().await;
+        proxy
+    }
+}
+
+/// A row, column by column.
+pub(crate) type Columns = Vec<(String, String)>;
+
+/// A row of SHOW RESTART; or SHOW PROXYINFO BINARY, whose names and values make one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row(pub(crate) Columns);
+
+impl Row {
+    /// The value of a column.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(column, _)| column == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a column that counts.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+}
+
+/// A connection to an admin port.
+pub(crate) struct Admin {
+    conn: Conn,
+    detour: Option<String>,
+}
+
+impl Admin {
+    /// Why the port was not taken, and which way was.
+    pub(crate) fn detour(&self) -> Option<&str> {
+        self.detour.as_deref()
+    }
+
+    /// Whether the proxy answers at all; a hung one may still have greeted.
+    pub(crate) async fn ping(&mut self) -> Result<(), Trouble> {
+        within(PATIENCE, self.conn.query_drop("PING PROXY")).await
+    }
+
+    /// Sends a RESTART, and answers with the id of its task once preflight passed.
+    pub(crate) async fn restart(&mut self, statement: &str) -> Result<u64, Trouble> {
+        within(JUDGEMENT, self.conn.query_drop(statement)).await?;
+        Ok(self.conn.last_insert_id().unwrap_or_default())
+    }
+
+    /// The restart tasks, newest first.
+    pub(crate) async fn tasks(&mut self) -> Result<Vec<Row>, Trouble> {
+        self.rows("SHOW RESTART").await
+    }
+
+    /// How the proxy is: version, pid, generation, state and more, by their names.
+    pub(crate) async fn proxy(&mut self) -> Result<Row, Trouble> {
+        let rows = self.rows("SHOW PROXYINFO BINARY").await?;
+        let pair = |row: Row| {
+            let mut values = row.0.into_iter().map(|(_, value)| value);
+            Some((values.next()?, values.next()?))
+        };
+        Ok(Row(rows.into_iter().filter_map(pair).collect()))
+    }
+
+    /// Says good-bye.
+    pub(crate) async fn quit(self) {
+        let _ = timeout(FAREWELL, self.conn.disconnect()).await;
+    }
+
+    async fn rows(&mut self, statement: &str) -> Result<Vec<Row>, Trouble> {
+        let rows: Vec<mysql_async::Row> = within(PATIENCE, self.conn.query(statement)).await?;
+        Ok(rows.into_iter().map(named).collect())
+    }
+}
+
+/// How long a task is followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long nothing may be heard of it, while one process follows the other.
+    pub(crate) silence: Duration,
+    /// How long it may take. None leaves that to the proxy, whose own deadlines end a restart, and
+    /// whose exit timeout may be "wait for ever".
+    pub(crate) whole: Option<Duration>,
+}
+
+/// Follows a task to its end and answers with its last row; `see` gets each. The connection may
+/// end with its process, as the admin port moves to the successor too; then another one is made.
+pub(crate) async fn follow(
+    port: &AdminPort,
+    admin: Admin,
+    task: u64,
+    limits: Limits,
+    mut see: impl FnMut(&Row),
+) -> anyhow::Result<Row> {
+    let begun = Instant::now();
+    let mut heard = begun;
+    let mut open = Some(admin);
+    loop {
+        let seen = look(port, &mut open, task).await;
+        if let Ok(Some(row)) = &seen {
+            heard = Instant::now();
+            see(row);
+            if row.text("state") != Some("IN_PROGRESS") {
+                if let Some(admin) = open {
+                    admin.quit().await;
+                }
+                return Ok(row.clone());
+            }
+        }
+        let silent = heard.elapsed() >= limits.silence;
+        if silent || limits.whole.is_some_and(|whole| begun.elapsed() >= whole) {
+            let waited = if silent { limits.silence } else { begun.elapsed() };
+            match seen {
+                Err(trouble) => bail!("restart task {task} was lost sight of: {trouble}"),
+                Ok(None) => bail!("SHOW RESTART did not name task {task} in {waited:?}"),
+                Ok(Some(_)) => bail!("the restart was not over in {waited:?}"),
+            }
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn look(
+    port: &AdminPort,
+    open: &mut Option<Admin>,
+    task: u64,
+) -> Result<Option<Row>, Trouble> {
+    let mut admin = match open.take() {
+        Some(admin) => admin,
+        None => port.connect().await?,
+    };
+    let tasks = admin.tasks().await?;
+    *open = Some(admin);
+    Ok(tasks.into_iter().find(|row| row.number("task_id") == Some(task)))
+}
+
+/// Connects to where it is told and nowhere else. The driver likes to ask a local server for its
+/// Unix socket and to go on there, past the proxy that is meant.
+pub(crate) fn direct(builder: OptsBuilder) -> Opts {
+    builder
+        .prefer_socket(false)
+        .max_allowed_packet(Some(MAX_PACKET))
+        .wait_timeout(Some(WAIT_TIMEOUT))
+        .stmt_cache_size(0)
+        .into()
+}
+
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = mysql_async::Result<T>>,
+) -> Result<T, Trouble> {
+    Ok(timeout(patience, work).await.map_err(|_| Trouble::Silent(patience))??)
+}
+
+fn named(row: mysql_async::Row) -> Row {
+    let names: Vec<String> =
+        row.columns_ref().iter().map(|column| column.name_str().into_owned()).collect();
+    Row(names.into_iter().zip(row.unwrap_raw().iter().map(text)).collect())
+}
+
+fn text(value: &Option<Value>) -> String {
+    match value {
+        None | Some(Value::NULL) => String::new(),
+        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+        Some(other) => other.as_sql(true),
+    }
+}
