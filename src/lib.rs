@@ -7,7 +7,7 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], `names` | std, bytes, serde |
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`. Not wire, session, route, nor each other |
@@ -24,6 +24,7 @@
 //!
 //! - [`wire`]: MySQL on the wire, pure. Packets, handshake, commands, where an answer ends.
 //! - [`sql`]: what a statement starts with. Pure.
+//! - [`buffer`]: bytes in transit, in memory that is given back when idle.
 //! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
 //! - [`route`]: where a session goes. A pure decision.
@@ -45,8 +46,8 @@
 //! # What holds it together
 //!
 //! A session can be frozen at any instant after its log-in. So nothing about it hides in a future:
-//! its state is a [`session::Session`] and two lanes of bytes, its sockets are read into those and
-//! nowhere else, and a [`restart::Parcel`] is all three of them.
+//! its state is a [`session::Session`] and a lane of bytes for each direction, its sockets are read
+//! into those and nowhere else, and a [`restart::Parcel`] is all three of them.
 
 pub mod admin;
 pub mod app;

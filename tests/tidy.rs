@@ -42,6 +42,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "wire", may_use: &[], must_not_know: IMPURE },
     Layer { module: "sql", may_use: &[], must_not_know: IMPURE },
     Layer { module: "error", may_use: &[], must_not_know: IMPURE },
+    Layer { module: "buffer", may_use: &[], must_not_know: IMPURE },
     Layer { module: "names", may_use: &[], must_not_know: IMPURE },
     Layer { module: "metrics", may_use: &[], must_not_know: &["tokio", "nix", "socket2"] },
     Layer { module: "config", may_use: &[], must_not_know: &["tokio", "tracing", "nix"] },
@@ -50,13 +51,13 @@ const LAYERS: &[Layer] = &[
     Layer { module: "log", may_use: &["config"], must_not_know: &["tokio", "socket2"] },
     Layer {
         module: "session",
-        may_use: &["wire", "sql", "error", "metrics"],
+        may_use: &["buffer", "wire", "sql", "error", "metrics"],
         must_not_know: IMPURE,
     },
     Layer { module: "route", may_use: &["wire", "sql", "error", "metrics"], must_not_know: IMPURE },
     Layer {
         module: "net",
-        may_use: &["error", "metrics", "config", "task"],
+        may_use: &["buffer", "error", "metrics", "config", "task"],
         must_not_know: NO_MYSQL,
     },
     Layer {
@@ -67,8 +68,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "proxy",
         may_use: &[
-            "wire", "sql", "error", "metrics", "session", "route", "net", "config", "restart",
-            "names", "task",
+            "buffer", "wire", "sql", "error", "metrics", "session", "route", "net", "config",
+            "restart", "names", "task",
         ],
         must_not_know: NO_MYSQL,
     },

@@ -9,11 +9,19 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Directory, OURS};
 use crate::sql::ids::Named;
 use crate::wire::command::code;
 use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
 use crate::wire::parameter::{Naming, Parameters, kind, value};
+
+/// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
+pub const OURS: u32 = 1 << 31;
+
+/// Who has which id. A client's greeting has one of the proxy's; servers know their own.
+pub trait Directory {
+    /// The id on this session's server of a connection, by the id its client was shown.
+    fn server_thread(&self, connection: u32) -> Option<u32>;
+}
 
 /// Prepared statements that are remembered; older ones are forgotten.
 const MAX_STATEMENTS: usize = 64;

@@ -3,10 +3,11 @@
 //! There is this one for every kind of leg. Where no leg is compressed all of a lane is judged at
 //! once; else a packet at a time, because each has to get its number first.
 
+use super::ids::Directory;
 use super::lane::Lane;
 use super::link::LinkId;
+use super::machine::Session;
 use super::numbering::{Bound, Frames, Numbering};
-use super::{Directory, Session};
 use crate::metrics::SessionCounters;
 
 /// What judging takes beside a lane.

@@ -11,9 +11,26 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Intake, Rewrite};
 use crate::buffer::{Buffer, SIZE};
 use crate::wire::packet::HEADER;
+
+/// What to do with the client's bytes that were handed in.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Intake {
+    /// So many were judged; the rest stays with the caller until more come.
+    pub consumed: usize,
+    /// Of those, these are not passed on as they are but replaced. They are the last ones.
+    pub rewrite: Option<Rewrite>,
+}
+
+/// Bytes in place of others.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// Which of the bytes handed in are replaced.
+    pub range: Range<usize>,
+    /// By what.
+    pub with: Vec<u8>,
+}
 
 /// Room that reads leave, so that last words find a place.
 const SLACK: usize = 64;

@@ -1,5 +1,5 @@
-//! Numbers of packets and frames where the legs have different ones. Pure: it sees a leg's frames by
-//! [`Frames`] only.
+//! Numbers of packets and frames where the legs have different ones. Pure: it sees a leg's frames
+//! by [`Frames`] only.
 //!
 //! Without compression a packet's number is one more than that of the packet before it, whoever
 //! sent that. With compression nobody checks it: frames are numbered and checked, and what stands
@@ -9,11 +9,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Session;
 use super::conversation::Conversation;
 use super::lane::Lane;
 use super::link::LinkId;
 use super::look::{Ahead, Place};
+use super::machine::Session;
 use crate::error::ClientError;
 use crate::wire::packet::HEADER;
 

@@ -14,7 +14,7 @@ use super::conversation::Conversation;
 use super::front::{Front, Turn};
 use super::ids::Statements;
 use super::link::{Answering, Asked, Held, Link, LinkId};
-use super::{Names, Session};
+use super::machine::{Names, Session};
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
 

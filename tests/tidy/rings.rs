@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{fail_on, sources, without_tests};
 
 /// Modules whose rooms use each other in one direction only. To be widened.
-const WITHOUT_RINGS: &[&str] = &["app", "fleet", "restart"];
+const WITHOUT_RINGS: &[&str] = &["app", "fleet", "proxy", "restart", "session"];
 
 /// `a::b` of `src/a/b.rs` and of `src/a/b/mod.rs`.
 fn module_path(path: &Path) -> Vec<String> {

@@ -1,10 +1,12 @@
 //! From a client's connect to the end of its log-in.
 //!
 //! No password is stored: the client answers a server's challenge, with which it is greeted (see
-//! [`preconnect`](super::cluster::preconnect)). If that server can't be had when it has answered, or it was greeted with a
+//! [`preconnect`]). If that server can't be had when it has answered, or it was greeted with a
 //! challenge of ours, its answer is thrown away: a server is told a plugin that does not exist, so
 //! it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
+//!
+//! [`preconnect`]: super::cluster::preconnect
 
 mod change_user;
 mod compression;
@@ -347,11 +349,8 @@ impl<'a> Login<'a> {
         until: Instant,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
-        self.around.sessions.registry.set_server(
-            self.handle,
-            &server.address,
-            greeting.connection_id,
-        );
+        let registry = &self.around.sessions.registry;
+        registry.set_server(self.handle, &server.address, greeting.connection_id);
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
             return Err(gone());

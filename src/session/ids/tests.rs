@@ -1,8 +1,8 @@
 //! What is passed on of what a client says of ids. Sessions 7 and 1234 of the server are ours.
 
 use super::super::front::WHOLE_COMMAND;
-use super::super::tests::{Bench, COLUMN, DOWN, ERR, NEW, OK, UP, numbered};
 use super::*;
+use crate::session::machine::tests::{Bench, COLUMN, DOWN, ERR, NEW, OK, UP, numbered};
 use crate::wire::capability as cap;
 use crate::wire::packet::packet;
 

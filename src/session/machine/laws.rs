@@ -4,10 +4,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::snapshot::SessionSnapshot;
 use super::tests::{Bench, DOWN, NEW, OLD, UP, numbered, traces};
 use super::*;
 use crate::metrics::Totals;
+use crate::session::snapshot::SessionSnapshot;
 use crate::wire::capability as cap;
 use crate::wire::packet::packet;
 

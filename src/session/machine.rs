@@ -1,0 +1,338 @@
+//! The machine of one client's session: what it makes of bytes from either side.
+//!
+//! A [`Session`] reads along and decides for each stretch of bytes: forward it as it is, or put
+//! something else in its place. It holds no bytes: what it cannot judge yet it leaves with the
+//! caller, whose buffer then starts with it. So a session is frozen at any instant by serialising
+//! it together with the caller's two buffers ([`snapshot`](super::snapshot)).
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::changing;
+use super::conversation::Conversation;
+use super::front::{Turn, WHOLE_COMMAND};
+use super::ids::{self, Directory, Replaced, Statements};
+use super::lane::{Intake, Rewrite};
+use super::link::{Heard, Held, Link, LinkId, Note};
+use crate::metrics::SessionCounters;
+use crate::sql::ids::{Extent, Named, are_likely, connections};
+use crate::sql::{self, Statement};
+use crate::wire::command::code;
+use crate::wire::packet::{HEADER, Header};
+use crate::wire::parameter::behind_attributes;
+use crate::wire::response::{Dialect, Ending};
+
+/// What a session cannot do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Follow the authentication exchange of a COM_CHANGE_USER over this link.
+    Exchange(LinkId),
+}
+
+/// Pipelined commands whose names are remembered; those behind change none.
+const MAX_NAMES: usize = 64;
+
+/// What a command that changes them names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Names {
+    /// None leaves the user as it is.
+    pub(super) user: Option<Vec<u8>>,
+    pub(super) database: Vec<u8>,
+}
+
+/// One client's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub(super) conversation: Conversation,
+    /// The user as the client gave it.
+    pub(super) user: Vec<u8>,
+    /// The default database, as far as it was seen to change.
+    pub(super) database: Vec<u8>,
+    /// What `user` and `database` become when commands under way succeed, in their order.
+    pub(super) names: VecDeque<Names>,
+    pub(super) ids: Statements,
+    /// CLIENT_QUERY_ATTRIBUTES: a statement has parameters before its text.
+    pub(super) query_attributes: bool,
+    /// `user` or `database` has changed since somebody asked.
+    pub(super) renamed: bool,
+}
+
+impl Session {
+    /// A session whose log-in is under way.
+    pub fn logging_in(
+        dialect: Dialect,
+        query_attributes: bool,
+        user: &[u8],
+        database: &[u8],
+    ) -> Self {
+        Self {
+            conversation: Conversation::logging_in(dialect),
+            user: user.to_vec(),
+            database: database.to_vec(),
+            names: VecDeque::new(),
+            ids: Statements::default(),
+            query_attributes,
+            renamed: true,
+        }
+    }
+
+    /// Whether the user or the database has changed since this was last asked.
+    pub fn take_renamed(&mut self) -> bool {
+        std::mem::take(&mut self.renamed)
+    }
+
+    /// One link more, which is logged in as the first one was.
+    pub fn add_link(&mut self, link: Link) -> LinkId {
+        self.conversation.add(link)
+    }
+
+    /// The client's next command goes to this link; false while another one owes it an answer.
+    #[must_use]
+    pub fn turn_to(&mut self, link: LinkId) -> bool {
+        self.conversation.turn_to(link)
+    }
+
+    /// Which authentication exchanges over a link are left with the caller, to be followed by it
+    /// once [`Session::poll_want`] says so.
+    pub fn hold_exchanges(&mut self, link: LinkId, held: Held) {
+        self.conversation.link_mut(link).hold_exchanges(held);
+    }
+
+    /// What the session cannot do by itself, and is to be done before it goes on.
+    pub fn poll_want(&self) -> Option<Want> {
+        let link = self.conversation.current();
+        self.conversation.is_exchange_due().then_some(Want::Exchange(link))
+    }
+
+    /// The caller has followed an exchange up to the server's verdict; the next packet to the
+    /// client has this number.
+    pub fn handle_exchange(&mut self, next_sequence: u8) {
+        self.conversation.handle_exchange(next_sequence);
+    }
+
+    /// What was handled last of the client's came in this frame.
+    pub fn note_frame(&mut self, frame: u8) {
+        self.conversation.note_frame(frame);
+    }
+
+    /// The caller passes on this many bytes of the current link's packet by itself.
+    pub fn skip_server(&mut self, payload: usize) {
+        self.current_link().skip(payload);
+    }
+
+    /// The link that has the client's commands.
+    fn current_link(&mut self) -> &mut Link {
+        self.conversation.link_mut(self.conversation.current())
+    }
+
+    /// The protocol state.
+    pub fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
+    /// The user as the client gave it.
+    pub fn user(&self) -> &[u8] {
+        &self.user
+    }
+
+    /// The default database, as far as it was seen to change.
+    pub fn database(&self) -> &[u8] {
+        &self.database
+    }
+
+    /// The user that the exchange under way would change to, if that is known.
+    pub fn changing_user(&self) -> Option<&[u8]> {
+        let names = self.names.front().filter(|_| self.conversation.is_changing_user());
+        names?.user.as_deref()
+    }
+
+    /// Whether a transaction is open, or may be.
+    pub fn may_be_in_transaction(&self) -> bool {
+        self.conversation.status().may_be_in_transaction()
+    }
+
+    /// Bytes from the client.
+    pub fn handle_client(
+        &mut self,
+        bytes: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Intake {
+        let mut at = 0;
+        while let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) {
+            counters.client_requests.add(1);
+            if let Some(with) = self.handle_command(header, head, directory, counters) {
+                // What is replaced is at hand: the head, and no payload byte behind it.
+                self.conversation.front.skip(head.len());
+                let range = at - HEADER..at + head.len();
+                return Intake { consumed: range.end, rewrite: Some(Rewrite { range, with }) };
+            }
+        }
+        Intake { consumed: at, rewrite: None }
+    }
+
+    /// Bytes from a server; how many of them were judged. They are passed on as they are.
+    pub fn handle_server(
+        &mut self,
+        link: LinkId,
+        bytes: &[u8],
+        counters: &SessionCounters,
+    ) -> usize {
+        let mut at = 0;
+        let opaque = self.is_opaque();
+        while let Some(heard) = self.conversation.handle_server(link, bytes, &mut at) {
+            match heard {
+                Heard::Other | Heard::Nonsense => {}
+                Heard::End(ending, note) | Heard::Released(ending, note) => {
+                    self.handle_end(ending, note, counters);
+                }
+                Heard::Prepared(statement, ending) => {
+                    self.ids.insert(statement);
+                    if let Some(ending) = ending {
+                        self.handle_end(ending, Note::Plain, counters);
+                    }
+                }
+                Heard::FileSent | Heard::FileWanted => self.forget_names(),
+            }
+        }
+        if self.is_opaque() && !opaque {
+            counters.opaque_sessions.add(1);
+        }
+        at
+    }
+
+    /// Whether the protocol is not followed any more.
+    pub fn is_opaque(&self) -> bool {
+        self.conversation.turn() == Turn::Opaque
+    }
+
+    /// A command; what stands in place of its header and head if they are to be replaced.
+    fn handle_command(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Replaced {
+        let Some((&command, body)) = head.split_first() else {
+            counters.client_other_requests.add(1);
+            return None;
+        };
+        if command == code::QUERY {
+            return self.handle_statement(header, head, directory, counters);
+        }
+        counters.client_other_requests.add(1);
+        match command {
+            code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
+            code::STMT_EXECUTE if !self.ids.is_empty() => {
+                return self.ids.execute((header, head), self.query_attributes, directory);
+            }
+            code::STMT_CLOSE => self.ids.close(body),
+            code::RESET_CONNECTION => self.ids = Statements::default(),
+            code::PROCESS_KILL => return ids::in_process_kill((header, head), directory),
+            code::INIT_DB if header.length <= WHOLE_COMMAND => {
+                self.expect_names(Note::Database, None, body);
+            }
+            code::CHANGE_USER => {
+                self.ids = Statements::default();
+                let (user, database) = changing::names(head);
+                self.expect_names(Note::User, Some(user), database);
+                return changing::withhold(header, head, self.conversation.held());
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn handle_statement(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+        counters: &SessionCounters,
+    ) -> Replaced {
+        let text = if self.query_attributes { behind_attributes(head) } else { Some(1) };
+        let sql = text.map_or(&[][..], |at| &head[at..]);
+        let statement = sql::inspect(sql);
+        match statement {
+            Statement::Select => counters.client_select_requests.add(1),
+            Statement::Insert => counters.client_insert_requests.add(1),
+            Statement::Update => counters.client_update_requests.add(1),
+            Statement::Delete => counters.client_delete_requests.add(1),
+            Statement::Use(_) | Statement::Other => counters.client_other_requests.add(1),
+        }
+        let extent = extent(header);
+        if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
+            self.expect_names(Note::Database, None, name);
+        }
+        if !are_likely(&statement, sql) {
+            return None;
+        }
+        ids::in_text((header, head), text?, &connections(sql, extent), directory)
+    }
+
+    fn handle_prepare(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+    ) -> Replaced {
+        let sql = &head[1..];
+        // It is one statement, so of those that are known by their first word none takes an id.
+        let named = match sql::inspect(sql) {
+            Statement::Other => connections(sql, extent(header)),
+            _ => Vec::new(),
+        };
+        let takes_id = named.contains(&Named::Parameter);
+        self.ids.prepare(takes_id);
+        if takes_id {
+            self.current_link().note_id();
+        }
+        ids::in_text((header, head), 1, &named, directory)
+    }
+
+    fn handle_end(&mut self, ending: Ending, note: Note, counters: &SessionCounters) {
+        match ending {
+            Ending::Ok => counters.server_ok_responses.add(1),
+            Ending::Error => counters.server_error_responses.add(1),
+            Ending::ResultSet => counters.server_resultset_responses.add(1),
+        }
+        match note {
+            Note::Plain => {}
+            Note::Database | Note::User => {
+                let names = self.names.pop_front();
+                if let Some(Names { user, database }) = names.filter(|_| ending == Ending::Ok) {
+                    self.user = user.unwrap_or_else(|| std::mem::take(&mut self.user));
+                    self.database = database;
+                    self.renamed = true;
+                }
+            }
+        }
+    }
+
+    /// The command seen last changes these if it succeeds.
+    fn expect_names(&mut self, note: Note, user: Option<&[u8]>, database: &[u8]) {
+        if self.names.len() < MAX_NAMES {
+            let (user, database) = (user.map(<[u8]>::to_vec), database.to_vec());
+            self.names.push_back(Names { user, database });
+            self.current_link().note(note);
+        }
+    }
+
+    /// Commands have become file data: the foremost ones.
+    fn forget_names(&mut self) {
+        let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
+        self.names.drain(..forgotten);
+    }
+}
+
+/// How much of a command is looked at.
+fn extent(header: Header) -> Extent {
+    if header.length <= WHOLE_COMMAND { Extent::Whole } else { Extent::Beginning }
+}
