@@ -42,7 +42,8 @@ const LAYERS: &[Layer] = &[
     Layer { module: "wire", may_use: &[], must_not_know: IMPURE },
     Layer { module: "sql", may_use: &[], must_not_know: IMPURE },
     Layer { module: "error", may_use: &[], must_not_know: IMPURE },
-    Layer { module: "buffer", may_use: &[], must_not_know: IMPURE },
+    // Buffers are kept by threads.
+    Layer { module: "buffer", may_use: &[], must_not_know: &["tokio", "nix", "socket2"] },
     Layer { module: "names", may_use: &[], must_not_know: IMPURE },
     Layer { module: "metrics", may_use: &[], must_not_know: &["tokio", "nix", "socket2"] },
     Layer { module: "config", may_use: &[], must_not_know: &["tokio", "tracing", "nix"] },

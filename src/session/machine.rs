@@ -6,8 +6,6 @@
 //! it together with the caller's two buffers ([`snapshot`](super::snapshot)).
 
 #[cfg(test)]
-mod laws;
-#[cfg(test)]
 pub(super) mod tests;
 
 use std::collections::VecDeque;

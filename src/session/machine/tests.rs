@@ -1,5 +1,7 @@
 //! Example traces: what each side says, and how far the session thinks the two are.
 
+mod laws;
+
 use std::fmt::Write as _;
 
 use super::*;

@@ -4,7 +4,6 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::tests::{Bench, DOWN, NEW, OLD, UP, numbered, traces};
 use super::*;
 use crate::metrics::Totals;
 use crate::session::snapshot::SessionSnapshot;
