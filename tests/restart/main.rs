@@ -1,6 +1,6 @@
 //! Restarts with real processes under load: each case T-n is one in which some proxy failed.
 //!
-//! Where each is tested, by the numbers in the names of the tests; `tests/tidy.rs` keeps the list
+//! Where each is tested, by the numbers in the names of the tests; `tests/tidy/main.rs` keeps the list
 //! true. A number that says why not has no test of its own.
 //!
 //! ```text
