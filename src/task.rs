@@ -122,7 +122,7 @@ mod injected {
         LazyLock::new(|| std::env::var_os("ODP_PANIC_IN"));
     static TURN: Mutex<()> = Mutex::new(());
 
-    pub fn pass(task: &'static str) {
+    pub(super) fn pass(task: &'static str) {
         let Some(file) = &*FILE else { return };
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let text = std::fs::read_to_string(file).unwrap_or_default();

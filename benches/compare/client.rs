@@ -26,26 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Rows = Vec<Vec<Option<String>>>;
 
 /// One connection.
-pub struct Client {
+pub(crate) struct Client {
     stream: Link,
     packet: Vec<u8>,
 }
 
 /// A name and a password.
 #[derive(Clone, Copy)]
-pub struct Account<'a> {
+pub(crate) struct Account<'a> {
     pub user: &'a str,
     pub password: &'a str,
 }
 
 impl Client {
     /// Connects and logs in.
-    pub fn connect(address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
+    pub(crate) fn connect(address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
         Self::connect_by(Way::Plain, address, account)
     }
 
     /// The same, perhaps by TLS.
-    pub fn connect_by(way: Way, address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
+    pub(crate) fn connect_by(way: Way, address: SocketAddr, account: Account<'_>) -> Outcome<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -79,13 +79,13 @@ impl Client {
     }
 
     /// Asks and reads a text result: rows of values, NULL as None.
-    pub fn rows(&mut self, sql: &str) -> Outcome<Rows> {
+    pub(crate) fn rows(&mut self, sql: &str) -> Outcome<Rows> {
         self.send(sql)?;
         self.read_rows()
     }
 
     /// Reads to the end of an answer, be it a result or an error.
-    pub fn answer(&mut self) -> Outcome<()> {
+    pub(crate) fn answer(&mut self) -> Outcome<()> {
         match self.read_rows() {
             Err(_) if self.packet.first() == Some(&0xff) => Ok(()),
             other => other.map(drop),
@@ -93,7 +93,7 @@ impl Client {
     }
 
     /// Whether nothing has come, and the connection stands.
-    pub fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         let peek = || {
             let socket = self.stream.socket();
             socket.set_nonblocking(true)?;
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// The same with each value behind the name of its column; NULL is empty.
-    pub fn named_rows(&mut self, sql: &str) -> Outcome<Vec<Vec<(String, String)>>> {
+    pub(crate) fn named_rows(&mut self, sql: &str) -> Outcome<Vec<Vec<(String, String)>>> {
         self.send(sql)?;
         let (names, rows) = self.read_table()?;
         let named = |row: Vec<Option<String>>| {
@@ -139,14 +139,14 @@ impl Client {
     }
 
     /// The number in the last column of the only row.
-    pub fn number(&mut self, sql: &str) -> Outcome<f64> {
+    pub(crate) fn number(&mut self, sql: &str) -> Outcome<f64> {
         let rows = self.rows(sql)?;
         let text = rows.first().and_then(|row| row.last()).and_then(|value| value.as_deref());
         Ok(text.ok_or("no row")?.parse()?)
     }
 
     /// Asks, and counts the bytes of the answer without looking at the rows.
-    pub fn drain(&mut self, sql: &str) -> Outcome<u64> {
+    pub(crate) fn drain(&mut self, sql: &str) -> Outcome<u64> {
         self.send(sql)?;
         self.read_packet()?;
         self.read_names()?;
@@ -165,12 +165,12 @@ impl Client {
     }
 
     /// Says goodbye and hangs up.
-    pub fn quit(mut self) -> Outcome<()> {
+    pub(crate) fn quit(mut self) -> Outcome<()> {
         self.write_packet(0, &[0x01])
     }
 
     /// Asks, and does not wait for the answer.
-    pub fn send(&mut self, sql: &str) -> Outcome<()> {
+    pub(crate) fn send(&mut self, sql: &str) -> Outcome<()> {
         self.write_packet(0, &[b"\x03", sql.as_bytes()].concat())
     }
 

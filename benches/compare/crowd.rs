@@ -27,7 +27,7 @@ const LONG_STATEMENT: &str = "SELECT SLEEP(3600)";
 const POINT_SELECT: &str = "SELECT c FROM sbtest.sbtest1 WHERE id = 4711";
 
 /// All of them.
-pub struct Crowd {
+pub(crate) struct Crowd {
     idle: Vec<Member>,
     in_transaction: Vec<Member>,
     in_statement: Vec<Member>,
@@ -52,14 +52,14 @@ struct Shared {
 
 /// How many sessions of each class are what they were: idle, in a transaction, in a statement,
 /// active; and how many there were.
-pub struct Muster {
+pub(crate) struct Muster {
     pub present: [usize; 4],
     pub expected: [usize; 4],
 }
 
 impl Crowd {
     /// Opens this many, the active ones included; each of those rests this long between answers.
-    pub fn gather(proxy: &Proxy, sessions: usize, rest: Duration) -> Outcome<Self> {
+    pub(crate) fn gather(proxy: &Proxy, sessions: usize, rest: Duration) -> Outcome<Self> {
         let share = |share: f64| (sessions as f64 * share) as usize;
         let (in_transaction, in_statement) = (share(IN_TRANSACTION), share(IN_STATEMENT));
         let active = ACTIVE.min(sessions / 2);
@@ -84,18 +84,18 @@ impl Crowd {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         let waiting = [&self.idle, &self.in_transaction, &self.in_statement];
         waiting.iter().map(|members| members.len()).sum::<usize>() + self.active.len()
     }
 
     /// Forgets how long the active ones have waited so far.
-    pub fn start_watch(&self) {
+    pub(crate) fn start_watch(&self) {
         self.shared.longest_us.store(0, Ordering::Relaxed);
     }
 
     /// The longest that an active one has waited since; after each has been answered once more.
-    pub fn longest_wait(&self) -> Outcome<Duration> {
+    pub(crate) fn longest_wait(&self) -> Outcome<Duration> {
         let enough = self.shared.answers.load(Ordering::Relaxed) + 2 * self.active.len() as u64;
         wait_for("answers", Duration::from_secs(30), || {
             match self.shared.answers.load(Ordering::Relaxed) >= enough {
@@ -107,14 +107,14 @@ impl Crowd {
     }
 
     /// Waiting sessions whose connection has ended, or that were told something.
-    pub fn disturbed(&self) -> usize {
+    pub(crate) fn disturbed(&self) -> usize {
         let waiting = [&self.idle, &self.in_transaction, &self.in_statement];
         let members = waiting.into_iter().flatten();
         members.filter(|member| !member.client.is_silent()).count()
     }
 
     /// Asks every session who it is and how it stands; ends the long statements for that.
-    pub fn muster(mut self, database: &Database) -> Outcome<Muster> {
+    pub(crate) fn muster(mut self, database: &Database) -> Outcome<Muster> {
         let lengths = [&self.idle, &self.in_transaction, &self.in_statement].map(Vec::len);
         let [idle, in_transaction, in_statement] = lengths;
         let expected = [idle, in_transaction, in_statement, self.active.len()];

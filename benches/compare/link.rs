@@ -15,7 +15,7 @@ use crate::anybody::Anybody;
 
 /// When TLS begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Never.
     Plain,
     /// With the first byte, as a proxy expects it that does not know the protocol.
@@ -25,7 +25,7 @@ pub enum Way {
 }
 
 /// A connection.
-pub enum Link {
+pub(crate) enum Link {
     /// As it is.
     Plain(TcpStream),
     /// By TLS.
@@ -48,7 +48,7 @@ static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
 
 impl Link {
     /// TLS from here on; the handshake is over when this returns.
-    pub fn into_tls(self) -> Result<Self> {
+    pub(crate) fn into_tls(self) -> Result<Self> {
         let Self::Plain(mut stream) = self else { return Ok(self) };
         let name = ServerName::try_from("localhost").expect("a name");
         let mut client = ClientConnection::new(CONFIG.clone(), name).expect("a sound config");
@@ -59,7 +59,7 @@ impl Link {
     }
 
     /// The socket.
-    pub fn socket(&self) -> &TcpStream {
+    pub(crate) fn socket(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => &stream.sock,

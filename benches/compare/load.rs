@@ -18,19 +18,19 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// Samples a second for the split of user and kernel; no divisor of the kernel's own ticks.
 const SAMPLES_PER_SECOND: &str = "3989";
 
-pub fn point_select_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn point_select_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 16 })
 }
 
-pub fn point_select_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn point_select_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 256 })
 }
 
-pub fn read_write_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn read_write_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 16 })
 }
 
-pub fn read_write_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn read_write_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 256 })
 }
 
@@ -42,7 +42,7 @@ struct Load {
 }
 
 /// Fills the tables.
-pub fn prepare(database: &Database) -> Outcome<()> {
+pub(crate) fn prepare(database: &Database) -> Outcome<()> {
     let load = Load { script: "oltp_read_write", threads: 2 };
     let output = sysbench(database.address, load).arg("prepare").output()?;
     if output.status.success() {
@@ -103,7 +103,7 @@ fn queries(kind: &Kind, database: &Database, window: Duration, load: Load) -> Ou
 }
 
 /// The split of user and kernel comes from sampling, as the kernel's own is too coarse.
-pub fn user_space(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn user_space(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     let window = scale.window;
     let proxy = kind.start(database)?;
     let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };

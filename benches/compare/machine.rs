@@ -14,13 +14,13 @@ use crate::process::{Process, wait_for};
 use crate::proxies::Kind;
 
 /// Who the load logs in as.
-pub const ACCOUNT: Account<'static> = Account { user: "bench", password: "bench" };
+pub(crate) const ACCOUNT: Account<'static> = Account { user: "bench", password: "bench" };
 
 /// The schema of the load's tables.
-pub const SCHEMA: &str = "sbtest";
+pub(crate) const SCHEMA: &str = "sbtest";
 
 /// A MariaDB of our own; it ends with this value.
-pub struct Database {
+pub(crate) struct Database {
     pub address: SocketAddr,
     _process: Process,
     _directory: TempDir,
@@ -28,7 +28,7 @@ pub struct Database {
 
 impl Database {
     /// Starts it and fills the load's tables.
-    pub fn start() -> Outcome<Self> {
+    pub(crate) fn start() -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         let data = path.join("data");
@@ -59,7 +59,7 @@ impl Database {
     }
 
     /// A connection without a proxy.
-    pub fn client(&self) -> Outcome<Client> {
+    pub(crate) fn client(&self) -> Outcome<Client> {
         Client::connect(self.address, ACCOUNT)
     }
 }
@@ -79,12 +79,12 @@ fn server_command(data: &Path, address: SocketAddr, directory: &Path) -> Command
 }
 
 /// A port that nobody listens on.
-pub fn free_address() -> Outcome<SocketAddr> {
+pub(crate) fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
 /// CPU, cores, kernel and versions: names and values.
-pub fn describe(kinds: &[Kind]) -> Vec<(String, String)> {
+pub(crate) fn describe(kinds: &[Kind]) -> Vec<(String, String)> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -104,7 +104,7 @@ pub fn describe(kinds: &[Kind]) -> Vec<(String, String)> {
 }
 
 /// The first line that a program prints.
-pub fn first_line(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.ok().and_then(|text| text.lines().next().map(str::to_owned)).unwrap_or_default()

@@ -11,7 +11,7 @@ use crate::Outcome;
 
 /// What a process has used since it started.
 #[derive(Clone, Copy)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Time on a CPU, of all threads that there are or were.
     pub cpu: Duration,
     /// Voluntary context switches of the threads that there are.
@@ -20,7 +20,7 @@ pub struct Usage {
 
 impl Usage {
     /// Up to now.
-    pub fn of(pid: u32) -> Outcome<Self> {
+    pub(crate) fn of(pid: u32) -> Outcome<Self> {
         let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
         let mut sleeps = 0.0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -31,32 +31,32 @@ impl Usage {
     }
 
     /// What was used since.
-    pub fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self { cpu: self.cpu.saturating_sub(earlier.cpu), sleeps: self.sleeps - earlier.sleeps }
     }
 }
 
 /// Resident memory in KiB, counted page by page.
-pub fn resident_kib(pid: u32) -> Outcome<u64> {
+pub(crate) fn resident_kib(pid: u32) -> Outcome<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     Ok(field(&rollup, "Rss:").ok_or("smaps_rollup: no Rss")?)
 }
 
 /// Proportional memory in KiB: a page that several processes have counts once among them all.
-pub fn proportional_kib(pid: u32) -> Outcome<u64> {
+pub(crate) fn proportional_kib(pid: u32) -> Outcome<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     Ok(field(&rollup, "Pss:").ok_or("smaps_rollup: no Pss")?)
 }
 
 /// Whether it runs: one that has ended may still have to be waited for.
-pub fn is_alive(pid: u32) -> bool {
+pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
 /// A process of another parent that does not outlive this value.
-pub struct Heir(pub u32);
+pub(crate) struct Heir(pub u32);
 
 impl Drop for Heir {
     fn drop(&mut self) {
@@ -67,12 +67,12 @@ impl Drop for Heir {
 }
 
 /// Sets the high-water mark of resident memory to what is resident now.
-pub fn reset_peak(pid: u32) -> Outcome<()> {
+pub(crate) fn reset_peak(pid: u32) -> Outcome<()> {
     Ok(fs::write(format!("/proc/{pid}/clear_refs"), "5")?)
 }
 
 /// The high-water mark of resident memory in KiB.
-pub fn peak_kib(pid: u32) -> Outcome<u64> {
+pub(crate) fn peak_kib(pid: u32) -> Outcome<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     Ok(field(&status, "VmHWM:").ok_or("status: no VmHWM")?)
 }
@@ -86,18 +86,18 @@ fn first_number(text: &str) -> Option<u64> {
 }
 
 /// A child that does not outlive its owner.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts a program; what it writes goes to `log`.
-    pub fn start(command: &mut Command, log: fs::File) -> Outcome<Self> {
+    pub(crate) fn start(command: &mut Command, log: fs::File) -> Outcome<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let errors = log.try_clone()?;
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
         Ok(Self(child.map_err(|error| format!("{program}: {error}"))?))
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -110,7 +110,7 @@ impl Drop for Process {
 }
 
 /// Tries until it works or time is up; then the last error.
-pub fn wait_for<T>(
+pub(crate) fn wait_for<T>(
     what: &str,
     limit: Duration,
     mut attempt: impl FnMut() -> Outcome<T>,

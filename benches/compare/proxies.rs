@@ -15,14 +15,14 @@ use crate::machine::{ACCOUNT, Database, first_line, free_address};
 use crate::process::{Process, wait_for};
 
 /// The one that others are compared with.
-pub const REFERENCE: &str = "haproxy";
+pub(crate) const REFERENCE: &str = "haproxy";
 
 /// Who administers odp.
-pub const ADMIN: Account<'static> = Account { user: "root", password: "bench" };
+pub(crate) const ADMIN: Account<'static> = Account { user: "root", password: "bench" };
 
 /// One subject.
 #[derive(Clone)]
-pub struct Kind {
+pub(crate) struct Kind {
     pub name: String,
     program: Program,
 }
@@ -42,7 +42,7 @@ enum Program {
 }
 
 /// A subject that runs.
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where clients connect.
     pub address: SocketAddr,
     /// And how.
@@ -55,7 +55,7 @@ pub struct Proxy {
 
 impl Kind {
     /// Everybody there is on this machine.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let ours = PathBuf::from(env!("CARGO_BIN_EXE_odp"));
         let mut kinds = vec![
             Self { name: "direct".into(), program: Program::Direct },
@@ -72,17 +72,17 @@ impl Kind {
     }
 
     /// A build of odp.
-    pub fn odp(name: &str, path: PathBuf, workers: Option<usize>) -> Self {
+    pub(crate) fn odp(name: &str, path: PathBuf, workers: Option<usize>) -> Self {
         Self { name: name.into(), program: Program::Odp { path, workers } }
     }
 
     /// Whether it knows RESTART.
-    pub fn restarts(&self) -> bool {
+    pub(crate) fn restarts(&self) -> bool {
         matches!(self.program, Program::Odp { .. })
     }
 
     /// What it says of itself.
-    pub fn version(&self) -> String {
+    pub(crate) fn version(&self) -> String {
         match &self.program {
             Program::Direct => "no proxy".into(),
             Program::Haproxy => first_line("haproxy", &["-v"]) + ", mode tcp, nbthread 1",
@@ -96,17 +96,17 @@ impl Kind {
     }
 
     /// Whether it can be the server's end of a client's TLS.
-    pub fn ends_tls(&self) -> bool {
+    pub(crate) fn ends_tls(&self) -> bool {
         matches!(self.program, Program::Haproxy | Program::Odp { .. })
     }
 
     /// Starts a fresh one and waits until a client can log in.
-    pub fn start(&self, database: &Database) -> Outcome<Proxy> {
+    pub(crate) fn start(&self, database: &Database) -> Outcome<Proxy> {
         self.start_by(Way::Plain, database)
     }
 
     /// The same with TLS for clients.
-    pub fn start_with_tls(&self, database: &Database) -> Outcome<Proxy> {
+    pub(crate) fn start_with_tls(&self, database: &Database) -> Outcome<Proxy> {
         match &self.program {
             Program::Haproxy => self.start_by(Way::TlsFirst, database),
             Program::Odp { .. } => self.start_by(Way::TlsAsked, database),
@@ -167,17 +167,17 @@ impl Kind {
 
 impl Proxy {
     /// None: there is no proxy.
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
     /// What it and its successors have logged.
-    pub fn log(&self) -> Outcome<String> {
+    pub(crate) fn log(&self) -> Outcome<String> {
         Ok(fs::read_to_string(self.directory.path().join("log"))?)
     }
 
     /// A client of it, logged in.
-    pub fn client(&self) -> Outcome<Client> {
+    pub(crate) fn client(&self) -> Outcome<Client> {
         Client::connect_by(self.way, self.address, ACCOUNT)
     }
 }

@@ -11,13 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Makes this program a relay: `WORD LISTEN TARGET THREADS`.
-pub const WORD: &str = "bare-relay";
+pub(crate) const WORD: &str = "bare-relay";
 
 /// The buffer of one direction.
 const BUFFER: usize = 16 * 1024;
 
 /// Relays until it is killed.
-pub fn run(listen: &str, target: &str, threads: &str) -> ExitCode {
+pub(crate) fn run(listen: &str, target: &str, threads: &str) -> ExitCode {
     let threads = threads.parse().unwrap_or(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

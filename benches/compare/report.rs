@@ -19,7 +19,7 @@ struct Figure {
 }
 
 /// Everything measured so far.
-pub struct Report {
+pub(crate) struct Report {
     machine: Vec<(String, String)>,
     subjects: Vec<String>,
     figures: Vec<Figure>,
@@ -27,7 +27,7 @@ pub struct Report {
 
 impl Report {
     /// Prints what is compared.
-    pub fn new(machine: Vec<(String, String)>, kinds: &[Kind]) -> Self {
+    pub(crate) fn new(machine: Vec<(String, String)>, kinds: &[Kind]) -> Self {
         for (name, value) in &machine {
             println!("{name:<10} {value}");
         }
@@ -36,7 +36,13 @@ impl Report {
     }
 
     /// Keeps what a scenario found out about a subject.
-    pub fn add(&mut self, scenario: &'static str, subject: &str, round: usize, figures: Figures) {
+    pub(crate) fn add(
+        &mut self,
+        scenario: &'static str,
+        subject: &str,
+        round: usize,
+        figures: Figures,
+    ) {
         self.figures.extend(figures.into_iter().map(|(name, value)| Figure {
             scenario,
             subject: subject.into(),
@@ -47,7 +53,7 @@ impl Report {
     }
 
     /// The medians of a scenario, and in brackets how they relate to the reference.
-    pub fn table(&self, scenario: &str) -> String {
+    pub(crate) fn table(&self, scenario: &str) -> String {
         let mut text = format!("\n{scenario:<38}");
         for subject in &self.subjects {
             let _ = write!(text, "{subject:>19}");
@@ -73,7 +79,7 @@ impl Report {
     }
 
     /// Writes everything as JSON; says where.
-    pub fn save(&self) -> Outcome<String> {
+    pub(crate) fn save(&self) -> Outcome<String> {
         let machine: serde_json::Map<String, Value> =
             self.machine.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
         let figures: Vec<Value> = self.figures.iter().map(Figure::to_json).collect();

@@ -38,7 +38,7 @@ const FIGURES: [(&str, &str); 12] = [
 ];
 
 /// One restart after another, with a crowd.
-pub fn restart(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn restart(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     if !kind.restarts() {
         return Ok(Vec::new());
     }
@@ -46,7 +46,7 @@ pub fn restart(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figure
 }
 
 /// The same with a crowd that speaks TLS.
-pub fn restart_with_tls(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn restart_with_tls(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     if !kind.restarts() {
         return Ok(Vec::new());
     }

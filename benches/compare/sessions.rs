@@ -21,7 +21,7 @@ const POOL_QUERIES: usize = 10_000;
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Resident memory of a session that has asked something and now waits.
-pub fn idle(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
+pub(crate) fn idle(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     let proxy = kind.start(database)?;
     let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };
     let fresh = resident_kib(pid)?;
@@ -48,12 +48,12 @@ pub fn idle(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
 }
 
 /// Connect, log in, one query, goodbye; some at a time.
-pub fn connects_8(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn connects_8(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     connects(8, kind, database, scale)
 }
 
 /// The same of more.
-pub fn connects_64(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn connects_64(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     connects(64, kind, database, scale)
 }
 
@@ -77,7 +77,7 @@ fn connects(at_once: usize, kind: &Kind, database: &Database, scale: Scale) -> O
 }
 
 /// A pool opens all its connections at once, and small queries are asked over them.
-pub fn pool_grows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
+pub(crate) fn pool_grows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     let proxy = kind.start(database)?;
     let before = proxy.pid().map(Usage::of).transpose()?;
     let start = Instant::now();
@@ -103,7 +103,7 @@ pub fn pool_grows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures
 }
 
 /// Many at a time connect, and leave, again and again; how often they did.
-pub fn connects_until(
+pub(crate) fn connects_until(
     end: Instant,
     at_once: usize,
     connect_and_leave: impl Fn() -> Outcome<()> + Sync,

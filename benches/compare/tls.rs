@@ -21,7 +21,7 @@ const CONNECTORS: usize = 8;
 /// Before counting starts.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-pub fn queries(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn queries(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     let mut figures = Figures::new();
     for (tls, name) in [(false, "CPU us/query, plain"), (true, "CPU us/query, TLS")] {
         let Some((proxy, pid)) = started(kind, database, tls)? else { return Ok(Vec::new()) };
@@ -60,7 +60,7 @@ fn ask(proxy: &Proxy, n: usize, is_over: &AtomicBool) -> Outcome<()> {
     client.quit()
 }
 
-pub fn large_result(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
+pub(crate) fn large_result(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     let mut figures = Figures::new();
     for (tls, name) in [(false, "MB per CPU second, plain"), (true, "MB per CPU second, TLS")] {
         let Some((proxy, pid)) = started(kind, database, tls)? else { return Ok(Vec::new()) };
@@ -76,7 +76,7 @@ pub fn large_result(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figur
 
 /// Connect, full handshake, log in, goodbye. What the same costs without TLS is taken off, as a
 /// log-in is more for a proxy that takes part in it.
-pub fn handshakes(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
+pub(crate) fn handshakes(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
     let mut costs = [0.0; 2];
     for tls in [false, true] {
         let Some((proxy, pid)) = started(kind, database, tls)? else { return Ok(Vec::new()) };

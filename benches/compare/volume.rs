@@ -7,11 +7,11 @@ use crate::process::{Usage, peak_kib, reset_peak, resident_kib};
 use crate::proxies::Kind;
 use crate::{Figures, Outcome, Scale};
 
-pub fn large_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
+pub(crate) fn large_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     result(kind, database, "SELECT REPEAT('x', 1000000) FROM sbtest.seq_1_to_1074")
 }
 
-pub fn small_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
+pub(crate) fn small_rows(kind: &Kind, database: &Database, _: Scale) -> Outcome<Figures> {
     result(kind, database, "SELECT REPEAT('x', 100) FROM sbtest.seq_1_to_2000000")
 }
 

@@ -12,7 +12,7 @@ use crate::restart::task::{Mode, Request, State};
 
 /// What a command came to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(super) enum Answer {
     /// It is done.
     Done {
         /// A task's id; 0 for none.
@@ -31,7 +31,7 @@ impl Answer {
 }
 
 /// Carries out a command of this caller.
-pub async fn execute(
+pub(super) async fn execute(
     admin: &Admin,
     caller: &Caller,
     command: Command,

@@ -12,7 +12,7 @@ const COLLATION: u16 = 45;
 
 /// A result set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
+pub(super) struct Table {
     /// Names.
     pub columns: Vec<String>,
     /// Values; None is NULL.
@@ -21,7 +21,7 @@ pub struct Table {
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(super) enum Encoding {
     /// For COM_QUERY.
     Text,
     /// For COM_STMT_EXECUTE.
@@ -30,12 +30,12 @@ pub enum Encoding {
 
 impl Table {
     /// A table without rows.
-    pub fn with_columns(columns: &[&str]) -> Self {
+    pub(super) fn with_columns(columns: &[&str]) -> Self {
         Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
     }
 
     /// The table without these columns.
-    pub fn without(mut self, names: &[&str]) -> Self {
+    pub(super) fn without(mut self, names: &[&str]) -> Self {
         let keeps: Vec<_> =
             self.columns.iter().map(|column| !names.contains(&column.as_str())).collect();
         let keep = |at: usize| keeps[at];
@@ -45,7 +45,7 @@ impl Table {
     }
 
     /// Adds a row.
-    pub fn push<const N: usize>(&mut self, values: [String; N]) {
+    pub(super) fn push<const N: usize>(&mut self, values: [String; N]) {
         self.rows.push(values.into_iter().map(Some).collect());
     }
 }
@@ -53,7 +53,7 @@ impl Table {
 /// What was negotiated, as far as it changes the shape of answers. A client that has come to the
 /// clients' port was greeted in a server's name, and may have chosen anything that server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Dialect {
+pub(super) struct Dialect {
     /// CLIENT_DEPRECATE_EOF.
     pub deprecate_eof: bool,
     /// A flag behind the column count says that definitions follow.
@@ -66,7 +66,7 @@ pub struct Dialect {
 
 impl Dialect {
     /// Of a login response to a greeting that offered so much.
-    pub fn of(response: &LoginResponse, offered: u32) -> Self {
+    pub(super) fn of(response: &LoginResponse, offered: u32) -> Self {
         let chosen = response.capabilities & offered;
         let legs = wire::response::Dialect::new(chosen, response.extended);
         let mariadb = chosen & capability::LONG_PASSWORD == 0;
@@ -84,7 +84,7 @@ fn retained<T>(values: Vec<T>, keep: impl Fn(usize) -> bool) -> Vec<T> {
 }
 
 /// Writes packets with running sequence numbers.
-pub struct Writer {
+pub(super) struct Writer {
     out: Vec<u8>,
     sequence: u8,
     dialect: Dialect,
@@ -92,23 +92,23 @@ pub struct Writer {
 
 impl Writer {
     /// The first packet gets this number.
-    pub fn new(sequence: u8, dialect: Dialect) -> Self {
+    pub(super) fn new(sequence: u8, dialect: Dialect) -> Self {
         Self { out: Vec::new(), sequence, dialect }
     }
 
     /// All packets.
-    pub fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Vec<u8> {
         self.out
     }
 
     /// One packet. Its payload is short: no value of ours comes near 16 MiB.
-    pub fn put(&mut self, payload: &[u8]) {
+    pub(super) fn put(&mut self, payload: &[u8]) {
         self.out.extend(packet(self.sequence, payload));
         self.sequence = self.sequence.wrapping_add(1);
     }
 
     /// A result set.
-    pub fn table(&mut self, table: &Table, encoding: Encoding, status: u16) {
+    pub(super) fn table(&mut self, table: &Table, encoding: Encoding, status: u16) {
         let mut count = Vec::new();
         put_lenenc(&mut count, table.columns.len() as u64);
         if self.dialect.metadata_flag {
@@ -129,20 +129,20 @@ impl Writer {
     }
 
     /// Column definitions.
-    pub fn definitions(&mut self, columns: &[String]) {
+    pub(super) fn definitions(&mut self, columns: &[String]) {
         let extended = self.dialect.extended_types;
         columns.iter().for_each(|name| self.put(&definition(name, extended)));
     }
 
     /// What ends definitions of a prepare.
-    pub fn end_of_definitions(&mut self, status: u16) {
+    pub(super) fn end_of_definitions(&mut self, status: u16) {
         if !self.dialect.deprecate_eof {
             self.eof(status);
         }
     }
 
     /// What ends rows.
-    pub fn end(&mut self, status: u16) {
+    pub(super) fn end(&mut self, status: u16) {
         if !self.dialect.deprecate_eof {
             return self.eof(status);
         }

@@ -51,7 +51,7 @@ const VARIABLES: &[(&str, &str)] = &[
 ];
 
 /// A variable of a server, or a parameter of ours.
-pub fn variable(admin: &Admin, name: &str) -> Option<String> {
+pub(super) fn variable(admin: &Admin, name: &str) -> Option<String> {
     let of_server = VARIABLES.iter().find(|(known, _)| *known == name);
     of_server
         .map(|(name, value)| in_force(admin, name, value).to_owned())
@@ -65,7 +65,7 @@ fn in_force(admin: &Admin, name: &str, value: &'static str) -> &'static str {
 }
 
 /// ODP's words: ACTIVE, BE_INACTIVE while sessions are left, INACTIVE.
-pub fn proxy_status(admin: &Admin) -> &'static str {
+pub(super) fn proxy_status(admin: &Admin) -> &'static str {
     let standing = admin.lifecycle.standing();
     match standing.takes_clients {
         true => "ACTIVE",
@@ -75,7 +75,7 @@ pub fn proxy_status(admin: &Admin) -> &'static str {
 }
 
 /// The table of a command that shows something.
-pub fn table(admin: &Admin, command: &Command) -> Result<Table, ClientError> {
+pub(super) fn table(admin: &Admin, command: &Command) -> Result<Table, ClientError> {
     Ok(match command {
         Command::ShowRestart => restarts(&admin.lifecycle.tasks()),
         Command::ShowConfig(like) => config(admin, like.as_deref()),

@@ -7,7 +7,7 @@ const MOST: usize = 512;
 
 /// One word.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Token {
+pub(super) enum Token {
     /// Letters, digits, `_`, `$` and `.`: keywords, names, numbers; or a name in backticks.
     Word(String),
     /// A string in single or double quotes, without them.
@@ -32,7 +32,7 @@ impl fmt::Display for Token {
 }
 
 /// Takes a statement apart; comments are left out.
-pub fn tokens(sql: &str) -> Result<Vec<Token>, String> {
+pub(super) fn tokens(sql: &str) -> Result<Vec<Token>, String> {
     let mut found = Vec::new();
     let mut rest = sql.trim_start();
     while let Some(first) = rest.chars().next() {

@@ -7,7 +7,7 @@ use crate::restart::notify::Notifier;
 use crate::restart::task::State;
 
 /// Tells of every change until the process ends. `grace` is what an orderly stop may take.
-pub async fn announce(notifier: Notifier, lifecycle: Lifecycle, grace: Duration) {
+pub(super) async fn announce(notifier: Notifier, lifecycle: Lifecycle, grace: Duration) {
     let mut standings = lifecycle.subscribe();
     let mut said = Said::Nothing;
     loop {
@@ -58,7 +58,7 @@ fn predecessor(lifecycle: &Lifecycle) -> Option<u32> {
 }
 
 /// Who has succeeded this process.
-pub fn successor(lifecycle: &Lifecycle) -> Option<u32> {
+pub(super) fn successor(lifecycle: &Lifecycle) -> Option<u32> {
     let own = std::process::id();
     let mut tasks = lifecycle.tasks().into_iter();
     tasks.find(|task| task.old_pid == own && task.new_pid != 0).map(|task| task.new_pid)

@@ -26,7 +26,7 @@ type Troubles = HashMap<String, (String, Instant)>;
 
 /// Looks now and then, at every change of the lifecycle, and when it is told to. `bound` is called
 /// when a socket was bound again.
-pub async fn watch(
+pub(super) async fn watch(
     ports: Arc<Ports>,
     mut standings: watch::Receiver<Standing>,
     hint: Arc<Notify>,

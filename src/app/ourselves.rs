@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How far names are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub(crate) enum Names {
     /// They are resolved. Blocks.
     Resolved,
     /// They are somebody else's.
@@ -24,7 +24,7 @@ pub enum Names {
 }
 
 /// The first server that is one of our own listening addresses: what is wrong, and where.
-pub fn listed(config: &Config, names: Names) -> Option<String> {
+pub(super) fn listed(config: &Config, names: Names) -> Option<String> {
     let servers: Vec<(&str, &ServerAddress)> = config
         .cluster
         .iter()

@@ -14,7 +14,7 @@ use crate::restart::{self, prepare_run_dir};
 use crate::task;
 
 /// All listening sockets.
-pub struct Ports {
+pub(super) struct Ports {
     open: Vec<(Arc<Listener>, Port, ListenAddress)>,
     /// The control socket in `run_dir`.
     control: Option<Arc<Listener>>,
@@ -24,7 +24,10 @@ pub struct Ports {
 impl Ports {
     /// Takes from the inherited sockets those that the config names, and binds the rest. What the
     /// config does not name any more is closed here.
-    pub fn open(config: &Config, mut inherited: Vec<restart::Listener>) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        mut inherited: Vec<restart::Listener>,
+    ) -> anyhow::Result<Self> {
         let mut open = Vec::new();
         for (address, port) in config.listen_addresses() {
             let name = format!("{port:?} {address}").to_lowercase();
@@ -52,18 +55,18 @@ impl Ports {
     }
 
     /// The sockets.
-    pub fn listeners(&self) -> Vec<Arc<Listener>> {
+    pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
         let open = self.open.iter().map(|(listener, ..)| listener);
         open.chain(&self.control).cloned().collect()
     }
 
     /// Their gates.
-    pub fn gates(&self) -> Gates {
+    pub(super) fn gates(&self) -> Gates {
         self.gates.clone()
     }
 
     /// Starts an accept loop for each; they accept once their gate is opened.
-    pub fn serve(&self, admin: &Arc<Admin>) {
+    pub(super) fn serve(&self, admin: &Arc<Admin>) {
         for (listener, port, _) in &self.open {
             tracing::info!(port = ?port, address = listener.local(), "listening");
             let (listener, admin, port) = (listener.clone(), admin.clone(), *port);
@@ -99,7 +102,7 @@ impl Ports {
     }
 
     /// Those whose accept loops run.
-    pub fn accepting(&self) -> impl Iterator<Item = &Arc<Listener>> {
+    pub(super) fn accepting(&self) -> impl Iterator<Item = &Arc<Listener>> {
         let is_open = |(_, port, _): &&(_, Port, _)| self.gate(*port).is_open();
         let open = self.open.iter().filter(is_open).map(|(listener, ..)| listener);
         open.chain(self.control.iter().filter(|_| self.gates.control.is_open()))
@@ -107,7 +110,7 @@ impl Ports {
 
     /// Removes the files of Unix sockets: nobody serves them any more. Another proxy may have put
     /// its own there.
-    pub fn remove_files(&self, config: &Config) {
+    pub(super) fn remove_files(&self, config: &Config) {
         let control = self.control.iter().map(|listener| (listener, config.control_socket()));
         let open = self.open.iter().filter_map(|(listener, _, address)| match address {
             ListenAddress::Unix(path) => Some((listener, path.clone())),
@@ -130,7 +133,7 @@ fn operator(admin: &Arc<Admin>, stream: Stream) {
 }
 
 /// `[::]` is for all clients, as people expect, unless the config has another address for v4.
-pub fn target(address: &ListenAddress, config: &Config) -> Address {
+pub(super) fn target(address: &ListenAddress, config: &Config) -> Address {
     let address = match address {
         ListenAddress::Tcp(address) => *address,
         ListenAddress::Unix(path) => return Address::Unix(path.clone()),

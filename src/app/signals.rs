@@ -24,14 +24,14 @@ use crate::task;
 const RELOAD: Duration = Duration::from_secs(2);
 
 /// Orders by signal. From its making on they do not end the process: one that comes early waits.
-pub struct Orders {
+pub(super) struct Orders {
     restart: Signal,
     reload: Signal,
 }
 
 /// What signals are about.
 #[derive(Clone)]
-pub struct Subject {
+pub(super) struct Subject {
     /// Restarts and stops.
     pub lifecycle: Lifecycle,
     /// Reloads.
@@ -50,7 +50,7 @@ struct Signals {
 
 impl Orders {
     /// Hears them from now on.
-    pub fn hear() -> io::Result<Self> {
+    pub(super) fn hear() -> io::Result<Self> {
         Ok(Self {
             restart: signal(SignalKind::user_defined2())?,
             reload: signal(SignalKind::hangup())?,
@@ -58,7 +58,7 @@ impl Orders {
     }
 
     /// Obeys them from now on, and the signals that stop; until now those ended the process.
-    pub fn obey(self, subject: Subject) -> io::Result<()> {
+    pub(super) fn obey(self, subject: Subject) -> io::Result<()> {
         let signals = Signals {
             orders: self,
             terminate: signal(SignalKind::terminate())?,

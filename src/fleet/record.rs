@@ -28,11 +28,11 @@ const SECRET: &str = "PASSWORD";
 const LONGEST: u64 = 8 << 20;
 
 /// The inode of a socket.
-pub type Inode = u64;
+pub(crate) type Inode = u64;
 
 /// How a process was started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The process.
     pub pid: u32,
     /// When it was started, in ticks since the boot: no later process with its pid has that.
@@ -52,7 +52,7 @@ pub struct Record {
 
 /// A record that stands in its file until this is dropped.
 #[derive(Debug)]
-pub struct Kept(PathBuf);
+pub(crate) struct Kept(PathBuf);
 
 impl Drop for Kept {
     fn drop(&mut self) {
@@ -63,7 +63,7 @@ impl Drop for Kept {
 
 impl Record {
     /// Of this process, which listens at these sockets.
-    pub fn own(sockets: &[impl AsFd]) -> io::Result<Self> {
+    pub(crate) fn own(sockets: &[impl AsFd]) -> io::Result<Self> {
         let inode = |socket: &_| Ok(rustix::fs::fstat(socket)?.st_ino);
         let text = |text: OsString| text.into_string().ok();
         let is_secret = |name: &OsString| name.to_string_lossy().contains(SECRET);
@@ -80,7 +80,7 @@ impl Record {
     }
 
     /// Leaves it in a directory, which is made if it is missing, and made private.
-    pub fn keep(&self, run_dir: &Path) -> io::Result<Kept> {
+    pub(crate) fn keep(&self, run_dir: &Path) -> io::Result<Kept> {
         prepare_run_dir(run_dir)?;
         sweep(run_dir);
         let path = run_dir.join(self.pid.to_string()).with_extension(EXTENSION);
@@ -93,7 +93,7 @@ impl Record {
     }
 
     /// Those in a directory whose processes live.
-    pub fn all(run_dir: &Path) -> Vec<Self> {
+    pub(crate) fn all(run_dir: &Path) -> Vec<Self> {
         if !is_ours(run_dir) {
             return Vec::new();
         }
@@ -102,7 +102,7 @@ impl Record {
     }
 
     /// Whether its process lives: a zombie does not.
-    pub fn is_living(&self) -> bool {
+    pub(crate) fn is_living(&self) -> bool {
         started(self.pid) == Some(self.started)
     }
 
@@ -137,7 +137,7 @@ fn is_ours(path: &Path) -> bool {
 }
 
 /// When a process was started, in ticks since the boot; None for one that is dead.
-pub fn started(pid: u32) -> Option<u64> {
+pub(crate) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in brackets and may hold anything; behind it the state, and as the 20th the
     // time.

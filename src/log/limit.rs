@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// What was said by whom in this second.
 #[derive(Debug, Default)]
-pub struct Limit(Mutex<HashMap<Identifier, Cause>>);
+pub(super) struct Limit(Mutex<HashMap<Identifier, Cause>>);
 
 #[derive(Debug)]
 struct Cause {
@@ -49,7 +49,7 @@ enum Verdict {
 
 impl Limit {
     /// Tells what was left out in seconds that are over; when the next one is.
-    pub fn tell(&self) -> Option<Instant> {
+    pub(super) fn tell(&self) -> Option<Instant> {
         let (all, due) = self.take_over(Instant::now());
         for LeftOut { count, level, line } in all {
             match level {
@@ -107,7 +107,7 @@ impl Limit {
 
 /// Lets pass what the limit allows.
 #[derive(Debug)]
-pub struct Limiter<'a>(pub &'a Limit);
+pub(super) struct Limiter<'a>(pub &'a Limit);
 
 impl<S: Subscriber> Layer<S> for Limiter<'static> {
     fn event_enabled(&self, event: &Event<'_>, _context: Context<'_, S>) -> bool {

@@ -33,7 +33,7 @@ thread_local! {
 
 /// The queue.
 #[derive(Debug)]
-pub struct Sink {
+pub(super) struct Sink {
     queue: Mutex<Queue>,
     filled: Condvar,
     emptied: Condvar,
@@ -58,7 +58,7 @@ struct Line {
 
 impl Sink {
     /// An empty one.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         let queue = Queue { lines: VecDeque::new(), bytes: 0, is_writing: false };
         Self {
             queue: Mutex::new(queue),
@@ -71,7 +71,7 @@ impl Sink {
     }
 
     /// Starts the thread that writes, unless there is one.
-    pub fn serve(&'static self, write: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub(super) fn serve(&'static self, write: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if !self.is_served.swap(true, Ordering::AcqRel) {
             let thread = std::thread::Builder::new().name("log".into()).spawn(write);
             thread.inspect_err(|_| self.is_served.store(false, Ordering::Release))?;
@@ -80,17 +80,17 @@ impl Sink {
     }
 
     /// Whether somebody writes what is pushed.
-    pub fn is_served(&self) -> bool {
+    pub(super) fn is_served(&self) -> bool {
         self.is_served.load(Ordering::Acquire)
     }
 
     /// How many lines were lost.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
     /// Takes a line, or counts it as lost.
-    pub fn push(&self, text: &[u8]) {
+    pub(super) fn push(&self, text: &[u8]) {
         let line = Line { text: text.into(), tells: TELLS.get() };
         let mut queue = self.lock();
         // The thread that writes must not wait for itself to make room.
@@ -108,7 +108,7 @@ impl Sink {
     }
 
     /// Waits until all that was pushed is written or lost, but not for long.
-    pub fn flush(&self, within: Duration) {
+    pub(super) fn flush(&self, within: Duration) {
         if self.is_served() {
             let is_busy = |queue: &mut Queue| queue.is_writing || !queue.lines.is_empty();
             drop(self.emptied.wait_timeout_while(self.lock(), within, is_busy));
@@ -117,7 +117,7 @@ impl Sink {
 
     /// Writes what is pushed. `tell` says, through `push`, that lines were lost. `chores` are seen
     /// to between two lines, and again when they are due.
-    pub fn write_for_ever(
+    pub(super) fn write_for_ever(
         &self,
         target: &mut impl Write,
         tell: impl Fn(u64),

@@ -198,14 +198,14 @@ mod pairs {
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub fn serialize<S: Serializer>(
+    pub(super) fn serialize<S: Serializer>(
         counts: &BTreeMap<u64, u64>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(counts)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<u64, u64>, D::Error> {
         Ok(Vec::deserialize(deserializer)?.into_iter().collect())

@@ -353,7 +353,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
+    pub(super) fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
         Self { proxy, handle, is_ours: true }
     }
 
@@ -364,7 +364,7 @@ impl Entry {
     }
 
     /// Relays until the session ends or is given out.
-    pub async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
+    pub(super) async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
         let (proxy, handle) = (&self.proxy, &self.handle);
         if let Beginning::Thaw(frozen_at) = beginning {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is

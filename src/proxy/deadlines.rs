@@ -13,7 +13,7 @@ use super::sessions::handle::{Signal, Stage};
 
 /// Whether sessions are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drain {
+pub(super) enum Drain {
     /// No.
     No,
     /// At this instant, with 1053; None: when they end by themselves.
@@ -22,7 +22,7 @@ pub enum Drain {
 
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
 /// needs a timer, and none reads the clock for a packet.
-pub async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
+pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -41,7 +41,7 @@ pub async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
 }
 
 /// Ends what is left when the time of a drain is over.
-pub async fn drain(sessions: Weak<Sessions>, mut drain: Receiver<Drain>) {
+pub(super) async fn drain(sessions: Weak<Sessions>, mut drain: Receiver<Drain>) {
     loop {
         let now = *drain.borrow_and_update();
         let expired = async {

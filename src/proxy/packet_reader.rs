@@ -20,7 +20,7 @@ const CHUNK: usize = 1024;
 
 /// A packet with its payload.
 #[derive(Debug)]
-pub struct Whole {
+pub(super) struct Whole {
     /// Its header.
     pub header: Header,
     /// Its payload.
@@ -32,7 +32,7 @@ pub struct Whole {
 ///
 /// What is left in `ahead` was sent behind the packet: less than a chunk. Memory grows with what is
 /// really sent: a claimed length costs nothing.
-pub async fn read_packet(
+pub(super) async fn read_packet(
     stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
     limit: usize,
@@ -56,7 +56,7 @@ pub async fn read_packet(
 /// Reads what is there behind what is `ahead`; the end of the stream is an error. Cancel safe.
 ///
 /// Whoever is waited for costs no buffer: it exists while bytes are copied.
-pub async fn read_more<S: AsyncRead + Unpin>(
+pub(super) async fn read_more<S: AsyncRead + Unpin>(
     stream: &mut S,
     ahead: &mut Vec<u8>,
 ) -> io::Result<()> {

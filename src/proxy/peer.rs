@@ -25,7 +25,7 @@ const BETWEEN_LISTS: Duration = Duration::from_secs(1);
 /// A note.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "of")]
-pub enum Note {
+pub(super) enum Note {
     /// Every session that lives here.
     Sessions(Vec<SessionView>),
     /// Sessions that live here and were not told of yet.
@@ -43,7 +43,7 @@ const KINDS: [&str; 5] = ["Sessions", "Born", "Kill", "Reload", "Altered"];
 
 /// The data plane of the other generation: what it is to be told, and has said.
 #[derive(Debug)]
-pub struct Peer {
+pub(super) struct Peer {
     kills: mpsc::UnboundedSender<u32>,
     pending: Mutex<Pending>,
     told: std::sync::Mutex<Told>,
@@ -92,7 +92,7 @@ struct List {
 
 impl Peer {
     /// Tells of the sessions of this registry.
-    pub fn new(registry: &Registry) -> Self {
+    pub(super) fn new(registry: &Registry) -> Self {
         let (kills, received) = mpsc::unbounded_channel();
         let list = List { population: registry.population(), told_at: None };
         let (revisions, revised) = watch::channel(Revisions::default());
@@ -109,17 +109,17 @@ impl Peer {
     }
 
     /// Operators have altered parameters here.
-    pub fn altered(&self) {
+    pub(super) fn altered(&self) {
         self.revisions.send_modify(|revisions| revisions.alterations += 1);
     }
 
     /// The other side starts from the config as it is here, or is about to be.
-    pub fn has_config(&self) {
+    pub(super) fn has_config(&self) {
         self.told().revisions = *self.revisions.borrow();
     }
 
     /// The other side has this session from here, or has given it.
-    pub fn knows(&self, id: u32) {
+    pub(super) fn knows(&self, id: u32) {
         let mut told = self.told();
         if told.is_there {
             told.ids.insert(id);
@@ -131,7 +131,7 @@ impl Peer {
     }
 
     /// Asks the other side to close a session.
-    pub fn kill(&self, id: u32) {
+    pub(super) fn kill(&self, id: u32) {
         // The receiver lives as long as `self`.
         let _ = self.kills.send(id);
     }
@@ -155,17 +155,17 @@ impl List {
 impl Peer {
     /// Operators have ordered the config file to be read again, and may mean the other generation,
     /// too, which they do not see.
-    pub fn pass_on_reload(&self) {
+    pub(super) fn pass_on_reload(&self) {
         self.revisions.send_modify(|revisions| revisions.reloads += 1);
     }
 
     /// Waits until the other generation passes such an order on. Cancel safe.
-    pub async fn told_to_reload(&self) {
+    pub(super) async fn told_to_reload(&self) {
         self.reload.notified().await;
     }
 
     /// The next note. Cancel safe.
-    pub async fn next_note(&self, registry: &Registry, in_force: &InForce) -> Bytes {
+    pub(super) async fn next_note(&self, registry: &Registry, in_force: &InForce) -> Bytes {
         let mut pending = self.pending.lock().await;
         let Pending { kills, named, revisions, list } = &mut *pending;
         if self.is_new.swap(false, Ordering::Relaxed) {
@@ -208,7 +208,7 @@ impl Peer {
     }
 
     /// What the other side must have heard before it gets sessions.
-    pub fn news_of_sessions(&self, registry: &Registry) -> Option<Bytes> {
+    pub(super) fn news_of_sessions(&self, registry: &Registry) -> Option<Bytes> {
         self.born(registry).as_ref().map(encode)
     }
 
@@ -227,14 +227,14 @@ impl Peer {
     }
 
     /// There is no other side any more.
-    pub fn part(&self, registry: &Registry) {
+    pub(super) fn part(&self, registry: &Registry) {
         registry.elsewhere.clear();
         *self.told() = Told::default();
         self.is_new.store(true, Ordering::Relaxed);
     }
 
     /// Heeds a note.
-    pub fn heed(&self, note: &[u8], registry: &Registry, in_force: &InForce) {
+    pub(super) fn heed(&self, note: &[u8], registry: &Registry, in_force: &InForce) {
         self.told().is_there = true;
         match decode(note) {
             Ok(Some(Note::Sessions(sessions))) => {
@@ -267,7 +267,7 @@ fn living(registry: &Registry) -> Vec<SessionView> {
 }
 
 /// None: of a kind that only a later version knows, whatever it is about.
-pub fn decode(note: &[u8]) -> Result<Option<Note>, serde_json::Error> {
+pub(super) fn decode(note: &[u8]) -> Result<Option<Note>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Kind {
         kind: String,

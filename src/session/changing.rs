@@ -44,14 +44,14 @@ impl Parts {
 }
 
 /// The user and the database that it names.
-pub fn names(payload: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn names(payload: &[u8]) -> (&[u8], &[u8]) {
     let Parts { user, database, .. } = Parts::of(payload);
     (&payload[user], &payload[database])
 }
 
 /// The command without its answer and with a plugin that no server knows, if the answer must not
 /// travel as it is; of one that is not at hand as a whole the beginning, which holds all of that.
-pub fn withhold(header: Header, payload: &[u8], held: Held) -> Option<Vec<u8>> {
+pub(super) fn withhold(header: Header, payload: &[u8], held: Held) -> Option<Vec<u8>> {
     let parts = Parts::of(payload);
     let place = parts.plugin?;
     let (plugin, answer) = (&payload[place.clone()], &payload[parts.answer.clone()]);

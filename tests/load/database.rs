@@ -14,7 +14,7 @@ const ACCOUNT: &str = "CREATE DATABASE shop;\n\
     GRANT ALL ON shop.* TO app@'127.0.0.1';\n";
 
 /// A running server with a database `shop` and a user `app`.
-pub struct Database {
+pub(crate) struct Database {
     pub port: u16,
     child: Child,
     _directory: TempDir,
@@ -22,7 +22,7 @@ pub struct Database {
 
 impl Database {
     /// Starts one; None, said loudly, where there is no MariaDB.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         for program in ["mariadbd", "mariadb-install-db"] {
             if !is_installed(program) {
                 println!("SKIPPED: {program} is not installed (apt-get install mariadb-server)");
@@ -41,7 +41,7 @@ impl Database {
     }
 
     /// The URL for `odp load` by way of a port, which may be that of a proxy.
-    pub fn url(&self, port: u16) -> String {
+    pub(crate) fn url(&self, port: u16) -> String {
         format!("mysql://app:secret@127.0.0.1:{port}/shop")
     }
 }
@@ -102,12 +102,12 @@ fn serve(path: &Path, port: u16) -> Child {
 }
 
 /// A port that the kernel has just found free.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until a server speaks on this port; the first byte of a greeting is enough.
-pub fn wait_for_greeting(port: u16) {
+pub(crate) fn wait_for_greeting(port: u16) {
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -123,7 +123,7 @@ pub fn wait_for_greeting(port: u16) {
 }
 
 /// Whether a program is there.
-pub fn is_installed(program: &str) -> bool {
+pub(crate) fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }

@@ -8,14 +8,14 @@ use tempfile::TempDir;
 use super::database::{free_port, is_installed, wait_for_greeting};
 
 /// A running HAProxy.
-pub struct Haproxy {
+pub(crate) struct Haproxy {
     pub port: u16,
     directory: TempDir,
 }
 
 impl Haproxy {
     /// Starts one in front of a server; None, said loudly, where there is none.
-    pub fn start(server: u16) -> Option<Self> {
+    pub(crate) fn start(server: u16) -> Option<Self> {
         if !is_installed("haproxy") {
             println!("SKIPPED: haproxy is not installed (apt-get install haproxy)");
             return None;
@@ -49,14 +49,14 @@ impl Haproxy {
     }
 
     /// Hands the listener over; the old process ends what it still has after three seconds.
-    pub fn reload_command(&self) -> String {
+    pub(crate) fn reload_command(&self) -> String {
         let (socket, pid) = (self.file("socket"), self.file("pid"));
         let start = self.start_command();
         format!("{start} -x {} -sf $(cat {})", socket.display(), pid.display())
     }
 
     /// Kills it, and starts it again half a second later.
-    pub fn crash_command(&self) -> String {
+    pub(crate) fn crash_command(&self) -> String {
         let pid = self.file("pid");
         format!("kill -9 $(cat {}); sleep 0.5; {}", pid.display(), self.start_command())
     }

@@ -8,7 +8,7 @@ use crate::support::{Stage, Wire, com};
 const STMT_BULK: u32 = 1 << 2;
 
 /// P-40. CLOSE has no answer, be the id right or wrong.
-pub fn p_40_close_has_no_answer(stage: &Stage) {
+pub(crate) fn p_40_close_has_no_answer(stage: &Stage) {
     let mut wire = stage.open();
     let statement = wire.prepare("SELECT 1");
     let mut segment = command_packets(com::CLOSE, &statement.to_le_bytes());
@@ -56,7 +56,7 @@ fn execute_long(statement: u32, parameters: usize) -> Vec<u8> {
 }
 
 /// P-41. LONG_DATA has no answer, be it right or wrong; what is wrong shows at EXECUTE.
-pub fn p_41_long_data(stage: &Stage) {
+pub(crate) fn p_41_long_data(stage: &Stage) {
     let mut wire = stage.open();
     let statement = wire.prepare("SELECT LENGTH(?), LENGTH(?)");
     let mut segment = Vec::new();
@@ -141,7 +141,7 @@ fn p_43_cursors(stage: &Stage) {
 on!(p_43_cursors: mariadb, mysql);
 
 /// P-43. A cursor lives on behind COMMIT, and two of them side by side.
-pub fn p_43_cursors_in_transactions(stage: &Stage) {
+pub(crate) fn p_43_cursors_in_transactions(stage: &Stage) {
     ten_rows(stage);
     let mut wire = stage.open();
     wire.run("BEGIN");
@@ -160,7 +160,7 @@ pub fn p_43_cursors_in_transactions(stage: &Stage) {
 on!(p_43_cursors_in_transactions: mariadb, mysql);
 
 /// P-44. QUIT: the server closes, and nothing of the session stays behind.
-pub fn p_44_quit(stage: &Stage) {
+pub(crate) fn p_44_quit(stage: &Stage) {
     let mut wire = stage.open();
     wire.run("SET @before = 1");
     wire.command(com::QUIT, b"");
@@ -189,7 +189,7 @@ fn change_user(wire: &Wire, user: &str, password: &str, plugin: &str) -> Vec<u8>
 }
 
 /// P-45. CHANGE_USER: another challenge, another user, a session without the old one's state.
-pub fn p_45_change_user(stage: &Stage) {
+pub(crate) fn p_45_change_user(stage: &Stage) {
     stage.setup(&[
         "CREATE USER IF NOT EXISTS other@'%' IDENTIFIED BY 'odp-secret'",
         "GRANT ALL ON p.* TO other@'%'",
@@ -214,7 +214,7 @@ pub fn p_45_change_user(stage: &Stage) {
 on!(p_45_change_user: mariadb, mysql);
 
 /// P-45. CHANGE_USER refused.
-pub fn p_45_change_user_refused(stage: &Stage) {
+pub(crate) fn p_45_change_user_refused(stage: &Stage) {
     let plugin = if stage.is_mysql() { "caching_sha2_password" } else { "mysql_native_password" };
     let mut wire = stage.open();
     wire.set_recording(false);

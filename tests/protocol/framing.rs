@@ -65,7 +65,7 @@ fn p_03_telling_first_byte_of_a_continuation(stage: &Stage) {
 on!(p_03_telling_first_byte_of_a_continuation: mariadb);
 
 /// P-04. The sequence number wraps at 256.
-pub fn p_04_sequence_wraps(stage: &Stage) {
+pub(crate) fn p_04_sequence_wraps(stage: &Stage) {
     let mut wire = stage.open();
     let reply = wire.query(
         "WITH RECURSIVE s AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM s WHERE n < 900) \
@@ -89,7 +89,7 @@ fn p_05_wrong_sequence_number(stage: &Stage) {
 on!(p_05_wrong_sequence_number: mariadb, mysql);
 
 /// P-07. A thousand commands in one segment, some of which have no answer.
-pub fn p_07_pipelined_commands(stage: &Stage) {
+pub(crate) fn p_07_pipelined_commands(stage: &Stage) {
     let mut wire = stage.open();
     let statement = wire.prepare("SELECT ?");
     let mut segment = Vec::new();

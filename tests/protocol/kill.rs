@@ -6,20 +6,20 @@ use crate::support::raw::{Login, Reply, WireError};
 use crate::support::{Database, Proxy, Server, Stage, Wire, com, until};
 
 /// The id the client was shown, which KILL takes.
-pub fn id(wire: &Wire) -> u32 {
+pub(crate) fn id(wire: &Wire) -> u32 {
     wire.greeting.connection_id
 }
 
-pub const ASLEEP: &str =
+pub(crate) const ASLEEP: &str =
     "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User sleep'";
 
-pub fn start_sleeping(stage: &Stage, wire: &mut Wire) {
+pub(crate) fn start_sleeping(stage: &Stage, wire: &mut Wire) {
     wire.command(com::QUERY, b"SELECT SLEEP(300)");
     stage.database.until_counted(ASLEEP);
 }
 
 /// P-80. KILL of an idle connection: it ends without an ERR.
-pub fn p_80_kill_idle(stage: &Stage) {
+pub(crate) fn p_80_kill_idle(stage: &Stage) {
     let (mut victim, mut killer) = (stage.open(), stage.open());
     victim.run("SELECT 'here'");
     killer.run(&format!("KILL {}", id(&victim)));
@@ -50,7 +50,7 @@ fn p_80_kill_oneself(stage: &Stage) {
 on!(p_80_kill_oneself: mariadb, mysql);
 
 /// P-80. KILL of an id that nobody has.
-pub fn p_80_kill_nobody(stage: &Stage) {
+pub(crate) fn p_80_kill_nobody(stage: &Stage) {
     let mut wire = stage.open();
     let reply = wire.query("KILL 4000000000");
     assert_eq!(reply.error(), Some(1094), "{}", stage.name);
@@ -78,7 +78,7 @@ fn p_81_kill_query(stage: &Stage) {
 on!(p_81_kill_query: mariadb, mysql);
 
 /// P-82. A killed SLEEP is a row in MySQL and an error in MariaDB.
-pub fn check_interrupted(stage: &Stage, reply: &Reply) {
+pub(crate) fn check_interrupted(stage: &Stage, reply: &Reply) {
     match stage.is_mysql() {
         true => assert_eq!(reply.text(), "1", "{}", stage.name),
         false => assert_eq!(reply.error(), Some(1317), "{}", stage.name),
@@ -86,7 +86,7 @@ pub fn check_interrupted(stage: &Stage, reply: &Reply) {
 }
 
 /// P-81. COM_PROCESS_KILL.
-pub fn p_81_process_kill(stage: &Stage) {
+pub(crate) fn p_81_process_kill(stage: &Stage) {
     let (mut victim, mut killer) = (stage.open(), stage.open());
     victim.run("SELECT 'here'");
     let reply = killer.ask(com::PROCESS_KILL, &id(&victim).to_le_bytes());

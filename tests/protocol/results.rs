@@ -21,7 +21,7 @@ fn fill(stage: &Stage, rows: u32) {
     ]);
 }
 
-pub fn fill_any(stage: &Stage, rows: u32) {
+pub(crate) fn fill_any(stage: &Stage, rows: u32) {
     match stage.is_mysql() {
         true => fill(stage, rows),
         false => stage.setup(&[
@@ -32,14 +32,14 @@ pub fn fill_any(stage: &Stage, rows: u32) {
 }
 
 /// An EXECUTE without parameters.
-pub fn execute(statement: u32, flags: u8) -> Vec<u8> {
+pub(crate) fn execute(statement: u32, flags: u8) -> Vec<u8> {
     let mut body = statement.to_le_bytes().to_vec();
     body.extend([flags, 1, 0, 0, 0]);
     body
 }
 
 /// P-20. Text and binary, no row, one row, many rows; both ways of marking the end.
-pub fn p_20_ends_of_results(stage: &Stage) {
+pub(crate) fn p_20_ends_of_results(stage: &Stage) {
     fill_any(stage, 1000);
     let mut wire = stage.open();
     for (limit, rows) in [(0, 0), (1, 1), (1000, 1000)] {
@@ -139,7 +139,7 @@ fn p_23_error_after_definitions(stage: &Stage) {
 on!(p_23_error_after_definitions: mariadb, mysql);
 
 /// P-24. CALL: some result sets and an OK; in binary with OUT parameters.
-pub fn p_24_call(stage: &Stage) {
+pub(crate) fn p_24_call(stage: &Stage) {
     stage.setup(&[
         "CREATE PROCEDURE two() BEGIN SELECT 1; SELECT 2, 3 UNION SELECT 4, 5; END",
         "CREATE PROCEDURE into_out(IN a INT, OUT b INT) BEGIN SELECT 'first'; SET b = a * 2; END",
@@ -176,7 +176,7 @@ fn send_file(wire: &mut Wire, request: &Reply, pieces: &[&[u8]]) {
 }
 
 /// P-25. OK, rows, LOCAL INFILE and an ERR in one statement.
-pub fn p_25_multi_statement_of_everything(stage: &Stage) {
+pub(crate) fn p_25_multi_statement_of_everything(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (n INT)"]);
     let mut wire = stage.open();
     wire.command(
@@ -197,7 +197,7 @@ pub fn p_25_multi_statement_of_everything(stage: &Stage) {
 on!(p_25_multi_statement_of_everything: mariadb, mysql);
 
 /// P-26. Files: none, empty, with lines like commands, longer than a packet.
-pub fn p_26_local_files(stage: &Stage) {
+pub(crate) fn p_26_local_files(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (v LONGTEXT)"]);
     let mut wire = stage.open();
     let load = "LOAD DATA LOCAL INFILE 'x' INTO TABLE t FIELDS ESCAPED BY ''";
@@ -344,7 +344,7 @@ fn p_30_prepare_with_very_many_parameters(stage: &Stage) {
 on!(p_30_prepare_with_very_many_parameters: mariadb, mysql);
 
 /// P-31. Definitions without a count.
-pub fn p_31_field_list(stage: &Stage) {
+pub(crate) fn p_31_field_list(stage: &Stage) {
     stage.setup(&["CREATE TABLE t (a INT, b VARCHAR(10) DEFAULT 'x', c BLOB)"]);
     let mut wire = stage.open();
     let reply = wire.ask(com::FIELD_LIST, b"t\0%");

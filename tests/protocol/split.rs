@@ -10,7 +10,7 @@ use crate::support::raw::{Login, command_packets, packets};
 use crate::support::{Chop, Database, Proxy, Relay, Server, Stage, com};
 
 /// One of each kind of answer, short ones.
-pub fn tour(stage: &Stage) {
+pub(crate) fn tour(stage: &Stage) {
     stage.setup(&[
         "CREATE TABLE t (n INT PRIMARY KEY, v TEXT)",
         "INSERT INTO t VALUES (1, 'one'), (2, NULL), (3, 'three')",
@@ -58,7 +58,7 @@ pub fn tour(stage: &Stage) {
 }
 
 /// As [`tour`], with packets that are split and continued.
-pub fn long_tour(stage: &Stage) {
+pub(crate) fn long_tour(stage: &Stage) {
     let mut wire = stage.open();
     for length in [100, 5_000, 70_000] {
         let reply = wire.query(&format!("SELECT REPEAT('x', {length}), '{}'", "y".repeat(length)));

@@ -53,7 +53,7 @@ fn p_62_commit_release(stage: &Stage) {
 on!(p_62_commit_release: mariadb, mysql);
 
 /// P-63. Statements that end a transaction without saying so.
-pub fn p_63_implicit_commit(stage: &Stage) {
+pub(crate) fn p_63_implicit_commit(stage: &Stage) {
     one_row(stage);
     let mut wire = stage.open();
     let statements = [

@@ -63,7 +63,7 @@ fn p_90_narrow_windows_local_files() {
 }
 
 /// A server with a certificate.
-pub fn database_with_tls(server: Server) -> Option<Database> {
+pub(crate) fn database_with_tls(server: Server) -> Option<Database> {
     let dir = scratch();
     let files = Pki::new().write(dir.path());
     let options = files.of_server();

@@ -10,7 +10,7 @@ use crate::support::proxy::Options;
 use crate::support::{Database, Process, Proxy, Server, scratch, until};
 
 /// See the module. Dropped in this order: clients first.
-pub struct Scene {
+pub(crate) struct Scene {
     pub pressure: Pressure,
     pub waiting: Waiting,
     pub proxy: Proxy,
@@ -19,12 +19,12 @@ pub struct Scene {
 
 impl Scene {
     /// With the defaults; None if there is no MariaDB.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         Self::start_with(|_| {})
     }
 
     /// With other options.
-    pub fn start_with(change: impl FnOnce(&mut Options)) -> Option<Self> {
+    pub(crate) fn start_with(change: impl FnOnce(&mut Options)) -> Option<Self> {
         let database = Database::start(Server::MariaDb)?;
         open_bank(&database);
         let mut options = Options::new(&[database.address()]);
@@ -36,7 +36,7 @@ impl Scene {
     }
 
     /// Nothing was refused, failed, wrong or lost; the bank agrees.
-    pub fn finish(mut self) -> Tally {
+    pub(crate) fn finish(mut self) -> Tally {
         self.pressure.until_more(5);
         assert_eq!(self.waiting.dead(), 0, "sessions died\n{}", self.proxy.log());
         let tally = self.pressure.stop_clean();
@@ -46,35 +46,35 @@ impl Scene {
 }
 
 /// How often a text stands in the log.
-pub fn said(proxy: &Proxy, text: &str) -> usize {
+pub(crate) fn said(proxy: &Proxy, text: &str) -> usize {
     proxy.log().matches(text).count()
 }
 
 /// Waits until a text stands in the log more often than before.
-pub fn until_said(proxy: &Proxy, text: &str, before: usize) {
+pub(crate) fn until_said(proxy: &Proxy, text: &str, before: usize) {
     until(&format!("'{text}' in the log"), || (said(proxy, text) > before).then_some(()));
 }
 
 /// Sends a signal to a process of ours.
-pub fn signal_pid(pid: u32, signal: Signal) {
+pub(crate) fn signal_pid(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid as i32), signal).expect("the process lives");
 }
 
 /// Asks for a restart and waits until this stands in the log once more.
-pub fn restart_until(proxy: &Proxy, text: &str) {
+pub(crate) fn restart_until(proxy: &Proxy, text: &str) {
     let before = said(proxy, text);
     signal_pid(proxy.pid(), Signal::SIGUSR2);
     until_said(proxy, text, before);
 }
 
 /// Starts a restart and waits until the successor accepts and the predecessor drains.
-pub fn until_draining(proxy: &Proxy) {
+pub(crate) fn until_draining(proxy: &Proxy) {
     restart_until(proxy, "state=DRAINING");
 }
 
 /// A restart, to its very end: the predecessor is gone and the successor could be restarted. Its
 /// pid.
-pub fn restart(proxy: &Proxy) -> u32 {
+pub(crate) fn restart(proxy: &Proxy) -> u32 {
     let before = proxy.pid();
     restart_until(proxy, "takeover completed");
     let alone = || match *proxy.process().living() {
@@ -97,20 +97,20 @@ pub fn restart(proxy: &Proxy) -> u32 {
 }
 
 /// A successor that the test has started, as a service manager might.
-pub struct Successor {
+pub(crate) struct Successor {
     process: Process,
     _dir: tempfile::TempDir,
 }
 
 impl Successor {
     /// What it wrote so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.log()
     }
 }
 
 /// `odp run --takeover` for a proxy, to the very end of its predecessor. It ends when dropped.
-pub fn take_over(proxy: &Proxy) -> Successor {
+pub(crate) fn take_over(proxy: &Proxy) -> Successor {
     let dir = scratch();
     let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
     command.args(["run", "--takeover", "-c"]).arg(proxy.config());
@@ -124,7 +124,7 @@ pub fn take_over(proxy: &Proxy) -> Successor {
 }
 
 /// A restart that must be refused or undone; the same process serves on.
-pub fn failing_restart(proxy: &Proxy) {
+pub(crate) fn failing_restart(proxy: &Proxy) {
     let ended = || said(proxy, "restart undone") + said(proxy, "restart by signal refused");
     let (before, pid) = (ended(), proxy.pid());
     signal_pid(pid, Signal::SIGUSR2);
@@ -134,7 +134,7 @@ pub fn failing_restart(proxy: &Proxy) {
 }
 
 /// Options with an exit timeout.
-pub fn exit_timeout(database: &Database, timeout: &str) -> Options {
+pub(crate) fn exit_timeout(database: &Database, timeout: &str) -> Options {
     let mut options = Options::new(&[database.address()]);
     options.proxy = format!("hot_upgrade_exit_timeout = \"{timeout}\"\n");
     options

@@ -22,7 +22,7 @@ use crate::ends::{Cell, Ours, Theirs, server_config};
 
 /// Whose TLS it is, and how it changes keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub(crate) enum By {
     /// rustls, which always asks for the other side's new keys too.
     Rustls,
     /// Ours.
@@ -30,7 +30,7 @@ pub enum By {
 }
 
 /// Where a proxy connects; it ends with its connections, at the latest with the test.
-pub struct Terminator {
+pub(crate) struct Terminator {
     /// Its address on 127.0.0.1.
     pub address: String,
     sessions: Arc<Mutex<Vec<Arc<Mutex<Session>>>>>,
@@ -53,7 +53,7 @@ enum End {
 
 impl Terminator {
     /// One in front of this server.
-    pub fn start(server: String, by: By, cell: Cell) -> Self {
+    pub(crate) fn start(server: String, by: By, cell: Cell) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let sessions = Arc::<Mutex<Vec<_>>>::default();
@@ -69,14 +69,14 @@ impl Terminator {
     }
 
     /// New keys for everything that is sent from now on.
-    pub fn update_keys(&self) {
+    pub(crate) fn update_keys(&self) {
         for session in lock(&self.sessions).iter() {
             lock(session).update_keys();
         }
     }
 
     /// How often the proxy has put new keys into use, as far as that can be seen.
-    pub fn heard(&self) -> usize {
+    pub(crate) fn heard(&self) -> usize {
         lock(&self.sessions).iter().map(|session| lock(session).heard).sum()
     }
 }

@@ -7,7 +7,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 
 /// Takes every certificate.
 #[derive(Debug)]
-pub struct Anybody;
+pub(crate) struct Anybody;
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(

@@ -19,7 +19,7 @@ use super::{Database, Every, Legs, Proxy, Server, Steps};
 const SHORT: u64 = 6_000;
 
 /// Where a script runs.
-pub struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     /// The server, for what is not compared.
     pub database: &'a Database,
     /// Where clients connect in this run.
@@ -35,17 +35,17 @@ pub struct Stage<'a> {
 
 impl Stage<'_> {
     /// Which server it is.
-    pub fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         self.database.server
     }
 
     /// Whether it is MySQL.
-    pub fn is_mysql(&self) -> bool {
+    pub(crate) fn is_mysql(&self) -> bool {
         self.server() == Server::MySql
     }
 
     /// The log-in of this run.
-    pub fn login(&self) -> Login {
+    pub(crate) fn login(&self) -> Login {
         let mut login = Login { tls: self.tls, ..Login::default() };
         if !self.deprecate_eof {
             login.capabilities &= !cap::DEPRECATE_EOF;
@@ -54,12 +54,12 @@ impl Stage<'_> {
     }
 
     /// A connection whose bytes are compared.
-    pub fn open(&self) -> Wire {
+    pub(crate) fn open(&self) -> Wire {
         self.open_with(&self.login()).unwrap_or_else(|error| panic!("{}: {error:?}", self.name))
     }
 
     /// As [`Self::open`], for a log-in of one's own.
-    pub fn open_with(&self, login: &Login) -> Result<Wire, WireError> {
+    pub(crate) fn open_with(&self, login: &Login) -> Result<Wire, WireError> {
         let wire = Wire::open(&self.address, login);
         let record = match &wire {
             Ok(wire) => wire.record.clone(),
@@ -76,42 +76,42 @@ impl Stage<'_> {
     }
 
     /// Has the bytes of a connection that was opened otherwise compared, too.
-    pub fn watch(&self, wire: &Wire) {
+    pub(crate) fn watch(&self, wire: &Wire) {
         self.records.borrow_mut().push(wire.record.clone());
     }
 
     /// Adds a fact to what is compared.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         let bytes = text.as_bytes().to_vec();
         let record = Record { login: Vec::new(), bytes };
         self.records.borrow_mut().push(Rc::new(RefCell::new(record)));
     }
 
     /// Runs statements directly, not compared.
-    pub fn setup(&self, statements: &[&str]) {
+    pub(crate) fn setup(&self, statements: &[&str]) {
         self.database.execute(statements);
     }
 }
 
 /// Runs the script directly and through a proxy, with and without DEPRECATE_EOF, and compares.
-pub fn transparent(server: Server, script: fn(&Stage)) {
+pub(crate) fn transparent(server: Server, script: fn(&Stage)) {
     transparent_with(server, &[], script);
 }
 
 /// As [`transparent`] with options for the server.
-pub fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
+pub(crate) fn transparent_with(server: Server, options: &[&str], script: fn(&Stage)) {
     let Some(database) = Database::start_with(server, options) else { return };
     transparent_all(&database, &[script]);
 }
 
 /// As [`transparent`], with these legs.
-pub fn transparent_legs(server: Server, legs: Legs, script: fn(&Stage)) {
+pub(crate) fn transparent_legs(server: Server, legs: Legs, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     everywhere(&database, legs, &[script]);
 }
 
 /// As [`transparent`] for several scripts, one after the other.
-pub fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
+pub(crate) fn transparent_all(database: &Database, scripts: &[fn(&Stage)]) {
     everywhere(database, Legs::wanted(), scripts);
 }
 
@@ -128,7 +128,7 @@ fn everywhere(database: &Database, legs: Legs, scripts: &[fn(&Stage)]) {
 }
 
 /// As [`transparent`] for a script that takes seconds: it is moved at every packet only.
-pub fn transparent_slow(server: Server, script: fn(&Stage)) {
+pub(crate) fn transparent_slow(server: Server, script: fn(&Stage)) {
     let Some(database) = Database::start(server) else { return };
     let legs = Legs::wanted();
     let packets = Moved::start(&database, Every::Packet, legs);
@@ -187,7 +187,7 @@ fn proxied_and(database: &Database, legs: Legs, others: &[Way], scripts: &[fn(&S
 }
 
 /// Runs something, with `ODP_TEST_RESTARTS` set under restarts.
-pub fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
+pub(crate) fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
     if std::env::var_os("ODP_TEST_RESTARTS").is_none() {
         return run();
     }
@@ -198,7 +198,7 @@ pub fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) -> T {
 }
 
 /// Restarts the proxy again and again while something runs; how often it did.
-pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
+pub(crate) fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
     /// Ends the restarts also when the test panics.
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
@@ -225,7 +225,13 @@ pub fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
 
 /// Runs the script at both addresses, with and without DEPRECATE_EOF, and compares; at the second
 /// one perhaps with TLS.
-pub fn compare(database: &Database, direct: &str, proxied: &str, tls: bool, script: fn(&Stage)) {
+pub(crate) fn compare(
+    database: &Database,
+    direct: &str,
+    proxied: &str,
+    tls: bool,
+    script: fn(&Stage),
+) {
     compare_ways(database, direct, &[("proxied", tls, &|| Some(proxied.to_owned()))], script);
 }
 

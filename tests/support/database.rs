@@ -17,7 +17,7 @@ use super::raw::{Login, Wire, WireError};
 use super::{Process, fixtures_dir, free_port, scratch, seekdb, skip, until};
 
 /// The password of the user `odp`.
-pub const PASSWORD: &str = "odp-secret";
+pub(crate) const PASSWORD: &str = "odp-secret";
 
 const INIT_SQL: &str = "
 CREATE DATABASE IF NOT EXISTS p;
@@ -28,7 +28,7 @@ GRANT ALL ON *.* TO 'odp'@'%' WITH GRANT OPTION;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Server {
+pub(crate) enum Server {
     /// The machine's `mariadbd`.
     MariaDb,
     /// MariaDB 11 as fetched by `tests/fetch`.
@@ -113,7 +113,7 @@ fn mariadb11_root() -> PathBuf {
 }
 
 /// Where `tests/fetch` has put something: what the variable names, or a place below `target/`.
-pub fn fetched(variable: &str, name: &str) -> PathBuf {
+pub(crate) fn fetched(variable: &str, name: &str) -> PathBuf {
     let dir = std::env::var_os(variable).map(PathBuf::from);
     dir.unwrap_or_else(|| fixtures_dir().join(name))
 }
@@ -127,7 +127,7 @@ fn within(root: &Path, binary: &Path) -> Command {
 }
 
 /// MySQL's own command line; None if it is not to be had here.
-pub fn mysql_command_line() -> Option<Command> {
+pub(crate) fn mysql_command_line() -> Option<Command> {
     let root = mysql_root();
     let binary = root.join("usr/bin/mysql");
     binary.exists().then(|| within(&root, &binary))
@@ -135,7 +135,7 @@ pub fn mysql_command_line() -> Option<Command> {
 
 /// The Python that came with MariaDB 11, with its client library and that one's plugins; None if it
 /// is not to be had here.
-pub fn mariadb11_python() -> Option<Command> {
+pub(crate) fn mariadb11_python() -> Option<Command> {
     let root = mariadb11_root();
     let binary = root.join("usr/bin/python3");
     binary.exists().then(|| {
@@ -159,7 +159,7 @@ fn loader() -> &'static str {
 }
 
 /// A running server.
-pub struct Database {
+pub(crate) struct Database {
     /// Which one.
     pub server: Server,
     /// Its port on 127.0.0.1.
@@ -173,12 +173,12 @@ pub struct Database {
 
 impl Database {
     /// Starts one; None, and a note in the list of skips, if it is not to be had here.
-    pub fn start(server: Server) -> Option<Self> {
+    pub(crate) fn start(server: Server) -> Option<Self> {
         Self::start_with(server, &[])
     }
 
     /// As [`Self::start`] with further options for the server.
-    pub fn start_with(server: Server, options: &[&str]) -> Option<Self> {
+    pub(crate) fn start_with(server: Server, options: &[&str]) -> Option<Self> {
         let program = match server.program() {
             Ok(program) => program,
             Err(why) => {
@@ -208,7 +208,7 @@ impl Database {
     }
 
     /// Starts it again on the same port after [`Self::kill9`] or [`Self::shut_down`].
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let program = self.server.program().expect("it was there for the first start");
         assert!(self.launch(&program), "start again: {}", self.log());
     }
@@ -298,35 +298,35 @@ impl Database {
     }
 
     /// `127.0.0.1:PORT`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Its process.
-    pub fn process(&self) -> &Process {
+    pub(crate) fn process(&self) -> &Process {
         self.process.as_ref().expect("the server is running")
     }
 
     /// Kills it.
-    pub fn kill9(&mut self) {
+    pub(crate) fn kill9(&mut self) {
         self.process = None;
     }
 
     /// Ends it in order.
-    pub fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) {
         self.process().signal(Signal::SIGTERM);
         self.process().wait();
         self.process = None;
     }
 
     /// A connection of the user `odp` to the database `p`, by the socket.
-    pub fn admin(&self) -> Wire {
+    pub(crate) fn admin(&self) -> Wire {
         let login = Login { database: Some("p".into()), ..Login::default() };
         Wire::open_unix(&self.socket, &login).expect("the user odp can log in")
     }
 
     /// Runs statements, one after the other, each of which must succeed.
-    pub fn execute(&self, statements: &[&str]) {
+    pub(crate) fn execute(&self, statements: &[&str]) {
         let mut wire = self.admin();
         for statement in statements {
             let reply = wire.query(statement);
@@ -335,7 +335,7 @@ impl Database {
     }
 
     /// Waits until a query that counts something answers with more than 0.
-    pub fn until_counted(&self, query: &str) {
+    pub(crate) fn until_counted(&self, query: &str) {
         let mut wire = self.admin();
         until(query, || (wire.query(query).rows()[0][0] != Some(b"0".to_vec())).then_some(()));
     }

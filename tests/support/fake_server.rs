@@ -16,7 +16,7 @@ use super::reply::MAX_PAYLOAD;
 
 /// What it does next.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub(crate) enum Act {
     /// Greets; numbers start anew.
     Greet(Greeting),
     /// Hears a login response.
@@ -37,23 +37,23 @@ pub enum Act {
 
 impl Act {
     /// A greeting with these capabilities.
-    pub fn greet(capabilities: u32) -> Self {
+    pub(crate) fn greet(capabilities: u32) -> Self {
         Self::Greet(greeting(capabilities))
     }
 
     /// Says that it went well.
-    pub fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Self::Say(ok(0, 0, 2, 0))
     }
 
     /// Wants this plugin, with a challenge.
-    pub fn switch(plugin: &str) -> Self {
+    pub(crate) fn switch(plugin: &str) -> Self {
         Self::Say([b"\xfe", plugin.as_bytes(), b"\0abcdefghijklmnopqrst\0"].concat())
     }
 }
 
 /// What it greets with, but for these capabilities.
-pub fn greeting(capabilities: u32) -> Greeting {
+pub(crate) fn greeting(capabilities: u32) -> Greeting {
     Greeting {
         version: b"8.0.99".to_vec(),
         connection_id: 7,
@@ -67,7 +67,7 @@ pub fn greeting(capabilities: u32) -> Greeting {
 }
 
 /// The server. Behind its last act it waits until the other side leaves.
-pub struct FakeServer {
+pub(crate) struct FakeServer {
     pub address: String,
     connects: Arc<AtomicUsize>,
     script: Arc<Mutex<Vec<Act>>>,
@@ -77,7 +77,7 @@ pub struct FakeServer {
 
 impl FakeServer {
     /// Listens until the test ends.
-    pub fn start(script: Vec<Act>) -> Self {
+    pub(crate) fn start(script: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let script = Arc::new(Mutex::new(script));
@@ -99,18 +99,18 @@ impl FakeServer {
     }
 
     /// Does this with everybody who connects from now on.
-    pub fn play(&self, script: Vec<Act>) {
+    pub(crate) fn play(&self, script: Vec<Act>) {
         *lock(&self.script) = script;
     }
 
     /// How many have connected so far.
-    pub fn connects(&self) -> usize {
+    pub(crate) fn connects(&self) -> usize {
         self.connects.load(Ordering::SeqCst)
     }
 
     /// The next login response of this user. The proxy ends log-ins that lead nowhere under
     /// another name.
-    pub fn login_of(&self, user: &str) -> LoginResponse {
+    pub(crate) fn login_of(&self, user: &str) -> LoginResponse {
         loop {
             let response = self.logins.recv_timeout(LIMIT).expect("a login response");
             if response.user == user.as_bytes() {
@@ -120,7 +120,7 @@ impl FakeServer {
     }
 
     /// The next packet that a [`Act::Hear`] heard.
-    pub fn heard(&self) -> Vec<u8> {
+    pub(crate) fn heard(&self) -> Vec<u8> {
         self.heard.recv_timeout(LIMIT).expect("a packet")
     }
 }

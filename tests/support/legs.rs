@@ -4,7 +4,7 @@ use super::tunnel::{Compression, Tunnel};
 
 /// What both legs have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Legs {
+pub(crate) struct Legs {
     /// The client's compression: it comes through a tunnel.
     pub client: Option<Compression>,
     /// The server's.
@@ -15,7 +15,7 @@ pub struct Legs {
 
 impl Legs {
     /// As `ODP_TEST_COMPRESSION` says: plain ones, if it says nothing.
-    pub fn wanted() -> Self {
+    pub(crate) fn wanted() -> Self {
         let Some(text) = std::env::var_os("ODP_TEST_COMPRESSION") else { return Self::default() };
         let text = text.to_str().expect("CLIENT/SERVER").to_owned();
         let (client, server) = text.split_once('/').expect("CLIENT/SERVER");
@@ -29,7 +29,7 @@ impl Legs {
     }
 
     /// The way in front of a proxy.
-    pub fn entrance(self, address: &str) -> Entrance {
+    pub(crate) fn entrance(self, address: &str) -> Entrance {
         match self.client {
             Some(how) => Entrance::Tunnel(Tunnel::start(address.to_owned(), how)),
             None => Entrance::Direct(address.to_owned()),
@@ -37,7 +37,7 @@ impl Legs {
     }
 
     /// Lines for `[proxy]`.
-    pub fn lines(self) -> String {
+    pub(crate) fn lines(self) -> String {
         match self.server {
             None => String::new(),
             Some(Compression::Zlib) => "server_compression = 'zlib'\n".into(),
@@ -49,7 +49,7 @@ impl Legs {
 }
 
 /// How clients come to a proxy.
-pub enum Entrance {
+pub(crate) enum Entrance {
     /// They connect to it.
     Direct(String),
     /// They connect to a tunnel before it.
@@ -58,7 +58,7 @@ pub enum Entrance {
 
 impl Entrance {
     /// Where they connect.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         match self {
             Self::Direct(address) => address,
             Self::Tunnel(tunnel) => &tunnel.address,
@@ -66,7 +66,7 @@ impl Entrance {
     }
 
     /// See [`Tunnel::check`].
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         if let Self::Tunnel(tunnel) = self {
             tunnel.check();
         }

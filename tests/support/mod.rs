@@ -6,24 +6,24 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code, unused_imports)]
 
-pub mod anybody;
-pub mod compare;
-pub mod database;
-pub mod fake_server;
-pub mod legs;
-pub mod pki;
-pub mod planes;
-pub mod pressure;
-pub mod process;
-pub mod proxy;
-pub mod raw;
-pub mod relay;
-pub mod reply;
-pub mod seekdb;
-pub mod socket;
-pub mod steps;
-pub mod tunnel;
-pub mod user;
+pub(crate) mod anybody;
+pub(crate) mod compare;
+pub(crate) mod database;
+pub(crate) mod fake_server;
+pub(crate) mod legs;
+pub(crate) mod pki;
+pub(crate) mod planes;
+pub(crate) mod pressure;
+pub(crate) mod process;
+pub(crate) mod proxy;
+pub(crate) mod raw;
+pub(crate) mod relay;
+pub(crate) mod reply;
+pub(crate) mod seekdb;
+pub(crate) mod socket;
+pub(crate) mod steps;
+pub(crate) mod tunnel;
+pub(crate) mod user;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -31,22 +31,22 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use compare::{Stage, transparent, transparent_with};
-pub use database::{Database, Server};
-pub use fake_server::{Act, FakeServer};
-pub use legs::Legs;
-pub use process::{Process, may_look_into_proxies};
-pub use proxy::Proxy;
-pub use raw::{Login, Packet, Reply, Wire, com};
-pub use relay::{Chop, Relay};
-pub use steps::{Every, Steps};
-pub use tunnel::{Compression, Tunnel};
+pub(crate) use compare::{Stage, transparent, transparent_with};
+pub(crate) use database::{Database, Server};
+pub(crate) use fake_server::{Act, FakeServer};
+pub(crate) use legs::Legs;
+pub(crate) use process::{Process, may_look_into_proxies};
+pub(crate) use proxy::Proxy;
+pub(crate) use raw::{Login, Packet, Reply, Wire, com};
+pub(crate) use relay::{Chop, Relay};
+pub(crate) use steps::{Every, Steps};
+pub(crate) use tunnel::{Compression, Tunnel};
 
 /// How long a test waits for something before it fails. Long: the machine may be busy.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Polls something that sends no event; fails after [`LIMIT`].
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + LIMIT;
     loop {
         if let Some(found) = look() {
@@ -58,20 +58,20 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A port that was free a moment ago. Whoever binds it retries with another one on a conflict.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let [port] = free_ports();
     port
 }
 
 /// As [`free_port`], several different ones.
-pub fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let bind = |_| TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
     let listeners: [TcpListener; N] = std::array::from_fn(bind);
     listeners.map(|listener| listener.local_addr().expect("it is bound").port())
 }
 
 /// Where fixtures keep their files: below `target/`, unless the path is too long for sockets.
-pub fn fixtures_dir() -> PathBuf {
+pub(crate) fn fixtures_dir() -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     // sun_path holds 107 bytes; the longest name below is "/odp-123456/run/handover.sock".
     let dir = match dir.as_os_str().len() > 70 {
@@ -83,12 +83,12 @@ pub fn fixtures_dir() -> PathBuf {
 }
 
 /// A directory for one fixture, gone with it.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("odp-").tempdir_in(fixtures_dir()).expect("a scratch directory")
 }
 
 /// Says that a test cannot run here; `tests/run` counts these lines at the end.
-pub fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     eprintln!("SKIPPED {test}: {why}");
     let path = std::env::var_os("ODP_TEST_SKIPS").map(PathBuf::from);

@@ -3,7 +3,7 @@
 use odp::session::Directory;
 
 /// A directory in which nobody stands.
-pub struct Nobody;
+pub(crate) struct Nobody;
 
 impl Directory for Nobody {
     fn server_thread(&self, _: u32) -> Option<u32> {

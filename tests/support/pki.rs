@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// PEM texts.
-pub struct Pki {
+pub(crate) struct Pki {
     /// The CA.
     pub ca: String,
     /// For `localhost` and 127.0.0.1.
@@ -20,7 +20,7 @@ pub struct Pki {
 }
 
 /// The same as files.
-pub struct Files {
+pub(crate) struct Files {
     /// The CA.
     pub ca: PathBuf,
     /// The server's certificate.
@@ -35,7 +35,7 @@ pub struct Files {
 
 impl Pki {
     /// New ones.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "test CA");
@@ -54,7 +54,7 @@ impl Pki {
     }
 
     /// Writes them below a directory.
-    pub fn write(&self, dir: &Path) -> Files {
+    pub(crate) fn write(&self, dir: &Path) -> Files {
         let file = |name: &str, text: &str| {
             use std::io::Write as _;
             let path = dir.join(name);
@@ -76,7 +76,7 @@ impl Pki {
 
 impl Files {
     /// Options for a MariaDB that offers TLS.
-    pub fn of_server(&self) -> [String; 3] {
+    pub(crate) fn of_server(&self) -> [String; 3] {
         [
             format!("--ssl-ca={}", self.ca.display()),
             format!("--ssl-cert={}", self.server.display()),
@@ -85,7 +85,7 @@ impl Files {
     }
 
     /// `[tls.client]` and `[tls.server]` of a proxy that offers TLS to clients.
-    pub fn of_proxy(&self, server_mode: &str) -> String {
+    pub(crate) fn of_proxy(&self, server_mode: &str) -> String {
         format!(
             "[tls.server]\nmode = \"{server_mode}\"\n\
              [tls.client]\nmode = \"prefer\"\ncertificate = \"{}\"\nkey = \"{}\"\n",

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::pki::Files;
 
 /// They take clients in turn, and tell each other what generations do.
-pub struct Planes {
+pub(crate) struct Planes {
     /// Both.
     pub planes: [Arc<Proxy>; 2],
     /// Where they take clients.
@@ -21,7 +21,7 @@ pub struct Planes {
 
 /// Starts them in front of this server, in this runtime; with certificates TLS is offered to
 /// clients and asked of the server. `lines` are for `[proxy]`.
-pub async fn start(server: &str, tls: Option<&Files>, lines: &str) -> Planes {
+pub(crate) async fn start(server: &str, tls: Option<&Files>, lines: &str) -> Planes {
     let tls = tls.map(|files| files.of_proxy("require")).unwrap_or_default();
     let config = format!(
         "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = '{server}'\n\

@@ -17,7 +17,7 @@ const DEPOSIT: u64 = 1000;
 
 /// What a worker does all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Work {
+pub(crate) enum Work {
     /// Connects, asks once, quits.
     Connect,
     /// Transfers in transactions.
@@ -29,7 +29,7 @@ pub enum Work {
 }
 
 /// One of each, and two that connect.
-pub const EVERYTHING: [Work; 5] =
+pub(crate) const EVERYTHING: [Work; 5] =
     [Work::Connect, Work::Connect, Work::Transfer, Work::Prepared, Work::Select];
 
 struct Worker {
@@ -41,14 +41,14 @@ struct Worker {
 }
 
 /// Running workers; they end when dropped.
-pub struct Pressure {
+pub(crate) struct Pressure {
     workers: Vec<Arc<Worker>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Answers that were right, or transactions, by the work that they were of.
     pub answers: BTreeMap<Work, u64>,
     /// Commits that were acknowledged.
@@ -58,7 +58,7 @@ pub struct Tally {
 }
 
 /// Makes the tables of the bank.
-pub fn open_bank(database: &Database) {
+pub(crate) fn open_bank(database: &Database) {
     let rows: Vec<String> = (0..ACCOUNTS).map(|id| format!("({id}, {DEPOSIT})")).collect();
     let fill = format!("INSERT INTO bank VALUES {}", rows.join(","));
     database.execute(&[
@@ -69,7 +69,7 @@ pub fn open_bank(database: &Database) {
 }
 
 /// The bank's total must be what it was; how many transfers it knows.
-pub fn audit(database: &Database) -> u64 {
+pub(crate) fn audit(database: &Database) -> u64 {
     let mut wire = database.admin();
     let total = wire.run("SELECT SUM(amount) FROM bank").text();
     assert_eq!(total, (ACCOUNTS * DEPOSIT).to_string(), "money came or went");
@@ -79,7 +79,7 @@ pub fn audit(database: &Database) -> u64 {
 impl Pressure {
     /// Starts workers against an address; the bank must be there. Returns when all have had an
     /// answer.
-    pub fn start(address: &str, works: &[Work]) -> Self {
+    pub(crate) fn start(address: &str, works: &[Work]) -> Self {
         let make = |&work: &Work| {
             Arc::new(Worker {
                 work,
@@ -106,7 +106,7 @@ impl Pressure {
     }
 
     /// Waits until each worker has had so many more answers, or has ended in trouble.
-    pub fn until_more(&self, answers: u64) {
+    pub(crate) fn until_more(&self, answers: u64) {
         let goals: Vec<u64> = self.workers.iter().map(|worker| worker.done() + answers).collect();
         until("every worker to go on", || {
             let mut pairs = self.workers.iter().zip(&goals);
@@ -115,7 +115,7 @@ impl Pressure {
     }
 
     /// Ends it all.
-    pub fn stop(mut self) -> Tally {
+    pub(crate) fn stop(mut self) -> Tally {
         self.end();
         let mut tally = Tally::default();
         for worker in &self.workers {
@@ -127,7 +127,7 @@ impl Pressure {
     }
 
     /// Ends it all; nothing may have gone wrong.
-    pub fn stop_clean(self) -> Tally {
+    pub(crate) fn stop_clean(self) -> Tally {
         let tally = self.stop();
         assert_eq!(tally.troubles, Vec::<String>::new());
         tally
@@ -262,7 +262,7 @@ fn expect(wire: &mut Wire, sql: &str, text: &str) -> Result<(), String> {
 }
 
 /// Sessions that wait, each with state that must survive.
-pub struct Waiting {
+pub(crate) struct Waiting {
     wires: Vec<Wire>,
     /// What the server calls them.
     threads: Vec<String>,
@@ -270,7 +270,7 @@ pub struct Waiting {
 
 impl Waiting {
     /// Opens them; every third is in a transaction, every fifth has a temporary table.
-    pub fn open(address: &str, count: usize) -> Self {
+    pub(crate) fn open(address: &str, count: usize) -> Self {
         let mut wires = Vec::new();
         let mut threads = Vec::new();
         for number in 0..count {
@@ -290,7 +290,7 @@ impl Waiting {
     }
 
     /// Asks every one for its state; how many are dead. A wrong answer fails the test.
-    pub fn dead(&mut self) -> usize {
+    pub(crate) fn dead(&mut self) -> usize {
         let mut dead = 0;
         for (number, (wire, thread)) in self.wires.iter_mut().zip(&self.threads).enumerate() {
             match wire.try_query("SELECT @x") {
@@ -311,12 +311,12 @@ impl Waiting {
     }
 
     /// The ids that their clients were shown.
-    pub fn ids(&self) -> Vec<u32> {
+    pub(crate) fn ids(&self) -> Vec<u32> {
         self.wires.iter().map(|wire| wire.greeting.connection_id).collect()
     }
 
     /// The sessions themselves.
-    pub fn wires(&mut self) -> &mut [Wire] {
+    pub(crate) fn wires(&mut self) -> &mut [Wire] {
         &mut self.wires
     }
 }

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use super::{skip, until};
 
 /// See the module.
-pub struct Process {
+pub(crate) struct Process {
     name: String,
     child: Mutex<Child>,
     group: Pid,
@@ -28,7 +28,7 @@ pub struct Process {
 
 /// Whether `/proc` tells this user what files a proxy has open. It lets nobody look into it but who
 /// may trace every process; the test is skipped for others.
-pub fn may_look_into_proxies() -> bool {
+pub(crate) fn may_look_into_proxies() -> bool {
     /// CAP_SYS_PTRACE, as a bit of `CapEff`.
     const SYS_PTRACE: u64 = 1 << 19;
     let status = std::fs::read_to_string("/proc/self/status").expect("our own status");
@@ -42,7 +42,7 @@ pub fn may_look_into_proxies() -> bool {
 
 impl Process {
     /// Starts it; both its outputs go to the file `log`.
-    pub fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
+    pub(crate) fn spawn(name: &str, mut command: Command, log: &Path) -> Self {
         let output = File::create(log).expect("a log file");
         let errors = output.try_clone().expect("a second handle of the log");
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
@@ -65,27 +65,27 @@ impl Process {
     }
 
     /// The process that was started; a proxy's successors have other ones, see [`Self::living`].
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.group.as_raw() as u32
     }
 
     /// How it ended, if it has.
-    pub fn ended(&self) -> Option<ExitStatus> {
+    pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.child().try_wait().expect("our own child can be waited for")
     }
 
     /// Waits for its end.
-    pub fn wait(&self) -> ExitStatus {
+    pub(crate) fn wait(&self) -> ExitStatus {
         until(&format!("the end of {}\n{}", self.name, self.log()), || self.ended())
     }
 
     /// Sends a signal to the process that was started.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(self.group, signal).unwrap_or_else(|error| panic!("{signal} {}: {error}", self.name));
     }
 
     /// Everything it wrote so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         // A proxy's lines are written a moment after what they tell of, by a thread of their own.
         let mut before = self.read_log();
         for _ in 0..50 {
@@ -104,7 +104,7 @@ impl Process {
     }
 
     /// The living processes of its group, oldest first: the proxy and its successors.
-    pub fn living(&self) -> Vec<u32> {
+    pub(crate) fn living(&self) -> Vec<u32> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -126,7 +126,7 @@ impl Process {
     }
 
     /// Kills the whole group at once.
-    pub fn kill9(&self) {
+    pub(crate) fn kill9(&self) {
         // ESRCH: all of it is gone already.
         let _ = killpg(self.group, Signal::SIGKILL);
         let _ = self.child().wait();

@@ -16,10 +16,10 @@ use super::raw::{Login, Wire, WireError};
 use super::{Database, Process, Server, free_ports, scratch, until};
 
 /// The password of the admin users `root` (manager) and `watch` (viewer).
-pub const ADMIN_PASSWORD: &str = "admin-secret";
+pub(crate) const ADMIN_PASSWORD: &str = "admin-secret";
 
 /// A running proxy, with all its successors.
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Where clients connect, on 127.0.0.1.
     pub sql: u16,
     /// The admin port.
@@ -32,7 +32,7 @@ pub struct Proxy {
 
 /// What a test wants of its proxy.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Addresses of the servers.
     pub servers: Vec<String>,
     /// Where it listens besides the port on 127.0.0.1.
@@ -51,7 +51,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults in front of these servers.
-    pub fn new(servers: &[String]) -> Self {
+    pub(crate) fn new(servers: &[String]) -> Self {
         Self {
             servers: servers.to_vec(),
             listen: Vec::new(),
@@ -66,19 +66,19 @@ impl Options {
 
 impl Proxy {
     /// Starts one in front of a server.
-    pub fn start(database: &Database) -> Self {
+    pub(crate) fn start(database: &Database) -> Self {
         Self::start_with(&Options::new(&[database.address()]))
     }
 
     /// The same with these lines in `[proxy]`.
-    pub fn start_with_lines(database: &Database, lines: impl Into<String>) -> Self {
+    pub(crate) fn start_with_lines(database: &Database, lines: impl Into<String>) -> Self {
         let mut options = Options::new(&[database.address()]);
         options.proxy = lines.into();
         Self::start_with(&options)
     }
 
     /// Starts one; ready when this returns.
-    pub fn start_with(options: &Options) -> Self {
+    pub(crate) fn start_with(options: &Options) -> Self {
         for _ in 0..20 {
             if let Some(proxy) = Self::try_start(options) {
                 return proxy;
@@ -127,47 +127,47 @@ impl Proxy {
     }
 
     /// `127.0.0.1:PORT` for clients.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.sql)
     }
 
     /// `127.0.0.1:PORT` for the admin.
-    pub fn admin_address(&self) -> String {
+    pub(crate) fn admin_address(&self) -> String {
         format!("127.0.0.1:{}", self.admin)
     }
 
     /// Its config file.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         config_path(self.dir.path())
     }
 
     /// Its directory with the handover socket.
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         self.dir.path().join("run")
     }
 
     /// The process that was started first, its log, and signals to it.
-    pub fn process(&self) -> &Process {
+    pub(crate) fn process(&self) -> &Process {
         &self.process
     }
 
     /// The pid of the newest generation.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         until("a living proxy", || self.process.living().last().copied())
     }
 
     /// Everything that any generation wrote to stderr.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.process.log()
     }
 
     /// Kills every generation.
-    pub fn kill9(&self) {
+    pub(crate) fn kill9(&self) {
         self.process.kill9();
     }
 
     /// Logs in to the admin port.
-    pub fn admin(&self) -> Result<Wire, WireError> {
+    pub(crate) fn admin(&self) -> Result<Wire, WireError> {
         let login = Login {
             user: "root".into(),
             password: ADMIN_PASSWORD.into(),
@@ -178,7 +178,7 @@ impl Proxy {
     }
 
     /// Restarts it by `RESTART` and waits for the task to end; the new pid. Fails if it failed.
-    pub fn restart(&self) -> u32 {
+    pub(crate) fn restart(&self) -> u32 {
         let before = self.pid();
         let reply = self.admin().expect("the admin port takes us").query("RESTART");
         assert_eq!(reply.error(), None, "RESTART is taken");
@@ -198,7 +198,7 @@ impl Proxy {
     }
 
     /// Restarts it by SIGUSR2 and waits until the successor is the only one left; its pid.
-    pub fn restart_by_signal(&self) -> u32 {
+    pub(crate) fn restart_by_signal(&self) -> u32 {
         let before = self.pid();
         kill(Pid::from_raw(before as i32), Signal::SIGUSR2).expect("the proxy lives");
         until(&format!("a successor of {before}"), || match *self.process.living() {
@@ -209,12 +209,12 @@ impl Proxy {
     }
 
     /// The status of a GET on the HTTP port.
-    pub fn http_status(&self, path: &str) -> Option<u16> {
+    pub(crate) fn http_status(&self, path: &str) -> Option<u16> {
         self.http_get(path)?.split(' ').nth(1)?.parse().ok()
     }
 
     /// The whole answer to a GET on the HTTP port.
-    pub fn http_get(&self, path: &str) -> Option<String> {
+    pub(crate) fn http_get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.http)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: odp\r\nConnection: close\r\n\r\n");
@@ -226,7 +226,7 @@ impl Proxy {
 }
 
 /// A MariaDB and a proxy with these lines in `[proxy]`; None where there is nothing to test.
-pub fn with_lines(lines: &str) -> Option<(Database, Proxy)> {
+pub(crate) fn with_lines(lines: &str) -> Option<(Database, Proxy)> {
     if is_haproxy() {
         return None;
     }
@@ -236,7 +236,7 @@ pub fn with_lines(lines: &str) -> Option<(Database, Proxy)> {
 }
 
 /// Whether HAProxy stands in.
-pub fn is_haproxy() -> bool {
+pub(crate) fn is_haproxy() -> bool {
     std::env::var("ODP_TEST_THROUGH").is_ok_and(|name| name == "haproxy")
 }
 
@@ -253,7 +253,7 @@ fn odp(config: &Path, options: &Options) -> Command {
 }
 
 /// The config of a proxy on these ports: SQL, admin, HTTP.
-pub fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) -> String {
+pub(crate) fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Options) -> String {
     let servers: String = options
         .servers
         .iter()
@@ -294,7 +294,7 @@ name = "main"
 }
 
 /// HAProxy on this port, in front of a server: its address, and perhaps options.
-pub fn haproxy(config: &Path, port: u16, server: &str) -> Command {
+pub(crate) fn haproxy(config: &Path, port: u16, server: &str) -> Command {
     let text = format!(
         "defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n\
          listen sql\n bind 127.0.0.1:{port}\n server main {server}\n"

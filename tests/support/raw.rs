@@ -15,12 +15,12 @@ use odp::wire::capability as cap;
 use odp::wire::handshake::{Greeting, LoginResponse};
 use odp::wire::packet::{lenenc, put_lenenc_str};
 
-pub use super::reply::{MAX_PAYLOAD, Packet, Reply, com, status};
+pub(crate) use super::reply::{MAX_PAYLOAD, Packet, Reply, com, status};
 use super::socket::Socket;
 use super::{LIMIT, database};
 
 /// What an ordinary client can do.
-pub const CAPABILITIES: u32 = cap::LONG_PASSWORD
+pub(crate) const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::CONNECT_WITH_DB
     | cap::LOCAL_FILES
     | cap::PROTOCOL_41
@@ -36,7 +36,7 @@ pub const CAPABILITIES: u32 = cap::LONG_PASSWORD
 
 /// What a client says when it logs in.
 #[derive(Clone, Debug)]
-pub struct Login {
+pub(crate) struct Login {
     pub user: String,
     pub password: String,
     pub database: Option<String>,
@@ -70,7 +70,7 @@ impl Default for Login {
 
 /// Why a connection could not be had.
 #[derive(Debug)]
-pub enum WireError {
+pub(crate) enum WireError {
     /// The network.
     Io(std::io::Error),
     /// The server's ERR packet.
@@ -79,7 +79,7 @@ pub enum WireError {
 
 impl WireError {
     /// The ERR packet's number.
-    pub fn code(&self) -> Option<u16> {
+    pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Self::Io(_) => None,
             Self::Refused(packet) => packet.error(),
@@ -95,7 +95,7 @@ impl From<std::io::Error> for WireError {
 
 /// What a connection got, for comparing.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// The payload of the packet that ended the log-in.
     pub login: Vec<u8>,
     /// All bytes of the answers, and notes of the script in between.
@@ -103,7 +103,7 @@ pub struct Record {
 }
 
 /// A connection.
-pub struct Wire {
+pub(crate) struct Wire {
     socket: Socket,
     unread: Vec<u8>,
     at: usize,
@@ -126,28 +126,28 @@ pub struct Wire {
 
 impl Wire {
     /// Connects by TCP and logs in.
-    pub fn open(address: &str, login: &Login) -> Result<Self, WireError> {
+    pub(crate) fn open(address: &str, login: &Login) -> Result<Self, WireError> {
         Self::connect(address)?.log_in(login)
     }
 
     /// Connects by a Unix socket and logs in.
-    pub fn open_unix(path: &Path, login: &Login) -> Result<Self, WireError> {
+    pub(crate) fn open_unix(path: &Path, login: &Login) -> Result<Self, WireError> {
         Self::over_unix(UnixStream::connect(path)?)?.log_in(login)
     }
 
     /// Reads the greeting that comes over a Unix socket.
-    pub fn over_unix(stream: UnixStream) -> Result<Self, WireError> {
+    pub(crate) fn over_unix(stream: UnixStream) -> Result<Self, WireError> {
         stream.set_read_timeout(Some(LIMIT))?;
         Self::greeted(Socket::Unix(stream))
     }
 
     /// Connects and reads the greeting.
-    pub fn connect(address: &str) -> Result<Self, WireError> {
+    pub(crate) fn connect(address: &str) -> Result<Self, WireError> {
         Self::over(TcpStream::connect(address)?)
     }
 
     /// Reads the greeting that comes over a connection.
-    pub fn over(stream: TcpStream) -> Result<Self, WireError> {
+    pub(crate) fn over(stream: TcpStream) -> Result<Self, WireError> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LIMIT))?;
         stream.set_write_timeout(Some(LIMIT))?;
@@ -190,7 +190,7 @@ impl Wire {
     }
 
     /// Sends the log-in response and goes through the exchange.
-    pub fn log_in(mut self, login: &Login) -> Result<Self, WireError> {
+    pub(crate) fn log_in(mut self, login: &Login) -> Result<Self, WireError> {
         let mut response = self.login_response(login);
         let mut sequence = 1;
         if login.tls && self.greeting.capabilities & cap::SSL != 0 {
@@ -204,7 +204,7 @@ impl Wire {
     }
 
     /// What a well-behaved client answers to this greeting.
-    pub fn login_response(&mut self, login: &Login) -> LoginResponse {
+    pub(crate) fn login_response(&mut self, login: &Login) -> LoginResponse {
         let mut capabilities =
             login.capabilities & (self.greeting.capabilities | cap::LONG_PASSWORD);
         self.extended = login.extended & self.greeting.extended;
@@ -246,7 +246,7 @@ impl Wire {
     }
 
     /// Answers challenges until OK or ERR.
-    pub fn finish_log_in(mut self) -> Result<Self, WireError> {
+    pub(crate) fn finish_log_in(mut self) -> Result<Self, WireError> {
         let end = self.authenticate()?;
         self.login_end = end;
         self.record.borrow_mut().login.clone_from(&self.login_end.payload);
@@ -293,60 +293,60 @@ impl Wire {
     }
 
     /// Sends exactly these bytes.
-    pub fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.socket.write_all(bytes)
     }
 
     /// Sends a payload in as many packets as it needs.
-    pub fn send_payload(&mut self, payload: &[u8], sequence: u8) -> std::io::Result<()> {
+    pub(crate) fn send_payload(&mut self, payload: &[u8], sequence: u8) -> std::io::Result<()> {
         let bytes = packets(payload, sequence);
         self.send(&bytes)
     }
 
     /// Sends a command: its byte and what follows.
-    pub fn command(&mut self, command: u8, body: &[u8]) {
+    pub(crate) fn command(&mut self, command: u8, body: &[u8]) {
         let bytes = command_packets(command, body);
         self.send(&bytes).expect("the connection takes a command");
     }
 
     /// A command with its whole answer.
-    pub fn ask(&mut self, command: u8, body: &[u8]) -> Reply {
+    pub(crate) fn ask(&mut self, command: u8, body: &[u8]) -> Reply {
         self.command(command, body);
         self.reply(command)
     }
 
     /// A statement with its whole answer.
-    pub fn query(&mut self, sql: &str) -> Reply {
+    pub(crate) fn query(&mut self, sql: &str) -> Reply {
         self.ask(com::QUERY, sql.as_bytes())
     }
 
     /// As [`Self::query`], for a connection that may end.
-    pub fn try_query(&mut self, sql: &str) -> std::io::Result<Reply> {
+    pub(crate) fn try_query(&mut self, sql: &str) -> std::io::Result<Reply> {
         self.send(&command_packets(com::QUERY, sql.as_bytes()))?;
         self.try_reply(com::QUERY)
     }
 
     /// A statement that must succeed.
-    pub fn run(&mut self, sql: &str) -> Reply {
+    pub(crate) fn run(&mut self, sql: &str) -> Reply {
         let reply = self.query(sql);
         assert_eq!(reply.error(), None, "{sql}: {:?}", reply.last());
         reply
     }
 
     /// Prepares a statement; its id.
-    pub fn prepare(&mut self, sql: &str) -> u32 {
+    pub(crate) fn prepare(&mut self, sql: &str) -> u32 {
         let reply = self.ask(com::PREPARE, sql.as_bytes());
         assert_eq!(reply.error(), None, "{sql}: {:?}", reply.last());
         statement_id(&reply.packets[0])
     }
 
     /// The answer to a command.
-    pub fn reply(&mut self, command: u8) -> Reply {
+    pub(crate) fn reply(&mut self, command: u8) -> Reply {
         self.try_reply(command).unwrap_or_else(|error| panic!("answer to {command:#x}: {error}"))
     }
 
     /// The answer to a command, or why there is none.
-    pub fn try_reply(&mut self, command: u8) -> std::io::Result<Reply> {
+    pub(crate) fn try_reply(&mut self, command: u8) -> std::io::Result<Reply> {
         let mut reply = Reply::default();
         match command {
             com::QUERY | com::EXECUTE | com::BULK_EXECUTE | com::PROCESS_INFO => {
@@ -483,7 +483,7 @@ impl Wire {
     }
 
     /// Blanks a part of the last packet's payload in the record: it differs by nature.
-    pub fn hide(&self, part: std::ops::Range<usize>) {
+    pub(crate) fn hide(&self, part: std::ops::Range<usize>) {
         if self.recording {
             let start = self.packet_at + 4;
             self.record.borrow_mut().bytes[start + part.start..start + part.end].fill(b'?');
@@ -491,12 +491,12 @@ impl Wire {
     }
 
     /// The next logical packet.
-    pub fn packet(&mut self) -> Packet {
+    pub(crate) fn packet(&mut self) -> Packet {
         self.try_packet().unwrap_or_else(|error| panic!("a packet: {error}"))
     }
 
     /// The next logical packet, or why there is none.
-    pub fn try_packet(&mut self) -> std::io::Result<Packet> {
+    pub(crate) fn try_packet(&mut self) -> std::io::Result<Packet> {
         let mut packet: Option<Packet> = None;
         self.packet_at = self.record.borrow().bytes.len();
         loop {
@@ -516,7 +516,7 @@ impl Wire {
     }
 
     /// Exactly the next bytes, whatever they are.
-    pub fn take(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
+    pub(crate) fn take(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
         let mut buffer = [0; 64 * 1024];
         while self.unread.len() - self.at < length {
             let read = self.socket.read(&mut buffer)?;
@@ -538,7 +538,7 @@ impl Wire {
     }
 
     /// Reads until the server closes; what came. A reset is a close.
-    pub fn until_closed(&mut self) -> Vec<u8> {
+    pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
             match self.take(1) {
@@ -558,22 +558,22 @@ impl Wire {
     }
 
     /// Sends FIN; what the server still sends can be read.
-    pub fn half_close(&mut self) {
+    pub(crate) fn half_close(&mut self) {
         self.socket.half_close().expect("the connection is open");
     }
 
     /// Puts a note into the record.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.record.borrow_mut().bytes.extend(format!("<{text}>").bytes());
     }
 
     /// From now on nothing is recorded, or it is again.
-    pub fn set_recording(&mut self, recording: bool) {
+    pub(crate) fn set_recording(&mut self, recording: bool) {
         self.recording = recording;
     }
 
     /// A statement whose answer differs from run to run by nature.
-    pub fn unrecorded(&mut self, sql: &str) -> Reply {
+    pub(crate) fn unrecorded(&mut self, sql: &str) -> Reply {
         let before = std::mem::replace(&mut self.recording, false);
         let reply = self.query(sql);
         self.recording = before;
@@ -581,23 +581,23 @@ impl Wire {
     }
 
     /// Bytes that were read and that nobody asked for.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.unread.len() == self.at
     }
 
     /// The TCP socket itself.
-    pub fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         self.socket.tcp()
     }
 
     /// New keys in both directions of a TLS session.
-    pub fn update_keys(&mut self) {
+    pub(crate) fn update_keys(&mut self) {
         self.socket.update_keys().expect("the connection is open");
     }
 }
 
 /// A payload as packets, with the empty one that ends a multiple of 16 MiB − 1.
-pub fn packets(payload: &[u8], mut sequence: u8) -> Vec<u8> {
+pub(crate) fn packets(payload: &[u8], mut sequence: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len() + 64);
     let mut rest = payload;
     loop {
@@ -614,7 +614,7 @@ pub fn packets(payload: &[u8], mut sequence: u8) -> Vec<u8> {
 }
 
 /// A command as packets.
-pub fn command_packets(command: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn command_packets(command: u8, body: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(1 + body.len());
     payload.push(command);
     payload.extend(body);
@@ -622,20 +622,20 @@ pub fn command_packets(command: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Where the id stands in the first packet of the answer to a PREPARE.
-pub const STATEMENT_ID: std::ops::Range<usize> = 1..5;
+pub(crate) const STATEMENT_ID: std::ops::Range<usize> = 1..5;
 
 /// The id in the first packet of the answer to a PREPARE.
-pub fn statement_id(packet: &Packet) -> u32 {
+pub(crate) fn statement_id(packet: &Packet) -> u32 {
     u32::from_le_bytes(packet.payload[STATEMENT_ID].try_into().expect("four bytes"))
 }
 
 /// Makes a login response one of a client whose plugin no server knows: it is asked for an answer.
-pub fn ask_for_a_challenge(response: &mut LoginResponse) {
+pub(crate) fn ask_for_a_challenge(response: &mut LoginResponse) {
     (response.auth, response.plugin) = (Vec::new(), Some(b"no_such_plugin".to_vec()));
 }
 
 /// The answer to a challenge; None for an empty password or a plugin we don't know.
-pub fn scramble(plugin: &[u8], salt: &[u8], password: &str) -> Option<Vec<u8>> {
+pub(crate) fn scramble(plugin: &[u8], salt: &[u8], password: &str) -> Option<Vec<u8>> {
     match plugin {
         b"mysql_native_password" => Some(scramble_native(salt, password.as_bytes())?.to_vec()),
         b"caching_sha2_password" => Some(scramble_sha256(salt, password.as_bytes())?.to_vec()),

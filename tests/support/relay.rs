@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 /// How to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chop {
+pub(crate) enum Chop {
     /// Not at all.
     Never,
     /// One byte at a time.
@@ -24,19 +24,19 @@ pub enum Chop {
 }
 
 /// A relay to one address; its threads end with their connections, at the latest with the test.
-pub struct Relay {
+pub(crate) struct Relay {
     /// `127.0.0.1:PORT`: where it listens.
     pub address: String,
 }
 
 impl Relay {
     /// Starts one.
-    pub fn start(target: String, chop: Chop) -> Self {
+    pub(crate) fn start(target: String, chop: Chop) -> Self {
         Self::start_by(chop, move || TcpStream::connect(&target))
     }
 
     /// Cuts nothing; its connections come from another address, and begin with this.
-    pub fn detour(target: String, source: &'static str, header: Vec<u8>) -> Self {
+    pub(crate) fn detour(target: String, source: &'static str, header: Vec<u8>) -> Self {
         Self::start_by(Chop::Never, move || {
             let mut far = connect_from(source, &target);
             far.write_all(&header).map(|()| far)
@@ -62,7 +62,7 @@ impl Relay {
 }
 
 /// A relay whose target is told later, and which counts who comes.
-pub struct Detour {
+pub(crate) struct Detour {
     /// `127.0.0.1:PORT`: where it listens.
     pub address: String,
     /// Connections so far.
@@ -72,7 +72,7 @@ pub struct Detour {
 
 impl Detour {
     /// Starts one; who comes waits for the target.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (count, target) = (Arc::<AtomicUsize>::default(), Arc::<OnceLock<String>>::default());
         let (counted, told) = (count.clone(), target.clone());
         let Relay { address } = Relay::start_by(Chop::Never, move || {
@@ -83,13 +83,13 @@ impl Detour {
     }
 
     /// Where it leads.
-    pub fn lead_to(&self, target: String) {
+    pub(crate) fn lead_to(&self, target: String) {
         self.target.set(target).expect("it is told once");
     }
 }
 
 /// A connection from another address of the loopback.
-pub fn connect_from(source: &str, address: &str) -> TcpStream {
+pub(crate) fn connect_from(source: &str, address: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let source: SocketAddr = format!("{source}:0").parse().expect("an address");
     socket.bind(&source.into()).expect("all of 127.0.0.0/8 is the loopback");

@@ -5,51 +5,51 @@ use std::collections::BTreeMap;
 use odp::wire::packet::lenenc;
 
 /// The longest payload of one packet.
-pub const MAX_PAYLOAD: usize = 0xFF_FFFF;
+pub(crate) const MAX_PAYLOAD: usize = 0xFF_FFFF;
 
 /// Commands.
-pub mod com {
-    pub const QUIT: u8 = 0x01;
-    pub const INIT_DB: u8 = 0x02;
-    pub const QUERY: u8 = 0x03;
-    pub const FIELD_LIST: u8 = 0x04;
-    pub const REFRESH: u8 = 0x07;
-    pub const STATISTICS: u8 = 0x09;
-    pub const PROCESS_INFO: u8 = 0x0A;
-    pub const PROCESS_KILL: u8 = 0x0C;
-    pub const DEBUG: u8 = 0x0D;
-    pub const PING: u8 = 0x0E;
-    pub const CHANGE_USER: u8 = 0x11;
-    pub const BINLOG_DUMP: u8 = 0x12;
-    pub const REGISTER_SLAVE: u8 = 0x15;
-    pub const PREPARE: u8 = 0x16;
-    pub const EXECUTE: u8 = 0x17;
-    pub const LONG_DATA: u8 = 0x18;
-    pub const CLOSE: u8 = 0x19;
-    pub const RESET: u8 = 0x1A;
-    pub const SET_OPTION: u8 = 0x1B;
-    pub const FETCH: u8 = 0x1C;
-    pub const RESET_CONNECTION: u8 = 0x1F;
-    pub const BULK_EXECUTE: u8 = 0xFA;
+pub(crate) mod com {
+    pub(crate) const QUIT: u8 = 0x01;
+    pub(crate) const INIT_DB: u8 = 0x02;
+    pub(crate) const QUERY: u8 = 0x03;
+    pub(crate) const FIELD_LIST: u8 = 0x04;
+    pub(crate) const REFRESH: u8 = 0x07;
+    pub(crate) const STATISTICS: u8 = 0x09;
+    pub(crate) const PROCESS_INFO: u8 = 0x0A;
+    pub(crate) const PROCESS_KILL: u8 = 0x0C;
+    pub(crate) const DEBUG: u8 = 0x0D;
+    pub(crate) const PING: u8 = 0x0E;
+    pub(crate) const CHANGE_USER: u8 = 0x11;
+    pub(crate) const BINLOG_DUMP: u8 = 0x12;
+    pub(crate) const REGISTER_SLAVE: u8 = 0x15;
+    pub(crate) const PREPARE: u8 = 0x16;
+    pub(crate) const EXECUTE: u8 = 0x17;
+    pub(crate) const LONG_DATA: u8 = 0x18;
+    pub(crate) const CLOSE: u8 = 0x19;
+    pub(crate) const RESET: u8 = 0x1A;
+    pub(crate) const SET_OPTION: u8 = 0x1B;
+    pub(crate) const FETCH: u8 = 0x1C;
+    pub(crate) const RESET_CONNECTION: u8 = 0x1F;
+    pub(crate) const BULK_EXECUTE: u8 = 0xFA;
 }
 
 /// Status flags that the tests look at.
-pub mod status {
-    pub const IN_TRANS: u16 = 0x0001;
-    pub const AUTOCOMMIT: u16 = 0x0002;
-    pub const MORE_RESULTS: u16 = 0x0008;
-    pub const CURSOR_EXISTS: u16 = 0x0040;
-    pub const LAST_ROW_SENT: u16 = 0x0080;
-    pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
-    pub const PS_OUT_PARAMS: u16 = 0x1000;
-    pub const IN_TRANS_READONLY: u16 = 0x2000;
-    pub const STATE_CHANGED: u16 = 0x4000;
-    pub const ANSI_QUOTES: u16 = 0x8000;
+pub(crate) mod status {
+    pub(crate) const IN_TRANS: u16 = 0x0001;
+    pub(crate) const AUTOCOMMIT: u16 = 0x0002;
+    pub(crate) const MORE_RESULTS: u16 = 0x0008;
+    pub(crate) const CURSOR_EXISTS: u16 = 0x0040;
+    pub(crate) const LAST_ROW_SENT: u16 = 0x0080;
+    pub(crate) const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
+    pub(crate) const PS_OUT_PARAMS: u16 = 0x1000;
+    pub(crate) const IN_TRANS_READONLY: u16 = 0x2000;
+    pub(crate) const STATE_CHANGED: u16 = 0x4000;
+    pub(crate) const ANSI_QUOTES: u16 = 0x8000;
 }
 
 /// A logical packet.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Packet {
+pub(crate) struct Packet {
     /// Sequence number of its first chunk.
     pub sequence: u8,
     /// Length of its first chunk.
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Packet {
 
 impl Packet {
     /// The number of an ERR packet.
-    pub fn error(&self) -> Option<u16> {
+    pub(crate) fn error(&self) -> Option<u16> {
         match *self.payload {
             [0xFF, a, b, ..] => Some(u16::from_le_bytes([a, b])),
             _ => None,
@@ -86,7 +86,7 @@ impl Packet {
     }
 
     /// The status flags of an OK or EOF packet.
-    pub fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         let word = |at: usize| {
             Some(u16::from_le_bytes([*self.payload.get(at)?, *self.payload.get(at + 1)?]))
         };
@@ -104,7 +104,7 @@ impl Packet {
 
 /// A whole answer.
 #[derive(Debug, Default)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// Progress reports left out.
     pub packets: Vec<Packet>,
     /// Where the rows of each result set stand in `packets`.
@@ -118,50 +118,50 @@ pub struct Reply {
 
 impl Reply {
     /// The number of the ERR packet that ended it.
-    pub fn error(&self) -> Option<u16> {
+    pub(crate) fn error(&self) -> Option<u16> {
         self.last().error()
     }
 
     /// The packet that ended it.
-    pub fn last(&self) -> &Packet {
+    pub(crate) fn last(&self) -> &Packet {
         self.packets.last().expect("an answer has a packet")
     }
 
     /// The status flags at its end; panics if it ended in an ERR.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.last().status().unwrap_or_else(|| panic!("no status in {:?}", self.last()))
     }
 
     /// Whether a transaction is open at its end.
-    pub fn in_transaction(&self) -> bool {
+    pub(crate) fn in_transaction(&self) -> bool {
         self.status() & status::IN_TRANS != 0
     }
 
     /// How many result sets it has.
-    pub fn sets(&self) -> usize {
+    pub(crate) fn sets(&self) -> usize {
         self.row_sets.len()
     }
 
     /// How many rows its result sets have in all.
-    pub fn row_count(&self) -> usize {
+    pub(crate) fn row_count(&self) -> usize {
         self.row_sets.iter().map(|rows| rows.len()).sum()
     }
 
     /// The text rows of all its result sets.
-    pub fn rows(&self) -> Vec<Vec<Option<Vec<u8>>>> {
+    pub(crate) fn rows(&self) -> Vec<Vec<Option<Vec<u8>>>> {
         let packets = self.row_sets.iter().flat_map(|rows| &self.packets[rows.clone()]);
         packets.map(|packet| text_row(&packet.payload)).collect()
     }
 
     /// The first column of the first row as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let row = self.rows().into_iter().next().expect("a row");
         let value = row.into_iter().next().flatten().expect("a value that is not NULL");
         String::from_utf8_lossy(&value).into_owned()
     }
 
     /// Column names of the first result set.
-    pub fn columns(&self) -> Vec<String> {
+    pub(crate) fn columns(&self) -> Vec<String> {
         let Some(range) = self.definitions.first() else { return Vec::new() };
         // catalog, schema, table, org_table, name
         let name = |packet: &Packet| text_row(&packet.payload[..])[4].clone();
@@ -170,7 +170,7 @@ impl Reply {
     }
 
     /// Rows as column name → text; NULL is left out.
-    pub fn named_rows(&self) -> Vec<BTreeMap<String, String>> {
+    pub(crate) fn named_rows(&self) -> Vec<BTreeMap<String, String>> {
         let columns = self.columns();
         let named = |row: Vec<Option<Vec<u8>>>| {
             let cells = columns.iter().cloned().zip(row);

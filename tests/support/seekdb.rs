@@ -29,7 +29,7 @@ const INIT_SQL: [&str; 3] = [
 ];
 
 /// The program as `tests/fetch` has unpacked it, or why there is none.
-pub fn program() -> Result<PathBuf, String> {
+pub(crate) fn program() -> Result<PathBuf, String> {
     let binary = fetched("ODP_TEST_SEEKDB", "seekdb").join("files/pylibseekdb/seekdb");
     if !binary.exists() {
         return Err("SeekDb is not to be had here".into());
@@ -70,7 +70,7 @@ const CERTIFICATES: [(&str, &str); 3] = [
 
 /// The server on a directory that is empty or its own from before; with MariaDB's options for
 /// certificates it offers TLS.
-pub fn command(binary: &Path, dir: &Path, options: &[String]) -> Command {
+pub(crate) fn command(binary: &Path, dir: &Path, options: &[String]) -> Command {
     std::fs::create_dir_all(dir.join("wallet")).expect("the directory is ours");
     let mut command = in_namespace();
     command.arg(binary).args(["--nodaemon", "--port", "2881", "--log-level", "ERROR"]);
@@ -94,12 +94,12 @@ pub fn command(binary: &Path, dir: &Path, options: &[String]) -> Command {
 }
 
 /// Where it listens.
-pub fn socket(dir: &Path) -> PathBuf {
+pub(crate) fn socket(dir: &Path) -> PathBuf {
     dir.join("run/sql.sock")
 }
 
 /// Makes the tests' user and database; an error while the server is still starting.
-pub fn initialise(socket: &Path) -> Result<(), WireError> {
+pub(crate) fn initialise(socket: &Path) -> Result<(), WireError> {
     let login =
         Login { user: "root".into(), password: String::new(), database: None, ..Login::default() };
     let mut root = Wire::open_unix(socket, &login)?;
@@ -113,7 +113,7 @@ pub fn initialise(socket: &Path) -> Result<(), WireError> {
 }
 
 /// Leads a port of 127.0.0.1 to a Unix socket; its threads end at the latest with the test.
-pub fn bridge(socket: PathBuf) -> u16 {
+pub(crate) fn bridge(socket: PathBuf) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
     let port = listener.local_addr().expect("a bound socket has an address").port();
     thread::spawn(move || {

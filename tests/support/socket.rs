@@ -12,12 +12,12 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::anybody::Anybody;
 
 /// The only suite that clients speak, if `ODP_TEST_TLS_SUITE` names one as rustls does.
-pub fn wanted_suite() -> Option<String> {
+pub(crate) fn wanted_suite() -> Option<String> {
     std::env::var("ODP_TEST_TLS_SUITE").ok()
 }
 
 /// A connection.
-pub enum Socket {
+pub(crate) enum Socket {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
@@ -28,7 +28,7 @@ pub enum Socket {
 
 impl Socket {
     /// TLS from here on, with whoever is there; the handshake is over when this returns.
-    pub fn into_tls(self) -> std::io::Result<Self> {
+    pub(crate) fn into_tls(self) -> std::io::Result<Self> {
         let Self::Tcp(mut stream) = self else { panic!("TLS over TCP only") };
         let mut provider = default_provider();
         if let Some(wanted) = wanted_suite() {
@@ -50,12 +50,12 @@ impl Socket {
     }
 
     /// Whether a server takes it for secure.
-    pub fn is_secure(&self) -> bool {
+    pub(crate) fn is_secure(&self) -> bool {
         !matches!(self, Self::Tcp(_))
     }
 
     /// As `Read`.
-    pub fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
@@ -64,7 +64,7 @@ impl Socket {
     }
 
     /// As `Write`, with a flush.
-    pub fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(crate) fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.write_all(bytes),
             Self::Unix(stream) => stream.write_all(bytes),
@@ -73,7 +73,7 @@ impl Socket {
     }
 
     /// Sends FIN, with TLS behind close_notify.
-    pub fn half_close(&mut self) -> std::io::Result<()> {
+    pub(crate) fn half_close(&mut self) -> std::io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -86,7 +86,7 @@ impl Socket {
     }
 
     /// The TCP socket itself.
-    pub fn tcp(&self) -> &TcpStream {
+    pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(_) => panic!("not a TCP connection"),
@@ -95,7 +95,7 @@ impl Socket {
     }
 
     /// Asks the other side for new keys, and takes new ones for what is written from now on.
-    pub fn update_keys(&mut self) -> std::io::Result<()> {
+    pub(crate) fn update_keys(&mut self) -> std::io::Result<()> {
         let Self::Tls(stream) = self else { panic!("no TLS") };
         stream.conn.refresh_traffic_keys().map_err(Error::other)?;
         stream.flush()

@@ -16,7 +16,7 @@ use odp::wire::capability as cap;
 
 /// What the client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
+pub(crate) enum Compression {
     /// zlib.
     Zlib,
     /// zstd at this level.
@@ -28,7 +28,7 @@ const LONGEST: usize = 0xFF_FFFF;
 
 /// Where a client of the tunnel connects; it ends with its connections, at the latest with the
 /// test.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// Its address on 127.0.0.1.
     pub address: String,
     faults: Arc<Mutex<Vec<String>>>,
@@ -36,7 +36,7 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// One to this address.
-    pub fn start(target: String, how: Compression) -> Self {
+    pub(crate) fn start(target: String, how: Compression) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let faults = Arc::<Mutex<Vec<String>>>::default();
@@ -55,7 +55,7 @@ impl Tunnel {
     }
 
     /// Fails if anything was numbered wrongly.
-    pub fn check(&self) {
+    pub(crate) fn check(&self) {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(faults.is_empty(), "{faults:?}");
     }

@@ -507,7 +507,7 @@ fn nothing_is_left_undone() {
     // In two pieces, so that this file may stand in the list.
     let words = ["todo!", "unimplemented!", "dbg!", "FIXME"];
     let mut found = Vec::new();
-    for source in sources().iter().filter(|source| !source.path.ends_with("tidy.rs")) {
+    for source in sources().iter().filter(|source| !source.path.ends_with("tidy/main.rs")) {
         for (at, line) in source.text.lines().enumerate() {
             let word = words.iter().find(|word| line.contains(**word));
             found.extend(word.map(|word| format!("{}: {word}", source.place(at + 1))));

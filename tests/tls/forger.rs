@@ -5,7 +5,7 @@ use odp::net::tls::record::{Opened, Records, Role};
 
 use Version::Tls13;
 
-pub fn state(version: Version) -> HalfState {
+pub(crate) fn state(version: Version) -> HalfState {
     HalfState {
         secret: (version == Tls13).then(|| Hidden::new(&[1; 32])),
         key: Hidden::new(&[2; 16]),
@@ -15,18 +15,18 @@ pub fn state(version: Version) -> HalfState {
     }
 }
 
-pub fn records(version: Version, role: Role) -> Records {
+pub(crate) fn records(version: Version, role: Role) -> Records {
     let state = state(version);
     Records::new(version, Suite::Aes128Gcm, role, state.clone(), state).expect("fitting keys")
 }
 
 /// What the peer of the above would seal, and what it hears.
-pub fn half(version: Version) -> Half {
+pub(crate) fn half(version: Version) -> Half {
     Half::new(version, Suite::Aes128Gcm, state(version)).expect("fitting keys")
 }
 
 /// What a peer sends.
-pub enum Sent {
+pub(crate) enum Sent {
     /// Bytes as they are.
     Raw(Vec<u8>),
     /// A record of this type, well sealed.
@@ -36,7 +36,7 @@ pub enum Sent {
     /// A KeyUpdate with this request, cut there; what follows is under the new keys.
     NewKeys(u8, usize),
 }
-pub use Sent::{Many, NewKeys, Raw, Sealed};
+pub(crate) use Sent::{Many, NewKeys, Raw, Sealed};
 
 /// What the AEAD itself makes of a record that no sender of ours could be talked into.
 fn seal_by_hand<const N: usize>(additional: [u8; N], text: &[u8]) -> Vec<u8> {
@@ -49,14 +49,14 @@ fn seal_by_hand<const N: usize>(additional: [u8; N], text: &[u8]) -> Vec<u8> {
 }
 
 /// A TLS 1.3 record with this whole TLSInnerPlaintext.
-pub fn inner(text: &[u8]) -> Sent {
+pub(crate) fn inner(text: &[u8]) -> Sent {
     let [high, low] = (text.len() as u16 + 16).to_be_bytes();
     let header = [23, 3, 3, high, low];
     Raw([&header[..], &seal_by_hand(header, text)].concat())
 }
 
 /// A TLS 1.2 record of data with this plaintext.
-pub fn data12(text: &[u8]) -> Sent {
+pub(crate) fn data12(text: &[u8]) -> Sent {
     let [high, low] = (text.len() as u16).to_be_bytes();
     let body = seal_by_hand([0, 0, 0, 0, 0, 0, 0, 0, 23, 3, 3, high, low], text);
     let [high, low] = (body.len() as u16 + 8).to_be_bytes();
@@ -70,7 +70,7 @@ fn seal(peer: &mut Half, all: &mut Vec<u8>, kind: u8, content: &[u8]) {
     all.extend_from_slice(&out);
 }
 
-pub fn bytes(version: Version, sent: &[Sent]) -> Vec<u8> {
+pub(crate) fn bytes(version: Version, sent: &[Sent]) -> Vec<u8> {
     let (mut peer, mut all) = (half(version), Vec::new());
     for sent in sent {
         match sent {
@@ -95,13 +95,13 @@ pub fn bytes(version: Version, sent: &[Sent]) -> Vec<u8> {
 
 /// What we say to the peer that is `half(version)`, record by record: type and content. Our
 /// KeyUpdates change the peer's keys.
-pub fn say(records: &mut Records, peer: &mut Half) -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn say(records: &mut Records, peer: &mut Half) -> Vec<(u8, Vec<u8>)> {
     let mut out = [0; 1024];
     let n = records.speak(&mut out).expect("room");
     hear(&mut out[..n], peer)
 }
 
-pub fn hear(mut bytes: &mut [u8], peer: &mut Half) -> Vec<(u8, Vec<u8>)> {
+pub(crate) fn hear(mut bytes: &mut [u8], peer: &mut Half) -> Vec<(u8, Vec<u8>)> {
     let mut said = Vec::new();
     while let Some((header, rest)) = bytes.split_first_chunk_mut::<5>() {
         let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
@@ -118,7 +118,7 @@ pub fn hear(mut bytes: &mut [u8], peer: &mut Half) -> Vec<(u8, Vec<u8>)> {
 }
 
 /// Gives all of it to a record layer that finds no fault with it.
-pub fn give(records: &mut Records, mut input: Vec<u8>) {
+pub(crate) fn give(records: &mut Records, mut input: Vec<u8>) {
     while !input.is_empty() {
         match records.open(&mut input, &mut [0; 64]) {
             Ok(Opened::Nothing(n) | Opened::Out { consumed: n, .. }) => drop(input.drain(..n)),

@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Graveyard {
 }
 
 /// Does something; all that was freed meanwhile.
-pub fn dig<T>(act: impl FnOnce() -> T) -> (T, Vec<u8>) {
+pub(crate) fn dig<T>(act: impl FnOnce() -> T) -> (T, Vec<u8>) {
     let mut room = vec![0_u8; ROOM];
     LENGTH.store(0, Ordering::Release);
     KEPT.store(room.as_mut_ptr(), Ordering::Release);
@@ -54,7 +54,7 @@ pub fn dig<T>(act: impl FnOnce() -> T) -> (T, Vec<u8>) {
 }
 
 /// Whether half of a key, or of its hexadecimal form, lies there.
-pub fn holds(found: &[u8], key: &[u8]) -> bool {
+pub(crate) fn holds(found: &[u8], key: &[u8]) -> bool {
     let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     let has = |part: &[u8]| memchr::memmem::find(found, part).is_some();
     let halves = |whole: &[u8]| -> bool {

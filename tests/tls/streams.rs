@@ -21,13 +21,13 @@ use crate::support::{Cell, PKI, cells, client_config, localhost, server_config};
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The files of the PKI, and what names them.
-pub struct Files {
+pub(crate) struct Files {
     pub directory: tempfile::TempDir,
     pub accept: TlsAccept,
     pub connect: TlsConnect,
 }
 
-pub fn files() -> Files {
+pub(crate) fn files() -> Files {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
         let path = directory.path().join(name);
@@ -51,11 +51,11 @@ pub fn files() -> Files {
     Files { directory, accept, connect }
 }
 
-pub fn acceptor(section: &TlsAccept) -> Acceptor {
+pub(crate) fn acceptor(section: &TlsAccept) -> Acceptor {
     Acceptor::load(section, "client").expect("good files").expect("TLS is on")
 }
 
-pub fn connector(section: &TlsConnect) -> Connector {
+pub(crate) fn connector(section: &TlsConnect) -> Connector {
     Connector::load(section).expect("good files").expect("TLS is on")
 }
 
@@ -66,7 +66,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 }
 
 /// As by a restart: to JSON and raw bytes, and back.
-pub fn moved(stream: Stream) -> Stream {
+pub(crate) fn moved(stream: Stream) -> Stream {
     let Parts { fd, tls } = stream.into_parts().expect("a socket");
     let (state, bytes) = tls.expect("TLS");
     let text = serde_json::to_string(&state).expect("JSON");

@@ -14,12 +14,12 @@ use rustls::{
     ServerConnection, SupportedCipherSuite, SupportedProtocolVersion, version,
 };
 
-pub static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
+pub(crate) static PKI: LazyLock<Pki> = LazyLock::new(Pki::new);
 
-pub type Cell = (SupportedCipherSuite, &'static SupportedProtocolVersion);
+pub(crate) type Cell = (SupportedCipherSuite, &'static SupportedProtocolVersion);
 
 /// Every suite that is spoken.
-pub fn cells() -> Vec<Cell> {
+pub(crate) fn cells() -> Vec<Cell> {
     vec![
         (cipher_suite::TLS13_AES_128_GCM_SHA256, &version::TLS13),
         (cipher_suite::TLS13_AES_256_GCM_SHA384, &version::TLS13),
@@ -30,7 +30,7 @@ pub fn cells() -> Vec<Cell> {
     ]
 }
 
-pub fn client_config((suite, version): Cell) -> ClientConfig {
+pub(crate) fn client_config((suite, version): Cell) -> ClientConfig {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![suite];
     let mut roots = RootCertStore::empty();
@@ -43,7 +43,7 @@ pub fn client_config((suite, version): Cell) -> ClientConfig {
         .with_no_client_auth()
 }
 
-pub fn server_config((suite, version): Cell) -> ServerConfig {
+pub(crate) fn server_config((suite, version): Cell) -> ServerConfig {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![suite];
     let certificate = CertificateDer::from_pem_slice(PKI.server.as_bytes()).expect("PEM");
@@ -56,18 +56,18 @@ pub fn server_config((suite, version): Cell) -> ServerConfig {
         .expect("a certificate")
 }
 
-pub fn localhost() -> ServerName<'static> {
+pub(crate) fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a name")
 }
 
 /// Stock rustls.
-pub enum Theirs {
+pub(crate) enum Theirs {
     Client(ClientConnection),
     Server(ServerConnection),
 }
 
 impl Theirs {
-    pub fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         match self {
             Self::Client(peer) => peer.writer().write_all(bytes),
             Self::Server(peer) => peer.writer().write_all(bytes),
@@ -76,7 +76,7 @@ impl Theirs {
     }
 
     /// Everything it has to send.
-    pub fn output(&mut self) -> Vec<u8> {
+    pub(crate) fn output(&mut self) -> Vec<u8> {
         fn all<D>(peer: &mut ConnectionCommon<D>) -> Vec<u8> {
             let mut out = Vec::new();
             while peer.wants_write() {
@@ -91,7 +91,7 @@ impl Theirs {
     }
 
     /// Gives it bytes; returns what came out.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         fn all<D>(
             peer: &mut ConnectionCommon<D>,
             mut bytes: &[u8],
@@ -111,7 +111,7 @@ impl Theirs {
         }
     }
 
-    pub fn refresh_keys(&mut self) {
+    pub(crate) fn refresh_keys(&mut self) {
         match self {
             Self::Client(peer) => peer.refresh_traffic_keys(),
             Self::Server(peer) => peer.refresh_traffic_keys(),
@@ -119,7 +119,7 @@ impl Theirs {
         .expect("TLS 1.3");
     }
 
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         match self {
             Self::Client(peer) => peer.send_close_notify(),
             Self::Server(peer) => peer.send_close_notify(),
@@ -128,7 +128,7 @@ impl Theirs {
 }
 
 /// Our record layer with two queues.
-pub struct Ours {
+pub(crate) struct Ours {
     pub records: Records,
     pub incoming: Vec<u8>,
     pub outgoing: Vec<u8>,
@@ -138,11 +138,11 @@ pub struct Ours {
 }
 
 impl Ours {
-    pub fn new(records: Records, incoming: Vec<u8>) -> Self {
+    pub(crate) fn new(records: Records, incoming: Vec<u8>) -> Self {
         Self { records, incoming, outgoing: Vec::new(), ended: false, room: 1 << 15 }
     }
 
-    pub fn write(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) {
         let mut out = vec![0; 34 * 1024];
         while !bytes.is_empty() {
             let sealed = self.records.seal(bytes, &mut out).expect("open");
@@ -151,14 +151,14 @@ impl Ours {
         }
     }
 
-    pub fn output(&mut self) -> Vec<u8> {
+    pub(crate) fn output(&mut self) -> Vec<u8> {
         let mut out = [0; 256];
         let n = self.records.speak(&mut out).expect("open");
         self.outgoing.extend_from_slice(&out[..n]);
         std::mem::take(&mut self.outgoing)
     }
 
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<u8>, RecordError> {
         self.incoming.extend_from_slice(bytes);
         let mut received = Vec::new();
         let mut out = vec![0; self.room];
@@ -186,7 +186,7 @@ impl Ours {
     }
 
     /// To JSON and back, as by a restart.
-    pub fn freeze(&mut self) {
+    pub(crate) fn freeze(&mut self) {
         let text = serde_json::to_string(&self.records.state()).expect("JSON");
         let state = serde_json::from_str(&text).expect("our JSON");
         self.records = Records::resume(state).expect("our state");
@@ -194,7 +194,7 @@ impl Ours {
 }
 
 /// Shakes hands with every stretch of bytes cut into pieces of `chunk`.
-pub fn shake(mut ours: Handshake, mut theirs: Theirs, chunk: usize) -> (Ours, Theirs) {
+pub(crate) fn shake(mut ours: Handshake, mut theirs: Theirs, chunk: usize) -> (Ours, Theirs) {
     for _ in 0..100 {
         let step = ours.step().expect("a good peer");
         for piece in std::mem::take(&mut ours.output).chunks(chunk) {
@@ -215,14 +215,14 @@ pub fn shake(mut ours: Handshake, mut theirs: Theirs, chunk: usize) -> (Ours, Th
 }
 
 /// Our side is the server.
-pub fn we_serve(cell: Cell, chunk: usize) -> (Ours, Theirs) {
+pub(crate) fn we_serve(cell: Cell, chunk: usize) -> (Ours, Theirs) {
     let client = ClientConnection::new(Arc::new(client_config(cell)), localhost());
     let handshake = Handshake::accept(&server_config(cell), &[]).expect("a handshake");
     shake(handshake, Theirs::Client(client.expect("a client")), chunk)
 }
 
 /// Our side is the client.
-pub fn we_connect(cell: Cell, chunk: usize) -> (Ours, Theirs) {
+pub(crate) fn we_connect(cell: Cell, chunk: usize) -> (Ours, Theirs) {
     let server = ServerConnection::new(Arc::new(server_config(cell))).expect("a server");
     let handshake = Handshake::connect(&client_config(cell), localhost()).expect("a handshake");
     shake(handshake, Theirs::Server(server), chunk)

@@ -10,19 +10,19 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 
 /// Counts crashes in a row.
 #[derive(Debug)]
-pub struct Backoff {
+pub(super) struct Backoff {
     limit: u32,
     crashes: u32,
 }
 
 impl Backoff {
     /// Allows this many new starts in a row.
-    pub fn new(limit: u32) -> Self {
+    pub(super) fn new(limit: u32) -> Self {
         Self { limit, crashes: 0 }
     }
 
     /// How long to wait before the next start; None if there shall be none.
-    pub fn pause(&mut self, lived: Duration) -> Option<Duration> {
+    pub(super) fn pause(&mut self, lived: Duration) -> Option<Duration> {
         if lived >= LONG_LIFE {
             self.crashes = 0;
         }

@@ -6,12 +6,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 /// Our living children, oldest first; also those whose parent has died.
-pub fn children() -> Vec<Pid> {
+pub(super) fn children() -> Vec<Pid> {
     children_of(Pid::this(), &table())
 }
 
 /// Our children, theirs, and so on: each before its own children.
-pub fn descendants() -> Vec<Pid> {
+pub(super) fn descendants() -> Vec<Pid> {
     let table = table();
     let mut found = children_of(Pid::this(), &table);
     let mut at = 0;
@@ -24,13 +24,13 @@ pub fn descendants() -> Vec<Pid> {
 }
 
 /// The command line of a process.
-pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
+pub(super) fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     let line = std::fs::read(file(pid, "cmdline")).unwrap_or_default();
     line.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
 /// Whether a process has a handler for a signal, or ignores it.
-pub fn handles(pid: Pid, signal: Signal) -> bool {
+pub(super) fn handles(pid: Pid, signal: Signal) -> bool {
     let status = std::fs::read_to_string(file(pid, "status")).unwrap_or_default();
     is_handled(&status, signal)
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// The addresses by turns of the two families, beginning with that of the first.
 ///
 /// "the client SHOULD modify the ordered list to interleave address families" (RFC 8305, 4).
-pub fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+pub(super) fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
     let is_v6 = first.is_ipv6();
     let (mut same, mut other): (VecDeque<_>, VecDeque<_>) =
@@ -28,7 +28,7 @@ pub fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Connects to the first that lets us. The next begins when one has had its `start`, or fails.
-pub async fn race<S, C: Future<Output = io::Result<S>>>(
+pub(super) async fn race<S, C: Future<Output = io::Result<S>>>(
     addresses: &[SocketAddr],
     start: Duration,
     connect: impl Fn(SocketAddr) -> C,

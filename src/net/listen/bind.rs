@@ -69,7 +69,7 @@ impl FileId {
 }
 
 /// A socket that listens, and its file if it has one.
-pub fn bind(address: &Address) -> io::Result<(Socket, Option<FileId>)> {
+pub(super) fn bind(address: &Address) -> io::Result<(Socket, Option<FileId>)> {
     let (socket, file) = match address {
         Address::Tcp(address, families) => (bind_tcp(*address, *families)?, None),
         Address::Unix(path) => {
@@ -87,12 +87,16 @@ pub fn bind(address: &Address) -> io::Result<(Socket, Option<FileId>)> {
 }
 
 /// Listens, or listens again.
-pub fn listen(socket: &Socket) -> io::Result<()> {
+pub(super) fn listen(socket: &Socket) -> io::Result<()> {
     socket.listen(BACKLOG)
 }
 
 /// Looks at it as a client would.
-pub fn look(address: &Address, socket: &Socket, file: Option<FileId>) -> Result<(), Unreachable> {
+pub(super) fn look(
+    address: &Address,
+    socket: &Socket,
+    file: Option<FileId>,
+) -> Result<(), Unreachable> {
     if !socket.is_listener().unwrap_or(false) {
         return Err(Unreachable::Deaf);
     }

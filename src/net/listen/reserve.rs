@@ -30,7 +30,7 @@ pub fn open_files() -> u64 {
 }
 
 /// What this opens may come from the reserve. It must not wait.
-pub fn lend<T>(open: impl FnOnce() -> T) -> T {
+pub(super) fn lend<T>(open: impl FnOnce() -> T) -> T {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let limit = getrlimit(Resource::Nofile);

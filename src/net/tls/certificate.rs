@@ -19,7 +19,7 @@ const VERSION: u8 = 0xA0;
 
 /// Fields, as bytes of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     version: u8,
     /// What is signed: the whole TBSCertificate.
     pub signed: &'a [u8],
@@ -46,7 +46,7 @@ struct Element<'a> {
 
 impl<'a> Fields<'a> {
     /// None if it is no certificate.
-    pub fn of(certificate: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(certificate: &'a [u8]) -> Option<Self> {
         let mut outer = only(certificate, SEQUENCE)?;
         let signed = next(&mut outer, SEQUENCE)?;
         let signature_algorithm = next(&mut outer, SEQUENCE)?.content;
@@ -71,12 +71,12 @@ impl<'a> Fields<'a> {
     }
 
     /// Without extensions: it names no host, and cannot say what it is for.
-    pub fn is_version_1(&self) -> bool {
+    pub(super) fn is_version_1(&self) -> bool {
         self.version == 0
     }
 
     /// Whether its key is one for this algorithm, and has signed the message.
-    pub fn verifies(
+    pub(super) fn verifies(
         &self,
         algorithm: &dyn SignatureVerificationAlgorithm,
         message: &[u8],

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::buffer::keep;
 
 /// Two records of the largest size, so that one can be read behind another.
-pub const SIZE: usize = 34 * 1024;
+pub(super) const SIZE: usize = 34 * 1024;
 
 /// Pieces of memory that a worker keeps: 1 MiB.
 const KEPT: usize = 30;
@@ -16,7 +16,7 @@ thread_local! {
 
 /// A queue of bytes that holds memory only while it holds bytes, or while they are being fetched.
 #[derive(Debug, Default)]
-pub struct Tray {
+pub(super) struct Tray {
     memory: Option<Box<[u8; SIZE]>>,
     start: usize,
     end: usize,
@@ -24,7 +24,7 @@ pub struct Tray {
 
 impl Tray {
     /// A tray with these bytes; None when there are too many.
-    pub fn with(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn with(bytes: &[u8]) -> Option<Self> {
         let mut tray = Self::default();
         if !bytes.is_empty() {
             tray.room().get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -34,23 +34,23 @@ impl Tray {
     }
 
     /// The bytes in it.
-    pub fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         self.memory.as_ref().map_or(&[], |memory| &memory[self.start..self.end])
     }
 
     /// The bytes in it, to be decrypted where they are.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         let range = self.start..self.end;
         self.memory.as_mut().map_or(&mut [], |memory| &mut memory[range])
     }
 
     /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Free bytes behind those that are in it.
-    pub fn room(&mut self) -> &mut [u8] {
+    pub(super) fn room(&mut self) -> &mut [u8] {
         let memory = self.memory.get_or_insert_with(|| {
             FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Box::new([0; SIZE]))
         });
@@ -58,13 +58,13 @@ impl Tray {
     }
 
     /// So many bytes have been put into the room.
-    pub fn fill(&mut self, n: usize) {
+    pub(super) fn fill(&mut self, n: usize) {
         self.end += n;
         assert!(self.end <= SIZE, "only what was lent is filled");
     }
 
     /// Takes so many bytes from the front.
-    pub fn take(&mut self, n: usize) {
+    pub(super) fn take(&mut self, n: usize) {
         self.start += n;
         assert!(self.start <= self.end, "only what is there is taken");
         if self.is_empty() {
@@ -73,7 +73,7 @@ impl Tray {
     }
 
     /// Moves what is there to the front if there is no room for `total` bytes from its start.
-    pub fn make_room(&mut self, total: usize) {
+    pub(super) fn make_room(&mut self, total: usize) {
         if self.start + total > SIZE || self.end == SIZE {
             if let Some(memory) = &mut self.memory {
                 memory.copy_within(self.start..self.end, 0);
@@ -83,7 +83,7 @@ impl Tray {
     }
 
     /// Gives the memory back if nothing is in it.
-    pub fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if !self.is_empty() {
             return;
         }

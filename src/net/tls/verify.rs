@@ -28,7 +28,7 @@ use super::validity::{is_authority, validity};
 
 /// What a certificate is held against.
 #[derive(Clone, Debug)]
-pub enum Chain {
+pub(super) enum Chain {
     /// Nothing.
     Unchecked,
     /// A CA; or it is one of the trusted certificates itself.
@@ -44,14 +44,14 @@ pub enum Chain {
 
 /// Judges the certificates of servers.
 #[derive(Debug)]
-pub struct ChainVerifier {
+pub(super) struct ChainVerifier {
     chain: Chain,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ChainVerifier {
     /// With the signature algorithms of the provider.
-    pub fn new(chain: Chain, algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub(super) fn new(chain: Chain, algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { chain, algorithms }
     }
 

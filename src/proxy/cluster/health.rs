@@ -13,11 +13,11 @@ use crate::route::Allotment;
 
 /// What is known of one server.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Option<Instant>>>);
+pub(super) struct Health(Arc<Mutex<Option<Instant>>>);
 
 /// Somebody waits for a server. Whoever drops it had to stop.
 #[derive(Debug)]
-pub struct Wait {
+pub(super) struct Wait {
     health: Health,
     server: Arc<str>,
     what: &'static str,
@@ -28,17 +28,17 @@ pub struct Wait {
 
 impl Health {
     /// When it last could not be used; None if it could since.
-    pub fn failed_at(&self) -> Option<Instant> {
+    pub(super) fn failed_at(&self) -> Option<Instant> {
         *lock(&self.0)
     }
 
     /// It could not be used.
-    pub fn fail(&self) {
+    pub(super) fn fail(&self) {
         *lock(&self.0) = Some(Instant::now());
     }
 
     /// It answers log-ins.
-    pub fn recover(&self) {
+    pub(super) fn recover(&self) {
         *lock(&self.0) = None;
     }
 
@@ -46,7 +46,7 @@ impl Health {
     ///
     /// One that had failed is tried by one client alone: until that one knows, the others go
     /// elsewhere.
-    pub fn wait(&self, server: &Arc<str>, what: &'static str, time: Allotment) -> Wait {
+    pub(super) fn wait(&self, server: &Arc<str>, what: &'static str, time: Allotment) -> Wait {
         let began = Instant::now();
         if let Some(failed_at) = &mut *lock(&self.0) {
             *failed_at = began;
@@ -57,19 +57,19 @@ impl Health {
 
 impl Wait {
     /// The time was up without an answer.
-    pub fn overdue(mut self) {
+    pub(super) fn overdue(mut self) {
         self.is_over = true;
         self.blame();
     }
 
     /// It cannot be used.
-    pub fn failed(mut self) {
+    pub(super) fn failed(mut self) {
         self.is_over = true;
         self.health.fail();
     }
 
     /// It has answered, whatever that means.
-    pub fn over(mut self) {
+    pub(super) fn over(mut self) {
         self.is_over = true;
     }
 

@@ -88,12 +88,12 @@ impl Trail {
 }
 
 /// Whether what greets is an odp, by the id that it tells.
-pub fn is_one_of_us(greeting: &Greeting) -> bool {
+pub(crate) fn is_one_of_us(greeting: &Greeting) -> bool {
     greeting.connection_id & OURS != 0
 }
 
 /// Whether a server's ERR packet says that it is ourselves, or leads there.
-pub fn is_told(payload: &[u8]) -> bool {
+pub(crate) fn is_told(payload: &[u8]) -> bool {
     payload.first() == Some(&0xFF)
         && payload.ends_with(ClientError::leads_back().message.as_bytes())
 }

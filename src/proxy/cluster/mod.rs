@@ -11,9 +11,9 @@
 
 mod greeted;
 mod health;
-pub mod loops;
-pub mod preconnect;
-pub mod server_login;
+pub(super) mod loops;
+pub(super) mod preconnect;
+pub(super) mod server_login;
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,7 +33,7 @@ use crate::net::tls::settings::Connector;
 use crate::route::{self, Allotment, Budget, Candidate};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
-pub use greeted::{Answered, Greeted};
+pub(super) use greeted::{Answered, Greeted};
 use health::{Health, Wait};
 use loops::Trail;
 use preconnect::{Failure, Lobby};

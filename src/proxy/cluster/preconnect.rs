@@ -73,7 +73,7 @@ pub struct Place {
 
 /// The connections of a cluster that wait.
 #[derive(Debug, Default)]
-pub struct Lobby(Mutex<State>);
+pub(crate) struct Lobby(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -104,7 +104,7 @@ struct Taken {
 
 /// A look at the servers that told nothing.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     at: Instant,
     error: Arc<BackendError>,
 }
@@ -209,7 +209,7 @@ impl Taken {
 
 impl Lobby {
     /// Keeps a connection for the first client that wants one.
-    pub fn keep(self: &Arc<Self>, greeted: Greeted) {
+    pub(crate) fn keep(self: &Arc<Self>, greeted: Greeted) {
         let mut state = lock(&self.0);
         state.spare.push_back((Instant::now(), greeted));
         self.watch(state);
@@ -245,7 +245,7 @@ impl Lobby {
     }
 
     /// Gives back all of them.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let mut state = lock(&self.0);
         let all = (take(&mut state.spare), take(&mut state.places));
         drop(state);

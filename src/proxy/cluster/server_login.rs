@@ -34,7 +34,7 @@ const MOST_QUESTIONS: usize = 8;
 const LONGEST: usize = 128 * 1024;
 
 /// Who logs in where nobody does: the name that stands in the server's log.
-pub const NOBODY: &[u8] = b"odp_no_login";
+pub(crate) const NOBODY: &[u8] = b"odp_no_login";
 
 /// How long one of [`ED25519`] is.
 const ED25519_ANSWER: usize = 64;
@@ -195,7 +195,7 @@ impl Dialed {
 }
 
 /// A login response that any server understands and refuses.
-pub fn nobody() -> LoginResponse {
+pub(crate) fn nobody() -> LoginResponse {
     LoginResponse {
         capabilities: cap::LONG_PASSWORD
             | cap::PROTOCOL_41

@@ -27,7 +27,7 @@ const LONGEST: usize = 128 * 1024;
 
 /// One end of the exchange.
 #[derive(Debug)]
-pub struct Side<'a, L> {
+pub(super) struct Side<'a, L> {
     /// Its connection.
     pub stream: &'a mut L,
     /// What was read of it and is not dealt with.
@@ -40,7 +40,7 @@ pub struct Side<'a, L> {
 
 /// An exchange under way.
 #[derive(Debug)]
-pub struct Exchange<'a, L> {
+pub(super) struct Exchange<'a, L> {
     client: Side<'a, L>,
     server: Side<'a, L>,
     rsa: Keys<'a>,
@@ -51,7 +51,7 @@ pub struct Exchange<'a, L> {
 
 /// How an exchange has ended.
 #[derive(Debug)]
-pub struct Settled {
+pub(super) struct Settled {
     /// The server's verdict, an OK or ERR packet, numbered for the client, which has not got it.
     pub verdict: Vec<u8>,
     /// What the client has shown.
@@ -108,7 +108,7 @@ impl<L: Line> Side<'_, L> {
 
 impl<'a, L: Line> Exchange<'a, L> {
     /// An exchange in which the server has the word.
-    pub fn new(client: Side<'a, L>, server: Side<'a, L>, own: &'a OwnKey) -> Self {
+    pub(super) fn new(client: Side<'a, L>, server: Side<'a, L>, own: &'a OwnKey) -> Self {
         let exchange = pure::Exchange::new(secure(client.stream, server.stream));
         let rsa = Keys { own, made: None };
         Self { client, server, rsa, exchange, told_at: Instant::now() }
@@ -116,13 +116,13 @@ impl<'a, L: Line> Exchange<'a, L> {
 
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
-    pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
+    pub(super) fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
         let legs = secure(self.client.stream, self.server.stream);
         Self { exchange: pure::Exchange::begun(legs, plugin, challenge), ..self }
     }
 
     /// To the server's verdict; at most until then.
-    pub async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
+    pub(super) async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
         let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
         let verdict = verdict.unwrap_or_else(|_| Err(self.overdue()))?;
         Ok(Settled { verdict, proof: self.exchange.proof() })

@@ -21,7 +21,7 @@ use crate::proxy::relay::leg::Line;
 use crate::session::exchange::Proof;
 
 /// Says why a user that a server has let in may not stay; None is one that is not known.
-pub async fn check(
+pub(super) async fn check(
     client: &Stream,
     server: &impl Line,
     trusted: &Networks,

@@ -48,7 +48,7 @@ pub fn part_at_once(client: &Stream, words: &[u8]) {
 ///   Waiting (for the end of a packet) ─► Said (words and FIN sent, the client reads) ─► over
 /// ```
 #[derive(Debug)]
-pub struct Farewell {
+pub(super) struct Farewell {
     deadline: Pin<Box<Sleep>>,
     words: Words,
 }
@@ -62,7 +62,7 @@ enum Words {
 }
 
 /// What of a relay takes part in its end.
-pub struct Closing<'a> {
+pub(super) struct Closing<'a> {
     /// The client's leg.
     pub client: &'a mut Leg,
     /// Client to servers.
@@ -79,12 +79,12 @@ pub struct Closing<'a> {
 
 impl Farewell {
     /// One with these words.
-    pub fn saying(words: ClientError) -> Self {
+    pub(super) fn saying(words: ClientError) -> Self {
         Self::new(Words::Waiting(words))
     }
 
     /// One without words: FIN was sent.
-    pub fn said() -> Self {
+    pub(super) fn said() -> Self {
         Self::new(Words::Said)
     }
 
@@ -93,7 +93,7 @@ impl Farewell {
     }
 
     /// Ready when it is over.
-    pub fn poll(&mut self, cx: &mut Context<'_>, mut closing: Closing<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut closing: Closing<'_>) -> Poll<()> {
         loop {
             if self.deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());

@@ -25,7 +25,7 @@ thread_local! {
 }
 
 /// Compresses all of `plain`; the length of what is then in `out`, None when it does not fit.
-pub fn deflate(how: Compression, plain: &[u8], out: &mut [u8]) -> Option<usize> {
+pub(super) fn deflate(how: Compression, plain: &[u8], out: &mut [u8]) -> Option<usize> {
     match how {
         Compression::Zlib => ZLIB.with_borrow_mut(|lent| {
             let compress = lent.get_or_insert_with(|| Compress::new(ZlibLevel::default(), true));
@@ -43,7 +43,7 @@ pub fn deflate(how: Compression, plain: &[u8], out: &mut [u8]) -> Option<usize> 
 
 /// What one call of [`Inflater::inflate`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inflated {
+pub(super) struct Inflated {
     /// Bytes of content taken.
     pub taken: usize,
     /// Bytes given.
@@ -54,7 +54,7 @@ pub struct Inflated {
 
 /// Inflates the content of one frame. Dropping it gives its memory back.
 #[derive(Debug)]
-pub struct Inflater(Option<Engine>);
+pub(super) struct Inflater(Option<Engine>);
 
 enum Engine {
     Zlib(Decompress),
@@ -72,7 +72,7 @@ impl std::fmt::Debug for Engine {
 
 impl Inflater {
     /// One at the start of a frame's content.
-    pub fn lend(how: Compression) -> Self {
+    pub(super) fn lend(how: Compression) -> Self {
         let fits = |engine: &Engine| {
             matches!(
                 (engine, how),
@@ -87,7 +87,7 @@ impl Inflater {
     }
 
     /// Goes on with `content`, as far as there is room in `out`.
-    pub fn inflate(&mut self, content: &[u8], out: &mut [u8]) -> Result<Inflated, Corrupt> {
+    pub(super) fn inflate(&mut self, content: &[u8], out: &mut [u8]) -> Result<Inflated, Corrupt> {
         match self.0.as_mut().expect("an engine is taken only in drop") {
             Engine::Zlib(engine) => {
                 let (taken, given) = (engine.total_in(), engine.total_out());

@@ -29,7 +29,7 @@ enum Client {
 }
 
 /// Where `tests/fetch` has put a client; None, and a note, if it is not there.
-pub fn fetched(name: &str) -> Option<PathBuf> {
+pub(crate) fn fetched(name: &str) -> Option<PathBuf> {
     let place = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
     let dir = match name {
         "pymysql" => place("ODP_TEST_PYTHON").unwrap_or_else(|| fixtures_dir().join("python")),
@@ -43,7 +43,7 @@ pub fn fetched(name: &str) -> Option<PathBuf> {
 }
 
 /// A command of the Go that came with the driver.
-pub fn go(dir: &Path) -> Command {
+pub(crate) fn go(dir: &Path) -> Command {
     let mut command = Command::new(dir.join("go/bin/go"));
     command.env("GOROOT", dir.join("go")).env("GOPATH", dir.join("root/usr/share/gocode"));
     command.env("GOCACHE", dir.join("cache")).env("GO111MODULE", "off").env("GOFLAGS", "");
@@ -179,7 +179,7 @@ fn file(dir: &Path) -> PathBuf {
 }
 
 /// The CA, and lines of a config for a proxy that takes clients by TLS only.
-pub fn secured(dir: &Path) -> (PathBuf, String) {
+pub(crate) fn secured(dir: &Path) -> (PathBuf, String) {
     let files = Pki::new().write(dir);
     let lines = format!(
         "[tls.client]\nmode = \"require\"\ncertificate = \"{}\"\nkey = \"{}\"\n",

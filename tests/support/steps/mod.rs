@@ -56,7 +56,7 @@ const FULL: usize = 16 * 1024 - 64;
 
 /// How much is passed on between two handovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Every {
+pub(crate) enum Every {
     /// Up to the end of a packet of the client's or the server's.
     Packet,
     /// One byte of the client's or the server's.
@@ -68,7 +68,7 @@ pub enum Every {
 
 /// What sessions went through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Connections of clients.
     pub clients: u64,
     /// Connections to the server.
@@ -94,7 +94,7 @@ pub struct Seen {
 }
 
 /// Runs until it is finished or dropped.
-pub struct Steps {
+pub(crate) struct Steps {
     address: String,
     carried: Arc<AtomicU64>,
     stop: Option<oneshot::Sender<()>>,
@@ -103,19 +103,19 @@ pub struct Steps {
 
 impl Steps {
     /// In front of this server.
-    pub fn start(server: String, every: Every) -> Self {
+    pub(crate) fn start(server: String, every: Every) -> Self {
         Self::start_with(server, every, Legs::default())
     }
 
     /// The same with TLS to the server, and to those clients that ask for it. Records take the
     /// place of packets.
-    pub fn start_with_tls(server: String, every: Every) -> Self {
+    pub(crate) fn start_with_tls(server: String, every: Every) -> Self {
         Self::start_with(server, every, Legs { tls: true, ..Legs::default() })
     }
 
     /// As [`Self::start`], with these legs. Short pieces take the place of packets on those that
     /// are compressed.
-    pub fn start_with(server: String, every: Every, legs: Legs) -> Self {
+    pub(crate) fn start_with(server: String, every: Every, legs: Legs) -> Self {
         let (tell, address) = std::sync::mpsc::channel();
         let carried = Arc::<AtomicU64>::default();
         let counted = carried.clone();
@@ -136,17 +136,17 @@ impl Steps {
     }
 
     /// Where clients connect.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// How many bytes passed since this was last asked.
-    pub fn take_carried(&self) -> u64 {
+    pub(crate) fn take_carried(&self) -> u64 {
         self.carried.swap(0, Ordering::Relaxed)
     }
 
     /// Ends it; what was seen. Fails if anything went wrong inside.
-    pub fn finish(mut self) -> Seen {
+    pub(crate) fn finish(mut self) -> Seen {
         self.stop.take();
         let thread = self.thread.take().expect("it is finished only here");
         let seen = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 
 use crate::support::LIMIT;
 
-pub fn local(listener: &TcpListener) -> String {
+pub(super) fn local(listener: &TcpListener) -> String {
     listener.local_addr().expect("a bound socket has an address").to_string()
 }
 
 /// 0 at the end of the stream, however it ends.
-pub async fn read(stream: &TcpStream, buffer: &mut [u8]) -> usize {
+pub(super) async fn read(stream: &TcpStream, buffer: &mut [u8]) -> usize {
     loop {
         if stream.readable().await.is_err() {
             return 0;
@@ -26,7 +26,7 @@ pub async fn read(stream: &TcpStream, buffer: &mut [u8]) -> usize {
     }
 }
 
-pub async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+pub(super) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
         match stream.try_write(bytes) {
@@ -38,25 +38,25 @@ pub async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> std::io::Result<
     Ok(())
 }
 
-pub fn shut_down(stream: &TcpStream) {
+pub(super) fn shut_down(stream: &TcpStream) {
     // Whoever is gone needs no FIN.
     let _ = SockRef::from(stream).shutdown(std::net::Shutdown::Write);
 }
 
-pub fn unread(fd: &OwnedFd) -> u64 {
+pub(super) fn unread(fd: &OwnedFd) -> u64 {
     // A socket that was reset holds nothing.
     rustix::io::ioctl_fionread(fd).unwrap_or(0)
 }
 
 /// Lets a session start, hear of its bytes, and read and pass them on.
-pub async fn be_polled() {
+pub(super) async fn be_polled() {
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
 }
 
 /// Waits until bytes that were sent are in the receiver's queue: at once, as a rule.
-pub async fn has_arrived(fd: &OwnedFd) {
+pub(super) async fn has_arrived(fd: &OwnedFd) {
     let arrival = async {
         while unread(fd) == 0 {
             tokio::task::yield_now().await;

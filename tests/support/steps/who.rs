@@ -7,13 +7,13 @@ use odp::wire::handshake::Greeting;
 
 /// Which of a session's two sockets; as its place in a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leg {
+pub(super) enum Leg {
     Client = 0,
     Server = 1,
 }
 
 /// Whose connection it is, as its greeting tells.
-pub struct Who {
+pub(super) struct Who {
     /// Which of its session's sockets it is.
     pub leg: Leg,
     heard: Lock<Heard>,
@@ -32,12 +32,12 @@ enum Heard {
 
 impl Who {
     /// Nothing was heard yet.
-    pub fn new(leg: Leg) -> Self {
+    pub(super) fn new(leg: Leg) -> Self {
         Self { leg, heard: Lock::new(Heard::Start(Vec::new())) }
     }
 
     /// Bytes that may be part of the greeting of this leg.
-    pub fn hear(&self, bytes: &[u8], leg: Leg) {
+    pub(super) fn hear(&self, bytes: &[u8], leg: Leg) {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let Heard::Start(start) = &mut *heard else { return };
         if leg != self.leg {
@@ -57,7 +57,7 @@ impl Who {
     }
 
     /// The session's id; None before there is a session.
-    pub fn id(&self, planes: &[Arc<Proxy>; 2]) -> Option<u32> {
+    pub(super) fn id(&self, planes: &[Arc<Proxy>; 2]) -> Option<u32> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Heard::Thread(thread) = *heard {
             let mut sessions = planes.iter().flat_map(|plane| plane.sessions());
@@ -71,7 +71,7 @@ impl Who {
 }
 
 /// Where packets end, and once there are any, TLS records.
-pub struct Packets {
+pub(super) struct Packets {
     /// Whether records may come.
     tls: bool,
     header: Vec<u8>,
@@ -80,7 +80,7 @@ pub struct Packets {
 
 impl Packets {
     /// At the beginning of a stream.
-    pub fn new(tls: bool) -> Self {
+    pub(super) fn new(tls: bool) -> Self {
         Self { tls, header: Vec::new(), left: 0 }
     }
 
@@ -95,7 +95,7 @@ impl Packets {
     }
 
     /// How many of these bytes belong to the current packet, and whether it ends with them.
-    pub fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut head = bytes.len().min(4_usize.saturating_sub(self.header.len()));
         self.header.extend(&bytes[..head]);
         let more = (bytes.len() - head).min(self.header().saturating_sub(self.header.len()));

@@ -22,19 +22,19 @@ impl Directory for Ours {
 }
 
 /// A session with the unjudged bytes of both directions, as a relay holds them.
-pub struct Bench {
+pub(crate) struct Bench {
     pub session: Session,
     pub counters: SessionCounters,
     pub unjudged: [Vec<u8>; 2],
     pub passed: [Vec<u8>; 2],
 }
 
-pub const UP: usize = 0;
-pub const DOWN: usize = 1;
+pub(crate) const UP: usize = 0;
+pub(crate) const DOWN: usize = 1;
 
 impl Bench {
     /// Just after the log-in, which took the packets 0 to 2.
-    pub fn new(capabilities: u32, extended: u32) -> Self {
+    pub(crate) fn new(capabilities: u32, extended: u32) -> Self {
         let mut bench = Self::logging_in(capabilities, extended);
         bench.server(&packet(2, &[0, 0, 0, 2, 0, 0, 0]));
         assert!(bench.is_idle(), "the log-in is over");
@@ -42,7 +42,7 @@ impl Bench {
         bench
     }
 
-    pub fn logging_in(capabilities: u32, extended: u32) -> Self {
+    pub(crate) fn logging_in(capabilities: u32, extended: u32) -> Self {
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let dialect = Dialect::new(capabilities, extended);
         Self {
@@ -53,13 +53,13 @@ impl Bench {
         }
     }
 
-    pub fn client(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn client(&mut self, bytes: &[u8]) -> &mut Self {
         self.unjudged[UP].extend(bytes);
         self.judge(UP);
         self
     }
 
-    pub fn server(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn server(&mut self, bytes: &[u8]) -> &mut Self {
         self.unjudged[DOWN].extend(bytes);
         self.judge(DOWN);
         self.judge(UP);
@@ -67,12 +67,12 @@ impl Bench {
     }
 
     /// A command in one packet.
-    pub fn asks(&mut self, payload: &[u8]) -> &mut Self {
+    pub(crate) fn asks(&mut self, payload: &[u8]) -> &mut Self {
         self.client(&packet(0, payload))
     }
 
     /// Packets of an answer, numbered from 1.
-    pub fn answers(&mut self, payloads: &[&[u8]]) -> &mut Self {
+    pub(crate) fn answers(&mut self, payloads: &[&[u8]]) -> &mut Self {
         self.answers_from(1, payloads)
     }
 
@@ -114,7 +114,7 @@ impl Bench {
 
     /// Idle, and the next command is followed.
     #[track_caller]
-    pub fn is_over(&mut self) -> &mut Self {
+    pub(crate) fn is_over(&mut self) -> &mut Self {
         assert!(self.is_idle(), "no command is under way: {:?}", self.session);
         assert!(self.unjudged.iter().all(Vec::is_empty), "nothing is held back");
         self.asks(&[code::PING]).is_busy().answers(&[&OK]);
@@ -135,14 +135,14 @@ impl Bench {
     }
 }
 
-pub fn numbered(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn numbered(first: u8, payloads: &[&[u8]]) -> Vec<u8> {
     let one = |(at, payload): (usize, &&[u8])| packet(first.wrapping_add(at as u8), payload);
     payloads.iter().enumerate().map(one).collect::<Vec<_>>().concat()
 }
 
-pub const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
+pub(crate) const OK: [u8; 7] = [0, 0, 0, 2, 0, 0, 0];
 const OK_MORE: [u8; 7] = [0, 0, 0, 10, 0, 0, 0];
-pub const ERR: &[u8] = b"\xFF\x28\x04#42000no";
+pub(crate) const ERR: &[u8] = b"\xFF\x28\x04#42000no";
 const EOF: [u8; 5] = [0xFE, 0, 0, 2, 0];
 const EOF_MORE: [u8; 5] = [0xFE, 0, 0, 10, 0];
 const EOF_CURSOR: [u8; 5] = [0xFE, 0, 0, 0x42, 0];
@@ -150,7 +150,7 @@ const EOF_CURSOR: [u8; 5] = [0xFE, 0, 0, 0x42, 0];
 const END: [u8; 7] = [0xFE, 0, 0, 2, 0, 0, 0];
 const END_MORE: [u8; 7] = [0xFE, 0, 0, 10, 0, 0, 0];
 const PROGRESS: &[u8] = b"\xFF\xFF\xFF\x01\x01\x02\x10\x00\x00\x05stage";
-pub const COLUMN: &[u8] = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\0\0\0\0\0";
+pub(crate) const COLUMN: &[u8] = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\0\0\0\0\0";
 const ROW: &[u8] = b"\x03abc";
 const NULL_ROW: &[u8] = b"\xFB";
 const INFILE: &[u8] = b"\xFBfile.csv";
@@ -164,11 +164,11 @@ fn prepared(columns: u16, parameters: u16) -> Vec<u8> {
     [&[0, 1, 0, 0, 0], &counts[..], &[0, 0, 0]].concat()
 }
 
-pub const OLD: u32 = cap::LONG_PASSWORD;
-pub const NEW: u32 = cap::LONG_PASSWORD | cap::DEPRECATE_EOF;
+pub(crate) const OLD: u32 = cap::LONG_PASSWORD;
+pub(crate) const NEW: u32 = cap::LONG_PASSWORD | cap::DEPRECATE_EOF;
 
 /// A command's answer in both dialects: what comes before the end, and the end.
-pub struct Trace {
+pub(crate) struct Trace {
     name: &'static str,
     pub asked: &'static [u8],
     pub capabilities: u32,
@@ -187,7 +187,7 @@ fn trace(
     Trace { name, asked, capabilities, answer, status }
 }
 
-pub fn traces() -> Vec<Trace> {
+pub(crate) fn traces() -> Vec<Trace> {
     let auto = ServerStatus::Known(flags::AUTOCOMMIT);
     let unknown = ServerStatus::Unknown;
     let cursor = ServerStatus::Known(flags::AUTOCOMMIT | flags::CURSOR_EXISTS);

@@ -24,7 +24,7 @@ use crate::wire::packet::packet;
 use crate::wire::response::{Answer, ServerStatus};
 
 /// Everybody's id there is the id here with the highest bit off.
-pub struct Everybody;
+pub(super) struct Everybody;
 
 impl Directory for Everybody {
     fn server_thread(&self, connection: u32) -> Option<u32> {
@@ -33,13 +33,18 @@ impl Directory for Everybody {
 }
 
 /// Bytes arrive in a lane.
-pub fn append(lane: &mut Lane, bytes: &[u8]) {
+pub(super) fn append(lane: &mut Lane, bytes: &[u8]) {
     let all = [lane.bytes(), bytes].concat();
     *lane = Lane::with(&all, lane.pending().len(), lane.source()).expect("it holds them");
 }
 
 /// Bytes of the client's.
-pub fn hear_client(session: &mut Session, up: &mut Lane, bytes: &[u8], counters: &SessionCounters) {
+pub(super) fn hear_client(
+    session: &mut Session,
+    up: &mut Lane,
+    bytes: &[u8],
+    counters: &SessionCounters,
+) {
     append(up, bytes);
     loop {
         let intake = session.handle_client(up.unjudged(), &Everybody, counters);
@@ -50,7 +55,7 @@ pub fn hear_client(session: &mut Session, up: &mut Lane, bytes: &[u8], counters:
 }
 
 /// Bytes of the server's.
-pub fn hear_server(
+pub(super) fn hear_server(
     session: &mut Session,
     down: &mut Lane,
     bytes: &[u8],

@@ -22,7 +22,7 @@ const DEFINITION: &[u8] = b"\x03def\x00\x00\x00\x01c\x00\x0c\x21\0\x68\x01\0\0\x
 const PREPARED: &[u8] = &[0, 5, 0, 0, 0, 2, 0, 2, 0, 0, 0, 0];
 
 /// A session, and what is said next.
-pub struct Scene {
+pub(super) struct Scene {
     pub name: &'static str,
     pub about: &'static str,
     pub session: Session,
@@ -115,7 +115,7 @@ impl Scene {
 }
 
 /// All of them.
-pub fn all() -> Vec<Scene> {
+pub(super) fn all() -> Vec<Scene> {
     let parts = [between_commands(), results(), prepared(), kills(), transfers(), pipelined()];
     parts.into_iter().chain([compressed(), encrypted(), ending()]).flatten().collect()
 }
