@@ -1,8 +1,8 @@
 //! Each point at which one side of a restart can die, hang or fail, under load.
 //!
 //! Needs a binary with the feature `crash-points`; the points and their numbers C-n stand in
-//! `src/restart/host/crash.rs`. After each the surviving side serves, sessions that did not belong to
-//! the dead live, and the next restart succeeds.
+//! `src/restart/host/crash.rs`. After each the surviving side serves, sessions that did not belong
+//! to the dead live, and the next restart succeeds.
 #![cfg(feature = "crash-points")]
 
 #[path = "support/mod.rs"]

@@ -1,8 +1,8 @@
 //! Restarts between neighbouring versions, upwards and downwards, with live sessions.
 //!
 //! Builds of other versions cannot be had, so with the feature `crash-points` a process of this one
-//! passes for another: see `src/restart/transport/disguise.rs`. Each "version" is a script that starts the
-//! binary in its clothes, and `RESTART BINARY = …` names it.
+//! passes for another: see `src/restart/transport/disguise.rs`. Each "version" is a script that
+//! starts the binary in its clothes, and `RESTART BINARY = …` names it.
 #![cfg(feature = "crash-points")]
 
 #[path = "support/mod.rs"]

@@ -1,7 +1,7 @@
 //! Restarts with real processes under load: each case T-n is one in which some proxy failed.
 //!
-//! Where each is tested, by the numbers in the names of the tests; `tests/tidy/main.rs` keeps the list
-//! true. A number that says why not has no test of its own.
+//! Where each is tested, by the numbers in the names of the tests; `tests/tidy/main.rs` keeps the
+//! list true. A number that says why not has no test of its own.
 //!
 //! ```text
 //! T-1   failures: bad configs, taken ports, programs that are no successors
@@ -33,7 +33,7 @@
 //! T-27  metrics: scraped without a pause
 //! T-28  peers: no address refuses
 //! T-29  failures, crash_points: a successor that never comes, or goes
-//! T-30  src/restart/tests.rs: three hundred listeners with the longest names
+//! T-30  src/restart/tests/mod.rs: three hundred listeners with the longest names
 //! T-31  chain: the same listening sockets
 //! T-32  chain: the predecessor exits as soon as it is empty
 //! T-33  crash_points: a slow successor, with time and without
