@@ -104,7 +104,9 @@ impl Greeting {
 
     /// Encodes the payload.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![10];
+        let names = self.version.len() + self.salt.len() + self.plugin.len();
+        let mut out = Vec::with_capacity(32 + names);
+        out.push(10);
         out.extend(&self.version);
         out.push(0);
         out.extend(self.connection_id.to_le_bytes());
@@ -202,7 +204,7 @@ impl LoginResponse {
 
     /// Encodes the payload.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(96 + self.user.len() + self.rest.len());
+        let mut out = Vec::with_capacity(128 + self.user.len() + self.rest.len());
         out.extend(self.capabilities.to_le_bytes());
         out.extend(self.max_packet.to_le_bytes());
         out.push(self.collation);

@@ -3,10 +3,15 @@
 //! ```text
 //! Certificate    ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signatureValue BIT STRING }
 //! TBSCertificate ::= SEQUENCE { [0] version DEFAULT v1, serialNumber, signature, issuer, validity,
-//!                               subject, subjectPublicKeyInfo, ... }       (RFC 5280, 4.1)
+//!                               subject, subjectPublicKeyInfo, [1], [2],
+//!                               [3] extensions }                            (RFC 5280, 4.1)
+//! Validity       ::= SEQUENCE { notBefore Time, notAfter Time }             (4.1.2.5)
+//! Extension      ::= SEQUENCE { extnID, critical DEFAULT FALSE, extnValue OCTET STRING }
 //! ```
 //!
 //! Nothing in here says that a certificate can be trusted.
+
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::SignatureVerificationAlgorithm;
 
@@ -14,8 +19,19 @@ const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 
+const BOOLEAN: u8 = 0x01;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+
 /// `[0] EXPLICIT`.
 const VERSION: u8 = 0xA0;
+/// `[3] EXPLICIT`.
+const EXTENSIONS: u8 = 0xA3;
+
+/// 2.5.29.19 (RFC 5280, 4.2.1.9).
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1D, 0x13];
 
 /// Fields, as bytes of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +49,19 @@ pub(super) struct Fields<'a> {
     pub signature_algorithm: &'a [u8],
     /// The signature.
     pub signature: &'a [u8],
+    /// The inside of Validity.
+    validity: &'a [u8],
+    /// What is behind the key.
+    rest: &'a [u8],
+}
+
+/// From when to when a certificate is good, as times since 1970; earlier ones are 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub from: Duration,
+    /// Not after.
+    pub to: Duration,
 }
 
 /// A value in DER.
@@ -63,11 +92,43 @@ impl<'a> Fields<'a> {
         next(&mut inner, INTEGER)?;
         next(&mut inner, SEQUENCE)?;
         let issuer = next(&mut inner, SEQUENCE)?.whole;
-        next(&mut inner, SEQUENCE)?;
+        let validity = next(&mut inner, SEQUENCE)?.content;
         let subject = next(&mut inner, SEQUENCE)?.whole;
         let key = next(&mut inner, SEQUENCE)?.whole;
-        let signed = signed.whole;
-        Some(Self { version, signed, issuer, subject, key, signature_algorithm, signature })
+        let (signed, rest) = (signed.whole, inner);
+        Some(Self {
+            version,
+            signed,
+            issuer,
+            subject,
+            key,
+            signature_algorithm,
+            signature,
+            validity,
+            rest,
+        })
+    }
+
+    /// From when to when it is good; None if that cannot be read.
+    pub(super) fn validity(&self) -> Option<Validity> {
+        let (from, rest) = take(self.validity)?;
+        let (to, _) = take(rest)?;
+        Some(Validity { from: time(from)?, to: time(to)? })
+    }
+
+    /// Whether its extensions say that it may sign others.
+    pub(super) fn is_ca(&self) -> bool {
+        let found = || {
+            let mut rest = self.rest;
+            loop {
+                let (element, behind) = take(rest)?;
+                if element.tag == EXTENSIONS {
+                    return constraints(only(element.content, SEQUENCE)?);
+                }
+                rest = behind;
+            }
+        };
+        found().unwrap_or_default()
     }
 
     /// Without extensions: it names no host, and cannot say what it is for.
@@ -91,6 +152,48 @@ impl<'a> Fields<'a> {
         };
         verified().is_some()
     }
+}
+
+/// What the basic constraints among these extensions say; None without any.
+fn constraints(mut extensions: &[u8]) -> Option<bool> {
+    loop {
+        let mut extension = next(&mut extensions, SEQUENCE)?.content;
+        let kind = next(&mut extension, OBJECT_IDENTIFIER)?.content;
+        if take(extension)?.0.tag == BOOLEAN {
+            next(&mut extension, BOOLEAN)?;
+        }
+        if kind == BASIC_CONSTRAINTS {
+            let value = only(next(&mut extension, OCTET_STRING)?.content, SEQUENCE)?;
+            return Some(
+                take(value)
+                    .is_some_and(|(first, _)| first.tag == BOOLEAN && first.content == [0xFF]),
+            );
+        }
+    }
+}
+
+/// "UTCTime: YYMMDDHHMMSSZ; where YY is greater than or equal to 50, the year SHALL be interpreted
+/// as 19YY"; "GeneralizedTime: YYYYMMDDHHMMSSZ".
+fn time(element: Element<'_>) -> Option<Duration> {
+    let text = std::str::from_utf8(element.content).ok().filter(|text| text.is_ascii())?;
+    let (year, rest) = match element.tag {
+        UTC_TIME => {
+            let (year, rest) = text.split_at_checked(2)?;
+            (format!("{}{year}", if year < "50" { "20" } else { "19" }), rest)
+        }
+        GENERALIZED_TIME => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.to_owned(), rest)
+        }
+        _ => return None,
+    };
+    let digits = rest.strip_suffix('Z').filter(|digits| digits.len() == 10)?;
+    if year.as_str() < "1970" {
+        return Some(Duration::ZERO);
+    }
+    let [month, day, hour, minute, second] = [0, 2, 4, 6, 8].map(|at| &digits[at..at + 2]);
+    let text = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
+    humantime::parse_rfc3339(&text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()
 }
 
 /// The first element, and what is behind it.
@@ -154,6 +257,52 @@ mod tests {
         assert_eq!(fields.key, der(&|| tbs.subject_public_key_info().to_der()));
         assert_eq!(Some(fields.signature), known.signature().as_bytes());
         assert!(!fields.is_version_1());
+        let validity = tbs.validity();
+        let [from, to] = [validity.not_before, validity.not_after].map(|it| it.to_unix_duration());
+        assert_eq!(fields.validity(), Some(Validity { from, to }));
+    }
+
+    #[test]
+    fn certificates_say_whether_they_may_sign_others() {
+        use rcgen::{BasicConstraints, IsCa};
+        let cases = [
+            (IsCa::NoCa, false),
+            (IsCa::ExplicitNoCa, false),
+            (IsCa::Ca(BasicConstraints::Unconstrained), true),
+            (IsCa::Ca(BasicConstraints::Constrained(3)), true),
+        ];
+        for (is_ca, expected) in cases {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let mut params = rcgen::CertificateParams::default();
+            params.is_ca = is_ca.clone();
+            params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+            let bytes = params.self_signed(&key).expect("a certificate").der().to_vec();
+            assert_eq!(Fields::of(&bytes).map(|it| it.is_ca()), Some(expected), "{is_ca:?}");
+        }
+    }
+
+    #[test]
+    fn times_of_both_kinds_are_read() {
+        let read = |tag, text: &str| {
+            let bytes = [&[tag, text.len() as u8], text.as_bytes()].concat();
+            take(&bytes).and_then(|(element, _)| time(element)).map(|it| it.as_secs())
+        };
+        for (tag, text, expected) in [
+            (UTC_TIME, "700101000000Z", Some(0)),
+            (UTC_TIME, "491231235959Z", Some(2_524_607_999)),
+            (UTC_TIME, "500101000000Z", Some(0)),
+            (UTC_TIME, "261128120000Z", Some(1_795_867_200)),
+            (GENERALIZED_TIME, "20500101000000Z", Some(2_524_608_000)),
+            (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "19000101000000Z", Some(0)),
+            (UTC_TIME, "261328120000Z", None),
+            (UTC_TIME, "2611281200Z", None),
+            (UTC_TIME, "2", None),
+            (GENERALIZED_TIME, "261128120000+0100", None),
+            (INTEGER, "261128120000Z", None),
+        ] {
+            assert_eq!(read(tag, text), expected, "{text}");
+        }
     }
 
     proptest! {
@@ -164,7 +313,9 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.truncate(cut);
-            let _ = Fields::of(&bytes);
+            if let Some(fields) = Fields::of(&bytes) {
+                let _ = (fields.validity(), fields.is_ca());
+            }
         }
     }
 }

@@ -9,12 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use x509_cert::Certificate;
-use x509_cert::der::Decode as _;
-use x509_cert::ext::pkix::BasicConstraints;
-use x509_cert::time::Validity;
 
-use super::certificate::Fields;
+use super::certificate::{Fields, Validity};
 use super::settings;
 use crate::config::tls::{AcceptMode, ConnectMode, TlsSection};
 use ConnectMode::VerifyIdentity;
@@ -85,8 +81,8 @@ fn on_version(certificate: &[u8], what: Option<&str>) -> Option<String> {
 
 fn on_validity(certificate: &[u8], now: SystemTime) -> Option<String> {
     let validity = validity(certificate)?;
-    let [not_before, not_after] = [validity.not_before, validity.not_after]
-        .map(|time| SystemTime::UNIX_EPOCH + time.to_unix_duration());
+    let [not_before, not_after] =
+        [validity.from, validity.to].map(|time| SystemTime::UNIX_EPOCH + time);
     if not_after < now {
         Some(format!("expired on {}", day(not_after)))
     } else if now < not_before {
@@ -107,7 +103,7 @@ fn day(time: SystemTime) -> String {
 
 /// From when to when a certificate is good (RFC 5280, 4.1.2.5); None if it is none.
 pub fn validity(certificate: &[u8]) -> Option<Validity> {
-    Some(*Certificate::from_der(certificate).ok()?.tbs_certificate().validity())
+    Fields::of(certificate)?.validity()
 }
 
 /// Whether a certificate that an operator trusts may sign others: it says that it is a CA's, or it
@@ -116,9 +112,6 @@ pub fn is_authority(certificate: &[u8]) -> bool {
     match Fields::of(certificate) {
         None => false,
         Some(fields) if fields.is_version_1() => fields.subject == fields.issuer,
-        Some(_) => Certificate::from_der(certificate).is_ok_and(|certificate| {
-            let found = certificate.tbs_certificate().get_extension::<BasicConstraints>();
-            matches!(found, Ok(Some((_, constraints))) if constraints.ca)
-        }),
+        Some(fields) => fields.is_ca(),
     }
 }

@@ -149,10 +149,10 @@ fn check_trusted(
 fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
     let validity = validity(certificate).ok_or(CertificateError::BadEncoding)?;
     let now = Duration::from_secs(now.as_secs());
-    if now < validity.not_before.to_unix_duration() {
+    if now < validity.from {
         return Err(CertificateError::NotValidYet.into());
     }
-    if validity.not_after.to_unix_duration() < now {
+    if validity.to < now {
         return Err(CertificateError::Expired.into());
     }
     Ok(())

@@ -215,6 +215,11 @@ impl Cluster {
         }
     }
 
+    /// Whether a server was heard: there is something to greet a client with.
+    pub(super) fn is_known(&self) -> bool {
+        self.servers.iter().any(|server| server.greeting.load().is_some())
+    }
+
     /// What to greet a client with: what every server that is known can do, in the words of the
     /// first of them. None before any server was heard.
     pub fn greeting(&self) -> Option<Greeting> {
@@ -454,7 +459,7 @@ impl Server {
         let known = self.greeting.load();
         let is_new = known.as_ref().is_none_or(|known| {
             loops::is_one_of_us(known) != loops::is_one_of_us(&greeting)
-                || for_clients((**known).clone()) != for_clients(greeting.clone())
+                || !is_same_for_clients(known, &greeting)
         });
         let greeting = Arc::new(greeting);
         if is_new {
@@ -482,6 +487,17 @@ pub(super) fn for_clients(mut greeting: Greeting) -> Greeting {
     greeting.salt.clear();
     greeting.connection_id = 0;
     greeting
+}
+
+/// Whether clients could be greeted with the one as well as with the other.
+fn is_same_for_clients(one: &Greeting, other: &Greeting) -> bool {
+    let Greeting { version, plugin, capabilities, extended, collation, status, .. } = other;
+    one.version == *version
+        && one.plugin == *plugin
+        && (one.capabilities ^ capabilities) & !cap::OF_THE_LEG == 0
+        && one.extended == *extended
+        && one.collation == *collation
+        && one.status == *status
 }
 
 fn server_keepalive(config: &Config) -> Keepalive {

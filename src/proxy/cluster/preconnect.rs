@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::net::tls::settings::Connector;
 use crate::proxy::lock::lock;
 use crate::task;
+use crate::wire::capability as cap;
 use crate::wire::handshake::Greeting;
 
 /// Clients that may have a server's challenge and not have answered it. Old clients have no other
@@ -402,7 +403,7 @@ impl Cluster {
         if let Some(greeted) = self.lobby.spared().await {
             return Ok(Some(greeted));
         }
-        if self.greeting().is_none() {
+        if !self.is_known() {
             // One of those that wait gets the connection that was made to look.
             self.introduce(config, tls, trail, until).await?;
             if let Some(greeted) = self.lobby.spared().await {
@@ -454,9 +455,9 @@ impl Cluster {
     /// The words of the server, with its challenge, and with what every server that is known can
     /// do.
     fn show(&self, place: &Place, greeted: Greeted) -> Option<Greeting> {
-        let mut greeting = for_clients((*greeted.greeting).clone());
+        let mut greeting = (*greeted.greeting).clone();
+        greeting.capabilities &= !cap::OF_THE_LEG;
         self.limit(&mut greeting);
-        greeting.salt.clone_from(&greeted.greeting.salt);
         place.show(greeted).then_some(greeting)
     }
 }

@@ -212,7 +212,7 @@ impl<'a> Login<'a> {
                 Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
             })?;
         }
-        self.greet(&known).await?;
+        self.greet(&mut known).await?;
         self.hear_header().await?;
         let mut response = self.read_response().await?;
         let client = compression::chosen(self.offered, &mut response);
@@ -514,14 +514,14 @@ impl<'a> Login<'a> {
         }
     }
 
-    async fn greet(&mut self, known: &Greeting) -> io::Result<()> {
-        let mut greeting = known.clone();
+    /// Greets; what only this leg can do is added to what the client hears.
+    async fn greet(&mut self, greeting: &mut Greeting) -> io::Result<()> {
         greeting.connection_id = self.handle.id;
         if self.around.in_force.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
         let config = self.around.in_force.config();
-        self.offered = compression::offered(config.proxy.client_compression, &greeting);
+        self.offered = compression::offered(config.proxy.client_compression, greeting);
         greeting.capabilities |= self.offered;
         let stream = self.client.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         stream.write_all(&packet(0, &greeting.encode())).await?;
