@@ -109,7 +109,7 @@ fn lock() -> MutexGuard<'static, BTreeMap<&'static str, u64>> {
 #[cfg(not(feature = "crash-points"))]
 mod injected {
     #[inline]
-    pub fn pass(_task: &'static str) {}
+    pub(super) fn pass(_task: &'static str) {}
 }
 
 /// Lets a test have a task panic: `ODP_PANIC_IN` names a file with `TASK` or `TASK:N` in it, whose
