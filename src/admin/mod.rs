@@ -2,9 +2,10 @@
 //!
 //! A command answers after it was judged: a refused one gets an ERR packet that says why.
 
-pub mod command;
+mod command;
 mod execute;
 pub mod http;
+mod like;
 mod rows;
 pub mod server;
 mod show;

@@ -19,6 +19,9 @@ pub(super) struct Table {
     pub rows: Vec<Vec<Option<String>>>,
 }
 
+/// Names of columns, and what stands in each of the row of a `T`.
+pub(super) type Columns<T> = [(&'static str, fn(&T) -> String)];
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -29,6 +32,15 @@ pub(super) enum Encoding {
 }
 
 impl Table {
+    /// A row for each of these.
+    pub(super) fn of<T>(columns: &Columns<T>, rows: &[T]) -> Self {
+        let row = |of: &T| columns.iter().map(|(_, value)| Some(value(of))).collect();
+        Self {
+            columns: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            rows: rows.iter().map(row).collect(),
+        }
+    }
+
     /// A table without rows.
     pub(super) fn with_columns(columns: &[&str]) -> Self {
         Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
