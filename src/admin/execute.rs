@@ -1,7 +1,7 @@
 //! Carries out a command.
 
 use super::command::{Change, Command, Expression};
-use super::rows::Table;
+use super::table::Table;
 use super::{Admin, Caller, show};
 use crate::config::Role;
 use crate::config::parameter::Unfit;

@@ -6,9 +6,9 @@ mod command;
 mod execute;
 pub mod http;
 mod like;
-mod rows;
 pub mod server;
 mod show;
+mod table;
 mod token;
 
 use std::sync::Arc;

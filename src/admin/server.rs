@@ -19,7 +19,7 @@ use tokio::time::error::Elapsed;
 
 use super::command::Command;
 use super::execute::{Answer, execute};
-use super::rows::{Dialect, Encoding, Writer};
+use super::table::Table;
 use super::{Admin, Caller};
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminUser, Role};
@@ -37,6 +37,7 @@ use crate::wire::handshake::{
     Greeting, LoginResponse, auth_switch_request, is_request_for_tls, ok,
 };
 use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
+use crate::wire::rows::{Encoding, Shape, Writer};
 use crate::wire::status::AUTOCOMMIT;
 
 /// What drivers take for the server's version.
@@ -269,8 +270,8 @@ impl Connection {
     /// Tells somebody that he is let in.
     async fn let_in(mut self, response: &LoginResponse, offered: u32, caller: Caller) -> LetIn {
         self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
-        let dialect = Dialect::of(response, offered);
-        let session = Session { caller, dialect, statements: HashMap::new(), last_statement: 0 };
+        let shape = Shape::of(response, offered);
+        let session = Session { caller, shape, statements: HashMap::new(), last_statement: 0 };
         Ok(Some((session, self)))
     }
 
@@ -365,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 /// A logged-in operator.
 struct Session {
     caller: Caller,
-    dialect: Dialect,
+    shape: Shape,
     statements: HashMap<u32, String>,
     last_statement: u32,
 }
@@ -387,7 +388,7 @@ impl Session {
 
     /// The packets of the answer; None to close.
     async fn answer(&mut self, admin: &Admin, payload: &[u8], sequence: u8) -> Option<Vec<u8>> {
-        let mut writer = Writer::new(sequence, self.dialect);
+        let mut writer = Writer::new(sequence, self.shape);
         let (command, body) = payload.split_first().unwrap_or((&0, &[]));
         let done = match *command {
             code::QUIT => return None,
@@ -425,7 +426,7 @@ impl Session {
         body: &[u8],
         writer: &mut Writer,
     ) -> Result<(), ClientError> {
-        let text = match (self.dialect.query_attributes, body) {
+        let text = match (self.shape.query_attributes, body) {
             (true, [0, 1, text @ ..]) => text,
             (true, _) => return Err(ClientError::syntax("query attributes mean nothing here")),
             (false, text) => text,
@@ -448,7 +449,9 @@ impl Session {
                 }
                 writer.put(&payload);
             }
-            Answer::Rows(table) => writer.table(&table, encoding, AUTOCOMMIT),
+            Answer::Rows(Table { columns, rows }) => {
+                writer.result_set(&columns, &rows, encoding, AUTOCOMMIT);
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Admin;
 use super::like::is_like;
-use super::rows::{Columns, Table};
+use super::table::{Columns, Table};
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
 use crate::proxy::sessions::view::SessionView;

@@ -1,71 +1,30 @@
-//! A table as an answer, and how it goes over the wire: text or binary, with or without EOF.
+//! Result sets as a server writes them: text or binary, with or without EOF.
+//!
+//! Every column is a string: both encodings then hold the same values.
 
-use crate::wire::handshake::LoginResponse;
-use crate::wire::packet::{packet, put_lenenc, put_lenenc_str};
-use crate::wire::{self, capability};
+use super::handshake::LoginResponse;
+use super::packet::{packet, put_lenenc, put_lenenc_str};
+use super::{capability, response};
 
-/// MYSQL_TYPE_VAR_STRING: every column is one, so text and binary rows hold the same strings.
+/// MYSQL_TYPE_VAR_STRING.
 const VAR_STRING: u8 = 0xFD;
 
 /// utf8mb4_general_ci.
 const COLLATION: u16 = 45;
 
-/// A result set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Table {
-    /// Names.
-    pub columns: Vec<String>,
-    /// Values; None is NULL.
-    pub rows: Vec<Vec<Option<String>>>,
-}
-
-/// Names of columns, and what stands in each of the row of a `T`.
-pub(super) type Columns<T> = [(&'static str, fn(&T) -> String)];
-
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub enum Encoding {
     /// For COM_QUERY.
     Text,
     /// For COM_STMT_EXECUTE.
     Binary,
 }
 
-impl Table {
-    /// A row for each of these.
-    pub(super) fn of<T>(columns: &Columns<T>, rows: &[T]) -> Self {
-        let row = |of: &T| columns.iter().map(|(_, value)| Some(value(of))).collect();
-        Self {
-            columns: columns.iter().map(|(name, _)| (*name).to_owned()).collect(),
-            rows: rows.iter().map(row).collect(),
-        }
-    }
-
-    /// A table without rows.
-    pub(super) fn with_columns(columns: &[&str]) -> Self {
-        Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
-    }
-
-    /// The table without these columns.
-    pub(super) fn without(mut self, names: &[&str]) -> Self {
-        let keeps: Vec<_> =
-            self.columns.iter().map(|column| !names.contains(&column.as_str())).collect();
-        let keep = |at: usize| keeps[at];
-        self.columns = retained(self.columns, keep);
-        self.rows = self.rows.into_iter().map(|row| retained(row, keep)).collect();
-        self
-    }
-
-    /// Adds a row.
-    pub(super) fn push<const N: usize>(&mut self, values: [String; N]) {
-        self.rows.push(values.into_iter().map(Some).collect());
-    }
-}
-
 /// What was negotiated, as far as it changes the shape of answers. A client that has come to the
 /// clients' port was greeted in a server's name, and may have chosen anything that server has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dialect {
+pub struct Shape {
     /// CLIENT_DEPRECATE_EOF.
     pub deprecate_eof: bool,
     /// A flag behind the column count says that definitions follow.
@@ -76,11 +35,11 @@ pub(super) struct Dialect {
     pub query_attributes: bool,
 }
 
-impl Dialect {
+impl Shape {
     /// Of a login response to a greeting that offered so much.
-    pub(super) fn of(response: &LoginResponse, offered: u32) -> Self {
+    pub fn of(response: &LoginResponse, offered: u32) -> Self {
         let chosen = response.capabilities & offered;
-        let legs = wire::response::Dialect::new(chosen, response.extended);
+        let legs = response::Dialect::new(chosen, response.extended);
         let mariadb = chosen & capability::LONG_PASSWORD == 0;
         Self {
             deprecate_eof: legs.deprecate_eof,
@@ -91,47 +50,50 @@ impl Dialect {
     }
 }
 
-fn retained<T>(values: Vec<T>, keep: impl Fn(usize) -> bool) -> Vec<T> {
-    values.into_iter().enumerate().filter(|(at, _)| keep(*at)).map(|(_, value)| value).collect()
-}
-
 /// Writes packets with running sequence numbers.
-pub(super) struct Writer {
+#[derive(Debug)]
+pub struct Writer {
     out: Vec<u8>,
     sequence: u8,
-    dialect: Dialect,
+    shape: Shape,
 }
 
 impl Writer {
     /// The first packet gets this number.
-    pub(super) fn new(sequence: u8, dialect: Dialect) -> Self {
-        Self { out: Vec::new(), sequence, dialect }
+    pub fn new(sequence: u8, shape: Shape) -> Self {
+        Self { out: Vec::new(), sequence, shape }
     }
 
     /// All packets.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.out
     }
 
     /// One packet. Its payload is short: no value of ours comes near 16 MiB.
-    pub(super) fn put(&mut self, payload: &[u8]) {
+    pub fn put(&mut self, payload: &[u8]) {
         self.out.extend(packet(self.sequence, payload));
         self.sequence = self.sequence.wrapping_add(1);
     }
 
-    /// A result set.
-    pub(super) fn table(&mut self, table: &Table, encoding: Encoding, status: u16) {
+    /// A result set; None is NULL.
+    pub fn result_set(
+        &mut self,
+        columns: &[String],
+        rows: &[Vec<Option<String>>],
+        encoding: Encoding,
+        status: u16,
+    ) {
         let mut count = Vec::new();
-        put_lenenc(&mut count, table.columns.len() as u64);
-        if self.dialect.metadata_flag {
+        put_lenenc(&mut count, columns.len() as u64);
+        if self.shape.metadata_flag {
             count.push(1);
         }
         self.put(&count);
-        self.definitions(&table.columns);
-        if !self.dialect.deprecate_eof {
+        self.definitions(columns);
+        if !self.shape.deprecate_eof {
             self.eof(status);
         }
-        for row in &table.rows {
+        for row in rows {
             self.put(&match encoding {
                 Encoding::Text => text_row(row),
                 Encoding::Binary => binary_row(row),
@@ -141,21 +103,21 @@ impl Writer {
     }
 
     /// Column definitions.
-    pub(super) fn definitions(&mut self, columns: &[String]) {
-        let extended = self.dialect.extended_types;
+    pub fn definitions(&mut self, columns: &[String]) {
+        let extended = self.shape.extended_types;
         columns.iter().for_each(|name| self.put(&definition(name, extended)));
     }
 
     /// What ends definitions of a prepare.
-    pub(super) fn end_of_definitions(&mut self, status: u16) {
-        if !self.dialect.deprecate_eof {
+    pub fn end_of_definitions(&mut self, status: u16) {
+        if !self.shape.deprecate_eof {
             self.eof(status);
         }
     }
 
     /// What ends rows.
-    pub(super) fn end(&mut self, status: u16) {
-        if !self.dialect.deprecate_eof {
+    pub fn end(&mut self, status: u16) {
+        if !self.shape.deprecate_eof {
             return self.eof(status);
         }
         let [low, high] = status.to_le_bytes();
@@ -208,4 +170,64 @@ fn binary_row(row: &[Option<String>]) -> Vec<u8> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::packet::{HEADER, Header};
+    use super::*;
+
+    const STATUS: u16 = 2;
+
+    /// The payloads of an answer with one row.
+    fn payloads(shape: Shape, encoding: Encoding) -> Vec<Vec<u8>> {
+        let columns = ["a", "b"].map(String::from);
+        let mut writer = Writer::new(1, shape);
+        writer.result_set(&columns, &[vec![Some("x".into()), None]], encoding, STATUS);
+        let bytes = writer.into_bytes();
+        let (mut payloads, mut rest) = (Vec::new(), &bytes[..]);
+        while let Some((header, behind)) = rest.split_at_checked(HEADER) {
+            let header = Header::parse(header).expect("a header");
+            assert_eq!(usize::from(header.sequence), payloads.len() + 1);
+            let (payload, next) = behind.split_at(header.length);
+            payloads.push(payload.to_vec());
+            rest = next;
+        }
+        payloads
+    }
+
+    #[test]
+    fn what_was_negotiated_shapes_the_answer() {
+        const EOF: &[u8] = b"\xfe\0\0\x02\0";
+        const OK: &[u8] = b"\xfe\0\0\x02\0\0\0";
+        let plain = payloads(Shape::default(), Encoding::Text);
+        assert_eq!((plain.len(), &plain[0][..]), (6, &[2][..]));
+        assert_eq!((&plain[3][..], &plain[5][..]), (EOF, EOF));
+        let shape = Shape { deprecate_eof: true, metadata_flag: true, ..Shape::default() };
+        let short = payloads(shape, Encoding::Text);
+        assert_eq!((short.len(), &short[0][..], &short[4][..]), (5, &[2, 1][..], OK));
+        let shape = Shape { extended_types: true, ..Shape::default() };
+        let long = payloads(shape, Encoding::Text);
+        assert_eq!(long[1].len(), plain[1].len() + 1);
+    }
+
+    #[test]
+    fn a_definition_names_its_column_and_a_string() {
+        let definition = &payloads(Shape::default(), Encoding::Text)[1];
+        let fixed = b"\x0c\x2d\0\0\x04\0\0\xfd\0\0\0\0\0";
+        assert_eq!(definition[..], [b"\x03def\0\0\0\x01a\x01a", &fixed[..]].concat());
+    }
+
+    #[test]
+    fn rows_are_text_or_binary() {
+        assert_eq!(payloads(Shape::default(), Encoding::Text)[4], b"\x01x\xfb");
+        // The second column is NULL: its bit is the fourth.
+        assert_eq!(payloads(Shape::default(), Encoding::Binary)[4], b"\0\x08\x01x");
+    }
+
+    #[test]
+    fn the_bits_of_nulls_go_on_in_the_next_byte() {
+        let row = vec![None; 7];
+        assert_eq!(binary_row(&row), [0, 0xFC, 1]);
+    }
 }
