@@ -10,6 +10,7 @@ use super::token::{Token, tokens};
 use crate::config::ExitTimeout;
 use crate::error::ClientError;
 use crate::restart::task::{Mode, Request};
+use crate::wire::id::SessionId;
 
 /// What an operator can ask.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +37,7 @@ pub(super) enum Change {
     /// ALTER PROXYCONFIG SET name = 'value', …
     Alter(Vec<(String, String)>),
     /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
-    Kill(u32),
+    Kill(SessionId),
 }
 
 /// What SELECT can show.
@@ -268,11 +269,14 @@ impl<'a> Input<'a> {
         pattern.map(Some).ok_or_else(|| ClientError::syntax("LIKE: expected a pattern"))
     }
 
-    fn id(&mut self) -> Result<u32, ClientError> {
+    fn id(&mut self) -> Result<SessionId, ClientError> {
         let value = self.value().unwrap_or_default();
         // An id that is well-formed and larger than any of ours is just not there.
         match value.parse::<u64>() {
-            Ok(id) => u32::try_from(id).map_err(|_| ClientError::unknown_thread(id)),
+            Ok(id) => {
+                let own = u32::try_from(id).map(SessionId);
+                own.map_err(|_| ClientError::unknown_thread(id))
+            }
             Err(_) => Err(ClientError::syntax(format!("'{value}': expected a session id"))),
         }
     }
@@ -345,7 +349,7 @@ mod tests {
         show_with(phrase, Operands { like: Some(like.into()), ..Operands::default() })
     }
 
-    fn attributes(session: u32, like: &str) -> Command {
+    fn attributes(session: SessionId, like: &str) -> Command {
         show_with("proxysession attribute", Operands { session, like: Some(like.into()) })
     }
 
@@ -381,11 +385,11 @@ mod tests {
             ("/* a */ ping /**/ proxy --\n -- b", Command::Ping),
             ("SHOW PROXYCONFIG LIKE '%time%'", show_like("proxyconfig", "%time%")),
             ("show proxysession", show("proxysession")),
-            ("show proxysession attribute 7 like 'db'", attributes(7, "db")),
+            ("show proxysession attribute 7 like 'db'", attributes(SessionId(7), "db")),
             ("show full processlist", show("processlist")),
-            ("kill proxysession 7", Command::Change(Change::Kill(7))),
-            ("kill connection 7", Command::Change(Change::Kill(7))),
-            ("kill 7", Command::Change(Change::Kill(7))),
+            ("kill proxysession 7", Command::Change(Change::Kill(SessionId(7)))),
+            ("kill connection 7", Command::Change(Change::Kill(SessionId(7)))),
+            ("kill 7", Command::Change(Change::Kill(SessionId(7)))),
             ("show proxystat refresh like 'c%'", show_like("proxystat", "c%")),
             ("show proxyinfo binary", show("proxyinfo binary")),
             ("show proxyinfo upgrade", show("proxyinfo upgrade")),

@@ -65,7 +65,7 @@ async fn carry_out(admin: &Admin, change: Change) -> Result<Answer, ClientError>
         Change::Alter(changes) => alter(admin, &changes).await,
         Change::Kill(id) => match admin.proxy.kill(id) {
             true => Ok(Answer::done("")),
-            false => Err(ClientError::unknown_thread(id.into())),
+            false => Err(ClientError::unknown_thread(id.0.into())),
         },
     }
 }

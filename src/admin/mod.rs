@@ -17,6 +17,7 @@ use std::time::SystemTime;
 use crate::config::{AdminUser, Role};
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
+use crate::wire::id::SessionId;
 
 /// What commands act on.
 pub struct Admin {
@@ -38,7 +39,7 @@ pub struct Caller {
     /// What the user may do.
     pub role: Role,
     /// The id of this connection.
-    pub connection_id: u32,
+    pub connection_id: SessionId,
 }
 
 impl Admin {

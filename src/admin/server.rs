@@ -36,6 +36,7 @@ use crate::wire::command::code;
 use crate::wire::handshake::{
     Greeting, LoginResponse, auth_switch_request, is_request_for_tls, ok,
 };
+use crate::wire::id::SessionId;
 use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
 use crate::wire::rows::{Encoding, Shape, Writer};
 use crate::wire::status::AUTOCOMMIT;
@@ -74,7 +75,7 @@ const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::DEPRECATE_EOF;
 
 /// Serves an operator that has connected to the admin port.
-pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_id: u32) {
+pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_id: SessionId) {
     let visitor = Visitor { peer, connection_id };
     let login = tokio::time::timeout(LOGIN, log_in(&admin, stream, &visitor)).await;
     finish(&admin, login, &visitor.peer).await;
@@ -82,7 +83,7 @@ pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_i
 
 /// Serves whoever has connected to the control socket, if that is the proxy's own user or root: who
 /// could stop it, or read its config, needs no password.
-pub async fn serve_owner(admin: Arc<Admin>, stream: Stream, connection_id: u32) {
+pub async fn serve_owner(admin: Arc<Admin>, stream: Stream, connection_id: SessionId) {
     let uid = stream.peer_uid();
     let peer = uid.map_or_else(|| "unix".into(), |uid| format!("uid {uid}"));
     let is_owner = uid.is_some_and(|uid| uid == 0 || uid == nix::unistd::geteuid().as_raw());
@@ -162,7 +163,7 @@ type LetIn<S = Stream> = io::Result<Option<(Session, Connection<S>)>>;
 /// Who has connected.
 struct Visitor {
     peer: String,
-    connection_id: u32,
+    connection_id: SessionId,
 }
 
 impl Visitor {
@@ -255,7 +256,7 @@ impl Connection {
         let salt = random_salt().map_err(io::Error::other)?;
         let greeting = Greeting {
             version: VERSION.into(),
-            connection_id: visitor.connection_id,
+            connection_id: visitor.connection_id.0,
             salt: salt.clone(),
             capabilities: offered,
             extended: 0,

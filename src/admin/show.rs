@@ -11,6 +11,7 @@ use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
 use crate::proxy::sessions::view::SessionView;
 use crate::restart::task::Task;
+use crate::wire::id::SessionId;
 
 /// What drivers ask for when they connect, and what a server without surprises says.
 const VARIABLES: &[(&str, &str)] = &[
@@ -92,7 +93,7 @@ pub(super) enum Takes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Operands {
     /// Of a command that takes one.
-    pub session: u32,
+    pub session: SessionId,
     pub like: Option<String>,
 }
 
@@ -266,7 +267,7 @@ const SESSION: &Columns<SessionView> = &[
     ("Host", |view| view.client.clone()),
     ("db", |view| view.database.clone()),
     ("trans_count", |view| view.transactions.to_string()),
-    ("svr_session_count", |view| u64::from(view.server_thread != 0).to_string()),
+    ("svr_session_count", |view| u64::from(view.server_thread.is_known()).to_string()),
     ("state", |view| view.state.to_string()),
     ("tid", |_| "0".into()),
     ("pid", |view| view.pid.to_string()),
@@ -294,7 +295,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
     let id = operands.session;
     let sessions = admin.proxy.sessions();
     let found = sessions.iter().find(|view| view.id == id);
-    let view = found.ok_or_else(|| ClientError::unknown_thread(id.into()))?;
+    let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
     let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
     let rows: [(&str, String, &str); 16] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),

@@ -33,6 +33,7 @@ use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::session::OURS;
 use crate::task::{self, Panicked};
+use crate::wire::id::SessionId;
 
 /// Bits of an id that count connections; above them stands the generation.
 const SEQUENCE_BITS: u32 = 24;
@@ -169,10 +170,10 @@ impl Proxy {
     }
 
     /// An id for a connection that is no session.
-    pub fn next_connection_id(&self) -> u32 {
+    pub fn next_connection_id(&self) -> SessionId {
         let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
         let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
-        OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
+        SessionId(OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1))
     }
 
     /// Every session of both generations, while two live, each once.
@@ -181,7 +182,7 @@ impl Proxy {
     }
 
     /// Closes a session, in either generation; false if there is none with this id.
-    pub fn kill(&self, id: u32) -> bool {
+    pub fn kill(&self, id: SessionId) -> bool {
         if self.sessions.registry.elsewhere.has(id) {
             self.peer.kill(id);
             return true;
@@ -262,7 +263,7 @@ impl Proxy {
 
     fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
         let born = Instant::now();
-        let mut handle = Handle::new(0, client, born, &Totals::default());
+        let mut handle = Handle::new(SessionId::default(), client, born, &Totals::default());
         *handle.seat() = seat;
         loop {
             handle.id = self.next_connection_id();
@@ -325,14 +326,14 @@ impl Proxy {
         let parts = match relay.into_parts() {
             Ok(parts) => parts,
             Err(error) => {
-                tracing::error!(id = handle.id, %error, "session lost: cannot leave the runtime");
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot leave the runtime");
                 return false;
             }
         };
         let parcel = match parcel::pack(parts, handle, frozen_at) {
             Ok(parcel) => parcel,
             Err(error) => {
-                tracing::error!(id = handle.id, %error, "session lost: cannot be packed");
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot be packed");
                 return false;
             }
         };

@@ -25,6 +25,7 @@ use crate::restart::{
 };
 use crate::task;
 use crate::wire::handshake::Greeting;
+use crate::wire::id::SessionId;
 
 /// Bytes of JSON that most legacies stay below.
 const USUAL_LEGACY: usize = 16 * 1024;
@@ -84,7 +85,7 @@ impl Proxy {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
-        let before = self.sessions.registry.find(parcel.id);
+        let before = self.sessions.registry.find(SessionId(parcel.id));
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
@@ -121,7 +122,9 @@ impl Proxy {
                 }
             }
             None if self.sessions.registry.insert(handle) => {}
-            None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
+            None => {
+                tracing::error!(id = handle.id.0, "a session with this id came at the same time")
+            }
         }
         self.sessions.registry.elsewhere.remove(handle.id);
     }
@@ -214,6 +217,7 @@ impl DataPlane for Proxy {
     }
 
     fn released(&self, id: u32) {
+        let id = SessionId(id);
         if let Some(handle) = self.sessions.registry.find(id)
             && handle.stage() == Stage::Moving
         {
@@ -260,11 +264,11 @@ impl DataPlane for Proxy {
 
     fn movable(&self) -> Vec<u32> {
         let all = self.sessions.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
-        all.iter().map(|handle| handle.id).collect()
+        all.iter().map(|handle| handle.id.0).collect()
     }
 
     async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
-        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(*id));
+        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(SessionId(*id)));
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
         let mut replicas = Vec::with_capacity(orders.len());

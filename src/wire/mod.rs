@@ -9,6 +9,7 @@ pub mod command;
 pub mod compressed;
 pub mod err;
 pub mod handshake;
+pub mod id;
 pub mod packet;
 pub mod parameter;
 pub mod response;

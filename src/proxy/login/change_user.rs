@@ -35,7 +35,7 @@ impl Surroundings<'_> {
                 true
             }
             Err(Refusal::Silent(waited)) => {
-                let (id, server) = (handle.id, &*relay.home().server);
+                let (id, server) = (handle.id.0, &*relay.home().server);
                 tracing::warn!(id, server, ?waited, "the server did not answer COM_CHANGE_USER");
                 relay.bid_farewell(ClientError::timed_out("COM_CHANGE_USER"));
                 true

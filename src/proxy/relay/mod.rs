@@ -29,6 +29,7 @@ use crate::session::link::LinkId;
 use crate::session::numbering::Numbering;
 use crate::session::{Directory, Session, Want};
 use crate::wire::compressed::Compression;
+use crate::wire::id::{SessionId, ThreadId};
 use farewell::{Closing, Farewell};
 pub use farewell::{MOST_PARTINGS, part_at_once, part_with};
 use leg::{Leg, Parts as LegParts};
@@ -68,7 +69,7 @@ struct Others<'a> {
 }
 
 impl Directory for Others<'_> {
-    fn server_thread(&self, connection: u32) -> Option<u32> {
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
         self.registry.server_thread(connection, self.server)
     }
 }
@@ -186,7 +187,7 @@ impl Relay {
         match parcel::copy(self, handle) {
             // Nobody may be waiting any more.
             Ok(copy) => drop(order.send(copy)),
-            Err(error) => tracing::error!(id = handle.id, %error, "cannot be copied"),
+            Err(error) => tracing::error!(id = handle.id.0, %error, "cannot be copied"),
         }
     }
 
@@ -313,7 +314,7 @@ impl Relay {
                         self.judge_up(around);
                     }
                     Err(error) if self.client.corrupt().is_some() => {
-                        tracing::info!(id = around.handle.id, %error, "client's compression");
+                        tracing::info!(id = around.handle.id.0, %error, "client's compression");
                         self.bid_farewell(ClientError::corrupt_frame());
                         return Poll::Pending;
                     }

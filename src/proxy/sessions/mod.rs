@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::metrics::Totals;
+use crate::wire::id::SessionId;
 use books::Books;
 use handle::{Handle, Signal, Stage};
 use registry::Registry;
@@ -33,7 +34,8 @@ impl Sessions {
     pub fn all(&self) -> Vec<SessionView> {
         let row = |handle: &Arc<Handle>| (handle.id, handle.view());
         // In this order nobody is missed who goes there, or comes from there, meanwhile.
-        let mut rows: BTreeMap<u32, SessionView> = self.registry.all().iter().map(row).collect();
+        let mut rows: BTreeMap<SessionId, SessionView> =
+            self.registry.all().iter().map(row).collect();
         rows.extend(self.registry.elsewhere.all().into_iter().map(|view| (view.id, view)));
         let own = self.registry.all();
         rows.extend(own.iter().filter(|handle| handle.stage() != Stage::Moving).map(row));
