@@ -19,7 +19,7 @@ use super::login::rsa::OwnKey;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
-use super::relay::{Exit, MOST_PARTINGS, Relay, parcel, part_at_once, part_with};
+use super::relay::{Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
 use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Signal, Stage};
 use super::sessions::limits::Seat;
@@ -56,7 +56,7 @@ pub struct Proxy {
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     pub(super) drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
-    partings: Arc<Semaphore>,
+    lingering: Arc<Semaphore>,
 }
 
 /// How a session comes to be relayed.
@@ -112,7 +112,7 @@ impl Proxy {
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
-            partings: Arc::new(Semaphore::new(MOST_PARTINGS)),
+            lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
         });
         let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
         task::keep("silent sessions", move || {
@@ -228,12 +228,12 @@ impl Proxy {
                 tracing::info!(client = peer, %error, "client refused");
                 self.sessions.books.refused.fetch_add(1, Ordering::Relaxed);
                 let words = error.packet_before_greeting();
-                match self.partings.clone().try_acquire_owned() {
-                    Err(_) => part_at_once(&client, &words),
-                    Ok(parting) => {
+                match self.lingering.clone().try_acquire_owned() {
+                    Err(_) => close_at_once(&client, &words),
+                    Ok(place) => {
                         task::spawn("refusal", async move {
-                            part_with(client, &words).await;
-                            drop(parting);
+                            close_lingering(client, &words).await;
+                            drop(place);
                         });
                     }
                 }

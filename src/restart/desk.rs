@@ -35,7 +35,7 @@ use crate::task;
 const ORDERS: usize = 8;
 
 /// After the grace of a stop, sessions get this long to take their error packet.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A process that is younger does not have itself restarted: its successor might fare like it.
 const YOUTH: Duration = Duration::from_secs(10);
@@ -542,7 +542,7 @@ impl<D: DataPlane> Desk<D> {
         let grace = self.stop.borrow().unwrap_or_default();
         let step = self.board.timeouts().step;
         // First: whatever may fail yet, it ends.
-        self.job = Job::Stopping { until: Instant::now() + step + grace + FAREWELL };
+        self.job = Job::Stopping { until: Instant::now() + step + grace + CLOSING };
         self.board.show(State::Stopping, None, false);
         self.end_rehearsal(State::Stopping);
         self.door = None;
@@ -551,7 +551,7 @@ impl<D: DataPlane> Desk<D> {
         }
         let now = Instant::now();
         self.plane.drain(Some(now + grace));
-        self.job = Job::Stopping { until: now + grace + FAREWELL };
+        self.job = Job::Stopping { until: now + grace + CLOSING };
     }
 
     fn show_idle(&self) {

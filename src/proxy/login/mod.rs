@@ -29,7 +29,7 @@ use super::cluster::{Answered, BackendError, Cluster, Greeted};
 use super::in_force::InForce;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
-use super::relay::{Relay, part_with};
+use super::relay::{Relay, close_lingering};
 use super::sessions::Sessions;
 use super::sessions::admission::address_of;
 use super::sessions::handle::{Handle, Signal, Spoken};
@@ -511,7 +511,7 @@ impl<'a> Login<'a> {
             tracing::info!(id = self.handle.id.0, client, %error, "log-in refused");
         }
         if let Some(stream) = self.client {
-            part_with(stream, &packet).await;
+            close_lingering(stream, &packet).await;
         }
     }
 
