@@ -203,7 +203,7 @@ impl Proxy {
 
     /// How long sessions stood still in restarts, here and in predecessors. Never goes back.
     pub fn all_pauses(&self) -> Pauses {
-        self.sessions.books.all_pauses()
+        self.sessions.counters.all_pauses()
     }
 
     /// Every session gets 1053 and is closed.
@@ -226,7 +226,7 @@ impl Proxy {
             Ok(seat) => seat,
             Err(error) => {
                 tracing::info!(client = peer, %error, "client refused");
-                self.sessions.books.refused.fetch_add(1, Ordering::Relaxed);
+                self.sessions.counters.refused.fetch_add(1, Ordering::Relaxed);
                 let words = error.packet_before_greeting();
                 match self.lingering.clone().try_acquire_owned() {
                     Err(_) => close_at_once(&client, &words),
@@ -371,7 +371,7 @@ impl Entry {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is
             // a byte that moves, and an idle session has none.
             if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
-                proxy.sessions.books.pauses.record(pause);
+                proxy.sessions.counters.pauses.record(pause);
             }
         }
         loop {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::deadlines::Drain;
 use super::in_force::Altered;
 use super::sessions::admission::address_of;
-use super::sessions::books::Counted;
+use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
@@ -141,16 +141,16 @@ impl DataPlane for Proxy {
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
-                self.sessions.books.close(false);
+                self.sessions.counters.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
             Accepting::Control => {
-                self.sessions.books.close(false);
+                self.sessions.counters.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
-                self.sessions.books.close(true);
+                self.sessions.counters.close(true);
             }
         }
     }
@@ -175,24 +175,24 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        let counted = self.sessions.books.counted(self.sessions.registry.settled_totals());
+        let counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.sessions.books.inherit(counted);
+            self.sessions.counters.inherit(counted);
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let counted = self.sessions.books.counted_here(self.sessions.registry.settled_totals());
+        let counted = self.sessions.counters.counted_here(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.sessions.books.credit(&counted);
+            self.sessions.counters.credit(&counted);
         }
     }
 
@@ -242,12 +242,12 @@ impl DataPlane for Proxy {
     }
 
     fn census(&self) -> Census {
-        let disconnected = self.sessions.books.disconnected.load(Ordering::Relaxed);
+        let disconnected = self.sessions.counters.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.sessions.registry.census() }
     }
 
     fn pauses(&self) -> Pauses {
-        self.sessions.books.pauses.pauses()
+        self.sessions.counters.pauses.pauses()
     }
 
     async fn tell(&self) -> Bytes {

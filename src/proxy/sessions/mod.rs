@@ -2,7 +2,7 @@
 //! in.
 
 pub mod admission;
-pub mod books;
+pub mod counters;
 pub mod handle;
 pub mod limits;
 pub mod other_generation;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 
 use crate::metrics::Totals;
 use crate::wire::id::SessionId;
-use books::Books;
+use counters::Counters;
 use handle::{Handle, Signal, Stage};
 use registry::Registry;
 use view::SessionView;
@@ -26,7 +26,7 @@ pub struct Sessions {
     /// Those of this process, and what is known of the other generation's.
     pub registry: Registry,
     /// What was counted.
-    pub books: Books,
+    pub counters: Counters,
 }
 
 impl Sessions {
@@ -44,14 +44,14 @@ impl Sessions {
 
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
-        self.books.totals(|| self.registry.totals())
+        self.counters.totals(|| self.registry.totals())
     }
 
     /// Every session gets 1053 and is closed.
     pub fn disconnect_all(&self) {
         for handle in self.registry.all() {
             if handle.stage() != Stage::Closing {
-                self.books.disconnected.fetch_add(1, Ordering::Relaxed);
+                self.counters.disconnected.fetch_add(1, Ordering::Relaxed);
             }
             handle.raise(Signal::Shutdown);
         }
