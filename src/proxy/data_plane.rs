@@ -183,7 +183,7 @@ impl Proxy {
 
     /// Closes a session, in either generation; false if there is none with this id.
     pub fn kill(&self, id: SessionId) -> bool {
-        if self.sessions.registry.elsewhere.has(id) {
+        if self.sessions.registry.other_generation.has(id) {
             self.peer.kill(id);
             return true;
         }

@@ -229,7 +229,7 @@ impl Peer {
 
     /// There is no other side any more.
     pub(super) fn part(&self, registry: &Registry) {
-        registry.elsewhere.clear();
+        registry.other_generation.clear();
         *self.told() = Told::default();
         self.is_new.store(true, Ordering::Relaxed);
     }
@@ -240,12 +240,12 @@ impl Peer {
         match decode(note) {
             Ok(Some(Note::Sessions(sessions))) => {
                 let here = |session: &SessionView| registry.find(session.id).is_none();
-                registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
+                registry.other_generation.replace(sessions.into_iter().filter(here).collect());
             }
             Ok(Some(Note::Born(sessions))) => {
                 for session in sessions {
                     if registry.find(session.id).is_none() {
-                        registry.elsewhere.add(session, Since::Told);
+                        registry.other_generation.add(session, Since::Told);
                     }
                 }
             }

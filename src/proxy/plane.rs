@@ -126,7 +126,7 @@ impl Proxy {
                 tracing::error!(id = handle.id.0, "a session with this id came at the same time")
             }
         }
-        self.sessions.registry.elsewhere.remove(handle.id);
+        self.sessions.registry.other_generation.remove(handle.id);
     }
 }
 
@@ -221,7 +221,7 @@ impl DataPlane for Proxy {
         if let Some(handle) = self.sessions.registry.find(id)
             && handle.stage() == Stage::Moving
         {
-            self.sessions.registry.elsewhere.add(handle.view(), Since::Given);
+            self.sessions.registry.other_generation.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
                 self.peer.kill(id);
             }

@@ -1,7 +1,7 @@
 //! TLS that moves: rustls shakes hands, then the record layer is ours, in every process alike.
 //!
 //! ```text
-//!   settings ─► handshake (rustls) ─► record (keys, message, alert) ◄─► stream (record_buffer, socket)
+//!   settings ─► handshake (rustls) ─► record (keys, message, alert) ◄─► stream (buffer, socket)
 //!                                          │
 //!                                          ▼
 //!                                     TlsState ─► another process

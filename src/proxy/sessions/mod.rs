@@ -36,7 +36,7 @@ impl Sessions {
         // In this order nobody is missed who goes there, or comes from there, meanwhile.
         let mut rows: BTreeMap<SessionId, SessionView> =
             self.registry.all().iter().map(row).collect();
-        rows.extend(self.registry.elsewhere.all().into_iter().map(|view| (view.id, view)));
+        rows.extend(self.registry.other_generation.all().into_iter().map(|view| (view.id, view)));
         let own = self.registry.all();
         rows.extend(own.iter().filter(|handle| handle.stage() != Stage::Moving).map(row));
         rows.into_values().collect()

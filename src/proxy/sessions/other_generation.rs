@@ -9,7 +9,7 @@ use crate::wire::id::{SessionId, ThreadId};
 
 /// What the other process has told, and what was given to it.
 #[derive(Debug, Default)]
-pub struct Elsewhere(Mutex<Known>);
+pub struct OtherGeneration(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -38,7 +38,7 @@ pub enum Since {
     Missed,
 }
 
-impl Elsewhere {
+impl OtherGeneration {
     /// The other process tells all that live there.
     pub fn replace(&self, sessions: Vec<SessionView>) {
         let mut known = lock(&self.0);
@@ -128,15 +128,15 @@ mod tests {
 
     #[test]
     fn a_session_that_was_given_outlives_a_list_that_was_on_its_way() {
-        let elsewhere = Elsewhere::default();
-        elsewhere.add(session(1), Since::Given);
-        elsewhere.replace(vec![session(2)]);
-        assert_eq!(elsewhere.server_thread(SessionId(1), "s"), Some(ThreadId(10)));
-        assert_eq!(elsewhere.server_thread(SessionId(2), "other"), None);
+        let other_generation = OtherGeneration::default();
+        other_generation.add(session(1), Since::Given);
+        other_generation.replace(vec![session(2)]);
+        assert_eq!(other_generation.server_thread(SessionId(1), "s"), Some(ThreadId(10)));
+        assert_eq!(other_generation.server_thread(SessionId(2), "other"), None);
         // It was in neither of two lists: it has ended.
-        elsewhere.replace(vec![session(2)]);
-        assert!(!elsewhere.has(SessionId(1)));
-        elsewhere.remove(SessionId(2));
-        assert!(elsewhere.all().is_empty());
+        other_generation.replace(vec![session(2)]);
+        assert!(!other_generation.has(SessionId(1)));
+        other_generation.remove(SessionId(2));
+        assert!(other_generation.all().is_empty());
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::handle::{Handle, Signal, Stage};
 use super::limits::Limits;
-use super::other_generation::Elsewhere;
+use super::other_generation::OtherGeneration;
 use super::view::{Gauges, SessionView};
 use crate::metrics::Totals;
 use crate::proxy::lock::lock;
@@ -30,7 +30,7 @@ struct Shard {
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
     /// Those of the other generation.
-    pub elsewhere: Elsewhere,
+    pub other_generation: OtherGeneration,
     /// Who may still come.
     pub limits: Limits,
     count: watch::Sender<usize>,
@@ -41,7 +41,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            elsewhere: Elsewhere::default(),
+            other_generation: OtherGeneration::default(),
             limits: Limits::default(),
             count: watch::Sender::new(0),
             named: watch::Sender::new(0),
@@ -146,14 +146,14 @@ impl Registry {
             let facts = handle.facts();
             (facts.server == *server).then_some(facts.server_thread)
         };
-        either_side(here, || self.elsewhere.server_thread(id, server))
+        either_side(here, || self.other_generation.server_thread(id, server))
     }
 
     /// How many sessions of this kind the other generation has. One that is here as well, on its
     /// way, is counted here.
     pub fn count_elsewhere(&self, is_meant: impl Fn(&SessionView) -> bool) -> usize {
         let mut count = 0;
-        self.elsewhere.for_each(|view| {
+        self.other_generation.for_each(|view| {
             if is_meant(view) && !lock(self.shard(view.id)).sessions.contains_key(&view.id) {
                 count += 1;
             }
@@ -218,7 +218,7 @@ impl Registry {
         let mut counted = HashSet::new();
         // In this order nobody is missed who goes there, or comes from there, meanwhile.
         self.count_own(&mut counted, &mut gauges);
-        self.elsewhere.for_each(|view| {
+        self.other_generation.for_each(|view| {
             if counted.insert(view.id) {
                 gauges.current_client_connections += 1;
                 gauges.current_active_client_connections += u64::from(view.is_active());
