@@ -27,7 +27,7 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
 use crate::net::tls::stream::TlsStream;
-use crate::proxy::login::opening::{OpeningError, read_opening};
+use crate::proxy::login::preamble::{PreambleError, read_preamble};
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::relay::leg::Leg;
 use crate::wire::authentication::NATIVE;
@@ -286,20 +286,20 @@ impl Connection {
         let config = admin.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let peer = self.stream.peer();
-        match read_opening(&mut self.stream, Vec::new(), networks, peer).await {
-            Ok(opening) => {
-                let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
-                self.ahead = opening.rest;
+        match read_preamble(&mut self.stream, Vec::new(), networks, peer).await {
+            Ok(preamble) => {
+                let peer = preamble.client().unwrap_or_else(|| visitor.peer.clone());
+                self.ahead = preamble.rest;
                 Ok(Some(Visitor { peer, connection_id: visitor.connection_id }))
             }
-            Err(OpeningError::Refused(error)) => {
+            Err(PreambleError::Refused(error)) => {
                 tracing::warn!(peer = visitor.peer, %error, "admin log-in refused");
                 // The answer to the client's first packet, which has the number 1.
                 self.sequence = 2;
                 self.fail(&error).await?;
                 Ok(None)
             }
-            Err(OpeningError::Gone(error)) => match error.kind() {
+            Err(PreambleError::Gone(error)) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => Ok(None),
                 _ => Err(error),
             },

@@ -25,7 +25,7 @@ const FOR_ADMIN: &[&str] = &[
     "proxy::NotAltered",
     "proxy::Proxy",
     "proxy::login::LocalLogin",
-    "proxy::login::opening",
+    "proxy::login::preamble",
     "proxy::login::random_salt",
     "proxy::relay::leg::Leg",
     "proxy::sessions::view",

@@ -12,7 +12,7 @@ mod change_user;
 mod compression;
 mod exchange;
 mod impersonation;
-pub mod opening;
+pub mod preamble;
 pub mod rsa;
 
 use std::io;
@@ -54,7 +54,7 @@ use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
 use exchange::{Exchange, Settled, Side};
-use opening::{Opening, OpeningError, read_opening};
+use preamble::{Preamble, PreambleError, read_preamble};
 use rsa::OwnKey;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
@@ -446,12 +446,12 @@ impl<'a> Login<'a> {
         let networks = &config.proxy.proxy_protocol_networks;
         let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
-        let opening =
-            read_opening(stream, early, networks, peer).await.map_err(|error| match error {
-                OpeningError::Refused(error) => Refusal::Tell(error),
-                OpeningError::Gone(error) => Refusal::Gone(error),
+        let preamble =
+            read_preamble(stream, early, networks, peer).await.map_err(|error| match error {
+                PreambleError::Refused(error) => Refusal::Tell(error),
+                PreambleError::Gone(error) => Refusal::Gone(error),
             })?;
-        let Opening { header, rest } = opening;
+        let Preamble { header, rest } = preamble;
         self.ahead = rest;
         if let Some(header) = header {
             self.route = header.route().or(self.route.filter(|_| header == Header::Own));
