@@ -190,7 +190,7 @@ pub(crate) async fn greet(
 /// Why a takeover is called off in which this process has lost its way.
 const PANICKED: &str = "the successor panicked";
 
-/// What the desk tells a takeover under way.
+/// What the coordinator tells a takeover under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The predecessor is to end at once.
@@ -220,7 +220,7 @@ pub(crate) struct Incoming<D> {
 }
 
 impl<D: DataPlane> Incoming<D> {
-    /// The data plane stands. The desk looks at `stage` how far it is.
+    /// The data plane stands. The coordinator looks at `stage` how far it is.
     pub(crate) fn new(
         plane: Arc<D>,
         board: Board,

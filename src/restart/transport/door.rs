@@ -206,7 +206,7 @@ impl Door {
         self.visitors.push_back(task::spawn("visitor", async move {
             match hear(socket, timeouts).await {
                 Ok(knock) => {
-                    // The desk takes them as fast as they come, or is going away.
+                    // The coordinator takes them as fast as they come, or is going away.
                     let _ = sender.try_send(knock);
                 }
                 Err(reason) => tracing::warn!(%reason, "handover socket: visitor refused"),

@@ -1,8 +1,8 @@
-//! The desk: takes orders one after another, and runs at most one restart at a time.
+//! The coordinator: takes orders one after another, and runs at most one restart at a time.
 //!
 //! Invariant: RESTART is taken only while this process serves and nothing else is under way;
 //! RESTART FORCE always, after whatever is under way has been ended. What is shown on the board
-//! follows from what the desk does, and never the other way round.
+//! follows from what the coordinator does, and never the other way round.
 
 use std::future::pending;
 use std::io;
@@ -55,7 +55,7 @@ pub(super) async fn serve<D: DataPlane>(
     mut orders: mpsc::Receiver<Order>,
     stop: StopOrders,
 ) -> Exit {
-    let mut desk = Desk {
+    let mut coordinator = Coordinator {
         board,
         plane,
         stop,
@@ -67,19 +67,19 @@ pub(super) async fn serve<D: DataPlane>(
         renewal: None,
         born: Instant::now(),
     };
-    desk.start(start).await;
+    coordinator.start(start).await;
     loop {
-        if let Job::Over(exit) = desk.job {
+        if let Job::Over(exit) = coordinator.job {
             return exit;
         }
-        let turned = task::caught("desk", pin!(desk.turn(&mut orders))).await;
+        let turned = task::caught("coordinator", pin!(coordinator.turn(&mut orders))).await;
         if turned.is_err() {
-            desk.recover();
+            coordinator.recover();
         }
     }
 }
 
-struct Desk<D> {
+struct Coordinator<D> {
     board: Board,
     plane: Arc<D>,
     stop: StopOrders,
@@ -141,7 +141,7 @@ enum Event {
     Renewal,
 }
 
-impl<D: DataPlane> Desk<D> {
+impl<D: DataPlane> Coordinator<D> {
     async fn start(&mut self, start: Start) {
         match start {
             Start::Cold(reason) => {
@@ -209,7 +209,7 @@ impl<D: DataPlane> Desk<D> {
             return;
         }
         self.renewal = None;
-        tracing::warn!("restarting, because the desk has panicked");
+        tracing::warn!("restarting, because the coordinator has panicked");
         let (mode, none) = (Mode::Restart, oneshot::channel().0);
         self.begin(Request { mode, exit_timeout: None, binary: None, config: None }, none);
     }
@@ -340,7 +340,7 @@ impl<D: DataPlane> Desk<D> {
         let task_id = self.board.begin_task(Mode::Rehearse);
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
-        // Not in the desk's future: whatever becomes of it, orders are taken.
+        // Not in the coordinator's future: whatever becomes of it, orders are taken.
         task::spawn("understudy", async move {
             let begun = |begun: Result<(), &Failure>| {
                 let undone = |failure: &Failure| Refusal::Undone(failure.to_string());
@@ -609,7 +609,7 @@ fn discard(orders: &mpsc::Sender<outgoing::Order>, reason: &str) {
     let _ = orders.try_send(outgoing::Order::Discard(ending));
 }
 
-/// What the new binary says to the new config; the desk may call it off.
+/// What the new binary says to the new config; the coordinator may call it off.
 async fn preflight(
     binary: &Path,
     config: &Path,
