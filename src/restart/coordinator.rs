@@ -27,7 +27,7 @@ use super::plane::{Accepting, DataPlane};
 use super::task::{Mode, Phase, Request, State, TaskId, TaskState};
 use super::transport::channel::Channel;
 use super::transport::disguise;
-use super::transport::door::{self, Door, Knock};
+use super::transport::socket::{self, HandoverSocket, Knock};
 use crate::config::ExitTimeout;
 use crate::task;
 
@@ -43,7 +43,7 @@ const YOUTH: Duration = Duration::from_secs(10);
 /// How a restart ended, and who waits to hear that it was refused.
 type Undertaken = (plan::Outcome, Option<Answer<TaskId>>);
 /// How a takeover ended, and where the next successor knocks.
-type TakenOver = (successor::Outcome, Option<Door>);
+type TakenOver = (successor::Outcome, Option<HandoverSocket>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type StopOrders = watch::Receiver<Option<Duration>>;
 
@@ -59,7 +59,7 @@ pub(super) async fn serve<D: DataPlane>(
         board,
         plane,
         stop,
-        door: None,
+        socket: None,
         is_offline: false,
         job: Job::Serving,
         waiting: None,
@@ -83,7 +83,7 @@ struct Coordinator<D> {
     board: Board,
     plane: Arc<D>,
     stop: StopOrders,
-    door: Option<Door>,
+    socket: Option<HandoverSocket>,
     /// Outside of restarts no clients are taken.
     is_offline: bool,
     job: Job,
@@ -165,11 +165,11 @@ impl<D: DataPlane> Coordinator<D> {
     async fn open_door(&mut self) {
         let run_dir = &self.board.origin().run_dir;
         let timeouts = self.board.timeouts();
-        if let Ok(Some(_)) = door::call(run_dir, timeouts.again).await {
+        if let Ok(Some(_)) = socket::call(run_dir, timeouts.again).await {
             tracing::error!(run_dir = %run_dir.display(), "run_dir: another proxy is using it");
             return;
         }
-        self.door = Door::if_possible(run_dir, timeouts);
+        self.socket = HandoverSocket::if_possible(run_dir, timeouts);
     }
 
     async fn turn(&mut self, orders: &mut mpsc::Receiver<Order>) {
@@ -181,9 +181,9 @@ impl<D: DataPlane> Coordinator<D> {
                 self.job = Job::Serving;
                 self.handle_outgoing(task_id, outcome, answer).await;
             }
-            Event::Incoming((outcome, door)) => {
+            Event::Incoming((outcome, socket)) => {
                 self.job = Job::Serving;
-                self.door = door;
+                self.socket = socket;
                 self.handle_incoming(outcome).await;
             }
             Event::Stopped => self.job = Job::Over(Exit::Stopped),
@@ -223,7 +223,7 @@ impl<D: DataPlane> Coordinator<D> {
             event = self.job.ended() => event,
             Some(()) = stop_ordered(&mut self.stop) => Event::Stop,
             Some(order) = orders.recv() => Event::Order(order),
-            Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
+            Some(knock) = knocked(&mut self.socket) => Event::Knock(Box::new(knock)),
             () = stopped => Event::Stopped,
             () = renewed => Event::Renewal,
         }
@@ -476,8 +476,8 @@ impl<D: DataPlane> Coordinator<D> {
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err(Refusal::Succeeded));
         }
-        match self.door.take() {
-            Some(door) if !is_stopped => door.leave(),
+        match self.socket.take() {
+            Some(socket) if !is_stopped => socket.leave(),
             _ => {}
         }
     }
@@ -490,9 +490,9 @@ impl<D: DataPlane> Coordinator<D> {
             task.detail = ending.reason;
         });
         // A successor that was ended at the last moment had opened its own already.
-        if self.door.as_ref().is_some_and(|door| !door.is_in_place()) {
+        if self.socket.as_ref().is_some_and(|socket| !socket.is_in_place()) {
             let run_dir = &self.board.origin().run_dir;
-            self.door = Door::if_possible(run_dir, self.board.timeouts());
+            self.socket = HandoverSocket::if_possible(run_dir, self.board.timeouts());
         }
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
@@ -545,7 +545,7 @@ impl<D: DataPlane> Coordinator<D> {
         self.job = Job::Stopping { until: Instant::now() + step + grace + CLOSING };
         self.board.show(State::Stopping, None, false);
         self.end_rehearsal(State::Stopping);
-        self.door = None;
+        self.socket = None;
         if timeout(step, self.plane.accept(Accepting::No)).await.is_err() {
             tracing::error!("the data plane does not stop accepting");
         }
@@ -656,9 +656,9 @@ async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {
     }
 }
 
-async fn knocked(door: &mut Option<Door>) -> Option<Knock> {
-    match door {
-        Some(door) => Some(door.knock().await),
+async fn knocked(socket: &mut Option<HandoverSocket>) -> Option<Knock> {
+    match socket {
+        Some(socket) => Some(socket.knock().await),
         None => pending().await,
     }
 }

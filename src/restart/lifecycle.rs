@@ -20,7 +20,7 @@ use super::plane::DataPlane;
 use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
-use super::transport::{disguise, door};
+use super::transport::{disguise, socket};
 
 /// Orders that may wait for the coordinator.
 const ORDERS: usize = 16;
@@ -131,7 +131,7 @@ impl Lifecycle {
         loop {
             let (run_dir, within) =
                 (&self.board().origin().run_dir, self.board().timeouts().answer);
-            let Some(socket) = door::call(run_dir, within).await? else {
+            let Some(socket) = socket::call(run_dir, within).await? else {
                 return Ok(Start::Cold("there is no predecessor".into()));
             };
             match self.take_over_from(socket).await? {

@@ -14,7 +14,7 @@
 //!   plan                      what one restart is to be, and how it ended
 //! transport/  messages and sockets between two processes
 //!   channel, parcels          frames with fds over SOCK_SEQPACKET; sessions in one of them
-//!   door                      run_dir/handover.sock, for a successor that somebody else starts
+//!   socket                    run_dir/handover.sock, for a successor that somebody else starts
 //!   disguise, later           let a test pass for another version
 //! host/       the system: processes, descriptors, how far a socket was used, crash points
 //! board       what is shown: how the proxy stands, and the ledger of its tasks
@@ -53,9 +53,9 @@ pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start};
 pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
 pub use timeouts::Timeouts;
-pub use transport::door::prepare as prepare_run_dir;
 #[cfg(test)]
 pub(crate) use transport::later;
+pub use transport::socket::prepare as prepare_run_dir;
 
 /// Decodes a message; for fuzzing.
 pub fn fuzz(datagram: &[u8]) {
