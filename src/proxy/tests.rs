@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::handover::Legacy;
 use super::peer::{self, Note};
-use super::plane::Legacy;
 use super::sessions::counters::Counted;
 
 /// Understands a body and writes it again.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::changing;
+use super::change_user;
 use super::conversation::Conversation;
 use super::front::{Turn, WHOLE_COMMAND};
 use super::ids::{self, Directory, Replaced, Statements};
@@ -236,9 +236,9 @@ impl Session {
             }
             code::CHANGE_USER => {
                 self.ids = Statements::default();
-                let (user, database) = changing::names(head);
+                let (user, database) = change_user::names(head);
                 self.expect_names(Note::User, Some(user), database);
-                return changing::withhold(header, head, self.conversation.held());
+                return change_user::withhold(header, head, self.conversation.held());
             }
             _ => {}
         }
