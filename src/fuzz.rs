@@ -11,6 +11,7 @@ use crate::session::{Directory, Session};
 use crate::sql::ids;
 use crate::wire::authentication::Told;
 use crate::wire::handshake::{Greeting, LoginResponse};
+use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{Framer, Step};
 use crate::wire::response::Dialect;
 
@@ -99,8 +100,8 @@ pub fn handover(data: &[u8]) {
 struct Nobody;
 
 impl Directory for Nobody {
-    fn server_thread(&self, connection: u32) -> Option<u32> {
-        Some(connection ^ 1)
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
+        Some(ThreadId(connection.0 ^ 1))
     }
 }
 

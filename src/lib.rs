@@ -7,14 +7,14 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde |
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde; error: wire |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`admin`] | wire, error, metrics, config, log, task, net, views and handles of proxy and restart |
+//! | 3 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, and whoever logs in to us at the clients' port |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
 //! | 4 | [`app`] | error, config, log, task, net, proxy, restart, admin, fleet's `record` |
 //! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
@@ -42,6 +42,23 @@
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand: its arguments, and what it prints.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.
+//!
+//! # Where to add
+//!
+//! - *A command of SHOW*: an entry of `SHOWS` in `admin/show.rs`: its words, what may follow them,
+//!   its rows. Nobody else is told.
+//! - *Another admin command*: a variant of `Change` in `admin/command.rs` if it may change
+//!   something, and only managers may ask it; of `Command` if it only looks. The compiler then
+//!   asks for what it does, and complains of a variant that no grammar makes.
+//! - *A parameter*: an entry in `config/proxy.rs`: key, type, default, kind of values, what it
+//!   does. A new kind of values is one in `config/parameter/kind.rs`. `config/odp.toml` shows the
+//!   default. A key of `[tls.*]` is one in `config/tls.rs`, and `config/parameter/tls.rs` does not
+//!   compile without it.
+//! - *What has to be known of a session's server*: a field of [`session::link::Link`], written
+//!   where an answer is judged. Who packs and unpacks it (`session/snapshot.rs`) names every field,
+//!   so it says there what becomes of it in a restart: optional in the parcel, as neighbouring
+//!   versions do not tell it. What other sessions or people may know of it is one of
+//!   `proxy::sessions`' `Facts` and of its `SessionView`.
 //!
 //! # What holds it together
 //!

@@ -5,55 +5,44 @@
 
 use std::path::PathBuf;
 
+use super::show::{self, Operands, Show, Takes};
 use super::token::{Token, tokens};
 use crate::config::ExitTimeout;
 use crate::error::ClientError;
 use crate::restart::task::{Mode, Request};
+use crate::wire::id::SessionId;
 
 /// What an operator can ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// `RESTART [FORCE | REHEARSE] …`
-    Restart(Request),
-    /// RESTART ROLLBACK.
-    Rollback,
-    /// SHOW RESTART.
-    ShowRestart,
-    /// ALTER PROXYCONFIG SET name = 'value', …
-    Alter(Vec<(String, String)>),
-    /// `SHOW PROXYCONFIG [LIKE …]`.
-    ShowConfig(Option<String>),
-    /// SHOW PROXYSESSION.
-    ShowSessions,
-    /// `SHOW PROXYSESSION ATTRIBUTE id [LIKE …]`.
-    ShowSession(u32, Option<String>),
-    /// `SHOW [FULL] PROCESSLIST`.
-    ShowProcesslist,
-    /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
-    Kill(u32),
-    /// `SHOW PROXYSTAT [REFRESH] [LIKE …]`.
-    ShowStat(Option<String>),
-    /// SHOW PROXYINFO BINARY.
-    ShowBinary,
-    /// SHOW PROXYINFO UPGRADE.
-    ShowUpgrade,
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Command {
+    /// What may change something: only managers may ask it.
+    Change(Change),
+    /// SHOW, as a line of its table.
+    Show(&'static Show, Operands),
     /// PING PROXY.
     Ping,
     /// SELECT of functions, variables and literals: (expression, column name).
     Select(Vec<(Expression, String)>),
-    /// `SHOW [SESSION|GLOBAL] VARIABLES [LIKE …]`.
-    ShowVariables(Option<String>),
-    /// SHOW WARNINGS, SHOW ERRORS.
-    ShowWarnings,
-    /// SHOW DATABASES.
-    ShowDatabases,
     /// SET, BEGIN, COMMIT, ROLLBACK, USE: OK, as in ODP.
     Nothing,
 }
 
+/// A command that may change something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// `RESTART [FORCE | REHEARSE] …`
+    Restart(Request),
+    /// RESTART ROLLBACK.
+    Rollback,
+    /// ALTER PROXYCONFIG SET name = 'value', …
+    Alter(Vec<(String, String)>),
+    /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
+    Kill(SessionId),
+}
+
 /// What SELECT can show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expression {
+pub(super) enum Expression {
     /// `name()`, lower case.
     Function(String),
     /// `@@name`, lower case, without session. or global.
@@ -66,12 +55,12 @@ pub enum Expression {
 
 impl Command {
     /// Whether it only looks: a viewer may.
-    pub fn only_looks(&self) -> bool {
-        !matches!(self, Self::Restart(_) | Self::Rollback | Self::Alter(_) | Self::Kill(_))
+    pub(super) fn only_looks(&self) -> bool {
+        !matches!(self, Self::Change(_))
     }
 
     /// Understands a statement; the error is what the client is told.
-    pub fn parse(sql: &str) -> Result<Self, ClientError> {
+    pub(super) fn parse(sql: &str) -> Result<Self, ClientError> {
         let tokens = tokens(sql).map_err(ClientError::syntax)?;
         let mut input = Input { tokens: &tokens };
         let command = input.command()?;
@@ -107,7 +96,7 @@ impl<'a> Input<'a> {
 
     fn restart(&mut self) -> Result<Command, ClientError> {
         if self.keyword("rollback") {
-            return Ok(Command::Rollback);
+            return Ok(Command::Change(Change::Rollback));
         }
         let mode = Mode::Restart;
         let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
@@ -148,41 +137,37 @@ impl<'a> Input<'a> {
                 }
             }
         }
-        Ok(Command::Restart(request))
+        Ok(Command::Change(Change::Restart(request)))
     }
 
     fn show(&mut self) -> Result<Command, ClientError> {
-        let mut what = self.word().unwrap_or_default();
-        if matches!(what.as_str(), "full" | "session" | "global") {
-            what = self.word().unwrap_or_default();
-        }
-        match what.as_str() {
-            "restart" => Ok(Command::ShowRestart),
-            "proxyconfig" => Ok(Command::ShowConfig(self.like()?)),
-            "proxysession" if self.keyword("attribute") => {
-                let id = self.id()?;
-                Ok(Command::ShowSession(id, self.like()?))
+        let scopes = ["full", "session", "global"];
+        let _ = scopes.iter().any(|scope| self.keyword(scope));
+        let Some((show, words)) = show::find(|at| self.word_at(at)) else {
+            let first = self.word().unwrap_or_default();
+            return Err(match show::what_follows(&first) {
+                Some(expected) => {
+                    let first = first.to_uppercase();
+                    ClientError::syntax(format!("SHOW {first}: expected {expected}"))
+                }
+                None => ClientError::unknown_command(),
+            });
+        };
+        self.tokens = &self.tokens[words..];
+        let mut operands = Operands::default();
+        match show.takes {
+            Takes::Nothing => {}
+            Takes::Like => operands.like = self.like()?,
+            Takes::SessionAndLike => {
+                operands.session = self.id()?;
+                operands.like = self.like()?;
             }
-            "proxysession" => Ok(Command::ShowSessions),
-            "processlist" => Ok(Command::ShowProcesslist),
-            "proxystat" => {
-                self.keyword("refresh");
-                Ok(Command::ShowStat(self.like()?))
-            }
-            "proxyinfo" if self.keyword("binary") => Ok(Command::ShowBinary),
-            "proxyinfo" if self.keyword("upgrade") => Ok(Command::ShowUpgrade),
-            "proxyinfo" => Err(ClientError::syntax("SHOW PROXYINFO: expected BINARY or UPGRADE")),
-            "variables" => {
-                let like = self.like_or_where();
-                Ok(Command::ShowVariables(like))
-            }
-            "warnings" | "errors" => {
+            Takes::Anything => {
+                operands.like = self.like().unwrap_or_default();
                 self.tokens = &[];
-                Ok(Command::ShowWarnings)
             }
-            "databases" | "schemas" => Ok(Command::ShowDatabases),
-            _ => Err(ClientError::unknown_command()),
         }
+        Ok(Command::Show(show, operands))
     }
 
     fn alter(&mut self) -> Result<Command, ClientError> {
@@ -197,7 +182,7 @@ impl<'a> Input<'a> {
             }
             changes.push((name, self.value().unwrap_or_default()));
             if !self.symbol(',') {
-                return Ok(Command::Alter(changes));
+                return Ok(Command::Change(Change::Alter(changes)));
             }
         }
     }
@@ -211,7 +196,7 @@ impl<'a> Input<'a> {
             return Err(ClientError::refused(text));
         }
         let _ = self.keyword("proxysession") || self.keyword("connection");
-        Ok(Command::Kill(self.id()?))
+        Ok(Command::Change(Change::Kill(self.id()?)))
     }
 
     fn select(&mut self) -> Result<Command, ClientError> {
@@ -284,18 +269,14 @@ impl<'a> Input<'a> {
         pattern.map(Some).ok_or_else(|| ClientError::syntax("LIKE: expected a pattern"))
     }
 
-    /// `LIKE 'x'`, or a WHERE of a driver's, which gets every variable.
-    fn like_or_where(&mut self) -> Option<String> {
-        let like = self.like().unwrap_or_default();
-        self.tokens = &[];
-        like
-    }
-
-    fn id(&mut self) -> Result<u32, ClientError> {
+    fn id(&mut self) -> Result<SessionId, ClientError> {
         let value = self.value().unwrap_or_default();
         // An id that is well-formed and larger than any of ours is just not there.
         match value.parse::<u64>() {
-            Ok(id) => u32::try_from(id).map_err(|_| ClientError::unknown_thread(id)),
+            Ok(id) => {
+                let own = u32::try_from(id).map(SessionId);
+                own.map_err(|_| ClientError::unknown_thread(id))
+            }
             Err(_) => Err(ClientError::syntax(format!("'{value}': expected a session id"))),
         }
     }
@@ -304,6 +285,11 @@ impl<'a> Input<'a> {
         let (Token::Word(word), rest) = self.tokens.split_first()? else { return None };
         self.tokens = rest;
         Some(word.to_ascii_lowercase())
+    }
+
+    fn word_at(&self, at: usize) -> Option<&'a str> {
+        let Token::Word(word) = self.tokens.get(at)? else { return None };
+        Some(word)
     }
 
     fn keyword(&mut self, keyword: &str) -> bool {
@@ -337,37 +323,6 @@ impl<'a> Input<'a> {
     }
 }
 
-/// SQL's LIKE: `%` any run, `_` one character, a backslash takes the next one as it is; case does
-/// not count.
-pub fn is_like(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    let text: Vec<char> = text.to_lowercase().chars().collect();
-    let (mut p, mut t) = (0, 0);
-    // Where the last % was, and how much of the text it takes: no recursion, no blow-up.
-    let mut back: Option<(usize, usize)> = None;
-    while t < text.len() {
-        let (next, fits) = match (pattern.get(p), pattern.get(p + 1)) {
-            (Some('%'), _) => {
-                back = Some((p, t));
-                p += 1;
-                continue;
-            }
-            (Some('\\'), Some(c)) => (p + 2, *c == text[t]),
-            (Some(c), _) => (p + 1, *c == '_' || *c == text[t]),
-            (None, _) => (p, false),
-        };
-        match back {
-            _ if fits => (p, t) = (next, t + 1),
-            Some((at, taken)) => {
-                back = Some((at, taken + 1));
-                (p, t) = (at + 1, taken + 1);
-            }
-            None => return false,
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '%')
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -378,6 +333,24 @@ mod tests {
 
     fn restart(mode: Mode) -> Request {
         Request { mode, exit_timeout: None, binary: None, config: None }
+    }
+
+    fn show_with(phrase: &str, operands: Operands) -> Command {
+        let words: Vec<_> = phrase.split(' ').collect();
+        let (show, _) = show::find(|at| words.get(at).copied()).expect("a line of the table");
+        Command::Show(show, operands)
+    }
+
+    fn show(phrase: &str) -> Command {
+        show_with(phrase, Operands::default())
+    }
+
+    fn show_like(phrase: &str, like: &str) -> Command {
+        show_with(phrase, Operands { like: Some(like.into()), ..Operands::default() })
+    }
+
+    fn attributes(session: SessionId, like: &str) -> Command {
+        show_with("proxysession attribute", Operands { session, like: Some(like.into()) })
     }
 
     fn select(expression: Expression, name: &str) -> Command {
@@ -396,27 +369,30 @@ mod tests {
         let forced = Request { config: Some("c".into()), ..restart(Mode::Force) };
         let variable = |name: &str| Expression::Variable(name.into());
         let table = [
-            ("restart", Command::Restart(restart(Mode::Restart))),
-            ("RESTART FORCE;", Command::Restart(restart(Mode::Force))),
-            ("restart force exit_timeout='30s' binary = '/a b' CONFIG='c'", Command::Restart(all)),
-            ("restart exit_timeout = -1", Command::Restart(never)),
-            ("restart rehearse", Command::Restart(restart(Mode::Rehearse))),
-            ("restart config='c' force", Command::Restart(forced)),
-            ("restart rollback", Command::Rollback),
-            ("show restart", Command::ShowRestart),
-            ("show proxyconfig", Command::ShowConfig(None)),
-            ("show proxyconfig like 'a\\_b'", Command::ShowConfig(Some("a\\_b".into()))),
+            ("restart", Command::Change(Change::Restart(restart(Mode::Restart)))),
+            ("RESTART FORCE;", Command::Change(Change::Restart(restart(Mode::Force)))),
+            (
+                "restart force exit_timeout='30s' binary = '/a b' CONFIG='c'",
+                Command::Change(Change::Restart(all)),
+            ),
+            ("restart exit_timeout = -1", Command::Change(Change::Restart(never))),
+            ("restart rehearse", Command::Change(Change::Restart(restart(Mode::Rehearse)))),
+            ("restart config='c' force", Command::Change(Change::Restart(forced))),
+            ("restart rollback", Command::Change(Change::Rollback)),
+            ("show restart", show("restart")),
+            ("show proxyconfig", show("proxyconfig")),
+            ("show proxyconfig like 'a\\_b'", show_like("proxyconfig", "a\\_b")),
             ("/* a */ ping /**/ proxy --\n -- b", Command::Ping),
-            ("SHOW PROXYCONFIG LIKE '%time%'", Command::ShowConfig(Some("%time%".into()))),
-            ("show proxysession", Command::ShowSessions),
-            ("show proxysession attribute 7 like 'db'", Command::ShowSession(7, Some("db".into()))),
-            ("show full processlist", Command::ShowProcesslist),
-            ("kill proxysession 7", Command::Kill(7)),
-            ("kill connection 7", Command::Kill(7)),
-            ("kill 7", Command::Kill(7)),
-            ("show proxystat refresh like 'c%'", Command::ShowStat(Some("c%".into()))),
-            ("show proxyinfo binary", Command::ShowBinary),
-            ("show proxyinfo upgrade", Command::ShowUpgrade),
+            ("SHOW PROXYCONFIG LIKE '%time%'", show_like("proxyconfig", "%time%")),
+            ("show proxysession", show("proxysession")),
+            ("show proxysession attribute 7 like 'db'", attributes(SessionId(7), "db")),
+            ("show full processlist", show("processlist")),
+            ("kill proxysession 7", Command::Change(Change::Kill(SessionId(7)))),
+            ("kill connection 7", Command::Change(Change::Kill(SessionId(7)))),
+            ("kill 7", Command::Change(Change::Kill(SessionId(7)))),
+            ("show proxystat refresh like 'c%'", show_like("proxystat", "c%")),
+            ("show proxyinfo binary", show("proxyinfo binary")),
+            ("show proxyinfo upgrade", show("proxyinfo upgrade")),
             ("ping proxy", Command::Ping),
             ("/* a driver */ SET NAMES utf8mb4", Command::Nothing),
             ("begin", Command::Nothing),
@@ -429,15 +405,15 @@ mod tests {
             ),
             ("select proxy_version() v", select(Expression::Function("proxy_version".into()), "v")),
             ("select @x from dual", select(Expression::Null, "@x")),
-            ("show variables where Variable_name = 'x'", Command::ShowVariables(None)),
-            ("show warnings limit 5", Command::ShowWarnings),
+            ("show variables where Variable_name = 'x'", show("variables")),
+            ("show warnings limit 5", show("warnings")),
         ];
         for (sql, expected) in table {
             assert_eq!(Command::parse(sql), Ok(expected), "{sql}");
         }
         let changes = vec![("a".into(), "b".into()), ("c".into(), "-1".into())];
         let alter = "alter proxyconfig set a = 'b', c = -1";
-        assert_eq!(Command::parse(alter), Ok(Command::Alter(changes)));
+        assert_eq!(Command::parse(alter), Ok(Command::Change(Change::Alter(changes))));
     }
 
     #[test]
@@ -483,26 +459,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn patterns_are_those_of_sql() {
-        let table = [
-            ("%", "", true),
-            ("", "a", false),
-            ("a%", "abc", true),
-            ("%C", "abc", true),
-            ("a_c", "abc", true),
-            ("a_c", "ac", false),
-            ("a\\_c", "abc", false),
-            ("a\\_c", "a_c", true),
-            ("%\\%", "50%", true),
-            ("%a%b%", "xxaxxbxx", true),
-            ("%a%b", "xxaxxbxx", false),
-        ];
-        for (pattern, text, expected) in table {
-            assert_eq!(is_like(pattern, text), expected, "{pattern} {text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn any_text_is_judged_without_panic(sql in ".{0,80}") {
@@ -520,13 +476,6 @@ mod tests {
             ),
         ) {
             let _ = Command::parse(&words.join(" "));
-        }
-
-        #[test]
-        fn a_pattern_without_wildcards_is_the_text(text in "[a-z]{0,8}", other in "[a-z]{0,8}") {
-            prop_assert_eq!(is_like(&text, &other), text == other);
-            let around = format!("%{text}%");
-            prop_assert_eq!(is_like(&around, &other), other.contains(&text));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Carries out a command.
 
-use super::command::{Command, Expression};
-use super::rows::Table;
+use super::command::{Change, Command, Expression};
+use super::table::Table;
 use super::{Admin, Caller, show};
 use crate::config::Role;
 use crate::config::parameter::Unfit;
@@ -36,30 +36,37 @@ pub(super) async fn execute(
     caller: &Caller,
     command: Command,
 ) -> Result<Answer, ClientError> {
-    if caller.role == Role::Viewer && !command.only_looks() {
-        return Err(ClientError::role_denied("manager"));
-    }
-    if !command.only_looks() {
-        tracing::info!(user = caller.user, peer = caller.peer, ?command, "admin command");
-    }
     match command {
-        Command::Restart(request) => restart(admin, request).await,
-        Command::Rollback => {
-            let task = admin.lifecycle.rollback().await.map_err(refused)?;
-            Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
+        Command::Change(_) if caller.role == Role::Viewer => {
+            Err(ClientError::role_denied("manager"))
         }
-        Command::Alter(changes) => alter(admin, &changes).await,
-        Command::Kill(id) => match admin.proxy.kill(id) {
-            true => Ok(Answer::done("")),
-            false => Err(ClientError::unknown_thread(id.into())),
-        },
+        Command::Change(change) => {
+            let Caller { user, peer, .. } = caller;
+            tracing::info!(user, peer, command = ?change, "admin command");
+            carry_out(admin, change).await
+        }
+        Command::Show(show, operands) => show.table(admin, &operands).map(Answer::Rows),
+        Command::Select(items) => select(admin, caller, &items).map(Answer::Rows),
         Command::Ping => match admin.lifecycle.state() {
             State::Stopping => Err(ClientError::shutdown()),
             _ => Ok(Answer::done("")),
         },
         Command::Nothing => Ok(Answer::done("")),
-        Command::Select(items) => select(admin, caller, &items).map(Answer::Rows),
-        looks => show::table(admin, &looks).map(Answer::Rows),
+    }
+}
+
+async fn carry_out(admin: &Admin, change: Change) -> Result<Answer, ClientError> {
+    match change {
+        Change::Restart(request) => restart(admin, request).await,
+        Change::Rollback => {
+            let task = admin.lifecycle.rollback().await.map_err(refused)?;
+            Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
+        }
+        Change::Alter(changes) => alter(admin, &changes).await,
+        Change::Kill(id) => match admin.proxy.kill(id) {
+            true => Ok(Answer::done("")),
+            false => Err(ClientError::unknown_thread(id.0.into())),
+        },
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! A command answers after it was judged: a refused one gets an ERR packet that says why.
 
-pub mod command;
+mod command;
 mod execute;
 pub mod http;
-mod rows;
+mod like;
 pub mod server;
 mod show;
+mod table;
 mod token;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 use crate::config::{AdminUser, Role};
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
+use crate::wire::id::SessionId;
 
 /// What commands act on.
 pub struct Admin {
@@ -37,7 +39,7 @@ pub struct Caller {
     /// What the user may do.
     pub role: Role,
     /// The id of this connection.
-    pub connection_id: u32,
+    pub connection_id: SessionId,
 }
 
 impl Admin {

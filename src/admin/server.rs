@@ -19,7 +19,7 @@ use tokio::time::error::Elapsed;
 
 use super::command::Command;
 use super::execute::{Answer, execute};
-use super::rows::{Dialect, Encoding, Writer};
+use super::table::Table;
 use super::{Admin, Caller};
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminUser, Role};
@@ -27,7 +27,7 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
 use crate::net::tls::stream::TlsStream;
-use crate::proxy::login::opening::{OpeningError, read_opening};
+use crate::proxy::login::preamble::{PreambleError, read_preamble};
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::relay::leg::Leg;
 use crate::wire::authentication::NATIVE;
@@ -36,7 +36,9 @@ use crate::wire::command::code;
 use crate::wire::handshake::{
     Greeting, LoginResponse, auth_switch_request, is_request_for_tls, ok,
 };
+use crate::wire::id::SessionId;
 use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
+use crate::wire::rows::{Encoding, Shape, Writer};
 use crate::wire::status::AUTOCOMMIT;
 
 /// What drivers take for the server's version.
@@ -73,7 +75,7 @@ const CAPABILITIES: u32 = cap::LONG_PASSWORD
     | cap::DEPRECATE_EOF;
 
 /// Serves an operator that has connected to the admin port.
-pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_id: u32) {
+pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_id: SessionId) {
     let visitor = Visitor { peer, connection_id };
     let login = tokio::time::timeout(LOGIN, log_in(&admin, stream, &visitor)).await;
     finish(&admin, login, &visitor.peer).await;
@@ -81,7 +83,7 @@ pub async fn serve(admin: Arc<Admin>, stream: Stream, peer: String, connection_i
 
 /// Serves whoever has connected to the control socket, if that is the proxy's own user or root: who
 /// could stop it, or read its config, needs no password.
-pub async fn serve_owner(admin: Arc<Admin>, stream: Stream, connection_id: u32) {
+pub async fn serve_owner(admin: Arc<Admin>, stream: Stream, connection_id: SessionId) {
     let uid = stream.peer_uid();
     let peer = uid.map_or_else(|| "unix".into(), |uid| format!("uid {uid}"));
     let is_owner = uid.is_some_and(|uid| uid == 0 || uid == nix::unistd::geteuid().as_raw());
@@ -161,7 +163,7 @@ type LetIn<S = Stream> = io::Result<Option<(Session, Connection<S>)>>;
 /// Who has connected.
 struct Visitor {
     peer: String,
-    connection_id: u32,
+    connection_id: SessionId,
 }
 
 impl Visitor {
@@ -254,7 +256,7 @@ impl Connection {
         let salt = random_salt().map_err(io::Error::other)?;
         let greeting = Greeting {
             version: VERSION.into(),
-            connection_id: visitor.connection_id,
+            connection_id: visitor.connection_id.0,
             salt: salt.clone(),
             capabilities: offered,
             extended: 0,
@@ -269,8 +271,8 @@ impl Connection {
     /// Tells somebody that he is let in.
     async fn let_in(mut self, response: &LoginResponse, offered: u32, caller: Caller) -> LetIn {
         self.send(&ok(0, 0, AUTOCOMMIT, 0)).await?;
-        let dialect = Dialect::of(response, offered);
-        let session = Session { caller, dialect, statements: HashMap::new(), last_statement: 0 };
+        let shape = Shape::of(response, offered);
+        let session = Session { caller, shape, statements: HashMap::new(), last_statement: 0 };
         Ok(Some((session, self)))
     }
 
@@ -284,20 +286,20 @@ impl Connection {
         let config = admin.proxy.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let peer = self.stream.peer();
-        match read_opening(&mut self.stream, Vec::new(), networks, peer).await {
-            Ok(opening) => {
-                let peer = opening.client().unwrap_or_else(|| visitor.peer.clone());
-                self.ahead = opening.rest;
+        match read_preamble(&mut self.stream, Vec::new(), networks, peer).await {
+            Ok(preamble) => {
+                let peer = preamble.client().unwrap_or_else(|| visitor.peer.clone());
+                self.ahead = preamble.rest;
                 Ok(Some(Visitor { peer, connection_id: visitor.connection_id }))
             }
-            Err(OpeningError::Refused(error)) => {
+            Err(PreambleError::Refused(error)) => {
                 tracing::warn!(peer = visitor.peer, %error, "admin log-in refused");
                 // The answer to the client's first packet, which has the number 1.
                 self.sequence = 2;
                 self.fail(&error).await?;
                 Ok(None)
             }
-            Err(OpeningError::Gone(error)) => match error.kind() {
+            Err(PreambleError::Gone(error)) => match error.kind() {
                 io::ErrorKind::UnexpectedEof => Ok(None),
                 _ => Err(error),
             },
@@ -365,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 /// A logged-in operator.
 struct Session {
     caller: Caller,
-    dialect: Dialect,
+    shape: Shape,
     statements: HashMap<u32, String>,
     last_statement: u32,
 }
@@ -387,7 +389,7 @@ impl Session {
 
     /// The packets of the answer; None to close.
     async fn answer(&mut self, admin: &Admin, payload: &[u8], sequence: u8) -> Option<Vec<u8>> {
-        let mut writer = Writer::new(sequence, self.dialect);
+        let mut writer = Writer::new(sequence, self.shape);
         let (command, body) = payload.split_first().unwrap_or((&0, &[]));
         let done = match *command {
             code::QUIT => return None,
@@ -425,7 +427,7 @@ impl Session {
         body: &[u8],
         writer: &mut Writer,
     ) -> Result<(), ClientError> {
-        let text = match (self.dialect.query_attributes, body) {
+        let text = match (self.shape.query_attributes, body) {
             (true, [0, 1, text @ ..]) => text,
             (true, _) => return Err(ClientError::syntax("query attributes mean nothing here")),
             (false, text) => text,
@@ -448,7 +450,9 @@ impl Session {
                 }
                 writer.put(&payload);
             }
-            Answer::Rows(table) => writer.table(&table, encoding, AUTOCOMMIT),
+            Answer::Rows(Table { columns, rows }) => {
+                writer.result_set(&columns, &rows, encoding, AUTOCOMMIT);
+            }
         }
         Ok(())
     }

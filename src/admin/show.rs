@@ -1,14 +1,17 @@
-//! What SHOW shows. Names and orders of columns are ODP's where it has the command: never rename.
+//! What SHOW shows: a command is a line of [`SHOWS`], and nothing else has to be told of it.
+//!
+//! Names and orders of columns are ODP's where it has the command: never rename.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Admin;
-use super::command::{Command, is_like};
-use super::rows::Table;
+use super::like::is_like;
+use super::table::{Columns, Table};
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
 use crate::proxy::sessions::view::SessionView;
 use crate::restart::task::Task;
+use crate::wire::id::SessionId;
 
 /// What drivers ask for when they connect, and what a server without surprises says.
 const VARIABLES: &[(&str, &str)] = &[
@@ -74,79 +77,158 @@ pub(super) fn proxy_status(admin: &Admin) -> &'static str {
     }
 }
 
-/// The table of a command that shows something.
-pub(super) fn table(admin: &Admin, command: &Command) -> Result<Table, ClientError> {
-    Ok(match command {
-        Command::ShowRestart => restarts(&admin.lifecycle.tasks()),
-        Command::ShowConfig(like) => config(admin, like.as_deref()),
-        Command::ShowSessions => sessions(&admin.proxy.sessions()),
-        Command::ShowSession(id, like) => session(admin, *id, like.as_deref())?,
-        Command::ShowProcesslist => processlist(&admin.proxy.sessions()),
-        Command::ShowStat(like) => stat(admin, like.as_deref()),
-        Command::ShowBinary => binary(admin),
-        Command::ShowUpgrade => upgrade(admin),
-        Command::ShowVariables(like) => variables(admin, like.as_deref()),
-        Command::ShowWarnings => Table::with_columns(&["Level", "Code", "Message"]),
-        Command::ShowDatabases => {
-            let mut table = Table::with_columns(&["Database"]);
-            table.push(["proxysys".into()]);
-            table
-        }
-        _ => return Err(ClientError::unknown_command()),
-    })
+/// What follows the words of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    /// `[LIKE pattern]`
+    Like,
+    /// `id [LIKE pattern]`
+    SessionAndLike,
+    /// What drivers add, of which LIKE alone is understood: the rest means nothing here.
+    Anything,
 }
 
-fn restarts(tasks: &[Task]) -> Table {
-    let mut table = Table::with_columns(&[
-        "task_id",
-        "mode",
-        "state",
-        "phase",
-        "generation",
-        "old_pid",
-        "new_pid",
-        "started_at",
-        "elapsed_ms",
-        "sessions",
-        "moved",
-        "draining",
-        "in_transaction",
-        "disconnected",
-        "detail",
-        "pause_count",
-        "pause_p50_us",
-        "pause_p99_us",
-        "pause_max_us",
-        "pause_buckets_us",
-    ]);
-    for task in tasks {
-        table.push([
-            task.task_id.to_string(),
-            task.mode.to_string(),
-            task.state.to_string(),
-            task.phase.to_string(),
-            task.generation.to_string(),
-            task.old_pid.to_string(),
-            task.new_pid.to_string(),
-            timestamp(UNIX_EPOCH + Duration::from_millis(task.started_at_ms)),
-            task.elapsed_ms.to_string(),
-            task.sessions.to_string(),
-            task.moved.to_string(),
-            task.draining.to_string(),
-            task.in_transaction.to_string(),
-            task.disconnected.to_string(),
-            task.detail.clone(),
-            task.pauses.count().to_string(),
-            task.pauses.quantile_us(0.5).to_string(),
-            task.pauses.quantile_us(0.99).to_string(),
-            task.pauses.max_us().to_string(),
-            task.pauses.to_string(),
-        ]);
+/// What followed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Operands {
+    /// Of a command that takes one.
+    pub session: SessionId,
+    pub like: Option<String>,
+}
+
+impl Operands {
+    fn matches(&self, name: &str) -> bool {
+        self.like.as_deref().is_none_or(|pattern| is_like(pattern, name))
     }
-    table
 }
 
-fn config(admin: &Admin, like: Option<&str>) -> Table {
+/// One command.
+pub(super) struct Show {
+    /// The words behind SHOW, in each of its spellings.
+    phrases: &'static [&'static str],
+    pub takes: Takes,
+    rows: fn(&Admin, &Operands) -> Result<Table, ClientError>,
+}
+
+/// Every one.
+static SHOWS: &[Show] = &[
+    Show {
+        phrases: &["restart"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks())),
+    },
+    Show { phrases: &["proxyconfig"], takes: Takes::Like, rows: |admin, it| Ok(config(admin, it)) },
+    Show {
+        phrases: &["proxysession"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions())),
+    },
+    Show { phrases: &["proxysession attribute"], takes: Takes::SessionAndLike, rows: session },
+    Show {
+        phrases: &["processlist"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions()).without(ONLY_HERE)),
+    },
+    Show {
+        phrases: &["proxystat", "proxystat refresh"],
+        takes: Takes::Like,
+        rows: |admin, it| Ok(stat(admin, it)),
+    },
+    Show {
+        phrases: &["proxyinfo binary"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(binary(admin)),
+    },
+    Show {
+        phrases: &["proxyinfo upgrade"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(upgrade(admin)),
+    },
+    Show {
+        phrases: &["variables"],
+        takes: Takes::Anything,
+        rows: |admin, it| Ok(variables(admin, it)),
+    },
+    Show {
+        phrases: &["warnings", "errors"],
+        takes: Takes::Anything,
+        rows: |_, _| Ok(Table::with_columns(&["Level", "Code", "Message"])),
+    },
+    Show {
+        phrases: &["databases", "schemas"],
+        takes: Takes::Nothing,
+        rows: |_, _| Ok(Table::of(&[("Database", |name| String::from(*name))], &["proxysys"])),
+    },
+];
+
+/// The command that words begin with, and how many words it is: of two that fit, the longer.
+pub(super) fn find<'a>(word: impl Fn(usize) -> Option<&'a str>) -> Option<(&'static Show, usize)> {
+    let fits = |phrase: &&str| {
+        let is_word =
+            |(at, own): (usize, &str)| word(at).is_some_and(|word| word.eq_ignore_ascii_case(own));
+        phrase.split(' ').enumerate().all(is_word)
+    };
+    let found = SHOWS.iter().flat_map(|show| {
+        let phrases = show.phrases.iter().copied().filter(fits);
+        phrases.map(move |phrase| (show, phrase.split(' ').count()))
+    });
+    found.max_by_key(|(_, words)| *words)
+}
+
+/// What may stand behind a word that is no command by itself.
+pub(super) fn what_follows(first: &str) -> Option<String> {
+    let phrases = SHOWS.iter().flat_map(|show| show.phrases);
+    let split = phrases.filter_map(|phrase| phrase.split_once(' '));
+    let second: Vec<_> =
+        split.filter(|(own, _)| *own == first).map(|(_, second)| second.to_uppercase()).collect();
+    (!second.is_empty()).then(|| second.join(" or "))
+}
+
+impl Show {
+    /// Its rows.
+    pub(super) fn table(&self, admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
+        (self.rows)(admin, operands)
+    }
+}
+
+impl PartialEq for Show {
+    fn eq(&self, other: &Self) -> bool {
+        self.phrases == other.phrases
+    }
+}
+
+impl std::fmt::Debug for Show {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SHOW {}", self.phrases[0])
+    }
+}
+
+/// A row is a task.
+const RESTART: &Columns<Task> = &[
+    ("task_id", |task| task.task_id.to_string()),
+    ("mode", |task| task.mode.to_string()),
+    ("state", |task| task.state.to_string()),
+    ("phase", |task| task.phase.to_string()),
+    ("generation", |task| task.generation.to_string()),
+    ("old_pid", |task| task.old_pid.to_string()),
+    ("new_pid", |task| task.new_pid.to_string()),
+    ("started_at", |task| timestamp(UNIX_EPOCH + Duration::from_millis(task.started_at_ms))),
+    ("elapsed_ms", |task| task.elapsed_ms.to_string()),
+    ("sessions", |task| task.sessions.to_string()),
+    ("moved", |task| task.moved.to_string()),
+    ("draining", |task| task.draining.to_string()),
+    ("in_transaction", |task| task.in_transaction.to_string()),
+    ("disconnected", |task| task.disconnected.to_string()),
+    ("detail", |task| task.detail.clone()),
+    ("pause_count", |task| task.pauses.count().to_string()),
+    ("pause_p50_us", |task| task.pauses.quantile_us(0.5).to_string()),
+    ("pause_p99_us", |task| task.pauses.quantile_us(0.99).to_string()),
+    ("pause_max_us", |task| task.pauses.max_us().to_string()),
+    ("pause_buckets_us", |task| task.pauses.to_string()),
+];
+
+fn config(admin: &Admin, operands: &Operands) -> Table {
     let config = admin.proxy.config();
     let mut table = Table::with_columns(&[
         "name",
@@ -158,7 +240,7 @@ fn config(admin: &Admin, like: Option<&str>) -> Table {
         "config_level",
     ]);
     for parameter in parameter::all() {
-        if !matches(like, parameter.name) {
+        if !operands.matches(parameter.name) {
             continue;
         }
         let need_reboot = if parameter.reboot == Reboot::Needed { "True" } else { "False" };
@@ -175,71 +257,45 @@ fn config(admin: &Admin, like: Option<&str>) -> Table {
     table
 }
 
-fn sessions(views: &[SessionView]) -> Table {
-    let mut table = Table::with_columns(&[
-        "proxy_sessid",
-        "Id",
-        "Cluster",
-        "Tenant",
-        "User",
-        "Host",
-        "db",
-        "trans_count",
-        "svr_session_count",
-        "state",
-        "tid",
-        "pid",
-        "using_ssl",
-        "server_sessid",
-        "client_tls",
-        "server_tls",
-        "client_compression",
-        "server_compression",
-    ]);
-    for view in views {
-        table.push([
-            view.id.to_string(),
-            view.id.to_string(),
-            view.cluster.clone(),
-            String::new(),
-            view.user.clone(),
-            view.client.clone(),
-            view.database.clone(),
-            view.transactions.to_string(),
-            u64::from(view.server_thread != 0).to_string(),
-            view.state.to_string(),
-            "0".into(),
-            view.pid.to_string(),
-            u64::from(!view.client_tls.is_empty()).to_string(),
-            view.server_thread.to_string(),
-            view.client_tls.clone(),
-            view.server_tls.clone(),
-            view.client_compression.clone(),
-            view.server_compression.clone(),
-        ]);
-    }
-    table
-}
+/// A row is a session.
+const SESSION: &Columns<SessionView> = &[
+    ("proxy_sessid", |view| view.id.to_string()),
+    ("Id", |view| view.id.to_string()),
+    ("Cluster", |view| view.cluster.clone()),
+    ("Tenant", |_| String::new()),
+    ("User", |view| view.user.clone()),
+    ("Host", |view| view.client.clone()),
+    ("db", |view| view.database.clone()),
+    ("trans_count", |view| view.transactions.to_string()),
+    ("svr_session_count", |view| u64::from(view.server_thread.is_known()).to_string()),
+    ("state", |view| view.state.to_string()),
+    ("tid", |_| "0".into()),
+    ("pid", |view| view.pid.to_string()),
+    ("using_ssl", |view| u64::from(!view.client_tls.is_empty()).to_string()),
+    ("server_sessid", |view| view.server_thread.to_string()),
+    ("client_tls", |view| view.client_tls.clone()),
+    ("server_tls", |view| view.server_tls.clone()),
+    ("client_compression", |view| view.client_compression.clone()),
+    ("server_compression", |view| view.server_compression.clone()),
+];
 
-/// The same rows without what only the proxy knows.
-fn processlist(views: &[SessionView]) -> Table {
-    let only_here = [
-        "proxy_sessid",
-        "Cluster",
-        "using_ssl",
-        "server_sessid",
-        "client_tls",
-        "server_tls",
-        "client_compression",
-        "server_compression",
-    ];
-    sessions(views).without(&only_here)
-}
+/// What only the proxy knows: not in the process list.
+const ONLY_HERE: &[&str] = &[
+    "proxy_sessid",
+    "Cluster",
+    "using_ssl",
+    "server_sessid",
+    "client_tls",
+    "server_tls",
+    "client_compression",
+    "server_compression",
+];
 
-fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientError> {
+fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
+    let id = operands.session;
     let sessions = admin.proxy.sessions();
     let found = sessions.iter().find(|view| view.id == id);
-    let view = found.ok_or_else(|| ClientError::unknown_thread(id.into()))?;
+    let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
     let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
     let rows: [(&str, String, &str); 16] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
@@ -262,14 +318,14 @@ fn session(admin: &Admin, id: u32, like: Option<&str>) -> Result<Table, ClientEr
     let mut table = Table::with_columns(&["attribute_name", "value", "info"]);
     let state = ("transact_state", in_transaction.to_owned(), "last used ss");
     for (name, value, info) in rows.into_iter().chain([state]) {
-        if matches(like, name) {
+        if operands.matches(name) {
             table.push([name.into(), value, info.into()]);
         }
     }
     Ok(table)
 }
 
-fn stat(admin: &Admin, like: Option<&str>) -> Table {
+fn stat(admin: &Admin, operands: &Operands) -> Table {
     let gauges = admin.proxy.gauges();
     let now = [
         ("current_client_connections", gauges.current_client_connections),
@@ -281,7 +337,7 @@ fn stat(admin: &Admin, like: Option<&str>) -> Table {
     let counted = totals.into_iter().map(|(name, value, _)| (name, value));
     let mut table = Table::with_columns(&["stat_name", "value", "persist_type"]);
     for (name, value) in now.into_iter().chain(counted) {
-        if matches(like, name) {
+        if operands.matches(name) {
             table.push([name.into(), value.to_string(), "SQL_ONLY".into()]);
         }
     }
@@ -323,18 +379,14 @@ fn upgrade(admin: &Admin) -> Table {
     table
 }
 
-fn variables(admin: &Admin, like: Option<&str>) -> Table {
+fn variables(admin: &Admin, operands: &Operands) -> Table {
     let mut table = Table::with_columns(&["Variable_name", "Value"]);
     for (name, value) in VARIABLES {
-        if matches(like, name) {
+        if operands.matches(name) {
             table.push([(*name).into(), in_force(admin, name, value).into()]);
         }
     }
     table
-}
-
-fn matches(like: Option<&str>, name: &str) -> bool {
-    like.is_none_or(|pattern| is_like(pattern, name))
 }
 
 /// UTC, to the millisecond.

@@ -32,7 +32,7 @@ impl Flaw {
 impl Config {
     /// All flaws; none: it can be served.
     pub(super) fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = self.flaws_of_proxy();
+        let mut flaws = self.proxy.flaws();
         flaws.extend(self.flaws_of_clusters());
         flaws.extend(self.tls.flaws());
         flaws.extend(self.duplicate_addresses());
@@ -52,39 +52,6 @@ impl Config {
             )
         };
         open.map(remark).collect()
-    }
-
-    fn flaws_of_proxy(&self) -> Vec<Flaw> {
-        let proxy = &self.proxy;
-        let mut flaws = Vec::new();
-        let mut expect = |holds: bool, key: &str, value: &str, expected: &str| {
-            if !holds {
-                let text = format!("proxy.{key} = {value}: expected {expected}");
-                flaws.push(Flaw::new(format!("proxy.{key}"), text));
-            }
-        };
-        expect(!proxy.listen.is_empty(), "listen", "[]", "at least one address");
-        let workers = proxy.workers;
-        expect(workers <= 1024, "workers", &workers.to_string(), "0 to 1024");
-        let clients = proxy.client_max_connections;
-        expect(clients > 0, "client_max_connections", &clients.to_string(), "1 or more");
-        for (key, rate) in [
-            ("max_user_connects_per_second", proxy.max_user_connects_per_second),
-            ("max_address_connects_per_second", proxy.max_address_connects_per_second),
-        ] {
-            expect(rate <= 1_000_000, key, &rate.to_string(), "at most 1000000");
-        }
-        let level = proxy.zstd_level;
-        expect((1..=22).contains(&level), "zstd_level", &level.to_string(), "1 to 22");
-        for (key, span) in [
-            ("connect_timeout", proxy.connect_timeout),
-            ("login_timeout", proxy.login_timeout),
-            ("default_inactivity_timeout", proxy.default_inactivity_timeout),
-            ("hot_upgrade_rollback_timeout", proxy.hot_upgrade_rollback_timeout),
-        ] {
-            expect(!span.0.is_zero(), key, "\"0s\"", "more than 0");
-        }
-        flaws
     }
 
     fn flaws_of_clusters(&self) -> Vec<Flaw> {

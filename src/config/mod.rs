@@ -11,20 +11,20 @@ mod document;
 mod nearest;
 pub mod networks;
 pub mod parameter;
+mod proxy;
 mod secret;
 mod span;
 pub mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 pub use address::{ListenAddress, ServerAddress};
 use document::Document;
 pub use document::Mistake;
-use networks::Networks;
+pub use proxy::ProxySection;
 pub use secret::Secret;
 pub use span::{ExitTimeout, Span};
 
@@ -71,110 +71,6 @@ pub struct Config {
     pub log: LogSection,
     /// Groups of servers; the first one takes every client.
     pub cluster: Vec<ClusterSection>,
-}
-
-/// `[proxy]`: clients, limits, timeouts and the restart.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProxySection {
-    /// Where clients connect.
-    pub listen: Vec<ListenAddress>,
-    /// Worker threads; 0 means one per core.
-    pub workers: usize,
-    /// Clients at most; one more gets 1203 (ODP `client_max_connections`).
-    pub client_max_connections: usize,
-    /// Sessions of one user at most; 0 is no limit.
-    pub max_user_connections: usize,
-    /// Sessions from one address at most; 0 is no limit.
-    pub max_address_connections: usize,
-    /// Log-ins of one user a second at most; 0 is no limit.
-    pub max_user_connects_per_second: u32,
-    /// Connects from one address a second at most; 0 is no limit.
-    pub max_address_connects_per_second: u32,
-    /// Who may say by a PROXY header on whose behalf it connects (MariaDB's variable).
-    pub proxy_protocol_networks: Networks,
-    /// How long a connect to a server may take.
-    pub connect_timeout: Span,
-    /// How long a client may take from connect to the end of its log-in.
-    pub login_timeout: Span,
-    /// How long a session may be silent in both directions (ODP `default_inactivity_timeout`).
-    pub default_inactivity_timeout: Span,
-    /// Keepalive of client sockets: seconds until the first probe (ODP `client_tcp_keepidle`).
-    pub client_tcp_keepidle: Span,
-    /// Keepalive of client sockets: seconds between probes.
-    pub client_tcp_keepintvl: Span,
-    /// Keepalive of client sockets: probes until the peer is given up.
-    pub client_tcp_keepcnt: u32,
-    /// TCP_USER_TIMEOUT of client sockets; 0 leaves it to the kernel.
-    pub client_tcp_user_timeout: Span,
-    /// Keepalive of server sockets: seconds until the first probe.
-    pub server_tcp_keepidle: Span,
-    /// Keepalive of server sockets: seconds between probes.
-    pub server_tcp_keepintvl: Span,
-    /// Keepalive of server sockets: probes until the peer is given up.
-    pub server_tcp_keepcnt: u32,
-    /// TCP_USER_TIMEOUT of server sockets; 0 leaves it to the kernel.
-    pub server_tcp_user_timeout: Span,
-    /// How long sessions of a predecessor may go on (ODP `hot_upgrade_exit_timeout`).
-    pub hot_upgrade_exit_timeout: ExitTimeout,
-    /// A successor that is not ready by then is ended (ODP `hot_upgrade_rollback_timeout`).
-    pub hot_upgrade_rollback_timeout: Span,
-    /// For so long after it serves, a successor that dies is replaced by its predecessor, with
-    /// every session that it had not touched; 0 is no probation.
-    pub hot_upgrade_probation: Span,
-    /// How long after SIGTERM sessions may go on (ODP `delay_exit_time`).
-    pub delay_exit_time: Span,
-    /// `false` is ODP's classic mode: listeners only, then drain.
-    pub session_handover: bool,
-    /// ODP's switch: true makes `tls.client.mode` prefer if it is off.
-    pub enable_client_ssl: bool,
-    /// ODP's switch: true makes `tls.server.mode` prefer if it is off.
-    pub enable_server_ssl: bool,
-    /// Compressions that clients are offered.
-    pub client_compression: compression::Offered,
-    /// The compression that servers are asked for.
-    pub server_compression: compression::Asked,
-    /// The level of zstd with servers, 1 to 22.
-    pub zstd_level: u8,
-    /// Holds the handover socket and the control socket; mode 0700.
-    pub run_dir: PathBuf,
-}
-
-impl Default for ProxySection {
-    fn default() -> Self {
-        Self {
-            listen: vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2883)))],
-            workers: 0,
-            client_max_connections: 8192,
-            max_user_connections: 0,
-            max_address_connections: 0,
-            max_user_connects_per_second: 0,
-            max_address_connects_per_second: 0,
-            proxy_protocol_networks: Networks::default(),
-            connect_timeout: Span::seconds(10),
-            login_timeout: Span::seconds(10),
-            default_inactivity_timeout: Span::seconds(180_000),
-            client_tcp_keepidle: Span::seconds(5),
-            client_tcp_keepintvl: Span::seconds(5),
-            client_tcp_keepcnt: 5,
-            client_tcp_user_timeout: Span::seconds(0),
-            server_tcp_keepidle: Span::seconds(5),
-            server_tcp_keepintvl: Span::seconds(5),
-            server_tcp_keepcnt: 5,
-            server_tcp_user_timeout: Span::seconds(0),
-            hot_upgrade_exit_timeout: ExitTimeout::After(Duration::from_secs(30)),
-            hot_upgrade_rollback_timeout: Span::seconds(60),
-            hot_upgrade_probation: Span::seconds(5),
-            delay_exit_time: Span(Duration::from_millis(100)),
-            session_handover: true,
-            enable_client_ssl: false,
-            enable_server_ssl: false,
-            client_compression: compression::Offered::ALL,
-            server_compression: compression::Asked::Off,
-            zstd_level: 3,
-            run_dir: PathBuf::from("/run/odp"),
-        }
-    }
 }
 
 /// `[admin]`: the admin port and who may use it.

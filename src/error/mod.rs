@@ -1,12 +1,14 @@
-//! What clients are told of errors: the one place that makes ERR packets.
+//! What clients are told of errors: the one place that chooses codes and texts.
 //!
 //! Clients see only what stands here: a code, an SQLSTATE and a text made for them. Addresses, user
 //! names and SQL of others never reach a client by way of `Display`.
 
 mod chain;
 
-use bytes::BufMut;
 pub use chain::chain;
+
+use crate::wire::err::err;
+use crate::wire::packet::packet;
 
 /// An error as a client sees it: an ERR packet of the MySQL protocol.
 ///
@@ -221,25 +223,12 @@ impl ClientError {
 
     /// The whole packet, header included, with the given sequence number.
     pub fn packet(&self, sequence: u8) -> Vec<u8> {
-        self.encode(sequence, &[b"#", self.state.as_bytes()].concat())
+        packet(sequence, &err(self.code, Some(self.state), &self.message))
     }
 
-    /// The packet for a client that is not told the protocol version yet: before the greeting there
-    /// is no SQLSTATE ("ERR packets sent before the handshake have no sql_state").
+    /// The packet for a client that is not told the protocol version yet: without SQLSTATE.
     pub fn packet_before_greeting(&self) -> Vec<u8> {
-        self.encode(0, b"")
-    }
-
-    fn encode(&self, sequence: u8, state: &[u8]) -> Vec<u8> {
-        let length = 3 + state.len() + self.message.len();
-        let mut out = Vec::with_capacity(4 + length);
-        out.put_uint_le(length as u64, 3);
-        out.put_u8(sequence);
-        out.put_u8(0xFF);
-        out.put_u16_le(self.code);
-        out.put_slice(state);
-        out.put_slice(self.message.as_bytes());
-        out
+        packet(0, &err(self.code, None, &self.message))
     }
 }
 

@@ -19,7 +19,7 @@ use super::login::rsa::OwnKey;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
-use super::relay::{Exit, MOST_PARTINGS, Relay, parcel, part_at_once, part_with};
+use super::relay::{Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
 use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Signal, Stage};
 use super::sessions::limits::Seat;
@@ -33,6 +33,7 @@ use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::session::OURS;
 use crate::task::{self, Panicked};
+use crate::wire::id::SessionId;
 
 /// Bits of an id that count connections; above them stands the generation.
 const SEQUENCE_BITS: u32 = 24;
@@ -55,7 +56,7 @@ pub struct Proxy {
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     pub(super) drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
-    partings: Arc<Semaphore>,
+    lingering: Arc<Semaphore>,
 }
 
 /// How a session comes to be relayed.
@@ -111,7 +112,7 @@ impl Proxy {
             gates,
             local_logins,
             drain: signal::Sender::new(Drain::No),
-            partings: Arc::new(Semaphore::new(MOST_PARTINGS)),
+            lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
         });
         let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
         task::keep("silent sessions", move || {
@@ -169,10 +170,10 @@ impl Proxy {
     }
 
     /// An id for a connection that is no session.
-    pub fn next_connection_id(&self) -> u32 {
+    pub fn next_connection_id(&self) -> SessionId {
         let generation = (self.generation as u32 & 0x7F) << SEQUENCE_BITS;
         let sequence = self.next_id.fetch_add(1, Ordering::Relaxed);
-        OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1)
+        SessionId(OURS | generation | sequence & ((1 << SEQUENCE_BITS) - 1))
     }
 
     /// Every session of both generations, while two live, each once.
@@ -181,8 +182,8 @@ impl Proxy {
     }
 
     /// Closes a session, in either generation; false if there is none with this id.
-    pub fn kill(&self, id: u32) -> bool {
-        if self.sessions.registry.elsewhere.has(id) {
+    pub fn kill(&self, id: SessionId) -> bool {
+        if self.sessions.registry.other_generation.has(id) {
             self.peer.kill(id);
             return true;
         }
@@ -202,7 +203,7 @@ impl Proxy {
 
     /// How long sessions stood still in restarts, here and in predecessors. Never goes back.
     pub fn all_pauses(&self) -> Pauses {
-        self.sessions.books.all_pauses()
+        self.sessions.counters.all_pauses()
     }
 
     /// Every session gets 1053 and is closed.
@@ -225,14 +226,14 @@ impl Proxy {
             Ok(seat) => seat,
             Err(error) => {
                 tracing::info!(client = peer, %error, "client refused");
-                self.sessions.books.refused.fetch_add(1, Ordering::Relaxed);
+                self.sessions.counters.refused.fetch_add(1, Ordering::Relaxed);
                 let words = error.packet_before_greeting();
-                match self.partings.clone().try_acquire_owned() {
-                    Err(_) => part_at_once(&client, &words),
-                    Ok(parting) => {
+                match self.lingering.clone().try_acquire_owned() {
+                    Err(_) => close_at_once(&client, &words),
+                    Ok(place) => {
                         task::spawn("refusal", async move {
-                            part_with(client, &words).await;
-                            drop(parting);
+                            close_lingering(client, &words).await;
+                            drop(place);
                         });
                     }
                 }
@@ -262,7 +263,7 @@ impl Proxy {
 
     fn register(&self, client: Box<str>, seat: Seat) -> Arc<Handle> {
         let born = Instant::now();
-        let mut handle = Handle::new(0, client, born, &Totals::default());
+        let mut handle = Handle::new(SessionId::default(), client, born, &Totals::default());
         *handle.seat() = seat;
         loop {
             handle.id = self.next_connection_id();
@@ -325,14 +326,14 @@ impl Proxy {
         let parts = match relay.into_parts() {
             Ok(parts) => parts,
             Err(error) => {
-                tracing::error!(id = handle.id, %error, "session lost: cannot leave the runtime");
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot leave the runtime");
                 return false;
             }
         };
         let parcel = match parcel::pack(parts, handle, frozen_at) {
             Ok(parcel) => parcel,
             Err(error) => {
-                tracing::error!(id = handle.id, %error, "session lost: cannot be packed");
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot be packed");
                 return false;
             }
         };
@@ -370,7 +371,7 @@ impl Entry {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is
             // a byte that moves, and an idle session has none.
             if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
-                proxy.sessions.books.pauses.record(pause);
+                proxy.sessions.counters.pauses.record(pause);
             }
         }
         loop {

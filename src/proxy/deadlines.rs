@@ -33,7 +33,7 @@ pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InFo
             // A log-in has a deadline of its own.
             let watched = !matches!(handle.stage(), Stage::LoggingIn | Stage::Moving);
             if watched && handle.tick() >= limit {
-                tracing::info!(id = handle.id, "session was silent for too long");
+                tracing::info!(id = handle.id.0, "session was silent for too long");
                 handle.raise(Signal::Inactive);
             }
         }

@@ -4,7 +4,7 @@
 //! socket and the server's, so a session can stop at one instant.
 //!
 //! - [`data_plane`]: what it is made of, and the life of a session: log-in, relay, end or handover.
-//! - [`plane`]: the same as the restart sees it.
+//! - [`handover`]: the same as the restart sees it.
 //! - [`login`]: from a client's connect to its server's verdict; COM_CHANGE_USER.
 //! - [`cluster`]: servers: which there are, how each is reached, connections made in advance.
 //! - [`relay`]: a session between two log-ins: bytes in, bytes out.
@@ -16,12 +16,12 @@
 mod cluster;
 mod data_plane;
 mod deadlines;
+mod handover;
 mod in_force;
 mod lock;
 pub mod login;
 mod packet_reader;
 mod peer;
-mod plane;
 pub mod relay;
 pub mod sessions;
 #[cfg(test)]

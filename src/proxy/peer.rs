@@ -18,6 +18,7 @@ use super::sessions::other_generation::Since;
 use super::sessions::registry::Registry;
 use super::sessions::view::SessionView;
 use crate::proxy::in_force::{Altered, InForce};
+use crate::wire::id::SessionId;
 
 /// The list of sessions is told this often at the most.
 const BETWEEN_LISTS: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ pub(super) enum Note {
     /// Sessions that live here and were not told of yet.
     Born(Vec<SessionView>),
     /// Close this session, which lives with you.
-    Kill(u32),
+    Kill(SessionId),
     /// Read the config file again.
     Reload,
     /// All that operators have altered.
@@ -44,7 +45,7 @@ const KINDS: [&str; 5] = ["Sessions", "Born", "Kill", "Reload", "Altered"];
 /// The data plane of the other generation: what it is to be told, and has said.
 #[derive(Debug)]
 pub(super) struct Peer {
-    kills: mpsc::UnboundedSender<u32>,
+    kills: mpsc::UnboundedSender<SessionId>,
     pending: Mutex<Pending>,
     told: std::sync::Mutex<Told>,
     revisions: watch::Sender<Revisions>,
@@ -60,7 +61,7 @@ struct Told {
     /// There is another side: it has been told something, or has told something.
     is_there: bool,
     /// It knows of these.
-    ids: HashSet<u32>,
+    ids: HashSet<SessionId>,
     /// How many had a known id on their server when it was told last; None: it was told nothing.
     named: Option<u64>,
     /// It has the config as it was then.
@@ -76,7 +77,7 @@ struct Revisions {
 
 #[derive(Debug)]
 struct Pending {
-    kills: mpsc::UnboundedReceiver<u32>,
+    kills: mpsc::UnboundedReceiver<SessionId>,
     /// Changes with each session whose id on its server becomes known.
     named: watch::Receiver<u64>,
     revisions: watch::Receiver<Revisions>,
@@ -119,7 +120,7 @@ impl Peer {
     }
 
     /// The other side has this session from here, or has given it.
-    pub(super) fn knows(&self, id: u32) {
+    pub(super) fn knows(&self, id: SessionId) {
         let mut told = self.told();
         if told.is_there {
             told.ids.insert(id);
@@ -131,7 +132,7 @@ impl Peer {
     }
 
     /// Asks the other side to close a session.
-    pub(super) fn kill(&self, id: u32) {
+    pub(super) fn kill(&self, id: SessionId) {
         // The receiver lives as long as `self`.
         let _ = self.kills.send(id);
     }
@@ -222,13 +223,13 @@ impl Peer {
             return None;
         }
         let mut all = registry.all();
-        all.retain(|it| it.facts().server_thread != 0 && told.ids.insert(it.id));
+        all.retain(|it| it.facts().server_thread.is_known() && told.ids.insert(it.id));
         (!all.is_empty()).then(|| Note::Born(all.iter().map(|it| it.view()).collect()))
     }
 
     /// There is no other side any more.
     pub(super) fn part(&self, registry: &Registry) {
-        registry.elsewhere.clear();
+        registry.other_generation.clear();
         *self.told() = Told::default();
         self.is_new.store(true, Ordering::Relaxed);
     }
@@ -239,12 +240,12 @@ impl Peer {
         match decode(note) {
             Ok(Some(Note::Sessions(sessions))) => {
                 let here = |session: &SessionView| registry.find(session.id).is_none();
-                registry.elsewhere.replace(sessions.into_iter().filter(here).collect());
+                registry.other_generation.replace(sessions.into_iter().filter(here).collect());
             }
             Ok(Some(Note::Born(sessions))) => {
                 for session in sessions {
                     if registry.find(session.id).is_none() {
-                        registry.elsewhere.add(session, Since::Told);
+                        registry.other_generation.add(session, Since::Told);
                     }
                 }
             }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::handover::Legacy;
 use super::peer::{self, Note};
-use super::plane::Legacy;
-use super::sessions::books::Counted;
+use super::sessions::counters::Counted;
 
 /// Understands a body and writes it again.
 fn again<T: Serialize + DeserializeOwned>(body: &Value) -> Result<Value, serde_json::Error> {

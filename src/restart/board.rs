@@ -1,7 +1,7 @@
 //! What is shown of a proxy's life: how it stands, and the ledger of its restart tasks; with what
 //! does not change while the process lives.
 //!
-//! Desk and drivers write here, operators read. Invariant: nobody decides by what is shown.
+//! Coordinator and drivers write here, operators read. Invariant: nobody decides by what is shown.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

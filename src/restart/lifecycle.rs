@@ -1,6 +1,6 @@
 //! The handle of the proxy's life: what admin port, HTTP port and signals hold.
 //!
-//! It only asks; the desk decides, one thing after another. Invariant: what
+//! It only asks; the coordinator decides, one thing after another. Invariant: what
 //! [`Lifecycle::standing`] and [`Lifecycle::tasks`] show is what was last decided.
 
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::board::{Board, Origin, Settings, Standing};
-use super::desk;
+use super::coordinator;
 use super::drive::incoming::{self, TakeoverError};
 use super::host::fd::{channel_from_stdin, nofile};
 use super::message::Hello;
@@ -20,9 +20,9 @@ use super::plane::DataPlane;
 use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
-use super::transport::{disguise, door};
+use super::transport::{disguise, socket};
 
-/// Orders that may wait for the desk.
+/// Orders that may wait for the coordinator.
 const ORDERS: usize = 16;
 
 /// How long an order may wait for its answer: longer than any preflight and any end of a hung
@@ -37,7 +37,7 @@ struct Inner {
     board: Board,
     stop: watch::Sender<Option<Duration>>,
     orders: mpsc::Sender<Order>,
-    desk: Mutex<Option<mpsc::Receiver<Order>>>,
+    coordinator: Mutex<Option<mpsc::Receiver<Order>>>,
 }
 
 impl Lifecycle {
@@ -47,12 +47,12 @@ impl Lifecycle {
         timeouts: Timeouts,
         settings: impl Fn() -> Settings + Send + Sync + 'static,
     ) -> Self {
-        let (orders, desk) = mpsc::channel(ORDERS);
+        let (orders, coordinator) = mpsc::channel(ORDERS);
         Self(Arc::new(Inner {
             board: Board::new(origin, timeouts, settings),
             stop: watch::Sender::new(None),
             orders,
-            desk: Mutex::new(Some(desk)),
+            coordinator: Mutex::new(Some(coordinator)),
         }))
     }
 
@@ -131,7 +131,7 @@ impl Lifecycle {
         loop {
             let (run_dir, within) =
                 (&self.board().origin().run_dir, self.board().timeouts().answer);
-            let Some(socket) = door::call(run_dir, within).await? else {
+            let Some(socket) = socket::call(run_dir, within).await? else {
                 return Ok(Start::Cold("there is no predecessor".into()));
             };
             match self.take_over_from(socket).await? {
@@ -166,12 +166,12 @@ impl Lifecycle {
     pub async fn serve<D: DataPlane>(&self, plane: Arc<D>, start: Start) -> Exit {
         let gauged = plane.clone();
         self.board().ledger().set_gauge(move || gauged.pauses());
-        let orders = self.0.desk.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let orders = self.0.coordinator.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(orders) = orders else { return Exit::Refused("it serves already".into()) };
         let mut stop = self.0.stop.subscribe();
         // An order to stop that came before anybody listened counts too.
         stop.mark_changed();
-        desk::serve(self.board().clone(), plane, start, orders, stop).await
+        coordinator::serve(self.board().clone(), plane, start, orders, stop).await
     }
 
     pub(super) fn board(&self) -> &Board {

@@ -1,8 +1,8 @@
 //! Hot restart. Knows file descriptors and opaque parcels, nothing of MySQL.
 //!
 //! ```text
-//! lifecycle   the handle that admin port and signals hold: it asks the desk, and shows the board
-//! desk        takes orders one after another, runs one restart at a time; order: what it is asked
+//! lifecycle   the handle of admin port and signals: it asks the coordinator, and shows the board
+//! coordinator takes orders one after another, runs one restart at a time; order: what it is asked
 //! drive/      what a restart does: it moves bytes, sockets and sessions as a machine says
 //!   outgoing, incoming        one for each side
 //!   custody                   what was given out, and whether somebody has used it
@@ -14,23 +14,23 @@
 //!   plan                      what one restart is to be, and how it ended
 //! transport/  messages and sockets between two processes
 //!   channel, parcels          frames with fds over SOCK_SEQPACKET; sessions in one of them
-//!   door                      run_dir/handover.sock, for a successor that somebody else starts
+//!   socket                    run_dir/handover.sock, for a successor that somebody else starts
 //!   disguise, later           let a test pass for another version
 //! host/       the system: processes, descriptors, how far a socket was used, crash points
 //! board       what is shown: how the proxy stands, and the ledger of its tasks
 //! plane       what a restart may ask of the data plane
 //! message     what two processes tell each other; task: what people are told
 //! ```
-//! A line leads downwards only: lifecycle, desk, drive, (machine, transport), (host, board), and
-//! below them all plane, message, task and timeouts. `machine` and `message` know no runtime, no
-//! clock, no log and no socket.
+//! A line leads downwards only: lifecycle, coordinator, drive, (machine, transport), (host, board),
+//! and below them all plane, message, task and timeouts. `machine` and `message` know no runtime,
+//! no clock, no log and no socket.
 //!
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
 #![warn(unreachable_pub)]
 
 mod board;
-mod desk;
+mod coordinator;
 mod drive;
 mod host;
 mod ledger;
@@ -53,9 +53,9 @@ pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start};
 pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
 pub use timeouts::Timeouts;
-pub use transport::door::prepare as prepare_run_dir;
 #[cfg(test)]
 pub(crate) use transport::later;
+pub use transport::socket::prepare as prepare_run_dir;
 
 /// Decodes a message; for fuzzing.
 pub fn fuzz(datagram: &[u8]) {

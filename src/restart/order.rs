@@ -1,4 +1,4 @@
-//! What is asked of the desk, and what it answers.
+//! What is asked of the coordinator, and what it answers.
 //!
 //! An answer is for whoever gave the order: nobody decides by its words.
 
@@ -70,7 +70,7 @@ pub enum Refusal {
 /// To whoever gave an order; he may be gone.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 
-/// What the desk is asked.
+/// What the coordinator is asked.
 #[derive(Debug)]
 pub(super) enum Order {
     /// RESTART or RESTART FORCE.

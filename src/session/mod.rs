@@ -10,10 +10,10 @@
 //! - [`conversation`], [`front`], [`link`], [`look`]: the protocol at every byte.
 //! - [`judge`], [`lane`], [`numbering`]: bytes in transit, judged and numbered.
 //! - [`exchange`]: an authentication, from a login response to the verdict.
-//! - [`ids`], [`changing`]: commands that name a connection, or another user.
+//! - [`ids`], [`change_user`]: commands that name a connection, or another user.
 //! - [`snapshot`]: a session as bytes.
 
-mod changing;
+mod change_user;
 pub mod conversation;
 pub mod exchange;
 pub mod front;

@@ -85,7 +85,9 @@ impl SessionSnapshot {
 
 impl From<Link> for LinkState {
     fn from(link: Link) -> Self {
-        let Link { dialect, framer: server, answering: current, queue, status, residue, .. } = link;
+        // Whoever has its connections next says anew which exchanges are his.
+        let Link { dialect, framer: server, answering: current, queue, status, residue, held: _ } =
+            link;
         Self { dialect, server, current, queue, status, residue }
     }
 }

@@ -7,10 +7,13 @@
 pub mod authentication;
 pub mod command;
 pub mod compressed;
+pub mod err;
 pub mod handshake;
+pub mod id;
 pub mod packet;
 pub mod parameter;
 pub mod response;
+pub mod rows;
 
 /// Capability flags (MySQL protocol, "Capabilities Flags"; MariaDB's extended ones are shifted by
 /// 32).

@@ -10,7 +10,7 @@ use super::{fail_on, sources, without_tests};
 const WITHOUT_RINGS: &[&str] = &["app", "fleet", "proxy", "restart", "session"];
 
 /// `a::b` of `src/a/b.rs` and of `src/a/b/mod.rs`.
-fn module_path(path: &Path) -> Vec<String> {
+pub(super) fn module_path(path: &Path) -> Vec<String> {
     let names = path.components().skip(1).map(|part| part.as_os_str().to_string_lossy());
     let mut names: Vec<String> = names.map(|name| name.trim_end_matches(".rs").into()).collect();
     names.pop_if(|name| name == "mod");
@@ -18,7 +18,7 @@ fn module_path(path: &Path) -> Vec<String> {
 }
 
 /// Every path that `use` lines name, in full: `use super::{a, b::{c}}` names three.
-fn imports(own: &[String], code: &str) -> Vec<Vec<String>> {
+pub(super) fn imports(own: &[String], code: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
         let before = code[..at].rsplit('\n').next().unwrap_or_default();
@@ -141,7 +141,7 @@ fn there_are_no_rings_between_rooms_and_at_most_pairs_within_one() {
 }
 
 #[test]
-fn imports_and_rings_are_seen() {
+pub(super) fn imports_and_rings_are_seen() {
     let own = module_path(Path::new("src/a/b/mod.rs"));
     let paths = imports(&own, "pub use self::f;\nuse std::io;\nuse super::{c, d::{self, E}};\n");
     let paths: Vec<_> = paths.iter().map(|path| path.join("::")).collect();

@@ -127,16 +127,16 @@ fn a_connection_of_an_operator_that_panics_ends_alone() {
     }
 }
 
-/// The desk goes on, and as soon as it may a successor takes over.
+/// The coordinator goes on, and as soon as it may a successor takes over.
 #[test]
-fn a_desk_that_panics_has_a_successor_take_over() {
+fn a_coordinator_that_panics_has_a_successor_take_over() {
     let Some(scene) = Scene::start() else { return };
     let mut old = open(&scene.proxy);
     let first = scene.proxy.pid();
-    scene.arm("desk");
+    scene.arm("coordinator");
     // An order is what wakes it; this one is lost.
     let _ = scene.proxy.admin().expect("admin").query("RESTART ROLLBACK");
-    scene.until_panicked("the desk");
+    scene.until_panicked("the coordinator");
     until("a successor alone", || match *scene.proxy.process().living() {
         [only] if only != first => Some(()),
         _ => None,

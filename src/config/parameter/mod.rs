@@ -1,11 +1,11 @@
 //! The parameters that SHOW and ALTER PROXYCONFIG know: each names one key of the config.
+//!
+//! They are listed where their keys are: those of `[proxy]` in `config/proxy.rs`, others here.
 
-mod tls;
+pub(super) mod kind;
+pub(super) mod tls;
 
-use std::str::FromStr;
-use std::time::Duration;
-
-use super::{Config, ExitTimeout, LogLevel, Span};
+use super::{Config, proxy};
 
 /// One parameter.
 pub struct Parameter {
@@ -17,8 +17,8 @@ pub struct Parameter {
     pub reboot: Reboot,
     /// What is taken.
     pub range: &'static str,
-    read: fn(&Config) -> String,
-    write: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) read: fn(&Config) -> String,
+    pub(super) write: fn(&mut Config, &str) -> Result<(), String>,
 }
 
 /// When a change counts.
@@ -42,9 +42,6 @@ impl Parameter {
     }
 
     fn set(&self, config: &mut Config, value: &str) -> Result<(), String> {
-        if self.reboot == Reboot::Needed {
-            return Err("it is changed in the file, and counts after a restart".into());
-        }
         (self.write)(config, value.trim())
     }
 }
@@ -91,149 +88,44 @@ pub fn changed<'a>(
     }
 }
 
-fn parse<T: FromStr>(value: &str, expected: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("expected {expected}"))
-}
-
-fn flag(value: &str) -> Result<bool, String> {
-    match value.to_ascii_lowercase().as_str() {
-        "1" | "true" | "on" => Ok(true),
-        "0" | "false" | "off" => Ok(false),
-        _ => Err("expected true or false".into()),
-    }
-}
-
-/// A duration, or as ODP counts: a bare number of microseconds.
-fn span(value: &str) -> Result<Span, String> {
-    match value.parse::<u64>() {
-        Ok(micros) => Span::from_str(&format!("{}us", Duration::from_micros(micros).as_micros())),
-        Err(_) => value.parse(),
-    }
-}
-
-fn exit_timeout(value: &str) -> Result<ExitTimeout, String> {
-    match value.trim() {
-        "-1" => Ok(ExitTimeout::Never),
-        other => span(other).map(|span| ExitTimeout::After(span.0)),
-    }
-}
-
-macro_rules! of_proxy {
-    ($($read:expr, $range:literal => { $($key:ident: $info:literal,)+ })+) => {
-        [$($(Parameter {
-            name: stringify!($key),
+/// A parameter of a key: `name, key, kind, [by what sets it,] "what it does"`.
+macro_rules! parameter {
+    (@set $($key:ident).+, $kind:expr,) => {
+        |config, value| {
+            config.$($key).+ = ($kind.read)(value)?;
+            Ok(())
+        }
+    };
+    (@set $($key:ident).+, $kind:expr, by $set:expr) => {
+        |config, value| {
+            $set(config, ($kind.read)(value)?);
+            Ok(())
+        }
+    };
+    ($name:expr, $($key:ident).+, $kind:expr, $(by $set:expr,)? $info:literal) => {
+        $crate::config::parameter::Parameter {
+            name: $name,
             info: $info,
-            reboot: Reboot::NotNeeded,
-            range: $range,
-            read: |config| config.proxy.$key.to_string(),
-            write: |config, value| { config.proxy.$key = $read(value)?; Ok(()) },
-        },)+)+]
+            reboot: $kind.reboot,
+            range: $kind.range,
+            read: |config| ($kind.show)(&config.$($key).+),
+            write: $crate::config::parameter::parameter!(@set $($key).+, $kind, $(by $set)?),
+        }
     };
 }
+pub(super) use parameter;
 
-/// Keys of `[proxy]` that can be changed while it runs.
-static OF_PROXY: [Parameter; 25] = of_proxy![
-    span, "[0s,366d]" => {
-        connect_timeout: "how long a connect to a server may take",
-        login_timeout: "how long a client may take from connect to the end of its log-in",
-        default_inactivity_timeout: "how long a session may be silent in both directions",
-        client_tcp_keepidle: "client sockets: silence before the first keepalive probe",
-        client_tcp_keepintvl: "client sockets: time between keepalive probes",
-        client_tcp_user_timeout: "client sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel",
-        server_tcp_keepidle: "server sockets: silence before the first keepalive probe",
-        server_tcp_keepintvl: "server sockets: time between keepalive probes",
-        server_tcp_user_timeout: "server sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel",
-        hot_upgrade_rollback_timeout: "a successor that is not ready by then is ended",
-        hot_upgrade_probation: "for so long a successor that dies is replaced by its predecessor",
-        delay_exit_time: "how long after SIGTERM sessions may go on",
-    }
-    exit_timeout, "[-1,366d]" => {
-        hot_upgrade_exit_timeout:
-            "how long sessions of a predecessor may go on; -1 for ever, 0 not at all",
-    }
-    |value| parse(value, "1 to 127"), "[1,127]" => {
-        client_tcp_keepcnt: "client sockets: keepalive probes until the peer is given up",
-        server_tcp_keepcnt: "server sockets: keepalive probes until the peer is given up",
-    }
-    |value| parse(value, "1 or more"), "[1,2147483648]" => {
-        client_max_connections: "clients at most; one more gets 1203",
-    }
-    |value| parse(value, "0 or more"), "[0,2147483648]" => {
-        max_user_connections: "sessions of one user at most; 0 is no limit",
-        max_address_connections: "sessions from one address at most; 0 is no limit",
-    }
-    |value| parse(value, "0 or more"), "[0,1000000]" => {
-        max_user_connects_per_second: "log-ins of one user a second; 0 is no limit",
-        max_address_connects_per_second: "connects from one address a second; 0: no limit",
-    }
-    str::parse, "networks" => {
-        proxy_protocol_networks: "who may say by a PROXY header on whose behalf it connects",
-    }
-    str::parse, "off, zlib, zstd or zlib,zstd" => {
-        client_compression: "compressions that clients are offered",
-    }
-    str::parse, "off, zlib or zstd" => {
-        server_compression: "the compression that servers are asked for",
-    }
-    |value| parse(value, "1 to 22"), "[1,22]" => {
-        zstd_level: "the level of zstd with servers",
-    }
-    flag, "true,false" => {
-        session_handover: "a restart hands sessions over; false: listeners only, then drain",
-    }
-];
-
-/// Those that are changed in the file.
-static IN_FILE: [Parameter; 4] = [
-    Parameter {
-        name: "workers",
-        info: "worker threads; 0: one per core",
-        reboot: Reboot::Needed,
-        range: "[0,1024]",
-        read: |config| config.proxy.workers.to_string(),
-        write: |_, _| Ok(()),
-    },
-    Parameter {
-        name: "listen",
-        info: "where clients connect",
-        reboot: Reboot::Needed,
-        range: "addresses",
-        read: |config| {
-            let listen = config.proxy.listen.iter().map(ToString::to_string);
-            listen.collect::<Vec<_>>().join(",")
-        },
-        write: |_, _| Ok(()),
-    },
-    Parameter {
-        name: "run_dir",
-        info: "holds the handover socket and the control socket",
-        reboot: Reboot::Needed,
-        range: "a path",
-        read: |config| config.proxy.run_dir.display().to_string(),
-        write: |_, _| Ok(()),
-    },
-    Parameter {
-        name: "log_level",
-        info: "the least important level that is logged",
-        reboot: Reboot::Needed,
-        range: "error,warn,info,debug,trace",
-        read: |config| {
-            match config.log.level {
-                LogLevel::Error => "error",
-                LogLevel::Warn => "warn",
-                LogLevel::Info => "info",
-                LogLevel::Debug => "debug",
-                LogLevel::Trace => "trace",
-            }
-            .into()
-        },
-        write: |_, _| Ok(()),
-    },
-];
+/// Keys of `[log]`.
+static OF_LOG: &[Parameter] = &[parameter!(
+    "log_level",
+    log.level,
+    kind::LOG_LEVEL,
+    "the least important level that is logged"
+)];
 
 static PARAMETERS: std::sync::LazyLock<Vec<&'static Parameter>> = std::sync::LazyLock::new(|| {
-    let of_tls = tls::FIELDS.iter().chain(&tls::MODES);
-    let mut all: Vec<_> = OF_PROXY.iter().chain(&IN_FILE).chain(of_tls).collect();
+    let sections = [proxy::PARAMETERS, OF_LOG, tls::OF_CLIENT, tls::OF_SERVER, tls::OF_ADMIN];
+    let mut all: Vec<_> = sections.into_iter().flatten().collect();
     all.sort_by_key(|parameter| parameter.name);
     all
 });

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use serde::de::value::{Error, StrDeserializer};
-use serde::{Serialize, de::IntoDeserializer as _};
-
-use super::{Parameter, Reboot, flag};
+use super::kind::Kind;
+use super::{Parameter, parameter};
 use crate::config::Config;
-use crate::config::tls::{AcceptMode, ConnectMode};
+use crate::config::tls::{
+    AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, VerifyClient,
+};
 
 /// All of them begin so.
 const PREFIX: &str = "tls_";
@@ -28,18 +27,6 @@ impl Parameter {
         let switch = SWITCHES.iter().find(|(name, _)| *name == self.name);
         switch.map_or(self.name, |(_, original)| original)
     }
-}
-
-/// One of a few words, as the config file writes it.
-fn word<T: DeserializeOwned>(value: &str) -> Result<T, String> {
-    let word = value.to_ascii_lowercase();
-    let reader: StrDeserializer<'_, Error> = word.as_str().into_deserializer();
-    T::deserialize(reader).map_err(|error| error.to_string())
-}
-
-fn written(word: &impl Serialize) -> String {
-    let value = toml::Value::try_from(word).ok();
-    value.as_ref().and_then(toml::Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// There is no file here that a relative path could be relative to.
@@ -66,102 +53,71 @@ fn set_server_mode(config: &mut Config, mode: ConnectMode) {
     config.proxy.enable_server_ssl = mode != ConnectMode::Off;
 }
 
-macro_rules! of_tls {
-    ($($show:expr, $read:expr, $range:literal => {
-        $($leg:ident.$key:ident: $info:literal,)+
-    })+) => {
-        [$($(Parameter {
-            name: concat!("tls_", stringify!($leg), "_", stringify!($key)),
-            info: $info,
-            reboot: Reboot::NotNeeded,
-            range: $range,
-            read: |config| $show(&config.tls.$leg.$key),
-            write: |config, value| { config.tls.$leg.$key = $read(value)?; Ok(()) },
-        },)+)+]
+/// ODP's switches: on is at least prefer.
+pub(in crate::config) fn switch_client(config: &mut Config, on: bool) {
+    let mode = match (on, config.tls.client.mode) {
+        (true, AcceptMode::Off) => AcceptMode::Prefer,
+        (true, mode) => mode,
+        (false, _) => AcceptMode::Off,
     };
+    set_client_mode(config, mode);
 }
 
-/// Parameters that nothing else follows.
-pub(super) static FIELDS: [Parameter; 15] = of_tls![
-    written, word, "off,prefer,require" => {
-        admin.mode: "whether the admin port speaks TLS",
-    }
-    written, word, "off,optional,require" => {
-        admin.verify_client: "whether operators show a certificate",
-        client.verify_client: "whether clients show a certificate",
-    }
-    written, word, "1.2,1.3" => {
-        admin.min_version: "admin port: the oldest version of TLS",
-        client.min_version: "clients: the oldest version of TLS",
-        server.min_version: "servers: the oldest version of TLS",
-    }
-    shown, path, "a path, or nothing" => {
-        admin.certificate: "admin port: PEM, the certificate and those between it and the CA",
-        admin.key: "admin port: PEM, the key of the certificate",
-        admin.ca: "admin port: PEM, the CAs of operators' certificates",
-        client.certificate: "clients: PEM, the certificate and those between it and the CA",
-        client.key: "clients: PEM, the key of the certificate",
-        client.ca: "clients: PEM, the CAs of clients' certificates",
-        server.certificate: "servers: PEM, the certificate we show to those that ask for one",
-        server.key: "servers: PEM, the key of the certificate",
-        server.ca: "servers: PEM, the CAs of servers' certificates",
-    }
-];
+pub(in crate::config) fn switch_server(config: &mut Config, on: bool) {
+    let mode = match (on, config.tls.server.mode) {
+        (true, ConnectMode::Off) => ConnectMode::Prefer,
+        (true, mode) => mode,
+        (false, _) => ConnectMode::Off,
+    };
+    set_server_mode(config, mode);
+}
 
-/// Modes of the two legs, and ODP's switches for them.
-pub(super) static MODES: [Parameter; 4] = [
-    Parameter {
-        name: "tls_client_mode",
-        info: "whether clients get TLS: off, if they ask for it, or they must",
-        reboot: Reboot::NotNeeded,
-        range: "off,prefer,require",
-        read: |config| written(&config.tls.client.mode),
-        write: |config, value| {
-            set_client_mode(config, word(value)?);
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "tls_server_mode",
-        info: "whether servers are spoken to by TLS, and what of their certificate is checked",
-        reboot: Reboot::NotNeeded,
-        range: "off,prefer,require,verify-ca,verify-identity",
-        read: |config| written(&config.tls.server.mode),
-        write: |config, value| {
-            set_server_mode(config, word(value)?);
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "enable_client_ssl",
-        info: "true: tls_client_mode is prefer if it is off; false: it is off",
-        reboot: Reboot::NotNeeded,
-        range: "true,false",
-        read: |config| config.proxy.enable_client_ssl.to_string(),
-        write: |config, value| {
-            let mode = match (flag(value)?, config.tls.client.mode) {
-                (true, AcceptMode::Off) => AcceptMode::Prefer,
-                (true, mode) => mode,
-                (false, _) => AcceptMode::Off,
-            };
-            set_client_mode(config, mode);
-            Ok(())
-        },
-    },
-    Parameter {
-        name: "enable_server_ssl",
-        info: "true: tls_server_mode is prefer if it is off; false: it is off",
-        reboot: Reboot::NotNeeded,
-        range: "true,false",
-        read: |config| config.proxy.enable_server_ssl.to_string(),
-        write: |config, value| {
-            let mode = match (flag(value)?, config.tls.server.mode) {
-                (true, ConnectMode::Off) => ConnectMode::Prefer,
-                (true, mode) => mode,
-                (false, _) => ConnectMode::Off,
-            };
-            set_server_mode(config, mode);
-            Ok(())
-        },
-    },
-];
+const FILE: Kind<Option<PathBuf>> = Kind::new("a path, or nothing", shown, path);
+const ACCEPT_MODE: Kind<AcceptMode> = Kind::word("off,prefer,require");
+const CONNECT_MODE: Kind<ConnectMode> = Kind::word("off,prefer,require,verify-ca,verify-identity");
+const VERIFY_CLIENT: Kind<VerifyClient> = Kind::word("off,optional,require");
+const MIN_VERSION: Kind<MinVersion> = Kind::word("1.2,1.3");
+
+/// Every key of a leg; one that is forgotten does not compile.
+macro_rules! of_leg {
+    ($leg:ident, $of:ident {
+        $($key:ident: $kind:expr, $(by $set:expr,)? $info:literal;)+
+    }) => {{
+        const _: fn(&$of) = |$of { $($key: _),+ }| {};
+        &[$(parameter!(
+            concat!("tls_", stringify!($leg), "_", stringify!($key)),
+            tls.$leg.$key,
+            $kind,
+            $(by $set,)?
+            $info
+        ),)+]
+    }};
+}
+
+pub(super) static OF_CLIENT: &[Parameter] = of_leg!(client, TlsAccept {
+    mode: ACCEPT_MODE, by set_client_mode,
+        "whether clients get TLS: off, if they ask for it, or they must";
+    certificate: FILE, "clients: PEM, the certificate and those between it and the CA";
+    key: FILE, "clients: PEM, the key of the certificate";
+    ca: FILE, "clients: PEM, the CAs of clients' certificates";
+    verify_client: VERIFY_CLIENT, "whether clients show a certificate";
+    min_version: MIN_VERSION, "clients: the oldest version of TLS";
+});
+
+pub(super) static OF_SERVER: &[Parameter] = of_leg!(server, TlsConnect {
+    mode: CONNECT_MODE, by set_server_mode,
+        "whether servers are spoken to by TLS, and what of their certificate is checked";
+    ca: FILE, "servers: PEM, the CAs of servers' certificates";
+    certificate: FILE, "servers: PEM, the certificate we show to those that ask for one";
+    key: FILE, "servers: PEM, the key of the certificate";
+    min_version: MIN_VERSION, "servers: the oldest version of TLS";
+});
+
+pub(super) static OF_ADMIN: &[Parameter] = of_leg!(admin, TlsAccept {
+    mode: ACCEPT_MODE, "whether the admin port speaks TLS";
+    certificate: FILE, "admin port: PEM, the certificate and those between it and the CA";
+    key: FILE, "admin port: PEM, the key of the certificate";
+    ca: FILE, "admin port: PEM, the CAs of operators' certificates";
+    verify_client: VERIFY_CLIENT, "whether operators show a certificate";
+    min_version: MIN_VERSION, "admin port: the oldest version of TLS";
+});

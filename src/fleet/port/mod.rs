@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long it may take to answer RESTART: it does so after preflight, within 90 seconds.
 const JUDGEMENT: Duration = Duration::from_secs(95);
 /// How long a polite good-bye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(1);
 /// How often a task is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// What the driver would ask the server for at each log-in, were it not told. One query less.
@@ -161,7 +161,7 @@ impl Admin {
 
     /// Says good-bye.
     pub(crate) async fn quit(self) {
-        let _ = timeout(FAREWELL, self.conn.disconnect()).await;
+        let _ = timeout(CLOSING, self.conn.disconnect()).await;
     }
 
     async fn rows(&mut self, statement: &str) -> Result<Vec<Row>, Trouble> {

@@ -10,7 +10,6 @@ mod race;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::stream::{Keepalive, Stream};
+use crate::config::ServerAddress;
 use crate::task;
 use race::{interleaved, race};
 
@@ -27,19 +27,10 @@ const START: Duration = Duration::from_millis(250);
 /// How long an address goes last.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Where to connect.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// A name or an address, and a port.
-    Tcp(String, u16),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-/// Connects to one target, and learns about its addresses.
+/// Connects to one server, and learns about its addresses.
 #[derive(Debug)]
 pub struct Dialer {
-    target: Target,
+    target: ServerAddress,
     failures: Failures,
     question: Question,
 }
@@ -57,15 +48,15 @@ struct Question(Mutex<Option<watch::Receiver<Option<Answer>>>>);
 
 impl Dialer {
     /// Nothing is known of the target.
-    pub fn new(target: Target) -> Self {
+    pub fn new(target: ServerAddress) -> Self {
         Self { target, failures: Failures::default(), question: Question::default() }
     }
 
     /// The name or address that is dialed; None for a Unix socket.
     pub fn host(&self) -> Option<&str> {
         match &self.target {
-            Target::Tcp(host, _) => Some(host),
-            Target::Unix(_) => None,
+            ServerAddress::Tcp { host, .. } => Some(host),
+            ServerAddress::Unix(_) => None,
         }
     }
 
@@ -73,8 +64,10 @@ impl Dialer {
     pub async fn dial(&self, keepalive: Keepalive, limit: Duration) -> io::Result<Stream> {
         let connect = async {
             match &self.target {
-                Target::Tcp(host, port) => self.dial_tcp(host, *port, limit).await.map(Stream::Tcp),
-                Target::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+                ServerAddress::Tcp { host, port } => {
+                    self.dial_tcp(host, *port, limit).await.map(Stream::Tcp)
+                }
+                ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
             }
         };
         let stream = tokio::time::timeout(limit, connect).await.map_err(|_| {

@@ -12,6 +12,10 @@ use crate::net::stream::Keepalive;
 /// Long, for what must not be waited for.
 const LIMIT: Duration = Duration::from_secs(60);
 
+fn tcp(host: &str, port: u16) -> ServerAddress {
+    ServerAddress::Tcp { host: host.into(), port }
+}
+
 fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
@@ -104,7 +108,7 @@ async fn a_name_whose_first_address_swallows_packets_is_reached() {
     let hole = hole.local_addr().expect("it is bound");
     let good = TcpListener::bind(("127.0.0.2", hole.port())).await.expect("it is free there");
     let good = good.local_addr().expect("it is bound");
-    let dialer = Dialer::new(Target::Tcp("a.name".into(), hole.port()));
+    let dialer = Dialer::new(tcp("a.name", hole.port()));
     for _ in 0..2 {
         let stream = dialer.connect_to_any(vec![hole, good], LIMIT).await.expect("the second");
         assert_eq!(stream.peer_addr().expect("connected"), good);
@@ -117,7 +121,7 @@ async fn a_name_whose_first_address_swallows_packets_is_reached() {
 async fn a_race_that_is_given_up_has_learned_something() {
     let (hole, _first) = black_hole();
     let hole = hole.local_addr().expect("it is bound");
-    let dialer = Dialer::new(Target::Tcp("a.name".into(), hole.port()));
+    let dialer = Dialer::new(tcp("a.name", hole.port()));
     let limit = Duration::from_millis(20);
     let connect = dialer.connect_to_any(vec![hole], limit);
     tokio::time::timeout(limit, connect).await.expect_err("nobody answers");
@@ -129,7 +133,7 @@ async fn an_error_names_the_address() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let free = listener.local_addr().expect("it is bound");
     drop(listener);
-    let dialer = Dialer::new(Target::Tcp("a.name".into(), free.port()));
+    let dialer = Dialer::new(tcp("a.name", free.port()));
     let error = dialer.connect_to_any(vec![free], LIMIT).await.expect_err("nobody listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&free.to_string()), "{error}");
@@ -178,7 +182,7 @@ async fn addresses_and_names_are_dialed() {
     let keepalive =
         Keepalive { idle: second, interval: second, count: 1, user_timeout: Duration::ZERO };
     for host in ["127.0.0.1", "localhost"] {
-        let dialer = Dialer::new(Target::Tcp(host.into(), port));
+        let dialer = Dialer::new(tcp(host, port));
         assert_eq!(dialer.host(), Some(host));
         let stream = dialer.dial(keepalive, LIMIT).await.expect("it listens");
         assert_eq!(stream.peer().map(|peer| peer.port()), Some(port));

@@ -1,7 +1,7 @@
 //! TLS that moves: rustls shakes hands, then the record layer is ours, in every process alike.
 //!
 //! ```text
-//!   settings ─► handshake (rustls) ─► record (keys, message, alert) ◄─► stream (tray, socket)
+//!   settings ─► handshake (rustls) ─► record (keys, message, alert) ◄─► stream (buffer, socket)
 //!                                          │
 //!                                          ▼
 //!                                     TlsState ─► another process
@@ -21,9 +21,9 @@ pub mod handshake;
 pub mod keys;
 pub mod message;
 pub mod record;
+mod record_buffer;
 pub mod settings;
 pub mod stream;
-mod tray;
 pub mod validity;
 mod verify;
 pub mod wiped;

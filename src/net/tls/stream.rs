@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use super::handshake::{Established, Handshake, HandshakeError, Step, TicketSink};
 use super::keys::{HEADER, Suite, Version};
 use super::record::{Opened, RecordError, Records, RecordsState, Update};
+use super::record_buffer::RecordBuffer;
 use super::settings::{Acceptor, Connector};
-use super::tray::Tray;
 use crate::net::stream::Stream;
 
 /// How much of a handshake is read at once.
@@ -34,9 +34,9 @@ const HANDSHAKE_READ: usize = 8 * 1024;
 pub struct TlsStream {
     socket: Stream,
     records: Records,
-    incoming: Tray,
+    incoming: RecordBuffer,
     rest: Rest,
-    outgoing: Tray,
+    outgoing: RecordBuffer,
     fin: Fin,
     /// What ended the session; said again at each call.
     failed: Option<RecordError>,
@@ -126,13 +126,13 @@ impl TlsStream {
             io::Error::new(io::ErrorKind::TimedOut, format!("no end within {limit}"))
         })??;
         let Established { records, rest, tickets } = handshake.finish()?;
-        let incoming = Tray::with(&rest).ok_or(HandshakeError::TooLong)?;
+        let incoming = RecordBuffer::with(&rest).ok_or(HandshakeError::TooLong)?;
         Ok(Self {
             socket,
             records,
             incoming,
             rest: Rest::default(),
-            outgoing: Tray::default(),
+            outgoing: RecordBuffer::default(),
             fin: Fin::No,
             failed: None,
             tickets: tickets.map(Box::new),
@@ -372,8 +372,8 @@ impl TlsStream {
 /// The parts of a session that are made from its state.
 struct Revived {
     records: Records,
-    incoming: Tray,
-    outgoing: Tray,
+    incoming: RecordBuffer,
+    outgoing: RecordBuffer,
 }
 
 impl TlsState {
@@ -397,8 +397,8 @@ impl TlsState {
         let records = Records::resume(self.records.clone());
         Ok(Revived {
             records: records.ok_or_else(|| nonsense("keys don't fit"))?,
-            incoming: Tray::with(incoming).ok_or_else(too_many)?,
-            outgoing: Tray::with(outgoing).ok_or_else(too_many)?,
+            incoming: RecordBuffer::with(incoming).ok_or_else(too_many)?,
+            outgoing: RecordBuffer::with(outgoing).ok_or_else(too_many)?,
         })
     }
 }

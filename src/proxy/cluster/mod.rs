@@ -25,7 +25,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::packet_reader::read_packet;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
-use crate::net::dial::{Dialer, Target};
+use crate::net::dial::Dialer;
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
 use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
@@ -350,13 +350,9 @@ impl Search<'_> {
 
 impl Server {
     fn new(address: &ServerAddress, partings: &Partings) -> Self {
-        let target = match address {
-            ServerAddress::Tcp { host, port } => Target::Tcp(host.clone(), *port),
-            ServerAddress::Unix(path) => Target::Unix(path.clone()),
-        };
         Self {
             address: address.to_string().into(),
-            dialer: Dialer::new(target),
+            dialer: Dialer::new(address.clone()),
             greeting: ArcSwapOption::empty(),
             health: Health::default(),
             partings: partings.clone(),

@@ -31,13 +31,13 @@ impl Surroundings<'_> {
         match changed {
             Ok(()) => true,
             Err(Refusal::Tell(words)) => {
-                relay.bid_farewell(words);
+                relay.close_with(words);
                 true
             }
             Err(Refusal::Silent(waited)) => {
-                let (id, server) = (handle.id, &*relay.home().server);
+                let (id, server) = (handle.id.0, &*relay.home().server);
                 tracing::warn!(id, server, ?waited, "the server did not answer COM_CHANGE_USER");
-                relay.bid_farewell(ClientError::timed_out("COM_CHANGE_USER"));
+                relay.close_with(ClientError::timed_out("COM_CHANGE_USER"));
                 true
             }
             Err(Refusal::Pass(_) | Refusal::Gone(_)) => false,

@@ -12,7 +12,7 @@ mod change_user;
 mod compression;
 mod exchange;
 mod impersonation;
-pub mod opening;
+pub mod preamble;
 pub mod rsa;
 
 use std::io;
@@ -29,7 +29,7 @@ use super::cluster::{Answered, BackendError, Cluster, Greeted};
 use super::in_force::InForce;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
-use super::relay::{Relay, part_with};
+use super::relay::{Relay, close_lingering};
 use super::sessions::Sessions;
 use super::sessions::admission::address_of;
 use super::sessions::handle::{Handle, Signal, Spoken};
@@ -50,10 +50,11 @@ use crate::wire::compressed::Compression;
 use crate::wire::handshake::{
     Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN, is_request_for_tls,
 };
+use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
 use exchange::{Exchange, Settled, Side};
-use opening::{Opening, OpeningError, read_opening};
+use preamble::{Preamble, PreambleError, read_preamble};
 use rsa::OwnKey;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
@@ -154,7 +155,7 @@ pub struct LocalLogin {
     /// The number of the answer's packet.
     pub sequence: u8,
     /// The id in the greeting.
-    pub connection_id: u32,
+    pub connection_id: SessionId,
     /// The client's address.
     pub peer: String,
     /// The user name without the tenant.
@@ -350,7 +351,7 @@ impl<'a> Login<'a> {
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
         let registry = &self.around.sessions.registry;
-        registry.set_server(self.handle, &server.address, greeting.connection_id);
+        registry.set_server(self.handle, &server.address, ThreadId(greeting.connection_id));
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
             return Err(gone());
@@ -405,7 +406,7 @@ impl<'a> Login<'a> {
             lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
         };
         let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
-        let (server, thread) = (server.address.clone(), greeting.connection_id);
+        let (server, thread) = (server.address.clone(), ThreadId(greeting.connection_id));
         Ok(Relay::new(client, up, Link { leg: server_leg, down, server, thread }, session))
     }
 
@@ -445,12 +446,12 @@ impl<'a> Login<'a> {
         let networks = &config.proxy.proxy_protocol_networks;
         let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
-        let opening =
-            read_opening(stream, early, networks, peer).await.map_err(|error| match error {
-                OpeningError::Refused(error) => Refusal::Tell(error),
-                OpeningError::Gone(error) => Refusal::Gone(error),
+        let preamble =
+            read_preamble(stream, early, networks, peer).await.map_err(|error| match error {
+                PreambleError::Refused(error) => Refusal::Tell(error),
+                PreambleError::Gone(error) => Refusal::Gone(error),
             })?;
-        let Opening { header, rest } = opening;
+        let Preamble { header, rest } = preamble;
         self.ahead = rest;
         if let Some(header) = header {
             self.route = header.route().or(self.route.filter(|_| header == Header::Own));
@@ -491,7 +492,7 @@ impl<'a> Login<'a> {
     pub async fn refuse(self, refusal: Refusal) {
         let packet = match (&refusal, self.sequence) {
             (Refusal::Gone(error), _) => {
-                tracing::debug!(id = self.handle.id, %error, "client left in the log-in");
+                tracing::debug!(id = self.handle.id.0, %error, "client left in the log-in");
                 return;
             }
             (Refusal::Tell(error), None) => error.packet_before_greeting(),
@@ -507,16 +508,16 @@ impl<'a> Login<'a> {
                 self.handle.counters.client_tls_failures.add(1);
             }
             let client = &*self.handle.facts().client.clone();
-            tracing::info!(id = self.handle.id, client, %error, "log-in refused");
+            tracing::info!(id = self.handle.id.0, client, %error, "log-in refused");
         }
         if let Some(stream) = self.client {
-            part_with(stream, &packet).await;
+            close_lingering(stream, &packet).await;
         }
     }
 
     /// Greets; what only this leg can do is added to what the client hears.
     async fn greet(&mut self, greeting: &mut Greeting) -> io::Result<()> {
-        greeting.connection_id = self.handle.id;
+        greeting.connection_id = self.handle.id.0;
         if self.around.in_force.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
@@ -541,7 +542,7 @@ impl<'a> Login<'a> {
             return Err(Refusal::Tell(ClientError::tls_required()));
         }
         LoginResponse::parse(&payload).map_err(|error| {
-            tracing::debug!(id = self.handle.id, %error, "login response");
+            tracing::debug!(id = self.handle.id.0, %error, "login response");
             Refusal::Tell(ClientError::bad_handshake())
         })
     }
@@ -567,7 +568,7 @@ impl<'a> Login<'a> {
         let accepted = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);
             let client = &*self.handle.facts().client.clone();
-            tracing::info!(id = self.handle.id, client, %error, "no TLS");
+            tracing::info!(id = self.handle.id.0, client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
         let stream = Stream::Tls(Box::new(accepted));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::leg::Leg;
 use crate::proxy::relay::leg::Parts as LegParts;
 use crate::session::lane::Lane;
+use crate::wire::id::ThreadId;
 
 /// A connection to a server with what has come over it.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Link {
     /// The server's address.
     pub server: Arc<str>,
     /// The session's id there.
-    pub thread: u32,
+    pub thread: ThreadId,
 }
 
 /// A link outside the runtime.
@@ -30,7 +31,7 @@ pub struct Parts {
     /// The server's address.
     pub server: Arc<str>,
     /// The session's id there.
-    pub thread: u32,
+    pub thread: ThreadId,
 }
 
 impl Link {

@@ -3,7 +3,7 @@
 //! Everything about the session is in [`Relay`], nothing in a future: it can be taken apart between
 //! any two polls. Invariant: a byte that was read is in a lane or was written.
 
-mod farewell;
+mod closing;
 pub mod leg;
 pub mod link;
 pub mod parcel;
@@ -29,8 +29,9 @@ use crate::session::link::LinkId;
 use crate::session::numbering::Numbering;
 use crate::session::{Directory, Session, Want};
 use crate::wire::compressed::Compression;
-use farewell::{Closing, Farewell};
-pub use farewell::{MOST_PARTINGS, part_at_once, part_with};
+use crate::wire::id::{SessionId, ThreadId};
+use closing::{Closing, ClosingEnds};
+pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
 
@@ -47,7 +48,7 @@ pub struct Relay {
     session: Session,
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
     is_shared: bool,
-    farewell: Option<Box<Farewell>>,
+    closing: Option<Box<Closing>>,
 }
 
 /// Why a relay stopped.
@@ -68,7 +69,7 @@ struct Others<'a> {
 }
 
 impl Directory for Others<'_> {
-    fn server_thread(&self, connection: u32) -> Option<u32> {
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
         self.registry.server_thread(connection, self.server)
     }
 }
@@ -110,7 +111,7 @@ impl Relay {
             session.hold_exchanges(LinkId::at(place), leg::held(&client, &link.leg));
         }
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
-        Self { client, up, links, numbering, session, is_shared: true, farewell: None }
+        Self { client, up, links, numbering, session, is_shared: true, closing: None }
     }
 
     /// Closes all connections, whoever else holds them.
@@ -154,11 +155,11 @@ impl Relay {
             let signal = handle.signal();
             if signal != obeyed {
                 match signal {
-                    Signal::Freeze if self.farewell.is_none() => return Poll::Ready(Exit::Frozen),
+                    Signal::Freeze if self.closing.is_none() => return Poll::Ready(Exit::Frozen),
                     Signal::None | Signal::Freeze => obeyed = signal,
                     Signal::Inactive | Signal::Shutdown => {
                         obeyed = signal;
-                        self.bid_farewell(match signal {
+                        self.close_with(match signal {
                             Signal::Inactive => ClientError::inactive(),
                             _ => ClientError::shutdown(),
                         });
@@ -180,13 +181,13 @@ impl Relay {
 
     /// A session that would not move, as it is on its way in or out, gives none.
     fn give_copy(&self, order: oneshot::Sender<Replica>, handle: &Handle) {
-        if self.farewell.is_some() {
+        if self.closing.is_some() {
             return;
         }
         match parcel::copy(self, handle) {
             // Nobody may be waiting any more.
             Ok(copy) => drop(order.send(copy)),
-            Err(error) => tracing::error!(id = handle.id, %error, "cannot be copied"),
+            Err(error) => tracing::error!(id = handle.id.0, %error, "cannot be copied"),
         }
     }
 
@@ -200,7 +201,7 @@ impl Relay {
         let conversation = self.session.conversation();
         let in_transaction = self.session.may_be_in_transaction();
         let stage = match (conversation.is_idle(), in_transaction) {
-            _ if self.farewell.is_some() => Stage::Closing,
+            _ if self.closing.is_some() => Stage::Closing,
             (true, false) => Stage::Idle,
             (true, true) => Stage::IdleInTransaction,
             (false, false) => Stage::Active,
@@ -230,8 +231,8 @@ impl Relay {
     }
 
     /// Says this at the end of the packet that is under way, then closes.
-    pub fn bid_farewell(&mut self, words: ClientError) {
-        self.farewell.get_or_insert_with(|| Farewell::saying(words).into());
+    pub fn close_with(&mut self, words: ClientError) {
+        self.closing.get_or_insert_with(|| Closing::saying(words).into());
     }
 
     /// The place of the link that has the client's commands.
@@ -242,26 +243,26 @@ impl Relay {
     /// Moves what can be moved; ready when the session is over.
     fn poll_relay(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
-            if self.farewell.is_some() {
-                return self.poll_farewell(cx, around);
+            if self.closing.is_some() {
+                return self.poll_closing(cx, around);
             }
             if self.poll_up(cx, around).is_ready() || self.poll_down(cx, around).is_ready() {
                 return Poll::Ready(());
             }
             // An answer may have made room for commands that wait in the lane.
             let waiting = !self.up.unjudged().is_empty();
-            if !(waiting && self.judge_up(around)) && self.farewell.is_none() {
+            if !(waiting && self.judge_up(around)) && self.closing.is_none() {
                 return Poll::Pending;
             }
         }
     }
 
-    fn poll_farewell(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+    fn poll_closing(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         let current = self.current();
-        let Some(farewell) = &mut self.farewell else { return Poll::Pending };
-        farewell.poll(
+        let Some(closing) = &mut self.closing else { return Poll::Pending };
+        closing.poll(
             cx,
-            Closing {
+            ClosingEnds {
                 client: &mut self.client,
                 up: &mut self.up,
                 link: &mut self.links[current],
@@ -313,8 +314,8 @@ impl Relay {
                         self.judge_up(around);
                     }
                     Err(error) if self.client.corrupt().is_some() => {
-                        tracing::info!(id = around.handle.id, %error, "client's compression");
-                        self.bid_farewell(ClientError::corrupt_frame());
+                        tracing::info!(id = around.handle.id.0, %error, "client's compression");
+                        self.close_with(ClientError::corrupt_frame());
                         return Poll::Pending;
                     }
                     Err(_) => return Poll::Ready(()),
@@ -351,7 +352,7 @@ impl Relay {
                     if down.pending().is_empty() {
                         // As a server's own connection would: FIN and nothing else.
                         self.client.shutdown_write();
-                        self.farewell.get_or_insert_with(|| Farewell::said().into());
+                        self.closing.get_or_insert_with(|| Closing::said().into());
                         return Poll::Pending;
                     }
                 }
@@ -396,7 +397,7 @@ impl Relay {
         let Some(Want::Exchange(link)) = self.session.poll_want() else { return false };
         let down = &self.links[link.place()].down;
         let is_sent = self.up.pending().is_empty() && down.pending().is_empty();
-        is_sent && self.farewell.is_none()
+        is_sent && self.closing.is_none()
     }
 
     /// The ends of the exchange that is due.

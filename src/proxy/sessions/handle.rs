@@ -19,6 +19,7 @@ use crate::net::tls::keys::{Suite, Version};
 use crate::proxy::lock::lock;
 use crate::restart::{Parcel, Replica};
 use crate::wire::compressed::Compression;
+use crate::wire::id::{SessionId, ThreadId};
 
 /// What a session is asked to do. Raised by others, obeyed by its task at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +117,7 @@ pub struct Facts {
     /// The server's address; empty until one is chosen.
     pub server: Arc<str>,
     /// The session's id on that server.
-    pub server_thread: u32,
+    pub server_thread: ThreadId,
     /// How the client's leg is compressed, and the server's.
     pub compression: [Option<Compression>; 2],
     /// What the client's connection speaks; None without TLS.
@@ -146,7 +147,7 @@ impl fmt::Display for Spoken {
 #[derive(Debug)]
 pub struct Handle {
     /// The id the client was shown.
-    pub id: u32,
+    pub id: SessionId,
     /// When the client connected.
     pub born: Instant,
     /// Written by the session's task.
@@ -170,7 +171,7 @@ pub const FEWEST_SOCKETS: u64 = 2;
 
 impl Handle {
     /// A session that was born just now, or moved here with what it has counted.
-    pub fn new(id: u32, client: Box<str>, born: Instant, counted: &Totals) -> Self {
+    pub fn new(id: SessionId, client: Box<str>, born: Instant, counted: &Totals) -> Self {
         Self {
             id,
             born,
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_weaker_signal_does_not_replace_a_stronger_one() {
-        let handle = Handle::new(1, "c".into(), Instant::now(), &Totals::default());
+        let handle = Handle::new(SessionId(1), "c".into(), Instant::now(), &Totals::default());
         for (raised, heard) in [
             (Signal::Freeze, Signal::Freeze),
             (Signal::Shutdown, Signal::Shutdown),

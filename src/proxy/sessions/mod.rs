@@ -2,7 +2,7 @@
 //! in.
 
 pub mod admission;
-pub mod books;
+pub mod counters;
 pub mod handle;
 pub mod limits;
 pub mod other_generation;
@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::metrics::Totals;
-use books::Books;
+use crate::wire::id::SessionId;
+use counters::Counters;
 use handle::{Handle, Signal, Stage};
 use registry::Registry;
 use view::SessionView;
@@ -25,7 +26,7 @@ pub struct Sessions {
     /// Those of this process, and what is known of the other generation's.
     pub registry: Registry,
     /// What was counted.
-    pub books: Books,
+    pub counters: Counters,
 }
 
 impl Sessions {
@@ -33,8 +34,9 @@ impl Sessions {
     pub fn all(&self) -> Vec<SessionView> {
         let row = |handle: &Arc<Handle>| (handle.id, handle.view());
         // In this order nobody is missed who goes there, or comes from there, meanwhile.
-        let mut rows: BTreeMap<u32, SessionView> = self.registry.all().iter().map(row).collect();
-        rows.extend(self.registry.elsewhere.all().into_iter().map(|view| (view.id, view)));
+        let mut rows: BTreeMap<SessionId, SessionView> =
+            self.registry.all().iter().map(row).collect();
+        rows.extend(self.registry.other_generation.all().into_iter().map(|view| (view.id, view)));
         let own = self.registry.all();
         rows.extend(own.iter().filter(|handle| handle.stage() != Stage::Moving).map(row));
         rows.into_values().collect()
@@ -42,14 +44,14 @@ impl Sessions {
 
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
-        self.books.totals(|| self.registry.totals())
+        self.counters.totals(|| self.registry.totals())
     }
 
     /// Every session gets 1053 and is closed.
     pub fn disconnect_all(&self) {
         for handle in self.registry.all() {
             if handle.stage() != Stage::Closing {
-                self.books.disconnected.fetch_add(1, Ordering::Relaxed);
+                self.counters.disconnected.fetch_add(1, Ordering::Relaxed);
             }
             handle.raise(Signal::Shutdown);
         }

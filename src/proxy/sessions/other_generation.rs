@@ -5,14 +5,15 @@ use std::sync::Mutex;
 
 use super::view::SessionView;
 use crate::proxy::lock::lock;
+use crate::wire::id::{SessionId, ThreadId};
 
 /// What the other process has told, and what was given to it.
 #[derive(Debug, Default)]
-pub struct Elsewhere(Mutex<Known>);
+pub struct OtherGeneration(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    sessions: HashMap<u32, Entry>,
+    sessions: HashMap<SessionId, Entry>,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ pub enum Since {
     Missed,
 }
 
-impl Elsewhere {
+impl OtherGeneration {
     /// The other process tells all that live there.
     pub fn replace(&self, sessions: Vec<SessionView>) {
         let mut known = lock(&self.0);
@@ -62,7 +63,7 @@ impl Elsewhere {
     }
 
     /// The session lives here now.
-    pub fn remove(&self, id: u32) {
+    pub fn remove(&self, id: SessionId) {
         lock(&self.0).sessions.remove(&id);
     }
 
@@ -77,12 +78,12 @@ impl Elsewhere {
     }
 
     /// Whether a session lives there.
-    pub fn has(&self, id: u32) -> bool {
+    pub fn has(&self, id: SessionId) -> bool {
         lock(&self.0).sessions.contains_key(&id)
     }
 
     /// The id on this server of a session that lives there.
-    pub fn server_thread(&self, id: u32, server: &str) -> Option<u32> {
+    pub fn server_thread(&self, id: SessionId, server: &str) -> Option<ThreadId> {
         let known = lock(&self.0);
         let session = &known.sessions.get(&id)?.view;
         (session.server == server).then_some(session.server_thread)
@@ -104,13 +105,13 @@ mod tests {
 
     fn session(id: u32) -> SessionView {
         SessionView {
-            id,
+            id: SessionId(id),
             user: String::new(),
             client: String::new(),
             database: String::new(),
             cluster: String::new(),
             server: "s".into(),
-            server_thread: id * 10,
+            server_thread: ThreadId(id * 10),
             commands: 0,
             transactions: 0,
             state: SessionState::Idle,
@@ -127,15 +128,15 @@ mod tests {
 
     #[test]
     fn a_session_that_was_given_outlives_a_list_that_was_on_its_way() {
-        let elsewhere = Elsewhere::default();
-        elsewhere.add(session(1), Since::Given);
-        elsewhere.replace(vec![session(2)]);
-        assert_eq!(elsewhere.server_thread(1, "s"), Some(10));
-        assert_eq!(elsewhere.server_thread(2, "other"), None);
+        let other_generation = OtherGeneration::default();
+        other_generation.add(session(1), Since::Given);
+        other_generation.replace(vec![session(2)]);
+        assert_eq!(other_generation.server_thread(SessionId(1), "s"), Some(ThreadId(10)));
+        assert_eq!(other_generation.server_thread(SessionId(2), "other"), None);
         // It was in neither of two lists: it has ended.
-        elsewhere.replace(vec![session(2)]);
-        assert!(!elsewhere.has(1));
-        elsewhere.remove(2);
-        assert!(elsewhere.all().is_empty());
+        other_generation.replace(vec![session(2)]);
+        assert!(!other_generation.has(SessionId(1)));
+        other_generation.remove(SessionId(2));
+        assert!(other_generation.all().is_empty());
     }
 }

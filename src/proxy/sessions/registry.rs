@@ -10,17 +10,18 @@ use tokio::sync::watch;
 
 use super::handle::{Handle, Signal, Stage};
 use super::limits::Limits;
-use super::other_generation::Elsewhere;
+use super::other_generation::OtherGeneration;
 use super::view::{Gauges, SessionView};
 use crate::metrics::Totals;
 use crate::proxy::lock::lock;
 use crate::restart::{Census, Class};
+use crate::wire::id::{SessionId, ThreadId};
 
 const SHARDS: usize = 16;
 
 #[derive(Debug, Default)]
 struct Shard {
-    sessions: HashMap<u32, Arc<Handle>>,
+    sessions: HashMap<SessionId, Arc<Handle>>,
     ended: Totals,
 }
 
@@ -29,7 +30,7 @@ struct Shard {
 pub struct Registry {
     shards: [Mutex<Shard>; SHARDS],
     /// Those of the other generation.
-    pub elsewhere: Elsewhere,
+    pub other_generation: OtherGeneration,
     /// Who may still come.
     pub limits: Limits,
     count: watch::Sender<usize>,
@@ -40,7 +41,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            elsewhere: Elsewhere::default(),
+            other_generation: OtherGeneration::default(),
             limits: Limits::default(),
             count: watch::Sender::new(0),
             named: watch::Sender::new(0),
@@ -121,38 +122,38 @@ impl Registry {
     }
 
     /// The session's server and its id there are known now. The other generation is to be told.
-    pub fn set_server(&self, handle: &Handle, server: &Arc<str>, thread: u32) {
+    pub fn set_server(&self, handle: &Handle, server: &Arc<str>, thread: ThreadId) {
         self.keep_server(handle, server, thread);
         self.named.send_modify(|named| *named += 1);
     }
 
     /// The same for a session that the other generation has given, and so knows.
-    pub fn keep_server(&self, handle: &Handle, server: &Arc<str>, thread: u32) {
+    pub fn keep_server(&self, handle: &Handle, server: &Arc<str>, thread: ThreadId) {
         let mut facts = handle.facts();
         facts.server = server.clone();
         facts.server_thread = thread;
     }
 
     /// A session by the id its client was shown.
-    pub fn find(&self, id: u32) -> Option<Arc<Handle>> {
+    pub fn find(&self, id: SessionId) -> Option<Arc<Handle>> {
         lock(self.shard(id)).sessions.get(&id).cloned()
     }
 
     /// The id on this server of a session, by the id its client was shown; in either generation.
-    pub fn server_thread(&self, id: u32, server: &Arc<str>) -> Option<u32> {
+    pub fn server_thread(&self, id: SessionId, server: &Arc<str>) -> Option<ThreadId> {
         let here = || {
             let handle = self.find(id)?;
             let facts = handle.facts();
             (facts.server == *server).then_some(facts.server_thread)
         };
-        either_side(here, || self.elsewhere.server_thread(id, server))
+        either_side(here, || self.other_generation.server_thread(id, server))
     }
 
     /// How many sessions of this kind the other generation has. One that is here as well, on its
     /// way, is counted here.
     pub fn count_elsewhere(&self, is_meant: impl Fn(&SessionView) -> bool) -> usize {
         let mut count = 0;
-        self.elsewhere.for_each(|view| {
+        self.other_generation.for_each(|view| {
             if is_meant(view) && !lock(self.shard(view.id)).sessions.contains_key(&view.id) {
                 count += 1;
             }
@@ -177,7 +178,7 @@ impl Registry {
                 Class::InTransaction => stage == Stage::IdleInTransaction,
                 Class::Any => !matches!(stage, Stage::LoggingIn | Stage::Moving | Stage::Closing),
             };
-            of_class && handle.signal() == Signal::None && !except.contains(&handle.id)
+            of_class && handle.signal() == Signal::None && !except.contains(&handle.id.0)
         };
         let mut found = Vec::new();
         for shard in &self.shards {
@@ -217,26 +218,27 @@ impl Registry {
         let mut counted = HashSet::new();
         // In this order nobody is missed who goes there, or comes from there, meanwhile.
         self.count_own(&mut counted, &mut gauges);
-        self.elsewhere.for_each(|view| {
+        self.other_generation.for_each(|view| {
             if counted.insert(view.id) {
                 gauges.current_client_connections += 1;
                 gauges.current_active_client_connections += u64::from(view.is_active());
                 gauges.current_client_transactions += u64::from(view.in_transaction);
-                gauges.current_server_connections += u64::from(view.server_thread != 0);
+                gauges.current_server_connections += u64::from(view.server_thread.is_known());
             }
         });
         self.count_own(&mut counted, &mut gauges);
         gauges
     }
 
-    fn count_own(&self, counted: &mut HashSet<u32>, gauges: &mut Gauges) {
+    fn count_own(&self, counted: &mut HashSet<SessionId>, gauges: &mut Gauges) {
         for handle in self.all() {
             if counted.insert(handle.id) {
                 let stage = handle.stage();
                 gauges.current_client_connections += 1;
                 gauges.current_active_client_connections += u64::from(stage.is_active());
                 gauges.current_client_transactions += u64::from(stage.is_in_transaction());
-                gauges.current_server_connections += u64::from(handle.facts().server_thread != 0);
+                gauges.current_server_connections +=
+                    u64::from(handle.facts().server_thread.is_known());
             }
         }
     }
@@ -261,8 +263,8 @@ impl Registry {
         let _ = count.wait_for(|count| *count == 0).await;
     }
 
-    fn shard(&self, id: u32) -> &Mutex<Shard> {
-        &self.shards[id as usize % SHARDS]
+    fn shard(&self, id: SessionId) -> &Mutex<Shard> {
+        &self.shards[id.0 as usize % SHARDS]
     }
 }
 

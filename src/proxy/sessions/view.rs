@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::names::named;
+use crate::wire::id::{SessionId, ThreadId};
 
 /// One session as SHOW PROXYSESSION and SHOW PROCESSLIST show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionView {
     /// The id in the client's greeting; KILL PROXYSESSION takes it.
-    pub id: u32,
+    pub id: SessionId,
     /// The user as the client gave it.
     pub user: String,
     /// The client's address.
@@ -22,7 +23,7 @@ pub struct SessionView {
     /// The server's address; empty until one is chosen.
     pub server: String,
     /// The session's id on that server; 0 until it is known.
-    pub server_thread: u32,
+    pub server_thread: ThreadId,
     /// Commands so far.
     pub commands: u64,
     /// Transactions ended so far.

@@ -27,8 +27,8 @@ use crate::restart::plane::{Adopted, DataPlane, Listener, Parcel};
 use crate::restart::task::{Phase, State, Task, TaskState};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, FDS_LOST, Received};
-use crate::restart::transport::door::{self, Door, DoorError};
 use crate::restart::transport::parcels;
+use crate::restart::transport::socket::{self, HandoverSocket, SocketError};
 use crate::task::{self, Panicked};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
@@ -51,7 +51,7 @@ pub enum TakeoverError {
     Stdin(#[source] io::Error),
     /// The handover socket is not one of ours.
     #[error(transparent)]
-    Door(#[from] DoorError),
+    HandoverSocket(#[from] SocketError),
     /// The channel cannot be watched.
     #[error(transparent)]
     Socket(io::Error),
@@ -145,7 +145,7 @@ pub(crate) async fn greet(
     timeouts: Timeouts,
 ) -> Result<Option<Offer>, TakeoverError> {
     crash::at(Side::Successor, "hello")?;
-    let predecessor = door::peer_of(&channel.socket())
+    let predecessor = socket::peer_of(&channel.socket())
         .inspect_err(|error| tracing::debug!(%error, "the predecessor's process is not watched"));
     let mut offer = Offer {
         machine: Successor::new(hello, timeouts, Instant::now()),
@@ -190,7 +190,7 @@ pub(crate) async fn greet(
 /// Why a takeover is called off in which this process has lost its way.
 const PANICKED: &str = "the successor panicked";
 
-/// What the desk tells a takeover under way.
+/// What the coordinator tells a takeover under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     /// The predecessor is to end at once.
@@ -216,11 +216,11 @@ pub(crate) struct Incoming<D> {
     progress: Option<(Progress, Bytes)>,
     /// Sessions that go on once their ack is on its way.
     adopted: Vec<Adopted>,
-    door: Option<Door>,
+    socket: Option<HandoverSocket>,
 }
 
 impl<D: DataPlane> Incoming<D> {
-    /// The data plane stands. The desk looks at `stage` how far it is.
+    /// The data plane stands. The coordinator looks at `stage` how far it is.
     pub(crate) fn new(
         plane: Arc<D>,
         board: Board,
@@ -242,7 +242,7 @@ impl<D: DataPlane> Incoming<D> {
             arrived: Vec::new(),
             progress: None,
             adopted: Vec::new(),
-            door: None,
+            socket: None,
         }
     }
 
@@ -251,7 +251,7 @@ impl<D: DataPlane> Incoming<D> {
     pub(crate) async fn run(
         mut self,
         orders: &mut mpsc::Receiver<Order>,
-    ) -> (Outcome, Option<Door>) {
+    ) -> (Outcome, Option<HandoverSocket>) {
         let mut has_panicked = false;
         loop {
             let stepped = task::caught("takeover", pin!(self.step(orders))).await;
@@ -259,7 +259,7 @@ impl<D: DataPlane> Incoming<D> {
                 Ok(None) => {}
                 Ok(Some(outcome)) => {
                     self.close_task(&outcome);
-                    return (outcome, self.door);
+                    return (outcome, self.socket);
                 }
                 // The predecessor learns it, and takes everything back.
                 Err(Panicked) if !has_panicked => {
@@ -267,7 +267,7 @@ impl<D: DataPlane> Incoming<D> {
                     self.machine.handle_error(PANICKED);
                 }
                 // It learns it by the end of this process.
-                Err(Panicked) => return (Outcome::Ended(PANICKED.into()), self.door),
+                Err(Panicked) => return (Outcome::Ended(PANICKED.into()), self.socket),
             }
         }
     }
@@ -413,8 +413,9 @@ impl<D: DataPlane> Incoming<D> {
                 Some(peer) => peer.kill(),
                 None => self.machine.handle_closed(Instant::now()),
             },
-            Action::OpenDoor => {
-                self.door = Door::if_possible(&self.board.origin().run_dir, self.timeouts);
+            Action::OpenSocket => {
+                self.socket =
+                    HandoverSocket::if_possible(&self.board.origin().run_dir, self.timeouts);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! What a restart does: reads and writes the channel, asks the data plane, starts and ends
-//! processes, as a machine says. Knows the board, but neither the desk nor the handle.
+//! processes, as a machine says. Knows the board, but neither the coordinator nor the handle.
 
 pub(super) mod custody;
 pub(super) mod incoming;

@@ -37,7 +37,7 @@ const HEARTBEAT: Duration = Duration::from_millis(20);
 /// Why a restart is undone in which this process has lost its way.
 const PANICKED: &str = "the predecessor panicked";
 
-/// What the desk tells a restart under way.
+/// What the coordinator tells a restart under way.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
     /// Take everything back.
@@ -70,7 +70,7 @@ pub(crate) struct Assignment {
     pub plan: Plan,
     /// The file that the successor was started from, if this process did that.
     pub binary: Option<PathBuf>,
-    /// Where the desk looks how far it is.
+    /// Where the coordinator looks how far it is.
     pub stage: watch::Sender<Stage>,
 }
 

@@ -41,7 +41,7 @@ pub(crate) enum Done {
 pub(crate) enum Event<Order> {
     /// The other side says something, or closed its end.
     Received(Result<Received, ChannelError>),
-    /// The desk says something.
+    /// The coordinator says something.
     Ordered(Order),
     /// The data plane has done what it was asked.
     Done(Done),

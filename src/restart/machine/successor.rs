@@ -45,7 +45,7 @@ pub(crate) enum Action {
     /// SIGKILL: it was told to end at once and does not.
     KillPredecessor,
     /// The next successor is to knock here from now on.
-    OpenDoor,
+    OpenSocket,
 }
 
 impl From<Ship> for Action {
@@ -247,7 +247,7 @@ impl Successor {
             (Message::Commit(_), State::Serving { .. }) => {
                 self.actions.push_back(Action::KeepProgress);
                 // Before the predecessor leaves its own: somebody is found there at any instant.
-                self.actions.push_back(Action::OpenDoor);
+                self.actions.push_back(Action::OpenSocket);
                 self.send(Message::Committed {});
                 self.done(Outcome::Committed);
             }
@@ -433,7 +433,7 @@ impl Successor {
         // All acks are sent already: what is not acknowledged is the predecessor's.
         self.send(Message::Promoted(Reason { reason: reason.clone() }));
         thaw(self.shipment.take_back(), &mut self.actions);
-        self.actions.push_back(Action::OpenDoor);
+        self.actions.push_back(Action::OpenSocket);
         self.actions.push_back(Action::Accept(Accepting::Yes));
         self.state = State::Promoting { reason, until: now + self.timeouts.step };
     }
@@ -538,7 +538,7 @@ mod tests {
             panic!("PROMOTED comes first");
         };
         assert!(it.reason.starts_with("the predecessor hangs"), "{}", it.reason);
-        assert_eq!(machine.poll_action(), Some(Action::OpenDoor));
+        assert_eq!(machine.poll_action(), Some(Action::OpenSocket));
         assert_eq!(machine.poll_action(), Some(Action::Accept(Accepting::Yes)));
     }
 

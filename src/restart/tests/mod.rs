@@ -1,6 +1,6 @@
 //! Both drivers in one process, over a relay that can stop at every message, with live TCP clients.
 
-mod desk;
+mod coordinator;
 mod pair;
 mod plane;
 mod world;

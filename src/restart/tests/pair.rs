@@ -430,7 +430,7 @@ impl Pair {
             Action::Ship(Ship::Thaw(ids)) => self.change(&ids, Place::FrozenInS, Place::S),
             Action::Release(_) => {}
             Action::KillPredecessor => self.kill_p(),
-            Action::OpenDoor => self.s_is_found = true,
+            Action::OpenSocket => self.s_is_found = true,
         }
     }
 

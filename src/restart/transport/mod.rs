@@ -2,7 +2,7 @@
 
 pub(super) mod channel;
 pub(super) mod disguise;
-pub(super) mod door;
 #[cfg(any(test, feature = "crash-points"))]
 pub(crate) mod later;
 pub(super) mod parcels;
+pub(super) mod socket;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sql::ids::Named;
 use crate::wire::command::code;
+use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
 use crate::wire::parameter::{Naming, Parameters, kind, value};
 
@@ -20,7 +21,7 @@ pub const OURS: u32 = 1 << 31;
 /// Who has which id. A client's greeting has one of the proxy's; servers know their own.
 pub trait Directory {
     /// The id on this session's server of a connection, by the id its client was shown.
-    fn server_thread(&self, connection: u32) -> Option<u32>;
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId>;
 }
 
 /// Prepared statements that are remembered; older ones are forgotten.
@@ -36,9 +37,9 @@ const COUNT_AVAILABLE: u8 = 0x08;
 pub(super) type Replaced = Option<Vec<u8>>;
 
 /// The server's id, if this is one of ours.
-fn thread(id: u64, directory: &dyn Directory) -> Option<u32> {
+fn thread(id: u64, directory: &dyn Directory) -> Option<ThreadId> {
     let id = u32::try_from(id).ok().filter(|id| id & OURS != 0)?;
-    directory.server_thread(id)
+    directory.server_thread(SessionId(id))
 }
 
 /// A command whose text starts there in the payload.
@@ -66,7 +67,7 @@ pub(super) fn in_process_kill(command: (Header, &[u8]), directory: &dyn Director
     // Servers ignore what may follow the id.
     let (id, behind) = command.1[1..].split_first_chunk()?;
     let thread = thread(u32::from_le_bytes(*id).into(), directory)?;
-    replaced(command, &[&[code::PROCESS_KILL], &thread.to_le_bytes()[..], behind].concat())
+    replaced(command, &[&[code::PROCESS_KILL], &thread.0.to_le_bytes()[..], behind].concat())
 }
 
 fn replaced((header, head): (Header, &[u8]), payload: &[u8]) -> Replaced {
@@ -165,7 +166,7 @@ fn with_thread(
 ) -> Option<(usize, Vec<u8>)> {
     let place = value(head, at, kind)?;
     let (bytes, end) = (&head[place.clone()], place.end);
-    let thread = |id| thread(id, directory);
+    let thread = |id| thread(id, directory).map(|thread| thread.0);
     let with = match kind {
         kind::LONG | kind::INT24 => {
             thread(u32::from_le_bytes(bytes.try_into().ok()?).into())?.to_le_bytes().to_vec()

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::changing;
+use super::change_user;
 use super::conversation::Conversation;
 use super::front::{Turn, WHOLE_COMMAND};
 use super::ids::{self, Directory, Replaced, Statements};
@@ -218,14 +218,11 @@ impl Session {
         directory: &dyn Directory,
         counters: &SessionCounters,
     ) -> Replaced {
-        let Some((&command, body)) = head.split_first() else {
-            counters.client_other_requests.add(1);
-            return None;
-        };
-        if command == code::QUERY {
+        if head.first() == Some(&code::QUERY) {
             return self.handle_statement(header, head, directory, counters);
         }
         counters.client_other_requests.add(1);
+        let (&command, body) = head.split_first()?;
         match command {
             code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
             code::STMT_EXECUTE if !self.ids.is_empty() => {
@@ -239,9 +236,9 @@ impl Session {
             }
             code::CHANGE_USER => {
                 self.ids = Statements::default();
-                let (user, database) = changing::names(head);
+                let (user, database) = change_user::names(head);
                 self.expect_names(Note::User, Some(user), database);
-                return changing::withhold(header, head, self.conversation.held());
+                return change_user::withhold(header, head, self.conversation.held());
             }
             _ => {}
         }
@@ -258,13 +255,14 @@ impl Session {
         let text = if self.query_attributes { behind_attributes(head) } else { Some(1) };
         let sql = text.map_or(&[][..], |at| &head[at..]);
         let statement = sql::inspect(sql);
-        match statement {
-            Statement::Select => counters.client_select_requests.add(1),
-            Statement::Insert => counters.client_insert_requests.add(1),
-            Statement::Update => counters.client_update_requests.add(1),
-            Statement::Delete => counters.client_delete_requests.add(1),
-            Statement::Use(_) | Statement::Other => counters.client_other_requests.add(1),
-        }
+        let counter = match statement {
+            Statement::Select => &counters.client_select_requests,
+            Statement::Insert => &counters.client_insert_requests,
+            Statement::Update => &counters.client_update_requests,
+            Statement::Delete => &counters.client_delete_requests,
+            Statement::Use(_) | Statement::Other => &counters.client_other_requests,
+        };
+        counter.add(1);
         let extent = extent(header);
         if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
             self.expect_names(Note::Database, None, name);
@@ -296,11 +294,12 @@ impl Session {
     }
 
     fn handle_end(&mut self, ending: Ending, note: Note, counters: &SessionCounters) {
-        match ending {
-            Ending::Ok => counters.server_ok_responses.add(1),
-            Ending::Error => counters.server_error_responses.add(1),
-            Ending::ResultSet => counters.server_resultset_responses.add(1),
-        }
+        let counter = match ending {
+            Ending::Ok => &counters.server_ok_responses,
+            Ending::Error => &counters.server_error_responses,
+            Ending::ResultSet => &counters.server_resultset_responses,
+        };
+        counter.add(1);
         match note {
             Note::Plain => {}
             Note::Database | Note::User => {

@@ -443,7 +443,7 @@ impl World {
         for from in [home, 1 - home] {
             let plane = &self.planes[from];
             let others: HashSet<u32> =
-                plane.sessions().iter().map(|it| it.id).filter(|&other| other != id).collect();
+                plane.sessions().iter().map(|it| it.id.0).filter(|&other| other != id).collect();
             let frozen = timeout(LIMIT, plane.surrender(Class::Any, 1, &others)).await;
             if let Some(parcel) = frozen.expect("a session freezes or ends").pop() {
                 assert_eq!(parcel.id, id, "the session that was asked for");

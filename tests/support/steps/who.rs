@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex as Lock, PoisonError};
 
 use odp::proxy::Proxy;
 use odp::wire::handshake::Greeting;
+use odp::wire::id::ThreadId;
 
 /// Which of a session's two sockets; as its place in a parcel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ enum Heard {
     /// The start of the greeting.
     Start(Vec<u8>),
     /// The id in the server's.
-    Thread(u32),
+    Thread(ThreadId),
     /// The id that the client was shown.
     Id(u32),
     /// It was none.
@@ -49,7 +50,7 @@ impl Who {
             *heard = match Greeting::parse(&start[4..length]) {
                 Ok(greeting) => match self.leg {
                     Leg::Client => Heard::Id(greeting.connection_id),
-                    Leg::Server => Heard::Thread(greeting.connection_id),
+                    Leg::Server => Heard::Thread(ThreadId(greeting.connection_id)),
                 },
                 Err(_) => Heard::Nothing,
             };
@@ -61,7 +62,7 @@ impl Who {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Heard::Thread(thread) = *heard {
             let mut sessions = planes.iter().flat_map(|plane| plane.sessions());
-            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id);
+            *heard = Heard::Id(sessions.find(|it| it.server_thread == thread)?.id.0);
         }
         match *heard {
             Heard::Id(id) => Some(id),

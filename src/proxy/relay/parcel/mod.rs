@@ -32,6 +32,7 @@ use crate::session::Session;
 use crate::session::lane::{Lane, Source};
 use crate::session::numbering::Numbering;
 use crate::session::snapshot::{FURTHER_LINKS, SessionSnapshot};
+use crate::wire::id::{SessionId, ThreadId};
 
 /// How much of a name from elsewhere is shown.
 const LONGEST_NAME: usize = 64;
@@ -91,7 +92,7 @@ struct State {
 #[derive(Debug, Serialize, Deserialize)]
 struct ServerState {
     address: String,
-    thread: u32,
+    thread: ThreadId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tls: Option<LegTls>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +142,7 @@ pub fn pack(
     let whole = Whole { session, numbering, up: &up, downs, client, servers, legs };
     let (mut state, bytes) = whole.describe(handle);
     state.frozen_at = Some(frozen_at);
-    Ok(Parcel { id: handle.id, fds, state: encode(&state)?, bytes })
+    Ok(Parcel { id: handle.id.0, fds, state: encode(&state)?, bytes })
 }
 
 /// What the parcel would be if the session were frozen now, but for the keys in it.
@@ -161,7 +162,7 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
     };
     let fds = 1 + relay.links.len();
     let (state, bytes) = whole.describe(handle);
-    Ok(Replica { id: handle.id, fds, state: serde_json::to_vec(&state)?, bytes })
+    Ok(Replica { id: handle.id.0, fds, state: serde_json::to_vec(&state)?, bytes })
 }
 
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
@@ -186,7 +187,7 @@ struct Whole<'a, L> {
     downs: Vec<L>,
     client: Inside,
     /// Their addresses, and the session's ids there.
-    servers: Vec<(Arc<str>, u32)>,
+    servers: Vec<(Arc<str>, ThreadId)>,
     legs: Vec<Inside>,
 }
 
@@ -304,7 +305,7 @@ struct Understood {
 
 struct UnderstoodServer {
     address: String,
-    thread: u32,
+    thread: ThreadId,
     down: Lane,
     inside: Inside,
 }
@@ -427,7 +428,7 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     };
     let now = Instant::now();
     let born = now.checked_sub(Duration::from_millis(state.age_ms)).unwrap_or(now);
-    let handle = Handle::new(parcel.id, state.client.into(), born, &state.counted);
+    let handle = Handle::new(SessionId(parcel.id), state.client.into(), born, &state.counted);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
     handle.facts().cluster = state.cluster.into();
     let mut relay = Relay::resumed(client, up, links, Session::from(state.session));

@@ -8,6 +8,7 @@ use super::*;
 use crate::session::OURS;
 use crate::session::snapshot::SessionSnapshot;
 use crate::wire::capability as cap;
+use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{MAX_PAYLOAD, packet, put_lenenc};
 use crate::wire::response::ServerStatus;
 use crate::wire::status as flags;
@@ -16,8 +17,8 @@ use crate::wire::status as flags;
 struct Ours;
 
 impl Directory for Ours {
-    fn server_thread(&self, connection: u32) -> Option<u32> {
-        [7, 1234].into_iter().find(|thread| thread + OURS == connection)
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
+        [7, 1234].into_iter().find(|thread| thread + OURS == connection.0).map(ThreadId)
     }
 }
 

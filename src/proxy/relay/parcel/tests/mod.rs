@@ -20,6 +20,7 @@ use crate::session::front::Turn;
 use crate::session::link::{Link as SessionLink, LinkId};
 use crate::wire::command::Reply;
 use crate::wire::compressed::Decoder;
+use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::packet;
 use crate::wire::response::{Answer, ServerStatus};
 
@@ -27,8 +28,8 @@ use crate::wire::response::{Answer, ServerStatus};
 pub(super) struct Everybody;
 
 impl Directory for Everybody {
-    fn server_thread(&self, connection: u32) -> Option<u32> {
-        Some(connection & !(1 << 31))
+    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
+        Some(ThreadId(connection.0 & !(1 << 31)))
     }
 }
 
@@ -244,12 +245,12 @@ fn write_if_asked() {
 fn written(scene: scenes::Scene) -> Value {
     let scenes::Scene { about, mut session, mut up, mut down, counted, then, .. } = scene;
     let (frames, tls, numbering) = (scene.frames, scene.tls, scene.numbering);
-    let handle = Handle::new(7, "10.0.0.1:40000".into(), Instant::now(), &counted);
+    let handle = Handle::new(SessionId(7), "10.0.0.1:40000".into(), Instant::now(), &counted);
     handle.resume_idle(Duration::from_secs(61));
     *handle.facts() = Facts {
         cluster: "main".into(),
         server: "10.0.0.2:3306".into(),
-        server_thread: 41,
+        server_thread: ThreadId(41),
         ..Facts::default()
     };
     let inflated: Value = frames.iter().map(inflated).collect();
@@ -261,7 +262,7 @@ fn written(scene: scenes::Scene) -> Value {
         up: &up,
         downs: vec![&down],
         client: Inside { tls: client_tls, frames: client_frames },
-        servers: vec![("10.0.0.2:3306".into(), 41)],
+        servers: vec![("10.0.0.2:3306".into(), ThreadId(41))],
         legs: vec![Inside { tls, frames }],
     };
     let (mut state, bytes) = whole.describe(&handle);
@@ -428,7 +429,8 @@ fn a_session_with_two_links_is_packed_with_both() {
     hear_client(&mut session, &mut up, &packet(0, b"\x03SELECT 1"), &counters);
     assert!(!session.turn_to(LinkId::HOME), "the other one owes an answer");
     append(&mut down, b"half");
-    let handle = Handle::new(7, "10.0.0.1:40000".into(), Instant::now(), &Totals::default());
+    let handle =
+        Handle::new(SessionId(7), "10.0.0.1:40000".into(), Instant::now(), &Totals::default());
     let home = Lane::with(b"rest", 4, Source::Open).expect("it fits");
     let whole = |session: &Session| Whole {
         session: session.clone(),
@@ -436,7 +438,10 @@ fn a_session_with_two_links_is_packed_with_both() {
         up: &up,
         downs: vec![&home, &down],
         client: Inside::default(),
-        servers: vec![("10.0.0.2:3306".into(), 41), ("10.0.0.3:3306".into(), 42)],
+        servers: vec![
+            ("10.0.0.2:3306".into(), ThreadId(41)),
+            ("10.0.0.3:3306".into(), ThreadId(42)),
+        ],
         legs: vec![Inside::default(), Inside::default()],
     };
     let (state, bytes) = whole(&session).describe(&handle);
@@ -446,7 +451,7 @@ fn a_session_with_two_links_is_packed_with_both() {
     let Understood { state, up: found_up, servers, .. } = found.expect("this build wrote it");
     assert_eq!(found_up.bytes(), up.bytes());
     let servers: Vec<_> =
-        servers.iter().map(|it| (&*it.address, it.thread, it.down.bytes())).collect();
+        servers.iter().map(|it| (&*it.address, it.thread.0, it.down.bytes())).collect();
     let expected: [(&str, u32, &[u8]); 2] =
         [("10.0.0.2:3306", 41, b"rest"), ("10.0.0.3:3306", 42, b"half")];
     assert_eq!(servers, expected);

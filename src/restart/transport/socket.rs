@@ -46,7 +46,7 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// The listening socket.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct HandoverSocket {
     socket: Arc<AsyncFd<OwnedFd>>,
     path: PathBuf,
     /// None: what is there now is the successor's affair.
@@ -70,7 +70,7 @@ pub(crate) struct Knock {
 
 /// Why nobody is called on, although somebody may be there.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub enum SocketError {
     /// What stands there is not ours, or does not answer.
     #[error("{}: {source}", place.display())]
     Place {
@@ -123,7 +123,7 @@ enum Unwelcome {
     Unwatched(#[source] io::Error),
 }
 
-impl Door {
+impl HandoverSocket {
     /// Listens; replaces what a dead process, or a predecessor, has left there.
     pub(crate) fn open(run_dir: &Path, timeouts: Timeouts) -> io::Result<Self> {
         prepare(run_dir)?;
@@ -151,7 +151,7 @@ impl Door {
         })
     }
 
-    /// [`open`](Self::open), or an error in the log: without its door a proxy can still be
+    /// [`open`](Self::open), or an error in the log: without its socket a proxy can still be
     /// restarted by RESTART, so that is no reason not to serve.
     pub(crate) fn if_possible(run_dir: &Path, timeouts: Timeouts) -> Option<Self> {
         Self::open(run_dir, timeouts)
@@ -206,7 +206,7 @@ impl Door {
         self.visitors.push_back(task::spawn("visitor", async move {
             match hear(socket, timeouts).await {
                 Ok(knock) => {
-                    // The desk takes them as fast as they come, or is going away.
+                    // The coordinator takes them as fast as they come, or is going away.
                     let _ = sender.try_send(knock);
                 }
                 Err(reason) => tracing::warn!(%reason, "handover socket: visitor refused"),
@@ -215,7 +215,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for HandoverSocket {
     fn drop(&mut self) {
         // A successor may have put its own there.
         if self.is_in_place()
@@ -235,13 +235,13 @@ impl Knock {
 
 /// Connects to the proxy that is running; None if there is none. Whatever somebody else may have
 /// put into its place is an error that names it.
-pub(crate) async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, DoorError> {
+pub(crate) async fn call(run_dir: &Path, within: Duration) -> Result<Option<OwnedFd>, SocketError> {
     let path = run_dir.join(NAME);
-    let failed = |source: io::Error| DoorError::Place { place: path.clone(), source };
+    let failed = |source: io::Error| SocketError::Place { place: path.clone(), source };
     match inspect(run_dir, &path) {
         Ok(()) => {}
         Err((_, error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err((place, source)) => return Err(DoorError::Place { place: place.to_owned(), source }),
+        Err((place, source)) => return Err(SocketError::Place { place: place.to_owned(), source }),
     }
     let address = SocketAddrUnix::new(&path).map_err(|errno| failed(errno.into()))?;
     let deadline = Instant::now() + within;
@@ -250,17 +250,17 @@ pub(crate) async fn call(run_dir: &Path, within: Duration) -> Result<Option<Owne
         match connect(&socket, &address) {
             Ok(()) => {
                 let owned = check_owner(&socket).map(|()| Some(socket));
-                return owned.map_err(|owner| DoorError::Owner { place: path, owner });
+                return owned.map_err(|owner| SocketError::Owner { place: path, owner });
             }
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(None),
             Err(Errno::AGAIN) if Instant::now() < deadline => sleep(RETRY).await,
-            Err(Errno::PROTOTYPE) => return Err(DoorError::NotAProxy(path)),
+            Err(Errno::PROTOTYPE) => return Err(SocketError::NotAProxy(path)),
             Err(error) => return Err(failed(error.into())),
         }
     }
 }
 
-/// A door that a proxy of ours has opened is a socket in a directory that only we can write to.
+/// A socket that a proxy of ours has opened is a socket in a directory that only we can write to.
 fn inspect<'a>(run_dir: &'a Path, path: &'a Path) -> Result<(), (&'a Path, io::Error)> {
     let look = |place: &'a Path| std::fs::symlink_metadata(place).map_err(|error| (place, error));
     let directory = look(run_dir)?;
@@ -391,10 +391,10 @@ mod tests {
         drop(stale);
         std::fs::rename(dir.path().join("x"), dir.path().join(NAME)).expect("renamed");
         assert!(call(dir.path(), Duration::from_secs(1)).await.is_ok_and(|it| it.is_none()));
-        let door = Door::open(dir.path(), Timeouts::default()).expect("replaces it");
+        let socket = HandoverSocket::open(dir.path(), Timeouts::default()).expect("replaces it");
         let mode = std::fs::metadata(dir.path().join(NAME)).expect("a socket").mode();
         assert_eq!(mode & 0o777, 0o600);
-        drop(door);
+        drop(socket);
         assert!(!dir.path().join(NAME).exists());
     }
 
@@ -404,13 +404,13 @@ mod tests {
         let path = dir.path().join(NAME);
         let _other = std::os::unix::net::UnixListener::bind(&path).expect("bound");
         let error = call(dir.path(), Duration::from_secs(1)).await.expect_err("T-12");
-        assert!(matches!(error, DoorError::NotAProxy(at) if at == path), "T-12");
+        assert!(matches!(error, SocketError::NotAProxy(at) if at == path), "T-12");
     }
 
     #[tokio::test]
     async fn a_visitor_who_speaks_something_else_is_refused() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut door = Door::open(dir.path(), Timeouts::default()).expect("open");
+        let mut socket = HandoverSocket::open(dir.path(), Timeouts::default()).expect("open");
         let visitor = async {
             let socket =
                 call(dir.path(), Duration::from_secs(1)).await.expect("ok").expect("there");
@@ -420,7 +420,7 @@ mod tests {
             channel.recv_within(Duration::from_secs(5)).await.expect("an answer")
         };
         let answer = tokio::select! {
-            _ = door.knock() => panic!("READY is no HELLO"),
+            _ = socket.knock() => panic!("READY is no HELLO"),
             answer = visitor => answer,
         };
         let expected = Message::Refuse(Reason { reason: "expected HELLO, not READY".into() });

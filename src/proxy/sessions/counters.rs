@@ -11,7 +11,7 @@ use crate::proxy::lock::lock;
 
 /// What is counted beside the sessions' own counters.
 #[derive(Debug, Default)]
-pub struct Books {
+pub struct Counters {
     /// Connections that were refused.
     pub refused: AtomicU64,
     /// Sessions that were asked to end when the time of a drain was over.
@@ -47,7 +47,7 @@ impl Counted {
     }
 }
 
-impl Books {
+impl Counters {
     /// What was counted here and in predecessors, when these sessions counted so much. Never goes
     /// back, also while sessions move.
     pub fn totals(&self, sessions: impl FnOnce() -> Totals) -> Totals {

@@ -18,14 +18,14 @@ use crate::proxy::packet_reader::read_more;
 
 /// The first bytes of a client.
 #[derive(Debug)]
-pub struct Opening {
+pub struct Preamble {
     /// The header, if there is one.
     pub header: Option<Header>,
     /// What was read behind it.
     pub rest: Vec<u8>,
 }
 
-impl Opening {
+impl Preamble {
     /// The client's address as it is shown; None: it is the peer's own.
     pub fn client(&self) -> Option<String> {
         self.header.and_then(Header::client)
@@ -34,7 +34,7 @@ impl Opening {
 
 /// Why a client gets no further.
 #[derive(Debug)]
-pub enum OpeningError {
+pub enum PreambleError {
     /// It is told so.
     Refused(ClientError),
     /// It is gone.
@@ -44,32 +44,32 @@ pub enum OpeningError {
 /// Reads a client's first bytes, of which these are known.
 ///
 /// Usually one system call. Waits for ever: the log-in has a deadline.
-pub async fn read_opening<S: AsyncRead + Unpin>(
+pub async fn read_preamble<S: AsyncRead + Unpin>(
     stream: &mut S,
     early: Vec<u8>,
     networks: &Networks,
     peer: Option<SocketAddr>,
-) -> Result<Opening, OpeningError> {
+) -> Result<Preamble, PreambleError> {
     let trusted = networks.contain(peer.map(|peer| peer.ip()));
     let mut rest = early;
     loop {
         if rest.is_empty() || is_cut(&rest) {
-            read_more(stream, &mut rest).await.map_err(OpeningError::Gone)?;
+            read_more(stream, &mut rest).await.map_err(PreambleError::Gone)?;
         }
         if !trusted && proxy_header::is_signed(&rest) {
             let from = peer.map_or_else(|| "localhost".into(), |peer| peer.ip().to_string());
-            return Err(OpeningError::Refused(ClientError::proxy_header_not_accepted(&from)));
+            return Err(PreambleError::Refused(ClientError::proxy_header_not_accepted(&from)));
         }
         match proxy_header::parse(&rest) {
             Ok(proxy_header::Opening::More(_)) => {}
-            Ok(proxy_header::Opening::Other) => return Ok(Opening { header: None, rest }),
+            Ok(proxy_header::Opening::Other) => return Ok(Preamble { header: None, rest }),
             Ok(proxy_header::Opening::Header(header, length)) => {
                 rest.drain(..length);
-                return Ok(Opening { header: Some(header), rest });
+                return Ok(Preamble { header: Some(header), rest });
             }
             Err(error) => {
                 tracing::info!(?peer, %error, "PROXY header");
-                return Err(OpeningError::Refused(ClientError::bad_proxy_header()));
+                return Err(PreambleError::Refused(ClientError::bad_proxy_header()));
             }
         }
     }

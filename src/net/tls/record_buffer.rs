@@ -16,21 +16,21 @@ thread_local! {
 
 /// A queue of bytes that holds memory only while it holds bytes, or while they are being fetched.
 #[derive(Debug, Default)]
-pub(super) struct Tray {
+pub(super) struct RecordBuffer {
     memory: Option<Box<[u8; SIZE]>>,
     start: usize,
     end: usize,
 }
 
-impl Tray {
-    /// A tray with these bytes; None when there are too many.
+impl RecordBuffer {
+    /// A buffer with these bytes; None when there are too many.
     pub(super) fn with(bytes: &[u8]) -> Option<Self> {
-        let mut tray = Self::default();
+        let mut buffer = Self::default();
         if !bytes.is_empty() {
-            tray.room().get_mut(..bytes.len())?.copy_from_slice(bytes);
-            tray.fill(bytes.len());
+            buffer.room().get_mut(..bytes.len())?.copy_from_slice(bytes);
+            buffer.fill(bytes.len());
         }
-        Some(tray)
+        Some(buffer)
     }
 
     /// The bytes in it.
@@ -94,7 +94,7 @@ impl Tray {
     }
 }
 
-impl Drop for Tray {
+impl Drop for RecordBuffer {
     fn drop(&mut self) {
         self.take(self.end - self.start);
         self.settle();
@@ -107,27 +107,27 @@ mod tests {
 
     #[test]
     fn memory_is_held_only_while_bytes_are_in_it() {
-        let mut tray = Tray::default();
-        tray.room();
-        tray.settle();
-        assert!(tray.memory.is_none());
-        tray.room()[..3].copy_from_slice(b"abc");
-        tray.fill(3);
-        tray.take(1);
-        tray.settle();
-        assert_eq!(tray.bytes(), b"bc");
-        tray.take(2);
-        tray.settle();
-        assert!(tray.memory.is_none());
+        let mut buffer = RecordBuffer::default();
+        buffer.room();
+        buffer.settle();
+        assert!(buffer.memory.is_none());
+        buffer.room()[..3].copy_from_slice(b"abc");
+        buffer.fill(3);
+        buffer.take(1);
+        buffer.settle();
+        assert_eq!(buffer.bytes(), b"bc");
+        buffer.take(2);
+        buffer.settle();
+        assert!(buffer.memory.is_none());
     }
 
     #[test]
     fn a_record_finds_room_behind_another() {
-        let mut tray = Tray::with(&vec![1; SIZE - 10]).expect("room");
-        tray.take(SIZE - 20);
-        tray.make_room(30);
-        assert_eq!(tray.bytes(), [1; 10]);
-        assert_eq!(tray.room().len(), SIZE - 10);
-        assert!(Tray::with(&vec![0; SIZE + 1]).is_none());
+        let mut buffer = RecordBuffer::with(&vec![1; SIZE - 10]).expect("room");
+        buffer.take(SIZE - 20);
+        buffer.make_room(30);
+        assert_eq!(buffer.bytes(), [1; 10]);
+        assert_eq!(buffer.room().len(), SIZE - 10);
+        assert!(RecordBuffer::with(&vec![0; SIZE + 1]).is_none());
     }
 }

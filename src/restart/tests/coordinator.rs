@@ -1,4 +1,4 @@
-//! The desk with successors that are real processes: scripts that fail in every way.
+//! The coordinator with successors that are real processes: scripts that fail in every way.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! The desk: takes orders one after another, and runs at most one restart at a time.
+//! The coordinator: takes orders one after another, and runs at most one restart at a time.
 //!
 //! Invariant: RESTART is taken only while this process serves and nothing else is under way;
 //! RESTART FORCE always, after whatever is under way has been ended. What is shown on the board
-//! follows from what the desk does, and never the other way round.
+//! follows from what the coordinator does, and never the other way round.
 
 use std::future::pending;
 use std::io;
@@ -27,7 +27,7 @@ use super::plane::{Accepting, DataPlane};
 use super::task::{Mode, Phase, Request, State, TaskId, TaskState};
 use super::transport::channel::Channel;
 use super::transport::disguise;
-use super::transport::door::{self, Door, Knock};
+use super::transport::socket::{self, HandoverSocket, Knock};
 use crate::config::ExitTimeout;
 use crate::task;
 
@@ -35,7 +35,7 @@ use crate::task;
 const ORDERS: usize = 8;
 
 /// After the grace of a stop, sessions get this long to take their error packet.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A process that is younger does not have itself restarted: its successor might fare like it.
 const YOUTH: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ const YOUTH: Duration = Duration::from_secs(10);
 /// How a restart ended, and who waits to hear that it was refused.
 type Undertaken = (plan::Outcome, Option<Answer<TaskId>>);
 /// How a takeover ended, and where the next successor knocks.
-type TakenOver = (successor::Outcome, Option<Door>);
+type TakenOver = (successor::Outcome, Option<HandoverSocket>);
 type Running<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type StopOrders = watch::Receiver<Option<Duration>>;
 
@@ -55,11 +55,11 @@ pub(super) async fn serve<D: DataPlane>(
     mut orders: mpsc::Receiver<Order>,
     stop: StopOrders,
 ) -> Exit {
-    let mut desk = Desk {
+    let mut coordinator = Coordinator {
         board,
         plane,
         stop,
-        door: None,
+        socket: None,
         is_offline: false,
         job: Job::Serving,
         waiting: None,
@@ -67,23 +67,23 @@ pub(super) async fn serve<D: DataPlane>(
         renewal: None,
         born: Instant::now(),
     };
-    desk.start(start).await;
+    coordinator.start(start).await;
     loop {
-        if let Job::Over(exit) = desk.job {
+        if let Job::Over(exit) = coordinator.job {
             return exit;
         }
-        let turned = task::caught("desk", pin!(desk.turn(&mut orders))).await;
+        let turned = task::caught("coordinator", pin!(coordinator.turn(&mut orders))).await;
         if turned.is_err() {
-            desk.recover();
+            coordinator.recover();
         }
     }
 }
 
-struct Desk<D> {
+struct Coordinator<D> {
     board: Board,
     plane: Arc<D>,
     stop: StopOrders,
-    door: Option<Door>,
+    socket: Option<HandoverSocket>,
     /// Outside of restarts no clients are taken.
     is_offline: bool,
     job: Job,
@@ -141,7 +141,7 @@ enum Event {
     Renewal,
 }
 
-impl<D: DataPlane> Desk<D> {
+impl<D: DataPlane> Coordinator<D> {
     async fn start(&mut self, start: Start) {
         match start {
             Start::Cold(reason) => {
@@ -165,11 +165,11 @@ impl<D: DataPlane> Desk<D> {
     async fn open_door(&mut self) {
         let run_dir = &self.board.origin().run_dir;
         let timeouts = self.board.timeouts();
-        if let Ok(Some(_)) = door::call(run_dir, timeouts.again).await {
+        if let Ok(Some(_)) = socket::call(run_dir, timeouts.again).await {
             tracing::error!(run_dir = %run_dir.display(), "run_dir: another proxy is using it");
             return;
         }
-        self.door = Door::if_possible(run_dir, timeouts);
+        self.socket = HandoverSocket::if_possible(run_dir, timeouts);
     }
 
     async fn turn(&mut self, orders: &mut mpsc::Receiver<Order>) {
@@ -181,9 +181,9 @@ impl<D: DataPlane> Desk<D> {
                 self.job = Job::Serving;
                 self.handle_outgoing(task_id, outcome, answer).await;
             }
-            Event::Incoming((outcome, door)) => {
+            Event::Incoming((outcome, socket)) => {
                 self.job = Job::Serving;
-                self.door = door;
+                self.socket = socket;
                 self.handle_incoming(outcome).await;
             }
             Event::Stopped => self.job = Job::Over(Exit::Stopped),
@@ -209,7 +209,7 @@ impl<D: DataPlane> Desk<D> {
             return;
         }
         self.renewal = None;
-        tracing::warn!("restarting, because the desk has panicked");
+        tracing::warn!("restarting, because the coordinator has panicked");
         let (mode, none) = (Mode::Restart, oneshot::channel().0);
         self.begin(Request { mode, exit_timeout: None, binary: None, config: None }, none);
     }
@@ -223,7 +223,7 @@ impl<D: DataPlane> Desk<D> {
             event = self.job.ended() => event,
             Some(()) = stop_ordered(&mut self.stop) => Event::Stop,
             Some(order) = orders.recv() => Event::Order(order),
-            Some(knock) = knocked(&mut self.door) => Event::Knock(Box::new(knock)),
+            Some(knock) = knocked(&mut self.socket) => Event::Knock(Box::new(knock)),
             () = stopped => Event::Stopped,
             () = renewed => Event::Renewal,
         }
@@ -340,7 +340,7 @@ impl<D: DataPlane> Desk<D> {
         let task_id = self.board.begin_task(Mode::Rehearse);
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
-        // Not in the desk's future: whatever becomes of it, orders are taken.
+        // Not in the coordinator's future: whatever becomes of it, orders are taken.
         task::spawn("understudy", async move {
             let begun = |begun: Result<(), &Failure>| {
                 let undone = |failure: &Failure| Refusal::Undone(failure.to_string());
@@ -476,8 +476,8 @@ impl<D: DataPlane> Desk<D> {
         if let Some((_, answer)) = self.waiting.take() {
             reply(answer, Err(Refusal::Succeeded));
         }
-        match self.door.take() {
-            Some(door) if !is_stopped => door.leave(),
+        match self.socket.take() {
+            Some(socket) if !is_stopped => socket.leave(),
             _ => {}
         }
     }
@@ -490,9 +490,9 @@ impl<D: DataPlane> Desk<D> {
             task.detail = ending.reason;
         });
         // A successor that was ended at the last moment had opened its own already.
-        if self.door.as_ref().is_some_and(|door| !door.is_in_place()) {
+        if self.socket.as_ref().is_some_and(|socket| !socket.is_in_place()) {
             let run_dir = &self.board.origin().run_dir;
-            self.door = Door::if_possible(run_dir, self.board.timeouts());
+            self.socket = HandoverSocket::if_possible(run_dir, self.board.timeouts());
         }
         if let Some((request, answer)) = self.waiting.take() {
             return self.begin(request, answer);
@@ -542,16 +542,16 @@ impl<D: DataPlane> Desk<D> {
         let grace = self.stop.borrow().unwrap_or_default();
         let step = self.board.timeouts().step;
         // First: whatever may fail yet, it ends.
-        self.job = Job::Stopping { until: Instant::now() + step + grace + FAREWELL };
+        self.job = Job::Stopping { until: Instant::now() + step + grace + CLOSING };
         self.board.show(State::Stopping, None, false);
         self.end_rehearsal(State::Stopping);
-        self.door = None;
+        self.socket = None;
         if timeout(step, self.plane.accept(Accepting::No)).await.is_err() {
             tracing::error!("the data plane does not stop accepting");
         }
         let now = Instant::now();
         self.plane.drain(Some(now + grace));
-        self.job = Job::Stopping { until: now + grace + FAREWELL };
+        self.job = Job::Stopping { until: now + grace + CLOSING };
     }
 
     fn show_idle(&self) {
@@ -609,7 +609,7 @@ fn discard(orders: &mpsc::Sender<outgoing::Order>, reason: &str) {
     let _ = orders.try_send(outgoing::Order::Discard(ending));
 }
 
-/// What the new binary says to the new config; the desk may call it off.
+/// What the new binary says to the new config; the coordinator may call it off.
 async fn preflight(
     binary: &Path,
     config: &Path,
@@ -656,9 +656,9 @@ async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {
     }
 }
 
-async fn knocked(door: &mut Option<Door>) -> Option<Knock> {
-    match door {
-        Some(door) => Some(door.knock().await),
+async fn knocked(socket: &mut Option<HandoverSocket>) -> Option<Knock> {
+    match socket {
+        Some(socket) => Some(socket.knock().await),
         None => pending().await,
     }
 }

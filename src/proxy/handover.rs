@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::deadlines::Drain;
 use super::in_force::Altered;
 use super::sessions::admission::address_of;
-use super::sessions::books::Counted;
+use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
@@ -25,6 +25,7 @@ use crate::restart::{
 };
 use crate::task;
 use crate::wire::handshake::Greeting;
+use crate::wire::id::SessionId;
 
 /// Bytes of JSON that most legacies stay below.
 const USUAL_LEGACY: usize = 16 * 1024;
@@ -84,7 +85,7 @@ impl Proxy {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
-        let before = self.sessions.registry.find(parcel.id);
+        let before = self.sessions.registry.find(SessionId(parcel.id));
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
@@ -121,9 +122,11 @@ impl Proxy {
                 }
             }
             None if self.sessions.registry.insert(handle) => {}
-            None => tracing::error!(id = handle.id, "a session with this id came at the same time"),
+            None => {
+                tracing::error!(id = handle.id.0, "a session with this id came at the same time")
+            }
         }
-        self.sessions.registry.elsewhere.remove(handle.id);
+        self.sessions.registry.other_generation.remove(handle.id);
     }
 }
 
@@ -138,16 +141,16 @@ impl DataPlane for Proxy {
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
-                self.sessions.books.close(false);
+                self.sessions.counters.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.open());
             }
             Accepting::Control => {
-                self.sessions.books.close(false);
+                self.sessions.counters.close(false);
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
-                self.sessions.books.close(true);
+                self.sessions.counters.close(true);
             }
         }
     }
@@ -172,24 +175,24 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        let counted = self.sessions.books.counted(self.sessions.registry.settled_totals());
+        let counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.sessions.books.inherit(counted);
+            self.sessions.counters.inherit(counted);
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let counted = self.sessions.books.counted_here(self.sessions.registry.settled_totals());
+        let counted = self.sessions.counters.counted_here(self.sessions.registry.settled_totals());
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.sessions.books.credit(&counted);
+            self.sessions.counters.credit(&counted);
         }
     }
 
@@ -214,10 +217,11 @@ impl DataPlane for Proxy {
     }
 
     fn released(&self, id: u32) {
+        let id = SessionId(id);
         if let Some(handle) = self.sessions.registry.find(id)
             && handle.stage() == Stage::Moving
         {
-            self.sessions.registry.elsewhere.add(handle.view(), Since::Given);
+            self.sessions.registry.other_generation.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
                 self.peer.kill(id);
             }
@@ -238,12 +242,12 @@ impl DataPlane for Proxy {
     }
 
     fn census(&self) -> Census {
-        let disconnected = self.sessions.books.disconnected.load(Ordering::Relaxed);
+        let disconnected = self.sessions.counters.disconnected.load(Ordering::Relaxed);
         Census { disconnected, ..self.sessions.registry.census() }
     }
 
     fn pauses(&self) -> Pauses {
-        self.sessions.books.pauses.pauses()
+        self.sessions.counters.pauses.pauses()
     }
 
     async fn tell(&self) -> Bytes {
@@ -260,11 +264,11 @@ impl DataPlane for Proxy {
 
     fn movable(&self) -> Vec<u32> {
         let all = self.sessions.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
-        all.iter().map(|handle| handle.id).collect()
+        all.iter().map(|handle| handle.id.0).collect()
     }
 
     async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
-        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(*id));
+        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(SessionId(*id)));
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
         let mut replicas = Vec::with_capacity(orders.len());

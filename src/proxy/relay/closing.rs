@@ -22,22 +22,22 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Writes these bytes and FIN, and gives the client time to read them: closing with unread bytes of
 /// its own would reset the connection and take the words with it.
-pub async fn part_with(mut client: Stream, words: &[u8]) {
-    let farewell = async {
+pub async fn close_lingering(mut client: Stream, words: &[u8]) {
+    let closing = async {
         client.write_all(words).await?;
         client.shutdown_write();
         tokio::io::copy(&mut client, &mut tokio::io::sink()).await
     };
     // Whether it has read them is the client's affair.
-    let _ = tokio::time::timeout(LINGER, farewell).await;
+    let _ = tokio::time::timeout(LINGER, closing).await;
 }
 
 /// As many may take their time at once: each has a descriptor, which sessions and operators need.
-pub const MOST_PARTINGS: usize = 16;
+pub const MOST_LINGERING: usize = 16;
 
 /// The same without the time. Who has said nothing yet, as a client that waits for its greeting,
 /// reads it all the same.
-pub fn part_at_once(client: &Stream, words: &[u8]) {
+pub fn close_at_once(client: &Stream, words: &[u8]) {
     // An empty socket takes a packet; if not, nothing is lost that the client was owed.
     let _ = rustix::net::send(client, words, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
 }
@@ -48,7 +48,7 @@ pub fn part_at_once(client: &Stream, words: &[u8]) {
 ///   Waiting (for the end of a packet) ─► Said (words and FIN sent, the client reads) ─► over
 /// ```
 #[derive(Debug)]
-pub(super) struct Farewell {
+pub(super) struct Closing {
     deadline: Pin<Box<Sleep>>,
     words: Words,
 }
@@ -62,7 +62,7 @@ enum Words {
 }
 
 /// What of a relay takes part in its end.
-pub(super) struct Closing<'a> {
+pub(super) struct ClosingEnds<'a> {
     /// The client's leg.
     pub client: &'a mut Leg,
     /// Client to servers.
@@ -77,7 +77,7 @@ pub(super) struct Closing<'a> {
     pub counters: &'a SessionCounters,
 }
 
-impl Farewell {
+impl Closing {
     /// One with these words.
     pub(super) fn saying(words: ClientError) -> Self {
         Self::new(Words::Waiting(words))
@@ -93,26 +93,26 @@ impl Farewell {
     }
 
     /// Ready when it is over.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut closing: Closing<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, mut ends: ClosingEnds<'_>) -> Poll<()> {
         loop {
             if self.deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let Words::Waiting(words) = &self.words else { return closing.poll_discard(cx) };
-            if let Some(packet) = closing.last_words(words) {
-                closing.link.down.say(&packet);
+            let Words::Waiting(words) = &self.words else { return ends.poll_discard(cx) };
+            if let Some(packet) = ends.last_words(words) {
+                ends.link.down.say(&packet);
                 self.words = Words::Said;
                 continue;
             }
-            ready!(closing.poll_rest_of_packet(cx));
-            if closing.session.conversation().injection_sequence().is_none() {
+            ready!(ends.poll_rest_of_packet(cx));
+            if ends.session.conversation().injection_sequence().is_none() {
                 return Poll::Ready(());
             }
         }
     }
 }
 
-impl Closing<'_> {
+impl ClosingEnds<'_> {
     fn last_words(&mut self, words: &ClientError) -> Option<Vec<u8>> {
         let conversation = self.session.conversation();
         numbering::last_words(words, conversation, self.numbering, self.client)

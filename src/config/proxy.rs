@@ -1,0 +1,118 @@
+//! `[proxy]`: an entry a key, and nothing else has to be told of it.
+//!
+//! An entry gives the key its default, the values that it may have, and the parameter of its name
+//! in SHOW and ALTER PROXYCONFIG. (`config/odp.toml` shows the default; a test says so.)
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::consistency::Flaw;
+use super::networks::Networks;
+use super::parameter::kind::{self, Kind};
+use super::parameter::{Parameter, parameter, tls};
+use super::{ExitTimeout, ListenAddress, Span, compression};
+
+/// `key: Type = default, kind, "what it does";`, and `by f` before the last if something follows
+/// from the value.
+macro_rules! keys {
+    ($($key:ident: $of:ty = $default:expr, $kind:expr, $(by $write:expr,)? $info:literal;)+) => {
+        /// `[proxy]`: clients, limits, timeouts and the restart.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct ProxySection {
+            $(#[doc = $info] pub $key: $of,)+
+        }
+
+        impl Default for ProxySection {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        impl ProxySection {
+            /// Values that fit nowhere.
+            pub(super) fn flaws(&self) -> Vec<Flaw> {
+                let all = [$(flaw($kind, stringify!($key), &self.$key)),+];
+                all.into_iter().flatten().collect()
+            }
+        }
+
+        /// Every key as a parameter.
+        pub(super) static PARAMETERS: &[Parameter] = &[
+            $(parameter!(stringify!($key), proxy.$key, $kind, $(by $write,)? $info),)+
+        ];
+    };
+}
+
+keys! {
+    listen: Vec<ListenAddress> =
+        vec![ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2883)))],
+        kind::ADDRESSES, "where clients connect";
+    workers: usize = 0, kind::WORKERS, "worker threads; 0: one per core";
+    client_max_connections: usize = 8192, kind::MOST, "clients at most; one more gets 1203";
+    max_user_connections: usize = 0, kind::LIMIT, "sessions of one user at most; 0 is no limit";
+    max_address_connections: usize = 0,
+        kind::LIMIT, "sessions from one address at most; 0 is no limit";
+    max_user_connects_per_second: u32 = 0,
+        kind::RATE, "log-ins of one user a second; 0 is no limit";
+    max_address_connects_per_second: u32 = 0,
+        kind::RATE, "connects from one address a second; 0: no limit";
+    proxy_protocol_networks: Networks = Networks::default(),
+        kind::NETWORKS, "who may say by a PROXY header on whose behalf it connects";
+    client_compression: compression::Offered = compression::Offered::ALL,
+        kind::OFFERED, "compressions that clients are offered";
+    server_compression: compression::Asked = compression::Asked::Off,
+        kind::ASKED, "the compression that servers are asked for";
+    zstd_level: u8 = 3, kind::ZSTD_LEVEL, "the level of zstd with servers";
+    connect_timeout: Span = Span::seconds(10),
+        kind::SOME_TIME, "how long a connect to a server may take";
+    login_timeout: Span = Span::seconds(10),
+        kind::SOME_TIME, "how long a client may take from connect to the end of its log-in";
+    default_inactivity_timeout: Span = Span::seconds(180_000),
+        kind::SOME_TIME, "how long a session may be silent in both directions";
+    client_tcp_keepidle: Span = Span::seconds(5),
+        kind::SPAN, "client sockets: silence before the first keepalive probe";
+    client_tcp_keepintvl: Span = Span::seconds(5),
+        kind::SPAN, "client sockets: time between keepalive probes";
+    client_tcp_keepcnt: u32 = 5,
+        kind::PROBES, "client sockets: keepalive probes until the peer is given up";
+    client_tcp_user_timeout: Span = Span::seconds(0),
+        kind::SPAN, "client sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel";
+    server_tcp_keepidle: Span = Span::seconds(5),
+        kind::SPAN, "server sockets: silence before the first keepalive probe";
+    server_tcp_keepintvl: Span = Span::seconds(5),
+        kind::SPAN, "server sockets: time between keepalive probes";
+    server_tcp_keepcnt: u32 = 5,
+        kind::PROBES, "server sockets: keepalive probes until the peer is given up";
+    server_tcp_user_timeout: Span = Span::seconds(0),
+        kind::SPAN, "server sockets: TCP_USER_TIMEOUT, 0 leaves it to the kernel";
+    hot_upgrade_exit_timeout: ExitTimeout = ExitTimeout::After(Duration::from_secs(30)),
+        kind::EXIT_TIMEOUT,
+        "how long sessions of a predecessor may go on; -1 for ever, 0 not at all";
+    hot_upgrade_rollback_timeout: Span = Span::seconds(60),
+        kind::SOME_TIME, "a successor that is not ready by then is ended";
+    hot_upgrade_probation: Span = Span::seconds(5),
+        kind::SPAN, "for so long a successor that dies is replaced by its predecessor";
+    delay_exit_time: Span = Span(Duration::from_millis(100)),
+        kind::SPAN, "how long after SIGTERM sessions may go on";
+    session_handover: bool = true,
+        kind::FLAG, "a restart hands sessions over; false: listeners only, then drain";
+    enable_client_ssl: bool = false,
+        kind::FLAG, by tls::switch_client,
+        "true: tls_client_mode is prefer if it is off; false: it is off";
+    enable_server_ssl: bool = false,
+        kind::FLAG, by tls::switch_server,
+        "true: tls_server_mode is prefer if it is off; false: it is off";
+    run_dir: PathBuf = PathBuf::from("/run/odp"),
+        kind::DIRECTORY, "holds the handover socket and the control socket";
+}
+
+fn flaw<T: Serialize>(kind: Kind<T>, key: &str, value: &T) -> Option<Flaw> {
+    let expected = (kind.expected)(value)?;
+    let value = toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default();
+    let text = format!("proxy.{key} = {value}: expected {expected}");
+    Some(Flaw::new(format!("proxy.{key}"), text))
+}
