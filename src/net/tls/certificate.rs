@@ -274,7 +274,7 @@ mod tests {
         for (is_ca, expected) in cases {
             let key = rcgen::KeyPair::generate().expect("a key");
             let mut params = rcgen::CertificateParams::default();
-            params.is_ca = is_ca.clone();
+            params.is_ca = is_ca;
             params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
             let bytes = params.self_signed(&key).expect("a certificate").der().to_vec();
             assert_eq!(Fields::of(&bytes).map(|it| it.is_ca()), Some(expected), "{is_ca:?}");
