@@ -133,7 +133,7 @@ impl Proxy {
         self.in_force.tls()
     }
 
-    /// Alters parameters, by name; all of them or none. See [`InForce::alter`].
+    /// Alters parameters, by name; all of them or none. See `InForce::alter`.
     pub fn alter<'a>(
         &self,
         changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
@@ -143,7 +143,7 @@ impl Proxy {
         Ok(())
     }
 
-    /// Puts what the file says now in force. See [`InForce::reload`].
+    /// Puts what the file says now in force. See `InForce::reload`.
     pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
         self.in_force.reload(file)
     }

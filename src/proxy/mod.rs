@@ -3,15 +3,15 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 //!
-//! - [`data_plane`]: what it is made of, and the life of a session: log-in, relay, end or handover.
-//! - [`handover`]: the same as the restart sees it.
-//! - [`login`]: from a client's connect to its server's verdict; COM_CHANGE_USER.
-//! - [`cluster`]: servers: which there are, how each is reached, connections made in advance.
-//! - [`relay`]: a session between two log-ins: bytes in, bytes out.
-//! - [`sessions`]: who is here, what others see and want of them, limits, what was counted.
-//! - [`in_force`]: the config with what operators have altered, certificates, servers.
-//! - [`peer`]: the data plane of the other generation, while two live.
-//! - [`deadlines`]: silent sessions, the end of a drain.
+//! - `data_plane`: what it is made of, and the life of a session: log-in, relay, end or handover.
+//! - `handover`: the same as the restart sees it.
+//! - `login`: from a client's connect to its server's verdict; COM_CHANGE_USER.
+//! - `cluster`: servers: which there are, how each is reached, connections made in advance.
+//! - `relay`: a session between two log-ins: bytes in, bytes out.
+//! - `sessions`: who is here, what others see and want of them, limits, what was counted.
+//! - `in_force`: the config with what operators have altered, certificates, servers.
+//! - `peer`: the data plane of the other generation, while two live.
+//! - `deadlines`: silent sessions, the end of a drain.
 
 mod cluster;
 mod data_plane;

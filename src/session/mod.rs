@@ -7,10 +7,10 @@
 //! ```
 //!
 //! - [`machine`]: [`Session`]: the conversation, and what its commands mean to us.
-//! - [`conversation`], [`front`], [`link`], [`look`]: the protocol at every byte.
+//! - [`conversation`], [`front`], [`link`], `look`: the protocol at every byte.
 //! - [`judge`], [`lane`], [`numbering`]: bytes in transit, judged and numbered.
 //! - [`exchange`]: an authentication, from a login response to the verdict.
-//! - [`ids`], [`change_user`]: commands that name a connection, or another user.
+//! - `ids`, `change_user`: commands that name a connection, or another user.
 //! - [`snapshot`]: a session as bytes.
 
 mod change_user;

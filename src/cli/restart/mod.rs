@@ -1,5 +1,4 @@
-//! `odp restart`: its arguments, and what people see of it. What it does is in
-//! [`crate::fleet::roll`].
+//! `odp restart`: its arguments, and what people see of it. What it does is in `fleet::roll`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,12 +1,10 @@
 //! From a client's connect to the end of its log-in.
 //!
 //! No password is stored: the client answers a server's challenge, with which it is greeted (see
-//! [`preconnect`]). If that server can't be had when it has answered, or it was greeted with a
-//! challenge of ours, its answer is thrown away: a server is told a plugin that does not exist, so
-//! it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
+//! `cluster::preconnect`). If that server can't be had when it has answered, or it was greeted with
+//! a challenge of ours, its answer is thrown away: a server is told a plugin that does not exist,
+//! so it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
-//!
-//! [`preconnect`]: super::cluster::preconnect
 
 mod change_user;
 mod compression;
