@@ -487,7 +487,17 @@ pub(super) fn for_clients(mut greeting: Greeting) -> Greeting {
 
 /// Whether clients could be greeted with the one as well as with the other.
 fn is_same_for_clients(one: &Greeting, other: &Greeting) -> bool {
-    let Greeting { version, plugin, capabilities, extended, collation, status, .. } = other;
+    // Every field is named, so that a new one is not forgotten.
+    let Greeting {
+        version,
+        connection_id: _,
+        salt: _,
+        capabilities,
+        extended,
+        collation,
+        status,
+        plugin,
+    } = other;
     one.version == *version
         && one.plugin == *plugin
         && (one.capabilities ^ capabilities) & !cap::OF_THE_LEG == 0

@@ -117,8 +117,7 @@ impl<'a, L: Line> Exchange<'a, L> {
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
     pub(super) fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
-        let legs = secure(self.client.stream, self.server.stream);
-        Self { exchange: pure::Exchange::begun(legs, plugin, challenge), ..self }
+        Self { exchange: self.exchange.begun(plugin, challenge), ..self }
     }
 
     /// To the server's verdict; at most until then.

@@ -183,9 +183,8 @@ impl<K> Exchange<K> {
 
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
-    pub fn begun(legs: Legs, plugin: &[u8], challenge: &[u8]) -> Self {
-        let (plugin, challenge) = (plugin.to_vec(), challenge.to_vec());
-        Self { plugin, challenge, ..Self::new(legs) }
+    pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
+        Self { plugin: plugin.to_vec(), challenge: challenge.to_vec(), ..self }
     }
 
     /// What the client has shown.

@@ -63,7 +63,7 @@ fn to_server(payload: &[u8]) -> Act {
 }
 
 fn play(name: &str, legs: Legs, begun: &[u8], lines: Vec<Line>) -> Exchange<()> {
-    let mut exchange = Exchange::begun(legs, begun, b"challenge");
+    let mut exchange = Exchange::new(legs).begun(begun, b"challenge");
     let mut rsa = Plain { has_own: false };
     for (at, line) in lines.into_iter().enumerate() {
         let (found, expected) = match line {
@@ -188,7 +188,7 @@ fn sha256_is_turned_where_one_leg_is_secure() {
 fn what_cannot_go_on_says_why() {
     let rsa = Plain { has_own: true };
     let after = |legs, plugin: &[u8], told: &[u8]| {
-        let mut exchange = Exchange::begun(legs, plugin, b"challenge");
+        let mut exchange = Exchange::new(legs).begun(plugin, b"challenge");
         (exchange.handle_server(told, &rsa), exchange)
     };
     for (legs, plugin, is_refused) in [
