@@ -7,6 +7,7 @@
 //! - `handover`: the same as the restart sees it.
 //! - `login`: from a client's connect to its server's verdict; COM_CHANGE_USER.
 //! - `cluster`: servers: which there are, how each is reached, connections made in advance.
+//! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
@@ -23,6 +24,7 @@ pub mod login;
 mod packet_reader;
 mod peer;
 pub mod relay;
+pub mod rsa;
 pub mod sessions;
 #[cfg(test)]
 mod tests;

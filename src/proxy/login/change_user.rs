@@ -4,13 +4,13 @@
 use std::time::Instant;
 
 use super::exchange::{Exchange, Settled, Side};
-use super::rsa::OwnKey;
 use super::{Refusal, impersonation};
 use super::{Surroundings, told_to_go};
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::proxy::cluster::server_login::Turn;
 use crate::proxy::relay::{Ends, Relay};
+use crate::proxy::rsa::OwnKey;
 use crate::proxy::sessions::handle::Handle;
 use crate::wire::packet::HEADER;
 

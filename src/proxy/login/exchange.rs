@@ -14,11 +14,11 @@ use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
 use super::Refusal;
-use super::rsa::{self, KeyPair, OwnKey};
 use crate::error::ClientError;
 use crate::proxy::cluster::server_login::Turn;
 use crate::proxy::packet_reader::read_packet;
 use crate::proxy::relay::leg::{Line, secure};
+use crate::proxy::rsa::{self, KeyPair, OwnKey};
 use crate::session::exchange::{self as pure, Act, Broken, Proof, Rsa, Secret};
 use crate::wire::packet::packet;
 

@@ -11,7 +11,6 @@ mod compression;
 mod exchange;
 mod impersonation;
 pub mod preamble;
-pub mod rsa;
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +27,7 @@ use super::in_force::InForce;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
 use super::relay::{Relay, close_lingering};
+use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::admission::address_of;
 use super::sessions::handle::{Handle, Signal, Spoken};
@@ -53,7 +53,6 @@ use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
 use exchange::{Exchange, Settled, Side};
 use preamble::{Preamble, PreambleError, read_preamble};
-use rsa::OwnKey;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
