@@ -59,17 +59,8 @@ impl Config {
         if self.cluster.is_empty() {
             flaws.push(Flaw::new("cluster", "expected at least one [[cluster]]"));
         }
-        for (at, cluster) in self.cluster.iter().enumerate() {
-            let name = &cluster.name;
-            if cluster.server.is_empty() {
-                let text = format!("cluster '{name}': expected at least one [[cluster.server]]");
-                flaws.push(Flaw::new(format!("cluster.{at}.server"), text));
-            }
-            if at == 0 && name.is_empty() {
-                let text = "cluster.name = \"\": expected a name";
-                flaws.push(Flaw::new("cluster.0.name", text));
-            }
-        }
+        let clusters = self.cluster.iter().enumerate();
+        flaws.extend(clusters.flat_map(|(at, cluster)| cluster.flaws(at)));
         flaws
     }
 

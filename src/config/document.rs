@@ -288,7 +288,8 @@ impl Removed {
 }
 
 /// Lists of tables.
-const LISTS: [&str; 3] = ["cluster", "cluster.server", "admin.user"];
+const LISTS: [&str; 6] =
+    ["cluster", "cluster.server", "cluster.user", "cluster.tenant", "admin.user", "white_list"];
 
 /// A mistake in words that are not Rust's, with what was probably meant.
 fn told(place: &str, message: &str) -> String {

@@ -5,6 +5,7 @@
 //! `config/odp.toml` shows every default, and a test keeps it so.
 
 mod address;
+mod cluster;
 pub mod compression;
 mod consistency;
 mod document;
@@ -15,6 +16,8 @@ mod proxy;
 mod secret;
 mod span;
 pub mod tls;
+mod user_name;
+mod white_list;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,11 +25,17 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use address::{ListenAddress, ServerAddress};
+pub use cluster::{
+    CausalReads, ClusterKind, ClusterSection, ClusterTenant, ClusterUser, ProxyProtocol,
+    ReadWriteSplit, RoutePolicy, ServerRole, ServerSection,
+};
 use document::Document;
 pub use document::Mistake;
 pub use proxy::ProxySection;
 pub use secret::Secret;
 pub use span::{ExitTimeout, Span};
+pub use user_name::{Separators, UserTemplate};
+pub use white_list::{WhiteList, WhiteListRow};
 
 /// Why a config was refused.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +78,9 @@ pub struct Config {
     pub tls: tls::TlsSection,
     /// Logging.
     pub log: LogSection,
-    /// Groups of servers; the first one takes every client.
+    /// Who may log in from where.
+    pub white_list: WhiteList,
+    /// Groups of servers that hold the same data.
     pub cluster: Vec<ClusterSection>,
 }
 
@@ -167,41 +178,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// `[[cluster]]`: servers that hold the same data.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterSection {
-    /// The name shown in SHOW PROXYSESSION and in errors.
-    pub name: String,
-    /// Whether its servers are told each client's address by a PROXY header.
-    #[serde(default)]
-    pub proxy_protocol: ProxyProtocol,
-    /// The servers, in order of preference.
-    #[serde(default)]
-    pub server: Vec<ServerSection>,
-}
-
-/// The PROXY header that a server gets first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProxyProtocol {
-    /// None.
-    #[default]
-    Off,
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
-}
-
-/// `[[cluster.server]]`: one server.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ServerSection {
-    /// `HOST:PORT` or `unix:/PATH`.
-    pub address: ServerAddress,
-}
-
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -226,9 +202,15 @@ impl Config {
         }
     }
 
-    /// The cluster that takes every client.
+    /// The cluster of clients that name none.
     pub fn main_cluster(&self) -> &ClusterSection {
-        self.cluster.first().expect("a parsed config has a cluster")
+        let named = self.find_cluster(&self.proxy.default_cluster);
+        named.or(self.cluster.first()).expect("a parsed config has a cluster")
+    }
+
+    /// The cluster of this name.
+    pub fn find_cluster(&self, name: &str) -> Option<&ClusterSection> {
+        self.cluster.iter().find(|cluster| cluster.name == name)
     }
 
     /// Where the owner of `run_dir` is served without a password.

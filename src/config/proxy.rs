@@ -13,7 +13,7 @@ use super::consistency::Flaw;
 use super::networks::Networks;
 use super::parameter::kind::{self, Kind};
 use super::parameter::{Parameter, parameter, tls};
-use super::{ExitTimeout, ListenAddress, Span, compression};
+use super::{ExitTimeout, ListenAddress, Separators, Span, compression};
 
 /// `key: Type = default, kind, "what it does";`, and `by f` before the last if something follows
 /// from the value.
@@ -62,6 +62,32 @@ keys! {
         kind::RATE, "connects from one address a second; 0: no limit";
     proxy_protocol_networks: Networks = Networks::default(),
         kind::NETWORKS, "who may say by a PROXY header on whose behalf it connects";
+    default_cluster: String = String::new(),
+        kind::TEXT, "the cluster of clients that name none; empty: the first";
+    default_tenant: String = String::new(),
+        kind::TEXT, "the tenant of clients that name none; empty: none";
+    username_separator: Separators = Separators::default(),
+        kind::SEPARATORS, "what may stand between cluster, tenant and user";
+    proxy_idc_name: String = String::new(),
+        kind::TEXT, "where this proxy is: its servers come first, then those of the region";
+    enable_read_write_split: bool = false,
+        kind::FLAG, "true: read_write_split of clusters is weak if it is off";
+    server_detect_mode: u8 = 1,
+        kind::MODE, "1: servers are asked whether they are alive; 0: they are not";
+    server_detect_refresh_interval: Span = Span::seconds(1),
+        kind::SOME_TIME, "the time between two such questions";
+    server_detect_timeout: Span = Span::seconds(5),
+        kind::SOME_TIME, "how long a server may take for the answer";
+    server_detect_fail_threshold: u32 = 3,
+        kind::TIMES, "after so many failures in a row a server is dead";
+    congestion_failure_threshold: u32 = 5,
+        kind::TIMES, "after so many failures within congestion_fail_window a server is left alone";
+    congestion_fail_window: Span = Span::seconds(120),
+        kind::SOME_TIME, "for so long failures of a server count";
+    congestion_retry_interval: Span = Span::seconds(20),
+        kind::SOME_TIME, "then a server that was left alone is tried again";
+    connect_observer_max_retries: u32 = 3,
+        kind::RETRIES, "how many other servers are tried if one cannot be reached";
     client_compression: compression::Offered = compression::Offered::ALL,
         kind::OFFERED, "compressions that clients are offered";
     server_compression: compression::Asked = compression::Asked::Off,
@@ -111,8 +137,6 @@ keys! {
 }
 
 fn flaw<T: Serialize>(kind: Kind<T>, key: &str, value: &T) -> Option<Flaw> {
-    let expected = (kind.expected)(value)?;
-    let value = toml::Value::try_from(value).map(|value| value.to_string()).unwrap_or_default();
-    let text = format!("proxy.{key} = {value}: expected {expected}");
+    let text = format!("proxy.{key}{}", kind.refusal(value)?);
     Some(Flaw::new(format!("proxy.{key}"), text))
 }

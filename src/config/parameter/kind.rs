@@ -11,7 +11,10 @@ use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
 use super::Reboot;
 use crate::config::networks::Networks;
-use crate::config::{ExitTimeout, ListenAddress, LogLevel, Span, compression};
+use crate::config::{
+    CausalReads, ClusterKind, ExitTimeout, ListenAddress, LogLevel, ProxyProtocol, ReadWriteSplit,
+    RoutePolicy, Separators, Span, compression,
+};
 
 /// Values of a type.
 pub(in crate::config) struct Kind<T> {
@@ -41,6 +44,15 @@ impl<T> Kind<T> {
     pub(super) const fn in_file(range: &'static str, show: fn(&T) -> String) -> Self {
         let read = |_: &str| Err("it is changed in the file, and counts after a restart".into());
         Self { range, reboot: Reboot::Needed, show, read, expected: |_| None }
+    }
+}
+
+impl<T: Serialize> Kind<T> {
+    /// Why a value is none of these, to be said behind its key.
+    pub(in crate::config) fn refusal(&self, value: &T) -> Option<String> {
+        let expected = (self.expected)(value)?;
+        let value = toml::Value::try_from(value).map(|it| it.to_string()).unwrap_or_default();
+        Some(format!(" = {value}: expected {expected}"))
     }
 }
 
@@ -110,6 +122,53 @@ pub(in crate::config) const SOME_TIME: Kind<Span> =
 pub(in crate::config) const EXIT_TIMEOUT: Kind<ExitTimeout> =
     Kind::new("[-1,366d]", shown, exit_timeout);
 
+/// 0 or 1, as ODP has some of its switches.
+pub(in crate::config) const MODE: Kind<u8> = Kind {
+    expected: |mode| (*mode > 1).then_some("0 or 1"),
+    ..Kind::new("[0,1]", shown, |value| parse(value, "0 or 1"))
+};
+
+/// At least one.
+pub(in crate::config) const TIMES: Kind<u32> = Kind {
+    expected: |times| (!(1..=1000).contains(times)).then_some("1 to 1000"),
+    ..Kind::new("[1,1000]", shown, |value| parse(value, "1 to 1000"))
+};
+
+pub(in crate::config) const RETRIES: Kind<u32> = Kind {
+    expected: |retries| (*retries > 1000).then_some("0 to 1000"),
+    ..Kind::new("[0,1000]", shown, |value| parse(value, "0 to 1000"))
+};
+
+/// A name, or nothing.
+pub(in crate::config) const TEXT: Kind<String> = Kind {
+    expected: |text| {
+        let is_bad = text.len() > 256 || text.contains(char::is_control);
+        is_bad.then_some("at most 256 bytes, on one line")
+    },
+    ..Kind::new("text", String::clone, |value| Ok(value.to_owned()))
+};
+
+pub(in crate::config) const SQL: Kind<String> = Kind {
+    expected: |sql| (sql.len() > 16_384).then_some("at most 16384 bytes"),
+    ..Kind::new("SQL", String::clone, |value| Ok(value.to_owned()))
+};
+
+pub(in crate::config) const SEPARATORS: Kind<Separators> =
+    Kind::new("signs between semicolons", shown, str::parse);
+
+pub(in crate::config) const CLUSTER: Kind<ClusterKind> = Kind::word("mysql,oceanbase");
+
+pub(in crate::config) const PROXY_PROTOCOL: Kind<ProxyProtocol> = Kind::word("off,v1,v2");
+
+pub(in crate::config) const SPLIT: Kind<ReadWriteSplit> = Kind::word("off,weak,on");
+
+pub(in crate::config) const ROUTE_POLICY: Kind<RoutePolicy> = Kind {
+    read: |value| word_of(&value.to_ascii_uppercase()),
+    ..Kind::word("FOLLOWER_FIRST,FOLLOWER_ONLY")
+};
+
+pub(in crate::config) const CAUSAL_READS: Kind<CausalReads> = Kind::word("off,session,cluster");
+
 pub(in crate::config) const FLAG: Kind<bool> = Kind::new("true,false", shown, flag);
 
 fn shown<T: Display>(value: &T) -> String {
@@ -144,8 +203,11 @@ fn exit_timeout(value: &str) -> Result<ExitTimeout, String> {
 }
 
 fn word<T: DeserializeOwned>(value: &str) -> Result<T, String> {
-    let word = value.to_ascii_lowercase();
-    let reader: StrDeserializer<'_, Error> = word.as_str().into_deserializer();
+    word_of(&value.to_ascii_lowercase())
+}
+
+fn word_of<T: DeserializeOwned>(word: &str) -> Result<T, String> {
+    let reader: StrDeserializer<'_, Error> = word.into_deserializer();
     T::deserialize(reader).map_err(|error| error.to_string())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! They are listed where their keys are: those of `[proxy]` in `config/proxy.rs`, others here.
 
+pub(super) mod cluster;
 pub(super) mod kind;
 pub(super) mod tls;
 
