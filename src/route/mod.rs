@@ -3,11 +3,17 @@
 //!
 //! - [`name`]: which cluster and tenant a user name names, and the account at the server.
 //! - [`budget`]: how long each server may take in one log-in.
+//! - [`topology`]: the servers of a cluster as a decision sees them.
+//! - [`roles`]: which of them is the primary, by what they say of themselves.
 //! - [`order`](mod@order): the order in which servers are tried.
 
 pub mod budget;
 pub mod name;
 pub mod order;
+pub mod roles;
+#[cfg(test)]
+mod sample;
+pub mod topology;
 
 pub use budget::{Allotment, Budget};
 pub use order::{Candidate, RETRY_AFTER, order};
