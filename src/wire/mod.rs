@@ -13,6 +13,7 @@ pub mod id;
 pub mod packet;
 pub mod parameter;
 pub mod response;
+pub mod result;
 pub mod rows;
 
 /// Capability flags (MySQL protocol, "Capabilities Flags"; MariaDB's extended ones are shifted by
