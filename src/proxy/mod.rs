@@ -7,6 +7,7 @@
 //! - `handover`: the same as the restart sees it.
 //! - `login`: from a client's connect to its server's verdict; COM_CHANGE_USER.
 //! - `cluster`: servers: which there are, how each is reached, connections made in advance.
+//! - `service`: our own log-ins to servers, and what we ask there.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
@@ -14,7 +15,7 @@
 //! - `peer`: the data plane of the other generation, while two live.
 //! - `deadlines`: silent sessions, the end of a drain.
 
-mod cluster;
+pub mod cluster;
 mod data_plane;
 mod deadlines;
 mod handover;
@@ -25,6 +26,7 @@ mod packet_reader;
 mod peer;
 pub mod relay;
 pub mod rsa;
+pub mod service;
 pub mod sessions;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@
 //! the connect to its first word behind the login response. Until then nothing was asked of the
 //! client, and the next server will do as well.
 
+mod direct;
 mod greeted;
 mod health;
 pub(super) mod loops;
@@ -26,14 +27,14 @@ use tokio::io::AsyncWriteExt;
 use super::packet_reader::read_packet;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
 use crate::net::dial::Dialer;
-use crate::net::proxy_header::{Route, encode_v1, encode_v2};
+use crate::net::proxy_header::Route;
 use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::route::{self, Allotment, Budget, Candidate};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
-pub(super) use greeted::{Answered, Greeted};
+pub use greeted::{Answered, Greeted};
 use health::{Health, Wait};
 use loops::Trail;
 use preconnect::{Failure, Lobby};
@@ -262,16 +263,11 @@ impl Cluster {
         route: Option<Route>,
         until: Instant,
     ) -> Search<'a> {
-        let header = match self.proxy_protocol {
-            ProxyProtocol::Off => Vec::new(),
-            ProxyProtocol::V1 => encode_v1(route),
-            ProxyProtocol::V2 => encode_v2(route),
-        };
         let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
         let order = route::order(&candidates, Instant::now());
         let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
         let budget = self.budget(config);
-        let first = FirstWords { header, probe: None };
+        let first = self.first_words(route);
         Search { config, tls, first, left, budget, until, last: None }
     }
 

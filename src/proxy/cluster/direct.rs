@@ -1,0 +1,40 @@
+//! Connections of our own to one server: no client waits for them, and no other server will do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{BackendError, Cluster, FirstWords, Greeted, Server};
+use crate::config::{Config, ProxyProtocol};
+use crate::net::proxy_header::{Route, encode_v1, encode_v2};
+use crate::net::tls::settings::Connector;
+use crate::route::Allotment;
+
+impl Cluster {
+    /// Its servers, in the order of the config.
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Connects to one of its servers, and hears its greeting. What comes of it is noted, as it is
+    /// for clients.
+    pub async fn connect_to(
+        &self,
+        server: &Arc<Server>,
+        config: &Config,
+        tls: Option<&Connector>,
+        limit: Duration,
+    ) -> Result<Greeted, BackendError> {
+        let time = Allotment { limit, fair: limit };
+        server.connect(config, tls, &self.first_words(None), time).await
+    }
+
+    /// What a server is told first of a connection that is made for this client, or for ourselves.
+    pub(super) fn first_words(&self, route: Option<Route>) -> FirstWords {
+        let header = match self.proxy_protocol {
+            ProxyProtocol::Off => Vec::new(),
+            ProxyProtocol::V1 => encode_v1(route),
+            ProxyProtocol::V2 => encode_v2(route),
+        };
+        FirstWords { header, probe: None }
+    }
+}

@@ -1,0 +1,9 @@
+//! The proxy as a client of servers: its own log-ins, what it asks, and what it sees of roles.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod plugins;
+mod scene;
+mod trouble;
