@@ -26,7 +26,7 @@ pub(crate) fn errors(config: &Config) -> Vec<String> {
     wrong
 }
 
-/// Loads a config that this version can serve. The files that it names are not read.
+/// Loads a config that this version can serve. Of the files that it names only passwords are read.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
     let config = Config::load(path)?;
     not_ourselves(path, &config, Names::AsTheyAre)?;

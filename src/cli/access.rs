@@ -50,7 +50,7 @@ impl Access {
     pub(super) fn ports(&self) -> anyhow::Result<Vec<AdminPort>> {
         let (section, unsaid, run_dir) = match &self.known_from {
             Some(path) => {
-                let config = Config::load(path)?;
+                let config = Config::look(path)?;
                 // Who names an address means that one.
                 let run_dir = self.addresses.is_empty().then(|| RunDir::of(path, &config));
                 let Config { admin, tls, .. } = config;

@@ -1,6 +1,7 @@
 //! What is well-formed but does not fit together; and what fits, but should be known.
 
-use super::{AdminUser, Config, ListenAddress};
+use super::nearest::hint;
+use super::{AdminUser, ClusterKind, Config, ListenAddress, WhiteListRow};
 
 /// `*` and this is the hash of no password: SHA1(SHA1("")).
 const HASH_OF_NOTHING: [u8; 20] = [
@@ -34,6 +35,7 @@ impl Config {
     pub(super) fn flaws(&self) -> Vec<Flaw> {
         let mut flaws = self.proxy.flaws();
         flaws.extend(self.flaws_of_clusters());
+        flaws.extend(self.flaws_of_white_list());
         flaws.extend(self.tls.flaws());
         flaws.extend(self.duplicate_addresses());
         flaws.extend(self.flaws_of_admin_users());
@@ -51,7 +53,10 @@ impl Config {
                 self.admin.listen
             )
         };
-        open.map(remark).collect()
+        let mut remarks: Vec<String> = open.map(remark).collect();
+        remarks.extend(self.open_password_files());
+        remarks.extend(self.remarks_on_clusters());
+        remarks
     }
 
     fn flaws_of_clusters(&self) -> Vec<Flaw> {
@@ -61,7 +66,66 @@ impl Config {
         }
         let clusters = self.cluster.iter().enumerate();
         flaws.extend(clusters.flat_map(|(at, cluster)| cluster.flaws(at)));
+        for at in repeated(self.cluster.iter().map(|cluster| &cluster.name)) {
+            let text = format!("cluster '{}' is given twice", self.cluster[at].name);
+            flaws.push(Flaw::new(format!("cluster.{at}.name"), text));
+        }
+        let name = &self.proxy.default_cluster;
+        flaws.extend(self.unknown_cluster(name, "proxy.default_cluster", "proxy.default_cluster"));
         flaws
+    }
+
+    fn flaws_of_white_list(&self) -> Vec<Flaw> {
+        let rows = self.white_list.rows().iter().enumerate();
+        let flaw = |(at, row): (usize, &WhiteListRow)| {
+            self.unknown_cluster(
+                &row.cluster,
+                format!("white_list.{at}.cluster"),
+                "white_list.cluster",
+            )
+        };
+        rows.filter_map(flaw).collect()
+    }
+
+    /// A name that must be a cluster's, or nothing.
+    fn unknown_cluster(&self, name: &str, path: impl Into<String>, key: &str) -> Option<Flaw> {
+        if name.is_empty() || self.find_cluster(name).is_some() {
+            return None;
+        }
+        let hint = hint(name, &self.cluster_names());
+        let text = format!("{key} = \"{name}\": expected the name of a [[cluster]]{hint}");
+        Some(Flaw::new(path, text).and("cluster"))
+    }
+
+    fn remarks_on_clusters(&self) -> Vec<String> {
+        let clusters = self.cluster.iter();
+        let mut remarks: Vec<String> =
+            clusters.flat_map(|cluster| cluster.remarks(&self.proxy)).collect();
+        // Who has one cluster and no tenants needs no such names.
+        let names = self.cluster.iter().flat_map(|cluster| {
+            let tenants = cluster.tenant.iter().map(|it| ("cluster.tenant", &it.name));
+            tenants.chain([("cluster", &cluster.name)])
+        });
+        let names: Vec<_> = names.collect();
+        for (what, name) in names.iter().filter(|_| names.len() > 1) {
+            for sign in self.proxy.username_separator.chars() {
+                if name.contains(*sign) {
+                    remarks.push(format!(
+                        "{what} '{name}': '{sign}' is a username_separator: \
+                         CLUSTER{sign}TENANT{sign}USER cannot name it"
+                    ));
+                }
+            }
+        }
+        let (main, tenant) = (self.main_cluster(), &self.proxy.default_tenant);
+        let is_known = main.tenant.iter().any(|it| it.name == *tenant);
+        if main.kind == ClusterKind::Mysql && !tenant.is_empty() && !is_known {
+            remarks.push(format!(
+                "proxy.default_tenant '{tenant}': cluster '{}' has no such tenant",
+                main.name
+            ));
+        }
+        remarks
     }
 
     fn duplicate_addresses(&self) -> Vec<Flaw> {
@@ -103,6 +167,12 @@ impl Config {
         }
         flaws
     }
+}
+
+/// Places of what stands before them already.
+pub(super) fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<usize> {
+    let all: Vec<T> = all.collect();
+    (0..all.len()).filter(|at| all[..*at].contains(&all[*at])).collect()
 }
 
 impl AdminUser {

@@ -12,6 +12,7 @@ mod document;
 mod nearest;
 pub mod networks;
 pub mod parameter;
+mod password;
 mod proxy;
 mod secret;
 mod span;
@@ -179,19 +180,29 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, and takes the passwords out of the files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        Self::parse(&text, path)
+        Self::of_text(&read(path)?, path, password::Files::Read)
     }
 
-    /// Checks a text; `path` only serves the errors.
+    /// The same for who only looks where a proxy is: passwords stay in their files, which may be
+    /// others'.
+    pub fn look(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&read(path)?, path)
+    }
+
+    /// Checks a text, and reads nothing else; `path` serves the errors, and relative paths.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::of_text(text, path, password::Files::Left)
+    }
+
+    fn of_text(text: &str, path: &Path, passwords: password::Files) -> Result<Self, ConfigError> {
         let mut document = Document::new(text);
         let mut config: Option<Self> = document.read();
         if let Some(config) = &mut config {
-            config.tls.resolve(path.parent().unwrap_or(Path::new("")));
+            let directory = path.parent().unwrap_or(Path::new(""));
+            config.tls.resolve(directory);
+            document.judge(config.resolve_passwords(directory, passwords));
             config.agree_on_tls();
             document.judge(config.flaws());
         }
@@ -211,6 +222,10 @@ impl Config {
     /// The cluster of this name.
     pub fn find_cluster(&self, name: &str) -> Option<&ClusterSection> {
         self.cluster.iter().find(|cluster| cluster.name == name)
+    }
+
+    fn cluster_names(&self) -> Vec<&str> {
+        self.cluster.iter().map(|cluster| cluster.name.as_str()).collect()
     }
 
     /// Where the owner of `run_dir` is served without a password.
@@ -239,6 +254,10 @@ impl Config {
         proxy.enable_client_ssl = tls.client.mode != AcceptMode::Off;
         proxy.enable_server_ssl = tls.server.mode != ConnectMode::Off;
     }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })
 }
 
 /// What a listening socket is for.

@@ -116,7 +116,7 @@ async fn listening(address: &ServerAddress) -> anyhow::Result<HashSet<Inode>> {
 
 /// Sockets of the proxies that were started with this config, as they have recorded it themselves.
 fn recorded(config: &Path) -> HashSet<Inode> {
-    let Ok(found) = Config::load(config) else { return HashSet::new() };
+    let Ok(found) = Config::look(config) else { return HashSet::new() };
     let real = |path: PathBuf| fs::canonicalize(path).ok();
     let meant = real(config.to_owned());
     let is_meant = |record: &Record| {
@@ -150,7 +150,7 @@ fn run_dirs(config: Option<&Path>) -> BTreeSet<PathBuf> {
     // What a relative path was relative to is not told.
     let running = lines.filter_map(|line| config_of(&pieces(&line)).filter(|it| it.is_absolute()));
     let configs: BTreeSet<PathBuf> = running.chain(config.map(Path::to_owned)).collect();
-    let configs = configs.iter().filter_map(|path| Config::load(path).ok());
+    let configs = configs.iter().filter_map(|path| Config::look(path).ok());
     configs.map(|config| config.proxy.run_dir).collect()
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::cluster::Cluster;
 use super::lock::lock;
 use crate::config::Config;
-use crate::config::parameter::{self, Parameter, Unfit};
+use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::net::tls::settings::{Settings, SettingsError};
 
 /// A parameter that differs from the file.
@@ -92,14 +92,19 @@ impl InForce {
     ) -> Result<(), NotAltered> {
         let mut origins = self.origins();
         let config = parameter::changed(&self.config(), changes.clone())?;
-        let parameters = || changes.clone().filter_map(|(name, _)| Parameter::find(name));
-        if parameters().any(Parameter::is_of_tls) {
+        let mut altered = origins.altered.clone();
+        for name in changes.clone().map(|(name, _)| parameter::original(name)) {
+            let of = |config: &Config| parameter::value(config, &name);
+            if let (Some(from), Some(value)) = (of(&origins.file), of(&config)) {
+                altered.insert(name, Altered { from, value });
+            }
+        }
+        // As a reload would make it: of a server that comes back the file may know more.
+        let config = parameter::changed(&origins.file, values(&altered))?;
+        if changes.clone().any(|(name, _)| is_of_tls(name)) {
             self.tls.reload(&config.tls)?;
         }
-        for parameter in parameters().filter_map(|it| Parameter::find(it.original())) {
-            let (from, value) = (parameter.value(&origins.file), parameter.value(&config));
-            origins.altered.insert(parameter.name.to_owned(), Altered { from, value });
-        }
+        origins.altered = altered;
         self.store_config(config);
         Ok(())
     }
@@ -152,9 +157,8 @@ impl InForce {
 /// The file's config with what was altered, and what of that is left: a file that says something
 /// new about a parameter wins.
 fn merged(file: &Config, altered: Alterations) -> (Config, Alterations) {
-    let is_as_it_was = |name: &str, from: &str| {
-        Parameter::find(name).is_some_and(|parameter| parameter.value(file) == from)
-    };
+    let is_as_it_was =
+        |name: &str, from: &str| parameter::value(file, name).is_some_and(|value| value == from);
     let mut kept: Alterations =
         altered.into_iter().filter(|(name, it)| is_as_it_was(name, &it.from)).collect();
     let mut config = file.clone();
@@ -185,11 +189,11 @@ fn merged(file: &Config, altered: Alterations) -> (Config, Alterations) {
     (config, kept)
 }
 
+fn values(altered: &Alterations) -> impl Iterator<Item = (&str, &str)> {
+    altered.iter().map(|(name, it)| (name.as_str(), it.value.as_str()))
+}
+
 fn without_tls(mut altered: Alterations) -> Alterations {
     altered.retain(|name, _| !is_of_tls(name));
     altered
-}
-
-fn is_of_tls(name: &str) -> bool {
-    Parameter::find(name).is_some_and(Parameter::is_of_tls)
 }

@@ -1,6 +1,12 @@
-//! Keys of clusters as parameters: `cluster.NAME.KEY`.
+//! Keys of clusters as parameters: `cluster.NAME.KEY`, as `ALTER CLUSTER name` alters them.
+//!
+//! `cluster.NAME.server` is the list of servers: `h:1,h:2 draining`. What the config knows of those
+//! stays; others get what is usual. One of them is changed by `add h:3`, `drop h:1`, `drain h:1` or
+//! `online h:1` as value, so that two operators cannot undo each other's.
 
-use crate::config::ClusterSection;
+use super::Unfit;
+use crate::config::nearest::hint;
+use crate::config::{ClusterSection, Config, ServerAddress, ServerSection, cluster};
 
 /// A key that each cluster has.
 pub(in crate::config) struct Key {
@@ -12,4 +18,191 @@ pub(in crate::config) struct Key {
     pub range: &'static str,
     pub read: fn(&ClusterSection) -> String,
     pub write: fn(&mut ClusterSection, &str) -> Result<(), String>,
+}
+
+/// A key of one cluster, with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfCluster {
+    /// `cluster.NAME.KEY`
+    pub name: String,
+    /// As ALTER CLUSTER takes it.
+    pub value: String,
+    /// What it does.
+    pub info: &'static str,
+    /// What is taken.
+    pub range: &'static str,
+}
+
+/// What becomes of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerChange {
+    /// It is the last one.
+    Add,
+    /// It is none any more.
+    Drop,
+    /// It takes no new sessions, and those that it has leave it.
+    Drain,
+    /// It takes sessions again.
+    Online,
+}
+
+static SERVERS: Key = Key {
+    name: "server",
+    info: "its servers, in order of preference",
+    range: "HOST:PORT[ draining],…, or one of add, drop, drain, online with HOST:PORT",
+    read: |cluster| shown(&cluster.server),
+    write: |cluster, text| {
+        cluster.server = match ServerChange::of(text) {
+            Some((change, address)) => change.applied(&cluster.server, address)?,
+            None => listed(&cluster.server, text)?,
+        };
+        Ok(())
+    },
+};
+
+/// Changed in the file; passwords would be told to everybody who may look.
+const IN_FILE: [&str; 5] = ["name", "service_password", "service_password_file", "tenant", "user"];
+
+/// The name of a cluster's key.
+pub fn name(cluster: &str, key: &str) -> String {
+    format!("cluster.{cluster}.{}", key.to_ascii_lowercase())
+}
+
+/// All of them, cluster by cluster.
+pub fn all(config: &Config) -> Vec<OfCluster> {
+    let of = |cluster: &ClusterSection, key: &Key| OfCluster {
+        name: name(&cluster.name, key.name),
+        value: (key.read)(cluster),
+        info: key.info,
+        range: key.range,
+    };
+    let clusters = config.cluster.iter();
+    clusters.flat_map(|cluster| keys().map(|key| of(cluster, key))).collect()
+}
+
+/// The value that a name has; None: it names no key of a cluster.
+pub(super) fn value(config: &Config, name: &str) -> Option<String> {
+    let (cluster, key) = parts(name)?;
+    Some((find(key)?.read)(config.find_cluster(cluster)?))
+}
+
+/// As the config writes it.
+pub(super) fn original(given: &str) -> String {
+    parts(given).map_or_else(|| given.to_owned(), |(cluster, key)| name(cluster, key))
+}
+
+/// Sets one; None: the name is none of a cluster's key.
+pub(super) fn set(config: &mut Config, name: &str, value: &str) -> Option<Result<(), Unfit>> {
+    let (cluster, key) = parts(name)?;
+    let written = write(config, cluster, key, value.trim());
+    Some(written.map_err(|expected| Unfit::Wrong {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        expected,
+    }))
+}
+
+fn write(config: &mut Config, cluster: &str, key: &str, value: &str) -> Result<(), String> {
+    let no_cluster = format!("no such cluster{}", hint(cluster, &config.cluster_names()));
+    let section = config.cluster.iter_mut().find(|it| it.name == cluster).ok_or(no_cluster)?;
+    if let Some(key) = find(key) {
+        return (key.write)(section, value);
+    }
+    if IN_FILE.iter().any(|name| name.eq_ignore_ascii_case(key)) {
+        return Err("it is changed in the file".into());
+    }
+    let names: Vec<&str> = keys().map(|key| key.name).collect();
+    Err(format!("no such key of a cluster{}", hint(key, &names)))
+}
+
+/// `cluster.NAME.KEY`; dots in a name are its own.
+fn parts(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix("cluster.")?.rsplit_once('.')
+}
+
+fn keys() -> impl Iterator<Item = &'static Key> {
+    cluster::KEYS.iter().chain([&SERVERS])
+}
+
+fn find(name: &str) -> Option<&'static Key> {
+    keys().find(|key| key.name.eq_ignore_ascii_case(name))
+}
+
+impl ServerChange {
+    const WORDS: [(&str, Self); 4] = [
+        ("add", Self::Add),
+        ("drop", Self::Drop),
+        ("drain", Self::Drain),
+        ("online", Self::Online),
+    ];
+
+    /// As a value of `cluster.NAME.server`.
+    pub fn to(self, address: &str) -> String {
+        let word = Self::WORDS.iter().find(|(_, change)| *change == self);
+        format!("{} {address}", word.expect("each change has a word").0)
+    }
+
+    fn of(text: &str) -> Option<(Self, &str)> {
+        let (word, address) = text.split_once(char::is_whitespace)?;
+        let known = Self::WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+        known.map(|(_, change)| (*change, address.trim()))
+    }
+
+    fn applied(
+        self,
+        servers: &[ServerSection],
+        address: &str,
+    ) -> Result<Vec<ServerSection>, String> {
+        let address: ServerAddress = address.parse()?;
+        let mut servers = servers.to_vec();
+        let at = servers.iter().position(|server| server.address == address);
+        let known = || {
+            let addresses: Vec<String> = servers.iter().map(|it| it.address.to_string()).collect();
+            let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+            let none = || format!("no such server{}", hint(&address.to_string(), &addresses));
+            at.ok_or_else(none)
+        };
+        match self {
+            Self::Add if at.is_some() => return Err("it is one of the servers already".into()),
+            Self::Add => servers.push(ServerSection::new(address)),
+            Self::Drop => {
+                let at = known()?;
+                if servers.len() == 1 {
+                    return Err("it is the last server of the cluster".into());
+                }
+                servers.remove(at);
+            }
+            Self::Drain | Self::Online => {
+                let at = known()?;
+                servers[at].draining = self == Self::Drain;
+            }
+        }
+        Ok(servers)
+    }
+}
+
+/// Behind the address of a server that is being drained.
+const DRAINING: &str = " draining";
+
+fn shown(servers: &[ServerSection]) -> String {
+    let words = servers.iter().map(|ServerSection { address, draining, .. }| {
+        format!("{address}{}", if *draining { DRAINING } else { "" })
+    });
+    words.collect::<Vec<_>>().join(",")
+}
+
+/// The servers of a list, as they are known.
+fn listed(known: &[ServerSection], text: &str) -> Result<Vec<ServerSection>, String> {
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let server = |word: &str| {
+        let (address, draining) = match word.strip_suffix(DRAINING) {
+            Some(address) => (address.trim_end(), true),
+            None => (word, false),
+        };
+        let address: ServerAddress = address.parse()?;
+        let known = known.iter().find(|server| server.address == address).cloned();
+        let server = known.unwrap_or_else(|| ServerSection::new(address));
+        Ok(ServerSection { draining, ..server })
+    };
+    words.map(server).collect()
 }

@@ -1,8 +1,10 @@
 //! The parameters that SHOW and ALTER PROXYCONFIG know: each names one key of the config.
 //!
-//! They are listed where their keys are: those of `[proxy]` in `config/proxy.rs`, others here.
+//! They are listed where their keys are: those of `[proxy]` in `config/proxy.rs`, others here. Keys
+//! of a cluster have names of the same kind, see [`cluster`]: what is said of names here holds for
+//! those, too.
 
-pub(super) mod cluster;
+pub mod cluster;
 pub(super) mod kind;
 pub(super) mod tls;
 
@@ -47,6 +49,25 @@ impl Parameter {
     }
 }
 
+/// The value that a name has in a config; None: nothing there has the name.
+pub fn value(config: &Config, name: &str) -> Option<String> {
+    let parameter = Parameter::find(name).map(|parameter| parameter.value(config));
+    parameter.or_else(|| cluster::value(config, name))
+}
+
+/// The name under which a change is kept: there may be several for one key.
+pub fn original(name: &str) -> String {
+    match Parameter::find(name) {
+        Some(parameter) => parameter.original().to_owned(),
+        None => cluster::original(name),
+    }
+}
+
+/// Whether files have to be read for a change to count.
+pub fn is_of_tls(name: &str) -> bool {
+    Parameter::find(name).is_some_and(Parameter::is_of_tls)
+}
+
 /// Why parameters cannot have these values.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -78,9 +99,14 @@ pub fn changed<'a>(
         expected,
     };
     for (name, value) in changes {
-        let parameter = Parameter::find(name).ok_or_else(|| Unfit::Unknown(name.to_owned()))?;
-        let set = parameter.set(&mut changed, value);
-        set.map_err(|expected| wrong((name, value), expected))?;
+        match (Parameter::find(name), cluster::set(&mut changed, name, value)) {
+            (Some(parameter), _) => {
+                let set = parameter.set(&mut changed, value);
+                set.map_err(|expected| wrong((name, value), expected))?;
+            }
+            (None, Some(set)) => set?,
+            (None, None) => return Err(Unfit::Unknown(name.to_owned())),
+        }
         last = Some((name, value));
     }
     match (last, changed.flaws().into_iter().next()) {
