@@ -5,9 +5,11 @@
 //! - [`budget`]: how long each server may take in one log-in.
 //! - [`topology`]: the servers of a cluster as a decision sees them.
 //! - [`roles`]: which of them is the primary, by what they say of themselves.
+//! - [`congestion`]: the black list: whether a server may be tried, by how it failed.
 //! - [`order`](mod@order): the order in which servers are tried.
 
 pub mod budget;
+pub mod congestion;
 pub mod name;
 pub mod order;
 pub mod roles;

@@ -1,6 +1,56 @@
-//! The order in which servers are tried.
+//! The order in which servers are tried: for a new session's home, and for its reads.
+//!
+//! What makes them unequal, strongest first: whether they may be used at all, what they are,
+//! whether they failed of late, how near they are (ODP's LDC: same idc, same region, remote), and
+//! among equals their weight: each is the first for its share of the clients.
+//!
+//! While no primary is known all are the same, and come as configured: their operator may have
+//! meant it so. Where one is known, it is the first even if it has failed of late: a session that
+//! gets a replica for its home, for a moment's trouble, would read old data as long as it lives.
+//! If it fails on, it is congested, and no longer the first.
 
 use std::time::{Duration, Instant};
+
+use super::congestion::Standing;
+use super::topology::{FoundRole, Server, ServerId, Topology};
+
+/// Where the client comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asker<'a> {
+    /// The idc to be near to (`proxy_idc_name`, `@proxy_session_ldc`); empty: all are as near.
+    pub idc: &'a str,
+    /// Any number, the same for one client and different for others; which, does not matter.
+    pub share: u64,
+}
+
+/// Servers for a new session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Homes {
+    /// To be tried, in this order.
+    pub to_try: Vec<ServerId>,
+    /// Not to be tried before all of the others have failed in this same log-in, as they are
+    /// congested or lost: no time is kept for them.
+    pub spared: Vec<ServerId>,
+}
+
+/// `route_policy`: who is asked for reads that may go to a replica.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RoutePolicy {
+    /// Replicas, and the primary if none can be used.
+    #[default]
+    FollowerFirst,
+    /// Replicas.
+    FollowerOnly,
+}
+
+/// What a replica must be to be read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Whether it must be one.
+    pub policy: RoutePolicy,
+    /// `max_replica_lag`: how far it may be behind.
+    pub max_lag: Duration,
+}
 
 /// How long a server that could not be reached is tried last (ODP `congestion_retry_interval`).
 pub const RETRY_AFTER: Duration = Duration::from_secs(20);
@@ -22,8 +72,139 @@ pub fn order(candidates: &[Candidate], now: Instant) -> Vec<usize> {
     order
 }
 
+/// The servers for a new session's home. Draining ones are not among them, unless all are.
+pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker: Asker) -> Homes {
+    let is_known = topology.primary().is_some();
+    let role = |server: &Server| match server.found {
+        _ if !is_known => 0,
+        FoundRole::Primary => 0,
+        FoundRole::Replica => 1,
+        FoundRole::Unknown => 2,
+    };
+    let nearness = Nearness::of(topology, asker);
+    let mut servers: Vec<_> = topology.servers().iter().collect();
+    if servers.iter().any(|server| !server.is_draining) {
+        servers.retain(|server| !server.is_draining);
+    }
+    // Sorting is stable: what is equal stays as configured.
+    let near = |server: &Server| if is_known { nearness.distance(server) } else { 0 };
+    let rank = |server: &Server| (role(server), standing(server.id()), near(server));
+    servers.sort_by_key(|server| rank(server));
+    if is_known {
+        for equals in servers.chunk_by_mut(|one, other| rank(one) == rank(other)) {
+            share_out(equals, asker.share);
+        }
+    }
+    let is_spared = |server: &&Server| is_spared(server, standing(server.id()));
+    let (spared, to_try): (Vec<_>, Vec<_>) = servers.into_iter().partition(is_spared);
+    let ids = |servers: Vec<&Server>| servers.into_iter().map(Server::id).collect();
+    match to_try.is_empty() {
+        true => Homes { to_try: ids(spared), spared: Vec::new() },
+        false => Homes { to_try: ids(to_try), spared: ids(spared) },
+    }
+}
+
+/// The servers that may be asked for a read, the best first; none may be.
+pub fn readers(
+    topology: &Topology,
+    standing: &dyn Fn(ServerId) -> Standing,
+    asker: Asker,
+    reading: Reading,
+    now: Instant,
+) -> Vec<ServerId> {
+    let is_usable =
+        |server: &&Server| !server.is_draining && !is_spared(server, standing(server.id()));
+    let is_reader = |server: &&Server| {
+        server.found == FoundRole::Replica && server.lag.is_within(reading.max_lag, now)
+    };
+    let mut servers: Vec<_> =
+        topology.servers().iter().filter(is_usable).filter(is_reader).collect();
+    let nearness = Nearness::of(topology, asker);
+    let rank = |server: &Server| (standing(server.id()), nearness.distance(server));
+    servers.sort_by_key(|server| rank(server));
+    for equals in servers.chunk_by_mut(|one, other| rank(one) == rank(other)) {
+        share_out(equals, asker.share);
+    }
+    match reading.policy {
+        RoutePolicy::FollowerFirst => servers.extend(topology.primary().filter(is_usable)),
+        RoutePolicy::FollowerOnly => {}
+    }
+    servers.into_iter().map(Server::id).collect()
+}
+
+/// Whether a server is left alone while there is another.
+pub(super) fn is_spared(server: &Server, standing: Standing) -> bool {
+    server.is_lost || standing == Standing::Congested
+}
+
+/// How near servers are to a client.
+struct Nearness<'a> {
+    idc: &'a str,
+    /// Those of its idc.
+    regions: Vec<&'a str>,
+}
+
+impl<'a> Nearness<'a> {
+    fn of(topology: &'a Topology, Asker { idc, share: _ }: Asker<'a>) -> Self {
+        let members = topology.servers().iter().map(|server| &server.member);
+        let near = members.filter(|member| member.idc.eq_ignore_ascii_case(idc));
+        let regions = near.map(|member| &*member.region).filter(|region| !region.is_empty());
+        Self { idc, regions: regions.collect() }
+    }
+
+    /// Same idc, same region, remote.
+    fn distance(&self, server: &Server) -> u8 {
+        let member = &server.member;
+        let is_in_region = |region: &&str| member.region.eq_ignore_ascii_case(region);
+        match self.idc {
+            "" => 0,
+            idc if member.idc.eq_ignore_ascii_case(idc) => 0,
+            _ if self.regions.iter().any(is_in_region) => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// Puts equals in an order in which each is the first for its weight's share of all numbers.
+fn share_out(equals: &mut [&Server], share: u64) {
+    for at in 0..equals.len() {
+        let left = &mut equals[at..];
+        let total: u64 = left.iter().map(|server| u64::from(server.member.weight)).sum();
+        // Only those without any weight are left: as configured.
+        if total == 0 {
+            return;
+        }
+        let mut drawn = scaled(mixed(share, at), total);
+        let chosen = left.iter().position(|server| {
+            let weight = u64::from(server.member.weight);
+            let is_drawn = drawn < weight;
+            drawn = drawn.saturating_sub(weight);
+            is_drawn
+        });
+        left[..=chosen.unwrap_or(0)].rotate_right(1);
+    }
+}
+
+/// A number for each turn, in which no order of the shares is left (the end of splitmix64).
+fn mixed(share: u64, turn: usize) -> u64 {
+    let turn = u64::try_from(turn).unwrap_or(u64::MAX);
+    let mut number = share.wrapping_add(turn.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    number ^ (number >> 31)
+}
+
+/// A number of all into one below the total.
+fn scaled(number: u64, total: u64) -> u64 {
+    let high = (u128::from(number) * u128::from(total)) >> 64;
+    u64::try_from(high).expect("it is below the total")
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::sample;
     use super::*;
 
     #[test]
@@ -44,6 +225,198 @@ mod tests {
         for (failures, expected) in table {
             let candidates: Vec<_> = failures.iter().copied().map(candidate).collect();
             assert_eq!(order(&candidates, now), *expected, "{failures:?}");
+        }
+    }
+
+    /// Suspect are the servers of the one text, congested those of the other.
+    fn standings(suspect: &str, congested: &str) -> impl Fn(ServerId) -> Standing {
+        let (suspect, congested) = (suspect.to_owned(), congested.to_owned());
+        move |id| {
+            let letter = sample::letter(id);
+            match (congested.contains(letter), suspect.contains(letter)) {
+                (true, _) => Standing::Congested,
+                (false, true) => Standing::Suspect,
+                (false, false) => Standing::Good,
+            }
+        }
+    }
+
+    fn good(_: ServerId) -> Standing {
+        Standing::Good
+    }
+
+    #[test]
+    fn homes_are_tried_primary_first() {
+        // Servers; suspect, congested; to try, spared.
+        let table = [
+            ("", "", "", "", ""),
+            // Without roles as configured, whatever weights and places say.
+            ("A B C", "", "", "ABC", ""),
+            ("A=u,weight=1 B=u,weight=900,idc=x", "", "", "AB", ""),
+            ("A B C", "A", "", "BCA", ""),
+            ("A B C", "AB", "C", "AB", "C"),
+            ("A=r B=r", "A", "", "BA", ""),
+            // With roles.
+            ("A=r,weight=0 B=p C=r", "", "", "BCA", ""),
+            ("A=u B=r C=p", "", "", "CBA", ""),
+            // A moment's trouble does not send sessions to a replica.
+            ("A=p B=r", "A", "", "AB", ""),
+            ("A=p B=r", "", "A", "B", "A"),
+            ("A=p B=r,weight=0 C=r", "C", "", "ABC", ""),
+            // Not to those, unless there are no others.
+            ("A=p,draining B=r", "", "", "B", ""),
+            ("A,draining B", "", "", "B", ""),
+            ("A=u,draining B=u,draining", "A", "", "BA", ""),
+            ("A=p,lost B=r", "", "", "B", "A"),
+            ("A=u,lost B", "", "B", "AB", ""),
+            ("A=u,draining B", "", "B", "B", ""),
+            ("A B", "", "AB", "AB", ""),
+            ("A=r B=p,lost C=u,draining", "", "A", "BA", ""),
+            // Near ones first, of those that are the same.
+            ("A=p,idc=z B=r,idc=w C=r,idc=y,region=n D=r,idc=X,region=N", "", "", "ADCB", ""),
+            ("A=p B=r C=r,idc=x", "C", "", "ABC", ""),
+        ];
+        let asker = Asker { idc: "x", share: 0 };
+        for (text, suspect, congested, to_try, spared) in table {
+            let topology = sample::topology(&text.replace("A,", "A=u,"), 1);
+            let got = homes(&topology, &standings(suspect, congested), asker);
+            let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
+            assert_eq!(shown, (to_try.into(), spared.into()), "{text}, {suspect}, {congested}");
+        }
+    }
+
+    #[test]
+    fn readers_are_replicas_that_are_near_and_not_far_behind() {
+        use RoutePolicy::{FollowerFirst, FollowerOnly};
+        let now = Instant::now();
+        let table = [
+            ("A=p B=r", "", "", FollowerFirst, "BA"),
+            ("A=p B=r", "", "", FollowerOnly, "B"),
+            ("A=p", "", "", FollowerFirst, "A"),
+            ("A=p", "", "", FollowerOnly, ""),
+            ("A=r B=r,weight=0", "", "", FollowerFirst, "AB"),
+            ("A B C", "", "", FollowerFirst, ""),
+            // Takes writes beside the primary.
+            ("A=p B=u", "", "", FollowerFirst, "A"),
+            ("A=p B=r,lag=10 C=r,lag=11 D=r,stopped", "", "", FollowerOnly, "B"),
+            ("A=p B=r,draining C=r,lost D=r", "", "", FollowerOnly, "D"),
+            ("A=p B=r C=r,weight=0", "B", "", FollowerOnly, "CB"),
+            ("A=p B=r C=r,weight=0", "", "B", FollowerOnly, "C"),
+            ("A=p,draining B=r", "", "", FollowerFirst, "B"),
+            ("A=p,lost B=r", "", "", FollowerFirst, "B"),
+            ("A=p B=r", "", "AB", FollowerFirst, ""),
+            // LDC: same idc, same region, remote.
+            ("A=p B=r C=r,idc=y,region=n D=r,idc=x,region=n", "", "", FollowerFirst, "DCBA"),
+            ("A=p,idc=x,region=n B=r C=r,idc=y,region=n", "", "", FollowerFirst, "CBA"),
+            ("A=p B=r,region=n C=r,idc=x,weight=0", "", "", FollowerFirst, "CBA"),
+        ];
+        let asker = Asker { idc: "x", share: 0 };
+        for (text, suspect, congested, policy, expected) in table {
+            let topology = sample::topology_at(text, 1, now);
+            let reading = Reading { policy, max_lag: Duration::from_secs(10) };
+            let standing = standings(suspect, congested);
+            let got = readers(&topology, &standing, asker, reading, now);
+            assert_eq!(
+                sample::letters(&got),
+                expected,
+                "{text}, {suspect}, {congested}, {policy:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn weight_is_a_share_of_the_clients() {
+        let topology = sample::topology("A=p B=r,weight=300 C=r,weight=100 D=r,weight=0", 1);
+        let policy = RoutePolicy::FollowerOnly;
+        let reading = Reading { policy, max_lag: Duration::MAX };
+        // Shares that follow each other do as well as any.
+        let first = |share| {
+            let asker = Asker { idc: "", share };
+            readers(&topology, &good, asker, reading, Instant::now())
+        };
+        let orders: Vec<_> = (0..4_000).map(|share| sample::letters(&first(share))).collect();
+        let count = |order: &str| orders.iter().filter(|found| *found == order).count();
+        let (b, c) = (count("BCD"), count("CBD"));
+        assert_eq!(b + c, 4_000, "no weight is no share");
+        assert!((2_900..3_100).contains(&b), "{b} of 4000 for three quarters");
+        let again: Vec<_> = (0..4_000).map(|share| sample::letters(&first(share))).collect();
+        assert_eq!(orders, again, "one client gets the same each time");
+    }
+
+    /// `A=pd` in letters: role, draining, lost, standing, weight, idc.
+    fn servers() -> impl Strategy<Value = (Topology, String, String)> {
+        let server = (
+            prop::sample::select(vec!["r", "u"]),
+            prop::sample::select(vec!["", ",draining", ",lost"]),
+            prop::sample::select(vec!["", ",idc=x", ",idc=y,region=n", ",region=n"]),
+            0u32..3,
+        );
+        let primary = prop::option::of(0usize..6);
+        (prop::collection::vec(server, 0..6), primary, "[A-F]{0,3}", "[A-F]{0,3}").prop_map(
+            |(servers, primary, suspect, congested)| {
+                let server = |at: usize, (role, state, place, weight): (&str, &str, &str, u32)| {
+                    let letter = char::from(b'A' + u8::try_from(at).expect("few"));
+                    let role = if primary == Some(at) { "p" } else { role };
+                    format!("{letter}={role}{state}{place},weight={weight}")
+                };
+                let text: Vec<_> =
+                    servers.iter().enumerate().map(|(at, &said)| server(at, said)).collect();
+                (sample::topology(&text.join(" "), 1), suspect, congested)
+            },
+        )
+    }
+
+    proptest! {
+        /// Everyone who may be a home is one, once; there is one whenever there is a server.
+        #[test]
+        fn no_home_is_forgotten((topology, suspect, congested) in servers(), share: u64) {
+            let standing = standings(&suspect, &congested);
+            let got = homes(&topology, &standing, Asker { idc: "x", share });
+            let all = topology.servers();
+            prop_assert_eq!(got.to_try.is_empty(), all.is_empty());
+            let mut ids = [&got.to_try[..], &got.spared].concat();
+            ids.sort_unstable();
+            let is_all_draining = all.iter().all(|server| server.is_draining);
+            let expected = all.iter().filter(|server| is_all_draining || !server.is_draining);
+            prop_assert_eq!(ids, expected.map(Server::id).collect::<Vec<_>>());
+            // As before there were roles, where there are none: what failed of late comes last.
+            if topology.primary().is_none() && congested.is_empty() && got.spared.is_empty() {
+                let now = Instant::now();
+                let failed = |id: &ServerId| standing(*id) == Standing::Suspect;
+                let tried: Vec<_> = {
+                    let mut sorted = got.to_try.clone();
+                    sorted.sort_unstable();
+                    sorted
+                };
+                let candidates: Vec<_> = tried
+                    .iter()
+                    .map(|id| Candidate { failed_at: failed(id).then_some(now) })
+                    .collect();
+                let today: Vec<_> =
+                    order(&candidates, now).into_iter().map(|at| tried[at]).collect();
+                prop_assert_eq!(got.to_try, today);
+            }
+        }
+
+        /// A reader is a replica that may be used, or the primary at the end.
+        #[test]
+        fn readers_may_be_read_from((topology, suspect, congested) in servers(), share: u64) {
+            let standing = standings(&suspect, &congested);
+            let asker = Asker { idc: "x", share };
+            let policy = RoutePolicy::FollowerFirst;
+            let reading = Reading { policy, max_lag: Duration::MAX };
+            let got = readers(&topology, &standing, asker, reading, Instant::now());
+            for (at, id) in got.iter().enumerate() {
+                let server = topology.server(*id).expect("it is one of them");
+                prop_assert!(!server.is_draining && !server.is_lost);
+                prop_assert_ne!(standing(*id), Standing::Congested);
+                let is_last = at + 1 == got.len();
+                prop_assert!(
+                    server.found == FoundRole::Replica
+                        || server.found == FoundRole::Primary && is_last
+                );
+                prop_assert!(!got[..at].contains(id));
+            }
         }
     }
 }

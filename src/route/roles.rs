@@ -8,11 +8,11 @@
 //!   but it loses to whoever does claim, unless that is only its replica that somebody forgot to
 //!   make read-only: such a one has to be seen promoted (from read-only to writable), or to have
 //!   its replication removed.
-//! - *Several claim*: the first of this order is it, and the others get neither writes nor reads, as
-//!   nobody knows what they have ([`FoundRole::Unknown`]). Not so in Galera and group replication,
-//!   where it is normal and just the same one is kept, nor where one replicates at the same time:
-//!   somebody forgot to make that replica read-only.
-//!   1. Who replicates from nobody. (A primary that replicates from elsewhere is alone in claiming.)
+//! - *Several claim*: the first of this order is it, and the others get neither writes nor reads,
+//!   as nobody knows what they have ([`FoundRole::Unknown`]). Not so in Galera and group
+//!   replication, where it is normal and just the same one is kept, nor where one replicates at the
+//!   same time: somebody forgot to make that replica read-only.
+//!   1. Who does not replicate. (A primary that does, from elsewhere, is alone in claiming.)
 //!   2. Who more servers replicate from: whoever did the failover has moved them.
 //!   3. The primary so far, also if it was lost meanwhile and nobody took its place: an old primary
 //!      that comes back after a failover does not take over again.
