@@ -53,7 +53,8 @@
 //! - *A parameter*: an entry in `config/proxy.rs`: key, type, default, kind of values, what it
 //!   does. A new kind of values is one in `config/parameter/kind.rs`. `config/odp.toml` shows the
 //!   default. A key of `[tls.*]` is one in `config/tls.rs`, and `config/parameter/tls.rs` does not
-//!   compile without it.
+//!   compile without it. A key of `[[cluster]]` that may be altered is one in
+//!   `config/cluster/mod.rs`.
 //! - *What has to be known of a session's server*: a field of [`session::link::Link`], written
 //!   where an answer is judged. Who packs and unpacks it (`session/snapshot.rs`) names every field,
 //!   so it says there what becomes of it in a restart: optional in the parcel, as neighbouring

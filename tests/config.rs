@@ -1,13 +1,16 @@
 //! The config file that is shipped shows every parameter, with its default, under a comment.
 
-use odp::config::Config;
+use odp::config::{ClusterSection, Config, ServerSection};
 
 const FILE: &str = include_str!("../config/odp.toml");
 
 #[test]
 fn the_shipped_config_is_the_default() {
     let shipped = Config::parse(FILE, "config/odp.toml".as_ref()).expect("it is valid");
-    let default = Config { cluster: shipped.cluster.clone(), ..Config::default() };
+    let address = "127.0.0.1:3306".parse().expect("an address");
+    let server = vec![ServerSection::new(address)];
+    let cluster = ClusterSection { name: "main".into(), server, ..ClusterSection::default() };
+    let default = Config { cluster: vec![cluster], ..Config::default() };
     assert_eq!(shipped, default);
 }
 
@@ -25,6 +28,42 @@ fn the_shipped_config_names_every_key() {
         }
     }
     assert!(sections >= 4, "only {sections} sections were looked at");
+    let cluster = toml::Table::try_from(ClusterSection::default()).expect("a table");
+    let shipped_cluster = &shipped["cluster"][0];
+    let lists = ["user", "tenant"];
+    for key in cluster.keys().filter(|key| !lists.contains(&key.as_str())) {
+        assert!(shipped_cluster.get(key).is_some(), "cluster.{key} is missing");
+    }
+    let server =
+        ServerSection { draining: true, ..ServerSection::new("h:1".parse().expect("one")) };
+    for key in toml::Table::try_from(server).expect("a table").keys() {
+        assert!(shipped_cluster["server"][0].get(key).is_some(), "cluster.server.{key} is missing");
+    }
+}
+
+#[test]
+fn what_the_shipped_config_shows_in_comments_can_be_written() {
+    let mut text = String::new();
+    for line in FILE.lines() {
+        let shown = line.strip_prefix("# ").unwrap_or(line);
+        let is_table = shown.starts_with("[[") && shown.ends_with("]]");
+        let is_key = shown
+            .split_once(" = ")
+            .is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        // Files that are alternatives, or not there.
+        let is_left = ["service_password", "certificate", "key ", "ca "]
+            .iter()
+            .any(|key| shown.starts_with(key));
+        if is_table || is_key && !is_left || line.starts_with('[') {
+            text.push_str(&format!("{shown}\n"));
+        }
+    }
+    let config =
+        Config::parse(&text, "f.toml".as_ref()).unwrap_or_else(|it| panic!("{it}\n{text}"));
+    let cluster = config.main_cluster();
+    assert_eq!((cluster.user.len(), cluster.tenant.len(), cluster.server.len()), (1, 1, 1));
+    assert_eq!((config.white_list.rows().len(), config.admin.user.len()), (1, 1));
+    assert_eq!(cluster.tenant[0].user.account("ann", "shop"), "shop_ann");
 }
 
 #[test]
@@ -68,7 +107,9 @@ fn mistakes_are_named_with_line_column_and_what_was_expected() {
 #[test]
 fn secrets_are_not_shown() {
     let text = "[[admin.user]]\nname = 'a'\nrole = 'viewer'\npassword = 'hush'\n\
-                [[cluster]]\nname = 'a'\n[[cluster.server]]\naddress = 'h:1'\n";
+                [[cluster]]\nname = 'a'\nservice_user = 's'\nservice_password = 'hush'\n\
+                [[cluster.user]]\nname = 'u'\npassword = 'hush'\n\
+                [[cluster.server]]\naddress = 'h:1'\n";
     let config = Config::parse(text, "f.toml".as_ref()).expect("a config");
     let shown = format!("{config:?} {}", toml::to_string(&config).expect("it is a table"));
     assert!(!shown.contains("hush"), "{shown}");
@@ -156,4 +197,20 @@ fn an_admin_without_a_password_is_told_of() {
     let (code, said) = odp("check", &text);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("warning: admin.user 'root': its password is empty"), "{said}");
+}
+
+#[test]
+fn a_password_file_is_read_by_who_serves_and_left_by_who_asks() {
+    let text = "[proxy]\nrun_dir = 'RUN_DIR'\n[admin]\nlisten = '127.0.0.1:1'\n\
+                [[cluster]]\nname = 'a'\nservice_user = 's'\n\
+                service_password_file = 'none.pw'\n[[cluster.server]]\naddress = 'h:1'\n";
+    for command in ["check", "run"] {
+        let (code, said) = odp(command, text);
+        let expected = "odp: config f.toml: line 8, column 25: cluster 'a': \
+                        service_password_file none.pw: No such file or directory";
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.starts_with(expected), "{command}: {said}");
+    }
+    let (_, said) = odp("status", text);
+    assert!(!said.contains("none.pw"), "{said}");
 }

@@ -254,6 +254,20 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
             "LEVEL_GLOBAL".into(),
         ]);
     }
+    for key in parameter::cluster::all(&config) {
+        if !operands.matches(&key.name) {
+            continue;
+        }
+        table.push([
+            key.name,
+            key.value,
+            key.info.into(),
+            "False".into(),
+            "USER".into(),
+            key.range.into(),
+            "LEVEL_CLUSTER".into(),
+        ]);
+    }
     table
 }
 

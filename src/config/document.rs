@@ -433,7 +433,13 @@ mod tests {
             ],
         );
         let text = "[[cluster]]\nname = 1\n";
-        check(text, &["2, column 8: cluster.name: invalid type: integer `1`, expected a string"]);
+        check(
+            text,
+            &[
+                "1, column 1: cluster 1: expected at least one [[cluster.server]]",
+                "2, column 8: cluster.name: invalid type: integer `1`, expected a string",
+            ],
+        );
         check("", &["1, column 1: expected at least one [[cluster]]"]);
         check(
             "[cluster]\nname = 'a'",

@@ -5,7 +5,8 @@ pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
     // A third may be wrong: `levl`, `listen_to`, but not any word for any other.
     let most = (word.chars().count() / 3).max(1);
-    let distances = known.iter().map(|known| (strsim::osa_distance(&word, known), *known));
+    let distances =
+        known.iter().map(|known| (strsim::osa_distance(&word, &known.to_lowercase()), *known));
     let nearest = distances.filter(|(distance, _)| *distance <= most).min();
     nearest.map(|(_, known)| known)
 }
@@ -21,7 +22,7 @@ mod tests {
 
     #[test]
     fn a_slip_is_understood_and_another_word_is_not() {
-        let known = ["listen", "level", "login_timeout", "off", "prefer"];
+        let known = ["listen", "level", "login_timeout", "off", "prefer", "TLS"];
         for (word, expected) in [
             ("lsiten", Some("listen")),
             ("listen_to", Some("listen")),
@@ -33,6 +34,7 @@ mod tests {
             ("on", None),
             ("", None),
             ("workers", None),
+            ("tlS", Some("TLS")),
         ] {
             assert_eq!(nearest(word, &known), expected, "{word}");
         }

@@ -59,7 +59,8 @@ impl Config {
                 whose,
                 path: format!("cluster.{at}"),
                 prefix: "service_",
-                is_needed: !cluster.service_user.is_empty(),
+                // That depends on service_user, which may be altered.
+                is_needed: false,
                 password: &mut cluster.service_password,
                 file: &mut cluster.service_password_file,
             });

@@ -197,3 +197,103 @@ fn without_tls(mut altered: Alterations) -> Alterations {
     altered.retain(|name, _| !is_of_tls(name));
     altered
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVERS: &str = "cluster.main.server";
+    const SPLIT: &str = "cluster.main.read_write_split";
+
+    fn file(cluster: &str, servers: &[&str]) -> Config {
+        let mut text = format!("[[cluster]]\nname = 'main'\n{cluster}\n");
+        for server in servers {
+            text.push_str(&format!("[[cluster.server]]\nweight = 7\naddress = '{server}'\n"));
+        }
+        Config::parse(&text, "x".as_ref()).expect(&text)
+    }
+
+    fn started(file: Config) -> InForce {
+        let tls = Settings::load(&file.tls).expect("none");
+        InForce::new(Arc::new(ArcSwap::from_pointee(file)), Arc::new(tls))
+    }
+
+    fn alter(in_force: &InForce, name: &str, value: &str) {
+        in_force.alter([(name, value)].into_iter()).expect(value);
+    }
+
+    #[track_caller]
+    fn check(in_force: &InForce, name: &str, expected: &str) {
+        let found = parameter::value(&in_force.config(), name);
+        assert_eq!(found.as_deref(), Some(expected), "{name}");
+    }
+
+    #[test]
+    fn servers_that_were_altered_outlive_reloads_until_the_file_has_others() {
+        let in_force = started(file("", &["h:1", "h:2"]));
+        alter(&in_force, SERVERS, "add h:3");
+        alter(&in_force, SERVERS, "drain h:1");
+        alter(&in_force, SPLIT, "on");
+        check(&in_force, SERVERS, "h:1 draining,h:2,h:3");
+        in_force.reload(file("causal_reads = 'off'", &["h:1", "h:2"])).expect("no TLS");
+        check(&in_force, SERVERS, "h:1 draining,h:2,h:3");
+        check(&in_force, SPLIT, "on");
+        check(&in_force, "cluster.main.causal_reads", "off");
+        // The file says something new about servers, and nothing about the split.
+        in_force.reload(file("", &["h:1", "h:4"])).expect("no TLS");
+        check(&in_force, SERVERS, "h:1,h:4");
+        check(&in_force, SPLIT, "on");
+        in_force.reload(file("read_write_split = 'weak'", &["h:1"])).expect("no TLS");
+        check(&in_force, SPLIT, "weak");
+        assert_eq!(in_force.altered(), Alterations::new());
+    }
+
+    #[test]
+    fn servers_that_were_altered_outlive_restarts() {
+        let old = started(file("", &["h:1", "h:2"]));
+        alter(&old, SERVERS, "drop h:1");
+        alter(&old, SERVERS, "drain h:2");
+        alter(&old, "cluster.main.Read_Write_Split", "weak");
+        let parcel = serde_json::to_string(&old.altered()).expect("it is text");
+        let inherited: Alterations = serde_json::from_str(&parcel).expect("it is what was told");
+        let new = started(file("", &["h:1", "h:2"]));
+        new.inherit_altered(inherited.clone());
+        assert_eq!(new.config(), old.config());
+        assert_eq!(new.altered(), old.altered());
+        check(&new, SERVERS, "h:2 draining");
+        // A file with which it was restarted, and in which the cluster is another one.
+        let text = "[[cluster]]\nname = 'other'\n[[cluster.server]]\naddress = 'h:1'";
+        let other = started(Config::parse(text, "x".as_ref()).expect("a config"));
+        other.inherit_altered(inherited);
+        check(&other, "cluster.other.server", "h:1");
+        assert_eq!(other.altered(), Alterations::new());
+    }
+
+    #[test]
+    fn a_server_that_comes_back_is_what_the_file_says_of_it() {
+        let in_force = started(file("", &["h:1", "h:2"]));
+        for change in ["drop h:2", "add h:3", "add h:2"] {
+            alter(&in_force, SERVERS, change);
+        }
+        let altered = in_force.config();
+        let weights = altered.main_cluster().server.iter().map(|server| server.weight);
+        assert_eq!(weights.collect::<Vec<_>>(), [7, 100, 7]);
+        in_force.reload(file("", &["h:1", "h:2"])).expect("no TLS");
+        assert_eq!(in_force.config(), altered);
+    }
+
+    #[test]
+    fn all_changes_count_or_none() {
+        let in_force = started(file("", &["h:1"]));
+        let before = in_force.config();
+        for wrong in [(SERVERS, "drop h:9"), ("cluster.mian.kind", "mysql"), (SPLIT, "yes")] {
+            let changes = [("connect_timeout", "1s"), (SERVERS, "add h:2"), (SPLIT, "on"), wrong];
+            in_force.alter(changes.into_iter()).expect_err(wrong.1);
+            assert_eq!((in_force.config(), in_force.altered()), (before.clone(), BTreeMap::new()));
+        }
+        let changes = [("connect_timeout", "1s"), (SERVERS, "add h:2"), (SERVERS, "drop h:1")];
+        in_force.alter(changes.into_iter()).expect("one is left");
+        check(&in_force, SERVERS, "h:2");
+        check(&in_force, "connect_timeout", "1s");
+    }
+}

@@ -4,7 +4,6 @@
 //! stays; others get what is usual. One of them is changed by `add h:3`, `drop h:1`, `drain h:1` or
 //! `online h:1` as value, so that two operators cannot undo each other's.
 
-use super::Unfit;
 use crate::config::nearest::hint;
 use crate::config::{ClusterSection, Config, ServerAddress, ServerSection, cluster};
 
@@ -91,15 +90,10 @@ pub(super) fn original(given: &str) -> String {
     parts(given).map_or_else(|| given.to_owned(), |(cluster, key)| name(cluster, key))
 }
 
-/// Sets one; None: the name is none of a cluster's key.
-pub(super) fn set(config: &mut Config, name: &str, value: &str) -> Option<Result<(), Unfit>> {
+/// Sets one, or says what was expected; None: the name is none of a cluster's key.
+pub(super) fn set(config: &mut Config, name: &str, value: &str) -> Option<Result<(), String>> {
     let (cluster, key) = parts(name)?;
-    let written = write(config, cluster, key, value.trim());
-    Some(written.map_err(|expected| Unfit::Wrong {
-        name: name.to_owned(),
-        value: value.to_owned(),
-        expected,
-    }))
+    Some(write(config, cluster, key, value.trim()))
 }
 
 fn write(config: &mut Config, cluster: &str, key: &str, value: &str) -> Result<(), String> {
@@ -205,4 +199,110 @@ fn listed(known: &[ServerSection], text: &str) -> Result<Vec<ServerSection>, Str
         Ok(ServerSection { draining, ..server })
     };
     words.map(server).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parameter::{changed, original, value};
+    use crate::config::{ReadWriteSplit, ServerRole};
+
+    fn config() -> Config {
+        let text = "[[cluster]]\nname = 'main'\n[[cluster.server]]\naddress = 'h:1'\n\
+                    role = 'primary'\nweight = 7\n[[cluster.server]]\naddress = '[::1]:2'\n\
+                    draining = true\n[[cluster]]\nname = 'a.b'\n[[cluster.server]]\n\
+                    address = 'unix:/a'\n";
+        Config::parse(text, "x".as_ref()).expect("a config")
+    }
+
+    #[test]
+    fn every_key_takes_its_own_value_and_has_one_name() {
+        let config = config();
+        let all = all(&config);
+        assert_eq!(all.len(), 2 * keys().count());
+        for OfCluster { name, value: shown, .. } in &all {
+            assert_eq!(changed(&config, [(&**name, &**shown)]).as_ref(), Ok(&config), "{name}");
+            assert_eq!(value(&config, name).as_ref(), Some(shown));
+            assert_eq!(original(name), *name);
+        }
+        assert_eq!(original("cluster.a.B.Kind"), "cluster.a.B.kind");
+        for none in ["cluster.main", "cluster.none.kind", "cluster.main.none", "cluster.main.user"]
+        {
+            assert_eq!(value(&config, none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn values_are_taken_or_refused_with_what_was_expected() {
+        let table = [
+            ("main.read_write_split", "On", Ok("on")),
+            ("main.read_write_split", "yes", Err("expected one of `off`, `weak`, `on`")),
+            ("main.Route_Policy", "follower_only", Ok("FOLLOWER_ONLY")),
+            ("main.max_replica_lag", "0", Ok("0s")),
+            ("main.causal_reads_timeout", "0", Err("expected more than 0")),
+            ("main.init_sql", " SET @a = 1 ", Ok("SET @a = 1")),
+            ("main.service_user", "odp", Err("expected a service_password")),
+            ("main.service_password", "hush", Err("it is changed in the file")),
+            ("main.tenant", "x", Err("it is changed in the file")),
+            ("main.read_write_spilt", "on", Err("no such key of a cluster; did you mean \"read")),
+            ("mian.read_write_split", "on", Err("no such cluster; did you mean \"main\"")),
+            ("a.b.kind", "oceanbase", Ok("oceanbase")),
+            ("main.server", "[::1]:2, h:3", Ok("[::1]:2,h:3")),
+            ("main.server", "h:3 draining", Ok("h:3 draining")),
+            ("main.server", "", Err("expected at least one [[cluster.server]]")),
+            ("main.server", "h:3,h:3", Err("server h:3 is given twice")),
+            ("main.server", "h", Err("expected HOST:PORT")),
+            ("main.server", "h:3 drained", Err("expected HOST:PORT")),
+            ("main.server", "add h:3", Ok("h:1,[::1]:2 draining,h:3")),
+            ("main.server", "ADD h:1", Err("it is one of the servers already")),
+            ("main.server", "add h", Err("expected HOST:PORT")),
+            ("main.server", "drop h:1", Ok("[::1]:2 draining")),
+            ("main.server", "drop h:9", Err("no such server; did you mean \"h:1\"")),
+            ("a.b.server", "drop unix:/a", Err("the last server")),
+            ("main.server", "drain h:1", Ok("h:1 draining,[::1]:2 draining")),
+            ("main.server", "drain [::1]:2", Ok("h:1,[::1]:2 draining")),
+            ("main.server", "online [::1]:2", Ok("h:1,[::1]:2")),
+            ("main.server", "online x:9999", Err("no such server")),
+        ];
+        for (name, given, expected) in table {
+            let name = format!("cluster.{name}");
+            let changed = changed(&config(), [(&*name, given)]);
+            match expected {
+                Ok(shown) => {
+                    let changed = changed.expect(given);
+                    assert_eq!(value(&changed, &name).as_deref(), Some(shown), "{name} {given}");
+                    let others = |config: &Config| {
+                        let is_other = |it: &OfCluster| it.name != original(&name);
+                        all(config).into_iter().filter(is_other).collect::<Vec<_>>()
+                    };
+                    assert_eq!(others(&changed), others(&config()), "{name} {given}");
+                }
+                Err(part) => {
+                    let error = changed.expect_err(given).to_string();
+                    assert!(error.contains(part), "{name} {given}: {error}");
+                    assert!(error.starts_with(&name), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_server_stays_and_others_get_what_is_usual() {
+        let list = ("cluster.main.server", "h:3,h:1 draining");
+        let config = changed(&config(), [list, ("cluster.main.read_write_split", "on")]);
+        let main = config.expect("it fits").main_cluster().clone();
+        assert_eq!(main.read_write_split, ReadWriteSplit::On);
+        let [new, known] = &main.server[..] else { panic!("{main:?}") };
+        assert_eq!(*new, ServerSection::new("h:3".parse().expect("an address")));
+        assert_eq!((known.role, known.weight), (ServerRole::Primary, 7));
+        assert!(known.draining && !new.draining);
+    }
+
+    #[test]
+    fn a_change_is_read_as_it_is_written() {
+        for (_, change) in ServerChange::WORDS {
+            assert_eq!(ServerChange::of(&change.to("h:1")), Some((change, "h:1")));
+        }
+        assert_eq!(ServerChange::of("h:1 draining"), None);
+    }
 }

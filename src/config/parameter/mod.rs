@@ -86,6 +86,12 @@ pub enum Unfit {
     },
 }
 
+impl Unfit {
+    fn wrong(name: &str, value: &str, expected: String) -> Self {
+        Self::Wrong { name: name.to_owned(), value: value.to_owned(), expected }
+    }
+}
+
 /// The config with other values, by name; all of them or none. Together they must fit, not each.
 pub fn changed<'a>(
     config: &Config,
@@ -93,26 +99,22 @@ pub fn changed<'a>(
 ) -> Result<Config, Unfit> {
     let mut changed = config.clone();
     let mut last = None;
-    let wrong = |(name, value): (&str, &str), expected| Unfit::Wrong {
-        name: name.to_owned(),
-        value: value.to_owned(),
-        expected,
-    };
     for (name, value) in changes {
-        match (Parameter::find(name), cluster::set(&mut changed, name, value)) {
-            (Some(parameter), _) => {
-                let set = parameter.set(&mut changed, value);
-                set.map_err(|expected| wrong((name, value), expected))?;
-            }
-            (None, Some(set)) => set?,
-            (None, None) => return Err(Unfit::Unknown(name.to_owned())),
-        }
+        set(&mut changed, name, value)?;
         last = Some((name, value));
     }
     match (last, changed.flaws().into_iter().next()) {
-        (Some(last), Some(flaw)) => Err(wrong(last, flaw.text)),
+        (Some((name, value)), Some(flaw)) => Err(Unfit::wrong(name, value, flaw.text)),
         (None, _) | (_, None) => Ok(changed),
     }
+}
+
+fn set(config: &mut Config, name: &str, value: &str) -> Result<(), Unfit> {
+    let set = match Parameter::find(name) {
+        Some(parameter) => parameter.set(config, value),
+        None => cluster::set(config, name, value).ok_or_else(|| Unfit::Unknown(name.to_owned()))?,
+    };
+    set.map_err(|expected| Unfit::wrong(name, value, expected))
 }
 
 /// A parameter of a key: `name, key, kind, [by what sets it,] "what it does"`.
