@@ -232,47 +232,55 @@ impl Roles {
     }
 
     fn choose(&self) -> Option<ServerId> {
-        let is_last = |asked: &Asked| Some(asked.server.id()) == self.history.primary;
-        let claiming = self.asked.iter().filter_map(|asked| {
-            let claim = match asked.claim() {
-                // A predecessor knew it; here it was not asked yet.
-                Claim::Nothing if is_last(asked) && asked.said.is_none() => Claim::Primary(None),
-                claim => claim,
-            };
-            let (is_candidate, replication, followers) = match claim {
-                Claim::Primary(replication) => (true, replication, self.followers(asked)),
-                // Writes go to any of them: who replicates from which tells nothing.
-                Claim::Peer => (true, None, 0),
-                Claim::Replica | Claim::Nothing => (false, None, 0),
-            };
-            let order = (
-                replication == Some(Run::Running),
-                Reverse(followers),
-                !is_last(asked),
-                replication == Some(Run::Stopped),
-                asked.server.member.role != ConfiguredRole::Primary,
-            );
-            (is_candidate && !self.is_mere_replica(asked)).then_some((asked, order))
-        });
-        let (lost, there): (Vec<_>, Vec<_>) = claiming.partition(|(asked, _)| asked.server.is_lost);
-        let first = there.into_iter().min_by_key(|(_, order)| *order);
-        let first = first.or_else(|| lost.into_iter().find(|(asked, _)| is_last(asked)));
-        first.map(|(asked, _)| asked.server.id())
+        let precedence = |asked| Some((asked, self.precedence(asked)?));
+        let claiming: Vec<_> = self.asked.iter().filter_map(precedence).collect();
+        let first = |is_meant: &dyn Fn(&Asked) -> bool| {
+            let meant = claiming.iter().filter(|(asked, _)| is_meant(asked));
+            Some(meant.min_by_key(|(_, precedence)| *precedence)?.0.server.id())
+        };
+        first(&|asked| !asked.server.is_lost && !self.is_mere_replica(asked))
+            .or_else(|| first(&|asked| asked.server.is_lost && self.is_last(asked)))
+            .or_else(|| first(&|asked| !asked.server.is_lost))
     }
 
-    /// Whether it replicates from the primary so far, which has not stepped back, and was writable
+    /// The place of a server that claims to be the primary among those that do: the least is it.
+    fn precedence(&self, asked: &Asked) -> Option<impl Ord + Copy + use<>> {
+        let claim = match asked.claim() {
+            // A predecessor knew it; here it was not asked yet.
+            Claim::Nothing if self.is_last(asked) && asked.said.is_none() => Claim::Primary(None),
+            claim => claim,
+        };
+        let (replication, followers) = match claim {
+            Claim::Primary(replication) => (replication, self.followers(asked)),
+            // Writes go to any of them: who replicates from which tells nothing.
+            Claim::Peer => (None, 0),
+            Claim::Replica | Claim::Nothing => return None,
+        };
+        Some((
+            replication == Some(Run::Running),
+            Reverse(followers),
+            !self.is_last(asked),
+            replication == Some(Run::Stopped),
+            asked.server.member.role != ConfiguredRole::Primary,
+        ))
+    }
+
+    /// Whether it replicates from one of the cluster that has not stepped back, and was writable
     /// all the time.
     fn is_mere_replica(&self, asked: &Asked) -> bool {
         let replication = asked.said.as_ref().and_then(|said| said.replication.as_ref());
-        let of_last = |other: &&Asked| {
-            Some(other.server.id()) == self.history.primary
-                && replication.is_some_and(|own| own.source == other.server.member.address)
+        let is_source = |other: &&Asked| {
+            replication.is_some_and(|own| own.source == other.server.member.address)
         };
-        let is_last = Some(asked.server.id()) == self.history.primary;
-        let source = self.asked.iter().find(of_last);
-        !is_last
+        let source = self.asked.iter().find(is_source);
+        !self.is_last(asked)
             && !asked.is_promoted
             && source.is_some_and(|source| source.claim() != Claim::Replica)
+    }
+
+    /// Whether it is the primary so far.
+    fn is_last(&self, asked: &Asked) -> bool {
+        Some(asked.server.id()) == self.history.primary
     }
 
     /// How many servers replicate from this one.
@@ -509,6 +517,11 @@ mod tests {
             // Two that replicate from each other.
             ("A B", &[("A:w<B B:r<A", "Ar 1"), ("A:x", "Ar 1"), ("B:w<A", "rB 2")]),
             ("A B", &[("A:w<B B:r<A", "Ar 1"), ("A:r<B", "rr 1"), ("B:w<A", "rB 2")]),
+            // Nor has anybody these two.
+            ("A B C", &[("A:w C:w<B", "A.r 1"), ("A:x B:g|A", "Arr 1"), ("", "Arr 1")]),
+            // Nobody knows of another.
+            ("A B", &[("A:x B:w|A", ".B 1")]),
+            ("A B", &[("A:w<B B:w<A", "Ar 1"), ("A:x", "Ar 1")]),
             // Nobody else: it is waited for.
             ("A B", &[("A:w B:r<A", "Ar 1"), ("A:x B:x", "Ar 1"), ("A:w", "Ar 1")]),
             // None was known, and a lost one is not made one.
