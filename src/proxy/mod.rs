@@ -7,6 +7,7 @@
 //! - `handover`: the same as the restart sees it.
 //! - `login`: from a client's connect to its server's verdict; COM_CHANGE_USER.
 //! - `cluster`: servers: which there are, how each is reached, connections made in advance.
+//! - `monitor`: servers asked for what they are.
 //! - `service`: our own log-ins to servers, and what we ask there.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
@@ -22,6 +23,7 @@ mod handover;
 mod in_force;
 mod lock;
 pub mod login;
+pub mod monitor;
 mod packet_reader;
 mod peer;
 pub mod relay;

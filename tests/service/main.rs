@@ -5,5 +5,6 @@ mod support;
 
 mod answers;
 mod plugins;
+mod roles;
 mod scene;
 mod trouble;

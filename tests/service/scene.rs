@@ -18,7 +18,7 @@ use crate::support::database::PASSWORD;
 /// More than any answer of these tests.
 pub(crate) const MOST: usize = 1 << 20;
 
-/// A cluster of one server.
+/// A cluster; of one server, if nothing else is said.
 pub(crate) struct Scene {
     pub config: Config,
     pub cluster: Arc<Cluster>,
@@ -28,9 +28,15 @@ pub(crate) struct Scene {
 impl Scene {
     /// A server that is reached by TLS in this mode.
     pub(crate) fn to(address: &str, mode: &str) -> Self {
+        Self::of(&[address.to_owned()], mode)
+    }
+
+    /// Several of them.
+    pub(crate) fn of(addresses: &[String], mode: &str) -> Self {
+        let server = |address| format!("[[cluster.server]]\naddress = \"{address}\"\n");
+        let servers: String = addresses.iter().map(server).collect();
         let text = format!(
-            "[proxy]\n[tls.server]\nmode = \"{mode}\"\n\
-             [[cluster]]\nname = \"c\"\n[[cluster.server]]\naddress = \"{address}\"\n"
+            "[proxy]\n[tls.server]\nmode = \"{mode}\"\n[[cluster]]\nname = \"c\"\n{servers}"
         );
         let config = Config::parse(&text, Path::new("odp.toml")).expect("a config");
         let settings = Settings::load(&config.tls).expect("no files are named");

@@ -197,6 +197,8 @@ impl Database {
             return Some(database);
         }
         copy(&template(server, &program), &database.data());
+        // MySQL's id of itself: of two servers with the same one neither replicates the other.
+        let _ = std::fs::remove_file(database.data().join("auto.cnf"));
         // Somebody else may take the port between the choice and the bind.
         for _ in 0..20 {
             database.port = free_port();

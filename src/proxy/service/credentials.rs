@@ -7,7 +7,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// The name of an account, and what proves that it is ours to use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The account's name.
     pub user: Vec<u8>,
@@ -16,7 +16,7 @@ pub struct Credentials {
 }
 
 /// What is known of a password.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     /// The password itself, good for every plugin.
     Clear(Zeroizing<Vec<u8>>),

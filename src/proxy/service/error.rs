@@ -92,6 +92,12 @@ impl ServerError {
             message: String::from_utf8_lossy(message).into_owned(),
         })
     }
+
+    /// Whether an account lacks a privilege: ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR,
+    /// ER_COLUMNACCESS_DENIED_ERROR, ER_SPECIFIC_ACCESS_DENIED_ERROR.
+    pub fn is_of_privileges(&self) -> bool {
+        matches!(self.code, 1044 | 1142 | 1143 | 1227)
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,26 @@
+//! Servers asked for what they are: a connection to each, kept open, on which a few questions are
+//! asked every so often.
+//!
+//! ```text
+//!   Monitors ─► one task a server: connect, ask, sleep ─► Report ─► who watches
+//! ```
+//!
+//! What comes of it is [`route`](crate::route)'s to judge. One server is one task, each of whose
+//! rounds has a deadline, so that one that hangs delays no other. What changes is logged, and not
+//! how often it was asked.
+//!
+//! - `watch`: who is watched, and the life of a watch.
+//! - `order`: what it is told.
+//! - `report`: what it tells.
+//! - `round`: what is asked in one round, over a connection that is made when there is none.
+//! - `question`: the questions, and which of them a server is spared.
+//! - `reading`: what an answer says. Pure.
+//! - `note`: what the log is told.
+
+mod note;
+pub mod order;
+mod question;
+mod reading;
+pub mod report;
+mod round;
+pub mod watch;

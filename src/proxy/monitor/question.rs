@@ -1,0 +1,126 @@
+//! What servers are asked, and which questions one is spared.
+//!
+//! A question that a server does not understand, or does not answer the account, is asked again
+//! after a while and not each time. So is one that it does not answer at all: SHOW REPLICA STATUS
+//! waits for a STOP REPLICA that waits for a statement, and each connection that is given up
+//! meanwhile stays a thread there.
+
+use std::time::{Duration, Instant};
+
+/// How long a question is spared.
+pub(super) const SPARED: Duration = Duration::from_secs(60);
+
+/// Something that a server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// Whether it takes writes.
+    ReadOnly,
+    /// Whether it does from those with all privileges. MySQL only.
+    SuperReadOnly,
+    /// What it replicates.
+    Replication,
+    /// Whether it is one of a Galera cluster. MariaDB only.
+    Wsrep,
+    /// Its place there.
+    WsrepStatus,
+    /// Its place in a replication group. MySQL only.
+    Group,
+}
+
+/// Whose words are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// MariaDB's.
+    MariaDb,
+    /// Those of MySQL, and of all others.
+    MySql,
+}
+
+/// Questions that are spared, each until then, and why.
+#[derive(Debug, Default)]
+pub(super) struct Spared(Vec<(Subject, Instant)>);
+
+impl Dialect {
+    /// Of a server of this version.
+    pub(super) fn of(version: &[u8]) -> Self {
+        match memchr::memmem::find(version, b"MariaDB") {
+            Some(_) => Self::MariaDb,
+            None => Self::MySql,
+        }
+    }
+
+    /// What is asked in each round; the first is never spared.
+    pub(super) fn subjects(self) -> &'static [Subject] {
+        match self {
+            Self::MariaDb => &[Subject::ReadOnly, Subject::Replication, Subject::Wsrep],
+            Self::MySql => {
+                &[Subject::ReadOnly, Subject::SuperReadOnly, Subject::Replication, Subject::Group]
+            }
+        }
+    }
+}
+
+impl Subject {
+    /// The words, and those to try if they are not understood.
+    pub(super) fn words(self, dialect: Dialect) -> &'static [&'static str] {
+        match self {
+            Self::ReadOnly => &["SELECT @@global.read_only"],
+            Self::SuperReadOnly => &["SELECT @@global.super_read_only"],
+            Self::Replication => match dialect {
+                Dialect::MariaDb => &["SHOW ALL SLAVES STATUS"],
+                // The latter before 8.0.22.
+                Dialect::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
+            },
+            Self::Wsrep => &["SELECT @@global.wsrep_on"],
+            Self::WsrepStatus => &["SHOW GLOBAL STATUS LIKE 'wsrep\\_%'"],
+            // Without the plugin there is no such variable; with it, and without a group, it is
+            // empty.
+            Self::Group => &["SELECT @@global.group_replication_group_name, (SELECT \
+                CONCAT(member_state, ' ', member_role) \
+                FROM performance_schema.replication_group_members \
+                WHERE member_id = @@global.server_uuid)"],
+        }
+    }
+}
+
+impl Spared {
+    /// Whether the server is spared this question.
+    pub(super) fn has(&self, subject: Subject, now: Instant) -> bool {
+        self.0.iter().any(|(spared, until)| *spared == subject && now < *until)
+    }
+
+    /// Spares it this question.
+    pub(super) fn add(&mut self, subject: Subject, now: Instant) {
+        self.0.retain(|(spared, _)| *spared != subject);
+        self.0.push((subject, now + SPARED));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_is_asked_again_after_a_while() {
+        let now = Instant::now();
+        let mut spared = Spared::default();
+        spared.add(Subject::Group, now);
+        assert!(spared.has(Subject::Group, now) && !spared.has(Subject::Replication, now));
+        assert!(!spared.has(Subject::Group, now + SPARED));
+        spared.add(Subject::Group, now + SPARED);
+        assert!(spared.has(Subject::Group, now + SPARED));
+    }
+
+    #[test]
+    fn a_server_is_spoken_to_in_its_own_words() {
+        let cases: [(&[u8], Dialect); 4] = [
+            (b"5.5.5-10.11.19-MariaDB-0+deb12u1", Dialect::MariaDb),
+            (b"11.8.9-MariaDB", Dialect::MariaDb),
+            (b"9.7.4-2", Dialect::MySql),
+            (b"5.7.25-OceanBase-v4.3.5", Dialect::MySql),
+        ];
+        for (version, dialect) in cases {
+            assert_eq!(Dialect::of(version), dialect);
+        }
+    }
+}

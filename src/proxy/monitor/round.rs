@@ -1,0 +1,192 @@
+//! One round: what is asked of a server, over a connection that is made when there is none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+
+use super::order::Order;
+use super::question::{Dialect, Spared, Subject};
+use super::reading::{self, Replicas};
+use crate::proxy::relay::leg::Leg;
+use crate::proxy::service::answer::Answer;
+use crate::proxy::service::client::{Terms, query, quit};
+use crate::proxy::service::credentials::Credentials;
+use crate::proxy::service::error::{ServerError, ServiceError};
+use crate::proxy::service::login::{LoggedIn, Wanted, attributes, log_in};
+use crate::route::roles::Said;
+use crate::wire::result::ResultSet;
+
+/// The most that is heard of an answer.
+const MOST: usize = 1 << 20;
+
+/// No such command: ER_PARSE_ERROR.
+const PARSE_ERROR: u16 = 1064;
+
+/// What is known of a server between two rounds.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    line: Option<Line>,
+    spared: Spared,
+    /// What is being asked, should it never be answered.
+    asking: Option<Subject>,
+    /// What was refused since it was last told.
+    refused: Vec<ServerError>,
+}
+
+/// A connection that is kept.
+#[derive(Debug)]
+struct Line {
+    leg: Leg,
+    terms: Terms,
+    dialect: Dialect,
+    credentials: Arc<Credentials>,
+}
+
+impl Rounds {
+    /// Asks everything that is to be asked, within the time of a round.
+    pub(super) async fn ask(&mut self, order: &Order) -> Result<Said, ServiceError> {
+        let limit = order.timeout;
+        let until = Instant::now() + limit;
+        let asked = timeout_at(until.into(), self.ask_at_leisure(order, limit)).await;
+        let said = asked.unwrap_or(Err(ServiceError::Silent { what: "answer", limit }));
+        if said.is_err() {
+            // An answer may be under way.
+            self.line = None;
+            let unanswered = self.asking.take().filter(|subject| *subject != Subject::ReadOnly);
+            unanswered.inspect(|subject| self.spared.add(*subject, Instant::now()));
+        }
+        said
+    }
+
+    /// What the server did not want to answer since this was last asked.
+    pub(super) fn take_refused(&mut self) -> Vec<ServerError> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Takes leave.
+    pub(super) async fn end(self, limit: Duration) {
+        if let Some(line) = self.line {
+            let _ = tokio::time::timeout(limit, quit(line.leg)).await;
+        }
+    }
+
+    async fn ask_at_leisure(
+        &mut self,
+        order: &Order,
+        limit: Duration,
+    ) -> Result<Said, ServiceError> {
+        let Some(credentials) = &order.credentials else {
+            // A greeting is all that can be had without an account.
+            let tls = order.tls.as_deref();
+            order.cluster.connect_to(&order.server, &order.config, tls, limit).await?;
+            return Ok(nothing());
+        };
+        if self.line.as_ref().is_some_and(|line| line.credentials != *credentials) {
+            self.line = None;
+        }
+        let is_kept = self.line.is_some();
+        if !is_kept {
+            self.line = Some(connect(order, credentials.clone(), limit).await?);
+        }
+        match self.ask_all().await {
+            // What was kept may have been closed long ago, which says nothing of the server now.
+            Err(ServiceError::Lost(_) | ServiceError::Malformed(_)) if is_kept => {
+                self.line = Some(connect(order, credentials.clone(), limit).await?);
+                self.ask_all().await
+            }
+            said => said,
+        }
+    }
+
+    async fn ask_all(&mut self) -> Result<Said, ServiceError> {
+        let mut said = nothing();
+        let dialect = self.line.as_ref().map_or(Dialect::MySql, |line| line.dialect);
+        for subject in dialect.subjects() {
+            let is_spared = self.spared.has(*subject, Instant::now());
+            if !is_spared && let Some(set) = self.ask_one(*subject).await? {
+                self.read(&mut said, *subject, &set).await?;
+            }
+        }
+        said.at = Instant::now();
+        Ok(said)
+    }
+
+    async fn read(
+        &mut self,
+        said: &mut Said,
+        subject: Subject,
+        set: &ResultSet,
+    ) -> Result<(), ServiceError> {
+        match subject {
+            Subject::ReadOnly => said.read_only = reading::is_on(set),
+            Subject::SuperReadOnly => said.super_read_only = reading::is_on(set),
+            Subject::Replication => {
+                let Replicas { replication, lag } = reading::replicas(set);
+                (said.replication, said.lag) = (replication, lag);
+            }
+            Subject::Wsrep if reading::is_on(set) == Some(true) => {
+                let status = self.ask_one(Subject::WsrepStatus).await?;
+                said.wsrep = status.as_ref().map(reading::wsrep);
+            }
+            Subject::Wsrep => {}
+            Subject::WsrepStatus => said.wsrep = Some(reading::wsrep(set)),
+            Subject::Group => said.group = reading::group(set),
+        }
+        Ok(())
+    }
+
+    /// The answer; None if the server does not want to give any.
+    async fn ask_one(&mut self, subject: Subject) -> Result<Option<ResultSet>, ServiceError> {
+        let Some(line) = &mut self.line else { return Ok(None) };
+        self.asking = Some(subject);
+        let mut refused = None;
+        for words in subject.words(line.dialect) {
+            match query(&mut line.leg, line.terms, words.as_bytes(), MOST).await? {
+                Answer::Rows { set, .. } => {
+                    self.asking = None;
+                    return Ok(Some(set));
+                }
+                Answer::Ok(_) => return Err(ServiceError::Malformed("an OK in place of rows")),
+                Answer::Err(error) => {
+                    let is_unknown = error.code == PARSE_ERROR;
+                    refused = Some(error);
+                    if !is_unknown {
+                        break;
+                    }
+                }
+            }
+        }
+        self.asking = None;
+        self.spared.add(subject, Instant::now());
+        self.refused.extend(refused.filter(ServerError::is_of_privileges));
+        Ok(None)
+    }
+}
+
+async fn connect(
+    order: &Order,
+    credentials: Arc<Credentials>,
+    limit: Duration,
+) -> Result<Line, ServiceError> {
+    let Order { cluster, server, config, tls, .. } = order;
+    let greeted = cluster.connect_to(server, config, tls.as_deref(), limit).await?;
+    let attributes = attributes(&[("program_name", "odp"), ("_client_name", "odp")]);
+    let wanted = Wanted { attributes: &attributes, ..Wanted::default() };
+    let entered = log_in(greeted, &credentials, &wanted, tls.as_deref(), limit).await?;
+    let LoggedIn { leg, terms, greeting, .. } = entered;
+    Ok(Line { leg, terms, dialect: Dialect::of(&greeting.version), credentials })
+}
+
+/// It lives, and says nothing.
+fn nothing() -> Said {
+    Said {
+        at: Instant::now(),
+        read_only: None,
+        super_read_only: None,
+        replication: None,
+        wsrep: None,
+        group: None,
+        lag: None,
+    }
+}
