@@ -1,10 +1,14 @@
-//! One-pass lexer: what kind of statement is this? Pure, and no more than the first few words.
+//! What can be told from the text of a statement. Pure.
 //!
-//! It never decides what a statement does, only what it starts with. What it does not know is
-//! [`Statement::Other`], which is always safe. Executable comments (`/*! … */`) are not looked
-//! into here; [`ids`] does, for the few statements that may name a connection.
+//! [`inspect`] tells no more than the first few words: what a statement starts with. What it does
+//! not know is [`Statement::Other`], which is always safe. [`ids`] finds where a statement names a
+//! connection, by the tokens of the lexer.
 
 pub mod ids;
+mod lexer;
+
+use lexer::Words;
+pub use lexer::{Charset, Extent, Known, Modes};
 
 /// What a statement is, as far as its first words tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,64 +62,6 @@ fn use_database(mut words: Words<'_>) -> Statement<'_> {
 
 fn is(word: &[u8], keyword: &[u8]) -> bool {
     word.eq_ignore_ascii_case(keyword)
-}
-
-#[derive(Clone, Copy)]
-struct Words<'a> {
-    sql: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Words<'a> {
-    /// The next run of letters, digits, `_`, `$` and bytes of other alphabets; None at anything
-    /// else.
-    fn next_word(&mut self) -> Option<&'a [u8]> {
-        self.skip_blank();
-        let rest = &self.sql[self.at..];
-        let end = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
-        self.at += end;
-        (end > 0).then(|| &rest[..end])
-    }
-
-    /// Whether only blanks, comments and semicolons are left.
-    fn is_at_end(&mut self) -> bool {
-        self.skip_blank();
-        while self.sql.get(self.at) == Some(&b';') {
-            self.at += 1;
-            self.skip_blank();
-        }
-        self.at == self.sql.len()
-    }
-
-    /// Skips white space and comments; stops at an executable or an unfinished comment.
-    fn skip_blank(&mut self) {
-        loop {
-            let rest = &self.sql[self.at..];
-            let skipped = match rest {
-                [b' ' | b'\t' | b'\n' | b'\r' | 0x0B | 0x0C, ..] => 1,
-                [b'/', b'*', b'!', ..] | [b'/', b'*', b'M', b'!', ..] => return,
-                [b'/', b'*', comment @ ..] => match memchr::memmem::find(comment, b"*/") {
-                    Some(end) => end + 4,
-                    None => return,
-                },
-                [b'#', ..] => line(rest),
-                // "The -- comment style requires the second dash to be followed by at least one
-                // whitespace or control character"; at the end of the text stands one for servers.
-                [b'-', b'-'] => 2,
-                [b'-', b'-', blank, ..] if *blank == b' ' || blank.is_ascii_control() => line(rest),
-                _ => return,
-            };
-            self.at += skipped;
-        }
-    }
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || !byte.is_ascii()
-}
-
-fn line(rest: &[u8]) -> usize {
-    memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1)
 }
 
 #[cfg(test)]

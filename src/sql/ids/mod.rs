@@ -9,9 +9,11 @@
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2};
 
-use super::{Statement, Words, is, is_word};
+pub use super::lexer::Extent;
+use super::lexer::{Charset, Known, Lexer, Modes, Token};
+use super::{Statement, is};
 
 /// Digits of the ids that are looked for, as those of proxies have: their highest bit is set.
 const DIGITS: usize = 10;
@@ -23,15 +25,6 @@ pub enum Named {
     Id(u64, Range<usize>),
     /// By the first of the statement's parameters.
     Parameter,
-}
-
-/// How much of a statement is at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it.
-    Whole,
-    /// More comes behind.
-    Beginning,
 }
 
 /// Whether a statement of this kind may name a connection by an id of a proxy. Cheap, and mostly
@@ -63,14 +56,14 @@ fn has_long_number(sql: &[u8]) -> bool {
 
 /// The connections that a text names, in their order.
 pub fn connections(sql: &[u8], extent: Extent) -> Vec<Named> {
-    let mut lexer = Lexer::new(sql, extent);
+    let mut tokens = Tokens { lexer: Lexer::new(sql, extent, MODES) };
     let mut found = Vec::new();
     let mut before = Token::End;
-    while let Some(token) = lexer.next_token() {
-        if token == Token::End && lexer.words.at == sql.len() {
+    while let Some(token) = tokens.next_token() {
+        if token == Token::End && tokens.lexer.words.at == sql.len() {
             break;
         }
-        let mut ahead = lexer;
+        let mut ahead = tokens;
         let named = match token {
             // `t.kill` and `@kill` are names.
             Token::Word(_) if matches!(before, Token::Symbol(b'.' | b'@')) => None,
@@ -83,7 +76,7 @@ pub fn connections(sql: &[u8], extent: Extent) -> Vec<Named> {
         before = token;
         if let Some(named) = named {
             found.extend(named);
-            (lexer, before) = (ahead, Token::End);
+            (tokens, before) = (ahead, Token::End);
         }
     }
     found
@@ -99,145 +92,47 @@ fn begins(before: Token<'_>) -> bool {
     match before {
         Token::End | Token::Symbol(b':') => true,
         Token::Word(word) => OPENERS.iter().any(|opener| is(word, opener)),
-        Token::Number(_) | Token::Text(_) | Token::Parameter | Token::Symbol(_) => false,
+        Token::Number(_)
+        | Token::Text(_)
+        | Token::Comment(_)
+        | Token::Parameter
+        | Token::Symbol(_) => false,
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
-    Word(&'a [u8]),
-    /// Digits that stand there.
-    Number((usize, usize)),
-    /// What stands there between quotes.
-    Text((usize, usize)),
-    /// `?`
-    Parameter,
-    Symbol(u8),
-    /// `;`, or the end of the text.
-    End,
-}
+/// An id is one by any mode; texts of any character set are let pass.
+const MODES: Modes = Modes {
+    ansi_quotes: Known::Unknown,
+    no_backslash_escapes: Known::Unknown,
+    charset: Charset::Utf8,
+};
 
-/// The tokens of a text, as long as every server reads the same ones.
+/// The tokens of a text without its comments, as long as every server reads the same ones.
 #[derive(Clone, Copy)]
-struct Lexer<'a> {
-    words: Words<'a>,
-    extent: Extent,
-    /// Executable comments that have begun.
-    comments: u32,
-    is_in_comment: bool,
-    /// How many have been seen.
-    parameters: u32,
+struct Tokens<'a> {
+    lexer: Lexer<'a>,
 }
 
-impl<'a> Lexer<'a> {
-    fn new(sql: &'a [u8], extent: Extent) -> Self {
-        let words = Words { sql, at: 0 };
-        Self { words, extent, comments: 0, is_in_comment: false, parameters: 0 }
-    }
-
+impl<'a> Tokens<'a> {
     /// None where the text is cut off, or could go on in different ways.
     fn next_token(&mut self) -> Option<Token<'a>> {
-        self.skip_blank()?;
-        let sql = self.words.sql;
-        let at = self.words.at;
-        let Some(&first) = sql.get(at) else {
-            return (self.extent == Extent::Whole).then_some(Token::End);
-        };
-        let token = match first {
-            // `$$` begins a text of any language, up to the next one.
-            b'$' => return None,
-            b'\'' | b'"' | b'`' => Token::Text(self.quoted(first)?),
-            _ if is_word(first) => {
-                let word = self.words.next_word()?;
-                match word.iter().all(u8::is_ascii_digit) {
-                    true => Token::Number((at, self.words.at)),
-                    false => Token::Word(word),
-                }
-            }
-            _ => {
-                self.words.at += 1;
-                return Some(match first {
-                    b'?' => {
-                        self.parameters += 1;
-                        Token::Parameter
-                    }
-                    b';' => Token::End,
-                    symbol => Token::Symbol(symbol),
-                });
-            }
-        };
-        let may_go_on = self.extent == Extent::Beginning && self.words.at == sql.len();
-        (!may_go_on).then_some(token)
-    }
-
-    /// The marks of executable comments are blanks: what stands between them counts, or does not.
-    fn skip_blank(&mut self) -> Option<()> {
         loop {
-            let at = self.words.at;
-            let rest = &self.words.sql[at..];
-            if self.is_in_comment {
-                let blank = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                self.words.at += blank;
-                match rest[blank..] {
-                    [b'*', b'/', ..] => {
-                        self.is_in_comment = false;
-                        self.words.at += 2;
-                    }
-                    // Who skips the comment sees none in it, and ends at the first mark.
-                    [b'#', ..] | [b'-', b'-', ..] | [b'/', b'*', ..] => return None,
-                    _ => return Some(()),
-                }
-                continue;
-            }
-            self.words.skip_blank();
-            let rest = &self.words.sql[self.words.at..];
-            let mark = match rest {
-                [b'/', b'*', b'!', ..] => 3,
-                [b'/', b'*', b'M', b'!', ..] => 4,
-                [b'/', b'*', ..] => return None,
-                _ => return Some(()),
+            return match self.lexer.next_token()? {
+                Token::Comment(_) => continue,
+                // A statement ends there as one does at the end of the text.
+                Token::Symbol(b';') => Some(Token::End),
+                token => Some(token),
             };
-            let version = rest[mark..].iter().take(6).take_while(|byte| byte.is_ascii_digit());
-            self.words.at += mark + version.count();
-            self.is_in_comment = true;
-            self.comments += 1;
         }
     }
 
-    /// What stands between two of these quotes.
-    fn quoted(&mut self, quote: u8) -> Option<(usize, usize)> {
-        let sql = self.words.sql;
-        let start = self.words.at + 1;
-        let mut at = start;
-        let end = loop {
-            let rest = &sql[at..];
-            let found = match quote {
-                b'`' => memchr(quote, rest),
-                _ => memchr2(quote, b'\\', rest),
-            };
-            let found = at + found?;
-            match (sql[found], sql.get(found + 1)) {
-                // By NO_BACKSLASH_ESCAPES, or as half of a character, it escapes nothing.
-                (b'\\', next) if next.is_none_or(|next| *next == quote) => return None,
-                (b'\\', _) => {}
-                (_, Some(next)) if *next == quote => {}
-                _ => break found,
-            }
-            at = found + 2;
-        };
-        self.words.at = end + 1;
-        let is_sure = !self.is_in_comment || memmem::find(&sql[start..end], b"*/").is_none();
-        is_sure.then_some((start, end))
-    }
-
-    /// Which executable comment this is in; 0 is none.
-    fn comment(&self) -> u32 {
-        if self.is_in_comment { self.comments } else { 0 }
+    fn sql(&self) -> &'a [u8] {
+        self.lexer.words.sql
     }
 
     /// Behind KILL: `[HARD | SOFT] [CONNECTION | QUERY] id`.
     fn kill(&mut self) -> Option<Named> {
-        let comment = self.comment();
+        let comment = self.lexer.comment();
         let mut token = self.next_token()?;
         for words in [[b"hard".as_slice(), b"soft"], [b"connection", b"query"]] {
             if words.iter().any(|known| is_the(token, known)) {
@@ -250,7 +145,7 @@ impl<'a> Lexer<'a> {
 
     /// Behind EXPLAIN: `[FORMAT = name] FOR [CONNECTION] id`.
     fn explain(&mut self) -> Option<Named> {
-        let comment = self.comment();
+        let comment = self.lexer.comment();
         let mut token = self.next_token()?;
         if is_the(token, b"format") {
             token = self.next_token()?;
@@ -285,7 +180,7 @@ impl<'a> Lexer<'a> {
 
     /// Behind EXECUTE: `IMMEDIATE 'text' [USING id]`.
     fn execute(&mut self) -> Option<Vec<Named>> {
-        let comment = self.comment();
+        let comment = self.lexer.comment();
         if !is_the(self.next_token()?, b"immediate") {
             return None;
         }
@@ -305,8 +200,8 @@ impl<'a> Lexer<'a> {
     /// What the text that comes next names.
     fn text(&mut self) -> Option<Vec<Named>> {
         let Token::Text((start, end)) = self.next_token()? else { return None };
-        let inner = &self.words.sql[start..end];
-        let quote = self.words.sql[end];
+        let inner = &self.sql()[start..end];
+        let quote = self.sql()[end];
         // With a quote in it, or what escapes one, it is not what stands there.
         if quote == b'`' || memchr2(quote, b'\\', inner).is_some() {
             return None;
@@ -328,16 +223,16 @@ impl<'a> Lexer<'a> {
         }
         let named = match token {
             Token::Number((start, end)) | Token::Text((start, end))
-                if self.words.sql.get(end) != Some(&b'`') =>
+                if self.sql().get(end) != Some(&b'`') =>
             {
-                let digits = std::str::from_utf8(&self.words.sql[start..end]).ok()?;
+                let digits = std::str::from_utf8(&self.sql()[start..end]).ok()?;
                 let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
                 Named::Id(digits.parse().ok().filter(|_| is_number)?, start..end)
             }
-            Token::Parameter if self.parameters == 1 => Named::Parameter,
+            Token::Parameter if self.lexer.parameters == 1 => Named::Parameter,
             _ => return None,
         };
-        let is_together = self.comment() == comment;
+        let is_together = self.lexer.comment() == comment;
         for _ in 0..parentheses {
             if self.next_token()? != Token::Symbol(b')') {
                 return None;
