@@ -44,6 +44,7 @@ const CONVERSATION: &[(&str, &str)] = &[
     ("SHOW PROXYINFO BINARY", "generation"),
     ("SHOW PROXYINFO UPGRADE", "RUNNING"),
     ("SHOW PROXYCONFIG LIKE 'hot\\_upgrade\\_exit%'", "30s"),
+    ("SHOW PROXYCONFIG LIKE 'cluster.main.route\\_policy'", "FOLLOWER_FIRST"),
     ("SHOW PROXYSTAT LIKE 'client_requests'", "client_requests"),
     ("SHOW PROCESSLIST", ""),
     ("SHOW RESTART", ""),

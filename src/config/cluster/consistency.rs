@@ -175,10 +175,8 @@ mod tests {
             ),
             (
                 "name = 'a'\nroute_policy = 'FOLLOWER_FRIST'\nSERVER",
-                &[
-                    "3, column 16: cluster.route_policy: unknown variant `FOLLOWER_FRIST`, expected \
-                   `FOLLOWER_FIRST` or `FOLLOWER_ONLY`; did you mean `FOLLOWER_FIRST`?",
-                ],
+                &["3, column 16: cluster.route_policy: unknown variant `FOLLOWER_FRIST`, \
+                     expected `FOLLOWER_FIRST` or `FOLLOWER_ONLY`; did you mean `FOLLOWER_FIRST`?"],
             ),
             (
                 "name = 'a'\nservice_user = 's'\nSERVER",
