@@ -278,7 +278,7 @@ mod tests {
         ];
         let asker = Asker { idc: "x", share: 0 };
         for (text, suspect, congested, to_try, spared) in table {
-            let topology = sample::topology(&text.replace("A,", "A=u,"), 1);
+            let topology = sample::topology(&text.replace("A,", "A=u,"), 1, Instant::now());
             let got = homes(&topology, &standings(suspect, congested), asker);
             let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
             assert_eq!(shown, (to_try.into(), spared.into()), "{text}, {suspect}, {congested}");
@@ -312,7 +312,7 @@ mod tests {
         ];
         let asker = Asker { idc: "x", share: 0 };
         for (text, suspect, congested, policy, expected) in table {
-            let topology = sample::topology_at(text, 1, now);
+            let topology = sample::topology(text, 1, now);
             let reading = Reading { policy, max_lag: Duration::from_secs(10) };
             let standing = standings(suspect, congested);
             let got = readers(&topology, &standing, asker, reading, now);
@@ -326,7 +326,8 @@ mod tests {
 
     #[test]
     fn weight_is_a_share_of_the_clients() {
-        let topology = sample::topology("A=p B=r,weight=300 C=r,weight=100 D=r,weight=0", 1);
+        let topology =
+            sample::topology("A=p B=r,weight=300 C=r,weight=100 D=r,weight=0", 1, Instant::now());
         let policy = RoutePolicy::FollowerOnly;
         let reading = Reading { policy, max_lag: Duration::MAX };
         // Shares that follow each other do as well as any.
@@ -361,7 +362,7 @@ mod tests {
                 };
                 let text: Vec<_> =
                     servers.iter().enumerate().map(|(at, &said)| server(at, said)).collect();
-                (sample::topology(&text.join(" "), 1), suspect, congested)
+                (sample::topology(&text.join(" "), 1, Instant::now()), suspect, congested)
             },
         )
     }

@@ -34,13 +34,8 @@ pub(super) fn member(letter: &str) -> Member {
     }
 }
 
-/// The topology of a line, where lags were learned at no particular time.
-pub(super) fn topology(text: &str, epoch: u64) -> Topology {
-    topology_at(text, epoch, Instant::now())
-}
-
 /// The topology of a line, lags learned just now.
-pub(super) fn topology_at(text: &str, epoch: u64, now: Instant) -> Topology {
+pub(super) fn topology(text: &str, epoch: u64, now: Instant) -> Topology {
     let servers = text.split_whitespace().map(|word| server(word, now)).collect();
     Topology::new(servers, Epoch(epoch))
 }

@@ -222,7 +222,7 @@ mod tests {
             ("A B", 0, 0, 0, false),
         ];
         for (text, epoch, server, opened_in, expected) in table {
-            let topology = sample::topology(text, epoch);
+            let topology = sample::topology(text, epoch, Instant::now());
             let got = topology.is_fenced(ServerId(server), Epoch(opened_in));
             assert_eq!(got, expected, "{text} {epoch} {server} {opened_in}");
         }
@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn the_state_to_show_is_the_worst() {
-        let topology = sample::topology("A=p B=r,draining C=r,lost D=r,draining,lost", 1);
+        let topology =
+            sample::topology("A=p B=r,draining C=r,lost D=r,draining,lost", 1, Instant::now());
         let states: Vec<_> = topology.servers().iter().map(Server::state).collect();
         assert_eq!(states, [State::Online, State::Draining, State::Lost, State::Lost]);
         assert_eq!(topology.at("A").map(Server::id), topology.primary().map(Server::id));

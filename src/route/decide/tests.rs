@@ -74,7 +74,7 @@ fn topology(session: &str, now: Instant) -> Topology {
         "no roles" => SERVERS.replace("=p", "=u").replace("=r", "=u"),
         _ => SERVERS.into(),
     };
-    sample::topology_at(&text, 2, now)
+    sample::topology(&text, 2, now)
 }
 
 fn place(session: &str) -> Place<'static> {
@@ -282,7 +282,7 @@ fn the_table_is_what_is_decided() {
 #[test]
 fn what_is_congested_is_left_alone() {
     let now = Instant::now();
-    let topology = sample::topology_at("A=p B=r C=r,weight=0", 2, now);
+    let topology = sample::topology("A=p B=r C=r,weight=0", 2, now);
     let ask = |congested: &'static str, text, session| {
         let standing = move |id| match congested.contains(sample::letter(id)) {
             true => Standing::Congested,
@@ -330,7 +330,7 @@ fn a_home_on_a_replica_moves_to_the_primary() {
         ("read", "A=p,lost B=r", Go::Keep),
         ("diagnostics", "A=p B=r", Go::Keep),
     ] {
-        let topology = sample::topology_at(topology, 2, now);
+        let topology = sample::topology(topology, 2, now);
         let (policy, statement) = (policy("off"), statement(text));
         let (asker, standing) = (Asker::default(), &good);
         let question =
