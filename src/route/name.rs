@@ -124,7 +124,8 @@ pub fn parse<'a>(name: &'a [u8], known: &'a Known) -> Result<Login<'a>, UnknownC
 }
 
 impl Known {
-    /// Of one cluster, the first in the config; `separators` is `username_separator`.
+    /// Of one cluster, the first in the config; `separators` is `username_separator`, a list of
+    /// signs between which stands `;`.
     pub fn new(first: Cluster, others: Vec<Cluster>, defaults: Defaults, separators: &str) -> Self {
         let is_separator = |byte: &u8| *byte != b';' && !byte.is_ascii_alphanumeric();
         let separators = separators.bytes().filter(is_separator).collect();

@@ -81,7 +81,7 @@ pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker
         FoundRole::Replica => 1,
         FoundRole::Unknown => 2,
     };
-    let nearness = Nearness::of(topology, asker);
+    let nearness = Nearness { topology, idc: asker.idc };
     let mut servers: Vec<_> = topology.servers().iter().collect();
     if servers.iter().any(|server| !server.is_draining) {
         servers.retain(|server| !server.is_draining);
@@ -112,24 +112,57 @@ pub fn readers(
     reading: Reading,
     now: Instant,
 ) -> Vec<ServerId> {
-    let is_usable =
-        |server: &&Server| !server.is_draining && !is_spared(server, standing(server.id()));
-    let is_reader = |server: &&Server| {
-        server.found == FoundRole::Replica && server.lag.is_within(reading.max_lag, now)
-    };
-    let mut servers: Vec<_> =
-        topology.servers().iter().filter(is_usable).filter(is_reader).collect();
-    let nearness = Nearness::of(topology, asker);
+    let replicas = replicas(topology, standing, reading.max_lag, now);
+    let mut servers: Vec<_> = replicas.collect();
+    let nearness = Nearness { topology, idc: asker.idc };
     let rank = |server: &Server| (standing(server.id()), nearness.distance(server));
     servers.sort_by_key(|server| rank(server));
     for equals in servers.chunk_by_mut(|one, other| rank(one) == rank(other)) {
         share_out(equals, asker.share);
     }
     match reading.policy {
-        RoutePolicy::FollowerFirst => servers.extend(topology.primary().filter(is_usable)),
+        RoutePolicy::FollowerFirst => {
+            let is_usable = |server: &&Server| is_usable(server, standing);
+            servers.extend(topology.primary().filter(is_usable));
+        }
         RoutePolicy::FollowerOnly => {}
     }
     servers.into_iter().map(Server::id).collect()
+}
+
+/// The first replica of [`readers`]. It is asked for with each read, so nothing is allocated.
+pub(super) fn replica(
+    topology: &Topology,
+    standing: &dyn Fn(ServerId) -> Standing,
+    asker: Asker,
+    max_lag: Duration,
+    now: Instant,
+) -> Option<ServerId> {
+    let replicas = replicas(topology, standing, max_lag, now);
+    let nearness = Nearness { topology, idc: asker.idc };
+    let rank = |server: &Server| (standing(server.id()), nearness.distance(server));
+    let best = replicas.clone().map(rank).min()?;
+    let equals = replicas.filter(|server| rank(server) == best);
+    let at = draw(equals.clone(), asker.share, 0).unwrap_or(0);
+    equals.map(Server::id).nth(at)
+}
+
+/// Those that may be read from, as configured.
+fn replicas<'a>(
+    topology: &'a Topology,
+    standing: &'a dyn Fn(ServerId) -> Standing,
+    max_lag: Duration,
+    now: Instant,
+) -> impl Iterator<Item = &'a Server> + Clone {
+    topology.servers().iter().filter(move |server| {
+        server.found == FoundRole::Replica
+            && is_usable(server, standing)
+            && server.lag.is_within(max_lag, now)
+    })
+}
+
+fn is_usable(server: &Server, standing: &dyn Fn(ServerId) -> Standing) -> bool {
+    !server.is_draining && !is_spared(server, standing(server.id()))
 }
 
 /// Whether a server is left alone while there is another.
@@ -138,28 +171,24 @@ pub(super) fn is_spared(server: &Server, standing: Standing) -> bool {
 }
 
 /// How near servers are to a client.
+#[derive(Clone, Copy)]
 struct Nearness<'a> {
+    topology: &'a Topology,
     idc: &'a str,
-    /// Those of its idc.
-    regions: Vec<&'a str>,
 }
 
-impl<'a> Nearness<'a> {
-    fn of(topology: &'a Topology, Asker { idc, share: _ }: Asker<'a>) -> Self {
-        let members = topology.servers().iter().map(|server| &server.member);
-        let near = members.filter(|member| member.idc.eq_ignore_ascii_case(idc));
-        let regions = near.map(|member| &*member.region).filter(|region| !region.is_empty());
-        Self { idc, regions: regions.collect() }
-    }
-
+impl Nearness<'_> {
     /// Same idc, same region, remote.
     fn distance(&self, server: &Server) -> u8 {
-        let member = &server.member;
-        let is_in_region = |region: &&str| member.region.eq_ignore_ascii_case(region);
+        let is_near = |other: &Server| other.member.idc.eq_ignore_ascii_case(self.idc);
+        let region = &server.member.region;
+        let has_region = |other: &Server| other.member.region.eq_ignore_ascii_case(region);
+        let others = self.topology.servers();
         match self.idc {
             "" => 0,
-            idc if member.idc.eq_ignore_ascii_case(idc) => 0,
-            _ if self.regions.iter().any(is_in_region) => 1,
+            _ if is_near(server) => 0,
+            // The client's region is that of its idc.
+            _ if !region.is_empty() && others.iter().any(|o| is_near(o) && has_region(o)) => 1,
             _ => 2,
         }
     }
@@ -167,22 +196,28 @@ impl<'a> Nearness<'a> {
 
 /// Puts equals in an order in which each is the first for its weight's share of all numbers.
 fn share_out(equals: &mut [&Server], share: u64) {
-    for at in 0..equals.len() {
-        let left = &mut equals[at..];
-        let total: u64 = left.iter().map(|server| u64::from(server.member.weight)).sum();
+    for turn in 0..equals.len() {
+        let left = &mut equals[turn..];
         // Only those without any weight are left: as configured.
-        if total == 0 {
-            return;
-        }
-        let mut drawn = scaled(mixed(share, at), total);
-        let chosen = left.iter().position(|server| {
-            let weight = u64::from(server.member.weight);
-            let is_drawn = drawn < weight;
-            drawn = drawn.saturating_sub(weight);
-            is_drawn
-        });
-        left[..=chosen.unwrap_or(0)].rotate_right(1);
+        let Some(drawn) = draw(left.iter().copied(), share, turn) else { return };
+        left[..=drawn].rotate_right(1);
     }
+}
+
+/// Whose turn it is, by weight; None if none has any.
+fn draw<'a>(
+    servers: impl Iterator<Item = &'a Server> + Clone,
+    share: u64,
+    turn: usize,
+) -> Option<usize> {
+    let mut weights = servers.map(|server| u64::from(server.member.weight));
+    let total: u64 = weights.clone().sum();
+    let mut drawn = scaled(mixed(share, turn), total);
+    weights.position(|weight| {
+        let is_drawn = drawn < weight;
+        drawn = drawn.saturating_sub(weight);
+        is_drawn
+    })
 }
 
 /// A number for each turn, in which no order of the shares is left (the end of splitmix64).
@@ -194,10 +229,10 @@ fn mixed(share: u64, turn: usize) -> u64 {
     number ^ (number >> 31)
 }
 
-/// A number of all into one below the total.
+/// A number of all into one below the total, if there is one.
 fn scaled(number: u64, total: u64) -> u64 {
     let high = (u128::from(number) * u128::from(total)) >> 64;
-    u64::try_from(high).expect("it is below the total")
+    u64::try_from(high).expect("it is not above the total")
 }
 
 #[cfg(test)]
@@ -418,6 +453,9 @@ mod tests {
                 );
                 prop_assert!(!got[..at].contains(id));
             }
+            let found = replica(&topology, &standing, asker, Duration::MAX, Instant::now());
+            let is_primary = |id: &ServerId| topology.primary().is_some_and(|p| p.id() == *id);
+            prop_assert_eq!(found, got.first().copied().filter(|id| !is_primary(id)));
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::congestion::Standing;
-use super::order::{Asker, Reading, RoutePolicy, is_spared, readers};
+use super::order::{Asker, RoutePolicy, is_spared, replica};
 use super::topology::{Epoch, FoundRole, Server, ServerId, Topology};
 
 /// All that the decision depends on.
@@ -225,6 +225,11 @@ pub fn decide(question: &Question) -> Decision {
     }
 }
 
+/// The servers of TARGET_DB_SERVER's `'a:1,b:1;c:1'`: groups, and servers within each, best first.
+pub fn targets(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ';']).map(str::trim).filter(|address| !address.is_empty())
+}
+
 impl Question<'_> {
     fn in_transaction(&self, transaction: Transaction) -> Decision {
         let Self { session, statement, .. } = self;
@@ -305,10 +310,8 @@ impl Question<'_> {
             (Split::Weak, None) => return Err(Why::NotWeak),
             (Split::Weak, Some(Consistency::Weak)) | (Split::On, _) => {}
         }
-        let (policy, max_lag) = (RoutePolicy::FollowerOnly, self.policy.max_replica_lag);
-        let reading = Reading { policy, max_lag };
-        let readers = readers(self.topology, self.standing, self.asker, reading, self.now);
-        Ok(readers.first().copied())
+        let max_lag = self.policy.max_replica_lag;
+        Ok(replica(self.topology, self.standing, self.asker, max_lag, self.now))
     }
 
     /// Home, which is on the primary: where it is not it moves there.

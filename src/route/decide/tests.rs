@@ -338,3 +338,12 @@ fn a_home_on_a_replica_moves_to_the_primary() {
         assert_eq!(decide(&question).go, expected, "{text}");
     }
 }
+
+#[test]
+fn targets_come_in_order() {
+    let table: [(&str, &[&str]); 4] =
+        [("", &[]), ("a:1", &["a:1"]), ("a:1,b:2; c:3 ;", &["a:1", "b:2", "c:3"]), (" ,;,", &[])];
+    for (text, expected) in table {
+        assert_eq!(targets(text).collect::<Vec<_>>(), expected, "{text}");
+    }
+}
