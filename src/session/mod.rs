@@ -25,6 +25,7 @@ mod look;
 pub mod machine;
 pub mod numbering;
 pub mod snapshot;
+pub mod state;
 
 pub use ids::{Directory, OURS};
 pub use lane::{Intake, Rewrite};

@@ -1,0 +1,41 @@
+//! What a session is made of: pulled from one server, pushed to another, and compared. Sans-IO.
+//!
+//! ```text
+//!   Survey ──► Inventory          once a server, on a fresh session of it
+//!                  │
+//!   Pull(source) ──► State ──► Push(target) ──► Pull(target) ──► State::differences
+//! ```
+//!
+//! - [`question`]: the texts that errands give to be carried, and the answers that they take.
+//! - [`flavour`]: which kind of server it is. [`variable`]: system variables, and which are what.
+//! - [`inventory`]: what a server has. [`reading`]: many variables in one row.
+//! - [`pull`], [`user`], [`role`]: the state. [`push`]: how another session gets it.
+//! - [`text`]: literals that mean the same whatever the session's modes are.
+//!
+//! Nothing here knows a history: what is not seen in the server is not here. Temporary tables and
+//! locks on MySQL without a service account, prepared statements, a one-shot SET TRANSACTION,
+//! LASTVAL and `session_track_*` are their owners' business.
+
+pub mod compare;
+pub mod flavour;
+pub mod inventory;
+pub mod pull;
+pub mod push;
+pub mod question;
+pub mod reading;
+pub mod role;
+pub mod snapshot;
+pub mod text;
+pub mod user;
+pub mod variable;
+
+#[cfg(test)]
+mod tests;
+
+pub use compare::Subject;
+pub use flavour::Flavour;
+pub use inventory::{Inventory, Survey};
+pub use pull::{Pull, Scope};
+pub use push::{Base, Push, Refusal};
+pub use question::{Answer, Errand, Of, Question, StateError};
+pub use snapshot::{Diagnostics, Hidden, State};

@@ -1,0 +1,581 @@
+//! A session's state, asked of the server that has it.
+//!
+//! ```text
+//!   MariaDB   diagnostics, warnings │ variables, role, temporary tables, names │ types, values
+//!   MySQL     by thread: variables, schema, names, locks, temporary tables
+//!             and only if something is left to ask: warnings │ role, time │ types, values
+//!             without a service account: warnings │ variables, place, role
+//! ```
+//!
+//! Everything is asked so that no mode of the session cuts it or converts it: one row, LIMIT, bytes.
+//! A question that comes to nothing costs one variable or one reason in [`State::hidden`].
+
+use std::collections::VecDeque;
+
+use super::flavour::Flavour;
+use super::inventory::Inventory;
+use super::question::{Answer, Errand, Of, Question, StateError, number, row, rows};
+use super::reading::{self, Form, Told};
+use super::role::Role;
+use super::snapshot::{Diagnostics, Hidden, State, Warning};
+use super::text::is_word;
+use super::user::{Kind, UserValue, put_reading, put_variable};
+use super::variable::{Origin, Value, Variable, is_carried};
+
+/// How much of a session is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// Not its role nor its timestamp: the caller knows that neither was ever set. On MySQL with a
+    /// service account a session without user variables is then not touched at all.
+    WithoutRole,
+}
+
+/// User variables that are asked in one statement: their values come in one row.
+const AT_ONCE: usize = 64;
+
+/// A value as long as this may have been cut by performance_schema.
+const CUT: usize = 1024;
+
+#[derive(Debug)]
+enum Step {
+    Diagnostics,
+    Warnings,
+    Variables(Vec<String>),
+    Place,
+    Role,
+    Timestamp,
+    TemporaryCount,
+    TemporaryList,
+    Names,
+    Types(Vec<Vec<u8>>),
+    Values(Vec<(Vec<u8>, Kind)>),
+    /// Our names are in UTF-8: character_set_client for their time.
+    Client(Vec<u8>),
+    ByThread(ByThread),
+}
+
+/// Questions for the service account.
+#[derive(Clone, Copy, Debug)]
+enum ByThread {
+    Variables,
+    Schema,
+    Names,
+    Locks,
+    TemporaryTables,
+}
+
+/// Makes a [`State`]. The link must be idle: all answers to the client's commands have come.
+#[derive(Debug)]
+pub struct Pull<'a> {
+    inventory: &'a Inventory,
+    scope: Scope,
+    connection: u64,
+    queue: VecDeque<Step>,
+    asked: VecDeque<Step>,
+    state: State,
+    read: Vec<(String, Value)>,
+    time: Option<Vec<u8>>,
+    touched: bool,
+}
+
+impl<'a> Pull<'a> {
+    /// Of the session with this connection id, on the server whose inventory it is.
+    pub fn new(inventory: &'a Inventory, connection: u64, scope: Scope) -> Self {
+        let names: Vec<String> =
+            inventory.names().filter(|name| is_carried(name)).map(str::to_owned).collect();
+        let queue = match inventory.flavour() {
+            Flavour::MariaDb { .. } => VecDeque::from([
+                Step::Diagnostics,
+                Step::Warnings,
+                Step::Variables(names),
+                Step::Role,
+                Step::TemporaryCount,
+                Step::Names,
+            ]),
+            Flavour::MySql { .. } => VecDeque::from([Step::ByThread(ByThread::Variables)]),
+            Flavour::OceanBase => {
+                VecDeque::from([Step::Warnings, Step::Variables(names), Step::Place, Step::Role])
+            }
+        };
+        let mut state = State::new(inventory.flavour());
+        if inventory.flavour() == Flavour::OceanBase {
+            state.hidden.push(Hidden::UserVariables);
+        }
+        Self {
+            inventory,
+            scope,
+            connection,
+            queue,
+            asked: VecDeque::new(),
+            state,
+            read: Vec::new(),
+            time: None,
+            touched: false,
+        }
+    }
+
+    /// The state, when it is done.
+    pub fn finish(mut self) -> Option<State> {
+        if !self.is_done() {
+            return None;
+        }
+        for (name, value) in std::mem::take(&mut self.read) {
+            let Some(known) = self.inventory.variable(&name) else { continue };
+            let origin = if known.fresh == value { Origin::Server } else { Origin::Session };
+            self.state.variables.insert(name, Variable { value, origin });
+        }
+        Some(self.state)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.inventory.names().filter(|name| is_carried(name)).map(str::to_owned).collect()
+    }
+
+    /// The link itself is asked: on MySQL that costs its diagnostics, so they are saved.
+    fn touch(&mut self) {
+        if !std::mem::replace(&mut self.touched, true) && !self.inventory.flavour().is_mariadb() {
+            self.queue.push_back(Step::Warnings);
+        }
+    }
+
+    /// These are asked next.
+    fn first(&mut self, steps: [Step; 2]) {
+        steps.into_iter().rev().for_each(|step| self.queue.push_front(step));
+    }
+
+    fn hide(&mut self, why: Hidden) {
+        if !self.state.hidden.contains(&why) {
+            self.state.hidden.push(why);
+        }
+    }
+
+    fn hear_diagnostics(&mut self, answer: Answer) -> Result<(), StateError> {
+        const WHAT: &str = "diagnostics";
+        let [rows, found, insert_id, warnings, errors, schema, time] = row(answer, WHAT)?;
+        let count = |digits: Option<Vec<u8>>| {
+            number(digits.as_deref()).ok_or(StateError::Malformed { what: WHAT })
+        };
+        let rows = rows.and_then(|digits| std::str::from_utf8(&digits).ok()?.parse().ok());
+        self.state.diagnostics = Some(Diagnostics {
+            row_count: rows,
+            found_rows: number(found.as_deref()),
+            warning_count: Some(count(warnings)?),
+            error_count: Some(count(errors)?),
+            warnings: Vec::new(),
+        });
+        self.state.last_insert_id = count(insert_id)?;
+        self.state.schema = schema;
+        self.time = time;
+        Ok(())
+    }
+
+    fn hear_warnings(&mut self, answer: Answer) -> Result<(), StateError> {
+        let rows = match rows(answer, "warnings") {
+            Ok(result) => result.rows,
+            // Nobody can read them then, and nothing else depends on them.
+            Err(StateError::Refused { .. } | StateError::NobodyToAsk { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let warning = |row: Vec<Option<Vec<u8>>>| {
+            let [level, code, message] = row.try_into().ok()?;
+            let (level, message) = (level?, message.unwrap_or_default());
+            Some(Warning { level, code: code.unwrap_or_default(), message })
+        };
+        let warnings: Option<Vec<_>> = rows.into_iter().map(warning).collect();
+        let warnings = warnings.ok_or(StateError::Malformed { what: "warnings" })?;
+        self.state.diagnostics.get_or_insert_default().warnings = warnings;
+        Ok(())
+    }
+
+    fn hear_variables(&mut self, names: Vec<String>, answer: Answer) -> Result<(), StateError> {
+        match reading::hear(names, answer, "its variables")? {
+            Told::Halves(halves) => {
+                // User variables may need to know the character set: first things first.
+                for half in halves.into_iter().rev() {
+                    self.queue.push_front(Step::Variables(half));
+                }
+            }
+            Told::Values(values) => {
+                for (name, value) in values {
+                    let value = self.typed(&name, value);
+                    self.read.push((name, value));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that came as bytes, or in performance_schema's way, as it is read with its type.
+    fn typed(&self, name: &str, value: Value) -> Value {
+        let Some(known) = self.inventory.variable(name) else { return value };
+        match value {
+            Value::Null => Value::Null,
+            Value::Text(text) | Value::Number(text) => match (known.is_number, &text[..]) {
+                (true, b"ON") => Value::Number(b"1".to_vec()),
+                (true, b"OFF") => Value::Number(b"0".to_vec()),
+                (true, _) => Value::Number(text),
+                (false, _) => Value::Text(text),
+            },
+        }
+    }
+
+    fn hear_place(&mut self, answer: Answer) -> Result<(), StateError> {
+        const WHAT: &str = "its schema";
+        let [insert_id, schema, time] = row(answer, WHAT)?;
+        let insert_id = number(insert_id.as_deref());
+        self.state.last_insert_id = insert_id.ok_or(StateError::Malformed { what: WHAT })?;
+        self.state.schema = schema;
+        self.time = time;
+        Ok(())
+    }
+
+    fn hear_role(&mut self, answer: Answer) -> Result<(), StateError> {
+        const WHAT: &str = "its role";
+        let [role, time] = row(answer, WHAT)?;
+        let role = Role::parse(self.inventory.flavour(), role);
+        self.state.role = role.ok_or(StateError::Malformed { what: WHAT })?;
+        self.hear_time(time);
+        Ok(())
+    }
+
+    /// A timestamp that is not set is the time of the statement that reads it.
+    fn hear_time(&mut self, time: Option<Vec<u8>>) {
+        match self.time.take() {
+            None => self.time = time,
+            Some(before) => {
+                self.state.timestamp = Some(before).filter(|it| Some(it) == time.as_ref())
+            }
+        }
+    }
+
+    fn hear_temporary_count(&mut self, answer: Answer) -> Result<(), StateError> {
+        let count = match row(answer, "temporary tables") {
+            Ok([count]) => number(count.as_deref()),
+            Err(_) => None,
+        };
+        match (count, self.inventory.flavour()) {
+            (Some(0), _) => {}
+            (Some(_), Flavour::MariaDb { major: 11.., .. }) => {
+                self.queue.push_back(Step::TemporaryList);
+            }
+            (Some(_), _) => self.hide(Hidden::TemporaryTables),
+            (None, _) => self.hide(Hidden::NotTold("temporary tables")),
+        }
+        Ok(())
+    }
+
+    /// A count of what must not be there.
+    fn hear_count(&mut self, answer: Answer, found: Hidden) {
+        match row(answer, "a count") {
+            Ok([Some(count)]) if count == b"0" => {}
+            Ok(_) => self.hide(found),
+            Err(_) => self.hide(Hidden::NotTold(found.what())),
+        }
+    }
+
+    fn hear_names(&mut self, answer: Answer) -> Result<(), StateError> {
+        const WHAT: &str = "the names of user variables";
+        let result = match answer {
+            Answer::Err { .. } | Answer::Refused => {
+                self.hide(Hidden::UserVariables);
+                return Ok(());
+            }
+            answer => rows(answer, WHAT)?,
+        };
+        let first = |row: Vec<Option<Vec<u8>>>| row.into_iter().next().flatten();
+        let names: Option<Vec<Vec<u8>>> = result.rows.into_iter().map(first).collect();
+        let names = names.ok_or(StateError::Malformed { what: WHAT })?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.touch();
+        let is_client = |(name, _): &&(String, Value)| name == "character_set_client";
+        let client = match self.read.iter().find(is_client) {
+            Some((_, Value::Text(client))) if is_word(client) => Some(client.clone()),
+            _ => None,
+        };
+        let utf8 = |client: &Vec<u8>| client.starts_with(b"utf8");
+        let foreign = names.iter().any(|name| !name.is_ascii());
+        let restore = client.filter(|client| foreign && !utf8(client));
+        if restore.is_some() {
+            self.queue.push_back(Step::Client(b"utf8mb4".to_vec()));
+        }
+        self.queue.extend(names.chunks(AT_ONCE).map(|names| Step::Types(names.to_vec())));
+        if let Some(client) = restore {
+            self.queue.push_back(Step::Client(client));
+        }
+        Ok(())
+    }
+
+    fn hear_types(&mut self, mut names: Vec<Vec<u8>>, answer: Answer) -> Result<(), StateError> {
+        const WHAT: &str = "types of user variables";
+        if matches!(answer, Answer::Err { .. } | Answer::Refused) {
+            let behind = names.split_off(names.len() / 2);
+            match names.is_empty() {
+                true => behind.into_iter().for_each(|name| self.hide(Hidden::UserVariable(name))),
+                false => self.first([Step::Types(names), Step::Types(behind)]),
+            }
+            return Ok(());
+        }
+        let result = rows(answer, WHAT)?;
+        if result.columns.len() != names.len() {
+            return Err(StateError::Malformed { what: WHAT });
+        }
+        let kinds = result.columns.iter().map(Kind::of);
+        // In front of whatever puts character_set_client back.
+        self.queue.push_front(Step::Values(names.into_iter().zip(kinds).collect()));
+        Ok(())
+    }
+
+    fn hear_values(
+        &mut self,
+        mut names: Vec<(Vec<u8>, Kind)>,
+        answer: Answer,
+    ) -> Result<(), StateError> {
+        const WHAT: &str = "user variables";
+        if matches!(answer, Answer::Err { .. } | Answer::Refused) {
+            // Together they may be longer than a packet.
+            let behind = names.split_off(names.len() / 2);
+            match names.is_empty() {
+                true => behind.into_iter().for_each(|it| self.hide(Hidden::UserVariable(it.0))),
+                false => self.first([Step::Values(names), Step::Values(behind)]),
+            }
+            return Ok(());
+        }
+        let mut result = rows(answer, WHAT)?;
+        let row = result.rows.pop().filter(|row| row.len() == names.len() * 3);
+        let mut row = row.ok_or(StateError::Malformed { what: WHAT })?.into_iter();
+        for (name, kind) in names {
+            let (value, charset, collation) = (row.next(), row.next(), row.next());
+            let word = |told: Option<Option<Vec<u8>>>| told.flatten().unwrap_or_default();
+            let (charset, collation) = (word(charset), word(collation));
+            let value = UserValue { kind, value: value.flatten(), charset, collation };
+            self.state.user_variables.insert(name, value);
+        }
+        Ok(())
+    }
+
+    fn hear_by_thread(&mut self, what: ByThread, answer: Answer) -> Result<(), StateError> {
+        match what {
+            ByThread::Variables => self.hear_variables_by_thread(answer),
+            ByThread::Schema => {
+                let [schema] = row(answer, "its schema")?;
+                self.state.schema = schema;
+                Ok(())
+            }
+            ByThread::Names => self.hear_names(answer),
+            ByThread::Locks => {
+                self.hear_count(answer, Hidden::Locks);
+                Ok(())
+            }
+            ByThread::TemporaryTables => {
+                self.hear_count(answer, Hidden::TemporaryTables);
+                Ok(())
+            }
+        }
+    }
+
+    fn hear_variables_by_thread(&mut self, answer: Answer) -> Result<(), StateError> {
+        let told = match rows(answer, "its variables") {
+            Ok(result) => result.rows,
+            Err(StateError::Malformed { what }) => return Err(StateError::Malformed { what }),
+            Err(_) => Vec::new(),
+        };
+        let is_cut = |row: &Vec<Option<Vec<u8>>>| row.iter().flatten().any(|it| it.len() >= CUT);
+        let is_whole = !told.is_empty() && !told.iter().any(is_cut);
+        if !is_whole {
+            self.touch();
+            self.queue.push_back(Step::Variables(self.names()));
+            self.queue.push_back(Step::Place);
+        } else {
+            told.into_iter().try_for_each(|row| self.hear_variable_by_thread(row))?;
+            self.queue.push_back(Step::ByThread(ByThread::Schema));
+            if self.scope == Scope::All {
+                self.touch();
+                self.queue.push_back(Step::Timestamp);
+            }
+        }
+        let asks_role = self.scope == Scope::All || !is_whole;
+        self.queue.extend(asks_role.then_some(Step::Role));
+        let rest = [ByThread::Names, ByThread::Locks, ByThread::TemporaryTables];
+        self.queue.extend(rest.map(Step::ByThread));
+        Ok(())
+    }
+
+    fn hear_variable_by_thread(&mut self, row: Vec<Option<Vec<u8>>>) -> Result<(), StateError> {
+        const WHAT: &str = "its variables";
+        let told: Option<[Option<Vec<u8>>; 2]> = row.try_into().ok();
+        let [name, value] = told.ok_or(StateError::Malformed { what: WHAT })?;
+        let name = name.and_then(|name| String::from_utf8(name).ok());
+        let name = name.ok_or(StateError::Malformed { what: WHAT })?.to_ascii_lowercase();
+        if name == "last_insert_id" {
+            let digits = number(value.as_deref());
+            self.state.last_insert_id = digits.ok_or(StateError::Malformed { what: WHAT })?;
+        }
+        let Some(known) = self.inventory.variable(&name).filter(|_| is_carried(&name)) else {
+            return Ok(());
+        };
+        // NULL comes as an empty string.
+        let is_null = name == "character_set_results" || known.fresh == Value::Null;
+        let value = match value {
+            Some(text) if !(text.is_empty() && is_null) => self.typed(&name, Value::Text(text)),
+            _ => Value::Null,
+        };
+        self.read.push((name, value));
+        Ok(())
+    }
+}
+
+impl Step {
+    /// The statement, and for whom it is.
+    fn question(&self, pull: &Pull<'_>) -> Question {
+        let of = if let Self::ByThread(_) = self { Of::Service } else { Of::Session };
+        let sql = match self {
+            Self::Variables(names) => reading::statement(names, Form::Bytes),
+            Self::Types(names) => {
+                let put = |sql: &mut Vec<u8>, name: &Vec<u8>| put_variable(sql, name);
+                select(names, put, b" LIMIT 0")
+            }
+            Self::Values(names) => {
+                let put = |sql: &mut Vec<u8>, it: &(Vec<u8>, Kind)| put_reading(sql, &it.0);
+                select(names, put, b" LIMIT 1")
+            }
+            Self::Client(charset) => [b"SET character_set_client=", &charset[..]].concat(),
+            Self::ByThread(what) => what.sql(pull.connection).into_bytes(),
+            Self::Role if !pull.inventory.has_roles() => role_sql("NULL"),
+            Self::Role => role_sql("CURRENT_ROLE()"),
+            Self::Diagnostics => DIAGNOSTICS.into(),
+            Self::Warnings => b"SHOW WARNINGS LIMIT 65535".to_vec(),
+            Self::Place => PLACE.into(),
+            Self::Timestamp => b"SELECT CAST(@@session.timestamp AS BINARY) LIMIT 1".to_vec(),
+            Self::TemporaryCount => [UNCUT, TEMPORARY_COUNT].concat().into_bytes(),
+            Self::TemporaryList => [UNCUT, TEMPORARY_LIST].concat().into_bytes(),
+            Self::Names => [UNCUT, NAMES].concat().into_bytes(),
+        };
+        Question { of, sql }
+    }
+}
+
+const DIAGNOSTICS: &str = "SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY), \
+    CAST(LAST_INSERT_ID() AS BINARY), CAST(@@session.warning_count AS BINARY), \
+    CAST(@@session.error_count AS BINARY), CAST(DATABASE() AS BINARY), \
+    CAST(@@session.timestamp AS BINARY) LIMIT 1";
+
+const PLACE: &str = "SELECT CAST(LAST_INSERT_ID() AS BINARY), CAST(DATABASE() AS BINARY), \
+    CAST(@@session.timestamp AS BINARY) LIMIT 1";
+
+/// Under a small max_join_size, sql_select_limit or max_statement_time, tables of
+/// information_schema are refused, or cut without a word. max_join_size itself is left alone: when
+/// it is put back, sql_big_selects is not what it was.
+const UNCUT: &str = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, \
+    sql_big_selects=1 FOR ";
+
+const NAMES: &str = "SELECT CAST(VARIABLE_NAME AS BINARY) FROM information_schema.USER_VARIABLES";
+
+const TEMPORARY_COUNT: &str = "SELECT CAST(VARIABLE_VALUE AS BINARY) \
+    FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME='Com_create_temporary_table'";
+
+const TEMPORARY_LIST: &str = "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.TABLES \
+    WHERE TABLE_TYPE='TEMPORARY'";
+
+fn role_sql(role: &str) -> Vec<u8> {
+    format!("SELECT CAST({role} AS BINARY), CAST(@@session.timestamp AS BINARY) LIMIT 1").into()
+}
+
+fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
+    let mut sql = b"SELECT ".to_vec();
+    for (at, name) in names.iter().enumerate() {
+        if at > 0 {
+            sql.extend(b", ");
+        }
+        put(&mut sql, name);
+    }
+    sql.extend(limit);
+    sql
+}
+
+impl ByThread {
+    fn sql(self, connection: u64) -> String {
+        let thread = format!(
+            "(SELECT THREAD_ID FROM performance_schema.threads WHERE PROCESSLIST_ID={connection})"
+        );
+        match self {
+            Self::Variables => format!(
+                "SELECT CAST(VARIABLE_NAME AS BINARY), CAST(VARIABLE_VALUE AS BINARY) \
+                 FROM performance_schema.variables_by_thread WHERE THREAD_ID={thread} LIMIT 100000"
+            ),
+            Self::Schema => format!(
+                "SELECT CAST(PROCESSLIST_DB AS BINARY) FROM performance_schema.threads \
+                 WHERE PROCESSLIST_ID={connection} LIMIT 1"
+            ),
+            Self::Names => format!(
+                "SELECT CAST(VARIABLE_NAME AS BINARY) \
+                 FROM performance_schema.user_variables_by_thread WHERE THREAD_ID={thread} \
+                 LIMIT 1000000"
+            ),
+            // Those of statements and transactions end with them.
+            Self::Locks => format!(
+                "SELECT CAST(COUNT(*) AS BINARY) FROM performance_schema.metadata_locks \
+                 WHERE OWNER_THREAD_ID={thread} AND LOCK_DURATION='EXPLICIT' LIMIT 1"
+            ),
+            // `#sqlPROCESS_CONNECTION_n`, in hexadecimal.
+            Self::TemporaryTables => format!(
+                "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.INNODB_TEMP_TABLE_INFO \
+                 WHERE SUBSTRING_INDEX(SUBSTRING_INDEX(NAME, '_', 2), '_', -1)='{connection:x}' \
+                 LIMIT 1"
+            ),
+        }
+    }
+}
+
+impl Errand for Pull<'_> {
+    fn ask(&mut self) -> Option<Question> {
+        // What is asked of types and values may turn out to need another try before the character
+        // set is put back, and names need the character set.
+        let waits = self
+            .queue
+            .front()
+            .is_some_and(|step| matches!(step, Step::Client(_) | Step::Names | Step::ByThread(_)));
+        if waits && !self.asked.is_empty() {
+            return None;
+        }
+        let step = self.queue.pop_front()?;
+        let question = step.question(self);
+        self.asked.push_back(step);
+        Some(question)
+    }
+
+    fn hear(&mut self, answer: Answer) -> Result<(), StateError> {
+        match self.asked.pop_front().ok_or(StateError::Unasked)? {
+            Step::Diagnostics => self.hear_diagnostics(answer),
+            Step::Warnings => self.hear_warnings(answer),
+            Step::Variables(names) => self.hear_variables(names, answer),
+            Step::Place => self.hear_place(answer),
+            Step::Role => self.hear_role(answer),
+            Step::Timestamp => {
+                let [time] = row(answer, "its timestamp")?;
+                self.hear_time(time);
+                Ok(())
+            }
+            Step::TemporaryCount => self.hear_temporary_count(answer),
+            Step::TemporaryList => {
+                self.hear_count(answer, Hidden::TemporaryTables);
+                Ok(())
+            }
+            Step::Names => self.hear_names(answer),
+            Step::Types(names) => self.hear_types(names, answer),
+            Step::Values(names) => self.hear_values(names, answer),
+            Step::Client(_) => match answer {
+                Answer::Ok => Ok(()),
+                answer => rows(answer, "its character set").and(Ok(())),
+            },
+            Step::ByThread(what) => self.hear_by_thread(what, answer),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.queue.is_empty() && self.asked.is_empty()
+    }
+}

@@ -1,0 +1,52 @@
+//! Literals and names that mean the same whatever sql_mode and character sets are in force.
+//!
+//! Invariant: nothing here is ended, changed or read otherwise because of NO_BACKSLASH_ESCAPES,
+//! ANSI_QUOTES, EMPTY_STRING_IS_NULL or a client's character set.
+
+/// A name in backquotes, which no mode changes.
+pub fn put_name(out: &mut Vec<u8>, name: &[u8]) {
+    out.push(b'`');
+    for &byte in name {
+        if byte == b'`' {
+            out.push(b'`');
+        }
+        out.push(byte);
+    }
+    out.push(b'`');
+}
+
+/// `X'…'`.
+pub fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.extend(b"X'");
+    for &byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+    out.push(b'\'');
+}
+
+/// A string literal in UTF-8: in quotes where nothing in it could be taken otherwise.
+pub fn put_string(out: &mut Vec<u8>, text: &[u8]) {
+    let is_plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'\'' && byte != b'\\';
+    if !text.is_empty() && text.iter().all(is_plain) {
+        out.push(b'\'');
+        out.extend(text);
+        out.push(b'\'');
+        return;
+    }
+    // An empty literal in quotes is NULL under EMPTY_STRING_IS_NULL, this one is not.
+    out.extend(b"_utf8mb4 ");
+    put_hex(out, text);
+}
+
+/// Whether it can stand in a statement as it is: the name of a variable, character set, collation.
+pub fn is_word(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+/// Whether it is a number that can stand in a statement as it is.
+pub fn is_number(text: &[u8]) -> bool {
+    let has_digit = text.iter().any(u8::is_ascii_digit);
+    has_digit && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e'))
+}

@@ -1,0 +1,203 @@
+//! User variables: their values with everything that tells one from another, and the literal that
+//! makes the same value on another server.
+//!
+//! Metadata tells the type and not the collation; CHARSET() and COLLATION() tell that and not the
+//! type. So both are asked. Values come as bytes: else they would be converted to the session's
+//! character set for results.
+
+use super::text::{is_number, is_word, put_hex, put_name};
+use crate::wire::result::{Column, UNSIGNED, kind};
+
+/// The type of a user variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// BIGINT.
+    Signed,
+    /// BIGINT UNSIGNED.
+    Unsigned,
+    /// DECIMAL.
+    Decimal,
+    /// DOUBLE.
+    Double,
+    /// Characters or bytes.
+    Text,
+    /// MariaDB's geometry.
+    Geometry,
+}
+
+impl Kind {
+    /// Of the column that reads the variable.
+    pub fn of(column: &Column) -> Self {
+        match column.kind {
+            kind::GEOMETRY => Self::Geometry,
+            kind::DOUBLE | kind::FLOAT => Self::Double,
+            kind::DECIMAL | kind::NEWDECIMAL => Self::Decimal,
+            _ if !column.is_number() => Self::Text,
+            _ if column.flags & UNSIGNED != 0 => Self::Unsigned,
+            _ => Self::Signed,
+        }
+    }
+}
+
+/// The value of a user variable.
+#[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct UserValue {
+    /// Its type, NULL or not.
+    pub kind: Kind,
+    /// Digits, or bytes in the value's character set.
+    pub value: Option<Vec<u8>>,
+    /// Character set.
+    pub charset: Vec<u8>,
+    /// Collation.
+    pub collation: Vec<u8>,
+}
+
+/// The columns that read a variable after its type is known.
+pub fn put_reading(sql: &mut Vec<u8>, name: &[u8]) {
+    let columns: [(&[u8], &[u8]); 3] = [
+        (b"CAST(", b" AS BINARY), "),
+        (b"CAST(CHARSET(", b") AS BINARY), "),
+        (b"CAST(COLLATION(", b") AS BINARY)"),
+    ];
+    for (before, behind) in columns {
+        sql.extend(before);
+        put_variable(sql, name);
+        sql.extend(behind);
+    }
+}
+
+/// `` @`name` ``.
+pub fn put_variable(sql: &mut Vec<u8>, name: &[u8]) {
+    sql.push(b'@');
+    put_name(sql, name);
+}
+
+/// Bytes in a statement beside the value.
+const AROUND: usize = 256;
+
+impl UserValue {
+    /// Appends statements that give a variable this value, none much longer than `limit`; None if
+    /// there is no such literal. The last one may be put in one SET with others.
+    pub fn assignments(&self, name: &[u8], limit: usize) -> Option<Vec<Vec<u8>>> {
+        let short = self.value.as_ref().is_none_or(|value| value.len() * 2 + AROUND <= limit);
+        if short || self.kind != Kind::Text {
+            let mut sql = Vec::new();
+            put_variable(&mut sql, name);
+            sql.push(b'=');
+            self.put(&mut sql)?;
+            return Some(vec![sql]);
+        }
+        self.pieces(name, limit)
+    }
+
+    /// A long string is put together as bytes, as a character might be cut in two, and then said
+    /// to be what it is.
+    fn pieces(&self, name: &[u8], limit: usize) -> Option<Vec<Vec<u8>>> {
+        let step = (limit.saturating_sub(AROUND) / 2).max(AROUND);
+        let mut assignments = Vec::new();
+        for (at, piece) in self.value.as_ref()?.chunks(step).enumerate() {
+            let mut sql = Vec::with_capacity(piece.len() * 2 + AROUND);
+            put_variable(&mut sql, name);
+            sql.push(b'=');
+            if at > 0 {
+                sql.extend(b"CONCAT(");
+                put_variable(&mut sql, name);
+                sql.push(b',');
+            }
+            sql.extend(b"_binary ");
+            put_hex(&mut sql, piece);
+            if at > 0 {
+                sql.push(b')');
+            }
+            assignments.push(sql);
+        }
+        if self.charset != b"binary" {
+            let mut sql = Vec::new();
+            put_variable(&mut sql, name);
+            sql.extend(b"=CONVERT(");
+            put_variable(&mut sql, name);
+            sql.extend(b" USING ");
+            sql.extend(self.word(&self.charset)?);
+            sql.extend(b") COLLATE ");
+            sql.extend(self.word(&self.collation)?);
+            assignments.push(sql);
+        }
+        Some(assignments)
+    }
+
+    /// Appends an expression with this value.
+    pub fn put(&self, sql: &mut Vec<u8>) -> Option<()> {
+        let Some(value) = &self.value else { return self.put_null(sql) };
+        match self.kind {
+            Kind::Text => self.put_text(sql, value),
+            Kind::Geometry => put_geometry(sql, value),
+            Kind::Signed => put_cast(sql, value, b"SIGNED"),
+            Kind::Unsigned => put_cast(sql, value, b"UNSIGNED"),
+            Kind::Decimal => {
+                let scale = value.iter().rev().position(|&byte| byte == b'.').unwrap_or(0);
+                put_cast(sql, value, format!("DECIMAL(65,{scale})").as_bytes())
+            }
+            Kind::Double => {
+                sql.extend(Some(value).filter(|value| is_number(value))?);
+                if !value.contains(&b'e') {
+                    sql.extend(b"e0");
+                }
+                Some(())
+            }
+        }
+    }
+
+    /// A NULL that remembers what it was. NULLIF of a value with itself has its type and collation.
+    fn put_null(&self, sql: &mut Vec<u8>) -> Option<()> {
+        let of = |value: &[u8]| Self { value: Some(value.to_vec()), ..self.clone() };
+        let like = match self.kind {
+            Kind::Text if self.charset != b"binary" => of(b"    "),
+            Kind::Text | Kind::Geometry => {
+                sql.extend(b"NULL");
+                return Some(());
+            }
+            Kind::Signed | Kind::Unsigned | Kind::Decimal | Kind::Double => of(b"0"),
+        };
+        sql.extend(b"NULLIF(");
+        like.put(sql)?;
+        sql.push(b',');
+        like.put(sql)?;
+        sql.push(b')');
+        Some(())
+    }
+
+    fn put_text(&self, sql: &mut Vec<u8>, value: &[u8]) -> Option<()> {
+        sql.push(b'_');
+        sql.extend(self.word(&self.charset)?);
+        sql.push(b' ');
+        put_hex(sql, value);
+        if self.charset != b"binary" {
+            sql.extend(b" COLLATE ");
+            sql.extend(self.word(&self.collation)?);
+        }
+        Some(())
+    }
+
+    fn word<'a>(&self, name: &'a [u8]) -> Option<&'a [u8]> {
+        Some(name).filter(|name| is_word(name))
+    }
+}
+
+fn put_cast(sql: &mut Vec<u8>, digits: &[u8], to: &[u8]) -> Option<()> {
+    sql.extend(b"CAST('");
+    sql.extend(Some(digits).filter(|digits| is_number(digits))?);
+    sql.extend(b"' AS ");
+    sql.extend(to);
+    sql.push(b')');
+    Some(())
+}
+
+/// Four bytes of SRID stand before the WKB.
+fn put_geometry(sql: &mut Vec<u8>, value: &[u8]) -> Option<()> {
+    let (srid, wkb) = value.split_first_chunk::<4>()?;
+    sql.extend(b"ST_GeomFromWKB(_binary ");
+    put_hex(sql, wkb);
+    sql.extend(format!(",{})", u32::from_le_bytes(*srid)).as_bytes());
+    Some(())
+}
