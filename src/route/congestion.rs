@@ -348,14 +348,16 @@ mod tests {
 
     #[test]
     fn a_congested_one_is_tried_by_one_alone_and_fails_at_once() {
-        let congested = [(0, Connect); 5];
-        let tried = [(20, Is(Good)), (20, Begin), (20, Is(Congested)), (25, Connect)];
-        after(&[&congested[..], &tried, &[(44, Is(Congested)), (45, Is(Good))]].concat());
-        after(&[&congested[..], &tried, &[(44, Recover), (44, Is(Good))]].concat());
-        // Still so long after the window: it has not answered since.
-        after(&[&congested[..], &[(500, Is(Good)), (500, Connect), (500, Is(Congested))]].concat());
-        // Nobody ever says how it went.
-        after(&[&congested[..], &[(20, Begin), (39, Is(Congested)), (40, Is(Good))]].concat());
+        for failure in [Connect, Alive] {
+            let then = |events: &[(u64, Event)]| after(&[&[(0, failure); 5], events].concat());
+            let tried = [(20, Is(Good)), (20, Begin), (20, Is(Congested)), (25, failure)];
+            then(&[&tried[..], &[(44, Is(Congested)), (45, Is(Good))]].concat());
+            then(&[&tried[..], &[(44, Recover), (44, Is(Good))]].concat());
+            // Still so long after the window: it has not answered since.
+            then(&[(500, Is(Good)), (500, failure), (500, Is(Congested))]);
+            // Nobody ever says how it went.
+            then(&[(20, Begin), (39, Is(Congested)), (40, Is(Good))]);
+        }
     }
 
     #[test]

@@ -14,14 +14,16 @@
 //! The first row that fits. [`decide`](decide::decide) is tested by this very table, each row and
 //! each case, so its words are fixed. *Home* is on the primary: where it is not and nothing holds
 //! it, it moves there first; if the primary can't be used it stays. *Left behind*: the primary has
-//! changed since the home's link was opened. *All writes* are `write` and `other`, also hinted and
-//! forced; *other* is whatever is uncertain; *session* is of the session's own state. *Transactions
-//! too* is `on` with `transaction_split`, *only replicas* is `on` with `FOLLOWER_ONLY`.
+//! changed since the home's link was opened. *Routed*: by `@obproxy_route_addr`. *All writes* are
+//! `write` and `other`, also hinted and forced; *other* is whatever is uncertain; *session* is of
+//! the session's own state. *Transactions too* is `on` with `transaction_split`, *only replicas* is
+//! `on` with `FOLLOWER_ONLY`.
 //!
 //! | session | split | statement | goes to | why |
 //! |---|---|---|---|---|
 //! | any | any | diagnostics | last used | diagnostics |
 //! | in a transaction | transactions too | read, weak read | replica | split transaction |
+//! | routed and in a transaction | any | any | home | transaction |
 //! | in one and left behind | transactions too | read, weak read | replica | split transaction |
 //! | in a transaction | any | any | home | transaction |
 //! | in one that wrote | any | any | home | transaction |
@@ -49,8 +51,8 @@
 //! | left behind and primary lost | any | all writes, begin | refused | fenced |
 //! | any | any | session, begin, commit, rollback | home | session state |
 //! | any | any | forced read, forced other, forced write | home | hint: primary |
-//! | with a route address | any | write | refused | not the primary |
-//! | with a route address | any | any | target | obproxy_route_addr |
+//! | routed | any | write | refused | not the primary |
+//! | routed | any | any | target | obproxy_route_addr |
 //! | any | any | write, other | home | may write |
 //! | any | off | read, weak read, strong read, begin read only | home | split is off |
 //! | any | weak, on, only replicas | strong read | home | strong read |

@@ -293,7 +293,7 @@ mod tests {
             ("A=r B=r", "A", "", "BA", ""),
             // With roles.
             ("A=r,weight=0 B=p C=r", "", "", "BCA", ""),
-            ("A=u B=r C=p", "", "", "CBA", ""),
+            ("A=u B=r,weight=0 C=p", "", "", "CBA", ""),
             // A moment's trouble does not send sessions to a replica.
             ("A=p B=r", "A", "", "AB", ""),
             ("A=p B=r", "", "A", "B", "A"),
@@ -344,6 +344,8 @@ mod tests {
             ("A=p B=r C=r,idc=y,region=n D=r,idc=x,region=n", "", "", FollowerFirst, "DCBA"),
             ("A=p,idc=x,region=n B=r C=r,idc=y,region=n", "", "", FollowerFirst, "CBA"),
             ("A=p B=r,region=n C=r,idc=x,weight=0", "", "", FollowerFirst, "CBA"),
+            // No region is no common one.
+            ("A=p,idc=x B=r,weight=0 C=r,region=n", "", "", FollowerFirst, "CBA"),
         ];
         let asker = Asker { idc: "x", share: 0 };
         for (text, suspect, congested, policy, expected) in table {

@@ -124,7 +124,7 @@ pub struct Roles {
 struct Asked {
     server: Server,
     said: Option<Said>,
-    /// Whether it was seen to become writable.
+    /// Whether it was seen to become writable, in this epoch.
     is_promoted: bool,
 }
 
@@ -207,6 +207,7 @@ impl Roles {
         if is_new_epoch {
             self.history.epoch.0 += 1;
             self.history.primary = primary;
+            self.asked.iter_mut().for_each(|asked| asked.is_promoted = false);
         }
         let mut rivals = Vec::new();
         for asked in &mut self.asked {
@@ -299,11 +300,8 @@ impl Roles {
 impl Asked {
     fn hear(&mut self, said: Said) {
         let was_replica = self.said.as_ref().is_some_and(|said| said.claim() == Claim::Replica);
-        self.is_promoted = match said.claim() {
-            Claim::Primary(_) | Claim::Peer => self.is_promoted || was_replica,
-            Claim::Replica => false,
-            Claim::Nothing => self.is_promoted,
-        };
+        let claims = matches!(said.claim(), Claim::Primary(_) | Claim::Peer);
+        self.is_promoted |= was_replica && claims;
         self.said = Some(said);
     }
 
@@ -473,6 +471,7 @@ mod tests {
             // Galera, and groups.
             ("A B C", &[("A:g B:g C:g", "Arr 1"), ("A:d B:g C:g", ".Br 2"), ("A:g", "rBr 2")]),
             ("A B C", &[("A:g B:g C:r<B", "Arr 1")]),
+            ("A B-", &[("A:g B:d", "A. 1"), ("B:g", "Ar 1"), ("B:?", "Ar 1")]),
             ("A B C", &[("A:S B:P C:E", "rB. 1"), ("A:P B:S C:S", "Arr 2")]),
         ]);
     }
@@ -508,11 +507,22 @@ mod tests {
             // A replica whose replication broke down is none to change to.
             ("A B", &[("A:w B:w|A", "A. 1!")]),
             ("B A", &[("B:w|A A:w", ".A 1!")]),
+            ("B A", &[("B:w|Z A:w", ".A 1!")]),
             // Its replica was writable all the time: nobody has promoted it.
             ("A B", &[("A:w B:w<A", "Ar 1"), ("A:x", "Ar 1"), ("B:w|A", "A. 1!"), ("B:w", ".B 2")]),
             (
                 "A B",
                 &[("A:w B:w<A", "Ar 1"), ("A:x", "Ar 1"), ("B:r<A", "Ar 1"), ("B:w<A", ".B 2")],
+            ),
+            // That it once was promoted does not count any more.
+            (
+                "A B",
+                &[
+                    ("A:w B:r<A", "Ar 1"),
+                    ("A:x B:w|A", ".B 2"),
+                    ("A:w B:w<A", "Ar 3"),
+                    ("A:x", "Ar 3"),
+                ],
             ),
             // Two that replicate from each other.
             ("A B", &[("A:w<B B:r<A", "Ar 1"), ("A:x", "Ar 1"), ("B:w<A", "rB 2")]),

@@ -14,11 +14,12 @@ const SESSIONS: &[&str] = &[
     "primary lost",
     "no replica",
     "no roles",
-    "with a route address",
+    "routed",
     "pinned",
     "pinned and left behind",
     "pinned and in a transaction",
     "in a transaction",
+    "routed and in a transaction",
     "in one that wrote",
     "in one on a replica",
     "in one and left behind",
@@ -88,7 +89,7 @@ fn place(session: &str) -> Place<'static> {
         last_used: sample::id("D"),
         is_pinned: session.contains("pinned"),
         transaction: is_in_transaction.then_some(Transaction { on, has_written }),
-        route_address: (session == "with a route address").then_some("D"),
+        route_address: session.contains("routed").then_some("D"),
     }
 }
 
