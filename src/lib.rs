@@ -23,7 +23,7 @@
 //! # Where things are
 //!
 //! - [`wire`]: MySQL on the wire, pure. Packets, handshake, commands, where an answer ends.
-//! - [`sql`]: what a statement starts with. Pure.
+//! - [`sql`]: what a statement starts with, what it may do to a session. Pure.
 //! - [`buffer`]: bytes in transit, in memory that is given back when idle.
 //! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.

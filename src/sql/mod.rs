@@ -1,9 +1,11 @@
 //! What can be told from the text of a statement. Pure.
 //!
 //! [`inspect`] tells no more than the first few words: what a statement starts with. What it does
-//! not know is [`Statement::Other`], which is always safe. [`ids`] finds where a statement names a
-//! connection, by the tokens of the lexer.
+//! not know is [`Statement::Other`], which is always safe. [`analysis`] tells what a statement may
+//! do to a session and what it asks of it, for those with more than one server. [`ids`] finds
+//! where a statement names a connection. The last two read the tokens of one lexer.
 
+pub mod analysis;
 pub mod ids;
 mod lexer;
 

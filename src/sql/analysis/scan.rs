@@ -1,0 +1,444 @@
+//! The expressions of a statement: which functions are called, which variables are named.
+//!
+//! It goes from token to token and keeps what stands before. A word behind a dot, or behind `@`, is
+//! a name; any other may be a keyword, so it is taken for one.
+
+use super::Class;
+use super::bits::{Asks, Changes};
+use super::functions::{self, Call};
+use super::hints::Hints;
+use super::key::{is_one_of, key};
+use crate::sql::is;
+use crate::sql::lexer::{Extent, Lexer, Modes, Token};
+
+/// Statements within statements, as EXPLAIN and SET STATEMENT have them.
+pub(super) const DEEPEST: u8 = 4;
+
+/// What stands before a token.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last<'a> {
+    Nothing,
+    /// A word, the key of the word before it, and where it ends.
+    Word {
+        word: &'a [u8],
+        before: u64,
+        end: usize,
+    },
+    /// A name of several parts, or in quotes, and the key of the word before it.
+    Name {
+        before: u64,
+    },
+    /// A dot, and the key of the word before the name that it is in.
+    Dot {
+        before: u64,
+        end: usize,
+    },
+    /// `@`
+    At {
+        end: usize,
+    },
+    /// `@@`
+    System {
+        is_global: bool,
+    },
+    /// A variable, or anything else behind which a parenthesis is no call.
+    Other,
+}
+
+/// Which clauses a query has that make it more than a read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Clauses {
+    pub(super) is_locking: bool,
+    pub(super) has_into: bool,
+    /// UPDATE, DELETE, INSERT or REPLACE, not as a function or a clause.
+    pub(super) writes: bool,
+    pub(super) has_procedure: bool,
+}
+
+/// A statement being read.
+pub(super) struct Scan<'a> {
+    pub(super) lexer: Lexer<'a>,
+    last: Last<'a>,
+    pub(super) clauses: Clauses,
+    pub(super) changes: Changes,
+    pub(super) asks: Asks,
+    pub(super) hints: Hints<'a>,
+    pub(super) name: Option<&'a [u8]>,
+    /// What it is at least, whatever comes behind.
+    pub(super) floor: Class,
+    pub(super) has_several: bool,
+    /// How many statements stand around this one.
+    pub(super) depth: u8,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(sql: &'a [u8], extent: Extent, modes: Modes) -> Self {
+        Self {
+            lexer: Lexer::new(sql, extent, modes),
+            last: Last::Nothing,
+            clauses: Clauses::default(),
+            changes: Changes::default(),
+            asks: Asks::default(),
+            hints: Hints::default(),
+            name: None,
+            floor: Class::Unknown,
+            has_several: false,
+            depth: 0,
+        }
+    }
+
+    /// The next token. None where one is not sure, or where another statement begins.
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Token<'a>> {
+        loop {
+            match self.lexer.next_token()? {
+                Token::Comment(comment) => self.hints.read(comment),
+                Token::Symbol(b';') => return self.end_of_statement(),
+                // What an executable comment holds is there for some servers only.
+                Token::Word(word) if self.lexer.comment() > 0 && is_harmless(word) => {}
+                _ if self.lexer.comment() > 0 => return None,
+                token => return Some(token),
+            }
+        }
+    }
+
+    /// Behind `;`.
+    fn end_of_statement(&mut self) -> Option<Token<'a>> {
+        loop {
+            match self.lexer.next_token()? {
+                Token::Comment(comment) => self.hints.read(comment),
+                Token::End => return Some(Token::End),
+                _ => {
+                    self.has_several = true;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The next token, which is a word.
+    pub(super) fn next_word(&mut self) -> Option<&'a [u8]> {
+        match self.next()? {
+            Token::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    /// It begins like one of this class. What stands in another statement tells nothing of that.
+    pub(super) fn begins_as(&mut self, class: Class) {
+        if self.depth == 0 {
+            self.floor = class;
+        }
+    }
+
+    /// Nothing may come any more.
+    pub(super) fn expect_end(&mut self) -> Option<()> {
+        (self.next()? == Token::End).then_some(())
+    }
+
+    /// What follows is looked through to the end.
+    pub(super) fn rest(&mut self) -> Option<()> {
+        self.forget();
+        self.tail()
+    }
+
+    /// The same, where what stands before may belong to it.
+    pub(super) fn tail(&mut self) -> Option<()> {
+        loop {
+            let token = self.next()?;
+            if token == Token::End {
+                return Some(());
+            }
+            self.see(token);
+        }
+    }
+
+    /// What comes next has nothing to do with what stands before.
+    pub(super) fn forget(&mut self) {
+        self.last = Last::Nothing;
+    }
+
+    /// Looks at a token of an expression or a clause.
+    #[inline]
+    pub(super) fn see(&mut self, token: Token<'a>) {
+        self.last = match token {
+            Token::Word(word) => self.see_word(word),
+            Token::Text((start, end)) => self.see_text(start, end),
+            Token::Symbol(symbol) => self.see_symbol(symbol),
+            Token::Number(_) | Token::Parameter | Token::Comment(_) | Token::End => Last::Other,
+        };
+    }
+
+    fn see_word(&mut self, word: &'a [u8]) -> Last<'a> {
+        let (start, end) = (self.lexer.start(), self.lexer.words.at);
+        let before = match self.last {
+            Last::At { end } if end == start => return Last::Other,
+            Last::System { is_global } => return self.see_system_variable(word, is_global),
+            Last::Dot { before, end } => {
+                self.see_part(word);
+                // Behind a dot and a blank it may be a keyword after all.
+                if end != start {
+                    self.see_keyword(word, before);
+                }
+                return Last::Name { before };
+            }
+            Last::Word { word, .. } => context(word),
+            Last::At { .. } | Last::Nothing | Last::Name { .. } | Last::Other => 0,
+        };
+        self.see_keyword(word, before);
+        Last::Word { word, before, end }
+    }
+
+    /// A word that may be a keyword.
+    #[inline]
+    fn see_keyword(&mut self, word: &[u8], before: u64) {
+        let key = key(word);
+        if key == 0 {
+            return self.see_long_keyword(word);
+        }
+        if is_one_of!(key, b"from" | b"table") {
+            self.asks |= Asks::TABLES;
+        } else if is_one_of!(key, b"into") {
+            self.clauses.has_into = true;
+        } else if is_one_of!(key, b"lock") || (is_one_of!(key, b"share") && is_for(before)) {
+            self.clauses.is_locking = true;
+        } else if is_one_of!(key, b"update") && is_for(before) {
+            self.clauses.is_locking = true;
+        } else if is_one_of!(key, b"update" | b"delete") {
+            self.clauses.writes = true;
+        } else if is_one_of!(key, b"insert" | b"replace") {
+            self.clauses.writes |= self.lexer.next_byte() != Some(b'(');
+        } else if is_one_of!(key, b"value") && is_one_of!(before, b"next" | b"previous") {
+            self.changes |= Changes::SEQUENCE;
+            self.asks |= Asks::SEQUENCE;
+        }
+    }
+
+    fn see_long_keyword(&mut self, word: &[u8]) {
+        if is(word, b"procedure") {
+            self.clauses.has_procedure = true;
+        } else if is(word, b"sql_calc_found_rows") {
+            self.changes |= Changes::FOUND_ROWS;
+        }
+    }
+
+    /// A part of a name, behind a dot.
+    fn see_part(&mut self, word: &[u8]) {
+        if is_one_of!(key(word), b"nextval" | b"currval") {
+            self.changes |= Changes::SEQUENCE;
+            self.asks |= Asks::SEQUENCE;
+        }
+    }
+
+    /// Behind `@@`: a scope or a name.
+    fn see_system_variable(&mut self, word: &'a [u8], is_global: bool) -> Last<'a> {
+        let is_scope = self.lexer.next_byte() == Some(b'.');
+        if is_scope && is_one_of!(key(word), b"session" | b"local") {
+            return Last::System { is_global: false };
+        }
+        if is_scope {
+            // The global value, or a part of a variable with several.
+            self.asks |= Asks::SERVER;
+            return Last::System { is_global: true };
+        }
+        self.asks |= match is_global {
+            true => Asks::SERVER,
+            false => asked_by(word),
+        };
+        Last::Other
+    }
+
+    fn see_text(&mut self, start: usize, end: usize) -> Last<'a> {
+        let sql = self.lexer.words.sql;
+        let is_name = sql[end] != b'\'';
+        match self.last {
+            Last::At { .. } => Last::Other,
+            // A variable's name in quotes.
+            Last::System { .. } => {
+                self.asks |= Asks::SERVER;
+                Last::Other
+            }
+            Last::Dot { before, .. } => {
+                self.see_part(&sql[start..end]);
+                Last::Name { before }
+            }
+            _ if !is_name => Last::Other,
+            last => {
+                if is_system_schema(&sql[start..end]) {
+                    self.asks |= Asks::SERVER;
+                }
+                let before = match last {
+                    Last::Word { word, .. } => context(word),
+                    _ => 0,
+                };
+                Last::Name { before }
+            }
+        }
+    }
+
+    fn see_symbol(&mut self, symbol: u8) -> Last<'a> {
+        let end = self.lexer.words.at;
+        match symbol {
+            b'(' => self.see_open(),
+            b'.' => self.see_dot(end),
+            b'@' => match self.last {
+                Last::At { end: before } if before + 1 == end => Last::System { is_global: false },
+                last => {
+                    self.see_user_variable(last);
+                    Last::At { end }
+                }
+            },
+            b':' => {
+                match self.lexer.next_byte() {
+                    Some(b'=') => self.changes |= Changes::USER_VARIABLES,
+                    _ => self.call_anything(),
+                }
+                Last::Other
+            }
+            _ => Last::Other,
+        }
+    }
+
+    fn see_user_variable(&mut self, last: Last<'a>) {
+        // The other half of `@@` is still to come.
+        if self.lexer.next_byte() == Some(b'@') {
+            return;
+        }
+        self.asks |= Asks::USER_VARIABLES;
+        if matches!(last, Last::Word { word, .. } if is_one_of!(key(word), b"into")) {
+            self.changes |= Changes::USER_VARIABLES;
+        }
+    }
+
+    fn see_dot(&mut self, end: usize) -> Last<'a> {
+        match self.last {
+            Last::Word { word, before, .. } => {
+                if is_system_schema(word) {
+                    self.asks |= Asks::SERVER;
+                }
+                Last::Dot { before, end }
+            }
+            Last::Name { before } => Last::Dot { before, end },
+            // It goes on behind its scope.
+            Last::System { is_global } => Last::System { is_global },
+            _ => Last::Dot { before: 0, end },
+        }
+    }
+
+    /// An opening parenthesis: behind a name it is a call, unless what stands before tells of
+    /// something else.
+    fn see_open(&mut self) -> Last<'a> {
+        let (name, before) = match self.last {
+            Last::Word { word, before, end } => (Some((word, end)), before),
+            Last::Name { before } => (None, before),
+            // `@@x (` or `a.(`: no server knows it.
+            Last::System { .. } | Last::Dot { .. } => (None, 0),
+            Last::Nothing | Last::At { .. } | Last::Other => return Last::Other,
+        };
+        let is_definition = is_one_of!(before, b"as" | b"table" | b"into" | b"with")
+            || is_one_of!(before, b"insert" | b"replace" | b"ignore");
+        match name {
+            _ if is_definition => {}
+            Some((word, end)) => self.see_call(word, end + 1 == self.lexer.words.at),
+            None => self.call_anything(),
+        }
+        Last::Other
+    }
+
+    fn see_call(&mut self, name: &[u8], is_adjacent: bool) {
+        let has_arguments = self.lexer.next_byte() != Some(b')');
+        match functions::call(name) {
+            Call::Pure => {}
+            Call::PureIfAdjacent if is_adjacent => {}
+            Call::Asks(asks) => self.asks |= asks,
+            Call::Changes(changes) => self.changes |= changes,
+            Call::LastInsertId => {
+                self.asks |= Asks::LAST_INSERT_ID;
+                if has_arguments {
+                    self.changes |= Changes::LAST_INSERT_ID;
+                }
+            }
+            Call::Random if has_arguments => {}
+            Call::Random => self.asks |= Asks::RANDOM,
+            Call::PureIfAdjacent | Call::Unknown => self.call_anything(),
+        }
+    }
+
+    pub(super) fn call_anything(&mut self) {
+        self.changes |= Changes::ANYTHING;
+        self.asks |= Asks::ANYTHING;
+    }
+}
+
+/// The key of a word as what stands before a name. RECURSIVE is there for WITH.
+fn context(word: &[u8]) -> u64 {
+    if is(word, b"recursive") { const { key(b"with") } } else { key(word) }
+}
+
+/// Databases in which each server keeps what is its own.
+fn is_system_schema(name: &[u8]) -> bool {
+    is_one_of!(key(name), b"mysql" | b"sys")
+        || [&b"information_schema"[..], b"performance_schema", b"oceanbase"]
+            .iter()
+            .any(|known| is(name, known))
+}
+
+fn is_for(key: u64) -> bool {
+    is_one_of!(key, b"for")
+}
+
+/// Words with which it makes no difference to a session whether they are there.
+fn is_harmless(word: &[u8]) -> bool {
+    is_one_of!(key(word), b"ignore")
+        || [&b"sql_no_cache"[..], b"sql_cache", b"straight_join", b"high_priority"]
+            .iter()
+            .any(|known| is(word, known))
+}
+
+/// What `@@name` asks: only of these is it known that it is the session's own, and that it may
+/// be the same on another server.
+fn asked_by(variable: &[u8]) -> Asks {
+    const DIAGNOSTICS: [&[u8]; 2] = [b"warning_count", b"error_count"];
+    const LAST_INSERT_ID: [&[u8]; 2] = [b"last_insert_id", b"identity"];
+    const SESSION: &[&[u8]] = &[
+        b"auto_increment_increment",
+        b"auto_increment_offset",
+        b"autocommit",
+        b"character_set_client",
+        b"character_set_connection",
+        b"character_set_results",
+        b"collation_connection",
+        b"completion_type",
+        b"div_precision_increment",
+        b"foreign_key_checks",
+        b"group_concat_max_len",
+        b"interactive_timeout",
+        b"lc_messages",
+        b"lc_time_names",
+        b"lock_wait_timeout",
+        b"max_join_size",
+        b"net_read_timeout",
+        b"net_write_timeout",
+        b"sql_auto_is_null",
+        b"sql_big_selects",
+        b"sql_mode",
+        b"sql_notes",
+        b"sql_safe_updates",
+        b"sql_select_limit",
+        b"sql_warnings",
+        b"time_zone",
+        b"transaction_isolation",
+        b"transaction_read_only",
+        b"tx_isolation",
+        b"tx_read_only",
+        b"unique_checks",
+        b"wait_timeout",
+    ];
+    let is_in = |names: &[&[u8]]| names.iter().any(|name| is(variable, name));
+    match () {
+        () if is_in(&DIAGNOSTICS) => Asks::DIAGNOSTICS,
+        () if is_in(&LAST_INSERT_ID) => Asks::LAST_INSERT_ID,
+        () if is_in(SESSION) => Asks::VARIABLES,
+        () => Asks::SERVER,
+    }
+}
