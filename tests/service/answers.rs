@@ -201,6 +201,29 @@ fn answers_that_are_too_long_are_given_up() {
     });
 }
 
+/// Values are values where a session wants no columns.
+#[test]
+fn rows_come_without_columns_too() {
+    let Some(database) = Database::start(Server::MySql) else { return };
+    let scene = Scene::to(&database.address(), "off");
+    for way in ways(Server::MySql) {
+        let optional = way.capabilities | cap::OPTIONAL_METADATA;
+        // With this one the bit is MariaDB's.
+        let capabilities = optional | cap::LONG_PASSWORD;
+        run(async {
+            let mut entered = scene.enter(&Wanted { capabilities, ..way }).await;
+            entered.ask("SET SESSION resultset_metadata = NONE").await;
+            let answer = entered.ask("SELECT 7, NULL").await;
+            let Answer::Rows { set, .. } = answer else { panic!("{answer:?}") };
+            assert_eq!((set.columns.len(), set.rows), (0, vec![vec![Some(b"7".to_vec()), None]]));
+            entered.ask("SET SESSION resultset_metadata = FULL").await;
+            let answer = entered.ask("SELECT 7, NULL").await;
+            let Answer::Rows { set, .. } = answer else { panic!("{answer:?}") };
+            assert_eq!((set.columns.len(), set.rows.len()), (2, 1));
+        });
+    }
+}
+
 #[test]
 fn several_results_are_told_where_they_are_wanted() {
     for server in SERVERS {

@@ -302,7 +302,7 @@ fn an_account_without_privileges_sees_who_takes_writes() {
 fn the_connection_is_kept_and_made_anew_when_the_server_closed_it() {
     let Some(database) = alone(Server::MariaDb) else { return };
     let address = database.address();
-    let watched = Watched::start(&[address.clone()], LIMIT);
+    let watched = Watched::start(std::slice::from_ref(&address), LIMIT);
     let thread = || {
         let rows = database
             .admin()
@@ -329,7 +329,7 @@ fn the_connection_is_kept_and_made_anew_when_the_server_closed_it() {
 fn a_server_that_is_gone_is_seen_and_when_it_is_back() {
     let Some(mut database) = alone(Server::MariaDb) else { return };
     let address = database.address();
-    let watched = Watched::start(&[address.clone()], LIMIT);
+    let watched = Watched::start(std::slice::from_ref(&address), LIMIT);
     watched.see(&address, "a server", |said| said.read_only == Some(false));
     database.kill9();
     let report = watched.see_fail(&address, "its end", |_| true);
@@ -371,7 +371,7 @@ fn a_server_that_hangs_delays_no_other() {
 fn an_account_that_is_refused_says_nothing_of_roles() {
     let Some(database) = alone(Server::MariaDb) else { return };
     let address = database.address();
-    let watched = Watched::new(&[address.clone()]);
+    let watched = Watched::new(std::slice::from_ref(&address));
     watched.by(Some((SERVICE.0, "wrong")), LIMIT);
     let is_refused =
         |error: &ServiceError| matches!(error, ServiceError::Refused(error) if error.code == 1045);

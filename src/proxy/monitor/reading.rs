@@ -20,8 +20,8 @@ pub(super) fn only(set: &ResultSet) -> Option<&[u8]> {
     set.rows.first()?.first()?.as_deref()
 }
 
-/// Whether a variable is on. MariaDB 12's read_only has more values than two, and all but OFF refuse
-/// writes.
+/// Whether a variable is on. MariaDB 12's read_only has more values than two, of which all but OFF
+/// refuse writes.
 pub(super) fn is_on(set: &ResultSet) -> Option<bool> {
     Some(!matches!(only(set)?, b"0" | b"OFF"))
 }
@@ -112,4 +112,101 @@ pub(super) fn group(set: &ResultSet) -> Option<Group> {
         Some(b"ONLINE SECONDARY") => Group::Secondary,
         Some(_) | None => Group::Unfit,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::result::Column;
+
+    /// A table: names, and rows; `-` is NULL.
+    fn set(names: &str, rows: &[&str]) -> ResultSet {
+        let column = |name: &str| Column { name: name.into(), ..Column::default() };
+        let value = |text: &str| (text != "-").then(|| text.as_bytes().to_vec());
+        ResultSet {
+            columns: names.split(' ').map(column).collect(),
+            rows: rows.iter().map(|row| row.split('|').map(value).collect()).collect(),
+        }
+    }
+
+    const MYSQL: &str = "Source_Host Source_Port Replica_IO_Running Replica_SQL_Running \
+        Seconds_Behind_Source Channel_Name";
+    const MARIADB: &str = "Connection_name Slave_SQL_State Master_Host Master_Port \
+        Slave_IO_Running Slave_SQL_Running Seconds_Behind_Master";
+
+    #[test]
+    fn a_variable_is_on_or_off() {
+        for (value, expected) in [
+            ("0", Some(false)),
+            ("OFF", Some(false)),
+            ("1", Some(true)),
+            ("ON", Some(true)),
+            // MariaDB 12.
+            ("NO_LOCK", Some(true)),
+            ("-", None),
+        ] {
+            assert_eq!(is_on(&set("x", &[value])), expected, "{value}");
+        }
+        assert_eq!(is_on(&set("x", &[])), None);
+    }
+
+    #[test]
+    fn replication_runs_if_every_channel_does_and_is_as_late_as_the_slowest() {
+        type Found = Option<(&'static str, Run, Option<u64>)>;
+        let table: [(&str, &[&str], Found); 11] = [
+            (MYSQL, &[], None),
+            (MYSQL, &["a|3306|Yes|Yes|0|"], Some(("a:3306", Run::Running, Some(0)))),
+            // It has no connection, and tries.
+            (MYSQL, &["a|3306|Connecting|Yes|-|"], Some(("a:3306", Run::Running, None))),
+            (MYSQL, &["a|3306|No|Yes|-|"], Some(("a:3306", Run::Stopped, None))),
+            (MYSQL, &["a|3306|Yes|No|-|"], Some(("a:3306", Run::Stopped, None))),
+            (MYSQL, &["fe80::1|3306|Yes|Yes|7|"], Some(("[fe80::1]:3306", Run::Running, Some(7)))),
+            // A group's own.
+            (MYSQL, &["-|0|No|Yes|0|group_replication_applier"], None),
+            (MYSQL, &["a|1|Yes|Yes|3|x", "b|2|Yes|Yes|9|y"], Some(("a:1", Run::Running, Some(9)))),
+            (MYSQL, &["a|1|Yes|Yes|3|x", "b|2|Yes|No|-|y"], Some(("a:1", Run::Stopped, None))),
+            (MARIADB, &["|up to date|a|3306|Yes|Yes|12"], Some(("a:3306", Run::Running, Some(12)))),
+            // What is not told is not taken for good.
+            ("Master_Host Master_Port", &["a|3306"], Some(("a:3306", Run::Stopped, None))),
+        ];
+        for (names, rows, expected) in table {
+            let Replicas { replication, lag } = replicas(&set(names, rows));
+            let found = replication.map(|it| (it.source.to_string(), it.run, lag));
+            let expected = expected
+                .map(|(source, run, lag)| (source.to_owned(), run, lag.map(Duration::from_secs)));
+            assert_eq!(found, expected, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_of_galera_is_fit_if_all_say_so() {
+        let good = ["wsrep_local_state|4", "wsrep_cluster_status|Primary", "wsrep_ready|ON"];
+        assert_eq!(wsrep(&set("Variable_name Value", &good)), Wsrep::Synced);
+        for (at, bad) in
+            ["wsrep_local_state|2", "wsrep_cluster_status|non-Primary", "wsrep_ready|OFF"]
+                .iter()
+                .enumerate()
+        {
+            let mut rows = good;
+            rows[at] = bad;
+            assert_eq!(wsrep(&set("Variable_name Value", &rows)), Wsrep::Unfit, "{bad}");
+            let rows = [&good[..at], &good[at + 1..]].concat();
+            assert_eq!(wsrep(&set("Variable_name Value", &rows)), Wsrep::Unfit, "without {bad}");
+        }
+    }
+
+    #[test]
+    fn a_member_of_a_group_has_a_place_in_it() {
+        for (row, expected) in [
+            ("|-", None),
+            ("-|-", None),
+            ("g|ONLINE PRIMARY", Some(Group::Primary)),
+            ("g|ONLINE SECONDARY", Some(Group::Secondary)),
+            ("g|RECOVERING SECONDARY", Some(Group::Unfit)),
+            ("g|OFFLINE ", Some(Group::Unfit)),
+            ("g|-", Some(Group::Unfit)),
+        ] {
+            assert_eq!(group(&set("name place", &[row])), expected, "{row}");
+        }
+    }
 }

@@ -48,7 +48,9 @@ impl Rounds {
     pub(super) async fn ask(&mut self, order: &Order) -> Result<Said, ServiceError> {
         let limit = order.timeout;
         let until = Instant::now() + limit;
-        let asked = timeout_at(until.into(), self.ask_at_leisure(order, limit)).await;
+        // Who connects is to be the first to notice that the time is up: it tells clients.
+        let asked = self.ask_at_leisure(order, limit - limit / 20);
+        let asked = timeout_at(until.into(), asked).await;
         let said = asked.unwrap_or(Err(ServiceError::Silent { what: "answer", limit }));
         if said.is_err() {
             // An answer may be under way.

@@ -15,7 +15,7 @@ pub enum Answer {
     Ok(Done),
     /// Rows.
     Rows {
-        /// With their columns.
+        /// With their columns; without them where the session has turned them off.
         set: ResultSet,
         /// The session's status behind them.
         status: ServerStatus,
@@ -63,7 +63,8 @@ pub(super) struct Collecting {
     dialect: Dialect,
     follow: response::Answer,
     status: ServerStatus,
-    /// Of the result that is coming.
+    /// Of the result that is coming: how many columns it has, and what has come of it.
+    width: usize,
     set: ResultSet,
     answers: Vec<Answer>,
 }
@@ -91,7 +92,7 @@ impl Collecting {
     fn to(reply: Reply, dialect: Dialect) -> Self {
         let follow = response::Answer::to(reply).expect("both kinds have an answer");
         let (status, set, answers) = (ServerStatus::Unknown, ResultSet::default(), Vec::new());
-        Self { dialect, follow, status, set, answers }
+        Self { dialect, follow, status, width: 0, set, answers }
     }
 
     /// A packet: its payload, and the header of the first piece of it.
@@ -103,7 +104,7 @@ impl Collecting {
                 return Err(ServiceError::Malformed("the server asks for a file"));
             }
             (_, Verdict::Row) => {
-                let row = parse_row(payload, self.set.columns.len());
+                let row = parse_row(payload, self.width);
                 self.set.rows.push(row.ok_or(ServiceError::Malformed("a row that is none"))?);
             }
             // An ERR ends whatever has come of a result before it.
@@ -130,13 +131,17 @@ impl Collecting {
 
     /// The first packet of a result.
     fn first(&mut self, payload: &[u8]) -> Result<(), ServiceError> {
-        let is_over = matches!(payload.first(), Some(0x00 | 0xFE));
-        if is_over {
-            let done = Done::parse(payload).ok_or(ServiceError::Malformed("an OK cut off"))?;
-            self.answers.push(Answer::Ok(done));
-        } else if let response::Answer::Rows { .. } = self.follow {
-            // Only a statement that was prepared may leave them out, as they are known.
-            return Err(ServiceError::Malformed("rows without columns"));
+        match payload.first() {
+            Some(0x00 | 0xFE) => {
+                let done = Done::parse(payload).ok_or(ServiceError::Malformed("an OK cut off"))?;
+                self.answers.push(Answer::Ok(done));
+            }
+            // A report of progress.
+            Some(0xFF) | None => {}
+            Some(_) => {
+                let count = lenenc(payload).and_then(|(count, _)| usize::try_from(count).ok());
+                self.width = count.ok_or(ServiceError::Malformed("a count of columns"))?;
+            }
         }
         Ok(())
     }
@@ -221,4 +226,107 @@ fn is_error(payload: &[u8], verdict: Verdict) -> bool {
 
 fn error(payload: &[u8]) -> Result<ServerError, ServiceError> {
     ServerError::parse(payload).ok_or(ServiceError::Malformed("an ERR without a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::rows::{Encoding, Shape, Writer};
+    use crate::wire::{handshake, packet};
+
+    /// The payloads of what a server of ours would answer.
+    fn payloads(shape: Shape, rows: &[Vec<Option<String>>]) -> Vec<Vec<u8>> {
+        let mut writer = Writer::new(1, shape);
+        writer.result_set(&["a", "b"].map(String::from), rows, Encoding::Text, 2);
+        let (mut payloads, bytes) = (Vec::new(), writer.into_bytes());
+        let mut rest = &bytes[..];
+        while let Some(header) = Header::parse(rest) {
+            let (packet, behind) = rest.split_at(packet::HEADER + header.length);
+            payloads.push(packet[packet::HEADER..].to_vec());
+            rest = behind;
+        }
+        payloads
+    }
+
+    fn header(payload: &[u8]) -> Header {
+        Header { length: payload.len().min(packet::MAX_PAYLOAD), sequence: 1 }
+    }
+
+    fn collect(dialect: Dialect, payloads: &[Vec<u8>]) -> Result<Step, ServiceError> {
+        let mut collecting = Collecting::query(dialect);
+        for (at, payload) in payloads.iter().enumerate() {
+            match collecting.handle(header(payload), payload)? {
+                Step::More => {}
+                over if at + 1 == payloads.len() => return Ok(over),
+                Step::Over(_) => panic!("it was over at {at}"),
+            }
+        }
+        Ok(Step::More)
+    }
+
+    fn dialect(shape: Shape) -> Dialect {
+        let Shape { deprecate_eof, metadata_flag, .. } = shape;
+        Dialect { deprecate_eof, metadata_flag, progress: true }
+    }
+
+    #[test]
+    fn what_is_neither_rows_nor_an_error_is_an_ok() {
+        let ok = handshake::ok(300, 70_000, 2, 1);
+        let done = Done { affected: 300, insert_id: 70_000, status: 2, warnings: 1 };
+        let report = b"\xff\xff\xff\x01\x01\x01\0\0\0\x04copy".to_vec();
+        for payloads in [vec![ok.clone()], vec![report, ok.clone()]] {
+            let dialect = Dialect { progress: true, ..Dialect::default() };
+            let collected = collect(dialect, &payloads).expect("an answer");
+            assert_eq!(collected, Step::Over(vec![Answer::Ok(done)]));
+        }
+        for cut in 1..ok.len() {
+            collect(Dialect::default(), &[ok[..cut].to_vec()]).expect_err("cut off");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_what_a_server_has_written(
+            rows in prop::collection::vec(
+                prop::collection::vec(prop::option::of("[a-z\u{fe}]{0,20}"), 2), 0..5),
+            deprecate_eof: bool,
+            metadata_flag: bool,
+        ) {
+            let shape = Shape { deprecate_eof, metadata_flag, ..Shape::default() };
+            let collected = collect(dialect(shape), &payloads(shape, &rows)).expect("an answer");
+            let Step::Over(answers) = collected else { panic!("it is over") };
+            let [Answer::Rows { set, status }] = &answers[..] else { panic!("{answers:?}") };
+            prop_assert_eq!(*status, ServerStatus::Known(2));
+            let names: Vec<_> = set.columns.iter().map(|column| column.name.clone()).collect();
+            prop_assert_eq!(names, [b"a", b"b"]);
+            let text = |value: &Option<Vec<u8>>| {
+                value.clone().map(|bytes| String::from_utf8(bytes).expect("a text"))
+            };
+            let read: Vec<Vec<_>> =
+                set.rows.iter().map(|row| row.iter().map(text).collect()).collect();
+            prop_assert_eq!(read, rows);
+        }
+
+        #[test]
+        fn any_packets_are_taken_without_panic(
+            payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            first in prop::option::of(0..4_u8),
+            deprecate_eof: bool,
+        ) {
+            let dialect = Dialect { deprecate_eof, metadata_flag: true, progress: true };
+            let mut collecting = Collecting::query(dialect);
+            let mut preparing = Preparing::new(dialect);
+            let first = first.map(|count| vec![count, 1]);
+            for payload in first.iter().chain(&payloads) {
+                let header = header(payload);
+                let collected = collecting.handle(header, payload);
+                let prepared = preparing.handle(header, payload);
+                if collected.is_err() && prepared.is_err() {
+                    break;
+                }
+            }
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub struct ServerError {
 pub enum ServiceError {
     /// The server can't be had.
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Backend(BackendError),
     /// It does not let us in.
     #[error("the server refuses the log-in: {0}")]
     Refused(#[source] ServerError),
@@ -77,6 +77,16 @@ pub enum ServiceError {
     Several(usize),
 }
 
+impl From<BackendError> for ServiceError {
+    fn from(error: BackendError) -> Self {
+        let said = match &error {
+            BackendError::Refused { payload, .. } => ServerError::parse(payload),
+            _ => None,
+        };
+        said.map_or(Self::Backend(error), Self::Refused)
+    }
+}
+
 impl ServerError {
     /// The payload of an ERR packet: "int<1> 0xFF, int<2> code, string<1> '#', string<5> state,
     /// text". Without protocol 4.1's state the text follows at once.
@@ -106,7 +116,8 @@ mod tests {
 
     #[test]
     fn an_err_packet_has_code_state_and_text() {
-        let cases: [(&[u8], Option<(u16, &str, &str)>); 6] = [
+        type Parts = (u16, &'static str, &'static str);
+        let cases: [(&[u8], Option<Parts>); 6] = [
             (b"\xff\x15\x04#28000Access denied", Some((1045, "28000", "Access denied"))),
             (b"\xff\x10\x04Too many connections", Some((1040, "HY000", "Too many connections"))),
             (b"\xff\x10\x04#123", Some((1040, "HY000", "#123"))),

@@ -158,7 +158,7 @@ impl Exchange<'_> {
     fn seal(&mut self, pem: &[u8]) -> Result<Said, ServiceError> {
         self.awaits_key = false;
         let key = rsa::parse(pem).ok_or(ServiceError::NoKey)?;
-        let sealed = rsa::encrypt(&key, &*self.with_nul()?, &self.begun.challenge);
+        let sealed = rsa::encrypt(&key, &self.with_nul()?, &self.begun.challenge);
         sealed.map(Zeroizing::new).map_err(|_| ServiceError::LongPassword)
     }
 
