@@ -5,7 +5,7 @@ use std::fmt;
 use super::push::Push;
 use super::role::Role;
 use super::snapshot::State;
-use super::variable::{Origin, is_carried, is_of_the_server, other_name};
+use super::variable::{Origin, Variable, is_carried, is_of_the_server, other_name};
 
 /// A part of a state, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,8 @@ impl State {
             let there = there.or_else(|| after.variables.get(other_name(name)?));
             let excused = variable.origin == Origin::Server
                 && (there.is_none() || is_of_the_server(name) || push.left().contains(name));
-            if !excused && there.is_none_or(|there| there.value != variable.value) {
+            let differs = |there: &Variable| variable.value.to_tell(name, &there.value).is_some();
+            if !excused && there.is_none_or(differs) {
                 found.push(Subject::Variable(name.clone()));
             }
         }

@@ -201,11 +201,14 @@ impl Push {
             Base::Fresh => &known.fresh,
             Base::Told(told) => told.variables.get(here).map_or(&known.fresh, |it| &it.value),
         };
-        let is_its_own = origin == Origin::Server && is_of_the_server(name);
-        if (*has == variable.value && need == Need::IfChanged) || is_its_own {
+        if origin == Origin::Server && is_of_the_server(name) {
             return None;
         }
-        let is_sane = match &variable.value {
+        let value = match need {
+            Need::Always => variable.value.clone(),
+            Need::IfChanged => variable.value.to_tell(name, has)?,
+        };
+        let is_sane = match &value {
             Value::Number(digits) => is_number(digits),
             Value::Null | Value::Text(_) => true,
         };
@@ -214,7 +217,7 @@ impl Push {
             return None;
         }
         let mut sql = [here.as_bytes(), b"="].concat();
-        variable.value.put(&mut sql);
+        value.put(&mut sql);
         Some(Assignment { name: name.into(), origin, sql })
     }
 

@@ -29,15 +29,16 @@ pub fn put_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 /// A string literal in UTF-8: in quotes where nothing in it could be taken otherwise.
 pub fn put_string(out: &mut Vec<u8>, text: &[u8]) {
     let is_plain = |&byte: &u8| matches!(byte, b' '..=b'~') && byte != b'\'' && byte != b'\\';
-    if !text.is_empty() && text.iter().all(is_plain) {
-        out.push(b'\'');
-        out.extend(text);
-        out.push(b'\'');
-        return;
-    }
-    // An empty literal in quotes is NULL under EMPTY_STRING_IS_NULL, this one is not.
+    // Without it the literal is converted to character_set_connection, and few variables can be
+    // set in ucs2.
     out.extend(b"_utf8mb4 ");
-    put_hex(out, text);
+    // An empty literal in quotes is NULL under EMPTY_STRING_IS_NULL, one in digits is not.
+    if text.is_empty() || !text.iter().all(is_plain) {
+        return put_hex(out, text);
+    }
+    out.push(b'\'');
+    out.extend(text);
+    out.push(b'\'');
 }
 
 /// Whether it can stand in a statement as it is: the name of a variable, character set, collation.

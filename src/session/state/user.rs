@@ -85,6 +85,12 @@ impl UserValue {
             let mut sql = Vec::new();
             put_variable(&mut sql, name);
             sql.push(b'=');
+            if self.kind == Kind::Unsigned && self.value.is_none() {
+                // Only a value that was there before makes it one.
+                sql.extend(b"CAST('0' AS UNSIGNED), ");
+                put_variable(&mut sql, name);
+                sql.push(b'=');
+            }
             self.put(&mut sql)?;
             return Some(vec![sql]);
         }

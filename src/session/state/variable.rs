@@ -14,6 +14,16 @@ pub enum Value {
 }
 
 impl Value {
+    /// What there is to tell a server that has `there`: nothing if it is the same to it.
+    pub(super) fn to_tell(&self, name: &str, there: &Self) -> Option<Self> {
+        match (self, there) {
+            (Self::Text(here), Self::Text(there)) if is_switches(name) => {
+                Some(switches(here, there)).filter(|it| !it.is_empty()).map(Self::Text)
+            }
+            _ => (self != there).then(|| self.clone()),
+        }
+    }
+
     /// How a SET takes it.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         match self {
@@ -81,6 +91,7 @@ const RENAMES: &[(&str, &str)] = &[
     ("tx_read_only", "transaction_read_only"),
     ("storage_engine", "default_storage_engine"),
     ("pseudo_slave_mode", "pseudo_replica_mode"),
+    ("old_alter_table", "alter_algorithm"),
 ];
 
 /// When a variable is told to a session that learns.
@@ -124,7 +135,11 @@ const LAST: &[&str] = &[
 
 /// What a SET of a variable changes by the way: it must be told behind it, changed or not.
 pub fn dragged_along(name: &str) -> Option<&'static str> {
-    (name == "max_join_size").then_some("sql_big_selects")
+    match name {
+        "character_set_server" => Some("collation_server"),
+        "max_join_size" => Some("sql_big_selects"),
+        _ => None,
+    }
 }
 
 /// Whether it is part of what is carried.
@@ -147,10 +162,27 @@ pub fn other_name(name: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether it is a list of `name=on` and `name=off` that grows with the versions, so that no server
+/// takes another's as a whole.
+pub fn is_switches(name: &str) -> bool {
+    matches!(name, "optimizer_switch" | "optimizer_trace")
+}
+
+/// The switches of `here` that `there` has too and has otherwise.
+pub fn switches(here: &[u8], there: &[u8]) -> Vec<u8> {
+    let name = |switch: &[u8]| switch.split(|&byte| byte == b'=').next().map(<[u8]>::to_vec);
+    let is_other = |switch: &&[u8]| {
+        let mut there = there.split(|&byte| byte == b',').filter(|it| name(it) == name(switch));
+        there.next().is_some_and(|it| it != *switch)
+    };
+    let switches: Vec<&[u8]> = here.split(|&byte| byte == b',').filter(is_other).collect();
+    switches.join(&b',')
+}
+
 /// When it is told.
 pub fn turn(name: &str) -> Turn {
     match name {
-        "time_zone" => Turn::First,
+        "time_zone" | "character_set_server" | "collation_server" => Turn::First,
         name if READING.contains(&name) => Turn::Reading,
         name if LAST.contains(&name) => Turn::Last,
         _ => Turn::Any,
