@@ -10,11 +10,11 @@ use odp::proxy::monitor::report::{Report, Watcher};
 use odp::proxy::monitor::watch::Monitors;
 use odp::proxy::service::credentials::Credentials;
 use odp::proxy::service::error::ServiceError;
-use odp::route::roles::{History, Observation, Roles, Run, Said, Step};
+use odp::route::roles::{Group, History, Observation, Roles, Run, Said, Step, Wsrep};
 use odp::route::topology::{ConfiguredRole, Member, Server as Routed, ServerId};
 
 use crate::scene::Scene;
-use crate::support::{Database, LIMIT, Server, until};
+use crate::support::{Database, LIMIT, Server, free_ports, skip, until};
 
 /// The account that asks.
 const SERVICE: (&str, &str) = ("svc", "svc-secret");
@@ -280,9 +280,78 @@ fn roles_and_lag_of_mysql() {
     roles_and_lag_are_seen(Server::MySql);
 }
 
+#[test]
+fn the_place_in_a_galera_cluster_is_seen() {
+    let provider = "/usr/lib/galera/libgalera_smm.so";
+    if !std::path::Path::new(provider).exists() {
+        return skip("Galera is not to be had here");
+    }
+    let [group, state] = free_ports();
+    let options = [
+        "--wsrep-on=ON",
+        "--wsrep-cluster-address=gcomm://",
+        "--wsrep-node-address=127.0.0.1",
+        "--binlog-format=ROW",
+        "--innodb-autoinc-lock-mode=2",
+        &format!("--wsrep-provider={provider}"),
+        &format!(
+            "--wsrep-provider-options=gmcast.listen_addr=tcp://127.0.0.1:{group};\
+             ist.recv_addr=127.0.0.1:{state}"
+        ),
+    ];
+    let Some(database) = alone_with(Server::MariaDb, &options) else { return };
+    let address = database.address();
+    let watched = Watched::start(std::slice::from_ref(&address), LIMIT);
+    let is = |place| move |said: &Said| said.wsrep == Some(place);
+    watched.see(&address, "a node that is synced", is(Wsrep::Synced));
+    database.execute(&["SET GLOBAL wsrep_desync = ON"]);
+    watched.see(&address, "one that is not", is(Wsrep::Unfit));
+    database.execute(&["SET GLOBAL wsrep_desync = OFF"]);
+    watched.see(&address, "one that is synced again", is(Wsrep::Synced));
+}
+
+#[test]
+fn the_place_in_a_replication_group_is_seen() {
+    let [port] = free_ports();
+    let options = [
+        "--plugin-load-add=group_replication.so",
+        "--server-id=1",
+        "--log-bin=log",
+        "--gtid-mode=ON",
+        "--enforce-gtid-consistency=ON",
+        "--group-replication-group-name=6b1c1b3e-5c2f-4a0d-9d1e-0242ac120002",
+        "--group-replication-start-on-boot=OFF",
+        &format!("--group-replication-local-address=127.0.0.1:{port}"),
+    ];
+    let Some(database) = alone_with(Server::MySql, &options) else { return };
+    database.execute(&[
+        "GRANT SELECT ON performance_schema.replication_group_members TO 'svc'@'%'",
+        "GRANT REPLICATION CLIENT ON *.* TO 'svc'@'%'",
+    ]);
+    let address = database.address();
+    let watched = Watched::start(std::slice::from_ref(&address), LIMIT);
+    let is = |place| move |said: &Said| said.group == Some(place);
+    watched.see(&address, "a member that is not there", is(Group::Unfit));
+    database
+        .execute(&["SET GLOBAL group_replication_bootstrap_group = ON", "START GROUP_REPLICATION"]);
+    // It is elected first, and takes writes a moment later.
+    let takes_writes =
+        |said: &Said| said.group == Some(Group::Primary) && said.read_only == Some(false);
+    let said = watched.see(&address, "a primary that takes writes", takes_writes);
+    assert_eq!(said.replication, None);
+    database.execute(&["STOP GROUP_REPLICATION"]);
+    let has_left =
+        |said: &Said| said.group == Some(Group::Unfit) && said.super_read_only == Some(true);
+    watched.see(&address, "one that has left", has_left);
+}
+
 /// A server with the account that asks, and no more than that.
 fn alone(server: Server) -> Option<Database> {
-    let database = Database::start(server)?;
+    alone_with(server, &[])
+}
+
+fn alone_with(server: Server, options: &[&str]) -> Option<Database> {
+    let database = Database::start_with(server, options)?;
     let (user, password) = SERVICE;
     database.execute(&[&format!("CREATE USER '{user}'@'%' IDENTIFIED BY '{password}'")]);
     Some(database)
