@@ -128,6 +128,23 @@ fn plugins_of_mariadb_11() {
 }
 
 #[test]
+fn the_signature_of_parsec() {
+    let Some(database) = mariadb(Server::MariaDb11, &["--plugin-maturity=unknown"]) else { return };
+    database.execute(&["INSTALL SONAME 'auth_parsec'"]);
+    make(&database, &[("parsec", "VIA parsec USING PASSWORD('{}')")]);
+    for by in EVERY {
+        let scene = scene(&database, by);
+        // Often enough to have a challenge that ends with a NUL, more likely than not.
+        for _ in 0..if by == By::Unix { 300 } else { 1 } {
+            enters(&scene, &clear("parsec"), by);
+        }
+        assert_eq!(refused(&scene, &Credentials::clear("parsec", "wrong")), 1045);
+        let error = kept_out(&scene, &native("parsec"));
+        assert!(matches!(&error, ServiceError::WantsPassword(name) if name == "parsec"), "{error}");
+    }
+}
+
+#[test]
 fn a_password_in_clear_needs_a_secure_connection() {
     let Some(database) = mariadb(Server::MariaDb11, &["--plugin-maturity=unknown"]) else { return };
     database.execute(&["INSTALL SONAME 'auth_test_plugin'"]);

@@ -4,7 +4,8 @@
 //!   response ─► Server says ─┬─ OK ─► logged in          ERR ─► refused
 //!                ▲           ├─ a plugin, its challenge ─► our answer ─┐
 //!                │           ├─ caching_sha2 wants all ─► password, or its key is asked for
-//!                │           └─ the key ─► password under it ──────────┤
+//!                │           ├─ the key ─► password under it ──────────┤
+//!                │           └─ parsec's salt ─► signature ────────────┤
 //!                └─────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::Password;
 use super::error::{ServerError, ServiceError};
+use super::parsec::{self, PARSEC};
 use super::proof;
 use crate::proxy::cluster::server_login::{Dialed, Turn};
 use crate::proxy::packet_reader::read_packet;
@@ -48,8 +50,17 @@ struct Exchange<'a> {
     is_secure: bool,
     has_tls: bool,
     begun: Begun,
-    /// The server's key was asked for.
-    awaits_key: bool,
+    awaits: Awaits,
+}
+
+/// What was asked of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    Nothing,
+    /// Its RSA key.
+    Key,
+    /// Salt of `parsec`.
+    Salt,
 }
 
 /// What the server is told next.
@@ -73,7 +84,7 @@ pub(super) async fn prove(
 ) -> Result<Vec<u8>, ServiceError> {
     let is_secure = dialed.stream.is_secure();
     let has_tls = dialed.stream.tls().is_some();
-    let mut exchange = Exchange { password, is_secure, has_tls, begun, awaits_key: false };
+    let mut exchange = Exchange { password, is_secure, has_tls, begun, awaits: Awaits::Nothing };
     for _ in 0..MOST_QUESTIONS {
         let payload = hear(dialed).await?;
         if payload.first() == Some(&0x00) {
@@ -116,10 +127,12 @@ impl Exchange<'_> {
             Told::Plugin { name, challenge } => {
                 let name = if name.is_empty() { OLD } else { name };
                 self.begun = Begun { plugin: name.into(), challenge: challenge.into() };
-                self.awaits_key = false;
+                self.awaits = Awaits::Nothing;
                 self.answer().map(Some)
             }
-            Told::More(pem) if self.awaits_key => self.seal(pem).map(Some),
+            Told::More(pem) if self.awaits == Awaits::Key => self.seal(pem).map(Some),
+            Told::More(salt) if self.awaits == Awaits::Salt => self.sign(salt).map(Some),
+            Told::Other if self.awaits == Awaits::Salt => self.sign(payload).map(Some),
             Told::More(FAST_OK) if is_caching => Ok(None),
             Told::More(FULL) if is_caching => {
                 self.in_full(self.is_secure, CACHING_SHA2_KEY).map(Some)
@@ -143,20 +156,34 @@ impl Exchange<'_> {
             SHA256 => self.in_full(self.has_tls, SHA256_KEY),
             CLEAR if self.is_secure => self.with_nul(),
             CLEAR => Err(ServiceError::InClear(self.plugin())),
+            PARSEC => {
+                self.clear()?;
+                self.awaits = Awaits::Salt;
+                Ok(Zeroizing::default())
+            }
             _ => Err(ServiceError::Plugin(self.plugin())),
         }
+    }
+
+    /// The signature that `parsec` wants.
+    fn sign(&mut self, salt: &[u8]) -> Result<Said, ServiceError> {
+        self.awaits = Awaits::Nothing;
+        let mut own = [0; 32];
+        getrandom::fill(&mut own).map_err(|error| ServiceError::Lost(error.into()))?;
+        let answer = parsec::answer(self.clear()?, &self.begun.challenge, salt, own);
+        answer.map(Zeroizing::new).ok_or(ServiceError::Malformed("no salt of parsec"))
     }
 
     /// The password itself, or, where others may listen, what asks for the server's key.
     fn in_full(&mut self, in_clear: bool, request: &[u8]) -> Result<Said, ServiceError> {
         let password = self.with_nul()?;
-        self.awaits_key = !in_clear;
+        self.awaits = if in_clear { Awaits::Nothing } else { Awaits::Key };
         Ok(if in_clear { password } else { Zeroizing::new(request.to_vec()) })
     }
 
     /// The password under the server's key.
     fn seal(&mut self, pem: &[u8]) -> Result<Said, ServiceError> {
-        self.awaits_key = false;
+        self.awaits = Awaits::Nothing;
         let key = rsa::parse(pem).ok_or(ServiceError::NoKey)?;
         let sealed = rsa::encrypt(&key, &self.with_nul()?, &self.begun.challenge);
         sealed.map(Zeroizing::new).map_err(|_| ServiceError::LongPassword)

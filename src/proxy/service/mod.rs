@@ -10,6 +10,7 @@
 //!
 //! - `credentials`: who logs in, and by what.
 //! - `proof`: what is answered to a challenge.
+//! - `parsec`: the same for the plugin of this name.
 //! - `login`: from a server's greeting to a connection that takes commands.
 //! - `exchange`: the part of it in which plugins speak.
 //! - `client`: commands and their answers.
@@ -22,4 +23,5 @@ pub mod credentials;
 pub mod error;
 mod exchange;
 pub mod login;
+mod parsec;
 mod proof;
