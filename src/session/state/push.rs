@@ -111,6 +111,11 @@ impl Push {
         push
     }
 
+    /// How many statements are still to be told, as far as none fails.
+    pub fn length(&self) -> usize {
+        self.queue.len()
+    }
+
     /// What did not get there, though it should have. A verification finds it too.
     pub fn refusals(&self) -> &[Refusal] {
         &self.refusals

@@ -85,9 +85,10 @@ impl UserValue {
             let mut sql = Vec::new();
             put_variable(&mut sql, name);
             sql.push(b'=');
-            if self.kind == Kind::Unsigned && self.value.is_none() {
-                // Only a value that was there before makes it one.
-                sql.extend(b"CAST('0' AS UNSIGNED), ");
+            if let (None, Kind::Signed | Kind::Unsigned) = (&self.value, self.kind) {
+                // MySQL's NULL has the sign of the value before it.
+                self.with(b"0").put(&mut sql)?;
+                sql.extend(b", ");
                 put_variable(&mut sql, name);
                 sql.push(b'=');
             }
@@ -156,14 +157,13 @@ impl UserValue {
 
     /// A NULL that remembers what it was. NULLIF of a value with itself has its type and collation.
     fn put_null(&self, sql: &mut Vec<u8>) -> Option<()> {
-        let of = |value: &[u8]| Self { value: Some(value.to_vec()), ..self.clone() };
         let like = match self.kind {
-            Kind::Text if self.charset != b"binary" => of(b"    "),
+            Kind::Text if self.charset != b"binary" => self.with(b"    "),
             Kind::Text | Kind::Geometry => {
                 sql.extend(b"NULL");
                 return Some(());
             }
-            Kind::Signed | Kind::Unsigned | Kind::Decimal | Kind::Double => of(b"0"),
+            Kind::Signed | Kind::Unsigned | Kind::Decimal | Kind::Double => self.with(b"0"),
         };
         sql.extend(b"NULLIF(");
         like.put(sql)?;
@@ -171,6 +171,10 @@ impl UserValue {
         like.put(sql)?;
         sql.push(b')');
         Some(())
+    }
+
+    fn with(&self, value: &[u8]) -> Self {
+        Self { value: Some(value.to_vec()), ..self.clone() }
     }
 
     fn put_text(&self, sql: &mut Vec<u8>, value: &[u8]) -> Option<()> {
