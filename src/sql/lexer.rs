@@ -340,12 +340,7 @@ impl<'a> Lexer<'a> {
         let escapes = self.modes.escapes(quote);
         let mut at = start;
         let end = loop {
-            let rest = &sql[at..];
-            let found = match escapes {
-                Known::No => memchr(quote, rest),
-                Known::Yes | Known::Unknown => memchr2(quote, b'\\', rest),
-            };
-            let found = at + found?;
+            let found = at + find_end(&sql[at..], quote, escapes)?;
             // It may be the second half of a character.
             let is_half = sql[found] == b'\\' || quote == b'`';
             if is_half && self.modes.charset == Charset::Other && !sql[found - 1].is_ascii() {
@@ -418,6 +413,23 @@ impl<'a> Lexer<'a> {
         let is_sure = comment.first() != Some(&b'+') || !ends_in_quotes(comment);
         is_sure.then_some(Token::Comment(comment))
     }
+}
+
+/// Where a quote may end. Most texts are short.
+#[inline]
+fn find_end(rest: &[u8], quote: u8, escapes: Known) -> Option<usize> {
+    const SHORT: usize = 16;
+    let ends = |byte: &u8| *byte == quote || (*byte == b'\\' && escapes != Known::No);
+    let short = &rest[..rest.len().min(SHORT)];
+    if let Some(found) = short.iter().position(ends) {
+        return Some(found);
+    }
+    let rest = &rest[short.len()..];
+    let found = match escapes {
+        Known::No => memchr(quote, rest),
+        Known::Yes | Known::Unknown => memchr2(quote, b'\\', rest),
+    };
+    found.map(|found| short.len() + found)
 }
 
 /// Whether the bytes are a name by every version of UTF-8.
