@@ -67,7 +67,7 @@ pub fn session(data: &[u8]) {
     for (at, piece) in data.chunks(31).enumerate() {
         let judged = match at % 2 {
             0 => session.handle_client(piece, &Nobody, &counters).consumed,
-            _ => session.handle_server(LinkId::HOME, piece, &counters),
+            _ => session.handle_server(LinkId::HOME, piece, &counters).consumed,
         };
         assert!(judged <= piece.len(), "more was judged than given");
     }

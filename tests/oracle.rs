@@ -129,7 +129,7 @@ impl Caller {
                 assert_eq!(intake.rewrite, None);
                 intake.consumed
             }
-            _ => session.handle_server(LinkId::HOME, kept, count),
+            _ => session.handle_server(LinkId::HOME, kept, count).consumed,
         };
         self.passed[side].extend(kept.drain(..judged));
     }

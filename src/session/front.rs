@@ -22,6 +22,9 @@ use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
 /// and changed in place. No server acts on part of a packet, so nobody can tell.
 pub const WHOLE_COMMAND: usize = 1024;
 
+/// The same of a session of which more is remembered: what longer ones do is not known.
+const LONG_COMMAND: usize = 8 * 1024;
+
 /// What the client's packets are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Turn {
@@ -58,12 +61,20 @@ pub struct Front {
     pub(super) next_sequence: u8,
     /// It has said COM_QUIT.
     pub(super) quit: bool,
+    /// So much of a command is to be at hand.
+    pub(super) whole: usize,
 }
 
 impl Front {
     /// A client whose log-in is under way: the server has the word.
     pub fn logging_in() -> Self {
-        Self { framer: Framer::default(), turn: Turn::Auth, next_sequence: 2, quit: false }
+        let (framer, turn, whole) = (Framer::default(), Turn::Auth, WHOLE_COMMAND);
+        Self { framer, turn, next_sequence: 2, quit: false, whole }
+    }
+
+    /// Longer commands are passed on as a whole, too.
+    pub fn look_at_long_commands(&mut self) {
+        self.whole = LONG_COMMAND;
     }
 
     /// What its packets are.
@@ -95,8 +106,9 @@ impl Front {
     /// `at` moves along.
     #[inline]
     pub fn handle<'a>(&mut self, bytes: &'a [u8], at: &mut usize) -> Option<Said<'a>> {
-        let turn = self.turn;
-        let start = match self.framer.next(bytes, at, |header, body| head(turn, header, body)) {
+        let (turn, whole) = (self.turn, self.whole);
+        let head = |header: Header, body: &[u8]| head(turn, whole, header, body);
+        let start = match self.framer.next(bytes, at, head) {
             Step::Packet(start) => start,
             Step::NeedMore => return None,
         };
@@ -148,7 +160,7 @@ impl Front {
             (Turn::Stream | Turn::Opaque, _) => Place::Unasked,
         };
         let wanted = match logical {
-            Logical::First => head(self.turn, header, &bytes[at + HEADER..]),
+            Logical::First => head(self.turn, self.whole, header, &bytes[at + HEADER..]),
             Logical::Continued => 0,
         };
         whole(bytes, at, header, wanted, place)
@@ -157,7 +169,7 @@ impl Front {
 
 /// How much of a client's packet must be at hand.
 #[inline]
-fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
+fn head(turn: Turn, whole: usize, header: Header, body: &[u8]) -> usize {
     if turn != Turn::Command {
         return 0;
     }
@@ -167,9 +179,17 @@ fn head(turn: Turn, header: Header, body: &[u8]) -> usize {
             | code::STMT_PREPARE
             | code::STMT_EXECUTE
             | code::INIT_DB
+            | code::STMT_BULK_EXECUTE
             | code::CHANGE_USER),
-        ) => header.length.min(WHOLE_COMMAND),
-        Some(&(code::PROCESS_KILL | code::STMT_CLOSE)) => 5,
+        ) => header.length.min(whole),
+        // Ids.
+        Some(
+            &(code::PROCESS_KILL
+            | code::STMT_CLOSE
+            | code::STMT_RESET
+            | code::STMT_FETCH
+            | code::STMT_SEND_LONG_DATA),
+        ) => header.length.min(5),
         _ => 1,
     }
 }

@@ -30,6 +30,10 @@ impl<L: Frames> Judge<'_, L> {
     pub fn up(&mut self, lane: &mut Lane, directory: &dyn Directory) -> bool {
         let mut any = false;
         loop {
+            // What is before it is written first.
+            if self.session.may_grow() && !lane.has_room_to_grow() {
+                return any;
+            }
             let bound = match self.numbering {
                 None => Some(Bound::whole(lane)),
                 Some(numbering) => numbering.bound_up(self.session, lane, self.server),
@@ -57,8 +61,12 @@ impl<L: Frames> Judge<'_, L> {
                 Some(numbering) => numbering.bound_down(self.session, link, lane, self.client),
             };
             let unjudged = &lane.unjudged()[..end];
-            lane.judge(self.session.handle_server(link, unjudged, self.counters));
-            if is_last {
+            let judged = self.session.handle_server(link, unjudged, self.counters);
+            if let Some((at, with)) = judged.patch {
+                lane.patch(at, with);
+            }
+            lane.judge(judged.consumed);
+            if is_last && judged.patch.is_none() {
                 return;
             }
         }

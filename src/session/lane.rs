@@ -35,6 +35,9 @@ pub struct Rewrite {
 /// Room that reads leave, so that last words find a place.
 const SLACK: usize = 64;
 
+/// By how much a command may grow that is replaced.
+pub const GROWTH: u16 = 2 * 1024;
+
 /// Bytes in transit, and whether more will come.
 #[derive(Debug, Default)]
 pub struct Lane {
@@ -43,6 +46,8 @@ pub struct Lane {
     judged: usize,
     end: usize,
     source: Source,
+    /// Room that reads leave beside [`SLACK`].
+    reserve: u16,
 }
 
 /// Whether the sending side still sends: Open ─► Ended ─► Closed.
@@ -103,6 +108,25 @@ impl Lane {
         }
     }
 
+    /// Puts these in place of as many unjudged bytes there.
+    pub fn patch(&mut self, at: usize, with: [u8; 4]) {
+        let at = self.judged + at;
+        assert!(at + with.len() <= self.end, "bytes that are at hand");
+        if let Some(buffer) = &mut self.buffer {
+            buffer[at..at + with.len()].copy_from_slice(&with);
+        }
+    }
+
+    /// Whether commands may be replaced by longer ones, for which reads leave room.
+    pub fn reserve(&mut self, may_grow: bool) {
+        self.reserve = if may_grow { GROWTH } else { 0 };
+    }
+
+    /// Whether there is room for a command that grows.
+    pub fn has_room_to_grow(&self) -> bool {
+        SIZE - (self.end - self.start) >= usize::from(GROWTH)
+    }
+
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
@@ -126,7 +150,8 @@ impl Lane {
             self.judge(intake.consumed);
             return false;
         };
-        // What is put in place of a packet is no longer than that: ids of ours have ten digits.
+        // What is put in place of a packet is no longer than that: ids of ours have ten digits; or
+        // reads have left room.
         let spliced = self.splice(&rewrite);
         debug_assert!(spliced, "no room for a rewritten packet");
         let length = if spliced { rewrite.with.len() } else { rewrite.range.len() };
@@ -137,6 +162,9 @@ impl Lane {
     /// Puts other bytes in place of some of the unjudged ones; false when there is no room.
     #[must_use]
     fn splice(&mut self, rewrite: &Rewrite) -> bool {
+        if self.end + rewrite.with.len() > SIZE {
+            self.compact();
+        }
         let Some(buffer) = &mut self.buffer else { return false };
         let Range { start, end } = rewrite.range;
         let (start, end) = (self.judged + start, self.judged + end);
@@ -153,7 +181,7 @@ impl Lane {
 
     /// Whether no more can be read before something is judged and written.
     pub fn is_full(&self) -> bool {
-        self.end - self.start >= SIZE - SLACK
+        self.end - self.start >= SIZE - SLACK - usize::from(self.reserve)
     }
 
     /// Puts a packet of ours in place of what is not judged yet.
@@ -171,7 +199,8 @@ impl Lane {
 
     /// Forgets everything in it.
     pub fn clear(&mut self) {
-        *self = Self { source: self.source, ..Self::default() };
+        let (source, reserve) = (self.source, self.reserve);
+        *self = Self { source, reserve, ..Self::default() };
     }
 
     /// So many bytes of what is to be written are.
@@ -190,7 +219,7 @@ impl Lane {
         self.compact();
         let end = self.end;
         let buffer = self.buffer.get_or_insert_with(Buffer::lend);
-        &mut buffer[end..SIZE - SLACK]
+        &mut buffer[end..(SIZE - SLACK - usize::from(self.reserve)).max(end)]
     }
 
     /// So many bytes were put into the room. A lane that is empty gives its buffer back.

@@ -13,10 +13,11 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::look::{Ahead, Place, whole};
+use crate::sql::analysis::Changes;
 use crate::wire::authentication::CLEAR;
 use crate::wire::command::Reply;
 use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
-use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict};
+use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, warnings};
 
 /// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
 const MAX_PIPELINED: usize = 32 * 1024;
@@ -54,6 +55,9 @@ pub struct Asked {
     /// It is a statement to be prepared whose parameter is a connection's id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub takes_id: bool,
+    /// What it may change of the session; nothing of a session that nobody follows.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
     /// The last frame of it that a compressed client has sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<u8>,
@@ -63,7 +67,8 @@ impl Asked {
     /// A command whose answer is passed on.
     #[inline]
     pub fn new(reply: Reply, sequence: u8, empty: bool) -> Self {
-        Self { reply, sequence, empty, note: Note::Plain, takes_id: false, frame: None }
+        let (note, changes) = (Note::Plain, Changes::default());
+        Self { reply, sequence, empty, note, takes_id: false, changes, frame: None }
     }
 }
 
@@ -74,6 +79,10 @@ pub enum Note {
     Database,
     /// If it is OK, the session's user has changed.
     User,
+    /// If it is OK, a statement is prepared that is remembered.
+    Statement,
+    /// If it is OK, the session is as one that has just logged in.
+    Reset,
     /// Nothing; also what another version wants to do with it, as with ids in rows once.
     #[default]
     #[serde(other)]
@@ -91,6 +100,9 @@ pub(super) struct Answering {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     takes_id: bool,
     /// As of [`Asked`].
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    changes: Changes,
+    /// As of [`Asked`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
 }
@@ -98,17 +110,21 @@ pub(super) struct Answering {
 impl Answering {
     /// The first packet of an answer will have the number behind this one.
     fn new(answer: Answer, sequence: u8) -> Self {
-        let (begun, note, takes_id, frame) = (false, Note::Plain, false, None);
-        Self { answer, sequence, begun, note, takes_id, frame }
+        let (note, changes) = (Note::Plain, Changes::default());
+        Self { answer, sequence, begun: false, note, takes_id: false, changes, frame: None }
     }
 
-    /// The id of the statement, if this packet says that it is prepared and takes an id.
-    fn prepared(&self, head: &[u8]) -> Option<u32> {
-        if !self.takes_id || self.answer != Answer::Prepare {
+    /// What this packet says of a statement that somebody wants to know of.
+    fn prepared(&self, head: &[u8]) -> Option<Prepared> {
+        let is_wanted = self.takes_id || self.note == Note::Statement;
+        if !is_wanted || self.answer != Answer::Prepare {
             return None;
         }
+        // Status, id, columns, parameters.
         let (0, id) = head.split_first()? else { return None };
-        Some(u32::from_le_bytes(*id.first_chunk()?))
+        let parameters = u16::from_le_bytes(*head.get(7..)?.first_chunk()?);
+        let id = u32::from_le_bytes(*id.first_chunk()?);
+        Some(Prepared { id, parameters, takes_id: self.takes_id })
     }
 }
 
@@ -116,11 +132,11 @@ impl Answering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// The last packet of an answer to a command.
-    End(Ending, Note),
+    End(Ended),
     /// The last packet of an answer in which the client had a part that was no command.
-    Released(Ending, Note),
-    /// The statement that takes an id is prepared and has this one; perhaps nothing follows.
-    Prepared(u32, Option<Ending>),
+    Released(Ended),
+    /// A statement is prepared that somebody wants to know of; perhaps nothing follows.
+    Prepared(Prepared, Option<Ended>),
     /// A file is asked for, which the client has sent already: commands behind it were its data.
     FileSent,
     /// A file is asked for, and the client's packets are its data from now on.
@@ -129,6 +145,30 @@ pub enum Heard {
     Nonsense,
     /// Anything else.
     Other,
+}
+
+/// How an answer has ended, and what of the command that it was to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub ending: Ending,
+    /// What the session wanted to do with it.
+    pub note: Note,
+    /// What the command may have changed of the session.
+    pub changes: Changes,
+    /// Whether SHOW WARNINGS has something to show; None: as before.
+    pub diagnostics: Option<bool>,
+}
+
+/// A statement that is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// Its id on the server.
+    pub id: u32,
+    /// How many parameters it has.
+    pub parameters: u16,
+    /// Its parameter is a connection's id.
+    pub takes_id: bool,
 }
 
 /// Which authentication exchanges are left with the caller: nothing of them is judged.
@@ -171,6 +211,16 @@ impl Link {
             residue: false,
             held: Held::None,
         }
+    }
+
+    /// A link over which nothing is under way.
+    pub fn idle(dialect: Dialect, status: ServerStatus) -> Self {
+        Self { answering: None, status, ..Self::logging_in(dialect) }
+    }
+
+    /// What was negotiated.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// What the server last said of the session.
@@ -272,6 +322,15 @@ impl Link {
         }
     }
 
+    /// The command that was asked last may change this of the session.
+    pub fn note_changes(&mut self, changes: Changes) {
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.changes = changes,
+            Some(Last::Answering(answering)) => answering.changes = changes,
+            None => {}
+        }
+    }
+
     /// The command that was asked last ends in this frame, or a later one.
     pub fn note_frame(&mut self, frame: u8) {
         match self.asked_last() {
@@ -290,10 +349,11 @@ impl Link {
     }
 
     fn begin_answer(&mut self, asked: Asked) {
-        let Asked { reply, sequence, note, takes_id, frame, .. } = asked;
+        let Asked { reply, sequence, note, takes_id, changes, frame, empty: _ } = asked;
         self.answering = Answer::to(reply).map(|answer| Answering {
             note,
             takes_id,
+            changes,
             frame,
             ..Answering::new(answer, sequence)
         });
@@ -351,28 +411,38 @@ impl Link {
         answering.begun = true;
         let prepared = answering.prepared(head);
         match answering.answer.handle(self.dialect, header, head, &mut self.status) {
-            Verdict::Continues => prepared.map_or(Heard::Other, |id| Heard::Prepared(id, None)),
+            Verdict::Continues => {
+                prepared.map_or(Heard::Other, |prepared| Heard::Prepared(prepared, None))
+            }
             Verdict::Row => Heard::Other,
             Verdict::LocalInfile => self.begin_file(),
-            Verdict::Ends(ending) => match (prepared, self.end_answer(ending)) {
-                (Some(id), _) => Heard::Prepared(id, Some(ending)),
-                (None, heard) => heard,
+            Verdict::Ends(ending) => match (prepared, self.end_answer(ending, head)) {
+                (Some(prepared), Heard::End(ended)) => Heard::Prepared(prepared, Some(ended)),
+                (_, heard) => heard,
             },
             Verdict::Impossible => Heard::Nonsense,
         }
     }
 
-    fn end_answer(&mut self, ending: Ending) -> Heard {
+    /// `head`: of the packet that ends it.
+    fn end_answer(&mut self, ending: Ending, head: &[u8]) -> Heard {
         let ended = self.answering.take();
+        let diagnostics = match ended.map(|answering| answering.answer) {
+            Some(Answer::One | Answer::Stream) if ending != Ending::Error => None,
+            _ => Some(ending == Ending::Error || warnings(head, self.dialect) != 0),
+        };
         let note = ended.map(|answering| answering.note).unwrap_or_default();
+        let changes = ended.map(|answering| answering.changes).unwrap_or_default();
         while self.answering.is_none()
             && let Some(asked) = self.queue.pop_front()
         {
             self.begin_answer(asked);
         }
         match ended.map(|answering| answering.answer) {
-            Some(Answer::Auth | Answer::Stream) => Heard::Released(ending, note),
-            _ => Heard::End(ending, note),
+            Some(Answer::Auth | Answer::Stream) => {
+                Heard::Released(Ended { ending, note, changes, diagnostics })
+            }
+            _ => Heard::End(Ended { ending, note, changes, diagnostics }),
         }
     }
 

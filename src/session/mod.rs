@@ -24,6 +24,7 @@ pub mod link;
 mod look;
 pub mod machine;
 pub mod numbering;
+pub mod portable;
 pub mod snapshot;
 pub mod state;
 

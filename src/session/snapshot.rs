@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::smallvec;
 
 use super::conversation::Conversation;
-use super::front::{Front, Turn};
+use super::front::{Front, Turn, WHOLE_COMMAND};
 use super::ids::Statements;
 use super::link::{Answering, Asked, Held, Link, LinkId};
 use super::machine::{Names, Session};
+use super::portable::Portable;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
 
@@ -29,7 +30,13 @@ pub struct SessionSnapshot {
     #[serde(default, skip_serializing_if = "Statements::is_empty")]
     ids: Statements,
     query_attributes: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    portable: Option<Box<Portable>>,
 }
+
+/// The path of the fields that a reader must know of a session whose statements have other ids on
+/// its server than its client has been told.
+pub const OWN_IDS: &str = "session.portable";
 
 /// The path of the fields that a reader must know of a session with several links.
 pub const FURTHER_LINKS: &str = "session.conversation.links";
@@ -75,6 +82,11 @@ impl SessionSnapshot {
     /// How many links the session has.
     pub fn links(&self) -> usize {
         1 + self.conversation.links.len()
+    }
+
+    /// Whether its statements have other ids on its server than its client has been told.
+    pub fn has_own_ids(&self) -> bool {
+        self.portable.as_ref().is_some_and(|portable| portable.prepared.is_mapped())
     }
 
     /// Whether it can be a session again: what is pointed at is there.
@@ -128,7 +140,7 @@ impl From<ConversationState> for Conversation {
         let ConversationState { dialect, client, server, turn, current, queue, status, .. } = state;
         let ConversationState { next_sequence, residue, quit, links, turned_to, .. } = state;
         let home = LinkState { dialect, server, current, queue, status, residue };
-        let front = Front { framer: client, turn, next_sequence, quit };
+        let front = Front { framer: client, turn, next_sequence, quit, whole: WHOLE_COMMAND };
         let mut all = smallvec![Link::from(home)];
         all.extend(links.into_iter().map(Link::from));
         Self { front, links: all, current: LinkId::at(turned_to) }
@@ -138,16 +150,20 @@ impl From<ConversationState> for Conversation {
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
-        let conversation = conversation.into();
-        Self { conversation, user, database, names, ids, query_attributes }
+        let (conversation, portable) = (conversation.into(), session.portable);
+        Self { conversation, user, database, names, ids, query_attributes, portable }
     }
 }
 
 impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
-        let SessionSnapshot { conversation, user, database, names, ids, query_attributes } =
-            snapshot;
-        let conversation = conversation.into();
-        Self { conversation, user, database, names, ids, query_attributes, renamed: true }
+        let SessionSnapshot { conversation, user, database, names, ids, .. } = snapshot;
+        let (query_attributes, portable) = (snapshot.query_attributes, snapshot.portable);
+        let mut conversation: Conversation = conversation.into();
+        if portable.is_some() {
+            conversation.front.look_at_long_commands();
+        }
+        let renamed = true;
+        Self { conversation, user, database, names, ids, query_attributes, renamed, portable }
     }
 }

@@ -23,8 +23,8 @@ use super::command::Reply;
 use super::packet::{Header, MAX_PAYLOAD, lenenc};
 use super::status;
 
-/// How many payload bytes of a packet must be seen: an OK packet up to its status flags.
-pub const HEAD: usize = 22;
+/// How many payload bytes of a packet must be seen: an OK packet up to its warnings.
+pub const HEAD: usize = 24;
 
 /// What was negotiated, as far as it changes the shape of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +95,22 @@ pub enum Ending {
     Error,
     /// With the end of a result set.
     ResultSet,
+}
+
+/// How many warnings an OK or EOF packet tells of; 0 for what is neither.
+pub fn warnings(head: &[u8], dialect: Dialect) -> u16 {
+    let word = |at: usize| Some(u16::from_le_bytes(*head.get(at..)?.first_chunk()?));
+    let of_ok = || {
+        let (_, affected) = lenenc(head.get(1..)?)?;
+        let (_, insert_id) = lenenc(head.get(1 + affected..)?)?;
+        word(1 + affected + insert_id + 2)
+    };
+    let told = match head.first() {
+        Some(0xFE) if !dialect.deprecate_eof => word(1),
+        Some(0x00 | 0xFE) => of_ok(),
+        _ => None,
+    };
+    told.unwrap_or_default()
 }
 
 /// The answer to one command, as far as it has come.

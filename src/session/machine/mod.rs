@@ -17,7 +17,8 @@ use super::conversation::Conversation;
 use super::front::{Turn, WHOLE_COMMAND};
 use super::ids::{self, Directory, Replaced, Statements};
 use super::lane::{Intake, Rewrite};
-use super::link::{Heard, Held, Link, LinkId, Note};
+use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
+use super::portable::{LoggedInAs, Portable};
 use crate::metrics::SessionCounters;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
@@ -59,6 +60,18 @@ pub struct Session {
     pub(super) query_attributes: bool,
     /// `user` or `database` has changed since somebody asked.
     pub(super) renamed: bool,
+    /// What is remembered of it so that it can move to another server; None: it can't.
+    pub(super) portable: Option<Box<Portable>>,
+}
+
+/// What was judged of a server's bytes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// So many, which are passed on.
+    pub consumed: usize,
+    /// Bytes behind them that are not what the client is to see: where among those handed in, and
+    /// what stands there.
+    pub patch: Option<(usize, [u8; 4])>,
 }
 
 impl Session {
@@ -77,7 +90,42 @@ impl Session {
             ids: Statements::default(),
             query_attributes,
             renamed: true,
+            portable: None,
         }
+    }
+
+    /// From now on all is remembered that the session needs to move to another server.
+    pub fn follow(&mut self, login: LoggedInAs) {
+        self.portable = Some(Box::new(Portable::new(login)));
+        self.conversation.front.look_at_long_commands();
+    }
+
+    /// What is remembered for a move, if anything is.
+    pub fn portable(&self) -> Option<&Portable> {
+        self.portable.as_deref()
+    }
+
+    /// Whether it stands where it could go on with another server: nothing is under way, nobody
+    /// waits for anything, and no transaction is open.
+    pub fn is_between_commands(&self) -> bool {
+        self.conversation.is_idle() && !self.conversation.is_over() && !self.may_be_in_transaction()
+    }
+
+    /// Whether commands of the client's may have to grow on their way.
+    pub fn may_grow(&self) -> bool {
+        self.portable.as_ref().is_some_and(|portable| portable.prepared.may_grow())
+    }
+
+    /// It goes on with another server, which has prepared its statements by these ids, in their
+    /// order; false if it does not: they are not the same.
+    #[must_use]
+    pub fn move_home(&mut self, home: Link, statements: &[(u32, u16)]) -> bool {
+        let Some(portable) = &mut self.portable else { return false };
+        let has_moved = portable.prepared.moved(statements);
+        if has_moved {
+            *self.conversation.link_mut(LinkId::HOME) = home;
+        }
+        has_moved
     }
 
     /// Whether the user or the database has changed since this was last asked.
@@ -175,25 +223,29 @@ impl Session {
         Intake { consumed: at, rewrite: None }
     }
 
-    /// Bytes from a server; how many of them were judged. They are passed on as they are.
+    /// Bytes from a server; how many of them were judged, and what the client is to see in place of
+    /// some that follow.
     pub fn handle_server(
         &mut self,
         link: LinkId,
         bytes: &[u8],
         counters: &SessionCounters,
-    ) -> usize {
+    ) -> Judged {
         let mut at = 0;
         let opaque = self.is_opaque();
         while let Some(heard) = self.conversation.handle_server(link, bytes, &mut at) {
             match heard {
                 Heard::Other | Heard::Nonsense => {}
-                Heard::End(ending, note) | Heard::Released(ending, note) => {
-                    self.handle_end(ending, note, counters);
-                }
-                Heard::Prepared(statement, ending) => {
-                    self.ids.insert(statement);
-                    if let Some(ending) = ending {
-                        self.handle_end(ending, Note::Plain, counters);
+                Heard::End(ended) | Heard::Released(ended) => self.handle_end(ended, counters),
+                Heard::Prepared(prepared, ended) => {
+                    let id = self.handle_prepared(prepared);
+                    if let Some(ended) = ended {
+                        self.handle_end(Ended { note: Note::Plain, ..ended }, counters);
+                    }
+                    if let Some(id) = id {
+                        // The id stands behind the packet's first byte.
+                        let patch = Some((at + 1, id.to_le_bytes()));
+                        return Judged { consumed: at, patch };
                     }
                 }
                 Heard::FileSent | Heard::FileWanted => self.forget_names(),
@@ -202,7 +254,18 @@ impl Session {
         if self.is_opaque() && !opaque {
             counters.opaque_sessions.add(1);
         }
-        at
+        Judged { consumed: at, patch: None }
+    }
+
+    /// A statement is prepared; the id that the client gets if it is not the server's.
+    fn handle_prepared(&mut self, prepared: Prepared) -> Option<u32> {
+        let Prepared { id, parameters, takes_id } = prepared;
+        let portable = self.portable.as_mut();
+        let own = portable.and_then(|portable| portable.prepared.prepared(id, parameters));
+        if takes_id {
+            self.ids.insert(own.unwrap_or(id));
+        }
+        own
     }
 
     /// Whether the protocol is not followed any more.
@@ -223,13 +286,17 @@ impl Session {
         }
         counters.client_other_requests.add(1);
         let (&command, body) = head.split_first()?;
+        let mut replaced = None;
         match command {
             code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
             code::STMT_EXECUTE if !self.ids.is_empty() => {
-                return self.ids.execute((header, head), self.query_attributes, directory);
+                replaced = self.ids.execute((header, head), self.query_attributes, directory);
             }
             code::STMT_CLOSE => self.ids.close(body),
-            code::RESET_CONNECTION => self.ids = Statements::default(),
+            code::RESET_CONNECTION => {
+                self.ids = Statements::default();
+                self.current_link().note(Note::Reset);
+            }
             code::PROCESS_KILL => return ids::in_process_kill((header, head), directory),
             code::INIT_DB if header.length <= WHOLE_COMMAND => {
                 self.expect_names(Note::Database, None, body);
@@ -242,7 +309,13 @@ impl Session {
             }
             _ => {}
         }
-        None
+        match &mut self.portable {
+            None => replaced,
+            Some(portable) => {
+                let link = self.conversation.link_mut(self.conversation.current);
+                portable.handle_command((header, head), replaced, self.query_attributes, link)
+            }
+        }
     }
 
     fn handle_statement(
@@ -263,9 +336,13 @@ impl Session {
             Statement::Use(_) | Statement::Other => &counters.client_other_requests,
         };
         counter.add(1);
-        let extent = extent(header);
+        let extent = extent(header, head);
         if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
             self.expect_names(Note::Database, None, name);
+        }
+        if let Some(portable) = &mut self.portable {
+            let link = self.conversation.link_mut(self.conversation.current);
+            portable.handle_statement(sql, extent == Extent::Whole, link);
         }
         if !are_likely(&statement, sql) {
             return None;
@@ -282,7 +359,7 @@ impl Session {
         let sql = &head[1..];
         // It is one statement, so of those that are known by their first word none takes an id.
         let named = match sql::inspect(sql) {
-            Statement::Other => connections(sql, extent(header)),
+            Statement::Other => connections(sql, extent(header, head)),
             _ => Vec::new(),
         };
         let takes_id = named.contains(&Named::Parameter);
@@ -290,18 +367,27 @@ impl Session {
         if takes_id {
             self.current_link().note_id();
         }
+        if let Some(portable) = &mut self.portable {
+            let link = self.conversation.link_mut(self.conversation.current);
+            let schema = self.names.back().map_or(&self.database, |names| &names.database);
+            portable.handle_prepare(sql, header.length == head.len(), schema, link);
+        }
         ids::in_text((header, head), 1, &named, directory)
     }
 
-    fn handle_end(&mut self, ending: Ending, note: Note, counters: &SessionCounters) {
+    fn handle_end(&mut self, ended: Ended, counters: &SessionCounters) {
+        let Ended { ending, note, .. } = ended;
         let counter = match ending {
             Ending::Ok => &counters.server_ok_responses,
             Ending::Error => &counters.server_error_responses,
             Ending::ResultSet => &counters.server_resultset_responses,
         };
         counter.add(1);
+        if let Some(portable) = &mut self.portable {
+            portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());
+        }
         match note {
-            Note::Plain => {}
+            Note::Plain | Note::Statement | Note::Reset => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
                 if let Some(Names { user, database }) = names.filter(|_| ending == Ending::Ok) {
@@ -330,6 +416,6 @@ impl Session {
 }
 
 /// How much of a command is looked at.
-fn extent(header: Header) -> Extent {
-    if header.length <= WHOLE_COMMAND { Extent::Whole } else { Extent::Beginning }
+fn extent(header: Header, head: &[u8]) -> Extent {
+    if header.length == head.len() { Extent::Whole } else { Extent::Beginning }
 }

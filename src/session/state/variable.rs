@@ -24,6 +24,14 @@ impl Value {
         }
     }
 
+    /// As the server writes it; None is NULL.
+    pub fn text(&self) -> Option<&[u8]> {
+        match self {
+            Self::Null => None,
+            Self::Number(text) | Self::Text(text) => Some(text),
+        }
+    }
+
     /// How a SET takes it.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         match self {

@@ -5,10 +5,13 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! bits {
     ($(#[$head:meta])* $set:ident { $($(#[$doc:meta])* $name:ident = $text:literal),+ $(,)? }) => {
         $(#[$head])*
-        #[derive(Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(transparent)]
         pub struct $set(u32);
 
         impl $set {
@@ -22,7 +25,7 @@ macro_rules! bits {
             }
 
             /// Whether there is nothing in here.
-            pub const fn is_empty(self) -> bool {
+            pub const fn is_empty(&self) -> bool {
                 self.0 == 0
             }
 

@@ -85,7 +85,7 @@ impl Bench {
         let bytes = &mut self.unjudged[way];
         if way == DOWN {
             let judged = self.session.handle_server(LinkId::HOME, bytes, &self.counters);
-            self.passed[DOWN].extend(bytes.drain(..judged));
+            self.passed[DOWN].extend(bytes.drain(..judged.consumed));
             return;
         }
         loop {

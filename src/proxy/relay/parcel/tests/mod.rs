@@ -63,7 +63,7 @@ pub(super) fn hear_server(
     counters: &SessionCounters,
 ) {
     append(down, bytes);
-    let judged = session.handle_server(LinkId::HOME, down.unjudged(), counters);
+    let judged = session.handle_server(LinkId::HOME, down.unjudged(), counters).consumed;
     down.judge(judged);
 }
 

@@ -1,0 +1,236 @@
+//! What a session remembers so that it can move to another server.
+//!
+//! A server tells nearly all of a session's state when it is asked, so nothing of that is kept
+//! here: only what no server tells. That is how the client has logged in, its prepared statements
+//! ([`prepared`]), and what keeps it where it is ([`pins`]). A session whose cluster has no way to
+//! move it has none of this, and costs nothing.
+
+mod pins;
+pub mod prepared;
+
+use serde::{Deserialize, Serialize};
+
+use super::link::{Ended, Link, Note};
+use crate::sql::analysis::{Analysis, Changes, analyse};
+use crate::sql::{Charset, Extent, Known, Modes};
+use crate::wire::command::code;
+use crate::wire::packet::{HEADER, Header};
+use crate::wire::response::{Ending, ServerStatus};
+use crate::wire::status;
+pub use pins::Pins;
+use prepared::{Prepared, Reading, Translated, Unmovable};
+
+/// How a client has logged in: what every server is asked for on its behalf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedInAs {
+    /// What both legs can do.
+    pub capabilities: u32,
+    /// MariaDB's further ones.
+    pub extended: u32,
+    /// The longest packet that the client takes.
+    pub max_packet: u32,
+    /// The collation of its log-in.
+    pub collation: u8,
+}
+
+/// What is remembered of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Portable {
+    /// How its client has logged in.
+    pub login: LoggedInAs,
+    /// Its prepared statements.
+    pub prepared: Prepared,
+    pins: Pins,
+    /// How often modes or character sets may have changed.
+    modes: u32,
+    /// Whether the client's character set surely is one of UTF-8, or ASCII.
+    is_utf8: bool,
+    /// The last answer has left something for SHOW WARNINGS.
+    has_diagnostics: bool,
+    /// The argument of the last COM_SET_OPTION.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    option: Option<u16>,
+}
+
+impl Portable {
+    /// Of a session that has just logged in.
+    pub fn new(login: LoggedInAs) -> Self {
+        Self { login, is_utf8: is_utf8(login.collation), ..Self::default() }
+    }
+
+    /// What keeps it on its server.
+    pub fn pins(&self) -> Pins {
+        let pins = match self.has_diagnostics {
+            true => self.pins.with(Pins::DIAGNOSTICS),
+            false => self.pins,
+        };
+        match self.prepared.unmovable(self.modes) {
+            None => pins,
+            Some(Unmovable::OtherModes) => pins.with(Pins::OTHER_MODES),
+            Some(Unmovable::Forgotten) => pins.with(Pins::FORGOTTEN),
+            Some(Unmovable::LongData) => pins.with(Pins::LONG_DATA),
+            Some(Unmovable::Cursor) => pins.with(Pins::CURSOR),
+        }
+    }
+
+    /// The argument of the COM_SET_OPTION that another server has to hear, too.
+    pub fn option(&self) -> Option<u16> {
+        self.option
+    }
+
+    /// A COM_QUERY; `is_whole`: all of its text is at hand.
+    pub(super) fn handle_statement(&mut self, sql: &[u8], is_whole: bool, link: &mut Link) {
+        let Analysis { changes, .. } = analyse(sql, extent(is_whole), self.modes_of(link));
+        // Whether it succeeds or not: one too many only keeps a session that has statements.
+        if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
+            self.modes = self.modes.wrapping_add(1);
+            // If it fails it was so before, or is not known.
+            self.is_utf8 = self.is_utf8 && sets_names_to_utf8(sql);
+        }
+        link.note_changes(changes);
+    }
+
+    /// A COM_STMT_PREPARE, with this default schema.
+    pub(super) fn handle_prepare(
+        &mut self,
+        sql: &[u8],
+        is_whole: bool,
+        schema: &[u8],
+        link: &mut Link,
+    ) {
+        let Analysis { changes, .. } = analyse(sql, extent(is_whole), self.modes_of(link));
+        let reading = Reading { schema: schema.to_vec(), modes: self.modes };
+        self.prepared.prepare(is_whole.then_some(sql), reading, changes);
+        link.note(Note::Statement);
+    }
+
+    /// Any other command, of which this may be sent in its place; what is sent.
+    pub(super) fn handle_command(
+        &mut self,
+        (header, head): (Header, &[u8]),
+        replaced: Option<Vec<u8>>,
+        query_attributes: bool,
+        link: &mut Link,
+    ) -> Option<Vec<u8>> {
+        match head.first() {
+            Some(&code::SET_OPTION) => {
+                let option = head.get(1..).and_then(|it| it.first_chunk());
+                self.option = option.map(|option| u16::from_le_bytes(*option));
+            }
+            Some(&(code::BINLOG_DUMP | code::BINLOG_DUMP_GTID | code::TABLE_DUMP)) => {
+                self.pins = self.pins.with(Pins::STREAM);
+            }
+            Some(
+                &(code::STMT_EXECUTE
+                | code::STMT_BULK_EXECUTE
+                | code::STMT_SEND_LONG_DATA
+                | code::STMT_RESET
+                | code::STMT_FETCH
+                | code::STMT_CLOSE),
+            ) => {}
+            _ => return replaced,
+        }
+        let (header, head) = match &replaced {
+            None => (header, head),
+            Some(with) => (Header::parse(with)?, &with[HEADER..]),
+        };
+        link.note_changes(self.prepared.changes(head));
+        match self.prepared.translate(header, head, query_attributes) {
+            Translated::AsItIs => replaced,
+            Translated::Replaced(with) => Some(with),
+        }
+    }
+
+    /// A command was answered.
+    pub(super) fn handle_end(&mut self, ended: Ended, status: ServerStatus) {
+        let Ended { ending, note, changes, diagnostics } = ended;
+        self.has_diagnostics = diagnostics.unwrap_or(self.has_diagnostics);
+        if let ServerStatus::Known(flags) = status
+            && flags & status::LAST_ROW_SENT != 0
+        {
+            self.prepared.cursors_end();
+        }
+        match (note, ending) {
+            (Note::Statement, Ending::Error) => self.prepared.refused(),
+            (Note::Reset | Note::User, Ending::Ok) => {
+                self.prepared.clear();
+                // What a replica hears goes on until its connection ends.
+                self.pins = Pins::default();
+                self.has_diagnostics = false;
+                self.modes = self.modes.wrapping_add(1);
+                // MySQL goes to the server's own character set.
+                self.is_utf8 = false;
+                if note == Note::User {
+                    self.option = None;
+                }
+            }
+            // What failed has changed nothing, unless it is more than one thing.
+            (_, Ending::Error) if !changes.intersects(Changes::ANYTHING) => {}
+            _ => self.pins = self.pins.after(changes),
+        }
+    }
+}
+
+impl Portable {
+    /// How the server reads texts, as far as that is known.
+    fn modes_of(&self, link: &Link) -> Modes {
+        let no_backslash_escapes = match link.status() {
+            ServerStatus::Known(flags) if flags & status::NO_BACKSLASH_ESCAPES != 0 => Known::Yes,
+            ServerStatus::Known(_) => Known::No,
+            ServerStatus::Unknown => Known::Unknown,
+        };
+        let charset = if self.is_utf8 { Charset::Utf8 } else { Charset::Other };
+        Modes { ansi_quotes: Known::Unknown, no_backslash_escapes, charset }
+    }
+}
+
+fn extent(is_whole: bool) -> Extent {
+    if is_whole { Extent::Whole } else { Extent::Beginning }
+}
+
+/// Whether a collation of a log-in is of `ascii`, `utf8mb3` or `utf8mb4`. A log-in has room for the
+/// lowest ones only.
+fn is_utf8(collation: u8) -> bool {
+    matches!(collation, 11 | 33 | 45 | 46 | 65 | 83 | 192..=215 | 223..=247 | 255)
+}
+
+/// Whether this is `SET NAMES utf8mb4`, or the like, and nothing else.
+fn sets_names_to_utf8(sql: &[u8]) -> bool {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'\'' | b'"' | b';');
+    let words: Vec<_> = sql.split(is_blank).filter(|word| !word.is_empty()).collect();
+    let is = |at: usize, names: &[&str]| {
+        let word: Option<&&[u8]> = words.get(at);
+        word.is_some_and(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name.as_bytes())))
+    };
+    let is_simple = words.iter().all(|word| word.iter().all(|byte| is_word(*byte)));
+    let is_named =
+        is(0, &["set"]) && is(1, &["names"]) && is(2, &["utf8", "utf8mb3", "utf8mb4", "ascii"]);
+    is_simple && is_named && (words.len() == 3 || words.len() == 5 && is(3, &["collate"]))
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_surely_sets_utf8() {
+        for sql in ["SET NAMES utf8mb4", "set names 'utf8';", "SET NAMES utf8 COLLATE utf8_bin"] {
+            assert!(sets_names_to_utf8(sql.as_bytes()), "{sql}");
+        }
+        for sql in [
+            "SET NAMES latin1",
+            "SET NAMES utf8mb4, sql_mode = ''",
+            "SET NAMES utf8mb4 /* */",
+            "SET NAMES utf8mb4; SET NAMES gbk",
+            "SET CHARACTER SET utf8",
+            "",
+        ] {
+            assert!(!sets_names_to_utf8(sql.as_bytes()), "{sql}");
+        }
+    }
+}

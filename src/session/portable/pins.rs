@@ -1,0 +1,143 @@
+//! What keeps a session on its server: state that nobody can carry, and what is not known.
+//!
+//! A pin is set by what a command may have done, once it was answered, and taken back by what
+//! surely undoes it. Whether there are temporary tables the server tells when it is asked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sql::analysis::Changes;
+
+/// Reasons to stay, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pins(u32);
+
+macro_rules! pins {
+    ($($(#[doc = $doc:literal])* $name:ident = $bit:literal: $reason:literal,)*) => {
+        impl Pins {
+            $($(#[doc = $doc])* pub const $name: Self = Self(1 << $bit);)*
+
+            /// Each with what people are told.
+            const ALL: &[(Self, &str)] = &[$((Self::$name, $reason)),*];
+        }
+    };
+}
+
+pins! {
+    /// GET_LOCK.
+    USER_LOCK = 0: "user lock",
+    /// LOCK TABLES, FLUSH TABLES t WITH READ LOCK.
+    TABLE_LOCK = 1: "LOCK TABLES",
+    /// FLUSH TABLES WITH READ LOCK.
+    GLOBAL_LOCK = 2: "FLUSH TABLES WITH READ LOCK",
+    /// LOCK INSTANCE FOR BACKUP, BACKUP STAGE.
+    BACKUP_LOCK = 3: "backup lock",
+    /// HANDLER … OPEN.
+    HANDLER = 4: "HANDLER",
+    /// Between XA START and its end.
+    XA = 5: "XA transaction",
+    /// SET TRANSACTION for the next one only.
+    NEXT_TRANSACTION = 6: "SET TRANSACTION for the next transaction",
+    /// LASTVAL, PREVIOUS VALUE FOR.
+    SEQUENCE = 7: "last value of a sequence",
+    /// PREPARE in text.
+    TEXT_PREPARE = 8: "PREPARE",
+    /// A temporary table; told by the lexer, or the server.
+    TEMPORARY_TABLE = 9: "temporary table",
+    /// A procedure, a stored function, a statement that is too long: nobody knows.
+    UNKNOWN = 10: "a statement that may have done anything",
+    /// COM_STMT_SEND_LONG_DATA before its COM_STMT_EXECUTE.
+    LONG_DATA = 11: "long data pending",
+    /// A cursor.
+    CURSOR = 12: "open cursor",
+    /// A prepared statement that is too long, or one too many.
+    FORGOTTEN = 13: "prepared statements that are not remembered",
+    /// A replica is streamed to.
+    STREAM = 14: "binlog dump",
+    /// The generator of RAND() was set.
+    RANDOM = 15: "rand_seed",
+    /// Its statements were prepared under other modes or character sets than are in force.
+    OTHER_MODES = 16: "statements prepared under another sql_mode or character set",
+    /// SHOW WARNINGS would show something: until the next statement.
+    DIAGNOSTICS = 17: "warnings or an error of its last statement",
+}
+
+impl Pins {
+    /// From [`Pins::bits`].
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// As a number.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether nothing keeps the session.
+    pub fn is_empty(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// The set without those.
+    #[must_use]
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether any of those is in it.
+    pub fn has(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// What a command that has changed this leaves, besides those that were there.
+    #[must_use]
+    pub fn after(self, changes: Changes) -> Self {
+        let released = RELEASED.iter().filter(|(change, _)| changes.intersects(*change));
+        let set = SET.iter().filter(|(change, _)| changes.intersects(*change));
+        let without = released.fold(self, |pins, (_, pin)| pins.without(*pin));
+        set.fold(without, |pins, (_, pin)| pins.with(*pin))
+    }
+}
+
+/// What a change sets.
+const SET: &[(Changes, Pins)] = &[
+    (Changes::USER_LOCK_TAKEN, Pins::USER_LOCK),
+    (Changes::TABLE_LOCKS_TAKEN, Pins::TABLE_LOCK),
+    (Changes::GLOBAL_READ_LOCK_TAKEN, Pins::GLOBAL_LOCK),
+    (Changes::BACKUP_LOCK_TAKEN, Pins::BACKUP_LOCK),
+    (Changes::HANDLER_OPENED, Pins::HANDLER),
+    (Changes::XA, Pins::XA),
+    (Changes::NEXT_TRANSACTION, Pins::NEXT_TRANSACTION),
+    (Changes::SEQUENCE, Pins::SEQUENCE),
+    (Changes::STATEMENTS, Pins::TEXT_PREPARE),
+    (Changes::TEMPORARY_TABLE_MADE, Pins::TEMPORARY_TABLE),
+    (Changes::RANDOM_SEED, Pins::RANDOM),
+    (Changes::ANYTHING, Pins::UNKNOWN),
+];
+
+/// What a change takes back. Of several user locks, temporary tables, handlers one may be left.
+const RELEASED: &[(Changes, Pins)] = &[
+    (Changes::TABLE_LOCKS_RELEASED, Pins::TABLE_LOCK),
+    (Changes::TABLE_LOCKS_RELEASED, Pins::GLOBAL_LOCK),
+    (Changes::BACKUP_LOCK_RELEASED, Pins::BACKUP_LOCK),
+    (Changes::TRANSACTION, Pins::NEXT_TRANSACTION),
+    (Changes::TRANSACTION, Pins::XA),
+];
+
+impl fmt::Display for Pins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reasons = Self::ALL.iter().filter(|(pin, _)| self.has(*pin));
+        for (at, (_, reason)) in reasons.enumerate() {
+            write!(f, "{}{reason}", if at > 0 { ", " } else { "" })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,491 @@
+//! Prepared statements of a session that can move: their texts, so that another server can be asked
+//! to prepare them, and ids of ours, so that the client does not notice.
+//!
+//! ```text
+//!   PREPARE ─► preparing ─► known: client's id = server's id
+//!                             │ the session moves: prepared again, in their order
+//!                             ▼
+//!                           known: client's id ─► id on that server; types to be told again
+//! ```
+//!
+//! As long as a session has not moved, every id is the server's and nothing is touched. What types
+//! a statement's parameters were last bound to is remembered, as a client tells it only once.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sql::analysis::Changes;
+use crate::wire::command::code;
+use crate::wire::packet::{Header, MAX_PAYLOAD};
+
+/// What MariaDB's clients execute when they do not know its id yet: what was prepared last.
+const LATEST: u32 = u32::MAX;
+
+/// Bytes of texts and types that are remembered of one session.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Where COM_STMT_EXECUTE says "flags", and where its parameters start.
+const FLAGS: usize = 5;
+const PARAMETERS: usize = 10;
+
+/// COM_STMT_EXECUTE: any kind of cursor.
+const CURSOR: u8 = 0x07;
+
+/// COM_STMT_BULK_EXECUTE: its types are told, where they start if so.
+const SEND_TYPES: u16 = 128;
+const BULK_TYPES: usize = 7;
+
+/// The most parameters of a statement that can be bound anew for the client: with their NULLs they
+/// are in what is at hand of a command, and their types fit behind it.
+const MOST_BOUND: usize = 1000;
+
+/// Prepared statements of one session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Prepared {
+    /// In the order in which they were prepared.
+    known: Vec<(u32, Statement)>,
+    /// What the server was asked to prepare and has not answered.
+    preparing: VecDeque<Preparing>,
+    /// Ids differ: the session has moved.
+    is_mapped: bool,
+    /// More was prepared than is remembered, or something that could not be.
+    is_forgetful: bool,
+}
+
+/// A statement that the server was asked to prepare.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Preparing {
+    /// None: it is not at hand.
+    text: Option<Vec<u8>>,
+    /// How it is read.
+    reading: Reading,
+    /// What its execution may change of the session.
+    changes: Changes,
+}
+
+/// What the meaning of a text depends on beside the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The default schema.
+    pub schema: Vec<u8>,
+    /// How often modes and character sets may have changed in the session.
+    pub modes: u32,
+}
+
+/// A statement.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// Its id on the server.
+    server: u32,
+    text: Vec<u8>,
+    #[serde(default)]
+    reading: Reading,
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    changes: Changes,
+    parameters: u16,
+    /// The types as they were last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    types: Option<Vec<u8>>,
+    /// The server does not know them.
+    #[serde(default)]
+    is_unbound: bool,
+    /// Data of parameters was sent and is not executed yet.
+    #[serde(default)]
+    has_long_data: bool,
+    /// It may have a cursor open.
+    #[serde(default)]
+    has_cursor: bool,
+}
+
+/// Why a session's statements keep it where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unmovable {
+    /// A statement is not remembered.
+    Forgotten,
+    /// Data of its parameters is with the server.
+    LongData,
+    /// It has a cursor open.
+    Cursor,
+    /// It was prepared when modes or character sets were others.
+    OtherModes,
+}
+
+/// What is to be done with a command that names a statement.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Translated {
+    /// Nothing.
+    AsItIs,
+    /// Its header and head are to be replaced by this.
+    Replaced(Vec<u8>),
+}
+
+impl Prepared {
+    /// A COM_STMT_PREPARE; None: its text is not at hand. `changes`: of the session, by each
+    /// execution.
+    pub fn prepare(&mut self, text: Option<&[u8]>, reading: Reading, changes: Changes) {
+        let text = text.map(<[u8]>::to_vec);
+        self.preparing.push_back(Preparing { text, reading, changes });
+    }
+
+    /// The server would not.
+    pub fn refused(&mut self) {
+        self.preparing.pop_front();
+    }
+
+    /// The server has; the id that the client gets, if that is another one.
+    pub fn prepared(&mut self, server: u32, parameters: u16) -> Option<u32> {
+        let Preparing { text, reading, changes } = self.preparing.pop_front().unwrap_or_default();
+        let id = self.free(server);
+        let room = MOST_BYTES.saturating_sub(self.bytes());
+        match text.filter(|text| text.len() <= room) {
+            Some(text) => {
+                let known = Statement {
+                    server,
+                    text,
+                    reading,
+                    changes,
+                    parameters,
+                    ..Statement::default()
+                };
+                self.known.push((id, known));
+            }
+            None => self.is_forgetful = true,
+        }
+        (id != server).then_some(id)
+    }
+
+    /// An id that the client does not have yet: the server's if that is free.
+    fn free(&mut self, server: u32) -> u32 {
+        let is_known = |id| self.known.iter().any(|(known, _)| *known == id);
+        if !self.is_mapped || !is_known(server) {
+            return server;
+        }
+        let most = self.known.iter().map(|(id, _)| *id).max().unwrap_or_default();
+        // Servers count up from 1, so the upper half is free.
+        (most.max(1 << 31)..LATEST).find(|id| !is_known(*id)).unwrap_or(server)
+    }
+
+    fn bytes(&self) -> usize {
+        let of = |statement: &Statement| {
+            statement.text.len() + statement.types.as_ref().map_or(0, Vec::len)
+        };
+        self.known.iter().map(|(_, statement)| of(statement)).sum()
+    }
+
+    /// All are forgotten, here and there.
+    pub fn clear(&mut self) {
+        *self = Self { preparing: std::mem::take(&mut self.preparing), ..Self::default() };
+    }
+
+    /// Whether a reader that does not know of ids of ours would send others.
+    pub fn is_mapped(&self) -> bool {
+        self.is_mapped && !self.known.is_empty()
+    }
+
+    /// Whether commands may have to grow.
+    pub fn may_grow(&self) -> bool {
+        self.known.iter().any(|(_, statement)| statement.is_unbound)
+    }
+
+    /// Why the session must stay, if it must. `modes`: as of [`Reading`], now.
+    pub fn unmovable(&self, modes: u32) -> Option<Unmovable> {
+        let any = |is: fn(&Statement) -> bool| self.known.iter().any(|(_, it)| is(it));
+        if self.is_forgetful || any(|it| it.types.is_none() && it.is_unbound) {
+            return Some(Unmovable::Forgotten);
+        }
+        if any(|it| it.has_long_data) {
+            return Some(Unmovable::LongData);
+        }
+        if any(|it| it.has_cursor) {
+            return Some(Unmovable::Cursor);
+        }
+        let is_other = self.known.iter().any(|(_, it)| it.reading.modes != modes);
+        is_other.then_some(Unmovable::OtherModes)
+    }
+
+    /// The texts with their default schemas, in the order in which another server is to prepare
+    /// them.
+    pub fn texts(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.known.iter().map(|(_, statement)| (&*statement.text, &*statement.reading.schema))
+    }
+
+    /// Another server has prepared them, in the order of [`Prepared::texts`], by these ids; false
+    /// if they are not the same statements there.
+    #[must_use]
+    pub fn moved(&mut self, ids: &[(u32, u16)]) -> bool {
+        let is_same = self.known.len() == ids.len()
+            && self.known.iter().zip(ids).all(|((_, it), (_, count))| it.parameters == *count);
+        if is_same {
+            for ((_, statement), (server, _)) in self.known.iter_mut().zip(ids) {
+                statement.server = *server;
+                statement.is_unbound = statement.types.is_some();
+            }
+            self.is_mapped = true;
+        }
+        is_same
+    }
+
+    fn find(&mut self, id: u32) -> Option<&mut Statement> {
+        if id == LATEST {
+            // What is being prepared is the server's affair.
+            return match self.preparing.is_empty() {
+                true => self.known.last_mut().map(|(_, statement)| statement),
+                false => None,
+            };
+        }
+        self.known.iter_mut().find(|(known, _)| *known == id).map(|(_, statement)| statement)
+    }
+
+    /// What a command that names a statement may change of the session.
+    pub fn changes(&mut self, head: &[u8]) -> Changes {
+        let (command, id) = match head.split_first() {
+            Some((command, rest)) => (*command, rest.first_chunk()),
+            None => return Changes::default(),
+        };
+        if !matches!(command, code::STMT_EXECUTE | code::STMT_BULK_EXECUTE) {
+            return Changes::default();
+        }
+        let id = id.map(|id| u32::from_le_bytes(*id));
+        let statement = id.and_then(|id| self.find(id));
+        statement.map_or(Changes::ANYTHING, |statement| statement.changes)
+    }
+
+    /// A command that names a statement: notes what it means, and says what the server gets.
+    pub fn translate(&mut self, header: Header, head: &[u8], query_attributes: bool) -> Translated {
+        let Some((&command, rest)) = head.split_first() else { return Translated::AsItIs };
+        let Some(id) = rest.first_chunk().map(|id| u32::from_le_bytes(*id)) else {
+            return Translated::AsItIs;
+        };
+        let is_mapped = self.is_mapped;
+        let Some(statement) = self.find(id) else { return Translated::AsItIs };
+        let server = if id == LATEST { LATEST } else { statement.server };
+        let grown = match command {
+            code::STMT_EXECUTE => statement.execute(head, query_attributes),
+            code::STMT_BULK_EXECUTE => statement.execute_bulk(head),
+            code::STMT_SEND_LONG_DATA => {
+                statement.has_long_data = true;
+                None
+            }
+            code::STMT_RESET => {
+                (statement.has_long_data, statement.has_cursor) = (false, false);
+                None
+            }
+            _ => None,
+        };
+        if command == code::STMT_CLOSE {
+            self.known.retain(|(known, _)| *known != id);
+        }
+        let mut payload = match grown {
+            Some(grown) => grown,
+            None if is_mapped && server != id => head.to_vec(),
+            None => return Translated::AsItIs,
+        };
+        payload[1..5].copy_from_slice(&server.to_le_bytes());
+        let length = header.length - head.len() + payload.len();
+        if length >= MAX_PAYLOAD || header.length >= MAX_PAYLOAD && payload.len() != head.len() {
+            return Translated::AsItIs;
+        }
+        Translated::Replaced([&Header { length, ..header }.encode()[..], &payload].concat())
+    }
+
+    /// A cursor has given its last row.
+    pub fn cursors_end(&mut self) {
+        self.known.iter_mut().for_each(|(_, statement)| statement.has_cursor = false);
+    }
+}
+
+impl Statement {
+    /// A COM_STMT_EXECUTE; what it is with the types that the server does not know.
+    fn execute(&mut self, head: &[u8], query_attributes: bool) -> Option<Vec<u8>> {
+        self.has_long_data = false;
+        self.has_cursor = head.get(FLAGS)? & CURSOR != 0;
+        let count = usize::from(self.parameters);
+        // Attributes come with a count and names of their own each time, and with all types.
+        if count == 0 || query_attributes && head[FLAGS] & 0x08 != 0 {
+            return None;
+        }
+        let flag = PARAMETERS + count.div_ceil(8);
+        let types = flag + 1;
+        match head.get(flag) {
+            Some(1) => {
+                self.types = head.get(types..types + 2 * count).map(<[u8]>::to_vec);
+                // Those that are not at hand cannot be told another server.
+                self.is_unbound = self.types.is_none();
+                None
+            }
+            Some(0) if self.is_unbound => {
+                let told = self.types.as_ref().filter(|_| count <= MOST_BOUND)?;
+                self.is_unbound = false;
+                Some([&head[..flag], &[1], told, &head[types..]].concat())
+            }
+            _ => None,
+        }
+    }
+
+    /// A COM_STMT_BULK_EXECUTE; the same.
+    fn execute_bulk(&mut self, head: &[u8]) -> Option<Vec<u8>> {
+        self.has_long_data = false;
+        let flags = u16::from_le_bytes(*head.get(FLAGS..)?.first_chunk()?);
+        let count = usize::from(self.parameters);
+        if flags & SEND_TYPES != 0 {
+            self.types = head.get(BULK_TYPES..BULK_TYPES + 2 * count).map(<[u8]>::to_vec);
+            self.is_unbound = self.types.is_none();
+            return None;
+        }
+        let told = self.types.as_ref().filter(|_| self.is_unbound && count <= MOST_BOUND)?;
+        self.is_unbound = false;
+        let flags = (flags | SEND_TYPES).to_le_bytes();
+        Some([&head[..FLAGS], &flags, told, &head[BULK_TYPES..]].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(payload: &[u8]) -> Header {
+        Header { length: payload.len(), sequence: 0 }
+    }
+
+    fn command(code: u8, id: u32, rest: &[u8]) -> Vec<u8> {
+        [&[code][..], &id.to_le_bytes(), rest].concat()
+    }
+
+    /// A COM_STMT_EXECUTE of one parameter, with its type or without.
+    fn execute(id: u32, types: Option<[u8; 2]>) -> Vec<u8> {
+        let mut rest = vec![0, 1, 0, 0, 0, 0];
+        match types {
+            Some(types) => rest.extend([&[1][..], &types].concat()),
+            None => rest.push(0),
+        }
+        rest.extend(b"\x03abc");
+        command(code::STMT_EXECUTE, id, &rest)
+    }
+
+    fn translate(prepared: &mut Prepared, payload: &[u8]) -> Option<Vec<u8>> {
+        match prepared.translate(header(payload), payload, false) {
+            Translated::AsItIs => None,
+            Translated::Replaced(with) => {
+                let header = Header::parse(&with).expect("a header");
+                assert_eq!(header.length, with.len() - 4);
+                Some(with[4..].to_vec())
+            }
+        }
+    }
+
+    fn with(texts: &[(&str, u32, u16)]) -> Prepared {
+        let mut prepared = Prepared::default();
+        for (text, id, parameters) in texts {
+            prepared.prepare(Some(text.as_bytes()), Reading::default(), Changes::default());
+            assert_eq!(prepared.prepared(*id, *parameters), None);
+        }
+        prepared
+    }
+
+    #[test]
+    fn nothing_is_touched_before_the_session_moves() {
+        let mut prepared = with(&[("a", 1, 1), ("b", 2, 1)]);
+        for payload in [execute(1, Some([253, 0])), execute(1, None), execute(2, None)] {
+            assert_eq!(translate(&mut prepared, &payload), None);
+        }
+        for code in [code::STMT_CLOSE, code::STMT_RESET, code::STMT_FETCH] {
+            assert_eq!(translate(&mut prepared, &command(code, 1, b"")), None);
+        }
+        assert!(!prepared.is_mapped());
+        assert_eq!(prepared.texts().collect::<Vec<_>>(), [(&b"b"[..], &b""[..])]);
+    }
+
+    #[test]
+    fn ids_are_the_clients_own_after_a_move() {
+        let mut prepared = with(&[("a", 1, 1), ("b", 7, 1)]);
+        assert!(prepared.moved(&[(7, 1), (9, 1)]));
+        let moved = |payload: &[u8], id: u32| {
+            let mut moved = payload.to_vec();
+            moved[1..5].copy_from_slice(&id.to_le_bytes());
+            Some(moved)
+        };
+        let payload = execute(1, Some([253, 0]));
+        assert_eq!(translate(&mut prepared, &payload), moved(&payload, 7));
+        let fetch = command(code::STMT_FETCH, 7, &[1, 0, 0, 0]);
+        assert_eq!(translate(&mut prepared, &fetch), moved(&fetch, 9));
+        // One more: its id is one that the client has for another.
+        prepared.prepare(Some(b"c"), Reading::default(), Changes::default());
+        let id = prepared.prepared(7, 0).expect("another id");
+        assert!(id > 7 && id != LATEST);
+        let close = command(code::STMT_CLOSE, 1, b"");
+        assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
+        let close = command(code::STMT_CLOSE, id, b"");
+        assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
+        // Now that it is free the server's own will do.
+        prepared.prepare(Some(b"d"), Reading::default(), Changes::default());
+        assert_eq!(prepared.prepared(1, 0), None);
+    }
+
+    #[test]
+    fn types_are_told_again() {
+        let mut prepared = with(&[("a", 1, 1)]);
+        assert_eq!(translate(&mut prepared, &execute(1, Some([253, 0]))), None);
+        assert!(prepared.moved(&[(1, 1)]));
+        assert!(prepared.may_grow());
+        assert_eq!(translate(&mut prepared, &execute(1, None)), Some(execute(1, Some([253, 0]))));
+        assert_eq!(translate(&mut prepared, &execute(1, None)), None, "the server knows them");
+        assert!(!prepared.may_grow());
+        // It may tell new ones first.
+        assert!(prepared.moved(&[(1, 1)]));
+        assert_eq!(translate(&mut prepared, &execute(1, Some([8, 0]))), None);
+        assert_eq!(translate(&mut prepared, &execute(1, None)), None);
+        // In bulk.
+        assert!(prepared.moved(&[(1, 1)]));
+        let bulk = command(code::STMT_BULK_EXECUTE, 1, &[0, 0, 0, 5]);
+        let told = command(code::STMT_BULK_EXECUTE, 1, &[128, 0, 8, 0, 0, 5]);
+        assert_eq!(translate(&mut prepared, &bulk), Some(told));
+    }
+
+    #[test]
+    fn what_the_server_alone_has_keeps_the_session() {
+        let mut prepared = with(&[("a", 1, 1)]);
+        assert_eq!(prepared.unmovable(0), None);
+        translate(&mut prepared, &command(code::STMT_SEND_LONG_DATA, 1, b"\0\0data"));
+        assert_eq!(prepared.unmovable(0), Some(Unmovable::LongData));
+        translate(&mut prepared, &execute(1, Some([253, 0])));
+        assert_eq!(prepared.unmovable(0), None);
+        let mut cursor = execute(1, None);
+        cursor[FLAGS] = 1;
+        translate(&mut prepared, &cursor);
+        assert_eq!(prepared.unmovable(0), Some(Unmovable::Cursor));
+        prepared.cursors_end();
+        assert_eq!(prepared.unmovable(0), None);
+        prepared.prepare(None, Reading::default(), Changes::default());
+        assert_eq!(prepared.prepared(2, 0), None);
+        assert_eq!(prepared.unmovable(0), Some(Unmovable::Forgotten));
+        prepared.clear();
+        assert_eq!(prepared.unmovable(0), None);
+    }
+
+    #[test]
+    fn what_was_prepared_last_has_an_id_of_its_own() {
+        let mut prepared = with(&[("a", 1, 0), ("b", 2, 1)]);
+        translate(&mut prepared, &execute(LATEST, Some([3, 0])));
+        assert!(prepared.moved(&[(5, 0), (6, 1)]));
+        // The server has prepared them in the same order.
+        assert_eq!(
+            translate(&mut prepared, &execute(LATEST, None)),
+            Some(execute(LATEST, Some([3, 0])))
+        );
+        assert!(!prepared.moved(&[(1, 0), (2, 0)]), "another statement");
+        assert!(!prepared.moved(&[(1, 0)]));
+    }
+
+    #[test]
+    fn a_refused_one_is_none() {
+        let mut prepared = Prepared::default();
+        prepared.prepare(Some(b"x"), Reading::default(), Changes::default());
+        prepared.prepare(Some(b"y"), Reading::default(), Changes::default());
+        prepared.refused();
+        assert_eq!(prepared.prepared(1, 0), None);
+        assert_eq!(prepared.texts().collect::<Vec<_>>(), [(&b"y"[..], &b""[..])]);
+    }
+}
