@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::show::{self, Operands, Show, Takes};
 use super::token::{Token, tokens};
 use crate::config::ExitTimeout;
+use crate::config::parameter::cluster::ServerChange;
 use crate::error::ClientError;
 use crate::restart::task::{Mode, Request};
 use crate::wire::id::SessionId;
@@ -36,8 +37,34 @@ pub(super) enum Change {
     Rollback,
     /// ALTER PROXYCONFIG SET name = 'value', …
     Alter(Vec<(String, String)>),
+    /// `ALTER CLUSTER name SET key = 'value', …`
+    AlterCluster(String, Vec<(String, String)>),
+    /// `ALTER CLUSTER name ADD|DROP|DRAIN|ONLINE SERVER 'host:port'`
+    AlterServer(String, ServerChange, String),
     /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
     Kill(SessionId),
+    /// `MOVE PROXYSESSION id TO 'host:port'`
+    Move(SessionId, String),
+}
+
+/// What can be done with a server of a cluster, by their words.
+const SERVER_CHANGES: [(&str, ServerChange); 4] = [
+    ("add", ServerChange::Add),
+    ("drop", ServerChange::Drop),
+    ("drain", ServerChange::Drain),
+    ("online", ServerChange::Online),
+];
+
+impl Change {
+    /// The command as the log may have it: statements of servers stay out.
+    pub(super) fn without_sql(&self) -> Self {
+        let mut change = self.clone();
+        if let Self::AlterCluster(_, changes) | Self::Alter(changes) = &mut change {
+            let with_sql = changes.iter_mut().filter(|(key, _)| key.ends_with("init_sql"));
+            with_sql.for_each(|(_, value)| *value = "***".into());
+        }
+        change
+    }
 }
 
 /// What SELECT can show.
@@ -84,6 +111,7 @@ impl<'a> Input<'a> {
             "show" => self.show(),
             "alter" => self.alter(),
             "kill" => self.kill(),
+            "move" => self.move_session(),
             "ping" if self.keyword("proxy") => Ok(Command::Ping),
             "select" => self.select(),
             "set" | "begin" | "start" | "commit" | "rollback" | "use" => {
@@ -158,6 +186,7 @@ impl<'a> Input<'a> {
         match show.takes {
             Takes::Nothing => {}
             Takes::Like => operands.like = self.like()?,
+            Takes::Name => operands.like = self.value(),
             Takes::SessionAndLike => {
                 operands.session = self.id()?;
                 operands.like = self.like()?;
@@ -171,9 +200,51 @@ impl<'a> Input<'a> {
     }
 
     fn alter(&mut self) -> Result<Command, ClientError> {
+        if self.keyword("cluster") {
+            return self.alter_cluster().map(Command::Change);
+        }
         if !(self.keyword("proxyconfig") && self.keyword("set")) {
             return Err(ClientError::unknown_command());
         }
+        Ok(Command::Change(Change::Alter(self.assignments()?)))
+    }
+
+    fn alter_cluster(&mut self) -> Result<Change, ClientError> {
+        let name = self.value();
+        let name = name.ok_or_else(|| ClientError::syntax("ALTER CLUSTER: expected its name"))?;
+        if self.keyword("set") {
+            return Ok(Change::AlterCluster(name, self.assignments()?));
+        }
+        let what = SERVER_CHANGES.into_iter().find(|(word, _)| self.keyword(word));
+        let expected = "expected SET, ADD SERVER, DROP SERVER, DRAIN SERVER or ONLINE SERVER";
+        let syntax = || ClientError::syntax(format!("ALTER CLUSTER {name}: {expected}"));
+        let (_, what) = what.ok_or_else(syntax)?;
+        if !self.keyword("server") {
+            return Err(syntax());
+        }
+        let address = self.address()?;
+        Ok(Change::AlterServer(name, what, address))
+    }
+
+    fn move_session(&mut self) -> Result<Command, ClientError> {
+        if !self.keyword("proxysession") {
+            return Err(ClientError::unknown_command());
+        }
+        let id = self.id()?;
+        if !self.keyword("to") {
+            let text = format!("MOVE PROXYSESSION {id}: expected TO 'host:port'");
+            return Err(ClientError::syntax(text));
+        }
+        Ok(Command::Change(Change::Move(id, self.address()?)))
+    }
+
+    fn address(&mut self) -> Result<String, ClientError> {
+        let address = self.value().filter(|address| !address.is_empty());
+        address.ok_or_else(|| ClientError::syntax("expected a server such as 'host:port'"))
+    }
+
+    /// `name = value, …`
+    fn assignments(&mut self) -> Result<Vec<(String, String)>, ClientError> {
         let mut changes = Vec::new();
         loop {
             let name = self.word().ok_or_else(|| ClientError::syntax("expected a name"))?;
@@ -182,7 +253,7 @@ impl<'a> Input<'a> {
             }
             changes.push((name, self.value().unwrap_or_default()));
             if !self.symbol(',') {
-                return Ok(Command::Change(Change::Alter(changes)));
+                return Ok(changes);
             }
         }
     }
@@ -390,6 +461,33 @@ mod tests {
             ("kill proxysession 7", Command::Change(Change::Kill(SessionId(7)))),
             ("kill connection 7", Command::Change(Change::Kill(SessionId(7)))),
             ("kill 7", Command::Change(Change::Kill(SessionId(7)))),
+            (
+                "ALTER CLUSTER main DRAIN SERVER 'h:1'",
+                Command::Change(Change::AlterServer(
+                    "main".into(),
+                    ServerChange::Drain,
+                    "h:1".into(),
+                )),
+            ),
+            (
+                "alter cluster 'My Own' set read_write_split = 'on', causal_reads = off",
+                Command::Change(Change::AlterCluster(
+                    "My Own".into(),
+                    vec![
+                        ("read_write_split".into(), "on".into()),
+                        ("causal_reads".into(), "off".into()),
+                    ],
+                )),
+            ),
+            (
+                "move proxysession 7 to 'h:1';",
+                Command::Change(Change::Move(SessionId(7), "h:1".into())),
+            ),
+            ("show proxycluster", show("proxycluster")),
+            ("show proxyroute like 'm%'", show_like("proxyroute", "m%")),
+            ("show proxycongestion all 'main'", show_like("proxycongestion all", "main")),
+            ("show proxycongestion", show("proxycongestion")),
+            ("show white list", show("white list")),
             ("show proxystat refresh like 'c%'", show_like("proxystat", "c%")),
             ("show proxyinfo binary", show("proxyinfo binary")),
             ("show proxyinfo upgrade", show("proxyinfo upgrade")),
@@ -430,6 +528,13 @@ mod tests {
             ("show proxyinfo", "expected BINARY or UPGRADE"),
             ("alter proxyconfig set a", "a: expected ="),
             ("kill x", "'x': expected a session id"),
+            ("move proxysession x to 'h:1'", "'x': expected a session id"),
+            ("move proxysession 7", "7: expected TO"),
+            ("move proxysession 7 to", "expected a server"),
+            ("alter cluster", "expected its name"),
+            ("alter cluster main", "main: expected SET, ADD SERVER"),
+            ("alter cluster main drain 'h:1'", "main: expected SET, ADD SERVER"),
+            ("alter cluster main drain server", "expected a server"),
             ("kill 99999999999", "Unknown thread id: 99999999999"),
             ("kill query 7", "KILL QUERY 7"),
             ("/*/ ping proxy", "does not end"),
@@ -451,6 +556,9 @@ mod tests {
             "restart rollback",
             "alter proxyconfig set a=1",
             "kill 1",
+            "move proxysession 1 to 'h:1'",
+            "alter cluster main set kind = 'mysql'",
+            "alter cluster main add server 'h:1'",
         ] {
             assert!(!Command::parse(sql).expect(sql).only_looks(), "{sql}");
         }

@@ -5,6 +5,7 @@ use super::table::Table;
 use super::{Admin, Caller, show};
 use crate::config::Role;
 use crate::config::parameter::Unfit;
+use crate::config::parameter::cluster::name;
 use crate::error::ClientError;
 use crate::proxy::NotAltered;
 use crate::restart::Refusal;
@@ -42,7 +43,7 @@ pub(super) async fn execute(
         }
         Command::Change(change) => {
             let Caller { user, peer, .. } = caller;
-            tracing::info!(user, peer, command = ?change, "admin command");
+            tracing::info!(user, peer, command = ?change.without_sql(), "admin command");
             carry_out(admin, change).await
         }
         Command::Show(show, operands) => show.table(admin, &operands).map(Answer::Rows),
@@ -63,6 +64,21 @@ async fn carry_out(admin: &Admin, change: Change) -> Result<Answer, ClientError>
             Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
         }
         Change::Alter(changes) => alter(admin, &changes).await,
+        Change::AlterCluster(cluster, changes) => {
+            let named = changes.into_iter().map(|(key, value)| (name(&cluster, &key), value));
+            set(admin, &named.collect::<Vec<_>>())
+        }
+        Change::AlterServer(cluster, change, address) => {
+            set(admin, &[(name(&cluster, "server"), change.to(&address))])
+        }
+        Change::Move(id, address) => {
+            let moved = admin.proxy.move_session(id, &address).await;
+            moved.map_err(|why| match why {
+                None => ClientError::unknown_thread(id.0.into()),
+                Some(why) => ClientError::refused(format!("session {id} stays: {why}")),
+            })?;
+            Ok(Answer::done(format!("session {id} is on {address}")))
+        }
         Change::Kill(id) => match admin.proxy.kill(id) {
             true => Ok(Answer::done("")),
             false => Err(ClientError::unknown_thread(id.0.into())),
@@ -86,6 +102,11 @@ async fn alter(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, Cl
     {
         return local_command(admin, value).await;
     }
+    set(admin, changes)
+}
+
+/// Alters parameters, or keys of clusters by their names.
+fn set(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, ClientError> {
     let values = changes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     admin.proxy.alter(values).map_err(|error| match error {
         NotAltered::Unfit(Unfit::Unknown(name)) => ClientError::unknown_variable(&name),

@@ -7,6 +7,7 @@ mod execute;
 pub mod http;
 mod like;
 pub mod server;
+mod servers;
 mod show;
 mod table;
 mod token;

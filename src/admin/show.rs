@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Admin;
 use super::like::is_like;
+use super::servers;
 use super::table::{Columns, Table};
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
@@ -85,6 +86,8 @@ pub(super) enum Takes {
     Like,
     /// `id [LIKE pattern]`
     SessionAndLike,
+    /// `['name']`
+    Name,
     /// What drivers add, of which LIKE alone is understood: the rest means nothing here.
     Anything,
 }
@@ -98,7 +101,7 @@ pub(super) struct Operands {
 }
 
 impl Operands {
-    fn matches(&self, name: &str) -> bool {
+    pub(super) fn matches(&self, name: &str) -> bool {
         self.like.as_deref().is_none_or(|pattern| is_like(pattern, name))
     }
 }
@@ -125,6 +128,31 @@ static SHOWS: &[Show] = &[
         rows: |admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions())),
     },
     Show { phrases: &["proxysession attribute"], takes: Takes::SessionAndLike, rows: session },
+    Show {
+        phrases: &["proxycluster"],
+        takes: Takes::Like,
+        rows: |admin, it| Ok(servers::clusters(admin, it)),
+    },
+    Show {
+        phrases: &["proxyroute"],
+        takes: Takes::Like,
+        rows: |admin, it| Ok(servers::routes(admin, it)),
+    },
+    Show {
+        phrases: &["proxycongestion all"],
+        takes: Takes::Name,
+        rows: |admin, it| Ok(servers::congestion(admin, it, true)),
+    },
+    Show {
+        phrases: &["proxycongestion"],
+        takes: Takes::Name,
+        rows: |admin, it| Ok(servers::congestion(admin, it, false)),
+    },
+    Show {
+        phrases: &["white list"],
+        takes: Takes::Like,
+        rows: |admin, it| Ok(servers::white_list(admin, it)),
+    },
     Show {
         phrases: &["processlist"],
         takes: Takes::Nothing,
@@ -276,7 +304,7 @@ const SESSION: &Columns<SessionView> = &[
     ("proxy_sessid", |view| view.id.to_string()),
     ("Id", |view| view.id.to_string()),
     ("Cluster", |view| view.cluster.clone()),
-    ("Tenant", |_| String::new()),
+    ("Tenant", |view| view.tenant.clone()),
     ("User", |view| view.user.clone()),
     ("Host", |view| view.client.clone()),
     ("db", |view| view.database.clone()),
@@ -311,10 +339,11 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
     let found = sessions.iter().find(|view| view.id == id);
     let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
     let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
-    let rows: [(&str, String, &str); 16] = [
+    let rows: [(&str, String, &str); 18] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
         ("cs_id", view.id.to_string(), "cs common"),
         ("cluster", view.cluster.clone(), "cs common"),
+        ("tenant", view.tenant.clone(), "cs common"),
         ("user", view.user.clone(), "cs common"),
         ("host_ip", view.client.clone(), "cs common"),
         ("db", view.database.clone(), "cs common"),
@@ -328,6 +357,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
         ("server_sessid", view.server_thread.to_string(), "last used ss"),
         ("client_tls", view.client_tls.clone(), "cs common"),
         ("server_tls", view.server_tls.clone(), "last used ss"),
+        ("pins", view.pins.clone(), "last used ss"),
     ];
     let mut table = Table::with_columns(&["attribute_name", "value", "info"]);
     let state = ("transact_state", in_transaction.to_owned(), "last used ss");
@@ -404,6 +434,6 @@ fn variables(admin: &Admin, operands: &Operands) -> Table {
 }
 
 /// UTC, to the millisecond.
-fn timestamp(at: SystemTime) -> String {
+pub(super) fn timestamp(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }

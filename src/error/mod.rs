@@ -84,6 +84,11 @@ impl ClientError {
         )
     }
 
+    /// 1049: the user's name names a cluster that there is none of.
+    pub fn unknown_cluster(name: &str) -> Self {
+        Self::new(1049, "42000", format!("Unknown cluster '{name}'"))
+    }
+
     /// 1105: the log-in has come back to the proxy that it came from.
     pub fn leads_back() -> Self {
         let text = "The servers of the proxy lead back to the proxy itself: one of its \

@@ -3,6 +3,7 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -12,10 +13,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, mpsc, watch as signal};
 
 use super::cluster::loops::Trail;
+use super::cluster::view::{ClusterView, CongestionView, ServerView};
 use super::deadlines::{self, Drain};
 use super::in_force::{InForce, NotAltered};
 use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
+use super::moves::drain::{self, Watched};
+use super::moves::{self, Orders, Stays};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
 use super::relay::{Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
@@ -32,6 +36,7 @@ use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::session::OURS;
+use crate::session::portable::Pins;
 use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
@@ -45,6 +50,7 @@ pub struct Proxy {
     pub(super) in_force: Arc<InForce>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) peer: Peer,
+    orders: Arc<Orders>,
     pub(super) own_key: OwnKey,
     pub(super) trail: Trail,
     generation: u64,
@@ -103,6 +109,7 @@ impl Proxy {
             in_force: Arc::new(InForce::new(config, tls)),
             sessions,
             peer,
+            orders: Arc::default(),
             own_key: OwnKey::default(),
             trail: Trail::new(),
             generation,
@@ -118,6 +125,12 @@ impl Proxy {
         task::keep("silent sessions", move || {
             deadlines::silent_sessions(watched.clone(), in_force.clone())
         });
+        let watched = Watched {
+            in_force: proxy.in_force.clone(),
+            orders: proxy.orders.clone(),
+            sessions: Arc::downgrade(&proxy.sessions),
+        };
+        task::keep("servers to be left", move || drain::watch(watched.clone()));
         let (watched, drain) = (Arc::downgrade(&proxy.sessions), proxy.drain.subscribe());
         task::keep("drain deadline", move || deadlines::drain(watched.clone(), drain.clone()));
         proxy
@@ -181,6 +194,36 @@ impl Proxy {
         self.sessions.all()
     }
 
+    /// Every cluster.
+    pub fn clusters(&self) -> Vec<ClusterView> {
+        self.in_force.clusters().views()
+    }
+
+    /// Every server of every cluster, and how many sessions are on it.
+    pub fn servers(&self) -> Vec<(ServerView, usize)> {
+        let mut on: HashMap<_, (usize, u64, u64)> = HashMap::new();
+        for handle in self.sessions.registry.all() {
+            let (reads, writes) = handle.statements();
+            let facts = handle.facts();
+            let here = on.entry((facts.cluster.to_string(), facts.server.to_string()));
+            let (links, all_reads, all_writes) = here.or_default();
+            (*links, *all_reads, *all_writes) =
+                (*links + 1, *all_reads + reads, *all_writes + writes);
+        }
+        let with_links = |mut view: ServerView| {
+            let here = on.get(&(view.cluster.clone(), view.server.clone()));
+            let (links, reads, writes) = here.copied().unwrap_or_default();
+            (view.reads, view.writes) = (view.reads + reads, view.writes + writes);
+            (view, links)
+        };
+        self.in_force.clusters().server_views().into_iter().map(with_links).collect()
+    }
+
+    /// The black list.
+    pub fn congestion(&self) -> Vec<CongestionView> {
+        self.in_force.clusters().congestion_views()
+    }
+
     /// Closes a session, in either generation; false if there is none with this id.
     pub fn kill(&self, id: SessionId) -> bool {
         if self.sessions.registry.other_generation.has(id) {
@@ -189,6 +232,26 @@ impl Proxy {
         }
         let handle = self.sessions.registry.find(id);
         handle.inspect(|handle| handle.raise(Signal::Kill)).is_some()
+    }
+
+    /// Moves a session to another server of its cluster, by that one's address; done when it is
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// Why it stays where it is; None: there is no such session.
+    pub async fn move_session(&self, id: SessionId, address: &str) -> Result<(), Option<Stays>> {
+        if self.sessions.registry.other_generation.has(id) {
+            return Err(Some(Stays::Elsewhere));
+        }
+        let handle = self.sessions.registry.find(id).ok_or(None)?;
+        let moved = self.moves().move_session(&handle, address, Pins::default()).await;
+        moved.map_err(Some)
+    }
+
+    fn moves(&self) -> moves::Surroundings<'_> {
+        let Self { in_force, orders, .. } = self;
+        moves::Surroundings { in_force, orders }
     }
 
     /// Numbers of the moment, of both generations while two live.
@@ -214,7 +277,7 @@ impl Proxy {
     /// To be awaited before the process ends: servers are told of log-ins that will not be
     /// finished.
     pub async fn part_with_servers(&self) {
-        self.in_force.cluster().parted().await;
+        self.in_force.clusters().parted().await;
     }
 
     /// Takes a client that has just connected. Does not block.
@@ -316,6 +379,11 @@ impl Proxy {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended
             }
+            Exit::Moving
+                if !Box::pin(self.orders.carry_out(relay, handle, &self.sessions)).await =>
+            {
+                Exit::Ended
+            }
             exit => exit,
         }
     }
@@ -377,7 +445,7 @@ impl Entry {
         loop {
             let turned = task::caught("relay", pin!(proxy.turn(&mut relay, handle))).await;
             match turned {
-                Ok(Exit::Changing) => {}
+                Ok(Exit::Changing | Exit::Moving) => {}
                 Ok(Exit::Frozen) => {
                     handle.set_stage(Stage::Moving);
                     // Then it has an entry of its own.
@@ -394,6 +462,13 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if self.is_ours {
+            let (cluster, server) = {
+                let facts = self.handle.facts();
+                (facts.cluster.clone(), facts.server.clone())
+            };
+            if let Some(cluster) = self.proxy.in_force.clusters().find(&cluster) {
+                cluster.count(&server, self.handle.statements());
+            }
             self.proxy.sessions.registry.end(&self.handle);
         }
     }

@@ -56,14 +56,14 @@ impl Proxy {
             tracing::warn!("the predecessor's legacy is not understood; starting without it");
             return;
         };
-        let cluster = self.in_force.cluster();
         self.in_force.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
         legacy.mark.into_iter().for_each(|mark| self.trail.inherit(mark));
         for listener in &self.listeners {
             legacy.sockets.get(listener.name()).iter().for_each(|file| listener.believe(**file));
         }
-        legacy.greetings.into_iter().for_each(|(address, it)| cluster.remember(&address, it));
+        let clusters = self.in_force.clusters();
+        legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
     }
 
     /// Goes on with a session that nobody else took; false if it could not.
@@ -157,7 +157,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        let greetings = self.in_force.cluster().greetings().into_iter().collect();
+        let greetings = self.in_force.clusters().greetings().collect();
         let altered = self.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
         let legacy = Legacy {

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::cluster::Cluster;
+use super::cluster::clusters::Clusters;
 use super::lock::lock;
+use super::monitor::report::{Report, Watcher};
+use super::monitor::watch::Monitors;
 use crate::config::Config;
 use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::net::tls::settings::{Settings, SettingsError};
@@ -50,18 +52,33 @@ struct Origins {
 pub struct InForce {
     config: Arc<ArcSwap<Config>>,
     tls: Arc<Settings>,
-    cluster: ArcSwap<Cluster>,
+    clusters: Arc<ArcSwap<Clusters>>,
+    monitors: Monitors,
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
+}
+
+/// Hears what servers say of themselves.
+#[derive(Debug)]
+struct Heard(Arc<ArcSwap<Clusters>>);
+
+impl Watcher for Heard {
+    fn handle_report(&self, report: Report) {
+        if let Some(cluster) = self.0.load().find(&report.cluster) {
+            cluster.hear(&report);
+        }
+    }
 }
 
 impl InForce {
     /// As the file has it. Others read the config and the TLS settings, too.
     pub fn new(config: Arc<ArcSwap<Config>>, tls: Arc<Settings>) -> Self {
-        let cluster = Cluster::new(config.load().main_cluster(), None);
+        let clusters = Arc::new(ArcSwap::from_pointee(Clusters::new(&config.load(), None)));
         let origins = Origins { file: config.load_full(), altered: Alterations::new() };
-        let (cluster, origins) = (ArcSwap::from_pointee(cluster), Mutex::new(origins));
-        Self { config, tls, cluster, origins }
+        let monitors = Monitors::new(Arc::new(Heard(clusters.clone())));
+        let in_force = Self { config, tls, clusters, monitors, origins: Mutex::new(origins) };
+        in_force.watch_servers();
+        in_force
     }
 
     /// The config.
@@ -80,8 +97,8 @@ impl InForce {
     }
 
     /// The servers.
-    pub fn cluster(&self) -> Arc<Cluster> {
-        self.cluster.load_full()
+    pub fn clusters(&self) -> Arc<Clusters> {
+        self.clusters.load_full()
     }
 
     /// Alters parameters, by name; all of them or none. Timeouts and limits count at once, servers
@@ -148,9 +165,16 @@ impl InForce {
     }
 
     fn store_config(&self, config: Config) {
-        let before = self.cluster.load_full();
-        self.cluster.store(Arc::new(Cluster::new(config.main_cluster(), Some(&before))));
+        let before = self.clusters.load_full();
+        self.clusters.store(Arc::new(Clusters::new(&config, Some(&before))));
         self.config.store(Arc::new(config));
+        self.watch_servers();
+    }
+
+    fn watch_servers(&self) {
+        let (config, tls) = (self.config(), self.tls.server());
+        let detections = self.clusters().detections(&config);
+        self.monitors.put_in_force(&detections, &config, tls.as_ref());
     }
 }
 

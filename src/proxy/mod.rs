@@ -8,6 +8,7 @@
 //! - `login`: from a client's connect to its server's verdict; COM_CHANGE_USER.
 //! - `cluster`: servers: which there are, how each is reached, connections made in advance.
 //! - `monitor`: servers asked for what they are.
+//! - `moves`: sessions that go on with another server.
 //! - `service`: our own log-ins to servers, and what we ask there.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
@@ -24,6 +25,7 @@ mod in_force;
 mod lock;
 pub mod login;
 pub mod monitor;
+pub mod moves;
 mod packet_reader;
 mod peer;
 pub mod relay;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BackendError, Cluster, FirstWords, Greeted, Server};
-use crate::config::{Config, ProxyProtocol};
+use crate::config::{Config, ProxyProtocol, ServerAddress};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
 use crate::net::tls::settings::Connector;
 use crate::route::Allotment;
@@ -13,6 +13,13 @@ impl Cluster {
     /// Its servers, in the order of the config.
     pub fn servers(&self) -> &[Arc<Server>] {
         &self.servers
+    }
+
+    /// One that the config has no more, but that sessions are on.
+    pub fn former(&self, address: &str) -> Option<Arc<Server>> {
+        let parsed: ServerAddress = address.parse().ok()?;
+        let any = self.servers.first()?;
+        Some(Arc::new(Server::new(&parsed, any.health.limits(), &any.partings)))
     }
 
     /// Connects to one of its servers, and hears its greeting. What comes of it is noted, as it is
@@ -30,7 +37,7 @@ impl Cluster {
 
     /// What a server is told first of a connection that is made for this client, or for ourselves.
     pub(super) fn first_words(&self, route: Option<Route>) -> FirstWords {
-        let header = match self.proxy_protocol {
+        let header = match self.section.proxy_protocol {
             ProxyProtocol::Off => Vec::new(),
             ProxyProtocol::V1 => encode_v1(route),
             ProxyProtocol::V2 => encode_v2(route),

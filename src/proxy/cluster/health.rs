@@ -8,12 +8,20 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::config::ProxySection;
 use crate::proxy::lock::lock;
 use crate::route::Allotment;
+use crate::route::congestion::{Congestion, Detected, Failure, Limits, Standing, View};
 
 /// What is known of one server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Health(Arc<Mutex<Option<Instant>>>);
+#[derive(Clone, Debug)]
+pub(super) struct Health(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    congestion: Congestion,
+    limits: Limits,
+}
 
 /// Somebody waits for a server. Whoever drops it had to stop.
 #[derive(Debug)]
@@ -26,20 +34,73 @@ pub(super) struct Wait {
     is_over: bool,
 }
 
+/// The parameters of the black list.
+pub(super) fn limits(proxy: &ProxySection) -> Limits {
+    Limits {
+        failures: proxy.congestion_failure_threshold,
+        window: proxy.congestion_fail_window.0,
+        retry: proxy.congestion_retry_interval.0,
+        detect_failures: proxy.server_detect_fail_threshold,
+    }
+}
+
 impl Health {
-    /// When it last could not be used; None if it could since.
-    pub(super) fn failed_at(&self) -> Option<Instant> {
-        *lock(&self.0)
+    /// Of a server of which nothing is known.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self(Arc::new(Mutex::new(Known { congestion: Congestion::default(), limits })))
+    }
+
+    /// The parameters.
+    pub(super) fn limits(&self) -> Limits {
+        lock(&self.0).limits
+    }
+
+    /// The parameters have changed.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        lock(&self.0).limits = limits;
+    }
+
+    /// How it is to be treated.
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        let known = lock(&self.0);
+        known.congestion.standing(now, &known.limits)
+    }
+
+    /// Whether it has failed since it last answered.
+    pub(super) fn is_suspected(&self) -> bool {
+        lock(&self.0).congestion.is_suspected()
     }
 
     /// It could not be used.
-    pub(super) fn fail(&self) {
-        *lock(&self.0) = Some(Instant::now());
+    pub(super) fn fail(&self, failure: Failure) {
+        let Known { congestion, limits } = &mut *lock(&self.0);
+        congestion.fail(failure, Instant::now(), limits);
     }
 
     /// It answers log-ins.
     pub(super) fn recover(&self) {
-        *lock(&self.0) = None;
+        lock(&self.0).congestion.recover();
+    }
+
+    /// It was asked whether it lives.
+    pub(super) fn detect(&self, is_alive: bool) -> Detected {
+        let Known { congestion, limits } = &mut *lock(&self.0);
+        match is_alive {
+            true => congestion.detect_alive(),
+            false => congestion.detect_dead(Instant::now(), limits),
+        }
+    }
+
+    /// Nobody asks it any more.
+    pub(super) fn stop_detecting(&self) {
+        lock(&self.0).congestion.stop_detecting();
+    }
+
+    /// What people see of it, and how it is to be treated.
+    pub(super) fn view(&self, now: Instant) -> (View, Standing) {
+        let known = lock(&self.0);
+        let Known { congestion, limits } = &*known;
+        (congestion.view(now, limits), congestion.standing(now, limits))
     }
 
     /// Begins to wait for the server's `what`.
@@ -48,9 +109,7 @@ impl Health {
     /// elsewhere.
     pub(super) fn wait(&self, server: &Arc<str>, what: &'static str, time: Allotment) -> Wait {
         let began = Instant::now();
-        if let Some(failed_at) = &mut *lock(&self.0) {
-            *failed_at = began;
-        }
+        lock(&self.0).congestion.begin(began);
         Wait { health: self.clone(), server: server.clone(), what, began, time, is_over: false }
     }
 }
@@ -63,9 +122,9 @@ impl Wait {
     }
 
     /// It cannot be used.
-    pub(super) fn failed(mut self) {
+    pub(super) fn failed(mut self, failure: Failure) {
         self.is_over = true;
-        self.health.fail();
+        self.health.fail(failure);
     }
 
     /// It has answered, whatever that means.
@@ -76,7 +135,7 @@ impl Wait {
     fn blame(&self) -> bool {
         let is_at_fault = self.began.elapsed() >= self.time.fair;
         if is_at_fault {
-            self.health.fail();
+            self.health.fail(Failure::Alive);
         }
         is_at_fault
     }
@@ -109,14 +168,15 @@ mod tests {
     #[test]
     fn a_wait_is_held_against_the_server_if_it_was_long() {
         let name: Arc<str> = "s".into();
-        let ends: [fn(Wait); 4] = [drop, Wait::overdue, Wait::over, Wait::failed];
+        let failed = |wait: Wait| wait.failed(Failure::Connect);
+        let ends: [fn(Wait); 4] = [drop, Wait::overdue, Wait::over, failed];
         for (time, expected) in
             [(NONE, [true, true, false, true]), (LONG, [false, false, false, true])]
         {
             let failed = ends.map(|end| {
-                let health = Health::default();
+                let health = Health::new(limits(&ProxySection::default()));
                 end(health.wait(&name, "greeting", time));
-                health.failed_at().is_some()
+                health.is_suspected()
             });
             assert_eq!(failed, expected, "{time:?}");
         }
@@ -124,14 +184,16 @@ mod tests {
 
     #[test]
     fn one_that_had_failed_is_tried_by_one_alone() {
-        let health = Health::default();
-        health.fail();
-        let before = health.failed_at();
+        let limits = Limits { retry: Duration::from_secs(20), ..limits(&ProxySection::default()) };
+        let health = Health::new(limits);
+        health.fail(Failure::Connect);
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!(health.standing(later), Standing::Good, "it may be tried again");
         let wait = health.wait(&"s".into(), "greeting", LONG);
-        assert!(health.failed_at() >= before);
+        assert_eq!(health.standing(Instant::now()), Standing::Suspect);
         wait.over();
-        assert!(health.failed_at().is_some(), "a greeting is not yet a log-in");
+        assert!(health.is_suspected(), "a greeting is not yet a log-in");
         health.recover();
-        assert_eq!(health.failed_at(), None);
+        assert!(!health.is_suspected());
     }
 }

@@ -9,35 +9,47 @@
 //! the connect to its first word behind the login response. Until then nothing was asked of the
 //! client, and the next server will do as well.
 
+pub(super) mod clusters;
 mod direct;
 mod greeted;
 mod health;
 pub(super) mod loops;
 pub(super) mod preconnect;
+mod roster;
 pub(super) mod server_login;
+pub mod view;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
+use super::lock::lock;
+use super::monitor::report::Report;
 use super::packet_reader::read_packet;
-use crate::config::{ClusterSection, Config, ProxyProtocol, ServerAddress};
+use super::service::credentials::Credentials;
+use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, Secret, ServerAddress};
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
 use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
-use crate::route::{self, Allotment, Budget, Candidate};
+use crate::route::congestion::{Detected, Failure, Limits, Standing};
+use crate::route::order::{Asker, Homes, homes};
+use crate::route::roles::Observation;
+use crate::route::topology::ServerId;
+use crate::route::{Allotment, Budget};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
 pub use greeted::{Answered, Greeted};
 use health::{Health, Wait};
 use loops::Trail;
-use preconnect::{Failure, Lobby};
+use preconnect::{Fruitless, Lobby};
+use roster::Roster;
 use server_login::{Dialed, LoggingIn, Partings, Turn};
 
 /// How long a server may be silent before it is asked whether it is ourselves.
@@ -52,12 +64,16 @@ pub struct Cluster {
     /// The name in the config.
     pub name: Arc<str>,
     servers: Vec<Arc<Server>>,
-    proxy_protocol: ProxyProtocol,
-    partings: Partings,
+    /// What the config says of it.
+    section: ClusterSection,
+    /// What its servers are.
+    roster: Arc<Roster>,
+    /// Counts clients, so that equals share them.
+    turn: AtomicU64,
     /// Connections that wait for clients, or for their answers.
     pub(super) lobby: Arc<Lobby>,
     /// Held by who looks what a server says; the last failure.
-    pub(super) look: tokio::sync::Mutex<Option<Failure>>,
+    pub(super) look: tokio::sync::Mutex<Option<Fruitless>>,
 }
 
 /// The servers of a cluster for one client, one after another.
@@ -67,6 +83,8 @@ pub struct Search<'a> {
     tls: Option<&'a Connector>,
     first: FirstWords,
     left: VecDeque<Arc<Server>>,
+    /// Tried when all of the others have failed.
+    spared: VecDeque<Arc<Server>>,
     budget: Budget,
     /// The end of the time for all of them.
     until: Instant,
@@ -91,7 +109,17 @@ pub struct Server {
     dialer: Dialer,
     greeting: ArcSwapOption<Greeting>,
     health: Health,
+    /// What it last failed by, as people read it.
+    last_error: Mutex<String>,
+    counted: Statements,
     partings: Partings,
+}
+
+/// Statements of sessions that have left a server.
+#[derive(Debug, Default)]
+struct Statements {
+    reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// Why there is no server for a client.
@@ -184,20 +212,36 @@ impl BackendError {
 
 impl Cluster {
     /// The cluster of a config, with the servers of `before` that are still in it.
-    pub fn new(section: &ClusterSection, before: Option<&Cluster>) -> Self {
+    pub fn new(
+        section: &ClusterSection,
+        proxy: &ProxySection,
+        before: Option<&Self>,
+        partings: &Partings,
+    ) -> Self {
+        let limits = health::limits(proxy);
+        let is_watched = !section.service_user.is_empty() || proxy.server_detect_mode != 0;
         let known = |address: &str| {
             before?.servers.iter().find(|server| *server.address == *address).cloned()
         };
-        let partings = before.map(|before| before.partings.clone()).unwrap_or_default();
         let servers = section.server.iter().map(|server| {
             let address = server.address.to_string();
-            known(&address).unwrap_or_else(|| Arc::new(Server::new(&server.address, &partings)))
+            let known = known(&address).inspect(|server| {
+                server.health.set_limits(limits);
+                if !is_watched {
+                    server.health.stop_detecting();
+                }
+            });
+            known.unwrap_or_else(|| Arc::new(Server::new(&server.address, limits, partings)))
         });
+        let roster = before.map(|before| before.roster.clone());
+        let roster = roster.unwrap_or_else(|| Roster::new(&section.name).into());
+        roster.configure(section);
         Self {
             name: section.name.as_str().into(),
             servers: servers.collect(),
-            proxy_protocol: section.proxy_protocol,
-            partings: partings.clone(),
+            roster,
+            turn: AtomicU64::new(0),
+            section: section.clone(),
             lobby: Arc::default(),
             look: tokio::sync::Mutex::default(),
         }
@@ -205,7 +249,67 @@ impl Cluster {
 
     /// Whether servers are told of each connection for whom it is made.
     pub(super) fn tells_clients(&self) -> bool {
-        self.proxy_protocol != ProxyProtocol::Off
+        self.section.proxy_protocol != ProxyProtocol::Off
+    }
+
+    /// Whether its sessions may go on with another server: there is a way to log in for them.
+    pub(super) fn can_move_sessions(&self) -> bool {
+        !self.section.user.is_empty() || !self.section.service_user.is_empty()
+    }
+
+    /// Whether any of its servers is to be left by everybody.
+    pub(super) fn has_draining_servers(&self) -> bool {
+        self.section.server.iter().any(|server| server.draining)
+    }
+
+    /// Where a session may go that is on this server, if it is to leave that.
+    pub(super) fn refuge(&self, from: &str) -> Option<Arc<str>> {
+        if !self.is_draining(from) {
+            return None;
+        }
+        let is_good =
+            |server: &&Arc<Server>| !self.is_draining(&server.address) && !server.is_suspect();
+        self.servers.iter().find(is_good).map(|server| server.address.clone())
+    }
+
+    fn is_draining(&self, address: &str) -> bool {
+        let mut sections = self.section.server.iter();
+        sections.any(|server| server.draining && server.address.to_string() == address)
+    }
+
+    /// What is run on every new server connection; empty for nothing.
+    pub(super) fn init_sql(&self) -> &str {
+        &self.section.init_sql
+    }
+
+    /// The account that asks servers for what they are.
+    pub(super) fn service(&self) -> Option<Credentials> {
+        let user = &self.section.service_user;
+        let password = self.section.service_password.as_ref().map(Secret::reveal);
+        (!user.is_empty()).then(|| Credentials::clear(user, password.unwrap_or_default()))
+    }
+
+    /// One of its servers was asked for what it is.
+    pub(super) fn hear(&self, report: &Report) {
+        let Some(server) = self.server(&report.server) else { return };
+        let observation = report.observation();
+        let detected = server.health.detect(observation != Some(Observation::Unreachable));
+        if let Err(error) = &report.outcome {
+            *lock(&server.last_error) = error.to_string();
+        }
+        if detected != Detected::Same {
+            let (cluster, server) = (&*self.name, &*server.address);
+            let is_dead = detected == Detected::Dead;
+            tracing::warn!(cluster, server, is_dead, "asked whether it lives");
+        }
+        self.roster.observe(&server.address, observation);
+    }
+
+    /// What is known of an account, if anything is.
+    pub(super) fn credentials_of(&self, user: &str) -> Option<Credentials> {
+        let known = self.section.user.iter().find(|known| known.name == user)?;
+        let password = known.password.as_ref()?;
+        Some(Credentials::clear(user, password.reveal()))
     }
 
     /// Leaves of a greeting what every server that is known can do.
@@ -238,12 +342,6 @@ impl Cluster {
         self.servers.iter().filter_map(known).collect()
     }
 
-    /// Waits until no connection is being ended any more; not for long.
-    pub async fn parted(&self) {
-        self.lobby.clear();
-        self.partings.over().await;
-    }
-
     /// Remembers a greeting that a predecessor has heard.
     pub fn remember(&self, address: &str, greeting: Greeting) {
         if let Some(server) = self.servers.iter().find(|server| *server.address == *address) {
@@ -263,12 +361,47 @@ impl Cluster {
         route: Option<Route>,
         until: Instant,
     ) -> Search<'a> {
-        let candidates: Vec<_> = self.servers.iter().map(|server| server.candidate()).collect();
-        let order = route::order(&candidates, Instant::now());
-        let left = order.into_iter().map(|at| self.servers[at].clone()).collect();
-        let budget = self.budget(config);
+        let Homes { to_try, spared } = self.homes(config);
+        // No time is kept for those that will not be asked while another answers.
+        let budget = Budget { servers: to_try.len(), ..self.budget(config) };
+        let left = self.servers_of(&to_try);
+        let spared = self.servers_of(&spared);
         let first = self.first_words(route);
-        Search { config, tls, first, left, budget, until, last: None }
+        Search { config, tls, first, left, spared, budget, until, last: None }
+    }
+
+    /// The servers in the order in which a new session's home is looked for.
+    fn homes(&self, config: &Config) -> Homes {
+        let (topology, now) = (self.roster.topology(), Instant::now());
+        let standing = |id: ServerId| {
+            let server = topology.server(id).and_then(|known| self.server(&known.member.address));
+            server.map_or(Standing::Good, |server| server.health.standing(now))
+        };
+        let share = self.turn.fetch_add(1, Ordering::Relaxed);
+        let asker = Asker { idc: &config.proxy.proxy_idc_name, share };
+        homes(&topology, &standing, asker)
+    }
+
+    /// The server of this address.
+    pub(super) fn server(&self, address: &str) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|server| *server.address == *address)
+    }
+
+    /// A session leaves one of its servers that has had these statements there.
+    pub(super) fn count(&self, address: &str, (reads, writes): (u64, u64)) {
+        if let Some(server) = self.server(address) {
+            server.counted.reads.fetch_add(reads, Ordering::Relaxed);
+            server.counted.writes.fetch_add(writes, Ordering::Relaxed);
+        }
+    }
+
+    fn servers_of(&self, ids: &[ServerId]) -> VecDeque<Arc<Server>> {
+        let topology = self.roster.topology();
+        let found = ids.iter().filter_map(|id| {
+            let known = topology.server(*id)?;
+            self.server(&known.member.address).cloned()
+        });
+        found.collect()
     }
 
     /// The time that servers have in one log-in.
@@ -287,7 +420,7 @@ impl Search<'_> {
     /// the next server would not take back.
     pub async fn next(&mut self) -> Result<Greeted, BackendError> {
         while !self.time_left().is_zero()
-            && let Some(server) = self.left.pop_front()
+            && let Some(server) = self.left.pop_front().or_else(|| self.spared.pop_front())
         {
             let time = self.allotment();
             match server.connect(self.config, self.tls, &self.first, time).await {
@@ -314,6 +447,7 @@ impl Search<'_> {
         };
         let known = self.left.iter().take_while(is_known).count();
         self.left.truncate(known);
+        self.spared.clear();
         self
     }
 
@@ -331,7 +465,9 @@ impl Search<'_> {
     /// do as well.
     pub fn go_on(&mut self, server: &Server, error: BackendError) {
         // A connection that was made before was not of those that are left.
-        self.left.retain(|left| left.address != server.address);
+        for servers in [&mut self.left, &mut self.spared] {
+            servers.retain(|left| left.address != server.address);
+        }
         self.give_up(error);
     }
 
@@ -345,18 +481,21 @@ impl Search<'_> {
 }
 
 impl Server {
-    fn new(address: &ServerAddress, partings: &Partings) -> Self {
+    fn new(address: &ServerAddress, limits: Limits, partings: &Partings) -> Self {
         Self {
             address: address.to_string().into(),
             dialer: Dialer::new(address.clone()),
             greeting: ArcSwapOption::empty(),
-            health: Health::default(),
+            health: Health::new(limits),
+            last_error: Mutex::default(),
+            counted: Statements::default(),
             partings: partings.clone(),
         }
     }
 
-    fn candidate(&self) -> Candidate {
-        Candidate { failed_at: self.health.failed_at() }
+    /// What it last failed by; empty if it never did.
+    pub(super) fn last_error(&self) -> String {
+        lock(&self.last_error).clone()
     }
 
     /// Connects and hears the greeting. What comes of it is noted, also when this is dropped.
@@ -380,7 +519,10 @@ impl Server {
                 wait.over();
                 self.health.recover();
             }
-            Err(error) => conclude(wait, error),
+            Err(error) => {
+                *lock(&self.last_error) = error.to_string();
+                conclude(wait, error);
+            }
         }
         greeted
     }
@@ -392,7 +534,7 @@ impl Server {
 
     /// Whether it could not be used of late.
     pub fn is_suspect(&self) -> bool {
-        self.health.failed_at().is_some()
+        self.health.is_suspected()
     }
 
     /// It has said a word in a log-in.
@@ -406,7 +548,7 @@ impl Server {
         let is_at_fault = waited >= fair;
         let server = &*self.address;
         if is_at_fault {
-            self.health.fail();
+            self.health.fail(Failure::Alive);
             tracing::warn!(server, ?waited, "the server did not answer in a log-in");
         } else {
             tracing::info!(server, ?waited, "a log-in took too long; the server is not to blame");
@@ -467,9 +609,10 @@ impl Server {
 
 /// A wait has ended with this.
 fn conclude(wait: Wait, error: &BackendError) {
-    match error.is_of_time() {
-        true => wait.overdue(),
-        false => wait.failed(),
+    match error {
+        error if error.is_of_time() => wait.overdue(),
+        BackendError::Unreachable { .. } => wait.failed(Failure::Connect),
+        _ => wait.failed(Failure::Alive),
     }
 }
 

@@ -105,7 +105,7 @@ struct Taken {
 
 /// A look at the servers that told nothing.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct Fruitless {
     at: Instant,
     error: Arc<BackendError>,
 }
@@ -370,7 +370,7 @@ impl Cluster {
         if let Some(greeting) = self.greeting() {
             return Ok(greeting);
         }
-        if let Some(Failure { at, error }) = &*failure
+        if let Some(Fruitless { at, error }) = &*failure
             && *at >= asked
         {
             return Err(error.clone());
@@ -386,7 +386,7 @@ impl Cluster {
             }
             Err(error) => {
                 let error = Arc::new(error);
-                *failure = Some(Failure { at: Instant::now(), error: error.clone() });
+                *failure = Some(Fruitless { at: Instant::now(), error: error.clone() });
                 Err(error)
             }
         }

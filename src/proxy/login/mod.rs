@@ -8,6 +8,7 @@
 
 mod change_user;
 mod compression;
+mod destination;
 mod exchange;
 mod impersonation;
 pub mod preamble;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
+use super::cluster::clusters::Clusters;
 use super::cluster::loops::Trail;
 use super::cluster::preconnect::Challenge;
 use super::cluster::server_login::{Dialed, Turn};
@@ -31,6 +33,7 @@ use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::admission::address_of;
 use super::sessions::handle::{Handle, Signal, Spoken};
+use crate::config::Config;
 use crate::config::tls::AcceptMode;
 use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
@@ -41,6 +44,7 @@ use crate::proxy::packet_reader::{read_more, read_packet};
 use crate::session::Session;
 use crate::session::exchange::Legs;
 use crate::session::lane::{Lane, Source};
+use crate::session::portable::LoggedInAs;
 use crate::wire::authentication::is_empty;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -51,6 +55,7 @@ use crate::wire::handshake::{
 use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
+use destination::Destination;
 use exchange::{Exchange, Settled, Side};
 use preamble::{Preamble, PreambleError, read_preamble};
 
@@ -191,26 +196,8 @@ impl<'a> Login<'a> {
     /// Gets the client up to its server's verdict.
     pub async fn run(&mut self) -> Result<Admitted, Refusal> {
         let config = self.around.in_force.config();
-        let cluster = self.around.in_force.cluster();
-        let tls = self.around.in_force.tls().server();
-        if cluster.tells_clients() {
-            self.route = self.stream()?.route();
-        }
-        let until = self.began + cluster.budget(&config).whole;
-        let trail = self.around.trail;
-        let challenge = Box::pin(cluster.challenge(&config, tls.as_ref(), trail, until));
-        let challenge = tokio::select! {
-            biased;
-            found = challenge => found.map_err(|error| refusal(&cluster.name, &error))?,
-            refusal = self.hear_early() => return Err(refusal),
-        };
-        let Challenge { greeting: mut known, place } = challenge;
-        if place.is_none() {
-            known.salt = random_salt().map_err(|_| {
-                Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
-            })?;
-        }
-        self.greet(&mut known).await?;
+        let clusters = self.around.in_force.clusters();
+        let Challenge { greeting: known, place } = self.greet(&config, &clusters).await?;
         self.hear_header().await?;
         let mut response = self.read_response().await?;
         let client = compression::chosen(self.offered, &mut response);
@@ -226,13 +213,45 @@ impl<'a> Login<'a> {
         if self.around.trail.leads_back(&response) {
             return Err(Refusal::Tell(ClientError::leads_back()));
         }
+        let from = address_of(&self.handle.facts().client);
+        let destination = destination::find(&config, &clusters, response, from);
+        let Destination { cluster, tenant, response } = destination.map_err(Refusal::Tell)?;
+        self.handle.facts().tenant = tenant;
         let greeted = match place {
-            Some(place) => place.take().await,
-            None => None,
+            Some(place) if Arc::ptr_eq(&cluster, clusters.default()) => place.take().await,
+            _ => None,
         };
         // Boxed, as is the above: who is silent does not pay for what is still to come.
         let relay = self.find_server(&cluster, greeted, &known, &response, client);
         Ok(Admitted::ByServer(Box::pin(relay).await?.into()))
+    }
+
+    /// Greets the client that has just come.
+    async fn greet(
+        &mut self,
+        config: &Arc<Config>,
+        clusters: &Clusters,
+    ) -> Result<Challenge, Refusal> {
+        let tls = self.around.in_force.tls().server();
+        if clusters.iter().any(|cluster| cluster.tells_clients()) {
+            self.route = self.stream()?.route();
+        }
+        let default = clusters.default();
+        let until = self.began + default.budget(config).whole;
+        let trail = self.around.trail;
+        let challenge = Box::pin(clusters.challenge(config, tls.as_ref(), trail, until));
+        let mut challenge = tokio::select! {
+            biased;
+            found = challenge => found.map_err(|error| refusal(&default.name, &error))?,
+            refusal = self.hear_early() => return Err(refusal),
+        };
+        if challenge.place.is_none() {
+            challenge.greeting.salt = random_salt().map_err(|_| {
+                Refusal::Tell(ClientError::refused("no random numbers for the challenge"))
+            })?;
+        }
+        self.say_greeting(&mut challenge.greeting).await?;
+        Ok(challenge)
     }
 
     /// From a login response to a session. `greeted`: the server whose challenge was answered.
@@ -261,6 +280,14 @@ impl<'a> Login<'a> {
         let compressions = Compressions { client, server };
         let challenge = (begins == Begins::WithTheAnswer).then_some(&*known.salt);
         let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
+        let admitted = admitted.map(|mut relay| {
+            if cluster.can_move_sessions() {
+                let login = logged_in_as(response, known);
+                relay.follow(login);
+                self.handle.facts().login = Some(login);
+            }
+            relay
+        });
         admitted.map_err(|refusal| match refusal {
             Refusal::Silent(waited) => {
                 let fair = budget.allot(Duration::ZERO, 1).fair;
@@ -513,7 +540,7 @@ impl<'a> Login<'a> {
     }
 
     /// Greets; what only this leg can do is added to what the client hears.
-    async fn greet(&mut self, greeting: &mut Greeting) -> io::Result<()> {
+    async fn say_greeting(&mut self, greeting: &mut Greeting) -> io::Result<()> {
         greeting.connection_id = self.handle.id.0;
         if self.around.in_force.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
@@ -577,6 +604,16 @@ impl<'a> Login<'a> {
 
     fn stream(&mut self) -> Result<&mut Stream, Refusal> {
         self.client.as_mut().ok_or_else(gone)
+    }
+}
+
+/// What other servers are to be asked for on behalf of this client.
+fn logged_in_as(response: &LoginResponse, known: &Greeting) -> LoggedInAs {
+    LoggedInAs {
+        capabilities: response.capabilities & known.capabilities & !cap::OF_THE_LEG,
+        extended: response.extended & known.extended,
+        max_packet: response.max_packet,
+        collation: response.collation,
     }
 }
 

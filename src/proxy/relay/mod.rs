@@ -25,8 +25,9 @@ use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::judge::Judge;
 use crate::session::lane::{Lane, Source};
-use crate::session::link::LinkId;
+use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
+use crate::session::portable::LoggedInAs;
 use crate::session::{Directory, Session, Want};
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
@@ -60,6 +61,8 @@ pub enum Exit {
     Frozen,
     /// A COM_CHANGE_USER is with the server, and its exchange is to be followed.
     Changing,
+    /// It stands where it can go on with another server, as it was asked to.
+    Moving,
 }
 
 /// The session's view of the others on its server.
@@ -174,6 +177,9 @@ impl Relay {
             if self.is_exchange_due() {
                 return Poll::Ready(Exit::Changing);
             }
+            if handle.is_move_due() && self.may_move() {
+                return Poll::Ready(Exit::Moving);
+            }
             Poll::Pending
         })
         .await
@@ -214,12 +220,57 @@ impl Relay {
         if before.is_in_transaction() && matches!(stage, Stage::Idle | Stage::Active) {
             handle.counters.client_transactions.add(1);
         }
+        if let Some(portable) = self.session.portable() {
+            handle.set_pins(portable.pins());
+        }
         if self.session.take_renamed() {
             registry.limits.rename(&mut handle.seat(), &self.user());
             let mut facts = handle.facts();
             facts.user = self.user().into();
             facts.database = String::from_utf8_lossy(self.session.database()).into();
         }
+    }
+
+    /// Whether nothing of it is under way.
+    fn may_move(&self) -> bool {
+        let is_quiet = |lane: &Lane| lane.is_empty() && lane.source() == Source::Open;
+        self.closing.is_none()
+            && self.session.is_between_commands()
+            && is_quiet(&self.up)
+            && self.links.iter().all(|link| is_quiet(&link.down))
+    }
+
+    /// From now on all is remembered that the session needs to move. See [`Session::follow`].
+    pub fn follow(&mut self, login: LoggedInAs) {
+        self.session.follow(login);
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The connection of the link that the session has logged in by, over which nothing is under
+    /// way while [`Exit::Moving`].
+    pub fn home_leg(&mut self) -> &mut Leg {
+        &mut self.links[LinkId::HOME.place()].leg
+    }
+
+    /// Goes on with another server; the link to the one before. Given back if that server has not
+    /// prepared the same statements.
+    pub fn move_home(
+        &mut self,
+        home: Link,
+        state: LinkState,
+        statements: &[(u32, u16)],
+    ) -> Result<Link, Link> {
+        if !self.session.move_home(state, statements) {
+            return Err(home);
+        }
+        self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
+        self.numbering = Numbering::between(&self.client, &home.leg);
+        self.up.reserve(self.session.may_grow());
+        Ok(std::mem::replace(&mut self.links[LinkId::HOME.place()], home))
     }
 
     /// How many connections it has, and what they speak.

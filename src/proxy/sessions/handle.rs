@@ -18,6 +18,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
 use crate::proxy::lock::lock;
 use crate::restart::{Parcel, Replica};
+use crate::session::portable::{LoggedInAs, Pins};
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
 
@@ -114,6 +115,8 @@ pub struct Facts {
     pub database: Box<str>,
     /// The cluster's name.
     pub cluster: Arc<str>,
+    /// The tenant's name; empty if there is none.
+    pub tenant: Arc<str>,
     /// The server's address; empty until one is chosen.
     pub server: Arc<str>,
     /// The session's id on that server.
@@ -124,6 +127,8 @@ pub struct Facts {
     pub client_tls: Option<Spoken>,
     /// What the server's connection speaks.
     pub server_tls: Option<Spoken>,
+    /// How the client has logged in, if the session is one that can move.
+    pub login: Option<LoggedInAs>,
 }
 
 /// Version and cipher of a TLS session.
@@ -160,6 +165,10 @@ pub struct Handle {
     facts: Mutex<Facts>,
     seat: Mutex<Seat>,
     parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
+    is_move_due: AtomicBool,
+    pins: AtomicU32,
+    /// Reads and writes before the session came to its server.
+    statements_before: [AtomicU64; 2],
     is_copy_wanted: AtomicBool,
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
     /// How many connections to servers it has.
@@ -184,6 +193,9 @@ impl Handle {
             facts: Mutex::new(Facts { client, ..Facts::default() }),
             seat: Mutex::default(),
             parcel: Mutex::default(),
+            is_move_due: AtomicBool::new(false),
+            pins: AtomicU32::new(0),
+            statements_before: Default::default(),
             is_copy_wanted: AtomicBool::new(false),
             copy: Mutex::default(),
             // Its log-in makes one.
@@ -252,6 +264,56 @@ impl Handle {
         lock(&self.parcel).take()
     }
 
+    /// Asks the session to go on with another server as soon as it can, and wakes it; or no more.
+    pub fn set_move_due(&self, is_due: bool) {
+        self.is_move_due.store(is_due, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether it is asked to.
+    #[inline]
+    pub fn is_move_due(&self) -> bool {
+        self.is_move_due.load(Ordering::Acquire)
+    }
+
+    /// Statements that read and that write since the session is on its server.
+    pub fn statements(&self) -> (u64, u64) {
+        let (reads, writes) = self.all_statements();
+        let [read, written] = &self.statements_before;
+        let since =
+            |all: u64, before: &AtomicU64| all.saturating_sub(before.load(Ordering::Relaxed));
+        (since(reads, read), since(writes, written))
+    }
+
+    /// The session is on another server from now on.
+    pub fn count_statements_anew(&self) {
+        let (reads, writes) = self.all_statements();
+        let [read, written] = &self.statements_before;
+        read.store(reads, Ordering::Relaxed);
+        written.store(writes, Ordering::Relaxed);
+    }
+
+    fn all_statements(&self) -> (u64, u64) {
+        let counters = &self.counters;
+        let writes = [
+            &counters.client_insert_requests,
+            &counters.client_update_requests,
+            &counters.client_delete_requests,
+        ];
+        let writes = writes.into_iter().map(|counter| counter.value()).sum();
+        (counters.client_select_requests.value(), writes)
+    }
+
+    /// What keeps the session where it is.
+    pub fn pins(&self) -> Pins {
+        Pins::from_bits(self.pins.load(Ordering::Relaxed))
+    }
+
+    /// Written by the session's task.
+    pub fn set_pins(&self, pins: Pins) {
+        self.pins.store(pins.bits(), Ordering::Relaxed);
+    }
+
     /// Where a copy of the session comes, which goes on; dropped when there is none to be had.
     pub fn order_copy(&self) -> oneshot::Receiver<Replica> {
         let (sender, receiver) = oneshot::channel();
@@ -308,6 +370,7 @@ impl Handle {
             client: facts.client.into(),
             database: facts.database.into(),
             cluster: facts.cluster.to_string(),
+            tenant: facts.tenant.to_string(),
             server: facts.server.to_string(),
             server_thread: facts.server_thread,
             client_compression: shown(facts.compression[0]),
@@ -321,6 +384,7 @@ impl Handle {
             pid: own_pid(),
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
+            pins: self.pins().to_string(),
         }
     }
 }

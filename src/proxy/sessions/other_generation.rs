@@ -123,6 +123,8 @@ mod tests {
             server_compression: String::new(),
             client_tls: String::new(),
             server_tls: String::new(),
+            tenant: String::new(),
+            pins: String::new(),
         }
     }
 

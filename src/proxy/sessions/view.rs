@@ -50,6 +50,12 @@ pub struct SessionView {
     /// The same of the server's connection.
     #[serde(default)]
     pub server_tls: String,
+    /// The tenant that it belongs to; empty if it names none, or nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tenant: String,
+    /// What keeps it on its server; empty if nothing does, or nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pins: String,
 }
 
 named! {

@@ -31,7 +31,7 @@ use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::lane::{Lane, Source};
 use crate::session::numbering::Numbering;
-use crate::session::snapshot::{FURTHER_LINKS, SessionSnapshot};
+use crate::session::snapshot::{FURTHER_LINKS, OWN_IDS, SessionSnapshot};
 use crate::wire::id::{SessionId, ThreadId};
 
 /// How much of a name from elsewhere is shown.
@@ -76,6 +76,8 @@ struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     numbering: Option<Numbering>,
     cluster: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    tenant: String,
     servers: Vec<ServerState>,
     up: LaneState,
     down: LaneState,
@@ -204,6 +206,7 @@ impl<L: Borrow<Lane>> Whole<'_, L> {
             client_compression: None,
             numbering: self.numbering,
             cluster: facts.cluster.to_string(),
+            tenant: facts.tenant.to_string(),
             servers: Vec::with_capacity(self.servers.len()),
             up: LaneState::of(lanes.0),
             down: LaneState::of(lanes.1),
@@ -237,6 +240,9 @@ impl<L: Borrow<Lane>> Whole<'_, L> {
         let bytes = laid.bytes;
         if state.servers.len() > 1 {
             state.critical.push(FURTHER_LINKS.to_owned());
+        }
+        if state.session.has_own_ids() {
+            state.critical.push(OWN_IDS.to_owned());
         }
         (state, bytes)
     }
@@ -430,8 +436,13 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     let born = now.checked_sub(Duration::from_millis(state.age_ms)).unwrap_or(now);
     let handle = Handle::new(SessionId(parcel.id), state.client.into(), born, &state.counted);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
+    handle.count_statements_anew();
     handle.facts().cluster = state.cluster.into();
-    let mut relay = Relay::resumed(client, up, links, Session::from(state.session));
+    handle.facts().tenant = state.tenant.into();
+    let session = Session::from(state.session);
+    handle.facts().login = session.portable().map(|portable| portable.login);
+    let mut relay = Relay::resumed(client, up, links, session);
+    relay.up.reserve(relay.session.may_grow());
     handle.facts().compression = relay.compressions();
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;

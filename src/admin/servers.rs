@@ -1,0 +1,129 @@
+//! SHOW for clusters and servers.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Admin;
+use super::show::{Operands, timestamp};
+use super::table::{Columns, Table};
+use crate::proxy::cluster::view::{ClusterView, CongestionView, ServerView};
+
+/// A row is a cluster. ODP's columns, in its order, then ours.
+const CLUSTER: &Columns<ClusterView> = &[
+    ("cluster_name", |view| view.name.clone()),
+    ("cluster_id", |_| "0".into()),
+    ("rs_url", |_| String::new()),
+    ("root_addr", |view| view.servers.join(",")),
+    ("role", |_| "PRIMARY".into()),
+    ("replica_type", |_| String::new()),
+    ("kind", |view| view.kind.into()),
+    ("is_default", |view| if view.is_default { "True" } else { "False" }.into()),
+    ("primary", |view| view.primary.clone()),
+    ("epoch", |view| view.epoch.to_string()),
+    ("servers", |view| view.servers.len().to_string()),
+    ("online", |view| view.online.to_string()),
+];
+
+/// Every cluster.
+pub(super) fn clusters(admin: &Admin, operands: &Operands) -> Table {
+    let mut clusters = admin.proxy.clusters();
+    clusters.retain(|view| operands.matches(&view.name));
+    Table::of(CLUSTER, &clusters)
+}
+
+/// Every server.
+pub(super) fn routes(admin: &Admin, operands: &Operands) -> Table {
+    let mut table = Table::with_columns(&[
+        "cluster",
+        "server",
+        "role",
+        "idc",
+        "region",
+        "weight",
+        "state",
+        "epoch",
+        "lag",
+        "links",
+        "reads",
+        "writes",
+        "last_error",
+    ]);
+    for (view, links) in admin.proxy.servers() {
+        if operands.matches(&view.cluster) {
+            table.rows.push(route(view, links));
+        }
+    }
+    table
+}
+
+fn route(view: ServerView, links: usize) -> Vec<Option<String>> {
+    let seconds = |lag: Duration| format!("{:.3}", lag.as_secs_f64());
+    vec![
+        Some(view.cluster),
+        Some(view.server),
+        Some(view.role.into()),
+        Some(view.idc),
+        Some(view.region),
+        Some(view.weight.to_string()),
+        Some(view.state.into()),
+        Some(view.epoch.to_string()),
+        view.lag.map(seconds),
+        Some(links.to_string()),
+        Some(view.reads.to_string()),
+        Some(view.writes.to_string()),
+        Some(view.last_error),
+    ]
+}
+
+/// A row is a server. ODP's columns, in its order.
+const CONGESTION: &Columns<CongestionView> = &[
+    ("cluster_name", |view| view.cluster.clone()),
+    ("zone_name", |view| view.idc.clone()),
+    ("region_name", |view| view.region.clone()),
+    ("zone_state", |_| "ACTIVE".into()),
+    ("server_ip", |view| view.server.clone()),
+    ("cr_version", |_| "0".into()),
+    ("server_state", |view| view.state.to_uppercase()),
+    ("alive_congested", |view| number(view.failures.is_alive_congested)),
+    ("last_alive_congested", |view| time(view, view.failures.alive.last_congested)),
+    ("dead_congested", |view| number(view.failures.is_dead_congested)),
+    ("last_dead_congested", |view| time(view, view.failures.connect.last_congested)),
+    ("stat_alive_failures", |view| view.failures.alive.failures.to_string()),
+    ("stat_conn_failures", |view| view.failures.connect.failures.to_string()),
+    ("conn_last_fail_time", |view| time(view, view.failures.connect.last_failure)),
+    ("conn_failure_events", |view| view.failures.recent_connect.to_string()),
+    ("alive_last_fail_time", |view| time(view, view.failures.alive.last_failure)),
+    ("alive_failure_events", |view| view.failures.recent_alive.to_string()),
+    ("ref_count", |_| "1".into()),
+    ("detect_congested", |view| number(view.failures.is_detect_congested)),
+    ("last_detect_congested", |view| time(view, view.failures.detect.last_congested)),
+];
+
+fn number(flag: bool) -> String {
+    u8::from(flag).to_string()
+}
+
+/// UTC; 0 if it never was.
+fn time(view: &CongestionView, at: Option<Instant>) -> String {
+    let Some(at) = at else { return "0".into() };
+    timestamp(SystemTime::now() - view.now.saturating_duration_since(at))
+}
+
+/// The black list; with `all`, those too that are not on it.
+pub(super) fn congestion(admin: &Admin, operands: &Operands, all: bool) -> Table {
+    let mut views = admin.proxy.congestion();
+    views.retain(|view| (all || view.is_congested) && operands.matches(&view.cluster));
+    Table::of(CONGESTION, &views)
+}
+
+/// Who may log in from where.
+pub(super) fn white_list(admin: &Admin, operands: &Operands) -> Table {
+    let config = admin.proxy.config();
+    let mut table = Table::with_columns(&["cluster_name", "tenant_name", "user_name", "ip_list"]);
+    for row in config.white_list.rows() {
+        if operands.matches(&row.user) {
+            let networks = row.networks.to_string();
+            table.push([row.cluster.clone(), row.tenant.clone(), row.user.clone(), networks]);
+        }
+    }
+    table
+}

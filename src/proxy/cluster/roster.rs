@@ -1,0 +1,125 @@
+//! What is known of a cluster's servers beside their health: roles, lag, which is the primary, and
+//! how often that has changed. Told by the config and by who asks the servers; it outlives both.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+
+use crate::config::{ClusterSection, ServerRole, ServerSection};
+use crate::proxy::lock::lock;
+use crate::route::roles::{History, Observation, Roles, Step};
+use crate::route::topology::{ConfiguredRole, Member, ServerId, Topology};
+
+/// The servers of one cluster, as far as their roles go.
+#[derive(Debug)]
+pub(super) struct Roster {
+    name: Arc<str>,
+    known: Mutex<Known>,
+    topology: ArcSwap<Topology>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// Each address that was ever configured.
+    ids: HashMap<Arc<str>, ServerId>,
+    roles: Roles,
+    /// Who was asked at least once.
+    asked: HashSet<ServerId>,
+    /// What those have answered before all were.
+    held: Vec<(ServerId, Observation)>,
+}
+
+impl Roster {
+    /// Of a cluster of which nothing is known.
+    pub(super) fn new(name: &str) -> Self {
+        let known = Known {
+            ids: HashMap::new(),
+            roles: Roles::new(History::default()),
+            asked: HashSet::new(),
+            held: Vec::new(),
+        };
+        Self {
+            name: name.into(),
+            known: Mutex::new(known),
+            topology: ArcSwap::from_pointee(Topology::default()),
+        }
+    }
+
+    /// The servers as they are now.
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        self.topology.load_full()
+    }
+
+    /// Takes what the config says.
+    pub(super) fn configure(&self, section: &ClusterSection) {
+        let mut known = lock(&self.known);
+        let members: Vec<_> = section.server.iter().map(|it| known.member(it)).collect();
+        let mut step = known.roles.configure(members.clone());
+        for (member, server) in members.iter().zip(&section.server) {
+            step = match server.draining {
+                true => known.roles.drain(member.id),
+                false => known.roles.online(member.id),
+            };
+        }
+        self.publish(&known, step);
+    }
+
+    /// Takes what a server has answered; None: nothing that tells what it is.
+    ///
+    /// Before each has been asked nothing is made of it: the first to answer would be the primary.
+    pub(super) fn observe(&self, address: &Arc<str>, observation: Option<Observation>) {
+        let mut known = lock(&self.known);
+        let Some(id) = known.ids.get(address).copied() else { return };
+        known.asked.insert(id);
+        known.held.extend(observation.map(|observation| (id, observation)));
+        let topology = self.topology.load();
+        if topology.servers().iter().all(|server| known.asked.contains(&server.id())) {
+            let round = std::mem::take(&mut known.held);
+            let step = known.roles.observe(round);
+            self.publish(&known, step);
+        }
+    }
+
+    /// `_known`: the lock, so that no older topology is stored behind a newer one.
+    fn publish(&self, _known: &Known, step: Step) {
+        let before = self.topology.load();
+        let (cluster, topology) = (&*self.name, &step.topology);
+        if step.is_new_epoch {
+            let primary = topology.primary().map(|primary| &*primary.member.address);
+            tracing::info!(cluster, primary, epoch = topology.epoch().0, "primary");
+        } else if before.primary().is_some() && topology.primary().is_none() {
+            tracing::warn!(cluster, "no server takes writes");
+        }
+        for rival in &step.rivals {
+            // Once, and not each time that it is asked.
+            let found = |of: &Topology| of.server(*rival).map(|server| server.found);
+            if found(&before) != found(topology)
+                && let Some(server) = topology.server(*rival)
+            {
+                let server = &*server.member.address;
+                tracing::warn!(cluster, server, "takes writes beside the primary: not used");
+            }
+        }
+        self.topology.store(step.topology);
+    }
+}
+
+impl Known {
+    fn member(&mut self, section: &ServerSection) -> Member {
+        let address: Arc<str> = section.address.to_string().into();
+        let next = ServerId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        Member {
+            id: *self.ids.entry(address.clone()).or_insert(next),
+            address,
+            role: match section.role {
+                ServerRole::Auto => ConfiguredRole::Auto,
+                ServerRole::Primary => ConfiguredRole::Primary,
+                ServerRole::Replica => ConfiguredRole::Replica,
+            },
+            idc: section.idc.as_str().into(),
+            region: section.region.as_str().into(),
+            weight: section.weight,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Carries questions about a session's state to its server, and the answers back.
+
+use super::recruit::Inventoried;
+use crate::proxy::relay::leg::Leg;
+use crate::proxy::service::answer::Answer as Told;
+use crate::proxy::service::client::{self, Terms};
+use crate::proxy::service::error::ServiceError;
+use crate::proxy::service::login::LoggedIn;
+use crate::session::state::{Answer, Errand, Of, Pull, Question, Scope, State, StateError};
+use crate::wire::command::code;
+use crate::wire::id::ThreadId;
+
+/// The most that the answers to questions that are asked at once may hold: user variables can be
+/// large.
+const MOST: usize = 64 << 20;
+
+/// A session's own connection to a server, and perhaps one of the service account.
+pub(super) struct Carrier<'a> {
+    pub(super) leg: &'a mut Leg,
+    pub(super) terms: Terms,
+    pub(super) service: Option<&'a mut LoggedIn>,
+}
+
+/// How a session gets its results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Results {
+    charset: Vec<u8>,
+    /// The number in the definitions of strings.
+    collation: u16,
+}
+
+/// Why an errand came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stranded {
+    /// A connection was lost, or is good for nothing any more.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The server did not tell what nothing goes without.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// The state of a session.
+pub(super) async fn pull(
+    carrier: &mut Carrier<'_>,
+    inventory: &Inventoried,
+    thread: ThreadId,
+) -> Result<State, Stranded> {
+    let mut pull = Pull::new(inventory, thread.0.into(), Scope::All);
+    carrier.run(&mut pull).await?;
+    pull.finish().ok_or(Stranded::State(StateError::Unasked))
+}
+
+impl Carrier<'_> {
+    /// Carries what an errand asks until it is done.
+    pub(super) async fn run(&mut self, errand: &mut impl Errand) -> Result<(), Stranded> {
+        while !errand.is_done() {
+            let questions: Vec<_> = std::iter::from_fn(|| errand.ask()).collect();
+            if questions.is_empty() {
+                return Err(Stranded::State(StateError::Unasked));
+            }
+            // Those for the same connection are sent at once.
+            for alike in questions.chunk_by(|one, other| one.of == other.of) {
+                for answer in self.carry(alike).await? {
+                    errand.hear(answer)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn carry(&mut self, questions: &[Question]) -> Result<Vec<Answer>, ServiceError> {
+        let texts: Vec<&[u8]> = questions.iter().map(|question| &*question.sql).collect();
+        let told = match (questions.first().map(|question| question.of), &mut self.service) {
+            (Some(Of::Service), None) => return Ok(vec![Answer::Refused; questions.len()]),
+            (Some(Of::Service), Some(service)) => {
+                client::queries(&mut service.leg, service.terms, &texts, MOST).await?
+            }
+            (Some(Of::Session) | None, _) => {
+                client::queries(self.leg, self.terms, &texts, MOST).await?
+            }
+        };
+        Ok(told.into_iter().map(answer).collect())
+    }
+
+    /// Has statements prepared, each in its default schema, the session's own being `schema`: by
+    /// which ids, and how many parameters they have.
+    pub(super) async fn prepare(
+        &mut self,
+        texts: &[(Vec<u8>, Vec<u8>)],
+        schema: &[u8],
+    ) -> Result<Vec<(u32, u16)>, String> {
+        let (mut ids, mut current) = (Vec::with_capacity(texts.len()), schema);
+        for (text, own) in texts {
+            if own != current {
+                self.command(code::INIT_DB, own).await?;
+                current = own;
+            }
+            let prepared = client::prepare(self.leg, self.terms, text, MOST).await;
+            let prepared = prepared.map_err(|error| error.to_string())?;
+            // The error's text may quote the statement.
+            let failed = |code| format!("a prepared statement (error {code})");
+            let prepared = prepared.map_err(|error| failed(error.code))?;
+            ids.push((prepared.id, prepared.parameters));
+        }
+        if schema != current {
+            self.command(code::INIT_DB, schema).await?;
+        }
+        Ok(ids)
+    }
+
+    /// A command that is answered by OK.
+    pub(super) async fn command(&mut self, code: u8, argument: &[u8]) -> Result<(), String> {
+        let answer = client::command(self.leg, self.terms, code, argument).await;
+        match answer.map_err(|error| error.to_string())? {
+            Told::Err(error) => Err(format!("command {code:#x} (error {})", error.code)),
+            Told::Ok(_) | Told::Rows { .. } => Ok(()),
+        }
+    }
+
+    /// How results come.
+    pub(super) async fn results(&mut self) -> Result<Option<Results>, ServiceError> {
+        let sql = b"SELECT @@character_set_results LIMIT 1";
+        Ok(match client::query(self.leg, self.terms, sql, MOST).await? {
+            Told::Rows { mut set, .. } => {
+                let collation = set.columns.first().map(|column| column.charset);
+                let value = set.rows.pop().and_then(|row| row.into_iter().next().flatten());
+                value.zip(collation).map(|(charset, collation)| Results { charset, collation })
+            }
+            Told::Ok(_) | Told::Err(_) => None,
+        })
+    }
+
+    /// Has results come in the same way; whether they do, so that nothing more is to be said.
+    ///
+    /// Which collation stands in their definitions no variable tells: it is that of the log-in, or
+    /// of SET NAMES. So a SET NAMES is said where it is another one.
+    pub(super) async fn take_results(
+        &mut self,
+        wanted: Option<Results>,
+    ) -> Result<bool, ServiceError> {
+        let Some(wanted) = wanted else { return Ok(false) };
+        if self.results().await?.as_ref() == Some(&wanted) {
+            return Ok(true);
+        }
+        let sql = format!(
+            "SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID = {} LIMIT 1",
+            wanted.collation
+        );
+        let answer = client::query(self.leg, self.terms, sql.as_bytes(), MOST).await?;
+        let Told::Rows { mut set, .. } = answer else { return Ok(false) };
+        let name = set.rows.pop().and_then(|row| row.into_iter().next().flatten());
+        let is_word = |text: &[u8]| text.iter().all(|it| it.is_ascii_alphanumeric() || *it == b'_');
+        let Some(name) = name.filter(|name| is_word(name) && is_word(&wanted.charset)) else {
+            return Ok(false);
+        };
+        let sql = [b"SET NAMES ", &wanted.charset[..], b" COLLATE ", &name[..]].concat();
+        let answer = client::query(self.leg, self.terms, &sql, MOST).await?;
+        Ok(matches!(answer, Told::Ok(_)) && self.results().await?.as_ref() == Some(&wanted))
+    }
+
+    /// The session's status flags.
+    pub(super) async fn status(&mut self) -> Result<u16, String> {
+        let answer = client::query(self.leg, self.terms, b"DO 1", MOST).await;
+        match answer.map_err(|error| error.to_string())? {
+            Told::Ok(done) => Ok(done.status),
+            Told::Rows { .. } | Told::Err(_) => Err("its status flags".into()),
+        }
+    }
+}
+
+fn answer(told: Told) -> Answer {
+    match told {
+        Told::Ok(_) => Answer::Ok,
+        Told::Rows { set, .. } => Answer::Rows(set),
+        Told::Err(error) => Answer::Err { code: error.code, message: error.message.into() },
+    }
+}

@@ -1,0 +1,173 @@
+//! What happens between two commands: the state goes from one server to the other.
+//!
+//! Nothing of the session has changed until the other server was found to hold the same state. What
+//! is asked of the session's own server changes nothing there but diagnostics, which are asked for
+//! first of all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::carrier::{Carrier, Stranded, pull};
+use super::orders::Order;
+use super::recruit::Recruit;
+use super::{Orders, Stays};
+use crate::proxy::relay::Relay;
+use crate::proxy::relay::link::Link;
+use crate::proxy::service::client::{self, Terms};
+use crate::proxy::service::login::LoggedIn;
+use crate::proxy::sessions::Sessions;
+use crate::proxy::sessions::handle::Handle;
+use crate::session::lane::Lane;
+use crate::session::link::{Link as LinkState, LinkId};
+use crate::session::portable::Pins;
+use crate::session::state::{Base, Push};
+use crate::task;
+use crate::wire::command::code;
+use crate::wire::response::ServerStatus;
+use crate::wire::status;
+
+/// How long the client is held up at the most.
+const LIMIT: Duration = Duration::from_secs(5);
+
+impl Orders {
+    /// Carries out the order of this session, which is between two commands; false if that has
+    /// ended it.
+    pub async fn carry_out(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        sessions: &Sessions,
+    ) -> bool {
+        handle.set_move_due(false);
+        let Some(Order { mut recruit, allowed, answer }) = self.take(handle.id) else {
+            return true;
+        };
+        let address = recruit.link.server.address.clone();
+        let carried = timeout(LIMIT, carry(relay, &mut recruit, allowed)).await;
+        let (outcome, goes_on) = match carried {
+            Ok(Ok(carried)) => (settle(relay, handle, sessions, recruit, carried), true),
+            Ok(Err(Failure::Stays(why))) => {
+                task::spawn("parting", client::quit(recruit.link.leg));
+                (Err(why), true)
+            }
+            Ok(Err(Failure::Broken(why))) => (Err(Stays::NotPulled(why)), false),
+            // Whose answer is missing is not told apart: an own server that is asked and does not
+            // answer would not answer the client either.
+            Err(_) => (Err(Stays::Busy(LIMIT)), false),
+        };
+        if let Err(why) = &outcome {
+            tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved");
+        }
+        // Nobody may be waiting any more.
+        let _ = answer.send(outcome);
+        goes_on
+    }
+}
+
+/// What says in which character set results come.
+const RESULTS: &str = "character_set_results";
+
+/// Why a session was not carried.
+enum Failure {
+    /// It can go on where it is.
+    Stays(Stays),
+    /// It can't: an answer of its own server is missing.
+    Broken(String),
+}
+
+impl From<Stays> for Failure {
+    fn from(why: Stays) -> Self {
+        Self::Stays(why)
+    }
+}
+
+/// The other server has it all.
+struct Carried {
+    /// By which ids it has prepared the session's statements, and their parameters.
+    statements: Vec<(u32, u16)>,
+    status: ServerStatus,
+}
+
+async fn carry(
+    relay: &mut Relay,
+    recruit: &mut Recruit,
+    allowed: Pins,
+) -> Result<Carried, Failure> {
+    let portable = relay.session().portable().ok_or(Stays::NotFollowed)?;
+    let (pins, option) = (portable.pins().without(allowed), portable.option());
+    if !pins.is_empty() {
+        return Err(Failure::Stays(pins.into()));
+    }
+    let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
+    let texts: Vec<_> = portable.prepared.texts().map(copy).collect();
+    let dialect = relay.session().conversation().link(LinkId::HOME).dialect();
+    let thread = relay.home().thread;
+    let Recruit { link, here, there, here_service, there_service } = recruit;
+    let terms = Terms { dialect, query_attributes: link.terms.query_attributes };
+    let address = link.server.address.to_string();
+    let mut home = Carrier { leg: relay.home_leg(), terms, service: here_service.as_mut() };
+    let broken = |error: Stranded| Failure::Broken(error.to_string());
+    let state = pull(&mut home, here, thread).await.map_err(broken)?;
+    let results = home.results().await.map_err(|error| broken(error.into()))?;
+    if !state.hidden.is_empty() {
+        let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
+        return Err(Stays::Pinned(hidden.join(", ")).into());
+    }
+    let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
+    let terms = link.terms;
+    let mut other = Carrier { leg: &mut link.leg, terms, service: there_service.as_mut() };
+    let mut told = state.clone();
+    if other.take_results(results).await.map_err(|error| refused(error.to_string()))? {
+        told.variables.remove(RESULTS);
+    }
+    let mut push = Push::new(&told, there, Base::Fresh);
+    other.run(&mut push).await.map_err(|error| refused(error.to_string()))?;
+    let pulled = pull(&mut other, there, link.thread).await;
+    let pulled = pulled.map_err(|error| refused(error.to_string()))?;
+    let differences = state.differences(&pulled, &push);
+    if !differences.is_empty() {
+        let names: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        return Err(refused(names.join(", ")).into());
+    }
+    let schema = state.schema.as_deref().unwrap_or_default();
+    let statements = other.prepare(&texts, schema).await.map_err(&refused)?;
+    if let Some(option) = option {
+        other.command(code::SET_OPTION, &option.to_le_bytes()).await.map_err(&refused)?;
+    }
+    let flags = other.status().await.map_err(&refused)?;
+    if flags & status::IN_TRANS != 0 {
+        return Err(refused("it has begun a transaction".into()).into());
+    }
+    Ok(Carried { statements, status: ServerStatus::Known(flags) })
+}
+
+/// The other server has it all: it is the session's from now on.
+fn settle(
+    relay: &mut Relay,
+    handle: &Arc<Handle>,
+    sessions: &Sessions,
+    recruit: Recruit,
+    carried: Carried,
+) -> Result<(), Stays> {
+    let LoggedIn { server, leg, terms, thread, .. } = recruit.link;
+    let (address, from) = (server.address.clone(), handle.facts().server.clone());
+    let home = Link { leg, down: Lane::default(), server: address.clone(), thread };
+    let state = LinkState::idle(terms.dialect, carried.status);
+    match relay.move_home(home, state, &carried.statements) {
+        Ok(before) => {
+            sessions.registry.set_server(handle, &address, thread);
+            relay.publish_connections(handle);
+            handle.facts().compression[1] = relay.home().leg.compression();
+            tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
+            task::spawn("parting", client::quit(before.leg));
+            Ok(())
+        }
+        Err(other) => {
+            task::spawn("parting", client::quit(other.leg));
+            let what = "a prepared statement: it has other parameters there".into();
+            Err(Stays::NotPushed { address: address.to_string(), what })
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Sessions that go on with another server, and do not notice.
+//!
+//! ```text
+//!   ordered (an operator; a server that is drained)
+//!     ─► recruit: the other server is logged in to for the session, which goes on meanwhile
+//!     ─► the session's task, between two of its commands:
+//!          pull ─► push ─► pull again ─► statements ─► the new link is its home; the old one quits
+//! ```
+//!
+//! Until the last step nothing has changed: whatever goes wrong before, the recruit quits and the
+//! session goes on where it is. Invariant: an order is carried out by the session's own task, or is
+//! taken back by who gave it; never both.
+//!
+//! - `orders`: who is to move where.
+//! - `recruit`: a second log-in.
+//! - `carry`: what happens between two commands. `carrier`: questions and answers.
+//! - `drain`: servers that are to be left by everybody.
+
+mod carrier;
+mod carry;
+pub mod drain;
+mod orders;
+mod recruit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::in_force::InForce;
+use super::service::error::ServiceError;
+use super::sessions::handle::{Handle, Stage};
+use crate::session::portable::Pins;
+pub use orders::Orders;
+use recruit::Wants;
+
+/// How long a session that is asked to move may take to come between two commands.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a session stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum Stays {
+    /// Its cluster is not in the config any more.
+    #[error("its cluster '{0}' is not in the config any more")]
+    NoCluster(String),
+    /// There is no such server.
+    #[error("no server of cluster '{cluster}' has the address {address}")]
+    NoServer {
+        /// The cluster's name.
+        cluster: String,
+        /// What was looked for.
+        address: String,
+    },
+    /// That is where it is.
+    #[error("it is there already")]
+    Already,
+    /// It is ordered to move by somebody else.
+    #[error("it is on its way already")]
+    OnItsWay,
+    /// Its own server cannot be named.
+    #[error("the server that it is on has an address that is none")]
+    NoWayBack,
+    /// It lives in the other process.
+    #[error("it is served by the other process while a restart is under way")]
+    Elsewhere,
+    /// It has not logged in yet, or ends.
+    #[error("it has not logged in yet, or is about to end")]
+    NotThere,
+    /// What it has done since its log-in was not followed.
+    #[error(
+        "nothing is known of what it has done since its log-in: its cluster had neither \
+         service_user nor [[cluster.user]] then"
+    )]
+    NotFollowed,
+    /// Nobody can log in for it.
+    #[error("no password of user '{user}' is known: it wants a [[cluster.user]] of its own")]
+    NoPassword {
+        /// The account.
+        user: String,
+    },
+    /// Something that nobody can carry.
+    #[error("it is pinned: {0}")]
+    Pinned(String),
+    /// It did not come between two commands.
+    #[error("it is in the middle of a command or a transaction, for longer than {}",
+        humantime::format_duration(*.0))]
+    Busy(Duration),
+    /// It has ended.
+    #[error("it has ended meanwhile")]
+    Ended,
+    /// The other server.
+    #[error("server {address}: {source}")]
+    Server {
+        /// Its address.
+        address: String,
+        /// What it failed by.
+        source: ServiceError,
+    },
+    /// The server that it is on does not tell its state.
+    #[error("its state is not to be had: {0}")]
+    NotPulled(String),
+    /// The other server does not take its state.
+    #[error("server {address} does not take its state: {what}")]
+    NotPushed {
+        /// Its address.
+        address: String,
+        /// What it does not take.
+        what: String,
+    },
+}
+
+impl From<Pins> for Stays {
+    fn from(pins: Pins) -> Self {
+        Self::Pinned(pins.to_string())
+    }
+}
+
+/// What moves need.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Config, TLS, servers.
+    pub in_force: &'a InForce,
+    /// Who is to move where.
+    pub orders: &'a Orders,
+}
+
+impl Surroundings<'_> {
+    /// Moves a session to the server of its cluster that has this address; done when it is there.
+    /// What is allowed does not keep it.
+    ///
+    /// # Errors
+    ///
+    /// Why it stays where it is, as if nothing had been.
+    pub async fn move_session(
+        &self,
+        handle: &Arc<Handle>,
+        address: &str,
+        allowed: Pins,
+    ) -> Result<(), Stays> {
+        if matches!(handle.stage(), Stage::LoggingIn | Stage::Closing) {
+            return Err(Stays::NotThere);
+        }
+        let facts = handle.facts().clone();
+        let cluster = self.in_force.clusters().find(&facts.cluster).cloned();
+        let cluster = cluster.ok_or_else(|| Stays::NoCluster(facts.cluster.to_string()))?;
+        let to = cluster.server(address).ok_or_else(|| Stays::NoServer {
+            cluster: facts.cluster.to_string(),
+            address: address.to_owned(),
+        })?;
+        if facts.server == to.address {
+            return Err(Stays::Already);
+        }
+        let client = facts.login.ok_or(Stays::NotFollowed)?;
+        let pins = handle.pins().without(allowed);
+        if !pins.is_empty() {
+            return Err(pins.into());
+        }
+        let order = self.orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
+        // Where it was is asked even if it is no server of the cluster any more.
+        let dropped;
+        let from = match cluster.server(&facts.server) {
+            Some(from) => from,
+            None => {
+                dropped = cluster.former(&facts.server).ok_or(Stays::NoWayBack)?;
+                &dropped
+            }
+        };
+        let wants = Wants {
+            in_force: self.in_force,
+            inventories: &self.orders.inventories,
+            cluster: &cluster,
+            from,
+            to,
+            user: &facts.user,
+            client,
+        };
+        let recruit = wants.recruit().await?;
+        order.give(handle, recruit, allowed, PATIENCE).await
+    }
+}

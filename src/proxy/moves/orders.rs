@@ -1,0 +1,97 @@
+//! Who is to move where: from who orders it to the session's task.
+//!
+//! ```text
+//!   reserved ─► given: the session is woken ─► taken by its task ─► answered
+//!                  └─► taken back: it did not come between two commands in time
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::Stays;
+use super::recruit::{Inventories, Recruit};
+use crate::proxy::lock::lock;
+use crate::proxy::sessions::handle::Handle;
+use crate::session::portable::Pins;
+use crate::wire::id::SessionId;
+
+/// Every order, by the session that is to move; and what was learned of servers meanwhile.
+#[derive(Debug, Default)]
+pub struct Orders {
+    all: Mutex<HashMap<SessionId, Option<Order>>>,
+    pub(super) inventories: Inventories,
+}
+
+/// A session is to go on there.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The other server, which is logged in to.
+    pub recruit: Recruit,
+    /// Pins that do not keep it.
+    pub allowed: Pins,
+    /// Hears what has come of it.
+    pub answer: oneshot::Sender<Result<(), Stays>>,
+}
+
+/// The right to give one session an order. Who drops it takes the order back.
+#[derive(Debug)]
+pub(super) struct Reserved<'a> {
+    orders: &'a Orders,
+    id: SessionId,
+}
+
+impl Orders {
+    /// None if the session has an order already.
+    pub(super) fn reserve(&self, id: SessionId) -> Option<Reserved<'_>> {
+        let mut orders = lock(&self.all);
+        if orders.contains_key(&id) {
+            return None;
+        }
+        orders.insert(id, None);
+        Some(Reserved { orders: self, id })
+    }
+
+    /// The order of a session whose task asks for it.
+    pub(super) fn take(&self, id: SessionId) -> Option<Order> {
+        lock(&self.all).get_mut(&id)?.take()
+    }
+}
+
+impl Reserved<'_> {
+    /// Gives the order, and waits for what comes of it. A session that does not begin with it in
+    /// this time keeps its server.
+    pub(super) async fn give(
+        self,
+        handle: &Arc<Handle>,
+        recruit: Recruit,
+        allowed: Pins,
+        patience: Duration,
+    ) -> Result<(), Stays> {
+        let (answer, mut answered) = oneshot::channel();
+        if let Some(place) = lock(&self.orders.all).get_mut(&self.id) {
+            *place = Some(Order { recruit, allowed, answer });
+        }
+        handle.set_move_due(true);
+        let ended = |_| Stays::Ended;
+        if let Ok(answer) = tokio::time::timeout(patience, &mut answered).await {
+            return answer.map_err(ended)?;
+        }
+        handle.set_move_due(false);
+        match self.orders.take(self.id) {
+            Some(_) => Err(Stays::Busy(patience)),
+            // It has begun, and has deadlines of its own.
+            None => answered.await.map_err(ended)?,
+        }
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let taken_back = lock(&self.orders.all).remove(&self.id);
+        // What it holds says goodbye, which is not for a lock.
+        drop(taken_back);
+    }
+}

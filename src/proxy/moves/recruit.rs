@@ -1,0 +1,158 @@
+//! A second log-in: another server, for a session that is there already; and what has to be known of
+//! both servers before the client is held up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::Stays;
+use super::carrier::{Carrier, Stranded};
+use crate::config::ProxySection;
+use crate::config::compression::Asked;
+use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::in_force::InForce;
+use crate::proxy::lock::lock;
+use crate::proxy::service::client;
+use crate::proxy::service::credentials::Credentials;
+use crate::proxy::service::error::ServiceError;
+use crate::proxy::service::login::{self, LoggedIn, Wanted};
+use crate::session::portable::LoggedInAs;
+use crate::session::state::{Errand, Flavour, Inventory, Survey};
+use crate::task;
+use crate::wire::compressed::{Compression, ZstdLevel};
+
+/// For how long what a server's fresh sessions are like is believed. What has changed since makes a
+/// difference that is told the other server, or one for which the session stays.
+const BELIEVED: Duration = Duration::from_secs(60);
+
+/// What a server's fresh sessions are like.
+pub(super) type Inventoried = Inventory;
+
+/// What is known of servers by their addresses.
+#[derive(Debug, Default)]
+pub(super) struct Inventories(Mutex<HashMap<Arc<str>, (Instant, Arc<Inventoried>)>>);
+
+/// Everything that takes a session from one server to another.
+#[derive(Debug)]
+pub(super) struct Recruit {
+    /// The session's new link.
+    pub(super) link: LoggedIn,
+    /// What the server is like that it is on.
+    pub(super) here: Arc<Inventoried>,
+    /// What the other server is like.
+    pub(super) there: Arc<Inventoried>,
+    /// The service account's connections, where a server tells it more than the session itself.
+    pub(super) here_service: Option<LoggedIn>,
+    /// The same for the other server.
+    pub(super) there_service: Option<LoggedIn>,
+}
+
+/// On whose behalf, and between whom.
+#[derive(Clone, Copy)]
+pub(super) struct Wants<'a> {
+    pub(super) in_force: &'a InForce,
+    pub(super) inventories: &'a Inventories,
+    pub(super) cluster: &'a Cluster,
+    pub(super) from: &'a Arc<Server>,
+    pub(super) to: &'a Arc<Server>,
+    pub(super) user: &'a str,
+    pub(super) client: LoggedInAs,
+}
+
+impl Wants<'_> {
+    /// Logs in to the other server as the client has to its own.
+    pub(super) async fn recruit(self) -> Result<Recruit, Stays> {
+        let credentials = self.cluster.credentials_of(self.user);
+        let credentials =
+            credentials.ok_or_else(|| Stays::NoPassword { user: self.user.to_owned() })?;
+        let here = self.inventory(self.from, &credentials).await?;
+        let there = self.inventory(self.to, &credentials).await?;
+        let config = self.in_force.config();
+        let wanted = Wanted {
+            capabilities: self.client.capabilities,
+            extended: self.client.extended,
+            max_packet: self.client.max_packet,
+            collation: self.client.collation,
+            compression: compression(&config.proxy),
+            init: self.cluster.init_sql().as_bytes(),
+            ..Wanted::default()
+        };
+        let link = self.log_in(self.to, &credentials, &wanted).await?;
+        let (here_service, there_service) =
+            (self.service(self.from, &here).await?, self.service(self.to, &there).await?);
+        Ok(Recruit { link, here, there, here_service, there_service })
+    }
+
+    async fn log_in(
+        self,
+        server: &Arc<Server>,
+        credentials: &Credentials,
+        wanted: &Wanted<'_>,
+    ) -> Result<LoggedIn, Stays> {
+        let (config, tls) = (self.in_force.config(), self.in_force.tls().server());
+        let limit = config.proxy.connect_timeout.0;
+        let connected = self.cluster.connect_to(server, &config, tls.as_deref(), limit).await;
+        let failed = |source| Stays::Server { address: server.address.to_string(), source };
+        let greeted = connected.map_err(|error| failed(error.into()))?;
+        login::log_in(greeted, credentials, wanted, tls.as_deref(), limit).await.map_err(failed)
+    }
+
+    /// A connection of the service account, if the server tells it more.
+    async fn service(
+        self,
+        server: &Arc<Server>,
+        inventory: &Inventoried,
+    ) -> Result<Option<LoggedIn>, Stays> {
+        match self.cluster.service().filter(|_| !inventory.flavour().is_mariadb()) {
+            None => Ok(None),
+            Some(credentials) => {
+                self.log_in(server, &credentials, &Wanted::default()).await.map(Some)
+            }
+        }
+    }
+
+    /// What a server's fresh sessions are like.
+    async fn inventory(
+        self,
+        server: &Arc<Server>,
+        credentials: &Credentials,
+    ) -> Result<Arc<Inventoried>, Stays> {
+        let known = lock(&self.inventories.0).get(&server.address).cloned();
+        if let Some((_, known)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
+            return Ok(known);
+        }
+        let mut asked = self.log_in(server, credentials, &Wanted::default()).await?;
+        let mut survey = Survey::new(Flavour::of(&asked.greeting.version));
+        let limit = self.in_force.config().proxy.connect_timeout.0;
+        let mut carrier = Carrier { leg: &mut asked.leg, terms: asked.terms, service: None };
+        let surveyed = tokio::time::timeout(limit, carrier.run(&mut survey)).await;
+        let address = || server.address.to_string();
+        let silent = |_| Stays::Server {
+            address: address(),
+            source: ServiceError::Silent { what: "answer about its variables", limit },
+        };
+        surveyed.map_err(silent)?.map_err(|error| match error {
+            Stranded::Service(source) => Stays::Server { address: address(), source },
+            Stranded::State(error) => {
+                Stays::NotPushed { address: address(), what: error.to_string() }
+            }
+        })?;
+        task::spawn("parting", client::quit(asked.leg));
+        debug_assert!(survey.is_done());
+        let nothing =
+            || Stays::NotPushed { address: address(), what: "it tells no variables".into() };
+        let inventory = Arc::new(survey.finish().ok_or_else(nothing)?);
+        let known = (Instant::now(), inventory.clone());
+        lock(&self.inventories.0).insert(server.address.clone(), known);
+        Ok(inventory)
+    }
+}
+
+/// How servers are asked to compress.
+fn compression(proxy: &ProxySection) -> Option<Compression> {
+    match proxy.server_compression {
+        Asked::Off => None,
+        Asked::Zlib => Some(Compression::Zlib),
+        Asked::Zstd => ZstdLevel::try_from(proxy.zstd_level).ok().map(Compression::Zstd),
+    }
+}

@@ -1,0 +1,9 @@
+//! Sessions that go on with another server, and clients that do not notice.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod differential;
+mod pins;
+mod scene;
+mod state;

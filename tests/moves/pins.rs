@@ -1,0 +1,94 @@
+//! What nobody can carry keeps the session where it is, with the reason; and no longer than it has
+//! to.
+
+use crate::scene::Scene;
+use crate::support::{Login, Server, com};
+
+/// Statements that pin, what is said of it, and statements that take it back; none if only a reset
+/// does.
+const PINS: &[(&[&str], &str, &[&str])] = &[
+    (&["DO GET_LOCK('l', 1)"], "user lock", &[]),
+    (&["LOCK TABLES t READ"], "LOCK TABLES", &["UNLOCK TABLES"]),
+    (&["FLUSH TABLES WITH READ LOCK"], "FLUSH TABLES WITH READ LOCK", &["UNLOCK TABLES"]),
+    (&["HANDLER t OPEN"], "HANDLER", &[]),
+    (&["SET TRANSACTION READ ONLY"], "SET TRANSACTION", &["BEGIN", "COMMIT"]),
+    (&["CREATE TEMPORARY TABLE x (n INT)"], "temporary table", &[]),
+    (&["CREATE TEMPORARY TABLE x AS SELECT 1 n"], "temporary table", &[]),
+    (&["PREPARE s FROM 'SELECT 1'"], "PREPARE", &[]),
+    (&["CALL q()"], "anything", &[]),
+    (&["SELECT f()"], "anything", &[]),
+];
+
+#[test]
+fn what_cannot_be_carried_keeps_the_session() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    scene.setup(&[
+        "CREATE TABLE p.t (n INT)",
+        "CREATE PROCEDURE p.q() SELECT 1",
+        "CREATE FUNCTION p.f() RETURNS INT RETURN 1",
+    ]);
+    for (statements, reason, undone) in PINS {
+        let mut client = scene.open(&Login::default());
+        let from = scene.place(&mut client.wire);
+        statements.iter().for_each(|statement| drop(client.wire.run(statement)));
+        let error = client.move_to(1 - from).expect_err(reason);
+        assert!(error.contains(reason), "{statements:?}: {error}");
+        assert_eq!(client.wire.query("SELECT 1").error(), None, "it goes on where it is");
+        match undone {
+            [] => assert_eq!(client.wire.ask(com::RESET_CONNECTION, b"").error(), None),
+            _ => undone.iter().for_each(|statement| drop(client.wire.run(statement))),
+        }
+        client.move_to(1 - from).unwrap_or_else(|error| panic!("{statements:?}: {error}"));
+    }
+}
+
+/// What failed has changed nothing.
+#[test]
+fn a_failed_statement_pins_nothing() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    let mut client = scene.open(&Login::default());
+    let from = scene.place(&mut client.wire);
+    for statement in [
+        "LOCK TABLES nowhere READ",
+        "HANDLER nowhere OPEN",
+        "CREATE TEMPORARY TABLE x (n NOTYPE)",
+        "PREPARE s FROM 'nonsense'",
+        "SET sql_mode = 'nonsense'",
+    ] {
+        assert!(client.wire.query(statement).error().is_some(), "{statement}");
+    }
+    client.wire.run("SELECT 1");
+    client.move_to(1 - from).expect("nothing keeps it");
+}
+
+#[test]
+fn who_cannot_move_is_told_why() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    let mut client = scene.open(&Login::default());
+    let from = scene.place(&mut client.wire);
+    let error = client.move_to(from).expect_err("it is there");
+    assert!(error.contains("is there already"), "{error}");
+    let mut admin = scene.proxy.admin().expect("the proxy takes operators");
+    let id = client.wire.greeting.connection_id;
+    let table = [
+        (format!("MOVE PROXYSESSION {id} TO '127.0.0.1:1'"), "no server of cluster"),
+        ("MOVE PROXYSESSION 7 TO '127.0.0.1:1'".to_owned(), "Unknown thread id: 7"),
+    ];
+    for (sql, part) in table {
+        let error = crate::scene::said(&admin.query(&sql)).expect("it is refused");
+        assert!(error.contains(part), "{sql}: {error}");
+    }
+    // An account that nobody has told us the password of.
+    scene.setup(&["CREATE USER other IDENTIFIED BY 'other-secret'"]);
+    let login = Login {
+        user: "other".into(),
+        password: "other-secret".into(),
+        database: None,
+        ..Login::default()
+    };
+    let mut other = scene.open(&login);
+    let from = scene.place(&mut other.wire);
+    let error = other.move_to(1 - from).expect_err("no password");
+    assert!(error.contains("'other'"), "{error}");
+    assert_eq!(other.wire.query("SELECT 1").error(), None, "it goes on where it is");
+}
