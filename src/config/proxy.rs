@@ -73,7 +73,7 @@ keys! {
     enable_read_write_split: bool = false,
         kind::FLAG, "true: read_write_split of clusters is weak if it is off";
     server_detect_mode: u8 = 0,
-        kind::MODE, "1: servers are asked whether they are alive; 0: only where there is a service_user";
+        kind::MODE, "1: all servers are asked whether they live; 0: those with a service_user";
     server_detect_refresh_interval: Span = Span::seconds(1),
         kind::SOME_TIME, "the time between two such questions";
     server_detect_timeout: Span = Span::seconds(5),

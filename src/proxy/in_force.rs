@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
+use super::cluster::Cluster;
 use super::cluster::clusters::Clusters;
 use super::lock::lock;
+use super::monitor::order::Detection;
 use super::monitor::report::{Report, Watcher};
 use super::monitor::watch::Monitors;
 use crate::config::Config;
@@ -65,7 +67,8 @@ struct Heard(Arc<ArcSwap<Clusters>>);
 impl Watcher for Heard {
     fn handle_report(&self, report: Report) {
         if let Some(cluster) = self.0.load().find(&report.cluster) {
-            cluster.hear(&report);
+            let error = report.outcome.as_ref().err().map(ToString::to_string);
+            cluster.hear(&report.server, report.observation(), error);
         }
     }
 }
@@ -173,7 +176,19 @@ impl InForce {
 
     fn watch_servers(&self) {
         let (config, tls) = (self.config(), self.tls.server());
-        let detections = self.clusters().detections(&config);
+        let clusters = self.clusters();
+        let proxy = &config.proxy;
+        let detection = |cluster: &Arc<Cluster>| {
+            let credentials = cluster.service().map(Arc::new);
+            let is_wanted = credentials.is_some() || proxy.server_detect_mode != 0;
+            is_wanted.then(|| Detection {
+                cluster: cluster.clone(),
+                credentials,
+                interval: proxy.server_detect_refresh_interval.0,
+                timeout: proxy.server_detect_timeout.0,
+            })
+        };
+        let detections: Vec<_> = clusters.iter().filter_map(detection).collect();
         self.monitors.put_in_force(&detections, &config, tls.as_ref());
     }
 }

@@ -9,6 +9,7 @@
 //! - `cluster`: servers: which there are, how each is reached, connections made in advance.
 //! - `monitor`: servers asked for what they are.
 //! - `moves`: sessions that go on with another server.
+//! - `credentials`: who logs in to servers for us, and by what.
 //! - `service`: our own log-ins to servers, and what we ask there.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
@@ -18,6 +19,7 @@
 //! - `deadlines`: silent sessions, the end of a drain.
 
 pub mod cluster;
+pub mod credentials;
 mod data_plane;
 mod deadlines;
 mod handover;

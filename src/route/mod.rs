@@ -70,7 +70,7 @@ pub mod name;
 pub mod order;
 pub mod roles;
 #[cfg(test)]
-mod sample;
+mod tests;
 pub mod topology;
 
 pub use budget::{Allotment, Budget};

@@ -239,7 +239,7 @@ fn scaled(number: u64, total: u64) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::sample;
+    use super::super::tests as sample;
     use super::*;
 
     #[test]

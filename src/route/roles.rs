@@ -360,7 +360,7 @@ impl Said {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::sample;
+    use super::super::tests as sample;
     use super::*;
 
     fn said() -> Said {

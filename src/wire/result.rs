@@ -183,7 +183,10 @@ mod tests {
         }
 
         #[test]
-        fn no_payload_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), columns in 0..9usize) {
+        fn no_payload_panics(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            columns in 0..9usize,
+        ) {
             let _ = (Column::parse(&bytes), parse_row(&bytes, columns));
         }
     }

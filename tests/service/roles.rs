@@ -5,10 +5,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use odp::proxy::credentials::Credentials;
 use odp::proxy::monitor::order::Detection;
 use odp::proxy::monitor::report::{Report, Watcher};
 use odp::proxy::monitor::watch::Monitors;
-use odp::proxy::service::credentials::Credentials;
 use odp::proxy::service::error::ServiceError;
 use odp::route::roles::{Group, History, Observation, Roles, Run, Said, Step, Wsrep};
 use odp::route::topology::{ConfiguredRole, Member, Server as Routed, ServerId};

@@ -24,6 +24,7 @@ const FOR_ADMIN: &[&str] = &[
     "net::tls::stream::TlsStream",
     "proxy::NotAltered",
     "proxy::Proxy",
+    "proxy::cluster::view",
     "proxy::login::LocalLogin",
     "proxy::login::preamble",
     "proxy::login::random_salt",

@@ -13,7 +13,6 @@ use super::{BackendError, Cluster};
 use crate::config::{ClusterKind, ClusterSection, ClusterTenant, Config};
 use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::loops::Trail;
-use crate::proxy::monitor::order::Detection;
 use crate::route::name::{self, Defaults, Kind, Known, Tenant};
 use crate::wire::handshake::Greeting;
 
@@ -42,22 +41,6 @@ impl Clusters {
             names: names(config),
             partings,
         }
-    }
-
-    /// Whose servers are to be asked for what they are.
-    pub fn detections(&self, config: &Config) -> Vec<Detection> {
-        let proxy = &config.proxy;
-        let detection = |cluster: &Arc<Cluster>| {
-            let credentials = cluster.service().map(Arc::new);
-            let is_wanted = credentials.is_some() || proxy.server_detect_mode != 0;
-            is_wanted.then(|| Detection {
-                cluster: cluster.clone(),
-                credentials,
-                interval: proxy.server_detect_refresh_interval.0,
-                timeout: proxy.server_detect_timeout.0,
-            })
-        };
-        self.iter().filter_map(detection).collect()
     }
 
     /// What the names of users may name.

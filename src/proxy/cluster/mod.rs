@@ -28,10 +28,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
+use super::credentials::Credentials;
 use super::lock::lock;
-use super::monitor::report::Report;
 use super::packet_reader::read_packet;
-use super::service::credentials::Credentials;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, Secret, ServerAddress};
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
@@ -289,13 +288,18 @@ impl Cluster {
         (!user.is_empty()).then(|| Credentials::clear(user, password.unwrap_or_default()))
     }
 
-    /// One of its servers was asked for what it is.
-    pub(super) fn hear(&self, report: &Report) {
-        let Some(server) = self.server(&report.server) else { return };
-        let observation = report.observation();
+    /// One of its servers was asked for what it is. `observation`: None if it lives and would not
+    /// say; `error`: why it would not, or could not.
+    pub(super) fn hear(
+        &self,
+        address: &str,
+        observation: Option<Observation>,
+        error: Option<String>,
+    ) {
+        let Some(server) = self.server(address) else { return };
         let detected = server.health.detect(observation != Some(Observation::Unreachable));
-        if let Err(error) = &report.outcome {
-            *lock(&server.last_error) = error.to_string();
+        if let Some(error) = error {
+            *lock(&server.last_error) = error;
         }
         if detected != Detected::Same {
             let (cluster, server) = (&*self.name, &*server.address);

@@ -12,6 +12,7 @@ mod destination;
 mod exchange;
 mod impersonation;
 pub mod preamble;
+mod refusal;
 
 use std::io;
 use std::net::SocketAddr;
@@ -58,6 +59,8 @@ use crate::wire::response::Dialect;
 use destination::Destination;
 use exchange::{Exchange, Settled, Side};
 use preamble::{Preamble, PreambleError, read_preamble};
+pub use refusal::Refusal;
+use refusal::refusal;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
@@ -164,25 +167,6 @@ pub struct LocalLogin {
     pub user: String,
     /// How the connection is compressed once the user is logged in.
     pub compression: Option<Compression>,
-}
-
-/// Why there was no log-in.
-#[derive(Debug)]
-pub enum Refusal {
-    /// The client is told so.
-    Tell(ClientError),
-    /// The client is told what the server said: an ERR packet's payload.
-    Pass(Vec<u8>),
-    /// The time was up, and the server had been silent for so long.
-    Silent(Duration),
-    /// The client is gone.
-    Gone(io::Error),
-}
-
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Gone(error)
-    }
 }
 
 impl<'a> Login<'a> {
@@ -681,34 +665,4 @@ pub fn random_salt() -> Result<Vec<u8>, getrandom::Error> {
         };
     }
     Ok(salt)
-}
-
-fn refusal(cluster: &str, error: &BackendError) -> Refusal {
-    match error {
-        BackendError::Refused { payload, .. } => Refusal::Pass(payload.clone()),
-        // The address stays in our log.
-        BackendError::Unreachable { source, .. } => {
-            let why = match source.kind() {
-                io::ErrorKind::TimedOut => "timed out",
-                io::ErrorKind::ConnectionRefused => "connection refused",
-                _ => "unreachable",
-            };
-            Refusal::Tell(ClientError::server_unreachable(cluster, why))
-        }
-        BackendError::NotMysql { .. } => {
-            Refusal::Tell(ClientError::server_unreachable(cluster, "not a MySQL server"))
-        }
-        BackendError::NoTls { .. } => {
-            Refusal::Tell(ClientError::server_unreachable(cluster, "it does not offer TLS"))
-        }
-        BackendError::Tls { .. } => {
-            Refusal::Tell(ClientError::server_unreachable(cluster, "TLS failed"))
-        }
-        BackendError::Silent { .. } => {
-            Refusal::Tell(ClientError::server_unreachable(cluster, "timed out"))
-        }
-        BackendError::Loop { .. } => Refusal::Tell(ClientError::leads_back()),
-        BackendError::TooLate => Refusal::Tell(ClientError::timed_out("log-in")),
-        BackendError::Lost { .. } => Refusal::Tell(ClientError::server_lost()),
-    }
 }

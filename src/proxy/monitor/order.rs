@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::{Cluster, Server};
-use crate::proxy::service::credentials::Credentials;
+use crate::proxy::credentials::Credentials;
 
 /// How a cluster is watched.
 #[derive(Clone, Debug)]

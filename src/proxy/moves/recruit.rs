@@ -1,5 +1,5 @@
-//! A second log-in: another server, for a session that is there already; and what has to be known of
-//! both servers before the client is held up.
+//! A second log-in: another server, for a session that is there already; and what has to be known
+//! of both servers before the client is held up.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use super::carrier::{Carrier, Stranded};
 use crate::config::ProxySection;
 use crate::config::compression::Asked;
 use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::credentials::Credentials;
 use crate::proxy::in_force::InForce;
 use crate::proxy::lock::lock;
 use crate::proxy::service::client;
-use crate::proxy::service::credentials::Credentials;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{self, LoggedIn, Wanted};
 use crate::session::portable::LoggedInAs;

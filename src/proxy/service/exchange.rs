@@ -16,11 +16,11 @@
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
-use super::credentials::Password;
 use super::error::{ServerError, ServiceError};
 use super::parsec::{self, PARSEC};
 use super::proof;
 use crate::proxy::cluster::server_login::{Dialed, Turn};
+use crate::proxy::credentials::Password;
 use crate::proxy::packet_reader::read_packet;
 use crate::proxy::rsa;
 use crate::wire::authentication::{

@@ -7,12 +7,12 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::client::{Terms, query_all};
-use super::credentials::{Credentials, Password};
 use super::error::ServiceError;
 use super::exchange::{Begun, at_once, prove};
 use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::server_login::Dialed;
 use crate::proxy::cluster::{Answered, Greeted, Server};
+use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::relay::leg::Leg;
 use crate::route::Allotment;
 use crate::wire::authentication::{CACHING_SHA2, NATIVE};

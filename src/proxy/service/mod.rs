@@ -8,7 +8,6 @@
 //! well: what is asked here is asked between two of its commands. There is no pool and no task in
 //! here, and nothing waits longer than its caller says.
 //!
-//! - `credentials`: who logs in, and by what.
 //! - `proof`: what is answered to a challenge.
 //! - `parsec`: the same for the plugin of this name.
 //! - `login`: from a server's greeting to a connection that takes commands.
@@ -19,7 +18,6 @@
 
 pub mod answer;
 pub mod client;
-pub mod credentials;
 pub mod error;
 mod exchange;
 pub mod login;

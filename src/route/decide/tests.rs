@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::sample;
+use super::super::tests as sample;
 use super::*;
 
 const SESSIONS: &[&str] = &[

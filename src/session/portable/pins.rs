@@ -60,6 +60,8 @@ pins! {
     RANDOM = 15: "rand_seed",
     /// Its statements were prepared under other modes or character sets than are in force.
     OTHER_MODES = 16: "statements prepared under another sql_mode or character set",
+    /// FLUSH STATUS: the counter that tells of temporary tables was reset.
+    STATUS = 18: "FLUSH STATUS",
     /// SHOW WARNINGS would show something: until the next statement.
     DIAGNOSTICS = 17: "warnings or an error of its last statement",
 }
@@ -120,6 +122,7 @@ const SET: &[(Changes, Pins)] = &[
     (Changes::STATEMENTS, Pins::TEXT_PREPARE),
     (Changes::TEMPORARY_TABLE_MADE, Pins::TEMPORARY_TABLE),
     (Changes::RANDOM_SEED, Pins::RANDOM),
+    (Changes::STATUS, Pins::STATUS),
     (Changes::ANYTHING, Pins::UNKNOWN),
 ];
 

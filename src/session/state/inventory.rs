@@ -119,7 +119,6 @@ impl Source {
 /// set is utf8mb4. Questions are for the session.
 #[derive(Debug)]
 pub struct Survey {
-    flavour: Flavour,
     queue: VecDeque<Step>,
     asked: VecDeque<Step>,
     read_only: Vec<String>,
@@ -138,7 +137,6 @@ impl Survey {
             Flavour::OceanBase => Source::Show,
         };
         Self {
-            flavour,
             queue: VecDeque::from([Step::Names(source), Step::Role]),
             asked: VecDeque::new(),
             read_only: Vec::new(),

@@ -7,7 +7,8 @@
 //!             without a service account: warnings │ variables, place, role
 //! ```
 //!
-//! Everything is asked so that no mode of the session cuts it or converts it: one row, LIMIT, bytes.
+//! Everything is asked so that no mode of the session cuts it or converts it: one row, LIMIT,
+//! bytes.
 //! A question that comes to nothing costs one variable or one reason in [`State::hidden`].
 
 use std::collections::VecDeque;
@@ -18,7 +19,7 @@ use super::question::{Answer, Errand, Of, Question, StateError, number, row, row
 use super::reading::{self, Form, Told};
 use super::role::Role;
 use super::snapshot::{Diagnostics, Hidden, State, Warning};
-use super::text::is_word;
+use super::text::{SELECT, bytes_of, is_word};
 use super::user::{Kind, UserValue, put_reading, put_variable};
 use super::variable::{Origin, Value, Variable, is_carried};
 
@@ -78,6 +79,8 @@ pub struct Pull<'a> {
     read: Vec<(String, Value)>,
     time: Option<Vec<u8>>,
     touched: bool,
+    /// The schema by thread, a second time.
+    asked_again: bool,
 }
 
 impl<'a> Pull<'a> {
@@ -113,6 +116,7 @@ impl<'a> Pull<'a> {
             read: Vec::new(),
             time: None,
             touched: false,
+            asked_again: false,
         }
     }
 
@@ -362,10 +366,10 @@ impl<'a> Pull<'a> {
             ByThread::Variables => self.hear_variables_by_thread(answer),
             ByThread::Schema => {
                 let [schema] = row(answer, "its schema")?;
-                self.state.schema = schema;
+                self.hear_schema_by_thread(schema);
                 Ok(())
             }
-            ByThread::Names => self.hear_names(answer),
+            ByThread::Names => self.hear_names_by_thread(answer),
             ByThread::Locks => {
                 self.hear_count(answer, Hidden::Locks);
                 Ok(())
@@ -375,6 +379,30 @@ impl<'a> Pull<'a> {
                 Ok(())
             }
         }
+    }
+
+    fn hear_names_by_thread(&mut self, answer: Answer) -> Result<(), StateError> {
+        match answer {
+            Answer::Rows(result) if result.rows.is_empty() => {
+                self.hide(Hidden::UserVariables);
+                Ok(())
+            }
+            Answer::Rows(mut result) => {
+                result.rows.retain(|row| !matches!(row[..], [None]));
+                self.hear_names(Answer::Rows(result))
+            }
+            Answer::Ok | Answer::Err { .. } | Answer::Refused => self.hear_names(answer),
+        }
+    }
+
+    /// The server shows no schema while it is still busy with the end of a statement, and says so
+    /// nowhere: none is believed only when it is told again.
+    fn hear_schema_by_thread(&mut self, schema: Option<Vec<u8>>) {
+        let is_told_again = std::mem::replace(&mut self.asked_again, true);
+        if schema.is_none() && !is_told_again {
+            self.queue.push_back(Step::ByThread(ByThread::Schema));
+        }
+        self.state.schema = schema;
     }
 
     fn hear_variables_by_thread(&mut self, answer: Answer) -> Result<(), StateError> {
@@ -439,17 +467,17 @@ impl Step {
                 select(names, put, b" LIMIT 0")
             }
             Self::Values(names) => {
-                let put = |sql: &mut Vec<u8>, it: &(Vec<u8>, Kind)| put_reading(sql, &it.0);
+                let put = |sql: &mut Vec<u8>, it: &(Vec<u8>, Kind)| put_reading(sql, &it.0, it.1);
                 select(names, put, b" LIMIT 1")
             }
             Self::Client(charset) => [b"SET character_set_client=", &charset[..]].concat(),
             Self::ByThread(what) => what.sql(pull.connection).into_bytes(),
-            Self::Role if !pull.inventory.has_roles() => role_sql("NULL"),
-            Self::Role => role_sql("CURRENT_ROLE()"),
-            Self::Diagnostics => DIAGNOSTICS.into(),
+            Self::Role if !pull.inventory.has_roles() => bytes_of(&["NULL", "@@session.timestamp"]),
+            Self::Role => bytes_of(&["CURRENT_ROLE()", "@@session.timestamp"]),
+            Self::Diagnostics => bytes_of(DIAGNOSTICS),
             Self::Warnings => b"SHOW WARNINGS LIMIT 65535".to_vec(),
-            Self::Place => PLACE.into(),
-            Self::Timestamp => b"SELECT CAST(@@session.timestamp AS BINARY) LIMIT 1".to_vec(),
+            Self::Place => bytes_of(PLACE),
+            Self::Timestamp => bytes_of(&["@@session.timestamp"]),
             Self::TemporaryCount => [UNCUT, TEMPORARY_COUNT].concat().into_bytes(),
             Self::TemporaryList => [UNCUT, TEMPORARY_LIST].concat().into_bytes(),
             Self::Names => [UNCUT, NAMES].concat().into_bytes(),
@@ -458,13 +486,17 @@ impl Step {
     }
 }
 
-const DIAGNOSTICS: &str = "SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY), \
-    CAST(LAST_INSERT_ID() AS BINARY), CAST(@@session.warning_count AS BINARY), \
-    CAST(@@session.error_count AS BINARY), CAST(DATABASE() AS BINARY), \
-    CAST(@@session.timestamp AS BINARY) LIMIT 1";
+const DIAGNOSTICS: &[&str] = &[
+    "ROW_COUNT()",
+    "FOUND_ROWS()",
+    "LAST_INSERT_ID()",
+    "@@session.warning_count",
+    "@@session.error_count",
+    "DATABASE()",
+    "@@session.timestamp",
+];
 
-const PLACE: &str = "SELECT CAST(LAST_INSERT_ID() AS BINARY), CAST(DATABASE() AS BINARY), \
-    CAST(@@session.timestamp AS BINARY) LIMIT 1";
+const PLACE: &[&str] = &["LAST_INSERT_ID()", "DATABASE()", "@@session.timestamp"];
 
 /// Under a small max_join_size, sql_select_limit or max_statement_time, tables of
 /// information_schema are refused, or cut without a word. max_join_size itself is left alone: when
@@ -480,12 +512,8 @@ const TEMPORARY_COUNT: &str = "SELECT CAST(VARIABLE_VALUE AS BINARY) \
 const TEMPORARY_LIST: &str = "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.TABLES \
     WHERE TABLE_TYPE='TEMPORARY'";
 
-fn role_sql(role: &str) -> Vec<u8> {
-    format!("SELECT CAST({role} AS BINARY), CAST(@@session.timestamp AS BINARY) LIMIT 1").into()
-}
-
 fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
-    let mut sql = b"SELECT ".to_vec();
+    let mut sql = SELECT.as_bytes().to_vec();
     for (at, name) in names.iter().enumerate() {
         if at > 0 {
             sql.extend(b", ");
@@ -510,10 +538,11 @@ impl ByThread {
                 "SELECT CAST(PROCESSLIST_DB AS BINARY) FROM performance_schema.threads \
                  WHERE PROCESSLIST_ID={connection} LIMIT 1"
             ),
+            // A row without a name says that the thread was found, and has none.
             Self::Names => format!(
-                "SELECT CAST(VARIABLE_NAME AS BINARY) \
-                 FROM performance_schema.user_variables_by_thread WHERE THREAD_ID={thread} \
-                 LIMIT 1000000"
+                "SELECT CAST(v.VARIABLE_NAME AS BINARY) FROM performance_schema.threads t \
+                 LEFT JOIN performance_schema.user_variables_by_thread v USING (THREAD_ID) \
+                 WHERE t.PROCESSLIST_ID={connection} LIMIT 1000000"
             ),
             // Those of statements and transactions end with them.
             Self::Locks => format!(

@@ -9,7 +9,8 @@
 //! be written at once; a SET that fails is told again in halves, so that one variable is lost and
 //! not all of them. Those texts are read the same whatever the modes are, so they may come late.
 //!
-//! Never `= DEFAULT`, but for timestamp: MySQL has variables whose DEFAULT is not a fresh session's.
+//! Never `= DEFAULT`, but for timestamp: MySQL has variables whose DEFAULT is not what a fresh
+//! session has.
 
 use std::collections::VecDeque;
 

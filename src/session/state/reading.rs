@@ -4,6 +4,7 @@
 //! one variable is lost by it, and not the session.
 
 use super::question::{Answer, StateError, rows};
+use super::text::bytes_of;
 use super::variable::Value;
 
 /// How values are to come.
@@ -31,17 +32,11 @@ pub enum Told {
 
 /// The statement that reads variables of the session.
 pub fn statement(names: &[String], form: Form) -> Vec<u8> {
-    let mut sql = String::from("SELECT ");
-    for (at, name) in names.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        sql += &match form {
-            Form::Typed => format!("{comma}@@session.{name}"),
-            Form::Bytes => format!("{comma}CAST(@@session.{name} AS BINARY)"),
-        };
+    let variables: Vec<String> = names.iter().map(|name| format!("@@session.{name}")).collect();
+    match form {
+        Form::Typed => format!("SELECT {} LIMIT 1", variables.join(", ")).into_bytes(),
+        Form::Bytes => bytes_of(&variables),
     }
-    // sql_select_limit may be 0.
-    sql += " LIMIT 1";
-    sql.into_bytes()
 }
 
 /// The answer to a [`statement`].

@@ -41,6 +41,29 @@ pub fn put_string(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'\'');
 }
 
+/// How a question to a session begins: MySQL's max_execution_time may be a millisecond. To others
+/// it is a comment.
+pub const SELECT: &str = "SELECT /*+ MAX_EXECUTION_TIME(60000) */ ";
+
+/// A SELECT of expressions, one row, as UTF-8 that no character set of the session changes.
+///
+/// MariaDB converts numbers too to character_set_results, and MySQL's CAST of a number to bytes
+/// makes characters of character_set_connection first: so both conversions are said.
+pub fn bytes_of<T: AsRef<str>>(expressions: &[T]) -> Vec<u8> {
+    let mut sql = String::from(SELECT);
+    for (at, expression) in expressions.iter().enumerate() {
+        if at > 0 {
+            sql += ", ";
+        }
+        sql += "CAST(CONVERT(";
+        sql += expression.as_ref();
+        sql += " USING utf8mb4) AS BINARY)";
+    }
+    // sql_select_limit may be 0.
+    sql += " LIMIT 1";
+    sql.into_bytes()
+}
+
 /// Whether it can stand in a statement as it is: the name of a variable, character set, collation.
 pub fn is_word(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')

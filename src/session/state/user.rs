@@ -53,14 +53,18 @@ pub struct UserValue {
     pub collation: Vec<u8>,
 }
 
-/// The columns that read a variable after its type is known.
-pub fn put_reading(sql: &mut Vec<u8>, name: &[u8]) {
-    let columns: [(&[u8], &[u8]); 3] = [
-        (b"CAST(", b" AS BINARY), "),
-        (b"CAST(CHARSET(", b") AS BINARY), "),
-        (b"CAST(COLLATION(", b") AS BINARY)"),
-    ];
-    for (before, behind) in columns {
+/// The columns that read a variable whose type is known: its own bytes, not converted; digits in
+/// UTF-8, which MySQL else writes in character_set_connection.
+pub fn put_reading(sql: &mut Vec<u8>, name: &[u8], kind: Kind) {
+    let value: [&[u8]; 2] = match kind {
+        Kind::Text | Kind::Geometry => [b"CAST(", b" AS BINARY), "],
+        Kind::Signed | Kind::Unsigned | Kind::Decimal | Kind::Double => {
+            [b"CAST(CONVERT(", b" USING utf8mb4) AS BINARY), "]
+        }
+    };
+    let charset: [&[u8]; 2] = [b"CAST(CONVERT(CHARSET(", b") USING utf8mb4) AS BINARY), "];
+    let collation: [&[u8]; 2] = [b"CAST(CONVERT(COLLATION(", b") USING utf8mb4) AS BINARY)"];
+    for [before, behind] in [value, charset, collation] {
         sql.extend(before);
         put_variable(sql, name);
         sql.extend(behind);
@@ -85,9 +89,8 @@ impl UserValue {
             let mut sql = Vec::new();
             put_variable(&mut sql, name);
             sql.push(b'=');
-            if let (None, Kind::Signed | Kind::Unsigned) = (&self.value, self.kind) {
-                // MySQL's NULL has the sign of the value before it.
-                self.with(b"0").put(&mut sql)?;
+            if let (None, Some(before)) = (&self.value, self.before_null()) {
+                self.with(before).put(&mut sql)?;
                 sql.extend(b", ");
                 put_variable(&mut sql, name);
                 sql.push(b'=');
@@ -158,7 +161,8 @@ impl UserValue {
     /// A NULL that remembers what it was. NULLIF of a value with itself has its type and collation.
     fn put_null(&self, sql: &mut Vec<u8>) -> Option<()> {
         let like = match self.kind {
-            Kind::Text if self.charset != b"binary" => self.with(b"    "),
+            // Characters in every character set, however wide.
+            Kind::Text if self.charset != b"binary" => self.with(b"\0\0\0 "),
             Kind::Text | Kind::Geometry => {
                 sql.extend(b"NULL");
                 return Some(());
@@ -171,6 +175,17 @@ impl UserValue {
         like.put(sql)?;
         sql.push(b')');
         Some(())
+    }
+
+    /// The value that must be there first for a NULL to be of this type: MySQL's has the sign of
+    /// what was there, MariaDB's is a geometry if that was one.
+    fn before_null(&self) -> Option<&'static [u8]> {
+        const POINT: &[u8] = b"\0\0\0\0\x01\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        match self.kind {
+            Kind::Signed | Kind::Unsigned => Some(b"0"),
+            Kind::Geometry => Some(POINT),
+            Kind::Decimal | Kind::Double | Kind::Text => None,
+        }
     }
 
     fn with(&self, value: &[u8]) -> Self {

@@ -158,7 +158,7 @@ pub fn is_carried(name: &str) -> bool {
 /// Whether every server has its own, as long as the session has not changed it.
 pub fn is_of_the_server(name: &str) -> bool {
     let starts = |prefix: &&str| name.starts_with(prefix);
-    OF_THE_SERVER.contains(&name) || OF_THE_SERVER_PREFIXES.iter().any(|prefix| starts(prefix))
+    OF_THE_SERVER.contains(&name) || OF_THE_SERVER_PREFIXES.iter().any(starts)
 }
 
 /// What it is called elsewhere.

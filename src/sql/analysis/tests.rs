@@ -147,6 +147,12 @@ fn queries_that_do_more_are_no_reads() {
         ("SELECT 1; /* x */ INSERT INTO t VALUES (1)", "Multi | anything | anything"),
         ("SELECT 'a;' ; SELECT 1", "Multi | anything | anything"),
         ("SELECT /*!50000 1 INTO @x */", "Select | anything | anything"),
+    ]);
+}
+
+#[test]
+fn queries_that_are_not_surely_one_are_no_reads() {
+    check(&[
         ("SELECT 1 /*M! FOR UPDATE */", "Select | anything | anything"),
         ("/*!50000 SELECT 1 */", "Unknown | anything | anything"),
         ("SELECT get_lock/*!1 SQL_NO_CACHE */('a',1)", "Select | user lock taken | "),

@@ -222,7 +222,8 @@ proptest! {
         babble(&mut survey, &answers);
         let _ = survey.finish();
         let source = Flavour::MariaDb { major: 11, minor: 8 };
-        let inventory = inventory(source, &[("autocommit", "1"), ("character_set_client", "latin1")]);
+        let variables = [("autocommit", "1"), ("character_set_client", "latin1")];
+        let inventory = inventory(source, &variables);
         let scope = if all { Scope::All } else { Scope::WithoutRole };
         let mut pull = Pull::new(&inventory, 7, scope);
         babble(&mut pull, &answers);

@@ -110,15 +110,23 @@ fn a_mariadb_session_is_pulled_with_its_diagnostics() {
     let [number, text] = [NUMBER, STRING];
     let diagnostics = ["-1", "3", "77", "1", "0", "p", "1.5"].map(Some);
     let table = vec![
-        ("SELECT CAST(ROW_COUNT() AS BINARY), CAST(FOUND_ROWS() AS BINARY)…", row(&diagnostics)),
+        (
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(ROW_COUNT() USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(FOUND_ROWS() USING utf8mb4) AS BINARY)…",
+            row(&diagnostics),
+        ),
         ("SHOW WARNINGS LIMIT 65535", row(&[Some("Note"), Some("1051"), Some("m")])),
         (
-            "SELECT CAST(@@session.autocommit AS BINARY), \
-             CAST(@@session.character_set_client AS BINARY) LIMIT 1",
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(@@session.autocommit USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(@@session.character_set_client USING utf8mb4) AS BINARY) LIMIT 1",
             row(&[Some("0"), Some("latin1")]),
         ),
         (
-            "SELECT CAST(CURRENT_ROLE() AS BINARY), CAST(@@session.timestamp AS BINARY) LIMIT 1",
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(CURRENT_ROLE() USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(@@session.timestamp USING utf8mb4) AS BINARY) LIMIT 1",
             row(&[Some("r"), Some("1.5")]),
         ),
         ("SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0…", row(&[Some("1")])),
@@ -127,11 +135,17 @@ fn a_mariadb_session_is_pulled_with_its_diagnostics() {
         }),
         ("SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0…", row(&[Some("0")])),
         ("SET character_set_client=utf8mb4", Answer::Ok),
-        ("SELECT @`é`, @`n``` LIMIT 0", rows(&[text, number], &[])),
         (
-            "SELECT CAST(@`é` AS BINARY), CAST(CHARSET(@`é`) AS BINARY), \
-             CAST(COLLATION(@`é`) AS BINARY), CAST(@`n``` AS BINARY), \
-             CAST(CHARSET(@`n```) AS BINARY), CAST(COLLATION(@`n```) AS BINARY) LIMIT 1",
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ @`é`, @`n``` LIMIT 0",
+            rows(&[text, number], &[]),
+        ),
+        (
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(@`é` AS BINARY), CAST(CONVERT(CHARSET(@`é`) USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(COLLATION(@`é`) USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(@`n``` USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(CHARSET(@`n```) USING utf8mb4) AS BINARY), \
+             CAST(CONVERT(COLLATION(@`n```) USING utf8mb4) AS BINARY) LIMIT 1",
             row(&["x", "latin1", "latin1_bin", "5", "binary", "binary"].map(Some)),
         ),
         ("SET character_set_client=latin1", Answer::Ok),
@@ -166,16 +180,18 @@ fn a_mysql_session_without_user_variables_is_not_touched() {
             rows(&[STRING; 2], &variables)
         }),
         ("service: SELECT CAST(PROCESSLIST_DB AS BINARY)…", row(&[None])),
-        ("service: SELECT CAST(VARIABLE_NAME AS BINARY) FROM…", rows(&[STRING], &[])),
+        ("service: SELECT CAST(v.VARIABLE_NAME AS BINARY) FROM…", row(&[None])),
         ("service: SELECT CAST(COUNT(*) AS BINARY) FROM performance_schema.metadata_locks…", {
             row(&[Some("1")])
         }),
         ("service: SELECT CAST(COUNT(*) AS BINARY) FROM information_schema…", err(1227, "")),
+        ("service: SELECT CAST(PROCESSLIST_DB AS BINARY)…", row(&[Some("p")])),
     ];
     talk(&mut pull, table);
     let state = pull.finish().expect("it is done");
     assert_eq!(state.hidden, [Hidden::Locks, Hidden::NotTold("temporary tables")]);
     assert_eq!((state.role, state.last_insert_id), (Role::Unknown, 9));
+    assert_eq!(state.schema.as_deref(), Some(&b"p"[..]), "what is not told is asked again");
     assert_eq!(state.variables["autocommit"].value, Value::Number(b"0".to_vec()));
     assert_eq!((state.variables.len(), state.diagnostics), (1, None));
 }
@@ -187,9 +203,21 @@ fn without_a_service_account_mysql_says_what_it_cannot_know() {
     let table = vec![
         ("service: SELECT…", Answer::Refused),
         ("SHOW WARNINGS LIMIT 65535", rows(&[STRING; 3], &[])),
-        ("SELECT CAST(@@session.autocommit AS BINARY) LIMIT 1", row(&[Some("1")])),
-        ("SELECT CAST(LAST_INSERT_ID() AS BINARY)…", row(&[Some("5"), Some("p"), Some("1.5")])),
-        ("SELECT CAST(CURRENT_ROLE() AS BINARY)…", row(&[Some("NONE"), Some("1.6")])),
+        (
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(@@session.autocommit USING utf8mb4) AS BINARY) LIMIT 1",
+            row(&[Some("1")]),
+        ),
+        (
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(LAST_INSERT_ID() USING utf8mb4) AS BINARY)…",
+            row(&[Some("5"), Some("p"), Some("1.5")]),
+        ),
+        (
+            "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
+             CAST(CONVERT(CURRENT_ROLE() USING utf8mb4) AS BINARY)…",
+            row(&[Some("NONE"), Some("1.6")]),
+        ),
         ("service: SELECT…", Answer::Refused),
         ("service: SELECT…", Answer::Refused),
         ("service: SELECT…", Answer::Refused),
@@ -341,6 +369,19 @@ fn every_difference_is_named() {
 }
 
 #[test]
+fn a_null_is_of_the_type_of_what_was_there_before() {
+    let value = digits(Kind::Unsigned, None);
+    let told = "@`v`=CAST('0' AS UNSIGNED), \
+                @`v`=NULLIF(CAST('0' AS UNSIGNED),CAST('0' AS UNSIGNED))";
+    assert_eq!(value.assignments(b"v", 1 << 20), Some(vec![told.into()]));
+    let value = UserValue { kind: Kind::Geometry, ..text(None, "binary", "binary") };
+    let told = value.assignments(b"v", 1 << 20).expect("it has a literal");
+    let told = String::from_utf8(told.concat()).expect("ours are UTF-8");
+    assert!(told.starts_with("@`v`=ST_GeomFromWKB(_binary X'0101000000"), "{told}");
+    assert!(told.ends_with(",0), @`v`=NULL"), "{told}");
+}
+
+#[test]
 fn a_user_variable_is_a_literal_of_its_type_and_collation() {
     let geometry =
         |value: &[u8]| UserValue { kind: Kind::Geometry, ..text(Some(value), "binary", "binary") };
@@ -350,7 +391,7 @@ fn a_user_variable_is_a_literal_of_its_type_and_collation() {
         (text(None, "binary", "binary"), Some("NULL")),
         (
             text(None, "ucs2", "ucs2_bin"),
-            Some("NULLIF(_ucs2 X'20202020' COLLATE ucs2_bin,_ucs2 X'20202020' COLLATE ucs2_bin)"),
+            Some("NULLIF(_ucs2 X'00000020' COLLATE ucs2_bin,_ucs2 X'00000020' COLLATE ucs2_bin)"),
         ),
         (text(Some(b"a"), "x; DROP", "c"), None),
         (text(Some(b"a"), "latin1", ""), None),
