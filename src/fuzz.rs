@@ -8,7 +8,8 @@ use crate::metrics::SessionCounters;
 use crate::net::proxy_header;
 use crate::session::link::LinkId;
 use crate::session::{Directory, Session};
-use crate::sql::ids;
+use crate::sql::analysis::{Class, analyse};
+use crate::sql::{Modes, ids};
 use crate::wire::authentication::Told;
 use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::id::{SessionId, ThreadId};
@@ -49,6 +50,11 @@ pub fn sql(data: &[u8]) {
     ids::are_likely(&kind, data);
     for extent in [ids::Extent::Whole, ids::Extent::Beginning] {
         ids::connections(data, extent);
+        for modes in [Modes::USUAL, Modes::default()] {
+            let analysis = analyse(data, extent, modes);
+            let is_read = analysis.class == Class::Read;
+            assert!(!is_read || extent == ids::Extent::Whole, "a beginning is no read");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::Admin;
 use super::show::{Operands, timestamp};
 use super::table::{Columns, Table};
 use crate::proxy::cluster::view::{ClusterView, CongestionView, ServerView};
+use crate::proxy::sessions::view::TraceView;
 
 /// A row is a cluster. ODP's columns, in its order, then ours.
 const CLUSTER: &Columns<ClusterView> = &[
@@ -113,6 +114,22 @@ pub(super) fn congestion(admin: &Admin, operands: &Operands, all: bool) -> Table
     let mut views = admin.proxy.congestion();
     views.retain(|view| (all || view.is_congested) && operands.matches(&view.cluster));
     Table::of(CONGESTION, &views)
+}
+
+/// A row is a statement.
+const TRACE: &Columns<TraceView> = &[
+    ("proxy_sessid", |view| view.session.to_string()),
+    ("time", |view| timestamp(SystemTime::now() - view.ago)),
+    ("server", |view| view.server.clone()),
+    ("statement", |view| view.statement.clone()),
+    ("reason", |view| view.reason.into()),
+];
+
+/// The last statements of all sessions that are split, or of one.
+pub(super) fn traces(admin: &Admin, operands: &Operands) -> Table {
+    let mut traces = admin.proxy.traces();
+    traces.retain(|view| operands.matches(&view.session.to_string()));
+    Table::of(TRACE, &traces)
 }
 
 /// Who may log in from where.

@@ -139,6 +139,11 @@ static SHOWS: &[Show] = &[
         rows: |admin, it| Ok(servers::routes(admin, it)),
     },
     Show {
+        phrases: &["proxytrace"],
+        takes: Takes::Name,
+        rows: |admin, it| Ok(servers::traces(admin, it)),
+    },
+    Show {
         phrases: &["proxycongestion all"],
         takes: Takes::Name,
         rows: |admin, it| Ok(servers::congestion(admin, it, true)),

@@ -27,7 +27,9 @@ use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Signal, Stage};
 use super::sessions::limits::Seat;
-use super::sessions::view::{Gauges, SessionView};
+use super::sessions::trace::Traced;
+use super::sessions::view::{Gauges, SessionView, TraceView};
+use super::split::{self, Rules};
 use crate::config::Config;
 use crate::error::ClientError;
 use crate::metrics::Totals;
@@ -35,6 +37,8 @@ use crate::metrics::pauses::Pauses;
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::{Settings, SettingsError};
+use crate::route::decide::{Kind, Why};
+use crate::route::topology::ServerId;
 use crate::session::OURS;
 use crate::session::portable::Pins;
 use crate::task::{self, Panicked};
@@ -219,6 +223,28 @@ impl Proxy {
         self.in_force.clusters().server_views().into_iter().map(with_links).collect()
     }
 
+    /// The last statements of all sessions that are split, those of a session the youngest first.
+    pub fn traces(&self) -> Vec<TraceView> {
+        let clusters = self.in_force.clusters();
+        let of = |handle: Arc<Handle>| {
+            let facts = handle.facts().clone();
+            let topology = clusters.find(&facts.cluster).map(|cluster| cluster.topology());
+            let view = move |traced: Traced| {
+                let known = topology.as_ref()?.server(ServerId(traced.server.into()));
+                Some(TraceView {
+                    session: handle.id,
+                    ago: traced.ago,
+                    server: known.map(|it| it.member.address.to_string()).unwrap_or_default(),
+                    statement: Kind::ALL.get(usize::from(traced.kind))?.1.to_owned(),
+                    reason: Why::ALL.get(usize::from(traced.why))?.text(),
+                })
+            };
+            let traced = facts.trace.map(|trace| trace.last()).unwrap_or_default();
+            traced.into_iter().filter_map(view).collect::<Vec<_>>()
+        };
+        self.sessions.registry.all().into_iter().flat_map(of).collect()
+    }
+
     /// The black list.
     pub fn congestion(&self) -> Vec<CongestionView> {
         self.in_force.clusters().congestion_views()
@@ -374,7 +400,7 @@ impl Proxy {
     }
 
     /// Relays until the session ends, is frozen, or its user is another one.
-    async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>) -> Exit {
+    async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> Exit {
         match relay.run(&self.sessions.registry, handle).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended
@@ -384,8 +410,31 @@ impl Proxy {
             {
                 Exit::Ended
             }
+            Exit::Routing if !Box::pin(self.route(relay, handle, rules)).await => Exit::Ended,
             exit => exit,
         }
+    }
+
+    /// Turns the session to the link that its next command is for; false if that has ended it.
+    async fn route(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> bool {
+        let Self { in_force, orders, .. } = self;
+        match rules {
+            Some(rules) => {
+                split::Surroundings { in_force, orders }.route(relay, handle, rules).await
+            }
+            // Nobody else asks for it.
+            None => false,
+        }
+    }
+
+    /// Sees to it that the session's reads go to replicas, if its cluster wants that.
+    fn split(&self, relay: &mut Relay, handle: &Handle) -> Option<Arc<Rules>> {
+        relay.session().portable()?;
+        let cluster = handle.facts().cluster.clone();
+        let rules = Arc::new(Rules::of(&self.in_force, &cluster, handle.id.0.into())?);
+        relay.set_router(rules.clone());
+        handle.facts().trace = Some(rules.trace().clone());
+        Some(rules)
     }
 
     /// Whether the session is somebody else's now.
@@ -442,10 +491,12 @@ impl Entry {
                 proxy.sessions.counters.pauses.record(pause);
             }
         }
+        let rules = proxy.split(&mut relay, handle);
         loop {
-            let turned = task::caught("relay", pin!(proxy.turn(&mut relay, handle))).await;
+            let turned =
+                task::caught("relay", pin!(proxy.turn(&mut relay, handle, rules.as_deref()))).await;
             match turned {
-                Ok(Exit::Changing | Exit::Moving) => {}
+                Ok(Exit::Changing | Exit::Moving | Exit::Routing) => {}
                 Ok(Exit::Frozen) => {
                     handle.set_stage(Stage::Moving);
                     // Then it has an entry of its own.

@@ -12,6 +12,7 @@
 //! - `credentials`: who logs in to servers for us, and by what.
 //! - `service`: our own log-ins to servers, and what we ask there.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
+//! - `split`: sessions whose reads go to replicas.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
@@ -34,6 +35,7 @@ pub mod relay;
 pub mod rsa;
 pub mod service;
 pub mod sessions;
+mod split;
 #[cfg(test)]
 mod tests;
 

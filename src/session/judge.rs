@@ -45,8 +45,9 @@ impl<L: Frames> Judge<'_, L> {
                 any = true;
                 self.client.frame().into_iter().for_each(|frame| self.session.note_frame(frame));
             }
+            let is_held = intake.is_held;
             let may_go_on = lane.take(intake);
-            if is_last && !may_go_on {
+            if is_held || is_last && !may_go_on {
                 return any;
             }
         }

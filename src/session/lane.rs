@@ -21,6 +21,8 @@ pub struct Intake {
     pub consumed: usize,
     /// Of those, these are not passed on as they are but replaced. They are the last ones.
     pub rewrite: Option<Rewrite>,
+    /// What is behind waits for an answer, or for the caller: it is not judged now.
+    pub is_held: bool,
 }
 
 /// Bytes in place of others.
@@ -184,6 +186,30 @@ impl Lane {
         self.end - self.start >= SIZE - SLACK - usize::from(self.reserve)
     }
 
+    /// Takes so many unjudged bytes out: they are passed on to nobody.
+    pub fn discard(&mut self, n: usize) {
+        let nothing = Rewrite { range: 0..n, with: Vec::new() };
+        assert!(self.splice(&nothing), "less takes no room");
+        if self.start == self.end {
+            (self.start, self.judged, self.end) = (0, 0, 0);
+        }
+    }
+
+    /// Puts whole packets of ours behind what is to be written, where nothing unjudged is; false if
+    /// there is no room.
+    #[must_use]
+    pub fn answer(&mut self, packets: &[u8]) -> bool {
+        self.compact();
+        if self.judged != self.end || self.end + packets.len() > SIZE {
+            return false;
+        }
+        let end = self.end + packets.len();
+        let buffer = self.buffer.get_or_insert_with(Buffer::lend);
+        buffer[self.end..end].copy_from_slice(packets);
+        (self.judged, self.end) = (end, end);
+        true
+    }
+
     /// Puts a packet of ours in place of what is not judged yet.
     pub fn say(&mut self, packet: &[u8]) {
         self.end = self.judged;
@@ -281,9 +307,12 @@ mod tests {
         let mut lane = Lane::default();
         put(&mut lane, b"say 4294967295 and more");
         let rewrite = Rewrite { range: 4..14, with: b"7".to_vec() };
-        assert!(lane.take(Intake { consumed: 14, rewrite: Some(rewrite) }), "more may be behind");
+        assert!(
+            lane.take(Intake { consumed: 14, rewrite: Some(rewrite), is_held: false }),
+            "more may be behind"
+        );
         assert_eq!((lane.pending(), lane.unjudged()), (&b"say 7"[..], &b" and more"[..]));
-        assert!(!lane.take(Intake { consumed: 9, rewrite: None }));
+        assert!(!lane.take(Intake { consumed: 9, rewrite: None, is_held: false }));
         assert_eq!(lane.pending(), b"say 7 and more");
     }
 

@@ -197,6 +197,9 @@ pub struct Link {
     pub(super) residue: bool,
     /// Depends on the connections, so whoever has them says it anew.
     pub(super) held: Held,
+    /// The version of the session's state that it was told; None: not known. Of no meaning for the
+    /// home, whose state that is.
+    pub(super) told: Option<u32>,
 }
 
 impl Link {
@@ -210,12 +213,18 @@ impl Link {
             status: ServerStatus::Unknown,
             residue: false,
             held: Held::None,
+            told: None,
         }
     }
 
     /// A link over which nothing is under way.
     pub fn idle(dialect: Dialect, status: ServerStatus) -> Self {
         Self { answering: None, status, ..Self::logging_in(dialect) }
+    }
+
+    /// The version of the session's state that it was told.
+    pub fn told(&self) -> Option<u32> {
+        self.told
     }
 
     /// What was negotiated.

@@ -10,6 +10,8 @@
 //! - [`conversation`], [`front`], [`link`], `look`: the protocol at every byte.
 //! - [`judge`], [`lane`], [`numbering`]: bytes in transit, judged and numbered.
 //! - [`exchange`]: an authentication, from a login response to the verdict.
+//! - [`portable`]: what is remembered of a session so that it can move, or have several links;
+//!   [`routing`]: which of those a command is for. [`state`]: what a server knows of it.
 //! - `ids`, `change_user`: commands that name a connection, or another user.
 //! - [`snapshot`]: a session as bytes.
 
@@ -25,6 +27,7 @@ mod look;
 pub mod machine;
 pub mod numbering;
 pub mod portable;
+pub mod routing;
 pub mod snapshot;
 pub mod state;
 

@@ -14,7 +14,7 @@ use super::conversation::Conversation;
 use super::front::{Front, Turn, WHOLE_COMMAND};
 use super::ids::Statements;
 use super::link::{Answering, Asked, Held, Link, LinkId};
-use super::machine::{Names, Session};
+use super::machine::{Names, Route, Session};
 use super::portable::Portable;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
@@ -98,8 +98,8 @@ impl SessionSnapshot {
 impl From<Link> for LinkState {
     fn from(link: Link) -> Self {
         // Whoever has its connections next says anew which exchanges are his.
-        let Link { dialect, framer: server, answering: current, queue, status, residue, held: _ } =
-            link;
+        // Nor what it was told: it is asked again.
+        let Link { dialect, framer: server, answering: current, queue, status, residue, .. } = link;
         Self { dialect, server, current, queue, status, residue }
     }
 }
@@ -108,7 +108,7 @@ impl From<LinkState> for Link {
     fn from(state: LinkState) -> Self {
         let LinkState { dialect, server, current, queue, status, residue } = state;
         let (framer, answering, held) = (server, current, Held::None);
-        Self { dialect, framer, answering, queue, status, residue, held }
+        Self { dialect, framer, answering, queue, status, residue, held, told: None }
     }
 }
 
@@ -164,6 +164,17 @@ impl From<SessionSnapshot> for Session {
             conversation.front.look_at_long_commands();
         }
         let renamed = true;
-        Self { conversation, user, database, names, ids, query_attributes, renamed, portable }
+        let route = Route::Open;
+        Self {
+            conversation,
+            user,
+            database,
+            names,
+            ids,
+            query_attributes,
+            renamed,
+            portable,
+            route,
+        }
     }
 }

@@ -157,6 +157,18 @@ pub(super) enum Token<'a> {
     End,
 }
 
+/// A token without what it holds, which the lexer's places tell.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Word,
+    Number,
+    Text,
+    Comment,
+    Parameter,
+    Symbol(u8),
+    End,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Blank,
@@ -226,8 +238,28 @@ impl<'a> Lexer<'a> {
     }
 
     /// None where the text is cut off, or could go on in different ways.
-    #[inline]
     pub(super) fn next_token(&mut self) -> Option<Token<'a>> {
+        self.next_shape().map(|shape| self.token(shape))
+    }
+
+    /// The last token, which is of this shape. Made where it is looked at: as what a call returns
+    /// it went through memory, which took as long as all the rest.
+    #[inline(always)]
+    pub(super) fn token(&self, shape: Shape) -> Token<'a> {
+        let (start, end) = (self.start, self.words.at);
+        match shape {
+            Shape::Word => Token::Word(&self.words.sql[start..end]),
+            Shape::Number => Token::Number((start, end)),
+            Shape::Text => Token::Text((start + 1, end - 1)),
+            Shape::Comment => Token::Comment(&self.words.sql[start + 2..end - 2]),
+            Shape::Parameter => Token::Parameter,
+            Shape::Symbol(symbol) => Token::Symbol(symbol),
+            Shape::End => Token::End,
+        }
+    }
+
+    /// What the next token is.
+    pub(super) fn next_shape(&mut self) -> Option<Shape> {
         loop {
             let sql = self.words.sql;
             let mut at = self.words.at;
@@ -236,7 +268,7 @@ impl<'a> Lexer<'a> {
             }
             (self.words.at, self.start) = (at, at);
             let Some(&first) = sql.get(at) else {
-                return (self.extent == Extent::Whole).then_some(Token::End);
+                return (self.extent == Extent::Whole).then_some(Shape::End);
             };
             return match KINDS[usize::from(first)] {
                 Kind::Letter | Kind::High => self.word(),
@@ -244,7 +276,7 @@ impl<'a> Lexer<'a> {
                 Kind::Quote => self.quoted(first),
                 Kind::Symbol => self.symbol(first),
                 Kind::Special => match self.special()? {
-                    Some(token) => Some(token),
+                    Some(shape) => Some(shape),
                     None => continue,
                 },
                 // `$$` begins a text of any language, up to the next one.
@@ -268,9 +300,9 @@ impl<'a> Lexer<'a> {
         if self.is_in_comment { self.comments } else { 0 }
     }
 
-    fn symbol(&mut self, symbol: u8) -> Option<Token<'a>> {
+    fn symbol(&mut self, symbol: u8) -> Option<Shape> {
         self.words.at += 1;
-        Some(Token::Symbol(symbol))
+        Some(Shape::Symbol(symbol))
     }
 
     fn may_go_on(&self) -> bool {
@@ -278,7 +310,7 @@ impl<'a> Lexer<'a> {
     }
 
     #[inline]
-    fn word(&mut self) -> Option<Token<'a>> {
+    fn word(&mut self) -> Option<Shape> {
         let sql = self.words.sql;
         let (start, mut at, mut bits) = (self.start, self.start, 0);
         while at < sql.len() && is_word(sql[at]) {
@@ -288,14 +320,15 @@ impl<'a> Lexer<'a> {
         (self.words.at, self.word_end) = (at, at);
         let word = &sql[start..at];
         let is_sure = bits < 0x80 || (self.modes.charset == Charset::Utf8 && is_name(word));
-        (is_sure && !self.may_go_on()).then_some(Token::Word(word))
+        (is_sure && !self.may_go_on()).then_some(Shape::Word)
     }
 
     /// What begins with a digit: "Identifiers may begin with a digit but unless quoted may not
     /// consist solely of digits". Behind a number that is one for sure a word may begin at once.
-    fn number(&mut self) -> Option<Token<'a>> {
+    fn number(&mut self) -> Option<Shape> {
         let start = self.start;
-        let Token::Word(word) = self.word()? else { return None };
+        self.word()?;
+        let word = &self.words.sql[start..self.words.at];
         let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let is_float = matches!(word.get(digits), Some(b'e' | b'E'));
         if digits == word.len() {
@@ -307,9 +340,9 @@ impl<'a> Lexer<'a> {
             self.words.at = start + digits;
             return self.fraction();
         } else if !is_based(word) {
-            return Some(Token::Word(word));
+            return Some(Shape::Word);
         }
-        Some(Token::Number((start, self.words.at)))
+        Some(Shape::Number)
     }
 
     fn has_exponent(&self, at: usize) -> bool {
@@ -322,7 +355,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Digits and an exponent.
-    fn fraction(&mut self) -> Option<Token<'a>> {
+    fn fraction(&mut self) -> Option<Shape> {
         let digits = |rest: &[u8]| rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.words.at += digits(&self.words.sql[self.words.at..]);
         if self.has_exponent(self.words.at) {
@@ -330,11 +363,11 @@ impl<'a> Lexer<'a> {
             self.words.at += digits(&self.words.sql[self.words.at..]);
         }
         let is_sure = !self.may_go_on() && !self.next_byte().is_some_and(is_word);
-        is_sure.then_some(Token::Number((self.start, self.words.at)))
+        is_sure.then_some(Shape::Number)
     }
 
     /// What stands between two of these quotes.
-    fn quoted(&mut self, quote: u8) -> Option<Token<'a>> {
+    fn quoted(&mut self, quote: u8) -> Option<Shape> {
         let sql = self.words.sql;
         let start = self.start + 1;
         let escapes = self.modes.escapes(quote);
@@ -357,12 +390,12 @@ impl<'a> Lexer<'a> {
         };
         self.words.at = end + 1;
         let is_sure = !self.is_in_comment || memmem::find(&sql[start..end], b"*/").is_none();
-        (is_sure && !self.may_go_on()).then_some(Token::Text((start, end)))
+        (is_sure && !self.may_go_on()).then_some(Shape::Text)
     }
 
     /// A comment, or one of the characters with which one begins, or `.`, or `?`. Some(None) where
     /// nothing stands that counts: the marks of executable comments are blanks.
-    fn special(&mut self) -> Option<Option<Token<'a>>> {
+    fn special(&mut self) -> Option<Option<Shape>> {
         let rest = &self.words.sql[self.start..];
         let in_comment = self.is_in_comment;
         let skipped = match rest {
@@ -383,7 +416,7 @@ impl<'a> Lexer<'a> {
             [b'?', ..] => {
                 self.parameters += 1;
                 self.words.at += 1;
-                return Some(Some(Token::Parameter));
+                return Some(Some(Shape::Parameter));
             }
             [b'.', b'0'..=b'9', ..] if self.word_end != self.start => {
                 self.words.at += 1;
@@ -405,13 +438,13 @@ impl<'a> Lexer<'a> {
         Some(mark + version)
     }
 
-    fn skipped_comment(&mut self, comment: &'a [u8]) -> Option<Token<'a>> {
+    fn skipped_comment(&mut self, comment: &[u8]) -> Option<Shape> {
         let end = memmem::find(comment, b"*/")?;
         let comment = &comment[..end];
         self.words.at += end + 4;
         // Who knows hints reads names in them, and an end between quotes is none.
         let is_sure = comment.first() != Some(&b'+') || !ends_in_quotes(comment);
-        is_sure.then_some(Token::Comment(comment))
+        is_sure.then_some(Shape::Comment)
     }
 }
 

@@ -62,6 +62,11 @@ pub enum ServerStatus {
 }
 
 impl ServerStatus {
+    /// Whether a statement outside a transaction is one of its own: autocommit.
+    pub fn commits_by_itself(self) -> bool {
+        matches!(self, Self::Known(flags) if flags & status::AUTOCOMMIT != 0)
+    }
+
     /// Whether a transaction is open, or may be.
     pub fn may_be_in_transaction(self) -> bool {
         match self {

@@ -40,7 +40,7 @@ use crate::net::tls::settings::Connector;
 use crate::route::congestion::{Detected, Failure, Limits, Standing};
 use crate::route::order::{Asker, Homes, homes};
 use crate::route::roles::Observation;
-use crate::route::topology::ServerId;
+use crate::route::topology::{ServerId, Topology};
 use crate::route::{Allotment, Budget};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
@@ -251,6 +251,28 @@ impl Cluster {
         self.section.proxy_protocol != ProxyProtocol::Off
     }
 
+    /// What the config says of it.
+    pub(super) fn section(&self) -> &ClusterSection {
+        &self.section
+    }
+
+    /// Its servers as they are now.
+    pub(super) fn topology(&self) -> Arc<Topology> {
+        self.roster.topology()
+    }
+
+    /// How one of its servers is to be treated.
+    pub(super) fn standing(&self, topology: &Topology, id: ServerId, now: Instant) -> Standing {
+        let server = topology.server(id).and_then(|known| self.server(&known.member.address));
+        server.map_or(Standing::Good, |server| server.health.standing(now))
+    }
+
+    /// The version that a server greets with, if it was heard.
+    pub(super) fn version_of(&self, address: &str) -> Option<Vec<u8>> {
+        let greeting = self.server(address)?.greeting.load_full()?;
+        Some(greeting.version.clone())
+    }
+
     /// Whether its sessions may go on with another server: there is a way to log in for them.
     pub(super) fn can_move_sessions(&self) -> bool {
         !self.section.user.is_empty() || !self.section.service_user.is_empty()
@@ -377,10 +399,7 @@ impl Cluster {
     /// The servers in the order in which a new session's home is looked for.
     fn homes(&self, config: &Config) -> Homes {
         let (topology, now) = (self.roster.topology(), Instant::now());
-        let standing = |id: ServerId| {
-            let server = topology.server(id).and_then(|known| self.server(&known.member.address));
-            server.map_or(Standing::Good, |server| server.health.standing(now))
-        };
+        let standing = |id: ServerId| self.standing(&topology, id, now);
         let share = self.turn.fetch_add(1, Ordering::Relaxed);
         let asker = Asker { idc: &config.proxy.proxy_idc_name, share };
         homes(&topology, &standing, asker)

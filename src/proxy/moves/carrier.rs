@@ -15,15 +15,15 @@ use crate::wire::id::ThreadId;
 const MOST: usize = 64 << 20;
 
 /// A session's own connection to a server, and perhaps one of the service account.
-pub(super) struct Carrier<'a> {
-    pub(super) leg: &'a mut Leg,
-    pub(super) terms: Terms,
-    pub(super) service: Option<&'a mut LoggedIn>,
+pub(in crate::proxy) struct Carrier<'a> {
+    pub(in crate::proxy) leg: &'a mut Leg,
+    pub(in crate::proxy) terms: Terms,
+    pub(in crate::proxy) service: Option<&'a mut LoggedIn>,
 }
 
 /// How a session gets its results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Results {
+pub(in crate::proxy) struct Results {
     charset: Vec<u8>,
     /// The number in the definitions of strings.
     collation: u16,
@@ -31,7 +31,7 @@ pub(super) struct Results {
 
 /// Why an errand came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Stranded {
+pub(in crate::proxy) enum Stranded {
     /// A connection was lost, or is good for nothing any more.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -41,7 +41,7 @@ pub(super) enum Stranded {
 }
 
 /// The state of a session.
-pub(super) async fn pull(
+pub(in crate::proxy) async fn pull(
     carrier: &mut Carrier<'_>,
     inventory: &Inventoried,
     thread: ThreadId,
@@ -53,7 +53,7 @@ pub(super) async fn pull(
 
 impl Carrier<'_> {
     /// Carries what an errand asks until it is done.
-    pub(super) async fn run(&mut self, errand: &mut impl Errand) -> Result<(), Stranded> {
+    pub(in crate::proxy) async fn run(&mut self, errand: &mut impl Errand) -> Result<(), Stranded> {
         while !errand.is_done() {
             let questions: Vec<_> = std::iter::from_fn(|| errand.ask()).collect();
             if questions.is_empty() {
@@ -85,7 +85,7 @@ impl Carrier<'_> {
 
     /// Has statements prepared, each in its default schema, the session's own being `schema`: by
     /// which ids, and how many parameters they have.
-    pub(super) async fn prepare(
+    pub(in crate::proxy) async fn prepare(
         &mut self,
         texts: &[(Vec<u8>, Vec<u8>)],
         schema: &[u8],
@@ -110,7 +110,11 @@ impl Carrier<'_> {
     }
 
     /// A command that is answered by OK.
-    pub(super) async fn command(&mut self, code: u8, argument: &[u8]) -> Result<(), String> {
+    pub(in crate::proxy) async fn command(
+        &mut self,
+        code: u8,
+        argument: &[u8],
+    ) -> Result<(), String> {
         let answer = client::command(self.leg, self.terms, code, argument).await;
         match answer.map_err(|error| error.to_string())? {
             Told::Err(error) => Err(format!("command {code:#x} (error {})", error.code)),
@@ -119,7 +123,7 @@ impl Carrier<'_> {
     }
 
     /// How results come.
-    pub(super) async fn results(&mut self) -> Result<Option<Results>, ServiceError> {
+    pub(in crate::proxy) async fn results(&mut self) -> Result<Option<Results>, ServiceError> {
         let sql = b"SELECT @@character_set_results LIMIT 1";
         Ok(match client::query(self.leg, self.terms, sql, MOST).await? {
             Told::Rows { mut set, .. } => {
@@ -135,7 +139,7 @@ impl Carrier<'_> {
     ///
     /// Which collation stands in their definitions no variable tells: it is that of the log-in, or
     /// of SET NAMES. So a SET NAMES is said where it is another one.
-    pub(super) async fn take_results(
+    pub(in crate::proxy) async fn take_results(
         &mut self,
         wanted: Option<Results>,
     ) -> Result<bool, ServiceError> {
@@ -159,8 +163,20 @@ impl Carrier<'_> {
         Ok(matches!(answer, Told::Ok(_)) && self.results().await?.as_ref() == Some(&wanted))
     }
 
+    /// The one value that a statement has for an answer; None is NULL.
+    pub(in crate::proxy) async fn value(&mut self, sql: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let answer = client::query(self.leg, self.terms, sql, MOST).await;
+        match answer.map_err(|error| error.to_string())? {
+            Told::Rows { mut set, .. } => {
+                Ok(set.rows.pop().and_then(|row| row.into_iter().next().flatten()))
+            }
+            Told::Ok(_) => Ok(None),
+            Told::Err(error) => Err(format!("error {}", error.code)),
+        }
+    }
+
     /// The session's status flags.
-    pub(super) async fn status(&mut self) -> Result<u16, String> {
+    pub(in crate::proxy) async fn status(&mut self) -> Result<u16, String> {
         let answer = client::query(self.leg, self.terms, b"DO 1", MOST).await;
         match answer.map_err(|error| error.to_string())? {
             Told::Ok(done) => Ok(done.status),

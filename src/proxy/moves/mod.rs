@@ -16,11 +16,11 @@
 //! - `carry`: what happens between two commands. `carrier`: questions and answers.
 //! - `drain`: servers that are to be left by everybody.
 
-mod carrier;
+pub(super) mod carrier;
 mod carry;
 pub mod drain;
 mod orders;
-mod recruit;
+pub(super) mod recruit;
 
 use std::sync::Arc;
 use std::time::Duration;

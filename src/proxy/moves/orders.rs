@@ -44,6 +44,11 @@ pub(super) struct Reserved<'a> {
 }
 
 impl Orders {
+    /// What is known of servers.
+    pub(in crate::proxy) fn inventories(&self) -> &Inventories {
+        &self.inventories
+    }
+
     /// None if the session has an order already.
     pub(super) fn reserve(&self, id: SessionId) -> Option<Reserved<'_>> {
         let mut orders = lock(&self.all);

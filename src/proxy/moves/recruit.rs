@@ -26,47 +26,50 @@ use crate::wire::compressed::{Compression, ZstdLevel};
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// What a server's fresh sessions are like.
-pub(super) type Inventoried = Inventory;
+pub(in crate::proxy) type Inventoried = Inventory;
 
 /// What is known of servers by their addresses.
 #[derive(Debug, Default)]
-pub(super) struct Inventories(Mutex<HashMap<Arc<str>, (Instant, Arc<Inventoried>)>>);
+pub(in crate::proxy) struct Inventories(Mutex<HashMap<Arc<str>, (Instant, Arc<Inventoried>)>>);
 
 /// Everything that takes a session from one server to another.
 #[derive(Debug)]
-pub(super) struct Recruit {
+pub(in crate::proxy) struct Recruit {
     /// The session's new link.
-    pub(super) link: LoggedIn,
+    pub(in crate::proxy) link: LoggedIn,
     /// What the server is like that it is on.
-    pub(super) here: Arc<Inventoried>,
+    pub(in crate::proxy) here: Arc<Inventoried>,
     /// What the other server is like.
-    pub(super) there: Arc<Inventoried>,
+    pub(in crate::proxy) there: Arc<Inventoried>,
     /// The service account's connections, where a server tells it more than the session itself.
-    pub(super) here_service: Option<LoggedIn>,
+    pub(in crate::proxy) here_service: Option<LoggedIn>,
     /// The same for the other server.
-    pub(super) there_service: Option<LoggedIn>,
+    pub(in crate::proxy) there_service: Option<LoggedIn>,
 }
 
 /// On whose behalf, and between whom.
 #[derive(Clone, Copy)]
-pub(super) struct Wants<'a> {
-    pub(super) in_force: &'a InForce,
-    pub(super) inventories: &'a Inventories,
-    pub(super) cluster: &'a Cluster,
-    pub(super) from: &'a Arc<Server>,
-    pub(super) to: &'a Arc<Server>,
-    pub(super) user: &'a str,
-    pub(super) client: LoggedInAs,
+pub(in crate::proxy) struct Wants<'a> {
+    pub(in crate::proxy) in_force: &'a InForce,
+    pub(in crate::proxy) inventories: &'a Inventories,
+    pub(in crate::proxy) cluster: &'a Cluster,
+    pub(in crate::proxy) from: &'a Arc<Server>,
+    pub(in crate::proxy) to: &'a Arc<Server>,
+    pub(in crate::proxy) user: &'a str,
+    pub(in crate::proxy) client: LoggedInAs,
 }
 
 impl Wants<'_> {
+    /// Logs in to the other server as the client has to its own, and learns what else is needed.
+    pub(in crate::proxy) async fn recruit(self) -> Result<Recruit, Stays> {
+        let (here, there) = self.inventories().await?;
+        let link = self.log_in_for_client().await?;
+        let (here_service, there_service) = self.services(&here, &there).await?;
+        Ok(Recruit { link, here, there, here_service, there_service })
+    }
+
     /// Logs in to the other server as the client has to its own.
-    pub(super) async fn recruit(self) -> Result<Recruit, Stays> {
-        let credentials = self.cluster.credentials_of(self.user);
-        let credentials =
-            credentials.ok_or_else(|| Stays::NoPassword { user: self.user.to_owned() })?;
-        let here = self.inventory(self.from, &credentials).await?;
-        let there = self.inventory(self.to, &credentials).await?;
+    pub(in crate::proxy) async fn log_in_for_client(self) -> Result<LoggedIn, Stays> {
         let config = self.in_force.config();
         let wanted = Wanted {
             capabilities: self.client.capabilities,
@@ -77,10 +80,30 @@ impl Wants<'_> {
             init: self.cluster.init_sql().as_bytes(),
             ..Wanted::default()
         };
-        let link = self.log_in(self.to, &credentials, &wanted).await?;
-        let (here_service, there_service) =
-            (self.service(self.from, &here).await?, self.service(self.to, &there).await?);
-        Ok(Recruit { link, here, there, here_service, there_service })
+        self.log_in(self.to, &self.credentials()?, &wanted).await
+    }
+
+    /// What both servers are like.
+    pub(in crate::proxy) async fn inventories(
+        self,
+    ) -> Result<(Arc<Inventoried>, Arc<Inventoried>), Stays> {
+        let credentials = self.credentials()?;
+        let here = self.inventory(self.from, &credentials).await?;
+        Ok((here, self.inventory(self.to, &credentials).await?))
+    }
+
+    /// The service account's connections to both, where these tell it more.
+    pub(in crate::proxy) async fn services(
+        self,
+        here: &Inventoried,
+        there: &Inventoried,
+    ) -> Result<(Option<LoggedIn>, Option<LoggedIn>), Stays> {
+        Ok((self.service(self.from, here).await?, self.service(self.to, there).await?))
+    }
+
+    fn credentials(self) -> Result<Credentials, Stays> {
+        let known = self.cluster.credentials_of(self.user);
+        known.ok_or_else(|| Stays::NoPassword { user: self.user.to_owned() })
     }
 
     async fn log_in(

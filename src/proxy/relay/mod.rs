@@ -28,6 +28,7 @@ use crate::session::lane::{Lane, Source};
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
+use crate::session::routing::Router;
 use crate::session::{Directory, Session, Want};
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
@@ -47,6 +48,8 @@ pub struct Relay {
     /// When a leg is compressed.
     numbering: Option<Numbering>,
     session: Session,
+    /// Where the session's commands are split among several links.
+    router: Option<Arc<dyn Router>>,
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
     is_shared: bool,
     closing: Option<Box<Closing>>,
@@ -63,15 +66,22 @@ pub enum Exit {
     Changing,
     /// It stands where it can go on with another server, as it was asked to.
     Moving,
+    /// Its next command is for another link than the one before.
+    Routing,
 }
 
 /// The session's view of the others on its server.
 struct Others<'a> {
     registry: &'a Registry,
     server: &'a Arc<str>,
+    router: Option<&'a dyn Router>,
 }
 
 impl Directory for Others<'_> {
+    fn router(&self) -> Option<&dyn Router> {
+        self.router
+    }
+
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
         self.registry.server_thread(connection, self.server)
     }
@@ -114,7 +124,8 @@ impl Relay {
             session.hold_exchanges(LinkId::at(place), leg::held(&client, &link.leg));
         }
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
-        Self { client, up, links, numbering, session, is_shared: true, closing: None }
+        let (router, is_shared, closing) = (None, true, None);
+        Self { client, up, links, numbering, session, router, is_shared, closing }
     }
 
     /// Closes all connections, whoever else holds them.
@@ -179,6 +190,9 @@ impl Relay {
             }
             if handle.is_move_due() && self.may_move() {
                 return Poll::Ready(Exit::Moving);
+            }
+            if self.is_route_due() {
+                return Poll::Ready(Exit::Routing);
             }
             Poll::Pending
         })
@@ -270,7 +284,9 @@ impl Relay {
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         self.numbering = Numbering::between(&self.client, &home.leg);
         self.up.reserve(self.session.may_grow());
-        Ok(std::mem::replace(&mut self.links[LinkId::HOME.place()], home))
+        let before = std::mem::replace(&mut self.links[LinkId::HOME.place()], home);
+        self.tell_router();
+        Ok(before)
     }
 
     /// How many connections it has, and what they speak.
@@ -398,6 +414,16 @@ impl Relay {
                     }
                     Ok(_) | Err(_) => down.set_source(Source::Ended),
                 },
+                // A replica that is gone while nothing is asked of it: the session goes on at home.
+                Source::Ended
+                    if current != LinkId::HOME.place()
+                        && down.is_empty()
+                        && self.session.conversation().is_idle() =>
+                {
+                    if !self.session.turn_to(LinkId::HOME) {
+                        return Poll::Ready(());
+                    }
+                }
                 Source::Ended => {
                     down.judge(down.unjudged().len());
                     if down.pending().is_empty() {
@@ -416,7 +442,8 @@ impl Relay {
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
         let current = self.current();
         let Link { leg, server, .. } = &mut self.links[current];
-        let others = Others { registry: around.registry, server };
+        let router = self.router.as_deref();
+        let others = Others { registry: around.registry, server, router };
         let mut judge = Judge {
             session: &mut self.session,
             numbering: &mut self.numbering,
@@ -438,6 +465,83 @@ impl Relay {
             counters: &around.handle.counters,
         };
         judge.down(current, down);
+    }
+}
+
+/// Several links: who splits the session's commands has the legs between two of them.
+impl Relay {
+    /// From now on this says where commands go.
+    pub fn set_router(&mut self, router: Arc<dyn Router>) {
+        self.router = Some(router);
+        self.tell_router();
+    }
+
+    fn tell_router(&self) {
+        if let Some(router) = &self.router {
+            let servers: Vec<_> = self.links.iter().map(|link| link.server.clone()).collect();
+            router.handle_links(&servers);
+        }
+    }
+
+    /// Whether the next command waits for its link, and all before it is sent.
+    fn is_route_due(&self) -> bool {
+        self.session.poll_want() == Some(Want::Route)
+            && self.up.pending().is_empty()
+            && self.closing.is_none()
+    }
+
+    /// The client's next command: its header and head, as far as they are at hand.
+    pub fn next_command(&self) -> &[u8] {
+        self.up.unjudged()
+    }
+
+    /// The session, to be told what has become of its links.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// The links, by their [`LinkId`].
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The connection of a link, over which nothing is under way while [`Exit::Routing`].
+    pub fn leg(&mut self, link: LinkId) -> &mut Leg {
+        &mut self.links[link.place()].leg
+    }
+
+    /// One link more, or another one at this place: the one before.
+    pub fn put_link(&mut self, at: Option<LinkId>, link: Link, state: LinkState) -> LinkId {
+        let held = leg::held(&self.client, &link.leg);
+        let fresh = Numbering::between(&self.client, &link.leg);
+        self.numbering = self.numbering.or(fresh);
+        let place = match at {
+            Some(at) => {
+                self.session.replace_link(at, state);
+                self.links[at.place()] = link;
+                at
+            }
+            None => {
+                self.links.push(link);
+                self.session.add_link(state)
+            }
+        };
+        self.session.hold_exchanges(place, held);
+        self.tell_router();
+        place
+    }
+
+    /// Answers the next command in place of a server; false if that can't be: it is not at hand as
+    /// a whole, or the client's leg is compressed.
+    #[must_use]
+    pub fn answer(&mut self, packets: &[u8]) -> bool {
+        let current = self.current();
+        if self.client.compression().is_some() {
+            return false;
+        }
+        let Some(length) = self.session.handle_own_answer(self.up.unjudged()) else { return false };
+        self.up.discard(length);
+        self.links[current].down.answer(packets)
     }
 }
 

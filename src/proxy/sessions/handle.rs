@@ -12,6 +12,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::oneshot;
 
 use super::limits::Seat;
+use super::trace::Trace;
 use super::view::{SessionState, SessionView};
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
@@ -129,6 +130,8 @@ pub struct Facts {
     pub server_tls: Option<Spoken>,
     /// How the client has logged in, if the session is one that can move.
     pub login: Option<LoggedInAs>,
+    /// Where its statements went, if they are split.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// Version and cipher of a TLS session.

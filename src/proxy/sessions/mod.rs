@@ -7,6 +7,7 @@ pub mod handle;
 pub mod limits;
 pub mod other_generation;
 pub mod registry;
+pub mod trace;
 pub mod view;
 
 use std::collections::BTreeMap;

@@ -85,6 +85,21 @@ impl SessionView {
     }
 }
 
+/// One statement as SHOW PROXYTRACE shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceView {
+    /// Whose it was.
+    pub session: SessionId,
+    /// So long ago.
+    pub ago: Duration,
+    /// The address of the server that it went to.
+    pub server: String,
+    /// What it was.
+    pub statement: String,
+    /// Why it went there.
+    pub reason: &'static str,
+}
+
 /// Gauges of the proxy: of both generations while two live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {

@@ -123,6 +123,26 @@ pub enum Kind {
     Diagnostics,
 }
 
+impl Kind {
+    /// By their numbers, with their names.
+    pub const ALL: [(Self, &'static str); 9] = [
+        (Self::Read, "read"),
+        (Self::Write, "write"),
+        (Self::Other, "other"),
+        (Self::Session, "session"),
+        (Self::Begin, "begin"),
+        (Self::BeginReadOnly, "begin read only"),
+        (Self::Commit, "commit"),
+        (Self::Rollback, "rollback"),
+        (Self::Diagnostics, "diagnostics"),
+    ];
+
+    /// Its name.
+    pub fn text(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
 /// How new what is read has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
@@ -357,6 +377,24 @@ impl Question<'_> {
 }
 
 impl Why {
+    /// By their numbers.
+    pub const ALL: [Self; 14] = [
+        Self::Diagnostics,
+        Self::Transaction,
+        Self::SplitTransaction,
+        Self::Pinned,
+        Self::Session,
+        Self::PrimaryHint,
+        Self::TargetHint,
+        Self::RouteAddress,
+        Self::Write,
+        Self::SplitOff,
+        Self::NotWeak,
+        Self::Strong,
+        Self::Reader,
+        Self::NoReader,
+    ];
+
     /// In words, for EXPLAIN ROUTE.
     pub fn text(self) -> &'static str {
         match self {

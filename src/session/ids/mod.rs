@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::routing::Router;
 use crate::sql::ids::Named;
 use crate::wire::command::code;
 use crate::wire::id::{SessionId, ThreadId};
@@ -20,6 +21,11 @@ pub const OURS: u32 = 1 << 31;
 
 /// Who has which id. A client's greeting has one of the proxy's; servers know their own.
 pub trait Directory {
+    /// Who says where commands go; None: all to where the one before went.
+    fn router(&self) -> Option<&dyn Router> {
+        None
+    }
+
     /// The id on this session's server of a connection, by the id its client was shown.
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId>;
 }

@@ -18,20 +18,27 @@ use super::front::{Turn, WHOLE_COMMAND};
 use super::ids::{self, Directory, Replaced, Statements};
 use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
+use super::look::{Ahead, Place};
 use super::portable::{LoggedInAs, Portable};
+use super::routing::{Command, Router, Standpoint};
 use crate::metrics::SessionCounters;
+use crate::sql::analysis::Analysis;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
+use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
-use crate::wire::response::{Dialect, Ending};
+use crate::wire::response::{Dialect, Ending, ServerStatus};
+use crate::wire::rows::Shape;
 
 /// What a session cannot do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// Follow the authentication exchange of a COM_CHANGE_USER over this link.
     Exchange(LinkId),
+    /// Turn to the link that the client's next command is for; see [`super::routing`].
+    Route,
 }
 
 /// Pipelined commands whose names are remembered; those behind change none.
@@ -62,6 +69,19 @@ pub struct Session {
     pub(super) renamed: bool,
     /// What is remembered of it so that it can move to another server; None: it can't.
     pub(super) portable: Option<Box<Portable>>,
+    pub(super) route: Route,
+}
+
+/// Where the client's next command goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Route {
+    /// It is not known.
+    #[default]
+    Open,
+    /// Not where the one before went: the caller is asked.
+    Wanted,
+    /// Where the session stands: the caller has said so.
+    Taken,
 }
 
 /// What was judged of a server's bytes.
@@ -91,6 +111,7 @@ impl Session {
             query_attributes,
             renamed: true,
             portable: None,
+            route: Route::Open,
         }
     }
 
@@ -153,7 +174,144 @@ impl Session {
     /// What the session cannot do by itself, and is to be done before it goes on.
     pub fn poll_want(&self) -> Option<Want> {
         let link = self.conversation.current();
-        self.conversation.is_exchange_due().then_some(Want::Exchange(link))
+        if self.conversation.is_exchange_due() {
+            return Some(Want::Exchange(link));
+        }
+        (self.route == Route::Wanted).then_some(Want::Route)
+    }
+
+    /// The client's next command goes to this link, wherever that is.
+    pub fn handle_route(&mut self, link: LinkId) {
+        let has_turned = self.turn_to(link);
+        debug_assert!(has_turned, "a route is wanted between two commands");
+        self.route = Route::Taken;
+    }
+
+    /// Where it stands between two commands.
+    pub fn standpoint(&self) -> Standpoint {
+        let (current, home) = (self.conversation.current(), self.conversation.link(LinkId::HOME));
+        let portable = self.portable.as_deref();
+        let status = home.status();
+        Standpoint {
+            current,
+            told: self.conversation.link(current).told,
+            version: portable.map_or(0, Portable::version),
+            has_written: portable.is_some_and(Portable::has_written),
+            is_pinned: portable.is_none_or(Portable::is_pinned),
+            in_transaction: status.may_be_in_transaction() || !status.commits_by_itself(),
+        }
+    }
+
+    /// The client's next command is answered by the caller: nobody hears of it. So many of the
+    /// client's bytes it takes; None if it is not at hand as a whole.
+    pub fn handle_own_answer(&mut self, bytes: &[u8]) -> Option<usize> {
+        let header = Header::parse(bytes)?;
+        let end = HEADER + header.length;
+        if bytes.len() < end {
+            return None;
+        }
+        let mut at = 0;
+        self.conversation.front.handle(&bytes[..end], &mut at)?;
+        self.conversation.front.consume_rest(&bytes[..end], &mut at);
+        self.route = Route::Open;
+        Some(end)
+    }
+
+    /// Another link takes the place of one.
+    pub fn replace_link(&mut self, at: LinkId, link: Link) {
+        *self.conversation.link_mut(at) = link;
+    }
+
+    /// A link was told the session's state in this version.
+    pub fn handle_told(&mut self, link: LinkId, version: u32) {
+        self.conversation.link_mut(link).told = Some(version);
+    }
+
+    /// A reader has all that was written so far.
+    pub fn handle_caught_up(&mut self) {
+        if let Some(portable) = &mut self.portable {
+            portable.handle_caught_up();
+        }
+    }
+
+    /// Whether the client's next command is for another link than the one before, as far as it is
+    /// at hand. Nothing is judged of it then.
+    fn is_elsewhere(&mut self, bytes: &[u8], at: &mut usize, router: &dyn Router) -> bool {
+        self.conversation.front.consume_rest(bytes, at);
+        let Some(Ahead { at: start, end, place: Place::Begins(_), .. }) =
+            self.conversation.client_ahead(&bytes[*at..])
+        else {
+            return false;
+        };
+        if self.route == Route::Taken {
+            self.route = Route::Open;
+            return false;
+        }
+        if self.conversation.awaits_answer() {
+            return true;
+        }
+        let (header, head) = bytes[*at + start..*at + end].split_at(HEADER);
+        let is_whole = Header::parse(header).is_some_and(|header| header.length == head.len());
+        let command = self.command(head, is_whole);
+        let is_elsewhere = !router.is_for_current(&command, &self.standpoint());
+        self.route = if is_elsewhere { Route::Wanted } else { Route::Open };
+        is_elsewhere
+    }
+
+    /// Whether a statement has a count of attributes before its text.
+    pub fn has_query_attributes(&self) -> bool {
+        self.query_attributes
+    }
+
+    /// What a text of the client's is; None of a session that nobody follows.
+    pub fn analyse<'a>(&self, text: &'a [u8]) -> Option<Analysis<'a>> {
+        let link = self.conversation.link(LinkId::HOME);
+        Some(self.portable.as_ref()?.analyse(text, true, link))
+    }
+
+    /// How answers of ours look to the client.
+    pub fn shape(&self) -> Shape {
+        let dialect = self.conversation.link(LinkId::HOME).dialect();
+        let login = self.portable.as_ref().map(|portable| portable.login).unwrap_or_default();
+        let is_mariadb = login.capabilities & cap::LONG_PASSWORD == 0;
+        Shape {
+            deprecate_eof: dialect.deprecate_eof,
+            metadata_flag: dialect.metadata_flag,
+            extended_types: is_mariadb && login.extended & cap::mariadb::EXTENDED_TYPES != 0,
+            query_attributes: self.query_attributes,
+        }
+    }
+
+    /// The status flags that an answer of ours has.
+    pub fn flags(&self) -> u16 {
+        match self.conversation.status() {
+            ServerStatus::Known(flags) => flags,
+            ServerStatus::Unknown => 0,
+        }
+    }
+
+    /// The command that these bytes of the client's begin with, as far as they are at hand.
+    pub fn command_ahead<'a>(&self, bytes: &'a [u8]) -> Command<'a> {
+        let Some(header) = Header::parse(bytes) else { return Command::Other };
+        let body = &bytes[HEADER..];
+        let head = &body[..body.len().min(header.length).min(self.conversation.front.whole)];
+        self.command(head, head.len() == header.length)
+    }
+
+    /// A command, as far as it matters where it goes.
+    pub fn command<'a>(&self, head: &'a [u8], is_whole: bool) -> Command<'a> {
+        let text = match (head.first(), self.query_attributes) {
+            (Some(&code::QUERY), false) => Some(1),
+            (Some(&code::QUERY), true) => behind_attributes(head),
+            _ => None,
+        };
+        match (text, &self.portable) {
+            (Some(at), Some(portable)) => {
+                let link = self.conversation.link(LinkId::HOME);
+                Command::Text(portable.analyse(&head[at..], is_whole, link))
+            }
+            _ => Command::Other,
+        }
     }
 
     /// The caller has followed an exchange up to the server's verdict; the next packet to the
@@ -211,16 +369,25 @@ impl Session {
         counters: &SessionCounters,
     ) -> Intake {
         let mut at = 0;
-        while let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) {
+        loop {
+            if let Some(router) = directory.router()
+                && self.is_elsewhere(bytes, &mut at, router)
+            {
+                return Intake { consumed: at, rewrite: None, is_held: true };
+            }
+            let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) else {
+                break;
+            };
             counters.client_requests.add(1);
             if let Some(with) = self.handle_command(header, head, directory, counters) {
                 // What is replaced is at hand: the head, and no payload byte behind it.
                 self.conversation.front.skip(head.len());
                 let range = at - HEADER..at + head.len();
-                return Intake { consumed: range.end, rewrite: Some(Rewrite { range, with }) };
+                let rewrite = Some(Rewrite { range: range.clone(), with });
+                return Intake { consumed: range.end, rewrite, is_held: false };
             }
         }
-        Intake { consumed: at, rewrite: None }
+        Intake { consumed: at, rewrite: None, is_held: false }
     }
 
     /// Bytes from a server; how many of them were judged, and what the client is to see in place of

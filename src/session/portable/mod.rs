@@ -11,7 +11,7 @@ pub mod prepared;
 use serde::{Deserialize, Serialize};
 
 use super::link::{Ended, Link, Note};
-use crate::sql::analysis::{Analysis, Changes, analyse};
+use crate::sql::analysis::{Analysis, Changes, Class, analyse};
 use crate::sql::{Charset, Extent, Known, Modes};
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
@@ -46,6 +46,10 @@ pub struct Portable {
     modes: u32,
     /// Whether the client's character set surely is one of UTF-8, or ASCII.
     is_utf8: bool,
+    /// How often its state may have changed.
+    version: u32,
+    /// Something may have been written that no reader is known to have.
+    has_written: bool,
     /// The last answer has left something for SHOW WARNINGS.
     has_diagnostics: bool,
     /// The argument of the last COM_SET_OPTION.
@@ -74,6 +78,31 @@ impl Portable {
         }
     }
 
+    /// How often its state may have changed, as far as other servers have to know it.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Whether something may have been written that no reader is known to have.
+    pub fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    pub(super) fn handle_caught_up(&mut self) {
+        self.has_written = false;
+    }
+
+    /// Whether its statements have to go to its home.
+    pub fn is_pinned(&self) -> bool {
+        // What else keeps it from moving does not keep a read from going elsewhere.
+        !self.pins.is_empty()
+    }
+
+    /// What a text is.
+    pub(super) fn analyse<'a>(&self, sql: &'a [u8], is_whole: bool, link: &Link) -> Analysis<'a> {
+        analyse(sql, extent(is_whole), self.modes_of(link))
+    }
+
     /// The argument of the COM_SET_OPTION that another server has to hear, too.
     pub fn option(&self) -> Option<u16> {
         self.option
@@ -81,7 +110,9 @@ impl Portable {
 
     /// A COM_QUERY; `is_whole`: all of its text is at hand.
     pub(super) fn handle_statement(&mut self, sql: &[u8], is_whole: bool, link: &mut Link) {
-        let Analysis { changes, .. } = analyse(sql, extent(is_whole), self.modes_of(link));
+        let Analysis { changes, class, .. } = self.analyse(sql, is_whole, link);
+        self.has_written |=
+            !matches!(class, Class::Read | Class::Show | Class::Set | Class::Use | Class::Explain);
         // Whether it succeeds or not: one too many only keeps a session that has statements.
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
@@ -99,7 +130,7 @@ impl Portable {
         schema: &[u8],
         link: &mut Link,
     ) {
-        let Analysis { changes, .. } = analyse(sql, extent(is_whole), self.modes_of(link));
+        let Analysis { changes, .. } = self.analyse(sql, is_whole, link);
         let reading = Reading { schema: schema.to_vec(), modes: self.modes };
         self.prepared.prepare(is_whole.then_some(sql), reading, changes);
         link.note(Note::Statement);
@@ -114,6 +145,10 @@ impl Portable {
         link: &mut Link,
     ) -> Option<Vec<u8>> {
         match head.first() {
+            Some(&code::INIT_DB) => {
+                link.note_changes(Changes::SCHEMA);
+                return replaced;
+            }
             Some(&code::SET_OPTION) => {
                 let option = head.get(1..).and_then(|it| it.first_chunk());
                 self.option = option.map(|option| u16::from_le_bytes(*option));
@@ -135,6 +170,7 @@ impl Portable {
             None => (header, head),
             Some(with) => (Header::parse(with)?, &with[HEADER..]),
         };
+        self.has_written = true;
         link.note_changes(self.prepared.changes(head));
         match self.prepared.translate(header, head, query_attributes) {
             Translated::AsItIs => replaced,
@@ -155,6 +191,7 @@ impl Portable {
             (Note::Statement, Ending::Error) => self.prepared.refused(),
             (Note::Reset | Note::User, Ending::Ok) => {
                 self.prepared.clear();
+                self.version = self.version.wrapping_add(1);
                 // What a replica hears goes on until its connection ends.
                 self.pins = Pins::default();
                 self.has_diagnostics = false;
@@ -167,7 +204,12 @@ impl Portable {
             }
             // What failed has changed nothing, unless it is more than one thing.
             (_, Ending::Error) if !changes.intersects(Changes::ANYTHING) => {}
-            _ => self.pins = self.pins.after(changes),
+            _ => {
+                self.pins = self.pins.after(changes);
+                if changes.intersects(STATE) {
+                    self.version = self.version.wrapping_add(1);
+                }
+            }
         }
     }
 }
@@ -184,6 +226,13 @@ impl Portable {
         Modes { ansi_quotes: Known::Unknown, no_backslash_escapes, charset }
     }
 }
+
+/// What other servers of the session have to know.
+const STATE: Changes = Changes::ANYTHING
+    .with(Changes::VARIABLES)
+    .with(Changes::USER_VARIABLES)
+    .with(Changes::SCHEMA)
+    .with(Changes::ROLE);
 
 fn extent(is_whole: bool) -> Extent {
     if is_whole { Extent::Whole } else { Extent::Beginning }

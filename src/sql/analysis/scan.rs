@@ -9,34 +9,24 @@ use super::functions::{self, Call};
 use super::hints::Hints;
 use super::key::{is_one_of, key};
 use crate::sql::is;
-use crate::sql::lexer::{Extent, Lexer, Modes, Token};
+use crate::sql::lexer::{Extent, Lexer, Modes, Shape, Token};
 
 /// Statements within statements, as EXPLAIN and SET STATEMENT have them.
 pub(super) const DEEPEST: u8 = 4;
 
-/// What stands before a token.
+/// What stands before a token. What more is to be known of it stands beside it in [`Scan`]: with
+/// all of it in here, copying it took longer than the rest.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Last<'a> {
+enum Last {
     Nothing,
-    /// A word, the key of the word before it, and where it ends.
-    Word {
-        word: &'a [u8],
-        before: u64,
-        end: usize,
-    },
-    /// A name of several parts, or in quotes, and the key of the word before it.
-    Name {
-        before: u64,
-    },
-    /// A dot, and the key of the word before the name that it is in.
-    Dot {
-        before: u64,
-        end: usize,
-    },
+    /// A word.
+    Word,
+    /// A name of several parts, or in quotes.
+    Name,
+    /// A dot in a name.
+    Dot,
     /// `@`
-    At {
-        end: usize,
-    },
+    At,
     /// `@@`
     System {
         is_global: bool,
@@ -44,6 +34,21 @@ enum Last<'a> {
     /// A variable, or anything else behind which a parenthesis is no call.
     Other,
 }
+
+const DELETE: u64 = key(b"delete");
+const FOR: u64 = key(b"for");
+const FROM: u64 = key(b"from");
+const INSERT: u64 = key(b"insert");
+const INTO: u64 = key(b"into");
+const LOCK: u64 = key(b"lock");
+const NEXT: u64 = key(b"next");
+const PREVIOUS: u64 = key(b"previous");
+const REPLACE: u64 = key(b"replace");
+const SHARE: u64 = key(b"share");
+const TABLE: u64 = key(b"table");
+const UPDATE: u64 = key(b"update");
+const VALUE: u64 = key(b"value");
+const WITH: u64 = key(b"with");
 
 /// Which clauses a query has that make it more than a read.
 #[derive(Clone, Copy, Default)]
@@ -58,7 +63,14 @@ pub(super) struct Clauses {
 /// A statement being read.
 pub(super) struct Scan<'a> {
     pub(super) lexer: Lexer<'a>,
-    last: Last<'a>,
+    last: Last,
+    /// The last word, and its key.
+    word: &'a [u8],
+    key: u64,
+    /// The key of the word before the last word, or before the name that is being read.
+    before: u64,
+    /// Where the last word, dot or `@` ends.
+    end: usize,
     pub(super) clauses: Clauses,
     pub(super) changes: Changes,
     pub(super) asks: Asks,
@@ -76,6 +88,10 @@ impl<'a> Scan<'a> {
         Self {
             lexer: Lexer::new(sql, extent, modes),
             last: Last::Nothing,
+            word: &[],
+            key: 0,
+            before: 0,
+            end: 0,
             clauses: Clauses::default(),
             changes: Changes::default(),
             asks: Asks::default(),
@@ -88,26 +104,43 @@ impl<'a> Scan<'a> {
     }
 
     /// The next token. None where one is not sure, or where another statement begins.
-    #[inline]
     pub(super) fn next(&mut self) -> Option<Token<'a>> {
+        self.next_inline()
+    }
+
+    /// The same, for the loops in which statements are read: see [`Lexer::token`].
+    #[inline(always)]
+    pub(super) fn next_inline(&mut self) -> Option<Token<'a>> {
+        let mut shape = self.lexer.next_shape()?;
+        let is_usual = !matches!(shape, Shape::Comment | Shape::Symbol(b';'));
+        if !is_usual || self.lexer.comment() > 0 {
+            shape = self.next_that_counts(shape)?;
+        }
+        Some(self.lexer.token(shape))
+    }
+
+    /// The next token that is no comment and in none, be it this one.
+    #[cold]
+    fn next_that_counts(&mut self, mut shape: Shape) -> Option<Shape> {
         loop {
-            match self.lexer.next_token()? {
+            match self.lexer.token(shape) {
                 Token::Comment(comment) => self.hints.read(comment),
                 Token::Symbol(b';') => return self.end_of_statement(),
                 // What an executable comment holds is there for some servers only.
                 Token::Word(word) if self.lexer.comment() > 0 && is_harmless(word) => {}
                 _ if self.lexer.comment() > 0 => return None,
-                token => return Some(token),
+                _ => return Some(shape),
             }
+            shape = self.lexer.next_shape()?;
         }
     }
 
     /// Behind `;`.
-    fn end_of_statement(&mut self) -> Option<Token<'a>> {
+    fn end_of_statement(&mut self) -> Option<Shape> {
         loop {
             match self.lexer.next_token()? {
                 Token::Comment(comment) => self.hints.read(comment),
-                Token::End => return Some(Token::End),
+                Token::End => return Some(Shape::End),
                 _ => {
                     self.has_several = true;
                     return None;
@@ -145,7 +178,7 @@ impl<'a> Scan<'a> {
     /// The same, where what stands before may belong to it.
     pub(super) fn tail(&mut self) -> Option<()> {
         loop {
-            let token = self.next()?;
+            let token = self.next_inline()?;
             if token == Token::End {
                 return Some(());
             }
@@ -159,7 +192,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Looks at a token of an expression or a clause.
-    #[inline]
+    #[inline(always)]
     pub(super) fn see(&mut self, token: Token<'a>) {
         self.last = match token {
             Token::Word(word) => self.see_word(word),
@@ -169,48 +202,46 @@ impl<'a> Scan<'a> {
         };
     }
 
-    fn see_word(&mut self, word: &'a [u8]) -> Last<'a> {
+    #[inline(always)]
+    fn see_word(&mut self, word: &'a [u8]) -> Last {
         let (start, end) = (self.lexer.start(), self.lexer.words.at);
         let before = match self.last {
-            Last::At { end } if end == start => return Last::Other,
+            Last::At if self.end == start => return Last::Other,
             Last::System { is_global } => return self.see_system_variable(word, is_global),
-            Last::Dot { before, end } => {
+            Last::Dot => {
                 self.see_part(word);
                 // Behind a dot and a blank it may be a keyword after all.
-                if end != start {
-                    self.see_keyword(word, before);
+                if self.end != start {
+                    self.see_keyword(word, key(word), self.before);
                 }
-                return Last::Name { before };
+                return Last::Name;
             }
-            Last::Word { word, .. } => context(word),
-            Last::At { .. } | Last::Nothing | Last::Name { .. } | Last::Other => 0,
+            Last::Word => context(self.word, self.key),
+            Last::At | Last::Nothing | Last::Name | Last::Other => 0,
         };
-        self.see_keyword(word, before);
-        Last::Word { word, before, end }
+        let key = key(word);
+        self.see_keyword(word, key, before);
+        (self.word, self.key, self.before, self.end) = (word, key, before, end);
+        Last::Word
     }
 
     /// A word that may be a keyword.
     #[inline]
-    fn see_keyword(&mut self, word: &[u8], before: u64) {
-        let key = key(word);
-        if key == 0 {
-            return self.see_long_keyword(word);
-        }
-        if is_one_of!(key, b"from" | b"table") {
-            self.asks |= Asks::TABLES;
-        } else if is_one_of!(key, b"into") {
-            self.clauses.has_into = true;
-        } else if is_one_of!(key, b"lock") || (is_one_of!(key, b"share") && is_for(before)) {
-            self.clauses.is_locking = true;
-        } else if is_one_of!(key, b"update") && is_for(before) {
-            self.clauses.is_locking = true;
-        } else if is_one_of!(key, b"update" | b"delete") {
-            self.clauses.writes = true;
-        } else if is_one_of!(key, b"insert" | b"replace") {
-            self.clauses.writes |= self.lexer.next_byte() != Some(b'(');
-        } else if is_one_of!(key, b"value") && is_one_of!(before, b"next" | b"previous") {
-            self.changes |= Changes::SEQUENCE;
-            self.asks |= Asks::SEQUENCE;
+    fn see_keyword(&mut self, word: &[u8], key: u64, before: u64) {
+        match key {
+            0 => self.see_long_keyword(word),
+            FROM | TABLE => self.asks |= Asks::TABLES,
+            INTO => self.clauses.has_into = true,
+            LOCK => self.clauses.is_locking = true,
+            SHARE => self.clauses.is_locking |= before == FOR,
+            UPDATE if before == FOR => self.clauses.is_locking = true,
+            UPDATE | DELETE => self.clauses.writes = true,
+            INSERT | REPLACE => self.clauses.writes |= self.lexer.next_byte() != Some(b'('),
+            VALUE if before == NEXT || before == PREVIOUS => {
+                self.changes |= Changes::SEQUENCE;
+                self.asks |= Asks::SEQUENCE;
+            }
+            _ => {}
         }
     }
 
@@ -231,7 +262,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Behind `@@`: a scope or a name.
-    fn see_system_variable(&mut self, word: &'a [u8], is_global: bool) -> Last<'a> {
+    fn see_system_variable(&mut self, word: &'a [u8], is_global: bool) -> Last {
         let is_scope = self.lexer.next_byte() == Some(b'.');
         if is_scope && is_one_of!(key(word), b"session" | b"local") {
             return Last::System { is_global: false };
@@ -248,46 +279,45 @@ impl<'a> Scan<'a> {
         Last::Other
     }
 
-    fn see_text(&mut self, start: usize, end: usize) -> Last<'a> {
+    fn see_text(&mut self, start: usize, end: usize) -> Last {
         let sql = self.lexer.words.sql;
         let is_name = sql[end] != b'\'';
         match self.last {
-            Last::At { .. } => Last::Other,
+            Last::At => Last::Other,
             // A variable's name in quotes.
             Last::System { .. } => {
                 self.asks |= Asks::SERVER;
                 Last::Other
             }
-            Last::Dot { before, .. } => {
+            Last::Dot => {
                 self.see_part(&sql[start..end]);
-                Last::Name { before }
+                Last::Name
             }
             _ if !is_name => Last::Other,
             last => {
                 if is_system_schema(&sql[start..end]) {
                     self.asks |= Asks::SERVER;
                 }
-                let before = match last {
-                    Last::Word { word, .. } => context(word),
-                    _ => 0,
-                };
-                Last::Name { before }
+                let is_behind = last == Last::Word;
+                self.before = if is_behind { context(self.word, self.key) } else { 0 };
+                Last::Name
             }
         }
     }
 
-    fn see_symbol(&mut self, symbol: u8) -> Last<'a> {
+    fn see_symbol(&mut self, symbol: u8) -> Last {
         let end = self.lexer.words.at;
         match symbol {
             b'(' => self.see_open(),
             b'.' => self.see_dot(end),
-            b'@' => match self.last {
-                Last::At { end: before } if before + 1 == end => Last::System { is_global: false },
-                last => {
-                    self.see_user_variable(last);
-                    Last::At { end }
-                }
-            },
+            b'@' if self.last == Last::At && self.end + 1 == end => {
+                Last::System { is_global: false }
+            }
+            b'@' => {
+                self.see_user_variable();
+                self.end = end;
+                Last::At
+            }
             b':' => {
                 match self.lexer.next_byte() {
                     Some(b'=') => self.changes |= Changes::USER_VARIABLES,
@@ -299,48 +329,40 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn see_user_variable(&mut self, last: Last<'a>) {
+    fn see_user_variable(&mut self) {
         // The other half of `@@` is still to come.
         if self.lexer.next_byte() == Some(b'@') {
             return;
         }
         self.asks |= Asks::USER_VARIABLES;
-        if matches!(last, Last::Word { word, .. } if is_one_of!(key(word), b"into")) {
+        if self.last == Last::Word && self.key == INTO {
             self.changes |= Changes::USER_VARIABLES;
         }
     }
 
-    fn see_dot(&mut self, end: usize) -> Last<'a> {
+    fn see_dot(&mut self, end: usize) -> Last {
         match self.last {
-            Last::Word { word, before, .. } => {
-                if is_system_schema(word) {
-                    self.asks |= Asks::SERVER;
-                }
-                Last::Dot { before, end }
-            }
-            Last::Name { before } => Last::Dot { before, end },
+            Last::Word if is_system_schema(self.word) => self.asks |= Asks::SERVER,
+            Last::Word | Last::Name => {}
             // It goes on behind its scope.
-            Last::System { is_global } => Last::System { is_global },
-            _ => Last::Dot { before: 0, end },
+            Last::System { .. } => return self.last,
+            Last::Nothing | Last::Dot | Last::At | Last::Other => self.before = 0,
         }
+        self.end = end;
+        Last::Dot
     }
 
     /// An opening parenthesis: behind a name it is a call, unless what stands before tells of
     /// something else.
-    fn see_open(&mut self) -> Last<'a> {
-        let (name, before) = match self.last {
-            Last::Word { word, before, end } => (Some((word, end)), before),
-            Last::Name { before } => (None, before),
+    fn see_open(&mut self) -> Last {
+        let is_definition = is_one_of!(self.before, b"as" | b"table" | b"into" | b"with")
+            || is_one_of!(self.before, b"insert" | b"replace" | b"ignore");
+        match self.last {
+            Last::Word | Last::Name if is_definition => {}
+            Last::Word => self.see_call(self.word, self.end + 1 == self.lexer.words.at),
             // `@@x (` or `a.(`: no server knows it.
-            Last::System { .. } | Last::Dot { .. } => (None, 0),
-            Last::Nothing | Last::At { .. } | Last::Other => return Last::Other,
-        };
-        let is_definition = is_one_of!(before, b"as" | b"table" | b"into" | b"with")
-            || is_one_of!(before, b"insert" | b"replace" | b"ignore");
-        match name {
-            _ if is_definition => {}
-            Some((word, end)) => self.see_call(word, end + 1 == self.lexer.words.at),
-            None => self.call_anything(),
+            Last::Name | Last::System { .. } | Last::Dot => self.call_anything(),
+            Last::Nothing | Last::At | Last::Other => {}
         }
         Last::Other
     }
@@ -371,8 +393,9 @@ impl<'a> Scan<'a> {
 }
 
 /// The key of a word as what stands before a name. RECURSIVE is there for WITH.
-fn context(word: &[u8]) -> u64 {
-    if is(word, b"recursive") { const { key(b"with") } } else { key(word) }
+#[inline]
+fn context(word: &[u8], key: u64) -> u64 {
+    if key == 0 && is(word, b"recursive") { WITH } else { key }
 }
 
 /// Databases in which each server keeps what is its own.
@@ -381,10 +404,6 @@ fn is_system_schema(name: &[u8]) -> bool {
         || [&b"information_schema"[..], b"performance_schema", b"oceanbase"]
             .iter()
             .any(|known| is(name, known))
-}
-
-fn is_for(key: u64) -> bool {
-    is_one_of!(key, b"for")
 }
 
 /// Words with which it makes no difference to a session whether they are there.

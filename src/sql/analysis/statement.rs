@@ -308,8 +308,7 @@ impl<'a> Scan<'a> {
         }
         let mut runs = is_one_of!(verb, b"analyze");
         let mut token = self.next()?;
-        loop {
-            let Token::Word(word) = token else { break };
+        while let Token::Word(word) = token {
             if is_one_of!(key(word), b"route") && self.has_more() {
                 return self.explain_route();
             } else if is_one_of!(key(word), b"analyze") {
