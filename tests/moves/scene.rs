@@ -44,6 +44,15 @@ impl Scene {
         Some(Self { servers, proxy })
     }
 
+    /// The same, with a service account that may read hashes, and nobody else's password.
+    pub(crate) fn start_with_service(server: Server) -> Option<Self> {
+        let servers = [Database::start(server)?, Database::start(server)?];
+        let mut options = Options::new(&servers.each_ref().map(Database::address));
+        options.cluster = format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n");
+        let proxy = Proxy::start_with(&options);
+        Some(Self { servers, proxy })
+    }
+
     /// Runs statements on both servers.
     pub(crate) fn setup(&self, statements: &[&str]) {
         self.servers.iter().for_each(|server| server.execute(statements));

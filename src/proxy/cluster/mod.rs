@@ -9,6 +9,7 @@
 //! the connect to its first word behind the login response. Until then nothing was asked of the
 //! client, and the next server will do as well.
 
+mod accounts;
 pub(super) mod clusters;
 mod direct;
 mod greeted;
@@ -18,6 +19,7 @@ pub(super) mod preconnect;
 mod roster;
 pub(super) mod server_login;
 pub mod view;
+mod wallet;
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,10 +30,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
-use super::credentials::Credentials;
 use super::lock::lock;
 use super::packet_reader::read_packet;
-use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, Secret, ServerAddress};
+use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, ServerAddress};
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
 use crate::net::stream::Keepalive;
@@ -50,6 +51,7 @@ use loops::Trail;
 use preconnect::{Fruitless, Lobby};
 use roster::Roster;
 use server_login::{Dialed, LoggingIn, Partings, Turn};
+use wallet::Wallet;
 
 /// How long a server may be silent before it is asked whether it is ourselves.
 const PROBE: Duration = Duration::from_secs(1);
@@ -67,6 +69,8 @@ pub struct Cluster {
     section: ClusterSection,
     /// What its servers are.
     roster: Arc<Roster>,
+    /// What is known of accounts.
+    wallet: Arc<Wallet>,
     /// Counts clients, so that equals share them.
     turn: AtomicU64,
     /// Connections that wait for clients, or for their answers.
@@ -239,6 +243,7 @@ impl Cluster {
             name: section.name.as_str().into(),
             servers: servers.collect(),
             roster,
+            wallet: before.map(|before| before.wallet.clone()).unwrap_or_default(),
             turn: AtomicU64::new(0),
             section: section.clone(),
             lobby: Arc::default(),
@@ -303,13 +308,6 @@ impl Cluster {
         &self.section.init_sql
     }
 
-    /// The account that asks servers for what they are.
-    pub(super) fn service(&self) -> Option<Credentials> {
-        let user = &self.section.service_user;
-        let password = self.section.service_password.as_ref().map(Secret::reveal);
-        (!user.is_empty()).then(|| Credentials::clear(user, password.unwrap_or_default()))
-    }
-
     /// One of its servers was asked for what it is. `observation`: None if it lives and would not
     /// say; `error`: why it would not, or could not.
     pub(super) fn hear(
@@ -329,13 +327,6 @@ impl Cluster {
             tracing::warn!(cluster, server, is_dead, "asked whether it lives");
         }
         self.roster.observe(&server.address, observation);
-    }
-
-    /// What is known of an account, if anything is.
-    pub(super) fn credentials_of(&self, user: &str) -> Option<Credentials> {
-        let known = self.section.user.iter().find(|known| known.name == user)?;
-        let password = known.password.as_ref()?;
-        Some(Credentials::clear(user, password.reveal()))
     }
 
     /// Leaves of a greeting what every server that is known can do.

@@ -61,7 +61,7 @@ async fn follow(
         Side { stream: server, ahead: &mut told, sequence: &mut for_server, turn: &mut Turn::Told };
     let verdict = Exchange::new(client, server, own_key).run(until).await;
     relay.handle_exchange(next);
-    let Settled { mut verdict, proof } = verdict?;
+    let Settled { mut verdict, proof, .. } = verdict?;
     if verdict.get(HEADER) == Some(&0) {
         let (client, server, user) = relay.changing();
         let checked = impersonation::check(client, server, trusted, user, proof).await;

@@ -19,7 +19,7 @@ use crate::proxy::cluster::server_login::Turn;
 use crate::proxy::packet_reader::read_packet;
 use crate::proxy::relay::leg::{Line, secure};
 use crate::proxy::rsa::{self, KeyPair, OwnKey};
-use crate::session::exchange::{self as pure, Act, Broken, Proof, Rsa, Secret};
+use crate::session::exchange::{self as pure, Act, Broken, Learned, Proof, Rsa, Secret};
 use crate::wire::packet::packet;
 
 /// The longest packet of any plugin: Kerberos tickets may have 64 KiB.
@@ -56,6 +56,8 @@ pub(super) struct Settled {
     pub verdict: Vec<u8>,
     /// What the client has shown.
     pub proof: Proof,
+    /// What could be learned of it.
+    pub learned: Learned,
 }
 
 /// Our key, once it is made, and the RSA of both.
@@ -124,7 +126,8 @@ impl<'a, L: Line> Exchange<'a, L> {
     pub(super) async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
         let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
         let verdict = verdict.unwrap_or_else(|_| Err(self.overdue()))?;
-        Ok(Settled { verdict, proof: self.exchange.proof() })
+        let proof = self.exchange.proof();
+        Ok(Settled { verdict, proof, learned: self.exchange.into_learned() })
     }
 
     fn overdue(&self) -> Refusal {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
+use zeroize::Zeroizing;
 
 use super::cluster::clusters::Clusters;
 use super::cluster::loops::Trail;
@@ -43,10 +44,10 @@ use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
 use crate::proxy::packet_reader::{read_more, read_packet};
 use crate::session::Session;
-use crate::session::exchange::Legs;
+use crate::session::exchange::{Learned, Legs};
 use crate::session::lane::{Lane, Source};
 use crate::session::portable::LoggedInAs;
-use crate::wire::authentication::is_empty;
+use crate::wire::authentication::{NATIVE, is_empty};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::compressed::Compression;
@@ -97,6 +98,8 @@ pub struct Login<'a> {
     route: Option<Route>,
     /// The compressions that the client was offered, as capabilities.
     offered: u32,
+    /// What a log-in that succeeds has taught of the account.
+    learned: Learned,
     began: Instant,
 }
 
@@ -174,7 +177,8 @@ impl<'a> Login<'a> {
     pub fn new(around: Surroundings<'a>, handle: &'a Arc<Handle>, client: Stream) -> Self {
         let (peer, client, ahead) = (client.peer(), Some(client), Vec::new());
         let (sequence, route, offered, began) = (None, None, 0, Instant::now());
-        Self { around, handle, client, peer, sequence, ahead, route, offered, began }
+        let learned = Learned::Nothing;
+        Self { around, handle, client, peer, sequence, ahead, route, offered, learned, began }
     }
 
     /// Gets the client up to its server's verdict.
@@ -264,7 +268,9 @@ impl<'a> Login<'a> {
         let compressions = Compressions { client, server };
         let challenge = (begins == Begins::WithTheAnswer).then_some(&*known.salt);
         let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
+        let learned = std::mem::take(&mut self.learned);
         let admitted = admitted.map(|mut relay| {
+            cluster.learn(&response.user, learned);
             if cluster.can_move_sessions() {
                 let login = logged_in_as(response, known);
                 relay.follow(login);
@@ -372,7 +378,7 @@ impl<'a> Login<'a> {
         if let Some(challenge) = answers {
             exchange = exchange.begun(response.plugin.as_deref().unwrap_or_default(), challenge);
         }
-        let Settled { mut verdict, proof } = exchange.run(until).await?;
+        let Settled { mut verdict, proof, mut learned } = exchange.run(until).await?;
         server.has_answered();
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
@@ -380,6 +386,12 @@ impl<'a> Login<'a> {
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
         let is_welcome = verdict.get(HEADER) == Some(&0);
+        if let (Learned::Nothing, Some(challenge)) = (&learned, answers) {
+            learned = learned_at_once(response, challenge);
+        }
+        if is_welcome {
+            self.learned = learned;
+        }
         if is_welcome && let Some(client) = &self.client {
             let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
             let (user, server) = (Some(&response.user[..]), &dialed.stream);
@@ -598,6 +610,23 @@ fn logged_in_as(response: &LoginResponse, known: &Greeting) -> LoggedInAs {
         extended: response.extended & known.extended,
         max_packet: response.max_packet,
         collation: response.collation,
+    }
+}
+
+/// What a first answer teaches, which the server took for its own challenge's.
+fn learned_at_once(response: &LoginResponse, challenge: &[u8]) -> Learned {
+    let is_native = match &response.plugin {
+        Some(plugin) => plugin == NATIVE,
+        None => true,
+    };
+    match is_native && response.auth.len() == 20 {
+        // No password is one, too: any plugin takes it.
+        _ if is_empty(&response.auth) => Learned::Empty,
+        true => Learned::Native {
+            challenge: challenge.to_vec(),
+            answer: Zeroizing::new(response.auth.clone()),
+        },
+        false => Learned::Nothing,
     }
 }
 

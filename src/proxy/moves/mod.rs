@@ -71,7 +71,10 @@ pub enum Stays {
     )]
     NotFollowed,
     /// Nobody can log in for it.
-    #[error("no password of user '{user}' is known: it wants a [[cluster.user]] of its own")]
+    #[error(
+        "no password of user '{user}' is known, and its log-ins tell none that is good for another \
+         server: it wants a [[cluster.user]] of its own"
+    )]
     NoPassword {
         /// The account.
         user: String,

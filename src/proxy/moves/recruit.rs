@@ -13,6 +13,7 @@ use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::credentials::Credentials;
 use crate::proxy::in_force::InForce;
 use crate::proxy::lock::lock;
+use crate::proxy::service::answer::Answer;
 use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{self, LoggedIn, Wanted};
@@ -24,6 +25,9 @@ use crate::wire::compressed::{Compression, ZstdLevel};
 /// For how long what a server's fresh sessions are like is believed. What has changed since makes a
 /// difference that is told the other server, or one for which the session stays.
 const BELIEVED: Duration = Duration::from_secs(60);
+
+/// The most that is heard of the hashes of one name's accounts.
+const MOST_HASHES: usize = 1 << 20;
 
 /// What a server's fresh sessions are like.
 pub(in crate::proxy) type Inventoried = Inventory;
@@ -80,14 +84,19 @@ impl Wants<'_> {
             init: self.cluster.init_sql().as_bytes(),
             ..Wanted::default()
         };
-        self.log_in(self.to, &self.credentials()?, &wanted).await
+        let credentials = self.credentials().await?;
+        let logged_in = self.log_in(self.to, &credentials, &wanted).await;
+        if let Err(Stays::Server { source: ServiceError::Refused(_), .. }) = &logged_in {
+            self.cluster.forget(self.user);
+        }
+        logged_in
     }
 
     /// What both servers are like.
     pub(in crate::proxy) async fn inventories(
         self,
     ) -> Result<(Arc<Inventoried>, Arc<Inventoried>), Stays> {
-        let credentials = self.credentials()?;
+        let credentials = self.credentials().await?;
         let here = self.inventory(self.from, &credentials).await?;
         Ok((here, self.inventory(self.to, &credentials).await?))
     }
@@ -101,9 +110,29 @@ impl Wants<'_> {
         Ok((self.service(self.from, here).await?, self.service(self.to, there).await?))
     }
 
-    fn credentials(self) -> Result<Credentials, Stays> {
-        let known = self.cluster.credentials_of(self.user);
-        known.ok_or_else(|| Stays::NoPassword { user: self.user.to_owned() })
+    /// What the account is logged in to with: as configured, or as its clients' log-ins and the
+    /// hash on its server tell.
+    async fn credentials(self) -> Result<Credentials, Stays> {
+        if let Some(known) = self.cluster.credentials_of(self.user) {
+            return Ok(known);
+        }
+        let unknown = || Stays::NoPassword { user: self.user.to_owned() };
+        let answer = self.cluster.answer_of(self.user).ok_or_else(unknown)?;
+        let service = self.cluster.service().ok_or_else(unknown)?;
+        let mut asked = self.log_in(self.from, &service, &Wanted::default()).await?;
+        let user: String = self.user.bytes().map(|byte| format!("{byte:02X}")).collect();
+        let sql =
+            format!("SELECT authentication_string FROM mysql.user WHERE User = _utf8mb4 X'{user}'");
+        let limit = self.in_force.config().proxy.connect_timeout.0;
+        let asking = client::query(&mut asked.leg, asked.terms, sql.as_bytes(), MOST_HASHES);
+        let told = tokio::time::timeout(limit, asking).await;
+        task::spawn("parting", client::quit(asked.leg));
+        let Ok(Ok(Answer::Rows { set, .. })) = told else { return Err(unknown()) };
+        let hashes = set.rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
+        let found = hashes.filter_map(|hash| answer.with_hash(self.user.as_bytes(), &hash)).next();
+        let found = found.ok_or_else(unknown)?;
+        self.cluster.store(&found);
+        Ok(found)
     }
 
     async fn log_in(

@@ -24,16 +24,21 @@
 //!         └────────────────────┴───────────────────────────────┘
 //! ```
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use super::link::Held;
 use crate::wire::authentication::{
-    CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, SHA256, SHA256_KEY, Told,
+    CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, DIALOG, FAST_OK, FULL, NATIVE, SHA256, SHA256_KEY, Told,
     hides_password, is_empty, more_data,
 };
 
 /// A password, or what may hold one.
 pub type Secret = Zeroizing<Vec<u8>>;
+
+/// How long an answer of mysql_native_password is.
+const NATIVE_ANSWER: usize = 20;
 
 /// RSA as the plugins use it: who drives an exchange does it.
 pub trait Rsa {
@@ -107,6 +112,38 @@ pub enum Proof {
     Given,
 }
 
+/// What could be learned in a log-in of what a client logs in with, if the verdict is that it was
+/// right. It leaves no copy behind.
+#[derive(Default)]
+pub enum Learned {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An answer of mysql_native_password: with the account's hash it gives what any challenge is
+    /// answered with.
+    Native {
+        /// What it is to.
+        challenge: Vec<u8>,
+        /// SHA1(password) under the challenge and the hash.
+        answer: Secret,
+    },
+    /// The password of an account of caching_sha2_password.
+    Password(Secret),
+    /// There is no password.
+    Empty,
+}
+
+impl fmt::Debug for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Native { .. } => "Native(***)",
+            Self::Password(_) => "Password(***)",
+            Self::Empty => "Empty",
+        })
+    }
+}
+
 /// What is to be done next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Act {
@@ -146,6 +183,9 @@ pub struct Exchange<K> {
     challenge: Vec<u8>,
     state: State<K>,
     proof: Proof,
+    learned: Learned,
+    /// caching_sha2_password wants the password itself.
+    wants_all: bool,
 }
 
 #[derive(Debug)]
@@ -178,13 +218,19 @@ impl<K> Exchange<K> {
     /// An exchange in which the server has the word.
     pub fn new(legs: Legs) -> Self {
         let (plugin, challenge, state) = (Vec::new(), Vec::new(), State::Server);
-        Self { legs, plugin, challenge, state, proof: Proof::None }
+        let (proof, learned) = (Proof::None, Learned::Nothing);
+        Self { legs, plugin, challenge, state, proof, learned, wants_all: false }
     }
 
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
     pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
         Self { plugin: plugin.to_vec(), challenge: challenge.to_vec(), ..self }
+    }
+
+    /// What could be learned.
+    pub fn into_learned(self) -> Learned {
+        self.learned
     }
 
     /// What the client has shown.
@@ -223,7 +269,7 @@ impl<K> Exchange<K> {
                 State::Data
             }
             Told::More(FAST_OK) if is_caching => State::Server,
-            Told::More(FULL) if is_caching => match (self.legs.client, self.legs.server) {
+            Told::More(FULL) if is_caching => match self.legs_for_all() {
                 (true, false) => {
                     self.state = State::Key(For::Asking(payload.to_vec()));
                     return Ok(Act::TellServer(secret(CACHING_SHA2_KEY)));
@@ -234,6 +280,34 @@ impl<K> Exchange<K> {
             Told::More(_) | Told::Other => State::Data,
         };
         Ok(Act::TellClient(payload.to_vec()))
+    }
+
+    /// The legs, over which the password itself is to travel.
+    fn legs_for_all(&mut self) -> (bool, bool) {
+        self.wants_all = true;
+        (self.legs.client, self.legs.server)
+    }
+
+    /// Looks at an answer of the client's to what it was asked.
+    fn learn(&mut self, answer: &[u8]) {
+        if is_empty(answer) {
+            self.learned = Learned::Empty;
+            return;
+        }
+        let is_clear = self.wants_all && self.legs.client && self.legs.server;
+        if self.plugin == NATIVE && answer.len() == NATIVE_ANSWER {
+            let challenge = self.challenge.clone();
+            self.learned = Learned::Native { challenge, answer: secret(answer) };
+        } else if is_clear {
+            self.learn_password(answer);
+        }
+    }
+
+    fn learn_password(&mut self, password: &[u8]) {
+        if self.plugin == CACHING_SHA2 && self.wants_all {
+            let password = password.strip_suffix(b"\0").unwrap_or(password);
+            self.learned = Learned::Password(secret(password));
+        }
     }
 
     /// The server's key has come, before anything was heard of the client that it is to protect.
@@ -277,9 +351,15 @@ impl<K> Exchange<K> {
             (State::Data, Legs { client: false, server: true }) if is_sha256 => {
                 self.unseal(payload, rsa)
             }
-            (State::Clear(key), _) => self.seal(&key, &payload, rsa),
+            (State::Clear(key), _) => {
+                self.learn_password(&payload);
+                self.seal(&key, &payload, rsa)
+            }
             (State::Sealed, _) => self.unseal(payload, rsa),
-            _ => Ok(Act::TellServer(payload)),
+            _ => {
+                self.learn(&payload);
+                Ok(Act::TellServer(payload))
+            }
         }
     }
 
@@ -305,7 +385,9 @@ impl<K> Exchange<K> {
             self.state = State::Sealed;
             return Ok(Act::TellClient(more_data(pem.as_bytes())));
         }
-        rsa.decrypt(&sent, &self.challenge).map(Act::TellServer).ok_or(Broken::ForeignKey)
+        let password = rsa.decrypt(&sent, &self.challenge).ok_or(Broken::ForeignKey)?;
+        self.learn_password(&password);
+        Ok(Act::TellServer(password))
     }
 
     fn seal(&self, key: &K, password: &[u8], rsa: &impl Rsa<Key = K>) -> Result<Act, Broken> {

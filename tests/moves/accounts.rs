@@ -1,0 +1,42 @@
+//! Second log-ins with nobody's password in the config: what the first one has taught.
+
+use crate::scene::Scene;
+use crate::support::{Login, Server};
+
+fn login(password: &str) -> Login {
+    Login { user: "app".into(), password: password.into(), database: None, ..Login::default() }
+}
+
+#[test]
+fn a_native_account_moves_by_its_hash() {
+    let Some(scene) = Scene::start_with_service(Server::MariaDb) else { return };
+    scene.setup(&["CREATE USER app IDENTIFIED BY 'first'", "GRANT SELECT ON p.* TO app"]);
+    let mut client = scene.open(&login("first"));
+    client.wire.run("SET @a = 'kept'");
+    let from = scene.place(&mut client.wire);
+    for place in [1 - from, from] {
+        client.move_to(place).expect("the hash and its answer are enough");
+        assert_eq!(scene.place(&mut client.wire), place);
+        assert_eq!(client.wire.run("SELECT @a").text(), "kept");
+    }
+    // Another password: what is known of the old one is refused, and the session stays.
+    scene.setup(&["SET PASSWORD FOR app = PASSWORD('second')"]);
+    let error = client.move_to(1 - from).expect_err("it is the old password");
+    assert!(error.contains("refuses the log-in"), "{error}");
+    assert_eq!(client.wire.run("SELECT @a").text(), "kept");
+    let error = client.move_to(1 - from).expect_err("nothing is known any more");
+    assert!(error.contains("no password of user 'app'"), "{error}");
+    // Whoever logs in with it teaches it for all.
+    let other = scene.open(&login("second"));
+    client.move_to(1 - from).expect("it was learned anew");
+    drop(other);
+}
+
+#[test]
+fn an_account_without_a_password_moves() {
+    let Some(scene) = Scene::start_with_service(Server::MariaDb) else { return };
+    scene.setup(&["CREATE USER app", "GRANT SELECT ON p.* TO app"]);
+    let mut client = scene.open(&login(""));
+    let from = scene.place(&mut client.wire);
+    client.move_to(1 - from).expect("there is none to be known");
+}
