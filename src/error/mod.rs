@@ -89,6 +89,15 @@ impl ClientError {
         Self::new(1049, "42000", format!("Unknown cluster '{name}'"))
     }
 
+    /// 1105: a session cannot become one of another cluster.
+    pub fn other_cluster(name: &str, own: &str) -> Self {
+        let text = format!(
+            "Cannot change to a user of cluster '{name}' in a session with cluster '{own}': \
+             connect anew"
+        );
+        Self::new(1105, "HY000", text)
+    }
+
     /// 1105: the log-in has come back to the proxy that it came from.
     pub fn leads_back() -> Self {
         let text = "The servers of the proxy lead back to the proxy itself: one of its \

@@ -401,7 +401,8 @@ impl Proxy {
 
     /// Relays until the session ends, is frozen, or its user is another one.
     async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> Exit {
-        match relay.run(&self.sessions.registry, handle).await {
+        let accounts = |name: &[u8]| login::destination::account(&self.in_force, handle, name);
+        match relay.run(&self.sessions.registry, handle, &accounts).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended
             }

@@ -47,6 +47,9 @@ pub(super) struct Legacy {
     /// The files of Unix sockets by the name of the listener: what is there now may be another's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     sockets: BTreeMap<String, FileId>,
+    /// By cluster: how often its primary has changed, and the last one's address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    primaries: BTreeMap<String, (u64, String)>,
 }
 
 impl Proxy {
@@ -64,6 +67,7 @@ impl Proxy {
         }
         let clusters = self.in_force.clusters();
         legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
+        legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
     }
 
     /// Goes on with a session that nobody else took; false if it could not.
@@ -98,7 +102,8 @@ impl Proxy {
         let Unpacked { mut relay, handle, frozen_at } = unpacked?;
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
-        *handle.seat() = self.sessions.registry.limits.resume(&relay.user(), address);
+        let tenant = handle.facts().full_tenant();
+        *handle.seat() = self.sessions.registry.limits.resume(&relay.user(), tenant, address);
         relay.publish(&self.sessions.registry, &handle);
         relay.publish_connections(&handle);
         let home = relay.home();
@@ -166,6 +171,12 @@ impl DataPlane for Proxy {
             rsa_key: self.own_key.secret(),
             mark: Some(self.trail.mark()),
             sockets: self.listeners.iter().filter_map(file).collect(),
+            primaries: self
+                .in_force
+                .clusters()
+                .pasts()
+                .filter(|(_, (epoch, _))| *epoch > 0)
+                .collect(),
         };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {

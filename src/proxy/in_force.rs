@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
-use super::cluster::Cluster;
 use super::cluster::clusters::Clusters;
 use super::lock::lock;
 use super::monitor::order::Detection;
@@ -177,18 +176,8 @@ impl InForce {
     fn watch_servers(&self) {
         let (config, tls) = (self.config(), self.tls.server());
         let clusters = self.clusters();
-        let proxy = &config.proxy;
-        let detection = |cluster: &Arc<Cluster>| {
-            let credentials = cluster.service().map(Arc::new);
-            let is_wanted = credentials.is_some() || proxy.server_detect_mode != 0;
-            is_wanted.then(|| Detection {
-                cluster: cluster.clone(),
-                credentials,
-                interval: proxy.server_detect_refresh_interval.0,
-                timeout: proxy.server_detect_timeout.0,
-            })
-        };
-        let detections: Vec<_> = clusters.iter().filter_map(detection).collect();
+        let detections = clusters.iter().filter_map(|it| Detection::of(it, &config));
+        let detections: Vec<_> = detections.collect();
         self.monitors.put_in_force(&detections, &config, tls.as_ref());
     }
 }

@@ -18,8 +18,9 @@
 
 use std::borrow::Cow;
 
-/// What stands for the user in a tenant's account.
+/// What stands for the user in a tenant's account, and for the tenant.
 const USER: &str = "{user}";
+const TENANT: &str = "{tenant}";
 
 /// The clusters and tenants that names may name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,8 @@ pub enum Kind {
 pub struct Tenant {
     /// Its name.
     pub name: String,
-    /// The account on the server, in which `{user}` stands for the user; the user alone, if empty.
+    /// The account on the server, in which `{user}` stands for the user and `{tenant}` for the
+    /// tenant; the user alone, if empty.
     pub user: String,
     /// The default schema; none, if empty.
     pub database: String,
@@ -203,8 +205,8 @@ impl<'a> Login<'a> {
     pub fn account(&self) -> Account<'a> {
         let tenant = self.tenant.and_then(|tenant| self.cluster.tenant(tenant));
         let user = match tenant {
-            Some(Tenant { user: template, .. }) if !template.is_empty() => {
-                Cow::Owned(fill_in(template, self.user))
+            Some(Tenant { user: template, name, .. }) if !template.is_empty() => {
+                Cow::Owned(fill_in(template, self.user, name.as_bytes()))
             }
             Some(_) | None => Cow::Borrowed(self.user),
         };
@@ -217,8 +219,12 @@ impl<'a> Login<'a> {
     }
 }
 
-fn fill_in(template: &str, user: &[u8]) -> Vec<u8> {
-    let parts: Vec<_> = template.split(USER).map(str::as_bytes).collect();
+fn fill_in(template: &str, user: &[u8], tenant: &[u8]) -> Vec<u8> {
+    let with_tenant = |part: &str| {
+        let parts: Vec<_> = part.split(TENANT).map(str::as_bytes).collect();
+        parts.join(tenant)
+    };
+    let parts: Vec<_> = template.split(USER).map(with_tenant).collect();
     parts.join(user)
 }
 
@@ -268,7 +274,11 @@ mod tests {
 
     /// One cluster with two tenants.
     fn tenants() -> Vec<Tenant> {
-        vec![tenant("shop", "shop_{user}", "shop"), tenant("crm", "", "crm_db")]
+        vec![
+            tenant("shop", "shop_{user}", "shop"),
+            tenant("crm", "", "crm_db"),
+            tenant("hr", "{tenant}_{user}_{tenant}", ""),
+        ]
     }
 
     /// `main` with tenants, `bare` without, `ob`.
@@ -312,6 +322,7 @@ mod tests {
             ("app#main", "app - main: app -"),
             ("app@shop", "app shop main: shop_app shop"),
             ("app@shop#main", "app shop main: shop_app shop"),
+            ("{tenant}@hr", "{tenant} hr main: hr_{tenant}_hr -"),
             ("app@crm#main", "app crm main: app crm_db"),
             ("app@shop#main:17", "app shop main: shop_app shop"),
             // No tenant of that cluster: the user's own.
@@ -426,10 +437,10 @@ mod tests {
             ("{User}", "{User}"),
         ];
         for (template, expected) in table {
-            assert_eq!(fill_in(template, b"app"), expected.as_bytes(), "{template}");
+            assert_eq!(fill_in(template, b"app", b"shop"), expected.as_bytes(), "{template}");
         }
         // What it puts in is not looked into again.
-        assert_eq!(fill_in("{user}", b"{user}"), b"{user}");
+        assert_eq!(fill_in("{user}", b"{user}", b"{user}"), b"{user}");
     }
 
     /// Bytes in which signs and known names are frequent.

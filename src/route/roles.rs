@@ -193,6 +193,15 @@ impl Roles {
         self.history
     }
 
+    /// Takes what a predecessor has told, unless more is known here: if the primary was another one
+    /// there, that is one change more.
+    pub fn inherit(&mut self, history: History) -> Step {
+        if history.epoch >= self.history.epoch {
+            self.history = history;
+        }
+        self.step()
+    }
+
     fn set_draining(&mut self, id: ServerId, is_draining: bool) -> Step {
         if let Some(asked) = self.asked.iter_mut().find(|asked| asked.server.id() == id) {
             asked.server.is_draining = is_draining;

@@ -1,4 +1,5 @@
-//! COM_CHANGE_USER: whom it names, and an answer in it that must not travel as it is.
+//! COM_CHANGE_USER: whom it names, who that is on the server, and an answer in it that must not
+//! travel as it is.
 //!
 //! "string[NUL] user, int[1] auth_plugin_data_len, string[$len] auth_plugin_data, string[NUL]
 //! schema name, int[2] character set, string[NUL] auth plugin name", then attributes. A client that
@@ -8,9 +9,24 @@
 use std::ops::Range;
 
 use super::link::Held;
+use crate::error::ClientError;
 use crate::wire::authentication::{CLEAR, DIALOG, hides_password, is_empty};
 use crate::wire::handshake::UNKNOWN_PLUGIN;
-use crate::wire::packet::Header;
+use crate::wire::packet::{Header, MAX_PAYLOAD};
+
+/// By how much the command may grow: what reads leave room for.
+const GROWTH: usize = 64;
+
+/// A user as a server knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name there.
+    pub user: Vec<u8>,
+    /// The schema of who names none.
+    pub database: Option<Vec<u8>>,
+    /// To which tenant it belongs; empty if to none.
+    pub tenant: Vec<u8>,
+}
 
 /// Where its parts stand in the payload; what is missing is empty.
 struct Parts {
@@ -47,6 +63,32 @@ impl Parts {
 pub(super) fn names(payload: &[u8]) -> (&[u8], &[u8]) {
     let Parts { user, database, .. } = Parts::of(payload);
     (&payload[user], &payload[database])
+}
+
+/// The payload with the server's names in place of the client's.
+///
+/// # Errors
+///
+/// They are too long.
+pub(super) fn told(
+    header: Header,
+    payload: &[u8],
+    account: &Account,
+) -> Result<Vec<u8>, ClientError> {
+    let Parts { user, answer, database, .. } = Parts::of(payload);
+    let named = &payload[database.clone()];
+    let schema = if named.is_empty() { account.database.as_deref() } else { None };
+    let between = &payload[user.end..answer.end];
+    let told = [
+        &payload[..user.start],
+        &account.user,
+        between,
+        schema.unwrap_or(named),
+        &payload[database.end..],
+    ];
+    let told = told.concat();
+    let is_short = told.len() <= payload.len() + GROWTH && header.length + GROWTH < MAX_PAYLOAD;
+    if is_short { Ok(told) } else { Err(ClientError::too_long(GROWTH)) }
 }
 
 /// The command without its answer and with a plugin that no server knows, if the answer must not
@@ -123,6 +165,28 @@ mod tests {
         let expected = command(b"", UNKNOWN_PLUGIN);
         let length = expected.len() + 5000;
         assert_eq!(with, [&Header { length, sequence: 0 }.encode()[..], &expected].concat());
+    }
+
+    #[test]
+    fn names_become_those_of_the_server() {
+        let account = |user: &[u8], database: Option<&[u8]>| Account {
+            user: user.to_vec(),
+            database: database.map(<[u8]>::to_vec),
+            tenant: Vec::new(),
+        };
+        let scramble = [7; 20];
+        let payload = command(&scramble, SHA2);
+        let header = Header { length: payload.len(), sequence: 0 };
+        let with = told(header, &payload, &account(b"shop_me", Some(b"shop"))).expect("short");
+        assert_eq!(names(&with), (&b"shop_me"[..], &b"db"[..]));
+        assert_eq!(with.len(), payload.len() + 5);
+        assert!(with.ends_with(&payload[4..]), "the rest is as it was");
+        let nowhere = [b"\x11me\0\x14", &scramble[..], b"\0\x2d\0", SHA2, b"\0"].concat();
+        let header = Header { length: nowhere.len(), sequence: 0 };
+        let with = told(header, &nowhere, &account(b"me", Some(b"shop"))).expect("short");
+        assert_eq!(names(&with), (&b"me"[..], &b"shop"[..]));
+        let error = told(header, &nowhere, &account(&[b'u'; 80], None)).expect_err("too long");
+        assert_eq!(error, ClientError::too_long(GROWTH));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod routing;
 pub mod snapshot;
 pub mod state;
 
+pub use change_user::Account;
 pub use ids::{Directory, OURS};
 pub use lane::{Intake, Rewrite};
 pub use machine::{Session, Want};

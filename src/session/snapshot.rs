@@ -163,8 +163,6 @@ impl From<SessionSnapshot> for Session {
         if portable.is_some() {
             conversation.front.look_at_long_commands();
         }
-        let renamed = true;
-        let route = Route::Open;
         Self {
             conversation,
             user,
@@ -172,9 +170,11 @@ impl From<SessionSnapshot> for Session {
             names,
             ids,
             query_attributes,
-            renamed,
+            renamed: true,
+            joined: None,
+            refused: None,
             portable,
-            route,
+            route: Route::Open,
         }
     }
 }

@@ -73,6 +73,18 @@ impl Clusters {
         self.iter().for_each(|cluster| cluster.remember(address, greeting.clone()));
     }
 
+    /// How often each cluster's primary has changed, and the last one.
+    pub fn pasts(&self) -> impl Iterator<Item = (String, (u64, String))> {
+        self.iter().map(|cluster| (cluster.name.to_string(), cluster.roster.past()))
+    }
+
+    /// Goes on counting where a predecessor was.
+    pub fn inherit(&self, name: &str, (epoch, primary): &(u64, String)) {
+        if let Some(cluster) = self.find(name) {
+            cluster.roster.inherit(*epoch, primary);
+        }
+    }
+
     /// Waits until no connection is being ended any more; not for long.
     pub async fn parted(&self) {
         self.iter().for_each(|cluster| cluster.lobby.clear());
@@ -93,21 +105,50 @@ impl Clusters {
         until: Instant,
     ) -> Result<Challenge, Arc<BackendError>> {
         let others = self.all.len() - 1;
-        // Time is left for whom the client may mean.
+        // Time is left for whom the client may mean, and for others that may greet it.
+        let parts = if others == 0 { 1 } else { 2 };
         let left = until.saturating_duration_since(Instant::now());
         let until = if others == 0 { until } else { until - left / 2 };
-        let challenge = self.default().challenge(config, tls, trail, until).await;
+        let of_default = Instant::now() + until.saturating_duration_since(Instant::now()) / parts;
+        let challenge = self.default().challenge(config, tls, trail, of_default).await;
         let mut challenge = match challenge {
             Ok(challenge) => challenge,
             Err(error) => {
-                let greeting = self.iter().find_map(|cluster| cluster.greeting());
-                Challenge { greeting: greeting.ok_or(error)?, place: None }
+                let known = self.iter().find_map(|cluster| cluster.greeting());
+                let greeting = match known {
+                    Some(greeting) => greeting,
+                    None => self.introduce(config, tls, trail, until).await.ok_or(error)?,
+                };
+                Challenge { greeting, place: None }
             }
         };
         if others > 0 {
             self.iter().for_each(|cluster| cluster.limit(&mut challenge.greeting));
         }
         Ok(challenge)
+    }
+
+    /// What a server of any cluster says that is not the default one; None if none says anything.
+    async fn introduce(
+        &self,
+        config: &Config,
+        tls: Option<&Arc<Connector>>,
+        trail: &Trail,
+        until: Instant,
+    ) -> Option<Greeting> {
+        let others = self.iter().filter(|cluster| !Arc::ptr_eq(cluster, self.default()));
+        let mut left = self.all.len() as u32;
+        for cluster in others {
+            // The default one had half of the time, and each of these gets its part of the rest.
+            left -= 1;
+            let now = Instant::now();
+            let until = now + until.saturating_duration_since(now) / left;
+            let heard = cluster.introduce(config, tls.map(Arc::as_ref), trail, until).await;
+            if let Ok(greeting) = heard {
+                return Some(greeting);
+            }
+        }
+        None
     }
 }
 

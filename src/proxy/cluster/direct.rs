@@ -35,6 +35,18 @@ impl Cluster {
         server.connect(config, tls, &self.first_words(None), time).await
     }
 
+    /// The same for who looks whether it lives. Of that only the outcome counts, as detection: that
+    /// somebody tries it keeps clients from one that has failed, and such a look comes often.
+    pub async fn look_at(
+        &self,
+        server: &Arc<Server>,
+        config: &Config,
+        tls: Option<&Connector>,
+        limit: Duration,
+    ) -> Result<Greeted, BackendError> {
+        server.reach(config, tls, &self.first_words(None), limit).await
+    }
+
     /// What a server is told first of a connection that is made for this client, or for ourselves.
     pub(super) fn first_words(&self, route: Option<Route>) -> FirstWords {
         let header = match self.section.proxy_protocol {

@@ -521,12 +521,7 @@ impl Server {
         time: Allotment,
     ) -> Result<Greeted, BackendError> {
         let wait = self.wait("greeting", time);
-        let heard = tokio::time::timeout(time.limit, self.hear(config, first, time.limit)).await;
-        let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", time.limit)));
-        let greeted = greeted.and_then(|greeted| match greeted.suits(tls) {
-            true => Ok(greeted),
-            false => Err(BackendError::NoTls { server: self.address.clone() }),
-        });
+        let greeted = self.reach(config, tls, first, time.limit).await;
         match &greeted {
             Ok(_) => wait.over(),
             Err(BackendError::Refused { .. }) => {
@@ -539,6 +534,22 @@ impl Server {
             }
         }
         greeted
+    }
+
+    /// The same, of which nothing is noted.
+    async fn reach(
+        self: &Arc<Self>,
+        config: &Config,
+        tls: Option<&Connector>,
+        first: &FirstWords,
+        limit: Duration,
+    ) -> Result<Greeted, BackendError> {
+        let heard = tokio::time::timeout(limit, self.hear(config, first, limit)).await;
+        let greeted = heard.unwrap_or_else(|_| Err(self.silent("greeting", limit)))?;
+        match greeted.suits(tls) {
+            true => Ok(greeted),
+            false => Err(BackendError::NoTls { server: self.address.clone() }),
+        }
     }
 
     /// Begins to wait for it.

@@ -355,7 +355,7 @@ impl Cluster {
     /// What to greet a client with; looks what a server says if none was heard yet, until then.
     /// Many who ask at once share one look, and what came of it. The trail tells whether a server
     /// that is looked at is ourselves.
-    async fn introduce(
+    pub(super) async fn introduce(
         &self,
         config: &Config,
         tls: Option<&Connector>,

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use crate::config::{ClusterSection, ServerRole, ServerSection};
 use crate::proxy::lock::lock;
 use crate::route::roles::{History, Observation, Roles, Step};
-use crate::route::topology::{ConfiguredRole, Member, ServerId, Topology};
+use crate::route::topology::{ConfiguredRole, Epoch, Member, ServerId, Topology};
 
 /// The servers of one cluster, as far as their roles go.
 #[derive(Debug)]
@@ -81,6 +81,22 @@ impl Roster {
         }
     }
 
+    /// How often the primary has changed, and the last one's address; empty if there never was one.
+    pub(super) fn past(&self) -> (u64, String) {
+        let known = lock(&self.known);
+        let History { epoch, primary } = known.roles.history();
+        let address = primary.and_then(|id| known.ids.iter().find(|(_, known)| **known == id));
+        (epoch.0, address.map(|(address, _)| address.to_string()).unwrap_or_default())
+    }
+
+    /// Goes on counting where a predecessor was.
+    pub(super) fn inherit(&self, epoch: u64, primary: &str) {
+        let mut known = lock(&self.known);
+        let primary = (!primary.is_empty()).then(|| known.id(primary.into()));
+        let step = known.roles.inherit(History { epoch: Epoch(epoch), primary });
+        self.publish(&known, step);
+    }
+
     /// `_known`: the lock, so that no older topology is stored behind a newer one.
     fn publish(&self, _known: &Known, step: Step) {
         let before = self.topology.load();
@@ -108,9 +124,8 @@ impl Roster {
 impl Known {
     fn member(&mut self, section: &ServerSection) -> Member {
         let address: Arc<str> = section.address.to_string().into();
-        let next = ServerId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
         Member {
-            id: *self.ids.entry(address.clone()).or_insert(next),
+            id: self.id(address.clone()),
             address,
             role: match section.role {
                 ServerRole::Auto => ConfiguredRole::Auto,
@@ -121,5 +136,10 @@ impl Known {
             region: section.region.as_str().into(),
             weight: section.weight,
         }
+    }
+
+    fn id(&mut self, address: Arc<str>) -> ServerId {
+        let next = ServerId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        *self.ids.entry(address).or_insert(next)
     }
 }

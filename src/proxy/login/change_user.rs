@@ -17,6 +17,12 @@ use crate::wire::packet::HEADER;
 impl Surroundings<'_> {
     /// Follows the exchange of a COM_CHANGE_USER; false when the session ended in it.
     pub async fn change_user(&self, relay: &mut Relay, handle: &Handle) -> bool {
+        if let Some(error) = relay.take_refused() {
+            let client = &*handle.facts().client.clone();
+            tracing::info!(id = handle.id.0, client, %error, "COM_CHANGE_USER refused");
+            relay.close_with(error);
+            return true;
+        }
         let limit = self.in_force.load().proxy.login_timeout.0;
         let until = Instant::now() + limit;
         let trusted = self.in_force.load().proxy.proxy_protocol_networks.clone();

@@ -7,7 +7,11 @@ use crate::config::Config;
 use crate::error::ClientError;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::cluster::clusters::Clusters;
+use crate::proxy::in_force::InForce;
+use crate::proxy::sessions::admission::address_of;
+use crate::proxy::sessions::handle::Handle;
 use crate::route::name::{self, Login};
+use crate::session::Account;
 use crate::wire::capability as cap;
 use crate::wire::handshake::LoginResponse;
 
@@ -28,17 +32,10 @@ pub(super) fn find(
     response: LoginResponse,
     from: Option<IpAddr>,
 ) -> Result<Destination, ClientError> {
-    let known = clusters.names();
-    let login = name::parse(&response.user, known);
-    let login =
-        login.map_err(|error| ClientError::unknown_cluster(&error.0.escape_ascii().to_string()))?;
-    let Login { user, tenant, cluster } = login;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (user_name, tenant_name) = (text(user), tenant.map(text).unwrap_or_default());
-    if !config.white_list.admits(&cluster.name, &tenant_name, &user_name, from) {
-        let from = from.map_or_else(|| "localhost".to_owned(), |from| from.to_string());
-        return Err(ClientError::access_denied(&user_name, &from, !response.auth.is_empty()));
-    }
+    let login = meant(&response.user, clusters)?;
+    admit(&login, config, from, !response.auth.is_empty())?;
+    let Login { tenant, cluster, .. } = login;
+    let tenant_name = tenant.map(text).unwrap_or_default();
     let account = login.account();
     let mut told = response.clone();
     told.user = account.user.into_owned();
@@ -52,4 +49,59 @@ pub(super) fn find(
     let found = clusters.find(&cluster.name);
     let cluster = found.ok_or_else(|| ClientError::unknown_cluster(&cluster.name))?.clone();
     Ok(Destination { cluster, tenant: tenant_name.into(), response: told })
+}
+
+/// Whom a name in COM_CHANGE_USER means, in a session with these servers. See
+/// [`crate::session::Directory::account`].
+pub fn account(
+    in_force: &InForce,
+    handle: &Handle,
+    name: &[u8],
+) -> Result<Option<Account>, ClientError> {
+    let clusters = in_force.clusters();
+    let (own, from) = {
+        let facts = handle.facts();
+        (facts.cluster.clone(), address_of(&facts.client))
+    };
+    let login = meant(name, &clusters)?;
+    // Whether there is a password shows in the exchange only.
+    admit(&login, &in_force.load(), from, true)?;
+    if !clusters.names().has_parts() {
+        return Ok(None);
+    }
+    let Login { tenant, cluster, .. } = login;
+    if *cluster.name != *own {
+        return Err(ClientError::other_cluster(&cluster.name, &own));
+    }
+    let name::Account { user, database } = login.account();
+    Ok(Some(Account {
+        user: user.into_owned(),
+        database: database.map(|database| database.as_bytes().to_vec()),
+        tenant: tenant.unwrap_or_default().to_vec(),
+    }))
+}
+
+fn meant<'a>(name: &'a [u8], clusters: &'a Clusters) -> Result<Login<'a>, ClientError> {
+    let unknown = |name: &[u8]| ClientError::unknown_cluster(&name.escape_ascii().to_string());
+    name::parse(name, clusters.names()).map_err(|error| unknown(&error.0))
+}
+
+/// Whether the white list lets in who comes from there.
+fn admit(
+    login: &Login<'_>,
+    config: &Config,
+    from: Option<IpAddr>,
+    has_password: bool,
+) -> Result<(), ClientError> {
+    let Login { user, tenant, cluster } = login;
+    let (user, tenant) = (text(user), tenant.map(text).unwrap_or_default());
+    if config.white_list.admits(&cluster.name, &tenant, &user, from) {
+        return Ok(());
+    }
+    let from = from.map_or_else(|| "localhost".to_owned(), |from| from.to_string());
+    Err(ClientError::access_denied(&user, &from, has_password))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -8,7 +8,7 @@
 
 mod change_user;
 mod compression;
-mod destination;
+pub mod destination;
 mod exchange;
 mod impersonation;
 pub mod preamble;
@@ -253,9 +253,9 @@ impl<'a> Login<'a> {
     ) -> Result<Relay, Refusal> {
         let user = String::from_utf8_lossy(&response.user);
         let config = self.around.in_force.config();
-        let room = self.around.sessions.has_room_for(&config, &user);
-        room.map_err(|error| exceeded(self.handle, error))?;
         self.handle.facts().cluster = cluster.name.clone();
+        let room = self.around.sessions.has_room_for(&config, self.handle, &user);
+        room.map_err(|error| exceeded(self.handle, error))?;
         let budget = cluster.budget(&config);
         let until = self.began + budget.whole;
         let found = self.answer_a_server(cluster, greeted, known, response, until).await?;
@@ -636,7 +636,6 @@ fn exceeded(handle: &Handle, error: ClientError) -> Refusal {
     Refusal::Tell(error)
 }
 
-/// The client's connection ended in a TLS handshake.
 /// Waits until the session is asked to end.
 pub async fn told_to_go(handle: &Handle) -> Refusal {
     std::future::poll_fn(|cx| {

@@ -34,6 +34,19 @@ pub(super) struct Order {
 }
 
 impl Detection {
+    /// How the config wants a cluster watched; None: not at all.
+    pub fn of(cluster: &Arc<Cluster>, config: &Config) -> Option<Self> {
+        let proxy = &config.proxy;
+        let credentials = cluster.service().map(Arc::new);
+        let is_wanted = credentials.is_some() || proxy.server_detect_mode != 0;
+        is_wanted.then(|| Self {
+            cluster: cluster.clone(),
+            credentials,
+            interval: proxy.server_detect_refresh_interval.0,
+            timeout: proxy.server_detect_timeout.0,
+        })
+    }
+
     /// For one of its servers.
     pub(super) fn order(
         &self,

@@ -81,7 +81,7 @@ impl Rounds {
         let Some(credentials) = &order.credentials else {
             // A greeting is all that can be had without an account.
             let tls = order.tls.as_deref();
-            order.cluster.connect_to(&order.server, &order.config, tls, limit).await?;
+            order.cluster.look_at(&order.server, &order.config, tls, limit).await?;
             return Ok(nothing());
         };
         if self.line.as_ref().is_some_and(|line| line.credentials != *credentials) {
@@ -172,7 +172,7 @@ async fn connect(
     limit: Duration,
 ) -> Result<Line, ServiceError> {
     let Order { cluster, server, config, tls, .. } = order;
-    let greeted = cluster.connect_to(server, config, tls.as_deref(), limit).await?;
+    let greeted = cluster.look_at(server, config, tls.as_deref(), limit).await?;
     let attributes = attributes(&[("program_name", "odp"), ("_client_name", "odp")]);
     let wanted = Wanted { attributes: &attributes, ..Wanted::default() };
     let entered = log_in(greeted, &credentials, &wanted, tls.as_deref(), limit).await?;

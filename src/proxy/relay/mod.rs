@@ -29,7 +29,7 @@ use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
-use crate::session::{Directory, Session, Want};
+use crate::session::{Account, Directory, Session, Want};
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
 use closing::{Closing, ClosingEnds};
@@ -75,7 +75,11 @@ struct Others<'a> {
     registry: &'a Registry,
     server: &'a Arc<str>,
     router: Option<&'a dyn Router>,
+    accounts: &'a Accounts<'a>,
 }
+
+/// What a user's name means on a session's server. See [`Directory::account`].
+pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + Sync + 'a;
 
 impl Directory for Others<'_> {
     fn router(&self) -> Option<&dyn Router> {
@@ -85,6 +89,10 @@ impl Directory for Others<'_> {
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
         self.registry.server_thread(connection, self.server)
     }
+
+    fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
+        (self.accounts)(name)
+    }
 }
 
 /// What a poll needs beside the relay.
@@ -92,6 +100,7 @@ impl Directory for Others<'_> {
 struct Surroundings<'a> {
     registry: &'a Registry,
     handle: &'a Handle,
+    accounts: &'a Accounts<'a>,
 }
 
 /// Both ends of an authentication exchange that is due, and what was read of them.
@@ -158,8 +167,13 @@ impl Relay {
     }
 
     /// Relays until one side is gone or a signal takes the session away.
-    pub async fn run(&mut self, registry: &Registry, handle: &Handle) -> Exit {
-        let around = Surroundings { registry, handle };
+    pub async fn run(
+        &mut self,
+        registry: &Registry,
+        handle: &Handle,
+        accounts: &Accounts<'_>,
+    ) -> Exit {
+        let around = Surroundings { registry, handle, accounts };
         let mut obeyed = Signal::None;
         poll_fn(|cx| {
             handle.listen(cx.waker());
@@ -238,10 +252,17 @@ impl Relay {
             handle.set_pins(portable.pins());
         }
         if self.session.take_renamed() {
-            registry.limits.rename(&mut handle.seat(), &self.user());
-            let mut facts = handle.facts();
-            facts.user = self.user().into();
-            facts.database = String::from_utf8_lossy(self.session.database()).into();
+            let joined = self.session.take_joined();
+            let tenant = {
+                let mut facts = handle.facts();
+                facts.user = self.user().into();
+                facts.database = String::from_utf8_lossy(self.session.database()).into();
+                if let Some(joined) = joined {
+                    facts.tenant = String::from_utf8_lossy(&joined).into();
+                }
+                facts.full_tenant()
+            };
+            registry.limits.rename(&mut handle.seat(), &self.user(), tenant);
         }
     }
 
@@ -443,7 +464,8 @@ impl Relay {
         let current = self.current();
         let Link { leg, server, .. } = &mut self.links[current];
         let router = self.router.as_deref();
-        let others = Others { registry: around.registry, server, router };
+        let others =
+            Others { registry: around.registry, server, router, accounts: around.accounts };
         let mut judge = Judge {
             session: &mut self.session,
             numbering: &mut self.numbering,
@@ -570,6 +592,11 @@ impl Relay {
     pub fn changing(&self) -> (&Stream, &Leg, Option<&[u8]>) {
         let server = &self.links[self.current()].leg;
         (self.client.stream(), server, self.session.changing_user())
+    }
+
+    /// Why the exchange that is due must not go on, if it must not.
+    pub fn take_refused(&mut self) -> Option<ClientError> {
+        self.session.take_refused()
     }
 
     /// The exchange has ended, with or without a verdict; the next packet to the client has this

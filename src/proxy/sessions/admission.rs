@@ -24,6 +24,16 @@ pub fn most_sessions(config: &Config) -> usize {
     config.proxy.client_max_connections.min(Census::most_sessions(open_files(), FEWEST_SOCKETS))
 }
 
+/// What counts for a tenant.
+struct Tenancy {
+    /// With its cluster.
+    name: String,
+    /// Its sessions at most; 0 is no limit.
+    most: usize,
+    /// Those of the other generation.
+    others: usize,
+}
+
 impl Sessions {
     /// Counts a connection at its peer's address, or says why it may not stay. A peer that may be
     /// a proxy is not counted before it has said for whom it comes.
@@ -57,14 +67,25 @@ impl Sessions {
         self.registry.limits.enter(seat, address, others, allowance, Instant::now())
     }
 
-    /// Whether a user may log in, if its password is right; before a server is bothered with it.
-    pub fn has_room_for(&self, config: &Config, user: &str) -> Result<(), ClientError> {
+    /// Whether a user may log in to its cluster and tenant, if its password is right; before a
+    /// server is bothered with it.
+    pub fn has_room_for(
+        &self,
+        config: &Config,
+        handle: &Handle,
+        user: &str,
+    ) -> Result<(), ClientError> {
         let allowance = Allowances::of(&config.proxy).user;
         let others = self.others(allowance.sessions, |view| view.user == user);
-        self.registry.limits.has_room(user, others, allowance, Instant::now())
+        self.registry.limits.has_room(user, others, allowance, Instant::now())?;
+        let Some(Tenancy { name, most, others }) = self.tenancy(config, handle) else {
+            return Ok(());
+        };
+        self.registry.limits.has_room_in(&name, others, most)
     }
 
-    /// Counts a session at its user, whom the server has let in, or says why it may not stay.
+    /// Counts a session at its user, whom the server has let in, and at its tenant, or says why it
+    /// may not stay.
     pub fn admit_user(
         &self,
         config: &Config,
@@ -74,7 +95,24 @@ impl Sessions {
         let allowance = Allowances::of(&config.proxy).user;
         let others = self.others(allowance.sessions, |view| view.user == user);
         let limits = &self.registry.limits;
-        limits.log_in(&mut handle.seat(), user, others, allowance, Instant::now())
+        limits.log_in(&mut handle.seat(), user, others, allowance, Instant::now())?;
+        let Some(Tenancy { name, most, others }) = self.tenancy(config, handle) else {
+            return Ok(());
+        };
+        limits.join(&mut handle.seat(), &name, others, most)
+    }
+
+    /// What counts for a session's tenant, if it has one.
+    fn tenancy(&self, config: &Config, handle: &Handle) -> Option<Tenancy> {
+        let facts = handle.facts().clone();
+        let name = facts.full_tenant()?;
+        let section = config.find_cluster(&facts.cluster);
+        let tenants = section.into_iter().flat_map(|section| &section.tenant);
+        let mut tenants = tenants.filter(|tenant| *tenant.name == *facts.tenant);
+        let most = tenants.next().map_or(0, |tenant| tenant.max_connections);
+        let is_of_it =
+            |view: &SessionView| *view.tenant == *facts.tenant && *view.cluster == *facts.cluster;
+        Some(Tenancy { name, most, others: self.others(most, is_of_it) })
     }
 
     /// Nobody is looked for without a limit, nor while there is no other generation.

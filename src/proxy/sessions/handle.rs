@@ -110,7 +110,7 @@ impl Stage {
 pub struct Facts {
     /// The client's address; as a PROXY header has it, if there was one.
     pub client: Box<str>,
-    /// The user as the client gave it.
+    /// The user as the server knows it.
     pub user: Box<str>,
     /// The default database.
     pub database: Box<str>,
@@ -132,6 +132,14 @@ pub struct Facts {
     pub login: Option<LoggedInAs>,
     /// Where its statements went, if they are split.
     pub trace: Option<Arc<Trace>>,
+}
+
+impl Facts {
+    /// The tenant as it is counted; None if there is none.
+    pub fn full_tenant(&self) -> Option<String> {
+        let Self { tenant, cluster, .. } = self;
+        (!tenant.is_empty()).then(|| format!("{tenant}#{cluster}"))
+    }
 }
 
 /// Version and cipher of a TLS session.

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::change_user::Account;
 use super::routing::Router;
+use crate::error::ClientError;
 use crate::sql::ids::Named;
 use crate::wire::command::code;
 use crate::wire::id::{SessionId, ThreadId};
@@ -19,7 +21,8 @@ use crate::wire::parameter::{Naming, Parameters, kind, value};
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
 pub const OURS: u32 = 1 << 31;
 
-/// Who has which id. A client's greeting has one of the proxy's; servers know their own.
+/// Who has which id, and who is who. A client's greeting has one of the proxy's ids; servers know
+/// their own.
 pub trait Directory {
     /// Who says where commands go; None: all to where the one before went.
     fn router(&self) -> Option<&dyn Router> {
@@ -28,6 +31,15 @@ pub trait Directory {
 
     /// The id on this session's server of a connection, by the id its client was shown.
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId>;
+
+    /// The account on this session's server that a user's name means; None: it means itself.
+    ///
+    /// # Errors
+    ///
+    /// Why this session's client must not become that one.
+    fn account(&self, _name: &[u8]) -> Result<Option<Account>, ClientError> {
+        Ok(None)
+    }
 }
 
 /// Prepared statements that are remembered; older ones are forgotten.

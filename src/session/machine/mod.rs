@@ -21,6 +21,7 @@ use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::look::{Ahead, Place};
 use super::portable::{LoggedInAs, Portable};
 use super::routing::{Command, Router, Standpoint};
+use crate::error::ClientError;
 use crate::metrics::SessionCounters;
 use crate::sql::analysis::Analysis;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
@@ -50,13 +51,28 @@ pub(super) struct Names {
     /// None leaves the user as it is.
     pub(super) user: Option<Vec<u8>>,
     pub(super) database: Vec<u8>,
+    /// The user's tenant, if it comes with one or leaves one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<Vec<u8>>,
+}
+
+impl Names {
+    fn schema(database: &[u8]) -> Self {
+        Self { user: None, database: database.to_vec(), tenant: None }
+    }
+
+    /// Those in the payload of a COM_CHANGE_USER.
+    fn of(payload: &[u8], tenant: Option<Vec<u8>>) -> Self {
+        let (user, database) = change_user::names(payload);
+        Self { user: Some(user.to_vec()), database: database.to_vec(), tenant }
+    }
 }
 
 /// One client's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub(super) conversation: Conversation,
-    /// The user as the client gave it.
+    /// The user as the server knows it.
     pub(super) user: Vec<u8>,
     /// The default database, as far as it was seen to change.
     pub(super) database: Vec<u8>,
@@ -67,6 +83,10 @@ pub struct Session {
     pub(super) query_attributes: bool,
     /// `user` or `database` has changed since somebody asked.
     pub(super) renamed: bool,
+    /// The tenant that it came to belong to since somebody asked.
+    pub(super) joined: Option<Vec<u8>>,
+    /// Why its client must not become who it wants to be.
+    pub(super) refused: Option<ClientError>,
     /// What is remembered of it so that it can move to another server; None: it can't.
     pub(super) portable: Option<Box<Portable>>,
     pub(super) route: Route,
@@ -110,6 +130,8 @@ impl Session {
             ids: Statements::default(),
             query_attributes,
             renamed: true,
+            joined: None,
+            refused: None,
             portable: None,
             route: Route::Open,
         }
@@ -152,6 +174,16 @@ impl Session {
     /// Whether the user or the database has changed since this was last asked.
     pub fn take_renamed(&mut self) -> bool {
         std::mem::take(&mut self.renamed)
+    }
+
+    /// The tenant that it has come to belong to since this was last asked, if it has.
+    pub fn take_joined(&mut self) -> Option<Vec<u8>> {
+        self.joined.take()
+    }
+
+    /// Why the user must not change as the command wants whose exchange is due.
+    pub fn take_refused(&mut self) -> Option<ClientError> {
+        self.refused.take()
     }
 
     /// One link more, which is logged in as the first one was.
@@ -340,7 +372,7 @@ impl Session {
         &self.conversation
     }
 
-    /// The user as the client gave it.
+    /// The user as the server knows it.
     pub fn user(&self) -> &[u8] {
         &self.user
     }
@@ -466,14 +498,9 @@ impl Session {
             }
             code::PROCESS_KILL => return ids::in_process_kill((header, head), directory),
             code::INIT_DB if header.length <= WHOLE_COMMAND => {
-                self.expect_names(Note::Database, None, body);
+                self.expect_names(Note::Database, Names::schema(body));
             }
-            code::CHANGE_USER => {
-                self.ids = Statements::default();
-                let (user, database) = change_user::names(head);
-                self.expect_names(Note::User, Some(user), database);
-                return change_user::withhold(header, head, self.conversation.held());
-            }
+            code::CHANGE_USER => return self.handle_change_user(header, head, directory),
             _ => {}
         }
         match &mut self.portable {
@@ -481,6 +508,42 @@ impl Session {
             Some(portable) => {
                 let link = self.conversation.link_mut(self.conversation.current);
                 portable.handle_command((header, head), replaced, self.query_attributes, link)
+            }
+        }
+    }
+
+    /// Who must not become whom he names is kept waiting by the server, until he is told.
+    fn handle_change_user(
+        &mut self,
+        header: Header,
+        head: &[u8],
+        directory: &dyn Directory,
+    ) -> Replaced {
+        self.ids = Statements::default();
+        let held = self.conversation.held();
+        let (user, _) = change_user::names(head);
+        let account = directory.account(user).and_then(|account| match account {
+            None => Ok(None),
+            Some(account) => {
+                change_user::told(header, head, &account).map(|told| Some((told, account.tenant)))
+            }
+        });
+        match account {
+            Ok(None) => {
+                self.expect_names(Note::User, Names::of(head, None));
+                change_user::withhold(header, head, held)
+            }
+            Ok(Some((told, tenant))) => {
+                self.expect_names(Note::User, Names::of(&told, Some(tenant)));
+                let length = header.length - head.len() + told.len();
+                let header = Header { length, ..header };
+                let whole = || [&header.encode()[..], &told].concat();
+                change_user::withhold(header, &told, held).or_else(|| Some(whole()))
+            }
+            Err(error) => {
+                self.refused = Some(error);
+                self.current_link().hold_exchanges(Held::Asked);
+                change_user::withhold(header, head, Held::Asked)
             }
         }
     }
@@ -505,7 +568,7 @@ impl Session {
         counter.add(1);
         let extent = extent(header, head);
         if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
-            self.expect_names(Note::Database, None, name);
+            self.expect_names(Note::Database, Names::schema(name));
         }
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
@@ -557,9 +620,11 @@ impl Session {
             Note::Plain | Note::Statement | Note::Reset => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
-                if let Some(Names { user, database }) = names.filter(|_| ending == Ending::Ok) {
+                let names = names.filter(|_| ending == Ending::Ok);
+                if let Some(Names { user, database, tenant }) = names {
                     self.user = user.unwrap_or_else(|| std::mem::take(&mut self.user));
                     self.database = database;
+                    self.joined = tenant.or_else(|| self.joined.take());
                     self.renamed = true;
                 }
             }
@@ -567,10 +632,9 @@ impl Session {
     }
 
     /// The command seen last changes these if it succeeds.
-    fn expect_names(&mut self, note: Note, user: Option<&[u8]>, database: &[u8]) {
+    fn expect_names(&mut self, note: Note, names: Names) {
         if self.names.len() < MAX_NAMES {
-            let (user, database) = (user.map(<[u8]>::to_vec), database.to_vec());
-            self.names.push_back(Names { user, database });
+            self.names.push_back(names);
             self.current_link().note(note);
         }
     }

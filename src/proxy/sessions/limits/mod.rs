@@ -1,4 +1,5 @@
-//! Limits for each user and each address: sessions at a time, and connects a second.
+//! Limits for each user and each address: sessions at a time, and connects a second. For each
+//! tenant: sessions at a time.
 //!
 //! Everybody is counted, whether there is a limit or not, so that one that is set while the proxy
 //! runs counts those who are here already. Invariant: whoever is counted has a [`Seat`] that will
@@ -63,17 +64,20 @@ enum Excess {
 pub struct Seat {
     /// At its user's, once it has logged in.
     pub user: Option<String>,
+    /// At its tenant's, if it has one.
+    pub tenant: Option<String>,
     /// At its address's.
     pub address: Option<IpAddr>,
 }
 
-/// Who is here, by user and by address.
+/// Who is here, by user, by tenant and by address.
 #[derive(Debug, Default)]
-pub struct Limits(Mutex<Both>);
+pub struct Limits(Mutex<All>);
 
 #[derive(Debug, Default)]
-struct Both {
+struct All {
     users: Crowds<str>,
+    tenants: Crowds<str>,
     addresses: Crowds<IpAddr>,
 }
 
@@ -91,8 +95,8 @@ impl Limits {
         if seat.address == Some(address) {
             return Ok(());
         }
-        let mut both = lock(&self.0);
-        let entered = both.addresses.enter(&address, others, allowance, now);
+        let mut all = lock(&self.0);
+        let entered = all.addresses.enter(&address, others, allowance, now);
         entered.map_err(|excess| match excess {
             Excess::Sessions => {
                 let who = format!("Address {address}");
@@ -104,7 +108,7 @@ impl Limits {
             }
         })?;
         if let Some(before) = seat.address.replace(address) {
-            both.addresses.leave(&before);
+            all.addresses.leave(&before);
         }
         Ok(())
     }
@@ -118,8 +122,8 @@ impl Limits {
         allowance: Allowance,
         now: Instant,
     ) -> Result<(), ClientError> {
-        let both = lock(&self.0);
-        let judged = both.users.judge(user, others, allowance, now);
+        let all = lock(&self.0);
+        let judged = all.users.judge(user, others, allowance, now);
         judged.map(drop).map_err(|excess| of_user(user, excess))
     }
 
@@ -138,31 +142,70 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts a session that comes from another generation: it was let in there.
-    pub fn resume(&self, user: &str, address: Option<IpAddr>) -> Seat {
-        let mut both = lock(&self.0);
-        both.users.add(user);
-        if let Some(address) = &address {
-            both.addresses.add(address);
-        }
-        Seat { user: Some(user.into()), address }
+    /// As [`Self::has_room`] for a tenant, which may have so many sessions.
+    pub fn has_room_in(&self, tenant: &str, others: usize, most: usize) -> Result<(), ClientError> {
+        let allowance = Allowance { sessions: most, ..Allowance::default() };
+        let judged = lock(&self.0).tenants.judge(tenant, others, allowance, Instant::now());
+        judged.map(drop).map_err(|_| of_tenant(tenant))
     }
 
-    /// A session may have become another user's, by COM_CHANGE_USER. The server has agreed to that
-    /// already: it is counted, never refused.
-    pub fn rename(&self, seat: &mut Seat, user: &str) {
-        let Some(before) = seat.user.as_mut().filter(|before| *before != user) else { return };
-        let mut both = lock(&self.0);
-        both.users.add(user);
-        both.users.leave(&std::mem::replace(before, user.into()));
+    /// Counts a session at the tenant whose user it has proved to be, or says why not.
+    pub fn join(
+        &self,
+        seat: &mut Seat,
+        tenant: &str,
+        others: usize,
+        most: usize,
+    ) -> Result<(), ClientError> {
+        let allowance = Allowance { sessions: most, ..Allowance::default() };
+        let entered = lock(&self.0).tenants.enter(tenant, others, allowance, Instant::now());
+        entered.map_err(|_| of_tenant(tenant))?;
+        seat.tenant = Some(tenant.into());
+        Ok(())
+    }
+
+    /// Counts a session that comes from another generation: it was let in there.
+    pub fn resume(&self, user: &str, tenant: Option<String>, address: Option<IpAddr>) -> Seat {
+        let mut all = lock(&self.0);
+        all.users.add(user);
+        if let Some(tenant) = &tenant {
+            all.tenants.add(tenant);
+        }
+        if let Some(address) = &address {
+            all.addresses.add(address);
+        }
+        Seat { user: Some(user.into()), tenant, address }
+    }
+
+    /// A session may have become another user's, by COM_CHANGE_USER, and another tenant's. The
+    /// server has agreed to that already: it is counted, never refused.
+    pub fn rename(&self, seat: &mut Seat, user: &str, tenant: Option<String>) {
+        let Some(before) = &mut seat.user else { return };
+        let mut all = lock(&self.0);
+        if before != user {
+            all.users.add(user);
+            all.users.leave(&std::mem::replace(before, user.into()));
+        }
+        if seat.tenant != tenant {
+            if let Some(tenant) = &tenant {
+                all.tenants.add(tenant);
+            }
+            let before = std::mem::replace(&mut seat.tenant, tenant);
+            before.iter().for_each(|tenant| all.tenants.leave(tenant));
+        }
     }
 
     /// A session is over, or counted elsewhere.
     pub fn leave(&self, seat: Seat) {
-        let mut both = lock(&self.0);
-        seat.user.iter().for_each(|user| both.users.leave(user));
-        seat.address.iter().for_each(|address| both.addresses.leave(address));
+        let mut all = lock(&self.0);
+        seat.user.iter().for_each(|user| all.users.leave(user));
+        seat.tenant.iter().for_each(|tenant| all.tenants.leave(tenant));
+        seat.address.iter().for_each(|address| all.addresses.leave(address));
     }
+}
+
+fn of_tenant(tenant: &str) -> ClientError {
+    ClientError::too_many_connections(&format!("Tenant {tenant}"), "max_connections")
 }
 
 fn of_user(user: &str, excess: Excess) -> ClientError {
@@ -177,7 +220,7 @@ fn of_user(user: &str, excess: Excess) -> ClientError {
     }
 }
 
-/// All users, or all addresses.
+/// All users, all tenants, or all addresses.
 #[derive(Debug)]
 struct Crowds<K: ToOwned + ?Sized> {
     all: HashMap<K::Owned, Crowd>,
@@ -185,7 +228,7 @@ struct Crowds<K: ToOwned + ?Sized> {
     sweep_at: usize,
 }
 
-/// One user, or one address.
+/// One user, one tenant, or one address.
 #[derive(Clone, Copy, Debug, Default)]
 struct Crowd {
     sessions: usize,
@@ -245,7 +288,7 @@ where
     }
 
     /// Forgets who is not here and may connect as if never seen. What is left has a session, or
-    /// has connected within the last second: both are bounded by what else a proxy can hold.
+    /// has connected within the last second: all are bounded by what else a proxy can hold.
     fn sweep(&mut self, now: Instant) {
         self.all.retain(|_, crowd| crowd.sessions > 0 || crowd.full_at.is_some_and(|at| at > now));
         self.sweep_at = (self.all.len() * 2).max(FEW);

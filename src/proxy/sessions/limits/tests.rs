@@ -24,8 +24,8 @@ fn enter(
 }
 
 fn remembered(limits: &Limits) -> (usize, usize) {
-    let both = lock(&limits.0);
-    (both.users.all.len(), both.addresses.all.len())
+    let all = lock(&limits.0);
+    (all.users.all.len(), all.addresses.all.len())
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn sessions_of_the_other_generation_count() {
     assert_eq!((refused.code, &*refused.message), (1203, text));
     limits.has_room("u", 1, allow(3, 0), now).expect("one has left there");
     limits.has_room("v", 2, allow(3, 0), now).expect("another user");
-    assert_eq!(limits.resume("u", Some(ADDRESS)).user.as_deref(), Some("u"));
+    assert_eq!(limits.resume("u", None, Some(ADDRESS)).user.as_deref(), Some("u"));
     enter(&limits, ADDRESS, allow(1, 0), now).expect_err("its address counts here, too");
     limits.has_room("u", 1, allow(3, 0), now).expect_err("one has come from there");
 }
@@ -98,13 +98,13 @@ fn a_session_that_changes_its_user_is_counted_there() {
     let (limits, now) = (Limits::default(), Instant::now());
     let mut seat = enter(&limits, ADDRESS, allow(0, 0), now).expect("no limit");
     limits.log_in(&mut seat, "u", 0, allow(1, 0), now).expect("room");
-    limits.rename(&mut seat, "v");
+    limits.rename(&mut seat, "v", None);
     limits.has_room("u", 0, allow(1, 0), now).expect("u has left");
     limits.has_room("v", 0, allow(1, 0), now).expect_err("v has come");
-    limits.rename(&mut seat, "v");
+    limits.rename(&mut seat, "v", None);
     limits.leave(seat);
     // Whoever has not logged in is nobody's.
-    limits.rename(&mut Seat::default(), "v");
+    limits.rename(&mut Seat::default(), "v", None);
     assert_eq!(remembered(&limits), (0, 0));
 }
 
@@ -158,4 +158,28 @@ proptest! {
             prop_assert!(recent(&entered) <= 2 * rate as usize);
         }
     }
+}
+
+#[test]
+fn tenants_have_so_many_sessions() {
+    let limits = Limits::default();
+    let mut seats = [Seat::default(), Seat::default(), Seat::default()];
+    limits.join(&mut seats[0], "shop#main", 0, 2).expect("the first");
+    limits.has_room_in("shop#main", 0, 2).expect("room for two");
+    let refused = limits.join(&mut seats[1], "shop#main", 1, 2).expect_err("one is elsewhere");
+    let text = "Tenant shop#main already has more than 'max_connections' active connections";
+    assert_eq!((refused.code, refused.state, &*refused.message), (1203, "42000", text));
+    limits.has_room_in("shop#other", 1, 2).expect("another cluster's tenant");
+    // One that becomes another's is counted there, never refused.
+    limits.log_in(&mut seats[1], "u", 0, allow(0, 0), Instant::now()).expect("no limit");
+    limits.rename(&mut seats[1], "u", Some("shop#main".into()));
+    limits.has_room_in("shop#main", 0, 2).expect_err("two of two");
+    limits.rename(&mut seats[1], "u", None);
+    seats[2] = limits.resume("u", Some("shop#main".into()), None);
+    limits.has_room_in("shop#main", 0, 2).expect_err("two of two");
+    for seat in seats {
+        limits.leave(seat);
+    }
+    limits.has_room_in("shop#main", 0, 1).expect("all have left");
+    assert!(lock(&limits.0).tenants.all.is_empty(), "nobody is remembered");
 }
