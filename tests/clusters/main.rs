@@ -1,0 +1,13 @@
+//! Several clusters behind one port, their servers' roles, and what operators may do with them.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod alter;
+mod drain;
+mod health;
+mod names;
+mod plain;
+mod roles;
+mod scene;
+mod white_list;
