@@ -11,6 +11,10 @@ use serde_json::Value;
 mod database;
 #[path = "load/haproxy.rs"]
 mod haproxy;
+#[path = "load/servers.rs"]
+mod servers;
+#[path = "support/mod.rs"]
+mod support;
 
 use database::Database;
 use haproxy::Haproxy;
@@ -50,7 +54,7 @@ fn directly_nothing_is_lost_and_nothing_is_left() {
     }
     assert!(number(&found, "statements") > 100, "{found:#}");
     assert!(number(&found["bank"], "acknowledged") > 0, "{found:#}");
-    assert_eq!(found["classes"].as_array().unwrap().len(), 8, "{found:#}");
+    assert_eq!(found["classes"].as_array().unwrap().len(), 9, "{found:#}");
     // An idle client may not have had to look yet.
     for class in found["classes"].as_array().unwrap().iter().skip(1) {
         assert!(number(&class["latency"]["outside"], "count") > 0, "{class:#}");
@@ -148,6 +152,8 @@ fn wrong_usage_is_refused_before_anything_happens() {
         &["--url", "mysql://a@127.0.0.1/x", "--restart-every", "1s"],
         &["--url", "mysql://a@127.0.0.1/x", "--duration", "0s"],
         &["--url", "mysql://a@127.0.0.1/x", "-a", "127.0.0.1:1"],
+        &["--url", "mysql://a@127.0.0.1/x", "--move-every", "1s"],
+        &["--url", "mysql://a@127.0.0.1/x", "--move-every", "0s", "-a", "127.0.0.1:1"],
     ] {
         assert_eq!(odp_load(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -8,7 +8,7 @@ use super::access::{self, Password};
 use super::tls::{TlsArgs, Unsaid};
 use crate::config::{ServerAddress, Span};
 use crate::fleet::port::AdminPort;
-use crate::load::{self, How, Mix, Plan, RATE, Settings, Target};
+use crate::load::{self, How, Mix, MovePlan, Plan, RATE, Settings, Target};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -16,6 +16,11 @@ Examples:
   A minute against odp, with a restart every ten seconds, and a page about it:
     odp load --url mysql://app:secret@127.0.0.1:2883/test --duration 1m \\
         --restart-every 10s -a 127.0.0.1:2885 --report load.html
+  Sessions that move between the servers of a cluster, one after the other, ten a second:
+    odp load --url mysql://app:secret@127.0.0.1:2883/test --move-every 100ms \\
+        -a 127.0.0.1:2885
+  A cluster with replicas: does each client see what it has written?
+    odp load --url mysql://app:secret@127.0.0.1:2883/test --servers
   What a reload of HAProxy costs:
     odp load --url mysql://app:secret@127.0.0.1:3307/test --duration 30s \\
         --restart-every 10s --restart-command 'systemctl reload haproxy'
@@ -26,6 +31,7 @@ Exit code 0: nothing was lost. 1: something was, or a restart failed. 2: usage."
 /// Arguments of `odp load`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("what").multiple(true))]
 pub struct Args {
     /// Where to connect: mysql://USER[:PASSWORD]@HOST[:PORT]/DATABASE. The password may come from
     /// ODP_LOAD_PASSWORD instead. By TLS with ?require_ssl=true; &verify_ca=false takes any
@@ -40,9 +46,13 @@ pub struct Args {
     #[arg(long, value_name = "D", default_value = "30s", value_parser = positive)]
     duration: Span,
     /// What they do, with weights: idle, select, transaction, prepared, result, bank, state,
-    /// connect. A class that is not named gets none.
+    /// portable, own, connect. A class that is not named gets none.
     #[arg(long, value_name = "CLASS=WEIGHT,…")]
     mix: Option<Mix>,
+    /// Check a cluster with replicas: clients write a number and read it, and must not see an older
+    /// one; the servers that answer are named. As `own` in the mix; this gives it a fifth.
+    #[arg(long)]
+    servers: bool,
     /// Statements a second that the load aims at.
     #[arg(long, value_name = "N", default_value_t = RATE)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
@@ -54,10 +64,14 @@ pub struct Args {
     #[arg(long, value_name = "D", default_value = "10s", value_parser = positive)]
     timeout: Span,
     /// Ask for a restart this often.
-    #[arg(long, value_name = "D", requires = "how", value_parser = positive)]
+    #[arg(long, value_name = "D", requires = "how", value_parser = positive, group = "what")]
     restart_every: Option<Span>,
+    /// Move a session this often to another server of its cluster, one after the other, by the
+    /// admin port. One that stays, as something ties it to its server, is no failure.
+    #[arg(long, value_name = "D", requires = "admin", value_parser = positive, group = "what")]
+    move_every: Option<Span>,
     /// The admin port of the proxy; of several, each is restarted, one after the other.
-    #[arg(short, long, value_name = "HOST:PORT", group = "how", requires = "restart_every")]
+    #[arg(short, long, value_name = "HOST:PORT", group = "how", requires = "what")]
     admin: Vec<ServerAddress>,
     /// Instead of an admin port: what restarts the proxy, given to `sh -c`.
     #[arg(long, value_name = "COMMAND", group = "how", requires = "restart_every")]
@@ -111,10 +125,12 @@ impl Args {
             connections: demo.connections,
             duration: demo.duration,
             mix: None,
+            servers: false,
             rate: RATE,
             hold: Span(Duration::from_secs(3)),
             timeout: Span(Duration::from_secs(10)),
             restart_every: Some(demo.restart_every),
+            move_every: None,
             admin: vec![address(&demo.admin)?],
             restart_command: None,
             admin_tls: false,
@@ -142,17 +158,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn settings(args: Args) -> anyhow::Result<Settings> {
-    let plan = plan(&args)?;
+    let (plan, moves) = (plan(&args)?, moves(&args)?);
+    let mix = args.mix.unwrap_or_default();
     let password = std::env::var("ODP_LOAD_PASSWORD").ok();
     Ok(Settings {
         target: args.url.or_password(password).trusting(args.ca.as_deref())?,
         connections: args.connections,
         duration: args.duration.0,
-        mix: args.mix.unwrap_or_default(),
+        mix: if args.servers { mix.with_own() } else { mix },
         rate: args.rate,
         hold: args.hold.0,
         timeout: args.timeout.0,
         plan,
+        moves,
         report: args.report,
     })
 }
@@ -171,6 +189,15 @@ fn plan(args: &Args) -> anyhow::Result<Option<Plan>> {
         |settle| settle.0,
     );
     Ok(Some(Plan { every, deadline: args.restart_timeout.0, settle, how }))
+}
+
+fn moves(args: &Args) -> anyhow::Result<Option<MovePlan>> {
+    let Some(Span(every)) = args.move_every else { return Ok(None) };
+    match &admin_ports(args)?[..] {
+        [port] => Ok(Some(MovePlan { every, port: port.clone() })),
+        // Which of them a session goes through is not to be seen from its id.
+        _ => anyhow::bail!("--move-every: expected one admin port"),
+    }
 }
 
 fn admin_ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {

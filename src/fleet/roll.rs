@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::hung::{self, Again};
-use super::port::{Admin, AdminPort, Limits, Row, Trouble, follow};
+use super::port::{Admin, AdminPort, Limits, Row, Trouble, follow, quoted};
 use super::progress::Progress;
 use crate::config::ExitTimeout;
 
@@ -68,11 +68,6 @@ impl Order {
 
 fn utf8(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{}: expected UTF-8", path.display()))
-}
-
-/// A string of the admin port's grammar.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 /// Restarts them in order, `batch` at a time; true if one failed. What is under way then is seen

@@ -22,6 +22,27 @@ pub(super) fn rows(question: &str, got: &Rows, expected: &[&[&str]]) -> Result<(
     Ok(())
 }
 
+/// The row must be this state; otherwise it says what was lost.
+pub(super) fn state(got: &Rows, expected: &[(&str, String)]) -> Result<(), String> {
+    let [row] = &got[..] else { return Err(format!("state: expected a row, got {}", got.len())) };
+    number("columns of a state", row.len() as u64, expected.len() as u64)?;
+    let pairs = expected.iter().zip(row);
+    let lost =
+        pairs.filter(|((_, expected), got)| expected != *got).map(|((name, expected), got)| {
+            format!("{name} (expected '{}', got '{}')", short(expected), short(got))
+        });
+    let lost: Vec<String> = lost.collect();
+    if lost.is_empty() { Ok(()) } else { Err(format!("lost: {}", lost.join(", "))) }
+}
+
+/// A text must be this one.
+pub(super) fn text(question: &str, got: &str, expected: &str) -> Result<(), String> {
+    if got == expected {
+        return Ok(());
+    }
+    Err(format!("{question}: expected '{}', got '{}'", brief(expected), brief(got)))
+}
+
 /// A number must be this one.
 pub(super) fn number(question: &str, got: u64, expected: u64) -> Result<(), String> {
     if got == expected {
@@ -99,6 +120,19 @@ mod tests {
         }
         for got in [answer(&[&["a"]]), answer(&[&["a", "b", "c"]])] {
             assert!(rows("q", &got, expected).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_lost_of_a_state_is_named() {
+        let expected = [("zone", "+01:00".to_owned()), ("mode", "ANSI".to_owned())];
+        assert_eq!(state(&answer(&[&["+01:00", "ANSI"]]), &expected), Ok(()));
+        let lost = state(&answer(&[&["SYSTEM", "ANSI"]]), &expected).unwrap_err();
+        assert_eq!(lost, "lost: zone (expected '+01:00', got 'SYSTEM')");
+        let lost = state(&answer(&[&["SYSTEM", ""]]), &expected).unwrap_err();
+        assert!(lost.contains("zone") && lost.contains("mode"), "{lost}");
+        for got in [answer(&[]), answer(&[&["+01:00"]])] {
+            assert!(state(&got, &expected).is_err());
         }
     }
 

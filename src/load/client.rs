@@ -6,15 +6,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mysql_async::consts::ColumnFlags;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Error, Opts, Params, Row, Statement, Value};
+use mysql_async::{Column, Conn, Error, Opts, Params, Row, Statement, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::bank::Books;
 use super::mix::Class;
+use super::moves::Moves;
 use super::random::Random;
+use super::servers::Reads;
 use super::tables::Tables;
 use super::tally::{ClientId, Tally, Transaction};
 use super::trouble::{ConnectTrouble, Trouble};
@@ -33,6 +36,10 @@ pub(super) struct Run {
     pub(super) tables: Tables,
     pub(super) tally: Tally,
     pub(super) books: Books,
+    pub(super) reads: Reads,
+    /// The sessions that are to move; None if none are.
+    pub(super) moves: Option<Moves>,
+    pub(super) connection_ids: ConnectionIds,
     /// How long a connect or a statement may take.
     pub(super) deadline: Duration,
     /// The mean pause of an active client between two statements.
@@ -47,6 +54,15 @@ pub(super) struct Run {
     pub(super) stop: CancellationToken,
     /// Connects at the same time, so that thousands do not overrun a listen queue at once.
     pub(super) connects: Semaphore,
+}
+
+/// What CONNECTION_ID() says while a connection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionIds {
+    /// Always the same, unless something ties a session to its server.
+    Stay,
+    /// Another server's may answer, unless something ties the session to its own.
+    MayChange,
 }
 
 /// A client, over all its connections.
@@ -99,6 +115,9 @@ impl Client {
         let failure = match timeout(run.deadline, Conn::new(run.opts.clone())).await {
             Ok(Ok(conn)) => {
                 run.tally.connected(self.id, since);
+                if let Some(moves) = &run.moves {
+                    moves.opened(self.id, conn.id());
+                }
                 self.conn = Some(conn);
                 self.transaction = Transaction::None;
                 return true;
@@ -117,6 +136,9 @@ impl Client {
     pub(super) async fn close(&mut self) {
         if let Some(conn) = self.conn.take() {
             self.run.tally.disconnected();
+            if let Some(moves) = &self.run.moves {
+                moves.closed(self.id);
+            }
             // The driver marks the connection as closed before it sends COM_QUIT. Whatever becomes
             // of that, nothing is left behind: dropped unmarked, a task would wait for a dead peer.
             let _ = timeout(QUIT, conn.disconnect()).await;
@@ -135,12 +157,21 @@ impl Client {
 
     /// Runs a query of the text protocol.
     pub(super) async fn rows(&mut self, sql: &str) -> Result<Rows, Trouble> {
+        self.raw_rows(sql).await.map(texts)
+    }
+
+    /// The same, and of what types the columns are.
+    pub(super) async fn typed(&mut self, sql: &str) -> Result<(Rows, String), Trouble> {
+        self.raw_rows(sql).await.map(with_types)
+    }
+
+    async fn raw_rows(&mut self, sql: &str) -> Result<Vec<Row>, Trouble> {
         let since = self.asks();
         let outcome = match self.conn.as_mut() {
             Some(conn) => timeout(self.run.deadline, conn.query::<Row, _>(sql)).await,
             None => return Err(gone()),
         };
-        self.judge(since, outcome).await.map(texts)
+        self.judge(since, outcome).await
     }
 
     /// Runs a query of (number, text) and hands on each row as it comes.
@@ -174,15 +205,39 @@ impl Client {
         statement: &Statement,
         params: impl Into<Params>,
     ) -> Result<Rows, Trouble> {
+        self.raw_execute(statement, params.into()).await.map(texts)
+    }
+
+    /// The same, and of what types the columns are.
+    pub(super) async fn execute_typed(
+        &mut self,
+        statement: &Statement,
+        params: impl Into<Params>,
+    ) -> Result<(Rows, String), Trouble> {
+        self.raw_execute(statement, params.into()).await.map(with_types)
+    }
+
+    async fn raw_execute(
+        &mut self,
+        statement: &Statement,
+        params: Params,
+    ) -> Result<Vec<Row>, Trouble> {
         let since = self.asks();
-        let params = params.into();
         let outcome = match self.conn.as_mut() {
             Some(conn) => {
                 timeout(self.run.deadline, conn.exec::<Row, _, _>(statement, params)).await
             }
             None => return Err(gone()),
         };
-        self.judge(since, outcome).await.map(texts)
+        self.judge(since, outcome).await
+    }
+
+    /// Closes a prepared statement, to which there is no answer. If that cannot be sent, the next
+    /// statement will tell.
+    pub(super) async fn forget(&mut self, statement: Statement) {
+        if let Some(conn) = self.conn.as_mut() {
+            let _ = timeout(self.run.deadline, conn.close(statement)).await;
+        }
     }
 
     /// LAST_INSERT_ID as the last OK packet had it.
@@ -226,6 +281,11 @@ impl Client {
         Err(Trouble::Wrong(text))
     }
 
+    /// A read that did not show what this client has written. The session is as good as before.
+    pub(super) fn stale(&self, text: &str) {
+        self.run.tally.wrong(self.who(), self.transaction, text);
+    }
+
     /// Waits for about this long, half to one and a half; at most until the run is to end.
     pub(super) async fn pause(&mut self, mean: Duration) {
         let pause = mean.mul_f64(0.5 + self.random.fraction());
@@ -250,6 +310,9 @@ impl Client {
         let trouble = match outcome {
             Ok(Ok(answer)) => {
                 self.run.tally.answered(self.class, self.id, since);
+                if let Some(moves) = &self.run.moves {
+                    moves.answered(self.class, self.id, since);
+                }
                 self.served();
                 return Ok(answer);
             }
@@ -292,6 +355,17 @@ fn gone() -> Trouble {
 
 fn texts(rows: Vec<Row>) -> Rows {
     rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(text).collect()).collect()
+}
+
+fn with_types(rows: Vec<Row>) -> (Rows, String) {
+    let is_unsigned = |column: &Column| column.flags().contains(ColumnFlags::UNSIGNED_FLAG);
+    let one = |column: &Column| {
+        let sign = if is_unsigned(column) { " unsigned" } else { "" };
+        format!("{:?}{sign}", column.column_type())
+    };
+    let columns = rows.first().map(|row| row.columns_ref().iter().map(one));
+    let types: Vec<String> = columns.into_iter().flatten().collect();
+    (texts(rows), types.join(", "))
 }
 
 fn text(value: Option<Value>) -> String {

@@ -23,13 +23,17 @@ pub(super) enum Class {
     Bank,
     /// Looks whether everything a session knows is still there.
     State,
+    /// Looks whether everything is still there that could be told to another server.
+    Portable,
+    /// Reads what it has written itself.
+    Own,
     /// Connects, asks one thing and leaves, again and again.
     Connect,
 }
 
 impl Class {
     /// All of them, in the order of the tables.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Idle,
         Self::Select,
         Self::Transaction,
@@ -37,6 +41,8 @@ impl Class {
         Self::Result,
         Self::Bank,
         Self::State,
+        Self::Portable,
+        Self::Own,
         Self::Connect,
     ];
 
@@ -50,6 +56,8 @@ impl Class {
             Self::Result => "result",
             Self::Bank => "bank",
             Self::State => "state",
+            Self::Portable => "portable",
+            Self::Own => "own",
             Self::Connect => "connect",
         }
     }
@@ -64,6 +72,8 @@ impl Class {
             Self::Result => "results of up to 1 MB, checksummed",
             Self::Bank => "transfers; the total must not change",
             Self::State => "variables, temporary tables, locks, ids",
+            Self::Portable => "what another server could be told as well",
+            Self::Own => "reads what it has written",
             Self::Connect => "connect, one select, quit",
         }
     }
@@ -79,9 +89,10 @@ impl Class {
             Self::Idle => 30,
             Self::Select => 25,
             Self::Transaction | Self::Prepared | Self::Bank => 10,
-            Self::State => 8,
-            Self::Result => 4,
+            Self::State | Self::Portable | Self::Result => 4,
             Self::Connect => 3,
+            // Asks more of a cluster than plain replication gives: only with `--servers`.
+            Self::Own => 0,
         }
     }
 }
@@ -128,6 +139,16 @@ impl FromStr for Mix {
 }
 
 impl Mix {
+    /// The same with clients that read their own writes, if it has none.
+    pub(crate) fn with_own(mut self) -> Self {
+        let own = Class::Own.index();
+        if self.weights[own] == 0 {
+            // A fifth of all connections.
+            self.weights[own] = self.weights.iter().sum::<u32>().div_ceil(4);
+        }
+        self
+    }
+
     /// Shares `connections` out by weight, what is left over to those that were rounded down most.
     /// Each class with a weight gets one if there are enough to go round.
     pub(super) fn share(&self, connections: usize) -> [usize; Class::ALL.len()] {
@@ -180,9 +201,11 @@ mod tests {
 
     #[test]
     fn every_class_with_a_weight_gets_a_connection() {
-        let counts = Mix::default().share(16);
+        let counts = Mix::default().with_own().share(16);
         assert!(counts.iter().all(|count| *count >= 1), "{counts:?}");
         assert_eq!(counts.iter().sum::<usize>(), 16);
+        assert_eq!(Mix::default().share(1000)[Class::Own.index()], 0);
+        assert_eq!(Mix::default().with_own().share(1000)[Class::Own.index()], 200);
     }
 
     #[test]
@@ -196,7 +219,7 @@ mod tests {
     #[test]
     fn a_class_that_is_not_named_gets_nothing() {
         let mix: Mix = "select=3, idle".parse().unwrap();
-        assert_eq!(mix.share(8), [2, 6, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(mix.share(8), [2, 6, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! ```text
 //!   worker ── activity ── client ──→ tally ──→ outcome ──→ text, JSON, report
 //!   restarts ── windows ───────────────┘
+//!   moves: sessions are told to go on with another server; servers: who answered reads
 //! ```
 
 use std::path::PathBuf;
@@ -29,10 +30,12 @@ mod check;
 mod client;
 mod live;
 mod mix;
+mod moves;
 mod outcome;
 mod random;
 mod report;
 mod restarts;
+mod servers;
 mod tables;
 mod tally;
 mod target;
@@ -42,14 +45,17 @@ mod worker;
 
 use bank::{Audit, Books};
 pub(crate) use mix::Mix;
+pub(crate) use moves::MovePlan;
 pub(crate) use outcome::Outcome;
 pub(crate) use restarts::{How, Plan};
 pub(crate) use target::Target;
 
-use client::Run;
+use client::{ConnectionIds, Run};
 use mix::Class;
+use moves::Moves;
 use outcome::Circumstances;
 use restarts::Restart;
+use servers::Reads;
 use tables::{Desk, Tables};
 use tally::{ClientId, Tally};
 
@@ -64,6 +70,8 @@ const CONNECTS_PER_SECOND: f64 = 100.0;
 const SILENCE: Duration = Duration::from_secs(5);
 /// How long the clients may take to be all there; those that are not by then are troubles anyway.
 const ASSEMBLY: Duration = Duration::from_secs(20);
+/// How long replicas may take to have the tables, before the load begins.
+const REPLICATION: Duration = Duration::from_secs(2);
 /// How many descriptors the process needs beside those of its connections.
 const DESCRIPTORS: u64 = 64;
 
@@ -86,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// The restarts, if there are to be any.
     pub(crate) plan: Option<Plan>,
+    /// The moves, if there are to be any.
+    pub(crate) moves: Option<MovePlan>,
     /// Where to write a page about the run.
     pub(crate) report: Option<PathBuf>,
 }
@@ -114,9 +124,13 @@ async fn drive(settings: &Settings) -> anyhow::Result<Outcome> {
         .await
         .with_context(|| format!("{target}: preparing the tables"))?;
     let counts = settings.mix.share(settings.connections as usize);
+    if counts[Class::Own.index()] > 0 {
+        let created = tables.create_own(&target.opts(), settings.timeout).await;
+        created.with_context(|| format!("{target}: preparing the table of own writes"))?;
+        tokio::time::sleep(REPLICATION).await;
+    }
     let run = Arc::new(new_run(settings, tables, &counts));
-    let restarts =
-        load(&run, settings.duration, settings.plan.clone(), &counts, &mut signals).await;
+    let restarts = load(&run, settings, &counts, &mut signals).await;
     let duration = run.tally.measured();
     let audit = match counts[Class::Bank.index()] {
         0 => None,
@@ -128,7 +142,8 @@ async fn drive(settings: &Settings) -> anyhow::Result<Outcome> {
     }
     run.tally.absorb();
     let target = target.to_string();
-    let around = Circumstances { target, duration, counts, restarts, audit };
+    let (moved, servers) = (run.moves.as_ref().map(Moves::moved), run.reads.rows());
+    let around = Circumstances { target, duration, counts, restarts, audit, moved, servers };
     let merged = run.tally.merged();
     let outcome = Outcome::of(&merged, run.tally.journal(), around);
     if let Some(file) = &settings.report {
@@ -148,6 +163,12 @@ fn new_run(settings: &Settings, tables: Tables, counts: &[usize; Class::ALL.len(
         tables,
         tally: Tally::start(settings.duration),
         books: Books::default(),
+        reads: Reads::default(),
+        moves: settings.moves.as_ref().map(|_| Moves::default()),
+        connection_ids: match settings.moves.is_some() || counts[Class::Own.index()] > 0 {
+            true => ConnectionIds::MayChange,
+            false => ConnectionIds::Stay,
+        },
         deadline: settings.timeout,
         pause: Duration::from_secs_f64(active as f64 / f64::from(settings.rate)),
         silence: SILENCE.max(Duration::from_millis(5 * idle as u64)),
@@ -158,11 +179,10 @@ fn new_run(settings: &Settings, tables: Tables, counts: &[usize; Class::ALL.len(
     }
 }
 
-/// Lets all clients work for the duration, with restarts if there are to be any.
+/// Lets all clients work for the duration, with restarts and moves if there are to be any.
 async fn load(
     run: &Arc<Run>,
-    duration: Duration,
-    plan: Option<Plan>,
+    settings: &Settings,
     counts: &[usize; Class::ALL.len()],
     signals: &mut Signals,
 ) -> Vec<Restart> {
@@ -180,10 +200,16 @@ async fn load(
     }
     run.tally.ready();
     let enough = CancellationToken::new();
-    let restarts =
-        plan.map(|plan| task::spawn("restarts", restarts::run(run.clone(), plan, enough.clone())));
+    let restarts = settings
+        .plan
+        .clone()
+        .map(|plan| task::spawn("restarts", restarts::run(run.clone(), plan, enough.clone())));
+    let moves = settings
+        .moves
+        .clone()
+        .map(|plan| task::spawn("moves", moves::run(run.clone(), plan, enough.clone())));
     tokio::select! {
-        () = tokio::time::sleep(duration) => {}
+        () = tokio::time::sleep(settings.duration) => {}
         () = signals.next() => {}
     }
     enough.cancel();
@@ -195,6 +221,12 @@ async fn load(
         },
         None => Vec::new(),
     };
+    if let Some(moves) = moves {
+        tokio::select! {
+            _ = moves => {}
+            () = signals.next() => {}
+        }
+    }
     run.tally.over();
     run.stop.cancel();
     // Each client needs at most a few statements to end, and each of those has a deadline.

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::bank::Audit;
 use super::mix::Class;
+use super::moves::Moved;
 use super::restarts::Restart;
+use super::servers::ServerRow;
 use super::tally::{Event, Gap, Journal, Latencies, Merged, Transaction};
 use crate::metrics::pauses::Pauses;
 
@@ -90,6 +92,35 @@ pub(super) struct FailedRow {
     pub(super) count: u64,
 }
 
+/// What came of moves.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct MovesRow {
+    /// Sessions that were told to move; one that moved twice counts twice.
+    pub(super) asked: u64,
+    pub(super) moved: u64,
+    pub(super) stayed: Vec<StayedRow>,
+    /// The longest wait of the client around each move.
+    pub(super) waits: Latency,
+}
+
+/// Sessions that stayed where they were, for one reason.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct StayedRow {
+    pub(super) reason: String,
+    pub(super) count: u64,
+}
+
+impl From<Moved> for MovesRow {
+    fn from(all: Moved) -> Self {
+        let waits = Latency::from(&all.waits);
+        let row = |(reason, count): (String, u64)| StayedRow { reason, count };
+        let mut stayed: Vec<StayedRow> = all.stayed.into_iter().map(row).collect();
+        stayed.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let asked = all.moved + stayed.iter().map(|row| row.count).sum::<u64>();
+        Self { asked, moved: all.moved, stayed, waits }
+    }
+}
+
 /// What one class of clients felt.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ClassRow {
@@ -129,6 +160,10 @@ pub(crate) struct Outcome {
     pub(super) bank_failure: Option<String>,
     pub(super) restarts_failed: usize,
     pub(super) restarts: Vec<Restart>,
+    /// None if no session was to move.
+    pub(super) moves: Option<MovesRow>,
+    /// Who answered those that read their own writes.
+    pub(super) servers: Vec<ServerRow>,
     pub(super) longest_gap: Option<Gap>,
     /// Statements of all classes but `result`.
     pub(super) statement_latency: Both,
@@ -152,6 +187,8 @@ pub(super) struct Circumstances {
     pub(super) counts: [usize; Class::ALL.len()],
     pub(super) restarts: Vec<Restart>,
     pub(super) audit: Option<Result<Audit, String>>,
+    pub(super) moved: Option<Moved>,
+    pub(super) servers: Vec<ServerRow>,
 }
 
 impl Outcome {
@@ -190,6 +227,8 @@ impl Outcome {
             waits: Latency::from(&waits(&around.restarts)),
             restarts_failed: around.restarts.iter().filter(|one| one.failure.is_some()).count(),
             restarts: around.restarts,
+            moves: around.moved.map(MovesRow::from),
+            servers: around.servers,
             longest_gap: journal.longest_gap,
             statement_latency: Both::of(&merged.statements()),
             connect_latency,
@@ -212,17 +251,34 @@ impl Outcome {
         troubles == 0
             && self.restarts_failed == 0
             && self.bank_failure.is_none()
+            && !self.has_nobody_moved()
             && self.statements > 0
+    }
+
+    /// Whether sessions were to move, and none has: then nothing was shown.
+    fn has_nobody_moved(&self) -> bool {
+        self.moves.as_ref().is_some_and(|moves| moves.moved == 0)
+    }
+
+    /// In what it happened.
+    fn during(&self) -> String {
+        let count = |count: u64, one: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            _ => Some(format!("{} {one}s", grouped(count))),
+        };
+        let restarts = count(self.restarts.len() as u64, "restart");
+        let moves = count(self.moves.as_ref().map_or(0, |moves| moves.moved), "move");
+        match [restarts, moves].into_iter().flatten().collect::<Vec<_>>().join(" and ") {
+            nothing if nothing.is_empty() => nothing,
+            during => format!(" in {during}"),
+        }
     }
 
     /// The first line: what it all comes to.
     pub(super) fn verdict(&self) -> String {
         let restarts = self.restarts.len();
-        let mut during = match restarts {
-            0 => String::new(),
-            1 => " in 1 restart".into(),
-            _ => format!(" in {restarts} restarts"),
-        };
+        let mut during = self.during();
         if self.clean {
             return format!("nothing was lost{during}");
         }
@@ -250,6 +306,9 @@ impl Outcome {
         }
         if self.bank_failure.is_some() {
             parts.push("the bank could not be audited".into());
+        }
+        if self.has_nobody_moved() {
+            parts.push("no session has moved".into());
         }
         if self.statements == 0 {
             parts.push("no statement was answered".into());
@@ -376,7 +435,34 @@ impl Outcome {
             line("connects impossible", self.connects_not_possible_here, more)?;
         }
         self.write_bank(f)?;
+        self.write_moves(f)?;
+        self.write_servers(f)?;
         self.write_restarts(f)
+    }
+
+    fn write_moves(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(moves) = &self.moves else { return Ok(()) };
+        let (moved, asked) = (grouped(moves.moved), grouped(moves.asked));
+        writeln!(f, "  sessions moved      {moved:>12}   of {asked}")?;
+        for StayedRow { reason, count } in &moves.stayed {
+            writeln!(f, "    stayed            {:>12}   {reason}", grouped(*count))?;
+        }
+        Ok(())
+    }
+
+    fn write_servers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in &self.servers {
+            let (reads, server) = (grouped(row.reads), &row.server);
+            write!(f, "  reads of own writes {reads:>12}   by {server}")?;
+            match row.stale {
+                0 => writeln!(f, ", none stale")?,
+                stale => {
+                    let (stale, behind) = (grouped(stale), grouped(row.furthest_behind));
+                    writeln!(f, ": {stale} STALE, by up to {behind} writes")?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write_bank(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -427,6 +513,7 @@ impl Outcome {
         write!(f, "  {:<26}", "latency")?;
         columns.iter().try_for_each(|column| write!(f, "{column:>11}"))?;
         writeln!(f)?;
+        let moves = self.moves.as_ref().map(|moves| moves.waits).unwrap_or_default();
         for (name, latency) in [
             ("statements, else", &self.statement_latency.outside),
             ("statements, in restarts", &self.statement_latency.inside),
@@ -434,6 +521,7 @@ impl Outcome {
             ("connects, in restarts", &self.connect_latency.inside),
             ("pauses in the proxy", &self.pauses.unwrap_or_default()),
             ("each client's longest wait", &self.waits),
+            ("longest wait around a move", &moves),
         ] {
             if latency.count == 0 {
                 continue;

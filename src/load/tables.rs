@@ -69,6 +69,16 @@ impl Tables {
         format!("{}_ids", self.prefix)
     }
 
+    /// (client, n): the last number that each client has written.
+    pub(super) fn own(&self) -> String {
+        format!("{}_own", self.prefix)
+    }
+
+    /// The same and, as `server`, which server has answered: HOSTNAME|PORT|SERVER_ID.
+    pub(super) fn own_view(&self) -> String {
+        format!("{}_own_view", self.prefix)
+    }
+
     /// A temporary table; each session has one of this name.
     pub(super) fn temporary(&self) -> String {
         format!("{}_temporary", self.prefix)
@@ -103,13 +113,37 @@ impl Tables {
         Ok(())
     }
 
+    /// Creates what clients need that read their own writes.
+    pub(super) async fn create_own(&self, opts: &Opts, deadline: Duration) -> anyhow::Result<()> {
+        let mut desk = Desk::open(opts, deadline).await?;
+        let (table, view) = (self.own(), self.own_view());
+        let columns = "client BIGINT NOT NULL PRIMARY KEY, n BIGINT NOT NULL";
+        desk.run(&format!("CREATE TABLE {table} ({columns}) ENGINE=InnoDB")).await?;
+        let create = |variables: &str| {
+            format!(
+                "CREATE SQL SECURITY INVOKER VIEW {view} AS SELECT client, n, \
+                 (SELECT GROUP_CONCAT(VARIABLE_VALUE ORDER BY VARIABLE_NAME SEPARATOR '|') \
+                 FROM {variables} WHERE VARIABLE_NAME IN ('HOSTNAME', 'PORT', 'SERVER_ID')) \
+                 AS server FROM {table}"
+            )
+        };
+        // MariaDB's, and MySQL's.
+        if desk.run(&create("information_schema.GLOBAL_VARIABLES")).await.is_err() {
+            desk.run(&create("performance_schema.global_variables")).await?;
+        }
+        desk.close().await;
+        Ok(())
+    }
+
     /// Drops the tables.
     pub(super) async fn drop(&self, opts: &Opts, deadline: Duration) -> anyhow::Result<()> {
         let mut desk = Desk::open(opts, deadline).await?;
         // A session of a client that was cut off may hold a table for a while yet; waiting for that
         // for ever would be worse than leaving it.
         desk.run("SET SESSION lock_wait_timeout = 30").await?;
-        for table in [self.rows(), self.accounts(), self.ledger(), self.held(), self.ids()] {
+        desk.run(&format!("DROP VIEW IF EXISTS {}", self.own_view())).await?;
+        let bank = [self.accounts(), self.ledger()];
+        for table in [self.rows(), self.held(), self.ids(), self.own()].into_iter().chain(bank) {
             desk.run(&format!("DROP TABLE IF EXISTS {table}")).await?;
         }
         desk.close().await;

@@ -19,6 +19,9 @@ pub(crate) mod run_dir;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long it may take to answer RESTART: it does so after preflight, within 90 seconds.
 const JUDGEMENT: Duration = Duration::from_secs(95);
+/// How long it may take to move a session: to come between two commands, within 10 seconds, and to
+/// talk to two servers.
+const MOVE: Duration = Duration::from_secs(30);
 /// How long a polite good-bye may take.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How often a task is looked at.
@@ -149,9 +152,30 @@ impl Admin {
         self.rows("SHOW RESTART").await
     }
 
+    /// Every server of every cluster.
+    pub(crate) async fn routes(&mut self) -> Result<Vec<Row>, Trouble> {
+        self.rows("SHOW PROXYROUTE").await
+    }
+
+    /// A session, by the id of its greeting: attributes by their names.
+    pub(crate) async fn session(&mut self, id: u32) -> Result<Row, Trouble> {
+        self.pairs(&format!("SHOW PROXYSESSION ATTRIBUTE {id}")).await
+    }
+
+    /// Moves a session to another server of its cluster; it is there when this returns.
+    pub(crate) async fn move_session(&mut self, id: u32, to: &str) -> Result<(), Trouble> {
+        let sql = format!("MOVE PROXYSESSION {id} TO {}", quoted(to));
+        within(MOVE, self.conn.query_drop(sql)).await
+    }
+
     /// How the proxy is: version, pid, generation, state and more, by their names.
     pub(crate) async fn proxy(&mut self) -> Result<Row, Trouble> {
-        let rows = self.rows("SHOW PROXYINFO BINARY").await?;
+        self.pairs("SHOW PROXYINFO BINARY").await
+    }
+
+    /// Names and values, a pair a row.
+    async fn pairs(&mut self, statement: &str) -> Result<Row, Trouble> {
+        let rows = self.rows(statement).await?;
         let pair = |row: Row| {
             let mut values = row.0.into_iter().map(|(_, value)| value);
             Some((values.next()?, values.next()?))
@@ -240,6 +264,11 @@ pub(crate) fn direct(builder: OptsBuilder) -> Opts {
         .wait_timeout(Some(WAIT_TIMEOUT))
         .stmt_cache_size(0)
         .into()
+}
+
+/// A string of the admin port's grammar.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 async fn within<T>(

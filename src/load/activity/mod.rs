@@ -5,6 +5,8 @@
 
 mod connect;
 mod idle;
+mod own;
+mod portable;
 mod prepared;
 mod result;
 mod select;
@@ -25,6 +27,8 @@ pub(super) enum Activity {
     Result(result::Large),
     Bank(Bank),
     State(state::State),
+    Portable(portable::Portable),
+    Own(own::Own),
     Connect(connect::Connect),
 }
 
@@ -39,6 +43,8 @@ impl Activity {
             Class::Result => Self::Result(result::Large),
             Class::Bank => Self::Bank(Bank::default()),
             Class::State => Self::State(state::State::default()),
+            Class::Portable => Self::Portable(portable::Portable::default()),
+            Class::Own => Self::Own(own::Own::default()),
             Class::Connect => Self::Connect(connect::Connect),
         }
     }
@@ -49,6 +55,8 @@ impl Activity {
             Self::Idle(idle) => idle.begin(client).await,
             Self::Prepared(prepared) => prepared.begin(client).await,
             Self::State(state) => state.begin(client).await,
+            Self::Portable(portable) => portable.begin(client).await,
+            Self::Own(own) => own.begin(client).await,
             Self::Select(_) | Self::Transaction(_) | Self::Result(_) => Ok(()),
             Self::Bank(_) | Self::Connect(_) => Ok(()),
         }
@@ -64,6 +72,8 @@ impl Activity {
             Self::Result(large) => large.turn(client).await,
             Self::Bank(bank) => bank.turn(client).await,
             Self::State(state) => state.turn(client).await,
+            Self::Portable(portable) => portable.turn(client).await,
+            Self::Own(own) => own.turn(client).await,
             Self::Connect(connect) => connect.turn(client).await,
         }
     }
@@ -73,6 +83,8 @@ impl Activity {
         match self {
             Self::Idle(idle) => idle.look(client).await,
             Self::State(state) => state.look(client).await,
+            Self::Portable(portable) => portable.look(client).await,
+            Self::Own(own) => own.look(client).await,
             Self::Prepared(prepared) => prepared.look(client).await,
             Self::Select(select) => select.look(client).await,
             Self::Transaction(_) | Self::Result(_) | Self::Bank(_) => client.run("SELECT 1").await,

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
-use super::outcome::{self, ClassRow, Latency, Outcome, human};
+use super::outcome::{self, ClassRow, Latency, Outcome, StayedRow, human};
 use super::restarts::Restart;
+use super::servers::ServerRow;
 use super::tally::{Kind, Latencies, Transaction};
 use super::timeline::Timeline;
 use crate::metrics::pauses::Pauses;
@@ -35,6 +36,8 @@ pub(super) fn page(outcome: &Outcome, timeline: &Timeline, statements: &Latencie
     page.push_str(&pauses(&outcome.restarts));
     page.push_str(&latencies(outcome));
     page.push_str(&classes(outcome));
+    page.push_str(&moves(outcome));
+    page.push_str(&servers(&outcome.servers));
     page.push_str(&troubles(outcome));
     page.push_str(&restarts(&outcome.restarts));
     page.push_str(&events(outcome));
@@ -244,6 +247,36 @@ fn classes(outcome: &Outcome) -> String {
     };
     let rows: Vec<String> = outcome.classes.iter().map(row).collect();
     section("By class", "", &table(&["class"], &head, &rows))
+}
+
+fn moves(outcome: &Outcome) -> String {
+    let Some(moves) = &outcome.moves else { return String::new() };
+    let [p50, p99, max] = [moves.waits.p50_us, moves.waits.p99_us, moves.waits.max_us].map(human);
+    let about = format!(
+        "{} of {} sessions went on with another server when they were told to; the longest wait of \
+         a client around its move: p50 {p50}, p99 {p99}, longest {max}",
+        grouped(moves.moved),
+        grouped(moves.asked)
+    );
+    let row = |row: &StayedRow| format!("{}{}", left(&row.reason), cell(&grouped(row.count)));
+    let rows: Vec<String> = moves.stayed.iter().map(row).collect();
+    let body = if rows.is_empty() { String::new() } else { table(&["stayed"], &["count"], &rows) };
+    section("Moves", &about, &body)
+}
+
+fn servers(servers: &[ServerRow]) -> String {
+    if servers.is_empty() {
+        return String::new();
+    }
+    let row = |row: &ServerRow| {
+        let (reads, behind) = (grouped(row.reads), grouped(row.furthest_behind));
+        let stale = trouble_cell(row.stale);
+        [left(&row.server), cell(&reads), stale, cell(&behind)].concat()
+    };
+    let rows: Vec<String> = servers.iter().map(row).collect();
+    let head = ["reads", "stale", "writes behind, at most"];
+    let about = "who answered clients that must see what they have written";
+    section("Reads of own writes", about, &table(&["server"], &head, &rows))
 }
 
 fn troubles(outcome: &Outcome) -> String {

@@ -1,0 +1,177 @@
+//! Clusters of several servers: sessions that move, and clients that read their own writes.
+
+use crate::support::database::PASSWORD;
+use crate::support::proxy::{ADMIN_PASSWORD, Options};
+use crate::support::{Database, Proxy, Server};
+use crate::{number, outcome};
+
+const LOST: [&str; 4] = ["sessions_lost", "connects_failed", "statements_failed", "answers_wrong"];
+
+fn url(address: &str) -> String {
+    format!("mysql://odp:{PASSWORD}@{address}/p")
+}
+
+/// A proxy in front of these servers, which may log in for the user of the tests.
+fn proxy(servers: &[String]) -> Proxy {
+    let mut options = Options::new(servers);
+    options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+    Proxy::start_with(&options)
+}
+
+/// Two addresses of one server, as two servers that always agree.
+fn twice(database: &Database) -> [String; 2] {
+    [database.address(), format!("localhost:{}", database.port)]
+}
+
+/// A pair of which the second follows the first, or only did until it had the user's tables.
+struct Pair {
+    primary: Database,
+    replica: Database,
+}
+
+impl Pair {
+    fn start() -> Option<Self> {
+        let start = |id| Database::start_with(Server::MariaDb, &["--log-bin=log", id]);
+        let (primary, replica) = (start("--server-id=1")?, start("--server-id=2")?);
+        let port = primary.port;
+        let follow = format!(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+             MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', MASTER_USE_GTID = slave_pos"
+        );
+        replica.execute(&[&follow, "START SLAVE"]);
+        Some(Self { primary, replica })
+    }
+}
+
+fn moving<'a>(proxy: &str, admin: &'a str, more: &[&'a str]) -> (Option<i32>, serde_json::Value) {
+    let url = url(proxy);
+    let port = ["--url", &url, "-a", admin, "--admin-password", ADMIN_PASSWORD];
+    outcome(&[&port[..], more].concat())
+}
+
+fn reason(found: &serde_json::Value, part: &str) -> bool {
+    let stayed = found["moves"]["stayed"].as_array().unwrap().iter();
+    stayed.filter_map(|row| row["reason"].as_str()).any(|reason| reason.contains(part))
+}
+
+#[test]
+fn sessions_move_and_nothing_is_lost() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = proxy(&twice(&database));
+    let report = tempfile::NamedTempFile::new().unwrap();
+    let file = report.path().to_str().unwrap();
+    let more = ["--move-every", "20ms", "--duration", "6s", "--hold", "1s", "--report", file];
+    let (code, found) = moving(&proxy.address(), &proxy.admin_address(), &more);
+    assert_eq!(code, Some(0), "{found:#}");
+    LOST.iter().for_each(|name| assert_eq!(number(&found, name), 0, "{name} in {found:#}"));
+    let moves = &found["moves"];
+    assert!(number(moves, "moved") > 50, "{found:#}");
+    assert!(number(&moves["waits"], "count") > 0, "{found:#}");
+    // Those who hold a lock and a temporary table.
+    assert!(reason(&found, "pinned"), "{found:#}");
+    assert!(std::fs::read_to_string(file).unwrap().contains("<h2>Moves</h2>"));
+}
+
+#[test]
+fn what_can_be_told_to_another_server_moves() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = proxy(&twice(&database));
+    let mix = ["--mix", "portable", "--connections", "4"];
+    let more = [&mix[..], &["--move-every", "20ms", "--duration", "5s"]].concat();
+    let (code, found) = moving(&proxy.address(), &proxy.admin_address(), &more);
+    assert_eq!(code, Some(0), "{found:#}");
+    assert!(number(&found["moves"], "moved") > 20, "{found:#}");
+}
+
+#[test]
+fn moves_go_on_in_restarts() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = proxy(&twice(&database));
+    let more =
+        ["--move-every", "50ms", "--restart-every", "2s", "--duration", "5s", "--hold", "1s"];
+    let (code, found) = moving(&proxy.address(), &proxy.admin_address(), &more);
+    assert_eq!(code, Some(0), "{found:#}");
+    assert_eq!(number(&found, "restarts_failed"), 0, "{found:#}");
+    assert!(number(&found["moves"], "moved") > 10, "{found:#}");
+}
+
+/// A run that was to show that sessions move has shown nothing if none did.
+#[test]
+fn where_nobody_can_move_is_said_why() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxy = proxy(&[database.address()]);
+    let more = ["--move-every", "50ms", "--duration", "1s", "--mix", "select"];
+    let (code, found) = moving(&proxy.address(), &proxy.admin_address(), &more);
+    assert_eq!(code, Some(1), "{found:#}");
+    LOST.iter().for_each(|name| assert_eq!(number(&found, name), 0, "{name} in {found:#}"));
+    assert_eq!(number(&found["moves"], "moved"), 0, "{found:#}");
+    assert!(reason(&found, "no other server"), "{found:#}");
+}
+
+fn own_writes_are_read(server: Server) {
+    let Some(database) = Database::start(server) else { return };
+    let address = database.address();
+    let (code, found) = outcome(&["--url", &url(&address), "--duration", "3s", "--servers"]);
+    assert_eq!(code, Some(0), "{found:#}");
+    let servers = found["servers"].as_array().unwrap();
+    assert_eq!(servers.len(), 1, "{found:#}");
+    assert!(number(&servers[0], "reads") > 100, "{found:#}");
+    assert_eq!(number(&servers[0], "stale"), 0, "{found:#}");
+    let name = servers[0]["server"].as_str().unwrap();
+    assert!(name.contains(&format!(":{},", database.port)), "{found:#}");
+    assert_eq!(database.admin().run("SHOW TABLES LIKE 'odp\\_load%'").row_count(), 0);
+}
+
+#[test]
+fn mariadb_directly_shows_own_writes() {
+    own_writes_are_read(Server::MariaDb);
+}
+
+#[test]
+fn mariadb11_directly_shows_own_writes() {
+    own_writes_are_read(Server::MariaDb11);
+}
+
+#[test]
+fn mysql_directly_shows_own_writes() {
+    own_writes_are_read(Server::MySql);
+}
+
+/// Sessions that are sent to a replica while it is behind read what they did not write last.
+#[test]
+fn stale_reads_are_seen_and_their_server_is_named() {
+    let Some(Pair { primary, replica }) = Pair::start() else { return };
+    let proxy = proxy(&[primary.address(), replica.address()]);
+    let url = url(&proxy.address());
+    // Writes of a session on the replica are its own and never stale, those from before the move
+    // do not come for a long time.
+    let mix = ["--mix", "own", "--connections", "8", "--servers"];
+    let port = proxy.admin_address();
+    let moves = ["--move-every", "100ms", "-a", &port, "--admin-password", ADMIN_PASSWORD];
+    let late = "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE";
+    let stop = std::thread::spawn({
+        let mut admin = replica.admin();
+        move || {
+            // Once it has the tables.
+            crate::support::until("the replica to have the tables", || {
+                let rows = admin.run("SHOW TABLES LIKE '%\\_own\\_view'").row_count();
+                (rows > 0).then_some(())
+            });
+            late.split("; ").for_each(|sql| drop(admin.run(sql)));
+        }
+    });
+    let whole = [&["--url", &url, "--duration", "4s"], &mix[..], &moves[..]].concat();
+    let (code, found) = outcome(&whole);
+    stop.join().unwrap();
+    assert_eq!(code, Some(1), "{found:#}");
+    assert_eq!(number(&found, "sessions_lost"), 0, "{found:#}");
+    let servers = found["servers"].as_array().unwrap();
+    let stale = |id: &str| {
+        let of = servers.iter().filter(|row| row["server"].as_str().unwrap().ends_with(id));
+        of.map(|row| number(row, "stale")).sum::<u64>()
+    };
+    assert!(stale("server_id 2") + stale("which") > 0, "{found:#}");
+    let events = found["events"].as_array().unwrap();
+    let is_stale = |text: &str| text.starts_with("stale: ") && text.contains(" read on ");
+    assert!(events.iter().any(|event| is_stale(event["text"].as_str().unwrap())), "{found:#}");
+}
