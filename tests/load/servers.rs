@@ -148,21 +148,16 @@ fn stale_reads_are_seen_and_their_server_is_named() {
     let mix = ["--mix", "own", "--connections", "8", "--servers"];
     let port = proxy.admin_address();
     let moves = ["--move-every", "100ms", "-a", &port, "--admin-password", ADMIN_PASSWORD];
-    let late = "STOP SLAVE; CHANGE MASTER TO MASTER_DELAY = 3600; START SLAVE";
-    let stop = std::thread::spawn({
-        let mut admin = replica.admin();
-        move || {
-            // Once it has the tables.
-            crate::support::until("the replica to have the tables", || {
-                let rows = admin.run("SHOW TABLES LIKE '%\\_own\\_view'").row_count();
-                (rows > 0).then_some(())
-            });
-            late.split("; ").for_each(|sql| drop(admin.run(sql)));
-        }
-    });
     let whole = [&["--url", &url, "--duration", "4s"], &mix[..], &moves[..]].concat();
-    let (code, found) = outcome(&whole);
-    stop.join().unwrap();
+    let (code, found) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let views = "SELECT COUNT(*) FROM information_schema.VIEWS";
+            replica.until_counted(&format!("{views} WHERE TABLE_NAME LIKE '%own%'"));
+            let late = "CHANGE MASTER TO MASTER_DELAY = 3600";
+            replica.execute(&["STOP SLAVE", late, "START SLAVE"]);
+        });
+        outcome(&whole)
+    });
     assert_eq!(code, Some(1), "{found:#}");
     assert_eq!(number(&found, "sessions_lost"), 0, "{found:#}");
     let servers = found["servers"].as_array().unwrap();
