@@ -13,10 +13,13 @@ use crate::load::trouble::Trouble;
 struct Kind {
     name: &'static str,
     /// The statement that sets it.
-    set: fn(u64, &str) -> String,
+    set: Told,
     /// Expressions that show it, each with what must be seen.
-    shown: &'static [(&'static str, fn(u64, &str) -> String)],
+    shown: &'static [(&'static str, Told)],
 }
+
+/// A text that is made of the number and the schema.
+type Told = fn(u64, &str) -> String;
 
 /// User variables whose types are looked at as well.
 const TYPED: &str = "SELECT @odp_signed, @odp_unsigned, @odp_decimal, @odp_double";
