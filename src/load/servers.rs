@@ -92,7 +92,8 @@ mod tests {
     fn each_server_has_its_row() {
         let reads = Reads::default();
         [("a", 0), ("b", 2), ("b", 5), ("b", 0)]
-            .map(|(server, behind)| reads.count(server, behind));
+            .into_iter()
+            .for_each(|(server, behind)| reads.count(server, behind));
         let rows = reads.rows();
         let [a, b] = &rows[..] else { panic!("{rows:?}") };
         assert_eq!((a.reads, a.stale, a.furthest_behind), (1, 0, 0));
