@@ -5,9 +5,6 @@ use crate::support::proxy::Options;
 use crate::support::reply::Reply;
 use crate::support::{Database, Login, Proxy, Server, Wire};
 
-/// The name of the cluster.
-pub(crate) const CLUSTER: &str = "main";
-
 /// Servers and a proxy.
 pub(crate) struct Scene {
     pub servers: [Database; 2],

@@ -30,7 +30,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
-use super::credentials::Credentials;
 use super::lock::lock;
 use super::packet_reader::read_packet;
 use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, ServerAddress};
