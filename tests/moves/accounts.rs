@@ -1,7 +1,7 @@
 //! Second log-ins with nobody's password in the config: what the first one has taught.
 
 use crate::scene::Scene;
-use crate::support::{Login, Server};
+use crate::support::{Login, Server, Wire};
 
 fn login(password: &str) -> Login {
     Login { user: "app".into(), password: password.into(), database: None, ..Login::default() }
@@ -30,6 +30,27 @@ fn a_native_account_moves_by_its_hash() {
     let other = scene.open(&login("second"));
     client.move_to(1 - from).expect("it was learned anew");
     drop(other);
+}
+
+/// What every server connection is told first, the client's own and those that follow.
+#[test]
+fn init_sql_is_run_on_every_connection() {
+    let Some(scene) = Scene::start_with_lines("init_sql = \"SET div_precision_increment = 7\"")
+    else {
+        return;
+    };
+    let mut client = scene.open(&Login::default());
+    assert_eq!(client.wire.run("SELECT 1/3").text(), "0.3333333");
+    let from = scene.place(&mut client.wire);
+    client.move_to(1 - from).expect("nothing keeps it");
+    assert_eq!(client.wire.run("SELECT 1/3").text(), "0.3333333");
+    let mut admin = scene.proxy.admin().expect("the proxy takes operators");
+    admin.run("ALTER CLUSTER main SET init_sql = 'nonsense'");
+    let refused = Wire::open(&scene.proxy.address(), &Login::default()).err();
+    assert_eq!(refused.and_then(|error| error.code()), Some(1105));
+    admin.run("ALTER CLUSTER main SET init_sql = ''");
+    let mut plain = scene.open(&Login::default());
+    assert_eq!(plain.wire.run("SELECT 1/3").text(), "0.3333");
 }
 
 #[test]

@@ -50,6 +50,17 @@ impl Scene {
         Some(Self { servers, proxy })
     }
 
+    /// Two MariaDB servers, with these lines in `[[cluster]]`.
+    pub(crate) fn start_with_lines(lines: &str) -> Option<Self> {
+        let server = Server::MariaDb;
+        let servers = [Database::start(server)?, Database::start(server)?];
+        let mut options = Options::new(&servers.each_ref().map(Database::address));
+        options.cluster = format!("{lines}\n");
+        options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+        let proxy = Proxy::start_with(&options);
+        Some(Self { servers, proxy })
+    }
+
     /// Runs statements on both servers.
     pub(crate) fn setup(&self, statements: &[&str]) {
         self.servers.iter().for_each(|server| server.execute(statements));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use odp::config::Config;
 use odp::net::tls::settings::{Connector, Settings};
 use odp::proxy::cluster::Cluster;
+use odp::proxy::cluster::clusters::Clusters;
 use odp::proxy::credentials::Credentials;
 use odp::proxy::service::answer::Answer;
 use odp::proxy::service::client::query;
@@ -40,7 +41,7 @@ impl Scene {
         );
         let config = Config::parse(&text, Path::new("odp.toml")).expect("a config");
         let settings = Settings::load(&config.tls).expect("no files are named");
-        let cluster = Arc::new(Cluster::new(config.main_cluster(), None));
+        let cluster = Clusters::new(&config, None).default().clone();
         Self { config, cluster, tls: settings.server() }
     }
 

@@ -10,8 +10,9 @@
 //! client, and the next server will do as well.
 
 mod accounts;
-pub(super) mod clusters;
+pub mod clusters;
 mod direct;
+mod draining;
 mod greeted;
 mod health;
 pub(super) mod loops;
@@ -281,26 +282,6 @@ impl Cluster {
     /// Whether its sessions may go on with another server: there is a way to log in for them.
     pub(super) fn can_move_sessions(&self) -> bool {
         !self.section.user.is_empty() || !self.section.service_user.is_empty()
-    }
-
-    /// Whether any of its servers is to be left by everybody.
-    pub(super) fn has_draining_servers(&self) -> bool {
-        self.section.server.iter().any(|server| server.draining)
-    }
-
-    /// Where a session may go that is on this server, if it is to leave that.
-    pub(super) fn refuge(&self, from: &str) -> Option<Arc<str>> {
-        if !self.is_draining(from) {
-            return None;
-        }
-        let is_good =
-            |server: &&Arc<Server>| !self.is_draining(&server.address) && !server.is_suspect();
-        self.servers.iter().find(is_good).map(|server| server.address.clone())
-    }
-
-    fn is_draining(&self, address: &str) -> bool {
-        let mut sections = self.section.server.iter();
-        sections.any(|server| server.draining && server.address.to_string() == address)
     }
 
     /// What is run on every new server connection; empty for nothing.

@@ -11,6 +11,7 @@ mod compression;
 pub mod destination;
 mod exchange;
 mod impersonation;
+mod init;
 pub mod preamble;
 mod refusal;
 
@@ -269,6 +270,10 @@ impl<'a> Login<'a> {
         let challenge = (begins == Begins::WithTheAnswer).then_some(&*known.salt);
         let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
         let learned = std::mem::take(&mut self.learned);
+        let admitted = match admitted {
+            Ok(relay) => init::initialised(relay, cluster.init_sql(), until).await,
+            Err(refusal) => Err(refusal),
+        };
         let admitted = admitted.map(|mut relay| {
             cluster.learn(&response.user, learned);
             if cluster.can_move_sessions() {
@@ -378,7 +383,7 @@ impl<'a> Login<'a> {
         if let Some(challenge) = answers {
             exchange = exchange.begun(response.plugin.as_deref().unwrap_or_default(), challenge);
         }
-        let Settled { mut verdict, proof, mut learned } = exchange.run(until).await?;
+        let Settled { mut verdict, proof, learned } = exchange.run(until).await?;
         server.has_answered();
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
@@ -386,11 +391,8 @@ impl<'a> Login<'a> {
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
         session.handle_exchange(*next);
         let is_welcome = verdict.get(HEADER) == Some(&0);
-        if let (Learned::Nothing, Some(challenge)) = (&learned, answers) {
-            learned = learned_at_once(response, challenge);
-        }
         if is_welcome {
-            self.learned = learned;
+            self.learned = learned_of(learned, response, answers);
         }
         if is_welcome && let Some(client) = &self.client {
             let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
@@ -415,10 +417,7 @@ impl<'a> Login<'a> {
         self.handle.facts().compression = [compressions.client, compressions.server];
         // What was sent behind the last packet of the exchange is compressed already.
         let client = match compressions.client {
-            Some(how) => {
-                let early = std::mem::take(&mut self.ahead);
-                Leg::compressed(client, how, length, &early)
-            }
+            Some(how) => Leg::compressed(client, how, length, &std::mem::take(&mut self.ahead)),
             None => Leg::plain(client),
         };
         let lane = |bytes: &[u8]| {
@@ -613,8 +612,10 @@ fn logged_in_as(response: &LoginResponse, known: &Greeting) -> LoggedInAs {
     }
 }
 
-/// What a first answer teaches, which the server took for its own challenge's.
-fn learned_at_once(response: &LoginResponse, challenge: &[u8]) -> Learned {
+/// What an exchange has taught; if that is nothing, what a first answer does, which the server took
+/// for one to this challenge.
+fn learned_of(learned: Learned, response: &LoginResponse, answers: Option<&[u8]>) -> Learned {
+    let (Learned::Nothing, Some(challenge)) = (&learned, answers) else { return learned };
     let is_native = match &response.plugin {
         Some(plugin) => plugin == NATIVE,
         None => true,

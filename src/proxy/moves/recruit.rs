@@ -34,7 +34,10 @@ pub(in crate::proxy) type Inventoried = Inventory;
 
 /// What is known of servers by their addresses.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Inventories(Mutex<HashMap<Arc<str>, (Instant, Arc<Inventoried>)>>);
+pub(in crate::proxy) struct Inventories(Mutex<HashMap<Arc<str>, Learned>>);
+
+/// What a server is like, and since when that is known.
+type Learned = (Instant, Arc<Inventoried>);
 
 /// Everything that takes a session from one server to another.
 #[derive(Debug)]

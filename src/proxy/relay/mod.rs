@@ -298,9 +298,9 @@ impl Relay {
         home: Link,
         state: LinkState,
         statements: &[(u32, u16)],
-    ) -> Result<Link, Link> {
+    ) -> Result<Link, Box<Link>> {
         if !self.session.move_home(state, statements) {
-            return Err(home);
+            return Err(Box::new(home));
         }
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         self.numbering = Numbering::between(&self.client, &home.leg);

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_role_is_said_as_it_was_told_whatever_the_quotes_are() {
-        let table: &[(Flavour, Option<&[u8]>, Option<&str>)] = &[
+        type Case<'a> = (Flavour, Option<&'a [u8]>, Option<&'a str>);
+        let table: &[Case] = &[
             (MYSQL, Some(b"NONE"), Some("SET ROLE NONE")),
             (MARIADB, None, Some("SET ROLE NONE")),
             (MARIADB, Some(b"a`b"), Some("SET ROLE `a``b`")),

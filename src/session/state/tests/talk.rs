@@ -328,7 +328,8 @@ fn every_difference_is_named() {
     };
     let target = inventory(M11, SMALL);
     let push = Push::new(&before(), &target, Base::Fresh);
-    let table: &[(fn(&mut State), &[&str])] = &[
+    type Case = (fn(&mut State), &'static [&'static str]);
+    let table: &[Case] = &[
         (|_| {}, &[]),
         (|it| it.schema = Some(b"p".to_vec()), &["default schema"]),
         (|it| it.last_insert_id = 1, &["LAST_INSERT_ID()"]),
