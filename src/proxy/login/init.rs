@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::Refusal;
 use crate::error::ClientError;
 use crate::proxy::relay::Relay;
 use crate::proxy::service::answer::Answer;
@@ -13,31 +12,33 @@ use crate::wire::packet::HEADER;
 /// The most that is heard of the answers.
 const MOST_OF_INIT: usize = 1 << 20;
 
-/// Runs `init_sql` on the link of a session that is let in, before its client hears so.
-pub(super) async fn initialised(
-    mut relay: Relay,
-    init: &str,
-    until: Instant,
-) -> Result<Relay, Refusal> {
+/// Runs `init_sql` on the link of a session that is let in, before its client hears so. If that
+/// fails the client is told, and nothing else.
+pub(super) async fn initialised(mut relay: Relay, init: &str, until: Instant) -> Relay {
     if init.is_empty() || relay.home().down.unjudged().get(HEADER) != Some(&0) {
-        return Ok(relay);
+        return relay;
     }
+    let running = tokio::time::timeout_at(until.into(), run(&mut relay, init)).await;
+    let why = match running {
+        Ok(Ok(())) => return relay,
+        Ok(Err(why)) => why,
+        Err(_) => "no answer in the time of the log-in".into(),
+    };
+    tracing::warn!(why, "init_sql");
+    relay.refuse(ClientError::refused("a statement of the proxy's init_sql failed"));
+    relay
+}
+
+async fn run(relay: &mut Relay, init: &str) -> Result<(), String> {
     let terms = Terms {
         dialect: relay.session().conversation().link(LinkId::HOME).dialect(),
         query_attributes: relay.session().has_query_attributes(),
     };
-    let failed = |why: String| {
-        tracing::warn!(why, "init_sql");
-        Refusal::Tell(ClientError::refused("a statement of the proxy's init_sql failed"))
-    };
-    let running = client::query_all(relay.home_leg(), terms, init.as_bytes(), MOST_OF_INIT);
-    let answers = tokio::time::timeout_at(until.into(), running).await;
-    let answers = answers.map_err(|_| failed("no answer in the time of the log-in".into()))?;
-    for answer in answers.map_err(|error| failed(error.to_string()))? {
-        if let Answer::Err(error) = answer {
-            // Its text may quote the statement.
-            return Err(failed(format!("error {}", error.code)));
-        }
-    }
-    Ok(relay)
+    let answers = client::query_all(relay.home_leg(), terms, init.as_bytes(), MOST_OF_INIT).await;
+    let failed = answers.map_err(|error| error.to_string())?.into_iter().find_map(|it| match it {
+        // Its text may quote the statement.
+        Answer::Err(error) => Some(format!("error {}", error.code)),
+        Answer::Ok(_) | Answer::Rows { .. } => None,
+    });
+    failed.map_or(Ok(()), Err)
 }

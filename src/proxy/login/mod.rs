@@ -271,7 +271,7 @@ impl<'a> Login<'a> {
         let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
         let learned = std::mem::take(&mut self.learned);
         let admitted = match admitted {
-            Ok(relay) => init::initialised(relay, cluster.init_sql(), until).await,
+            Ok(relay) => Ok(init::initialised(relay, cluster.init_sql(), until).await),
             Err(refusal) => Err(refusal),
         };
         let admitted = admitted.map(|mut relay| {

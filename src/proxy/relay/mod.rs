@@ -323,6 +323,13 @@ impl Relay {
         self.closing.get_or_insert_with(|| Closing::saying(words).into());
     }
 
+    /// Says this in place of what the server has said and the client has not heard, then closes.
+    pub fn refuse(&mut self, words: ClientError) {
+        let current = self.current();
+        self.links[current].down.clear();
+        self.close_with(words);
+    }
+
     /// The place of the link that has the client's commands.
     fn current(&self) -> usize {
         self.session.conversation().current().place()
