@@ -26,8 +26,9 @@
 //! - [`sql`]: what a statement starts with, what it may do to a session. Pure.
 //! - [`buffer`]: bytes in transit, in memory that is given back when idle.
 //! - `names`: enums whose variants have a name on the wire or in a table.
-//! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out.
-//! - [`route`]: where a session goes. A pure decision.
+//! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out. Also what
+//!   a server knows of it, as questions and answers.
+//! - [`route`]: where a session goes, and each of its statements. Pure decisions.
 //! - [`net`]: listeners, streams, TLS, buffers. No MySQL in there.
 //! - [`proxy`]: the data plane. Log-in, relay, registry of sessions; the only place where session,
 //!   route and net meet. Implements [`restart::DataPlane`].
@@ -50,6 +51,14 @@
 //! - *Another admin command*: a variant of `Change` in `admin/command.rs` if it may change
 //!   something, and only managers may ask it; of `Command` if it only looks. The compiler then
 //!   asks for what it does, and complains of a variant that no grammar makes.
+//! - *A key of `[[cluster]]`*: an entry of `keys!` in `config/cluster/mod.rs`; ALTER CLUSTER knows
+//!   it then.
+//! - *State of a session that nobody can carry to another server*: a bit of
+//!   [`sql::analysis::Changes`], set where a statement is told to make it, and a pin in
+//!   `session/portable/pins.rs`, which says what undoes it. State that can be carried is a line of
+//!   `session/state/pull.rs` and of `push.rs`, and `compare.rs` finds out whether it arrived.
+//! - *A reason for a statement to go elsewhere*: a row of the table in [`route`]'s docs, which is
+//!   its test.
 //! - *A parameter*: an entry in `config/proxy.rs`: key, type, default, kind of values, what it
 //!   does. A new kind of values is one in `config/parameter/kind.rs`. `config/odp.toml` shows the
 //!   default. A key of `[tls.*]` is one in `config/tls.rs`, and `config/parameter/tls.rs` does not

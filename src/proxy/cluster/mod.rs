@@ -1,11 +1,11 @@
 //! Servers: which there are, how to reach them, and what they say first.
 //!
 //! A server's greeting is remembered, so that a client can be greeted when no connection that a
-//! server has greeted is at hand (see [`preconnect`]). It is learned from the log-ins of clients.
+//! server has greeted is at hand (see `preconnect`). It is learned from the log-ins of clients.
 //! While none is known a connection is made to look, by one client for all that wait. Where a PROXY
 //! header has to tell the server first whose connection it is, that one is for nobody.
 //!
-//! Each server gets a part of the time that the client's log-in has left ([`route::Budget`]), from
+//! Each server gets a part of the time that the client's log-in has left ([`Budget`]), from
 //! the connect to its first word behind the login response. Until then nothing was asked of the
 //! client, and the next server will do as well.
 

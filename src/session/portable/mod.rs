@@ -2,7 +2,7 @@
 //!
 //! A server tells nearly all of a session's state when it is asked, so nothing of that is kept
 //! here: only what no server tells. That is how the client has logged in, its prepared statements
-//! ([`prepared`]), and what keeps it where it is ([`pins`]). A session whose cluster has no way to
+//! ([`prepared`]), and what keeps it where it is (`pins`). A session whose cluster has no way to
 //! move it has none of this, and costs nothing.
 
 mod pins;
