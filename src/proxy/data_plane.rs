@@ -418,10 +418,11 @@ impl Proxy {
 
     /// Turns the session to the link that its next command is for; false if that has ended it.
     async fn route(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> bool {
-        let Self { in_force, orders, .. } = self;
+        let Self { in_force, orders, sessions, .. } = self;
         match rules {
             Some(rules) => {
-                split::Surroundings { in_force, orders }.route(relay, handle, rules).await
+                let split = split::Surroundings { in_force, orders, sessions };
+                split.route(relay, handle, rules).await
             }
             // Nobody else asks for it.
             None => false,

@@ -197,9 +197,25 @@ pub struct Link {
     pub(super) residue: bool,
     /// Depends on the connections, so whoever has them says it anew.
     pub(super) held: Held,
-    /// The version of the session's state that it was told; None: not known. Of no meaning for the
-    /// home, whose state that is.
-    pub(super) told: Option<u32>,
+    /// What it has of the session. Of no meaning for the home, where it has all of it.
+    pub(super) knows: Knows,
+    /// SHOW WARNINGS would show something there.
+    pub(super) has_warnings: bool,
+}
+
+/// What another server than the home has of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Knows {
+    /// The version of its state that it was told; None: not known.
+    pub told: Option<u32>,
+    /// The version of its system variables that it was told with that.
+    pub variables: Option<u32>,
+    /// The version of its state that cannot be told.
+    pub untold: Option<u32>,
+    /// How many of its writes are surely there; None: not known.
+    pub has: Option<u64>,
+    /// The session was another user's when this link was made.
+    pub is_of_another_user: bool,
 }
 
 impl Link {
@@ -213,7 +229,8 @@ impl Link {
             status: ServerStatus::Unknown,
             residue: false,
             held: Held::None,
-            told: None,
+            knows: Knows::default(),
+            has_warnings: false,
         }
     }
 
@@ -222,9 +239,9 @@ impl Link {
         Self { answering: None, status, ..Self::logging_in(dialect) }
     }
 
-    /// The version of the session's state that it was told.
-    pub fn told(&self) -> Option<u32> {
-        self.told
+    /// What it has of the session.
+    pub fn knows(&self) -> Knows {
+        self.knows
     }
 
     /// What was negotiated.

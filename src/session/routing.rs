@@ -12,8 +12,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::link::LinkId;
-use crate::sql::analysis::Analysis;
+use super::link::{Knows, LinkId};
+use crate::sql::analysis::{Analysis, Asks, Changes, Class};
 
 /// Says where commands go.
 pub trait Router: fmt::Debug + Send + Sync {
@@ -29,6 +29,10 @@ pub trait Router: fmt::Debug + Send + Sync {
 pub enum Command<'a> {
     /// A COM_QUERY.
     Text(Analysis<'a>),
+    /// COM_PING.
+    Ping,
+    /// Any other that may write: the home's, if that may.
+    Write,
     /// Any other: the home's.
     Other,
 }
@@ -38,14 +42,147 @@ pub enum Command<'a> {
 pub struct Standpoint {
     /// Who has the client's commands.
     pub current: LinkId,
-    /// The version of the session's state that this link was told.
-    pub told: Option<u32>,
-    /// The version that its home has.
+    /// What this link has of the session.
+    pub knows: Knows,
+    /// The version of the session's state that its home has.
     pub version: u32,
-    /// Something was written since a reader was last known to have it all.
-    pub has_written: bool,
+    /// How often the session may have written.
+    pub writes: u64,
     /// Something keeps the session on its home.
     pub is_pinned: bool,
-    /// A transaction is open at home, or the next statement opens one.
+    /// A transaction is open at home, or may be.
     pub in_transaction: bool,
+    /// A statement outside of a transaction opens one.
+    pub begins_by_itself: bool,
+    /// The default database is one in which each server keeps what is its own.
+    pub is_in_own_schema: bool,
+    /// Which links know how the last statements went.
+    pub asked_at: Asked,
+    /// Links by their places, a bit each, that have the system variables of the session.
+    pub like_home: u64,
+    /// The home may have warnings to show, be they of an earlier statement than the last.
+    pub home_has_warnings: bool,
+}
+
+/// Which links know how the last statements went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Warnings and errors: of the last statement that had some, or put away those before it.
+    pub warnings: LinkId,
+    /// ROW_COUNT(): of the last one.
+    pub row_count: LinkId,
+    /// FOUND_ROWS(): of the last query.
+    pub found_rows: LinkId,
+    /// The last statement has put away the warnings of those before it.
+    pub(super) clears: bool,
+}
+
+impl Asked {
+    /// All of it at this link.
+    pub fn all(link: LinkId) -> Self {
+        Self { warnings: link, row_count: link, found_rows: link, clears: true }
+    }
+
+    /// From [`Asked::places`].
+    pub fn of([warnings, row_count, found_rows]: [usize; 3]) -> Self {
+        let [warnings, row_count, found_rows] = [warnings, row_count, found_rows].map(LinkId::at);
+        Self { warnings, row_count, found_rows, clears: false }
+    }
+
+    /// By the places of the links.
+    pub fn places(self) -> [usize; 3] {
+        [self.warnings, self.row_count, self.found_rows].map(LinkId::place)
+    }
+
+    /// A statement goes to this link.
+    pub(super) fn handle_statement(&mut self, class: Class, asks: Asks, link: LinkId) {
+        self.row_count = link;
+        self.clears = !leaves_warnings(class, asks);
+        if self.clears {
+            self.warnings = link;
+        }
+        let is_no_query = matches!(
+            class,
+            Class::Set
+                | Class::Use
+                | Class::Write
+                | Class::Begin { .. }
+                | Class::Commit(_)
+                | Class::Rollback(_)
+                | Class::Savepoint
+                | Class::Ddl
+                | Class::Prepare
+                | Class::Diagnostics
+        );
+        if !is_no_query || asks.intersects(Asks::ANYTHING) {
+            self.found_rows = link;
+        }
+    }
+
+    /// A statement is prepared, or executed, over this link.
+    pub(super) fn handle_bound(&mut self, leaves_warnings: bool, link: LinkId) {
+        self.clears = !leaves_warnings;
+        if self.clears {
+            self.warnings = link;
+        }
+    }
+
+    /// The one link that knows what is asked; None: it is at several.
+    pub fn who_knows(self, asks: Asks) -> Option<LinkId> {
+        let all = [
+            (Asks::WARNINGS, self.warnings),
+            (Asks::ROW_COUNT, self.row_count),
+            (Asks::FOUND_ROWS, self.found_rows),
+        ];
+        let mut wanted = all.iter().filter(|(ask, _)| asks.intersects(*ask)).map(|(_, link)| *link);
+        let first = wanted.next().unwrap_or(self.row_count);
+        wanted.all(|link| link == first).then_some(first)
+    }
+}
+
+/// Whether the warnings of the statements before it stay if it has none: those of MariaDB do where no
+/// table is used.
+pub(super) fn leaves_warnings(class: Class, asks: Asks) -> bool {
+    let may_be = matches!(
+        class,
+        Class::Read
+            | Class::Select
+            | Class::Show
+            | Class::Explain
+            | Class::Set
+            | Class::Use
+            | Class::Do
+            | Class::Begin { .. }
+            | Class::Commit(_)
+            | Class::Rollback(_)
+            | Class::Savepoint
+            | Class::Diagnostics
+    );
+    may_be && !asks.intersects(Asks::TABLES | Asks::ANYTHING) || asks.intersects(Asks::WARNINGS)
+}
+
+/// Whether a statement may have written what others read.
+pub(super) fn may_write(class: Class, changes: Changes) -> bool {
+    let only_reads = matches!(
+        class,
+        Class::Read
+            | Class::Select
+            | Class::LockingRead
+            | Class::Show
+            | Class::Set
+            | Class::Use
+            | Class::Explain
+            | Class::Diagnostics
+            | Class::Do
+            | Class::Savepoint
+            | Class::Rollback(_)
+    );
+    !only_reads || changes.intersects(Changes::ANYTHING | Changes::SEQUENCE)
+}
+
+/// Whether each server keeps what is its own in the database of this name.
+pub(super) fn is_own_schema(name: &[u8]) -> bool {
+    const OWN: [&[u8]; 5] =
+        [b"information_schema", b"performance_schema", b"mysql", b"sys", b"oceanbase"];
+    OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
 }

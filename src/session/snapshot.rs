@@ -13,9 +13,10 @@ use smallvec::smallvec;
 use super::conversation::Conversation;
 use super::front::{Front, Turn, WHOLE_COMMAND};
 use super::ids::Statements;
-use super::link::{Answering, Asked, Held, Link, LinkId};
+use super::link::{Answering, Asked, Held, Knows, Link, LinkId};
 use super::machine::{Names, Route, Session};
 use super::portable::Portable;
+use super::routing::Asked as AskedAt;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
 
@@ -32,6 +33,12 @@ pub struct SessionSnapshot {
     query_attributes: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     portable: Option<Box<Portable>>,
+    /// Links by their places: which of them knows how the last statements went.
+    #[serde(default, skip_serializing_if = "are_home")]
+    asked_at: [usize; 3],
+    /// The last statement has put away the warnings of those before it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    clears: bool,
 }
 
 /// The path of the fields that a reader must know of a session whose statements have other ids on
@@ -55,6 +62,8 @@ struct ConversationState {
     residue: bool,
     #[serde(default)]
     quit: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_warnings: bool,
     /// Links beside the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     links: Vec<LinkState>,
@@ -72,6 +81,16 @@ struct LinkState {
     status: ServerStatus,
     #[serde(default)]
     residue: bool,
+    /// It must not be asked any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_of_another_user: bool,
+    /// SHOW WARNINGS would show something there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_warnings: bool,
+}
+
+fn are_home(places: &[usize; 3]) -> bool {
+    places.iter().all(is_home)
 }
 
 fn is_home(place: &usize) -> bool {
@@ -91,24 +110,29 @@ impl SessionSnapshot {
 
     /// Whether it can be a session again: what is pointed at is there.
     pub fn is_whole(&self) -> bool {
-        self.conversation.turned_to < self.links()
+        let mut places = self.asked_at.iter().chain([&self.conversation.turned_to]);
+        places.all(|place| *place < self.links())
     }
 }
 
 impl From<Link> for LinkState {
     fn from(link: Link) -> Self {
         // Whoever has its connections next says anew which exchanges are his.
-        // Nor what it was told: it is asked again.
-        let Link { dialect, framer: server, answering: current, queue, status, residue, .. } = link;
-        Self { dialect, server, current, queue, status, residue }
+        // What it was told is told again.
+        let Knows { is_of_another_user, .. } = link.knows;
+        let Link { dialect, framer: server, answering: current, queue, status, .. } = link;
+        let Link { residue, has_warnings, .. } = link;
+        Self { dialect, server, current, queue, status, residue, is_of_another_user, has_warnings }
     }
 }
 
 impl From<LinkState> for Link {
     fn from(state: LinkState) -> Self {
-        let LinkState { dialect, server, current, queue, status, residue } = state;
+        let LinkState { dialect, server, current, queue, status, .. } = state;
+        let LinkState { residue, is_of_another_user, has_warnings, .. } = state;
         let (framer, answering, held) = (server, current, Held::None);
-        Self { dialect, framer, answering, queue, status, residue, held, told: None }
+        let knows = Knows { is_of_another_user, ..Knows::default() };
+        Self { dialect, framer, answering, queue, status, residue, held, knows, has_warnings }
     }
 }
 
@@ -117,7 +141,7 @@ impl From<Conversation> for ConversationState {
         let Conversation { front, links, current: turned_to } = conversation;
         let mut links = links.into_iter().map(LinkState::from);
         let home = links.next().expect("a session has a link from its log-in on");
-        let LinkState { dialect, server, current, queue, status, residue } = home;
+        let LinkState { dialect, server, current, queue, status, residue, has_warnings, .. } = home;
         Self {
             dialect,
             client: front.framer,
@@ -129,6 +153,7 @@ impl From<Conversation> for ConversationState {
             next_sequence: front.next_sequence,
             residue,
             quit: front.quit,
+            has_warnings,
             links: links.collect(),
             turned_to: turned_to.place(),
         }
@@ -139,7 +164,17 @@ impl From<ConversationState> for Conversation {
     fn from(state: ConversationState) -> Self {
         let ConversationState { dialect, client, server, turn, current, queue, status, .. } = state;
         let ConversationState { next_sequence, residue, quit, links, turned_to, .. } = state;
-        let home = LinkState { dialect, server, current, queue, status, residue };
+        let (is_of_another_user, has_warnings) = (false, state.has_warnings);
+        let home = LinkState {
+            dialect,
+            server,
+            current,
+            queue,
+            status,
+            residue,
+            is_of_another_user,
+            has_warnings,
+        };
         let front = Front { framer: client, turn, next_sequence, quit, whole: WHOLE_COMMAND };
         let mut all = smallvec![Link::from(home)];
         all.extend(links.into_iter().map(Link::from));
@@ -151,7 +186,18 @@ impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
         let (conversation, portable) = (conversation.into(), session.portable);
-        Self { conversation, user, database, names, ids, query_attributes, portable }
+        let (asked_at, clears) = (session.asked_at.places(), session.asked_at.clears);
+        Self {
+            conversation,
+            user,
+            database,
+            names,
+            ids,
+            query_attributes,
+            portable,
+            asked_at,
+            clears,
+        }
     }
 }
 
@@ -163,6 +209,7 @@ impl From<SessionSnapshot> for Session {
         if portable.is_some() {
             conversation.front.look_at_long_commands();
         }
+        let asked_at = AskedAt { clears: snapshot.clears, ..AskedAt::of(snapshot.asked_at) };
         Self {
             conversation,
             user,
@@ -175,6 +222,7 @@ impl From<SessionSnapshot> for Session {
             refused: None,
             portable,
             route: Route::Open,
+            asked_at,
         }
     }
 }

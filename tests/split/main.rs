@@ -4,5 +4,9 @@
 mod support;
 
 mod causal;
+mod differential;
+mod forbidden;
+mod mysql;
 mod pair;
 mod same;
+mod vocabulary;

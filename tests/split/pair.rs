@@ -12,7 +12,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// With these lines in `[[cluster]]`.
+    /// Two MariaDBs, with these lines in `[[cluster]]`.
     pub(crate) fn start(cluster: &str) -> Option<Self> {
         let start = |id: &str| {
             let id = format!("--server-id={id}");
@@ -22,7 +22,7 @@ impl Pair {
         // What each has of its own accord is no part of the history.
         primary.execute(&["RESET MASTER"]);
         replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
-        let port = primary.address().rsplit_once(':').expect("a port").1.to_owned();
+        let port = Self::port(&primary);
         replica.execute(&[
             &format!(
                 "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
@@ -32,6 +32,33 @@ impl Pair {
             "SET GLOBAL read_only = ON",
             "START SLAVE",
         ]);
+        Some(Self::of(primary, replica, cluster))
+    }
+
+    /// The same of MySQL.
+    pub(crate) fn start_mysql(cluster: &str) -> Option<Self> {
+        let start = |id: &str| {
+            let id = format!("--server-id={id}");
+            let gtids = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
+            Database::start_with(Server::MySql, &[&id, "--log-bin=b", gtids[0], gtids[1]])
+        };
+        let (primary, replica) = (start("1")?, start("2")?);
+        primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
+        replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
+        let port = Self::port(&primary);
+        replica.execute(&[
+            &format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+                 SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', \
+                 SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1"
+            ),
+            "SET GLOBAL read_only = ON",
+            "START REPLICA",
+        ]);
+        Some(Self::of(primary, replica, cluster))
+    }
+
+    fn of(primary: Database, replica: Database, cluster: &str) -> Self {
         primary.execute(&[
             "CREATE TABLE p.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT) ENGINE = InnoDB",
             "INSERT INTO p.t (n) VALUES (1), (2), (3)",
@@ -51,7 +78,7 @@ impl Pair {
         options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
         let pair = Self { primary, replica, proxy: Proxy::start_with(&options) };
         pair.until_roles(&["replica", "primary"]);
-        Some(pair)
+        pair
     }
 
     /// Waits until the proxy knows these roles, in the order of its config.
@@ -62,6 +89,39 @@ impl Pair {
             let found: Vec<_> = rows.iter().map(|row| row["role"].clone()).collect();
             (found == roles).then_some(())
         });
+    }
+
+    /// Waits until the replica has all that the primary has written.
+    pub(crate) fn until_caught_up(&self) {
+        let position = self.primary.admin().run("SELECT @@gtid_binlog_pos").text();
+        let wait = format!("SELECT MASTER_GTID_WAIT('{position}', 60)");
+        assert_eq!(self.replica.admin().run(&wait).text(), "0", "the replica has {position}");
+    }
+
+    /// Keeps the replica from applying what is written of `p.t`, as long as this is there.
+    pub(crate) fn hold_replica(&self) -> Wire {
+        let mut wire = self.replica.admin();
+        wire.run("BEGIN");
+        wire.run("SELECT id FROM p.t FOR UPDATE");
+        wire
+    }
+
+    /// Makes the replica the primary, and the other way round.
+    pub(crate) fn switch_over(&self) {
+        self.until_caught_up();
+        self.primary.execute(&["SET GLOBAL read_only = ON"]);
+        self.until_caught_up();
+        self.replica.execute(&["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF"]);
+        let port = Self::port(&self.replica);
+        self.primary.execute(&[
+            &format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+                 MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', MASTER_CONNECT_RETRY = 1, \
+                 MASTER_USE_GTID = current_pos"
+            ),
+            "START SLAVE",
+        ]);
+        self.until_roles(&["primary", "replica"]);
     }
 
     /// A client of the proxy.
@@ -76,8 +136,10 @@ impl Pair {
 
     /// A value of a server's own that a read may ask, and that says which one it is.
     pub(crate) fn marked(&self) {
+        if self.primary.server != Server::MySql {
+            self.primary.execute(&["SET GLOBAL gtid_strict_mode = 0"]);
+        }
         self.primary.execute(&[
-            "SET GLOBAL gtid_strict_mode = 0",
             "SET sql_log_bin = 0",
             "CREATE TABLE p.who (name VARCHAR(9))",
             "INSERT INTO p.who VALUES ('primary')",

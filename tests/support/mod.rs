@@ -15,6 +15,7 @@ pub(crate) mod pki;
 pub(crate) mod planes;
 pub(crate) mod pressure;
 pub(crate) mod process;
+pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;

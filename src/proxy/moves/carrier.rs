@@ -163,16 +163,17 @@ impl Carrier<'_> {
         Ok(matches!(answer, Told::Ok(_)) && self.results().await?.as_ref() == Some(&wanted))
     }
 
-    /// The one value that a statement has for an answer; None is NULL.
-    pub(in crate::proxy) async fn value(&mut self, sql: &[u8]) -> Result<Option<Vec<u8>>, String> {
-        let answer = client::query(self.leg, self.terms, sql, MOST).await;
-        match answer.map_err(|error| error.to_string())? {
+    /// The one value that a statement has for an answer; None is NULL, or an error.
+    pub(in crate::proxy) async fn value(
+        &mut self,
+        sql: &[u8],
+    ) -> Result<Option<Vec<u8>>, ServiceError> {
+        Ok(match client::query(self.leg, self.terms, sql, MOST).await? {
             Told::Rows { mut set, .. } => {
-                Ok(set.rows.pop().and_then(|row| row.into_iter().next().flatten()))
+                set.rows.pop().and_then(|row| row.into_iter().next().flatten())
             }
-            Told::Ok(_) => Ok(None),
-            Told::Err(error) => Err(format!("error {}", error.code)),
-        }
+            Told::Ok(_) | Told::Err(_) => None,
+        })
     }
 
     /// The session's status flags.

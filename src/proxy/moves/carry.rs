@@ -41,29 +41,42 @@ impl Orders {
         sessions: &Sessions,
     ) -> bool {
         handle.set_move_due(false);
-        let Some(Order { mut recruit, allowed, answer }) = self.take(handle.id) else {
+        let Some(Order { recruit, allowed, answer }) = self.take(handle.id) else {
             return true;
         };
-        let address = recruit.link.server.address.clone();
-        let carried = timeout(LIMIT, carry(relay, &mut recruit, allowed)).await;
-        let (outcome, goes_on) = match carried {
-            Ok(Ok(carried)) => (settle(relay, handle, sessions, recruit, carried), true),
-            Ok(Err(Failure::Stays(why))) => {
-                task::spawn("parting", client::quit(recruit.link.leg));
-                (Err(why), true)
-            }
-            Ok(Err(Failure::Broken(why))) => (Err(Stays::NotPulled(why)), false),
-            // Whose answer is missing is not told apart: an own server that is asked and does not
-            // answer would not answer the client either.
-            Err(_) => (Err(Stays::Busy(LIMIT)), false),
-        };
-        if let Err(why) = &outcome {
-            tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved");
-        }
+        let (outcome, goes_on) = move_now(relay, handle, sessions, recruit, allowed).await;
         // Nobody may be waiting any more.
         let _ = answer.send(outcome);
         goes_on
     }
+}
+
+/// Moves a session that is between two commands; what has come of it, and whether the session goes
+/// on.
+pub(in crate::proxy) async fn move_now(
+    relay: &mut Relay,
+    handle: &Arc<Handle>,
+    sessions: &Sessions,
+    mut recruit: Recruit,
+    allowed: Pins,
+) -> (Result<(), Stays>, bool) {
+    let address = recruit.link.server.address.clone();
+    let carried = timeout(LIMIT, carry(relay, &mut recruit, allowed)).await;
+    let (outcome, goes_on) = match carried {
+        Ok(Ok(carried)) => (settle(relay, handle, sessions, recruit, carried), true),
+        Ok(Err(Failure::Stays(why))) => {
+            task::spawn("parting", client::quit(recruit.link.leg));
+            (Err(why), true)
+        }
+        Ok(Err(Failure::Broken(why))) => (Err(Stays::NotPulled(why)), false),
+        // Whose answer is missing is not told apart: an own server that is asked and does not
+        // answer would not answer the client either.
+        Err(_) => (Err(Stays::Busy(LIMIT)), false),
+    };
+    if let Err(why) = &outcome {
+        tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved");
+    }
+    (outcome, goes_on)
 }
 
 /// What says in which character set results come.
@@ -108,7 +121,11 @@ async fn carry(
     let terms = Terms { dialect, query_attributes: link.terms.query_attributes };
     let address = link.server.address.to_string();
     let mut home = Carrier { leg: relay.home_leg(), terms, service: here_service.as_mut() };
-    let broken = |error: Stranded| Failure::Broken(error.to_string());
+    let broken = |error: Stranded| match error {
+        Stranded::Service(error) => Failure::Broken(error.to_string()),
+        // All was answered, if not as it should be.
+        Stranded::State(error) => Failure::Stays(Stays::NotPulled(error.to_string())),
+    };
     let state = pull(&mut home, here, thread).await.map_err(broken)?;
     let results = home.results().await.map_err(|error| broken(error.into()))?;
     if !state.hidden.is_empty() {

@@ -17,7 +17,7 @@
 //! - `drain`: servers that are to be left by everybody.
 
 pub(super) mod carrier;
-mod carry;
+pub(super) mod carry;
 pub mod drain;
 mod orders;
 pub(super) mod recruit;

@@ -303,7 +303,8 @@ impl Relay {
             return Err(Box::new(home));
         }
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
-        self.numbering = Numbering::between(&self.client, &home.leg);
+        // What the client has sent already is numbered.
+        self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
         self.up.reserve(self.session.may_grow());
         let before = std::mem::replace(&mut self.links[LinkId::HOME.place()], home);
         self.tell_router();
@@ -558,6 +559,24 @@ impl Relay {
         self.session.hold_exchanges(place, held);
         self.tell_router();
         place
+    }
+
+    /// A link whose answers are not to be told apart any more, or that is another user's: it is
+    /// closed, and made anew when it is needed.
+    pub fn break_link(&mut self, link: LinkId) {
+        let Link { leg, down, .. } = &mut self.links[link.place()];
+        leg.shutdown_both();
+        down.clear();
+        down.set_source(Source::Ended);
+    }
+
+    /// Whether the server of a link, over which nothing is under way, is still there and says
+    /// nothing.
+    pub async fn is_alive(&mut self, link: LinkId) -> bool {
+        let Link { leg, down, .. } = &mut self.links[link.place()];
+        let mut byte = [0];
+        let is_silent = poll_fn(|cx| Poll::Ready(leg.poll_read(cx, &mut byte).is_pending())).await;
+        down.source() == Source::Open && is_silent
     }
 
     /// Answers the next command in place of a server; false if that can't be: it is not at hand as

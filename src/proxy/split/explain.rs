@@ -75,7 +75,9 @@ fn link(
     match rules.link_to(server) {
         None => "to be opened",
         Some(LinkId::HOME) => "home",
-        Some(link) if session.conversation().link(link).told() == Some(standpoint.version) => {
+        Some(link)
+            if session.conversation().link(link).knows().told == Some(standpoint.version) =>
+        {
             "ready"
         }
         Some(_) => "to be told",

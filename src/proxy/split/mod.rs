@@ -16,6 +16,9 @@
 //! - `reach`: a reader is made ready for a read.
 //! - `explain`: EXPLAIN ROUTE.
 //!
+//! Invariant: what may write goes over no link but the home's, and not over that while its server
+//! is not the primary any more: the session moves home first, or the command is refused.
+//!
 //! [`route::decide`]: crate::route::decide
 
 mod explain;
@@ -25,16 +28,22 @@ mod rules;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::in_force::InForce;
 use super::moves::Orders;
+use super::moves::carrier::Carrier;
+use super::moves::carry::move_now;
 use super::relay::Relay;
+use super::service::client::Terms;
+use super::sessions::Sessions;
 use super::sessions::handle::Handle;
 use crate::error::ClientError;
-use crate::route::decide::{Decision, Go, Refusal, Why};
+use crate::route::decide::{Kind, Refusal, Why};
+use crate::route::topology::ServerId;
 use crate::session::link::LinkId;
-use reach::{Reach, Unreached};
+use crate::session::portable::Pins;
+use crate::wire::response::ServerStatus;
+use reach::{Reach, Unreached, wants};
+use rules::Goes;
 pub(super) use rules::Rules;
 
 /// How long a client is held up by a reader that is made ready; then its home answers.
@@ -47,6 +56,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) in_force: &'a InForce,
     /// What is known of servers.
     pub(super) orders: &'a Orders,
+    /// All sessions.
+    pub(super) sessions: &'a Sessions,
 }
 
 impl Surroundings<'_> {
@@ -64,54 +75,136 @@ impl Surroundings<'_> {
         {
             return true;
         }
-        let session = relay.session();
-        let command = session.command_ahead(relay.next_command());
-        let decision = rules.decide(&command, &standpoint);
-        if let Some(decision @ Decision { go: Go::Keep, .. }) = &decision {
-            rules.record(&command, decision, LinkId::HOME);
+        match goes(relay, rules) {
+            Goes::To(link) => turn(relay, rules, link),
+            Goes::Reader(server) => self.read(relay, handle, rules, server).await,
+            Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
+            // Whether a transaction is open is not known behind an error.
+            Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
+                let Some(()) = ask_status(relay).await else { return false };
+                match goes(relay, rules) {
+                    Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
+                    _ => refuse(relay, &Refusal::Fenced),
+                }
+            }
+            Goes::Refused(why) => refuse(relay, &why),
         }
-        let traced = match (&decision, rules.kind(&command)) {
-            (Some(decision), Some(kind)) => Some((kind, decision.why)),
-            _ => None,
-        };
-        let server = match decision.map(|decision| decision.go) {
-            Some(Go::Use(server)) => server,
-            Some(Go::Refuse(why)) if relay.answer(&refused(&why).packet(1)) => return true,
-            Some(Go::Keep | Go::Refuse(_)) | None => return home(relay),
-        };
-        let Some(address) = rules.address(server) else { return home(relay) };
-        let reach =
-            Reach { in_force: self.in_force, orders: self.orders, rules, address: &address };
-        match timeout(LIMIT, reach.make_ready(relay, handle)).await {
-            Ok(Ok(link)) => {
-                relay.session_mut().handle_route(link);
-                traced.into_iter().for_each(|(kind, why)| rules.trace_at(link, kind, why));
-                true
-            }
-            Ok(Err(Unreached::Reader(why))) => {
-                tracing::debug!(id = handle.id.0, server = &*address, why, "read at home");
-                let kind = traced.map(|(kind, _)| kind);
-                kind.into_iter().for_each(|kind| rules.trace_at(LinkId::HOME, kind, Why::NoReader));
-                home(relay)
-            }
-            Ok(Err(Unreached::Home(why))) => {
+    }
+
+    /// The next command reads on this server, or at home.
+    async fn read(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        rules: &Rules,
+        server: ServerId,
+    ) -> bool {
+        let Some(address) = rules.address(server) else { return turn(relay, rules, LinkId::HOME) };
+        let reach = Reach::new(self.in_force, self.orders, rules, &address);
+        let why = match reach.make_ready(relay, handle).await {
+            Ok(link) => match reach.clear_home(relay).await {
+                Ok(()) => return turn(relay, rules, link),
+                Err(why) => {
+                    tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
+                    return false;
+                }
+            },
+            Err(Unreached::Home(why)) => {
                 tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
-                false
+                return false;
             }
-            // Whose answer is missing is not known: neither link is between two commands.
-            Err(_) => {
-                tracing::warn!(id = handle.id.0, server = &*address, "no answer in time");
-                false
+            Err(Unreached::Broken(link, why)) => {
+                relay.break_link(link);
+                why
             }
+            Err(Unreached::Reader(why)) => why,
+        };
+        tracing::debug!(id = handle.id.0, server = &*address, why, "read at home");
+        rules.trace_at(LinkId::HOME, Kind::Read, Why::NoReader);
+        relay.session_mut().handle_route(LinkId::HOME);
+        true
+    }
+
+    /// The session's home is not on the primary any more: it moves there, where the next command
+    /// then goes.
+    async fn go_home(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        rules: &Rules,
+        server: ServerId,
+    ) -> bool {
+        let moved = async {
+            let cluster = rules.cluster()?;
+            let address = rules.address(server)?;
+            let home = relay.home().server.clone();
+            let from = cluster.server(&home).cloned().or_else(|| cluster.former(&home))?;
+            let to = cluster.server(&address)?;
+            let facts = handle.facts().clone();
+            let orders = self.orders;
+            let wants = wants(self.in_force, orders, &cluster, (&from, to), &facts)?;
+            let recruit = match tokio::time::timeout(LIMIT, wants.recruit()).await {
+                Ok(Ok(recruit)) => recruit,
+                Ok(Err(why)) => {
+                    tracing::warn!(id = handle.id.0, %why, "session not moved to the primary");
+                    return None;
+                }
+                Err(_) => return None,
+            };
+            // Whoever asks for them next asks about the command that is at hand.
+            let allowed = Pins::DIAGNOSTICS;
+            Some(move_now(relay, handle, self.sessions, recruit, allowed).await)
+        };
+        match moved.await {
+            Some((Ok(()), _)) => turn(relay, rules, LinkId::HOME),
+            Some((Err(_), false)) => false,
+            Some((Err(_), true)) | None => match rules.may_write(&ahead(relay)) {
+                true => refuse(relay, &Refusal::Fenced),
+                false => turn(relay, rules, LinkId::HOME),
+            },
         }
     }
 }
 
-fn home(relay: &mut Relay) -> bool {
-    relay.session_mut().handle_route(LinkId::HOME);
+fn ahead(relay: &Relay) -> crate::session::routing::Command<'_> {
+    relay.session().command_ahead(relay.next_command())
+}
+
+fn goes(relay: &Relay, rules: &Rules) -> Goes {
+    rules.goes(&ahead(relay), &relay.session().standpoint())
+}
+
+/// The next command goes to this link.
+fn turn(relay: &mut Relay, rules: &Rules, link: LinkId) -> bool {
+    let command = ahead(relay);
+    if let Some(decision) = rules.decide(&command, &relay.session().standpoint()) {
+        rules.record(&command, &decision, link);
+    }
+    relay.session_mut().handle_route(link);
     true
 }
 
-fn refused(why: &Refusal) -> ClientError {
-    ClientError::refused(why.to_string())
+/// The next command goes nowhere. Where it cannot be answered the session ends with the answer.
+fn refuse(relay: &mut Relay, why: &Refusal) -> bool {
+    let words = ClientError::refused(why.to_string());
+    if !relay.answer(&words.packet(1)) {
+        relay.close_with(words);
+    }
+    true
+}
+
+fn has_unknown_status(relay: &Relay) -> bool {
+    relay.session().conversation().status() == ServerStatus::Unknown
+}
+
+/// Asks the home for its status; None: it does not answer.
+async fn ask_status(relay: &mut Relay) -> Option<()> {
+    let terms = Terms {
+        dialect: relay.session().conversation().link(LinkId::HOME).dialect(),
+        query_attributes: relay.session().has_query_attributes(),
+    };
+    let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
+    let status = tokio::time::timeout(LIMIT, home.status()).await.ok()?.ok()?;
+    relay.session_mut().handle_home_status(ServerStatus::Known(status));
+    Some(())
 }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::LIMIT;
 use super::rules::Rules;
 use crate::config::CausalReads;
+use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
@@ -12,24 +16,30 @@ use crate::proxy::relay::Relay;
 use crate::proxy::relay::link::Link;
 use crate::proxy::service::client::Terms;
 use crate::proxy::service::login::LoggedIn;
-use crate::proxy::sessions::handle::Handle;
-use crate::session::lane::{Lane, Source};
+use crate::proxy::sessions::handle::{Facts, Handle};
+use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
-use crate::session::state::{Base, Flavour, Push};
+use crate::session::state::variable::Value;
+use crate::session::state::{Base, Flavour, Push, State, Subject};
+use crate::wire::command::code;
 use crate::wire::response::ServerStatus;
 
 /// What it takes to make a reader ready.
 pub(super) struct Reach<'a> {
-    pub(super) in_force: &'a InForce,
-    pub(super) orders: &'a Orders,
-    pub(super) rules: &'a Rules,
-    pub(super) address: &'a Arc<str>,
+    in_force: &'a InForce,
+    orders: &'a Orders,
+    rules: &'a Rules,
+    address: &'a Arc<str>,
+    /// Until then the reader is waited for.
+    deadline: Instant,
 }
 
 /// Why a reader is not ready.
 pub(super) enum Unreached {
     /// It is the reader's affair: home will do.
     Reader(String),
+    /// The same, and that link is good for nothing any more.
+    Broken(LinkId, String),
     /// The home's link is good for nothing any more.
     Home(String),
 }
@@ -40,7 +50,16 @@ impl From<String> for Unreached {
     }
 }
 
-impl Reach<'_> {
+impl<'a> Reach<'a> {
+    pub(super) fn new(
+        in_force: &'a InForce,
+        orders: &'a Orders,
+        rules: &'a Rules,
+        address: &'a Arc<str>,
+    ) -> Self {
+        Self { in_force, orders, rules, address, deadline: Instant::now() + LIMIT }
+    }
+
     /// The link to the reader, which has the session's state and what it wrote.
     pub(super) async fn make_ready(
         &self,
@@ -52,33 +71,34 @@ impl Reach<'_> {
         let home = relay.home().server.clone();
         let from = cluster.server(&home).ok_or_else(|| "its home is dropped".to_owned())?;
         let facts = handle.facts().clone();
-        let client = facts.login.ok_or_else(|| "nothing is known of its log-in".to_owned())?;
-        let wants = Wants {
-            in_force: self.in_force,
-            inventories: self.orders.inventories(),
-            cluster: &cluster,
-            from,
-            to,
-            user: &facts.user,
-            client,
-        };
-        let link = match self.open_link(relay) {
+        let wants = wants(self.in_force, self.orders, &cluster, (from, to), &facts)
+            .ok_or_else(|| "nothing is known of its log-in".to_owned())?;
+        let link = match self.open_link(relay).await {
             Some(link) => link,
             None => self.open(relay, handle, wants).await?,
         };
         let version = relay.session().standpoint().version;
-        if relay.session().conversation().link(link).told() != Some(version) {
-            self.tell(relay, link, wants).await?;
+        let knows = relay.session().conversation().link(link).knows();
+        if knows.untold == Some(version) {
+            return Err("it cannot be told".to_owned().into());
+        }
+        if knows.told != Some(version) {
+            self.tell(relay, link, version, wants).await?;
             relay.session_mut().handle_told(link, version);
         }
         self.catch_up(relay, link).await?;
         Ok(link)
     }
 
-    /// The link that there is, unless its server has closed it.
-    fn open_link(&self, relay: &Relay) -> Option<LinkId> {
+    /// The link that there is, unless it is good for nothing any more.
+    async fn open_link(&self, relay: &mut Relay) -> Option<LinkId> {
         let at = self.place(relay)?;
-        (relay.links()[at.place()].down.source() == Source::Open).then_some(at)
+        let is_ours = !relay.session().conversation().link(at).knows().is_of_another_user;
+        if is_ours && relay.is_alive(at).await {
+            return Some(at);
+        }
+        relay.break_link(at);
+        None
     }
 
     fn place(&self, relay: &Relay) -> Option<LinkId> {
@@ -92,8 +112,9 @@ impl Reach<'_> {
         handle: &Handle,
         wants: Wants<'_>,
     ) -> Result<LinkId, Unreached> {
-        let recruit = wants.log_in_for_client().await.map_err(|error| error.to_string())?;
-        let LoggedIn { server, leg, terms, thread, .. } = recruit;
+        let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
+        let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;
+        let LoggedIn { server, leg, terms, thread, .. } = recruit.map_err(|it| it.to_string())?;
         let at = self.place(relay);
         let link = Link { leg, down: Lane::default(), server: server.address.clone(), thread };
         let state = LinkState::idle(terms.dialect, ServerStatus::Unknown);
@@ -107,47 +128,67 @@ impl Reach<'_> {
         &self,
         relay: &mut Relay,
         link: LinkId,
+        version: u32,
         wants: Wants<'_>,
     ) -> Result<(), Unreached> {
-        let stays = |error: crate::proxy::moves::Stays| Unreached::Reader(error.to_string());
-        let (here, there) = wants.inventories().await.map_err(stays)?;
-        let (mut here_service, mut there_service) =
-            wants.services(&here, &there).await.map_err(stays)?;
+        let asked = async {
+            let (here, there) = wants.inventories().await?;
+            let services = wants.services(&here, &there).await?;
+            Ok::<_, crate::proxy::moves::Stays>((here, there, services))
+        };
+        let asked = timeout_at(self.deadline, asked).await;
+        let asked = asked.map_err(|_| "nothing is known of it in time".to_owned())?;
+        let (here, there, services) = asked.map_err(|error| error.to_string())?;
+        let (mut here_service, mut there_service) = services;
         let (home_thread, thread) = (relay.home().thread, relay.links()[link.place()].thread);
         let terms = self.terms(relay, LinkId::HOME);
         let mut home =
             Carrier { leg: relay.leg(LinkId::HOME), terms, service: here_service.as_mut() };
-        let lost = |error: Stranded| Unreached::Home(error.to_string());
-        let state = pull(&mut home, &here, home_thread).await.map_err(lost)?;
-        let results = home.results().await.map_err(|error| lost(error.into()))?;
-        if !state.hidden.is_empty() {
-            return Err(Unreached::Reader("its state cannot be carried".into()));
+        let state = of_home(pull(&mut home, &here, home_thread)).await?;
+        let results = of_home(async { Ok(home.results().await?) }).await?;
+        if !state.hidden.is_empty() || finds_last_inserted(&state) {
+            relay.session_mut().handle_untold(link, version);
+            return Err("its state cannot be carried".to_owned().into());
         }
         let terms = self.terms(relay, link);
         let mut reader = Carrier { leg: relay.leg(link), terms, service: there_service.as_mut() };
-        let failed = |error: Stranded| Unreached::Reader(error.to_string());
-        let told = pull(&mut reader, &there, thread).await.map_err(failed)?;
+        let mut told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
+        let is_known = |name: &Vec<u8>| state.user_variables.contains_key(name);
+        if !told.user_variables.keys().all(is_known) {
+            // One that was set to NULL has a type, one that was never set has none.
+            let reset =
+                timeout_at(self.deadline, reader.command(code::RESET_CONNECTION, &[])).await;
+            let broken = |why: String| Unreached::Broken(link, why);
+            reset.map_err(|_| broken("no answer in time".into()))?.map_err(broken)?;
+            told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
+        }
         let mut to_tell = state.clone();
-        if reader.take_results(results).await.map_err(|error| failed(error.into()))? {
+        let takes = async { Ok(reader.take_results(results).await?) };
+        if self.of_reader(link, takes).await? {
             to_tell.variables.remove("character_set_results");
         }
         let mut push = Push::new(&to_tell, &there, Base::Told(&told));
-        reader.run(&mut push).await.map_err(failed)?;
-        let after = pull(&mut reader, &there, thread).await.map_err(failed)?;
+        self.of_reader(link, reader.run(&mut push)).await?;
+        let after = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         let mut differences = state.differences(&after, &push);
         // Who asks for that goes home.
-        differences.retain(|it| *it != crate::session::state::Subject::LastInsertId);
+        differences.retain(|it| *it != Subject::LastInsertId);
         match differences.first() {
             None => Ok(()),
-            Some(first) => Err(Unreached::Reader(format!("it does not take {first}"))),
+            Some(first) => {
+                relay.session_mut().handle_untold(link, version);
+                Err(Unreached::Reader(format!("it does not take {first}")))
+            }
         }
     }
 
     /// Waits until the reader has what was written.
     async fn catch_up(&self, relay: &mut Relay, link: LinkId) -> Result<(), Unreached> {
+        let writes = relay.session().standpoint().writes;
+        let has = relay.session().conversation().link(link).knows().has;
         let is_wanted = match self.rules.causal_reads() {
             CausalReads::Off => false,
-            CausalReads::Session => relay.session().standpoint().has_written,
+            CausalReads::Session => writes > 0 && has != Some(writes),
             CausalReads::Cluster => true,
         };
         if !is_wanted {
@@ -164,9 +205,9 @@ impl Reach<'_> {
         };
         let terms = self.terms(relay, LinkId::HOME);
         let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
-        let lost = |error: String| Unreached::Home(error);
-        let position = home.value(position).await.map_err(lost)?.unwrap_or_default();
-        let position = String::from_utf8_lossy(&position).replace('\n', "");
+        let position = of_home(async { Ok(home.value(position).await?) }).await?;
+        // An error is none.
+        let position = String::from_utf8_lossy(&position.unwrap_or_default()).replace('\n', "");
         let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | ':' | ',');
         if position.is_empty() || !position.chars().all(is_plain) {
             return Err(Unreached::Reader("its home has no GTIDs".into()));
@@ -174,13 +215,41 @@ impl Reach<'_> {
         let terms = self.terms(relay, link);
         let mut reader = Carrier { leg: relay.leg(link), terms, service: None };
         let sql = format!("SELECT {wait}('{position}', {}) LIMIT 1", limit.as_secs_f64());
-        match reader.value(sql.as_bytes()).await?.as_deref() {
+        let deadline = self.deadline + limit;
+        let waited = async { Ok(reader.value(sql.as_bytes()).await?) };
+        match within(link, deadline, waited).await?.as_deref() {
             Some(b"0") => {
-                relay.session_mut().handle_caught_up();
+                relay.session_mut().handle_caught_up(link);
                 Ok(())
             }
             _ => Err(Unreached::Reader("it has not what was written".into())),
         }
+    }
+
+    /// Has the home put away its warnings, as the read that goes elsewhere would have.
+    pub(super) async fn clear_home(&self, relay: &mut Relay) -> Result<(), String> {
+        if !relay.session().standpoint().home_has_warnings || !self.rules.is_mariadb() {
+            return Ok(());
+        }
+        // It uses a table, and nothing that the session has set stands in its way.
+        let sql = "SET STATEMENT sql_select_limit = DEFAULT, max_statement_time = 0, \
+                   sql_big_selects = 1, max_join_size = 18446744073709551615 \
+                   FOR SELECT NULL FROM information_schema.USER_VARIABLES LIMIT 0";
+        let terms = self.terms(relay, LinkId::HOME);
+        let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
+        let asked = timeout(LIMIT, home.value(sql.as_bytes())).await;
+        let asked = asked.map_err(|_| "no answer in time".to_owned())?;
+        asked.map_err(|error| error.to_string())?;
+        relay.session_mut().handle_no_warnings();
+        Ok(())
+    }
+
+    async fn of_reader<T>(
+        &self,
+        link: LinkId,
+        asked: impl Future<Output = Result<T, Stranded>>,
+    ) -> Result<T, Unreached> {
+        within(link, self.deadline, asked).await
     }
 
     fn terms(&self, relay: &Relay, link: LinkId) -> Terms {
@@ -189,4 +258,50 @@ impl Reach<'_> {
             query_attributes: relay.session().has_query_attributes(),
         }
     }
+}
+
+/// On whose behalf a session is carried between two servers; None if nothing is known of its log-in.
+pub(super) fn wants<'a>(
+    in_force: &'a InForce,
+    orders: &'a Orders,
+    cluster: &'a Cluster,
+    (from, to): (&'a Arc<Server>, &'a Arc<Server>),
+    facts: &'a Facts,
+) -> Option<Wants<'a>> {
+    let (inventories, client) = (orders.inventories(), facts.login?);
+    Some(Wants { in_force, inventories, cluster, from, to, user: &facts.user, client })
+}
+
+/// What the home was asked. Without an answer it is not between two commands.
+async fn of_home<T>(asked: impl Future<Output = Result<T, Stranded>>) -> Result<T, Unreached> {
+    match timeout(LIMIT, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Stranded::State(error))) => Err(Unreached::Reader(error.to_string())),
+        Ok(Err(Stranded::Service(error))) => Err(Unreached::Home(error.to_string())),
+        Err(_) => Err(Unreached::Home("no answer in time".into())),
+    }
+}
+
+/// The same of a reader.
+async fn within<T>(
+    link: LinkId,
+    deadline: Instant,
+    asked: impl Future<Output = Result<T, Stranded>>,
+) -> Result<T, Unreached> {
+    match timeout_at(deadline, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(Stranded::State(error))) => Err(Unreached::Reader(error.to_string())),
+        Ok(Err(Stranded::Service(error))) => Err(Unreached::Broken(link, error.to_string())),
+        Err(_) => Err(Unreached::Broken(link, "no answer in time".into())),
+    }
+}
+
+/// With `sql_auto_is_null` a read asks for LAST_INSERT_ID() without a word of it.
+fn finds_last_inserted(state: &State) -> bool {
+    let variable = state.variables.get("sql_auto_is_null");
+    variable.is_some_and(|variable| match &variable.value {
+        Value::Null => false,
+        Value::Number(digits) => digits != b"0",
+        Value::Text(text) => text != b"OFF",
+    })
 }

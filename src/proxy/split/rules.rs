@@ -10,14 +10,15 @@ use crate::proxy::cluster::Cluster;
 use crate::proxy::in_force::InForce;
 use crate::proxy::sessions::trace::Trace;
 use crate::route::decide::{
-    Consistency, Decision, Go, Kind, Link, Place, Policy, Question, Split, Statement, Transaction,
-    Why, decide, targets,
+    Consistency, Decision, Go, Kind, Link, Place, Policy, Question, Refusal, Split, Statement,
+    Transaction, Why, decide, targets,
 };
 use crate::route::order::{Asker, RoutePolicy};
 use crate::route::topology::{Epoch, ServerId};
 use crate::session::link::LinkId;
 use crate::session::routing::{Command, Router, Standpoint};
-use crate::sql::analysis::{Access, Analysis, Asks, Class, Consistency as Hinted};
+use crate::session::state::Flavour;
+use crate::sql::analysis::{Access, Analysis, Asks, Changes, Class, Consistency as Hinted};
 
 /// Where the commands of one session go.
 #[derive(Debug)]
@@ -26,10 +27,36 @@ pub(in crate::proxy) struct Rules {
     cluster: Arc<str>,
     /// The session's number, so that sessions share replicas.
     share: u64,
-    /// By their [`LinkId`]; None: a server that the cluster has no more.
-    links: ArcSwap<Vec<Option<ServerId>>>,
-    home_opened_in: Epoch,
+    links: ArcSwap<Links>,
     trace: Arc<Trace>,
+}
+
+/// The servers of a session's links.
+#[derive(Debug, Default)]
+struct Links {
+    /// By their [`LinkId`]; None: a server that the cluster has no more.
+    servers: Vec<Option<ServerId>>,
+    /// When the home's was opened.
+    home_opened_in: Epoch,
+}
+
+impl Links {
+    fn server(&self, link: LinkId) -> Option<ServerId> {
+        self.servers.get(link.place()).copied().flatten()
+    }
+}
+
+/// What is to be done with a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// It goes to this link as it is: the home, or who knows how the last statements went.
+    To(LinkId),
+    /// It reads, on this server once that is ready.
+    Reader(ServerId),
+    /// It goes home, which is on this server from then on.
+    NewHome(ServerId),
+    /// It goes nowhere.
+    Refused(Refusal),
 }
 
 impl Rules {
@@ -50,7 +77,6 @@ impl Rules {
             cluster: cluster.clone(),
             share,
             links: ArcSwap::default(),
-            home_opened_in: found.topology().epoch(),
             trace: Arc::default(),
         })
     }
@@ -67,7 +93,7 @@ impl Rules {
 
     /// A statement of this kind goes over this link.
     pub(super) fn trace_at(&self, link: LinkId, kind: Kind, why: Why) {
-        let server = self.links.load().get(link.place()).copied().flatten();
+        let server = self.links.load().server(link);
         let server = server.and_then(|server| u16::try_from(server.0).ok()).unwrap_or(u16::MAX);
         self.trace.record(server, kind as u8, why as u8);
     }
@@ -76,7 +102,8 @@ impl Rules {
     pub(super) fn kind(&self, command: &Command<'_>) -> Option<Kind> {
         match command {
             Command::Text(analysis) => Some(kind(analysis)),
-            Command::Other => None,
+            Command::Write => Some(Kind::Other),
+            Command::Ping | Command::Other => None,
         }
     }
 
@@ -102,24 +129,33 @@ impl Rules {
         command: &Command<'_>,
         standpoint: &Standpoint,
     ) -> Option<Decision> {
-        let Command::Text(analysis) = command else { return None };
+        let kind = self.kind(command)?;
+        let (hints, asks) = match command {
+            Command::Text(analysis) => (analysis.hints, analysis.asks),
+            Command::Ping | Command::Write | Command::Other => Default::default(),
+        };
+        // Reads that are the home's: of what the server there keeps for itself, or in a transaction
+        // that they would begin.
+        let is_own = standpoint.begins_by_itself || standpoint.is_in_own_schema;
+        let kind = if kind == Kind::Read && is_own { Kind::Other } else { kind };
         let clusters = self.in_force.clusters();
         let cluster = clusters.find(&self.cluster)?;
         let topology = cluster.topology();
         let links = self.links.load();
-        let of = |link: LinkId| links.get(link.place()).copied().flatten();
-        let home = Link { server: of(LinkId::HOME)?, opened_in: self.home_opened_in };
+        let of = |link: LinkId| links.server(link);
+        let home = Link { server: of(LinkId::HOME)?, opened_in: links.home_opened_in };
         let transaction =
             standpoint.in_transaction.then_some(Transaction { on: home, has_written: true });
-        let target = analysis.hints.target.and_then(|text| std::str::from_utf8(text).ok());
+        let last_used = standpoint.asked_at.who_knows(asks).and_then(of);
+        let target = hints.target.and_then(|text| std::str::from_utf8(text).ok());
         let wanted: Vec<&str> = target.into_iter().flat_map(targets).collect();
         let statement = Statement {
-            kind: kind(analysis),
-            consistency: analysis.hints.consistency.map(|consistency| match consistency {
+            kind,
+            consistency: hints.consistency.map(|consistency| match consistency {
                 Hinted::Weak => Consistency::Weak,
                 Hinted::Strong => Consistency::Strong,
             }),
-            wants_primary: analysis.hints.force_master,
+            wants_primary: hints.force_master,
             targets: &wanted,
         };
         let (now, config) = (Instant::now(), self.in_force.load());
@@ -131,7 +167,7 @@ impl Rules {
             policy: policy(cluster, &config.proxy),
             session: Place {
                 home,
-                last_used: of(standpoint.current).unwrap_or(home.server),
+                last_used: last_used.unwrap_or(home.server),
                 is_pinned: standpoint.is_pinned,
                 transaction,
                 route_address: None,
@@ -141,25 +177,115 @@ impl Rules {
         Some(decide(&question))
     }
 
+    /// What is to be done with a command.
+    pub(super) fn goes(&self, command: &Command<'_>, standpoint: &Standpoint) -> Goes {
+        match command {
+            // It keeps the warnings of the statement before it, and is counted by ROW_COUNT().
+            Command::Ping => return Goes::To(standpoint.asked_at.row_count),
+            Command::Text(analysis) if self.kind(command) == Some(Kind::Diagnostics) => {
+                return self.to_who_knows(analysis, standpoint);
+            }
+            Command::Text(_) | Command::Write | Command::Other => {}
+        }
+        let Some(decision) = self.decide(command, standpoint) else {
+            return Goes::To(LinkId::HOME);
+        };
+        let is_read = self.kind(command) == Some(Kind::Read);
+        match (decision.go, decision.why) {
+            (Go::Keep, _) => Goes::To(LinkId::HOME),
+            (Go::Refuse(why), _) => Goes::Refused(why),
+            (Go::Use(server), Why::Reader | Why::SplitTransaction) => Goes::Reader(server),
+            (Go::Use(server), Why::Diagnostics) => {
+                Goes::To(self.link_to(server).unwrap_or(LinkId::HOME))
+            }
+            (Go::Use(server), _) if self.is_primary(server) => Goes::NewHome(server),
+            (Go::Use(server), _) if is_read => Goes::Reader(server),
+            // What it would change there would be lost.
+            (Go::Use(server), _) => {
+                let address = self.address(server).unwrap_or_default();
+                Goes::Refused(Refusal::NotPrimary(address.to_string()))
+            }
+        }
+    }
+
+    /// Whether a command may write.
+    pub(super) fn may_write(&self, command: &Command<'_>) -> bool {
+        match self.kind(command) {
+            Some(Kind::Write | Kind::Other | Kind::Begin) => true,
+            Some(
+                Kind::Read
+                | Kind::Session
+                | Kind::BeginReadOnly
+                | Kind::Commit
+                | Kind::Rollback
+                | Kind::Diagnostics,
+            )
+            | None => false,
+        }
+    }
+
+    /// What asks how the last statements went goes to the link that knows. If more is asked, that
+    /// has to be known there, too.
+    fn to_who_knows(&self, analysis: &Analysis<'_>, standpoint: &Standpoint) -> Goes {
+        let scattered = Goes::Refused(Refusal::Scattered);
+        let mut asked_at = standpoint.asked_at;
+        if !self.is_mariadb() {
+            // Every statement puts away the warnings of the one before it.
+            asked_at.warnings = asked_at.row_count;
+        }
+        let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
+        let more = analysis.asks.without(HOW_IT_WENT);
+        let is_all = more.is_empty() && analysis.changes.without(LEFT_BY_ALL).is_empty();
+        let is_like_home = 1u64
+            .checked_shl(u32::try_from(link.place()).unwrap_or(u32::MAX))
+            .is_some_and(|bit| standpoint.like_home & bit != 0);
+        let may_begin = standpoint.in_transaction || standpoint.begins_by_itself;
+        if link != LinkId::HOME && (may_begin || !is_like_home) {
+            // It would say that there is no transaction, or say it in another character set.
+            return scattered;
+        }
+        if link == LinkId::HOME || is_all {
+            return Goes::To(link);
+        }
+        let may_be_had = more.without(OF_TABLES_AND_SESSION).is_empty()
+            && analysis.changes.without(LEFT_BY_ALL).is_empty()
+            && link == standpoint.current
+            && self.is_ready_to_read(standpoint);
+        if may_be_had { Goes::To(link) } else { scattered }
+    }
+
     /// Whether the reader that has the session's commands knows all that it has to.
     fn is_ready_to_read(&self, standpoint: &Standpoint) -> bool {
+        let Standpoint { knows, version, writes, .. } = *standpoint;
         let is_caught_up = match self.causal_reads() {
             CausalReads::Off => true,
-            CausalReads::Session => !standpoint.has_written,
+            CausalReads::Session => writes == 0 || knows.has == Some(writes),
             CausalReads::Cluster => false,
         };
-        is_caught_up && standpoint.told == Some(standpoint.version)
+        is_caught_up && knows.told == Some(version) && !knows.is_of_another_user
+    }
+
+    /// Whether the home is a MariaDB.
+    pub(super) fn is_mariadb(&self) -> bool {
+        let home = self.home().and_then(|home| self.address(home));
+        let version = home.and_then(|home| self.cluster()?.version_of(&home));
+        version.is_some_and(|version| Flavour::of(&version).is_mariadb())
+    }
+
+    fn is_primary(&self, server: ServerId) -> bool {
+        let topology = self.cluster().map(|cluster| cluster.topology());
+        topology.is_some_and(|it| it.primary().is_some_and(|primary| primary.id() == server))
     }
 
     /// The server that the session's home is on.
     pub(super) fn home(&self) -> Option<ServerId> {
-        self.links.load().first().copied().flatten()
+        self.links.load().server(LinkId::HOME)
     }
 
     /// The link to a server, if there is one.
     pub(super) fn link_to(&self, server: ServerId) -> Option<LinkId> {
         let links = self.links.load();
-        links.iter().position(|link| *link == Some(server)).map(LinkId::at)
+        links.servers.iter().position(|link| *link == Some(server)).map(LinkId::at)
     }
 }
 
@@ -168,29 +294,37 @@ impl Router for Rules {
         if matches!(command, Command::Text(analysis) if analysis.hints.explain_route) {
             return false;
         }
-        let Some(decision) = self.decide(command, standpoint) else {
-            return standpoint.current == LinkId::HOME;
+        let current = standpoint.current;
+        let is_for_current = match self.goes(command, standpoint) {
+            Goes::To(link) => link == current,
+            Goes::Reader(server) => {
+                self.links.load().server(current) == Some(server)
+                    && current != LinkId::HOME
+                    && self.is_ready_to_read(standpoint)
+            }
+            Goes::NewHome(_) | Goes::Refused(_) => false,
         };
-        let link = match decision.go {
-            Go::Keep => LinkId::HOME,
-            Go::Use(server) => match self.link_to(server) {
-                Some(link) => link,
-                None => return false,
-            },
-            Go::Refuse(_) => return false,
-        };
-        let is_ready = link == standpoint.current
-            && (link == LinkId::HOME || self.is_ready_to_read(standpoint));
-        if is_ready {
-            self.record(command, &decision, link);
+        if is_for_current && let Some(decision) = self.decide(command, standpoint) {
+            self.record(command, &decision, current);
         }
-        is_ready
+        is_for_current
     }
 
     fn handle_links(&self, servers: &[Arc<str>]) {
-        let topology = self.cluster().map(|cluster| cluster.topology());
-        let id = |address: &Arc<str>| topology.as_ref()?.at(address).map(|server| server.id());
-        self.links.store(Arc::new(servers.iter().map(id).collect()));
+        let Some(topology) = self.cluster().map(|cluster| cluster.topology()) else {
+            return self.links.store(Arc::default());
+        };
+        let id = |address: &Arc<str>| topology.at(address).map(|server| server.id());
+        let servers: Vec<_> = servers.iter().map(id).collect();
+        let (before, home) = (self.links.load(), servers.first().copied().flatten());
+        let is_primary = topology.primary().is_none_or(|primary| Some(primary.id()) == home);
+        let home_opened_in = match (before.server(LinkId::HOME) == home, is_primary) {
+            (true, _) => before.home_opened_in,
+            (false, true) => topology.epoch(),
+            // Since when it is not the primary any more is not known.
+            (false, false) => Epoch(topology.epoch().0.saturating_sub(1)),
+        };
+        self.links.store(Arc::new(Links { servers, home_opened_in }));
     }
 }
 
@@ -216,11 +350,28 @@ fn policy(cluster: &Cluster, proxy: &ProxySection) -> Policy {
 const OF_ONE_SERVER: Asks =
     Asks::ANYTHING.with(Asks::LAST_INSERT_ID).with(Asks::SEQUENCE).with(Asks::SERVER);
 
+/// What asks how the last statements went, and nothing else.
+const HOW_IT_WENT: Asks =
+    Asks::DIAGNOSTICS.with(Asks::WARNINGS).with(Asks::ROW_COUNT).with(Asks::FOUND_ROWS);
+
+/// What a reader has that was told all and waited for.
+const OF_TABLES_AND_SESSION: Asks =
+    Asks::TABLES.with(Asks::USER_VARIABLES).with(Asks::VARIABLES).with(Asks::RANDOM);
+
+/// What every statement changes, and no other server needs to know.
+const LEFT_BY_ALL: Changes = Changes::DIAGNOSTICS.with(Changes::FOUND_ROWS);
+
 /// What a statement does, as far as it matters where it goes.
 pub(super) fn kind(analysis: &Analysis<'_>) -> Kind {
-    let asks_of_the_last = analysis.asks.intersects(Asks::DIAGNOSTICS);
+    let asks = analysis.asks;
+    let asks_of_the_last = asks.intersects(Asks::DIAGNOSTICS) && !asks.intersects(Asks::ANYTHING);
     match analysis.class {
         Class::Read | Class::Show | Class::Select if asks_of_the_last => Kind::Diagnostics,
+        // Without tables there is nothing to be had elsewhere, and the warnings of the statement
+        // before it stay.
+        Class::Read if !asks.intersects(Asks::TABLES) && analysis.hints.target.is_none() => {
+            Kind::Session
+        }
         Class::Read if !analysis.asks.intersects(OF_ONE_SERVER) => Kind::Read,
         Class::Diagnostics => Kind::Diagnostics,
         Class::Write => Kind::Write,

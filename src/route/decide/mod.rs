@@ -220,6 +220,9 @@ pub enum Refusal {
     /// Those that are asked for can't be reached; the first of them.
     #[error("server '{0}' cannot be reached")]
     Unreachable(String),
+    /// It asks how statements went, or that and more, of which no server knows all.
+    #[error("this asks about statements that have run on different servers")]
+    Scattered,
     /// A write is to go where only the primary's writes may.
     #[error("server '{0}' is not the primary and takes no writes")]
     NotPrimary(String),

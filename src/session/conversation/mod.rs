@@ -69,6 +69,13 @@ impl Conversation {
         LinkId::at(self.links.len() - 1)
     }
 
+    /// The session is another user's, and its other links are not.
+    pub(super) fn handle_other_user(&mut self) {
+        for link in self.links.iter_mut().skip(1) {
+            link.knows.is_of_another_user = true;
+        }
+    }
+
     /// The client's next command goes to this link; false while another one owes it an answer.
     #[must_use]
     pub fn turn_to(&mut self, link: LinkId) -> bool {

@@ -20,7 +20,7 @@ use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::look::{Ahead, Place};
 use super::portable::{LoggedInAs, Portable};
-use super::routing::{Command, Router, Standpoint};
+use super::routing::{Asked, Command, Router, Standpoint, is_own_schema};
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
 use crate::sql::analysis::Analysis;
@@ -90,6 +90,7 @@ pub struct Session {
     /// What is remembered of it so that it can move to another server; None: it can't.
     pub(super) portable: Option<Box<Portable>>,
     pub(super) route: Route,
+    pub(super) asked_at: Asked,
 }
 
 /// Where the client's next command goes.
@@ -134,6 +135,7 @@ impl Session {
             refused: None,
             portable: None,
             route: Route::Open,
+            asked_at: Asked::default(),
         }
     }
 
@@ -224,14 +226,39 @@ impl Session {
         let (current, home) = (self.conversation.current(), self.conversation.link(LinkId::HOME));
         let portable = self.portable.as_deref();
         let status = home.status();
+        let mut asked_at = self.asked_at;
+        if !home.has_warnings && !self.conversation.link(asked_at.warnings).has_warnings {
+            // There are none at home, and perhaps not where one is already.
+            let last = asked_at.row_count;
+            let has_some = self.conversation.link(last).has_warnings;
+            asked_at.warnings = if has_some { LinkId::HOME } else { last };
+        }
         Standpoint {
             current,
-            told: self.conversation.link(current).told,
+            knows: self.conversation.link(current).knows,
             version: portable.map_or(0, Portable::version),
-            has_written: portable.is_some_and(Portable::has_written),
+            writes: portable.map_or(0, Portable::writes),
             is_pinned: portable.is_none_or(Portable::is_pinned),
-            in_transaction: status.may_be_in_transaction() || !status.commits_by_itself(),
+            in_transaction: status.may_be_in_transaction(),
+            begins_by_itself: !status.commits_by_itself(),
+            is_in_own_schema: is_own_schema(&self.database),
+            asked_at,
+            like_home: self.like_home(),
+            home_has_warnings: home.has_warnings,
         }
+    }
+
+    /// Links by their places, a bit each, that have the system variables that the home has.
+    fn like_home(&self) -> u64 {
+        let variables = self.portable.as_deref().map(Portable::variables);
+        let links = self.conversation.links.iter().take(64).enumerate().skip(1);
+        let alike = links.filter(|(_, link)| link.knows.variables == variables);
+        alike.fold(1, |bits, (place, _)| bits | 1 << place)
+    }
+
+    /// The home has no warnings any more.
+    pub fn handle_no_warnings(&mut self) {
+        self.conversation.link_mut(LinkId::HOME).has_warnings = false;
     }
 
     /// The client's next command is answered by the caller: nobody hears of it. So many of the
@@ -256,14 +283,25 @@ impl Session {
 
     /// A link was told the session's state in this version.
     pub fn handle_told(&mut self, link: LinkId, version: u32) {
-        self.conversation.link_mut(link).told = Some(version);
+        let variables = self.portable.as_deref().map(Portable::variables);
+        let knows = &mut self.conversation.link_mut(link).knows;
+        (knows.told, knows.variables) = (Some(version), variables);
     }
 
-    /// A reader has all that was written so far.
-    pub fn handle_caught_up(&mut self) {
-        if let Some(portable) = &mut self.portable {
-            portable.handle_caught_up();
-        }
+    /// A link cannot be told the session's state in this version.
+    pub fn handle_untold(&mut self, link: LinkId, version: u32) {
+        self.conversation.link_mut(link).knows.untold = Some(version);
+    }
+
+    /// A link has all that was written so far.
+    pub fn handle_caught_up(&mut self, link: LinkId) {
+        let writes = self.portable.as_deref().map(Portable::writes);
+        self.conversation.link_mut(link).knows.has = writes;
+    }
+
+    /// The home's status was asked for.
+    pub fn handle_home_status(&mut self, status: ServerStatus) {
+        self.conversation.link_mut(LinkId::HOME).status = status;
     }
 
     /// Whether the client's next command is for another link than the one before, as far as it is
@@ -342,7 +380,8 @@ impl Session {
                 let link = self.conversation.link(LinkId::HOME);
                 Command::Text(portable.analyse(&head[at..], is_whole, link))
             }
-            _ => Command::Other,
+            (None, _) => other(head),
+            (Some(_), None) => Command::Other,
         }
     }
 
@@ -486,6 +525,7 @@ impl Session {
         counters.client_other_requests.add(1);
         let (&command, body) = head.split_first()?;
         let mut replaced = None;
+        self.note_asked(command, head);
         match command {
             code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
             code::STMT_EXECUTE if !self.ids.is_empty() => {
@@ -572,12 +612,57 @@ impl Session {
         }
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
-            portable.handle_statement(sql, extent == Extent::Whole, link);
+            let (class, asks) = portable.handle_statement(sql, extent == Extent::Whole, link);
+            self.asked_at.handle_statement(class, asks, self.conversation.current);
         }
         if !are_likely(&statement, sql) {
             return None;
         }
         ids::in_text((header, head), text?, &connections(sql, extent), directory)
+    }
+
+    /// An answer over the link at hand has ended.
+    fn note_ended(&mut self, Ended { ending, diagnostics, .. }: Ended) {
+        if self.portable.is_none() {
+            return;
+        }
+        if ending == Ending::Error {
+            self.asked_at.row_count = self.conversation.current;
+        }
+        if let Some(has_warnings) = diagnostics
+            && (has_warnings || self.asked_at.clears)
+        {
+            self.asked_at.warnings = self.conversation.current;
+            self.current_link().has_warnings = has_warnings;
+        }
+    }
+
+    /// A command other than a statement's text goes to the link at hand.
+    fn note_asked(&mut self, command: u8, head: &[u8]) {
+        if self.portable.is_none() {
+            return;
+        }
+        let link = self.conversation.current;
+        let home = self.conversation.link(LinkId::HOME);
+        match command {
+            code::RESET_CONNECTION | code::CHANGE_USER => self.asked_at = Asked::all(link),
+            code::STMT_EXECUTE | code::STMT_BULK_EXECUTE => {
+                let leaves = |it: &Portable| it.prepared.leaves_warnings(head);
+                let leaves_warnings = self.portable.as_deref().is_some_and(leaves);
+                self.asked_at.handle_bound(leaves_warnings, link);
+                (self.asked_at.row_count, self.asked_at.found_rows) = (link, link);
+            }
+            code::STMT_PREPARE => {
+                let leaves = |it: &Portable| it.leaves_warnings(&head[1..], home);
+                let leaves_warnings = self.portable.as_deref().is_some_and(leaves);
+                self.asked_at.handle_bound(leaves_warnings, link);
+            }
+            code::INIT_DB | code::FIELD_LIST | code::STMT_FETCH => {
+                self.asked_at.row_count = link;
+                self.asked_at.clears = false;
+            }
+            _ => self.asked_at.clears = false,
+        }
     }
 
     fn handle_prepare(
@@ -613,6 +698,7 @@ impl Session {
             Ending::ResultSet => &counters.server_resultset_responses,
         };
         counter.add(1);
+        self.note_ended(ended);
         if let Some(portable) = &mut self.portable {
             portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());
         }
@@ -626,6 +712,9 @@ impl Session {
                     self.database = database;
                     self.joined = tenant.or_else(|| self.joined.take());
                     self.renamed = true;
+                    if note == Note::User {
+                        self.conversation.handle_other_user();
+                    }
                 }
             }
         }
@@ -643,6 +732,30 @@ impl Session {
     fn forget_names(&mut self) {
         let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
         self.names.drain(..forgotten);
+    }
+}
+
+/// A command that is no statement's text, by its first byte.
+fn other(head: &[u8]) -> Command<'static> {
+    match head.first() {
+        Some(&code::PING) => Command::Ping,
+        Some(
+            &(code::QUIT
+            | code::INIT_DB
+            | code::FIELD_LIST
+            | code::STATISTICS
+            | code::PROCESS_INFO
+            | code::CHANGE_USER
+            | code::STMT_PREPARE
+            | code::STMT_SEND_LONG_DATA
+            | code::STMT_CLOSE
+            | code::STMT_RESET
+            | code::STMT_FETCH
+            | code::SET_OPTION
+            | code::RESET_CONNECTION),
+        )
+        | None => Command::Other,
+        Some(_) => Command::Write,
     }
 }
 

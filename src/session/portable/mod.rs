@@ -11,8 +11,9 @@ pub mod prepared;
 use serde::{Deserialize, Serialize};
 
 use super::link::{Ended, Link, Note};
-use crate::sql::analysis::{Analysis, Changes, Class, analyse};
-use crate::sql::{Charset, Extent, Known, Modes};
+use super::routing::{leaves_warnings, may_write};
+use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse};
+use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
@@ -48,8 +49,10 @@ pub struct Portable {
     is_utf8: bool,
     /// How often its state may have changed.
     version: u32,
-    /// Something may have been written that no reader is known to have.
-    has_written: bool,
+    /// How often its system variables may have changed.
+    variables: u32,
+    /// How often something may have been written that a reader has to have.
+    writes: u64,
     /// The last answer has left something for SHOW WARNINGS.
     has_diagnostics: bool,
     /// The argument of the last COM_SET_OPTION.
@@ -83,13 +86,14 @@ impl Portable {
         self.version
     }
 
-    /// Whether something may have been written that no reader is known to have.
-    pub fn has_written(&self) -> bool {
-        self.has_written
+    /// How often its system variables may have changed.
+    pub fn variables(&self) -> u32 {
+        self.variables
     }
 
-    pub(super) fn handle_caught_up(&mut self) {
-        self.has_written = false;
+    /// How often something may have been written that a reader has to have.
+    pub fn writes(&self) -> u64 {
+        self.writes
     }
 
     /// Whether its statements have to go to its home.
@@ -103,16 +107,32 @@ impl Portable {
         analyse(sql, extent(is_whole), self.modes_of(link))
     }
 
+    /// Whether the warnings of the statement before it stay where this text is prepared.
+    pub(super) fn leaves_warnings(&self, sql: &[u8], link: &Link) -> bool {
+        let Analysis { class, asks, .. } = self.analyse(sql, true, link);
+        leaves_warnings(class, asks)
+    }
+
     /// The argument of the COM_SET_OPTION that another server has to hear, too.
     pub fn option(&self) -> Option<u16> {
         self.option
     }
 
-    /// A COM_QUERY; `is_whole`: all of its text is at hand.
-    pub(super) fn handle_statement(&mut self, sql: &[u8], is_whole: bool, link: &mut Link) {
-        let Analysis { changes, class, .. } = self.analyse(sql, is_whole, link);
-        self.has_written |=
-            !matches!(class, Class::Read | Class::Show | Class::Set | Class::Use | Class::Explain);
+    /// A COM_QUERY; `is_whole`: all of its text is at hand. What it is, and what it asks.
+    pub(super) fn handle_statement(
+        &mut self,
+        sql: &[u8],
+        is_whole: bool,
+        link: &mut Link,
+    ) -> (Class, Asks) {
+        let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
+        let is_named = matches!(sql::inspect(sql), sql::Statement::Use(_));
+        if class == Class::Use && !is_named {
+            // To which database is not known.
+            changes |= Changes::ANYTHING;
+        }
+        changes |= made_by_writes(class, asks);
+        self.writes += u64::from(may_write(class, changes));
         // Whether it succeeds or not: one too many only keeps a session that has statements.
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
@@ -120,6 +140,7 @@ impl Portable {
             self.is_utf8 = self.is_utf8 && sets_names_to_utf8(sql);
         }
         link.note_changes(changes);
+        (class, asks)
     }
 
     /// A COM_STMT_PREPARE, with this default schema.
@@ -130,9 +151,13 @@ impl Portable {
         schema: &[u8],
         link: &mut Link,
     ) {
-        let Analysis { changes, .. } = self.analyse(sql, is_whole, link);
-        let reading = Reading { schema: schema.to_vec(), modes: self.modes };
+        let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
+        changes |= made_by_writes(class, asks);
+        let leaves_warnings = leaves_warnings(class, asks);
+        let reading = Reading { schema: schema.to_vec(), modes: self.modes, leaves_warnings };
         self.prepared.prepare(is_whole.then_some(sql), reading, changes);
+        // A variable that is set is made when the statement is prepared.
+        link.note_changes(changes.only(Changes::USER_VARIABLES));
         link.note(Note::Statement);
     }
 
@@ -170,7 +195,7 @@ impl Portable {
             None => (header, head),
             Some(with) => (Header::parse(with)?, &with[HEADER..]),
         };
-        self.has_written = true;
+        self.writes += 1;
         link.note_changes(self.prepared.changes(head));
         match self.prepared.translate(header, head, query_attributes) {
             Translated::AsItIs => replaced,
@@ -192,6 +217,7 @@ impl Portable {
             (Note::Reset | Note::User, Ending::Ok) => {
                 self.prepared.clear();
                 self.version = self.version.wrapping_add(1);
+                self.variables = self.variables.wrapping_add(1);
                 // What a replica hears goes on until its connection ends.
                 self.pins = Pins::default();
                 self.has_diagnostics = false;
@@ -202,12 +228,18 @@ impl Portable {
                     self.option = None;
                 }
             }
-            // What failed has changed nothing, unless it is more than one thing.
-            (_, Ending::Error) if !changes.intersects(Changes::ANYTHING) => {}
+            // What failed has changed nothing, unless it is more than one thing, or was done row by
+            // row before the one that failed.
+            (_, Ending::Error) if !changes.intersects(Changes::ANYTHING | BY_ROWS) => {}
             _ => {
+                let failed = ending == Ending::Error && !changes.intersects(Changes::ANYTHING);
+                let changes = if failed { changes.only(BY_ROWS) } else { changes };
                 self.pins = self.pins.after(changes);
                 if changes.intersects(STATE) {
                     self.version = self.version.wrapping_add(1);
+                }
+                if changes.intersects(Changes::ANYTHING | Changes::VARIABLES | Changes::LEXING) {
+                    self.variables = self.variables.wrapping_add(1);
                 }
             }
         }
@@ -226,6 +258,17 @@ impl Portable {
         Modes { ansi_quotes: Known::Unknown, no_backslash_escapes, charset }
     }
 }
+
+/// A write that asks for a user variable that there is none of makes it, for the binary log.
+fn made_by_writes(class: Class, asks: Asks) -> Changes {
+    let is_made =
+        matches!(class, Class::Write | Class::Ddl) && asks.intersects(Asks::USER_VARIABLES);
+    if is_made { Changes::USER_VARIABLES } else { Changes::default() }
+}
+
+/// What a statement that fails may have done before.
+const BY_ROWS: Changes =
+    Changes::USER_VARIABLES.with(Changes::USER_LOCK_TAKEN).with(Changes::SEQUENCE);
 
 /// What other servers of the session have to know.
 const STATE: Changes = Changes::ANYTHING

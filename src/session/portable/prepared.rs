@@ -73,6 +73,9 @@ pub struct Reading {
     pub schema: Vec<u8>,
     /// How often modes and character sets may have changed in the session.
     pub modes: u32,
+    /// Where it is executed the warnings of the statement before it stay, if it has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves_warnings: bool,
 }
 
 /// A statement.
@@ -226,6 +229,13 @@ impl Prepared {
             self.is_mapped = true;
         }
         is_same
+    }
+
+    /// Whether a COM_STMT_EXECUTE leaves the warnings of the statement before it, if it has none.
+    pub fn leaves_warnings(&self, head: &[u8]) -> bool {
+        let id = head.get(1..).and_then(|it| it.first_chunk()).map(|id| u32::from_le_bytes(*id));
+        let known = self.known.iter().find(|(known, _)| Some(*known) == id);
+        known.is_some_and(|(_, statement)| statement.reading.leaves_warnings)
     }
 
     fn find(&mut self, id: u32) -> Option<&mut Statement> {

@@ -34,6 +34,11 @@ macro_rules! bits {
                 Self(self.0 & !others.0)
             }
 
+            /// What is in both.
+            pub const fn only(self, others: Self) -> Self {
+                Self(self.0 & others.0)
+            }
+
             /// What is in either.
             pub const fn with(self, others: Self) -> Self {
                 Self(self.0 | others.0)
@@ -160,5 +165,11 @@ bits! {
         RANDOM = "random",
         /// Tables, which may be temporary ones.
         TABLES = "tables",
+        /// Of what the statement before left, FOUND_ROWS().
+        FOUND_ROWS = "found rows",
+        /// Of what the statement before left, ROW_COUNT().
+        ROW_COUNT = "row count",
+        /// Of what the statement before left, warnings and errors.
+        WARNINGS = "warnings",
     }
 }

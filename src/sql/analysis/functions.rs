@@ -374,7 +374,7 @@ impl Starts {
 /// Known ones that are not pure, of whichever server.
 const EFFECTS: &[(&str, Call)] = &[
     ("connection_id", Call::Asks(Asks::SERVER)),
-    ("found_rows", Call::Asks(Asks::DIAGNOSTICS)),
+    ("found_rows", Call::Asks(Asks::DIAGNOSTICS.with(Asks::FOUND_ROWS))),
     ("get_lock", Call::Changes(Changes::USER_LOCK_TAKEN)),
     ("is_free_lock", Call::Asks(Asks::SERVER)),
     ("is_used_lock", Call::Asks(Asks::SERVER)),
@@ -388,7 +388,7 @@ const EFFECTS: &[(&str, Call)] = &[
     ("rand", Call::Random),
     ("release_all_locks", Call::Changes(Changes::USER_LOCK_RELEASED)),
     ("release_lock", Call::Changes(Changes::USER_LOCK_RELEASED)),
-    ("row_count", Call::Asks(Asks::DIAGNOSTICS)),
+    ("row_count", Call::Asks(Asks::DIAGNOSTICS.with(Asks::ROW_COUNT))),
     ("setval", Call::Changes(Changes::SEQUENCE)),
     ("source_pos_wait", Call::Asks(Asks::SERVER)),
     ("uuid_short", Call::Asks(Asks::SERVER)),

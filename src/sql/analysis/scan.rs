@@ -455,7 +455,7 @@ fn asked_by(variable: &[u8]) -> Asks {
     ];
     let is_in = |names: &[&[u8]]| names.iter().any(|name| is(variable, name));
     match () {
-        () if is_in(&DIAGNOSTICS) => Asks::DIAGNOSTICS,
+        () if is_in(&DIAGNOSTICS) => Asks::DIAGNOSTICS.with(Asks::WARNINGS),
         () if is_in(&LAST_INSERT_ID) => Asks::LAST_INSERT_ID,
         () if is_in(SESSION) => Asks::VARIABLES,
         () => Asks::SERVER,

@@ -244,7 +244,7 @@ impl<'a> Scan<'a> {
             self.tail()?;
         }
         if is_diagnostics {
-            self.asks |= Asks::DIAGNOSTICS;
+            self.asks |= Asks::DIAGNOSTICS | Asks::WARNINGS;
             self.changes = self.changes.without(Changes::DIAGNOSTICS);
         } else {
             self.asks |= Asks::SERVER | Asks::VARIABLES | Asks::TABLES;
@@ -549,7 +549,7 @@ impl<'a> Scan<'a> {
     fn diagnostics(&mut self, verb: u64) -> Option<Class> {
         self.rest()?;
         if is_one_of!(verb, b"get") {
-            self.asks |= Asks::DIAGNOSTICS;
+            self.asks |= Asks::DIAGNOSTICS | Asks::WARNINGS | Asks::ROW_COUNT;
             self.changes = self.changes.without(Changes::DIAGNOSTICS) | Changes::USER_VARIABLES;
         }
         Some(Class::Diagnostics)

@@ -120,9 +120,9 @@ fn queries_that_do_more_are_no_reads() {
         ("SELECT LAST_INSERT_ID()", "Select |  | last insert id"),
         ("SELECT LAST_INSERT_ID( 5 )", "Select | last insert id | last insert id"),
         ("SELECT @@identity, @@last_insert_id", "Select |  | last insert id"),
-        ("SELECT ROW_COUNT()", "Select |  | diagnostics"),
-        ("SELECT FOUND_ROWS()", "Select |  | diagnostics"),
-        ("SELECT @@warning_count, @@session.error_count", "Select |  | diagnostics"),
+        ("SELECT ROW_COUNT()", "Select |  | diagnostics, row count"),
+        ("SELECT FOUND_ROWS()", "Select |  | diagnostics, found rows"),
+        ("SELECT @@warning_count, @@session.error_count", "Select |  | diagnostics, warnings"),
         ("SELECT @@server_id", "Select |  | server"),
         ("SELECT @@global.sql_mode", "Select |  | server"),
         ("SELECT @@hostname, @@port, @@read_only", "Select |  | server"),
@@ -309,12 +309,12 @@ fn transactions_and_blocks_are_told_apart() {
 #[test]
 fn other_statements_are_known_by_what_they_touch() {
     check(&[
-        ("SHOW WARNINGS LIMIT 3", "Show |  | diagnostics"),
-        ("SHOW COUNT(*) ERRORS", "Show |  | diagnostics"),
+        ("SHOW WARNINGS LIMIT 3", "Show |  | diagnostics, warnings"),
+        ("SHOW COUNT(*) ERRORS", "Show |  | diagnostics, warnings"),
         ("SHOW TABLES", "Show |  | variables, server"),
         (
             "GET DIAGNOSTICS @n = NUMBER",
-            "Diagnostics | user variables | diagnostics, user variables",
+            "Diagnostics | user variables | diagnostics, user variables, row count, warnings",
         ),
         ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'x'", "Diagnostics |  | "),
         ("EXPLAIN SELECT 1", "Explain |  | "),

@@ -1,0 +1,135 @@
+//! Random programs, directly on the primary and through the proxy that reads from its replica:
+//! every answer is the same, byte for byte, and so is what they leave behind.
+//!
+//! `ODP_TEST_PROGRAMS` is how many are run, `ODP_TEST_SEED` the first one's seed.
+
+use crate::pair::Pair;
+use crate::support::programs::{Random, Run, Step, number, shown};
+use crate::support::{Login, Wire};
+use crate::vocabulary::{asks_what_was_found, leaves_marks, program};
+
+/// Seeds that have failed once.
+const FAILED: &[u64] =
+    &[4, 7, 8, 12, 14, 15, 16, 17, 37, 77, 82, 1008, 1070, 1109, 1289, 5217, 5277, 5292];
+
+/// What of a program's questions is answered by nobody.
+const SCATTERED: &str = "this asks about statements that have run on different servers";
+
+/// What both begin with. Whoever runs this waits for who had the tables before.
+const SETUP: &[&str] = &[
+    "DROP TABLE IF EXISTS p.x",
+    "TRUNCATE TABLE p.t",
+    "INSERT INTO p.t (n, s) VALUES (1, 'one'), (2, 'two'), (2, 'zwei'), (3, NULL)",
+];
+
+/// What is looked at in the end: what the session is, and what it has written.
+const AT_LAST: &[&str] = &[
+    "SHOW WARNINGS",
+    "ROLLBACK",
+    "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), LAST_INSERT_ID()",
+    "SELECT VARIABLE_NAME, SESSION_VALUE FROM information_schema.SYSTEM_VARIABLES \
+     WHERE VARIABLE_SCOPE IN ('SESSION', 'SESSION ONLY') AND VARIABLE_NAME NOT IN \
+     ('GTID_SEQ_NO', 'LAST_GTID', 'PSEUDO_THREAD_ID', 'RAND_SEED1', 'RAND_SEED2', 'TIMESTAMP') \
+     ORDER BY VARIABLE_NAME",
+    "SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, CHARACTER_SET_NAME \
+     FROM information_schema.USER_VARIABLES ORDER BY VARIABLE_NAME",
+    "SELECT id, n, s FROM p.t ORDER BY id",
+    "SELECT n FROM p.x",
+];
+
+/// Both servers, and what the programs find there.
+fn scene() -> Option<Pair> {
+    let pair = Pair::start("causal_reads = \"session\"")?;
+    pair.marked();
+    pair.primary.execute(&[
+        "DROP TABLE p.t",
+        "CREATE TABLE p.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT, s VARCHAR(20)) ENGINE = InnoDB",
+        "CREATE VIEW p.v AS SELECT n FROM p.t WHERE n > 1",
+        "CREATE PROCEDURE p.q(x INT) BEGIN SET @a = x; SELECT n FROM p.t ORDER BY id; \
+         IF x IS NULL THEN SIGNAL SQLSTATE '45000'; END IF; END",
+        "CREATE FUNCTION p.f(x INT) RETURNS INT NO SQL BEGIN SET @b = x; RETURN x + 1; END",
+    ]);
+    Some(pair)
+}
+
+fn set_up(pair: &Pair) {
+    pair.primary.execute(SETUP);
+    pair.until_caught_up();
+}
+
+fn run_all(wire: &mut Wire, program: &[Step]) -> Vec<Vec<Vec<u8>>> {
+    let mut run = Run::default();
+    program.iter().map(|step| run.step(wire, step)).collect()
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+struct Tally {
+    programs: usize,
+    /// Those whose sessions read from the replica in the end.
+    split: usize,
+    steps: usize,
+    /// Answers that were refused.
+    refused: usize,
+}
+
+/// Runs one program; or where it differs.
+fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
+    let mut program = program(&mut Random(seed));
+    let length = program.len();
+    program.extend(AT_LAST.iter().map(|sql| Step::Query((*sql).to_owned())));
+    set_up(pair);
+    let login = Login::default();
+    let mut direct = Wire::open(&pair.primary.address(), &login).expect("the server is there");
+    let expected = run_all(&mut direct, &program);
+    drop(direct);
+    set_up(pair);
+    let mut wire = pair.open();
+    let (mut one, mut has_failed, mut is_adrift, mut refused) = (Run::default(), false, false, 0);
+    for (at, (step, expected)) in program.iter().zip(&expected).enumerate() {
+        let got = one.step(&mut wire, step);
+        let (expected, got) = (shown(expected), shown(&got));
+        // Of a query that has failed a server tells what one before it has found.
+        let is_known = !asks_what_was_found(step) || !has_failed;
+        // Or what nobody can answer, who is not told anything wrong.
+        let is_refused = got.iter().any(|packet| packet.contains(SCATTERED));
+        refused += usize::from(is_refused);
+        // That has left its marks on one side only.
+        is_adrift = is_refused || is_adrift && leaves_marks(step);
+        let is_known = is_known && !is_adrift;
+        has_failed = got.last().is_some_and(|last| last.contains(" \\xff"));
+        if expected != got && is_known {
+            let before = &program[..at];
+            return Err(format!(
+                "seed {seed}, step {at}: {step:?}\n{expected:#?}\n{got:#?}\nbehind {before:#?}"
+            ));
+        }
+    }
+    wire.query("SET sql_mode = '', sql_select_limit = DEFAULT, max_join_size = DEFAULT");
+    let who = wire.query("SELECT name FROM p.who");
+    let is_split = who.error().is_none() && who.text() == "replica";
+    Ok(Tally { programs: 1, split: usize::from(is_split), steps: length, refused })
+}
+
+#[test]
+fn nobody_can_tell_that_reads_are_split() {
+    let Some(pair) = scene() else { return };
+    let (first, programs) = (number("ODP_TEST_SEED", 1), number("ODP_TEST_PROGRAMS", 100));
+    let (mut all, mut failed) = (Tally::default(), Vec::new());
+    for seed in FAILED.iter().copied().chain(first..first + programs) {
+        match run(&pair, seed) {
+            Ok(Tally { programs, split, steps, refused }) => {
+                all.programs += programs;
+                all.split += split;
+                all.steps += steps;
+                all.refused += refused;
+            }
+            Err(how) => failed.push(how),
+        }
+        assert!(failed.len() < 8, "{}", failed.join("\n"));
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    eprintln!("{all:?}");
+    assert!(programs < 10 || all.split > all.programs / 3, "{all:?}");
+    assert!(programs < 10 || all.refused < all.steps / 200, "{all:?}");
+}
