@@ -140,8 +140,8 @@ impl Asked {
     }
 }
 
-/// Whether the warnings of the statements before it stay if it has none: those of MariaDB do where no
-/// table is used.
+/// Whether the warnings of the statements before it stay if it has none: those of MariaDB do where
+/// no table is used.
 pub(super) fn leaves_warnings(class: Class, asks: Asks) -> bool {
     let may_be = matches!(
         class,

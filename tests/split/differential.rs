@@ -43,7 +43,8 @@ fn scene() -> Option<Pair> {
     pair.marked();
     pair.primary.execute(&[
         "DROP TABLE p.t",
-        "CREATE TABLE p.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT, s VARCHAR(20)) ENGINE = InnoDB",
+        "CREATE TABLE p.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT, s VARCHAR(20)) \
+         ENGINE = InnoDB",
         "CREATE VIEW p.v AS SELECT n FROM p.t WHERE n > 1",
         "CREATE PROCEDURE p.q(x INT) BEGIN SET @a = x; SELECT n FROM p.t ORDER BY id; \
          IF x IS NULL THEN SIGNAL SQLSTATE '45000'; END IF; END",

@@ -150,8 +150,8 @@ const LOOKS: &[&str] = &[
 const PREPARED: &[&str] =
     &["SELECT ?", "SELECT ? + 1, @a", "SELECT s FROM p.t WHERE n = ?", "SELECT nothing + ?"];
 
-/// A command that needs nothing but the table `p.t` with the columns `n` and `s`, and changes nothing
-/// of it.
+/// A command that needs nothing but the table `p.t` with the columns `n` and `s`, and changes
+/// nothing of it.
 pub(crate) fn step(random: &mut Random) -> Step {
     match random.below(20) {
         0..=3 => Step::Query(format!("SET @{} = {}", random.of(NAMES), random.of(VALUES))),

@@ -260,7 +260,8 @@ impl<'a> Reach<'a> {
     }
 }
 
-/// On whose behalf a session is carried between two servers; None if nothing is known of its log-in.
+/// On whose behalf a session is carried between two servers; None if nothing is known of its
+/// log-in.
 pub(super) fn wants<'a>(
     in_force: &'a InForce,
     orders: &'a Orders,

@@ -1,0 +1,216 @@
+//! A session with several links: where its next command goes, and what each link knows.
+
+use super::{Route, Session};
+use crate::session::link::{Link, LinkId};
+use crate::session::look::{Ahead, Place};
+use crate::session::portable::Portable;
+use crate::session::routing::{Command, Router, Standpoint, is_own_schema};
+use crate::sql::analysis::Analysis;
+use crate::wire::capability as cap;
+use crate::wire::command::code;
+use crate::wire::packet::{HEADER, Header};
+use crate::wire::parameter::behind_attributes;
+use crate::wire::response::ServerStatus;
+use crate::wire::rows::Shape;
+
+impl Session {
+    /// The client's next command goes to this link, wherever that is.
+    pub fn handle_route(&mut self, link: LinkId) {
+        let has_turned = self.turn_to(link);
+        debug_assert!(has_turned, "a route is wanted between two commands");
+        self.route = Route::Taken;
+    }
+
+    /// Where it stands between two commands.
+    pub fn standpoint(&self) -> Standpoint {
+        let (current, home) = (self.conversation.current(), self.conversation.link(LinkId::HOME));
+        let portable = self.portable.as_deref();
+        let status = home.status();
+        let mut asked_at = self.asked_at;
+        if !home.has_warnings && !self.conversation.link(asked_at.warnings).has_warnings {
+            // There are none at home, and perhaps not where one is already.
+            let last = asked_at.row_count;
+            let has_some = self.conversation.link(last).has_warnings;
+            asked_at.warnings = if has_some { LinkId::HOME } else { last };
+        }
+        Standpoint {
+            current,
+            knows: self.conversation.link(current).knows,
+            version: portable.map_or(0, Portable::version),
+            writes: portable.map_or(0, Portable::writes),
+            is_pinned: portable.is_none_or(Portable::is_pinned),
+            in_transaction: status.may_be_in_transaction(),
+            begins_by_itself: !status.commits_by_itself(),
+            is_in_own_schema: is_own_schema(&self.database),
+            asked_at,
+            like_home: self.like_home(),
+            home_has_warnings: home.has_warnings,
+        }
+    }
+
+    /// Links by their places, a bit each, that have the system variables that the home has.
+    pub(super) fn like_home(&self) -> u64 {
+        let variables = self.portable.as_deref().map(Portable::variables);
+        let links = self.conversation.links.iter().take(64).enumerate().skip(1);
+        let alike = links.filter(|(_, link)| link.knows.variables == variables);
+        alike.fold(1, |bits, (place, _)| bits | 1 << place)
+    }
+
+    /// The home has no warnings any more.
+    pub fn handle_no_warnings(&mut self) {
+        self.conversation.link_mut(LinkId::HOME).has_warnings = false;
+    }
+
+    /// The client's next command is answered by the caller: nobody hears of it. So many of the
+    /// client's bytes it takes; None if it is not at hand as a whole.
+    pub fn handle_own_answer(&mut self, bytes: &[u8]) -> Option<usize> {
+        let header = Header::parse(bytes)?;
+        let end = HEADER + header.length;
+        if bytes.len() < end {
+            return None;
+        }
+        let mut at = 0;
+        self.conversation.front.handle(&bytes[..end], &mut at)?;
+        self.conversation.front.consume_rest(&bytes[..end], &mut at);
+        self.route = Route::Open;
+        Some(end)
+    }
+
+    /// Another link takes the place of one.
+    pub fn replace_link(&mut self, at: LinkId, link: Link) {
+        *self.conversation.link_mut(at) = link;
+    }
+
+    /// A link was told the session's state in this version.
+    pub fn handle_told(&mut self, link: LinkId, version: u32) {
+        let variables = self.portable.as_deref().map(Portable::variables);
+        let knows = &mut self.conversation.link_mut(link).knows;
+        (knows.told, knows.variables) = (Some(version), variables);
+    }
+
+    /// A link cannot be told the session's state in this version.
+    pub fn handle_untold(&mut self, link: LinkId, version: u32) {
+        self.conversation.link_mut(link).knows.untold = Some(version);
+    }
+
+    /// A link has all that was written so far.
+    pub fn handle_caught_up(&mut self, link: LinkId) {
+        let writes = self.portable.as_deref().map(Portable::writes);
+        self.conversation.link_mut(link).knows.has = writes;
+    }
+
+    /// The home's status was asked for.
+    pub fn handle_home_status(&mut self, status: ServerStatus) {
+        self.conversation.link_mut(LinkId::HOME).status = status;
+    }
+
+    /// Whether the client's next command is for another link than the one before, as far as it is
+    /// at hand. Nothing is judged of it then.
+    pub(super) fn is_elsewhere(
+        &mut self,
+        bytes: &[u8],
+        at: &mut usize,
+        router: &dyn Router,
+    ) -> bool {
+        self.conversation.front.consume_rest(bytes, at);
+        let Some(Ahead { at: start, end, place: Place::Begins(_), .. }) =
+            self.conversation.client_ahead(&bytes[*at..])
+        else {
+            return false;
+        };
+        if self.route == Route::Taken {
+            self.route = Route::Open;
+            return false;
+        }
+        if self.conversation.awaits_answer() {
+            return true;
+        }
+        let (header, head) = bytes[*at + start..*at + end].split_at(HEADER);
+        let is_whole = Header::parse(header).is_some_and(|header| header.length == head.len());
+        let command = self.command(head, is_whole);
+        let is_elsewhere = !router.is_for_current(&command, &self.standpoint());
+        self.route = if is_elsewhere { Route::Wanted } else { Route::Open };
+        is_elsewhere
+    }
+
+    /// Whether a statement has a count of attributes before its text.
+    pub fn has_query_attributes(&self) -> bool {
+        self.query_attributes
+    }
+
+    /// What a text of the client's is; None of a session that nobody follows.
+    pub fn analyse<'a>(&self, text: &'a [u8]) -> Option<Analysis<'a>> {
+        let link = self.conversation.link(LinkId::HOME);
+        Some(self.portable.as_ref()?.analyse(text, true, link))
+    }
+
+    /// How answers of ours look to the client.
+    pub fn shape(&self) -> Shape {
+        let dialect = self.conversation.link(LinkId::HOME).dialect();
+        let login = self.portable.as_ref().map(|portable| portable.login).unwrap_or_default();
+        let is_mariadb = login.capabilities & cap::LONG_PASSWORD == 0;
+        Shape {
+            deprecate_eof: dialect.deprecate_eof,
+            metadata_flag: dialect.metadata_flag,
+            extended_types: is_mariadb && login.extended & cap::mariadb::EXTENDED_TYPES != 0,
+            query_attributes: self.query_attributes,
+        }
+    }
+
+    /// The status flags that an answer of ours has.
+    pub fn flags(&self) -> u16 {
+        match self.conversation.status() {
+            ServerStatus::Known(flags) => flags,
+            ServerStatus::Unknown => 0,
+        }
+    }
+
+    /// The command that these bytes of the client's begin with, as far as they are at hand.
+    pub fn command_ahead<'a>(&self, bytes: &'a [u8]) -> Command<'a> {
+        let Some(header) = Header::parse(bytes) else { return Command::Other };
+        let body = &bytes[HEADER..];
+        let head = &body[..body.len().min(header.length).min(self.conversation.front.whole)];
+        self.command(head, head.len() == header.length)
+    }
+
+    /// A command, as far as it matters where it goes.
+    pub fn command<'a>(&self, head: &'a [u8], is_whole: bool) -> Command<'a> {
+        let text = match (head.first(), self.query_attributes) {
+            (Some(&code::QUERY), false) => Some(1),
+            (Some(&code::QUERY), true) => behind_attributes(head),
+            _ => None,
+        };
+        match (text, &self.portable) {
+            (Some(at), Some(portable)) => {
+                let link = self.conversation.link(LinkId::HOME);
+                Command::Text(portable.analyse(&head[at..], is_whole, link))
+            }
+            (None, _) => other(head),
+            (Some(_), None) => Command::Other,
+        }
+    }
+}
+
+/// A command that is no statement's text, by its first byte.
+fn other(head: &[u8]) -> Command<'static> {
+    match head.first() {
+        Some(&code::PING) => Command::Ping,
+        Some(
+            &(code::QUIT
+            | code::INIT_DB
+            | code::FIELD_LIST
+            | code::STATISTICS
+            | code::PROCESS_INFO
+            | code::CHANGE_USER
+            | code::STMT_PREPARE
+            | code::STMT_SEND_LONG_DATA
+            | code::STMT_CLOSE
+            | code::STMT_RESET
+            | code::STMT_FETCH
+            | code::SET_OPTION
+            | code::RESET_CONNECTION),
+        )
+        | None => Command::Other,
+        Some(_) => Command::Write,
+    }
+}
