@@ -10,12 +10,14 @@ use crate::sql::lexer::Token;
 impl<'a> Scan<'a> {
     /// Behind SET.
     pub(super) fn set(&mut self) -> Option<Class> {
-        self.begins_as(Class::Set);
         let mut token = self.next()?;
+        if let Token::Word(word) = token
+            && is(word, b"statement")
+        {
+            return self.set_statement();
+        }
+        self.begins_as(Class::Set);
         if let Token::Word(word) = token {
-            if is(word, b"statement") {
-                return self.set_statement();
-            }
             if is_one_of!(key(word), b"role") {
                 return self.other(Class::Set, Changes::ROLE);
             }
