@@ -74,4 +74,3 @@ mod tests;
 pub mod topology;
 
 pub use budget::{Allotment, Budget};
-pub use order::{Candidate, RETRY_AFTER, order};

@@ -52,26 +52,6 @@ pub struct Reading {
     pub max_lag: Duration,
 }
 
-/// How long a server that could not be reached is tried last (ODP `congestion_retry_interval`).
-pub const RETRY_AFTER: Duration = Duration::from_secs(20);
-
-/// A server as the decision sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// When it last could not be reached; None if it could since.
-    pub failed_at: Option<Instant>,
-}
-
-/// The order in which servers are tried: as configured, those that failed of late at the end.
-pub fn order(candidates: &[Candidate], now: Instant) -> Vec<usize> {
-    let failed = |at: usize| {
-        candidates[at].failed_at.is_some_and(|failed| now.duration_since(failed) < RETRY_AFTER)
-    };
-    let (mut order, last): (Vec<_>, Vec<_>) = (0..candidates.len()).partition(|at| !failed(*at));
-    order.extend(last);
-    order
-}
-
 /// The servers for a new session's home. Draining ones are not among them, unless all are.
 pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker: Asker) -> Homes {
     let is_known = topology.primary().is_some();
@@ -242,27 +222,6 @@ mod tests {
     use super::super::tests as sample;
     use super::*;
 
-    #[test]
-    fn servers_that_failed_of_late_come_last() {
-        let start = Instant::now();
-        let now = start + Duration::from_secs(60);
-        let candidate = |ago: Option<u64>| Candidate {
-            failed_at: ago.map(|seconds| now - Duration::from_secs(seconds)),
-        };
-        let table: &[(&[Option<u64>], &[usize])] = &[
-            (&[], &[]),
-            (&[None, None], &[0, 1]),
-            (&[Some(5), None], &[1, 0]),
-            (&[Some(20), None], &[0, 1]),
-            (&[Some(1), Some(2)], &[0, 1]),
-            (&[None, Some(0), None], &[0, 2, 1]),
-        ];
-        for (failures, expected) in table {
-            let candidates: Vec<_> = failures.iter().copied().map(candidate).collect();
-            assert_eq!(order(&candidates, now), *expected, "{failures:?}");
-        }
-    }
-
     /// Suspect are the servers of the one text, congested those of the other.
     fn standings(suspect: &str, congested: &str) -> impl Fn(ServerId) -> Standing {
         let (suspect, congested) = (suspect.to_owned(), congested.to_owned());
@@ -288,6 +247,10 @@ mod tests {
             // Without roles as configured, whatever weights and places say.
             ("A B C", "", "", "ABC", ""),
             ("A=u,weight=1 B=u,weight=900,idc=x", "", "", "AB", ""),
+            ("A B", "", "", "AB", ""),
+            ("A B", "A", "", "BA", ""),
+            ("A B", "AB", "", "AB", ""),
+            ("A B C", "B", "", "ACB", ""),
             ("A B C", "A", "", "BCA", ""),
             ("A B C", "AB", "C", "AB", "C"),
             ("A=r B=r", "A", "", "BA", ""),
@@ -419,19 +382,9 @@ mod tests {
             prop_assert_eq!(ids, expected.map(Server::id).collect::<Vec<_>>());
             // As before there were roles, where there are none: what failed of late comes last.
             if topology.primary().is_none() && congested.is_empty() && got.spared.is_empty() {
-                let now = Instant::now();
                 let failed = |id: &ServerId| standing(*id) == Standing::Suspect;
-                let tried: Vec<_> = {
-                    let mut sorted = got.to_try.clone();
-                    sorted.sort_unstable();
-                    sorted
-                };
-                let candidates: Vec<_> = tried
-                    .iter()
-                    .map(|id| Candidate { failed_at: failed(id).then_some(now) })
-                    .collect();
-                let today: Vec<_> =
-                    order(&candidates, now).into_iter().map(|at| tried[at]).collect();
+                let mut today = got.to_try.clone();
+                today.sort_unstable_by_key(|id| (failed(id), *id));
                 prop_assert_eq!(got.to_try, today);
             }
         }
