@@ -30,11 +30,9 @@ pub(super) async fn initialised(mut relay: Relay, init: &str, until: Instant) ->
 }
 
 async fn run(relay: &mut Relay, init: &str) -> Result<(), String> {
-    let terms = Terms {
-        dialect: relay.session().conversation().link(LinkId::HOME).dialect(),
-        query_attributes: relay.session().has_query_attributes(),
-    };
-    let answers = client::query_all(relay.home_leg(), terms, init.as_bytes(), MOST_OF_INIT).await;
+    let terms = Terms::of(relay.session(), LinkId::HOME);
+    let leg = relay.leg(LinkId::HOME);
+    let answers = client::query_all(leg, terms, init.as_bytes(), MOST_OF_INIT).await;
     let failed = answers.map_err(|error| error.to_string())?.into_iter().find_map(|it| match it {
         // Its text may quote the statement.
         Answer::Err(error) => Some(format!("error {}", error.code)),

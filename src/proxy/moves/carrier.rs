@@ -1,11 +1,13 @@
 //! Carries questions about a session's state to its server, and the answers back.
 
 use super::recruit::Inventoried;
+use crate::proxy::relay::Relay;
 use crate::proxy::relay::leg::Leg;
 use crate::proxy::service::answer::Answer as Told;
 use crate::proxy::service::client::{self, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
+use crate::session::link::LinkId;
 use crate::session::state::{Answer, Errand, Of, Pull, Question, Scope, State, StateError};
 use crate::wire::command::code;
 use crate::wire::id::ThreadId;
@@ -51,7 +53,17 @@ pub(in crate::proxy) async fn pull(
     pull.finish().ok_or(Stranded::State(StateError::Unasked))
 }
 
-impl Carrier<'_> {
+impl<'a> Carrier<'a> {
+    /// Of a link of this session; `service` tells what its server keeps from the session itself.
+    pub(in crate::proxy) fn of(
+        relay: &'a mut Relay,
+        link: LinkId,
+        service: Option<&'a mut LoggedIn>,
+    ) -> Self {
+        let terms = Terms::of(relay.session(), link);
+        Self { leg: relay.leg(link), terms, service }
+    }
+
     /// Carries what an errand asks until it is done.
     pub(in crate::proxy) async fn run(&mut self, errand: &mut impl Errand) -> Result<(), Stranded> {
         while !errand.is_done() {

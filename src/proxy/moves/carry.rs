@@ -15,7 +15,7 @@ use super::recruit::Recruit;
 use super::{Orders, Stays};
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::link::Link;
-use crate::proxy::service::client::{self, Terms};
+use crate::proxy::service::client;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::Handle;
@@ -115,12 +115,10 @@ async fn carry(
     }
     let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
     let texts: Vec<_> = portable.prepared.texts().map(copy).collect();
-    let dialect = relay.session().conversation().link(LinkId::HOME).dialect();
     let thread = relay.home().thread;
     let Recruit { link, here, there, here_service, there_service } = recruit;
-    let terms = Terms { dialect, query_attributes: link.terms.query_attributes };
     let address = link.server.address.to_string();
-    let mut home = Carrier { leg: relay.home_leg(), terms, service: here_service.as_mut() };
+    let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
     let broken = |error: Stranded| match error {
         Stranded::Service(error) => Failure::Broken(error.to_string()),
         // All was answered, if not as it should be.

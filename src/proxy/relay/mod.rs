@@ -285,12 +285,6 @@ impl Relay {
         &self.session
     }
 
-    /// The connection of the link that the session has logged in by, over which nothing is under
-    /// way while [`Exit::Moving`].
-    pub fn home_leg(&mut self) -> &mut Leg {
-        &mut self.links[LinkId::HOME.place()].leg
-    }
-
     /// Goes on with another server; the link to the one before. Given back if that server has not
     /// prepared the same statements.
     pub fn move_home(
@@ -535,7 +529,8 @@ impl Relay {
         &self.links
     }
 
-    /// The connection of a link, over which nothing is under way while [`Exit::Routing`].
+    /// The connection of a link, over which nothing is under way while [`Exit::Routing`] or
+    /// [`Exit::Moving`].
     pub fn leg(&mut self, link: LinkId) -> &mut Leg {
         &mut self.links[link.place()].leg
     }

@@ -13,6 +13,8 @@ use super::answer::{Answer, Collecting, Prepared, Preparing, Step};
 use super::error::{ServerError, ServiceError};
 use crate::buffer::Buffer;
 use crate::proxy::relay::leg::Leg;
+use crate::session::Session;
+use crate::session::link::LinkId;
 use crate::session::numbering::Frames;
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, packet};
@@ -128,6 +130,14 @@ fn only(mut answers: Vec<Answer>) -> Result<Answer, ServiceError> {
 }
 
 impl Terms {
+    /// What is spoken on a link of this session.
+    pub fn of(session: &Session, link: LinkId) -> Self {
+        Self {
+            dialect: session.conversation().link(link).dialect(),
+            query_attributes: session.has_query_attributes(),
+        }
+    }
+
     /// A COM_QUERY.
     fn query(self, sql: &[u8]) -> Vec<u8> {
         // "parameter_count" 0, "parameter_set_count" 1.

@@ -33,7 +33,6 @@ use super::moves::Orders;
 use super::moves::carrier::Carrier;
 use super::moves::carry::move_now;
 use super::relay::Relay;
-use super::service::client::Terms;
 use super::sessions::Sessions;
 use super::sessions::handle::Handle;
 use crate::error::ClientError;
@@ -199,11 +198,7 @@ fn has_unknown_status(relay: &Relay) -> bool {
 
 /// Asks the home for its status; None: it does not answer.
 async fn ask_status(relay: &mut Relay) -> Option<()> {
-    let terms = Terms {
-        dialect: relay.session().conversation().link(LinkId::HOME).dialect(),
-        query_attributes: relay.session().has_query_attributes(),
-    };
-    let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
+    let mut home = Carrier::of(relay, LinkId::HOME, None);
     let status = tokio::time::timeout(LIMIT, home.status()).await.ok()?.ok()?;
     relay.session_mut().handle_home_status(ServerStatus::Known(status));
     Some(())

@@ -14,7 +14,6 @@ use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::link::Link;
-use crate::proxy::service::client::Terms;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::handle::{Facts, Handle};
 use crate::session::lane::Lane;
@@ -141,17 +140,14 @@ impl<'a> Reach<'a> {
         let (here, there, services) = asked.map_err(|error| error.to_string())?;
         let (mut here_service, mut there_service) = services;
         let (home_thread, thread) = (relay.home().thread, relay.links()[link.place()].thread);
-        let terms = self.terms(relay, LinkId::HOME);
-        let mut home =
-            Carrier { leg: relay.leg(LinkId::HOME), terms, service: here_service.as_mut() };
+        let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
         let state = of_home(pull(&mut home, &here, home_thread)).await?;
         let results = of_home(async { Ok(home.results().await?) }).await?;
         if !state.hidden.is_empty() || finds_last_inserted(&state) {
             relay.session_mut().handle_untold(link, version);
             return Err("its state cannot be carried".to_owned().into());
         }
-        let terms = self.terms(relay, link);
-        let mut reader = Carrier { leg: relay.leg(link), terms, service: there_service.as_mut() };
+        let mut reader = Carrier::of(relay, link, there_service.as_mut());
         let mut told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         let is_known = |name: &Vec<u8>| state.user_variables.contains_key(name);
         if !told.user_variables.keys().all(is_known) {
@@ -203,8 +199,7 @@ impl<'a> Reach<'a> {
             true => (b"SELECT @@gtid_binlog_pos LIMIT 1", "MASTER_GTID_WAIT"),
             false => (b"SELECT @@global.gtid_executed LIMIT 1", "WAIT_FOR_EXECUTED_GTID_SET"),
         };
-        let terms = self.terms(relay, LinkId::HOME);
-        let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
+        let mut home = Carrier::of(relay, LinkId::HOME, None);
         let position = of_home(async { Ok(home.value(position).await?) }).await?;
         // An error is none.
         let position = String::from_utf8_lossy(&position.unwrap_or_default()).replace('\n', "");
@@ -212,8 +207,7 @@ impl<'a> Reach<'a> {
         if position.is_empty() || !position.chars().all(is_plain) {
             return Err(Unreached::Reader("its home has no GTIDs".into()));
         }
-        let terms = self.terms(relay, link);
-        let mut reader = Carrier { leg: relay.leg(link), terms, service: None };
+        let mut reader = Carrier::of(relay, link, None);
         let sql = format!("SELECT {wait}('{position}', {}) LIMIT 1", limit.as_secs_f64());
         let deadline = self.deadline + limit;
         let waited = async { Ok(reader.value(sql.as_bytes()).await?) };
@@ -235,8 +229,7 @@ impl<'a> Reach<'a> {
         let sql = "SET STATEMENT sql_select_limit = DEFAULT, max_statement_time = 0, \
                    sql_big_selects = 1, max_join_size = 18446744073709551615 \
                    FOR SELECT NULL FROM information_schema.USER_VARIABLES LIMIT 0";
-        let terms = self.terms(relay, LinkId::HOME);
-        let mut home = Carrier { leg: relay.leg(LinkId::HOME), terms, service: None };
+        let mut home = Carrier::of(relay, LinkId::HOME, None);
         let asked = timeout(LIMIT, home.value(sql.as_bytes())).await;
         let asked = asked.map_err(|_| "no answer in time".to_owned())?;
         asked.map_err(|error| error.to_string())?;
@@ -250,13 +243,6 @@ impl<'a> Reach<'a> {
         asked: impl Future<Output = Result<T, Stranded>>,
     ) -> Result<T, Unreached> {
         within(link, self.deadline, asked).await
-    }
-
-    fn terms(&self, relay: &Relay, link: LinkId) -> Terms {
-        Terms {
-            dialect: relay.session().conversation().link(link).dialect(),
-            query_attributes: relay.session().has_query_attributes(),
-        }
     }
 }
 
