@@ -8,13 +8,18 @@ use crate::proxy::service::client::{self, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::session::link::LinkId;
-use crate::session::state::{Answer, Errand, Of, Pull, Question, Scope, State, StateError};
+use crate::session::state::{
+    Answer, Base, Errand, Of, Pull, Push, Question, Scope, State, StateError, Subject,
+};
 use crate::wire::command::code;
 use crate::wire::id::ThreadId;
 
 /// The most that the answers to questions that are asked at once may hold: user variables can be
 /// large.
 const MOST: usize = 64 << 20;
+
+/// What says in which character set results come.
+const RESULTS: &str = "character_set_results";
 
 /// A session's own connection to a server, and perhaps one of the service account.
 pub(in crate::proxy) struct Carrier<'a> {
@@ -134,6 +139,25 @@ impl<'a> Carrier<'a> {
         }
     }
 
+    /// Tells this session all of another one's state that it lacks; in what they differ then.
+    pub(in crate::proxy) async fn bring(
+        &mut self,
+        state: &State,
+        results: Option<Results>,
+        inventory: &Inventoried,
+        base: Base<'_>,
+        thread: ThreadId,
+    ) -> Result<Vec<Subject>, Stranded> {
+        let mut told = state.clone();
+        if self.take_results(results).await? {
+            told.variables.remove(RESULTS);
+        }
+        let mut push = Push::new(&told, inventory, base);
+        self.run(&mut push).await?;
+        let after = pull(self, inventory, thread).await?;
+        Ok(state.differences(&after, &push))
+    }
+
     /// How results come.
     pub(in crate::proxy) async fn results(&mut self) -> Result<Option<Results>, ServiceError> {
         let sql = b"SELECT @@character_set_results LIMIT 1";
@@ -151,10 +175,7 @@ impl<'a> Carrier<'a> {
     ///
     /// Which collation stands in their definitions no variable tells: it is that of the log-in, or
     /// of SET NAMES. So a SET NAMES is said where it is another one.
-    pub(in crate::proxy) async fn take_results(
-        &mut self,
-        wanted: Option<Results>,
-    ) -> Result<bool, ServiceError> {
+    async fn take_results(&mut self, wanted: Option<Results>) -> Result<bool, ServiceError> {
         let Some(wanted) = wanted else { return Ok(false) };
         if self.results().await?.as_ref() == Some(&wanted) {
             return Ok(true);

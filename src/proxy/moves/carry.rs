@@ -22,7 +22,7 @@ use crate::proxy::sessions::handle::Handle;
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::portable::Pins;
-use crate::session::state::{Base, Push};
+use crate::session::state::Base;
 use crate::task;
 use crate::wire::command::code;
 use crate::wire::response::ServerStatus;
@@ -79,9 +79,6 @@ pub(in crate::proxy) async fn move_now(
     (outcome, goes_on)
 }
 
-/// What says in which character set results come.
-const RESULTS: &str = "character_set_results";
-
 /// Why a session was not carried.
 enum Failure {
     /// It can go on where it is.
@@ -133,15 +130,8 @@ async fn carry(
     let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
     let terms = link.terms;
     let mut other = Carrier { leg: &mut link.leg, terms, service: there_service.as_mut() };
-    let mut told = state.clone();
-    if other.take_results(results).await.map_err(|error| refused(error.to_string()))? {
-        told.variables.remove(RESULTS);
-    }
-    let mut push = Push::new(&told, there, Base::Fresh);
-    other.run(&mut push).await.map_err(|error| refused(error.to_string()))?;
-    let pulled = pull(&mut other, there, link.thread).await;
-    let pulled = pulled.map_err(|error| refused(error.to_string()))?;
-    let differences = state.differences(&pulled, &push);
+    let brought = other.bring(&state, results, there, Base::Fresh, link.thread).await;
+    let differences = brought.map_err(|error| refused(error.to_string()))?;
     if !differences.is_empty() {
         let names: Vec<_> = differences.iter().map(ToString::to_string).collect();
         return Err(refused(names.join(", ")).into());

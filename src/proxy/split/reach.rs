@@ -19,7 +19,7 @@ use crate::proxy::sessions::handle::{Facts, Handle};
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::state::variable::Value;
-use crate::session::state::{Base, Flavour, Push, State, Subject};
+use crate::session::state::{Base, Flavour, State, Subject};
 use crate::wire::command::code;
 use crate::wire::response::ServerStatus;
 
@@ -158,15 +158,8 @@ impl<'a> Reach<'a> {
             reset.map_err(|_| broken("no answer in time".into()))?.map_err(broken)?;
             told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         }
-        let mut to_tell = state.clone();
-        let takes = async { Ok(reader.take_results(results).await?) };
-        if self.of_reader(link, takes).await? {
-            to_tell.variables.remove("character_set_results");
-        }
-        let mut push = Push::new(&to_tell, &there, Base::Told(&told));
-        self.of_reader(link, reader.run(&mut push)).await?;
-        let after = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
-        let mut differences = state.differences(&after, &push);
+        let brought = reader.bring(&state, results, &there, Base::Told(&told), thread);
+        let mut differences = self.of_reader(link, brought).await?;
         // Who asks for that goes home.
         differences.retain(|it| *it != Subject::LastInsertId);
         match differences.first() {
