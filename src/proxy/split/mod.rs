@@ -101,13 +101,7 @@ impl Surroundings<'_> {
         let Some(address) = rules.address(server) else { return turn(relay, rules, LinkId::HOME) };
         let reach = Reach::new(self.in_force, self.orders, rules, &address);
         let why = match reach.make_ready(relay, handle).await {
-            Ok(link) => match reach.clear_home(relay).await {
-                Ok(()) => return turn(relay, rules, link),
-                Err(why) => {
-                    tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
-                    return false;
-                }
-            },
+            Ok(link) => return turn(relay, rules, link),
             Err(Unreached::Home(why)) => {
                 tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
                 return false;

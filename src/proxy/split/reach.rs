@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::LIMIT;
 use super::rules::Rules;
@@ -59,7 +59,8 @@ impl<'a> Reach<'a> {
         Self { in_force, orders, rules, address, deadline: Instant::now() + LIMIT }
     }
 
-    /// The link to the reader, which has the session's state and what it wrote.
+    /// The link to the reader, which has the session's state and what it wrote; the home has put
+    /// away what the read would have.
     pub(super) async fn make_ready(
         &self,
         relay: &mut Relay,
@@ -86,6 +87,7 @@ impl<'a> Reach<'a> {
             relay.session_mut().handle_told(link, version);
         }
         self.catch_up(relay, link).await?;
+        self.clear_home(relay).await?;
         Ok(link)
     }
 
@@ -204,7 +206,8 @@ impl<'a> Reach<'a> {
         let sql = format!("SELECT {wait}('{position}', {}) LIMIT 1", limit.as_secs_f64());
         let deadline = self.deadline + limit;
         let waited = async { Ok(reader.value(sql.as_bytes()).await?) };
-        match within(link, deadline, waited).await?.as_deref() {
+        let broken = |why| Unreached::Broken(link, why);
+        match answered(deadline, waited, broken).await?.as_deref() {
             Some(b"0") => {
                 relay.session_mut().handle_caught_up(link);
                 Ok(())
@@ -214,7 +217,7 @@ impl<'a> Reach<'a> {
     }
 
     /// Has the home put away its warnings, as the read that goes elsewhere would have.
-    pub(super) async fn clear_home(&self, relay: &mut Relay) -> Result<(), String> {
+    async fn clear_home(&self, relay: &mut Relay) -> Result<(), Unreached> {
         if !relay.session().standpoint().home_has_warnings || !self.rules.is_mariadb() {
             return Ok(());
         }
@@ -223,9 +226,7 @@ impl<'a> Reach<'a> {
                    sql_big_selects = 1, max_join_size = 18446744073709551615 \
                    FOR SELECT NULL FROM information_schema.USER_VARIABLES LIMIT 0";
         let mut home = Carrier::of(relay, LinkId::HOME, None);
-        let asked = timeout(LIMIT, home.value(sql.as_bytes())).await;
-        let asked = asked.map_err(|_| "no answer in time".to_owned())?;
-        asked.map_err(|error| error.to_string())?;
+        of_home(async { Ok(home.value(sql.as_bytes()).await?) }).await?;
         relay.session_mut().handle_no_warnings();
         Ok(())
     }
@@ -235,7 +236,7 @@ impl<'a> Reach<'a> {
         link: LinkId,
         asked: impl Future<Output = Result<T, Stranded>>,
     ) -> Result<T, Unreached> {
-        within(link, self.deadline, asked).await
+        answered(self.deadline, asked, |why| Unreached::Broken(link, why)).await
     }
 }
 
@@ -252,27 +253,22 @@ pub(super) fn wants<'a>(
     Some(Wants { in_force, inventories, cluster, from, to, user: &facts.user, client })
 }
 
-/// What the home was asked. Without an answer it is not between two commands.
+/// What the home was asked.
 async fn of_home<T>(asked: impl Future<Output = Result<T, Stranded>>) -> Result<T, Unreached> {
-    match timeout(LIMIT, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(Stranded::State(error))) => Err(Unreached::Reader(error.to_string())),
-        Ok(Err(Stranded::Service(error))) => Err(Unreached::Home(error.to_string())),
-        Err(_) => Err(Unreached::Home("no answer in time".into())),
-    }
+    answered(Instant::now() + LIMIT, asked, Unreached::Home).await
 }
 
-/// The same of a reader.
-async fn within<T>(
-    link: LinkId,
+/// What a link was asked. Without an answer it is not between two commands: it is `broken`.
+async fn answered<T>(
     deadline: Instant,
     asked: impl Future<Output = Result<T, Stranded>>,
+    broken: impl Fn(String) -> Unreached,
 ) -> Result<T, Unreached> {
     match timeout_at(deadline, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(Stranded::State(error))) => Err(Unreached::Reader(error.to_string())),
-        Ok(Err(Stranded::Service(error))) => Err(Unreached::Broken(link, error.to_string())),
-        Err(_) => Err(Unreached::Broken(link, "no answer in time".into())),
+        Ok(Err(Stranded::Service(error))) => Err(broken(error.to_string())),
+        Err(_) => Err(broken("no answer in time".into())),
     }
 }
 
