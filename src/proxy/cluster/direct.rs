@@ -15,8 +15,11 @@ impl Cluster {
         &self.servers
     }
 
-    /// One that the config has no more, but that sessions are on.
-    pub fn former(&self, address: &str) -> Option<Arc<Server>> {
+    /// One that sessions are on, even if the config has it no more.
+    pub fn present_or_former(&self, address: &str) -> Option<Arc<Server>> {
+        if let Some(server) = self.server(address) {
+            return Some(server.clone());
+        }
         let parsed: ServerAddress = address.parse().ok()?;
         let any = self.servers.first()?;
         Some(Arc::new(Server::new(&parsed, any.health.limits(), &any.partings)))

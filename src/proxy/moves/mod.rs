@@ -151,30 +151,15 @@ impl Surroundings<'_> {
         if facts.server == to.address {
             return Err(Stays::Already);
         }
-        let client = facts.login.ok_or(Stays::NotFollowed)?;
+        // Where it was is asked even if it is no server of the cluster any more.
+        let from = cluster.present_or_former(&facts.server).ok_or(Stays::NoWayBack)?;
+        let wants = Wants::of(self.in_force, self.orders, &cluster, (&from, to), &facts);
+        let wants = wants.ok_or(Stays::NotFollowed)?;
         let pins = handle.pins().without(allowed);
         if !pins.is_empty() {
             return Err(pins.into());
         }
         let order = self.orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
-        // Where it was is asked even if it is no server of the cluster any more.
-        let dropped;
-        let from = match cluster.server(&facts.server) {
-            Some(from) => from,
-            None => {
-                dropped = cluster.former(&facts.server).ok_or(Stays::NoWayBack)?;
-                &dropped
-            }
-        };
-        let wants = Wants {
-            in_force: self.in_force,
-            inventories: &self.orders.inventories,
-            cluster: &cluster,
-            from,
-            to,
-            user: &facts.user,
-            client,
-        };
         let recruit = wants.recruit().await?;
         order.give(handle, recruit, allowed, PATIENCE).await
     }

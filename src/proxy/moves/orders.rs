@@ -22,7 +22,7 @@ use crate::wire::id::SessionId;
 #[derive(Debug, Default)]
 pub struct Orders {
     all: Mutex<HashMap<SessionId, Option<Order>>>,
-    pub(super) inventories: Inventories,
+    inventories: Inventories,
 }
 
 /// A session is to go on there.

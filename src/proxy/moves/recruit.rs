@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::Stays;
 use super::carrier::{Carrier, Stranded};
+use super::{Orders, Stays};
 use crate::config::ProxySection;
 use crate::config::compression::Asked;
 use crate::proxy::cluster::{Cluster, Server};
@@ -17,6 +17,7 @@ use crate::proxy::service::answer::Answer;
 use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{self, LoggedIn, Wanted};
+use crate::proxy::sessions::handle::Facts;
 use crate::session::portable::LoggedInAs;
 use crate::session::state::{Errand, Flavour, Inventory, Survey};
 use crate::task;
@@ -57,16 +58,28 @@ pub(in crate::proxy) struct Recruit {
 /// On whose behalf, and between whom.
 #[derive(Clone, Copy)]
 pub(in crate::proxy) struct Wants<'a> {
-    pub(in crate::proxy) in_force: &'a InForce,
-    pub(in crate::proxy) inventories: &'a Inventories,
-    pub(in crate::proxy) cluster: &'a Cluster,
-    pub(in crate::proxy) from: &'a Arc<Server>,
-    pub(in crate::proxy) to: &'a Arc<Server>,
-    pub(in crate::proxy) user: &'a str,
-    pub(in crate::proxy) client: LoggedInAs,
+    in_force: &'a InForce,
+    inventories: &'a Inventories,
+    cluster: &'a Cluster,
+    from: &'a Arc<Server>,
+    to: &'a Arc<Server>,
+    user: &'a str,
+    client: LoggedInAs,
 }
 
-impl Wants<'_> {
+impl<'a> Wants<'a> {
+    /// Of the session of these facts; None if nothing is known of its log-in.
+    pub(in crate::proxy) fn of(
+        in_force: &'a InForce,
+        orders: &'a Orders,
+        cluster: &'a Cluster,
+        (from, to): (&'a Arc<Server>, &'a Arc<Server>),
+        facts: &'a Facts,
+    ) -> Option<Self> {
+        let (inventories, client) = (orders.inventories(), facts.login?);
+        Some(Self { in_force, inventories, cluster, from, to, user: &facts.user, client })
+    }
+
     /// Logs in to the other server as the client has to its own, and learns what else is needed.
     pub(in crate::proxy) async fn recruit(self) -> Result<Recruit, Stays> {
         let (here, there) = self.inventories().await?;

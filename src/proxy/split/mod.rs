@@ -32,6 +32,7 @@ use super::in_force::InForce;
 use super::moves::Orders;
 use super::moves::carrier::Carrier;
 use super::moves::carry::move_now;
+use super::moves::recruit::Wants;
 use super::relay::Relay;
 use super::sessions::Sessions;
 use super::sessions::handle::Handle;
@@ -41,7 +42,7 @@ use crate::route::topology::ServerId;
 use crate::session::link::LinkId;
 use crate::session::portable::Pins;
 use crate::wire::response::ServerStatus;
-use reach::{Reach, Unreached, wants};
+use reach::{Reach, Unreached};
 use rules::Goes;
 pub(super) use rules::Rules;
 
@@ -131,11 +132,10 @@ impl Surroundings<'_> {
             let cluster = rules.cluster()?;
             let address = rules.address(server)?;
             let home = relay.home().server.clone();
-            let from = cluster.server(&home).cloned().or_else(|| cluster.former(&home))?;
+            let from = cluster.present_or_former(&home)?;
             let to = cluster.server(&address)?;
             let facts = handle.facts().clone();
-            let orders = self.orders;
-            let wants = wants(self.in_force, orders, &cluster, (&from, to), &facts)?;
+            let wants = Wants::of(self.in_force, self.orders, &cluster, (&from, to), &facts)?;
             let recruit = match tokio::time::timeout(LIMIT, wants.recruit()).await {
                 Ok(Ok(recruit)) => recruit,
                 Ok(Err(why)) => {

@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout_at};
 use super::LIMIT;
 use super::rules::Rules;
 use crate::config::CausalReads;
-use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
@@ -15,7 +14,7 @@ use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::link::Link;
 use crate::proxy::service::login::LoggedIn;
-use crate::proxy::sessions::handle::{Facts, Handle};
+use crate::proxy::sessions::handle::Handle;
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::state::variable::Value;
@@ -71,7 +70,7 @@ impl<'a> Reach<'a> {
         let home = relay.home().server.clone();
         let from = cluster.server(&home).ok_or_else(|| "its home is dropped".to_owned())?;
         let facts = handle.facts().clone();
-        let wants = wants(self.in_force, self.orders, &cluster, (from, to), &facts)
+        let wants = Wants::of(self.in_force, self.orders, &cluster, (from, to), &facts)
             .ok_or_else(|| "nothing is known of its log-in".to_owned())?;
         let link = match self.open_link(relay).await {
             Some(link) => link,
@@ -238,19 +237,6 @@ impl<'a> Reach<'a> {
     ) -> Result<T, Unreached> {
         answered(self.deadline, asked, |why| Unreached::Broken(link, why)).await
     }
-}
-
-/// On whose behalf a session is carried between two servers; None if nothing is known of its
-/// log-in.
-pub(super) fn wants<'a>(
-    in_force: &'a InForce,
-    orders: &'a Orders,
-    cluster: &'a Cluster,
-    (from, to): (&'a Arc<Server>, &'a Arc<Server>),
-    facts: &'a Facts,
-) -> Option<Wants<'a>> {
-    let (inventories, client) = (orders.inventories(), facts.login?);
-    Some(Wants { in_force, inventories, cluster, from, to, user: &facts.user, client })
 }
 
 /// What the home was asked.
