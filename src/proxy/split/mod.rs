@@ -75,14 +75,15 @@ impl Surroundings<'_> {
         {
             return true;
         }
-        match goes(relay, rules) {
-            Goes::To(link) => turn(relay, rules, link),
-            Goes::Reader(server) => self.read(relay, handle, rules, server).await,
+        let (to, why) = goes(relay, rules);
+        match to {
+            Goes::To(link) => turn(relay, rules, link, why),
+            Goes::Reader(server) => self.read(relay, handle, rules, (server, why)).await,
             Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
             // Whether a transaction is open is not known behind an error.
             Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
                 let Some(()) = ask_status(relay).await else { return false };
-                match goes(relay, rules) {
+                match goes(relay, rules).0 {
                     Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
                     _ => refuse(relay, &Refusal::Fenced),
                 }
@@ -97,12 +98,14 @@ impl Surroundings<'_> {
         relay: &mut Relay,
         handle: &Arc<Handle>,
         rules: &Rules,
-        server: ServerId,
+        (server, decided): (ServerId, Option<Why>),
     ) -> bool {
-        let Some(address) = rules.address(server) else { return turn(relay, rules, LinkId::HOME) };
+        let Some(address) = rules.address(server) else {
+            return turn(relay, rules, LinkId::HOME, decided);
+        };
         let reach = Reach::new(self.in_force, self.orders, rules, &address);
         let why = match reach.make_ready(relay, handle).await {
-            Ok(link) => return turn(relay, rules, link),
+            Ok(link) => return turn(relay, rules, link, decided),
             Err(Unreached::Home(why)) => {
                 tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
                 return false;
@@ -149,11 +152,11 @@ impl Surroundings<'_> {
             Some(move_now(relay, handle, self.sessions, recruit, allowed).await)
         };
         match moved.await {
-            Some((Ok(()), _)) => turn(relay, rules, LinkId::HOME),
+            Some((Ok(()), _)) => turn_home(relay, rules),
             Some((Err(_), false)) => false,
             Some((Err(_), true)) | None => match rules.may_write(&ahead(relay)) {
                 true => refuse(relay, &Refusal::Fenced),
-                false => turn(relay, rules, LinkId::HOME),
+                false => turn_home(relay, rules),
             },
         }
     }
@@ -163,18 +166,21 @@ fn ahead(relay: &Relay) -> crate::session::routing::Command<'_> {
     relay.session().command_ahead(relay.next_command())
 }
 
-fn goes(relay: &Relay, rules: &Rules) -> Goes {
+fn goes(relay: &Relay, rules: &Rules) -> (Goes, Option<Why>) {
     rules.goes(&ahead(relay), &relay.session().standpoint())
 }
 
 /// The next command goes to this link.
-fn turn(relay: &mut Relay, rules: &Rules, link: LinkId) -> bool {
-    let command = ahead(relay);
-    if let Some(decision) = rules.decide(&command, &relay.session().standpoint()) {
-        rules.record(&command, &decision, link);
-    }
+fn turn(relay: &mut Relay, rules: &Rules, link: LinkId, why: Option<Why>) -> bool {
+    rules.record(&ahead(relay), why, link);
     relay.session_mut().handle_route(link);
     true
+}
+
+/// The next command goes to the home, which may be another one than when it was decided on.
+fn turn_home(relay: &mut Relay, rules: &Rules) -> bool {
+    let (_, why) = goes(relay, rules);
+    turn(relay, rules, LinkId::HOME, why)
 }
 
 /// The next command goes nowhere. Where it cannot be answered the session ends with the answer.

@@ -87,8 +87,10 @@ impl Rules {
     }
 
     /// A command goes over this link.
-    pub(super) fn record(&self, command: &Command<'_>, decision: &Decision, link: LinkId) {
-        self.kind(command).into_iter().for_each(|kind| self.trace_at(link, kind, decision.why));
+    pub(super) fn record(&self, command: &Command<'_>, why: Option<Why>, link: LinkId) {
+        if let (Some(kind), Some(why)) = (self.kind(command), why) {
+            self.trace_at(link, kind, why);
+        }
     }
 
     /// A statement of this kind goes over this link.
@@ -120,7 +122,9 @@ impl Rules {
 
     /// Whose writes a reader must have.
     pub(super) fn causal_reads(&self) -> CausalReads {
-        self.cluster().map_or(CausalReads::Off, |cluster| cluster.section().causal_reads)
+        let clusters = self.in_force.clusters();
+        let cluster = clusters.find(&self.cluster);
+        cluster.map_or(CausalReads::Off, |cluster| cluster.section().causal_reads)
     }
 
     /// Where a command goes; None: nothing can be said of the session's links, so home.
@@ -177,19 +181,27 @@ impl Rules {
         Some(decide(&question))
     }
 
-    /// What is to be done with a command.
-    pub(super) fn goes(&self, command: &Command<'_>, standpoint: &Standpoint) -> Goes {
-        match command {
+    /// What is to be done with a command, and why, if that was decided.
+    pub(super) fn goes(
+        &self,
+        command: &Command<'_>,
+        standpoint: &Standpoint,
+    ) -> (Goes, Option<Why>) {
+        let decision = self.decide(command, standpoint);
+        let why = decision.as_ref().map(|decision| decision.why);
+        let goes = match (command, decision) {
             // It keeps the warnings of the statement before it, and is counted by ROW_COUNT().
-            Command::Ping => return Goes::To(standpoint.asked_at.row_count),
-            Command::Text(analysis) if self.kind(command) == Some(Kind::Diagnostics) => {
-                return self.to_who_knows(analysis, standpoint);
+            (Command::Ping, _) => Goes::To(standpoint.asked_at.row_count),
+            (Command::Text(analysis), _) if self.kind(command) == Some(Kind::Diagnostics) => {
+                self.to_who_knows(analysis, standpoint)
             }
-            Command::Text(_) | Command::Write | Command::Other => {}
-        }
-        let Some(decision) = self.decide(command, standpoint) else {
-            return Goes::To(LinkId::HOME);
+            (_, Some(decision)) => self.as_decided(command, decision),
+            (_, None) => Goes::To(LinkId::HOME),
         };
+        (goes, why)
+    }
+
+    fn as_decided(&self, command: &Command<'_>, decision: Decision) -> Goes {
         let is_read = self.kind(command) == Some(Kind::Read);
         match (decision.go, decision.why) {
             (Go::Keep, _) => Goes::To(LinkId::HOME),
@@ -295,7 +307,8 @@ impl Router for Rules {
             return false;
         }
         let current = standpoint.current;
-        let is_for_current = match self.goes(command, standpoint) {
+        let (goes, why) = self.goes(command, standpoint);
+        let is_for_current = match goes {
             Goes::To(link) => link == current,
             Goes::Reader(server) => {
                 self.links.load().server(current) == Some(server)
@@ -304,8 +317,8 @@ impl Router for Rules {
             }
             Goes::NewHome(_) | Goes::Refused(_) => false,
         };
-        if is_for_current && let Some(decision) = self.decide(command, standpoint) {
-            self.record(command, &decision, current);
+        if is_for_current {
+            self.record(command, why, current);
         }
         is_for_current
     }
