@@ -126,8 +126,7 @@ impl Portable {
         link: &mut Link,
     ) -> (Class, Asks) {
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
-        let is_named = matches!(sql::inspect(sql), sql::Statement::Use(_));
-        if class == Class::Use && !is_named {
+        if class == Class::Use && !matches!(sql::inspect(sql), sql::Statement::Use(_)) {
             // To which database is not known.
             changes |= Changes::ANYTHING;
         }
