@@ -11,6 +11,7 @@
 //! - `moves`: sessions that go on with another server.
 //! - `credentials`: who logs in to servers for us, and by what.
 //! - `service`: our own log-ins to servers, and what we ask there.
+//! - `compression`: what each leg agrees on before it compresses.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `split`: sessions whose reads go to replicas.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
@@ -20,6 +21,7 @@
 //! - `deadlines`: silent sessions, the end of a drain.
 
 pub mod cluster;
+mod compression;
 pub mod credentials;
 mod data_plane;
 mod deadlines;

@@ -7,7 +7,6 @@
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
 mod change_user;
-mod compression;
 pub mod destination;
 mod exchange;
 mod impersonation;
@@ -28,6 +27,7 @@ use super::cluster::loops::Trail;
 use super::cluster::preconnect::Challenge;
 use super::cluster::server_login::{Dialed, Turn};
 use super::cluster::{Answered, BackendError, Cluster, Greeted};
+use super::compression;
 use super::in_force::InForce;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
@@ -323,7 +323,8 @@ impl<'a> Login<'a> {
             if begins == Begins::Anew {
                 answer.auth = self.around.trail.go_on(response, &greeted.greeting);
             }
-            let compression = compression::ask(&config.proxy, &greeted.greeting, &mut answer);
+            let wanted = compression::wanted(&config.proxy);
+            let compression = compression::ask(wanted, &greeted.greeting, &mut answer);
             let server = greeted.server.clone();
             match greeted.answer(answer, tls.as_deref(), search.allotment()).await {
                 Ok(answered) => return Ok(Found { answered, begins, compression }),

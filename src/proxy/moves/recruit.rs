@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stranded};
 use super::{Orders, Stays};
-use crate::config::ProxySection;
-use crate::config::compression::Asked;
 use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::compression;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::in_force::InForce;
 use crate::proxy::lock::lock;
@@ -21,7 +20,6 @@ use crate::proxy::sessions::handle::Facts;
 use crate::session::portable::LoggedInAs;
 use crate::session::state::{Errand, Flavour, Inventory, Survey};
 use crate::task;
-use crate::wire::compressed::{Compression, ZstdLevel};
 
 /// For how long what a server's fresh sessions are like is believed. What has changed since makes a
 /// difference that is told the other server, or one for which the session stays.
@@ -96,7 +94,7 @@ impl<'a> Wants<'a> {
             extended: self.client.extended,
             max_packet: self.client.max_packet,
             collation: self.client.collation,
-            compression: compression(&config.proxy),
+            compression: compression::wanted(&config.proxy),
             init: self.cluster.init_sql().as_bytes(),
             ..Wanted::default()
         };
@@ -213,14 +211,5 @@ impl<'a> Wants<'a> {
         let known = (Instant::now(), inventory.clone());
         lock(&self.inventories.0).insert(server.address.clone(), known);
         Ok(inventory)
-    }
-}
-
-/// How servers are asked to compress.
-fn compression(proxy: &ProxySection) -> Option<Compression> {
-    match proxy.server_compression {
-        Asked::Off => None,
-        Asked::Zlib => Some(Compression::Zlib),
-        Asked::Zstd => ZstdLevel::try_from(proxy.zstd_level).ok().map(Compression::Zstd),
     }
 }

@@ -12,6 +12,7 @@ use super::exchange::{Begun, at_once, prove};
 use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::server_login::Dialed;
 use crate::proxy::cluster::{Answered, Greeted, Server};
+use crate::proxy::compression;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::relay::leg::Leg;
 use crate::route::Allotment;
@@ -98,7 +99,7 @@ pub async fn log_in(
 ) -> Result<LoggedIn, ServiceError> {
     let until = Instant::now() + limit;
     let (mut response, begun) = response(&greeted.greeting, credentials, wanted)?;
-    let compression = ask(wanted.compression, &greeted.greeting, &mut response);
+    let compression = compression::ask(wanted.compression, &greeted.greeting, &mut response);
     let capabilities = response.capabilities;
     let time = Allotment { limit, fair: limit };
     let answered = greeted.answer(response, tls, time).await?;
@@ -136,7 +137,8 @@ pub fn attributes(pairs: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-async fn initialise(leg: &mut Leg, terms: Terms, init: &[u8]) -> Result<(), ServiceError> {
+/// Runs `init_sql`.
+pub async fn initialise(leg: &mut Leg, terms: Terms, init: &[u8]) -> Result<(), ServiceError> {
     if init.is_empty() {
         return Ok(());
     }
@@ -210,23 +212,4 @@ fn first_answer<'a>(
     let answer = |plugin| Some((plugin, at_once(password, plugin, &greeting.salt)?));
     let found = answer(&*greeting.plugin).or_else(|| answer(own));
     Ok(found.unwrap_or((UNKNOWN_PLUGIN, Vec::new())))
-}
-
-/// Asks for compression, if the server can.
-fn ask(
-    wanted: Option<Compression>,
-    greeting: &Greeting,
-    response: &mut LoginResponse,
-) -> Option<Compression> {
-    match wanted? {
-        Compression::Zlib if greeting.capabilities & cap::COMPRESS != 0 => {
-            response.capabilities |= cap::COMPRESS;
-        }
-        // OceanBase's bit of this number was taken out of its greeting.
-        Compression::Zstd(level) if greeting.capabilities & cap::ZSTD != 0 => {
-            response.put_zstd_level(level.into());
-        }
-        Compression::Zlib | Compression::Zstd(_) => return None,
-    }
-    wanted
 }

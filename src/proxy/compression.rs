@@ -33,24 +33,36 @@ pub(super) fn chosen(offered: u32, response: &mut LoginResponse) -> Option<Compr
     (both & cap::ZSTD != 0).then(|| Compression::Zstd(level.unwrap_or(ZstdLevel::DEFAULT)))
 }
 
-/// Asks a server for what the config says; what it will be.
+/// What servers are asked for.
+pub(super) fn wanted(config: &ProxySection) -> Option<Compression> {
+    match config.server_compression {
+        Asked::Off => None,
+        Asked::Zlib => Some(Compression::Zlib),
+        Asked::Zstd => {
+            let level = ZstdLevel::try_from(config.zstd_level).unwrap_or(ZstdLevel::DEFAULT);
+            Some(Compression::Zstd(level))
+        }
+    }
+}
+
+/// Asks a server for that, if it can; what it will be.
 pub(super) fn ask(
-    config: &ProxySection,
+    wanted: Option<Compression>,
     greeting: &Greeting,
     response: &mut LoginResponse,
 ) -> Option<Compression> {
-    match config.server_compression {
-        Asked::Zlib if greeting.capabilities & cap::COMPRESS != 0 => {
+    match wanted? {
+        Compression::Zlib if greeting.capabilities & cap::COMPRESS != 0 => {
             response.capabilities |= cap::COMPRESS;
-            Some(Compression::Zlib)
         }
-        Asked::Zstd if greeting.capabilities & cap::ZSTD != 0 && !greeting.is_oceanbase() => {
-            let level = ZstdLevel::try_from(config.zstd_level).unwrap_or(ZstdLevel::DEFAULT);
+        Compression::Zstd(level)
+            if greeting.capabilities & cap::ZSTD != 0 && !greeting.is_oceanbase() =>
+        {
             response.put_zstd_level(level.into());
-            Some(Compression::Zstd(level))
         }
-        Asked::Off | Asked::Zlib | Asked::Zstd => None,
+        Compression::Zlib | Compression::Zstd(_) => return None,
     }
+    wanted
 }
 
 #[cfg(test)]
@@ -124,7 +136,7 @@ mod tests {
                 ..ProxySection::default()
             };
             let mut response = response(cap::CONNECT_ATTRS, b"");
-            assert_eq!(ask(&config, &greeting, &mut response).is_some(), zstd, "{version}");
+            assert_eq!(ask(wanted(&config), &greeting, &mut response).is_some(), zstd, "{version}");
             assert_eq!(response.capabilities & cap::ZSTD != 0, zstd, "{version}");
             assert_eq!(response.rest, if zstd { &b"\x00\x09"[..] } else { b"" }, "{version}");
         }
@@ -141,7 +153,7 @@ mod tests {
         ] {
             let config = ProxySection { server_compression: asked, ..ProxySection::default() };
             let mut response = response(0, b"");
-            let agreed = ask(&config, &greeting("9.7.0", can), &mut response);
+            let agreed = ask(wanted(&config), &greeting("9.7.0", can), &mut response);
             assert_eq!(response.capabilities & (cap::COMPRESS | cap::ZSTD), expected, "{asked}");
             assert_eq!(agreed.is_some(), expected != 0, "{asked}");
         }
