@@ -4,13 +4,11 @@ use std::time::Instant;
 
 use crate::error::ClientError;
 use crate::proxy::relay::Relay;
-use crate::proxy::service::answer::Answer;
-use crate::proxy::service::client::{self, Terms};
+use crate::proxy::service::client::Terms;
+use crate::proxy::service::error::ServiceError;
+use crate::proxy::service::login::initialise;
 use crate::session::link::LinkId;
 use crate::wire::packet::HEADER;
-
-/// The most that is heard of the answers.
-const MOST_OF_INIT: usize = 1 << 20;
 
 /// Runs `init_sql` on the link of a session that is let in, before its client hears so. If that
 /// fails the client is told, and nothing else.
@@ -31,12 +29,10 @@ pub(super) async fn initialised(mut relay: Relay, init: &str, until: Instant) ->
 
 async fn run(relay: &mut Relay, init: &str) -> Result<(), String> {
     let terms = Terms::of(relay.session(), LinkId::HOME);
-    let leg = relay.leg(LinkId::HOME);
-    let answers = client::query_all(leg, terms, init.as_bytes(), MOST_OF_INIT).await;
-    let failed = answers.map_err(|error| error.to_string())?.into_iter().find_map(|it| match it {
+    let done = initialise(relay.leg(LinkId::HOME), terms, init.as_bytes()).await;
+    done.map_err(|error| match error {
         // Its text may quote the statement.
-        Answer::Err(error) => Some(format!("error {}", error.code)),
-        Answer::Ok(_) | Answer::Rows { .. } => None,
-    });
-    failed.map_or(Ok(()), Err)
+        ServiceError::Init(error) => format!("error {}", error.code),
+        error => error.to_string(),
+    })
 }
