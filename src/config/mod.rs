@@ -33,7 +33,7 @@ pub use cluster::{
 use document::Document;
 pub use document::Mistake;
 pub use proxy::ProxySection;
-pub use secret::Secret;
+pub use secret::{Secret, stage2};
 pub use span::{ExitTimeout, Span};
 pub use user_name::{Separators, UserTemplate};
 pub use white_list::{WhiteList, WhiteListRow};

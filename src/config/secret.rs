@@ -19,20 +19,25 @@ impl Secret {
         &self.0
     }
 
-    /// `*` and 40 hex digits → 20 bytes.
+    /// The same as bytes, if it is a hash. See [`stage2`].
     pub fn stage2(&self) -> Option<[u8; 20]> {
-        let digits = self.0.strip_prefix('*')?.as_bytes();
-        if digits.len() != 40 {
-            return None;
-        }
-        let mut hash = [0; 20];
-        for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
-            let high = (pair[0] as char).to_digit(16)?;
-            let low = (pair[1] as char).to_digit(16)?;
-            *byte = (high * 16 + low) as u8;
-        }
-        Some(hash)
+        stage2(self.0.as_bytes())
     }
+}
+
+/// `*` and 40 hex digits of SHA1(SHA1(password)), as servers keep it → 20 bytes.
+pub fn stage2(hash: &[u8]) -> Option<[u8; 20]> {
+    let digits = hash.strip_prefix(b"*")?;
+    if digits.len() != 40 {
+        return None;
+    }
+    let mut hash = [0; 20];
+    for (byte, pair) in hash.iter_mut().zip(digits.chunks(2)) {
+        let high = (pair[0] as char).to_digit(16)?;
+        let low = (pair[1] as char).to_digit(16)?;
+        *byte = (high * 16 + low) as u8;
+    }
+    Some(hash)
 }
 
 impl fmt::Debug for Secret {

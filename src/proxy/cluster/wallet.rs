@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use sha1::{Digest as _, Sha1};
 use zeroize::Zeroizing;
 
+use crate::config::stage2;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::lock::lock;
 use crate::session::exchange::Learned;
@@ -113,15 +114,6 @@ impl Answer {
         let is_it = self.answer.len() == stage1.len() && Sha1::digest(*stage1)[..] == hash;
         is_it.then(|| Credentials { user: user.to_vec(), password: Password::Native(stage1) })
     }
-}
-
-fn stage2(hash: &[u8]) -> Option<[u8; 20]> {
-    let digits = std::str::from_utf8(hash.strip_prefix(b"*")?).ok().filter(|it| it.len() == 40)?;
-    let mut bytes = [0; 20];
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
