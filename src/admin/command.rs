@@ -47,14 +47,6 @@ pub(super) enum Change {
     Move(SessionId, String),
 }
 
-/// What can be done with a server of a cluster, by their words.
-const SERVER_CHANGES: [(&str, ServerChange); 4] = [
-    ("add", ServerChange::Add),
-    ("drop", ServerChange::Drop),
-    ("drain", ServerChange::Drain),
-    ("online", ServerChange::Online),
-];
-
 impl Change {
     /// The command as the log may have it: statements of servers stay out.
     pub(super) fn without_sql(&self) -> Self {
@@ -215,7 +207,7 @@ impl<'a> Input<'a> {
         if self.keyword("set") {
             return Ok(Change::AlterCluster(name, self.assignments()?));
         }
-        let what = SERVER_CHANGES.into_iter().find(|(word, _)| self.keyword(word));
+        let what = ServerChange::WORDS.into_iter().find(|(word, _)| self.keyword(word));
         let expected = "expected SET, ADD SERVER, DROP SERVER, DRAIN SERVER or ONLINE SERVER";
         let syntax = || ClientError::syntax(format!("ALTER CLUSTER {name}: {expected}"));
         let (_, what) = what.ok_or_else(syntax)?;

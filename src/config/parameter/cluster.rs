@@ -123,7 +123,8 @@ fn find(name: &str) -> Option<&'static Key> {
 }
 
 impl ServerChange {
-    const WORDS: [(&str, Self); 4] = [
+    /// By the words that operators say.
+    pub const WORDS: [(&str, Self); 4] = [
         ("add", Self::Add),
         ("drop", Self::Drop),
         ("drain", Self::Drain),
