@@ -69,3 +69,23 @@ pub mod status {
     pub const PS_OUT_PARAMS: u16 = 0x1000;
     pub const IN_TRANS_READONLY: u16 = 0x2000;
 }
+
+/// MYSQL_TYPE_*: types of columns and of parameters, as far as somebody tells them apart.
+pub mod kind {
+    #![allow(missing_docs)]
+    pub const DECIMAL: u8 = 0;
+    pub const TINY: u8 = 1;
+    pub const SHORT: u8 = 2;
+    pub const LONG: u8 = 3;
+    pub const FLOAT: u8 = 4;
+    pub const DOUBLE: u8 = 5;
+    pub const NULL: u8 = 6;
+    pub const LONGLONG: u8 = 8;
+    pub const INT24: u8 = 9;
+    pub const YEAR: u8 = 13;
+    pub const BOOL: u8 = 244;
+    pub const NEWDECIMAL: u8 = 246;
+    pub const BLOB: u8 = 252;
+    pub const VAR_STRING: u8 = 253;
+    pub const GEOMETRY: u8 = 255;
+}

@@ -7,22 +7,8 @@
 
 use std::ops::Range;
 
+use super::kind;
 use super::packet::lenenc;
-
-/// Types of values, as far as they differ on the wire.
-#[allow(missing_docs)]
-pub mod kind {
-    pub const TINY: u8 = 1;
-    pub const SHORT: u8 = 2;
-    pub const LONG: u8 = 3;
-    pub const FLOAT: u8 = 4;
-    pub const DOUBLE: u8 = 5;
-    pub const NULL: u8 = 6;
-    pub const LONGLONG: u8 = 8;
-    pub const INT24: u8 = 9;
-    pub const YEAR: u8 = 13;
-    pub const BOOL: u8 = 244;
-}
 
 /// Whether each parameter has a name, as query attributes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

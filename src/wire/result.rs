@@ -2,26 +2,8 @@
 //!
 //! Text protocol only. What is relayed is never read this way: it may be of any size.
 
+use super::kind;
 use super::packet::lenenc;
-
-/// MYSQL_TYPE_*, as far as somebody tells them apart.
-pub mod kind {
-    #![allow(missing_docs)]
-    pub const DECIMAL: u8 = 0;
-    pub const TINY: u8 = 1;
-    pub const SHORT: u8 = 2;
-    pub const LONG: u8 = 3;
-    pub const FLOAT: u8 = 4;
-    pub const DOUBLE: u8 = 5;
-    pub const NULL: u8 = 6;
-    pub const LONGLONG: u8 = 8;
-    pub const INT24: u8 = 9;
-    pub const YEAR: u8 = 13;
-    pub const NEWDECIMAL: u8 = 246;
-    pub const BLOB: u8 = 252;
-    pub const VAR_STRING: u8 = 253;
-    pub const GEOMETRY: u8 = 255;
-}
 
 /// UNSIGNED_FLAG of a column.
 pub const UNSIGNED: u16 = 0x20;

@@ -15,8 +15,9 @@ use crate::error::ClientError;
 use crate::sql::ids::Named;
 use crate::wire::command::code;
 use crate::wire::id::{SessionId, ThreadId};
+use crate::wire::kind;
 use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
-use crate::wire::parameter::{Naming, Parameters, kind, value};
+use crate::wire::parameter::{Naming, Parameters, value};
 
 /// Ids shown to clients have this bit; servers count from 1, so one never looks like the other.
 pub const OURS: u32 = 1 << 31;

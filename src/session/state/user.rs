@@ -6,7 +6,8 @@
 //! character set for results.
 
 use super::text::{is_number, is_word, put_hex, put_name};
-use crate::wire::result::{Column, UNSIGNED, kind};
+use crate::wire::kind;
+use crate::wire::result::{Column, UNSIGNED};
 
 /// The type of a user variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

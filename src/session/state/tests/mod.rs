@@ -4,7 +4,8 @@ mod laws;
 mod talk;
 
 use super::question::{Answer, Errand, Of};
-use crate::wire::result::{Column, ResultSet, kind};
+use crate::wire::kind;
+use crate::wire::result::{Column, ResultSet};
 
 /// A result set of bytes; `kinds` are its columns' types.
 fn rows(kinds: &[u8], rows: &[&[Option<&str>]]) -> Answer {
