@@ -8,6 +8,7 @@ pub mod authentication;
 pub mod command;
 pub mod compressed;
 pub mod err;
+pub mod flavour;
 pub mod handshake;
 pub mod id;
 pub mod packet;

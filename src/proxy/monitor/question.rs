@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::wire::flavour::Flavour;
+
 /// How long a question is spared.
 pub(super) const SPARED: Duration = Duration::from_secs(60);
 
@@ -27,49 +29,32 @@ pub(super) enum Subject {
     Group,
 }
 
-/// Whose words are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// MariaDB's.
-    MariaDb,
-    /// Those of MySQL, and of all others.
-    MySql,
-}
-
 /// Questions that are spared, each until then, and why.
 #[derive(Debug, Default)]
 pub(super) struct Spared(Vec<(Subject, Instant)>);
 
-impl Dialect {
-    /// Of a server of this version.
-    pub(super) fn of(version: &[u8]) -> Self {
-        match memchr::memmem::find(version, b"MariaDB") {
-            Some(_) => Self::MariaDb,
-            None => Self::MySql,
-        }
-    }
-
-    /// What is asked in each round; the first is never spared.
-    pub(super) fn subjects(self) -> &'static [Subject] {
-        match self {
-            Self::MariaDb => &[Subject::ReadOnly, Subject::Replication, Subject::Wsrep],
-            Self::MySql => {
-                &[Subject::ReadOnly, Subject::SuperReadOnly, Subject::Replication, Subject::Group]
+impl Subject {
+    /// What a server of this kind is asked in each round; the first is never spared.
+    pub(super) fn of(flavour: Flavour) -> &'static [Self] {
+        match flavour {
+            Flavour::MariaDb { .. } => &[Self::ReadOnly, Self::Replication, Self::Wsrep],
+            Flavour::MySql { .. } | Flavour::OceanBase => {
+                &[Self::ReadOnly, Self::SuperReadOnly, Self::Replication, Self::Group]
             }
         }
     }
-}
 
-impl Subject {
     /// The words, and those to try if they are not understood.
-    pub(super) fn words(self, dialect: Dialect) -> &'static [&'static str] {
+    pub(super) fn words(self, flavour: Flavour) -> &'static [&'static str] {
         match self {
             Self::ReadOnly => &["SELECT @@global.read_only"],
             Self::SuperReadOnly => &["SELECT @@global.super_read_only"],
-            Self::Replication => match dialect {
-                Dialect::MariaDb => &["SHOW ALL SLAVES STATUS"],
+            Self::Replication => match flavour {
+                Flavour::MariaDb { .. } => &["SHOW ALL SLAVES STATUS"],
                 // The latter before 8.0.22.
-                Dialect::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"],
+                Flavour::MySql { .. } | Flavour::OceanBase => {
+                    &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"]
+                }
             },
             Self::Wsrep => &["SELECT @@global.wsrep_on"],
             Self::WsrepStatus => &["SHOW GLOBAL STATUS LIKE 'wsrep\\_%'"],
@@ -113,14 +98,19 @@ mod tests {
 
     #[test]
     fn a_server_is_spoken_to_in_its_own_words() {
-        let cases: [(&[u8], Dialect); 4] = [
-            (b"5.5.5-10.11.19-MariaDB-0+deb12u1", Dialect::MariaDb),
-            (b"11.8.9-MariaDB", Dialect::MariaDb),
-            (b"9.7.4-2", Dialect::MySql),
-            (b"5.7.25-OceanBase-v4.3.5", Dialect::MySql),
+        let of_mariadb = [Subject::ReadOnly, Subject::Replication, Subject::Wsrep];
+        let of_others =
+            [Subject::ReadOnly, Subject::SuperReadOnly, Subject::Replication, Subject::Group];
+        let cases: [(&[u8], &[Subject], &str); 4] = [
+            (b"5.5.5-10.11.19-MariaDB-0+deb12u1", &of_mariadb, "SHOW ALL SLAVES STATUS"),
+            (b"11.8.9-MariaDB", &of_mariadb, "SHOW ALL SLAVES STATUS"),
+            (b"9.7.4-2", &of_others, "SHOW REPLICA STATUS"),
+            (b"5.7.25-OceanBase-v4.3.5", &of_others, "SHOW REPLICA STATUS"),
         ];
-        for (version, dialect) in cases {
-            assert_eq!(Dialect::of(version), dialect);
+        for (version, subjects, words) in cases {
+            let flavour = Flavour::of(version);
+            assert_eq!(Subject::of(flavour), subjects, "{flavour:?}");
+            assert_eq!(Subject::Replication.words(flavour)[0], words, "{flavour:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::order::Order;
-use super::question::{Dialect, Spared, Subject};
+use super::question::{Spared, Subject};
 use super::reading::{self, Replicas};
 use crate::proxy::credentials::Credentials;
 use crate::proxy::relay::leg::Leg;
@@ -15,6 +15,7 @@ use crate::proxy::service::client::{Terms, query, quit};
 use crate::proxy::service::error::{ServerError, ServiceError};
 use crate::proxy::service::login::{LoggedIn, Wanted, attributes, log_in};
 use crate::route::roles::Said;
+use crate::wire::flavour::Flavour;
 use crate::wire::result::ResultSet;
 
 /// The most that is heard of an answer.
@@ -39,7 +40,7 @@ pub(super) struct Rounds {
 struct Line {
     leg: Leg,
     terms: Terms,
-    dialect: Dialect,
+    flavour: Flavour,
     credentials: Arc<Credentials>,
 }
 
@@ -103,8 +104,8 @@ impl Rounds {
 
     async fn ask_all(&mut self) -> Result<Said, ServiceError> {
         let mut said = nothing();
-        let dialect = self.line.as_ref().map_or(Dialect::MySql, |line| line.dialect);
-        for subject in dialect.subjects() {
+        let flavour = self.line.as_ref().map(|line| line.flavour);
+        for subject in flavour.map(Subject::of).into_iter().flatten() {
             let is_spared = self.spared.has(*subject, Instant::now());
             if !is_spared && let Some(set) = self.ask_one(*subject).await? {
                 self.read(&mut said, *subject, &set).await?;
@@ -143,7 +144,7 @@ impl Rounds {
         let Some(line) = &mut self.line else { return Ok(None) };
         self.asking = Some(subject);
         let mut refused = None;
-        for words in subject.words(line.dialect) {
+        for words in subject.words(line.flavour) {
             match query(&mut line.leg, line.terms, words.as_bytes(), MOST).await? {
                 Answer::Rows { set, .. } => {
                     self.asking = None;
@@ -177,7 +178,7 @@ async fn connect(
     let wanted = Wanted { attributes: &attributes, ..Wanted::default() };
     let entered = log_in(greeted, &credentials, &wanted, tls.as_deref(), limit).await?;
     let LoggedIn { leg, terms, greeting, .. } = entered;
-    Ok(Line { leg, terms, dialect: Dialect::of(&greeting.version), credentials })
+    Ok(Line { leg, terms, flavour: Flavour::of(&greeting.version), credentials })
 }
 
 /// It lives, and says nothing.

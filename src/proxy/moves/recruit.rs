@@ -18,8 +18,9 @@ use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{self, LoggedIn, Wanted};
 use crate::proxy::sessions::handle::Facts;
 use crate::session::portable::LoggedInAs;
-use crate::session::state::{Errand, Flavour, Inventory, Survey};
+use crate::session::state::{Errand, Inventory, Survey};
 use crate::task;
+use crate::wire::flavour::Flavour;
 
 /// For how long what a server's fresh sessions are like is believed. What has changed since makes a
 /// difference that is told the other server, or one for which the session stays.

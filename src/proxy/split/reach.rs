@@ -18,8 +18,9 @@ use crate::proxy::sessions::handle::Handle;
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::state::variable::Value;
-use crate::session::state::{Base, Flavour, State, Subject};
+use crate::session::state::{Base, State, Subject};
 use crate::wire::command::code;
+use crate::wire::flavour::Flavour;
 use crate::wire::response::ServerStatus;
 
 /// What it takes to make a reader ready.

@@ -17,8 +17,8 @@ use crate::route::order::{Asker, RoutePolicy};
 use crate::route::topology::{Epoch, ServerId};
 use crate::session::link::LinkId;
 use crate::session::routing::{Command, Router, Standpoint};
-use crate::session::state::Flavour;
 use crate::sql::analysis::{Access, Analysis, Asks, Changes, Class, Consistency as Hinted};
+use crate::wire::flavour::Flavour;
 
 /// Where the commands of one session go.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::flavour::Flavour;
 use super::question::{Answer, Errand, Of, Question, StateError, number, rows};
 use super::reading::{self, Form, Told};
 use super::text;
 use super::variable::{Value, other_name};
+use crate::wire::flavour::Flavour;
 
 /// A session variable of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]

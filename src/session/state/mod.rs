@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`question`]: the texts that errands give to be carried, and the answers that they take.
-//! - [`flavour`]: which kind of server it is. [`variable`]: system variables, and which are what.
+//! - [`variable`]: system variables, and which are what.
 //! - [`inventory`]: what a server has. [`reading`]: many variables in one row.
 //! - [`pull`], [`user`], [`role`]: the state. [`push`]: how another session gets it.
 //! - [`text`]: literals that mean the same whatever the session's modes are.
@@ -17,7 +17,6 @@
 //! LASTVAL and `session_track_*` are their owners' business.
 
 pub mod compare;
-pub mod flavour;
 pub mod inventory;
 pub mod pull;
 pub mod push;
@@ -33,7 +32,6 @@ pub mod variable;
 mod tests;
 
 pub use compare::Subject;
-pub use flavour::Flavour;
 pub use inventory::{Inventory, Survey};
 pub use pull::{Pull, Scope};
 pub use push::{Base, Push, Refusal};

@@ -13,7 +13,6 @@
 
 use std::collections::VecDeque;
 
-use super::flavour::Flavour;
 use super::inventory::Inventory;
 use super::question::{Answer, Errand, Of, Question, StateError, number, row, rows};
 use super::reading::{self, Form, Told};
@@ -22,6 +21,7 @@ use super::snapshot::{Diagnostics, Hidden, State, Warning};
 use super::text::{SELECT, bytes_of, is_word};
 use super::user::{Kind, UserValue, put_reading, put_variable};
 use super::variable::{Origin, Value, Variable, is_carried};
+use crate::wire::flavour::Flavour;
 
 /// How much of a session is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The role of a session, as CURRENT_ROLE() tells it and SET ROLE takes it.
 
-use super::flavour::Flavour;
 use super::text::put_name;
+use crate::wire::flavour::Flavour;
 
 /// What roles are in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

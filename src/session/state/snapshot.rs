@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::flavour::Flavour;
 use super::role::Role;
 use super::user::UserValue;
 use super::variable::Variable;
+use crate::wire::flavour::Flavour;
 
 /// Everything that was pulled of a session. It holds a client's values: it shows none of them.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use super::super::push::{Base, Push};
 use super::super::text::{put_name, put_string};
 use super::super::user::{Kind, UserValue};
 use super::super::variable::Origin;
-use super::super::{Errand, Flavour, Survey};
+use super::super::{Errand, Survey};
 use super::talk::{inventory, state};
 use super::*;
+use crate::wire::flavour::Flavour;
 
 /// What changes how a server reads a literal.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,9 @@ use super::super::role::Role;
 use super::super::snapshot::{Hidden, State};
 use super::super::user::{Kind, UserValue};
 use super::super::variable::{Origin, Value, Variable};
-use super::super::{Errand, Flavour, Inventory, StateError, Subject, Survey};
+use super::super::{Errand, Inventory, StateError, Subject, Survey};
 use super::*;
+use crate::wire::flavour::Flavour;
 
 const M10: Flavour = Flavour::MariaDb { major: 10, minor: 11 };
 const M11: Flavour = Flavour::MariaDb { major: 11, minor: 8 };
