@@ -30,7 +30,7 @@ use crate::net::tls::stream::TlsStream;
 use crate::proxy::login::preamble::{PreambleError, read_preamble};
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::relay::leg::Leg;
-use crate::wire::authentication::NATIVE;
+use crate::wire::authentication::{NATIVE, native_stage1};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::handshake::{
@@ -512,19 +512,15 @@ fn statement_id(body: &[u8]) -> Option<u32> {
     body.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
-/// mysql_native_password: the answer is SHA1(password) xor SHA1(salt, SHA1(SHA1(password))).
+/// Whether an answer of mysql_native_password is that of the account's password.
 ///
 /// An account that is not there takes as long as one that is.
 fn proves(answer: &[u8], salt: &[u8], account: Option<&AdminUser>) -> bool {
     let stage2 = account.map_or([0; 20], stage2);
-    let mask = Sha1::new().chain_update(salt).chain_update(stage2).finalize();
-    let mut stage1 = [0; 20];
-    let complete = answer.len() == stage1.len();
-    stage1.iter_mut().zip(answer).zip(mask).for_each(|((out, a), b)| *out = a ^ b);
-    let same = Sha1::digest(stage1).as_slice().ct_eq(stage2.as_slice());
+    let same = native_stage1(answer, salt, &stage2).is_some();
     // An empty password is proved by an empty answer, as everywhere.
     let empty = answer.is_empty() && bool::from(stage2.as_slice().ct_eq(&sha1_twice(b"")));
-    account.is_some() && (empty || complete && bool::from(same))
+    account.is_some() && (empty || same)
 }
 
 fn stage2(user: &AdminUser) -> [u8; 20] {

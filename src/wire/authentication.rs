@@ -5,6 +5,10 @@
 //! `AuthMoreData`, `AuthNextFactor`), "Caching_sha2_password information", and
 //! reference implementations of `sha256_password`.
 
+use sha1::{Digest as _, Sha1};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
 /// Challenge and answer by SHA-1.
 pub const NATIVE: &[u8] = b"mysql_native_password";
 /// The same as it was before MySQL 4.1.
@@ -28,6 +32,21 @@ pub const FULL: &[u8] = &[4];
 pub const CACHING_SHA2_KEY: &[u8] = &[2];
 /// The same for sha256_password.
 pub const SHA256_KEY: &[u8] = &[1];
+
+/// SHA1(password), out of an answer of [`NATIVE`] to this challenge: "SHA1(password) XOR
+/// SHA1(challenge + SHA1(SHA1(password)))". None if the answer was given to another password than
+/// the one with this SHA1(SHA1(password)); that takes as long.
+pub fn native_stage1(
+    answer: &[u8],
+    challenge: &[u8],
+    stage2: &[u8; 20],
+) -> Option<Zeroizing<[u8; 20]>> {
+    let mask = Sha1::new().chain_update(challenge).chain_update(stage2).finalize();
+    let mut stage1 = Zeroizing::new([0; 20]);
+    stage1.iter_mut().zip(answer).zip(mask).for_each(|((out, a), b)| *out = a ^ b);
+    let is_it = Sha1::digest(*stage1).ct_eq(stage2);
+    (answer.len() == stage1.len() && bool::from(is_it)).then_some(stage1)
+}
 
 /// A server's packet in an authentication exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

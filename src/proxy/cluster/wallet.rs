@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 
-use sha1::{Digest as _, Sha1};
 use zeroize::Zeroizing;
 
 use crate::config::stage2;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::lock::lock;
 use crate::session::exchange::Learned;
+use crate::wire::authentication::native_stage1;
 
 /// Accounts that are remembered.
 const MOST: usize = 10_000;
@@ -105,19 +105,15 @@ impl Answer {
     /// The credentials of an account with this hash, `*` and 40 hex digits of SHA1(SHA1(password));
     /// None if the answer was given to another password.
     pub(in crate::proxy) fn with_hash(&self, user: &[u8], hash: &[u8]) -> Option<Credentials> {
-        let hash = stage2(hash)?;
-        let mask = Sha1::new().chain_update(&self.challenge).chain_update(hash).finalize();
-        let mut stage1 = Zeroizing::new([0; 20]);
-        for ((byte, answer), mask) in stage1.iter_mut().zip(&*self.answer).zip(mask) {
-            *byte = answer ^ mask;
-        }
-        let is_it = self.answer.len() == stage1.len() && Sha1::digest(*stage1)[..] == hash;
-        is_it.then(|| Credentials { user: user.to_vec(), password: Password::Native(stage1) })
+        let stage1 = native_stage1(&self.answer, &self.challenge, &stage2(hash)?)?;
+        Some(Credentials { user: user.to_vec(), password: Password::Native(stage1) })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sha1::{Digest as _, Sha1};
+
     use super::*;
 
     /// SELECT PASSWORD('swordfish')
