@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 
+use crate::position::{self, Position};
 use crate::restart::host::crash::{self, Side};
-use crate::restart::host::position::{self, Position};
 use crate::restart::message::{Acks, Nack};
 use crate::restart::plane::{Adopted, DataPlane, Parcel};
 

@@ -3,5 +3,4 @@
 
 pub(super) mod crash;
 pub(super) mod fd;
-pub(super) mod position;
 pub(super) mod process;

@@ -39,6 +39,23 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// Bytes that were read.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Bytes that were written.
+    pub(crate) fn produced(&self) -> u64 {
+        self.produced
+    }
+
+    /// Whether our FIN is out, or the connection is gone.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_shut
+    }
+}
+
+impl Position {
     /// Where a socket that nobody reads or writes stands; None if that cannot be told: it is no TCP
     /// socket, or never at rest.
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Option<Self> {

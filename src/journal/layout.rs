@@ -1,0 +1,264 @@
+//! Which word stands where. Words are 64 bits; places are counted in words but for the heap's.
+//!
+//! ```text
+//!   head     1024 words   what concerns all sessions
+//!   slots    64 words each
+//!     state, id, count, fds, cookies, bases
+//!     hot 0, hot 1        number, positions, where the state is, the same number
+//!   heap     bytes, from a page boundary on
+//! ```
+//! The reader is the same image as the writer, so this may change from one version to the next.
+
+use std::sync::atomic::Ordering;
+
+/// Stores are seen in their order by who comes after the writer's death.
+pub(super) const STORE: Ordering = Ordering::Release;
+
+/// Connections of a session that have a place in a slot.
+pub(super) const LEGS: usize = 4;
+
+/// Two copies, of which the newer one counts.
+pub(super) type Copies<T> = [T; 2];
+
+/// Words of the head.
+const HEAD: usize = 1024;
+
+/// Words of a slot.
+const SLOT: usize = 64;
+
+/// Bytes of heap for each session, of which those are touched that are used.
+const HEAP_A_SESSION: usize = 16 * 1024;
+
+const PAGE: usize = 4096;
+const WORD: usize = size_of::<u64>();
+
+/// Words of the head.
+pub(super) mod head {
+    /// How many slots there are.
+    pub(in crate::journal) const SLOTS: usize = 0;
+    /// See [`Phase`](super::Phase).
+    pub(in crate::journal) const PHASE: usize = 1;
+    /// The highest id of a session.
+    pub(in crate::journal) const HIGHEST_ID: usize = 2;
+    /// How many processes have died.
+    pub(in crate::journal) const DEATHS: usize = 3;
+    /// Slots from here on were never used.
+    pub(in crate::journal) const USED: usize = 4;
+    /// Two copies of where the estate is: number, place, length, number.
+    pub(in crate::journal) const ESTATES: [usize; 2] = [8, 16];
+    /// A ring of deaths.
+    pub(in crate::journal) const RING: usize = 64;
+}
+
+/// Deaths that are remembered.
+pub(super) const RING: usize = 64;
+
+/// Words of one of them.
+pub(super) const DEATH: usize = 8;
+
+/// Words of a slot.
+pub(super) mod slot {
+    use super::LEGS;
+
+    /// See [`state`](super::state).
+    pub(in crate::journal) const STATE: usize = 0;
+    /// The session's id.
+    pub(in crate::journal) const ID: usize = 1;
+    /// Its connections.
+    pub(in crate::journal) const COUNT: usize = 2;
+    /// Their descriptors.
+    pub(in crate::journal) const FDS: usize = 3;
+    /// What the kernel calls them.
+    pub(in crate::journal) const COOKIES: usize = FDS + LEGS;
+    /// What the kernel had counted when we began to: read, written.
+    pub(in crate::journal) const BASES: usize = COOKIES + LEGS;
+    /// Two copies of what changes.
+    pub(in crate::journal) const HOTS: [usize; 2] = [24, 40];
+}
+
+/// States of a slot.
+pub(super) mod state {
+    /// Nobody's.
+    pub(in crate::journal) const FREE: u64 = 0;
+    /// A session's that is being written down.
+    pub(in crate::journal) const REGISTERING: u64 = 1;
+    /// A session's.
+    pub(in crate::journal) const LIVE: u64 = 2;
+}
+
+/// Words of a hot copy.
+pub(super) const HOT_FIRST: usize = 0;
+const HOT_COUNTED: usize = 1;
+const HOT_AT: usize = HOT_COUNTED + 2 * LEGS;
+const HOT_LEN: usize = HOT_AT + 1;
+pub(super) const HOT_LAST: usize = 15;
+
+/// How far a socket was used since we have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Bytes that were read.
+    pub read: u64,
+    /// Bytes that were written.
+    pub written: u64,
+}
+
+/// Where the process stands that carries the sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Phase {
+    /// It has not served yet: its start has failed if it dies.
+    Starting = 0,
+    /// It serves, and nobody else has a part in it: who comes after it goes on.
+    Serving = 1,
+    /// A restart is under way: who has which session the other side decides.
+    Restarting = 2,
+    /// It has come after one that died, and does not serve yet.
+    Resuming = 3,
+}
+
+impl Phase {
+    /// What a word means; what means nothing is no reason to go on.
+    pub(super) fn of(word: u64) -> Self {
+        match word {
+            1 => Self::Serving,
+            2 => Self::Restarting,
+            3 => Self::Resuming,
+            _ => Self::Starting,
+        }
+    }
+}
+
+/// How a process died, and what became of its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Death {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Its pid.
+    pub pid: u32,
+    /// What waitpid(2) says.
+    pub status: i32,
+    /// Sessions that were on record.
+    pub sessions: u64,
+    /// Those that went on.
+    pub resumed: u64,
+    /// From its end until the last of them went on.
+    pub resumed_ms: u64,
+    /// Those that were lost, by why.
+    pub lost: Lost,
+}
+
+/// Sessions that were lost in a crash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Bytes of theirs were in the process.
+    pub moved: u64,
+    /// The other end has ended the connection meanwhile.
+    pub ended: u64,
+    /// What is on record of them is not understood, or their sockets are not there.
+    pub unknown: u64,
+}
+
+impl Death {
+    /// As it stands in the ring.
+    pub(super) fn words(self) -> [u64; DEATH] {
+        let Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost } = self;
+        let Lost { moved, ended, unknown } = lost;
+        let ended_as = u64::from(pid) << 32 | u64::from(status as u32);
+        [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown]
+    }
+
+    /// The same, back.
+    pub(super) fn of(words: [u64; DEATH]) -> Self {
+        let [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown] = words;
+        let (pid, status) = ((ended_as >> 32) as u32, ended_as as u32 as i32);
+        let lost = Lost { moved, ended, unknown };
+        Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost }
+    }
+}
+
+/// What a commit says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hot {
+    /// Of each connection.
+    pub counted: [Counted; LEGS],
+    /// Where the state begins, in bytes.
+    pub at: usize,
+    /// How long it is.
+    pub len: usize,
+}
+
+impl Hot {
+    /// What is to be stored for it, in this order; places are those of the slot.
+    pub(super) fn stores(
+        &self,
+        copy: usize,
+        number: u64,
+    ) -> impl Iterator<Item = (usize, u64)> + use<> {
+        let base = slot::HOTS[copy];
+        let counted = self.counted;
+        let legs = (0..LEGS).flat_map(move |leg| {
+            let at = base + HOT_COUNTED + 2 * leg;
+            [(at, counted[leg].read), (at + 1, counted[leg].written)]
+        });
+        let first = [(base + HOT_FIRST, number)];
+        let state = [(base + HOT_AT, self.at as u64), (base + HOT_LEN, self.len as u64)];
+        first.into_iter().chain(legs).chain(state).chain([(base + HOT_LAST, number)])
+    }
+
+    /// The newest whole copy of a slot, and its number.
+    pub(super) fn newest(word: impl Fn(usize) -> Option<u64>) -> Option<(u64, Self)> {
+        let whole = |base: &usize| {
+            let number = word(base + HOT_FIRST)?;
+            (number > 0 && word(base + HOT_LAST)? == number).then_some((number, *base))
+        };
+        let (number, base) = slot::HOTS.iter().filter_map(whole).max()?;
+        let mut counted = [Counted::default(); LEGS];
+        for (leg, counted) in counted.iter_mut().enumerate() {
+            let at = base + HOT_COUNTED + 2 * leg;
+            *counted = Counted { read: word(at)?, written: word(at + 1)? };
+        }
+        let at = usize::try_from(word(base + HOT_AT)?).ok()?;
+        let len = usize::try_from(word(base + HOT_LEN)?).ok()?;
+        Some((number, Self { counted, at, len }))
+    }
+}
+
+/// Which copy the commit with this number writes over.
+pub(super) fn older(number: u64) -> usize {
+    (number % 2) as usize
+}
+
+/// What is to be stored for an estate, in this order.
+pub(super) fn estate(copy: usize, number: u64, at: usize, len: usize) -> [(usize, u64); 4] {
+    let base = head::ESTATES[copy];
+    [(base, number), (base + 1, at as u64), (base + 2, len as u64), (base + 3, number)]
+}
+
+/// The newest whole one of these copies: number, place, length.
+pub(super) fn newest(
+    copies: Copies<usize>,
+    word: impl Fn(usize) -> Option<u64>,
+) -> Option<(u64, usize, usize)> {
+    let whole = |base: usize| {
+        let number = word(base)?;
+        let (at, len) = (word(base + 1)?, word(base + 2)?);
+        let is_whole = number > 0 && word(base + 3)? == number;
+        is_whole.then_some((number, usize::try_from(at).ok()?, usize::try_from(len).ok()?))
+    };
+    copies.into_iter().filter_map(whole).max()
+}
+
+/// The first word of a slot.
+pub(super) fn slot_at(index: u32) -> usize {
+    HEAD + SLOT * index as usize
+}
+
+/// Where the heap begins, in bytes.
+pub(super) fn heap(slots: u32) -> usize {
+    (slot_at(slots) * WORD).next_multiple_of(PAGE)
+}
+
+/// Bytes of a journal.
+pub(super) fn size(slots: u32) -> usize {
+    heap(slots) + (slots as usize * HEAP_A_SESSION).max(4 << 20)
+}

@@ -1,0 +1,237 @@
+//! What a dead process has left. It may have died between any two stores, so nothing is trusted:
+//! not that a number is one of a socket, nor that a place is in the heap.
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use nix::libc;
+
+use super::heap::{Heap, Place};
+use super::layout::{self, Counted, DEATH, Death, Hot, LEGS, Phase, RING, head, slot, state};
+use super::{Free, Journal, Slot, cookie, lock};
+use crate::position::Position;
+
+/// All that was left.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Sessions, in no order.
+    pub sessions: Vec<Found>,
+    /// Sessions of which nothing is on record, or whose sockets are gone.
+    pub unknown: u64,
+    /// What was left beside sessions.
+    pub estate: Option<Vec<u8>>,
+    /// The highest id that a session had.
+    pub highest_id: u32,
+}
+
+/// A session on record.
+#[derive(Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: u32,
+    /// Its slot, which it may go on with.
+    pub slot: Slot,
+    /// Its sockets.
+    pub fds: Vec<OwnedFd>,
+    /// Its state at the last commit.
+    pub state: Vec<u8>,
+    /// Whether nothing has happened since.
+    pub is_as_it_was: Result<(), Since>,
+}
+
+/// What has happened to a session since its last commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// A socket was read or written: there were bytes in the dead process.
+    Moved,
+    /// The other end has ended the connection.
+    Ended,
+}
+
+/// A slot as it was found.
+struct Record {
+    index: u32,
+    id: u32,
+    hot: Hot,
+    number: u64,
+    place: Place,
+    fds: Vec<RawFd>,
+}
+
+impl Journal {
+    /// Takes over what the writer before has left, which is dead. To be called before anything is
+    /// entered; slots that cannot be understood are free from then on.
+    pub fn take_over(self: &Arc<Self>) -> Left {
+        let mut left = Left {
+            estate: self.estate(),
+            highest_id: self.memory.get(head::HIGHEST_ID).unwrap_or_default() as u32,
+            ..Left::default()
+        };
+        // Only these pages are there; looking at others would make them.
+        let used = self.memory.get(head::USED).unwrap_or_default();
+        let used = u32::try_from(used).unwrap_or(u32::MAX).min(self.slots);
+        let mut free = Free { given_back: Vec::new(), untouched: used };
+        let mut records: Vec<Record> = Vec::new();
+        // No descriptor is two sessions'.
+        let mut owned = HashSet::new();
+        for index in 0..used {
+            let word = |at| self.memory.get(layout::slot_at(index) + at);
+            match word(slot::STATE) {
+                Some(state::LIVE) => match self
+                    .record(index)
+                    .filter(|record| record.fds.iter().all(|fd| owned.insert(*fd)))
+                {
+                    Some(record) => records.push(record),
+                    None => {
+                        left.unknown += 1;
+                        self.forget(index, &mut free);
+                    }
+                },
+                _ => self.forget(index, &mut free),
+            }
+        }
+        let taken = records.iter().map(|record| record.place);
+        let taken = taken.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
+        *lock(&self.heap) = Heap::without(layout::heap(self.slots), self.memory.len(), taken);
+        *lock(&self.free) = free;
+        for record in records {
+            match self.find(record) {
+                Some(found) => left.sessions.push(found),
+                None => left.unknown += 1,
+            }
+        }
+        left
+    }
+
+    fn estate(&self) -> Option<Vec<u8>> {
+        let (_, at, len) = layout::newest(head::ESTATES, |at| self.memory.get(at))?;
+        self.memory.read(at, len)
+    }
+
+    fn forget(&self, index: u32, free: &mut Free) {
+        self.memory.word(layout::slot_at(index) + slot::STATE).store(state::FREE, layout::STORE);
+        free.given_back.push(index);
+    }
+
+    fn record(&self, index: u32) -> Option<Record> {
+        let word = |at| self.memory.get(layout::slot_at(index) + at);
+        let (number, hot) = Hot::newest(word)?;
+        let (begin, end) = (layout::heap(self.slots), self.memory.len());
+        let is_inside = hot.at >= begin && hot.at.checked_add(hot.len)? <= end;
+        let place = Place::of(hot.at, hot.len).filter(|_| is_inside)?;
+        let count = usize::try_from(word(slot::COUNT)?).ok().filter(|count| *count <= LEGS)?;
+        let fd = |leg| RawFd::try_from(word(slot::FDS + leg)?).ok();
+        let fds = (0..count).map(fd).collect::<Option<Vec<_>>>()?;
+        Some(Record { index, id: u32::try_from(word(slot::ID)?).ok()?, hot, number, place, fds })
+    }
+
+    /// The session of a record; None if one of its sockets is not there any more.
+    fn find(self: &Arc<Self>, record: Record) -> Option<Found> {
+        let Record { index, id, hot, number, place, fds } = record;
+        let mut places = [None; 2];
+        places[layout::older(number)] = Some(place);
+        let slot = Slot { journal: self.clone(), index, number, counted: hot.counted, places };
+        let word = |at| self.memory.get(layout::slot_at(index) + at);
+        for (leg, fd) in fds.iter().enumerate() {
+            // SAFETY: whatever it is, it stays open meanwhile: nobody else runs yet.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(*fd) };
+            if !is_open(*fd) || cookie(borrowed) != word(slot::COOKIES + leg) {
+                return None;
+            }
+        }
+        // SAFETY: it is the socket that is on record, which nobody else owns: the process that did
+        // is dead, and no two slots have the same.
+        let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
+        let fds: Vec<OwnedFd> = fds.into_iter().map(own).collect();
+        let is_as_it_was = fds.iter().enumerate().try_for_each(|(leg, fd)| {
+            let base = |at| word(slot::BASES + 2 * leg + at).unwrap_or_default();
+            is_where(fd.as_fd(), [base(0), base(1)], hot.counted[leg])
+        });
+        let state = self.memory.read(hot.at, hot.len)?;
+        Some(Found { id, slot, fds, state, is_as_it_was })
+    }
+
+    /// Where the process stands, or stood, that writes.
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.memory.get(head::PHASE).unwrap_or_default())
+    }
+
+    /// Notes that a process has died. No memory is needed for it.
+    pub fn note_death(&self, death: Death) {
+        let number = self.memory.get(head::DEATHS).unwrap_or_default();
+        self.set_death(number, death);
+        self.memory.word(head::DEATHS).store(number.wrapping_add(1), layout::STORE);
+    }
+
+    /// What has become of the sessions of the last one that has died.
+    pub fn amend_death(&self, amended: impl FnOnce(Death) -> Death) {
+        if let Some(last) = self.memory.get(head::DEATHS).and_then(|deaths| deaths.checked_sub(1)) {
+            self.set_death(last, amended(self.death(last)));
+        }
+    }
+
+    /// The deaths that are remembered, the last one first.
+    pub fn deaths(&self) -> Vec<Death> {
+        let deaths = self.memory.get(head::DEATHS).unwrap_or_default();
+        let first = deaths.saturating_sub(RING as u64);
+        (first..deaths).rev().map(|number| self.death(number)).collect()
+    }
+
+    fn death(&self, number: u64) -> Death {
+        let word = |at| self.memory.get(death_at(number) + at).unwrap_or_default();
+        Death::of(std::array::from_fn::<_, DEATH, _>(word))
+    }
+
+    fn set_death(&self, number: u64, death: Death) {
+        for (at, word) in death.words().into_iter().enumerate() {
+            self.memory.word(death_at(number) + at).store(word, layout::STORE);
+        }
+    }
+
+    /// Closes every descriptor that belongs to no session on record and is none of these: what the
+    /// dead process has left open.
+    ///
+    /// # Errors
+    ///
+    /// What is open cannot be told.
+    pub fn sweep(&self, left: &Left, keep: &[RawFd]) -> std::io::Result<()> {
+        let mut open = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
+        }
+        let of_sessions = left.sessions.iter().flat_map(|found| &found.fds);
+        let mut kept: Vec<RawFd> = of_sessions.map(|fd| fd.as_raw_fd()).collect();
+        kept.extend(keep);
+        kept.extend([0, 1, 2, self.memory.fd()]);
+        kept.sort_unstable();
+        for fd in open {
+            if kept.binary_search(&fd).is_err() {
+                // SAFETY: who owned it is dead; the one that listed them is closed already, and the
+                // kernel then says so.
+                unsafe { libc::close(fd) };
+            }
+        }
+        Ok(())
+    }
+}
+
+fn death_at(number: u64) -> usize {
+    head::RING + DEATH * (number % RING as u64) as usize
+}
+
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: it only asks.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Whether a socket is where a commit has left it.
+fn is_where(fd: BorrowedFd<'_>, [read, written]: [u64; 2], counted: Counted) -> Result<(), Since> {
+    let position = Position::of(fd).ok_or(Since::Ended)?;
+    if position.is_shut() {
+        return Err(Since::Ended);
+    }
+    let is_as_it_was = position.consumed() == read.wrapping_add(counted.read)
+        && position.produced() == written.wrapping_add(counted.written);
+    if is_as_it_was { Ok(()) } else { Err(Since::Moved) }
+}
