@@ -10,7 +10,7 @@ use super::servers;
 use super::table::{Columns, Table};
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
-use crate::proxy::sessions::view::SessionView;
+use crate::proxy::sessions::view::{CrashView, SessionView};
 use crate::restart::task::Task;
 use crate::wire::id::SessionId;
 
@@ -120,6 +120,11 @@ static SHOWS: &[Show] = &[
         phrases: &["restart"],
         takes: Takes::Nothing,
         rows: |admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks())),
+    },
+    Show {
+        phrases: &["crash"],
+        takes: Takes::Nothing,
+        rows: |admin, _| Ok(Table::of(CRASH, &admin.proxy.crashes())),
     },
     Show { phrases: &["proxyconfig"], takes: Takes::Like, rows: |admin, it| Ok(config(admin, it)) },
     Show {
@@ -261,6 +266,21 @@ const RESTART: &Columns<Task> = &[
     ("pause_buckets_us", |task| task.pauses.to_string()),
 ];
 
+/// A row is a process that has died.
+const CRASH: &Columns<CrashView> = &[
+    ("time", |crash| timestamp(crash.at)),
+    ("pid", |crash| crash.pid.to_string()),
+    ("how", |crash| crash.how.clone()),
+    ("sessions", |crash| crash.sessions.to_string()),
+    ("resumed", |crash| crash.resumed.to_string()),
+    ("lost", |crash| crash.lost.iter().map(|(_, count)| count).sum::<u64>().to_string()),
+    ("reasons", |crash| {
+        let reasons: Vec<_> = crash.lost.iter().map(|(why, it)| format!("{why}: {it}")).collect();
+        reasons.join(", ")
+    }),
+    ("resume_ms", |crash| crash.within.as_millis().to_string()),
+];
+
 fn config(admin: &Admin, operands: &Operands) -> Table {
     let config = admin.proxy.config();
     let mut table = Table::with_columns(&[
@@ -344,7 +364,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
     let found = sessions.iter().find(|view| view.id == id);
     let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
     let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
-    let rows: [(&str, String, &str); 18] = [
+    let rows: [(&str, String, &str); 19] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
         ("cs_id", view.id.to_string(), "cs common"),
         ("cluster", view.cluster.clone(), "cs common"),
@@ -363,6 +383,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
         ("client_tls", view.client_tls.clone(), "cs common"),
         ("server_tls", view.server_tls.clone(), "last used ss"),
         ("pins", view.pins.clone(), "last used ss"),
+        ("crash_protected", view.crash_protected.clone(), "cs common"),
     ];
     let mut table = Table::with_columns(&["attribute_name", "value", "info"]);
     let state = ("transact_state", in_transaction.to_owned(), "last used ss");

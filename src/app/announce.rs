@@ -53,13 +53,13 @@ enum Said {
 
 /// Whom this process has succeeded, if it has succeeded anybody.
 fn predecessor(lifecycle: &Lifecycle) -> Option<u32> {
-    let own = std::process::id();
+    let own = lifecycle.pid();
     lifecycle.tasks().into_iter().find(|task| task.new_pid == own).map(|task| task.old_pid)
 }
 
 /// Who has succeeded this process.
 pub(super) fn successor(lifecycle: &Lifecycle) -> Option<u32> {
-    let own = std::process::id();
+    let own = lifecycle.pid();
     let mut tasks = lifecycle.tasks().into_iter();
     tasks.find(|task| task.old_pid == own && task.new_pid != 0).map(|task| task.new_pid)
 }

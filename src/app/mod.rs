@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run        puts it together, and lets it live
+//!   pair       the process that was started, and the proxy, which may die
 //!   ports      every listening socket, each with its accept loop
 //!   lookout    looks at them as a client would
 //!   signals    orders by signal
@@ -16,6 +17,7 @@ mod announce;
 pub(crate) mod config;
 mod lookout;
 mod ourselves;
+mod pair;
 mod ports;
 pub(crate) mod rehearse;
 pub(crate) mod remarks;

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use super::config::{self, Names};
+use super::pair::{self, Heritage, Life, Pair};
 use super::ports::Ports;
 use super::remarks::log_remarks;
 use super::{announce, lookout, signals};
@@ -19,13 +20,13 @@ use crate::admin::{Admin, server};
 use crate::config::Config;
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
-use crate::net::listen::raise_limit;
+use crate::net::listen::{open_files, raise_limit};
 use crate::net::tls::settings as tls;
 use crate::proxy::login::LocalLogin;
 use crate::proxy::{Foundation, Proxy};
 use crate::restart::notify::Notifier;
-use crate::restart::{Exit, Lifecycle, Origin, Settings, Start, Timeouts};
-use crate::{log, task};
+use crate::restart::{Census, Exit, Lifecycle, Origin, Settings, Start, Timeouts};
+use crate::{log, restart, task};
 
 /// How long the service manager's news of a stop may delay the stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -44,12 +45,35 @@ pub(crate) fn run(path: &Path, beginning: Beginning) -> anyhow::Result<()> {
     // From here on there may be keys and passwords in memory: no core dump, and no debugger but
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
+    // A successor is started through a file descriptor, whose number would be its name.
+    let _ = nix::sys::prctl::set_name(c"odp");
+    let config = Config::look(path)?;
+    if !config.proxy.crash_protection {
+        return run_proxy(path, beginning, None);
+    }
+    let _ = raise_limit();
+    let life = pair::divide(most_sessions(&config))?;
+    let path = path.to_owned();
+    // The thread that was cloned has the keeper's id.
+    let proxy = std::thread::Builder::new().name("odp".into());
+    let proxy = proxy.spawn(move || run_proxy(&path, beginning, Some(life)));
+    proxy.context("cannot start a thread")?.join().map_err(|_| anyhow!("the proxy has panicked"))?
+}
+
+/// Sessions that a journal is made for: more can't have sockets, or are not let in.
+fn most_sessions(config: &Config) -> u32 {
+    let possible = Census::most_sessions(open_files(), 2);
+    // The limit may be altered, and whoever has no place only goes without.
+    let wanted = config.proxy.client_max_connections.saturating_mul(2);
+    u32::try_from(possible.min(wanted)).unwrap_or(u32::MAX)
+}
+
+fn run_proxy(path: &Path, beginning: Beginning, life: Option<Life>) -> anyhow::Result<()> {
+    let parts = life.map(Life::begin).transpose().context("cannot see what is left")?;
     let config = config::load(path)?;
     config::not_ourselves(path, &config, Names::Resolved)?;
     let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
-    // A successor is started through a file descriptor, whose number would be its name.
-    let _ = nix::sys::prctl::set_name(c"odp");
     let mut runtime = match config.proxy.workers {
         // One worker has nobody to share with: this thread does it, without the locks.
         1 => tokio::runtime::Builder::new_current_thread(),
@@ -60,24 +84,27 @@ pub(crate) fn run(path: &Path, beginning: Beginning) -> anyhow::Result<()> {
     }
     let runtime = runtime.enable_all().thread_name("odp").build();
     let runtime = runtime.context("cannot start the runtime")?;
-    task::see_through(runtime, live(path, config, beginning))
+    task::see_through(runtime, live(path, config, beginning, parts))
 }
 
-async fn live(path: &Path, config: Config, beginning: Beginning) -> anyhow::Result<()> {
+async fn live(
+    path: &Path,
+    config: Config,
+    beginning: Beginning,
+    parts: Option<(Pair, Option<Heritage>)>,
+) -> anyhow::Result<()> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
-    let origin = origin(path, &config)?;
+    let (pair, heritage) = parts.unzip();
+    let origin = origin(path, &config, pair.as_ref())?;
     let tls = tls::Settings::load(&config.tls).map_err(config::in_config(path))?;
     let tls = Arc::new(tls);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
-    let start = match beginning {
-        Beginning::Takeover => {
-            lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))?
-        }
-        Beginning::Cold => Start::Cold("it was not asked to take over".into()),
-    };
-    let (ports, start) = open_ports(&config.load(), start).await?;
+    let mut heritage = heritage.flatten();
+    let start = begin(&lifecycle, beginning, heritage.as_ref()).await?;
+    let left = heritage.as_mut().map(Heritage::take_listeners).unwrap_or_default();
+    let (ports, start) = open_ports(&config.load(), start, left).await?;
     let (local_logins, admin_users) = unbounded_channel();
     let proxy = Proxy::new(Foundation {
         config: config.clone(),
@@ -86,19 +113,16 @@ async fn live(path: &Path, config: Config, beginning: Beginning) -> anyhow::Resu
         listeners: ports.listeners(),
         gates: ports.gates(),
         local_logins,
+        journal: pair.as_ref().map(|pair| pair.journal.clone()),
     });
     if let Start::Warm(offer) = &start {
         proxy.inherit(&offer.legacy());
     }
+    if let Some(heritage) = heritage {
+        heritage.pass_to(&proxy);
+    }
     log_remarks(&proxy.config());
-    let admin = Arc::new(Admin {
-        proxy: proxy.clone(),
-        lifecycle: lifecycle.clone(),
-        started: SystemTime::now(),
-    });
-    ports.serve(&admin);
-    let admin_users = Arc::new(Mutex::new(admin_users));
-    task::keep("admin users", move || serve_admin_users(admin.clone(), admin_users.clone()));
+    serve(&ports, &proxy, &lifecycle, admin_users);
     let _record = keep_record(&ports, &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
@@ -109,6 +133,9 @@ async fn live(path: &Path, config: Config, beginning: Beginning) -> anyhow::Resu
         lookout,
     };
     orders.obey(subject).context("cannot listen for signals")?;
+    if let Some(pair) = pair {
+        pair.serve(&proxy, &lifecycle, &ports);
+    }
     let (notifier, announcer) = announce(&lifecycle, config.load().proxy.delay_exit_time.0);
     match lifecycle.serve(proxy.clone(), start).await {
         Exit::Succeeded(how) => {
@@ -128,10 +155,32 @@ async fn live(path: &Path, config: Config, beginning: Beginning) -> anyhow::Resu
     Ok(())
 }
 
+/// Where it begins: with what somebody has left who died, or offers, or with nothing.
+async fn begin(
+    lifecycle: &Lifecycle,
+    beginning: Beginning,
+    heritage: Option<&Heritage>,
+) -> anyhow::Result<Start> {
+    match (heritage, beginning) {
+        (Some(heritage), _) => {
+            lifecycle.resume(heritage.estate.generation);
+            Ok(Start::Cold("the proxy before it has crashed".into()))
+        }
+        (None, Beginning::Takeover) => {
+            lifecycle.take_over().await.map_err(|reason| anyhow!("takeover: {reason}"))
+        }
+        (None, Beginning::Cold) => Ok(Start::Cold("it was not asked to take over".into())),
+    }
+}
+
 /// With what a predecessor offers, who is told if that is not possible.
-async fn open_ports(config: &Config, mut start: Start) -> anyhow::Result<(Ports, Start)> {
+async fn open_ports(
+    config: &Config,
+    mut start: Start,
+    left: Vec<restart::Listener>,
+) -> anyhow::Result<(Ports, Start)> {
     let inherited = match &mut start {
-        Start::Cold(_) => Vec::new(),
+        Start::Cold(_) => left,
         Start::Warm(offer) => offer.listeners(),
     };
     match Ports::open(config, inherited) {
@@ -154,6 +203,20 @@ fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>
     let (teller, told) = (notifier.clone(), lifecycle.clone());
     let tell = move || announce::announce(teller.clone(), told.clone(), grace);
     (notifier, task::keep("announcer", tell))
+}
+
+/// Starts the accept loops, and takes operators that come to the clients' port.
+fn serve(
+    ports: &Ports,
+    proxy: &Arc<Proxy>,
+    lifecycle: &Lifecycle,
+    users: UnboundedReceiver<LocalLogin>,
+) {
+    let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
+    let admin = Arc::new(Admin { proxy, lifecycle, started });
+    ports.serve(&admin);
+    let users = Arc::new(Mutex::new(users));
+    task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));
 }
 
 /// Operators that came to the clients' port.
@@ -188,7 +251,7 @@ fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
     .ok()
 }
 
-fn origin(path: &Path, config: &Config) -> anyhow::Result<Origin> {
+fn origin(path: &Path, config: &Config, pair: Option<&Pair>) -> anyhow::Result<Origin> {
     let binary = std::env::current_exe().context("cannot tell the path of this program")?;
     let path = std::path::absolute(path).context("cannot tell the path of the config")?;
     let text = std::fs::read(&path).with_context(|| format!("config {}", path.display()))?;
@@ -197,6 +260,7 @@ fn origin(path: &Path, config: &Config) -> anyhow::Result<Origin> {
         binary,
         config: path,
         build: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: pair.map_or_else(std::process::id, |pair| pair.keeper),
         config_hash: hash,
         run_dir: config.proxy.run_dir.clone(),
     })

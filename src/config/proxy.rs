@@ -126,6 +126,8 @@ keys! {
         kind::SPAN, "how long after SIGTERM sessions may go on";
     session_handover: bool = true,
         kind::FLAG, "a restart hands sessions over; false: listeners only, then drain";
+    crash_protection: bool = false,
+        kind::FLAG_IN_FILE, "true: sessions go on when the proxy crashes, in another process";
     enable_client_ssl: bool = false,
         kind::FLAG, by tls::switch_client,
         "true: tls_client_mode is prefer if it is off; false: it is off";

@@ -32,6 +32,7 @@ use super::sessions::view::{Gauges, SessionView, TraceView};
 use super::split::{self, Rules};
 use crate::config::Config;
 use crate::error::ClientError;
+use crate::journal::{Journal, Slot};
 use crate::metrics::Totals;
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{Gate, Listener};
@@ -45,7 +46,7 @@ use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
 /// Bits of an id that count connections; above them stands the generation.
-const SEQUENCE_BITS: u32 = 24;
+pub(super) const SEQUENCE_BITS: u32 = 24;
 
 /// The data plane.
 #[derive(Debug)]
@@ -58,12 +59,14 @@ pub struct Proxy {
     pub(super) own_key: OwnKey,
     pub(super) trail: Trail,
     generation: u64,
-    next_id: AtomicU32,
+    pub(super) next_id: AtomicU32,
     pub(super) listeners: Vec<Arc<Listener>>,
     /// What those were last set to.
     tuned: Mutex<Option<Keepalive>>,
     pub(super) gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
+    /// Where sessions are on record, if they are.
+    pub(super) journal: Option<Arc<Journal>>,
     pub(super) drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
     lingering: Arc<Semaphore>,
@@ -73,8 +76,13 @@ pub struct Proxy {
 pub(super) enum Beginning {
     /// Its server has given its verdict on the log-in.
     LogIn,
-    /// It was frozen, in another process or here, at this instant if that is known.
-    Thaw(Option<FrozenAt>),
+    /// It was frozen, in another process or here.
+    Thaw {
+        /// At this instant, if that is known.
+        frozen_at: Option<FrozenAt>,
+        /// Its slot in the journal, if it has one.
+        slot: Option<Slot>,
+    },
 }
 
 /// Who may come in.
@@ -100,12 +108,15 @@ pub struct Foundation {
     pub gates: Gates,
     /// Takes admin users that come to the clients' port.
     pub local_logins: mpsc::UnboundedSender<LocalLogin>,
+    /// Where sessions are to be on record, if they are.
+    pub journal: Option<Arc<Journal>>,
 }
 
 impl Proxy {
     /// A data plane without sessions. Its background task ends with the runtime.
     pub fn new(foundation: Foundation) -> Arc<Self> {
-        let Foundation { config, tls, generation, listeners, gates, local_logins } = foundation;
+        let Foundation { config, tls, generation, listeners, gates, .. } = foundation;
+        let (local_logins, journal) = (foundation.local_logins, foundation.journal);
         let sessions = Arc::new(Sessions::default());
         let peer = Peer::new(&sessions.registry);
         let proxy = Arc::new_cyclic(|myself| Self {
@@ -122,6 +133,7 @@ impl Proxy {
             tuned: Mutex::default(),
             gates,
             local_logins,
+            journal,
             drain: signal::Sender::new(Drain::No),
             lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
         });
@@ -486,12 +498,17 @@ impl Entry {
     /// Relays until the session ends or is given out.
     pub(super) async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
         let (proxy, handle) = (&self.proxy, &self.handle);
-        if let Beginning::Thaw(frozen_at) = beginning {
+        let mut known = None;
+        if let Beginning::Thaw { frozen_at, slot } = beginning {
+            known = slot;
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is
             // a byte that moves, and an idle session has none.
             if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
                 proxy.sessions.counters.pauses.record(pause);
             }
+        }
+        if let Some(journal) = &proxy.journal {
+            relay.protect(handle, journal.clone(), known);
         }
         let rules = proxy.split(&mut relay, handle);
         loop {

@@ -13,6 +13,7 @@ use super::in_force::Altered;
 use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
+use crate::journal::{Phase, Slot};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
@@ -70,9 +71,34 @@ impl Proxy {
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
     }
 
+    /// What whoever comes next is to know, beside sessions.
+    pub fn will(&self) -> Bytes {
+        let greetings = self.in_force.clusters().greetings().collect();
+        let altered = self.in_force.altered();
+        let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
+        let legacy = Legacy {
+            greetings,
+            altered,
+            rsa_key: self.own_key.secret(),
+            mark: Some(self.trail.mark()),
+            sockets: self.listeners.iter().filter_map(file).collect(),
+            primaries: self
+                .in_force
+                .clusters()
+                .pasts()
+                .filter(|(_, (epoch, _))| *epoch > 0)
+                .collect(),
+        };
+        let mut body = Wiped::with_capacity(USUAL_LEGACY);
+        match serde_json::to_writer(&mut body, &legacy) {
+            Ok(()) => Bytes::from_owner(body.into_inner()),
+            Err(_) => Bytes::new(),
+        }
+    }
+
     /// Goes on with a session that nobody else took; false if it could not.
     pub(super) fn go_on(&self, parcel: Parcel) -> bool {
-        match self.adopt(parcel) {
+        match self.adopt_here(parcel, None) {
             Ok(adopted) => {
                 adopted.go_on();
                 true
@@ -85,7 +111,12 @@ impl Proxy {
         }
     }
 
-    fn adopt_here(&self, parcel: Parcel) -> Result<Adopted, Refused> {
+    /// With the slot that it has in the journal already, if it has one.
+    pub(super) fn adopt_here(
+        &self,
+        parcel: Parcel,
+        slot: Option<Slot>,
+    ) -> Result<Adopted, Refused> {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
         };
@@ -112,7 +143,7 @@ impl Proxy {
         self.settle(before.as_deref(), &handle);
         Ok(Adopted::new(move || {
             let entry = Entry::of(proxy, handle);
-            task::spawn("session", entry.carry(relay, Beginning::Thaw(frozen_at)));
+            task::spawn("session", entry.carry(relay, Beginning::Thaw { frozen_at, slot }));
         }))
     }
 
@@ -162,27 +193,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        let greetings = self.in_force.clusters().greetings().collect();
-        let altered = self.in_force.altered();
-        let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
-        let legacy = Legacy {
-            greetings,
-            altered,
-            rsa_key: self.own_key.secret(),
-            mark: Some(self.trail.mark()),
-            sockets: self.listeners.iter().filter_map(file).collect(),
-            primaries: self
-                .in_force
-                .clusters()
-                .pasts()
-                .filter(|(_, (epoch, _))| *epoch > 0)
-                .collect(),
-        };
-        let mut body = Wiped::with_capacity(USUAL_LEGACY);
-        match serde_json::to_writer(&mut body, &legacy) {
-            Ok(()) => Bytes::from_owner(body.into_inner()),
-            Err(_) => Bytes::new(),
-        }
+        self.will()
     }
 
     fn counters(&self) -> Bytes {
@@ -208,6 +219,8 @@ impl DataPlane for Proxy {
     }
 
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
+        // From here on the other side decides who goes on with what.
+        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
         let freeze = |handle: Arc<Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
@@ -224,7 +237,7 @@ impl DataPlane for Proxy {
     }
 
     fn adopt(&self, parcel: Parcel) -> Result<Adopted, Refused> {
-        self.adopt_here(parcel)
+        self.adopt_here(parcel, None)
     }
 
     fn released(&self, id: u32) {

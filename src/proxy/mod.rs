@@ -16,6 +16,7 @@
 //! - `split`: sessions whose reads go to replicas.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
+//! - `inheritance`: sessions that outlive the process that carried them.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
 //! - `peer`: the data plane of the other generation, while two live.
 //! - `deadlines`: silent sessions, the end of a drain.
@@ -27,6 +28,7 @@ mod data_plane;
 mod deadlines;
 mod handover;
 mod in_force;
+mod inheritance;
 mod lock;
 pub mod login;
 pub mod monitor;

@@ -24,6 +24,8 @@ pub struct Origin {
     pub config: PathBuf,
     /// The package version.
     pub build: String,
+    /// The process that others know: this one, or its keeper.
+    pub pid: u32,
     /// Tells one config from another.
     pub config_hash: String,
     /// Holds the handover socket.
@@ -154,7 +156,8 @@ impl Board {
 
     /// Opens a task.
     pub(super) fn begin_task(&self, mode: Mode) -> TaskId {
-        self.ledger().begin(mode, self.generation().next(), Instant::now())
+        let kind = (mode, self.generation().next());
+        self.ledger().begin(self.origin().pid, kind, Instant::now())
     }
 
     /// One of the tasks as it stands.
@@ -165,6 +168,11 @@ impl Board {
     /// Changes a task; one whose state is final is closed.
     pub(super) fn update_task(&self, task_id: TaskId, change: impl FnOnce(&mut Task)) {
         self.ledger().update(task_id, change);
+    }
+
+    /// This process is of a generation that another one was of before.
+    pub(super) fn resume(&self, generation: Generation) {
+        self.0.standing.send_modify(|standing| standing.generation = generation);
     }
 
     /// Goes on where a predecessor is: its tasks, the next generation, its binary.

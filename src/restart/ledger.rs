@@ -31,15 +31,20 @@ impl std::fmt::Debug for Gauge {
 }
 
 impl Ledger {
-    /// Opens a task of this process.
-    pub(super) fn begin(&mut self, mode: Mode, generation: Generation, now: Instant) -> TaskId {
+    /// Opens a task of this process, which others know by this pid.
+    pub(super) fn begin(
+        &mut self,
+        pid: u32,
+        (mode, generation): (Mode, Generation),
+        now: Instant,
+    ) -> TaskId {
         let task_id = self.tasks.front().map_or(TaskId(1), |newest| newest.task_id.next());
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running.push((task_id, now));
         self.gauge_task(task_id);
         self.put(Task {
             started_at_ms: epoch.as_millis() as u64,
-            ..Task::begun(task_id, mode, generation, std::process::id())
+            ..Task::begun(task_id, mode, generation, pid)
         });
         task_id
     }
@@ -138,7 +143,7 @@ mod tests {
         let now = Instant::now();
         let mut ledger = Ledger::default();
         for expected in 1..=100 {
-            let task_id = ledger.begin(Mode::Restart, Generation(expected + 1), now);
+            let task_id = ledger.begin(1, (Mode::Restart, Generation(expected + 1)), now);
             assert_eq!(task_id, TaskId(expected));
             ledger.update(task_id, |task| task.state = TaskState::Failed);
         }
@@ -146,7 +151,7 @@ mod tests {
         assert_eq!((rows.len(), rows[0].task_id, rows[63].task_id), (64, TaskId(100), TaskId(37)));
         let mut next = Ledger::default();
         rows.into_iter().for_each(|task| next.put(task));
-        assert_eq!(next.begin(Mode::Force, Generation(7), now), TaskId(101));
+        assert_eq!(next.begin(1, (Mode::Force, Generation(7)), now), TaskId(101));
         assert_eq!(next.rows(now)[1].task_id, TaskId(100));
     }
 
@@ -155,7 +160,7 @@ mod tests {
         let now = Instant::now();
         let clock = Arc::new(PauseClock::default());
         let mut ledger = Ledger::default();
-        ledger.begin(Mode::Restart, Generation(2), now);
+        ledger.begin(1, (Mode::Restart, Generation(2)), now);
         let mut theirs = ledger.rows(now)[0].clone();
         theirs.pauses = pauses(&[300]);
         // Another process: a task arrives, then sessions, then the task again.
@@ -168,7 +173,7 @@ mod tests {
         ledger.put(Task { state: TaskState::Completed, ..theirs });
         clock.record(Duration::from_micros(200));
         assert_eq!(ledger.rows(now)[0].pauses, pauses(&[100, 200, 300]));
-        let second = ledger.begin(Mode::Restart, Generation(3), now);
+        let second = ledger.begin(1, (Mode::Restart, Generation(3)), now);
         clock.record(Duration::from_micros(900));
         ledger.update(second, |task| task.state = TaskState::Failed);
         let rows = ledger.rows(now);

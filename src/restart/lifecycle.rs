@@ -81,6 +81,16 @@ impl Lifecycle {
         &self.board().origin().config
     }
 
+    /// The process that others know: this one, or its keeper.
+    pub fn pid(&self) -> u32 {
+        self.board().origin().pid
+    }
+
+    /// A process of this generation has died, and this one is in its place.
+    pub fn resume(&self, generation: u64) {
+        self.board().resume(Generation(generation));
+    }
+
     /// Tells of every change.
     pub fn subscribe(&self) -> watch::Receiver<Standing> {
         self.board().subscribe()
@@ -144,13 +154,14 @@ impl Lifecycle {
 
     pub(super) async fn take_over_from(&self, socket: OwnedFd) -> Result<Start, TakeoverError> {
         let channel = Channel::new(socket).map_err(TakeoverError::Socket)?;
-        let origin = self.board().origin();
+        let (origin, own) = (self.board().origin(), std::process::id());
         let hello = Hello {
             versions: disguise::versions(),
             build: origin.build.clone(),
-            pid: std::process::id(),
+            pid: origin.pid,
             config_hash: origin.config_hash.clone(),
             nofile: nofile(),
+            carrier: if origin.pid == own { 0 } else { own },
         };
         let Some(offer) = incoming::greet(channel, hello, self.board().timeouts()).await? else {
             return Ok(Start::Cold("the predecessor died before it handed anything over".into()));

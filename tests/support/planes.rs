@@ -59,6 +59,7 @@ fn plane(config: &Config, generation: u64, clients: &Gate) -> Arc<Proxy> {
         generation,
         listeners: Vec::new(),
         gates: Gates { clients: clients.clone(), control: Gate::closed(0) },
+        journal: None,
         local_logins,
     })
 }

@@ -169,6 +169,8 @@ pub(in crate::config) const ROUTE_POLICY: Kind<RoutePolicy> = Kind {
 
 pub(in crate::config) const CAUSAL_READS: Kind<CausalReads> = Kind::word("off,session,cluster");
 
+pub(in crate::config) const FLAG_IN_FILE: Kind<bool> = Kind::in_file("true,false", shown);
+
 pub(in crate::config) const FLAG: Kind<bool> = Kind::new("true,false", shown, flag);
 
 fn shown<T: Display>(value: &T) -> String {

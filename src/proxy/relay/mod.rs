@@ -8,6 +8,7 @@ pub mod leg;
 pub mod link;
 pub mod parcel;
 pub mod pause;
+mod protection;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -36,10 +37,13 @@ use closing::{Closing, ClosingEnds};
 pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
+use protection::Protection;
 
 /// A session with its sockets and the bytes in transit.
 #[derive(Debug)]
 pub struct Relay {
+    /// First, as it is to be dropped before the sockets are.
+    protection: Protection,
     client: Leg,
     /// Client to servers.
     up: Lane,
@@ -133,12 +137,13 @@ impl Relay {
             session.hold_exchanges(LinkId::at(place), leg::held(&client, &link.leg));
         }
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
-        let (router, is_shared, closing) = (None, true, None);
-        Self { client, up, links, numbering, session, router, is_shared, closing }
+        let (router, is_shared, closing, protection) = (None, true, None, Protection::Off);
+        Self { protection, client, up, links, numbering, session, router, is_shared, closing }
     }
 
     /// Closes all connections, whoever else holds them.
     pub fn close(mut self) {
+        self.protection = Protection::Off;
         if self.is_shared {
             self.client.shutdown_both();
             self.links.iter_mut().for_each(|link| link.leg.shutdown_both());
@@ -146,7 +151,8 @@ impl Relay {
     }
 
     /// Takes the session apart. On an error the session is lost: its sockets cannot be had back.
-    pub fn into_parts(self) -> io::Result<Parts> {
+    pub fn into_parts(mut self) -> io::Result<Parts> {
+        self.protection = Protection::Off;
         Ok(Parts {
             client: self.client.into_parts()?,
             up: self.up,
@@ -199,6 +205,7 @@ impl Relay {
                 return Poll::Ready(Exit::Ended);
             }
             self.publish(registry, handle);
+            self.record(handle);
             if self.is_exchange_due() {
                 return Poll::Ready(Exit::Changing);
             }
@@ -296,6 +303,7 @@ impl Relay {
         if !self.session.move_home(state, statements) {
             return Err(Box::new(home));
         }
+        self.protection.start_over();
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         // What the client has sent already is numbered.
         self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
@@ -537,6 +545,7 @@ impl Relay {
 
     /// One link more, or another one at this place: the one before.
     pub fn put_link(&mut self, at: Option<LinkId>, link: Link, state: LinkState) -> LinkId {
+        self.protection.start_over();
         let held = leg::held(&self.client, &link.leg);
         let fresh = Numbering::between(&self.client, &link.leg);
         self.numbering = self.numbering.or(fresh);

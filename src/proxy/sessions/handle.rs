@@ -12,6 +12,7 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::oneshot;
 
 use super::limits::Seat;
+use super::protection::Shown;
 use super::trace::Trace;
 use super::view::{SessionState, SessionView};
 use crate::metrics::{SessionCounters, Totals};
@@ -132,6 +133,8 @@ pub struct Facts {
     pub login: Option<LoggedInAs>,
     /// Where its statements went, if they are split.
     pub trace: Option<Arc<Trace>>,
+    /// Whether it would go on after a crash.
+    pub protection: Shown,
 }
 
 impl Facts {
@@ -396,6 +399,7 @@ impl Handle {
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
             pins: self.pins().to_string(),
+            crash_protected: facts.protection.to_string(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod counters;
 pub mod handle;
 pub mod limits;
 pub mod other_generation;
+pub mod protection;
 pub mod registry;
 pub mod trace;
 pub mod view;

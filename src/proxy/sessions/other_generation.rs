@@ -125,6 +125,7 @@ mod tests {
             server_tls: String::new(),
             tenant: String::new(),
             pins: String::new(),
+            crash_protected: String::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the admin port may see of the data plane: rows, no handles on live state.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,9 @@ pub struct SessionView {
     /// What keeps it on its server; empty if nothing does, or nobody said so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pins: String,
+    /// Whether it would go on after a crash of the proxy, or why not; empty if nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub crash_protected: String,
 }
 
 named! {
@@ -111,4 +114,23 @@ pub struct Gauges {
     pub current_client_transactions: u64,
     /// Server connections.
     pub current_server_connections: u64,
+}
+
+/// How a process has died, and what became of its sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashView {
+    /// When.
+    pub at: SystemTime,
+    /// The process.
+    pub pid: u32,
+    /// By what, such as `SIGKILL`.
+    pub how: String,
+    /// Sessions that were on record.
+    pub sessions: u64,
+    /// Those that went on.
+    pub resumed: u64,
+    /// Those that did not, and why.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Until the last of them went on.
+    pub within: Duration,
 }

@@ -482,7 +482,7 @@ impl<D: DataPlane> Incoming<D> {
             }
             Outcome::Promoted(reason) => {
                 task.state = TaskState::Failed;
-                task.new_pid = std::process::id();
+                task.new_pid = self.board.origin().pid;
                 let (phase, lost) = (task.phase, task.draining);
                 task.detail = format!(
                     "{reason} in {phase}; the successor serves on, without up to {lost} sessions"

@@ -107,13 +107,17 @@ impl<D: DataPlane> Outgoing<D> {
     /// The successor is connected.
     pub(crate) fn new(plane: Arc<D>, board: Board, link: Link, assignment: Assignment) -> Self {
         let now = Instant::now();
-        let Link { channel, peer, hello } = link;
+        let Link { channel, mut peer, hello } = link;
         let Assignment { task_id, plan, binary, stage } = assignment;
         let mut machine = Predecessor::new(plan, now);
+        let mut new_pid = peer.pid();
         if let Some(hello) = hello {
+            if hello.carrier != 0 {
+                new_pid = hello.pid;
+                carry(&mut peer, hello.carrier);
+            }
             machine.handle_message(&Message::Hello(hello), now);
         }
-        let new_pid = peer.pid();
         board.update_task(task_id, |task| task.new_pid = new_pid);
         Self {
             pump: Pump::new(plane, channel, Some(peer), board.timeouts()),
@@ -246,6 +250,9 @@ impl<D: DataPlane> Outgoing<D> {
             return self.machine.handle_error(error.to_string(), now);
         }
         match &frame.message {
+            Message::Hello(hello) if hello.carrier != 0 => {
+                self.pump.peer.iter_mut().for_each(|peer| carry(peer, hello.carrier));
+            }
             Message::Note {} => self.pump.plane.hear(&frame.body),
             Message::Returned {} => {
                 self.pump.plane.credit_counters(&frame.body);
@@ -418,7 +425,7 @@ impl<D: DataPlane> Outgoing<D> {
         Some(Terms {
             version,
             build: self.board.origin().build.clone(),
-            pid: std::process::id(),
+            pid: self.board.origin().pid,
             generation: self.board.generation().next(),
             listeners,
             sessions: self.pump.plane.census().sessions,
@@ -550,6 +557,13 @@ impl<D: DataPlane> Outgoing<D> {
 
     fn task(&self) -> Option<Task> {
         self.board.task(self.task_id)
+    }
+}
+
+/// A successor is carried by this process of its pair.
+fn carry(peer: &mut Peer, carrier: u32) {
+    if let Err(error) = peer.is_carried_by(carrier) {
+        tracing::warn!(carrier, %error, "the successor's process cannot be watched");
     }
 }
 

@@ -256,7 +256,7 @@ impl<D: DataPlane> Rehearsal<D> {
         let terms = Terms {
             version,
             build: self.board.origin().build.clone(),
-            pid: std::process::id(),
+            pid: self.board.origin().pid,
             generation: self.board.generation().next(),
             listeners: 0,
             sessions: self.plane.census().sessions,
@@ -395,6 +395,7 @@ pub async fn understudy<E: fmt::Display>(
         pid: std::process::id(),
         config_hash: String::new(),
         nofile: nofile(),
+        carrier: 0,
     };
     let mut answer = Message::Hello(hello);
     loop {

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::fd::watched;
+use super::fd::{pidfd_of, watched};
 use crate::restart::timeouts::Timeouts;
 
 /// How much of what `check` says is passed on.
@@ -160,7 +160,7 @@ impl Program {
         let failed = |source| ProgramError::Start { path: self.path.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        Ok(Peer { pid, kind: Kind::Child(Box::new(child)) })
+        Ok(Peer { pid, kind: Kind::Child(Box::new(child)), carrier: None })
     }
 
     fn command(&self) -> Command {
@@ -185,6 +185,8 @@ impl Program {
 pub(crate) struct Peer {
     pid: u32,
     kind: Kind,
+    /// If that is a keeper: the process that would go on with sessions, whatever becomes of it.
+    carrier: Option<AsyncFd<OwnedFd>>,
 }
 
 #[derive(Debug)]
@@ -196,7 +198,7 @@ enum Kind {
 impl Peer {
     /// A process that is not ours, by a descriptor that cannot come to mean another one.
     pub(crate) fn other(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pid, kind: Kind::Other(watched(pidfd)?) })
+        Ok(Self { pid, kind: Kind::Other(watched(pidfd)?), carrier: None })
     }
 
     /// The process id, as this process sees it.
@@ -204,8 +206,21 @@ impl Peer {
         self.pid
     }
 
+    /// It is the keeper of this one.
+    pub(crate) fn is_carried_by(&mut self, pid: u32) -> io::Result<()> {
+        if pid != self.pid {
+            self.carrier = Some(watched(pidfd_of(pid)?)?);
+        }
+        Ok(())
+    }
+
     /// Waits for its end, reaps it if it is a child, and says how it ended. Cancel safe.
     pub(crate) async fn gone(&mut self) -> End {
+        if let Some(carrier) = &self.carrier
+            && let Err(error) = carrier.readable().await
+        {
+            return End::Unknown(error);
+        }
         match &mut self.kind {
             Kind::Child(child) => match child.wait().await {
                 Ok(status) => End::Status(status),
@@ -240,13 +255,17 @@ impl Peer {
     }
 
     fn signal(&self, signal: Signal) {
-        let sent = match &self.kind {
+        // A keeper ends with who carries the sessions.
+        let sent = match (&self.carrier, &self.kind) {
+            (Some(carrier), _) => pidfd_send_signal(carrier.get_ref(), signal),
             // Not yet reaped, so the pid is still its own.
-            Kind::Child(child) => match child.id().and_then(|pid| Pid::from_raw(pid as i32)) {
-                Some(pid) => kill_process(pid, signal),
-                None => Ok(()),
-            },
-            Kind::Other(pidfd) => pidfd_send_signal(pidfd.get_ref(), signal),
+            (None, Kind::Child(child)) => {
+                match child.id().and_then(|pid| Pid::from_raw(pid as i32)) {
+                    Some(pid) => kill_process(pid, signal),
+                    None => Ok(()),
+                }
+            }
+            (None, Kind::Other(pidfd)) => pidfd_send_signal(pidfd.get_ref(), signal),
         };
         if let Err(error) = sent {
             tracing::debug!(pid = self.pid, %error, "the process is gone already");

@@ -499,6 +499,7 @@ mod tests {
             pid: 2,
             config_hash: String::new(),
             nofile: 0,
+            carrier: 0,
         };
         let mut machine = Successor::new(hello, Timeouts::default(), now);
         machine.state = State::Warm { alone: None };

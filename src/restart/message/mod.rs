@@ -107,9 +107,12 @@ pub struct Hello {
     /// Its package version.
     #[serde(default)]
     pub build: String,
-    /// Its process id, as it sees itself.
+    /// Its process id, as it sees itself; its keeper's if it has one.
     #[serde(default)]
     pub pid: u32,
+    /// The process of that pair that carries sessions; 0 if it is the same.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub carrier: u32,
     /// Tells one config from another; opaque.
     #[serde(default)]
     pub config_hash: String,
@@ -312,6 +315,10 @@ impl Frame {
         let message = decode_head(&datagram[PREFIX..PREFIX + head])?;
         Ok(Self { message, body: datagram.slice(PREFIX + head..) })
     }
+}
+
+fn is_zero(pid: &u32) -> bool {
+    *pid == 0
 }
 
 fn decode_head(head: &[u8]) -> Result<Message, DecodeError> {

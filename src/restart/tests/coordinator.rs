@@ -28,6 +28,7 @@ fn lifecycle(dir: &Path, rollback_timeout: Duration) -> Lifecycle {
         binary: "/nonexistent/odp".into(),
         config: dir.join("odp.toml"),
         build: "test".into(),
+        pid: std::process::id(),
         config_hash: String::new(),
         run_dir: dir.join("run"),
     };

@@ -485,6 +485,7 @@ fn hello() -> Hello {
         pid: 2,
         config_hash: String::new(),
         nofile: 0,
+        carrier: 0,
     }
 }
 

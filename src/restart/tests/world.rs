@@ -102,6 +102,7 @@ fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
         binary: dir.join("nonexistent"),
         config: dir.join("nonexistent"),
         build: "test".into(),
+        pid: std::process::id(),
         config_hash: String::new(),
         run_dir: dir.join("run"),
     };

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::buffer::{self, Buffer, keep};
+use crate::journal::Counted;
 use crate::net::stream::{Parts as StreamParts, Stream, tokio_io};
 use crate::session::exchange::Legs;
 use crate::session::lane::Lane;
@@ -50,6 +51,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct Leg {
     stream: Stream,
+    /// Of a plain stream: how far it was used.
+    counted: Counted,
     compressor: Option<Box<Compressor>>,
 }
 
@@ -93,7 +96,7 @@ pub struct LegState {
 impl Leg {
     /// A stream as it is.
     pub fn plain(stream: Stream) -> Self {
-        Self { stream, compressor: None }
+        Self { stream, counted: Counted::default(), compressor: None }
     }
 
     /// A stream that is compressed behind the next `plain` bytes that are written; what comes in is
@@ -108,7 +111,7 @@ impl Leg {
             heard: false,
             plain,
         };
-        Self { stream, compressor: Some(Box::new(compressor)) }
+        Self { stream, counted: Counted::default(), compressor: Some(Box::new(compressor)) }
     }
 
     /// How it is compressed, if it is.
@@ -119,6 +122,17 @@ impl Leg {
     /// The stream below.
     pub fn stream(&self) -> &Stream {
         &self.stream
+    }
+
+    /// How far its socket was used since it is this one, or was counted to be; of meaning for a
+    /// plain stream only.
+    pub fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    /// Its socket was used so far before.
+    pub fn resume_count(&mut self, counted: Counted) {
+        self.counted = counted;
     }
 
     /// Why what came in is not understood, if that has ended it.
@@ -158,7 +172,13 @@ impl Leg {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         match &mut self.compressor {
-            None => self.stream.poll_read(cx, buffer),
+            None => {
+                let read = self.stream.poll_read(cx, buffer);
+                if let Poll::Ready(Ok(n)) = read {
+                    self.counted.read += n as u64;
+                }
+                read
+            }
             Some(compressor) => compressor.poll_read(cx, &mut self.stream, buffer),
         }
     }
@@ -168,7 +188,13 @@ impl Leg {
     #[inline]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.compressor {
-            None => self.stream.poll_write(cx, bytes),
+            None => {
+                let written = self.stream.poll_write(cx, bytes);
+                if let Poll::Ready(Ok(n)) = written {
+                    self.counted.written += n as u64;
+                }
+                written
+            }
             Some(compressor) => compressor.poll_write(cx, &mut self.stream, bytes),
         }
     }
@@ -233,7 +259,7 @@ impl Leg {
                 plain: state.plain,
             })
         });
-        Self { stream, compressor }
+        Self { stream, counted: Counted::default(), compressor }
     }
 }
 

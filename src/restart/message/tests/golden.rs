@@ -26,6 +26,7 @@ fn expected(kind: &str) -> Message {
             pid: 101,
             config_hash: "9f86d0".into(),
             nofile: 20000,
+            carrier: 0,
         }),
         "REFUSE" => Message::Refuse(reason("takeover refused: state is RESTARTING, phase WARM")),
         "OFFER" => Message::Offer(Box::new(terms())),

@@ -1,0 +1,92 @@
+//! Sessions that outlive the process that carried them: whoever comes after it goes on with them.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::Signal;
+use zeroize::Zeroizing;
+
+use super::data_plane::{Proxy, SEQUENCE_BITS};
+use super::sessions::view::CrashView;
+use crate::journal::{Death, Found, Left, Lost, Since};
+use crate::restart::Parcel;
+
+impl Proxy {
+    /// Goes on with the sessions of a process that has died.
+    pub fn resume(&self, left: Left) {
+        let Left { sessions, unknown, highest_id, .. } = left;
+        let found = sessions.len() as u64 + unknown;
+        // Those that were not on record had ids as well.
+        let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
+        self.next_id.fetch_max(sequence + 1, Ordering::Relaxed);
+        let (mut resumed, mut lost) = (0, Lost { unknown, ..Lost::default() });
+        for found in sessions {
+            match self.resume_one(found) {
+                Ok(()) => resumed += 1,
+                Err(Some(Since::Moved)) => lost.moved += 1,
+                Err(Some(Since::Ended)) => lost.ended += 1,
+                Err(None) => lost.unknown += 1,
+            }
+        }
+        let Some(journal) = &self.journal else { return };
+        journal.amend_death(|death| {
+            let within = died(&death).elapsed().unwrap_or_default();
+            let resumed_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+            Death { sessions: found, resumed, resumed_ms, lost, ..death }
+        });
+        tracing::warn!(sessions = found, resumed, "the proxy has crashed; its sessions go on");
+    }
+
+    /// The error is what has happened to it; None: it is not understood.
+    fn resume_one(&self, found: Found) -> Result<(), Option<Since>> {
+        let Found { id, slot, fds, state, is_as_it_was } = found;
+        is_as_it_was.inspect_err(|why| tracing::warn!(id, ?why, "session lost in a crash"))?;
+        let parcel = Parcel { id, fds, state: Zeroizing::new(state), bytes: Vec::new() };
+        match self.adopt_here(parcel, Some(slot)) {
+            Ok(adopted) => {
+                adopted.go_on();
+                Ok(())
+            }
+            Err(refused) => {
+                tracing::error!(id, reason = refused.reason, "session lost in a crash");
+                Err(None)
+            }
+        }
+    }
+
+    /// Crashes of this proxy, the last one first.
+    pub fn crashes(&self) -> Vec<CrashView> {
+        let deaths = self.journal.iter().flat_map(|journal| journal.deaths());
+        deaths.map(view).collect()
+    }
+}
+
+fn view(death: Death) -> CrashView {
+    let Death { pid, status, sessions, resumed, resumed_ms, lost, .. } = death;
+    let Lost { moved, ended, unknown } = lost;
+    let lost = [("bytes on their way", moved), ("closed by its peer", ended), ("unknown", unknown)];
+    CrashView {
+        at: died(&death),
+        pid,
+        how: how(status),
+        sessions,
+        resumed,
+        lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
+        within: Duration::from_millis(resumed_ms),
+    }
+}
+
+fn died(death: &Death) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(death.at_ms)
+}
+
+/// What waitpid(2) says, in words.
+fn how(status: i32) -> String {
+    match (status & 0x7F, status >> 8 & 0xFF) {
+        (0, code) => format!("exit code {code}"),
+        (signal, _) => match Signal::try_from(signal) {
+            Ok(signal) => signal.as_str().to_owned(),
+            Err(_) => format!("signal {signal}"),
+        },
+    }
+}

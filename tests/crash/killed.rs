@@ -1,0 +1,119 @@
+//! What goes on after a kill, and what does not.
+
+use nix::sys::signal::Signal;
+
+use crate::scene::Scene;
+use crate::support::{Login, Wire, until};
+use odp::wire::command::code;
+
+/// Idle, in a transaction, with state that only its server has.
+#[test]
+fn sessions_go_on_where_they_stood() {
+    let Some(scene) = Scene::start() else { return };
+    scene.database.execute(&["CREATE TABLE t (n INT)"]);
+    let open = || Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    let mut sessions: Vec<Wire> = (0..30).map(|_| open()).collect();
+    let ids: Vec<String> =
+        sessions.iter_mut().map(|wire| wire.run("SELECT CONNECTION_ID()").text()).collect();
+    for (n, wire) in sessions.iter_mut().enumerate() {
+        wire.run(&format!("SET @n = {n}"));
+        wire.run("CREATE TEMPORARY TABLE mine (n INT)");
+        wire.run("BEGIN");
+        wire.run(&format!("INSERT INTO t VALUES ({n})"));
+    }
+    for round in 0..6 {
+        let signal = if round == 3 { Signal::SIGABRT } else { Signal::SIGKILL };
+        scene.kill(signal);
+        for (n, (wire, id)) in sessions.iter_mut().zip(&ids).enumerate() {
+            assert_eq!(&wire.run("SELECT CONNECTION_ID()").text(), id);
+            assert_eq!(wire.run("SELECT @n").text(), n.to_string());
+            wire.run(&format!("INSERT INTO mine VALUES ({n})"));
+        }
+        let crash = &scene.crashes()[0];
+        assert_eq!(crash["how"], signal.as_str(), "{crash:?}");
+        assert_eq!((&crash["sessions"][..], &crash["resumed"][..]), ("30", "30"), "{crash:?}");
+    }
+    for wire in &mut sessions {
+        assert_eq!(wire.run("SELECT COUNT(*) FROM mine").text(), "6");
+        wire.run("COMMIT");
+    }
+    let mut late = open();
+    assert_eq!(late.run("SELECT COUNT(*) FROM t").text(), "30");
+}
+
+/// The server works on it while nobody is there.
+#[test]
+fn a_statement_under_way_is_answered_all_the_same() {
+    let Some(scene) = Scene::start() else { return };
+    let login = Login::default();
+    let mut waiting = Wire::open(&scene.proxy.address(), &login).expect("takes clients");
+    let mut other = Wire::open(&scene.proxy.address(), &login).expect("takes clients");
+    other.run("DO GET_LOCK('gate', 60)");
+    waiting.command(code::QUERY, b"SELECT GET_LOCK('gate', 60), 'done'");
+    until("it waits", || {
+        let waits = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock'";
+        (other.run(waits).text() == "1").then_some(())
+    });
+    scene.kill(Signal::SIGKILL);
+    other.run("DO RELEASE_LOCK('gate')");
+    assert_eq!(waiting.reply(code::QUERY).text(), "1");
+    assert_eq!(waiting.run("SELECT 7").text(), "7");
+}
+
+/// One before and one after, by a pair that came after another pair.
+#[test]
+fn a_restart_brings_a_pair_that_survives_as_well() {
+    let Some(scene) = Scene::start() else { return };
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    wire.run("SET @kept = 'yes'");
+    for _ in 0..2 {
+        scene.kill(Signal::SIGKILL);
+        scene.proxy.restart();
+        assert_eq!(wire.run("SELECT @kept").text(), "yes");
+    }
+    scene.kill(Signal::SIGKILL);
+    assert_eq!(wire.run("SELECT @kept").text(), "yes");
+    // A crash is no restart: the generation is the same.
+    let info = scene.admin().query("SHOW PROXYINFO BINARY").named_rows();
+    let generation = info.iter().find(|row| row["name"] == "generation").expect("it has one");
+    assert_eq!(generation["info"], "3");
+}
+
+/// What is lost closes, and is counted by why.
+#[test]
+fn who_cannot_go_on_is_shown_before_and_counted_after() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("odp.sock");
+    let Some(scene) = Scene::start_at(&[format!("unix:{}", path.display())]) else { return };
+    let mut lost = Wire::open_unix(&path, &Login::default()).expect("takes clients");
+    let mut kept = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    lost.run("SELECT 1");
+    kept.run("SELECT 1");
+    let mut admin = scene.admin();
+    let sessions = admin.query("SHOW PROXYSESSION").named_rows();
+    let mut shown: Vec<String> = sessions
+        .iter()
+        .map(|row| {
+            let id = &row["proxy_sessid"];
+            let show = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'crash_protected'");
+            admin.query(&show).named_rows()[0]["value"].clone()
+        })
+        .collect();
+    shown.sort();
+    assert_eq!(shown, ["false: Unix socket", "true"]);
+    scene.kill(Signal::SIGKILL);
+    assert_eq!(kept.run("SELECT 2").text(), "2");
+    assert!(lost.try_query("SELECT 2").is_err(), "its connection is closed");
+}
+
+#[test]
+fn a_stop_ends_both_processes() {
+    let Some(scene) = Scene::start() else { return };
+    let _wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    let carrier = scene.carrier();
+    assert_eq!(scene.proxy.process().living().len(), 2);
+    scene.proxy.process().signal(Signal::SIGTERM);
+    until("both to be gone", || scene.proxy.process().living().is_empty().then_some(()));
+    assert_eq!(scene.proxy.process().ended().and_then(|status| status.code()), Some(0));
+    assert!(!std::path::Path::new(&format!("/proc/{carrier}")).exists());
+}
