@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod support;
 
-use support::proxy::{ADMIN_PASSWORD, Options, config_text};
+use support::proxy::{ADMIN_PASSWORD, Options, Revived, config_text};
 use support::user::{NOBODY, may_become_nobody};
 use support::{Database, Login, Process, Proxy, Wire, until};
 
@@ -47,32 +47,6 @@ fn status(proxy: &Proxy) -> Value {
     let output = odp(&["status", "--json", "-a", &proxy.admin_address()]);
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     found[0].clone()
-}
-
-/// Ends what `odp restart --force` has started: it is in no group of the test's.
-struct Revived<'a> {
-    config: &'a Path,
-}
-
-impl Revived<'_> {
-    fn pids(&self) -> Vec<i32> {
-        let config = self.config.to_str().expect("a path of ours");
-        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let ours = |pid: &i32| {
-            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split('\0').any(|argument| argument == config)
-        };
-        pids.filter(ours).collect()
-    }
-}
-
-impl Drop for Revived<'_> {
-    fn drop(&mut self) {
-        for pid in self.pids() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-    }
 }
 
 #[test]

@@ -70,8 +70,16 @@ fn most_sessions(config: &Config) -> u32 {
 
 fn run_proxy(path: &Path, beginning: Beginning, life: Option<Life>) -> anyhow::Result<()> {
     let parts = life.map(Life::begin).transpose().context("cannot see what is left")?;
-    let config = config::load(path)?;
-    config::not_ourselves(path, &config, Names::Resolved)?;
+    let heritage = parts.as_ref().and_then(|(_, heritage)| heritage.as_ref());
+    let config = match heritage.map(|heritage| heritage.estate.config.as_str()) {
+        // A crash puts no new config in force, least of all one with mistakes.
+        Some(text) if !text.is_empty() => Config::again(text, path)?,
+        _ => {
+            let config = config::load(path)?;
+            config::not_ourselves(path, &config, Names::Resolved)?;
+            config
+        }
+    };
     let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
     let mut runtime = match config.proxy.workers {
@@ -123,7 +131,7 @@ async fn live(
     }
     log_remarks(&proxy.config());
     serve(&ports, &proxy, &lifecycle, admin_users);
-    let _record = keep_record(&ports, &config.load().proxy.run_dir);
+    let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
     let subject = signals::Subject {
@@ -231,24 +239,29 @@ async fn serve_admin_users(admin: Arc<Admin>, users: Arc<Mutex<UnboundedReceiver
 fn look_out(ports: &Arc<Ports>, lifecycle: &Lifecycle, run_dir: PathBuf) -> Arc<Notify> {
     let hint = Arc::new(Notify::new());
     let (ports, standings, order) = (ports.clone(), lifecycle.subscribe(), hint.clone());
-    let recorded = ports.clone();
-    // The record goes with the first one's end, which has the same name.
-    let record = Arc::new(move || std::mem::forget(keep_record(&recorded, &run_dir)));
+    let (recorded, pid) = (ports.clone(), lifecycle.pid());
+    // The records go with the first ones' end, which have the same names.
+    let record = Arc::new(move || std::mem::forget(keep_records(&recorded, pid, &run_dir)));
     task::keep("lookout", move || {
         lookout::watch(ports.clone(), standings.clone(), order.clone(), record.clone())
     });
     hint
 }
 
-/// For `odp restart --force`, which is the only one to miss it.
-fn keep_record(ports: &Ports, run_dir: &Path) -> Option<Kept> {
+/// Of this process and its keeper, for `odp restart --force`, which is the only one to miss them.
+fn keep_records(ports: &Ports, keeper: u32, run_dir: &Path) -> Vec<Kept> {
     let sockets: Vec<_> = ports.listeners().iter().map(|listener| listener.socket()).collect();
-    let kept = Record::own(&sockets).and_then(|record| record.keep(run_dir));
-    kept.inspect_err(|error| {
-        let run_dir = run_dir.display();
-        tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
-    })
-    .ok()
+    let own = std::process::id();
+    let pids = std::iter::once(own).chain((keeper != own).then_some(keeper));
+    let keep = |pid| {
+        let kept = Record::of(pid, &sockets).and_then(|record| record.keep(run_dir));
+        let kept = kept.inspect_err(|error| {
+            let run_dir = run_dir.display();
+            tracing::warn!(%run_dir, %error, "run_dir: no record of how this process was started");
+        });
+        kept.ok()
+    };
+    pids.filter_map(keep).collect()
 }
 
 fn origin(path: &Path, config: &Config, pair: Option<&Pair>) -> anyhow::Result<Origin> {

@@ -22,6 +22,7 @@ mod white_list;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,32 @@ pub struct Config {
     pub white_list: WhiteList,
     /// Groups of servers that hold the same data.
     pub cluster: Vec<ClusterSection>,
+    /// What it was read from.
+    #[serde(skip)]
+    pub text: Text,
+}
+
+/// The text of a config. There may be passwords in it; it makes no difference between two configs.
+#[derive(Clone, Default)]
+pub struct Text(Arc<str>);
+
+impl Text {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Text {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Text(***)")
+    }
 }
 
 /// `[admin]`: the admin port and who may use it.
@@ -185,6 +212,11 @@ impl Config {
         Self::of_text(&read(path)?, path, password::Files::Read)
     }
 
+    /// The same of a text that a file had.
+    pub fn again(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::of_text(text, path, password::Files::Read)
+    }
+
     /// The same for who only looks where a proxy is: passwords stay in their files, which may be
     /// others'.
     pub fn look(path: &Path) -> Result<Self, ConfigError> {
@@ -204,6 +236,7 @@ impl Config {
             config.tls.resolve(directory);
             document.judge(config.resolve_passwords(directory, passwords));
             config.agree_on_tls();
+            config.text = Text(text.into());
             document.judge(config.flaws());
         }
         let mistakes = document.into_mistakes();

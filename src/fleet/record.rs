@@ -62,15 +62,15 @@ impl Drop for Kept {
 }
 
 impl Record {
-    /// Of this process, which listens at these sockets.
-    pub(crate) fn own(sockets: &[impl AsFd]) -> io::Result<Self> {
+    /// Of this process, which listens at these sockets, or one that was started as this one was.
+    pub(crate) fn of(pid: u32, sockets: &[impl AsFd]) -> io::Result<Self> {
         let inode = |socket: &_| Ok(rustix::fs::fstat(socket)?.st_ino);
         let text = |text: OsString| text.into_string().ok();
         let is_secret = |name: &OsString| name.to_string_lossy().contains(SECRET);
         let environment = std::env::vars_os().filter(|(name, _)| !is_secret(name));
         Ok(Self {
-            pid: std::process::id(),
-            started: started(std::process::id()).ok_or(io::ErrorKind::NotFound)?,
+            pid,
+            started: started(pid).ok_or(io::ErrorKind::NotFound)?,
             sockets: sockets.iter().map(inode).collect::<io::Result<_>>()?,
             program: std::env::current_exe()?,
             directory: std::env::current_dir()?,
@@ -165,7 +165,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let run_dir = dir.path().join("run");
         let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let record = Record::own(&[&socket]).expect("this process has all of it");
+        let record =
+            Record::of(std::process::id(), &[&socket]).expect("this process has all of it");
         let kept = record.keep(&run_dir).expect("our directory");
         assert_eq!(Record::all(&run_dir), std::slice::from_ref(&record));
         // One of a process that was killed is swept away by the next.
@@ -185,7 +186,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let run_dir = dir.path().join("run");
         let none: [TcpListener; 0] = [];
-        let record = Record::own(&none).expect("this process has all of it");
+        let record = Record::of(std::process::id(), &none).expect("this process has all of it");
         let kept = record.keep(&run_dir).expect("our directory");
         let is_believed = || !Record::all(&run_dir).is_empty();
         set_mode(&kept.0, 0o622);

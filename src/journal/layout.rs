@@ -48,6 +48,12 @@ pub(super) mod head {
     pub(in crate::journal) const ESTATES: [usize; 2] = [8, 16];
     /// A ring of deaths.
     pub(in crate::journal) const RING: usize = 64;
+    /// Sessions that went on.
+    pub(in crate::journal) const RESUMED: usize = 5;
+    /// Sessions that did not.
+    pub(in crate::journal) const LOST: usize = 6;
+    /// Deaths by signal; 0: without one.
+    pub(in crate::journal) const SIGNALS: usize = 640;
 }
 
 /// Deaths that are remembered.
@@ -174,6 +180,20 @@ impl Death {
         let lost = Lost { moved, ended, unknown };
         Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost }
     }
+}
+
+/// Signals that there are.
+pub(super) const SIGNALS: usize = 65;
+
+/// Deaths since the pair was made, and what became of the sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deaths {
+    /// By signal, those that there were; 0: without one.
+    pub by_signal: Vec<(i32, u64)>,
+    /// Sessions that went on.
+    pub resumed: u64,
+    /// Sessions that did not.
+    pub lost: u64,
 }
 
 /// What a commit says.

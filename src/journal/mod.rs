@@ -32,11 +32,12 @@ mod tests;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
 use layout::{Copies, Hot, LEGS, head, slot, state};
-pub use layout::{Counted, Death, Lost, Phase};
+pub use layout::{Counted, Death, Deaths, Lost, Phase};
 use mapping::Mapping;
 pub use reader::{Found, Left, Since};
 
@@ -49,6 +50,8 @@ pub struct Journal {
     slots: u32,
     heap: Mutex<Heap>,
     free: Mutex<Free>,
+    /// The other process is gone.
+    is_alone: AtomicBool,
 }
 
 /// Slots that are nobody's.
@@ -93,12 +96,28 @@ impl Journal {
         let memory = Mapping::new(layout::size(sessions))?;
         memory.word(head::SLOTS).store(u64::from(sessions), layout::STORE);
         let heap = Heap::new(layout::heap(sessions), memory.len());
-        Ok(Self { memory, slots: sessions, heap: Mutex::new(heap), free: Mutex::default() })
+        Ok(Self {
+            memory,
+            slots: sessions,
+            heap: Mutex::new(heap),
+            free: Mutex::default(),
+            is_alone: AtomicBool::new(false),
+        })
     }
 
     /// Where the process stands that writes.
     pub fn set_phase(&self, phase: Phase) {
         self.memory.word(head::PHASE).store(phase as u64, layout::STORE);
+    }
+
+    /// There is nobody any more who would start another process.
+    pub fn set_alone(&self) {
+        self.is_alone.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody would start another process after this one's death.
+    pub fn has_keeper(&self) -> bool {
+        !self.is_alone.load(Ordering::Relaxed)
     }
 
     /// How many sessions have place in it.

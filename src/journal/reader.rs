@@ -4,11 +4,14 @@
 use std::collections::HashSet;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nix::libc;
 
 use super::heap::{Heap, Place};
-use super::layout::{self, Counted, DEATH, Death, Hot, LEGS, Phase, RING, head, slot, state};
+use super::layout::{
+    self, Counted, DEATH, Death, Deaths, Hot, LEGS, Phase, RING, head, slot, state,
+};
 use super::{Free, Journal, Slot, cookie, lock};
 use crate::position::Position;
 
@@ -159,15 +162,43 @@ impl Journal {
 
     /// Notes that a process has died. No memory is needed for it.
     pub fn note_death(&self, death: Death) {
+        let signal = (death.status & 0x7F) as usize % layout::SIGNALS;
+        self.add(head::SIGNALS + signal, 1);
+        self.remember_death(death);
+    }
+
+    /// One that another pair has counted.
+    pub fn remember_death(&self, death: Death) {
         let number = self.memory.get(head::DEATHS).unwrap_or_default();
         self.set_death(number, death);
         self.memory.word(head::DEATHS).store(number.wrapping_add(1), layout::STORE);
     }
 
-    /// What has become of the sessions of the last one that has died.
+    /// What has become of the sessions of the last one that has died. To be said once.
     pub fn amend_death(&self, amended: impl FnOnce(Death) -> Death) {
         if let Some(last) = self.memory.get(head::DEATHS).and_then(|deaths| deaths.checked_sub(1)) {
-            self.set_death(last, amended(self.death(last)));
+            let death = amended(self.death(last));
+            let layout::Lost { moved, ended, unknown } = death.lost;
+            self.add(head::RESUMED, death.resumed);
+            self.add(head::LOST, moved.wrapping_add(ended).wrapping_add(unknown));
+            self.set_death(last, death);
+        }
+    }
+
+    /// Only one process writes at a time.
+    fn add(&self, at: usize, more: u64) {
+        let word = self.memory.word(at);
+        word.store(word.load(Ordering::Acquire).wrapping_add(more), layout::STORE);
+    }
+
+    /// What there was since the pair was made.
+    pub fn totals(&self) -> Deaths {
+        let word = |at| self.memory.get(at).unwrap_or_default();
+        let signals = (0..layout::SIGNALS).map(|it| (it as i32, word(head::SIGNALS + it)));
+        Deaths {
+            by_signal: signals.filter(|(_, deaths)| *deaths > 0).collect(),
+            resumed: word(head::RESUMED),
+            lost: word(head::LOST),
         }
     }
 

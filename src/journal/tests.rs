@@ -80,7 +80,7 @@ impl Session {
     /// Its sockets stay open, its slot as it is.
     fn die(self) {
         let Self { client, server, slot, .. } = self;
-        (client.into_raw_fd(), server.into_raw_fd());
+        let _ = [client.into_raw_fd(), server.into_raw_fd()];
         std::mem::forget(slot);
     }
 }

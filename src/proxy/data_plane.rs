@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{Semaphore, mpsc, watch as signal};
+use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 
 use super::cluster::loops::Trail;
 use super::cluster::view::{ClusterView, CongestionView, ServerView};
@@ -67,6 +67,8 @@ pub struct Proxy {
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     /// Where sessions are on record, if they are.
     pub(super) journal: Option<Arc<Journal>>,
+    /// Something else was put in force.
+    changed: Notify,
     pub(super) drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
     lingering: Arc<Semaphore>,
@@ -134,6 +136,7 @@ impl Proxy {
             gates,
             local_logins,
             journal,
+            changed: Notify::new(),
             drain: signal::Sender::new(Drain::No),
             lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
         });
@@ -168,13 +171,21 @@ impl Proxy {
         changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
     ) -> Result<(), NotAltered> {
         self.in_force.alter(changes)?;
+        self.changed.notify_one();
         self.peer.altered();
         Ok(())
     }
 
     /// Puts what the file says now in force. See `InForce::reload`.
     pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
-        self.in_force.reload(file)
+        let reloaded = self.in_force.reload(file);
+        self.changed.notify_one();
+        reloaded
+    }
+
+    /// Waits until operators have put something else in force. For one who waits; cancel safe.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Operators have ordered the config file to be read again, and may mean the other generation,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deadlines::Drain;
 use super::in_force::Altered;
+use super::inheritance::PastCrash;
 use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
@@ -51,6 +52,9 @@ pub(super) struct Legacy {
     /// By cluster: how often its primary has changed, and the last one's address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     primaries: BTreeMap<String, (u64, String)>,
+    /// Crashes, the last one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    crashes: Vec<PastCrash>,
 }
 
 impl Proxy {
@@ -68,11 +72,16 @@ impl Proxy {
         }
         let clusters = self.in_force.clusters();
         legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
+        self.inherit_crashes(legacy.crashes);
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
     }
 
-    /// What whoever comes next is to know, beside sessions.
+    /// What whoever comes after a crash is to know, beside sessions.
     pub fn will(&self) -> Bytes {
+        self.legacy_with(Vec::new())
+    }
+
+    fn legacy_with(&self, crashes: Vec<PastCrash>) -> Bytes {
         let greetings = self.in_force.clusters().greetings().collect();
         let altered = self.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
@@ -88,6 +97,7 @@ impl Proxy {
                 .pasts()
                 .filter(|(_, (epoch, _))| *epoch > 0)
                 .collect(),
+            crashes,
         };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {
@@ -193,7 +203,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        self.will()
+        self.legacy_with(self.past_crashes())
     }
 
     fn counters(&self) -> Bytes {

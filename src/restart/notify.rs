@@ -27,7 +27,7 @@ use tokio::net::unix::pipe;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-use super::host::fd::{pidfd_of, watched};
+use super::host::fd::{ended, pidfd_of};
 
 /// How long a message may wait for room in the manager's queue.
 const LONGEST_SEND: Duration = Duration::from_millis(200);
@@ -226,12 +226,7 @@ fn late(_: Elapsed) -> io::Error {
 }
 
 async fn gone(pid: u32) -> io::Result<()> {
-    let pidfd = match pidfd_of(pid) {
-        Ok(pidfd) => watched(pidfd)?,
-        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    timeout(LONGEST_EXIT, pidfd.readable()).await.map_err(late)?.map(drop)
+    timeout(LONGEST_EXIT, ended(pid)).await.map_err(late)?
 }
 
 /// The id of a process for all time, on kernels that have one (Linux 6.9).

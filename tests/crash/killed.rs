@@ -1,8 +1,12 @@
 //! What goes on after a kill, and what does not.
 
-use nix::sys::signal::Signal;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::scene::Scene;
+use crate::support::proxy::Revived;
 use crate::support::{Login, Wire, until};
 use odp::wire::command::code;
 
@@ -116,4 +120,91 @@ fn a_stop_ends_both_processes() {
     until("both to be gone", || scene.proxy.process().living().is_empty().then_some(()));
     assert_eq!(scene.proxy.process().ended().and_then(|status| status.code()), Some(0));
     assert!(!std::path::Path::new(&format!("/proc/{carrier}")).exists());
+}
+
+/// Nobody is left to start another process, so the sessions go to another pair.
+#[test]
+fn who_has_lost_the_keeper_restarts_into_a_new_pair() {
+    let Some(scene) = Scene::start() else { return };
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    wire.run("SET @kept = 'yes'");
+    let keeper = scene.proxy.process().pid();
+    let before = scene.carrier();
+    assert_ne!(keeper, before, "the process that was started only watches");
+    scene.proxy.process().signal(Signal::SIGKILL);
+    until(&format!("another pair\n{}", scene.proxy.log()), || {
+        let living = scene.proxy.process().living();
+        (living.len() == 2 && !living.contains(&before)).then_some(())
+    });
+    assert_eq!(wire.run("SELECT @kept").text(), "yes");
+    scene.kill(Signal::SIGKILL);
+    assert_eq!(wire.run("SELECT @kept").text(), "yes");
+}
+
+/// The file is for the next reload; a crash asks for nothing.
+#[test]
+fn a_config_that_was_spoiled_meanwhile_is_not_read() {
+    let Some(scene) = Scene::start() else { return };
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    wire.run("SET @kept = 'yes'");
+    scene.admin().run("ALTER PROXYCONFIG SET client_max_connections = 77");
+    std::fs::write(scene.proxy.config(), "nonsense").expect("the directory is ours");
+    // It is on record soon after it was answered.
+    until("what was altered to be kept", || {
+        scene.kill(Signal::SIGKILL);
+        let mut admin = scene.admin();
+        let row = &admin.query("SHOW PROXYCONFIG LIKE 'client_max_connections'");
+        let is_kept = row.named_rows()[0]["value"] == "77";
+        if !is_kept {
+            admin.run("ALTER PROXYCONFIG SET client_max_connections = 77");
+        }
+        is_kept.then_some(())
+    });
+    assert_eq!(wire.run("SELECT @kept").text(), "yes");
+}
+
+#[test]
+fn crashes_are_counted_and_told_of_after_a_restart() {
+    let Some(scene) = Scene::start() else { return };
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    wire.run("SELECT 1");
+    scene.kill(Signal::SIGKILL);
+    let metrics = scene.proxy.http_get("/metrics").expect("an answer");
+    for line in [
+        "odp_crashes_total{how=\"SIGKILL\"} 1",
+        "odp_crash_sessions_total{result=\"resumed\"} 1",
+        "odp_crash_sessions_total{result=\"lost\"} 0",
+        "odp_keeper_up{} 1.0",
+        "odp_unprotected_sessions{} 0.0",
+        "odp_crash_resume_seconds{} 0.",
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    let before = scene.crashes();
+    scene.proxy.restart();
+    assert_eq!(scene.crashes(), before);
+}
+
+/// It does not answer any more, and nobody would know who serves in its place.
+#[test]
+fn a_proxy_that_hangs_is_replaced_with_its_keeper() {
+    let Some(scene) = Scene::start() else { return };
+    let config = scene.proxy.config();
+    let revived = Revived { config: &config };
+    let before = scene.proxy.process().living();
+    let carrier = scene.carrier();
+    kill(Pid::from_raw(carrier as i32), Signal::SIGSTOP).expect("it lives");
+    let odp = Command::new(env!("CARGO_BIN_EXE_odp"))
+        .args(["restart", "--force", "-c"])
+        .arg(scene.proxy.config())
+        .output()
+        .expect("it runs");
+    assert!(odp.status.success(), "{odp:?}");
+    until("another pair", || {
+        let living = revived.pids();
+        let is_new = |pid: &i32| !before.contains(&(*pid as u32));
+        (living.len() == 2 && living.iter().all(is_new)).then_some(())
+    });
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    assert_eq!(wire.run("SELECT 1").text(), "1");
 }

@@ -304,3 +304,31 @@ pub(crate) fn haproxy(config: &Path, port: u16, server: &str) -> Command {
     command.arg("-db").arg("-f").arg(config);
     command
 }
+
+/// Ends what `odp restart --force` has started: it is in no group of the test's.
+pub(crate) struct Revived<'a> {
+    /// The config that they were started with.
+    pub config: &'a Path,
+}
+
+impl Revived<'_> {
+    /// Those that were started with it.
+    pub(crate) fn pids(&self) -> Vec<i32> {
+        let config = self.config.to_str().expect("a path of ours");
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ours = |pid: &i32| {
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split('\0').any(|argument| argument == config)
+        };
+        pids.filter(ours).collect()
+    }
+}
+
+impl Drop for Revived<'_> {
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}

@@ -12,6 +12,8 @@ use crate::net::listen::Listener;
 pub(in crate::app) struct Estate {
     /// The proxy's generation.
     pub(in crate::app) generation: u64,
+    /// The text of the config in force.
+    pub(in crate::app) config: String,
     /// Listening sockets: their names and descriptors.
     pub(super) listeners: Vec<(String, RawFd)>,
     /// As [`restart::DataPlane::legacy`](crate::restart::DataPlane::legacy) has it.

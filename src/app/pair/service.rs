@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 
 use super::estate::Estate;
 use crate::app::ports::Ports;
 use crate::journal::{Journal, Phase};
 use crate::proxy::Proxy;
-use crate::restart::task::State;
-use crate::restart::{DataPlane as _, Lifecycle, Standing};
+use crate::restart::task::{Mode, Request, State};
+use crate::restart::{DataPlane as _, Lifecycle, Standing, ended};
 use crate::task;
 
 /// How old what is left may be.
@@ -34,6 +34,11 @@ impl Pair {
         ports: &Arc<Ports>,
     ) {
         tracing::info!(keeper = self.keeper, "sessions go on after a crash");
+        let (pair, asked) = (self.clone(), lifecycle.clone());
+        task::keep("keeper", move || {
+            let (pair, lifecycle) = (pair.clone(), asked.clone());
+            async move { pair.outlive_keeper(&lifecycle).await }
+        });
         let (proxy, lifecycle, ports) = (proxy.clone(), lifecycle.clone(), ports.clone());
         task::keep("journal", move || {
             let (pair, proxy) = (self.clone(), proxy.clone());
@@ -56,10 +61,36 @@ impl Pair {
             if let Some(phase) = phase(standing) {
                 self.journal.set_phase(phase);
             }
-            if let Ok(Err(_)) = timeout_at(Instant::now() + AGE, standings.changed()).await {
-                return;
+            // All branches are cancel safe.
+            tokio::select! {
+                changed = standings.changed() => if changed.is_err() { return },
+                () = proxy.changed() => {}
+                () = sleep(AGE) => {}
             }
         }
+    }
+
+    /// Waits for the keeper's death. A proxy that serves goes on, and gives its sessions to a new
+    /// pair; one that does not serve yet, or in a restart, would be in somebody's way.
+    async fn outlive_keeper(&self, lifecycle: &Lifecycle) {
+        if let Err(error) = ended(self.keeper).await {
+            tracing::error!(keeper = self.keeper, %error, "the keeper cannot be watched");
+            return std::future::pending().await;
+        }
+        self.journal.set_alone();
+        if self.journal.phase() != Phase::Serving {
+            tracing::error!(keeper = self.keeper, "the keeper has died; leaving");
+            std::process::exit(1);
+        }
+        tracing::error!(keeper = self.keeper, "the keeper has died; restarting into a new pair");
+        let (mode, none) = (Mode::Restart, None);
+        let request = Request { mode, exit_timeout: none, binary: None, config: None };
+        match lifecycle.restart(request).await {
+            Ok(task) => tracing::info!(%task, "restart for want of a keeper"),
+            Err(reason) => tracing::error!(%reason, "no restart for want of a keeper"),
+        }
+        // Once: if it does not succeed, an operator has to look into it, and is told.
+        std::future::pending().await
     }
 
     fn leave(&self, estate: &Estate) {
@@ -73,6 +104,7 @@ impl Pair {
 fn estate(proxy: &Proxy, ports: &Ports, generation: u64) -> Estate {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Estate {
+        config: proxy.config().text.as_str().to_owned(),
         legacy: text(&proxy.will()),
         counters: text(&proxy.counters()),
         ..Estate::of(generation, &ports.listeners())

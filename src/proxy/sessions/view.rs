@@ -116,6 +116,23 @@ pub struct Gauges {
     pub current_server_connections: u64,
 }
 
+/// What crashes have come to since the proxy's pair was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashTotals {
+    /// How often, by how, such as `SIGKILL`.
+    pub by_kind: Vec<(String, u64)>,
+    /// Sessions that went on.
+    pub resumed: u64,
+    /// Sessions that did not.
+    pub lost: u64,
+    /// How long the last one took until all that could had gone on; None: there was none.
+    pub last: Option<Duration>,
+    /// Sessions that would not go on after a crash now.
+    pub unprotected: usize,
+    /// Whether somebody watches over this process.
+    pub has_keeper: bool,
+}
+
 /// How a process has died, and what became of its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrashView {

@@ -25,6 +25,15 @@ pub(crate) fn pidfd_of(pid: u32) -> io::Result<OwnedFd> {
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
+/// Waits for the end of a process, which need not be a child.
+pub async fn ended(pid: u32) -> io::Result<()> {
+    match pidfd_of(pid) {
+        Ok(pidfd) => watched(pidfd)?.readable().await.map(drop),
+        Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// How many files this process may open, the reserve included that it keeps for its operators.
 pub(crate) fn nofile() -> u64 {
     getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
