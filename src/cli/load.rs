@@ -16,6 +16,9 @@ Examples:
   A minute against odp, with a restart every ten seconds, and a page about it:
     odp load --url mysql://app:secret@127.0.0.1:2883/test --duration 1m \\
         --restart-every 10s -a 127.0.0.1:2885 --report load.html
+  The same with kill -9 instead of restarts, for a proxy with crash_protection:
+    odp load --url mysql://app:secret@127.0.0.1:2883/test --kill-every 5s \\
+        -a 127.0.0.1:2885
   Sessions that move between the servers of a cluster, one after the other, ten a second:
     odp load --url mysql://app:secret@127.0.0.1:2883/test --move-every 100ms \\
         -a 127.0.0.1:2885
@@ -66,6 +69,11 @@ pub struct Args {
     /// Ask for a restart this often.
     #[arg(long, value_name = "D", requires = "how", value_parser = positive, group = "what")]
     restart_every: Option<Span>,
+    /// Kill the proxy this often, by SIGKILL to the process that the admin port names; on this
+    /// machine only. For proxies with crash_protection.
+    #[arg(long, value_name = "D", requires = "admin", value_parser = positive, group = "what")]
+    #[arg(conflicts_with = "restart_every")]
+    kill_every: Option<Span>,
     /// Move a session this often to another server of its cluster, one after the other, by the
     /// admin port. One that stays, as something ties it to its server, is no failure.
     #[arg(long, value_name = "D", requires = "admin", value_parser = positive, group = "what")]
@@ -130,6 +138,7 @@ impl Args {
             hold: Span(Duration::from_secs(3)),
             timeout: Span(Duration::from_secs(10)),
             restart_every: Some(demo.restart_every),
+            kill_every: None,
             move_every: None,
             admin: vec![address(&demo.admin)?],
             restart_command: None,
@@ -176,15 +185,16 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
 }
 
 fn plan(args: &Args) -> anyhow::Result<Option<Plan>> {
-    let Some(Span(every)) = args.restart_every else { return Ok(None) };
-    let how = match &args.restart_command {
-        Some(command) => How::Command(command.clone()),
-        None => How::Admin(admin_ports(args)?),
+    let (every, how) = match (args.restart_every, args.kill_every, &args.restart_command) {
+        (Some(every), _, Some(command)) => (every.0, How::Command(command.clone())),
+        (Some(every), _, None) => (every.0, How::Admin(admin_ports(args)?)),
+        (None, Some(every), _) => (every.0, How::Kill(admin_ports(args)?)),
+        (None, None, _) => return Ok(None),
     };
     let settle = args.settle.map_or_else(
         || match how {
             How::Command(_) => Duration::from_secs(5),
-            How::Admin(_) => Duration::ZERO,
+            How::Admin(_) | How::Kill(_) => Duration::ZERO,
         },
         |settle| settle.0,
     );

@@ -28,6 +28,7 @@ mod activity;
 mod bank;
 mod check;
 mod client;
+mod kill;
 mod live;
 mod mix;
 mod moves;

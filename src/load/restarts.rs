@@ -1,4 +1,4 @@
-//! Asks for restarts while the load goes on, and notes when each began and how it ended.
+//! Asks for restarts, or kills, while the load goes on, and notes when each began and how it ended.
 //!
 //! An odp is asked by its admin port, and the restart is over when its task is; its window closes
 //! when the successor is on probation, for then it is like any proxy that serves. Of anything else
@@ -8,12 +8,13 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Run;
+use super::kill;
 use super::trouble::brief;
 use crate::error::chain;
 use crate::fleet::port::{AdminPort, Limits, Row, follow};
@@ -26,6 +27,8 @@ pub(crate) enum How {
     Admin(Vec<AdminPort>),
     /// `sh -c COMMAND`.
     Command(String),
+    /// SIGKILL to the process that admin ports of this machine name, one after the other.
+    Kill(Vec<AdminPort>),
 }
 
 /// What is planned.
@@ -92,6 +95,15 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
                 let window = Window::open(&run);
                 let outcome = command_restart(command, plan.deadline).await;
                 restarts.push(window.conclude("command", plan.settle, outcome).await);
+            }
+            How::Kill(ports) => {
+                for port in ports {
+                    let window = Window::open(&run);
+                    let outcome = timeout(plan.deadline, kill::crash(port)).await;
+                    let late = || anyhow!("nobody serves in its place after {:?}", plan.deadline);
+                    let outcome = outcome.unwrap_or_else(|_| Err(late()));
+                    restarts.push(window.conclude(&port.name, plan.settle, outcome).await);
+                }
             }
             How::Admin(ports) => {
                 for port in ports {

@@ -87,6 +87,17 @@ impl AdminPort {
         Self { run_dir, ..self }
     }
 
+    /// Whether it is surely one of this machine.
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.address {
+            ServerAddress::Unix(_) => true,
+            ServerAddress::Tcp { host, .. } => {
+                let is_loopback = |ip: std::net::IpAddr| ip.is_loopback();
+                host == "localhost" || host.parse().is_ok_and(is_loopback)
+            }
+        }
+    }
+
     /// Logs in.
     pub(crate) async fn connect(&self) -> Result<Admin, Trouble> {
         match (within(PATIENCE, Conn::new(self.opts.clone())).await, &self.run_dir) {
@@ -150,6 +161,11 @@ impl Admin {
     /// The restart tasks, newest first.
     pub(crate) async fn tasks(&mut self) -> Result<Vec<Row>, Trouble> {
         self.rows("SHOW RESTART").await
+    }
+
+    /// Crashes of the proxy, the last one first.
+    pub(crate) async fn crashes(&mut self) -> Result<Vec<Row>, Trouble> {
+        self.rows("SHOW CRASH").await
     }
 
     /// Every server of every cluster.
@@ -289,5 +305,25 @@ fn text(value: &Option<Value>) -> String {
         None | Some(Value::NULL) => String::new(),
         Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         Some(other) => other.as_sql(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_here() {
+        for (address, expected) in [
+            ("127.0.0.1:2885", true),
+            ("localhost:2885", true),
+            ("[::1]:2885", true),
+            ("unix:/run/odp/control.sock", true),
+            ("10.0.0.1:2885", false),
+            ("odp.example:2885", false),
+        ] {
+            let port = AdminPort::new(&address.parse().expect(address), "root", None, None);
+            assert_eq!(port.is_here(), expected, "{address}");
+        }
     }
 }
