@@ -30,6 +30,7 @@ use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView};
 use super::split::{self, Rules};
+use super::taught::Taught;
 use crate::config::Config;
 use crate::error::ClientError;
 use crate::journal::{Journal, Slot};
@@ -462,9 +463,17 @@ impl Proxy {
         Some(rules)
     }
 
+    /// What is known of the session's account, if that is good for anything.
+    fn taught(&self, relay: &Relay, handle: &Handle) -> Option<Taught> {
+        relay.session().portable()?;
+        let cluster = handle.facts().cluster.clone();
+        self.in_force.clusters().find(&cluster)?.taught(relay.session().user())
+    }
+
     /// Whether the session is somebody else's now.
     fn give_out(&self, relay: Relay, handle: &Arc<Handle>) -> bool {
         let frozen_at = FrozenAt::now();
+        let taught = self.taught(&relay, handle);
         let parts = match relay.into_parts() {
             Ok(parts) => parts,
             Err(error) => {
@@ -472,7 +481,7 @@ impl Proxy {
                 return false;
             }
         };
-        let parcel = match parcel::pack(parts, handle, frozen_at) {
+        let parcel = match parcel::pack(parts, handle, frozen_at, taught.as_ref()) {
             Ok(parcel) => parcel,
             Err(error) => {
                 tracing::error!(id = handle.id.0, %error, "session lost: cannot be packed");

@@ -140,7 +140,11 @@ impl Proxy {
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.sessions.registry.end(present));
         });
-        let Unpacked { mut relay, handle, frozen_at } = unpacked?;
+        let Unpacked { mut relay, handle, frozen_at, taught } = unpacked?;
+        let clusters = self.in_force.clusters();
+        if let (Some(taught), Some(cluster)) = (taught, clusters.find(&handle.facts().cluster)) {
+            cluster.inherit_account(relay.session().user(), taught);
+        }
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
         let tenant = handle.facts().full_tenant();

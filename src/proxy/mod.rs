@@ -10,6 +10,7 @@
 //! - `monitor`: servers asked for what they are.
 //! - `moves`: sessions that go on with another server.
 //! - `credentials`: who logs in to servers for us, and by what.
+//! - `taught`: what log-ins have taught of an account, and how that crosses a restart.
 //! - `service`: our own log-ins to servers, and what we ask there.
 //! - `compression`: what each leg agrees on before it compresses.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
@@ -40,6 +41,7 @@ pub mod rsa;
 pub mod service;
 pub mod sessions;
 mod split;
+mod taught;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,10 @@
 //! Second log-ins with nobody's password in the config: what the first one has taught.
 
-use crate::scene::Scene;
+use crate::scene::{Moved, Scene};
 use crate::support::{Login, Server, Wire};
+
+/// How servers are reached.
+const TLS: &str = "[tls.server]\nmode = \"require\"\n";
 
 fn login(password: &str) -> Login {
     Login { user: "app".into(), password: password.into(), database: None, ..Login::default() }
@@ -9,7 +12,7 @@ fn login(password: &str) -> Login {
 
 #[test]
 fn a_native_account_moves_by_its_hash() {
-    let Some(scene) = Scene::start_with_service(Server::MariaDb) else { return };
+    let Some(scene) = Scene::start_with_service(Server::MariaDb, "") else { return };
     scene.setup(&["CREATE USER app IDENTIFIED BY 'first'", "GRANT SELECT ON p.* TO app"]);
     let mut client = scene.open(&login("first"));
     client.wire.run("SET @a = 'kept'");
@@ -55,9 +58,42 @@ fn init_sql_is_run_on_every_connection() {
 
 #[test]
 fn an_account_without_a_password_moves() {
-    let Some(scene) = Scene::start_with_service(Server::MariaDb) else { return };
+    let Some(scene) = Scene::start_with_service(Server::MariaDb, "") else { return };
     scene.setup(&["CREATE USER app", "GRANT SELECT ON p.* TO app"]);
     let mut client = scene.open(&login(""));
     let from = scene.place(&mut client.wire);
     client.move_to(1 - from).expect("there is none to be known");
+}
+
+/// Nobody logs in after the restart, so that nothing could be learned anew.
+#[test]
+fn what_log_ins_taught_crosses_a_restart() {
+    let Some(scene) = Scene::start_with_service(Server::MariaDb, "") else { return };
+    scene.setup(&["CREATE USER app IDENTIFIED BY 'first'", "GRANT SELECT ON p.* TO app"]);
+    let mut client = scene.open(&login("first"));
+    client.wire.run("SET @a = 'kept'");
+    for _ in 0..2 {
+        scene.proxy.restart();
+        client = Moved::again(client);
+        let from = scene.place(&mut client.wire);
+        client.move_to(1 - from).expect("the hash and the answer of before are enough");
+        assert_eq!(scene.place(&mut client.wire), 1 - from);
+        assert_eq!(client.wire.run("SELECT @a").text(), "kept");
+    }
+}
+
+/// A client without TLS is given the proxy's key, by which the proxy hears the password.
+#[test]
+fn a_sha2_account_moves_after_a_restart_where_its_cache_is_warm() {
+    let Some(scene) = Scene::start_with_service(Server::MySql, TLS) else { return };
+    scene.setup(&["CREATE USER app IDENTIFIED BY 'first'", "GRANT SELECT ON p.* TO app"]);
+    // Nobody has logged in yet: the password is asked for in full.
+    let mut client = scene.open(&login("first"));
+    let from = scene.place(&mut client.wire);
+    Wire::open(&scene.servers[1 - from].address(), &login("first"))
+        .expect("its cache is warm then");
+    scene.proxy.restart();
+    client = Moved::again(client);
+    client.move_to(1 - from).expect("what was learned is enough");
+    assert_eq!(scene.place(&mut client.wire), 1 - from);
 }

@@ -41,11 +41,13 @@ impl Scene {
         Some(Self { servers, proxy })
     }
 
-    /// The same, with a service account that may read hashes, and nobody else's password.
-    pub(crate) fn start_with_service(server: Server) -> Option<Self> {
+    /// The same, with a service account that may read hashes, nobody else's password, and these
+    /// further sections.
+    pub(crate) fn start_with_service(server: Server, sections: &str) -> Option<Self> {
         let servers = [Database::start(server)?, Database::start(server)?];
         let mut options = Options::new(&servers.each_ref().map(Database::address));
         options.cluster = format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n");
+        options.rest = sections.into();
         let proxy = Proxy::start_with(&options);
         Some(Self { servers, proxy })
     }

@@ -1,9 +1,9 @@
 //! Accounts on a cluster's servers: what is known of them, from the config and from log-ins.
 
 use super::Cluster;
-use super::wallet::Answer;
 use crate::config::Secret;
 use crate::proxy::credentials::Credentials;
+use crate::proxy::taught::{Answer, Taught};
 use crate::session::exchange::Learned;
 
 impl Cluster {
@@ -32,6 +32,18 @@ impl Cluster {
     pub(in crate::proxy) fn learn(&self, user: &[u8], learned: Learned) {
         if self.can_move_sessions() {
             self.wallet.learn(user, learned);
+        }
+    }
+
+    /// What log-ins have taught of an account, for the process that goes on with its session.
+    pub(in crate::proxy) fn taught(&self, user: &[u8]) -> Option<Taught> {
+        self.wallet.taught(user)
+    }
+
+    /// What log-ins have taught of an account the process that its session comes from.
+    pub(in crate::proxy) fn inherit_account(&self, user: &[u8], taught: Taught) {
+        if self.can_move_sessions() {
+            self.wallet.inherit(user, taught);
         }
     }
 

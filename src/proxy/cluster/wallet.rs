@@ -1,7 +1,8 @@
 //! What clients' log-ins have taught of accounts, so that another server can be logged in to for
 //! them.
 //!
-//! Nothing of it is written anywhere, and it ends with the process. All of an account's clients
+//! Nothing of it is written anywhere. A session that crosses a restart takes along what is known of
+//! its account, and nothing else outlives the process. All of an account's clients
 //! come to a server from us, so its name tells which one it is. A log-in that succeeds teaches it
 //! anew; one of ours that is refused forgets it, as a password may have been changed.
 
@@ -9,35 +10,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 
-use zeroize::Zeroizing;
-
-use crate::config::stage2;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::lock::lock;
+use crate::proxy::taught::{Answer, Taught};
 use crate::session::exchange::Learned;
-use crate::wire::authentication::native_stage1;
 
 /// Accounts that are remembered.
 const MOST: usize = 10_000;
 
 /// What is known of the accounts of a cluster.
 #[derive(Default)]
-pub(super) struct Wallet(Mutex<HashMap<Vec<u8>, Known>>);
-
-#[derive(Clone)]
-enum Known {
-    /// Good for any challenge.
-    Password(Password),
-    /// An answer of mysql_native_password, which the account's hash makes good for any.
-    Answer(Answer),
-}
-
-/// An answer to a challenge.
-#[derive(Clone)]
-pub(in crate::proxy) struct Answer {
-    challenge: Vec<u8>,
-    answer: Zeroizing<Vec<u8>>,
-}
+pub(super) struct Wallet(Mutex<HashMap<Vec<u8>, Taught>>);
 
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,50 +31,50 @@ impl fmt::Debug for Wallet {
 impl Wallet {
     /// A log-in has succeeded.
     pub(super) fn learn(&self, user: &[u8], learned: Learned) {
-        let known = match learned {
-            Learned::Nothing => return,
-            Learned::Empty => Known::Password(Password::Clear(Zeroizing::default())),
-            Learned::Native { challenge, answer } => {
-                let challenge = challenge.strip_suffix(b"\0").unwrap_or(&challenge).to_vec();
-                Known::Answer(Answer { challenge, answer })
-            }
-            Learned::Password(password) => {
-                let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &password);
-                let mut once = Zeroizing::new([0; 32]);
-                once.copy_from_slice(digest.as_ref());
-                Known::Password(Password::Sha2(once))
-            }
-        };
+        let Some(taught) = Taught::by(learned) else { return };
         let mut all = lock(&self.0);
         // What is better known is not replaced by an answer that may be to the same password.
-        let is_known = matches!(all.get(user), Some(Known::Password(Password::Native(_))));
-        let is_answer = matches!(known, Known::Answer(_));
+        let is_known = matches!(all.get(user), Some(Taught::Password(Password::Native(_))));
+        let is_answer = matches!(taught, Taught::Answer(_));
         if !(is_known && is_answer) && (all.len() < MOST || all.contains_key(user)) {
-            all.insert(user.to_vec(), known);
+            all.insert(user.to_vec(), taught);
+        }
+    }
+
+    /// What is known of an account, for another process.
+    pub(super) fn taught(&self, user: &[u8]) -> Option<Taught> {
+        lock(&self.0).get(user).cloned()
+    }
+
+    /// Another process knew this. What was learned here is newer.
+    pub(super) fn inherit(&self, user: &[u8], taught: Taught) {
+        let mut all = lock(&self.0);
+        if all.len() < MOST {
+            all.entry(user.to_vec()).or_insert(taught);
         }
     }
 
     /// The account's credentials, if they are known.
     pub(super) fn credentials(&self, user: &[u8]) -> Option<Credentials> {
         match lock(&self.0).get(user)? {
-            Known::Password(password) => {
+            Taught::Password(password) => {
                 Some(Credentials { user: user.to_vec(), password: password.clone() })
             }
-            Known::Answer(_) => None,
+            Taught::Answer(_) => None,
         }
     }
 
     /// An answer that its hash makes credentials of.
     pub(super) fn answer(&self, user: &[u8]) -> Option<Answer> {
         match lock(&self.0).get(user)? {
-            Known::Password(_) => None,
-            Known::Answer(answer) => Some(answer.clone()),
+            Taught::Password(_) => None,
+            Taught::Answer(answer) => Some(answer.clone()),
         }
     }
 
     /// An account's credentials are these.
     pub(super) fn store(&self, credentials: &Credentials) {
-        let known = Known::Password(credentials.password.clone());
+        let known = Taught::Password(credentials.password.clone());
         lock(&self.0).insert(credentials.user.clone(), known);
     }
 
@@ -101,18 +84,10 @@ impl Wallet {
     }
 }
 
-impl Answer {
-    /// The credentials of an account with this hash, `*` and 40 hex digits of SHA1(SHA1(password));
-    /// None if the answer was given to another password.
-    pub(in crate::proxy) fn with_hash(&self, user: &[u8], hash: &[u8]) -> Option<Credentials> {
-        let stage1 = native_stage1(&self.answer, &self.challenge, &stage2(hash)?)?;
-        Some(Credentials { user: user.to_vec(), password: Password::Native(stage1) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sha1::{Digest as _, Sha1};
+    use zeroize::Zeroizing;
 
     use super::*;
 
@@ -145,8 +120,17 @@ mod tests {
         assert_eq!(stage1[..], Sha1::digest("swordfish")[..]);
         wallet.store(&found);
         assert!(wallet.credentials(b"app").is_some() && wallet.answer(b"app").is_none());
+        let known = wallet.taught(b"app").expect("it is known");
         wallet.forget(b"app");
         assert!(wallet.credentials(b"app").is_none());
+        wallet.inherit(b"app", known.clone());
+        assert_eq!(wallet.credentials(b"app"), Some(found));
+        // What was learned here is newer.
+        let learned = Learned::Password(Zeroizing::new(b"other".to_vec()));
+        wallet.learn(b"app", learned);
+        wallet.inherit(b"app", known);
+        let password = wallet.credentials(b"app").map(|it| it.password);
+        assert!(matches!(password, Some(Password::Sha2(_))), "{password:?}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::net::tls::stream::{TlsState, TlsStream};
 use crate::net::tls::wiped::Wiped;
 use crate::proxy::relay::leg::Parts as LegParts;
 use crate::proxy::sessions::handle::{Facts, Handle};
+use crate::proxy::taught::{AccountState, Taught};
 use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::lane::{Lane, Source};
@@ -88,6 +89,9 @@ struct State {
     /// Older versions do not say it.
     #[serde(default)]
     frozen_at: Option<FrozenAt>,
+    /// What log-ins have taught of its account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account: Option<AccountState>,
 }
 
 /// One server connection of the session.
@@ -126,11 +130,12 @@ struct LaneState {
     source: Source,
 }
 
-/// Packs a session that has been frozen since then.
-pub fn pack(
+/// Packs a session that has been frozen since then, with what is known of its account.
+pub(in crate::proxy) fn pack(
     parts: Parts,
     handle: &Handle,
     frozen_at: FrozenAt,
+    taught: Option<&Taught>,
 ) -> Result<Parcel, serde_json::Error> {
     let Parts { client, up, links, numbering, session } = parts;
     let mut fds = Vec::with_capacity(1 + links.len());
@@ -144,6 +149,7 @@ pub fn pack(
     let whole = Whole { session, numbering, up: &up, downs, client, servers, legs };
     let (mut state, bytes) = whole.describe(handle);
     state.frozen_at = Some(frozen_at);
+    state.account = taught.map(AccountState::from);
     Ok(Parcel { id: handle.id.0, fds, state: encode(&state)?, bytes })
 }
 
@@ -214,6 +220,7 @@ impl<L: Borrow<Lane>> Whole<'_, L> {
             idle_ms: millis(handle.idle()),
             counted: handle.counters.totals(),
             frozen_at: None,
+            account: None,
         };
         let bytes = [lanes.0.bytes(), lanes.1.bytes()].concat();
         let mut laid = Laid { bytes, critical: &mut state.critical };
@@ -280,6 +287,8 @@ pub struct Unpacked {
     pub handle: Arc<Handle>,
     /// Since when it stands still, if its parcel says so.
     pub frozen_at: Option<FrozenAt>,
+    /// What was known of its account where it comes from.
+    pub(in crate::proxy) taught: Option<Taught>,
 }
 
 /// Unpacks a session; a parcel that is not understood is given back unharmed, one whose sockets the
@@ -303,6 +312,7 @@ pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
 
 struct Understood {
     state: State,
+    account: Option<AccountState>,
     up: Lane,
     client: Inside,
     /// As many as the session has links.
@@ -318,7 +328,7 @@ struct UnderstoodServer {
 
 fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, String> {
     let mut state: State = serde_json::from_slice(state).map_err(|error| error.to_string())?;
-    let client_tls = state.client_tls.take();
+    let (client_tls, account) = (state.client_tls.take(), state.account.take());
     let tls: Vec<_> = state.servers.iter_mut().map(|server| server.tls.take()).collect();
     if let Some(name) = first_unknown(&state).map_err(|error| error.to_string())? {
         // It ends in logs and in SHOW RESTART.
@@ -355,7 +365,7 @@ fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, Stri
     if !raw.0.is_empty() {
         return Err(format!("{} bytes left over", raw.0.len()));
     }
-    Ok(Understood { state, up, client, servers })
+    Ok(Understood { state, account, up, client, servers })
 }
 
 /// Raw bytes that are not dealt out yet.
@@ -413,7 +423,7 @@ fn first_unknown(state: &State) -> Result<Option<&str>, serde_json::Error> {
 }
 
 fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refused> {
-    let Understood { state, up, client, servers } = understood;
+    let Understood { state, account, up, client, servers } = understood;
     // Whoever has sent them still has its own duplicates.
     let mut fds = std::mem::take(&mut parcel.fds).into_iter();
     let mut leg = |inside: Inside| {
@@ -446,7 +456,8 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     handle.facts().compression = relay.compressions();
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;
-    Ok(Unpacked { relay, handle: Arc::new(handle), frozen_at })
+    let taught = account.as_ref().and_then(AccountState::taught);
+    Ok(Unpacked { relay, handle: Arc::new(handle), frozen_at, taught })
 }
 
 impl LaneState {

@@ -99,7 +99,8 @@ impl Golden {
     fn judge(&self, state: &Value) -> Result<(), String> {
         let state = serde_json::to_vec(state).expect("it was JSON");
         let bytes = unhex(&self.file["bytes"]);
-        let Understood { state, mut up, client, mut servers } = understand(&state, &bytes, 2)?;
+        let Understood { state, account, mut up, client, mut servers } =
+            understand(&state, &bytes, 2)?;
         let server = servers.pop().expect("every session has one");
         let mut down = server.down;
         let mut session = Session::from(state.session.clone());
@@ -108,6 +109,7 @@ impl Golden {
         facts["servers"] = json!([[server.address, server.thread]]);
         facts["frames"] = [client.frames, server.inside.frames].iter().map(inflated).collect();
         facts["tls"] = encrypted(&[client.tls, server.inside.tls]);
+        facts["account"] = known(account.as_ref());
         compare(&self.file["means"], &facts)?;
         for word in self.file["then"].as_array().expect("a list") {
             let bytes = unhex(&word["bytes"]);
@@ -215,6 +217,11 @@ fn encrypted(legs: &[Option<(TlsState, Vec<u8>)>; 2]) -> Value {
     legs.iter().map(leg).collect()
 }
 
+/// What is understood of what is known of the account.
+fn known(account: Option<&AccountState>) -> Value {
+    json!(account.and_then(AccountState::taught).as_ref().map(AccountState::from))
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -245,6 +252,7 @@ fn write_if_asked() {
 fn written(scene: scenes::Scene) -> Value {
     let scenes::Scene { about, mut session, mut up, mut down, counted, then, .. } = scene;
     let (frames, tls, numbering) = (scene.frames, scene.tls, scene.numbering);
+    let account = scene.account;
     let handle = Handle::new(SessionId(7), "10.0.0.1:40000".into(), Instant::now(), &counted);
     handle.resume_idle(Duration::from_secs(61));
     *handle.facts() = Facts {
@@ -268,10 +276,12 @@ fn written(scene: scenes::Scene) -> Value {
     let (mut state, bytes) = whole.describe(&handle);
     let bytes = hex(&bytes);
     state.age_ms = 3_600_000;
+    state.account = account;
     let mut means = with_state(facts(&session, &up, &down), &state);
     means["servers"] = json!([[state.servers[0].address, state.servers[0].thread]]);
     means["frames"] = inflated;
     means["tls"] = encrypted;
+    means["account"] = known(state.account.as_ref());
     let counters = SessionCounters::default();
     for (from, bytes) in &then {
         match *from {

@@ -1,11 +1,15 @@
 //! Sessions in as many states as there are, each with what is said to it next.
 
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::{hear_client, hear_server};
 use crate::metrics::{SessionCounters, Totals};
-use crate::proxy::relay::parcel::{Lane, LegState, Numbering, Source, TlsState};
+use crate::proxy::relay::parcel::{
+    AccountState, Lane, LegState, Numbering, Source, Taught, TlsState,
+};
 use crate::session::Session;
+use crate::session::exchange::Learned;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::compressed::{Compression, HEADER, encode};
@@ -33,6 +37,7 @@ pub(super) struct Scene {
     pub frames: [Option<(LegState, Vec<u8>)>; 2],
     pub tls: [Option<(TlsState, Vec<u8>)>; 2],
     pub numbering: Option<Numbering>,
+    pub account: Option<AccountState>,
     /// `client` or `server`, and the bytes.
     pub then: Vec<(&'static str, Vec<u8>)>,
 }
@@ -57,7 +62,8 @@ impl Scene {
         let session = Session::logging_in(dialect, false, b"app", b"shop");
         let (up, down, counted) = (Lane::default(), Lane::default(), Totals::default());
         let (frames, tls, numbering, then) = ([None, None], [None, None], None, Vec::new());
-        Self { name, about, session, up, down, counted, frames, tls, numbering, then }
+        let account = None;
+        Self { name, about, session, up, down, counted, frames, tls, numbering, account, then }
     }
 
     fn counters(&self) -> SessionCounters {
@@ -117,7 +123,7 @@ impl Scene {
 /// All of them.
 pub(super) fn all() -> Vec<Scene> {
     let parts = [between_commands(), results(), prepared(), kills(), transfers(), pipelined()];
-    parts.into_iter().chain([compressed(), encrypted(), ending()]).flatten().collect()
+    parts.into_iter().chain([compressed(), encrypted(), accounts(), ending()]).flatten().collect()
 }
 
 /// Each is different.
@@ -154,6 +160,29 @@ fn between_commands() -> Vec<Scene> {
             .server(1, ERR)
             .then_client(0, b"\x0e")
             .then_server(1, OK),
+    ]
+}
+
+/// What log-ins have taught of the account goes with the session.
+fn accounts() -> Vec<Scene> {
+    let (challenge, answer) = (b"12345678901234567890".to_vec(), Zeroizing::new(vec![7; 20]));
+    let password = Zeroizing::new(b"swordfish".to_vec());
+    let with = |name, about, learned| {
+        let account = Taught::by(learned).as_ref().map(AccountState::from);
+        Scene { account, ..Scene::classic(name, about) }
+    };
+    vec![
+        with(
+            "account-answer",
+            "an answer of mysql_native_password, good with the account's hash",
+            Learned::Native { challenge, answer },
+        ),
+        with(
+            "account-sha256",
+            "SHA256(password), good where caching_sha2_password has the account in its cache",
+            Learned::Password(password),
+        ),
+        with("account-empty", "an account without a password", Learned::Empty),
     ]
 }
 
