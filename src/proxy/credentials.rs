@@ -25,6 +25,27 @@ pub enum Password {
     /// SHA256(password): good for any challenge of `caching_sha2_password` on a server that has the
     /// account in its cache.
     Sha2(Zeroizing<[u8; 32]>),
+    /// Only what it answers to one challenge.
+    Once(Once),
+}
+
+/// An answer to one challenge, and good for no other.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Once {
+    /// By this plugin.
+    pub plugin: Vec<u8>,
+    /// What it is to.
+    pub challenge: Vec<u8>,
+    /// What was answered.
+    pub answer: Zeroizing<Vec<u8>>,
+}
+
+impl Once {
+    /// The answer, if it is to this challenge.
+    pub fn to(&self, plugin: &[u8], challenge: &[u8]) -> Option<Vec<u8>> {
+        let is_it = self.plugin == plugin && self.challenge == challenge;
+        is_it.then(|| self.answer.to_vec())
+    }
 }
 
 impl Credentials {
@@ -41,6 +62,7 @@ impl fmt::Debug for Password {
             Self::Clear(_) => "Clear(***)",
             Self::Native(_) => "Native(***)",
             Self::Sha2(_) => "Sha2(***)",
+            Self::Once(_) => "Once(***)",
         })
     }
 }

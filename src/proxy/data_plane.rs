@@ -56,7 +56,7 @@ pub struct Proxy {
     pub(super) in_force: Arc<InForce>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) peer: Peer,
-    orders: Arc<Orders>,
+    pub(super) orders: Arc<Orders>,
     pub(super) own_key: OwnKey,
     pub(super) trail: Trail,
     generation: u64,
@@ -391,8 +391,8 @@ impl Proxy {
     }
 
     fn logins(&self) -> login::Surroundings<'_> {
-        let Self { in_force, sessions, own_key, trail, .. } = self;
-        login::Surroundings { in_force, sessions, own_key, trail }
+        let Self { in_force, sessions, own_key, trail, orders, .. } = self;
+        login::Surroundings { in_force, sessions, own_key, trail, orders }
     }
 
     async fn log_in(&self, client: Stream, handle: &Arc<Handle>) -> Option<Relay> {

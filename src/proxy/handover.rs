@@ -55,6 +55,9 @@ pub(super) struct Legacy {
     /// Crashes, the last one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     crashes: Vec<PastCrash>,
+    /// What clients' sessions have told of servers, by address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    inventories: BTreeMap<String, serde_json::Value>,
 }
 
 impl Proxy {
@@ -74,6 +77,7 @@ impl Proxy {
         legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
         self.inherit_crashes(legacy.crashes);
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
+        self.orders.inventories().inherit(legacy.inventories);
     }
 
     /// What whoever comes after a crash is to know, beside sessions.
@@ -98,6 +102,7 @@ impl Proxy {
                 .filter(|(_, (epoch, _))| *epoch > 0)
                 .collect(),
             crashes,
+            inventories: self.orders.inventories().all_heard(),
         };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {

@@ -94,6 +94,7 @@ impl From<&Taught> for AccountState {
             Taught::Password(Password::Clear(password)) => {
                 Self { has_no_password: password.is_empty(), ..nothing }
             }
+            Taught::Password(Password::Once(_)) => nothing,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::handover::Legacy;
 use super::peer::{self, Note};
 use super::sessions::counters::Counted;
+use crate::session::state::Inventory;
 
 /// Understands a body and writes it again.
 fn again<T: Serialize + DeserializeOwned>(body: &Value) -> Result<Value, serde_json::Error> {
@@ -19,7 +20,13 @@ fn again<T: Serialize + DeserializeOwned>(body: &Value) -> Result<Value, serde_j
 fn understood(name: &str, body: &Value) -> Result<Value, serde_json::Error> {
     match name.split(['-', '.']).next() {
         Some("note") => again::<Note>(body),
-        Some("legacy") => again::<Legacy>(body),
+        Some("legacy") => {
+            // What is not understood of it is left out.
+            for inventory in body["inventories"].as_object().into_iter().flatten() {
+                assert_eq!(again::<Inventory>(inventory.1)?, *inventory.1, "{name}");
+            }
+            again::<Legacy>(body)
+        }
         Some("counters") => again::<Counted>(body),
         other => panic!("nobody knows what a {other:?} is"),
     }

@@ -1,7 +1,9 @@
 //! Which kind of server it is, from the version in its greeting.
 
+use serde::{Deserialize, Serialize};
+
 /// A kind of server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flavour {
     /// MariaDB.
     MariaDb {

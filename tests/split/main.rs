@@ -9,4 +9,5 @@ mod forbidden;
 mod mysql;
 mod pair;
 mod same;
+mod second;
 mod vocabulary;

@@ -14,51 +14,71 @@ pub(crate) struct Pair {
 impl Pair {
     /// Two MariaDBs, with these lines in `[[cluster]]`.
     pub(crate) fn start(cluster: &str) -> Option<Self> {
-        let start = |id: &str| {
-            let id = format!("--server-id={id}");
-            Database::start_with(Server::MariaDb, &[&id, "--log-bin=b", "--gtid-strict-mode=1"])
-        };
-        let (primary, replica) = (start("1")?, start("2")?);
-        // What each has of its own accord is no part of the history.
-        primary.execute(&["RESET MASTER"]);
-        replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
-        let port = Self::port(&primary);
-        replica.execute(&[
-            &format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
-                 MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', MASTER_CONNECT_RETRY = 1, \
-                 MASTER_USE_GTID = slave_pos"
-            ),
-            "SET GLOBAL read_only = ON",
-            "START SLAVE",
-        ]);
+        let (primary, replica) = Self::replicating(Server::MariaDb)?;
         Some(Self::of(primary, replica, cluster))
     }
 
     /// The same of MySQL.
     pub(crate) fn start_mysql(cluster: &str) -> Option<Self> {
-        let start = |id: &str| {
-            let id = format!("--server-id={id}");
-            let gtids = ["--gtid-mode=ON", "--enforce-gtid-consistency=ON"];
-            Database::start_with(Server::MySql, &[&id, "--log-bin=b", gtids[0], gtids[1]])
-        };
-        let (primary, replica) = (start("1")?, start("2")?);
-        primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
-        replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
-        let port = Self::port(&primary);
-        replica.execute(&[
-            &format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
-                 SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', \
-                 SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1"
-            ),
-            "SET GLOBAL read_only = ON",
-            "START REPLICA",
-        ]);
+        let (primary, replica) = Self::replicating(Server::MySql)?;
         Some(Self::of(primary, replica, cluster))
     }
 
+    /// A primary and its replica.
+    pub(crate) fn replicating(server: Server) -> Option<(Database, Database)> {
+        let gtids: &[&str] = match server {
+            Server::MySql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
+            Server::MariaDb | Server::MariaDb11 | Server::SeekDb => &["--gtid-strict-mode=1"],
+        };
+        let start = |id: &str| {
+            let own = [&*format!("--server-id={id}"), "--log-bin=b"];
+            Database::start_with(server, &[&own[..], gtids].concat())
+        };
+        let (primary, replica) = (start("1")?, start("2")?);
+        let port = Self::port(&primary);
+        // What each has of its own accord is no part of the history.
+        if server == Server::MySql {
+            primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
+            replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
+            replica.execute(&[
+                &format!(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', \
+                     SOURCE_PORT = {port}, SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', \
+                     SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1"
+                ),
+                "SET GLOBAL read_only = ON",
+                "START REPLICA",
+            ]);
+        } else {
+            primary.execute(&["RESET MASTER"]);
+            replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
+            replica.execute(&[
+                &format!(
+                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+                     MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', \
+                     MASTER_CONNECT_RETRY = 1, MASTER_USE_GTID = slave_pos"
+                ),
+                "SET GLOBAL read_only = ON",
+                "START SLAVE",
+            ]);
+        }
+        Some((primary, replica))
+    }
+
     fn of(primary: Database, replica: Database, cluster: &str) -> Self {
+        // The replica is listed first: it is not the home for that.
+        let mut options = Options::new(&[replica.address(), primary.address()]);
+        options.cluster = format!(
+            "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
+             read_write_split = \"on\"\n{cluster}\n"
+        );
+        options.proxy = "server_detect_refresh_interval = \"100ms\"\n".into();
+        options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+        Self::with(primary, replica, &options)
+    }
+
+    /// The two behind a proxy that has the replica first, once it knows which is which.
+    pub(crate) fn with(primary: Database, replica: Database, options: &Options) -> Self {
         primary.execute(&[
             "CREATE TABLE p.t (id INT PRIMARY KEY AUTO_INCREMENT, n INT) ENGINE = InnoDB",
             "INSERT INTO p.t (n) VALUES (1), (2), (3)",
@@ -68,15 +88,7 @@ impl Pair {
             let reply = wire.query("SELECT COUNT(*) FROM p.t");
             (reply.error().is_none() && reply.text() == "3").then_some(())
         });
-        // The replica is listed first: it is not the home for that.
-        let mut options = Options::new(&[replica.address(), primary.address()]);
-        options.cluster = format!(
-            "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
-             read_write_split = \"on\"\n{cluster}\n"
-        );
-        options.proxy = "server_detect_refresh_interval = \"100ms\"\n".into();
-        options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
-        let pair = Self { primary, replica, proxy: Proxy::start_with(&options) };
+        let pair = Self { primary, replica, proxy: Proxy::start_with(options) };
         pair.until_roles(&["replica", "primary"]);
         pair
     }

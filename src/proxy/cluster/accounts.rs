@@ -1,10 +1,11 @@
 //! Accounts on a cluster's servers: what is known of them, from the config and from log-ins.
 
 use super::Cluster;
-use crate::config::Secret;
+use crate::config::{ReadWriteSplit, Secret};
 use crate::proxy::credentials::Credentials;
 use crate::proxy::taught::{Answer, Taught};
 use crate::session::exchange::Learned;
+use crate::wire::authentication::{CACHING_SHA2, NATIVE};
 
 impl Cluster {
     /// The account that asks servers for what they are.
@@ -28,9 +29,55 @@ impl Cluster {
         self.wallet.answer(user.as_bytes())
     }
 
+    /// Whether a client that logs in by this plugin is to be asked for an answer to a second
+    /// server's challenge, too: its reads go to readers, and nothing else would let it in there.
+    ///
+    /// `capabilities` tell one kind of client from another: some answer wrongly.
+    pub(in crate::proxy) fn wants_second_answer(
+        &self,
+        user: &str,
+        plugin: &[u8],
+        capabilities: u32,
+    ) -> bool {
+        let is_possible = match plugin {
+            // The hash would do, which costs the client nothing.
+            NATIVE => self.section.service_user.is_empty() || self.wallet.hides_hashes(),
+            CACHING_SHA2 => true,
+            _ => false,
+        };
+        is_possible
+            && self.splits_all_reads()
+            && self.credentials_of(user).is_none()
+            && !self.wallet.answers_in_vain(user.as_bytes(), capabilities)
+    }
+
+    /// A client's answer to a second server's challenge was of no use there.
+    pub(in crate::proxy) fn note_vain_answer(&self, user: &[u8], capabilities: u32) {
+        self.wallet.note_vain_answer(user, capabilities);
+    }
+
+    /// Whether its log-ins have taught enough for another one.
+    pub(in crate::proxy) fn has_learned(&self, user: &[u8]) -> bool {
+        self.splits_all_reads() && self.wallet.credentials(user).is_some()
+    }
+
+    fn splits_all_reads(&self) -> bool {
+        self.section.read_write_split == ReadWriteSplit::On
+    }
+
+    /// The service account may not read hashes.
+    pub(in crate::proxy) fn note_hidden_hashes(&self) {
+        self.wallet.note_hidden_hashes();
+    }
+
+    /// Whether that was so of late.
+    pub(in crate::proxy) fn hides_hashes(&self) -> bool {
+        self.wallet.hides_hashes()
+    }
+
     /// A client's log-in has succeeded.
     pub(in crate::proxy) fn learn(&self, user: &[u8], learned: Learned) {
-        if self.can_move_sessions() {
+        if self.can_move_sessions() || self.splits_all_reads() {
             self.wallet.learn(user, learned);
         }
     }
@@ -42,7 +89,7 @@ impl Cluster {
 
     /// What log-ins have taught of an account the process that its session comes from.
     pub(in crate::proxy) fn inherit_account(&self, user: &[u8], taught: Taught) {
-        if self.can_move_sessions() {
+        if self.can_move_sessions() || self.splits_all_reads() {
             self.wallet.inherit(user, taught);
         }
     }

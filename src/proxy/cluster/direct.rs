@@ -1,13 +1,15 @@
 //! Connections of our own to one server: no client waits for them, and no other server will do.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{BackendError, Cluster, FirstWords, Greeted, Server};
 use crate::config::{Config, ProxyProtocol, ServerAddress};
 use crate::net::proxy_header::{Route, encode_v1, encode_v2};
 use crate::net::tls::settings::Connector;
 use crate::route::Allotment;
+use crate::route::order::{Asker, Reading, RoutePolicy, readers};
+use crate::route::topology::ServerId;
 
 impl Cluster {
     /// Its servers, in the order of the config.
@@ -36,6 +38,17 @@ impl Cluster {
     ) -> Result<Greeted, BackendError> {
         let time = Allotment { limit, fair: limit };
         server.connect(config, tls, &self.first_words(None), time).await
+    }
+
+    /// The replica that this session's reads go to, as long as servers stay what they are.
+    pub(in crate::proxy) fn reader(&self, config: &Config, share: u64) -> Option<Arc<Server>> {
+        let (topology, now) = (self.topology(), Instant::now());
+        let standing = |id: ServerId| self.standing(&topology, id, now);
+        let asker = Asker { idc: &config.proxy.proxy_idc_name, share };
+        let max_lag = self.section.max_replica_lag.0;
+        let reading = Reading { policy: RoutePolicy::FollowerOnly, max_lag };
+        let first = readers(&topology, &standing, asker, reading, now).into_iter().next()?;
+        self.server(&topology.server(first)?.member.address).cloned()
     }
 
     /// The same for who looks whether it lives. Of that only the outcome counts, as detection: that

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::lock::lock;
@@ -18,13 +19,23 @@ use crate::session::exchange::Learned;
 /// Accounts that are remembered.
 const MOST: usize = 10_000;
 
+/// How long it is believed that the service account may not read hashes, and that answers of one
+/// kind of client are of no use.
+const BELIEVED: Duration = Duration::from_secs(60);
+
 /// What is known of the accounts of a cluster.
 #[derive(Default)]
-pub(super) struct Wallet(Mutex<HashMap<Vec<u8>, Taught>>);
+pub(super) struct Wallet {
+    accounts: Mutex<HashMap<Vec<u8>, Taught>>,
+    /// Since when hashes are known to be hidden from the service account.
+    hidden: Mutex<Option<Instant>>,
+    /// Whose answers to a second challenge were of no use of late, by the client's capabilities.
+    vain: Mutex<HashMap<(Vec<u8>, u32), Instant>>,
+}
 
 impl fmt::Debug for Wallet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wallet").field("accounts", &lock(&self.0).len()).finish()
+        f.debug_struct("Wallet").field("accounts", &lock(&self.accounts).len()).finish()
     }
 }
 
@@ -32,7 +43,7 @@ impl Wallet {
     /// A log-in has succeeded.
     pub(super) fn learn(&self, user: &[u8], learned: Learned) {
         let Some(taught) = Taught::by(learned) else { return };
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.accounts);
         // What is better known is not replaced by an answer that may be to the same password.
         let is_known = matches!(all.get(user), Some(Taught::Password(Password::Native(_))));
         let is_answer = matches!(taught, Taught::Answer(_));
@@ -41,14 +52,43 @@ impl Wallet {
         }
     }
 
+    /// The service account may not read hashes.
+    pub(super) fn note_hidden_hashes(&self) {
+        *lock(&self.hidden) = Some(Instant::now());
+    }
+
+    /// Whether that was so of late.
+    pub(super) fn hides_hashes(&self) -> bool {
+        lock(&self.hidden).is_some_and(|since| since.elapsed() < BELIEVED)
+    }
+
+    /// An answer to a second challenge was of no use.
+    pub(super) fn note_vain_answer(&self, user: &[u8], capabilities: u32) {
+        let mut all = lock(&self.vain);
+        all.retain(|_, since| since.elapsed() < BELIEVED);
+        if all.len() < MOST {
+            all.insert((user.to_vec(), capabilities), Instant::now());
+        }
+    }
+
+    /// Whether that was so of late.
+    pub(super) fn answers_in_vain(&self, user: &[u8], capabilities: u32) -> bool {
+        let all = lock(&self.vain);
+        // Mostly there are none.
+        !all.is_empty()
+            && all
+                .get(&(user.to_vec(), capabilities))
+                .is_some_and(|since| since.elapsed() < BELIEVED)
+    }
+
     /// What is known of an account, for another process.
     pub(super) fn taught(&self, user: &[u8]) -> Option<Taught> {
-        lock(&self.0).get(user).cloned()
+        lock(&self.accounts).get(user).cloned()
     }
 
     /// Another process knew this. What was learned here is newer.
     pub(super) fn inherit(&self, user: &[u8], taught: Taught) {
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.accounts);
         if all.len() < MOST {
             all.entry(user.to_vec()).or_insert(taught);
         }
@@ -56,7 +96,7 @@ impl Wallet {
 
     /// The account's credentials, if they are known.
     pub(super) fn credentials(&self, user: &[u8]) -> Option<Credentials> {
-        match lock(&self.0).get(user)? {
+        match lock(&self.accounts).get(user)? {
             Taught::Password(password) => {
                 Some(Credentials { user: user.to_vec(), password: password.clone() })
             }
@@ -66,7 +106,7 @@ impl Wallet {
 
     /// An answer that its hash makes credentials of.
     pub(super) fn answer(&self, user: &[u8]) -> Option<Answer> {
-        match lock(&self.0).get(user)? {
+        match lock(&self.accounts).get(user)? {
             Taught::Password(_) => None,
             Taught::Answer(answer) => Some(answer.clone()),
         }
@@ -75,12 +115,12 @@ impl Wallet {
     /// An account's credentials are these.
     pub(super) fn store(&self, credentials: &Credentials) {
         let known = Taught::Password(credentials.password.clone());
-        lock(&self.0).insert(credentials.user.clone(), known);
+        lock(&self.accounts).insert(credentials.user.clone(), known);
     }
 
     /// They were refused.
     pub(super) fn forget(&self, user: &[u8]) {
-        lock(&self.0).remove(user);
+        lock(&self.accounts).remove(user);
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Settled {
     pub proof: Proof,
     /// What could be learned of it.
     pub learned: Learned,
+    /// The client is still to be told that its answer was right.
+    pub holds_fast_ok: bool,
 }
 
 /// Our key, once it is made, and the RSA of both.
@@ -122,12 +124,17 @@ impl<'a, L: Line> Exchange<'a, L> {
         Self { exchange: self.exchange.begun(plugin, challenge), ..self }
     }
 
+    /// The same, of whose client something may still be asked behind the verdict.
+    pub(super) fn holding_fast_ok(self) -> Self {
+        Self { exchange: self.exchange.holding_fast_ok(), ..self }
+    }
+
     /// To the server's verdict; at most until then.
     pub(super) async fn run(mut self, until: Instant) -> Result<Settled, Refusal> {
         let verdict = tokio::time::timeout_at(until.into(), self.go_on()).await;
         let verdict = verdict.unwrap_or_else(|_| Err(self.overdue()))?;
-        let proof = self.exchange.proof();
-        Ok(Settled { verdict, proof, learned: self.exchange.into_learned() })
+        let (proof, holds_fast_ok) = (self.exchange.proof(), self.exchange.holds_fast_ok());
+        Ok(Settled { verdict, proof, learned: self.exchange.into_learned(), holds_fast_ok })
     }
 
     fn overdue(&self) -> Refusal {
@@ -162,7 +169,7 @@ impl<'a, L: Line> Exchange<'a, L> {
             match act {
                 Act::TellClient(payload) => client.tell(&payload).await?,
                 Act::TellServer(payload) => self.tell_server(&payload).await,
-                Act::MakeOwnKey | Act::Settle => {}
+                Act::MakeOwnKey | Act::Settle | Act::Wait => {}
             }
         }
     }

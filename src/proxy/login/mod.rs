@@ -11,8 +11,11 @@ pub mod destination;
 mod exchange;
 mod impersonation;
 mod init;
+mod local;
 pub mod preamble;
 mod refusal;
+mod response;
+mod second;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +23,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
-use zeroize::Zeroizing;
 
 use super::cluster::clusters::Clusters;
 use super::cluster::loops::Trail;
@@ -29,6 +31,7 @@ use super::cluster::server_login::{Dialed, Turn};
 use super::cluster::{Answered, BackendError, Cluster, Greeted};
 use super::compression;
 use super::in_force::InForce;
+use super::moves::Orders;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
 use super::relay::{Relay, close_lingering};
@@ -44,25 +47,29 @@ use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
 use crate::proxy::packet_reader::{read_more, read_packet};
+use crate::proxy::service::login::LoggedIn;
 use crate::session::Session;
-use crate::session::exchange::{Learned, Legs};
+use crate::session::exchange::{Learned, Legs, Proof};
 use crate::session::lane::{Lane, Source};
 use crate::session::portable::LoggedInAs;
-use crate::wire::authentication::{NATIVE, is_empty};
+use crate::wire::authentication::is_empty;
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::compressed::Compression;
 use crate::wire::handshake::{
     Greeting, LoginResponse, MAX_LOGIN_RESPONSE, UNKNOWN_PLUGIN, is_request_for_tls,
 };
-use crate::wire::id::{SessionId, ThreadId};
+use crate::wire::id::ThreadId;
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
 use destination::Destination;
 use exchange::{Exchange, Settled, Side};
+pub use local::LocalLogin;
 use preamble::{Preamble, PreambleError, read_preamble};
 pub use refusal::Refusal;
 use refusal::refusal;
+use response::{answer_for_server, learned_of, logged_in_as};
+use second::Second;
 
 /// Users of this tenant are not the servers' but the proxy's own (ODP `root@proxysys`).
 const ADMIN_TENANT: &[u8] = b"@proxysys";
@@ -81,6 +88,8 @@ pub struct Surroundings<'a> {
     pub own_key: &'a OwnKey,
     /// Where log-ins have been.
     pub trail: &'a Trail,
+    /// What is known of what servers are like.
+    pub orders: &'a Orders,
 }
 
 /// A log-in under way.
@@ -101,6 +110,8 @@ pub struct Login<'a> {
     offered: u32,
     /// What a log-in that succeeds has taught of the account.
     learned: Learned,
+    /// The link to a reader that it has opened as well.
+    second: Option<LoggedIn>,
     began: Instant,
 }
 
@@ -109,6 +120,23 @@ pub struct Login<'a> {
 struct Compressions {
     client: Option<Compression>,
     server: Option<Compression>,
+}
+
+/// A client's answer to its greeting, which its server has got.
+struct Begun<'a> {
+    /// What it is to.
+    challenge: &'a [u8],
+    /// The reader that is to be opened as well.
+    second: Option<Second<'a>>,
+}
+
+/// A server's verdict, as its client is to hear it.
+struct Verdict {
+    verdict: Vec<u8>,
+    is_welcome: bool,
+    dialed: Dialed,
+    server: Arc<str>,
+    thread: ThreadId,
 }
 
 /// A server that was told who wants to log in.
@@ -152,34 +180,25 @@ pub enum Admitted {
     },
 }
 
-/// An admin user that has come to the clients' port, up to its login response.
-#[derive(Debug)]
-pub struct LocalLogin {
-    /// The connection.
-    pub stream: Stream,
-    /// The challenge in the greeting, if it was ours.
-    pub salt: Option<Vec<u8>>,
-    /// The answer.
-    pub response: LoginResponse,
-    /// The number of the answer's packet.
-    pub sequence: u8,
-    /// The id in the greeting.
-    pub connection_id: SessionId,
-    /// The client's address.
-    pub peer: String,
-    /// The user name without the tenant.
-    pub user: String,
-    /// How the connection is compressed once the user is logged in.
-    pub compression: Option<Compression>,
-}
-
 impl<'a> Login<'a> {
     /// A client that has just connected.
     pub fn new(around: Surroundings<'a>, handle: &'a Arc<Handle>, client: Stream) -> Self {
         let (peer, client, ahead) = (client.peer(), Some(client), Vec::new());
         let (sequence, route, offered, began) = (None, None, 0, Instant::now());
-        let learned = Learned::Nothing;
-        Self { around, handle, client, peer, sequence, ahead, route, offered, learned, began }
+        let (learned, second) = (Learned::Nothing, None);
+        Self {
+            around,
+            handle,
+            client,
+            peer,
+            sequence,
+            ahead,
+            route,
+            offered,
+            learned,
+            second,
+            began,
+        }
     }
 
     /// Gets the client up to its server's verdict.
@@ -267,22 +286,21 @@ impl<'a> Login<'a> {
         }
         let backend = answered.server.clone();
         let compressions = Compressions { client, server };
-        let challenge = (begins == Begins::WithTheAnswer).then_some(&*known.salt);
-        let admitted = self.authenticate(answered, response, challenge, compressions, until).await;
+        let login = logged_in_as(response, known);
+        let second = Second::wanted(cluster, &config, self.handle, response, login);
+        let second = second.filter(|second| second.is_beside(&backend));
+        let begun =
+            (begins == Begins::WithTheAnswer).then_some(Begun { challenge: &known.salt, second });
+        let admitted = self.authenticate(answered, response, begun, compressions, until).await;
         let learned = std::mem::take(&mut self.learned);
         let admitted = match admitted {
             Ok(relay) => Ok(init::initialised(relay, cluster.init_sql(), until).await),
             Err(refusal) => Err(refusal),
         };
-        let admitted = admitted.map(|mut relay| {
-            cluster.learn(&response.user, learned);
-            if cluster.can_move_sessions() {
-                let login = logged_in_as(response, known);
-                relay.follow(login);
-                self.handle.facts().login = Some(login);
-            }
-            relay
-        });
+        let admitted = match admitted {
+            Ok(relay) => self.follow(relay, cluster, login, learned).await,
+            Err(refusal) => Err(refusal),
+        };
         admitted.map_err(|refusal| match refusal {
             Refusal::Silent(waited) => {
                 let fair = budget.allot(Duration::ZERO, 1).fair;
@@ -294,6 +312,28 @@ impl<'a> Login<'a> {
             }
             refusal => refusal,
         })
+    }
+
+    /// The session that is let in, with what its log-in has brought it beside its home.
+    async fn follow(
+        &mut self,
+        mut relay: Relay,
+        cluster: &Cluster,
+        login: LoggedInAs,
+        learned: Learned,
+    ) -> Result<Relay, Refusal> {
+        let user = relay.session().user();
+        cluster.learn(user, learned);
+        let knows = cluster.has_learned(user);
+        let second = self.second.take();
+        if cluster.can_move_sessions() || second.is_some() || knows {
+            relay.follow(login);
+            self.handle.facts().login = Some(login);
+        }
+        if let Some(second) = second {
+            self.join(&mut relay, cluster, second).await?;
+        }
+        Ok(relay)
     }
 
     /// The first server that can be told who wants to log in.
@@ -359,13 +399,12 @@ impl<'a> Login<'a> {
         if may { Begins::WithTheAnswer } else { Begins::Anew }
     }
 
-    /// The exchange between the two; the session is, from its verdict on, relayed. `answers`: the
-    /// challenge that the client's answer is to, if the server has got it.
+    /// The exchange between the two; the session is, from its verdict on, relayed.
     async fn authenticate(
         &mut self,
         answered: Answered,
         response: &LoginResponse,
-        answers: Option<&[u8]>,
+        begun: Option<Begun<'_>>,
         compressions: Compressions,
         until: Instant,
     ) -> Result<Relay, Refusal> {
@@ -381,28 +420,70 @@ impl<'a> Login<'a> {
         let Dialed { stream, ahead, sequence, turn } = &mut *dialed;
         let server_side = Side { stream, ahead, sequence, turn };
         let mut exchange = Exchange::new(client, server_side, self.around.own_key);
+        let (answers, second) = match begun {
+            Some(Begun { challenge, second }) => (Some(challenge), second),
+            None => (None, None),
+        };
         if let Some(challenge) = answers {
             exchange = exchange.begun(response.plugin.as_deref().unwrap_or_default(), challenge);
         }
-        let Settled { mut verdict, proof, learned } = exchange.run(until).await?;
+        if second.is_some() {
+            exchange = exchange.holding_fast_ok();
+        }
+        let Settled { mut verdict, proof, learned, holds_fast_ok } = exchange.run(until).await?;
         server.has_answered();
+        let is_welcome = verdict.get(HEADER) == Some(&0);
+        if is_welcome {
+            self.learned = learned_of(learned, response, answers);
+            self.check_proof(&dialed.stream, response, proof).await?;
+            // Where the home has asked itself, the client takes no other question.
+            if proof == Proof::None
+                && let Some(second) = second
+            {
+                self.second = self.open_second(second, until).await?;
+            }
+        }
+        if holds_fast_ok {
+            self.say_fast_ok().await?;
+        }
+        let next = self.sequence.unwrap_or_default();
+        verdict[HEADER - 1] = next;
         let dialect = Dialect::new(capabilities, response.extended & greeting.extended);
         let attributes = capabilities & cap::QUERY_ATTRIBUTES != 0;
         let database = response.database.as_deref().unwrap_or_default();
         let mut session = Session::logging_in(dialect, attributes, &response.user, database);
-        session.handle_exchange(*next);
-        let is_welcome = verdict.get(HEADER) == Some(&0);
-        if is_welcome {
-            self.learned = learned_of(learned, response, answers);
-        }
-        if is_welcome && let Some(client) = &self.client {
-            let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
-            let (user, server) = (Some(&response.user[..]), &dialed.stream);
-            let checked = impersonation::check(client, server, trusted, user, proof).await;
-            checked.map_err(Refusal::Tell)?;
-        }
+        session.handle_exchange(next);
+        let dialed = dialed.into_dialed();
+        let thread = ThreadId(greeting.connection_id);
+        let told = Verdict { verdict, is_welcome, dialed, server: server.address.clone(), thread };
+        self.relay(told, response, compressions, session).await
+    }
+
+    /// Whom a server behind a Unix socket has let in.
+    async fn check_proof(
+        &self,
+        server: &Stream,
+        response: &LoginResponse,
+        proof: Proof,
+    ) -> Result<(), Refusal> {
+        let Some(client) = &self.client else { return Ok(()) };
+        let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
+        let user = Some(&response.user[..]);
+        let checked = impersonation::check(client, server, trusted, user, proof).await;
+        checked.map_err(Refusal::Tell)
+    }
+
+    /// The session, from the server's verdict on.
+    async fn relay(
+        &mut self,
+        told: Verdict,
+        response: &LoginResponse,
+        compressions: Compressions,
+        session: Session,
+    ) -> Result<Relay, Refusal> {
+        let Verdict { mut verdict, is_welcome, dialed, server, thread } = told;
         let length = verdict.len();
-        let Dialed { stream: server_stream, mut ahead, .. } = dialed.into_dialed();
+        let Dialed { stream: server_stream, mut ahead, .. } = dialed;
         let server_leg = match compressions.server {
             Some(how) => Leg::compressed(server_stream, how, 0, &ahead),
             None => {
@@ -426,7 +507,6 @@ impl<'a> Login<'a> {
             lane.ok_or_else(|| Refusal::Tell(ClientError::bad_handshake()))
         };
         let (up, down) = (lane(&self.ahead)?, lane(&verdict)?);
-        let (server, thread) = (server.address.clone(), ThreadId(greeting.connection_id));
         Ok(Relay::new(client, up, Link { leg: server_leg, down, server, thread }, session))
     }
 
@@ -486,26 +566,6 @@ impl<'a> Login<'a> {
         let admitted = address
             .map_or(Ok(()), |address| sessions.admit(&config, &mut self.handle.seat(), address));
         admitted.map_err(|error| exceeded(self.handle, error))
-    }
-
-    /// Hands an admin user over to whoever serves those.
-    pub fn into_local(
-        self,
-        salt: Option<Vec<u8>>,
-        response: LoginResponse,
-        user: String,
-        compression: Option<Compression>,
-    ) -> Option<LocalLogin> {
-        Some(LocalLogin {
-            stream: self.client?,
-            salt,
-            response,
-            sequence: self.sequence.unwrap_or_default().wrapping_sub(1),
-            connection_id: self.handle.id,
-            peer: self.handle.facts().client.to_string(),
-            user,
-            compression,
-        })
     }
 
     /// Tells the client why it is not served, as far as it still listens.
@@ -603,35 +663,6 @@ impl<'a> Login<'a> {
     }
 }
 
-/// What other servers are to be asked for on behalf of this client.
-fn logged_in_as(response: &LoginResponse, known: &Greeting) -> LoggedInAs {
-    LoggedInAs {
-        capabilities: response.capabilities & known.capabilities & !cap::OF_THE_LEG,
-        extended: response.extended & known.extended,
-        max_packet: response.max_packet,
-        collation: response.collation,
-    }
-}
-
-/// What an exchange has taught; if that is nothing, what a first answer does, which the server took
-/// for one to this challenge.
-fn learned_of(learned: Learned, response: &LoginResponse, answers: Option<&[u8]>) -> Learned {
-    let (Learned::Nothing, Some(challenge)) = (&learned, answers) else { return learned };
-    let is_native = match &response.plugin {
-        Some(plugin) => plugin == NATIVE,
-        None => true,
-    };
-    match is_native && response.auth.len() == 20 {
-        // No password is one, too: any plugin takes it.
-        _ if is_empty(&response.auth) => Learned::Empty,
-        true => Learned::Native {
-            challenge: challenge.to_vec(),
-            answer: Zeroizing::new(response.auth.clone()),
-        },
-        false => Learned::Nothing,
-    }
-}
-
 /// A limit was reached.
 fn exceeded(handle: &Handle, error: ClientError) -> Refusal {
     handle.counters.refused_client_connections.add(1);
@@ -652,35 +683,6 @@ pub async fn told_to_go(handle: &Handle) -> Refusal {
 
 fn gone() -> Refusal {
     Refusal::Gone(io::ErrorKind::NotConnected.into())
-}
-
-/// The client's login response as the server gets it; refused when the session would be spoken in a
-/// way that this server, whatever was remembered of it, can't, or the client can't be asked again.
-fn answer_for_server(
-    response: &LoginResponse,
-    known: &Greeting,
-    server: &Greeting,
-    begins: Begins,
-) -> Result<LoginResponse, Refusal> {
-    let (beyond, extended) = response.beyond(known, server);
-    if beyond & !(cap::OF_THE_LEG | cap::OF_THE_LOG_IN) != 0 || extended != 0 {
-        tracing::debug!(
-            beyond,
-            extended,
-            "the server offers less than the client was greeted with"
-        );
-        return Err(Refusal::Tell(ClientError::server_offers_less()));
-    }
-    let mut answer = response.clone();
-    answer.capabilities &= !cap::OF_THE_LEG;
-    if begins == Begins::Anew {
-        if response.capabilities & cap::PLUGIN_AUTH == 0 {
-            return Err(Refusal::Tell(ClientError::no_auth_switch()));
-        }
-        // An empty answer of the right plugin would be an empty password.
-        (answer.auth, answer.plugin) = (Vec::new(), Some(UNKNOWN_PLUGIN.to_vec()));
-    }
-    Ok(answer.without(beyond & cap::OF_THE_LOG_IN))
 }
 
 /// A challenge: 20 bytes, none of them 0 (it would end it) or `$` (it would end a stored hash).

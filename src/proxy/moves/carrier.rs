@@ -9,9 +9,10 @@ use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::session::link::LinkId;
 use crate::session::state::{
-    Answer, Base, Errand, Of, Pull, Push, Question, Scope, State, StateError, Subject,
+    Answer, Base, Errand, Of, Pull, Push, Question, Scope, State, StateError, Subject, Survey,
 };
 use crate::wire::command::code;
+use crate::wire::flavour::Flavour;
 use crate::wire::id::ThreadId;
 
 /// The most that the answers to questions that are asked at once may hold: user variables can be
@@ -45,6 +46,30 @@ pub(in crate::proxy) enum Stranded {
     /// The server did not tell what nothing goes without.
     #[error(transparent)]
     State(#[from] StateError),
+}
+
+/// What a server's sessions are like: of a fresh one of them.
+pub(in crate::proxy) async fn survey(
+    carrier: &mut Carrier<'_>,
+    flavour: Flavour,
+) -> Result<Inventoried, Stranded> {
+    let mut survey = Survey::new(flavour);
+    carrier.run(&mut survey).await?;
+    let what = "its variables";
+    survey.finish().ok_or(Stranded::State(StateError::Malformed { what }))
+}
+
+/// The same of a client's session, to which nothing was said yet: it is as it was.
+pub(in crate::proxy) async fn survey_unseen(
+    carrier: &mut Carrier<'_>,
+    flavour: Flavour,
+) -> Result<Inventoried, Stranded> {
+    let surveyed = survey(carrier, flavour).await;
+    // It has no warnings then and has found no rows; nor were any changed.
+    let nothing = b"SELECT NULL FROM information_schema.CHARACTER_SETS LIMIT 0";
+    carrier.value(nothing).await?;
+    client::command(carrier.leg, carrier.terms, code::PING, &[]).await?;
+    surveyed
 }
 
 /// The state of a session.

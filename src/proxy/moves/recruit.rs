@@ -1,11 +1,11 @@
 //! A second log-in: another server, for a session that is there already; and what has to be known
 //! of both servers before the client is held up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::carrier::{Carrier, Stranded};
+use super::carrier::{Carrier, Stranded, survey};
 use super::{Orders, Stays};
 use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::compression;
@@ -18,7 +18,7 @@ use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{self, LoggedIn, Wanted};
 use crate::proxy::sessions::handle::Facts;
 use crate::session::portable::LoggedInAs;
-use crate::session::state::{Errand, Inventory, Survey};
+use crate::session::state::Inventory;
 use crate::task;
 use crate::wire::flavour::Flavour;
 
@@ -34,7 +34,12 @@ pub(in crate::proxy) type Inventoried = Inventory;
 
 /// What is known of servers by their addresses.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Inventories(Mutex<HashMap<Arc<str>, Learned>>);
+pub(in crate::proxy) struct Inventories {
+    /// By log-ins of ours.
+    ours: Mutex<HashMap<Arc<str>, Learned>>,
+    /// By clients' sessions, fresh from their log-ins: for those that nobody can log in for.
+    clients: Mutex<HashMap<Arc<str>, Learned>>,
+}
 
 /// What a server is like, and since when that is known.
 type Learned = (Instant, Arc<Inventoried>);
@@ -90,15 +95,8 @@ impl<'a> Wants<'a> {
     /// Logs in to the other server as the client has to its own.
     pub(in crate::proxy) async fn log_in_for_client(self) -> Result<LoggedIn, Stays> {
         let config = self.in_force.config();
-        let wanted = Wanted {
-            capabilities: self.client.capabilities,
-            extended: self.client.extended,
-            max_packet: self.client.max_packet,
-            collation: self.client.collation,
-            compression: compression::wanted(&config.proxy),
-            init: self.cluster.init_sql().as_bytes(),
-            ..Wanted::default()
-        };
+        let compression = compression::wanted(&config.proxy);
+        let wanted = Wanted::like(self.client, compression, self.cluster.init_sql().as_bytes());
         let credentials = self.credentials().await?;
         let logged_in = self.log_in(self.to, &credentials, &wanted).await;
         if let Err(Stays::Server { source: ServiceError::Refused(_), .. }) = &logged_in {
@@ -111,7 +109,17 @@ impl<'a> Wants<'a> {
     pub(in crate::proxy) async fn inventories(
         self,
     ) -> Result<(Arc<Inventoried>, Arc<Inventoried>), Stays> {
-        let credentials = self.credentials().await?;
+        let ours = &self.inventories.ours;
+        if let (Some(here), Some(there)) = (known(ours, self.from), known(ours, self.to)) {
+            return Ok((here, there));
+        }
+        let credentials = match self.credentials().await {
+            Ok(credentials) => credentials,
+            Err(stays) => {
+                let heard = |server| self.inventories.heard(server);
+                return heard(self.from).zip(heard(self.to)).ok_or(stays);
+            }
+        };
         let here = self.inventory(self.from, &credentials).await?;
         Ok((here, self.inventory(self.to, &credentials).await?))
     }
@@ -133,7 +141,8 @@ impl<'a> Wants<'a> {
         }
         let unknown = || Stays::NoPassword { user: self.user.to_owned() };
         let answer = self.cluster.answer_of(self.user).ok_or_else(unknown)?;
-        let service = self.cluster.service().ok_or_else(unknown)?;
+        let service = self.cluster.service().filter(|_| !self.cluster.hides_hashes());
+        let service = service.ok_or_else(unknown)?;
         let mut asked = self.log_in(self.from, &service, &Wanted::default()).await?;
         let user: String = self.user.bytes().map(|byte| format!("{byte:02X}")).collect();
         let sql =
@@ -142,7 +151,14 @@ impl<'a> Wants<'a> {
         let asking = client::query(&mut asked.leg, asked.terms, sql.as_bytes(), MOST_HASHES);
         let told = tokio::time::timeout(limit, asking).await;
         task::spawn("parting", client::quit(asked.leg));
-        let Ok(Ok(Answer::Rows { set, .. })) = told else { return Err(unknown()) };
+        let set = match told {
+            Ok(Ok(Answer::Rows { set, .. })) => set,
+            Ok(Ok(Answer::Err(_))) => {
+                self.cluster.note_hidden_hashes();
+                return Err(unknown());
+            }
+            Ok(Ok(Answer::Ok(_)) | Err(_)) | Err(_) => return Err(unknown()),
+        };
         let hashes = set.rows.into_iter().filter_map(|row| row.into_iter().next().flatten());
         let found = hashes.filter_map(|hash| answer.with_hash(self.user.as_bytes(), &hash)).next();
         let found = found.ok_or_else(unknown)?;
@@ -184,33 +200,72 @@ impl<'a> Wants<'a> {
         server: &Arc<Server>,
         credentials: &Credentials,
     ) -> Result<Arc<Inventoried>, Stays> {
-        let known = lock(&self.inventories.0).get(&server.address).cloned();
-        if let Some((_, known)) = known.filter(|(since, _)| since.elapsed() < BELIEVED) {
+        if let Some(known) = known(&self.inventories.ours, server) {
             return Ok(known);
         }
         let mut asked = self.log_in(server, credentials, &Wanted::default()).await?;
-        let mut survey = Survey::new(Flavour::of(&asked.greeting.version));
+        let flavour = Flavour::of(&asked.greeting.version);
         let limit = self.in_force.config().proxy.connect_timeout.0;
         let mut carrier = Carrier { leg: &mut asked.leg, terms: asked.terms, service: None };
-        let surveyed = tokio::time::timeout(limit, carrier.run(&mut survey)).await;
+        let surveyed = tokio::time::timeout(limit, survey(&mut carrier, flavour)).await;
         let address = || server.address.to_string();
         let silent = |_| Stays::Server {
             address: address(),
             source: ServiceError::Silent { what: "answer about its variables", limit },
         };
-        surveyed.map_err(silent)?.map_err(|error| match error {
+        let inventory = surveyed.map_err(silent)?.map_err(|error| match error {
             Stranded::Service(source) => Stays::Server { address: address(), source },
             Stranded::State(error) => {
                 Stays::NotPushed { address: address(), what: error.to_string() }
             }
         })?;
         task::spawn("parting", client::quit(asked.leg));
-        debug_assert!(survey.is_done());
-        let nothing =
-            || Stays::NotPushed { address: address(), what: "it tells no variables".into() };
-        let inventory = Arc::new(survey.finish().ok_or_else(nothing)?);
+        let inventory = Arc::new(inventory);
         let known = (Instant::now(), inventory.clone());
-        lock(&self.inventories.0).insert(server.address.clone(), known);
+        lock(&self.inventories.ours).insert(server.address.clone(), known);
         Ok(inventory)
     }
+}
+
+impl Inventories {
+    /// Whether nothing was heard of clients' fresh sessions on a server of late.
+    pub(in crate::proxy) fn wants_to_hear(&self, server: &str) -> bool {
+        let known = lock(&self.clients);
+        known.get(server).is_none_or(|(since, _)| since.elapsed() >= BELIEVED)
+    }
+
+    /// Such a session is like this.
+    pub(in crate::proxy) fn hear(&self, server: Arc<str>, inventory: Inventoried) {
+        lock(&self.clients).insert(server, (Instant::now(), Arc::new(inventory)));
+    }
+
+    /// All that was heard, for a successor.
+    pub(in crate::proxy) fn all_heard(&self) -> BTreeMap<String, serde_json::Value> {
+        let known = lock(&self.clients);
+        let known = known.iter().map(|(server, (_, it))| (server.to_string(), &**it));
+        known.filter_map(|(server, it)| Some((server, serde_json::to_value(it).ok()?))).collect()
+    }
+
+    /// What a predecessor has heard; what is not understood is left out.
+    pub(in crate::proxy) fn inherit(&self, heard: BTreeMap<String, serde_json::Value>) {
+        for (server, it) in heard {
+            if let Ok(inventory) = serde_json::from_value(it) {
+                self.hear(server.into(), inventory);
+            }
+        }
+    }
+
+    /// What was heard, if that is all that is to be had: however old, as who could tell anew is a
+    /// session that is not fresh any more.
+    fn heard(&self, server: &Server) -> Option<Arc<Inventoried>> {
+        lock(&self.clients).get(&server.address).map(|(_, known)| known.clone())
+    }
+}
+
+fn known(
+    inventories: &Mutex<HashMap<Arc<str>, Learned>>,
+    server: &Server,
+) -> Option<Arc<Inventoried>> {
+    let known = lock(inventories).get(&server.address).cloned();
+    known.filter(|(since, _)| since.elapsed() < BELIEVED).map(|(_, known)| known)
 }

@@ -69,6 +69,9 @@ type Said = Zeroizing<Vec<u8>>;
 /// What is answered to a challenge without being asked for more; None if only hashes are answered
 /// at once, and this plugin wants something else.
 pub(super) fn at_once(password: &Password, plugin: &[u8], challenge: &[u8]) -> Option<Vec<u8>> {
+    if let Password::Once(once) = password {
+        return once.to(plugin, challenge);
+    }
     match plugin {
         NATIVE => proof::native(password, challenge),
         CACHING_SHA2 => proof::caching_sha2(password, challenge),
@@ -196,7 +199,9 @@ impl Exchange<'_> {
     fn clear(&self) -> Result<&[u8], ServiceError> {
         match self.password {
             Password::Clear(password) => Ok(password),
-            Password::Native(_) | Password::Sha2(_) => Err(self.wants_password()),
+            Password::Native(_) | Password::Sha2(_) | Password::Once(_) => {
+                Err(self.wants_password())
+            }
         }
     }
 

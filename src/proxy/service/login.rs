@@ -15,14 +15,18 @@ use crate::proxy::cluster::{Answered, Greeted, Server};
 use crate::proxy::compression;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::relay::leg::Leg;
+use crate::proxy::relay::link::Link;
 use crate::route::Allotment;
+use crate::session::lane::Lane;
+use crate::session::link::Link as LinkState;
+use crate::session::portable::LoggedInAs;
 use crate::wire::authentication::{CACHING_SHA2, NATIVE};
 use crate::wire::capability as cap;
 use crate::wire::compressed::Compression;
 use crate::wire::handshake::{Greeting, LoginResponse, UNKNOWN_PLUGIN};
 use crate::wire::id::ThreadId;
 use crate::wire::packet::put_lenenc_str;
-use crate::wire::response::Dialect;
+use crate::wire::response::{Dialect, ServerStatus};
 
 /// The most that is heard of an answer to `init_sql`.
 const MOST_OF_INIT: usize = 1 << 20;
@@ -51,6 +55,24 @@ pub struct Wanted<'a> {
     pub compression: Option<Compression>,
     /// What is run first of all; empty for nothing.
     pub init: &'a [u8],
+}
+
+impl<'a> Wanted<'a> {
+    /// As a client's log-in wants it, with `init_sql`.
+    pub fn like(login: LoggedInAs, compression: Option<Compression>, init: &'a [u8]) -> Self {
+        let LoggedInAs { capabilities, extended, max_packet, collation } = login;
+        let (database, attributes): (_, &[u8]) = (None, &[]);
+        Self {
+            capabilities,
+            extended,
+            max_packet,
+            collation,
+            database,
+            attributes,
+            compression,
+            init,
+        }
+    }
 }
 
 impl Default for Wanted<'_> {
@@ -84,6 +106,15 @@ pub struct LoggedIn {
     pub greeting: Arc<Greeting>,
     /// What it said last in the log-in: the payload of an OK packet, with what it tracks.
     pub verdict: Vec<u8>,
+}
+
+impl LoggedIn {
+    /// A session's link, over which nothing is under way.
+    pub(in crate::proxy) fn into_link(self) -> (Link, LinkState) {
+        let Self { server, leg, terms, thread, .. } = self;
+        let link = Link { leg, down: Lane::default(), server: server.address.clone(), thread };
+        (link, LinkState::idle(terms.dialect, ServerStatus::Unknown))
+    }
 }
 
 /// Logs in to a server that has greeted, by TLS as the connector says, within `limit`.
@@ -196,7 +227,7 @@ fn response(
 /// TLS if there is any.
 fn first_answer<'a>(
     greeting: &'a Greeting,
-    password: &Password,
+    password: &'a Password,
 ) -> Result<(&'a [u8], Vec<u8>), ServiceError> {
     if greeting.capabilities & cap::PLUGIN_AUTH == 0 {
         // There was but one way then.
@@ -208,6 +239,7 @@ fn first_answer<'a>(
         Password::Clear(_) => UNKNOWN_PLUGIN,
         Password::Native(_) => NATIVE,
         Password::Sha2(_) => CACHING_SHA2,
+        Password::Once(once) => &once.plugin,
     };
     let answer = |plugin| Some((plugin, at_once(password, plugin, &greeting.salt)?));
     let found = answer(&*greeting.plugin).or_else(|| answer(own));

@@ -20,7 +20,7 @@ pub(super) fn native(password: &Password, challenge: &[u8]) -> Option<Vec<u8>> {
         Password::Clear(password) if password.is_empty() => return Some(Vec::new()),
         Password::Clear(password) => Zeroizing::new(Sha1::digest(&**password).into()),
         Password::Native(stage1) => stage1.clone(),
-        Password::Sha2(_) => return None,
+        Password::Sha2(_) | Password::Once(_) => return None,
     };
     let stage2: [u8; 20] = Sha1::digest(*stage1).into();
     let mask: [u8; 20] = Sha1::new().chain_update(challenge).chain_update(stage2).finalize().into();
@@ -33,7 +33,7 @@ pub(super) fn caching_sha2(password: &Password, challenge: &[u8]) -> Option<Vec<
         Password::Clear(password) if password.is_empty() => return Some(Vec::new()),
         Password::Clear(password) => Zeroizing::new(sha256(&[password])),
         Password::Sha2(once) => once.clone(),
-        Password::Native(_) => return None,
+        Password::Native(_) | Password::Once(_) => return None,
     };
     let twice = sha256(&[&*once]);
     Some(xor(&*once, &sha256(&[&twice, challenge])))

@@ -12,16 +12,12 @@ use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
-use crate::proxy::relay::link::Link;
-use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::handle::Handle;
-use crate::session::lane::Lane;
-use crate::session::link::{Link as LinkState, LinkId};
+use crate::session::link::LinkId;
 use crate::session::state::variable::Value;
 use crate::session::state::{Base, State, Subject};
 use crate::wire::command::code;
 use crate::wire::flavour::Flavour;
-use crate::wire::response::ServerStatus;
 
 /// What it takes to make a reader ready.
 pub(super) struct Reach<'a> {
@@ -115,10 +111,8 @@ impl<'a> Reach<'a> {
     ) -> Result<LinkId, Unreached> {
         let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
         let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;
-        let LoggedIn { server, leg, terms, thread, .. } = recruit.map_err(|it| it.to_string())?;
+        let (link, state) = recruit.map_err(|it| it.to_string())?.into_link();
         let at = self.place(relay);
-        let link = Link { leg, down: Lane::default(), server: server.address.clone(), thread };
-        let state = LinkState::idle(terms.dialect, ServerStatus::Unknown);
         let link = relay.put_link(at, link, state);
         relay.publish_connections(handle);
         Ok(link)
@@ -132,15 +126,12 @@ impl<'a> Reach<'a> {
         version: u32,
         wants: Wants<'_>,
     ) -> Result<(), Unreached> {
-        let asked = async {
-            let (here, there) = wants.inventories().await?;
-            let services = wants.services(&here, &there).await?;
-            Ok::<_, crate::proxy::moves::Stays>((here, there, services))
-        };
-        let asked = timeout_at(self.deadline, asked).await;
-        let asked = asked.map_err(|_| "nothing is known of it in time".to_owned())?;
-        let (here, there, services) = asked.map_err(|error| error.to_string())?;
-        let (mut here_service, mut there_service) = services;
+        let known = timeout_at(self.deadline, wants.inventories()).await;
+        let known = known.map_err(|_| "nothing is known of it in time".to_owned())?;
+        let (here, there) = known.map_err(|error| error.to_string())?;
+        let services = timeout_at(self.deadline, wants.services(&here, &there)).await;
+        let services = services.map_err(|_| "no service account in time".to_owned())?;
+        let (mut here_service, mut there_service) = services.map_err(|it| it.to_string())?;
         let (home_thread, thread) = (relay.home().thread, relay.links()[link.place()].thread);
         let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
         let state = of_home(pull(&mut home, &here, home_thread)).await?;
@@ -154,10 +145,7 @@ impl<'a> Reach<'a> {
         let is_known = |name: &Vec<u8>| state.user_variables.contains_key(name);
         if !told.user_variables.keys().all(is_known) {
             // One that was set to NULL has a type, one that was never set has none.
-            let reset =
-                timeout_at(self.deadline, reader.command(code::RESET_CONNECTION, &[])).await;
-            let broken = |why: String| Unreached::Broken(link, why);
-            reset.map_err(|_| broken("no answer in time".into()))?.map_err(broken)?;
+            self.reset(&mut reader, link).await?;
             told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         }
         let brought = reader.bring(&state, results, &there, Base::Told(&told), thread);
@@ -171,6 +159,12 @@ impl<'a> Reach<'a> {
                 Err(Unreached::Reader(format!("it does not take {first}")))
             }
         }
+    }
+
+    async fn reset(&self, reader: &mut Carrier<'_>, link: LinkId) -> Result<(), Unreached> {
+        let reset = timeout_at(self.deadline, reader.command(code::RESET_CONNECTION, &[])).await;
+        let broken = |why: String| Unreached::Broken(link, why);
+        reset.map_err(|_| broken("no answer in time".into()))?.map_err(broken)
     }
 
     /// Waits until the reader has what was written.

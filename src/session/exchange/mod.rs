@@ -153,6 +153,8 @@ pub enum Act {
     TellServer(Secret),
     /// Our key is wanted and not made: [`Exchange::handle_own_key`] when it is.
     MakeOwnKey,
+    /// Nothing: the server goes on.
+    Wait,
     /// It is over: what was handled is the server's verdict, which the client has not got.
     Settle,
 }
@@ -186,6 +188,18 @@ pub struct Exchange<K> {
     learned: Learned,
     /// caching_sha2_password wants the password itself.
     wants_all: bool,
+    fast_ok: FastOk,
+}
+
+/// What becomes of caching_sha2_password's word that an answer was right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FastOk {
+    /// The client is told at once.
+    Pass,
+    /// Not before something else was asked of it: behind that word clients expect the end.
+    Hold,
+    /// The server has said it, and the client does not know.
+    Held,
 }
 
 #[derive(Debug)]
@@ -219,13 +233,24 @@ impl<K> Exchange<K> {
     pub fn new(legs: Legs) -> Self {
         let (plugin, challenge, state) = (Vec::new(), Vec::new(), State::Server);
         let (proof, learned) = (Proof::None, Learned::Nothing);
-        Self { legs, plugin, challenge, state, proof, learned, wants_all: false }
+        let (wants_all, fast_ok) = (false, FastOk::Pass);
+        Self { legs, plugin, challenge, state, proof, learned, wants_all, fast_ok }
     }
 
     /// The same behind a login response that the server got with the client's answer to this
     /// challenge.
     pub fn begun(self, plugin: &[u8], challenge: &[u8]) -> Self {
         Self { plugin: plugin.to_vec(), challenge: challenge.to_vec(), ..self }
+    }
+
+    /// The same, of whose client something may still be asked behind the verdict.
+    pub fn holding_fast_ok(self) -> Self {
+        Self { fast_ok: FastOk::Hold, ..self }
+    }
+
+    /// Whether the client is still to be told that caching_sha2_password has taken its answer.
+    pub fn holds_fast_ok(&self) -> bool {
+        self.fast_ok == FastOk::Held
     }
 
     /// What could be learned.
@@ -267,6 +292,10 @@ impl<K> Exchange<K> {
                 self.permit(name)?;
                 (self.plugin, self.challenge) = (name.to_vec(), challenge.to_vec());
                 State::Data
+            }
+            Told::More(FAST_OK) if is_caching && self.fast_ok == FastOk::Hold => {
+                self.fast_ok = FastOk::Held;
+                return Ok(Act::Wait);
             }
             Told::More(FAST_OK) if is_caching => State::Server,
             Told::More(FULL) if is_caching => match self.legs_for_all() {

@@ -288,3 +288,22 @@ proptest! {
         }
     }
 }
+
+/// Behind FAST_OK clients expect the end, so it waits for what else is asked of them.
+#[test]
+fn the_word_that_an_answer_was_right_can_be_held() {
+    let rsa = Plain { has_own: false };
+    let exchange = || Exchange::<()>::new(LEGS[0]).begun(CACHING_SHA2, b"challenge");
+    let (fast_ok, ok) = (more_data(FAST_OK), [0, 0, 0, 2, 0, 0, 0]);
+    let mut passed = exchange();
+    assert_eq!(passed.handle_server(&fast_ok, &rsa), Ok(to_client(&fast_ok)));
+    assert_eq!((passed.handle_server(&ok, &rsa), passed.holds_fast_ok()), (Ok(Act::Settle), false));
+    let mut held = exchange().holding_fast_ok();
+    assert_eq!((held.handle_server(&fast_ok, &rsa), held.awaits_client()), (Ok(Act::Wait), false));
+    assert_eq!((held.handle_server(&ok, &rsa), held.holds_fast_ok()), (Ok(Act::Settle), true));
+    // What a cold cache wants is asked at once.
+    let mut cold = exchange().holding_fast_ok();
+    let full = more_data(FULL);
+    assert_eq!(cold.handle_server(&full, &rsa), Ok(to_client(&full)));
+    assert!(cold.awaits_client() && !cold.holds_fast_ok());
+}

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::question::{Answer, Errand, Of, Question, StateError, number, rows};
 use super::reading::{self, Form, Told};
 use super::text;
@@ -9,7 +11,7 @@ use super::variable::{Value, other_name};
 use crate::wire::flavour::Flavour;
 
 /// A session variable of a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// What a fresh session has.
     pub fresh: Value,
@@ -20,7 +22,7 @@ pub struct Known {
 }
 
 /// What is known of a server's session variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
     flavour: Flavour,
     variables: BTreeMap<String, Known>,

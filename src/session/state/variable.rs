@@ -1,9 +1,11 @@
 //! System variables: their values, and which of them are what.
 
+use serde::{Deserialize, Serialize};
+
 use super::text;
 
 /// The value of a system variable.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// NULL, which a few of them may be.
     Null,
