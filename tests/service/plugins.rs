@@ -104,9 +104,14 @@ fn plugins_of_mariadb(server: Server) {
         enters(&scene, &Credentials::clear("empty", ""), by);
         assert_eq!(refused(&scene, &Credentials::clear("native", "wrong")), 1045);
         assert_eq!(refused(&scene, &Credentials::clear("native", "")), 1045);
-        let error = kept_out(&scene, &clear("signed"));
+        // Often enough to have a challenge that ends with a NUL, more likely than not.
+        for _ in 0..if by == By::Unix { 300 } else { 1 } {
+            enters(&scene, &clear("signed"), by);
+        }
+        assert_eq!(refused(&scene, &Credentials::clear("signed", "wrong")), 1045);
+        let error = kept_out(&scene, &native("signed"));
         assert!(
-            matches!(&error, ServiceError::Plugin(name) if name == "client_ed25519"),
+            matches!(&error, ServiceError::WantsPassword(name) if name == "client_ed25519"),
             "{error}"
         );
         let error = kept_out(&scene, &sha2("native"));

@@ -16,6 +16,7 @@
 use tokio::io::AsyncWriteExt;
 use zeroize::Zeroizing;
 
+use super::ed25519;
 use super::error::{ServerError, ServiceError};
 use super::parsec::{self, PARSEC};
 use super::proof;
@@ -24,7 +25,8 @@ use crate::proxy::credentials::Password;
 use crate::proxy::packet_reader::read_packet;
 use crate::proxy::rsa;
 use crate::wire::authentication::{
-    CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, FAST_OK, FULL, NATIVE, OLD, SHA256, SHA256_KEY, Told,
+    CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, ED25519, FAST_OK, FULL, NATIVE, OLD, SHA256, SHA256_KEY,
+    Told,
 };
 use crate::wire::packet::packet;
 
@@ -159,6 +161,10 @@ impl Exchange<'_> {
             SHA256 => self.in_full(self.has_tls, SHA256_KEY),
             CLEAR if self.is_secure => self.with_nul(),
             CLEAR => Err(ServiceError::InClear(self.plugin())),
+            ED25519 => {
+                let answer = ed25519::answer(self.clear()?, challenge);
+                answer.map(Zeroizing::new).ok_or(ServiceError::Malformed("no challenge of ed25519"))
+            }
             PARSEC => {
                 self.clear()?;
                 self.awaits = Awaits::Salt;

@@ -9,7 +9,7 @@
 //! here, and nothing waits longer than its caller says.
 //!
 //! - `proof`: what is answered to a challenge.
-//! - `parsec`: the same for the plugin of this name.
+//! - `ed25519`, `parsec`: the same for the plugins of these names.
 //! - `login`: from a server's greeting to a connection that takes commands.
 //! - `exchange`: the part of it in which plugins speak.
 //! - `client`: commands and their answers.
@@ -18,6 +18,7 @@
 
 pub mod answer;
 pub mod client;
+mod ed25519;
 pub mod error;
 mod exchange;
 pub mod login;
