@@ -35,6 +35,26 @@ fn a_native_account_moves_by_its_hash() {
     drop(other);
 }
 
+/// Nobody but the proxy logs in behind a server's start, and there is TLS to say the password by.
+#[test]
+fn a_server_that_comes_back_has_the_accounts_of_the_config_in_its_cache() {
+    let user = "[[cluster.user]]\nname = \"app\"\npassword = \"first\"\n";
+    let sections = format!("{user}{TLS}");
+    let Some(mut scene) = Scene::start_with_service(Server::MySql, &sections) else { return };
+    scene.setup(&["CREATE USER app IDENTIFIED BY 'first'", "GRANT SELECT ON p.* TO app"]);
+    for server in &mut scene.servers {
+        server.shut_down();
+        server.start_again();
+    }
+    let count = "SELECT COUNT(*) FROM performance_schema.accounts \
+                 WHERE user = 'app' AND total_connections > 0";
+    for server in &scene.servers {
+        server.until_counted(count);
+        let wire = Wire::open(&server.address(), &login("first")).expect("it is let in");
+        assert_eq!(wire.login_end.sequence, 3, "without the password itself");
+    }
+}
+
 /// What every server connection is told first, the client's own and those that follow.
 #[test]
 fn init_sql_is_run_on_every_connection() {

@@ -15,6 +15,7 @@
 //! - `round`: what is asked in one round, over a connection that is made when there is none.
 //! - `question`: the questions, and which of them a server is spared.
 //! - `reading`: what an answer says. Pure.
+//! - `warm`: accounts that are logged in once where a server may not know them any more.
 //! - `note`: what the log is told.
 
 mod note;
@@ -23,4 +24,5 @@ mod question;
 mod reading;
 pub mod report;
 mod round;
+mod warm;
 pub mod watch;

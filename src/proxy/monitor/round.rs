@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 use super::order::Order;
 use super::question::{Spared, Subject};
 use super::reading::{self, Replicas};
+use super::warm;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::relay::leg::Leg;
 use crate::proxy::service::answer::Answer;
@@ -33,6 +34,8 @@ pub(super) struct Rounds {
     asking: Option<Subject>,
     /// What was refused since it was last told.
     refused: Vec<ServerError>,
+    /// A connection was made since that was last told.
+    is_new: bool,
 }
 
 /// A connection that is kept.
@@ -67,6 +70,13 @@ impl Rounds {
         std::mem::take(&mut self.refused)
     }
 
+    /// How the last round came by its connection; None if it is not to a MySQL server.
+    pub(super) fn take_line(&mut self) -> Option<warm::Line> {
+        let is_mysql = matches!(self.line.as_ref()?.flavour, Flavour::MySql { .. });
+        let is_new = std::mem::take(&mut self.is_new);
+        is_mysql.then_some(if is_new { warm::Line::New } else { warm::Line::Kept })
+    }
+
     /// Takes leave.
     pub(super) async fn end(self, limit: Duration) {
         if let Some(line) = self.line {
@@ -90,16 +100,27 @@ impl Rounds {
         }
         let is_kept = self.line.is_some();
         if !is_kept {
-            self.line = Some(connect(order, credentials.clone(), limit).await?);
+            self.connect(order, credentials, limit).await?;
         }
         match self.ask_all().await {
             // What was kept may have been closed long ago, which says nothing of the server now.
             Err(ServiceError::Lost(_) | ServiceError::Malformed(_)) if is_kept => {
-                self.line = Some(connect(order, credentials.clone(), limit).await?);
+                self.connect(order, credentials, limit).await?;
                 self.ask_all().await
             }
             said => said,
         }
+    }
+
+    async fn connect(
+        &mut self,
+        order: &Order,
+        credentials: &Arc<Credentials>,
+        limit: Duration,
+    ) -> Result<(), ServiceError> {
+        self.line = Some(connect(order, credentials.clone(), limit).await?);
+        self.is_new = true;
+        Ok(())
     }
 
     async fn ask_all(&mut self) -> Result<Said, ServiceError> {

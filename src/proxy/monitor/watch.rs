@@ -15,6 +15,7 @@ use super::note::Notes;
 use super::order::{Detection, Order};
 use super::report::{Report, Watcher};
 use super::round::Rounds;
+use super::warm::Warmth;
 use crate::config::Config;
 use crate::net::tls::settings::Connector;
 use crate::proxy::lock::lock;
@@ -71,7 +72,14 @@ impl Monitors {
         let watcher = self.watcher.clone();
         task::keep("monitor", move || {
             let (watcher, orders) = (watcher.clone(), orders.clone());
-            Watch { watcher, orders, rounds: Rounds::default(), notes: Notes::default() }.run()
+            Watch {
+                watcher,
+                orders,
+                rounds: Rounds::default(),
+                notes: Notes::default(),
+                warmth: Warmth::default(),
+            }
+            .run()
         });
         sender
     }
@@ -83,6 +91,7 @@ struct Watch {
     orders: Receiver<Arc<Order>>,
     rounds: Rounds,
     notes: Notes,
+    warmth: Warmth,
 }
 
 impl Watch {
@@ -101,6 +110,9 @@ impl Watch {
             let order = self.orders.borrow_and_update().clone();
             let began = Instant::now();
             let outcome = self.rounds.ask(&order).await;
+            if let (Ok(said), Some(line)) = (&outcome, self.rounds.take_line()) {
+                self.warmth.handle_round(&order, line, said);
+            }
             let (cluster, server) = (order.cluster.name.clone(), order.server.address.clone());
             self.notes.tell(&cluster, &server, &outcome, Instant::now());
             self.notes.tell_refused(&cluster, &server, self.rounds.take_refused());
