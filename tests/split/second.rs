@@ -7,7 +7,7 @@ use odp::wire::capability as cap;
 use crate::pair::Pair;
 use crate::support::database::{fetched, mysql_command_line};
 use crate::support::proxy::Options;
-use crate::support::{Database, Login, Server, Wire, skip};
+use crate::support::{Database, Login, Server, Wire, skip, until};
 
 const WHO: &str = "SELECT name FROM p.who";
 const PASSWORD: &str = "sword-fish";
@@ -23,6 +23,11 @@ fn login() -> Login {
 impl Pair {
     /// With roles that are configured, and these lines in `[[cluster]]`. The account is there.
     fn without_passwords(server: Server, cluster: &str) -> Option<Self> {
+        Self::without_passwords_by(server, cluster, "")
+    }
+
+    /// The same with these further sections.
+    fn without_passwords_by(server: Server, cluster: &str, sections: &str) -> Option<Self> {
         let (primary, replica) = Self::replicating(server)?;
         primary.execute(&[
             &format!("CREATE USER app IDENTIFIED BY '{PASSWORD}'"),
@@ -34,7 +39,7 @@ impl Pair {
         };
         let mut options = Options::new(&[]);
         options.cluster = format!("read_write_split = \"on\"\n{cluster}\n");
-        options.rest = roles.map(section).concat();
+        options.rest = roles.map(section).concat() + sections;
         let pair = Self::with(primary, replica, &options);
         pair.marked();
         Some(pair)
@@ -178,6 +183,29 @@ fn a_sha2_account_has_one_link_where_its_home_asks_for_the_password() {
     assert_eq!(wire.run(WHO).text(), "primary");
     // Its cache is warm now, and the replica's is not.
     assert_eq!(pair.open_app().login_end.sequence, 5);
+}
+
+/// What a full log-in taught is good for a replica with a warm cache only, and not tried each time.
+#[test]
+fn a_replica_with_a_cold_cache_is_not_asked_for_each_read() {
+    let tls = "[tls.server]\nmode = \"require\"\n";
+    let Some(pair) = Pair::without_passwords_by(Server::MySql, &service(), tls) else { return };
+    let aborted = || {
+        let rows = pair.replica.admin().run("SHOW GLOBAL STATUS LIKE 'Aborted_connects'").rows();
+        String::from_utf8(rows[0][1].clone().expect("a number")).expect("digits")
+    };
+    let before = aborted().parse::<u32>().expect("a number");
+    let mut wire = pair.open_app();
+    for _ in 0..5 {
+        assert_eq!(wire.run(WHO).text(), "primary");
+    }
+    until("the replica to have refused it", || {
+        (aborted() == (before + 1).to_string()).then_some(())
+    });
+    for _ in 0..5 {
+        assert_eq!(wire.run(WHO).text(), "primary");
+    }
+    assert_eq!(aborted(), (before + 1).to_string());
 }
 
 /// Each client's own words for one read, printed.

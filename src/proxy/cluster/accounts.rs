@@ -1,6 +1,7 @@
 //! Accounts on a cluster's servers: what is known of them, from the config and from log-ins.
 
 use super::Cluster;
+use super::wallet::Try;
 use crate::config::{ReadWriteSplit, Secret};
 use crate::proxy::credentials::Credentials;
 use crate::proxy::taught::{Answer, Taught};
@@ -32,7 +33,7 @@ impl Cluster {
     /// Whether a client that logs in by this plugin is to be asked for an answer to a second
     /// server's challenge, too: its reads go to readers, and nothing else would let it in there.
     ///
-    /// `capabilities` tell one kind of client from another: some answer wrongly.
+    /// `capabilities` are the client's: some kinds answer wrongly.
     pub(in crate::proxy) fn wants_second_answer(
         &self,
         user: &str,
@@ -48,12 +49,17 @@ impl Cluster {
         is_possible
             && self.splits_all_reads()
             && self.credentials_of(user).is_none()
-            && !self.wallet.answers_in_vain(user.as_bytes(), capabilities)
+            && !self.is_vain(user.as_bytes(), Try::Answer(capabilities))
     }
 
-    /// A client's answer to a second server's challenge was of no use there.
-    pub(in crate::proxy) fn note_vain_answer(&self, user: &[u8], capabilities: u32) {
-        self.wallet.note_vain_answer(user, capabilities);
+    /// It was of no use for this account.
+    pub(in crate::proxy) fn note_vain(&self, user: &[u8], tried: Try) {
+        self.wallet.note_vain(user, tried);
+    }
+
+    /// Whether that was so of late: each try may count as a wrong password.
+    pub(in crate::proxy) fn is_vain(&self, user: &[u8], tried: Try) -> bool {
+        self.wallet.is_vain(user, tried)
     }
 
     /// Whether its log-ins have taught enough for another one.

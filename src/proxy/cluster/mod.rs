@@ -52,6 +52,7 @@ use loops::Trail;
 use preconnect::{Fruitless, Lobby};
 use roster::Roster;
 use server_login::{Dialed, LoggingIn, Partings, Turn};
+pub(super) use wallet::Try;
 use wallet::Wallet;
 
 /// How long a server may be silent before it is asked whether it is ourselves.

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::proxy::credentials::{Credentials, Password};
@@ -19,8 +19,8 @@ use crate::session::exchange::Learned;
 /// Accounts that are remembered.
 const MOST: usize = 10_000;
 
-/// How long it is believed that the service account may not read hashes, and that answers of one
-/// kind of client are of no use.
+/// How long it is believed that the service account may not read hashes, and that what was of no
+/// use still is.
 const BELIEVED: Duration = Duration::from_secs(60);
 
 /// What is known of the accounts of a cluster.
@@ -29,8 +29,18 @@ pub(super) struct Wallet {
     accounts: Mutex<HashMap<Vec<u8>, Taught>>,
     /// Since when hashes are known to be hidden from the service account.
     hidden: Mutex<Option<Instant>>,
-    /// Whose answers to a second challenge were of no use of late, by the client's capabilities.
-    vain: Mutex<HashMap<(Vec<u8>, u32), Instant>>,
+    /// What was tried for an account of late and was of no use.
+    vain: Mutex<HashMap<(Vec<u8>, Try), Instant>>,
+}
+
+/// What is tried for an account, and may be of no use.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::proxy) enum Try {
+    /// A client of these capabilities, which tell one kind of client from another, answers a second
+    /// challenge.
+    Answer(u32),
+    /// What is known of it is shown this server.
+    Link(Arc<str>),
 }
 
 impl fmt::Debug for Wallet {
@@ -50,6 +60,9 @@ impl Wallet {
         if !(is_known && is_answer) && (all.len() < MOST || all.contains_key(user)) {
             all.insert(user.to_vec(), taught);
         }
+        drop(all);
+        let is_other = |tried: &Try| matches!(tried, Try::Answer(_));
+        lock(&self.vain).retain(|(name, tried), _| name != user || is_other(tried));
     }
 
     /// The service account may not read hashes.
@@ -62,23 +75,21 @@ impl Wallet {
         lock(&self.hidden).is_some_and(|since| since.elapsed() < BELIEVED)
     }
 
-    /// An answer to a second challenge was of no use.
-    pub(super) fn note_vain_answer(&self, user: &[u8], capabilities: u32) {
+    /// It was of no use.
+    pub(super) fn note_vain(&self, user: &[u8], tried: Try) {
         let mut all = lock(&self.vain);
         all.retain(|_, since| since.elapsed() < BELIEVED);
         if all.len() < MOST {
-            all.insert((user.to_vec(), capabilities), Instant::now());
+            all.insert((user.to_vec(), tried), Instant::now());
         }
     }
 
     /// Whether that was so of late.
-    pub(super) fn answers_in_vain(&self, user: &[u8], capabilities: u32) -> bool {
+    pub(super) fn is_vain(&self, user: &[u8], tried: Try) -> bool {
         let all = lock(&self.vain);
         // Mostly there are none.
         !all.is_empty()
-            && all
-                .get(&(user.to_vec(), capabilities))
-                .is_some_and(|since| since.elapsed() < BELIEVED)
+            && all.get(&(user.to_vec(), tried)).is_some_and(|since| since.elapsed() < BELIEVED)
     }
 
     /// What is known of an account, for another process.

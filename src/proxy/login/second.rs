@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 use super::{Login, Refusal, gone};
 use crate::config::Config;
 use crate::error::ClientError;
-use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::compression;
 use crate::proxy::credentials::{Credentials, Once, Password};
 use crate::proxy::moves::carrier::{Carrier, Stranded, survey_unseen};
@@ -120,8 +120,7 @@ impl Login<'_> {
             Ok(link) => Ok(Some(link)),
             Err(error) => {
                 tracing::debug!(id, server, %error, "no second link");
-                // Each try may count as a wrong password there.
-                cluster.note_vain_answer(&response.user, response.capabilities);
+                cluster.note_vain(&response.user, Try::Answer(response.capabilities));
                 Ok(None)
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stranded, survey};
 use super::{Orders, Stays};
-use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::compression;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::in_force::InForce;
@@ -102,7 +102,15 @@ impl<'a> Wants<'a> {
         if let Err(Stays::Server { source: ServiceError::Refused(_), .. }) = &logged_in {
             self.cluster.forget(self.user);
         }
+        if let Err(Stays::Server { source: ServiceError::WantsPassword(_), .. }) = &logged_in {
+            self.cluster.note_vain(self.user.as_bytes(), Try::Link(self.to.address.clone()));
+        }
         logged_in
+    }
+
+    /// Whether the other server wanted more than is known when it was logged in to of late.
+    pub(in crate::proxy) fn is_in_vain(self) -> bool {
+        self.cluster.is_vain(self.user.as_bytes(), Try::Link(self.to.address.clone()))
     }
 
     /// What both servers are like.

@@ -109,6 +109,9 @@ impl<'a> Reach<'a> {
         handle: &Handle,
         wants: Wants<'_>,
     ) -> Result<LinkId, Unreached> {
+        if wants.is_in_vain() {
+            return Err("it wants the password itself".to_owned().into());
+        }
         let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
         let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;
         let (link, state) = recruit.map_err(|it| it.to_string())?.into_link();
