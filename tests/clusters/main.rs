@@ -5,8 +5,10 @@ mod support;
 
 mod alter;
 mod drain;
+mod group;
 mod health;
 mod names;
+mod oceanbase;
 mod plain;
 mod roles;
 mod scene;
