@@ -40,6 +40,9 @@ const SLACK: usize = 64;
 /// By how much a command may grow that is replaced.
 pub const GROWTH: u16 = 2 * 1024;
 
+/// Who leaves more has no room to read into.
+const MOST_RESERVED: u16 = 12 * 1024;
+
 /// Bytes in transit, and whether more will come.
 #[derive(Debug, Default)]
 pub struct Lane {
@@ -119,9 +122,9 @@ impl Lane {
         }
     }
 
-    /// Whether commands may be replaced by longer ones, for which reads leave room.
-    pub fn reserve(&mut self, may_grow: bool) {
-        self.reserve = if may_grow { GROWTH } else { 0 };
+    /// Reads leave so much room from now on, for what grows and what is put back.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.reserve = u16::try_from(bytes).unwrap_or(u16::MAX).min(MOST_RESERVED);
     }
 
     /// Whether there is room for a command that grows.
@@ -193,6 +196,15 @@ impl Lane {
         if self.start == self.end {
             (self.start, self.judged, self.end) = (0, 0, 0);
         }
+    }
+
+    /// Puts this in front of what is not judged, in place of what is still to be written; false if
+    /// there is no room.
+    #[must_use]
+    pub fn put_back(&mut self, bytes: &[u8]) -> bool {
+        self.start = self.judged;
+        self.buffer.get_or_insert_with(Buffer::lend);
+        self.splice(&Rewrite { range: 0..0, with: bytes.to_vec() })
     }
 
     /// Puts whole packets of ours behind what is to be written, where nothing unjudged is; false if
@@ -326,6 +338,31 @@ mod tests {
         let mut full = Lane::with(&[0; SIZE], SIZE, Source::Open).expect("it fits");
         full.say(b"bye");
         assert_eq!(full.pending().len(), SIZE, "there is no place for it");
+    }
+
+    #[test]
+    fn what_was_written_can_be_put_back() {
+        let mut lane = Lane::default();
+        put(&mut lane, b"one two");
+        lane.judge(4);
+        lane.written(2);
+        assert!(lane.put_back(b"one "));
+        assert_eq!((lane.pending(), lane.unjudged()), (&b""[..], &b"one two"[..]));
+        lane.judge(7);
+        lane.written(7);
+        assert!(lane.is_empty() && lane.put_back(b"two"), "an empty one has room");
+        assert_eq!(lane.unjudged(), b"two");
+        // As much as reads have left room for, whatever was read meanwhile.
+        let kept = [b'k'; 8 * 1024];
+        let mut lane = Lane::default();
+        put(&mut lane, &kept);
+        put(&mut lane, &vec![b'x'; SIZE - SLACK - kept.len()]);
+        lane.judge(kept.len());
+        lane.reserve(kept.len());
+        lane.written(kept.len());
+        assert!(lane.is_full() && lane.room().is_empty());
+        assert!(lane.put_back(&kept));
+        assert_eq!(lane.unjudged().len(), SIZE - SLACK);
     }
 
     #[test]

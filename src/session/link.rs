@@ -259,6 +259,11 @@ impl Link {
         self.answering.is_some()
     }
 
+    /// The same, and its answer has not begun.
+    pub fn is_unanswered(&self) -> bool {
+        self.answering.is_some_and(|answering| !answering.begun)
+    }
+
     /// Whether the server stands between two packets.
     pub fn is_between_packets(&self) -> bool {
         self.framer.is_between_packets()

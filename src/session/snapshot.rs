@@ -14,6 +14,7 @@ use super::conversation::Conversation;
 use super::front::{Front, Turn, WHOLE_COMMAND};
 use super::ids::Statements;
 use super::link::{Answering, Asked, Held, Knows, Link, LinkId};
+use super::machine::repeat::Kept;
 use super::machine::{Names, Route, Session};
 use super::portable::Portable;
 use super::routing::Asked as AskedAt;
@@ -39,6 +40,9 @@ pub struct SessionSnapshot {
     /// The last statement has put away the warnings of those before it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     clears: bool,
+    /// Who does not know it ends the session where it would be asked again.
+    #[serde(default, skip_serializing_if = "Kept::is_nothing")]
+    kept: Kept,
 }
 
 /// The path of the fields that a reader must know of a session whose statements have other ids on
@@ -197,6 +201,7 @@ impl From<Session> for SessionSnapshot {
             portable,
             asked_at,
             clears,
+            kept: session.kept,
         }
     }
 }
@@ -223,6 +228,7 @@ impl From<SessionSnapshot> for Session {
             portable,
             route: Route::Open,
             asked_at,
+            kept: snapshot.kept,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Clusters of several servers: sessions that move, and clients that read their own writes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::support::database::PASSWORD;
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
-use crate::support::{Database, Proxy, Server};
+use crate::support::{Database, Proxy, Server, Wire, until};
 use crate::{number, outcome};
 
 const LOST: [&str; 4] = ["sessions_lost", "connects_failed", "statements_failed", "answers_wrong"];
@@ -192,4 +194,50 @@ fn stale_reads_are_seen_and_their_server_is_named() {
     let events = found["events"].as_array().unwrap();
     let is_stale = |text: &str| text.starts_with("stale: ") && text.contains(" read on ");
     assert!(events.iter().any(|event| is_stale(event["text"].as_str().unwrap())), "{found:#}");
+}
+
+/// Reads are split, and the replica dies again and again.
+#[test]
+fn a_replica_that_dies_again_and_again_is_no_trouble() {
+    let Some(Pair { primary, mut replica }) = Pair::start() else { return };
+    replica.execute(&["SET GLOBAL read_only = ON"]);
+    let lines = format!(
+        "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\nread_write_split = \"on\"\n"
+    );
+    let proxy = proxy_with(&[primary.address(), replica.address()], &lines);
+    until("the replica to be known", || proxy.log().contains("read-only").then_some(()));
+    let url = url(&proxy.address());
+    let over = AtomicBool::new(false);
+    let ((code, found), deaths) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| {
+            let mut deaths = 0;
+            while !over.load(Ordering::Relaxed) {
+                let reads = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
+                             WHERE VARIABLE_NAME = 'Com_select'";
+                let count = |wire: &mut Wire| wire.run(reads).text().parse::<u64>().unwrap_or(0);
+                let mut admin = replica.admin();
+                let before = count(&mut admin);
+                let mut is_read_from =
+                    || count(&mut admin) > before + 300 || over.load(Ordering::Relaxed);
+                until("it to be read from", || is_read_from().then_some(()));
+                if deaths % 2 == 0 {
+                    replica.kill9()
+                } else {
+                    replica.shut_down()
+                }
+                deaths += 1;
+                replica.start_again();
+                replica.execute(&["SET GLOBAL read_only = ON", "STOP SLAVE", "START SLAVE"]);
+            }
+            deaths
+        });
+        let outcome =
+            outcome(&["--url", &url, "--duration", "20s", "--servers", "--connections", "16"]);
+        over.store(true, Ordering::Relaxed);
+        (outcome, killer.join().expect("the replica is there"))
+    });
+    assert!(deaths > 2, "{deaths}");
+    assert_eq!(code, Some(0), "{found:#}");
+    LOST.iter().for_each(|name| assert_eq!(number(&found, name), 0, "{name} in {found:#}"));
+    assert!(proxy.log().contains("is_asked_again=true"), "{}", proxy.log());
 }

@@ -652,7 +652,8 @@ fn is_same_for_clients(one: &Greeting, other: &Greeting) -> bool {
         && one.status == *status
 }
 
-fn server_keepalive(config: &Config) -> Keepalive {
+/// What the config says of connections to servers.
+pub(super) fn server_keepalive(config: &Config) -> Keepalive {
     let proxy = &config.proxy;
     Keepalive {
         idle: proxy.server_tcp_keepidle.0,

@@ -9,6 +9,7 @@ pub mod link;
 pub mod parcel;
 pub mod pause;
 mod protection;
+mod several;
 
 use std::borrow::Cow;
 use std::future::poll_fn;
@@ -25,8 +26,9 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::judge::Judge;
-use crate::session::lane::{Lane, Source};
+use crate::session::lane::{GROWTH, Lane, Source};
 use crate::session::link::{Link as LinkState, LinkId};
+use crate::session::machine::repeat::Farewell;
 use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
@@ -307,7 +309,7 @@ impl Relay {
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         // What the client has sent already is numbered.
         self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
-        self.up.reserve(self.session.may_grow());
+        self.reserve();
         let before = std::mem::replace(&mut self.links[LinkId::HOME.place()], home);
         self.tell_router();
         Ok(before)
@@ -331,6 +333,12 @@ impl Relay {
         let current = self.current();
         self.links[current].down.clear();
         self.close_with(words);
+    }
+
+    /// Reads from the client leave room for what may have to be put in front of what they bring.
+    fn reserve(&mut self) {
+        let growth = if self.session.may_grow() { usize::from(GROWTH) } else { 0 };
+        self.up.reserve(growth + self.session.kept());
     }
 
     /// The place of the link that has the client's commands.
@@ -377,13 +385,20 @@ impl Relay {
             let current = self.current();
             let server = &mut self.links[current].leg;
             if ready!(server.poll_drain(cx, &mut self.up)).is_err() {
+                if self.ask_again(cx, around) {
+                    continue;
+                }
                 // The server takes no more, but its last words may still be on their way.
                 self.up.clear();
                 self.up.set_source(Source::Closed);
             }
             match self.up.source() {
                 Source::Closed => return Poll::Pending,
-                Source::Ended if self.numbering.is_some() && self.judge_up(around) => {}
+                Source::Ended
+                    if (self.numbering.is_some() || self.router.is_some())
+                        && self.judge_up(around) => {}
+                // It goes where it belongs before FIN is passed on.
+                Source::Ended if self.session.holds_command() => return Poll::Pending,
                 Source::Ended => {
                     // What can't be judged any more belongs to no whole packet.
                     self.up.judge(self.up.unjudged().len());
@@ -445,17 +460,10 @@ impl Relay {
                     }
                     Ok(_) | Err(_) => down.set_source(Source::Ended),
                 },
-                // A replica that is gone while nothing is asked of it: the session goes on at home.
-                Source::Ended
-                    if current != LinkId::HOME.place()
-                        && down.is_empty()
-                        && self.session.conversation().is_idle() =>
-                {
-                    if !self.session.turn_to(LinkId::HOME) {
-                        return Poll::Ready(());
-                    }
-                }
+                // A replica that is gone: the session goes on at home.
+                Source::Ended if self.ask_again(cx, around) => {}
                 Source::Ended => {
+                    let down = &mut self.links[current].down;
                     down.judge(down.unjudged().len());
                     if down.pending().is_empty() {
                         // As a server's own connection would: FIN and nothing else.
@@ -483,12 +491,21 @@ impl Relay {
             server: leg,
             counters: &around.handle.counters,
         };
-        judge.up(&mut self.up, &others)
+        let any = judge.up(&mut self.up, &others);
+        if self.router.is_some() {
+            self.reserve();
+        }
+        any
     }
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
         let current = self.session.conversation().current();
         let Link { leg, down, .. } = &mut self.links[current.place()];
+        match self.session.farewell(down.unjudged()) {
+            Farewell::No => {}
+            Farewell::Perhaps => return,
+            Farewell::Yes => return down.set_source(Source::Ended),
+        }
         let mut judge = Judge {
             session: &mut self.session,
             numbering: &mut self.numbering,
@@ -497,103 +514,6 @@ impl Relay {
             counters: &around.handle.counters,
         };
         judge.down(current, down);
-    }
-}
-
-/// Several links: who splits the session's commands has the legs between two of them.
-impl Relay {
-    /// From now on this says where commands go.
-    pub fn set_router(&mut self, router: Arc<dyn Router>) {
-        self.router = Some(router);
-        self.tell_router();
-    }
-
-    fn tell_router(&self) {
-        if let Some(router) = &self.router {
-            let servers: Vec<_> = self.links.iter().map(|link| link.server.clone()).collect();
-            router.handle_links(&servers);
-        }
-    }
-
-    /// Whether the next command waits for its link, and all before it is sent.
-    fn is_route_due(&self) -> bool {
-        self.session.poll_want() == Some(Want::Route)
-            && self.up.pending().is_empty()
-            && self.closing.is_none()
-    }
-
-    /// The client's next command: its header and head, as far as they are at hand.
-    pub fn next_command(&self) -> &[u8] {
-        self.up.unjudged()
-    }
-
-    /// The session, to be told what has become of its links.
-    pub fn session_mut(&mut self) -> &mut Session {
-        &mut self.session
-    }
-
-    /// The links, by their [`LinkId`].
-    pub fn links(&self) -> &[Link] {
-        &self.links
-    }
-
-    /// The connection of a link, over which nothing is under way while [`Exit::Routing`] or
-    /// [`Exit::Moving`].
-    pub fn leg(&mut self, link: LinkId) -> &mut Leg {
-        &mut self.links[link.place()].leg
-    }
-
-    /// One link more, or another one at this place: the one before.
-    pub fn put_link(&mut self, at: Option<LinkId>, link: Link, state: LinkState) -> LinkId {
-        self.protection.start_over();
-        let held = leg::held(&self.client, &link.leg);
-        let fresh = Numbering::between(&self.client, &link.leg);
-        self.numbering = self.numbering.or(fresh);
-        let place = match at {
-            Some(at) => {
-                self.session.replace_link(at, state);
-                self.links[at.place()] = link;
-                at
-            }
-            None => {
-                self.links.push(link);
-                self.session.add_link(state)
-            }
-        };
-        self.session.hold_exchanges(place, held);
-        self.tell_router();
-        place
-    }
-
-    /// A link whose answers are not to be told apart any more, or that is another user's: it is
-    /// closed, and made anew when it is needed.
-    pub fn break_link(&mut self, link: LinkId) {
-        let Link { leg, down, .. } = &mut self.links[link.place()];
-        leg.shutdown_both();
-        down.clear();
-        down.set_source(Source::Ended);
-    }
-
-    /// Whether the server of a link, over which nothing is under way, is still there and says
-    /// nothing.
-    pub async fn is_alive(&mut self, link: LinkId) -> bool {
-        let Link { leg, down, .. } = &mut self.links[link.place()];
-        let mut byte = [0];
-        let is_silent = poll_fn(|cx| Poll::Ready(leg.poll_read(cx, &mut byte).is_pending())).await;
-        down.source() == Source::Open && is_silent
-    }
-
-    /// Answers the next command in place of a server; false if that can't be: it is not at hand as
-    /// a whole, or the client's leg is compressed.
-    #[must_use]
-    pub fn answer(&mut self, packets: &[u8]) -> bool {
-        let current = self.current();
-        if self.client.compression().is_some() {
-            return false;
-        }
-        let Some(length) = self.session.handle_own_answer(self.up.unjudged()) else { return false };
-        self.up.discard(length);
-        self.links[current].down.answer(packets)
     }
 }
 

@@ -41,6 +41,7 @@ use crate::route::decide::{Kind, Refusal, Why};
 use crate::route::topology::ServerId;
 use crate::session::link::LinkId;
 use crate::session::portable::Pins;
+use crate::session::routing::Command;
 use crate::wire::response::ServerStatus;
 use reach::{Reach, Unreached};
 use rules::Goes;
@@ -77,7 +78,10 @@ impl Surroundings<'_> {
         }
         let (to, why) = goes(relay, rules);
         match to {
-            Goes::To(link) => turn(relay, rules, link, why),
+            Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
+            Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
+            Goes::To(link) => without(relay, rules, link),
+            Goes::Reader(_) if relay.session().is_asked_again() => read_at_home(relay, rules),
             Goes::Reader(server) => self.read(relay, handle, rules, (server, why)).await,
             Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
             // Whether a transaction is open is not known behind an error.
@@ -117,9 +121,7 @@ impl Surroundings<'_> {
             Err(Unreached::Reader(why)) => why,
         };
         tracing::debug!(id = handle.id.0, server = &*address, why, "read at home");
-        rules.trace_at(LinkId::HOME, Kind::Read, Why::NoReader);
-        relay.session_mut().handle_route(LinkId::HOME);
-        true
+        read_at_home(relay, rules)
     }
 
     /// The session's home is not on the primary any more: it moves there, where the next command
@@ -162,7 +164,7 @@ impl Surroundings<'_> {
     }
 }
 
-fn ahead(relay: &Relay) -> crate::session::routing::Command<'_> {
+fn ahead(relay: &Relay) -> Command<'_> {
     relay.session().command_ahead(relay.next_command())
 }
 
@@ -175,6 +177,22 @@ fn turn(relay: &mut Relay, rules: &Rules, link: LinkId, why: Option<Why>) -> boo
     rules.record(&ahead(relay), why, link);
     relay.session_mut().handle_route(link);
     true
+}
+
+/// The next command is a read that no reader answers.
+fn read_at_home(relay: &mut Relay, rules: &Rules) -> bool {
+    rules.trace_at(LinkId::HOME, Kind::Read, Why::NoReader);
+    relay.session_mut().handle_route(LinkId::HOME);
+    true
+}
+
+/// The next command is for a link that is lost, which has run the statement before.
+fn without(relay: &mut Relay, rules: &Rules, lost: LinkId) -> bool {
+    relay.break_link(lost);
+    match ahead(relay) {
+        Command::Ping => turn(relay, rules, LinkId::HOME, None),
+        Command::Text(_) | Command::Write | Command::Other => refuse(relay, &Refusal::Lost),
+    }
 }
 
 /// The next command goes to the home, which may be another one than when it was decided on.

@@ -223,6 +223,9 @@ pub enum Refusal {
     /// It asks how statements went, or that and more, of which no server knows all.
     #[error("this asks about statements that have run on different servers")]
     Scattered,
+    /// It asks how a statement went, and the server that has run it is lost.
+    #[error("the server that knows how the statement before went is lost")]
+    Lost,
     /// A write is to go where only the primary's writes may.
     #[error("server '{0}' is not the primary and takes no writes")]
     NotPrimary(String),

@@ -130,6 +130,11 @@ impl Conversation {
         self.current_link().awaits_answer()
     }
 
+    /// The same, and its answer has not begun.
+    pub fn is_unanswered(&self) -> bool {
+        self.current_link().is_unanswered()
+    }
+
     /// Whether what the answer that is coming decides is the user.
     pub fn is_changing_user(&self) -> bool {
         self.current_link().is_changing_user()

@@ -8,6 +8,7 @@
 #[cfg(test)]
 pub(super) mod tests;
 
+pub mod repeat;
 mod several;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
+use repeat::Kept;
 
 /// What a session cannot do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,7 @@ pub struct Session {
     pub(super) portable: Option<Box<Portable>>,
     pub(super) route: Route,
     pub(super) asked_at: Asked,
+    pub(super) kept: Kept,
 }
 
 /// Where the client's next command goes.
@@ -97,6 +100,8 @@ pub(super) enum Route {
     /// It is not known.
     #[default]
     Open,
+    /// The one before is to be answered first.
+    Waits,
     /// Not where the one before went: the caller is asked.
     Wanted,
     /// Where the session stands: the caller has said so.
@@ -134,6 +139,7 @@ impl Session {
             portable: None,
             route: Route::Open,
             asked_at: Asked::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -152,6 +158,11 @@ impl Session {
     /// waits for anything, and no transaction is open.
     pub fn is_between_commands(&self) -> bool {
         self.conversation.is_idle() && !self.conversation.is_over() && !self.may_be_in_transaction()
+    }
+
+    /// Whether a command of the client's is at hand that does not go on its way yet.
+    pub fn holds_command(&self) -> bool {
+        matches!(self.route, Route::Waits | Route::Wanted)
     }
 
     /// Whether commands of the client's may have to grow on their way.
@@ -276,6 +287,15 @@ impl Session {
             let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) else {
                 break;
             };
+            self.keep(header, head);
+            let uncounted;
+            let counters = match self.take_asked_again() {
+                false => counters,
+                true => {
+                    uncounted = SessionCounters::default();
+                    &uncounted
+                }
+            };
             counters.client_requests.add(1);
             if let Some(with) = self.handle_command(header, head, directory, counters) {
                 // What is replaced is at hand: the head, and no payload byte behind it.
@@ -316,6 +336,7 @@ impl Session {
                 Heard::FileSent | Heard::FileWanted => self.forget_names(),
             }
         }
+        self.release();
         if self.is_opaque() && !opaque {
             counters.opaque_sessions.add(1);
         }

@@ -73,6 +73,7 @@ impl Session {
         self.conversation.front.handle(&bytes[..end], &mut at)?;
         self.conversation.front.consume_rest(&bytes[..end], &mut at);
         self.route = Route::Open;
+        self.take_asked_again();
         Some(end)
     }
 
@@ -113,23 +114,26 @@ impl Session {
         router: &dyn Router,
     ) -> bool {
         self.conversation.front.consume_rest(bytes, at);
+        let before = std::mem::take(&mut self.route);
         let Some(Ahead { at: start, end, place: Place::Begins(_), .. }) =
             self.conversation.client_ahead(&bytes[*at..])
         else {
             return false;
         };
-        if self.route == Route::Taken {
-            self.route = Route::Open;
+        if before == Route::Taken {
             return false;
         }
         if self.conversation.awaits_answer() {
+            self.route = Route::Waits;
             return true;
         }
         let (header, head) = bytes[*at + start..*at + end].split_at(HEADER);
         let is_whole = Header::parse(header).is_some_and(|header| header.length == head.len());
         let command = self.command(head, is_whole);
         let is_elsewhere = !router.is_for_current(&command, &self.standpoint());
-        self.route = if is_elsewhere { Route::Wanted } else { Route::Open };
+        if is_elsewhere {
+            self.route = Route::Wanted;
+        }
         is_elsewhere
     }
 

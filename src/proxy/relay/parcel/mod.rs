@@ -452,7 +452,7 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     let session = Session::from(state.session);
     handle.facts().login = session.portable().map(|portable| portable.login);
     let mut relay = Relay::resumed(client, up, links, session);
-    relay.up.reserve(relay.session.may_grow());
+    relay.reserve();
     handle.facts().compression = relay.compressions();
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;

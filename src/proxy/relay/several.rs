@@ -1,0 +1,133 @@
+//! A relay with several links: who splits the session's commands has the legs between two of them;
+//! and a reader that is lost is done without.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::leg::{self, Leg};
+use super::link::Link;
+use super::{Relay, Surroundings};
+use crate::session::lane::Source;
+use crate::session::link::{Link as LinkState, LinkId};
+use crate::session::numbering::Numbering;
+use crate::session::routing::Router;
+use crate::session::{Session, Want};
+
+impl Relay {
+    /// From now on this says where commands go.
+    pub fn set_router(&mut self, router: Arc<dyn Router>) {
+        self.router = Some(router);
+        self.tell_router();
+    }
+
+    pub(super) fn tell_router(&self) {
+        if let Some(router) = &self.router {
+            let servers: Vec<_> = self.links.iter().map(|link| link.server.clone()).collect();
+            router.handle_links(&servers);
+        }
+    }
+
+    /// Whether the next command waits for its link, and all before it is sent.
+    pub(super) fn is_route_due(&self) -> bool {
+        self.session.poll_want() == Some(Want::Route)
+            && self.up.pending().is_empty()
+            && self.closing.is_none()
+    }
+
+    /// The client's next command: its header and head, as far as they are at hand.
+    pub fn next_command(&self) -> &[u8] {
+        self.up.unjudged()
+    }
+
+    /// The session, to be told what has become of its links.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// The links, by their [`LinkId`].
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// The connection of a link, over which nothing is under way while [`Exit::Routing`] or
+    /// [`Exit::Moving`].
+    pub fn leg(&mut self, link: LinkId) -> &mut Leg {
+        &mut self.links[link.place()].leg
+    }
+
+    /// One link more, or another one at this place: the one before.
+    pub fn put_link(&mut self, at: Option<LinkId>, link: Link, state: LinkState) -> LinkId {
+        self.protection.start_over();
+        let held = leg::held(&self.client, &link.leg);
+        let fresh = Numbering::between(&self.client, &link.leg);
+        self.numbering = self.numbering.or(fresh);
+        let place = match at {
+            Some(at) => {
+                self.session.replace_link(at, state);
+                self.links[at.place()] = link;
+                at
+            }
+            None => {
+                self.links.push(link);
+                self.session.add_link(state)
+            }
+        };
+        self.session.hold_exchanges(place, held);
+        self.tell_router();
+        place
+    }
+
+    /// A link whose answers are not to be told apart any more, or that is another user's: it is
+    /// closed, and made anew when it is needed.
+    pub fn break_link(&mut self, link: LinkId) {
+        let Link { leg, down, .. } = &mut self.links[link.place()];
+        leg.shutdown_both();
+        down.clear();
+        down.set_source(Source::Ended);
+    }
+
+    /// The server of the link that has the client's commands is lost: the home has them now, and
+    /// is asked what that was asked. False if the session can't do without it.
+    pub(super) fn ask_again(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> bool {
+        let lost = self.session.conversation().current();
+        if !self.links[lost.place()].down.pending().is_empty() {
+            return false;
+        }
+        let Some(command) = self.session.handle_lost() else { return false };
+        self.break_link(lost);
+        let (id, server) = (around.handle.id.0, &*self.links[lost.place()].server);
+        let is_asked_again = !command.is_empty();
+        tracing::info!(id, server, is_asked_again, "reader lost, its session goes on at home");
+        if self.up.source() == Source::Closed {
+            // The home has not heard of it.
+            self.up.set_source(Source::Ended);
+            cx.waker().wake_by_ref();
+        }
+        let is_put_back = command.is_empty() || self.up.put_back(&command);
+        debug_assert!(is_put_back, "reads have left room for it");
+        is_put_back
+    }
+
+    /// Whether the server of a link, over which nothing is under way, is still there and says
+    /// nothing.
+    pub async fn is_alive(&mut self, link: LinkId) -> bool {
+        let Link { leg, down, .. } = &mut self.links[link.place()];
+        let mut byte = [0];
+        let is_silent = poll_fn(|cx| Poll::Ready(leg.poll_read(cx, &mut byte).is_pending())).await;
+        down.source() == Source::Open && is_silent
+    }
+
+    /// Answers the next command in place of a server; false if that can't be: it is not at hand as
+    /// a whole, or the client's leg is compressed.
+    #[must_use]
+    pub fn answer(&mut self, packets: &[u8]) -> bool {
+        let current = self.current();
+        if self.client.compression().is_some() {
+            return false;
+        }
+        let Some(length) = self.session.handle_own_answer(self.up.unjudged()) else { return false };
+        self.up.discard(length);
+        self.links[current].down.answer(packets)
+    }
+}
