@@ -453,11 +453,17 @@ impl Proxy {
         }
     }
 
-    /// Sees to it that the session's reads go to replicas, if its cluster wants that.
+    /// Sees to it that the session's reads go to replicas, if its cluster wants that, and that all
+    /// else does not.
     fn split(&self, relay: &mut Relay, handle: &Handle) -> Option<Arc<Rules>> {
         relay.session().portable()?;
         let cluster = handle.facts().cluster.clone();
-        let rules = Arc::new(Rules::of(&self.in_force, &cluster, handle.id.0.into())?);
+        let Self { in_force, sessions, .. } = self;
+        let rules = Arc::new(Rules::of(in_force, sessions, &cluster, handle.id.0.into()));
+        // Who has several links is led to the right one, whatever the config says meanwhile.
+        if relay.links().len() == 1 && !rules.are_wanted() {
+            return None;
+        }
         relay.set_router(rules.clone());
         handle.facts().trace = Some(rules.trace().clone());
         Some(rules)

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::link::{Knows, LinkId};
-use crate::sql::analysis::{Analysis, Asks, Changes, Class};
+use crate::sql::analysis::{Analysis, Asks, Changes, Class, Hints};
 
 /// Says where commands go.
 pub trait Router: fmt::Debug + Send + Sync {
@@ -29,6 +29,8 @@ pub trait Router: fmt::Debug + Send + Sync {
 pub enum Command<'a> {
     /// A COM_QUERY.
     Text(Analysis<'a>),
+    /// A KILL of the connection with this id.
+    Kill(u64, Hints<'a>),
     /// COM_PING.
     Ping,
     /// Any other that may write: the home's, if that may.

@@ -11,7 +11,7 @@ const WHO: &str = "SELECT name FROM p.who";
 const WAITING: &str =
     "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
 
-fn pair(start: fn(&str) -> Option<Pair>) -> Option<(Pair, Wire)> {
+pub(crate) fn pair(start: fn(&str) -> Option<Pair>) -> Option<(Pair, Wire)> {
     let pair = start("causal_reads = \"off\"")?;
     pair.marked();
     let mut wire = pair.open();
@@ -26,14 +26,14 @@ fn count(rows: usize) -> String {
 }
 
 /// Has the replica keep readers of `p.who` waiting, as long as this is there.
-fn hold(pair: &Pair) -> Wire {
+pub(crate) fn hold(pair: &Pair) -> Wire {
     let mut wire = pair.replica.admin();
     wire.run("LOCK TABLES p.who WRITE");
     wire
 }
 
 /// A read that waits on the replica.
-fn start_reading(pair: &Pair, wire: &mut Wire) {
+pub(crate) fn start_reading(pair: &Pair, wire: &mut Wire) {
     wire.command(com::QUERY, WHO.as_bytes());
     pair.replica.until_counted(WAITING);
 }

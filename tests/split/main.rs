@@ -6,6 +6,7 @@ mod support;
 mod causal;
 mod differential;
 mod forbidden;
+mod kill;
 mod lost;
 mod mysql;
 mod pair;

@@ -110,6 +110,22 @@ fn a_split_session_outlives_a_restart() {
     assert_eq!(wire.run("SELECT name FROM p.who FOR UPDATE").text(), "primary");
 }
 
+/// Who has read on the replica writes at home, also if nothing is split any more.
+#[test]
+fn a_session_that_was_split_writes_at_home() {
+    let Some(pair) = Pair::start("causal_reads = \"off\"") else { return };
+    pair.marked();
+    let mut wire = pair.open();
+    assert_eq!(wire.run(WHO).text(), "replica");
+    let config = std::fs::read_to_string(pair.proxy.config()).expect("it is there");
+    let config = config.replace("read_write_split = \"on\"", "read_write_split = \"off\"");
+    std::fs::write(pair.proxy.config(), config).expect("it is ours");
+    pair.proxy.restart();
+    wire.run("UPDATE p.who SET name = 'written'");
+    assert_eq!(wire.run(WHO).text(), "written");
+    assert_eq!(pair.primary.admin().run(WHO).text(), "written");
+}
+
 /// Where a statement would go can be asked, and by whom it is answered is no server's affair.
 #[test]
 fn a_route_is_explained() {

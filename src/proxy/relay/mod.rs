@@ -59,6 +59,8 @@ pub struct Relay {
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
     is_shared: bool,
     closing: Option<Box<Closing>>,
+    /// Others know that this link has the client's commands.
+    shown: Option<LinkId>,
 }
 
 /// Why a relay stopped.
@@ -80,6 +82,8 @@ pub enum Exit {
 struct Others<'a> {
     registry: &'a Registry,
     server: &'a Arc<str>,
+    /// The home's, if that is another one.
+    home: Option<Arc<str>>,
     router: Option<&'a dyn Router>,
     accounts: &'a Accounts<'a>,
 }
@@ -94,6 +98,12 @@ impl Directory for Others<'_> {
 
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
         self.registry.server_thread(connection, self.server)
+    }
+
+    fn thread_elsewhere(&self, thread: ThreadId) -> Option<ThreadId> {
+        let named = self.registry.find_named(thread.0.into(), self.home.as_ref()?)?;
+        let reader = named.facts().reader.clone()?;
+        (reader.server == *self.server).then_some(reader.thread)
     }
 
     fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
@@ -140,7 +150,8 @@ impl Relay {
         }
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
         let (router, is_shared, closing, protection) = (None, true, None, Protection::Off);
-        Self { protection, client, up, links, numbering, session, router, is_shared, closing }
+        let shown = Some(LinkId::HOME);
+        Self { protection, client, up, links, numbering, session, router, is_shared, closing, shown }
     }
 
     /// Closes all connections, whoever else holds them.
@@ -260,6 +271,7 @@ impl Relay {
         if let Some(portable) = self.session.portable() {
             handle.set_pins(portable.pins());
         }
+        self.publish_reader(handle);
         if self.session.take_renamed() {
             let joined = self.session.take_joined();
             let tenant = {
@@ -480,10 +492,11 @@ impl Relay {
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
         let current = self.current();
+        let home = (current != LinkId::HOME.place()).then(|| self.home().server.clone());
         let Link { leg, server, .. } = &mut self.links[current];
         let router = self.router.as_deref();
         let others =
-            Others { registry: around.registry, server, router, accounts: around.accounts };
+            Others { registry: around.registry, server, home, router, accounts: around.accounts };
         let mut judge = Judge {
             session: &mut self.session,
             numbering: &mut self.numbering,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use super::leg::{self, Leg};
 use super::link::Link;
 use super::{Relay, Surroundings};
+use crate::proxy::sessions::handle::{Handle, Reader};
 use crate::session::lane::Source;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
@@ -25,6 +26,18 @@ impl Relay {
         if let Some(router) = &self.router {
             let servers: Vec<_> = self.links.iter().map(|link| link.server.clone()).collect();
             router.handle_links(&servers);
+        }
+    }
+
+    /// Shows who has the client's commands.
+    #[inline]
+    pub(super) fn publish_reader(&mut self, handle: &Handle) {
+        let current = self.session.conversation().current();
+        if self.shown != Some(current) {
+            self.shown = Some(current);
+            let Link { server, thread, .. } = &self.links[current.place()];
+            let reader = Reader { server: server.clone(), thread: *thread };
+            handle.facts().reader = (current != LinkId::HOME).then_some(reader);
         }
     }
 
@@ -64,6 +77,7 @@ impl Relay {
         self.numbering = self.numbering.or(fresh);
         let place = match at {
             Some(at) => {
+                self.shown = None;
                 self.session.replace_link(at, state);
                 self.links[at.place()] = link;
                 at
@@ -91,7 +105,7 @@ impl Relay {
     /// is asked what that was asked. False if the session can't do without it.
     pub(super) fn ask_again(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> bool {
         let lost = self.session.conversation().current();
-        if !self.links[lost.place()].down.pending().is_empty() {
+        if !self.links[lost.place()].down.pending().is_empty() || around.handle.is_killed() {
             return false;
         }
         let Some(command) = self.session.handle_lost() else { return false };

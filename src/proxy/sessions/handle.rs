@@ -123,6 +123,8 @@ pub struct Facts {
     pub server: Arc<str>,
     /// The session's id on that server.
     pub server_thread: ThreadId,
+    /// Who has its commands, if that is not the home.
+    pub reader: Option<Reader>,
     /// How the client's leg is compressed, and the server's.
     pub compression: [Option<Compression>; 2],
     /// What the client's connection speaks; None without TLS.
@@ -143,6 +145,15 @@ impl Facts {
         let Self { tenant, cluster, .. } = self;
         (!tenant.is_empty()).then(|| format!("{tenant}#{cluster}"))
     }
+}
+
+/// Another connection than the home's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// The server's address.
+    pub server: Arc<str>,
+    /// The session's id on that server.
+    pub thread: ThreadId,
 }
 
 /// Version and cipher of a TLS session.
@@ -187,6 +198,8 @@ pub struct Handle {
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
     /// How many connections to servers it has.
     links: AtomicU32,
+    /// How many commands it had had when it was to be killed; 0: never.
+    killed_at: AtomicU64,
 }
 
 /// The sockets of a session with one server: its client's, and that one's.
@@ -214,6 +227,7 @@ impl Handle {
             copy: Mutex::default(),
             // Its log-in makes one.
             links: AtomicU32::new(1),
+            killed_at: AtomicU64::new(0),
         }
     }
 
@@ -225,6 +239,17 @@ impl Handle {
     /// Written by the session's task.
     pub fn set_links(&self, links: usize) {
         self.links.store(u32::try_from(links).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Somebody has a server end what it does, or all of it.
+    pub fn note_killed(&self) {
+        self.killed_at.store(self.counters.client_requests.value(), Ordering::Relaxed);
+    }
+
+    /// Whether that was about its last command.
+    pub fn is_killed(&self) -> bool {
+        let killed_at = self.killed_at.load(Ordering::Relaxed);
+        killed_at != 0 && killed_at == self.counters.client_requests.value()
     }
 
     /// How far it is.

@@ -15,6 +15,7 @@ use super::view::{Gauges, SessionView};
 use crate::metrics::Totals;
 use crate::proxy::lock::lock;
 use crate::restart::{Census, Class};
+use crate::session::OURS;
 use crate::wire::id::{SessionId, ThreadId};
 
 const SHARDS: usize = 16;
@@ -139,12 +140,31 @@ impl Registry {
         lock(self.shard(id)).sessions.get(&id).cloned()
     }
 
+    /// A session by the id its client was shown, or by the one that it has on its home, which is on
+    /// this server.
+    pub fn find_named(&self, id: u64, server: &str) -> Option<Arc<Handle>> {
+        let id = u32::try_from(id).ok()?;
+        let is_meant = |handle: &Arc<Handle>| {
+            let facts = handle.facts();
+            facts.server_thread.is_known()
+                && facts.server_thread == ThreadId(id)
+                && *facts.server == *server
+        };
+        match id & OURS {
+            0 => self.all().into_iter().find(is_meant),
+            _ => self.find(SessionId(id)),
+        }
+    }
+
     /// The id on this server of a session, by the id its client was shown; in either generation.
     pub fn server_thread(&self, id: SessionId, server: &Arc<str>) -> Option<ThreadId> {
         let here = || {
             let handle = self.find(id)?;
             let facts = handle.facts();
-            (facts.server == *server).then_some(facts.server_thread)
+            match &facts.reader {
+                Some(reader) if reader.server == *server => Some(reader.thread),
+                _ => (facts.server == *server).then_some(facts.server_thread),
+            }
         };
         either_side(here, || self.other_generation.server_thread(id, server))
     }

@@ -81,6 +81,7 @@ impl Surroundings<'_> {
             Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
             Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
             Goes::To(link) => without(relay, rules, link),
+            Goes::Kill(id, server) => self.kill(relay, handle, rules, (id, server)).await,
             Goes::Reader(_) if relay.session().is_asked_again() => read_at_home(relay, rules),
             Goes::Reader(server) => self.read(relay, handle, rules, (server, why)).await,
             Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
@@ -94,6 +95,30 @@ impl Surroundings<'_> {
             }
             Goes::Refused(why) => refuse(relay, &why),
         }
+    }
+
+    /// The next command ends what this connection does on this server.
+    async fn kill(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        rules: &Rules,
+        (id, server): (u64, ServerId),
+    ) -> bool {
+        let there = rules.address(server);
+        let link = match &there {
+            // Its own connection there was lost, and what was to be ended with it.
+            Some(_) if relay.session().is_asked_again() => None,
+            Some(address) => {
+                let reach = Reach::new(self.in_force, self.orders, rules, address);
+                reach.open_any(relay, handle).await.ok()
+            }
+            None => None,
+        };
+        let Some(link) = link else { return refuse(relay, &rules.cannot_follow(server)) };
+        rules.note_killed(id);
+        relay.session_mut().handle_route(link);
+        true
     }
 
     /// The next command reads on this server, or at home.
@@ -191,7 +216,9 @@ fn without(relay: &mut Relay, rules: &Rules, lost: LinkId) -> bool {
     relay.break_link(lost);
     match ahead(relay) {
         Command::Ping => turn(relay, rules, LinkId::HOME, None),
-        Command::Text(_) | Command::Write | Command::Other => refuse(relay, &Refusal::Lost),
+        Command::Text(_) | Command::Kill(..) | Command::Write | Command::Other => {
+            refuse(relay, &Refusal::Lost)
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use super::LIMIT;
 use super::rules::Rules;
 use crate::config::{CausalReads, Config};
 use crate::net::stream::Keepalive;
-use crate::proxy::cluster::server_keepalive;
+use crate::proxy::cluster::{Cluster, server_keepalive};
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
-use crate::proxy::sessions::handle::Handle;
+use crate::proxy::sessions::handle::{Facts, Handle};
 use crate::session::link::LinkId;
 use crate::session::state::variable::Value;
 use crate::session::state::{Base, State, Subject};
@@ -64,13 +64,8 @@ impl<'a> Reach<'a> {
         relay: &mut Relay,
         handle: &Arc<Handle>,
     ) -> Result<LinkId, Unreached> {
-        let cluster = self.rules.cluster().ok_or_else(|| "no such cluster".to_owned())?;
-        let to = cluster.server(self.address).ok_or_else(|| "no such server".to_owned())?;
-        let home = relay.home().server.clone();
-        let from = cluster.server(&home).ok_or_else(|| "its home is dropped".to_owned())?;
-        let facts = handle.facts().clone();
-        let wants = Wants::of(self.in_force, self.orders, &cluster, (from, to), &facts)
-            .ok_or_else(|| "nothing is known of its log-in".to_owned())?;
+        let (cluster, facts) = self.cluster(handle)?;
+        let wants = self.wants(relay, &cluster, &facts)?;
         let link = match self.open_link(relay).await {
             Some(link) => link,
             None => self.open(relay, handle, wants).await?,
@@ -87,6 +82,37 @@ impl<'a> Reach<'a> {
         self.catch_up(relay, link).await?;
         self.clear_home(relay).await?;
         Ok(link)
+    }
+
+    /// A link to the server, which need not have the session's state.
+    pub(super) async fn open_any(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+    ) -> Result<LinkId, Unreached> {
+        let (cluster, facts) = self.cluster(handle)?;
+        let wants = self.wants(relay, &cluster, &facts)?;
+        match self.open_link(relay).await {
+            Some(link) => Ok(link),
+            None => self.open(relay, handle, wants).await,
+        }
+    }
+
+    fn cluster(&self, handle: &Handle) -> Result<(Arc<Cluster>, Facts), String> {
+        let cluster = self.rules.cluster().ok_or("no such cluster")?;
+        Ok((cluster, handle.facts().clone()))
+    }
+
+    fn wants<'b>(
+        &'b self,
+        relay: &Relay,
+        cluster: &'b Cluster,
+        facts: &'b Facts,
+    ) -> Result<Wants<'b>, String> {
+        let to = cluster.server(self.address).ok_or("no such server")?;
+        let from = cluster.server(&relay.home().server).ok_or("its home is dropped")?;
+        let wants = Wants::of(self.in_force, self.orders, cluster, (from, to), facts);
+        wants.ok_or_else(|| "nothing is known of its log-in".to_owned())
     }
 
     /// The link that there is, unless it is good for nothing any more.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use crate::config::{CausalReads, ProxySection, ReadWriteSplit, RoutePolicy as Configured};
 use crate::proxy::cluster::Cluster;
 use crate::proxy::in_force::InForce;
+use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::trace::Trace;
 use crate::route::decide::{
     Consistency, Decision, Go, Kind, Link, Place, Policy, Question, Refusal, Split, Statement,
@@ -24,6 +25,7 @@ use crate::wire::flavour::Flavour;
 #[derive(Debug)]
 pub(in crate::proxy) struct Rules {
     in_force: Arc<InForce>,
+    sessions: Arc<Sessions>,
     cluster: Arc<str>,
     /// The session's number, so that sessions share replicas.
     share: u64,
@@ -53,6 +55,8 @@ pub(super) enum Goes {
     To(LinkId),
     /// It reads, on this server once that is ready.
     Reader(ServerId),
+    /// It ends what the connection with this id does, on this server.
+    Kill(u64, ServerId),
     /// It goes home, which is on this server from then on.
     NewHome(ServerId),
     /// It goes nowhere.
@@ -60,25 +64,29 @@ pub(super) enum Goes {
 }
 
 impl Rules {
-    /// Of a session of this cluster, whose home is opened now; None if nothing of it is split.
+    /// Of a session of this cluster, whose home is opened now.
     pub(in crate::proxy) fn of(
         in_force: &Arc<InForce>,
+        sessions: &Arc<Sessions>,
         cluster: &Arc<str>,
         share: u64,
-    ) -> Option<Self> {
-        let config = in_force.config();
-        let clusters = in_force.clusters();
-        let found = clusters.find(cluster)?;
-        if found.section().split(&config.proxy) == ReadWriteSplit::Off {
-            return None;
-        }
-        Some(Self {
+    ) -> Self {
+        Self {
             in_force: in_force.clone(),
+            sessions: sessions.clone(),
             cluster: cluster.clone(),
             share,
             links: ArcSwap::default(),
             trace: Arc::default(),
-        })
+        }
+    }
+
+    /// Whether anything of its cluster is split.
+    pub(in crate::proxy) fn are_wanted(&self) -> bool {
+        let split = |it: Arc<Cluster>| {
+            it.section().split(&self.in_force.config().proxy) != ReadWriteSplit::Off
+        };
+        self.cluster().is_some_and(split)
     }
 
     /// Where its statements went.
@@ -105,6 +113,7 @@ impl Rules {
         match command {
             Command::Text(analysis) => Some(kind(analysis)),
             Command::Write => Some(Kind::Other),
+            Command::Kill(..) => Some(Kind::Other),
             Command::Ping | Command::Other => None,
         }
     }
@@ -136,6 +145,7 @@ impl Rules {
         let kind = self.kind(command)?;
         let (hints, asks) = match command {
             Command::Text(analysis) => (analysis.hints, analysis.asks),
+            Command::Kill(_, hints) => (*hints, Asks::default()),
             Command::Ping | Command::Write | Command::Other => Default::default(),
         };
         // Reads that are the home's: of what the server there keeps for itself, or in a transaction
@@ -195,6 +205,9 @@ impl Rules {
             (Command::Text(analysis), _) if self.kind(command) == Some(Kind::Diagnostics) => {
                 self.to_who_knows(analysis, standpoint)
             }
+            (Command::Kill(id, _), decision) => {
+                self.to_connection(*id, command, decision, standpoint)
+            }
             (_, Some(decision)) => self.as_decided(command, decision),
             (_, None) => Goes::To(LinkId::HOME),
         };
@@ -217,6 +230,51 @@ impl Rules {
                 let address = self.address(server).unwrap_or_default();
                 Goes::Refused(Refusal::NotPrimary(address.to_string()))
             }
+        }
+    }
+
+    /// Who ends what a connection does goes to the server that does it; with a hint, the id is of
+    /// the server that the hint names.
+    fn to_connection(
+        &self,
+        id: u64,
+        command: &Command<'_>,
+        decision: Option<Decision>,
+        standpoint: &Standpoint,
+    ) -> Goes {
+        let hinted = match &decision {
+            Some(Decision { go: Go::Use(server), why: Why::TargetHint }) => Some(*server),
+            _ => None,
+        };
+        let at_work = || {
+            let home = self.home().and_then(|home| self.address(home))?;
+            let named = self.sessions.registry.find_named(id, &home)?;
+            // Who ends itself does so by its home.
+            let named = Some(named).filter(|named| u64::from(named.id.0) != self.share)?;
+            let reader = named.facts().reader.clone()?;
+            self.cluster()?.topology().at(&reader.server).map(|server| server.id())
+        };
+        let server = hinted.or_else(at_work).filter(|server| Some(*server) != self.home());
+        let Some(server) = server.filter(|server| !self.is_primary(*server)) else {
+            return decision.map_or(Goes::To(LinkId::HOME), |it| self.as_decided(command, it));
+        };
+        // It would be told of no transaction, or of autocommit.
+        match standpoint.in_transaction || standpoint.begins_by_itself {
+            true => Goes::Refused(self.cannot_follow(server)),
+            false => Goes::Kill(id, server),
+        }
+    }
+
+    /// A KILL does not reach the server that it is for.
+    pub(super) fn cannot_follow(&self, server: ServerId) -> Refusal {
+        Refusal::CannotFollow(self.address(server).unwrap_or_default().to_string())
+    }
+
+    /// The session that this names, and is to be killed.
+    pub(super) fn note_killed(&self, id: u64) {
+        let home = self.home().and_then(|home| self.address(home)).unwrap_or_default();
+        if let Some(handle) = self.sessions.registry.find_named(id, &home) {
+            handle.note_killed();
         }
     }
 
@@ -315,7 +373,7 @@ impl Router for Rules {
                     && current != LinkId::HOME
                     && self.is_ready_to_read(standpoint)
             }
-            Goes::NewHome(_) | Goes::Refused(_) => false,
+            Goes::Kill(..) | Goes::NewHome(_) | Goes::Refused(_) => false,
         };
         if is_for_current {
             self.record(command, why, current);

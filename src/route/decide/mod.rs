@@ -226,6 +226,10 @@ pub enum Refusal {
     /// It asks how a statement went, and the server that has run it is lost.
     #[error("the server that knows how the statement before went is lost")]
     Lost,
+    /// What it is to end runs on this server, where the session has no connection, or is not what
+    /// it is at home.
+    #[error("this is for server '{0}', where this session cannot follow")]
+    CannotFollow(String),
     /// A write is to go where only the primary's writes may.
     #[error("server '{0}' is not the primary and takes no writes")]
     NotPrimary(String),

@@ -216,6 +216,7 @@ fn shown(decision: &Decision, place: &Place, moves: bool) -> (&'static str, &'st
         Go::Refuse(Refusal::NoReader) => ("refused", "no replica"),
         Go::Refuse(Refusal::Scattered) => ("refused", "scattered"),
         Go::Refuse(Refusal::Lost) => ("refused", "lost"),
+        Go::Refuse(Refusal::CannotFollow(_)) => ("refused", "cannot follow"),
         Go::Refuse(Refusal::NoSuchServer(first)) => {
             assert_eq!(first, "X", "the first of them");
             ("refused", "no such server")

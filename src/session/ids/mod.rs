@@ -2,8 +2,9 @@
 //!
 //! Clients know a connection by the id in its greeting, which is the proxy's, and by what the
 //! server says of ids, which is the server's own and never touched. So only what a client asks is
-//! changed, and in it only where an id can stand. Nothing grows by that: an id of the proxy has ten
-//! digits, and no server's has more.
+//! changed, and in it only where an id can stand. By ids of ours nothing grows: they have ten
+//! digits, and no server's has more. A home's id that becomes a reader's may, by nine digits, for
+//! which reads leave room.
 
 use std::collections::VecDeque;
 
@@ -33,6 +34,12 @@ pub trait Directory {
     /// The id on this session's server of a connection, by the id its client was shown.
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId>;
 
+    /// The id on the link's server of a connection, by the one that it has on the session's home;
+    /// None: it is what it is.
+    fn thread_elsewhere(&self, _thread: ThreadId) -> Option<ThreadId> {
+        None
+    }
+
     /// The account on this session's server that a user's name means; None: it means itself.
     ///
     /// # Errors
@@ -55,10 +62,13 @@ const COUNT_AVAILABLE: u8 = 0x08;
 /// A command that is to be replaced: its start, up to what is not at hand, with its header.
 pub(super) type Replaced = Option<Vec<u8>>;
 
-/// The server's id, if this is one of ours.
+/// The server's id, if this is one of ours, or another server's.
 fn thread(id: u64, directory: &dyn Directory) -> Option<ThreadId> {
-    let id = u32::try_from(id).ok().filter(|id| id & OURS != 0)?;
-    directory.server_thread(SessionId(id))
+    let id = u32::try_from(id).ok()?;
+    match id & OURS {
+        0 => directory.thread_elsewhere(ThreadId(id)),
+        _ => directory.server_thread(SessionId(id)),
+    }
 }
 
 /// A command whose text starts there in the payload.

@@ -463,7 +463,10 @@ impl Session {
             let (class, asks) = portable.handle_statement(sql, extent == Extent::Whole, link);
             self.asked_at.handle_statement(class, asks, self.conversation.current);
         }
-        if !are_likely(&statement, sql) {
+        // A reader is asked by its own ids what names a connection by those of the home.
+        let is_elsewhere =
+            self.conversation.current != LinkId::HOME && statement == Statement::Other;
+        if !is_elsewhere && !are_likely(&statement, sql) {
             return None;
         }
         ids::in_text((header, head), text?, &connections(sql, extent), directory)

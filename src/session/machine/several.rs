@@ -5,7 +5,8 @@ use crate::session::link::{Link, LinkId};
 use crate::session::look::{Ahead, Place};
 use crate::session::portable::Portable;
 use crate::session::routing::{Command, Router, Standpoint, is_own_schema};
-use crate::sql::analysis::Analysis;
+use crate::sql::analysis::{Analysis, Class, Hints};
+use crate::sql::ids::{Extent, Named, connections};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
@@ -187,7 +188,11 @@ impl Session {
         match (text, &self.portable) {
             (Some(at), Some(portable)) => {
                 let link = self.conversation.link(LinkId::HOME);
-                Command::Text(portable.analyse(&head[at..], is_whole, link))
+                let analysis = portable.analyse(&head[at..], is_whole, link);
+                match analysis.class {
+                    Class::Admin if is_whole => admin(&head[at..], analysis),
+                    _ => Command::Text(analysis),
+                }
             }
             (None, _) => other(head),
             (Some(_), None) => Command::Other,
@@ -195,8 +200,21 @@ impl Session {
     }
 }
 
+/// A statement that concerns a server: a KILL, or another.
+fn admin<'a>(sql: &[u8], analysis: Analysis<'a>) -> Command<'a> {
+    match connections(sql, Extent::Whole)[..] {
+        [Named::Id(id, _)] => Command::Kill(id, analysis.hints),
+        _ => Command::Text(analysis),
+    }
+}
+
 /// A command that is no statement's text, by its first byte.
 fn other(head: &[u8]) -> Command<'static> {
+    if let Some((&code::PROCESS_KILL, id)) = head.split_first()
+        && let Some(id) = id.first_chunk()
+    {
+        return Command::Kill(u32::from_le_bytes(*id).into(), Hints::default());
+    }
     match head.first() {
         Some(&code::PING) => Command::Ping,
         Some(
