@@ -25,7 +25,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Admin;
+use super::{Admin, server_metrics};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, State};
 
@@ -109,10 +109,10 @@ fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> 
     response
 }
 
-type Labels = Vec<(&'static str, String)>;
+pub(super) type Labels = Vec<(&'static str, String)>;
 
 /// A metric: its name, what it means, and a value for each set of labels.
-type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
+pub(super) type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
 
 /// All numbers at one moment.
 #[derive(Debug)]
@@ -326,5 +326,6 @@ fn gauges(admin: &Admin) -> Vec<Family<f64>> {
             vec![(labels, elapsed)],
         ));
     }
+    gauges.extend(server_metrics::gauges(admin));
     gauges
 }

@@ -7,6 +7,7 @@ mod execute;
 pub mod http;
 mod like;
 pub mod server;
+mod server_metrics;
 mod servers;
 mod show;
 mod table;

@@ -227,7 +227,7 @@ impl Proxy {
         self.in_force.clusters().views()
     }
 
-    /// Every server of every cluster, and how many sessions are on it.
+    /// Every server of every cluster, and how many connections sessions have to it.
     pub fn servers(&self) -> Vec<(ServerView, usize)> {
         let mut on: HashMap<_, (usize, u64, u64)> = HashMap::new();
         for handle in self.sessions.registry.all() {
@@ -237,6 +237,9 @@ impl Proxy {
             let (links, all_reads, all_writes) = here.or_default();
             (*links, *all_reads, *all_writes) =
                 (*links + 1, *all_reads + reads, *all_writes + writes);
+            for server in &facts.further {
+                on.entry((facts.cluster.to_string(), server.to_string())).or_default().0 += 1;
+            }
         }
         let with_links = |mut view: ServerView| {
             let here = on.get(&(view.cluster.clone(), view.server.clone()));

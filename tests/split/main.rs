@@ -8,6 +8,7 @@ mod differential;
 mod forbidden;
 mod kill;
 mod lost;
+mod metrics;
 mod mysql;
 mod pair;
 mod same;

@@ -331,6 +331,7 @@ impl Relay {
     pub fn publish_connections(&self, handle: &Handle) {
         handle.set_links(self.links.len());
         let mut facts = handle.facts();
+        facts.further = self.links[1..].iter().map(|link| link.server.clone()).collect();
         facts.client_tls = Spoken::on(self.client.stream());
         facts.server_tls = Spoken::on(self.home().leg.stream());
     }

@@ -125,6 +125,8 @@ pub struct Facts {
     pub server_thread: ThreadId,
     /// Who has its commands, if that is not the home.
     pub reader: Option<Reader>,
+    /// The servers of its connections beside the home's.
+    pub further: Box<[Arc<str>]>,
     /// How the client's leg is compressed, and the server's.
     pub compression: [Option<Compression>; 2],
     /// What the client's connection speaks; None without TLS.
