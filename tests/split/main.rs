@@ -11,6 +11,7 @@ mod lost;
 mod metrics;
 mod mysql;
 mod pair;
+mod restart;
 mod same;
 mod second;
 mod vocabulary;

@@ -7,6 +7,7 @@
 //! | `older` | from one less | what has a default is left out, where that loses nothing |
 //! | `newer` | to one more | more fields in every object; unknown modes, states and phases of tasks |
 //! | `newer-critical` | the same | and a critical field in each session that is in a transaction |
+//! | `newer-links` | the same | further links of sessions where nobody knows them |
 //! | `newer-phase` | the same | and an unknown phase of each session that is in a transaction |
 //! | `former`, `future` | none that this build speaks | as it is |
 
@@ -60,11 +61,12 @@ mod worn {
         Future,
     }
 
-    /// What the sessions in a transaction have that nobody knows.
+    /// What the sessions in a transaction, or with several links, have that nobody knows.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) enum Extra {
         Nothing,
         Critical,
+        Links,
         Phase,
     }
 
@@ -74,6 +76,7 @@ mod worn {
                 "older" => Costume::Older,
                 "newer" => Costume::Newer(Extra::Nothing),
                 "newer-critical" => Costume::Newer(Extra::Critical),
+                "newer-links" => Costume::Newer(Extra::Links),
                 "newer-phase" => Costume::Newer(Extra::Phase),
                 "former" => Costume::Former,
                 "future" => Costume::Future,
@@ -182,8 +185,19 @@ mod worn {
                     *turn = "Suspended".into();
                 }
             }
+            Extra::Links => move_links(state),
             Extra::Nothing | Extra::Critical | Extra::Phase => {}
         }
+    }
+
+    /// As for a build that cannot know several links of a session.
+    fn move_links(state: &mut Value) {
+        let Some(Value::Object(conversation)) = state.pointer_mut("/session/conversation") else {
+            return;
+        };
+        let Some(links) = conversation.remove("links") else { return };
+        conversation.insert("branches".into(), links);
+        state["critical"] = json!(["session.conversation.branches"]);
     }
 
     /// The task under way is in an unknown phase, and before it there was one nobody understands.
