@@ -46,7 +46,9 @@ pub(super) async fn execute(
             tracing::info!(user, peer, command = ?change.without_sql(), "admin command");
             carry_out(admin, change).await
         }
-        Command::Show(show, operands) => show.table(admin, &operands).map(Answer::Rows),
+        Command::Show(show, operands) => {
+            show.table(admin, caller, &operands).await.map(Answer::Rows)
+        }
         Command::Select(items) => select(admin, caller, &items).map(Answer::Rows),
         Command::Ping => match admin.lifecycle.state() {
             State::Stopping => Err(ClientError::shutdown()),

@@ -12,6 +12,7 @@ mod servers;
 mod show;
 mod table;
 mod token;
+mod variables;
 
 use std::sync::Arc;
 use std::time::SystemTime;

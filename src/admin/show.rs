@@ -4,13 +4,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Admin;
 use super::like::is_like;
-use super::servers;
 use super::table::{Columns, Table};
+use super::{Admin, Caller, servers, variables};
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
-use crate::proxy::sessions::view::{CrashView, SessionView};
+use crate::proxy::sessions::view::{CrashView, SessionView, VariablesView};
 use crate::restart::task::Task;
 use crate::wire::id::SessionId;
 
@@ -111,92 +110,122 @@ pub(super) struct Show {
     /// The words behind SHOW, in each of its spellings.
     phrases: &'static [&'static str],
     pub takes: Takes,
-    rows: fn(&Admin, &Operands) -> Result<Table, ClientError>,
+    rows: Rows,
 }
+
+/// Where a command's rows come from.
+enum Rows {
+    /// They are at hand.
+    Here(fn(&Admin, &Operands) -> Result<Table, ClientError>),
+    /// They are a session's variables, which is asked for them.
+    Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
+}
+
+use Rows::{Here, Variables};
 
 /// Every one.
 static SHOWS: &[Show] = &[
     Show {
         phrases: &["restart"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks())),
+        rows: Here(|admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks()))),
+    },
+    Show {
+        phrases: &["proxyconfig"],
+        takes: Takes::Like,
+        rows: Here(|admin, it| Ok(config(admin, it))),
     },
     Show {
         phrases: &["crash"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(Table::of(CRASH, &admin.proxy.crashes())),
+        rows: Here(|admin, _| Ok(Table::of(CRASH, &admin.proxy.crashes()))),
     },
-    Show { phrases: &["proxyconfig"], takes: Takes::Like, rows: |admin, it| Ok(config(admin, it)) },
     Show {
         phrases: &["proxysession"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions())),
+        rows: Here(|admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions()))),
     },
-    Show { phrases: &["proxysession attribute"], takes: Takes::SessionAndLike, rows: session },
+    Show {
+        phrases: &["proxysession attribute"],
+        takes: Takes::SessionAndLike,
+        rows: Here(session),
+    },
+    Show {
+        phrases: &["proxysession variables"],
+        takes: Takes::SessionAndLike,
+        rows: Variables(variables::own),
+    },
+    Show {
+        phrases: &["proxysession variables all"],
+        takes: Takes::SessionAndLike,
+        rows: Variables(variables::all),
+    },
     Show {
         phrases: &["proxycluster"],
         takes: Takes::Like,
-        rows: |admin, it| Ok(servers::clusters(admin, it)),
+        rows: Here(|admin, it| Ok(servers::clusters(admin, it))),
     },
     Show {
         phrases: &["proxyroute"],
         takes: Takes::Like,
-        rows: |admin, it| Ok(servers::routes(admin, it)),
+        rows: Here(|admin, it| Ok(servers::routes(admin, it))),
     },
     Show {
         phrases: &["proxytrace"],
         takes: Takes::Name,
-        rows: |admin, it| Ok(servers::traces(admin, it)),
+        rows: Here(|admin, it| Ok(servers::traces(admin, it))),
     },
     Show {
         phrases: &["proxycongestion all"],
         takes: Takes::Name,
-        rows: |admin, it| Ok(servers::congestion(admin, it, true)),
+        rows: Here(|admin, it| Ok(servers::congestion(admin, it, true))),
     },
     Show {
         phrases: &["proxycongestion"],
         takes: Takes::Name,
-        rows: |admin, it| Ok(servers::congestion(admin, it, false)),
+        rows: Here(|admin, it| Ok(servers::congestion(admin, it, false))),
     },
     Show {
         phrases: &["white list"],
         takes: Takes::Like,
-        rows: |admin, it| Ok(servers::white_list(admin, it)),
+        rows: Here(|admin, it| Ok(servers::white_list(admin, it))),
     },
     Show {
         phrases: &["processlist"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions()).without(ONLY_HERE)),
+        rows: Here(|admin, _| Ok(Table::of(SESSION, &admin.proxy.sessions()).without(ONLY_HERE))),
     },
     Show {
         phrases: &["proxystat", "proxystat refresh"],
         takes: Takes::Like,
-        rows: |admin, it| Ok(stat(admin, it)),
+        rows: Here(|admin, it| Ok(stat(admin, it))),
     },
     Show {
         phrases: &["proxyinfo binary"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(binary(admin)),
+        rows: Here(|admin, _| Ok(binary(admin))),
     },
     Show {
         phrases: &["proxyinfo upgrade"],
         takes: Takes::Nothing,
-        rows: |admin, _| Ok(upgrade(admin)),
+        rows: Here(|admin, _| Ok(upgrade(admin))),
     },
     Show {
         phrases: &["variables"],
         takes: Takes::Anything,
-        rows: |admin, it| Ok(variables(admin, it)),
+        rows: Here(|admin, it| Ok(own_variables(admin, it))),
     },
     Show {
         phrases: &["warnings", "errors"],
         takes: Takes::Anything,
-        rows: |_, _| Ok(Table::with_columns(&["Level", "Code", "Message"])),
+        rows: Here(|_, _| Ok(Table::with_columns(&["Level", "Code", "Message"]))),
     },
     Show {
         phrases: &["databases", "schemas"],
         takes: Takes::Nothing,
-        rows: |_, _| Ok(Table::of(&[("Database", |name| String::from(*name))], &["proxysys"])),
+        rows: Here(|_, _| {
+            Ok(Table::of(&[("Database", |name| String::from(*name))], &["proxysys"]))
+        }),
     },
 ];
 
@@ -225,8 +254,23 @@ pub(super) fn what_follows(first: &str) -> Option<String> {
 
 impl Show {
     /// Its rows.
-    pub(super) fn table(&self, admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
-        (self.rows)(admin, operands)
+    pub(super) async fn table(
+        &self,
+        admin: &Admin,
+        caller: &Caller,
+        operands: &Operands,
+    ) -> Result<Table, ClientError> {
+        match self.rows {
+            Here(rows) => rows(admin, operands),
+            Variables(rows) => {
+                let id = operands.session;
+                let view = admin.proxy.variables(id).await.map_err(|why| match why {
+                    None => ClientError::unknown_thread(id.0.into()),
+                    Some(why) => ClientError::refused(format!("session {id}: {why}")),
+                })?;
+                Ok(rows(&view, caller, operands))
+            }
+        }
     }
 }
 
@@ -449,7 +493,7 @@ fn upgrade(admin: &Admin) -> Table {
     table
 }
 
-fn variables(admin: &Admin, operands: &Operands) -> Table {
+fn own_variables(admin: &Admin, operands: &Operands) -> Table {
     let mut table = Table::with_columns(&["Variable_name", "Value"]);
     for (name, value) in VARIABLES {
         if operands.matches(name) {

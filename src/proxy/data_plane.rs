@@ -19,6 +19,7 @@ use super::in_force::{InForce, NotAltered};
 use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
+use super::moves::look::Unseen;
 use super::moves::{self, Orders, Stays};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
@@ -28,7 +29,7 @@ use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Signal, Stage};
 use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
-use super::sessions::view::{Gauges, SessionView, TraceView};
+use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
 use super::split::{self, Rules};
 use super::taught::Taught;
 use crate::config::Config;
@@ -300,6 +301,19 @@ impl Proxy {
         let handle = self.sessions.registry.find(id).ok_or(None)?;
         let moved = self.moves().move_session(&handle, address, Pins::default()).await;
         moved.map_err(Some)
+    }
+
+    /// What a session's variables are; its client does not notice that they are looked at.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not asked; None: there is no such session.
+    pub async fn variables(&self, id: SessionId) -> Result<VariablesView, Option<Unseen>> {
+        if self.sessions.registry.other_generation.has(id) {
+            return Err(Some(Stays::Elsewhere.into()));
+        }
+        let handle = self.sessions.registry.find(id).ok_or(None)?;
+        self.moves().look(&handle).await.map_err(Some)
     }
 
     fn moves(&self) -> moves::Surroundings<'_> {

@@ -17,7 +17,9 @@ use crate::sql::analysis::Changes;
 use crate::wire::authentication::CLEAR;
 use crate::wire::command::Reply;
 use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
-use crate::wire::response::{Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, warnings};
+use crate::wire::response::{
+    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, has_changed_rows, warnings,
+};
 
 /// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
 const MAX_PIPELINED: usize = 32 * 1024;
@@ -158,6 +160,8 @@ pub struct Ended {
     pub changes: Changes,
     /// Whether SHOW WARNINGS has something to show; None: as before.
     pub diagnostics: Option<bool>,
+    /// Whether ROW_COUNT() is that of a write; None: as before.
+    pub rows: Option<bool>,
 }
 
 /// A statement that is prepared.
@@ -462,6 +466,11 @@ impl Link {
             Some(Answer::One | Answer::Stream) if ending != Ending::Error => None,
             _ => Some(ending == Ending::Error || warnings(head, self.dialect) != 0),
         };
+        let rows = match ended.map(|answering| answering.answer) {
+            Some(Answer::ResultSets { .. } | Answer::One) => Some(has_changed_rows(head)),
+            Some(Answer::Rows { .. }) => Some(false),
+            _ => None,
+        };
         let note = ended.map(|answering| answering.note).unwrap_or_default();
         let changes = ended.map(|answering| answering.changes).unwrap_or_default();
         while self.answering.is_none()
@@ -471,9 +480,9 @@ impl Link {
         }
         match ended.map(|answering| answering.answer) {
             Some(Answer::Auth | Answer::Stream) => {
-                Heard::Released(Ended { ending, note, changes, diagnostics })
+                Heard::Released(Ended { ending, note, changes, diagnostics, rows })
             }
-            _ => Heard::End(Ended { ending, note, changes, diagnostics }),
+            _ => Heard::End(Ended { ending, note, changes, diagnostics, rows }),
         }
     }
 

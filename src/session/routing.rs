@@ -159,6 +159,8 @@ pub(super) fn leaves_warnings(class: Class, asks: Asks) -> bool {
             | Class::Rollback(_)
             | Class::Savepoint
             | Class::Diagnostics
+            | Class::Prepare
+            | Class::Deallocate
     );
     may_be && !asks.intersects(Asks::TABLES | Asks::ANYTHING) || asks.intersects(Asks::WARNINGS)
 }

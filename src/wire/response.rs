@@ -118,6 +118,12 @@ pub fn warnings(head: &[u8], dialect: Dialect) -> u16 {
     told.unwrap_or_default()
 }
 
+/// Whether an OK packet tells of rows that were changed.
+pub fn has_changed_rows(head: &[u8]) -> bool {
+    let affected = head.strip_prefix(&[0x00]).and_then(lenenc);
+    affected.is_some_and(|(affected, _)| affected > 0)
+}
+
 /// The answer to one command, as far as it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {

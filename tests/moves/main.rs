@@ -8,3 +8,4 @@ mod differential;
 mod pins;
 mod scene;
 mod state;
+mod variables;

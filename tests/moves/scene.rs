@@ -98,6 +98,11 @@ impl Moved<'_> {
         }
     }
 
+    /// An operator.
+    pub(crate) fn admin(&self) -> Wire {
+        self.scene.proxy.admin().expect("the proxy takes operators")
+    }
+
     /// A row of SHOW PROXYSESSION ATTRIBUTE.
     pub(crate) fn attribute(&mut self, name: &str) -> String {
         let id = self.wire.greeting.connection_id;

@@ -5,11 +5,12 @@
 //! first of all.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
 use super::carrier::{Carrier, Stranded, pull};
+use super::look::look_now;
 use super::orders::Order;
 use super::recruit::Recruit;
 use super::{Orders, Stays};
@@ -18,7 +19,7 @@ use crate::proxy::relay::link::Link;
 use crate::proxy::service::client;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
-use crate::proxy::sessions::handle::Handle;
+use crate::proxy::sessions::handle::{Handle, Seen};
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::portable::Pins;
@@ -41,13 +42,22 @@ impl Orders {
         sessions: &Sessions,
     ) -> bool {
         handle.set_move_due(false);
-        let Some(Order { recruit, allowed, answer }) = self.take(handle.id) else {
-            return true;
-        };
-        let (outcome, goes_on) = move_now(relay, handle, sessions, recruit, allowed).await;
-        // Nobody may be waiting any more.
-        let _ = answer.send(outcome);
-        goes_on
+        // Nobody may be waiting any more for what comes of it.
+        match self.take(handle.id) {
+            None => true,
+            Some(Order::Move { recruit, allowed, answer }) => {
+                let moved = Box::pin(move_now(relay, handle, sessions, *recruit, allowed));
+                let (outcome, goes_on) = moved.await;
+                let _ = answer.send(outcome);
+                goes_on
+            }
+            Some(Order::Look { inventory, answer }) => {
+                let looked = Box::pin(look_now(relay, handle, &inventory));
+                let (outcome, goes_on) = looked.await;
+                let _ = answer.send(outcome);
+                goes_on
+            }
+        }
     }
 }
 
@@ -98,6 +108,8 @@ struct Carried {
     /// By which ids it has prepared the session's statements, and their parameters.
     statements: Vec<(u32, u16)>,
     status: ServerStatus,
+    /// What was pulled.
+    seen: Option<Arc<Seen>>,
 }
 
 async fn carry(
@@ -145,7 +157,8 @@ async fn carry(
     if flags & status::IN_TRANS != 0 {
         return Err(refused("it has begun a transaction".into()).into());
     }
-    Ok(Carried { statements, status: ServerStatus::Known(flags) })
+    let seen = Seen::of(&state.shown(), SystemTime::now());
+    Ok(Carried { statements, status: ServerStatus::Known(flags), seen })
 }
 
 /// The other server has it all: it is the session's from now on.
@@ -164,7 +177,10 @@ fn settle(
         Ok(before) => {
             sessions.registry.set_server(handle, &address, thread);
             relay.publish_connections(handle);
-            handle.facts().compression[1] = relay.home().leg.compression();
+            let compression = relay.home().leg.compression();
+            let mut facts = handle.facts();
+            (facts.compression[1], facts.seen) = (compression, carried.seen);
+            drop(facts);
             tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
             task::spawn("parting", client::quit(before.leg));
             Ok(())

@@ -14,11 +14,13 @@
 //! - `orders`: who is to move where.
 //! - `recruit`: a second log-in.
 //! - `carry`: what happens between two commands. `carrier`: questions and answers.
+//! - `look`: what a session's variables are.
 //! - `drain`: servers that are to be left by everybody.
 
 pub(super) mod carrier;
 pub(super) mod carry;
 pub mod drain;
+pub mod look;
 mod orders;
 pub(super) mod recruit;
 
@@ -29,6 +31,7 @@ use super::in_force::InForce;
 use super::service::error::ServiceError;
 use super::sessions::handle::{Handle, Stage};
 use crate::session::portable::Pins;
+use orders::Order;
 pub use orders::Orders;
 use recruit::Wants;
 
@@ -160,7 +163,7 @@ impl Surroundings<'_> {
             return Err(pins.into());
         }
         let order = self.orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
-        let recruit = wants.recruit().await?;
-        order.give(handle, recruit, allowed, PATIENCE).await
+        let recruit = Box::new(wants.recruit().await?);
+        order.give(handle, PATIENCE, |answer| Order::Move { recruit, allowed, answer }).await
     }
 }

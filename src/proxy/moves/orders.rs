@@ -1,4 +1,4 @@
-//! Who is to move where: from who orders it to the session's task.
+//! What sessions are asked to do between two commands: from who orders it to the session's task.
 //!
 //! ```text
 //!   reserved ─► given: the session is woken ─► taken by its task ─► answered
@@ -12,28 +12,40 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Stays;
-use super::recruit::{Inventories, Recruit};
+use super::look::Unseen;
+use super::recruit::{Inventoried, Inventories, Recruit};
 use crate::proxy::lock::lock;
 use crate::proxy::sessions::handle::Handle;
 use crate::session::portable::Pins;
+use crate::session::state::Shown;
 use crate::wire::id::SessionId;
 
-/// Every order, by the session that is to move; and what was learned of servers meanwhile.
+/// Every order, by the session that it is for; and what was learned of servers meanwhile.
 #[derive(Debug, Default)]
 pub struct Orders {
     all: Mutex<HashMap<SessionId, Option<Order>>>,
     inventories: Inventories,
 }
 
-/// A session is to go on there.
+/// What a session is to do.
 #[derive(Debug)]
-pub(super) struct Order {
-    /// The other server, which is logged in to.
-    pub recruit: Recruit,
-    /// Pins that do not keep it.
-    pub allowed: Pins,
-    /// Hears what has come of it.
-    pub answer: oneshot::Sender<Result<(), Stays>>,
+pub(super) enum Order {
+    /// Go on there.
+    Move {
+        /// The other server, which is logged in to.
+        recruit: Box<Recruit>,
+        /// Pins that do not keep it.
+        allowed: Pins,
+        /// Hears what has come of it.
+        answer: oneshot::Sender<Result<(), Stays>>,
+    },
+    /// Tell its variables.
+    Look {
+        /// What its server is like.
+        inventory: Arc<Inventoried>,
+        /// Hears them.
+        answer: oneshot::Sender<Result<Vec<Shown>, Unseen>>,
+    },
 }
 
 /// The right to give one session an order. Who drops it takes the order back.
@@ -68,25 +80,24 @@ impl Orders {
 impl Reserved<'_> {
     /// Gives the order, and waits for what comes of it. A session that does not begin with it in
     /// this time keeps its server.
-    pub(super) async fn give(
+    pub(super) async fn give<T, E: From<Stays>>(
         self,
         handle: &Arc<Handle>,
-        recruit: Recruit,
-        allowed: Pins,
         patience: Duration,
-    ) -> Result<(), Stays> {
+        order: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Order,
+    ) -> Result<T, E> {
         let (answer, mut answered) = oneshot::channel();
         if let Some(place) = lock(&self.orders.all).get_mut(&self.id) {
-            *place = Some(Order { recruit, allowed, answer });
+            *place = Some(order(answer));
         }
         handle.set_move_due(true);
-        let ended = |_| Stays::Ended;
+        let ended = |_| E::from(Stays::Ended);
         if let Ok(answer) = tokio::time::timeout(patience, &mut answered).await {
             return answer.map_err(ended)?;
         }
         handle.set_move_due(false);
         match self.orders.take(self.id) {
-            Some(_) => Err(Stays::Busy(patience)),
+            Some(_) => Err(Stays::Busy(patience).into()),
             // It has begun, and has deadlines of its own.
             None => answered.await.map_err(ended)?,
         }

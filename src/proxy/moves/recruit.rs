@@ -132,6 +132,23 @@ impl<'a> Wants<'a> {
         Ok((here, self.inventory(self.to, &credentials).await?))
     }
 
+    /// What the server is like that the session is on; asked by whoever may log in.
+    pub(super) async fn inventory_of_home(self) -> Result<Arc<Inventoried>, Stays> {
+        let credentials = match self.credentials().await {
+            Ok(known) => known,
+            Err(why) => self.cluster.service().ok_or(why)?,
+        };
+        self.inventory(self.from, &credentials).await
+    }
+
+    /// The service account's connection to that, where it tells it more.
+    pub(super) async fn service_at_home(
+        self,
+        inventory: &Inventoried,
+    ) -> Result<Option<LoggedIn>, Stays> {
+        self.service(self.from, inventory).await
+    }
+
     /// The service account's connections to both, where these tell it more.
     pub(in crate::proxy) async fn services(
         self,

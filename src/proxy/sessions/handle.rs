@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::net::tls::keys::{Suite, Version};
 use crate::proxy::lock::lock;
 use crate::restart::{Parcel, Replica};
 use crate::session::portable::{LoggedInAs, Pins};
+use crate::session::state::{Shown as Variable, Whose};
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
 
@@ -139,6 +140,31 @@ pub struct Facts {
     pub trace: Option<Arc<Trace>>,
     /// Whether it would go on after a crash.
     pub protection: Shown,
+    /// What was last pulled of it.
+    pub seen: Option<Arc<Seen>>,
+}
+
+/// What a session's variables were.
+#[derive(Debug)]
+pub struct Seen {
+    /// When.
+    pub at: SystemTime,
+    /// Those that it had, or had changed.
+    pub changed: Vec<Variable>,
+}
+
+/// No more than this is kept of what was seen of a session.
+const MOST_SEEN: usize = 4096;
+
+impl Seen {
+    /// Of all variables; None if it is more than is kept.
+    pub fn of(variables: &[Variable], at: SystemTime) -> Option<Arc<Self>> {
+        let changed = variables.iter().filter(|shown| shown.whose != Whose::Server);
+        let changed: Vec<_> = changed.cloned().collect();
+        let value = |shown: &Variable| shown.value.as_ref().map_or(0, String::len);
+        let sizes = changed.iter().map(|it| size_of_val(it) + it.name.len() + value(it));
+        (sizes.sum::<usize>() <= MOST_SEEN).then(|| Arc::new(Self { at, changed }))
+    }
 }
 
 impl Facts {
@@ -305,7 +331,8 @@ impl Handle {
         lock(&self.parcel).take()
     }
 
-    /// Asks the session to go on with another server as soon as it can, and wakes it; or no more.
+    /// Asks the session to do what it is ordered as soon as it is between two commands, and wakes
+    /// it; or no more.
     pub fn set_move_due(&self, is_due: bool) {
         self.is_move_due.store(is_due, Ordering::Release);
         self.waker.wake();

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::names::named;
+pub use crate::session::state::{Shown, Whose};
 use crate::wire::id::{SessionId, ThreadId};
 
 /// One session as SHOW PROXYSESSION and SHOW PROCESSLIST show it.
@@ -86,6 +87,24 @@ impl SessionView {
     pub fn is_active(&self) -> bool {
         self.state == SessionState::Active
     }
+}
+
+/// What a session's variables are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VariablesView {
+    /// The variables; of another time those that it had changed then.
+    pub variables: Vec<Shown>,
+    /// None: they are so now.
+    pub then: Option<Then>,
+}
+
+/// When something was so, and why it is not known how it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Then {
+    /// When.
+    pub at: SystemTime,
+    /// Why.
+    pub why: String,
 }
 
 /// One statement as SHOW PROXYTRACE shows it.

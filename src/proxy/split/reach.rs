@@ -1,6 +1,7 @@
 //! A reader is made ready for a read: opened, told what it lacks, and waited for.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,7 @@ use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
-use crate::proxy::sessions::handle::{Facts, Handle};
+use crate::proxy::sessions::handle::{Facts, Handle, Seen};
 use crate::session::link::LinkId;
 use crate::session::state::variable::Value;
 use crate::session::state::{Base, State, Subject};
@@ -76,7 +77,7 @@ impl<'a> Reach<'a> {
             return Err("it cannot be told".to_owned().into());
         }
         if knows.told != Some(version) {
-            self.tell(relay, link, version, wants).await?;
+            self.tell(relay, handle, (link, version), wants).await?;
             relay.session_mut().handle_told(link, version);
         }
         self.catch_up(relay, link).await?;
@@ -159,8 +160,8 @@ impl<'a> Reach<'a> {
     async fn tell(
         &self,
         relay: &mut Relay,
-        link: LinkId,
-        version: u32,
+        handle: &Handle,
+        (link, version): (LinkId, u32),
         wants: Wants<'_>,
     ) -> Result<(), Unreached> {
         let known = timeout_at(self.deadline, wants.inventories()).await;
@@ -173,6 +174,7 @@ impl<'a> Reach<'a> {
         let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
         let state = of_home(pull(&mut home, &here, home_thread)).await?;
         let results = of_home(async { Ok(home.results().await?) }).await?;
+        handle.facts().seen = Seen::of(&state.shown(), SystemTime::now());
         if !state.hidden.is_empty() || finds_last_inserted(&state) {
             relay.session_mut().handle_untold(link, version);
             return Err("its state cannot be carried".to_owned().into());

@@ -55,6 +55,9 @@ pub struct Portable {
     writes: u64,
     /// The last answer has left something for SHOW WARNINGS.
     has_diagnostics: bool,
+    /// ROW_COUNT() is that of a write.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    has_rows: bool,
     /// The argument of the last COM_SET_OPTION.
     #[serde(skip_serializing_if = "Option::is_none")]
     option: Option<u16>,
@@ -79,6 +82,12 @@ impl Portable {
             Some(Unmovable::LongData) => pins.with(Pins::LONG_DATA),
             Some(Unmovable::Cursor) => pins.with(Pins::CURSOR),
         }
+    }
+
+    /// By what its client would notice that its home was asked something by the way.
+    pub fn noticed_by(&self) -> Pins {
+        let pins = self.pins().only(Pins::NOTICED);
+        if self.has_rows { pins.with(Pins::ROW_COUNT) } else { pins }
     }
 
     /// How often its state may have changed, as far as other servers have to know it.
@@ -204,8 +213,9 @@ impl Portable {
 
     /// A command was answered.
     pub(super) fn handle_end(&mut self, ended: Ended, status: ServerStatus) {
-        let Ended { ending, note, changes, diagnostics } = ended;
+        let Ended { ending, note, changes, diagnostics, rows } = ended;
         self.has_diagnostics = diagnostics.unwrap_or(self.has_diagnostics);
+        self.has_rows = rows.unwrap_or(self.has_rows);
         if let ServerStatus::Known(flags) = status
             && flags & status::LAST_ROW_SENT != 0
         {
@@ -220,6 +230,7 @@ impl Portable {
                 // What a replica hears goes on until its connection ends.
                 self.pins = Pins::default();
                 self.has_diagnostics = false;
+                self.has_rows = false;
                 self.modes = self.modes.wrapping_add(1);
                 // MySQL goes to the server's own character set.
                 self.is_utf8 = false;

@@ -64,9 +64,21 @@ pins! {
     STATUS = 18: "FLUSH STATUS",
     /// SHOW WARNINGS would show something: until the next statement.
     DIAGNOSTICS = 17: "warnings or an error of its last statement",
+    /// ROW_COUNT() of a write: until the next statement.
+    ROW_COUNT = 19: "ROW_COUNT() of its last statement",
 }
 
 impl Pins {
+    /// What a question puts away, or must not stand in.
+    pub const NOTICED: Self = Self(
+        Self::DIAGNOSTICS.0
+            | Self::ROW_COUNT.0
+            | Self::XA.0
+            | Self::NEXT_TRANSACTION.0
+            | Self::STREAM.0
+            | Self::UNKNOWN.0,
+    );
+
     /// From [`Pins::bits`].
     pub fn from_bits(bits: u32) -> Self {
         Self(bits)
@@ -86,6 +98,12 @@ impl Pins {
     #[must_use]
     pub fn with(self, others: Self) -> Self {
         Self(self.0 | others.0)
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub fn only(self, others: Self) -> Self {
+        Self(self.0 & others.0)
     }
 
     /// The set without those.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::question::{Answer, Errand, Of, Question, StateError, number, rows};
 use super::reading::{self, Form, Told};
 use super::text;
-use super::variable::{Value, other_name};
+use super::variable::{Value, is_carried, other_name};
 use crate::wire::flavour::Flavour;
 
 /// A session variable of a server.
@@ -57,6 +57,31 @@ impl Inventory {
     /// Whether sessions have a role.
     pub fn has_roles(&self) -> bool {
         self.has_roles
+    }
+
+    /// A value that came as bytes, or in performance_schema's way, as it is read with its type.
+    pub(super) fn typed(&self, name: &str, value: Value) -> Value {
+        let Some(known) = self.variable(name) else { return value };
+        match value {
+            Value::Null => Value::Null,
+            Value::Text(text) | Value::Number(text) => match (known.is_number, &text[..]) {
+                (true, b"ON") => Value::Number(b"1".to_vec()),
+                (true, b"OFF") => Value::Number(b"0".to_vec()),
+                (true, _) => Value::Number(text),
+                (false, _) => Value::Text(text),
+            },
+        }
+    }
+
+    /// The value of a session's variable as performance_schema tells it; None: it is not carried.
+    pub(super) fn by_thread(&self, name: &str, value: Option<Vec<u8>>) -> Option<Value> {
+        let known = self.variable(name).filter(|_| is_carried(name))?;
+        // NULL comes as an empty string.
+        let is_null = name == "character_set_results" || known.fresh == Value::Null;
+        Some(match value {
+            Some(text) if !(text.is_empty() && is_null) => self.typed(name, Value::Text(text)),
+            _ => Value::Null,
+        })
     }
 
     /// The longest packet that it takes.

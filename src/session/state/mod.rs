@@ -10,6 +10,8 @@
 //! - [`variable`]: system variables, and which are what.
 //! - [`inventory`]: what a server has. [`reading`]: many variables in one row.
 //! - [`pull`], [`user`], [`role`]: the state. [`push`]: how another session gets it.
+//! - [`shown`]: variables as people see them. [`glance`]: asked without touching the session;
+//!   [`put_back`]: so that it does not notice that it was asked.
 //! - [`text`]: literals that mean the same whatever the session's modes are.
 //!
 //! Nothing here knows a history: what is not seen in the server is not here. Temporary tables and
@@ -17,12 +19,15 @@
 //! LASTVAL and `session_track_*` are their owners' business.
 
 pub mod compare;
+pub mod glance;
 pub mod inventory;
 pub mod pull;
 pub mod push;
+pub mod put_back;
 pub mod question;
 pub mod reading;
 pub mod role;
+pub mod shown;
 pub mod snapshot;
 pub mod text;
 pub mod user;
@@ -32,8 +37,11 @@ pub mod variable;
 mod tests;
 
 pub use compare::Subject;
+pub use glance::Glance;
 pub use inventory::{Inventory, Survey};
 pub use pull::{Pull, Scope};
 pub use push::{Base, Push, Refusal};
+pub use put_back::PutBack;
 pub use question::{Answer, Errand, Of, Question, StateError};
+pub use shown::{Shown, Whose};
 pub use snapshot::{Diagnostics, Hidden, State};

@@ -59,8 +59,10 @@ enum Step {
 
 /// Questions for the service account.
 #[derive(Clone, Copy, Debug)]
-enum ByThread {
+pub(super) enum ByThread {
     Variables,
+    /// With their values.
+    UserVariables,
     Schema,
     Names,
     Locks,
@@ -203,26 +205,12 @@ impl<'a> Pull<'a> {
             }
             Told::Values(values) => {
                 for (name, value) in values {
-                    let value = self.typed(&name, value);
+                    let value = self.inventory.typed(&name, value);
                     self.read.push((name, value));
                 }
             }
         }
         Ok(())
-    }
-
-    /// A value that came as bytes, or in performance_schema's way, as it is read with its type.
-    fn typed(&self, name: &str, value: Value) -> Value {
-        let Some(known) = self.inventory.variable(name) else { return value };
-        match value {
-            Value::Null => Value::Null,
-            Value::Text(text) | Value::Number(text) => match (known.is_number, &text[..]) {
-                (true, b"ON") => Value::Number(b"1".to_vec()),
-                (true, b"OFF") => Value::Number(b"0".to_vec()),
-                (true, _) => Value::Number(text),
-                (false, _) => Value::Text(text),
-            },
-        }
     }
 
     fn hear_place(&mut self, answer: Answer) -> Result<(), StateError> {
@@ -364,6 +352,8 @@ impl<'a> Pull<'a> {
     fn hear_by_thread(&mut self, what: ByThread, answer: Answer) -> Result<(), StateError> {
         match what {
             ByThread::Variables => self.hear_variables_by_thread(answer),
+            // Not asked here: the values do not tell what they are.
+            ByThread::UserVariables => Err(StateError::Unasked),
             ByThread::Schema => {
                 let [schema] = row(answer, "its schema")?;
                 self.hear_schema_by_thread(schema);
@@ -442,16 +432,9 @@ impl<'a> Pull<'a> {
             let digits = number(value.as_deref());
             self.state.last_insert_id = digits.ok_or(StateError::Malformed { what: WHAT })?;
         }
-        let Some(known) = self.inventory.variable(&name).filter(|_| is_carried(&name)) else {
-            return Ok(());
-        };
-        // NULL comes as an empty string.
-        let is_null = name == "character_set_results" || known.fresh == Value::Null;
-        let value = match value {
-            Some(text) if !(text.is_empty() && is_null) => self.typed(&name, Value::Text(text)),
-            _ => Value::Null,
-        };
-        self.read.push((name, value));
+        if let Some(value) = self.inventory.by_thread(&name, value) {
+            self.read.push((name, value));
+        }
         Ok(())
     }
 }
@@ -525,7 +508,7 @@ fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u
 }
 
 impl ByThread {
-    fn sql(self, connection: u64) -> String {
+    pub(super) fn sql(self, connection: u64) -> String {
         let thread = format!(
             "(SELECT THREAD_ID FROM performance_schema.threads WHERE PROCESSLIST_ID={connection})"
         );
@@ -533,6 +516,10 @@ impl ByThread {
             Self::Variables => format!(
                 "SELECT CAST(VARIABLE_NAME AS BINARY), CAST(VARIABLE_VALUE AS BINARY) \
                  FROM performance_schema.variables_by_thread WHERE THREAD_ID={thread} LIMIT 100000"
+            ),
+            Self::UserVariables => format!(
+                "SELECT CAST(VARIABLE_NAME AS BINARY), CAST(VARIABLE_VALUE AS BINARY) FROM \
+                 performance_schema.user_variables_by_thread WHERE THREAD_ID={thread} LIMIT 100000"
             ),
             Self::Schema => format!(
                 "SELECT CAST(PROCESSLIST_DB AS BINARY) FROM performance_schema.threads \
