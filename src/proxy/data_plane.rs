@@ -23,7 +23,7 @@ use super::moves::look::Unseen;
 use super::moves::{self, Orders, Stays};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
-use super::relay::{Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
+use super::relay::{Ambient, Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
 use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Signal, Stage};
@@ -443,7 +443,10 @@ impl Proxy {
     /// Relays until the session ends, is frozen, or its user is another one.
     async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> Exit {
         let accounts = |name: &[u8]| login::destination::account(&self.in_force, handle, name);
-        match relay.run(&self.sessions.registry, handle, &accounts).await {
+        let cluster = handle.facts().cluster.clone();
+        let fired = |server: &str| self.in_force.fired(&cluster, server);
+        let ambient = Ambient { accounts: &accounts, fired: &fired };
+        match relay.run(&self.sessions.registry, handle, ambient).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended
             }

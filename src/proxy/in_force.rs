@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::clusters::Clusters;
+use super::cluster::fired::UNSEEN;
 use super::lock::lock;
 use super::monitor::order::Detection;
 use super::monitor::report::{Report, Watcher};
@@ -18,6 +19,7 @@ use super::monitor::watch::Monitors;
 use crate::config::Config;
 use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::net::tls::settings::{Settings, SettingsError};
+use crate::sql::analysis::Changes;
 
 /// A parameter that differs from the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,9 @@ impl Watcher for Heard {
         if let Some(cluster) = self.0.load().find(&report.cluster) {
             let error = report.outcome.as_ref().err().map(ToString::to_string);
             cluster.hear(&report.server, report.observation(), error);
+            if let Some(fired) = report.fired {
+                cluster.hear_fired(&report.server, fired);
+            }
         }
     }
 }
@@ -81,6 +86,11 @@ impl InForce {
         let in_force = Self { config, tls, clusters, monitors, origins: Mutex::new(origins) };
         in_force.watch_servers();
         in_force
+    }
+
+    /// What triggers of a server may change in a session.
+    pub(super) fn fired(&self, cluster: &str, server: &str) -> Changes {
+        self.clusters.load().find(cluster).map_or(UNSEEN, |cluster| cluster.fired(server))
     }
 
     /// The config.

@@ -7,4 +7,5 @@ mod answers;
 mod plugins;
 mod roles;
 mod scene;
+mod triggers;
 mod trouble;

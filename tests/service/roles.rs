@@ -21,7 +21,7 @@ const SERVICE: (&str, &str) = ("svc", "svc-secret");
 
 /// Hands reports on to the test.
 #[derive(Debug)]
-struct Told(Sender<Report>);
+pub(crate) struct Told(pub Sender<Report>);
 
 impl Watcher for Told {
     fn handle_report(&self, report: Report) {

@@ -14,4 +14,5 @@ mod pair;
 mod restart;
 mod same;
 mod second;
+mod triggers;
 mod vocabulary;

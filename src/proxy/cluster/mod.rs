@@ -13,6 +13,7 @@ mod accounts;
 pub mod clusters;
 mod direct;
 mod draining;
+pub(super) mod fired;
 mod greeted;
 mod health;
 pub(super) mod loops;
@@ -46,6 +47,7 @@ use crate::route::topology::{ServerId, Topology};
 use crate::route::{Allotment, Budget};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
+use fired::Fired;
 pub use greeted::{Answered, Greeted};
 use health::{Health, Wait};
 use loops::Trail;
@@ -117,6 +119,7 @@ pub struct Server {
     /// What it last failed by, as people read it.
     last_error: Mutex<String>,
     counted: Statements,
+    fired: Fired,
     partings: Partings,
 }
 
@@ -485,6 +488,7 @@ impl Server {
             health: Health::new(limits),
             last_error: Mutex::default(),
             counted: Statements::default(),
+            fired: Fired::default(),
             partings: partings.clone(),
         }
     }

@@ -14,7 +14,7 @@
 //! - `report`: what it tells.
 //! - `round`: what is asked in one round, over a connection that is made when there is none.
 //! - `question`: the questions, and which of them a server is spared.
-//! - `reading`: what an answer says. Pure.
+//! - `reading`: what an answer says. `triggers`: what triggers do to sessions. Pure.
 //! - `warm`: accounts that are logged in once where a server may not know them any more.
 //! - `note`: what the log is told.
 
@@ -24,5 +24,6 @@ mod question;
 mod reading;
 pub mod report;
 mod round;
+mod triggers;
 mod warm;
 pub mod watch;

@@ -15,6 +15,7 @@ const SELDOM: Duration = Duration::from_secs(10);
 pub(super) struct Notes {
     told: Option<(Instant, String)>,
     refused: Vec<u16>,
+    has_told_unseen: bool,
 }
 
 impl Notes {
@@ -37,6 +38,17 @@ impl Notes {
                 self.refused.push(error.code);
                 tracing::warn!(cluster, server, %error, "service_user may not ask everything");
             }
+        }
+    }
+
+    /// Tells once that the account cannot see what triggers do.
+    pub(super) fn tell_unseen(&mut self, cluster: &str, server: &str) {
+        if !std::mem::replace(&mut self.has_told_unseen, true) {
+            tracing::info!(
+                cluster,
+                server,
+                "service_user cannot see what triggers do: it wants TRIGGER ON *.*"
+            );
         }
     }
 

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::triggers;
 use crate::wire::flavour::Flavour;
 
 /// How long a question is spared.
@@ -27,6 +28,11 @@ pub(super) enum Subject {
     WsrepStatus,
     /// Its place in a replication group. MySQL only.
     Group,
+    /// How many triggers there are. Asked as seldom as what is spared, as a server with many tables
+    /// is long about it.
+    Triggers,
+    /// Those.
+    TriggerBodies,
 }
 
 /// Questions that are spared, each until then, and why.
@@ -37,8 +43,17 @@ impl Subject {
     /// What a server of this kind is asked in each round; the first is never spared.
     pub(super) fn of(flavour: Flavour) -> &'static [Self] {
         match flavour {
-            Flavour::MariaDb { .. } => &[Self::ReadOnly, Self::Replication, Self::Wsrep],
-            Flavour::MySql { .. } | Flavour::OceanBase => {
+            Flavour::MariaDb { .. } => {
+                &[Self::ReadOnly, Self::Replication, Self::Wsrep, Self::Triggers]
+            }
+            Flavour::MySql { .. } => &[
+                Self::ReadOnly,
+                Self::SuperReadOnly,
+                Self::Replication,
+                Self::Group,
+                Self::Triggers,
+            ],
+            Flavour::OceanBase => {
                 &[Self::ReadOnly, Self::SuperReadOnly, Self::Replication, Self::Group]
             }
         }
@@ -64,6 +79,8 @@ impl Subject {
                 CONCAT(member_state, ' ', member_role) \
                 FROM performance_schema.replication_group_members \
                 WHERE member_id = @@global.server_uuid)"],
+            Self::Triggers => triggers::counting(flavour),
+            Self::TriggerBodies => triggers::reading(flavour),
         }
     }
 }
@@ -98,13 +115,15 @@ mod tests {
 
     #[test]
     fn a_server_is_spoken_to_in_its_own_words() {
-        let of_mariadb = [Subject::ReadOnly, Subject::Replication, Subject::Wsrep];
+        let of_mariadb =
+            [Subject::ReadOnly, Subject::Replication, Subject::Wsrep, Subject::Triggers];
         let of_others =
             [Subject::ReadOnly, Subject::SuperReadOnly, Subject::Replication, Subject::Group];
+        let of_mysql = [&of_others[..], &[Subject::Triggers]].concat();
         let cases: [(&[u8], &[Subject], &str); 4] = [
             (b"5.5.5-10.11.19-MariaDB-0+deb12u1", &of_mariadb, "SHOW ALL SLAVES STATUS"),
             (b"11.8.9-MariaDB", &of_mariadb, "SHOW ALL SLAVES STATUS"),
-            (b"9.7.4-2", &of_others, "SHOW REPLICA STATUS"),
+            (b"9.7.4-2", &of_mysql, "SHOW REPLICA STATUS"),
             (b"5.7.25-OceanBase-v4.3.5", &of_others, "SHOW REPLICA STATUS"),
         ];
         for (version, subjects, words) in cases {

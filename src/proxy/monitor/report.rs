@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::proxy::cluster::BackendError;
 use crate::proxy::service::error::ServiceError;
 use crate::route::roles::{Observation, Said};
+use crate::sql::analysis::Changes;
 
 /// What came of a round.
 pub type Outcome = Result<Said, ServiceError>;
@@ -19,6 +20,9 @@ pub struct Report {
     pub server: Arc<str>,
     /// What it said. Without an account only that it lives.
     pub outcome: Outcome,
+    /// What its triggers may change in a session, if that was asked; None of that: they cannot be
+    /// seen.
+    pub fired: Option<Option<Changes>>,
 }
 
 /// Who is told what came of each round. It is told by many tasks, and must not wait.

@@ -8,6 +8,7 @@ use tokio::time::timeout_at;
 use super::order::Order;
 use super::question::{Spared, Subject};
 use super::reading::{self, Replicas};
+use super::triggers::{self, Counted};
 use super::warm;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::relay::leg::Leg;
@@ -16,6 +17,7 @@ use crate::proxy::service::client::{Terms, query, quit};
 use crate::proxy::service::error::{ServerError, ServiceError};
 use crate::proxy::service::login::{LoggedIn, Wanted, attributes, log_in};
 use crate::route::roles::Said;
+use crate::sql::analysis::Changes;
 use crate::wire::flavour::Flavour;
 use crate::wire::result::ResultSet;
 
@@ -36,6 +38,8 @@ pub(super) struct Rounds {
     refused: Vec<ServerError>,
     /// A connection was made since that was last told.
     is_new: bool,
+    /// What triggers may do, since it was last told.
+    fired: Option<Option<Changes>>,
 }
 
 /// A connection that is kept.
@@ -75,6 +79,11 @@ impl Rounds {
         let is_mysql = matches!(self.line.as_ref()?.flavour, Flavour::MySql { .. });
         let is_new = std::mem::take(&mut self.is_new);
         is_mysql.then_some(if is_new { warm::Line::New } else { warm::Line::Kept })
+    }
+
+    /// What triggers may change in a session, if that was asked since this was last asked.
+    pub(super) fn take_fired(&mut self) -> Option<Option<Changes>> {
+        self.fired.take()
     }
 
     /// Takes leave.
@@ -128,8 +137,13 @@ impl Rounds {
         let flavour = self.line.as_ref().map(|line| line.flavour);
         for subject in flavour.map(Subject::of).into_iter().flatten() {
             let is_spared = self.spared.has(*subject, Instant::now());
-            if !is_spared && let Some(set) = self.ask_one(*subject).await? {
-                self.read(&mut said, *subject, &set).await?;
+            if is_spared {
+                continue;
+            }
+            match self.ask_one(*subject).await? {
+                Some(set) => self.read(&mut said, *subject, &set).await?,
+                None if *subject == Subject::Triggers => self.fired = Some(None),
+                None => {}
             }
         }
         said.at = Instant::now();
@@ -156,8 +170,25 @@ impl Rounds {
             Subject::Wsrep => {}
             Subject::WsrepStatus => said.wsrep = Some(reading::wsrep(set)),
             Subject::Group => said.group = reading::group(set),
+            Subject::Triggers => {
+                self.fired = Some(self.read_triggers(set).await?);
+                self.spared.add(subject, Instant::now());
+            }
+            Subject::TriggerBodies => {}
         }
         Ok(())
+    }
+
+    /// What triggers may do; None: they are too many, or cannot be seen.
+    async fn read_triggers(&mut self, set: &ResultSet) -> Result<Option<Changes>, ServiceError> {
+        match triggers::counted(set) {
+            Counted::None => Ok(Some(Changes::default())),
+            Counted::TooMany | Counted::Hidden => Ok(None),
+            Counted::Some => {
+                let bodies = self.ask_one(Subject::TriggerBodies).await?;
+                Ok(bodies.as_ref().map(triggers::fired))
+            }
+        }
     }
 
     /// The answer; None if the server does not want to give any.

@@ -33,6 +33,7 @@ use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
 use crate::session::{Account, Directory, Session, Want};
+use crate::sql::analysis::Changes;
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
 use closing::{Closing, ClosingEnds};
@@ -85,8 +86,20 @@ struct Others<'a> {
     /// The home's, if that is another one.
     home: Option<Arc<str>>,
     router: Option<&'a dyn Router>,
-    accounts: &'a Accounts<'a>,
+    ambient: Ambient<'a>,
 }
+
+/// What the session's cluster knows.
+#[derive(Clone, Copy)]
+pub struct Ambient<'a> {
+    /// What users' names mean.
+    pub accounts: &'a Accounts<'a>,
+    /// What triggers do.
+    pub fired: &'a Fired<'a>,
+}
+
+/// What triggers of the server at this address may change in a session.
+pub type Fired<'a> = dyn Fn(&str) -> Changes + Sync + 'a;
 
 /// What a user's name means on a session's server. See [`Directory::account`].
 pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + Sync + 'a;
@@ -94,6 +107,10 @@ pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + 
 impl Directory for Others<'_> {
     fn router(&self) -> Option<&dyn Router> {
         self.router
+    }
+
+    fn fired(&self) -> Changes {
+        (self.ambient.fired)(self.server)
     }
 
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
@@ -107,7 +124,7 @@ impl Directory for Others<'_> {
     }
 
     fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
-        (self.accounts)(name)
+        (self.ambient.accounts)(name)
     }
 }
 
@@ -116,7 +133,7 @@ impl Directory for Others<'_> {
 struct Surroundings<'a> {
     registry: &'a Registry,
     handle: &'a Handle,
-    accounts: &'a Accounts<'a>,
+    ambient: Ambient<'a>,
 }
 
 /// Both ends of an authentication exchange that is due, and what was read of them.
@@ -190,9 +207,9 @@ impl Relay {
         &mut self,
         registry: &Registry,
         handle: &Handle,
-        accounts: &Accounts<'_>,
+        ambient: Ambient<'_>,
     ) -> Exit {
-        let around = Surroundings { registry, handle, accounts };
+        let around = Surroundings { registry, handle, ambient };
         let mut obeyed = Signal::None;
         poll_fn(|cx| {
             handle.listen(cx.waker());
@@ -496,8 +513,8 @@ impl Relay {
         let home = (current != LinkId::HOME.place()).then(|| self.home().server.clone());
         let Link { leg, server, .. } = &mut self.links[current];
         let router = self.router.as_deref();
-        let others =
-            Others { registry: around.registry, server, home, router, accounts: around.accounts };
+        let Surroundings { registry, ambient, .. } = around;
+        let others = Others { registry, server, home, router, ambient };
         let mut judge = Judge {
             session: &mut self.session,
             numbering: &mut self.numbering,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::change_user::Account;
 use super::routing::Router;
 use crate::error::ClientError;
+use crate::sql::analysis::Changes;
 use crate::sql::ids::Named;
 use crate::wire::command::code;
 use crate::wire::id::{SessionId, ThreadId};
@@ -29,6 +30,11 @@ pub trait Directory {
     /// Who says where commands go; None: all to where the one before went.
     fn router(&self) -> Option<&dyn Router> {
         None
+    }
+
+    /// What triggers of this session's server may change in a session.
+    fn fired(&self) -> Changes {
+        Changes::default()
     }
 
     /// The id on this session's server of a connection, by the id its client was shown.

@@ -395,7 +395,8 @@ impl Session {
             None => replaced,
             Some(portable) => {
                 let link = self.conversation.link_mut(self.conversation.current);
-                portable.handle_command((header, head), replaced, self.query_attributes, link)
+                let (fired, attributes) = (&|| directory.fired(), self.query_attributes);
+                portable.handle_command((header, head), replaced, attributes, fired, link)
             }
         }
     }
@@ -460,7 +461,8 @@ impl Session {
         }
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
-            let (class, asks) = portable.handle_statement(sql, extent == Extent::Whole, link);
+            let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
+            let (class, asks) = portable.handle_statement(sql, is_whole, fired, link);
             self.asked_at.handle_statement(class, asks, self.conversation.current);
         }
         // A reader is asked by its own ids what names a connection by those of the home.

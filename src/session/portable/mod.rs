@@ -127,14 +127,17 @@ impl Portable {
         self.option
     }
 
-    /// A COM_QUERY; `is_whole`: all of its text is at hand. What it is, and what it asks.
+    /// A COM_QUERY; `is_whole`: all of its text is at hand; `fired`: what triggers may change. What
+    /// it is, and what it asks.
     pub(super) fn handle_statement(
         &mut self,
         sql: &[u8],
         is_whole: bool,
+        fired: &dyn Fn() -> Changes,
         link: &mut Link,
     ) -> (Class, Asks) {
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
+        changes = with_fired(changes, fired);
         if class == Class::Use && !matches!(sql::inspect(sql), sql::Statement::Use(_)) {
             // To which database is not known.
             changes |= Changes::ANYTHING;
@@ -175,6 +178,7 @@ impl Portable {
         (header, head): (Header, &[u8]),
         replaced: Option<Vec<u8>>,
         query_attributes: bool,
+        fired: &dyn Fn() -> Changes,
         link: &mut Link,
     ) -> Option<Vec<u8>> {
         match head.first() {
@@ -204,7 +208,12 @@ impl Portable {
             Some(with) => (Header::parse(with)?, &with[HEADER..]),
         };
         self.writes += 1;
-        link.note_changes(self.prepared.changes(head));
+        let changes = with_fired(self.prepared.changes(head), fired);
+        if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
+            self.modes = self.modes.wrapping_add(1);
+            self.is_utf8 = false;
+        }
+        link.note_changes(changes);
         match self.prepared.translate(header, head, query_attributes) {
             Translated::AsItIs => replaced,
             Translated::Replaced(with) => Some(with),
@@ -269,6 +278,14 @@ impl Portable {
     }
 }
 
+/// What a statement may change, with what triggers may.
+fn with_fired(changes: Changes, fired: &dyn Fn() -> Changes) -> Changes {
+    match changes.intersects(Changes::TRIGGERS) {
+        true => changes.without(Changes::TRIGGERS) | fired(),
+        false => changes,
+    }
+}
+
 /// A write that asks for a user variable that there is none of makes it, for the binary log.
 fn made_by_writes(class: Class, asks: Asks) -> Changes {
     let is_made =
@@ -277,8 +294,12 @@ fn made_by_writes(class: Class, asks: Asks) -> Changes {
 }
 
 /// What a statement that fails may have done before.
-const BY_ROWS: Changes =
-    Changes::USER_VARIABLES.with(Changes::USER_LOCK_TAKEN).with(Changes::SEQUENCE);
+const BY_ROWS: Changes = Changes::USER_VARIABLES
+    .with(Changes::USER_LOCK_TAKEN)
+    .with(Changes::SEQUENCE)
+    .with(Changes::TEMPORARY_TABLE_MADE)
+    .with(Changes::VARIABLES)
+    .with(Changes::LEXING);
 
 /// What other servers of the session have to know.
 const STATE: Changes = Changes::ANYTHING

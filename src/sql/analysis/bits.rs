@@ -140,6 +140,8 @@ bits! {
         STATUS = "status",
         /// Global variables: no session's, but every server's own.
         GLOBAL = "global",
+        /// Whatever triggers of the server do in a session: [`fired`](super::fired) tells of each.
+        TRIGGERS = "triggers",
     }
 }
 

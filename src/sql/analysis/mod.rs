@@ -2,7 +2,8 @@
 //!
 //! It is no parser: it reads the words that begin a statement, and of the rest only what matters
 //! (calls, variables, locking clauses). What it is not sure of it takes for the worst. It sees the
-//! text and nothing else: what a trigger or a view does is not in here.
+//! text and nothing else: that triggers may do something it says, and [`fired`] what a trigger's
+//! body may do. What a view does is not in here.
 //!
 //! Invariant: [`Class::Read`] is said only of a whole statement that is a query and nothing else,
 //! of which every function is known to be pure on every server.
@@ -14,10 +15,12 @@ mod key;
 mod scan;
 mod set;
 mod statement;
+mod triggers;
 
 pub use bits::{Asks, Changes};
 pub use hints::{Consistency, Hints};
 use scan::Scan;
+pub use triggers::fired;
 
 use super::lexer::{Extent, Modes};
 

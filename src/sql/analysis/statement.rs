@@ -66,7 +66,9 @@ impl<'a> Scan<'a> {
         self.tail()?;
         let clauses = self.clauses;
         if clauses.writes {
-            return is_with.then_some(Class::Write);
+            is_with.then_some(())?;
+            self.changes |= Changes::TRIGGERS;
+            return Some(Class::Write);
         }
         if clauses.has_procedure {
             self.call_anything();
@@ -87,6 +89,7 @@ impl<'a> Scan<'a> {
     fn write(&mut self, key: u64) -> Option<Class> {
         self.begins_as(Class::Write);
         self.asks |= Asks::TABLES;
+        self.changes |= Changes::TRIGGERS;
         if is_one_of!(key, b"load") {
             return self.load();
         }
@@ -341,10 +344,11 @@ impl<'a> Scan<'a> {
         if is_statement {
             let class = self.statement_from(token)?;
             self.depth -= 1;
-            return match runs {
-                true => Some(class),
-                false => Some(Class::Explain),
-            };
+            if runs {
+                return Some(class);
+            }
+            self.changes = self.changes.without(Changes::TRIGGERS);
+            return Some(Class::Explain);
         }
         self.asks |= Asks::SERVER | Asks::TABLES;
         self.see(token);

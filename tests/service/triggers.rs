@@ -1,0 +1,59 @@
+//! What triggers do is seen by who may see it, and nobody else takes none for an answer.
+
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use odp::proxy::credentials::Credentials;
+use odp::proxy::monitor::order::Detection;
+use odp::proxy::monitor::watch::Monitors;
+use odp::sql::analysis::Changes;
+
+use crate::roles::Told;
+use crate::scene::Scene;
+use crate::support::{Database, LIMIT, Server};
+
+/// What is seen of a server's triggers by this account.
+fn seen(database: &Database, user: &str) -> Option<Changes> {
+    let scene = Scene::of(&[database.address()], "off");
+    let (told, reports) = channel();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let monitors = Monitors::new(Arc::new(Told(told)));
+    let credentials = Some(Arc::new(Credentials::clear(user, "svc-secret")));
+    let (interval, timeout) = (Duration::from_millis(20), LIMIT);
+    let detection = Detection { cluster: scene.cluster.clone(), credentials, interval, timeout };
+    let _inside = runtime.enter();
+    monitors.put_in_force(&[detection], &Arc::new(scene.config.clone()), None);
+    let report = reports.recv_timeout(LIMIT).expect("a report");
+    assert!(report.outcome.is_ok(), "{report:?}");
+    report.fired.expect("it is asked in the first round")
+}
+
+fn only_who_sees_all_is_believed(server: Server) {
+    let Some(database) = Database::start(server) else { return };
+    database.execute(&[
+        "CREATE USER sees@'%' IDENTIFIED BY 'svc-secret'",
+        "GRANT TRIGGER ON *.* TO sees@'%'",
+        "CREATE USER blind@'%' IDENTIFIED BY 'svc-secret'",
+        "CREATE USER partly@'%' IDENTIFIED BY 'svc-secret'",
+        "GRANT TRIGGER ON p.* TO partly@'%'",
+        "CREATE TABLE p.t (n INT, s VARCHAR(9))",
+    ]);
+    let all = |database: &Database| ["sees", "blind", "partly"].map(|user| seen(database, user));
+    assert_eq!(all(&database), [Some(Changes::default()), None, None]);
+    database.execute(&["CREATE TRIGGER p.a BEFORE INSERT ON p.t FOR EACH ROW SET NEW.n = 1"]);
+    assert_eq!(all(&database), [Some(Changes::default()), None, None]);
+    database.execute(&["CREATE TRIGGER p.b BEFORE UPDATE ON p.t FOR EACH ROW SET @x = 1"]);
+    assert_eq!(all(&database), [Some(Changes::USER_VARIABLES), None, None]);
+}
+
+#[test]
+fn mariadb_tells_of_its_triggers() {
+    only_who_sees_all_is_believed(Server::MariaDb);
+}
+
+#[test]
+fn mysql_tells_of_its_triggers() {
+    only_who_sees_all_is_believed(Server::MySql);
+}
