@@ -85,6 +85,8 @@ pub enum Note {
     Statement,
     /// If it is OK, the session is as one that has just logged in.
     Reset,
+    /// It is a PREPARE or DEALLOCATE in text.
+    Text,
     /// Nothing; also what another version wants to do with it, as with ids in rows once.
     #[default]
     #[serde(other)]

@@ -14,7 +14,9 @@ const PINS: &[(&[&str], &str, &[&str])] = &[
     (&["SET TRANSACTION READ ONLY"], "SET TRANSACTION", &["BEGIN", "COMMIT"]),
     (&["CREATE TEMPORARY TABLE x (n INT)"], "temporary table", &[]),
     (&["CREATE TEMPORARY TABLE x AS SELECT 1 n"], "temporary table", &[]),
-    (&["PREPARE s FROM 'SELECT 1'"], "PREPARE", &[]),
+    (&["SET @s = 'SELECT 1'", "PREPARE s FROM @s"], "PREPARE", &[]),
+    (&["PREPARE s FROM 'CALL q()'", "EXECUTE s"], "anything", &[]),
+    (&["PREPARE s FROM 'SELECT 1'", "SET sql_mode = 'ANSI_QUOTES'"], "another sql_mode", &[]),
     (&["CALL q()"], "anything", &[]),
     (&["SELECT f()"], "anything", &[]),
 ];

@@ -96,6 +96,73 @@ fn prepared_statements_go_along() {
     assert_eq!(client.wire.ask(com::EXECUTE, &bound(second, false, 41)).row_count(), 1);
 }
 
+/// What a statement has found, and that it was none that writes.
+#[test]
+fn what_was_found_is_still_known() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    scene.setup(&["CREATE TABLE p.t (n INT)", "INSERT INTO p.t VALUES (1), (2), (3)"]);
+    let mut client = scene.open(&Login::default());
+    let mut place = scene.place(&mut client.wire);
+    for (statement, question, expected) in [
+        ("SELECT SQL_CALC_FOUND_ROWS a.n FROM t a, t b LIMIT 1", "SELECT FOUND_ROWS()", "9"),
+        ("SELECT n FROM t WHERE n > 7", "SELECT FOUND_ROWS()", "0"),
+        ("SELECT n FROM t", "SELECT ROW_COUNT()", "-1"),
+        ("SET @a = 1", "SELECT ROW_COUNT()", "0"),
+        ("SELECT n FROM t LIMIT 2", "SELECT FOUND_ROWS()", "2"),
+    ] {
+        client.wire.run(statement);
+        place = 1 - place;
+        client.move_to(place).expect("nothing keeps it");
+        assert_eq!(client.wire.run(question).text(), expected, "{statement}");
+    }
+}
+
+/// Those that were prepared by statements, too.
+fn text_statements_go_along(server: Server) {
+    let Some(scene) = Scene::start(server) else { return };
+    scene.setup(&["CREATE TABLE p.only (n INT)", "INSERT INTO p.only VALUES (1), (2)"]);
+    let mut client = scene.open(&Login::default());
+    client.wire.run("PREPARE `First` FROM 'SELECT n FROM only WHERE n = ?'");
+    client.wire.run("PREPARE second FROM \"SELECT 'it''s', @a\"");
+    client.wire.run("PREPARE gone FROM 'SELECT 1'");
+    client.wire.run("PREPARE sets FROM 'SET @a = ?'");
+    client.wire.run("DEALLOCATE PREPARE gone");
+    client.wire.run("SET @two = 2");
+    client.wire.run("USE mysql");
+    let from = scene.place(&mut client.wire);
+    let questions = ["EXECUTE first USING @two", "EXECUTE second", "EXECUTE sets USING @two"];
+    let mut before = None;
+    for place in [1 - from, from, 1 - from] {
+        let told = questions.map(|question| client.wire.run(question).packets);
+        assert_eq!(before.get_or_insert_with(|| told.clone())[0], told[0]);
+        assert_eq!(client.wire.query("EXECUTE gone").error(), Some(1243));
+        client.wire.run("SELECT 1");
+        client.move_to(place).expect("nothing keeps it");
+        assert_eq!(client.wire.run("SELECT @a").text(), "2", "an EXECUTE has set it");
+        assert_eq!(client.wire.run("SELECT DATABASE()").text(), "mysql");
+    }
+    scene.proxy.restart();
+    let mut client = crate::scene::Moved::again(client);
+    client.move_to(from).expect("nothing keeps it");
+    assert_eq!(client.wire.run("EXECUTE first USING @two").text(), "2");
+    assert_eq!(client.wire.query("PREPARE second FROM 'SELECT nothing FROM'").error(), Some(1064));
+    let error = client.move_to(1 - from).expect_err("there may be one, or none");
+    assert!(error.contains("PREPARE"), "{error}");
+    client.wire.ask(com::RESET_CONNECTION, b"");
+    client.move_to(1 - from).expect("there are none");
+    assert_eq!(client.wire.query("EXECUTE first USING @two").error(), Some(1243));
+}
+
+#[test]
+fn mariadb_text_statements_go_along() {
+    text_statements_go_along(Server::MariaDb);
+}
+
+#[test]
+fn mysql_text_statements_go_along() {
+    text_statements_go_along(Server::MySql);
+}
+
 /// A move is between two commands: a transaction and a running statement are let end.
 #[test]
 fn a_transaction_is_waited_for() {

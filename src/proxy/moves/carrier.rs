@@ -151,6 +151,31 @@ impl<'a> Carrier<'a> {
         Ok(ids)
     }
 
+    /// Has these PREPAREs said, each in its default schema, the session's own being `schema`.
+    pub(in crate::proxy) async fn prepare_texts(
+        &mut self,
+        texts: &[(Vec<u8>, Vec<u8>)],
+        schema: &[u8],
+    ) -> Result<(), String> {
+        let mut current = schema;
+        for (text, own) in texts {
+            if own != current {
+                self.command(code::INIT_DB, own).await?;
+                current = own;
+            }
+            let answer = client::query(self.leg, self.terms, text, MOST).await;
+            match answer.map_err(|error| error.to_string())? {
+                Told::Ok(_) => {}
+                Told::Err(error) => return Err(format!("a PREPARE (error {})", error.code)),
+                Told::Rows { .. } => return Err("a PREPARE".into()),
+            }
+        }
+        if schema != current {
+            self.command(code::INIT_DB, schema).await?;
+        }
+        Ok(())
+    }
+
     /// A command that is answered by OK.
     pub(in crate::proxy) async fn command(
         &mut self,

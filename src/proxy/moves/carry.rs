@@ -17,13 +17,14 @@ use super::{Orders, Stays};
 use crate::proxy::relay::Relay;
 use crate::proxy::relay::link::Link;
 use crate::proxy::service::client;
+use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Handle, Seen};
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::portable::Pins;
-use crate::session::state::Base;
+use crate::session::state::{Base, PutBack, State};
 use crate::task;
 use crate::wire::command::code;
 use crate::wire::response::ServerStatus;
@@ -123,7 +124,8 @@ async fn carry(
         return Err(Failure::Stays(pins.into()));
     }
     let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
-    let texts: Vec<_> = portable.prepared.texts().map(copy).collect();
+    let statements: Vec<_> = portable.prepared.texts().map(copy).collect();
+    let texts: Vec<_> = portable.texts().map(copy).collect();
     let thread = relay.home().thread;
     let Recruit { link, here, there, here_service, there_service } = recruit;
     let address = link.server.address.to_string();
@@ -149,16 +151,29 @@ async fn carry(
         return Err(refused(names.join(", ")).into());
     }
     let schema = state.schema.as_deref().unwrap_or_default();
-    let statements = other.prepare(&texts, schema).await.map_err(&refused)?;
+    let statements = other.prepare(&statements, schema).await.map_err(&refused)?;
+    other.prepare_texts(&texts, schema).await.map_err(&refused)?;
     if let Some(option) = option {
         other.command(code::SET_OPTION, &option.to_le_bytes()).await.map_err(&refused)?;
     }
     let flags = other.status().await.map_err(&refused)?;
+    if there.flavour().is_mariadb() {
+        leave_as(&mut other, &state).await.map_err(|error| refused(error.to_string()))?;
+    }
     if flags & status::IN_TRANS != 0 {
         return Err(refused("it has begun a transaction".into()).into());
     }
     let seen = Seen::of(&state.shown(), SystemTime::now());
     Ok(Carried { statements, status: ServerStatus::Known(flags), seen })
+}
+
+/// What the session's last statement left: what can be is brought about, what cannot is lost.
+async fn leave_as(other: &mut Carrier<'_>, state: &State) -> Result<(), ServiceError> {
+    let Some(diagnostics) = &state.diagnostics else { return Ok(()) };
+    match other.run(&mut PutBack::what_can_be(diagnostics)).await {
+        Ok(()) | Err(Stranded::State(_)) => Ok(()),
+        Err(Stranded::Service(error)) => Err(error),
+    }
 }
 
 /// The other server has it all: it is the session's from now on.

@@ -462,7 +462,8 @@ impl Session {
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
-            let (class, asks) = portable.handle_statement(sql, is_whole, fired, link);
+            let schema = self.names.back().map_or(&self.database, |names| &names.database);
+            let (class, asks) = portable.handle_statement((sql, schema), is_whole, fired, link);
             self.asked_at.handle_statement(class, asks, self.conversation.current);
         }
         // A reader is asked by its own ids what names a connection by those of the home.
@@ -556,7 +557,7 @@ impl Session {
             portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());
         }
         match note {
-            Note::Plain | Note::Statement | Note::Reset => {}
+            Note::Plain | Note::Statement | Note::Reset | Note::Text => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
                 let names = names.filter(|_| ending == Ending::Ok);

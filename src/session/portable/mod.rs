@@ -7,12 +7,13 @@
 
 mod pins;
 pub mod prepared;
+pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
 use super::link::{Ended, Link, Note};
 use super::routing::{leaves_warnings, may_write};
-use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse};
+use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
@@ -20,6 +21,7 @@ use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
 pub use pins::Pins;
 use prepared::{Prepared, Reading, Translated, Unmovable};
+use texts::{Text, Texts};
 
 /// How a client has logged in: what every server is asked for on its behalf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,10 @@ pub struct Portable {
     pub login: LoggedInAs,
     /// Its prepared statements.
     pub prepared: Prepared,
+    /// Those prepared by PREPARE. Where one was that is not known [`Pins::TEXT_PREPARE`] is set, and
+    /// as long as there are any: others know no better.
+    #[serde(skip_serializing_if = "Texts::is_default")]
+    texts: Texts,
     pins: Pins,
     /// How often modes or character sets may have changed.
     modes: u32,
@@ -72,9 +78,12 @@ impl Portable {
     /// What keeps it on its server.
     pub fn pins(&self) -> Pins {
         let pins = match self.has_diagnostics {
-            true => self.pins.with(Pins::DIAGNOSTICS),
-            false => self.pins,
+            true => self.own_pins().with(Pins::DIAGNOSTICS),
+            false => self.own_pins(),
         };
+        if self.texts.has_other_modes(self.modes) {
+            return pins.with(Pins::OTHER_MODES);
+        }
         match self.prepared.unmovable(self.modes) {
             None => pins,
             Some(Unmovable::OtherModes) => pins.with(Pins::OTHER_MODES),
@@ -108,7 +117,20 @@ impl Portable {
     /// Whether its statements have to go to its home.
     pub fn is_pinned(&self) -> bool {
         // What else keeps it from moving does not keep a read from going elsewhere.
-        !self.pins.is_empty()
+        !self.own_pins().is_empty()
+    }
+
+    /// What commands have left.
+    fn own_pins(&self) -> Pins {
+        match self.texts.is_whole() {
+            true => self.pins.without(Pins::TEXT_PREPARE),
+            false => self.pins,
+        }
+    }
+
+    /// Each PREPARE that another server has to hear, with its default schema.
+    pub fn texts(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.texts.all()
     }
 
     /// What a text is.
@@ -131,12 +153,24 @@ impl Portable {
     /// it is, and what it asks.
     pub(super) fn handle_statement(
         &mut self,
-        sql: &[u8],
+        (sql, schema): (&[u8], &[u8]),
         is_whole: bool,
         fired: &dyn Fn() -> Changes,
         link: &mut Link,
     ) -> (Class, Asks) {
-        let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
+        let Analysis { mut changes, class, asks, name, .. } = self.analyse(sql, is_whole, link);
+        match class {
+            Class::Prepare => changes |= self.handle_text(name, sql, schema, link),
+            Class::Deallocate => {
+                self.texts.deallocate(name);
+                link.note(Note::Text);
+            }
+            _ if changes.intersects(Changes::EXECUTED) => {
+                let executed = name.map_or(Changes::ANYTHING, |name| self.texts.changes(name));
+                changes = changes.without(Changes::EXECUTED) | executed;
+            }
+            _ => {}
+        }
         changes = with_fired(changes, fired);
         if class == Class::Use && !matches!(sql::inspect(sql), sql::Statement::Use(_)) {
             // To which database is not known.
@@ -152,6 +186,33 @@ impl Portable {
         }
         link.note_changes(changes);
         (class, asks)
+    }
+
+    /// A PREPARE of a statement of this name; what it changes beside that.
+    fn handle_text(
+        &mut self,
+        name: Option<&[u8]>,
+        sql: &[u8],
+        schema: &[u8],
+        link: &mut Link,
+    ) -> Changes {
+        link.note(Note::Text);
+        if self.pins.has(Pins::TEXT_PREPARE) && self.texts.is_empty() {
+            // Those of before another version did not remember.
+            self.texts.forget();
+        }
+        let modes = self.modes_of(link);
+        let text = prepared_text(sql, modes);
+        let (Some(name), Some(text)) = (name, text) else {
+            self.texts.prepare(name, None);
+            return Changes::default();
+        };
+        let Analysis { mut changes, class, asks, .. } = analyse(&text, Extent::Whole, modes);
+        changes |= made_by_writes(class, asks);
+        let reading = Reading { schema: schema.to_vec(), modes: self.modes, ..Reading::default() };
+        self.texts.prepare(Some(name), Text::new(name, sql, reading, changes));
+        // A variable that is set is made when the statement is prepared.
+        changes.only(Changes::USER_VARIABLES)
     }
 
     /// A COM_STMT_PREPARE, with this default schema.
@@ -230,10 +291,14 @@ impl Portable {
         {
             self.prepared.cursors_end();
         }
+        if note == Note::Text {
+            self.texts.answered(ending != Ending::Error);
+        }
         match (note, ending) {
             (Note::Statement, Ending::Error) => self.prepared.refused(),
             (Note::Reset | Note::User, Ending::Ok) => {
                 self.prepared.clear();
+                self.texts.clear();
                 self.version = self.version.wrapping_add(1);
                 self.variables = self.variables.wrapping_add(1);
                 // What a replica hears goes on until its connection ends.
@@ -249,15 +314,20 @@ impl Portable {
             }
             // What failed has changed nothing, unless it is more than one thing, or was done row by
             // row before the one that failed.
-            (_, Ending::Error) if !changes.intersects(Changes::ANYTHING | BY_ROWS) => {}
+            (_, Ending::Error)
+                if !changes.intersects(Changes::ANYTHING | Changes::TRIGGERS | BY_ROWS) => {}
             _ => {
                 let failed = ending == Ending::Error && !changes.intersects(Changes::ANYTHING);
-                let changes = if failed { changes.only(BY_ROWS) } else { changes };
+                let by_rows = if changes.intersects(Changes::TRIGGERS) { FIRED } else { BY_ROWS };
+                let changes = if failed { changes.only(by_rows) } else { changes };
                 self.pins = self.pins.after(changes);
+                if note == Note::Text && self.texts.is_empty() {
+                    self.pins = self.pins.without(Pins::TEXT_PREPARE);
+                }
                 if changes.intersects(STATE) {
                     self.version = self.version.wrapping_add(1);
                 }
-                if changes.intersects(Changes::ANYTHING | Changes::VARIABLES | Changes::LEXING) {
+                if changes.intersects(VARIABLES) {
                     self.variables = self.variables.wrapping_add(1);
                 }
             }
@@ -281,7 +351,7 @@ impl Portable {
 /// What a statement may change, with what triggers may.
 fn with_fired(changes: Changes, fired: &dyn Fn() -> Changes) -> Changes {
     match changes.intersects(Changes::TRIGGERS) {
-        true => changes.without(Changes::TRIGGERS) | fired(),
+        true => changes | fired(),
         false => changes,
     }
 }
@@ -294,15 +364,23 @@ fn made_by_writes(class: Class, asks: Asks) -> Changes {
 }
 
 /// What a statement that fails may have done before.
-const BY_ROWS: Changes = Changes::USER_VARIABLES
-    .with(Changes::USER_LOCK_TAKEN)
-    .with(Changes::SEQUENCE)
+const BY_ROWS: Changes =
+    Changes::USER_VARIABLES.with(Changes::USER_LOCK_TAKEN).with(Changes::SEQUENCE);
+
+/// The same, where it has fired triggers.
+const FIRED: Changes = BY_ROWS
     .with(Changes::TEMPORARY_TABLE_MADE)
     .with(Changes::VARIABLES)
-    .with(Changes::LEXING);
+    .with(Changes::LEXING)
+    .with(Changes::ROLE);
+
+/// What concerns system variables.
+const VARIABLES: Changes =
+    Changes::ANYTHING.with(Changes::EXECUTED).with(Changes::VARIABLES).with(Changes::LEXING);
 
 /// What other servers of the session have to know.
 const STATE: Changes = Changes::ANYTHING
+    .with(Changes::EXECUTED)
     .with(Changes::VARIABLES)
     .with(Changes::USER_VARIABLES)
     .with(Changes::SCHEMA)

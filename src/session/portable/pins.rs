@@ -42,7 +42,7 @@ pins! {
     NEXT_TRANSACTION = 6: "SET TRANSACTION for the next transaction",
     /// LASTVAL, PREVIOUS VALUE FOR.
     SEQUENCE = 7: "last value of a sequence",
-    /// PREPARE in text.
+    /// PREPARE in text, of what is not known.
     TEXT_PREPARE = 8: "PREPARE",
     /// A temporary table; told by the lexer, or the server.
     TEMPORARY_TABLE = 9: "temporary table",
@@ -142,6 +142,8 @@ const SET: &[(Changes, Pins)] = &[
     (Changes::RANDOM_SEED, Pins::RANDOM),
     (Changes::STATUS, Pins::STATUS),
     (Changes::ANYTHING, Pins::UNKNOWN),
+    // Those whose texts are known were told apart before.
+    (Changes::EXECUTED, Pins::UNKNOWN),
 ];
 
 /// What a change takes back. Of several user locks, temporary tables, handlers one may be left.

@@ -21,15 +21,20 @@ pub struct PutBack {
 impl PutBack {
     /// What brings these about; None if nothing does.
     pub fn of(diagnostics: &Diagnostics) -> Option<Self> {
-        let found = diagnostics.found_rows.filter(|found| *found <= MOST)?;
-        let mut queue = VecDeque::from([finding(found)]);
-        match diagnostics.row_count? {
-            -1 => {}
-            0 => queue.push_back(b"DO 0".to_vec()),
-            _ => return None,
+        let is_found = diagnostics.found_rows.is_some_and(|found| found <= MOST);
+        let is_counted = matches!(diagnostics.row_count, Some(-1 | 0));
+        let has_no_warnings = diagnostics.warning_count == Some(0);
+        (is_found && is_counted && has_no_warnings).then(|| Self::what_can_be(diagnostics))
+    }
+
+    /// What brings about of these what can be, in a session that has no others.
+    pub fn what_can_be(diagnostics: &Diagnostics) -> Self {
+        let found = diagnostics.found_rows.filter(|found| *found <= MOST);
+        let mut queue: VecDeque<_> = found.map(finding).into_iter().collect();
+        if diagnostics.row_count == Some(0) {
+            queue.push_back(b"DO 0".to_vec());
         }
-        let has_warnings = diagnostics.warning_count.is_none_or(|count| count > 0);
-        (!has_warnings).then_some(Self { queue, asked: 0 })
+        Self { queue, asked: 0 }
     }
 }
 

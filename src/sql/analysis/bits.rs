@@ -142,6 +142,8 @@ bits! {
         GLOBAL = "global",
         /// Whatever triggers of the server do in a session: [`fired`](super::fired) tells of each.
         TRIGGERS = "triggers",
+        /// Whatever a statement does that was prepared by PREPARE.
+        EXECUTED = "executed",
     }
 }
 

@@ -12,6 +12,7 @@ mod bits;
 mod functions;
 mod hints;
 mod key;
+mod prepared;
 mod scan;
 mod set;
 mod statement;
@@ -19,6 +20,7 @@ mod triggers;
 
 pub use bits::{Asks, Changes};
 pub use hints::{Consistency, Hints};
+pub use prepared::prepared_text;
 use scan::Scan;
 pub use triggers::fired;
 
@@ -138,7 +140,8 @@ pub struct Analysis<'a> {
     pub asks: Asks,
     /// What its comments ask of the proxy.
     pub hints: Hints<'a>,
-    /// The database of USE, the statement of PREPARE and DEALLOCATE, the text behind EXPLAIN ROUTE.
+    /// The database of USE, the statement of PREPARE, EXECUTE and DEALLOCATE, the text behind
+    /// EXPLAIN ROUTE.
     /// None where it does not stand there plainly, as with a quote in it.
     pub name: Option<&'a [u8]>,
 }

@@ -402,11 +402,36 @@ impl<'a> Scan<'a> {
             self.name = name;
             return Some(Class::Prepare);
         }
-        let class = if is_one_of!(verb, b"call") { Class::Call } else { Class::Execute };
-        self.begins_as(class);
+        if is_one_of!(verb, b"execute") {
+            return self.execute();
+        }
+        self.begins_as(Class::Call);
         self.call_anything();
         self.rest()?;
-        Some(class)
+        Some(Class::Call)
+    }
+
+    /// `EXECUTE name [USING …]`, or IMMEDIATE.
+    fn execute(&mut self) -> Option<Class> {
+        self.begins_as(Class::Execute);
+        let token = self.next()?;
+        let name = self.plain_name(token);
+        if name.is_none_or(|name| is(name, b"immediate")) {
+            self.call_anything();
+            self.rest()?;
+            return Some(Class::Execute);
+        }
+        self.changes |= Changes::EXECUTED;
+        self.asks |= Asks::ANYTHING;
+        match self.next()? {
+            Token::End => {}
+            token => {
+                is_the(token, b"using").then_some(())?;
+                self.rest()?;
+            }
+        }
+        self.name = name;
+        Some(Class::Execute)
     }
 
     fn deallocate(&mut self) -> Option<Class> {

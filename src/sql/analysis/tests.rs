@@ -337,7 +337,9 @@ fn other_statements_are_known_by_what_they_touch() {
         ("EXPLAIN FOR CONNECTION 5", "Explain |  | server"),
         ("PREPARE s FROM 'SELECT 1'", "Prepare | statements | "),
         ("PREPARE s FROM @x", "Prepare | statements | user variables"),
-        ("EXECUTE s USING @a", "Execute | anything | anything, user variables"),
+        ("EXECUTE s", "Execute | executed | anything"),
+        ("EXECUTE s USING @a", "Execute | executed | anything, user variables"),
+        ("EXECUTE s USING f(1)", "Execute | anything, executed | anything"),
         ("EXECUTE IMMEDIATE 'SELECT 1'", "Execute | anything | anything"),
         ("DEALLOCATE PREPARE s", "Deallocate | statements | "),
         ("DROP PREPARE s", "Deallocate | statements | "),
@@ -365,12 +367,14 @@ fn other_statements_are_known_by_what_they_touch() {
 
 #[test]
 fn names_are_those_that_stand_there_plainly() {
-    let table: [(&str, Option<&str>); 9] = [
+    let table: [(&str, Option<&str>); 11] = [
         ("USE shop", Some("shop")),
         ("use `my shop`;", Some("my shop")),
         ("USE `a``b`", None),
         ("PREPARE s FROM 'x'", Some("s")),
         ("DEALLOCATE PREPARE `s 1`", Some("s 1")),
+        ("EXECUTE s USING @a", Some("s")),
+        ("EXECUTE IMMEDIATE 'x'", None),
         ("DROP PREPARE s", Some("s")),
         ("USE a; USE b", None),
         ("EXPLAIN ROUTE SELECT 1", Some(" SELECT 1")),
