@@ -75,6 +75,8 @@ pub struct Asked {
     pub row_count: LinkId,
     /// FOUND_ROWS(): of the last query.
     pub found_rows: LinkId,
+    /// The last one that was executed or prepared: MySQL has then put away all warnings before.
+    pub last: LinkId,
     /// The last statement has put away the warnings of those before it.
     pub(super) clears: bool,
 }
@@ -82,13 +84,13 @@ pub struct Asked {
 impl Asked {
     /// All of it at this link.
     pub fn all(link: LinkId) -> Self {
-        Self { warnings: link, row_count: link, found_rows: link, clears: true }
+        Self { warnings: link, row_count: link, found_rows: link, last: link, clears: true }
     }
 
     /// From [`Asked::places`].
     pub fn of([warnings, row_count, found_rows]: [usize; 3]) -> Self {
         let [warnings, row_count, found_rows] = [warnings, row_count, found_rows].map(LinkId::at);
-        Self { warnings, row_count, found_rows, clears: false }
+        Self { warnings, row_count, found_rows, last: row_count, clears: false }
     }
 
     /// By the places of the links.
@@ -98,7 +100,7 @@ impl Asked {
 
     /// A statement goes to this link.
     pub(super) fn handle_statement(&mut self, class: Class, asks: Asks, link: LinkId) {
-        self.row_count = link;
+        (self.row_count, self.last) = (link, link);
         self.clears = !leaves_warnings(class, asks);
         if self.clears {
             self.warnings = link;
@@ -123,6 +125,7 @@ impl Asked {
 
     /// A statement is prepared, or executed, over this link.
     pub(super) fn handle_bound(&mut self, leaves_warnings: bool, link: LinkId) {
+        self.last = link;
         self.clears = !leaves_warnings;
         if self.clears {
             self.warnings = link;

@@ -105,8 +105,12 @@ impl Pair {
 
     /// Waits until the replica has all that the primary has written.
     pub(crate) fn until_caught_up(&self) {
-        let position = self.primary.admin().run("SELECT @@gtid_binlog_pos").text();
-        let wait = format!("SELECT MASTER_GTID_WAIT('{position}', 60)");
+        let [position, wait] = match self.primary.server {
+            Server::MySql => ["gtid_executed", "WAIT_FOR_EXECUTED_GTID_SET"],
+            _ => ["gtid_binlog_pos", "MASTER_GTID_WAIT"],
+        };
+        let position = self.primary.admin().run(&format!("SELECT @@global.{position}")).text();
+        let wait = format!("SELECT {wait}('{position}', 60)");
         assert_eq!(self.replica.admin().run(&wait).text(), "0", "the replica has {position}");
     }
 

@@ -173,6 +173,33 @@ pub(crate) fn step(random: &mut Random) -> Step {
     }
 }
 
+/// Statements about statements.
+const TEXTS: &[&str] = &[
+    "PREPARE s FROM 'SELECT ? + 1, @a'",
+    "PREPARE S FROM \"SELECT 'x', @a, 1/0\"",
+    "PREPARE s FROM 'SELECT \\'x\\''",
+    "PREPARE `s` FROM 'SELECT nothing FROM nowhere'",
+    "PREPARE t FROM 'SET @a = ?'",
+    "PREPARE t FROM 'SET sql_mode = ''ANSI_QUOTES'''",
+    "PREPARE t FROM 'SELECT s FROM t WHERE n = ?'",
+    "PREPARE u FROM 'SELECT n FROM p.t WHERE s = ''zwei'' OR n = ?'",
+    "PREPARE u FROM @a",
+    "EXECUTE s",
+    "EXECUTE s USING @a",
+    "EXECUTE S",
+    "EXECUTE t",
+    "EXECUTE t USING @b",
+    "EXECUTE T USING @a",
+    "EXECUTE u USING @a",
+    "DEALLOCATE PREPARE s",
+    "DROP PREPARE T",
+];
+
+/// A command of a client that prepares its statements by statements.
+pub(crate) fn text(random: &mut Random) -> Step {
+    Step::Query(random.of(TEXTS).to_owned())
+}
+
 /// A client that runs a program, and what of it both sides have in common.
 #[derive(Default)]
 pub(crate) struct Run {

@@ -301,7 +301,7 @@ impl Rules {
         let mut asked_at = standpoint.asked_at;
         if !self.is_mariadb() {
             // Every statement puts away the warnings of the one before it.
-            asked_at.warnings = asked_at.row_count;
+            asked_at.warnings = asked_at.last;
         }
         let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
         let more = analysis.asks.without(HOW_IT_WENT);
