@@ -514,6 +514,10 @@ impl Session {
             code::INIT_DB | code::FIELD_LIST | code::STMT_FETCH => {
                 self.asked_at.row_count = link;
                 self.asked_at.clears = false;
+                if command == code::FIELD_LIST {
+                    // MySQL warns that nobody should use it.
+                    self.asked_at.last = link;
+                }
             }
             _ => self.asked_at.clears = false,
         }

@@ -44,8 +44,8 @@ pub struct Portable {
     pub login: LoggedInAs,
     /// Its prepared statements.
     pub prepared: Prepared,
-    /// Those prepared by PREPARE. Where one was that is not known [`Pins::TEXT_PREPARE`] is set, and
-    /// as long as there are any: others know no better.
+    /// Those prepared by PREPARE. [`Pins::TEXT_PREPARE`] is set as long as there may be any: other
+    /// versions know no better.
     #[serde(skip_serializing_if = "Texts::is_default")]
     texts: Texts,
     pins: Pins,

@@ -197,6 +197,8 @@ fn changed_by(variable: &[u8], scope: Scope) -> Changes {
     let more = match () {
         () if is_any(&[b"autocommit"]) => Changes::TRANSACTION,
         () if is_any(&[b"sql_mode", b"character_set_client"]) => Changes::LEXING,
+        // Of these are the literals of a text, so of one that is prepared again, too.
+        () if is_any(&[b"character_set_connection", b"collation_connection"]) => Changes::LEXING,
         () if is_any(&[b"last_insert_id", b"identity", b"insert_id"]) => Changes::LAST_INSERT_ID,
         () if is_any(&[b"rand_seed1", b"rand_seed2"]) => Changes::RANDOM_SEED,
         () if scope == Scope::Open

@@ -243,6 +243,7 @@ fn set_says_what_is_set() {
         ("SET SESSION a = (SELECT 1, f(2)), b = 3", "Set | anything, variables | anything"),
         ("SET @x = (SELECT @y := 2)", "Set | user variables | user variables"),
         ("SET NAMES utf8mb4 COLLATE utf8mb4_bin", "Set | variables, lexing | "),
+        ("SET collation_connection = utf8mb4_bin", "Set | variables, lexing | "),
         ("SET NAMES 'latin1', @x = 1", "Set | variables, lexing, user variables | "),
         ("SET CHARACTER SET utf8mb4", "Set | variables, lexing | "),
         ("SET TRANSACTION READ ONLY", "Set | next transaction | "),
