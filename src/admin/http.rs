@@ -25,7 +25,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Admin, server_metrics};
+use super::{Admin, crash_metrics, server_metrics};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, State};
 
@@ -231,32 +231,8 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
             ],
         ),
     ];
-    if let Some(crashes) = admin.proxy.crash_totals() {
-        let by_kind = crashes.by_kind.into_iter().map(|(how, count)| (of("how", &how), count));
-        counters.push(("odp_crashes", "Crashes of the proxy", by_kind.collect()));
-        counters.push((
-            "odp_crash_sessions",
-            "Sessions that there were in crashes",
-            vec![(of("result", "resumed"), crashes.resumed), (of("result", "lost"), crashes.lost)],
-        ));
-    }
+    counters.extend(crash_metrics::counters(admin));
     counters
-}
-
-/// Whether sessions would go on after a crash, and how long the last one took.
-fn crash_gauges(admin: &Admin) -> Vec<Family<f64>> {
-    let crashes = admin.proxy.crash_totals();
-    let has_keeper = crashes.as_ref().is_some_and(|crashes| crashes.has_keeper);
-    let help = "1 if somebody starts another process after a crash of this one";
-    let mut gauges = vec![("odp_keeper_up", help, vec![(vec![], f64::from(u8::from(has_keeper)))])];
-    let Some(crashes) = crashes else { return gauges };
-    let help = "Sessions that would be lost in a crash now";
-    gauges.push(("odp_unprotected_sessions", help, vec![(vec![], crashes.unprotected as f64)]));
-    if let Some(last) = crashes.last {
-        let help = "From the last crash until all sessions had gone on that could";
-        gauges.push(("odp_crash_resume_seconds", help, vec![(vec![], last.as_secs_f64())]));
-    }
-    gauges
 }
 
 fn gauges(admin: &Admin) -> Vec<Family<f64>> {
@@ -303,7 +279,7 @@ fn gauges(admin: &Admin) -> Vec<Family<f64>> {
         ("odp_process_start_time_seconds", "Since the Unix epoch", vec![(vec![], started)]),
         ("odp_build_info", "Always 1", vec![(build, 1.0)]),
     ];
-    gauges.extend(crash_gauges(admin));
+    gauges.extend(crash_metrics::gauges(admin));
     let tasks = admin.lifecycle.tasks();
     if let Some(task) = tasks.iter().find(|task| task.mode != Mode::Rehearse) {
         let numbers = [

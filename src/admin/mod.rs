@@ -3,6 +3,7 @@
 //! A command answers after it was judged: a refused one gets an ERR packet that says why.
 
 mod command;
+mod crash_metrics;
 mod execute;
 pub mod http;
 mod like;

@@ -99,12 +99,14 @@ impl Asked {
     }
 
     /// A statement goes to this link.
-    pub(super) fn handle_statement(&mut self, class: Class, asks: Asks, link: LinkId) {
-        (self.row_count, self.last) = (link, link);
-        self.clears = !leaves_warnings(class, asks);
-        if self.clears {
-            self.warnings = link;
-        }
+    pub(super) fn handle_statement(
+        &mut self,
+        (class, asks): (Class, Asks),
+        leaves_warnings: bool,
+        link: LinkId,
+    ) {
+        self.row_count = link;
+        self.handle_bound(leaves_warnings, link);
         let is_no_query = matches!(
             class,
             Class::Set

@@ -168,7 +168,18 @@ impl Relay {
         let numbering = links.iter().find_map(|link| Numbering::between(&client, &link.leg));
         let (router, is_shared, closing, protection) = (None, true, None, Protection::Off);
         let shown = Some(LinkId::HOME);
-        Self { protection, client, up, links, numbering, session, router, is_shared, closing, shown }
+        Self {
+            protection,
+            client,
+            up,
+            links,
+            numbering,
+            session,
+            router,
+            is_shared,
+            closing,
+            shown,
+        }
     }
 
     /// Closes all connections, whoever else holds them.

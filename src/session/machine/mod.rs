@@ -463,8 +463,10 @@ impl Session {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&self.database, |names| &names.database);
-            let (class, asks) = portable.handle_statement((sql, schema), is_whole, fired, link);
-            self.asked_at.handle_statement(class, asks, self.conversation.current);
+            let (class, asks, leaves_warnings) =
+                portable.handle_statement((sql, schema), is_whole, fired, link);
+            let current = self.conversation.current;
+            self.asked_at.handle_statement((class, asks), leaves_warnings, current);
         }
         // A reader is asked by its own ids what names a connection by those of the home.
         let is_elsewhere =

@@ -150,15 +150,16 @@ impl Portable {
     }
 
     /// A COM_QUERY; `is_whole`: all of its text is at hand; `fired`: what triggers may change. What
-    /// it is, and what it asks.
+    /// it is, what it asks, and whether it leaves the warnings of those before it.
     pub(super) fn handle_statement(
         &mut self,
         (sql, schema): (&[u8], &[u8]),
         is_whole: bool,
         fired: &dyn Fn() -> Changes,
         link: &mut Link,
-    ) -> (Class, Asks) {
+    ) -> (Class, Asks, bool) {
         let Analysis { mut changes, class, asks, name, .. } = self.analyse(sql, is_whole, link);
+        let mut leaves_warnings = leaves_warnings(class, asks);
         match class {
             Class::Prepare => changes |= self.handle_text(name, sql, schema, link),
             Class::Deallocate => {
@@ -168,6 +169,7 @@ impl Portable {
             _ if changes.intersects(Changes::EXECUTED) => {
                 let executed = name.map_or(Changes::ANYTHING, |name| self.texts.changes(name));
                 changes = changes.without(Changes::EXECUTED) | executed;
+                leaves_warnings |= name.is_some_and(|name| self.texts.leaves_warnings(name));
             }
             _ => {}
         }
@@ -185,7 +187,7 @@ impl Portable {
             self.is_utf8 = self.is_utf8 && sets_names_to_utf8(sql);
         }
         link.note_changes(changes);
-        (class, asks)
+        (class, asks, leaves_warnings)
     }
 
     /// A PREPARE of a statement of this name; what it changes beside that.
@@ -209,7 +211,8 @@ impl Portable {
         };
         let Analysis { mut changes, class, asks, .. } = analyse(&text, Extent::Whole, modes);
         changes |= made_by_writes(class, asks);
-        let reading = Reading { schema: schema.to_vec(), modes: self.modes, ..Reading::default() };
+        let leaves_warnings = leaves_warnings(class, asks);
+        let reading = Reading { schema: schema.to_vec(), modes: self.modes, leaves_warnings };
         self.texts.prepare(Some(name), Text::new(name, sql, reading, changes));
         // A variable that is set is made when the statement is prepared.
         changes.only(Changes::USER_VARIABLES)

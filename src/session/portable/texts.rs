@@ -153,6 +153,12 @@ impl Texts {
         found.map_or(Changes::EXECUTED, |text| text.changes)
     }
 
+    /// Whether the execution of this one leaves the warnings of the statements before it.
+    pub(super) fn leaves_warnings(&self, name: &[u8]) -> bool {
+        let found = self.known.iter().find(|text| text.name.eq_ignore_ascii_case(name));
+        found.is_some_and(|text| text.reading.leaves_warnings)
+    }
+
     /// What is to be said to another server, each with the default schema in which it is.
     pub fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.known.iter().map(|text| (&*text.sql, &*text.reading.schema))
