@@ -43,7 +43,7 @@ fn program(random: &mut Random, kinds: [Server; 2]) -> Vec<Step> {
     };
     // A session keeps the collation of its log-in, which is another one where it has begun there.
     let asks_collation = |step: &Step| match step {
-        Step::Query(sql) => sql.starts_with("SELECT @@collation"),
+        Step::Query(sql) => sql.starts_with("SELECT @@collation") || sql.contains("COLLATION(@"),
         _ => false,
     };
     let is_told = |step: &Step| match kinds {
