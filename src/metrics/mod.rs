@@ -73,6 +73,8 @@ counters! {
     client_delete_requests,
     /// Other statements and commands.
     client_other_requests,
+    /// Of those, statements that change definitions, accounts or rights.
+    client_ddl_requests,
     /// Transactions that ended.
     client_transactions,
     /// Answers that were OK packets.

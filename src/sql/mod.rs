@@ -45,6 +45,18 @@ pub fn inspect(sql: &[u8]) -> Statement<'_> {
     }
 }
 
+/// Whether a statement that begins like [`Statement::Other`] changes definitions, accounts or
+/// rights, by its first words.
+pub fn is_definition(sql: &[u8]) -> bool {
+    let mut words = Words { sql, at: 0 };
+    let Some(first) = words.next_word() else { return false };
+    let is_any = |known: &[&[u8]]| known.iter().any(|known| is(first, known));
+    if is(first, b"drop") {
+        return words.next_word().is_some_and(|second| !is(second, b"prepare"));
+    }
+    is_any(&[b"create", b"alter", b"truncate", b"rename", b"grant", b"revoke"])
+}
+
 fn use_database(mut words: Words<'_>) -> Statement<'_> {
     words.skip_blank();
     let rest = &words.sql[words.at..];
@@ -100,6 +112,20 @@ mod tests {
         ];
         for (sql, expected) in table {
             assert_eq!(inspect(sql.as_bytes()), *expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn definitions_are_told_by_their_first_words() {
+        for sql in
+            ["create table t (a int)", "/* x */ DROP VIEW v", "TRUNCATE t", "grant all on t to u"]
+        {
+            assert!(is_definition(sql.as_bytes()), "{sql}");
+        }
+        for sql in
+            ["drop prepare s", "drop", "deallocate prepare s", "set @create = 1", "", "created"]
+        {
+            assert!(!is_definition(sql.as_bytes()), "{sql}");
         }
     }
 

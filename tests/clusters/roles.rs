@@ -78,7 +78,7 @@ fn homes_are_on_the_primary_and_follow_a_switchover() {
         ["cluster", "role", "state", "weight", "epoch", "links", "last_error"].map(cell),
         ["main", "primary", "online", "100", "1", "1", ""]
     );
-    assert_eq!((cell("reads"), cell("writes")), ("1", "1"));
+    assert_eq!((cell("reads"), cell("writes")), ("1", "2"), "a definition is a write");
     let row = route(&proxy, &replica.address());
     assert_eq!((&*row["role"], &*row["links"], &*row["epoch"]), ("replica", "0", "1"));
     let row = &show(&proxy, "PROXYCLUSTER")[0];

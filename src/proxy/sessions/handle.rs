@@ -367,6 +367,7 @@ impl Handle {
             &counters.client_insert_requests,
             &counters.client_update_requests,
             &counters.client_delete_requests,
+            &counters.client_ddl_requests,
         ];
         let writes = writes.into_iter().map(|counter| counter.value()).sum();
         (counters.client_select_requests.value(), writes)

@@ -455,6 +455,9 @@ impl Session {
             Statement::Use(_) | Statement::Other => &counters.client_other_requests,
         };
         counter.add(1);
+        if statement == Statement::Other && sql::is_definition(sql) {
+            counters.client_ddl_requests.add(1);
+        }
         let extent = extent(header, head);
         if let (Statement::Use(name), Extent::Whole) = (&statement, extent) {
             self.expect_names(Note::Database, Names::schema(name));

@@ -550,7 +550,8 @@ fn impossible_packets_make_it_opaque_and_lose_nothing() {
 #[test]
 fn requests_are_counted_by_kind() {
     let mut bench = Bench::new(NEW, 0);
-    for sql in ["select 1", "insert t values (1)", "update t set a=1", "delete from t", "set a=1"] {
+    let texts = ["select 1", "insert t values (1)", "update t set a=1", "delete from t", "set a=1"];
+    for sql in texts.into_iter().chain(["create table t (a int)"]) {
         bench.asks(&[b"\x03", sql.as_bytes()].concat()).answers(&[&OK]);
     }
     bench.asks(QUERY).answers(&[&[1], COLUMN, &END]).asks(b"").answers(&[ERR]);
@@ -561,12 +562,13 @@ fn requests_are_counted_by_kind() {
         }
     }
     for line in [
-        "client_requests 7",
+        "client_requests 8",
         "client_select_requests 2",
         "client_insert_requests 1",
         "client_update_requests 1",
         "client_delete_requests 1",
-        "client_other_requests 2",
+        "client_other_requests 3",
+        "client_ddl_requests 1",
         "server_error_responses 1",
         "server_resultset_responses 1",
     ] {
