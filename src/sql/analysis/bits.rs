@@ -144,6 +144,9 @@ bits! {
         TRIGGERS = "triggers",
         /// Whatever a statement does that was prepared by PREPARE.
         EXECUTED = "executed",
+        /// One of the user variables that say where statements go: see
+        /// [`wishes`](super::wishes::wishes).
+        ROUTING = "routing",
     }
 }
 

@@ -17,6 +17,7 @@ mod scan;
 mod set;
 mod statement;
 mod triggers;
+pub mod wishes;
 
 pub use bits::{Asks, Changes};
 pub use hints::{Consistency, Hints};
@@ -174,6 +175,9 @@ pub fn analyse(sql: &[u8], extent: Extent, modes: Modes) -> Analysis<'_> {
             }
         }
     };
+    if scan.names_wish && scan.changes.intersects(Changes::USER_VARIABLES | Changes::ANYTHING) {
+        scan.changes |= Changes::ROUTING;
+    }
     let Scan { changes, asks, hints, name, .. } = scan;
     Analysis { class, changes, asks, hints, name }
 }

@@ -8,6 +8,7 @@ use super::bits::{Asks, Changes};
 use super::functions::{self, Call};
 use super::hints::Hints;
 use super::key::{is_one_of, key};
+use super::wishes::Variable;
 use crate::sql::is;
 use crate::sql::lexer::{Extent, Lexer, Modes, Shape, Token};
 
@@ -79,6 +80,8 @@ pub(super) struct Scan<'a> {
     /// What it is at least, whatever comes behind.
     pub(super) floor: Class,
     pub(super) has_several: bool,
+    /// A variable is named that says where statements go.
+    pub(super) names_wish: bool,
     /// How many statements stand around this one.
     pub(super) depth: u8,
 }
@@ -99,6 +102,7 @@ impl<'a> Scan<'a> {
             name: None,
             floor: Class::Unknown,
             has_several: false,
+            names_wish: false,
             depth: 0,
         }
     }
@@ -206,7 +210,10 @@ impl<'a> Scan<'a> {
     fn see_word(&mut self, word: &'a [u8]) -> Last {
         let (start, end) = (self.lexer.start(), self.lexer.words.at);
         let before = match self.last {
-            Last::At if self.end == start => return Last::Other,
+            Last::At if self.end == start => {
+                self.see_user_variables_name(word);
+                return Last::Other;
+            }
             Last::System { is_global } => return self.see_system_variable(word, is_global),
             Last::Dot => {
                 self.see_part(word);
@@ -283,7 +290,10 @@ impl<'a> Scan<'a> {
         let sql = self.lexer.words.sql;
         let is_name = sql[end] != b'\'';
         match self.last {
-            Last::At => Last::Other,
+            Last::At => {
+                self.see_user_variables_name(&sql[start..end]);
+                Last::Other
+            }
             // A variable's name in quotes.
             Last::System { .. } => {
                 self.asks |= Asks::SERVER;
@@ -327,6 +337,10 @@ impl<'a> Scan<'a> {
             }
             _ => Last::Other,
         }
+    }
+
+    pub(super) fn see_user_variables_name(&mut self, name: &[u8]) {
+        self.names_wish |= Variable::named(name).is_some();
     }
 
     fn see_user_variable(&mut self) {

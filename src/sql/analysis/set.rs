@@ -44,8 +44,15 @@ impl<'a> Scan<'a> {
                     let word = self.next_word()?;
                     self.set_variable(word, Scope::Open)?;
                 }
-                _ => {
+                name => {
                     self.changes |= Changes::USER_VARIABLES;
+                    match name {
+                        Token::Word(name) => self.see_user_variables_name(name),
+                        Token::Text((start, end)) => {
+                            self.see_user_variables_name(&self.lexer.words.sql[start..end]);
+                        }
+                        _ => {}
+                    }
                     self.assignment()?;
                 }
             },
