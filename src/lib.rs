@@ -63,6 +63,8 @@
 //!   `session/state/pull.rs` and of `push.rs`, and `compare.rs` finds out whether it arrived.
 //! - *A reason for a statement to go elsewhere*: a row of the table in [`route`]'s docs, which is
 //!   its test.
+//! - *A user variable by which clients ask something of us*: a variant of
+//!   [`sql::analysis::wishes::Variable`], and what it means in `session/wishes.rs`.
 //! - *A parameter*: an entry in `config/proxy.rs`: key, type, default, kind of values, what it
 //!   does. A new kind of values is one in `config/parameter/kind.rs`. `config/odp.toml` shows the
 //!   default. A key of `[tls.*]` is one in `config/tls.rs`, and `config/parameter/tls.rs` does not

@@ -15,9 +15,10 @@
 //! each case, so its words are fixed. *Home* is on the primary: where it is not and nothing holds
 //! it, it moves there first; if the primary can't be used it stays. *Left behind*: the primary has
 //! changed since the home's link was opened. *Routed*: by `@obproxy_route_addr`. *All writes* are
-//! `write` and `other`, also hinted and forced; *other* is whatever is uncertain; *session* is of
-//! the session's own state. *Transactions too* is `on` with `transaction_split`, *only replicas* is
-//! `on` with `FOLLOWER_ONLY`.
+//! `write` and `other`, also hinted and forced, *all reads* likewise; *other* is whatever is
+//! uncertain; *session* is of the session's own state. *In one on a replica*: a transaction is at
+//! home, but its reads are there. *Transactions too* is `on` with `transaction_split`, *only
+//! replicas* is `on` with `FOLLOWER_ONLY`.
 //!
 //! | session | split | statement | goes to | why |
 //! |---|---|---|---|---|
@@ -27,7 +28,8 @@
 //! | in one and left behind | transactions too | read, weak read | replica | split transaction |
 //! | in a transaction | any | any | home | transaction |
 //! | in one that wrote | any | any | home | transaction |
-//! | in one on a replica | any | any | replica | transaction |
+//! | in one on a replica | any | all reads | replica | transaction |
+//! | in one on a replica | any | any | home | transaction |
 //! | in one and left behind | any | all writes, begin | refused | fenced |
 //! | in one and left behind | any | any | old home | transaction |
 //! | in one that wrote and left behind | any | all writes, begin, commit | refused | fenced |

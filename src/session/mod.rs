@@ -11,7 +11,9 @@
 //! - [`judge`], [`lane`], [`numbering`]: bytes in transit, judged and numbered.
 //! - [`exchange`]: an authentication, from a login response to the verdict.
 //! - [`portable`]: what is remembered of a session so that it can move, or have several links;
-//!   [`routing`]: which of those a command is for. [`state`]: what a server knows of it.
+//!   [`routing`]: which of those a command is for; [`transaction`]: whose the reads of one are;
+//!   [`wishes`]: what the client asks of us.
+//!   [`state`]: what a server knows of it.
 //! - `ids`, `change_user`: commands that name a connection, or another user.
 //! - [`snapshot`]: a session as bytes.
 
@@ -30,6 +32,8 @@ pub mod portable;
 pub mod routing;
 pub mod snapshot;
 pub mod state;
+pub mod transaction;
+pub mod wishes;
 
 pub use change_user::Account;
 pub use ids::{Directory, OURS};

@@ -13,12 +13,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::link::{Knows, LinkId};
+use super::transaction::Transaction;
+use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, Hints};
 
 /// Says where commands go.
 pub trait Router: fmt::Debug + Send + Sync {
     /// Whether a command is for the link that has the client's commands.
-    fn is_for_current(&self, command: &Command<'_>, standpoint: &Standpoint) -> bool;
+    fn is_for_current(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool;
 
     /// The session's links are to these servers from now on, by their addresses.
     fn handle_links(&self, servers: &[Arc<str>]);
@@ -31,6 +33,22 @@ pub enum Command<'a> {
     Text(Analysis<'a>),
     /// A KILL of the connection with this id.
     Kill(u64, Hints<'a>),
+    /// A COM_STMT_EXECUTE that any link may be asked for.
+    Execute {
+        /// Of the statement's text, which is a read.
+        analysis: Analysis<'a>,
+        /// Links by their places, a bit each, that have prepared it.
+        at: u64,
+    },
+    /// A COM_STMT_CLOSE of what readers have prepared, too: it is the home's, once they have
+    /// closed it.
+    Close,
+    /// COM_RESET_CONNECTION, COM_CHANGE_USER: the home's, once readers have ended what they have
+    /// of the session.
+    Reset {
+        /// They have prepared statements.
+        has_copies: bool,
+    },
     /// COM_PING.
     Ping,
     /// Any other that may write: the home's, if that may.
@@ -41,7 +59,7 @@ pub enum Command<'a> {
 
 /// Where a session stands between two commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standpoint {
+pub struct Standpoint<'a> {
     /// Who has the client's commands.
     pub current: LinkId,
     /// What this link has of the session.
@@ -64,6 +82,10 @@ pub struct Standpoint {
     pub like_home: u64,
     /// The home may have warnings to show, be they of an earlier statement than the last.
     pub home_has_warnings: bool,
+    /// What has become of the transaction.
+    pub transaction: Transaction,
+    /// What the client asks of the proxy.
+    pub wishes: Option<&'a Wishes>,
 }
 
 /// Which links know how the last statements went.

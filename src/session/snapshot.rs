@@ -17,7 +17,9 @@ use super::link::{Answering, Asked, Held, Knows, Link, LinkId};
 use super::machine::repeat::Kept;
 use super::machine::{Names, Route, Session};
 use super::portable::Portable;
+use super::portable::prepared::Prepared;
 use super::routing::Asked as AskedAt;
+use super::transaction::Transaction;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
 
@@ -43,11 +45,21 @@ pub struct SessionSnapshot {
     /// Who does not know it ends the session where it would be asked again.
     #[serde(default, skip_serializing_if = "Kept::is_nothing")]
     kept: Kept,
+    #[serde(default, skip_serializing_if = "Transaction::is_empty")]
+    transaction: Transaction,
 }
 
 /// The path of the fields that a reader must know of a session whose statements have other ids on
 /// its server than its client has been told.
 pub const OWN_IDS: &str = "session.portable";
+
+/// The path of the fields that a reader must know of a session whose client asks of us where its
+/// statements go.
+pub const WISHES: &str = "session.portable.wishes";
+
+/// The path of the fields that a reader must know of a session in whose transaction another link
+/// than the home is, too.
+pub const TRANSACTION: &str = "session.transaction";
 
 /// The path of the fields that a reader must know of a session with several links.
 pub const FURTHER_LINKS: &str = "session.conversation.links";
@@ -112,10 +124,24 @@ impl SessionSnapshot {
         self.portable.as_ref().is_some_and(|portable| portable.prepared.is_mapped())
     }
 
+    /// Whether its client asks of us where its statements go.
+    pub fn has_wishes(&self) -> bool {
+        self.portable.as_ref().is_some_and(|portable| portable.wishes().is_some())
+    }
+
+    /// Whether another link than the home is in its transaction, too.
+    pub fn is_joined(&self) -> bool {
+        self.transaction.is_joined()
+    }
+
     /// Whether it can be a session again: what is pointed at is there.
     pub fn is_whole(&self) -> bool {
-        let mut places = self.asked_at.iter().chain([&self.conversation.turned_to]);
-        places.all(|place| *place < self.links())
+        let prepared = self.portable.as_ref().map(|portable| &portable.prepared);
+        let copies = prepared.into_iter().flat_map(Prepared::places);
+        let joined = self.transaction.joined().map(|joined| joined.link().place());
+        let single = [self.conversation.turned_to].into_iter().chain(joined);
+        let mut places = self.asked_at.into_iter().chain(single).chain(copies);
+        places.all(|place| place < self.links())
     }
 }
 
@@ -191,6 +217,7 @@ impl From<Session> for SessionSnapshot {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
         let (conversation, portable) = (conversation.into(), session.portable);
         let (asked_at, clears) = (session.asked_at.places(), session.asked_at.clears);
+        let transaction = session.transaction;
         Self {
             conversation,
             user,
@@ -202,6 +229,7 @@ impl From<Session> for SessionSnapshot {
             asked_at,
             clears,
             kept: session.kept,
+            transaction,
         }
     }
 }
@@ -229,6 +257,7 @@ impl From<SessionSnapshot> for Session {
             route: Route::Open,
             asked_at,
             kept: snapshot.kept,
+            transaction: snapshot.transaction,
         }
     }
 }

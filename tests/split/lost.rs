@@ -4,7 +4,7 @@ use std::net::Shutdown;
 
 use crate::pair::Pair;
 use crate::support::raw::command_packets;
-use crate::support::{Wire, com, until};
+use crate::support::{Reply, Wire, com, until};
 
 const WHO: &str = "SELECT name FROM p.who";
 
@@ -181,4 +181,41 @@ fn a_replica_that_takes_its_leave_is_not_heard_by_the_client() {
         assert_eq!(wire.ask(com::PING, b"").error(), None);
         assert_eq!(wire.run(WHO).text(), "replica");
     }
+}
+
+/// The home has prepared it, too, and is told of its parameters what the replica was told.
+#[test]
+fn home_executes_what_a_killed_replica_does_not() {
+    let Some((mut pair, mut wire)) = self::pair(Pair::start) else { return };
+    let id = wire.prepare("SELECT ? + 1, name FROM p.who");
+    let body = |bound: &[u8]| [&id.to_le_bytes()[..], &[0, 1, 0, 0, 0, 0], bound].concat();
+    let number = 41_u64.to_le_bytes();
+    let first = wire.ask(com::EXECUTE, &body(&[&[1, 8, 0][..], &number].concat()));
+    let ends = |reply: &Reply, with: &[u8]| {
+        reply.packets.iter().any(|packet| packet.payload.ends_with(with))
+    };
+    assert!(ends(&first, b"replica"), "{first:?}");
+    let holder = hold(&pair);
+    wire.command(com::EXECUTE, &body(&[&[0][..], &number].concat()));
+    pair.replica.until_counted(WAITING);
+    pair.replica.kill9();
+    let second = wire.reply(com::EXECUTE);
+    let row = [&[0, 0][..], &42_u64.to_le_bytes(), b"\x07primary"].concat();
+    assert!(ends(&second, &row), "{second:?}");
+    drop(holder);
+}
+
+/// What the home has is of another time.
+#[test]
+fn nobody_answers_what_a_killed_replica_does_not_in_a_transaction() {
+    let Some((mut pair, mut wire)) = self::pair(Pair::start) else { return };
+    wire.run("START TRANSACTION READ ONLY");
+    assert_eq!(wire.run("SELECT COUNT(*) FROM p.t WHERE id = 1").text(), "1");
+    let holder = hold(&pair);
+    start_reading(&pair, &mut wire);
+    pair.replica.kill9();
+    assert_eq!(wire.reply(com::QUERY).error(), Some(1105));
+    wire.run("ROLLBACK");
+    assert_eq!(wire.run(WHO).text(), "primary");
+    drop(holder);
 }

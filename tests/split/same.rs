@@ -32,13 +32,6 @@ fn reads_go_to_the_replica_and_all_else_to_the_primary() {
     assert_eq!(who(&mut wire, WHO), "temporary");
     assert_eq!(wire.ask(com::RESET_CONNECTION, b"").error(), None);
     assert_eq!(who(&mut wire, WHO), "replica");
-    // Prepared statements are the home's.
-    let id = wire.prepare(WHO);
-    let mut body = id.to_le_bytes().to_vec();
-    body.extend([0, 1, 0, 0, 0]);
-    let reply = wire.ask(com::EXECUTE, &body);
-    assert_eq!(reply.row_count(), 1);
-    assert_eq!(who(&mut wire, WHO), "replica");
 }
 
 /// Of what a session is made its readers have, too.

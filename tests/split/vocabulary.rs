@@ -89,6 +89,8 @@ const TRANSACTIONS: &[&str] = &[
     "BEGIN",
     "START TRANSACTION",
     "START TRANSACTION READ ONLY",
+    "START TRANSACTION READ ONLY",
+    "START TRANSACTION READ ONLY, WITH CONSISTENT SNAPSHOT",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT",
     "SET autocommit = 0",
     "SET autocommit = 1",
@@ -150,10 +152,35 @@ const PINS: &[&str] = &[
 const PREPARED: &[&str] = &[
     "SELECT ?, id FROM p.t ORDER BY id",
     "SELECT s, @a FROM p.t WHERE n <> ? ORDER BY id",
+    "SELECT id, n, s FROM p.t WHERE n < ? ORDER BY id",
+    "SELECT n + ? FROM t ORDER BY id",
+    "SELECT ? = 'e', s = 'ONE', id FROM p.t ORDER BY id LIMIT 2",
+    "SELECT 1/0, ? FROM p.t LIMIT 2",
+    "SELECT COUNT(*) FROM p.x WHERE n <> ?",
+    "SELECT SQL_CALC_FOUND_ROWS n, ? FROM p.t ORDER BY id LIMIT 1",
+    "SELECT n FROM p.t WHERE id = ? FOR UPDATE",
     "INSERT INTO p.t (n, s) VALUES (? MOD 1000, 'prepared')",
     "UPDATE p.t SET n = ? MOD 100 WHERE id = 1",
     "SET @a = ?",
     "SELECT nothing + ?",
+];
+
+/// What is asked of the proxy; for a server they are user variables.
+const WISHES: &[&str] = &[
+    "SET @ob_read_consistency = 'weak'",
+    "SET @ob_read_consistency = 'strong', @a = 3",
+    "SET @ob_read_consistency = NULL",
+    "SET @obproxy_read_consistency = 0",
+    "SET @obproxy_read_consistency = 1",
+    "SET @obproxy_read_consistency = NULL",
+    "SET @obproxy_read_consistency = @a",
+    "SET @obproxy_read_consistency = 0, sql_mode = 'nonsense'",
+    "SELECT 'strong' INTO @ob_read_consistency",
+    "SET @obproxy_route_addr = ''",
+    "SET @obproxy_route_addr = @a",
+    "SET @obproxy_route_addr = NULL",
+    "SET @proxy_session_ldc = 'here'",
+    "SELECT @ob_read_consistency, @obproxy_read_consistency, id FROM p.t ORDER BY id",
 ];
 
 const PLACES: &[&str] = &["p", "mysql", "information_schema", "performance_schema", "nowhere"];
@@ -206,6 +233,7 @@ fn one(random: &mut Random, pins: bool) -> Step {
         21..=22 => query(random.of(TRANSACTIONS)),
         23..=24 if pins => query(random.of(PINS)),
         25 => Step::Prepare(random.below(SLOTS), random.of(PREPARED)),
+        26..=27 if random.below(8) == 0 => query(random.of(WISHES)),
         26..=27 => Step::Execute(random.below(SLOTS), random.below(2) == 0, random.next() >> 40),
         28 => match random.below(8) {
             0..=1 => Step::Reset,

@@ -51,6 +51,10 @@ pub(crate) enum Step {
 /// How many prepared statements a client keeps.
 pub(crate) const SLOTS: usize = 3;
 
+/// Types of parameters: MYSQL_TYPE_LONGLONG and MYSQL_TYPE_VAR_STRING.
+const NUMBER: u8 = 8;
+const TEXT: u8 = 253;
+
 const NAMES: &[&str] = &["a", "b", "`c d`", "E"];
 
 const VALUES: &[&str] = &[
@@ -203,8 +207,8 @@ pub(crate) fn text(random: &mut Random) -> Step {
 /// A client that runs a program, and what of it both sides have in common.
 #[derive(Default)]
 pub(crate) struct Run {
-    /// Ids of prepared statements, and whether their parameters' types were told.
-    slots: [Option<(u32, bool)>; SLOTS],
+    /// Ids of prepared statements, and the type of their parameter that was told; 0: none was.
+    slots: [Option<(u32, u8)>; SLOTS],
 }
 
 impl Run {
@@ -237,12 +241,25 @@ impl Run {
                 (com::PREPARE, sql.into())
             }
             Step::Execute(slot, with_types, value) => {
-                let (id, is_bound) = self.slots[slot]?;
+                let (id, bound) = self.slots[slot]?;
                 let mut body = id.to_le_bytes().to_vec();
                 body.extend([0, 1, 0, 0, 0, 0]);
-                body.extend(if with_types || !is_bound { &[1, 8, 0][..] } else { &[0][..] });
-                body.extend(value.to_le_bytes());
-                self.slots[slot] = Some((id, true));
+                let kind = match (with_types, bound) {
+                    (false, 1..) => bound,
+                    _ if value % 3 == 0 => TEXT,
+                    _ => NUMBER,
+                };
+                let told = [1, kind, 0];
+                body.extend(if with_types || bound == 0 { &told[..] } else { &[0] });
+                match kind {
+                    TEXT => {
+                        let text = value.to_string();
+                        body.push(u8::try_from(text.len()).expect("it is short"));
+                        body.extend(text.into_bytes());
+                    }
+                    _ => body.extend(value.to_le_bytes()),
+                }
+                self.slots[slot] = Some((id, kind));
                 (com::EXECUTE, body)
             }
             Step::Close(slot) => {
@@ -268,7 +285,7 @@ impl Run {
         {
             let id = &mut reply.packets[0].payload[1..5];
             let told = u32::from_le_bytes(id.try_into().expect("4 bytes"));
-            self.slots[slot] = Some((told, false));
+            self.slots[slot] = Some((told, 0));
             id.fill(0);
         }
         reply.packets.into_iter().map(|packet| packet.payload).collect()

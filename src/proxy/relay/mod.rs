@@ -26,7 +26,7 @@ use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::restart::Replica;
 use crate::session::judge::Judge;
-use crate::session::lane::{GROWTH, Lane, Source};
+use crate::session::lane::{Lane, Source};
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::machine::repeat::Farewell;
 use crate::session::numbering::Numbering;
@@ -349,7 +349,7 @@ impl Relay {
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         // What the client has sent already is numbered.
         self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
-        self.reserve();
+        self.reserve_room();
         let before = std::mem::replace(&mut self.links[LinkId::HOME.place()], home);
         self.tell_router();
         Ok(before)
@@ -374,12 +374,6 @@ impl Relay {
         let current = self.current();
         self.links[current].down.clear();
         self.close_with(words);
-    }
-
-    /// Reads from the client leave room for what may have to be put in front of what they bring.
-    fn reserve(&mut self) {
-        let growth = if self.session.may_grow() { usize::from(GROWTH) } else { 0 };
-        self.up.reserve(growth + self.session.kept());
     }
 
     /// The place of the link that has the client's commands.
@@ -535,7 +529,7 @@ impl Relay {
         };
         let any = judge.up(&mut self.up, &others);
         if self.router.is_some() {
-            self.reserve();
+            self.reserve_room();
         }
         any
     }
@@ -607,6 +601,7 @@ impl Relay {
         let down = &mut self.links[current].down;
         self.up = Lane::with(said, 0, self.up.source())?;
         *down = Lane::with(told, 0, down.source())?;
+        self.reserve_room();
         Some(())
     }
 }

@@ -9,7 +9,7 @@ use super::leg::{self, Leg};
 use super::link::Link;
 use super::{Relay, Surroundings};
 use crate::proxy::sessions::handle::{Handle, Reader};
-use crate::session::lane::Source;
+use crate::session::lane::{GROWTH, Source};
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
 use crate::session::routing::Router;
@@ -19,7 +19,21 @@ impl Relay {
     /// From now on this says where commands go.
     pub fn set_router(&mut self, router: Arc<dyn Router>) {
         self.router = Some(router);
+        self.reserve_room();
         self.tell_router();
+    }
+
+    /// Reads from the client leave room for what commands may have to grow by, which with a router
+    /// is known too late, and for what may have to be put in front of what they bring.
+    pub(super) fn reserve_room(&mut self) {
+        let may_grow = self.router.is_some() || self.session.may_grow();
+        let growth = if may_grow { usize::from(GROWTH) } else { 0 };
+        self.up.reserve(growth + self.session.kept());
+    }
+
+    /// Whether there is room for the next command to grow.
+    pub fn has_room_to_grow(&self) -> bool {
+        self.up.has_room_to_grow()
     }
 
     pub(super) fn tell_router(&self) {

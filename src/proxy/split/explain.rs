@@ -16,7 +16,7 @@ pub(super) fn answer(
     session: &Session,
     rules: &Rules,
     command: &Command<'_>,
-    standpoint: &Standpoint,
+    standpoint: &Standpoint<'_>,
 ) -> Option<Vec<u8>> {
     let Command::Text(analysis) = command else { return None };
     if !analysis.hints.explain_route {
@@ -37,7 +37,7 @@ fn row(
     rules: &Rules,
     analysis: &Analysis<'_>,
     decision: &Decision,
-    standpoint: &Standpoint,
+    standpoint: &Standpoint<'_>,
 ) -> [String; 6] {
     let home = rules.home();
     let (server, refused) = match &decision.go {
@@ -70,7 +70,7 @@ fn link(
     session: &Session,
     rules: &Rules,
     server: ServerId,
-    standpoint: &Standpoint,
+    standpoint: &Standpoint<'_>,
 ) -> &'static str {
     match rules.link_to(server) {
         None => "to be opened",

@@ -14,6 +14,8 @@
 //!
 //! - `rules`: what is asked of `route`, and what it means for the links that there are.
 //! - `reach`: a reader is made ready for a read.
+//! - `copies`: prepared statements on readers.
+//! - `transaction`: a reader joins a transaction, and parts from it.
 //! - `explain`: EXPLAIN ROUTE.
 //!
 //! Invariant: what may write goes over no link but the home's, and not over that while its server
@@ -21,9 +23,11 @@
 //!
 //! [`route::decide`]: crate::route::decide
 
+mod copies;
 mod explain;
 mod reach;
 mod rules;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,14 +80,29 @@ impl Surroundings<'_> {
         {
             return true;
         }
+        let is_joined = relay.session().standpoint().transaction.joined().is_some();
+        let is_read = rules.kind(&ahead(relay)) == Some(Kind::Read);
+        // Behind an error it is not known whether the transaction that it would read in is open.
+        if is_joined && is_read && has_unknown_status(relay) && ask_status(relay).await.is_none() {
+            return false;
+        }
+        if rules.parts(&ahead(relay), &relay.session().standpoint()) {
+            transaction::part(relay).await;
+        }
+        if matches!(ahead(relay), Command::Close | Command::Reset { .. }) {
+            copies::close(relay, LIMIT).await;
+        }
         let (to, why) = goes(relay, rules);
         match to {
             Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
             Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
             Goes::To(link) => without(relay, rules, link),
             Goes::Kill(id, server) => self.kill(relay, handle, rules, (id, server)).await,
-            Goes::Reader(_) if relay.session().is_asked_again() => read_at_home(relay, rules),
+            Goes::Reader(_) if relay.session().is_asked_again() => {
+                without_reader(relay, rules).await
+            }
             Goes::Reader(server) => self.read(relay, handle, rules, (server, why)).await,
+            Goes::Joined(server) => self.begin(relay, handle, rules, server).await,
             Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
             // Whether a transaction is open is not known behind an error.
             Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
@@ -93,7 +112,12 @@ impl Surroundings<'_> {
                     _ => refuse(relay, &Refusal::Fenced),
                 }
             }
-            Goes::Refused(why) => refuse(relay, &why),
+            Goes::Refused(why) => {
+                if why == Refusal::OtherTime {
+                    relay.session_mut().handle_unfit();
+                }
+                refuse(relay, &why)
+            }
         }
     }
 
@@ -133,20 +157,42 @@ impl Surroundings<'_> {
             return turn(relay, rules, LinkId::HOME, decided);
         };
         let reach = Reach::new(self.in_force, self.orders, rules, &address);
-        let why = match reach.make_ready(relay, handle).await {
-            Ok(link) => return turn(relay, rules, link, decided),
-            Err(Unreached::Home(why)) => {
-                tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
-                return false;
+        let ready = reach.make_ready(relay, handle).await;
+        let ready = match (ready, decided) {
+            (Ok(link), Some(Why::SplitTransaction)) => {
+                transaction::join(relay, link, transaction::SPLIT).await.map(|()| link)
             }
-            Err(Unreached::Broken(link, why)) => {
-                relay.break_link(link);
-                why
-            }
-            Err(Unreached::Reader(why)) => why,
+            (ready, _) => ready,
         };
-        tracing::debug!(id = handle.id.0, server = &*address, why, "read at home");
-        read_at_home(relay, rules)
+        let Some(unreached) = settled(relay, handle, &address, ready) else { return false };
+        match unreached {
+            Ok(link) => turn(relay, rules, link, decided),
+            Err(()) => without_reader(relay, rules).await,
+        }
+    }
+
+    /// The next command begins a transaction that reads on this server. It is the home's, too.
+    async fn begin(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        rules: &Rules,
+        server: ServerId,
+    ) -> bool {
+        let Some(address) = rules.address(server) else {
+            return turn(relay, rules, LinkId::HOME, Some(Why::NoReader));
+        };
+        let words = transaction::words(&ahead(relay));
+        let reach = Reach::new(self.in_force, self.orders, rules, &address);
+        let joined = match reach.make_ready(relay, handle).await {
+            Ok(link) => transaction::join(relay, link, words).await.map(|()| link),
+            unreached => unreached,
+        };
+        match settled(relay, handle, &address, joined) {
+            None => false,
+            Some(Ok(_)) => turn(relay, rules, LinkId::HOME, Some(Why::Reader)),
+            Some(Err(())) => turn(relay, rules, LinkId::HOME, Some(Why::NoReader)),
+        }
     }
 
     /// The session's home is not on the primary any more: it moves there, where the next command
@@ -189,6 +235,29 @@ impl Surroundings<'_> {
     }
 }
 
+/// The link that is ready, or that none is; None: the session is over.
+fn settled(
+    relay: &mut Relay,
+    handle: &Handle,
+    server: &str,
+    ready: Result<LinkId, Unreached>,
+) -> Option<Result<LinkId, ()>> {
+    let why = match ready {
+        Ok(link) => return Some(Ok(link)),
+        Err(Unreached::Home(why)) => {
+            tracing::warn!(id = handle.id.0, why, "the session's home does not answer");
+            return None;
+        }
+        Err(Unreached::Broken(link, why)) => {
+            relay.break_link(link);
+            why
+        }
+        Err(Unreached::Reader(why)) => why,
+    };
+    tracing::debug!(id = handle.id.0, server, why, "read at home");
+    Some(Err(()))
+}
+
 fn ahead(relay: &Relay) -> Command<'_> {
     relay.session().command_ahead(relay.next_command())
 }
@@ -204,8 +273,17 @@ fn turn(relay: &mut Relay, rules: &Rules, link: LinkId, why: Option<Why>) -> boo
     true
 }
 
-/// The next command is a read that no reader answers.
-fn read_at_home(relay: &mut Relay, rules: &Rules) -> bool {
+/// The next command is a read that no reader answers: the home does, unless the transaction has
+/// data of another time already.
+async fn without_reader(relay: &mut Relay, rules: &Rules) -> bool {
+    let joined = relay.session().standpoint().transaction.joined();
+    if joined.is_some_and(|joined| joined.has_read) {
+        relay.session_mut().handle_unfit();
+        return refuse(relay, &Refusal::OtherTime);
+    }
+    if joined.is_some() {
+        transaction::part(relay).await;
+    }
     rules.trace_at(LinkId::HOME, Kind::Read, Why::NoReader);
     relay.session_mut().handle_route(LinkId::HOME);
     true
@@ -216,9 +294,13 @@ fn without(relay: &mut Relay, rules: &Rules, lost: LinkId) -> bool {
     relay.break_link(lost);
     match ahead(relay) {
         Command::Ping => turn(relay, rules, LinkId::HOME, None),
-        Command::Text(_) | Command::Kill(..) | Command::Write | Command::Other => {
-            refuse(relay, &Refusal::Lost)
-        }
+        Command::Text(_)
+        | Command::Execute { .. }
+        | Command::Kill(..)
+        | Command::Close
+        | Command::Reset { .. }
+        | Command::Write
+        | Command::Other => refuse(relay, &Refusal::Lost),
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tokio::time::{Instant, timeout_at};
 
 use super::LIMIT;
+use super::copies;
 use super::rules::Rules;
 use crate::config::{CausalReads, Config};
 use crate::net::stream::Keepalive;
@@ -67,9 +68,12 @@ impl<'a> Reach<'a> {
     ) -> Result<LinkId, Unreached> {
         let (cluster, facts) = self.cluster(handle)?;
         let wants = self.wants(relay, &cluster, &facts)?;
-        let link = match self.open_link(relay).await {
-            Some(link) => link,
-            None => self.open(relay, handle, wants).await?,
+        let joined = relay.session().standpoint().transaction.joined();
+        let link = match (joined, self.open_link(relay).await) {
+            (Some(joined), open) if open == Some(joined.link()) => joined.link(),
+            (Some(_), _) => return Err("its transaction is lost".to_owned().into()),
+            (None, Some(link)) => link,
+            (None, None) => self.open(relay, handle, wants).await?,
         };
         let version = relay.session().standpoint().version;
         let knows = relay.session().conversation().link(link).knows();
@@ -80,7 +84,11 @@ impl<'a> Reach<'a> {
             self.tell(relay, handle, (link, version), wants).await?;
             relay.session_mut().handle_told(link, version);
         }
-        self.catch_up(relay, link).await?;
+        // In a transaction it is of another time.
+        if joined.is_none() {
+            self.catch_up(relay, link).await?;
+        }
+        copies::prepare(relay, link, self.deadline, self.rules.is_mariadb()).await?;
         self.clear_home(relay).await?;
         Ok(link)
     }
@@ -170,6 +178,7 @@ impl<'a> Reach<'a> {
         let services = timeout_at(self.deadline, wants.services(&here, &there)).await;
         let services = services.map_err(|_| "no service account in time".to_owned())?;
         let (mut here_service, mut there_service) = services.map_err(|it| it.to_string())?;
+        let is_joined = relay.session().standpoint().transaction.joined().is_some();
         let (home_thread, thread) = (relay.home().thread, relay.links()[link.place()].thread);
         let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
         let state = of_home(pull(&mut home, &here, home_thread)).await?;
@@ -183,8 +192,13 @@ impl<'a> Reach<'a> {
         let mut told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         let is_known = |name: &Vec<u8>| state.user_variables.contains_key(name);
         if !told.user_variables.keys().all(is_known) {
+            if is_joined {
+                return Err("it cannot be told in a transaction".to_owned().into());
+            }
             // One that was set to NULL has a type, one that was never set has none.
             self.reset(&mut reader, link).await?;
+            relay.session_mut().forget_copies(link);
+            reader = Carrier::of(relay, link, there_service.as_mut());
             told = self.of_reader(link, pull(&mut reader, &there, thread)).await?;
         }
         let brought = reader.bring(&state, results, &there, Base::Told(&told), thread);

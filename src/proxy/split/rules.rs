@@ -15,9 +15,11 @@ use crate::route::decide::{
     Transaction, Why, decide, targets,
 };
 use crate::route::order::{Asker, RoutePolicy};
-use crate::route::topology::{Epoch, ServerId};
+use crate::route::topology::{Epoch, ServerId, Topology};
 use crate::session::link::LinkId;
 use crate::session::routing::{Command, Router, Standpoint};
+use crate::session::transaction::{Joined, looks_at_data};
+use crate::session::wishes::Wishes;
 use crate::sql::analysis::{Access, Analysis, Asks, Changes, Class, Consistency as Hinted};
 use crate::wire::flavour::Flavour;
 
@@ -57,6 +59,8 @@ pub(super) enum Goes {
     Reader(ServerId),
     /// It ends what the connection with this id does, on this server.
     Kill(u64, ServerId),
+    /// It begins a transaction that reads on this server.
+    Joined(ServerId),
     /// It goes home, which is on this server from then on.
     NewHome(ServerId),
     /// It goes nowhere.
@@ -112,9 +116,9 @@ impl Rules {
     pub(super) fn kind(&self, command: &Command<'_>) -> Option<Kind> {
         match command {
             Command::Text(analysis) => Some(kind(analysis)),
-            Command::Write => Some(Kind::Other),
-            Command::Kill(..) => Some(Kind::Other),
-            Command::Ping | Command::Other => None,
+            Command::Execute { analysis, .. } if kind(analysis) == Kind::Read => Some(Kind::Read),
+            Command::Execute { .. } | Command::Kill(..) | Command::Write => Some(Kind::Other),
+            Command::Ping | Command::Close | Command::Reset { .. } | Command::Other => None,
         }
     }
 
@@ -140,32 +144,41 @@ impl Rules {
     pub(super) fn decide(
         &self,
         command: &Command<'_>,
-        standpoint: &Standpoint,
+        standpoint: &Standpoint<'_>,
     ) -> Option<Decision> {
-        let kind = self.kind(command)?;
+        let kind = self.kind_here(command, standpoint)?;
         let (hints, asks) = match command {
-            Command::Text(analysis) => (analysis.hints, analysis.asks),
+            Command::Text(analysis) | Command::Execute { analysis, .. } => {
+                (analysis.hints, analysis.asks)
+            }
             Command::Kill(_, hints) => (*hints, Asks::default()),
-            Command::Ping | Command::Write | Command::Other => Default::default(),
+            Command::Ping
+            | Command::Close
+            | Command::Reset { .. }
+            | Command::Write
+            | Command::Other => Default::default(),
         };
-        // Reads that are the home's: of what the server there keeps for itself, or in a transaction
-        // that they would begin.
-        let is_own = standpoint.begins_by_itself || standpoint.is_in_own_schema;
-        let kind = if kind == Kind::Read && is_own { Kind::Other } else { kind };
         let clusters = self.in_force.clusters();
         let cluster = clusters.find(&self.cluster)?;
         let topology = cluster.topology();
         let links = self.links.load();
         let of = |link: LinkId| links.server(link);
         let home = Link { server: of(LinkId::HOME)?, opened_in: links.home_opened_in };
-        let transaction =
-            standpoint.in_transaction.then_some(Transaction { on: home, has_written: true });
+        let transaction = standpoint.in_transaction.then(|| {
+            let joined = standpoint.transaction.joined().and_then(|joined| of(joined.link()));
+            transaction(home, joined, standpoint, &topology)
+        });
         let last_used = standpoint.asked_at.who_knows(asks).and_then(of);
-        let target = hints.target.and_then(|text| std::str::from_utf8(text).ok());
+        // A transaction that is begun by being read in is the home's.
+        let is_free = !standpoint.begins_by_itself;
+        let target =
+            hints.target.filter(|_| is_free).and_then(|text| std::str::from_utf8(text).ok());
         let wanted: Vec<&str> = target.into_iter().flat_map(targets).collect();
+        let wishes = standpoint.wishes;
+        let consistency = hints.consistency.or_else(|| wishes.and_then(Wishes::consistency));
         let statement = Statement {
             kind,
-            consistency: hints.consistency.map(|consistency| match consistency {
+            consistency: consistency.map(|consistency| match consistency {
                 Hinted::Weak => Consistency::Weak,
                 Hinted::Strong => Consistency::Strong,
             }),
@@ -173,33 +186,47 @@ impl Rules {
             targets: &wanted,
         };
         let (now, config) = (Instant::now(), self.in_force.load());
+        let idc = wishes.and_then(Wishes::idc).unwrap_or(&config.proxy.proxy_idc_name);
         let question = Question {
             topology: &topology,
             standing: &|id| cluster.standing(&topology, id, now),
             now,
-            asker: Asker { idc: &config.proxy.proxy_idc_name, share: self.share },
+            asker: Asker { idc, share: self.share },
             policy: policy(cluster, &config.proxy),
             session: Place {
                 home,
                 last_used: last_used.unwrap_or(home.server),
                 is_pinned: standpoint.is_pinned,
                 transaction,
-                route_address: None,
+                route_address: wishes.and_then(Wishes::route_address).filter(|_| is_free),
             },
             statement,
         };
         Some(decide(&question))
     }
 
+    /// What a command does as things are.
+    fn kind_here(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> Option<Kind> {
+        let begins = standpoint.begins_by_itself;
+        Some(match self.kind(command)? {
+            // Reads that are the home's: of what the server there keeps for itself, or in a
+            // transaction that they would begin.
+            Kind::Read if begins || standpoint.is_in_own_schema => Kind::Other,
+            Kind::BeginReadOnly if begins || standpoint.transaction.stays_home() => Kind::Begin,
+            kind => kind,
+        })
+    }
+
     /// What is to be done with a command, and why, if that was decided.
     pub(super) fn goes(
         &self,
         command: &Command<'_>,
-        standpoint: &Standpoint,
+        standpoint: &Standpoint<'_>,
     ) -> (Goes, Option<Why>) {
         let decision = self.decide(command, standpoint);
         let why = decision.as_ref().map(|decision| decision.why);
         let goes = match (command, decision) {
+            _ if self.is_of_another_time(command, standpoint) => Goes::Refused(Refusal::OtherTime),
             // It keeps the warnings of the statement before it, and is counted by ROW_COUNT().
             (Command::Ping, _) => Goes::To(standpoint.asked_at.row_count),
             (Command::Text(analysis), _) if self.kind(command) == Some(Kind::Diagnostics) => {
@@ -215,15 +242,23 @@ impl Rules {
     }
 
     fn as_decided(&self, command: &Command<'_>, decision: Decision) -> Goes {
-        let is_read = self.kind(command) == Some(Kind::Read);
+        let kind = self.kind(command);
+        let is_read = kind == Some(Kind::Read) || only_looks(command);
+        let is_begin = kind == Some(Kind::BeginReadOnly);
         match (decision.go, decision.why) {
             (Go::Keep, _) => Goes::To(LinkId::HOME),
             (Go::Refuse(why), _) => Goes::Refused(why),
-            (Go::Use(server), Why::Reader | Why::SplitTransaction) => Goes::Reader(server),
+            (Go::Use(server), Why::Reader | Why::SplitTransaction | Why::Transaction)
+                if is_read =>
+            {
+                Goes::Reader(server)
+            }
             (Go::Use(server), Why::Diagnostics) => {
                 Goes::To(self.link_to(server).unwrap_or(LinkId::HOME))
             }
+            (Go::Use(server), Why::Reader) if is_begin => Goes::Joined(server),
             (Go::Use(server), _) if self.is_primary(server) => Goes::NewHome(server),
+            (Go::Use(server), _) if is_begin => Goes::Joined(server),
             (Go::Use(server), _) if is_read => Goes::Reader(server),
             // What it would change there would be lost.
             (Go::Use(server), _) => {
@@ -240,7 +275,7 @@ impl Rules {
         id: u64,
         command: &Command<'_>,
         decision: Option<Decision>,
-        standpoint: &Standpoint,
+        standpoint: &Standpoint<'_>,
     ) -> Goes {
         let hinted = match &decision {
             Some(Decision { go: Go::Use(server), why: Why::TargetHint }) => Some(*server),
@@ -296,7 +331,7 @@ impl Rules {
 
     /// What asks how the last statements went goes to the link that knows. If more is asked, that
     /// has to be known there, too.
-    fn to_who_knows(&self, analysis: &Analysis<'_>, standpoint: &Standpoint) -> Goes {
+    fn to_who_knows(&self, analysis: &Analysis<'_>, standpoint: &Standpoint<'_>) -> Goes {
         let scattered = Goes::Refused(Refusal::Scattered);
         let mut asked_at = standpoint.asked_at;
         if !self.is_mariadb() {
@@ -306,10 +341,9 @@ impl Rules {
         let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
         let more = analysis.asks.without(HOW_IT_WENT);
         let is_all = more.is_empty() && analysis.changes.without(LEFT_BY_ALL).is_empty();
-        let is_like_home = 1u64
-            .checked_shl(u32::try_from(link.place()).unwrap_or(u32::MAX))
-            .is_some_and(|bit| standpoint.like_home & bit != 0);
-        let may_begin = standpoint.in_transaction || standpoint.begins_by_itself;
+        let is_like_home = has_bit(standpoint.like_home, link);
+        let is_joined = standpoint.transaction.joined().is_some_and(|it| it.link() == link);
+        let may_begin = standpoint.in_transaction && !is_joined || standpoint.begins_by_itself;
         if link != LinkId::HOME && (may_begin || !is_like_home) {
             // It would say that there is no transaction, or say it in another character set.
             return scattered;
@@ -325,9 +359,12 @@ impl Rules {
     }
 
     /// Whether the reader that has the session's commands knows all that it has to.
-    fn is_ready_to_read(&self, standpoint: &Standpoint) -> bool {
+    fn is_ready_to_read(&self, standpoint: &Standpoint<'_>) -> bool {
         let Standpoint { knows, version, writes, .. } = *standpoint;
+        let joined = standpoint.transaction.joined().map(Joined::link);
         let is_caught_up = match self.causal_reads() {
+            // In a transaction its data are of the time of its first read.
+            _ if standpoint.in_transaction => joined == Some(standpoint.current),
             CausalReads::Off => true,
             CausalReads::Session => writes == 0 || knows.has == Some(writes),
             CausalReads::Cluster => false,
@@ -359,12 +396,86 @@ impl Rules {
     }
 }
 
-impl Router for Rules {
-    fn is_for_current(&self, command: &Command<'_>, standpoint: &Standpoint) -> bool {
-        if matches!(command, Command::Text(analysis) if analysis.hints.explain_route) {
+/// Transactions that readers have joined.
+impl Rules {
+    /// Whether a command of a session goes to the reader that has joined its transaction.
+    fn is_the_readers(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
+        let Standpoint { is_pinned, begins_by_itself, is_in_own_schema, .. } = *standpoint;
+        let is_own = is_pinned || begins_by_itself || is_in_own_schema;
+        self.kind(command) == Some(Kind::Read) && !is_own
+    }
+
+    /// Whether a command looks at data at home.
+    fn looks_at_home(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
+        let looks = match command {
+            Command::Text(analysis) => looks_at_data(analysis.class, analysis.asks),
+            Command::Execute { .. } | Command::Write => true,
+            Command::Kill(..)
+            | Command::Ping
+            | Command::Close
+            | Command::Reset { .. }
+            | Command::Other => false,
+        };
+        let asks_the_last = self.kind(command) == Some(Kind::Diagnostics);
+        looks && !asks_the_last && !self.is_the_readers(command, standpoint)
+    }
+
+    /// Whether a command's answer would have to be of the time of which the reader's data are, in a
+    /// transaction that only reads.
+    fn is_of_another_time(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
+        let (transaction, is_open) = (standpoint.transaction, standpoint.in_transaction);
+        if is_open && transaction.is_torn() {
+            let is_readers = self.is_the_readers(command, standpoint);
+            return is_readers || self.looks_at_home(command, standpoint);
+        }
+        let joined = transaction.joined().filter(|_| is_open);
+        let Some(joined) = joined.filter(|it| it.is_read_only && it.has_read) else { return false };
+        // Its server may not be the cluster's any more.
+        let is_dropped = self.links.load().server(joined.link()).is_none();
+        let is_lost = is_dropped && self.is_the_readers(command, standpoint);
+        is_lost || self.looks_at_home(command, standpoint)
+    }
+
+    /// Whether the reader that has joined has to part before a command.
+    pub(super) fn parts(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
+        let Some(joined) = standpoint.transaction.joined() else { return false };
+        if !standpoint.in_transaction {
+            return true;
+        }
+        if self.is_of_another_time(command, standpoint) {
             return false;
         }
+        let may_end = match command {
+            Command::Text(Analysis { class, changes, .. }) => {
+                changes.intersects(Changes::TRANSACTION | Changes::ANYTHING)
+                    && *class != Class::Savepoint
+            }
+            Command::Reset { .. } => true,
+            Command::Execute { .. }
+            | Command::Kill(..)
+            | Command::Write
+            | Command::Ping
+            | Command::Close
+            | Command::Other => false,
+        };
+        let is_first_write = self.kind(command) == Some(Kind::Write) && !joined.is_read_only;
+        may_end || is_first_write || self.looks_at_home(command, standpoint)
+    }
+}
+
+impl Router for Rules {
+    fn is_for_current(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
         let current = standpoint.current;
+        let is_taken_here = match command {
+            Command::Text(analysis) => !analysis.hints.explain_route,
+            Command::Execute { at, .. } => has_bit(*at, current) || current == LinkId::HOME,
+            Command::Close => false,
+            Command::Reset { has_copies } => !has_copies,
+            Command::Kill(..) | Command::Ping | Command::Write | Command::Other => true,
+        };
+        if !is_taken_here || self.parts(command, standpoint) {
+            return false;
+        }
         let (goes, why) = self.goes(command, standpoint);
         let is_for_current = match goes {
             Goes::To(link) => link == current,
@@ -373,7 +484,7 @@ impl Router for Rules {
                     && current != LinkId::HOME
                     && self.is_ready_to_read(standpoint)
             }
-            Goes::Kill(..) | Goes::NewHome(_) | Goes::Refused(_) => false,
+            Goes::Kill(..) | Goes::Joined(_) | Goes::NewHome(_) | Goes::Refused(_) => false,
         };
         if is_for_current {
             self.record(command, why, current);
@@ -399,6 +510,24 @@ impl Router for Rules {
     }
 }
 
+/// Whether a link is in a set that has a bit for each place.
+fn has_bit(bits: u64, link: LinkId) -> bool {
+    let bit = u32::try_from(link.place()).ok().and_then(|place| 1u64.checked_shl(place));
+    bit.is_some_and(|bit| bits & bit != 0)
+}
+
+/// The open transaction; `joined`: the server of the reader that has joined it.
+fn transaction(
+    home: Link,
+    joined: Option<ServerId>,
+    standpoint: &Standpoint<'_>,
+    topology: &Topology,
+) -> Transaction {
+    let on = joined.map(|server| Link { server, opened_in: topology.epoch() });
+    let may_split = on.is_some() || standpoint.transaction.may_be_joined();
+    Transaction { on: on.unwrap_or(home), has_written: !may_split }
+}
+
 fn policy(cluster: &Cluster, proxy: &ProxySection) -> Policy {
     let section = cluster.section();
     Policy {
@@ -407,8 +536,7 @@ fn policy(cluster: &Cluster, proxy: &ProxySection) -> Policy {
             ReadWriteSplit::Weak => Split::Weak,
             ReadWriteSplit::On => Split::On,
         },
-        // A transaction stays where it began.
-        splits_transactions: false,
+        splits_transactions: section.transaction_split,
         route_policy: match section.route_policy {
             Configured::FollowerFirst => RoutePolicy::FollowerFirst,
             Configured::FollowerOnly => RoutePolicy::FollowerOnly,
@@ -432,6 +560,15 @@ const OF_TABLES_AND_SESSION: Asks =
 /// What every statement changes, and no other server needs to know.
 const LEFT_BY_ALL: Changes = Changes::DIAGNOSTICS.with(Changes::FOUND_ROWS);
 
+/// Whether a command that is the home's asks its server for no more than another one can tell, of
+/// itself: who names that server wants to hear it.
+fn only_looks(command: &Command<'_>) -> bool {
+    let Command::Text(Analysis { class, changes, asks, .. }) = command else { return false };
+    matches!(class, Class::Select | Class::Show | Class::Explain)
+        && changes.without(LEFT_BY_ALL).is_empty()
+        && asks.without(OF_TABLES_AND_SESSION | Asks::SERVER).is_empty()
+}
+
 /// What a statement does, as far as it matters where it goes.
 pub(super) fn kind(analysis: &Analysis<'_>) -> Kind {
     let asks = analysis.asks;
@@ -446,9 +583,8 @@ pub(super) fn kind(analysis: &Analysis<'_>) -> Kind {
         Class::Read if !analysis.asks.intersects(OF_ONE_SERVER) => Kind::Read,
         Class::Diagnostics => Kind::Diagnostics,
         Class::Write => Kind::Write,
-        Class::Begin { access: Access::ReadOnly | Access::ReadWrite | Access::Default, .. } => {
-            Kind::Begin
-        }
+        Class::Begin { access: Access::ReadOnly, .. } => Kind::BeginReadOnly,
+        Class::Begin { access: Access::ReadWrite | Access::Default, .. } => Kind::Begin,
         Class::Commit(_) => Kind::Commit,
         Class::Rollback(_) => Kind::Rollback,
         Class::Set | Class::Use => Kind::Session,

@@ -81,7 +81,7 @@ pub struct Place<'a> {
 /// An open transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transaction {
-    /// Where.
+    /// Where its reads are. All else is at home.
     pub on: Link,
     /// Whether anything may have been written in it.
     pub has_written: bool,
@@ -214,6 +214,9 @@ pub enum Refusal {
     /// `FOLLOWER_ONLY`, and no replica may be used.
     #[error("no replica can be read from")]
     NoReader,
+    /// A transaction has read on a replica which cannot go on with it, nor can the home.
+    #[error("this transaction reads from a replica, which cannot answer this; begin it anew")]
+    OtherTime,
     /// None of the servers that are asked for is in this cluster; the first of them.
     #[error("no server '{0}' in this cluster")]
     NoSuchServer(String),
@@ -272,8 +275,11 @@ impl Question<'_> {
             && !statement.wants_primary
             && statement.targets.is_empty()
             && session.route_address.is_none();
+        // What is no read is the home's, which is in the transaction, too.
+        let is_homes = statement.kind != Kind::Read || session.is_pinned;
         match self.reader() {
             Ok(Some(reader)) if may_split => self.at(reader, Why::SplitTransaction),
+            Ok(_) | Err(_) if is_homes => self.stay(session.home, Why::Transaction),
             Ok(_) | Err(_) => self.stay(transaction.on, Why::Transaction),
         }
     }

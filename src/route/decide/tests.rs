@@ -63,6 +63,17 @@ const ALL_WRITES: &[&str] = &[
     "forced write",
 ];
 
+const ALL_READS: &[&str] = &[
+    "read",
+    "weak read",
+    "strong read",
+    "hinted read",
+    "read hinted to nobody",
+    "read hinted to a lost one",
+    "read hinted to a lost one and another",
+    "forced read",
+];
+
 /// The primary, the replica to read from, the old home, the target, and one that is lost. Those not
 /// to be read from are far behind.
 const SERVERS: &str = "A=p B=r C=r,lag=60 D=r,lag=60 E=r,lost";
@@ -162,6 +173,7 @@ impl Row {
             splits => splits,
         };
         let statements = match statements.strip_prefix("all writes") {
+            None if statements == "all reads" => ALL_READS.to_vec(),
             Some("") => ALL_WRITES.to_vec(),
             Some(more) => {
                 let more = chosen(more.trim_start_matches(", "), STATEMENTS);
@@ -217,6 +229,7 @@ fn shown(decision: &Decision, place: &Place, moves: bool) -> (&'static str, &'st
         Go::Refuse(Refusal::Scattered) => ("refused", "scattered"),
         Go::Refuse(Refusal::Lost) => ("refused", "lost"),
         Go::Refuse(Refusal::CannotFollow(_)) => ("refused", "cannot follow"),
+        Go::Refuse(Refusal::OtherTime) => ("refused", "other time"),
         Go::Refuse(Refusal::NoSuchServer(first)) => {
             assert_eq!(first, "X", "the first of them");
             ("refused", "no such server")

@@ -23,6 +23,7 @@ use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::portable::{LoggedInAs, Portable};
 use super::routing::Asked;
+use super::transaction::Transaction;
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
@@ -92,6 +93,7 @@ pub struct Session {
     pub(super) route: Route,
     pub(super) asked_at: Asked,
     pub(super) kept: Kept,
+    pub(super) transaction: Transaction,
 }
 
 /// Where the client's next command goes.
@@ -140,6 +142,7 @@ impl Session {
             route: Route::Open,
             asked_at: Asked::default(),
             kept: Kept::default(),
+            transaction: Transaction::default(),
         }
     }
 
@@ -199,7 +202,9 @@ impl Session {
 
     /// One link more, which is logged in as the first one was.
     pub fn add_link(&mut self, link: Link) -> LinkId {
-        self.conversation.add(link)
+        let at = self.conversation.add(link);
+        self.forget_copies(at);
+        at
     }
 
     /// The client's next command goes to this link; false while another one owes it an answer.
@@ -394,7 +399,8 @@ impl Session {
         match &mut self.portable {
             None => replaced,
             Some(portable) => {
-                let link = self.conversation.link_mut(self.conversation.current);
+                let at = self.conversation.current;
+                let link = (at, self.conversation.link_mut(at));
                 let (fired, attributes) = (&|| directory.fired(), self.query_attributes);
                 portable.handle_command((header, head), replaced, attributes, fired, link)
             }
@@ -466,10 +472,12 @@ impl Session {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&self.database, |names| &names.database);
-            let (class, asks, leaves_warnings) =
+            let (of, leaves_warnings) =
                 portable.handle_statement((sql, schema), is_whole, fired, link);
             let current = self.conversation.current;
-            self.asked_at.handle_statement((class, asks), leaves_warnings, current);
+            self.asked_at.handle_statement((of.0, of.1), leaves_warnings, current);
+            let is_open = self.conversation.status().may_be_in_transaction();
+            self.transaction.handle_statement(of, current, is_open);
         }
         // A reader is asked by its own ids what names a connection by those of the home.
         let is_elsewhere =
@@ -487,6 +495,9 @@ impl Session {
         }
         if ending == Ending::Error {
             self.asked_at.row_count = self.conversation.current;
+        }
+        if self.conversation.current == LinkId::HOME {
+            self.transaction.handle_end(ending == Ending::Error);
         }
         if let Some(has_warnings) = diagnostics
             && (has_warnings || self.asked_at.clears)
@@ -510,6 +521,7 @@ impl Session {
                 let leaves_warnings = self.portable.as_deref().is_some_and(leaves);
                 self.asked_at.handle_bound(leaves_warnings, link);
                 (self.asked_at.row_count, self.asked_at.found_rows) = (link, link);
+                self.transaction.handle_look(link);
             }
             code::STMT_PREPARE => {
                 let leaves = |it: &Portable| it.leaves_warnings(&head[1..], home);
@@ -566,6 +578,7 @@ impl Session {
             portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());
         }
         match note {
+            Note::Reset if ending == Ending::Ok => self.transaction = Transaction::default(),
             Note::Plain | Note::Statement | Note::Reset | Note::Text => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
@@ -576,6 +589,7 @@ impl Session {
                     self.joined = tenant.or_else(|| self.joined.take());
                     self.renamed = true;
                     if note == Note::User {
+                        self.transaction = Transaction::default();
                         self.conversation.handle_other_user();
                     }
                 }

@@ -4,7 +4,9 @@ use super::{Route, Session};
 use crate::session::link::{Link, LinkId};
 use crate::session::look::{Ahead, Place};
 use crate::session::portable::Portable;
+use crate::session::portable::prepared::Executed;
 use crate::session::routing::{Command, Router, Standpoint, is_own_schema};
+use crate::session::transaction::Joined;
 use crate::sql::analysis::{Analysis, Class, Hints};
 use crate::sql::ids::{Extent, Named, connections};
 use crate::wire::capability as cap;
@@ -23,7 +25,7 @@ impl Session {
     }
 
     /// Where it stands between two commands.
-    pub fn standpoint(&self) -> Standpoint {
+    pub fn standpoint(&self) -> Standpoint<'_> {
         let (current, home) = (self.conversation.current(), self.conversation.link(LinkId::HOME));
         let portable = self.portable.as_deref();
         let status = home.status();
@@ -46,6 +48,8 @@ impl Session {
             asked_at,
             like_home: self.like_home(),
             home_has_warnings: home.has_warnings,
+            transaction: self.transaction,
+            wishes: portable.and_then(Portable::wishes),
         }
     }
 
@@ -81,6 +85,65 @@ impl Session {
     /// Another link takes the place of one.
     pub fn replace_link(&mut self, at: LinkId, link: Link) {
         *self.conversation.link_mut(at) = link;
+        self.forget_copies(at);
+    }
+
+    /// A link has none of the session's prepared statements.
+    pub fn forget_copies(&mut self, at: LinkId) {
+        if let Some(portable) = &mut self.portable {
+            portable.prepared.forget_at(at, None);
+        }
+    }
+
+    /// The copies of prepared statements that the command ends which these bytes begin with: where
+    /// they are, and their ids there.
+    pub fn copies_ended(&self, bytes: &[u8]) -> Vec<(LinkId, u32)> {
+        let prepared = self.portable.as_deref().map(|portable| &portable.prepared);
+        let head = bytes.get(HEADER..).unwrap_or_default();
+        prepared.map(|prepared| prepared.ended_by(head)).unwrap_or_default()
+    }
+
+    /// A link has closed these of its prepared statements.
+    pub fn handle_closed(&mut self, at: LinkId, ids: &[u32]) {
+        if let Some(portable) = &mut self.portable {
+            portable.prepared.forget_at(at, Some(ids));
+        }
+    }
+
+    /// The statement that the command executes which these bytes begin with, if a reader may; and
+    /// whether system variables are as they were when it was prepared.
+    pub fn executed_ahead(&self, bytes: &[u8]) -> Option<(Executed<'_>, bool)> {
+        let header = Header::parse(bytes)?;
+        let head = bytes.get(HEADER..HEADER + header.length)?;
+        if head.first() != Some(&code::STMT_EXECUTE) {
+            return None;
+        }
+        let portable = self.portable.as_deref()?;
+        let executed = portable.executed(head, self.query_attributes)?;
+        let is_as_then = executed.reading.variables == portable.variables();
+        Some((executed, is_as_then))
+    }
+
+    /// A reader has joined the transaction that is open, or that the next command begins.
+    pub fn handle_joined(&mut self, joined: Joined) {
+        self.transaction.handle_joined(joined);
+    }
+
+    /// The reader's part of the transaction is over.
+    pub fn handle_parted(&mut self) {
+        self.transaction.handle_parted();
+    }
+
+    /// A reader cannot go on with the transaction: those to come are the home's.
+    pub fn handle_unfit(&mut self) {
+        self.transaction.handle_unfit();
+    }
+
+    /// A link's server has prepared a statement of the client's, by this id.
+    pub fn handle_prepared_at(&mut self, id: u32, link: LinkId, there: u32) {
+        if let Some(portable) = &mut self.portable {
+            portable.prepared.prepared_at(id, link, there);
+        }
     }
 
     /// A link was told the session's state in this version.
@@ -171,7 +234,7 @@ impl Session {
     }
 
     /// The command that these bytes of the client's begin with, as far as they are at hand.
-    pub fn command_ahead<'a>(&self, bytes: &'a [u8]) -> Command<'a> {
+    pub fn command_ahead<'a>(&'a self, bytes: &'a [u8]) -> Command<'a> {
         let Some(header) = Header::parse(bytes) else { return Command::Other };
         let body = &bytes[HEADER..];
         let head = &body[..body.len().min(header.length).min(self.conversation.front.whole)];
@@ -179,7 +242,7 @@ impl Session {
     }
 
     /// A command, as far as it matters where it goes.
-    pub fn command<'a>(&self, head: &'a [u8], is_whole: bool) -> Command<'a> {
+    pub fn command<'a>(&'a self, head: &'a [u8], is_whole: bool) -> Command<'a> {
         let text = match (head.first(), self.query_attributes) {
             (Some(&code::QUERY), false) => Some(1),
             (Some(&code::QUERY), true) => behind_attributes(head),
@@ -194,9 +257,33 @@ impl Session {
                     _ => Command::Text(analysis),
                 }
             }
-            (None, _) => other(head),
+            (None, Some(portable)) => match head.first() {
+                Some(&code::STMT_EXECUTE) if is_whole => {
+                    self.execution(portable, head).unwrap_or(Command::Write)
+                }
+                Some(&code::STMT_CLOSE) if !portable.prepared.ended_by(head).is_empty() => {
+                    Command::Close
+                }
+                Some(&(code::RESET_CONNECTION | code::CHANGE_USER)) => {
+                    Command::Reset { has_copies: !portable.prepared.ended_by(head).is_empty() }
+                }
+                _ => other(head),
+            },
+            (None, None) => other(head),
             (Some(_), None) => Command::Other,
         }
+    }
+
+    /// A COM_STMT_EXECUTE that a reader may be asked for, as far as its statement's text tells.
+    fn execution<'a>(&'a self, portable: &'a Portable, head: &[u8]) -> Option<Command<'a>> {
+        let home = self.conversation.link(LinkId::HOME);
+        // A server that tells columns only where they are others than it has told before takes the
+        // client to know what only the link knows that has told them.
+        let tells_all = !home.dialect().metadata_flag;
+        let executed = portable.executed(head, self.query_attributes).filter(|_| tells_all)?;
+        let analysis = portable.analyse(executed.text, true, home);
+        let is_read = analysis.class == Class::Read;
+        is_read.then_some(Command::Execute { analysis, at: executed.at })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A server tells nearly all of a session's state when it is asked, so nothing of that is kept
 //! here: only what no server tells. That is how the client has logged in, its prepared statements
-//! ([`prepared`]), and what keeps it where it is (`pins`). A session whose cluster has no way to
-//! move it has none of this, and costs nothing.
+//! ([`prepared`]), what it asks of us ([`wishes`](super::wishes)), and what keeps it where it is
+//! (`pins`). A session whose cluster has no way to move it has none of this, and costs nothing.
 
 mod pins;
 pub mod prepared;
@@ -11,8 +11,9 @@ pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
-use super::link::{Ended, Link, Note};
+use super::link::{Ended, Link, LinkId, Note};
 use super::routing::{leaves_warnings, may_write};
+use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::command::code;
@@ -20,7 +21,7 @@ use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
 pub use pins::Pins;
-use prepared::{Prepared, Reading, Translated, Unmovable};
+use prepared::{Executed, Prepared, Reading, Translated, Unmovable};
 use texts::{Text, Texts};
 
 /// How a client has logged in: what every server is asked for on its behalf.
@@ -67,6 +68,9 @@ pub struct Portable {
     /// The argument of the last COM_SET_OPTION.
     #[serde(skip_serializing_if = "Option::is_none")]
     option: Option<u16>,
+    /// What its client asks of us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wishes: Option<Box<Wishes>>,
 }
 
 impl Portable {
@@ -149,15 +153,20 @@ impl Portable {
         self.option
     }
 
+    /// What its client asks of us, if it asks for anything.
+    pub fn wishes(&self) -> Option<&Wishes> {
+        self.wishes.as_deref().filter(|wishes| !wishes.is_empty())
+    }
+
     /// A COM_QUERY; `is_whole`: all of its text is at hand; `fired`: what triggers may change. What
-    /// it is, what it asks, and whether it leaves the warnings of those before it.
+    /// it is, asks and changes; and whether it leaves the warnings of those before it.
     pub(super) fn handle_statement(
         &mut self,
         (sql, schema): (&[u8], &[u8]),
         is_whole: bool,
         fired: &dyn Fn() -> Changes,
         link: &mut Link,
-    ) -> (Class, Asks, bool) {
+    ) -> ((Class, Asks, Changes), bool) {
         let Analysis { mut changes, class, asks, name, .. } = self.analyse(sql, is_whole, link);
         let mut leaves_warnings = leaves_warnings(class, asks);
         match class {
@@ -180,6 +189,10 @@ impl Portable {
         }
         changes |= made_by_writes(class, asks);
         self.writes += u64::from(may_write(class, changes));
+        if changes.intersects(Changes::ROUTING) {
+            let modes = self.modes_of(link);
+            self.wishes.get_or_insert_default().handle_statement(sql, modes);
+        }
         // Whether it succeeds or not: one too many only keeps a session that has statements.
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
@@ -187,7 +200,7 @@ impl Portable {
             self.is_utf8 = self.is_utf8 && sets_names_to_utf8(sql);
         }
         link.note_changes(changes);
-        (class, asks, leaves_warnings)
+        ((class, asks, changes), leaves_warnings)
     }
 
     /// A PREPARE of a statement of this name; what it changes beside that.
@@ -211,9 +224,16 @@ impl Portable {
         };
         let Analysis { mut changes, class, asks, .. } = analyse(&text, Extent::Whole, modes);
         changes |= made_by_writes(class, asks);
-        let leaves_warnings = leaves_warnings(class, asks);
-        let reading = Reading { schema: schema.to_vec(), modes: self.modes, leaves_warnings };
-        self.texts.prepare(Some(name), Text::new(name, sql, reading, changes));
+        let reading = Reading {
+            schema: schema.to_vec(),
+            modes: self.modes,
+            leaves_warnings: leaves_warnings(class, asks),
+            ..Reading::default()
+        };
+        // Of what its execution would ask of us nothing is known, so then all is the home's.
+        let text = Text::new(name, sql, reading, changes);
+        let text = text.filter(|_| !changes.intersects(Changes::ROUTING));
+        self.texts.prepare(Some(name), text);
         // A variable that is set is made when the statement is prepared.
         changes.only(Changes::USER_VARIABLES)
     }
@@ -228,12 +248,22 @@ impl Portable {
     ) {
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
         changes |= made_by_writes(class, asks);
-        let leaves_warnings = leaves_warnings(class, asks);
-        let reading = Reading { schema: schema.to_vec(), modes: self.modes, leaves_warnings };
+        let reading = Reading {
+            schema: schema.to_vec(),
+            modes: self.modes,
+            leaves_warnings: leaves_warnings(class, asks),
+            only_reads: !may_write(class, changes),
+            variables: self.variables,
+        };
         self.prepared.prepare(is_whole.then_some(sql), reading, changes);
         // A variable that is set is made when the statement is prepared.
         link.note_changes(changes.only(Changes::USER_VARIABLES));
         link.note(Note::Statement);
+    }
+
+    /// The statement that a COM_STMT_EXECUTE executes, if that can be done over any link.
+    pub(super) fn executed(&self, head: &[u8], query_attributes: bool) -> Option<Executed<'_>> {
+        self.prepared.executed(head, query_attributes, self.modes)
     }
 
     /// Any other command, of which this may be sent in its place; what is sent.
@@ -243,7 +273,7 @@ impl Portable {
         replaced: Option<Vec<u8>>,
         query_attributes: bool,
         fired: &dyn Fn() -> Changes,
-        link: &mut Link,
+        (at, link): (LinkId, &mut Link),
     ) -> Option<Vec<u8>> {
         match head.first() {
             Some(&code::INIT_DB) => {
@@ -271,14 +301,19 @@ impl Portable {
             None => (header, head),
             Some(with) => (Header::parse(with)?, &with[HEADER..]),
         };
-        self.writes += 1;
+        self.writes += u64::from(!self.prepared.only_reads(head));
         let changes = with_fired(self.prepared.changes(head), fired);
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
             self.is_utf8 = false;
         }
+        if changes.intersects(Changes::ROUTING) {
+            let text = self.prepared.text(head).unwrap_or_default();
+            // Of the modes in which it was prepared nothing is known any more.
+            self.wishes.get_or_insert_default().handle_statement(text, Modes::default());
+        }
         link.note_changes(changes);
-        match self.prepared.translate(header, head, query_attributes) {
+        match self.prepared.translate((header, head), query_attributes, at) {
             Translated::AsItIs => replaced,
             Translated::Replaced(with) => Some(with),
         }
@@ -297,6 +332,11 @@ impl Portable {
         if note == Note::Text {
             self.texts.answered(ending != Ending::Error);
         }
+        if changes.intersects(Changes::ROUTING)
+            && let Some(wishes) = &mut self.wishes
+        {
+            wishes.handle_end(ended);
+        }
         match (note, ending) {
             (Note::Statement, Ending::Error) => self.prepared.refused(),
             (Note::Reset | Note::User, Ending::Ok) => {
@@ -308,6 +348,7 @@ impl Portable {
                 self.pins = Pins::default();
                 self.has_diagnostics = false;
                 self.has_rows = false;
+                self.wishes = None;
                 self.modes = self.modes.wrapping_add(1);
                 // MySQL goes to the server's own character set.
                 self.is_utf8 = false;

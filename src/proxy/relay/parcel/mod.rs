@@ -32,7 +32,7 @@ use crate::restart::{Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::lane::{Lane, Source};
 use crate::session::numbering::Numbering;
-use crate::session::snapshot::{FURTHER_LINKS, OWN_IDS, SessionSnapshot};
+use crate::session::snapshot::{FURTHER_LINKS, OWN_IDS, SessionSnapshot, TRANSACTION, WISHES};
 use crate::wire::id::{SessionId, ThreadId};
 
 /// How much of a name from elsewhere is shown.
@@ -251,6 +251,12 @@ impl<L: Borrow<Lane>> Whole<'_, L> {
         if state.session.has_own_ids() {
             state.critical.push(OWN_IDS.to_owned());
         }
+        if state.session.is_joined() {
+            state.critical.push(TRANSACTION.to_owned());
+        }
+        if state.session.has_wishes() {
+            state.critical.push(WISHES.to_owned());
+        }
         (state, bytes)
     }
 }
@@ -452,7 +458,7 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     let session = Session::from(state.session);
     handle.facts().login = session.portable().map(|portable| portable.login);
     let mut relay = Relay::resumed(client, up, links, session);
-    relay.reserve();
+    relay.reserve_room();
     handle.facts().compression = relay.compressions();
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;

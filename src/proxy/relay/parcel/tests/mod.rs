@@ -18,6 +18,7 @@ use crate::restart::later::{grow, names, renamed};
 use crate::session::Directory;
 use crate::session::front::Turn;
 use crate::session::link::{Link as SessionLink, LinkId};
+use crate::session::transaction::Joined;
 use crate::wire::command::Reply;
 use crate::wire::compressed::Decoder;
 use crate::wire::id::{SessionId, ThreadId};
@@ -469,6 +470,12 @@ fn a_session_with_two_links_is_packed_with_both() {
     assert_eq!(found.conversation().current(), further);
     found.handle_server(further, &packet(1, &[0, 0, 0, 2, 0, 0, 0]), &counters);
     assert!(found.conversation().is_idle() && found.turn_to(LinkId::HOME));
+    session.handle_joined(Joined::new(further, true));
+    let (joined, _) = whole(&session).describe(&handle);
+    assert_eq!(joined.critical, [FURTHER_LINKS, TRANSACTION]);
+    assert!(joined.session.is_whole());
+    session.handle_joined(Joined::new(LinkId::at(2), true));
+    assert!(!whole(&session).describe(&handle).0.session.is_whole(), "there is no such link");
     for sockets in [2, 4] {
         let refused = rehearse(&text, &bytes, sockets).expect_err("a socket for each leg");
         assert_eq!(refused, format!("{sockets} sockets, expected 3"));

@@ -8,16 +8,23 @@
 //!                           known: client's id ─► id on that server; types to be told again
 //! ```
 //!
-//! As long as a session has not moved, every id is the server's and nothing is touched. What types
-//! a statement's parameters were last bound to is remembered, as a client tells it only once.
+//! As long as a session has not moved, every id is the home's and nothing is touched. Other links
+//! have *copies*: a statement is prepared there when it is executed there first, and has an id of
+//! its own. What types a statement's parameters were last bound to is remembered, as a client tells
+//! it only once, and a server that was not told hears it with the next execution.
+
+mod copies;
 
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::link::LinkId;
 use crate::sql::analysis::Changes;
 use crate::wire::command::code;
 use crate::wire::packet::{Header, MAX_PAYLOAD};
+use copies::Copied;
+pub use copies::Executed;
 
 /// What MariaDB's clients execute when they do not know its id yet: what was prepared last.
 const LATEST: u32 = u32::MAX;
@@ -25,12 +32,18 @@ const LATEST: u32 = u32::MAX;
 /// Bytes of texts and types that are remembered of one session.
 const MOST_BYTES: usize = 4 << 20;
 
+/// No server's id: it refuses what names it.
+const NOBODY: u32 = u32::MAX - 1;
+
 /// Where COM_STMT_EXECUTE says "flags", and where its parameters start.
 const FLAGS: usize = 5;
 const PARAMETERS: usize = 10;
 
 /// COM_STMT_EXECUTE: any kind of cursor.
 const CURSOR: u8 = 0x07;
+
+/// COM_STMT_EXECUTE: the count of parameters is told, among them perhaps attributes.
+const COUNT_AVAILABLE: u8 = 0x08;
 
 /// COM_STMT_BULK_EXECUTE: its types are told, where they start if so.
 const SEND_TYPES: u16 = 128;
@@ -76,6 +89,12 @@ pub struct Reading {
     /// Where it is executed the warnings of the statement before it stay, if it has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves_warnings: bool,
+    /// Its execution writes nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_reads: bool,
+    /// How often system variables may have changed in the session.
+    #[serde(default)]
+    pub variables: u32,
 }
 
 /// A statement.
@@ -101,6 +120,9 @@ pub struct Statement {
     /// It may have a cursor open.
     #[serde(default)]
     has_cursor: bool,
+    /// What other links than the home have of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    copies: Vec<Copied>,
 }
 
 /// Why a session's statements keep it where it is.
@@ -190,7 +212,9 @@ impl Prepared {
 
     /// Whether commands may have to grow.
     pub fn may_grow(&self) -> bool {
-        self.known.iter().any(|(_, statement)| statement.is_unbound)
+        let lacks_types =
+            |it: &Statement| it.is_unbound || it.copies.iter().any(|it| it.is_unbound);
+        self.known.iter().any(|(_, statement)| lacks_types(statement))
     }
 
     /// Why the session must stay, if it must. `modes`: as of [`Reading`], now.
@@ -238,6 +262,12 @@ impl Prepared {
         known.is_some_and(|(_, statement)| statement.reading.leaves_warnings)
     }
 
+    /// The text of the statement that a COM_STMT_EXECUTE names.
+    pub fn text(&mut self, head: &[u8]) -> Option<&[u8]> {
+        let id = head.get(1..)?.first_chunk().map(|id| u32::from_le_bytes(*id))?;
+        self.find(id).map(|statement| &*statement.text)
+    }
+
     fn find(&mut self, id: u32) -> Option<&mut Statement> {
         if id == LATEST {
             // What is being prepared is the server's affair.
@@ -263,17 +293,38 @@ impl Prepared {
         statement.map_or(Changes::ANYTHING, |statement| statement.changes)
     }
 
-    /// A command that names a statement: notes what it means, and says what the server gets.
-    pub fn translate(&mut self, header: Header, head: &[u8], query_attributes: bool) -> Translated {
+    /// Whether a command that names a statement surely writes nothing.
+    pub fn only_reads(&mut self, head: &[u8]) -> bool {
+        let is_run = matches!(
+            head.first(),
+            Some(&(code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH))
+        );
+        let id = head.get(1..).and_then(|it| it.first_chunk()).map(|id| u32::from_le_bytes(*id));
+        let statement = id.and_then(|id| self.find(id));
+        !is_run || statement.is_some_and(|statement| statement.reading.only_reads)
+    }
+
+    /// A command that names a statement, over this link: notes what it means, and says what the
+    /// server gets.
+    pub fn translate(
+        &mut self,
+        (header, head): (Header, &[u8]),
+        query_attributes: bool,
+        link: LinkId,
+    ) -> Translated {
         let Some((&command, rest)) = head.split_first() else { return Translated::AsItIs };
         let Some(id) = rest.first_chunk().map(|id| u32::from_le_bytes(*id)) else {
             return Translated::AsItIs;
         };
         let is_mapped = self.is_mapped;
         let Some(statement) = self.find(id) else { return Translated::AsItIs };
-        let server = if id == LATEST { LATEST } else { statement.server };
+        let server = match (link, id) {
+            (LinkId::HOME, LATEST) => LATEST,
+            (LinkId::HOME, _) => statement.server,
+            _ => statement.copy(link).map_or(NOBODY, |copy| copy.id),
+        };
         let grown = match command {
-            code::STMT_EXECUTE => statement.execute(head, query_attributes),
+            code::STMT_EXECUTE => statement.execute(head, query_attributes, link),
             code::STMT_BULK_EXECUTE => statement.execute_bulk(head),
             code::STMT_SEND_LONG_DATA => {
                 statement.has_long_data = true;
@@ -290,7 +341,7 @@ impl Prepared {
         }
         let mut payload = match grown {
             Some(grown) => grown,
-            None if is_mapped && server != id => head.to_vec(),
+            None if server != id && (is_mapped || link != LinkId::HOME) => head.to_vec(),
             None => return Translated::AsItIs,
         };
         payload[1..5].copy_from_slice(&server.to_le_bytes());
@@ -308,28 +359,54 @@ impl Prepared {
 }
 
 impl Statement {
+    /// What a link that is not the home has of it.
+    fn copy(&mut self, link: LinkId) -> Option<&mut Copied> {
+        self.copies.iter_mut().find(|copy| copy.link == link.place())
+    }
+
+    /// Whether a link's server lacks the types.
+    fn is_unbound_at(&mut self, link: LinkId) -> Option<&mut bool> {
+        match link {
+            LinkId::HOME => Some(&mut self.is_unbound),
+            _ => self.copy(link).map(|copy| &mut copy.is_unbound),
+        }
+    }
+
+    /// The server of this link was told types, and no other; None: they are not at hand.
+    fn bind(&mut self, types: Option<Vec<u8>>, link: LinkId) {
+        if types.is_none() || types != self.types {
+            self.copies.iter_mut().for_each(|copy| copy.is_unbound = true);
+            self.is_unbound = link != LinkId::HOME || self.is_unbound;
+        }
+        // Those that are not at hand cannot be told another server.
+        let is_unbound = types.is_none();
+        self.types = types;
+        if let Some(there) = self.is_unbound_at(link) {
+            *there = is_unbound;
+        }
+    }
+
     /// A COM_STMT_EXECUTE; what it is with the types that the server does not know.
-    fn execute(&mut self, head: &[u8], query_attributes: bool) -> Option<Vec<u8>> {
+    fn execute(&mut self, head: &[u8], query_attributes: bool, link: LinkId) -> Option<Vec<u8>> {
         self.has_long_data = false;
         self.has_cursor = head.get(FLAGS)? & CURSOR != 0;
         let count = usize::from(self.parameters);
         // Attributes come with a count and names of their own each time, and with all types.
-        if count == 0 || query_attributes && head[FLAGS] & 0x08 != 0 {
+        if count == 0 || query_attributes && head[FLAGS] & COUNT_AVAILABLE != 0 {
             return None;
         }
         let flag = PARAMETERS + count.div_ceil(8);
         let types = flag + 1;
         match head.get(flag) {
             Some(1) => {
-                self.types = head.get(types..types + 2 * count).map(<[u8]>::to_vec);
-                // Those that are not at hand cannot be told another server.
-                self.is_unbound = self.types.is_none();
+                self.bind(head.get(types..types + 2 * count).map(<[u8]>::to_vec), link);
                 None
             }
-            Some(0) if self.is_unbound => {
+            Some(0) if self.is_unbound_at(link).is_some_and(|it| *it) => {
                 let told = self.types.as_ref().filter(|_| count <= MOST_BOUND)?;
-                self.is_unbound = false;
-                Some([&head[..flag], &[1], told, &head[types..]].concat())
+                let told = [&head[..flag], &[1], &told[..], &head[types..]].concat();
+                self.is_unbound_at(link).into_iter().for_each(|it| *it = false);
+                Some(told)
             }
             _ => None,
         }
@@ -341,8 +418,8 @@ impl Statement {
         let flags = u16::from_le_bytes(*head.get(FLAGS..)?.first_chunk()?);
         let count = usize::from(self.parameters);
         if flags & SEND_TYPES != 0 {
-            self.types = head.get(BULK_TYPES..BULK_TYPES + 2 * count).map(<[u8]>::to_vec);
-            self.is_unbound = self.types.is_none();
+            let types = head.get(BULK_TYPES..BULK_TYPES + 2 * count).map(<[u8]>::to_vec);
+            self.bind(types, LinkId::HOME);
             return None;
         }
         let told = self.types.as_ref().filter(|_| self.is_unbound && count <= MOST_BOUND)?;
@@ -353,19 +430,19 @@ impl Statement {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn header(payload: &[u8]) -> Header {
         Header { length: payload.len(), sequence: 0 }
     }
 
-    fn command(code: u8, id: u32, rest: &[u8]) -> Vec<u8> {
+    pub(super) fn command(code: u8, id: u32, rest: &[u8]) -> Vec<u8> {
         [&[code][..], &id.to_le_bytes(), rest].concat()
     }
 
     /// A COM_STMT_EXECUTE of one parameter, with its type or without.
-    fn execute(id: u32, types: Option<[u8; 2]>) -> Vec<u8> {
+    pub(super) fn execute(id: u32, types: Option<[u8; 2]>) -> Vec<u8> {
         let mut rest = vec![0, 1, 0, 0, 0, 0];
         match types {
             Some(types) => rest.extend([&[1][..], &types].concat()),
@@ -375,8 +452,16 @@ mod tests {
         command(code::STMT_EXECUTE, id, &rest)
     }
 
-    fn translate(prepared: &mut Prepared, payload: &[u8]) -> Option<Vec<u8>> {
-        match prepared.translate(header(payload), payload, false) {
+    pub(super) fn translate(prepared: &mut Prepared, payload: &[u8]) -> Option<Vec<u8>> {
+        translate_at(prepared, payload, LinkId::HOME)
+    }
+
+    pub(super) fn translate_at(
+        prepared: &mut Prepared,
+        payload: &[u8],
+        link: LinkId,
+    ) -> Option<Vec<u8>> {
+        match prepared.translate((header(payload), payload), false, link) {
             Translated::AsItIs => None,
             Translated::Replaced(with) => {
                 let header = Header::parse(&with).expect("a header");
@@ -386,7 +471,7 @@ mod tests {
         }
     }
 
-    fn with(texts: &[(&str, u32, u16)]) -> Prepared {
+    pub(super) fn with(texts: &[(&str, u32, u16)]) -> Prepared {
         let mut prepared = Prepared::default();
         for (text, id, parameters) in texts {
             prepared.prepare(Some(text.as_bytes()), Reading::default(), Changes::default());
