@@ -26,13 +26,18 @@ impl Place {
         self.at
     }
 
+    /// How many bytes it has.
+    pub(super) fn len(self) -> usize {
+        LEAST << self.class
+    }
+
     /// Whether it is what so many bytes would get.
     pub(super) fn fits(self, len: usize) -> bool {
         class(len) == Some(self.class)
     }
 
     fn end(self) -> usize {
-        self.at + (LEAST << self.class)
+        self.at + self.len()
     }
 }
 

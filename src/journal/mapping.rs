@@ -81,6 +81,14 @@ impl Mapping {
         unsafe { self.base.add(at).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
     }
 
+    /// Puts zeroes into a place of the writer's own.
+    pub(super) fn wipe(&self, at: usize, len: usize) {
+        let end = at.checked_add(len);
+        assert!(end.is_some_and(|end| end <= self.len), "a place within the journal");
+        // SAFETY: as in `write`.
+        unsafe { self.base.add(at).as_ptr().write_bytes(0, len) };
+    }
+
     /// The bytes there, if they are there.
     pub(super) fn read(&self, at: usize, len: usize) -> Option<Vec<u8>> {
         let end = at.checked_add(len)?;

@@ -138,8 +138,14 @@ impl Journal {
             self.memory.word(at).store(value, layout::STORE);
         }
         if let Some((_, before)) = before {
-            lock(&self.heap).give_back(before);
+            self.give_back(before);
         }
+    }
+
+    /// What was there may be secret.
+    fn give_back(&self, place: Place) {
+        self.memory.wipe(place.at(), place.len());
+        lock(&self.heap).give_back(place);
     }
 
     /// The last estate: its number and where it is.
@@ -243,7 +249,7 @@ impl Slot {
                 return Some(place);
             }
             self.places[copy] = None;
-            lock(&self.journal.heap).give_back(place);
+            self.journal.give_back(place);
         }
         self.places[copy] = lock(&self.journal.heap).take(len);
         self.places[copy]
@@ -258,9 +264,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // First of all: from here on nobody takes the session up again.
         self.set(slot::STATE, state::FREE);
-        let mut heap = lock(&self.journal.heap);
-        self.places.iter().flatten().for_each(|place| heap.give_back(*place));
-        drop(heap);
+        self.places.iter().flatten().for_each(|place| self.journal.give_back(*place));
         lock(&self.journal.free).given_back.push(self.index);
     }
 }

@@ -156,6 +156,20 @@ fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
     }
 }
 
+/// There are keys in states.
+#[test]
+fn nothing_is_left_of_who_is_gone() {
+    let journal = Arc::new(Journal::new(8).expect("memory"));
+    let (mut session, _far) = Session::enter(&journal, 1);
+    for state in [&[b'x'; 300][..], &[b'x'; 900], &[b'x'; 100]] {
+        session.slot.commit(state, &session.counted).expect("a place");
+    }
+    drop(session);
+    let heap = layout::heap(8);
+    let bytes = journal.memory.read(heap, journal.memory.len() - heap).expect("it is there");
+    assert!(bytes.iter().all(|byte| *byte == 0));
+}
+
 #[test]
 fn what_was_not_committed_or_is_over_is_not_there() {
     let journal = Arc::new(Journal::new(8).expect("memory"));
