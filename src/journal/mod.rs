@@ -1,7 +1,7 @@
 //! What is known of every session, in memory that outlives the process that carries them.
 //!
 //! The kernel keeps the write-ahead log: it counts for each TCP socket, beyond any process, what
-//! was read and what was written ([`position`](crate::position)). So only our own transitions are
+//! was read and what was written (`position`). So only our own transitions are
 //! written down: which state of a session belongs to which positions.
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! What a client has asked of the proxy by setting ODP's user variables: how new its reads have to
 //! be, which server it wants, where it is.
 //!
-//! Invariant: what is not known for sure is [`Wish::Unknown`], and stays so until the variable is
+//! Invariant: what is not known for sure is `Wish::Unknown`, and stays so until the variable is
 //! set to something that is. A statement that has failed has set nothing, unless it may have set
 //! them before.
 

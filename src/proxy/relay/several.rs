@@ -77,8 +77,8 @@ impl Relay {
         &self.links
     }
 
-    /// The connection of a link, over which nothing is under way while [`Exit::Routing`] or
-    /// [`Exit::Moving`].
+    /// The connection of a link, over which nothing is under way while the relay is left for
+    /// routing or moving.
     pub fn leg(&mut self, link: LinkId) -> &mut Leg {
         &mut self.links[link.place()].leg
     }

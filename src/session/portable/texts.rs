@@ -5,7 +5,7 @@
 //!                 └─ refused: what had the name may be gone, or not: nobody knows
 //! ```
 //!
-//! Invariant: where a text is not known that the server may have, [`Texts::is_whole`] is false.
+//! Invariant: where a text is not known that the server may have, `Texts::is_whole` is false.
 
 use std::collections::VecDeque;
 
