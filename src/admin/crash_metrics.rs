@@ -24,7 +24,8 @@ pub(super) fn gauges(admin: &Admin) -> Vec<Family<f64>> {
     let mut gauges = vec![("odp_keeper_up", help, vec![(vec![], f64::from(u8::from(has_keeper)))])];
     let Some(crashes) = crashes else { return gauges };
     let help = "Sessions that would be lost in a crash now";
-    gauges.push(("odp_unprotected_sessions", help, vec![(vec![], crashes.unprotected as f64)]));
+    let unprotected = admin.proxy.unprotected_sessions() as f64;
+    gauges.push(("odp_unprotected_sessions", help, vec![(vec![], unprotected)]));
     if let Some(last) = crashes.last {
         let help = "From the last crash until all sessions had gone on that could";
         gauges.push(("odp_crash_resume_seconds", help, vec![(vec![], last.as_secs_f64())]));

@@ -11,6 +11,8 @@
 
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 /// Stores are seen in their order by who comes after the writer's death.
 pub(super) const STORE: Ordering = Ordering::Release;
 
@@ -34,8 +36,6 @@ const WORD: usize = size_of::<u64>();
 
 /// Words of the head.
 pub(super) mod head {
-    /// How many slots there are.
-    pub(in crate::journal) const SLOTS: usize = 0;
     /// See [`Phase`](super::Phase).
     pub(in crate::journal) const PHASE: usize = 1;
     /// The highest id of a session.
@@ -135,7 +135,8 @@ impl Phase {
 }
 
 /// How a process died, and what became of its sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Death {
     /// Milliseconds since 1970.
     pub at_ms: u64,
@@ -154,7 +155,8 @@ pub struct Death {
 }
 
 /// Sessions that were lost in a crash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lost {
     /// Bytes of theirs were in the process.
     pub moved: u64,

@@ -94,7 +94,6 @@ impl Journal {
     /// What the system says.
     pub fn new(sessions: u32) -> io::Result<Self> {
         let memory = Mapping::new(layout::size(sessions))?;
-        memory.word(head::SLOTS).store(u64::from(sessions), layout::STORE);
         let heap = Heap::new(layout::heap(sessions), memory.len());
         Ok(Self {
             memory,
@@ -118,11 +117,6 @@ impl Journal {
     /// Whether somebody would start another process after this one's death.
     pub fn has_keeper(&self) -> bool {
         !self.is_alone.load(Ordering::Relaxed)
-    }
-
-    /// How many sessions have place in it.
-    pub fn slots(&self) -> u32 {
-        self.slots
     }
 
     /// What is left to whoever comes after this process, beside sessions. What does not fit is not
@@ -235,6 +229,11 @@ impl Slot {
     /// Whether nothing was read or written since the last commit.
     pub fn is_at(&self, legs: &[Counted]) -> bool {
         self.number > 0 && self.counted.starts_with(legs)
+    }
+
+    /// Where it is.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
     }
 
     /// How far its sockets were used at the last commit.

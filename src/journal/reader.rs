@@ -221,29 +221,29 @@ impl Journal {
     }
 
     /// Closes every descriptor that belongs to no session on record and is none of these: what the
-    /// dead process has left open.
+    /// dead process has left open. Those of them that are open, in their order.
     ///
     /// # Errors
     ///
     /// What is open cannot be told.
-    pub fn sweep(&self, left: &Left, keep: &[RawFd]) -> std::io::Result<()> {
-        let mut open = Vec::new();
+    pub fn sweep(&self, left: &Left, keep: &[RawFd]) -> std::io::Result<Vec<Option<OwnedFd>>> {
+        let mut open = HashSet::new();
         for entry in std::fs::read_dir("/proc/self/fd")? {
             open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
         }
         let of_sessions = left.sessions.iter().flat_map(|found| &found.fds);
-        let mut kept: Vec<RawFd> = of_sessions.map(|fd| fd.as_raw_fd()).collect();
-        kept.extend(keep);
-        kept.extend([0, 1, 2, self.memory.fd()]);
-        kept.sort_unstable();
-        for fd in open {
-            if kept.binary_search(&fd).is_err() {
-                // SAFETY: who owned it is dead; the one that listed them is closed already, and the
-                // kernel then says so.
-                unsafe { libc::close(fd) };
-            }
+        for fd in of_sessions.map(|fd| fd.as_raw_fd()).chain([0, 1, 2, self.memory.fd()]) {
+            open.remove(&fd);
         }
-        Ok(())
+        // SAFETY: who owned it is dead, it is no session's, and each is taken once.
+        let own = |fd: &RawFd| open.remove(fd).then(|| unsafe { OwnedFd::from_raw_fd(*fd) });
+        let kept = keep.iter().map(own).collect();
+        for fd in open {
+            // SAFETY: who owned it is dead; the one that listed them is closed already, and the
+            // kernel then says so.
+            unsafe { libc::close(fd) };
+        }
+        Ok(kept)
     }
 }
 

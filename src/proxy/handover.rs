@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::deadlines::Drain;
 use super::in_force::Altered;
-use super::inheritance::PastCrash;
 use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
-use crate::journal::{Phase, Slot};
+use crate::journal::{Death, Phase, Slot};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
@@ -54,7 +53,7 @@ pub(super) struct Legacy {
     primaries: BTreeMap<String, (u64, String)>,
     /// Crashes, the last one first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    crashes: Vec<PastCrash>,
+    crashes: Vec<Death>,
     /// What clients' sessions have told of servers, by address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     inventories: BTreeMap<String, serde_json::Value>,
@@ -75,7 +74,7 @@ impl Proxy {
         }
         let clusters = self.in_force.clusters();
         legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
-        self.inherit_crashes(legacy.crashes);
+        self.inherit_deaths(legacy.crashes);
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
         self.orders.inventories().inherit(legacy.inventories);
     }
@@ -85,7 +84,7 @@ impl Proxy {
         self.legacy_with(Vec::new())
     }
 
-    fn legacy_with(&self, crashes: Vec<PastCrash>) -> Bytes {
+    fn legacy_with(&self, crashes: Vec<Death>) -> Bytes {
         let greetings = self.in_force.clusters().greetings().collect();
         let altered = self.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
@@ -212,7 +211,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        self.legacy_with(self.past_crashes())
+        self.legacy_with(self.deaths())
     }
 
     fn counters(&self) -> Bytes {

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::data_plane::{Proxy, SEQUENCE_BITS};
@@ -60,73 +59,38 @@ impl Proxy {
 
     /// Crashes of this proxy and its predecessors, the last one first.
     pub fn crashes(&self) -> Vec<CrashView> {
-        let deaths = self.journal.iter().flat_map(|journal| journal.deaths());
-        deaths.map(|death| view(&death)).collect()
+        self.deaths().iter().map(view).collect()
     }
 
     /// What crashes have come to; None where nothing would go on after one.
     pub fn crash_totals(&self) -> Option<CrashTotals> {
         let journal = self.journal.as_ref()?;
         let Deaths { by_signal, resumed, lost } = journal.totals();
-        let is_unprotected = |handle: &Arc<Handle>| handle.facts().protection != Shown::Protected;
         Some(CrashTotals {
             by_kind: by_signal.into_iter().map(|(signal, deaths)| (how(signal), deaths)).collect(),
             resumed,
             lost,
             last: journal.deaths().first().map(|death| Duration::from_millis(death.resumed_ms)),
-            unprotected: self
-                .sessions
-                .registry
-                .all()
-                .iter()
-                .filter(|it| is_unprotected(it))
-                .count(),
             has_keeper: journal.has_keeper(),
         })
     }
 
-    /// Crashes, for a successor.
-    pub(super) fn past_crashes(&self) -> Vec<PastCrash> {
-        let deaths = self.journal.iter().flat_map(|journal| journal.deaths());
-        deaths.map(PastCrash::from).collect()
+    /// Sessions that would not go on after a crash now.
+    pub fn unprotected_sessions(&self) -> usize {
+        let is_unprotected = |handle: &&Arc<Handle>| handle.facts().protection != Shown::Protected;
+        self.sessions.registry.all().iter().filter(is_unprotected).count()
+    }
+
+    /// Crashes, the last one first.
+    pub(super) fn deaths(&self) -> Vec<Death> {
+        self.journal.as_ref().map(|journal| journal.deaths()).unwrap_or_default()
     }
 
     /// Those that a predecessor has told of.
-    pub(super) fn inherit_crashes(&self, crashes: Vec<PastCrash>) {
+    pub(super) fn inherit_deaths(&self, deaths: Vec<Death>) {
         if let Some(journal) = &self.journal {
-            crashes.into_iter().rev().for_each(|crash| journal.remember_death(crash.into()));
+            deaths.into_iter().rev().for_each(|death| journal.remember_death(death));
         }
-    }
-}
-
-/// A crash, as a successor is told of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PastCrash {
-    at_ms: u64,
-    pid: u32,
-    status: i32,
-    sessions: u64,
-    resumed: u64,
-    resumed_ms: u64,
-    /// In the process, ended, unknown.
-    lost: [u64; 3],
-}
-
-impl From<Death> for PastCrash {
-    fn from(death: Death) -> Self {
-        let Death { at_ms, pid, status, sessions, resumed, resumed_ms, lost } = death;
-        let Lost { moved, ended, unknown } = lost;
-        let lost = [moved, ended, unknown];
-        Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost }
-    }
-}
-
-impl From<PastCrash> for Death {
-    fn from(crash: PastCrash) -> Self {
-        let PastCrash { at_ms, pid, status, sessions, resumed, resumed_ms, lost } = crash;
-        let [moved, ended, unknown] = lost;
-        let lost = Lost { moved, ended, unknown };
-        Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost }
     }
 }
 

@@ -1,10 +1,8 @@
 //! What a proxy finds that comes after one that has died.
 
 use std::io;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::sync::Arc;
-
-use nix::fcntl::{FcntlArg, fcntl};
 
 use super::estate::Estate;
 use super::service::Pair;
@@ -39,29 +37,17 @@ impl Life {
                 let estate = estate.unwrap_or_default();
                 let listening: Vec<RawFd> = estate.listeners.iter().map(|(_, fd)| *fd).collect();
                 if kind == Kind::Afresh {
-                    sessions = Left { unknown: sessions.sessions.len() as u64, ..Left::default() };
+                    sessions.unknown += sessions.sessions.drain(..).count() as u64;
                 }
-                journal.sweep(&sessions, &listening)?;
-                let listeners = own(&estate.listeners);
+                let names = estate.listeners.iter().map(|(name, _)| name.clone());
+                let listener = |(name, fd): (_, Option<_>)| Some(Listener { name, fd: fd? });
+                let kept = journal.sweep(&sessions, &listening)?;
+                let listeners = names.zip(kept).filter_map(listener).collect();
                 Some(Heritage { estate, listeners, sessions })
             }
         };
         Ok((Pair { journal, keeper }, heritage))
     }
-}
-
-/// The listening sockets that are still there.
-fn own(listeners: &[(String, RawFd)]) -> Vec<Listener> {
-    let is_open = |fd: RawFd| {
-        // SAFETY: it only asks, and nobody opens or closes anything meanwhile.
-        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-        fcntl(fd, FcntlArg::F_GETFD).is_ok()
-    };
-    let found = listeners.iter().filter(|(_, fd)| is_open(*fd));
-    found
-        // SAFETY: who owned them is dead, and each is there once.
-        .map(|(name, fd)| Listener { name: name.clone(), fd: unsafe { OwnedFd::from_raw_fd(*fd) } })
-        .collect()
 }
 
 impl Heritage {

@@ -116,7 +116,7 @@ fn phase(standing: Standing) -> Option<Phase> {
     match (standing.state, standing.phase) {
         (State::Starting, _) => None,
         (State::Running | State::Offline, None) => Some(Phase::Serving),
-        (State::Running | State::Offline | State::Restarting | State::Draining, _)
-        | (State::Stopping, _) => Some(Phase::Restarting),
+        (State::Running | State::Offline, Some(_))
+        | (State::Restarting | State::Draining | State::Stopping, _) => Some(Phase::Restarting),
     }
 }

@@ -317,11 +317,7 @@ impl Relay {
 
     /// Whether nothing of it is under way.
     fn may_move(&self) -> bool {
-        let is_quiet = |lane: &Lane| lane.is_empty() && lane.source() == Source::Open;
-        self.closing.is_none()
-            && self.session.is_between_commands()
-            && is_quiet(&self.up)
-            && self.links.iter().all(|link| is_quiet(&link.down))
+        self.is_quiet() && self.session.is_between_commands()
     }
 
     /// From now on all is remembered that the session needs to move. See [`Session::follow`].

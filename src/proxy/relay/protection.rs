@@ -32,7 +32,7 @@ pub(in crate::proxy) enum Protection {
     /// It is to be entered.
     Wanted(Arc<Journal>),
     /// It is on record.
-    Registered(Slot, Arc<Journal>),
+    Registered(Slot),
     /// It cannot be on record.
     Unprotected(Why, Arc<Journal>),
 }
@@ -52,9 +52,8 @@ impl Protection {
     pub(super) fn start_over(&mut self) {
         *self = match std::mem::take(self) {
             Self::Off => Self::Off,
-            Self::Wanted(journal)
-            | Self::Registered(_, journal)
-            | Self::Unprotected(_, journal) => Self::Wanted(journal),
+            Self::Registered(slot) => Self::Wanted(slot.journal().clone()),
+            Self::Wanted(journal) | Self::Unprotected(_, journal) => Self::Wanted(journal),
         };
     }
 }
@@ -74,7 +73,7 @@ impl Relay {
                 let links = self.links.iter_mut().map(|link| &mut link.leg);
                 let legs = std::iter::once(&mut self.client).chain(links);
                 legs.zip(counted).for_each(|(leg, counted)| leg.resume_count(counted));
-                Protection::Registered(slot, journal)
+                Protection::Registered(slot)
             }
         };
         handle.facts().protection = self.protection.shown();
@@ -88,28 +87,28 @@ impl Relay {
         if let Protection::Wanted(journal) = &self.protection {
             let journal = journal.clone();
             self.protection = match self.enter(&journal, handle) {
-                Ok(slot) => Protection::Registered(slot, journal),
+                Ok(slot) => Protection::Registered(slot),
                 Err(why) => Protection::Unprotected(why, journal),
             };
             handle.facts().protection = self.protection.shown();
         }
         let legs = self.counted();
-        let Protection::Registered(slot, _) = &self.protection else { return };
+        let Protection::Registered(slot) = &self.protection else { return };
         if slot.is_at(&legs) {
             return;
         }
         let state = parcel::copy(self, handle).map_err(|_| Why::TooLarge);
-        let Protection::Registered(slot, journal) = &mut self.protection else { return };
+        let Protection::Registered(slot) = &mut self.protection else { return };
         let committed = state.and_then(|copy| Ok(slot.commit(&copy.state, &legs)?));
         if let Err(why) = committed {
-            let journal = journal.clone();
+            let journal = slot.journal().clone();
             self.protection = Protection::Unprotected(why, journal);
             handle.facts().protection = self.protection.shown();
         }
     }
 
     /// No byte of it is in this process, and both sides may still speak.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         let is_quiet = |lane: &Lane| lane.is_empty() && lane.source() == Source::Open;
         self.closing.is_none()
             && is_quiet(&self.up)

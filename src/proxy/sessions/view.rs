@@ -146,8 +146,6 @@ pub struct CrashTotals {
     pub lost: u64,
     /// How long the last one took until all that could had gone on; None: there was none.
     pub last: Option<Duration>,
-    /// Sessions that would not go on after a crash now.
-    pub unprotected: usize,
     /// Whether somebody watches over this process.
     pub has_keeper: bool,
 }
