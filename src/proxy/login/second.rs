@@ -134,7 +134,9 @@ impl Login<'_> {
         cluster: &Cluster,
         link: LoggedIn,
     ) -> Result<(), Refusal> {
-        let (link, state) = link.into_link();
+        let Ok((link, state)) = link.into_link(&self.around.in_force.config()) else {
+            return Ok(());
+        };
         let reader = relay.put_link(None, link, state);
         if self.survey(relay, reader, cluster).await.is_none() {
             relay.break_link(reader);

@@ -1,5 +1,6 @@
 //! From a server's greeting to a connection of ours that takes commands.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use super::answer::Answer;
 use super::client::{Terms, query_all};
 use super::error::ServiceError;
 use super::exchange::{Begun, at_once, prove};
+use crate::config::Config;
+use crate::net::stream::Keepalive;
 use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::server_login::Dialed;
-use crate::proxy::cluster::{Answered, Greeted, Server};
+use crate::proxy::cluster::{Answered, Greeted, Server, server_keepalive};
 use crate::proxy::compression;
 use crate::proxy::credentials::{Credentials, Password};
 use crate::proxy::relay::leg::Leg;
@@ -109,12 +112,25 @@ pub struct LoggedIn {
 }
 
 impl LoggedIn {
-    /// A session's link, over which nothing is under way.
-    pub(in crate::proxy) fn into_link(self) -> (Link, LinkState) {
+    /// A session's link to a reader, over which nothing is under way.
+    pub(in crate::proxy) fn into_link(self, config: &Config) -> io::Result<(Link, LinkState)> {
         let Self { server, leg, terms, thread, .. } = self;
+        leg.stream().tune(reader_keepalive(config))?;
         let link = Link { leg, down: Lane::default(), server: server.address.clone(), thread };
-        (link, LinkState::idle(terms.dialect, ServerStatus::Unknown))
+        Ok((link, LinkState::idle(terms.dialect, ServerStatus::Unknown)))
     }
+}
+
+/// The home answers where a reader does not. So one that acknowledges nothing is given up as soon
+/// as one that is silent: the kernel's own measure is a quarter of an hour. A read may run for as
+/// long as it likes, as a server that lives acknowledges.
+fn reader_keepalive(config: &Config) -> Keepalive {
+    let keepalive = server_keepalive(config);
+    let user_timeout = match keepalive.user_timeout.is_zero() {
+        true => keepalive.idle + keepalive.interval * keepalive.count,
+        false => keepalive.user_timeout,
+    };
+    Keepalive { user_timeout, ..keepalive }
 }
 
 /// Logs in to a server that has greeted, by TLS as the connector says, within `limit`.

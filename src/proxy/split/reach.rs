@@ -8,9 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use super::LIMIT;
 use super::copies;
 use super::rules::Rules;
-use crate::config::{CausalReads, Config};
-use crate::net::stream::Keepalive;
-use crate::proxy::cluster::{Cluster, server_keepalive};
+use crate::config::CausalReads;
+use crate::proxy::cluster::Cluster;
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
@@ -152,12 +151,8 @@ impl<'a> Reach<'a> {
         let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
         let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;
         let recruit = recruit.map_err(|it| it.to_string())?;
-        recruit
-            .leg
-            .stream()
-            .tune(reader_keepalive(&self.in_force.config()))
-            .map_err(|it| it.to_string())?;
-        let (link, state) = recruit.into_link();
+        let (link, state) =
+            recruit.into_link(&self.in_force.config()).map_err(|it| it.to_string())?;
         let at = self.place(relay);
         let link = relay.put_link(at, link, state);
         relay.publish_connections(handle);
@@ -285,18 +280,6 @@ impl<'a> Reach<'a> {
     ) -> Result<T, Unreached> {
         answered(self.deadline, asked, |why| Unreached::Broken(link, why)).await
     }
-}
-
-/// The home answers where a reader does not. So one that acknowledges nothing is given up as soon
-/// as one that is silent: the kernel's own measure is a quarter of an hour. A read may run for as
-/// long as it likes, as a server that lives acknowledges.
-fn reader_keepalive(config: &Config) -> Keepalive {
-    let keepalive = server_keepalive(config);
-    let user_timeout = match keepalive.user_timeout.is_zero() {
-        true => keepalive.idle + keepalive.interval * keepalive.count,
-        false => keepalive.user_timeout,
-    };
-    Keepalive { user_timeout, ..keepalive }
 }
 
 /// What the home was asked.
