@@ -479,11 +479,11 @@ impl Proxy {
         relay.session().portable()?;
         let cluster = handle.facts().cluster.clone();
         let Self { in_force, sessions, .. } = self;
-        let rules = Arc::new(Rules::of(in_force, sessions, &cluster, handle.id.0.into()));
         // Who has several links is led to the right one, whatever the config says meanwhile.
-        if relay.links().len() == 1 && !rules.are_wanted() {
+        if relay.links().len() == 1 && !Rules::are_wanted(in_force, &cluster) {
             return None;
         }
+        let rules = Arc::new(Rules::of(in_force, sessions, &cluster, handle.id.0.into()));
         relay.set_router(rules.clone());
         handle.facts().trace = Some(rules.trace().clone());
         Some(rules)

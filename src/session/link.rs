@@ -41,6 +41,11 @@ impl LinkId {
     pub fn place(self) -> usize {
         self.0
     }
+
+    /// Its bit in a set that has one for each link; none for those that it has no room for.
+    pub fn bit(self) -> u64 {
+        u32::try_from(self.0).ok().and_then(|place| 1u64.checked_shl(place)).unwrap_or(0)
+    }
 }
 
 /// A command whose answer has not begun.

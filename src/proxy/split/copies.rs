@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::reach::Unreached;
+use super::rules::Rules;
 use crate::proxy::moves::carrier::Carrier;
 use crate::proxy::relay::Relay;
 use crate::proxy::service::client;
@@ -28,22 +29,22 @@ struct Wanted {
 }
 
 /// Has a reader prepare the statement that the next command executes, if it does not have it.
-/// `follows_variables`: each execution is by the variables of its time, not of the time of PREPARE.
 pub(super) async fn prepare(
     relay: &mut Relay,
     link: LinkId,
     deadline: Instant,
-    follows_variables: bool,
+    rules: &Rules,
 ) -> Result<(), Unreached> {
     let (wanted, schema) = {
         let session = relay.session();
         let Some((executed, is_as_then)) = session.executed_ahead(relay.next_command()) else {
             return Ok(());
         };
-        if executed.at & 1 << link.place().min(63) != 0 {
+        if executed.at & link.bit() != 0 {
             return Ok(());
         }
-        if !is_as_then && !follows_variables {
+        // MariaDB executes by the variables of that time, not of the time of PREPARE.
+        if !is_as_then && !rules.is_mariadb() {
             return Err("it would be prepared with other variables".to_owned().into());
         }
         let wanted = Wanted {
@@ -54,7 +55,7 @@ pub(super) async fn prepare(
         };
         (wanted, session.database().to_vec())
     };
-    if !relay.has_room_to_grow() || link.place() > 63 {
+    if !relay.has_room_to_grow() || link.bit() == 0 {
         return Err("no room for its parameters".to_owned().into());
     }
     if wanted.schema != schema && (wanted.schema.is_empty() || schema.is_empty()) {

@@ -75,21 +75,21 @@ impl Surroundings<'_> {
     ) -> bool {
         let (session, standpoint) = (relay.session(), relay.session().standpoint());
         let command = session.command_ahead(relay.next_command());
-        if let Some(explained) = explain::answer(session, rules, &command, &standpoint)
-            && relay.answer(&explained)
-        {
+        let explained = explain::answer(session, rules, &command, &standpoint);
+        let is_joined = standpoint.transaction.joined().is_some();
+        let is_read = rules.kind(&command) == Some(Kind::Read);
+        let may_end_copies = matches!(command, Command::Close | Command::Reset { .. });
+        if explained.is_some_and(|explained| relay.answer(&explained)) {
             return true;
         }
-        let is_joined = relay.session().standpoint().transaction.joined().is_some();
-        let is_read = rules.kind(&ahead(relay)) == Some(Kind::Read);
         // Behind an error it is not known whether the transaction that it would read in is open.
         if is_joined && is_read && has_unknown_status(relay) && ask_status(relay).await.is_none() {
             return false;
         }
-        if rules.parts(&ahead(relay), &relay.session().standpoint()) {
+        if is_joined && rules.parts(&ahead(relay), &relay.session().standpoint()) {
             transaction::part(relay).await;
         }
-        if matches!(ahead(relay), Command::Close | Command::Reset { .. }) {
+        if may_end_copies {
             copies::close(relay, LIMIT).await;
         }
         let (to, why) = goes(relay, rules);
@@ -112,12 +112,7 @@ impl Surroundings<'_> {
                     _ => refuse(relay, &Refusal::Fenced),
                 }
             }
-            Goes::Refused(why) => {
-                if why == Refusal::OtherTime {
-                    relay.session_mut().handle_unfit();
-                }
-                refuse(relay, &why)
-            }
+            Goes::Refused(why) => refuse(relay, &why),
         }
     }
 
@@ -156,19 +151,29 @@ impl Surroundings<'_> {
         let Some(address) = rules.address(server) else {
             return turn(relay, rules, LinkId::HOME, decided);
         };
-        let reach = Reach::new(self.in_force, self.orders, rules, &address);
-        let ready = reach.make_ready(relay, handle).await;
-        let ready = match (ready, decided) {
-            (Ok(link), Some(Why::SplitTransaction)) => {
-                transaction::join(relay, link, transaction::SPLIT).await.map(|()| link)
-            }
+        let begins = (decided == Some(Why::SplitTransaction)).then_some(transaction::SPLIT);
+        match self.ready(relay, handle, rules, (&address, begins)).await {
+            None => false,
+            Some(Ok(link)) => turn(relay, rules, link, decided),
+            Some(Err(())) => without_reader(relay, rules).await,
+        }
+    }
+
+    /// The link to this server, ready, which has begun what these words begin; or that there is
+    /// none. None: the session is over.
+    async fn ready(
+        &self,
+        relay: &mut Relay,
+        handle: &Arc<Handle>,
+        rules: &Rules,
+        (address, begins): (&Arc<str>, Option<transaction::Words>),
+    ) -> Option<Result<LinkId, ()>> {
+        let reach = Reach::new(self.in_force, self.orders, rules, address);
+        let ready = match (reach.make_ready(relay, handle).await, begins) {
+            (Ok(link), Some(words)) => transaction::join(relay, link, words).await,
             (ready, _) => ready,
         };
-        let Some(unreached) = settled(relay, handle, &address, ready) else { return false };
-        match unreached {
-            Ok(link) => turn(relay, rules, link, decided),
-            Err(()) => without_reader(relay, rules).await,
-        }
+        settled(relay, handle, address, ready)
     }
 
     /// The next command begins a transaction that reads on this server. It is the home's, too.
@@ -183,12 +188,7 @@ impl Surroundings<'_> {
             return turn(relay, rules, LinkId::HOME, Some(Why::NoReader));
         };
         let words = transaction::words(&ahead(relay));
-        let reach = Reach::new(self.in_force, self.orders, rules, &address);
-        let joined = match reach.make_ready(relay, handle).await {
-            Ok(link) => transaction::join(relay, link, words).await.map(|()| link),
-            unreached => unreached,
-        };
-        match settled(relay, handle, &address, joined) {
+        match self.ready(relay, handle, rules, (&address, Some(words))).await {
             None => false,
             Some(Ok(_)) => turn(relay, rules, LinkId::HOME, Some(Why::Reader)),
             Some(Err(())) => turn(relay, rules, LinkId::HOME, Some(Why::NoReader)),
@@ -278,7 +278,6 @@ fn turn(relay: &mut Relay, rules: &Rules, link: LinkId, why: Option<Why>) -> boo
 async fn without_reader(relay: &mut Relay, rules: &Rules) -> bool {
     let joined = relay.session().standpoint().transaction.joined();
     if joined.is_some_and(|joined| joined.has_read) {
-        relay.session_mut().handle_unfit();
         return refuse(relay, &Refusal::OtherTime);
     }
     if joined.is_some() {
@@ -312,6 +311,9 @@ fn turn_home(relay: &mut Relay, rules: &Rules) -> bool {
 
 /// The next command goes nowhere. Where it cannot be answered the session ends with the answer.
 fn refuse(relay: &mut Relay, why: &Refusal) -> bool {
+    if *why == Refusal::OtherTime {
+        relay.session_mut().handle_unfit();
+    }
     let words = ClientError::refused(why.to_string());
     if !relay.answer(&words.packet(1)) {
         relay.close_with(words);

@@ -68,11 +68,10 @@ impl<'a> Reach<'a> {
         let (cluster, facts) = self.cluster(handle)?;
         let wants = self.wants(relay, &cluster, &facts)?;
         let joined = relay.session().standpoint().transaction.joined();
-        let link = match (joined, self.open_link(relay).await) {
-            (Some(joined), open) if open == Some(joined.link()) => joined.link(),
-            (Some(_), _) => return Err("its transaction is lost".to_owned().into()),
-            (None, Some(link)) => link,
-            (None, None) => self.open(relay, handle, wants).await?,
+        let link = match joined {
+            None => self.link(relay, handle, wants).await?,
+            Some(joined) if self.open_link(relay).await == Some(joined.link()) => joined.link(),
+            Some(_) => return Err("its transaction is lost".to_owned().into()),
         };
         let version = relay.session().standpoint().version;
         let knows = relay.session().conversation().link(link).knows();
@@ -87,7 +86,7 @@ impl<'a> Reach<'a> {
         if joined.is_none() {
             self.catch_up(relay, link).await?;
         }
-        copies::prepare(relay, link, self.deadline, self.rules.is_mariadb()).await?;
+        copies::prepare(relay, link, self.deadline, self.rules).await?;
         self.clear_home(relay).await?;
         Ok(link)
     }
@@ -100,6 +99,16 @@ impl<'a> Reach<'a> {
     ) -> Result<LinkId, Unreached> {
         let (cluster, facts) = self.cluster(handle)?;
         let wants = self.wants(relay, &cluster, &facts)?;
+        self.link(relay, handle, wants).await
+    }
+
+    /// The link that there is, or a new one.
+    async fn link(
+        &self,
+        relay: &mut Relay,
+        handle: &Handle,
+        wants: Wants<'_>,
+    ) -> Result<LinkId, Unreached> {
         match self.open_link(relay).await {
             Some(link) => Ok(link),
             None => self.open(relay, handle, wants).await,

@@ -85,12 +85,11 @@ impl Rules {
         }
     }
 
-    /// Whether anything of its cluster is split.
-    pub(in crate::proxy) fn are_wanted(&self) -> bool {
-        let split = |it: Arc<Cluster>| {
-            it.section().split(&self.in_force.config().proxy) != ReadWriteSplit::Off
-        };
-        self.cluster().is_some_and(split)
+    /// Whether anything of this cluster is split.
+    pub(in crate::proxy) fn are_wanted(in_force: &InForce, cluster: &str) -> bool {
+        let config = in_force.config();
+        let split = |it: &Arc<Cluster>| it.section().split(&config.proxy) != ReadWriteSplit::Off;
+        in_force.clusters().find(cluster).is_some_and(split)
     }
 
     /// Where its statements went.
@@ -341,7 +340,7 @@ impl Rules {
         let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
         let more = analysis.asks.without(HOW_IT_WENT);
         let is_all = more.is_empty() && analysis.changes.without(LEFT_BY_ALL).is_empty();
-        let is_like_home = has_bit(standpoint.like_home, link);
+        let is_like_home = standpoint.like_home & link.bit() != 0;
         let is_joined = standpoint.transaction.joined().is_some_and(|it| it.link() == link);
         let may_begin = standpoint.in_transaction && !is_joined || standpoint.begins_by_itself;
         if link != LinkId::HOME && (may_begin || !is_like_home) {
@@ -468,7 +467,7 @@ impl Router for Rules {
         let current = standpoint.current;
         let is_taken_here = match command {
             Command::Text(analysis) => !analysis.hints.explain_route,
-            Command::Execute { at, .. } => has_bit(*at, current) || current == LinkId::HOME,
+            Command::Execute { at, .. } => *at & current.bit() != 0 || current == LinkId::HOME,
             Command::Close => false,
             Command::Reset { has_copies } => !has_copies,
             Command::Kill(..) | Command::Ping | Command::Write | Command::Other => true,
@@ -508,12 +507,6 @@ impl Router for Rules {
         };
         self.links.store(Arc::new(Links { servers, home_opened_in }));
     }
-}
-
-/// Whether a link is in a set that has a bit for each place.
-fn has_bit(bits: u64, link: LinkId) -> bool {
-    let bit = u32::try_from(link.place()).ok().and_then(|place| 1u64.checked_shl(place));
-    bit.is_some_and(|bit| bits & bit != 0)
 }
 
 /// The open transaction; `joined`: the server of the reader that has joined it.

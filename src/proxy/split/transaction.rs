@@ -52,8 +52,12 @@ pub(super) fn words(command: &Command<'_>) -> Words {
     }
 }
 
-/// A reader, which is ready, begins a transaction.
-pub(super) async fn join(relay: &mut Relay, link: LinkId, words: Words) -> Result<(), Unreached> {
+/// A reader, which is ready, begins a transaction: its link.
+pub(super) async fn join(
+    relay: &mut Relay,
+    link: LinkId,
+    words: Words,
+) -> Result<LinkId, Unreached> {
     let reader = Carrier::of(relay, link, None);
     let asked = client::query(reader.leg, reader.terms, words.sql.as_bytes(), MOST);
     match timeout(LIMIT, asked).await {
@@ -61,7 +65,7 @@ pub(super) async fn join(relay: &mut Relay, link: LinkId, words: Words) -> Resul
             let mut joined = Joined::new(link, words.is_read_only);
             joined.has_read = words.is_of_now;
             relay.session_mut().handle_joined(joined);
-            Ok(())
+            Ok(link)
         }
         Ok(Ok(Answer::Err(_) | Answer::Rows { .. })) => {
             Err("it begins no transaction".to_owned().into())

@@ -56,9 +56,9 @@ impl Session {
     /// Links by their places, a bit each, that have the system variables that the home has.
     pub(super) fn like_home(&self) -> u64 {
         let variables = self.portable.as_deref().map(Portable::variables);
-        let links = self.conversation.links.iter().take(64).enumerate().skip(1);
+        let links = self.conversation.links.iter().enumerate().skip(1);
         let alike = links.filter(|(_, link)| link.knows.variables == variables);
-        alike.fold(1, |bits, (place, _)| bits | 1 << place)
+        alike.fold(LinkId::HOME.bit(), |bits, (place, _)| bits | LinkId::at(place).bit())
     }
 
     /// The home has no warnings any more.

@@ -49,8 +49,7 @@ impl Prepared {
         let (_, statement) = self.known.iter().find(|(known, _)| *known == id)?;
         let Statement { text, reading, parameters, copies, .. } = statement;
         let is_for_any = statement.is_for_any(head, query_attributes) && reading.modes == modes;
-        let bit = |copy: &Copied| 1u64.checked_shl(u32::try_from(copy.link).ok()?);
-        let at = copies.iter().filter_map(bit).fold(0, |all, bit| all | bit);
+        let at = copies.iter().fold(0, |all, copy| all | LinkId::at(copy.link).bit());
         is_for_any.then_some(Executed { id, text, reading, parameters: *parameters, at })
     }
 
