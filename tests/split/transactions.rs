@@ -63,6 +63,13 @@ fn a_read_only_transaction_reads_on_one_replica() {
         until_nothing_is_open(&pair);
         assert_ne!(wire.run(N).text(), before, "{begin}");
     }
+    // One that is prepared is told from what would look at data, and ends the reader's as well.
+    let commit = wire.prepare("COMMIT");
+    wire.run(READ_ONLY);
+    assert_eq!(wire.run(WHO).text(), "replica");
+    let ended = wire.ask(com::EXECUTE, &[&commit.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat());
+    assert_eq!((ended.error(), ended.in_transaction()), (None, false));
+    until_nothing_is_open(&pair);
     // Of the time at which it began.
     wire.run(SNAPSHOT);
     write(&pair, 80);

@@ -115,8 +115,11 @@ impl Rules {
     pub(super) fn kind(&self, command: &Command<'_>) -> Option<Kind> {
         match command {
             Command::Text(analysis) => Some(kind(analysis)),
-            Command::Execute { analysis, .. } if kind(analysis) == Kind::Read => Some(Kind::Read),
-            Command::Execute { .. } | Command::Kill(..) | Command::Write => Some(Kind::Other),
+            Command::Execute { analysis, .. } => Some(match kind(analysis) {
+                told @ (Kind::Read | Kind::Commit | Kind::Rollback) => told,
+                _ => Kind::Other,
+            }),
+            Command::Kill(..) | Command::Write => Some(Kind::Other),
             Command::Ping | Command::Close | Command::Reset { .. } | Command::Other => None,
         }
     }
@@ -408,7 +411,10 @@ impl Rules {
     fn looks_at_home(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
         let looks = match command {
             Command::Text(analysis) => looks_at_data(analysis.class, analysis.asks),
-            Command::Execute { .. } | Command::Write => true,
+            Command::Execute { analysis, .. } => {
+                !matches!(analysis.class, Class::Commit(_) | Class::Rollback(_))
+            }
+            Command::Write => true,
             Command::Kill(..)
             | Command::Ping
             | Command::Close
@@ -445,13 +451,13 @@ impl Rules {
             return false;
         }
         let may_end = match command {
-            Command::Text(Analysis { class, changes, .. }) => {
+            Command::Text(Analysis { class, changes, .. })
+            | Command::Execute { analysis: Analysis { class, changes, .. }, .. } => {
                 changes.intersects(Changes::TRANSACTION | Changes::ANYTHING)
                     && *class != Class::Savepoint
             }
             Command::Reset { .. } => true,
-            Command::Execute { .. }
-            | Command::Kill(..)
+            Command::Kill(..)
             | Command::Write
             | Command::Ping
             | Command::Close

@@ -274,7 +274,7 @@ impl Session {
         }
     }
 
-    /// A COM_STMT_EXECUTE that a reader may be asked for, as far as its statement's text tells.
+    /// A COM_STMT_EXECUTE that concerns a reader, as far as its statement's text tells.
     fn execution<'a>(&'a self, portable: &'a Portable, head: &[u8]) -> Option<Command<'a>> {
         let home = self.conversation.link(LinkId::HOME);
         // A server that tells columns only where they are others than it has told before takes the
@@ -282,8 +282,9 @@ impl Session {
         let tells_all = !home.dialect().metadata_flag;
         let executed = portable.executed(head, self.query_attributes).filter(|_| tells_all)?;
         let analysis = portable.analyse(executed.text, true, home);
-        let is_read = analysis.class == Class::Read;
-        is_read.then_some(Command::Execute { analysis, at: executed.at })
+        // What ends a transaction ends a reader's, too, and looks at nothing.
+        let is_told = matches!(analysis.class, Class::Read | Class::Commit(_) | Class::Rollback(_));
+        is_told.then_some(Command::Execute { analysis, at: executed.at })
     }
 }
 
