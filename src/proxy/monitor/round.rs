@@ -171,8 +171,9 @@ impl Rounds {
             Subject::WsrepStatus => said.wsrep = Some(reading::wsrep(set)),
             Subject::Group => said.group = reading::group(set),
             Subject::Triggers => {
-                self.fired = Some(self.read_triggers(set).await?);
+                // Before: bodies that do not come are not asked for again in each round.
                 self.spared.add(subject, Instant::now());
+                self.fired = Some(self.read_triggers(set).await?);
             }
             Subject::TriggerBodies => {}
         }

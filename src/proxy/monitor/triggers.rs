@@ -11,6 +11,9 @@ use crate::wire::result::ResultSet;
 /// Bytes of bodies that are read; of more nothing is known.
 const MOST: u64 = 256 << 10;
 
+/// The same of triggers: the limit in [`reading`].
+const MOST_ROWS: u64 = 10_000;
+
 /// What was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
@@ -64,7 +67,7 @@ pub(super) fn counted(set: &ResultSet) -> Counted {
     match (number(0), number(1), number(2)) {
         (_, _, None | Some(0)) | (None, _, _) => Counted::Hidden,
         (Some(0), _, _) => Counted::None,
-        (Some(_), Some(..=MOST), _) => Counted::Some,
+        (Some(..=MOST_ROWS), Some(..=MOST), _) => Counted::Some,
         (Some(_), _, _) => Counted::TooMany,
     }
 }
@@ -109,6 +112,7 @@ mod tests {
             ([Some("0"), None, None], Counted::Hidden),
             ([Some("2"), Some("100"), Some("1")], Counted::Some),
             ([Some("2"), Some("262145"), Some("1")], Counted::TooMany),
+            ([Some("10001"), Some("100"), Some("1")], Counted::TooMany),
             ([Some("2"), Some("100"), Some("0")], Counted::Hidden),
             ([None, None, Some("1")], Counted::Hidden),
         ] {
