@@ -237,7 +237,8 @@ impl From<Session> for SessionSnapshot {
 impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
         let SessionSnapshot { conversation, user, database, names, ids, .. } = snapshot;
-        let (query_attributes, portable) = (snapshot.query_attributes, snapshot.portable);
+        let (query_attributes, mut portable) = (snapshot.query_attributes, snapshot.portable);
+        portable.iter_mut().for_each(|portable| portable.handle_arrival());
         let mut conversation: Conversation = conversation.into();
         if portable.is_some() {
             conversation.front.look_at_long_commands();

@@ -124,11 +124,18 @@ impl Portable {
         !self.own_pins().is_empty()
     }
 
-    /// What commands have left.
+    /// What commands have left. A pin without a text is of a PREPARE that nobody has read.
     fn own_pins(&self) -> Pins {
-        match self.texts.is_whole() {
+        match self.texts.is_whole() && !self.texts.is_empty() {
             true => self.pins.without(Pins::TEXT_PREPARE),
             false => self.pins,
+        }
+    }
+
+    /// It has come in a parcel, perhaps of a version that did not remember what was prepared.
+    pub(super) fn handle_arrival(&mut self) {
+        if self.pins.has(Pins::TEXT_PREPARE) && self.texts.is_empty() {
+            self.texts.forget();
         }
     }
 
@@ -197,7 +204,7 @@ impl Portable {
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
             // If it fails it was so before, or is not known.
-            self.is_utf8 = self.is_utf8 && sets_names_to_utf8(sql);
+            self.is_utf8 = self.is_utf8 && keeps_utf8(sql);
         }
         link.note_changes(changes);
         ((class, asks, changes), leaves_warnings)
@@ -212,10 +219,6 @@ impl Portable {
         link: &mut Link,
     ) -> Changes {
         link.note(Note::Text);
-        if self.pins.has(Pins::TEXT_PREPARE) && self.texts.is_empty() {
-            // Those of before another version did not remember.
-            self.texts.forget();
-        }
         let modes = self.modes_of(link);
         let text = prepared_text(sql, modes);
         let (Some(name), Some(text)) = (name, text) else {
@@ -440,9 +443,10 @@ fn is_utf8(collation: u8) -> bool {
     matches!(collation, 11 | 33 | 45 | 46 | 65 | 83 | 192..=215 | 223..=247 | 255)
 }
 
-/// Whether this is `SET NAMES utf8mb4`, or the like, and nothing else.
-fn sets_names_to_utf8(sql: &[u8]) -> bool {
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'\'' | b'"' | b';');
+/// Whether this is `SET NAMES utf8mb4`, or the like, and nothing else; or of literals only.
+fn keeps_utf8(sql: &[u8]) -> bool {
+    let is_blank =
+        |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'\'' | b'"' | b';' | b'=');
     let words: Vec<_> = sql.split(is_blank).filter(|word| !word.is_empty()).collect();
     let is = |at: usize, names: &[&str]| {
         let word: Option<&&[u8]> = words.get(at);
@@ -451,7 +455,12 @@ fn sets_names_to_utf8(sql: &[u8]) -> bool {
     let is_simple = words.iter().all(|word| word.iter().all(|byte| is_word(*byte)));
     let is_named =
         is(0, &["set"]) && is(1, &["names"]) && is(2, &["utf8", "utf8mb3", "utf8mb4", "ascii"]);
-    is_simple && is_named && (words.len() == 3 || words.len() == 5 && is(3, &["collate"]))
+    // How literals compare is not how a text is read.
+    let is_of_literals = is(0, &["set"])
+        && is(1, &["collation_connection", "character_set_connection"])
+        && words.len() == 3;
+    let names = is_named && (words.len() == 3 || words.len() == 5 && is(3, &["collate"]));
+    is_simple && (names || is_of_literals)
 }
 
 fn is_word(byte: u8) -> bool {
@@ -461,11 +470,39 @@ fn is_word(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::response::Dialect;
+
+    /// Of a version that remembered no texts.
+    #[test]
+    fn what_was_prepared_before_it_came_keeps_it() {
+        let mut portable = Portable { pins: Pins::TEXT_PREPARE, ..Portable::default() };
+        assert!(portable.is_pinned(), "by one that nobody has read");
+        portable.handle_arrival();
+        let mut link = Link::idle(Dialect::default(), ServerStatus::Known(0));
+        let fired = || Changes::default();
+        for (sql, changes) in [
+            ("PREPARE a FROM 'SELECT 1'", Changes::STATEMENTS),
+            ("DEALLOCATE PREPARE a", Changes::default()),
+            ("DEALLOCATE PREPARE b", Changes::default()),
+        ] {
+            portable.handle_statement((sql.as_bytes(), b""), true, &fired, &mut link);
+            let (ending, note) = (Ending::Ok, Note::Text);
+            let ended = Ended { ending, note, changes, diagnostics: None, rows: None };
+            portable.handle_end(ended, ServerStatus::Known(0));
+            assert!(portable.is_pinned(), "{sql}");
+        }
+    }
 
     #[test]
-    fn what_surely_sets_utf8() {
-        for sql in ["SET NAMES utf8mb4", "set names 'utf8';", "SET NAMES utf8 COLLATE utf8_bin"] {
-            assert!(sets_names_to_utf8(sql.as_bytes()), "{sql}");
+    fn what_surely_keeps_utf8() {
+        for sql in [
+            "SET NAMES utf8mb4",
+            "set names 'utf8';",
+            "SET NAMES utf8 COLLATE utf8_bin",
+            "SET collation_connection = 'latin1_swedish_ci'",
+            "SET character_set_connection=latin1",
+        ] {
+            assert!(keeps_utf8(sql.as_bytes()), "{sql}");
         }
         for sql in [
             "SET NAMES latin1",
@@ -473,9 +510,11 @@ mod tests {
             "SET NAMES utf8mb4 /* */",
             "SET NAMES utf8mb4; SET NAMES gbk",
             "SET CHARACTER SET utf8",
+            "SET character_set_client = gbk",
+            "SET collation_connection = utf8_bin, character_set_client = gbk",
             "",
         ] {
-            assert!(!sets_names_to_utf8(sql.as_bytes()), "{sql}");
+            assert!(!keeps_utf8(sql.as_bytes()), "{sql}");
         }
     }
 }
