@@ -47,6 +47,7 @@ impl Wishes {
         if self.statements > 1 {
             // Which of them succeed is told too late.
             self.awaited.iter_mut().for_each(|(_, wish)| *wish = Wish::Unknown);
+            self.awaited.sort_unstable_by_key(|(at, _)| *at);
             self.awaited.dedup_by_key(|(at, _)| *at);
         }
     }
@@ -57,8 +58,8 @@ impl Wishes {
         if ending == Ending::Error {
             const ONLY: Changes =
                 Changes::USER_VARIABLES.with(Changes::ROUTING).with(Changes::DIAGNOSTICS);
-            let is_all = |(_, wish): &(usize, Wish)| *wish != Wish::Unknown;
-            if changes.without(ONLY).is_empty() && self.awaited.iter().all(is_all) {
+            let is_known = |(_, wish): &(usize, Wish)| *wish != Wish::Unknown;
+            if changes.without(ONLY).is_empty() && self.awaited.iter().all(is_known) {
                 self.awaited.clear();
             }
             self.awaited.iter_mut().for_each(|(_, wish)| *wish = Wish::Unknown);

@@ -33,6 +33,14 @@ pub mod code {
     pub const STMT_BULK_EXECUTE: u8 = 0xFA;
 }
 
+/// The statement that MariaDB's clients execute when they do not know its id yet: what was prepared
+/// last.
+pub const LATEST: u32 = u32::MAX;
+
+/// COM_STMT_EXECUTE: "PARAMETER_COUNT_AVAILABLE": the count is told, and query attributes may be
+/// among them.
+pub const COUNT_AVAILABLE: u8 = 0x08;
+
 /// The kind of answer a command gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {

@@ -15,7 +15,7 @@ use super::routing::Router;
 use crate::error::ClientError;
 use crate::sql::analysis::Changes;
 use crate::sql::ids::Named;
-use crate::wire::command::code;
+use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
 use crate::wire::id::{SessionId, ThreadId};
 use crate::wire::kind;
 use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
@@ -58,12 +58,6 @@ pub trait Directory {
 
 /// Prepared statements that are remembered; older ones are forgotten.
 const MAX_STATEMENTS: usize = 64;
-
-/// What MariaDB's clients execute when they do not know its id yet: what was prepared last.
-const LATEST: u32 = u32::MAX;
-
-/// COM_STMT_EXECUTE: "PARAMETER_COUNT_AVAILABLE", where query attributes may follow.
-const COUNT_AVAILABLE: u8 = 0x08;
 
 /// A command that is to be replaced: its start, up to what is not at hand, with its header.
 pub(super) type Replaced = Option<Vec<u8>>;

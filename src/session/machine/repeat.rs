@@ -111,10 +111,9 @@ impl Session {
         let is_short = Header::parse(header).is_none_or(|header| header.length < 3);
         match payload {
             _ if is_short => Farewell::No,
-            [0xFF, low, high, ..] => match FAREWELLS.contains(&u16::from_le_bytes([*low, *high])) {
-                true => Farewell::Yes,
-                false => Farewell::No,
-            },
+            [0xFF, low, high, ..] if FAREWELLS.contains(&u16::from_le_bytes([*low, *high])) => {
+                Farewell::Yes
+            }
             [] | [0xFF] | [0xFF, _] => Farewell::Perhaps,
             _ => Farewell::No,
         }

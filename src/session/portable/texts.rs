@@ -55,7 +55,12 @@ impl Text {
     /// Of a PREPARE of this name; None where names may be alike that are not the same.
     pub(super) fn new(name: &[u8], sql: &[u8], reading: Reading, changes: Changes) -> Option<Self> {
         let is_plain = name.is_ascii() && !name.is_empty();
-        is_plain.then(|| Self { name: lower(name), sql: sql.to_vec(), reading, changes })
+        is_plain.then(|| Self {
+            name: name.to_ascii_lowercase(),
+            sql: sql.to_vec(),
+            reading,
+            changes,
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -63,22 +68,19 @@ impl Text {
     }
 }
 
-fn lower(name: &[u8]) -> Vec<u8> {
-    name.to_ascii_lowercase()
-}
-
 impl Texts {
     /// A PREPARE of this name, if that is known; None: its text is not.
     pub(super) fn prepare(&mut self, name: Option<&[u8]>, text: Option<Text>) {
-        let name = name.filter(|name| name.is_ascii()).map(lower);
+        let name = name.filter(|name| name.is_ascii()).map(<[u8]>::to_ascii_lowercase);
         self.pending.push_back(text.map_or(Pending::Unknown(name), Pending::Prepare));
     }
 
     /// A DEALLOCATE; None: of nobody knows which.
     pub(super) fn deallocate(&mut self, name: Option<&[u8]>) {
         let name = name.filter(|name| name.is_ascii());
-        self.pending
-            .push_back(name.map_or(Pending::Unknown(None), |it| Pending::Deallocate(lower(it))));
+        self.pending.push_back(
+            name.map_or(Pending::Unknown(None), |it| Pending::Deallocate(it.to_ascii_lowercase())),
+        );
     }
 
     /// The oldest of these was answered.
@@ -149,14 +151,16 @@ impl Texts {
             // Of two PREPAREs under way the later counts, and neither may come to anything.
             return Changes::ANYTHING;
         }
-        let found = self.known.iter().find(|text| text.name.eq_ignore_ascii_case(name));
-        found.map_or(Changes::EXECUTED, |text| text.changes)
+        self.find(name).map_or(Changes::EXECUTED, |text| text.changes)
     }
 
     /// Whether the execution of this one leaves the warnings of the statements before it.
     pub(super) fn leaves_warnings(&self, name: &[u8]) -> bool {
-        let found = self.known.iter().find(|text| text.name.eq_ignore_ascii_case(name));
-        found.is_some_and(|text| text.reading.leaves_warnings)
+        self.find(name).is_some_and(|text| text.reading.leaves_warnings)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&Text> {
+        self.known.iter().find(|text| text.name.eq_ignore_ascii_case(name))
     }
 
     /// What is to be said to another server, each with the default schema in which it is.

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{COUNT_AVAILABLE, CURSOR, FLAGS, MOST_BOUND, PARAMETERS, Prepared, Reading, Statement};
+use super::{CURSOR, FLAGS, MOST_BOUND, Prepared, Reading, Statement, statement_id};
 use crate::session::link::LinkId;
-use crate::wire::command::code;
+use crate::wire::command::{COUNT_AVAILABLE, code};
 
 /// A statement that a reader has prepared, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ impl Prepared {
         query_attributes: bool,
         modes: u32,
     ) -> Option<Executed<'_>> {
-        let id = u32::from_le_bytes(*head.get(1..)?.first_chunk()?);
+        let id = statement_id(head)?;
         let (_, statement) = self.known.iter().find(|(known, _)| *known == id)?;
         let Statement { text, reading, parameters, copies, .. } = statement;
         let is_for_any = statement.is_for_any(head, query_attributes) && reading.modes == modes;
@@ -64,7 +64,7 @@ impl Prepared {
 
     /// The copies that a command ends: where, and their ids there.
     pub fn ended_by(&self, head: &[u8]) -> Vec<(LinkId, u32)> {
-        let id = head.get(1..).and_then(|it| it.first_chunk()).map(|id| u32::from_le_bytes(*id));
+        let id = statement_id(head);
         let is_ended = |known: u32| match head.first() {
             Some(&code::STMT_CLOSE) => Some(known) == id,
             Some(&(code::RESET_CONNECTION | code::CHANGE_USER)) => true,
@@ -101,7 +101,7 @@ impl Statement {
         if count == 0 {
             return true;
         }
-        let flag = PARAMETERS + count.div_ceil(8);
+        let flag = self.types_flag();
         let has_types = match head.get(flag) {
             Some(1) => head.len() >= flag + 1 + 2 * count,
             Some(0) => self.types.is_some(),
@@ -114,9 +114,10 @@ impl Statement {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NOBODY;
     use super::super::tests::{command, execute, translate, translate_at, with};
-    use super::super::{LATEST, NOBODY};
     use super::*;
+    use crate::wire::command::LATEST;
 
     #[test]
     fn a_copy_has_an_id_and_types_of_its_own() {

@@ -21,13 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::session::link::LinkId;
 use crate::sql::analysis::Changes;
-use crate::wire::command::code;
+use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
 use crate::wire::packet::{Header, MAX_PAYLOAD};
 use copies::Copied;
 pub use copies::Executed;
-
-/// What MariaDB's clients execute when they do not know its id yet: what was prepared last.
-const LATEST: u32 = u32::MAX;
 
 /// Bytes of texts and types that are remembered of one session.
 const MOST_BYTES: usize = 4 << 20;
@@ -41,9 +38,6 @@ const PARAMETERS: usize = 10;
 
 /// COM_STMT_EXECUTE: any kind of cursor.
 const CURSOR: u8 = 0x07;
-
-/// COM_STMT_EXECUTE: the count of parameters is told, among them perhaps attributes.
-const COUNT_AVAILABLE: u8 = 0x08;
 
 /// COM_STMT_BULK_EXECUTE: its types are told, where they start if so.
 const SEND_TYPES: u16 = 128;
@@ -257,15 +251,14 @@ impl Prepared {
 
     /// Whether a COM_STMT_EXECUTE leaves the warnings of the statement before it, if it has none.
     pub fn leaves_warnings(&self, head: &[u8]) -> bool {
-        let id = head.get(1..).and_then(|it| it.first_chunk()).map(|id| u32::from_le_bytes(*id));
+        let id = statement_id(head);
         let known = self.known.iter().find(|(known, _)| Some(*known) == id);
         known.is_some_and(|(_, statement)| statement.reading.leaves_warnings)
     }
 
     /// The text of the statement that a COM_STMT_EXECUTE names.
     pub fn text(&mut self, head: &[u8]) -> Option<&[u8]> {
-        let id = head.get(1..)?.first_chunk().map(|id| u32::from_le_bytes(*id))?;
-        self.find(id).map(|statement| &*statement.text)
+        self.find(statement_id(head)?).map(|statement| &*statement.text)
     }
 
     fn find(&mut self, id: u32) -> Option<&mut Statement> {
@@ -281,15 +274,10 @@ impl Prepared {
 
     /// What a command that names a statement may change of the session.
     pub fn changes(&mut self, head: &[u8]) -> Changes {
-        let (command, id) = match head.split_first() {
-            Some((command, rest)) => (*command, rest.first_chunk()),
-            None => return Changes::default(),
-        };
-        if !matches!(command, code::STMT_EXECUTE | code::STMT_BULK_EXECUTE) {
+        if !matches!(head.first(), Some(&(code::STMT_EXECUTE | code::STMT_BULK_EXECUTE))) {
             return Changes::default();
         }
-        let id = id.map(|id| u32::from_le_bytes(*id));
-        let statement = id.and_then(|id| self.find(id));
+        let statement = statement_id(head).and_then(|id| self.find(id));
         statement.map_or(Changes::ANYTHING, |statement| statement.changes)
     }
 
@@ -299,9 +287,11 @@ impl Prepared {
             head.first(),
             Some(&(code::STMT_EXECUTE | code::STMT_BULK_EXECUTE | code::STMT_FETCH))
         );
-        let id = head.get(1..).and_then(|it| it.first_chunk()).map(|id| u32::from_le_bytes(*id));
-        let statement = id.and_then(|id| self.find(id));
-        !is_run || statement.is_some_and(|statement| statement.reading.only_reads)
+        if !is_run {
+            return true;
+        }
+        let statement = statement_id(head).and_then(|id| self.find(id));
+        statement.is_some_and(|statement| statement.reading.only_reads)
     }
 
     /// A command that names a statement, over this link: notes what it means, and says what the
@@ -312,8 +302,7 @@ impl Prepared {
         query_attributes: bool,
         link: LinkId,
     ) -> Translated {
-        let Some((&command, rest)) = head.split_first() else { return Translated::AsItIs };
-        let Some(id) = rest.first_chunk().map(|id| u32::from_le_bytes(*id)) else {
+        let (Some(&command), Some(id)) = (head.first(), statement_id(head)) else {
             return Translated::AsItIs;
         };
         let is_mapped = self.is_mapped;
@@ -358,7 +347,17 @@ impl Prepared {
     }
 }
 
+/// The statement that a command names, by the id behind its first byte.
+fn statement_id(head: &[u8]) -> Option<u32> {
+    head.get(1..)?.first_chunk().map(|id| u32::from_le_bytes(*id))
+}
+
 impl Statement {
+    /// Where COM_STMT_EXECUTE says whether types are told; behind it they are.
+    fn types_flag(&self) -> usize {
+        PARAMETERS + usize::from(self.parameters).div_ceil(8)
+    }
+
     /// What a link that is not the home has of it.
     fn copy(&mut self, link: LinkId) -> Option<&mut Copied> {
         self.copies.iter_mut().find(|copy| copy.link == link.place())
@@ -395,7 +394,7 @@ impl Statement {
         if count == 0 || query_attributes && head[FLAGS] & COUNT_AVAILABLE != 0 {
             return None;
         }
-        let flag = PARAMETERS + count.div_ceil(8);
+        let flag = self.types_flag();
         let types = flag + 1;
         match head.get(flag) {
             Some(1) => {
