@@ -131,9 +131,10 @@ impl Answering {
         }
         // Status, id, columns, parameters.
         let (0, id) = head.split_first()? else { return None };
+        let has_columns = *head.get(5..7)? != [0, 0];
         let parameters = u16::from_le_bytes(*head.get(7..)?.first_chunk()?);
         let id = u32::from_le_bytes(*id.first_chunk()?);
-        Some(Prepared { id, parameters, takes_id: self.takes_id })
+        Some(Prepared { id, has_columns, parameters, takes_id: self.takes_id })
     }
 }
 
@@ -176,6 +177,8 @@ pub struct Ended {
 pub struct Prepared {
     /// Its id on the server.
     pub id: u32,
+    /// Its client was told columns.
+    pub has_columns: bool,
     /// How many parameters it has.
     pub parameters: u16,
     /// Its parameter is a connection's id.

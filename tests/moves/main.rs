@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod columns;
 mod differential;
 mod pins;
 mod scene;

@@ -314,8 +314,13 @@ impl Cluster {
         self.roster.observe(&server.address, observation);
     }
 
-    /// Leaves of a greeting what every server that is known can do.
+    /// Leaves of a greeting what every server that is known can do, and what a session may count on
+    /// that goes on with another.
     pub(super) fn limit(&self, greeting: &mut Greeting) {
+        if self.can_move_sessions() {
+            // The next server does not know which columns a client was told by the one before.
+            greeting.extended &= !cap::mariadb::CACHE_METADATA;
+        }
         for known in self.servers.iter().filter_map(|server| server.greeting.load_full()) {
             greeting.capabilities &= known.capabilities;
             greeting.extended &= known.extended;

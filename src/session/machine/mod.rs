@@ -350,9 +350,8 @@ impl Session {
 
     /// A statement is prepared; the id that the client gets if it is not the server's.
     fn handle_prepared(&mut self, prepared: Prepared) -> Option<u32> {
-        let Prepared { id, parameters, takes_id } = prepared;
-        let portable = self.portable.as_mut();
-        let own = portable.and_then(|portable| portable.prepared.prepared(id, parameters));
+        let Prepared { id, takes_id, .. } = prepared;
+        let own = self.portable.as_mut().and_then(|portable| portable.handle_prepared(prepared));
         if takes_id {
             self.ids.insert(own.unwrap_or(id));
         }

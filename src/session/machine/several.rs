@@ -277,10 +277,7 @@ impl Session {
     /// A COM_STMT_EXECUTE that concerns a reader, as far as its statement's text tells.
     fn execution<'a>(&'a self, portable: &'a Portable, head: &[u8]) -> Option<Command<'a>> {
         let home = self.conversation.link(LinkId::HOME);
-        // A server that tells columns only where they are others than it has told before takes the
-        // client to know what only the link knows that has told them.
-        let tells_all = !home.dialect().metadata_flag;
-        let executed = portable.executed(head, self.query_attributes).filter(|_| tells_all)?;
+        let executed = portable.executed(head, self.query_attributes)?;
         let analysis = portable.analyse(executed.text, true, home);
         // What ends a transaction ends a reader's, too, and looks at nothing.
         let is_told = matches!(analysis.class, Class::Read | Class::Commit(_) | Class::Rollback(_));

@@ -11,11 +11,12 @@ pub mod texts;
 
 use serde::{Deserialize, Serialize};
 
-use super::link::{Ended, Link, LinkId, Note};
+use super::link::{self, Ended, Link, LinkId, Note};
 use super::routing::{leaves_warnings, may_write};
 use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
+use crate::wire::capability as cap;
 use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
@@ -94,6 +95,7 @@ impl Portable {
             Some(Unmovable::Forgotten) => pins.with(Pins::FORGOTTEN),
             Some(Unmovable::LongData) => pins.with(Pins::LONG_DATA),
             Some(Unmovable::Cursor) => pins.with(Pins::CURSOR),
+            Some(Unmovable::Columns) => pins.with(Pins::COLUMNS),
         }
     }
 
@@ -262,6 +264,13 @@ impl Portable {
         // A variable that is set is made when the statement is prepared.
         link.note_changes(changes.only(Changes::USER_VARIABLES));
         link.note(Note::Statement);
+    }
+
+    /// A statement is prepared; the id that the client gets if it is not the server's.
+    pub(super) fn handle_prepared(&mut self, prepared: link::Prepared) -> Option<u32> {
+        let link::Prepared { id, has_columns, parameters, .. } = prepared;
+        let tells_once = self.login.extended & cap::mariadb::CACHE_METADATA != 0;
+        self.prepared.prepared(id, parameters, has_columns && tells_once)
     }
 
     /// The statement that a COM_STMT_EXECUTE executes, if that can be done over any link.

@@ -66,6 +66,8 @@ pins! {
     DIAGNOSTICS = 17: "warnings or an error of its last statement",
     /// ROW_COUNT() of a write: until the next statement.
     ROW_COUNT = 19: "ROW_COUNT() of its last statement",
+    /// MARIADB_CLIENT_CACHE_METADATA: a server tells the columns of a prepared statement once.
+    COLUMNS = 20: "columns that its server does not tell again",
 }
 
 impl Pins {

@@ -94,7 +94,7 @@ impl Statement {
     /// that it needs, and each server can be told the types.
     pub(super) fn is_for_any(&self, head: &[u8], query_attributes: bool) -> bool {
         let Some(flags) = head.get(FLAGS) else { return false };
-        if self.has_long_data || self.has_cursor || flags & CURSOR != 0 {
+        if self.has_long_data || self.has_cursor || self.keeps_columns || flags & CURSOR != 0 {
             return false;
         }
         let count = usize::from(self.parameters);

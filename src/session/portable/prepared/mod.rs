@@ -102,6 +102,9 @@ pub struct Statement {
     #[serde(default, skip_serializing_if = "Changes::is_empty")]
     changes: Changes,
     parameters: u16,
+    /// Its client was told its columns, and then only what is new of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    keeps_columns: bool,
     /// The types as they were last told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     types: Option<Vec<u8>>,
@@ -130,6 +133,8 @@ pub enum Unmovable {
     Cursor,
     /// It was prepared when modes or character sets were others.
     OtherModes,
+    /// The server remembers which columns the client was told.
+    Columns,
 }
 
 /// What is to be done with a command that names a statement.
@@ -155,7 +160,7 @@ impl Prepared {
     }
 
     /// The server has; the id that the client gets, if that is another one.
-    pub fn prepared(&mut self, server: u32, parameters: u16) -> Option<u32> {
+    pub fn prepared(&mut self, server: u32, parameters: u16, keeps_columns: bool) -> Option<u32> {
         let Preparing { text, reading, changes } = self.preparing.pop_front().unwrap_or_default();
         let id = self.free(server);
         let room = MOST_BYTES.saturating_sub(self.bytes());
@@ -167,6 +172,7 @@ impl Prepared {
                     reading,
                     changes,
                     parameters,
+                    keeps_columns,
                     ..Statement::default()
                 };
                 self.known.push((id, known));
@@ -222,6 +228,9 @@ impl Prepared {
         }
         if any(|it| it.has_cursor) {
             return Some(Unmovable::Cursor);
+        }
+        if any(|it| it.keeps_columns) {
+            return Some(Unmovable::Columns);
         }
         let is_other = self.known.iter().any(|(_, it)| it.reading.modes != modes);
         is_other.then_some(Unmovable::OtherModes)
@@ -474,7 +483,7 @@ pub(super) mod tests {
         let mut prepared = Prepared::default();
         for (text, id, parameters) in texts {
             prepared.prepare(Some(text.as_bytes()), Reading::default(), Changes::default());
-            assert_eq!(prepared.prepared(*id, *parameters), None);
+            assert_eq!(prepared.prepared(*id, *parameters, false), None);
         }
         prepared
     }
@@ -507,7 +516,7 @@ pub(super) mod tests {
         assert_eq!(translate(&mut prepared, &fetch), moved(&fetch, 9));
         // One more: its id is one that the client has for another.
         prepared.prepare(Some(b"c"), Reading::default(), Changes::default());
-        let id = prepared.prepared(7, 0).expect("another id");
+        let id = prepared.prepared(7, 0, false).expect("another id");
         assert!(id > 7 && id != LATEST);
         let close = command(code::STMT_CLOSE, 1, b"");
         assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
@@ -515,7 +524,7 @@ pub(super) mod tests {
         assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
         // Now that it is free the server's own will do.
         prepared.prepare(Some(b"d"), Reading::default(), Changes::default());
-        assert_eq!(prepared.prepared(1, 0), None);
+        assert_eq!(prepared.prepared(1, 0, false), None);
     }
 
     #[test]
@@ -553,9 +562,21 @@ pub(super) mod tests {
         prepared.cursors_end();
         assert_eq!(prepared.unmovable(0), None);
         prepared.prepare(None, Reading::default(), Changes::default());
-        assert_eq!(prepared.prepared(2, 0), None);
+        assert_eq!(prepared.prepared(2, 0, false), None);
         assert_eq!(prepared.unmovable(0), Some(Unmovable::Forgotten));
         prepared.clear();
+        assert_eq!(prepared.unmovable(0), None);
+    }
+
+    #[test]
+    fn columns_that_are_told_once_are_those_of_one_server() {
+        let mut prepared = with(&[("a", 1, 0)]);
+        prepared.prepare(Some(b"b"), Reading::default(), Changes::default());
+        assert_eq!(prepared.prepared(2, 0, true), None);
+        assert_eq!(prepared.unmovable(0), Some(Unmovable::Columns));
+        assert!(prepared.executed(&execute(1, None), false, 0).is_some());
+        assert!(prepared.executed(&execute(2, None), false, 0).is_none());
+        translate(&mut prepared, &command(code::STMT_CLOSE, 2, b""));
         assert_eq!(prepared.unmovable(0), None);
     }
 
@@ -579,7 +600,7 @@ pub(super) mod tests {
         prepared.prepare(Some(b"x"), Reading::default(), Changes::default());
         prepared.prepare(Some(b"y"), Reading::default(), Changes::default());
         prepared.refused();
-        assert_eq!(prepared.prepared(1, 0), None);
+        assert_eq!(prepared.prepared(1, 0, false), None);
         assert_eq!(prepared.texts().collect::<Vec<_>>(), [(&b"y"[..], &b""[..])]);
     }
 }
