@@ -41,6 +41,15 @@ pub(super) enum Change {
     AlterCluster(String, Vec<(String, String)>),
     /// `ALTER CLUSTER name ADD|DROP|DRAIN|ONLINE SERVER 'host:port'`
     AlterServer(String, ServerChange, String),
+    /// `ALTER CLUSTER name SWITCHOVER TO 'host:port' [FORCE]`
+    SwitchOver {
+        /// The cluster's name.
+        cluster: String,
+        /// The server that is to be the primary.
+        address: String,
+        /// Sessions that cannot move stay behind.
+        force: bool,
+    },
     /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
     Kill(SessionId),
     /// `MOVE PROXYSESSION id TO 'host:port'`
@@ -207,8 +216,17 @@ impl<'a> Input<'a> {
         if self.keyword("set") {
             return Ok(Change::AlterCluster(name, self.assignments()?));
         }
+        if self.keyword("switchover") {
+            if !self.keyword("to") {
+                let text = format!("ALTER CLUSTER {name} SWITCHOVER: expected TO 'host:port'");
+                return Err(ClientError::syntax(text));
+            }
+            let address = self.address()?;
+            return Ok(Change::SwitchOver { cluster: name, address, force: self.keyword("force") });
+        }
         let what = ServerChange::WORDS.into_iter().find(|(word, _)| self.keyword(word));
-        let expected = "expected SET, ADD SERVER, DROP SERVER, DRAIN SERVER or ONLINE SERVER";
+        let expected = "expected SET, ADD SERVER, DROP SERVER, DRAIN SERVER, ONLINE SERVER or \
+                        SWITCHOVER";
         let syntax = || ClientError::syntax(format!("ALTER CLUSTER {name}: {expected}"));
         let (_, what) = what.ok_or_else(syntax)?;
         if !self.keyword("server") {

@@ -81,6 +81,11 @@ async fn carry_out(admin: &Admin, change: Change) -> Result<Answer, ClientError>
             })?;
             Ok(Answer::done(format!("session {id} is on {address}")))
         }
+        Change::SwitchOver { cluster, address, force } => {
+            let switched = admin.proxy.switch_over(&cluster, &address, force).await;
+            let refused = |why| ClientError::refused(format!("cluster {cluster} stays: {why}"));
+            switched.map(|it| Answer::done(it.to_string())).map_err(refused)
+        }
         Change::Kill(id) => match admin.proxy.kill(id) {
             true => Ok(Answer::done("")),
             false => Err(ClientError::unknown_thread(id.0.into())),

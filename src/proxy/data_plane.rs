@@ -31,6 +31,7 @@ use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
 use super::split::{self, Rules};
+use super::switchover::{self, NotSwitched, Switched};
 use super::taught::Taught;
 use crate::config::Config;
 use crate::error::ClientError;
@@ -301,6 +302,28 @@ impl Proxy {
         let handle = self.sessions.registry.find(id).ok_or(None)?;
         let moved = self.moves().move_session(&handle, address, Pins::default()).await;
         moved.map_err(Some)
+    }
+
+    /// Makes a replica of a cluster its primary, with all sessions. It goes on if nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing has changed.
+    pub async fn switch_over(
+        &self,
+        cluster: &str,
+        address: &str,
+        force: bool,
+    ) -> Result<Switched, NotSwitched> {
+        let Self { in_force, orders, sessions, .. } = self;
+        let (in_force, orders, sessions) = (in_force.clone(), orders.clone(), sessions.clone());
+        let scene = switchover::Scene { in_force, orders, sessions };
+        let (cluster, address) = (cluster.to_owned(), address.to_owned());
+        let switched = task::spawn("switchover", async move {
+            Box::pin(scene.switch(&cluster, &address, force)).await
+        });
+        let panicked = Err(NotSwitched::Panicked);
+        switched.await.unwrap_or(Err(Panicked)).unwrap_or(panicked)
     }
 
     /// What a session's variables are; its client does not notice that they are looked at.

@@ -15,6 +15,7 @@
 //! - `compression`: what each leg agrees on before it compresses.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `split`: sessions whose reads go to replicas.
+//! - `switchover`: another primary, and all sessions on it.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
@@ -41,6 +42,7 @@ pub mod rsa;
 pub mod service;
 pub mod sessions;
 mod split;
+pub mod switchover;
 mod taught;
 #[cfg(test)]
 mod tests;

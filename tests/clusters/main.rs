@@ -12,4 +12,5 @@ mod oceanbase;
 mod plain;
 mod roles;
 mod scene;
+mod switchover;
 mod white_list;

@@ -12,6 +12,7 @@
 mod accounts;
 pub mod clusters;
 mod direct;
+pub(super) mod door;
 mod draining;
 pub(super) mod fired;
 mod greeted;
@@ -47,6 +48,7 @@ use crate::route::topology::{ServerId, Topology};
 use crate::route::{Allotment, Budget};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
+use door::Door;
 use fired::Fired;
 pub use greeted::{Answered, Greeted};
 use health::{Health, Wait};
@@ -75,6 +77,8 @@ pub struct Cluster {
     roster: Arc<Roster>,
     /// What is known of accounts.
     wallet: Arc<Wallet>,
+    /// Where log-ins come in.
+    door: Arc<Door>,
     /// Counts clients, so that equals share them.
     turn: AtomicU64,
     /// Connections that wait for clients, or for their answers.
@@ -249,6 +253,7 @@ impl Cluster {
             servers: servers.collect(),
             roster,
             wallet: before.map(|before| before.wallet.clone()).unwrap_or_default(),
+            door: before.map(|before| before.door.clone()).unwrap_or_default(),
             turn: AtomicU64::new(0),
             section: section.clone(),
             lobby: Arc::default(),
@@ -264,6 +269,11 @@ impl Cluster {
     /// What the config says of it.
     pub(super) fn section(&self) -> &ClusterSection {
         &self.section
+    }
+
+    /// Where log-ins come in.
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.door
     }
 
     /// Its servers as they are now.

@@ -77,6 +77,9 @@ const ADMIN_TENANT: &[u8] = b"@proxysys";
 /// More than a PROXY header and a login response of ours.
 const MOST_EARLY: usize = 8 * 1024;
 
+/// What a client waited for in vain.
+const SWITCHED: &str = "the cluster's primary is being switched";
+
 /// What log-ins need.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
@@ -278,6 +281,10 @@ impl<'a> Login<'a> {
         room.map_err(|error| exceeded(self.handle, error))?;
         let budget = cluster.budget(&config);
         let until = self.began + budget.whole;
+        // Who waits is not for the server that has greeted it: it may not be the primary then.
+        let greeted = greeted.filter(|_| !cluster.door().is_shut());
+        let inside = cluster.door().enter(until).await;
+        let _inside = inside.ok_or_else(|| Refusal::Tell(ClientError::timed_out(SWITCHED)))?;
         let found = self.answer_a_server(cluster, greeted, known, response, until).await?;
         let Found { answered, begins, compression: server } = found;
         if let Some(spoken) = Spoken::on(&answered.dialed.stream) {

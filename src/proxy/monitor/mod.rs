@@ -17,8 +17,10 @@
 //! - `reading`: what an answer says. `triggers`: what triggers do to sessions. Pure.
 //! - `warm`: accounts that are logged in once where a server may not know them any more.
 //! - `note`: what the log is told.
+//! - `once`: the same questions by the way.
 
 mod note;
+pub(super) mod once;
 pub mod order;
 mod question;
 mod reading;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 use super::carrier::{Carrier, Stranded, pull};
+use super::gate::Gate;
 use super::look::look_now;
 use super::orders::Order;
 use super::recruit::Recruit;
@@ -46,8 +47,8 @@ impl Orders {
         // Nobody may be waiting any more for what comes of it.
         match self.take(handle.id) {
             None => true,
-            Some(Order::Move { recruit, allowed, answer }) => {
-                let moved = Box::pin(move_now(relay, handle, sessions, *recruit, allowed));
+            Some(Order::Move { recruit, allowed, gate, answer }) => {
+                let moved = Box::pin(move_now(relay, handle, sessions, *recruit, (allowed, gate)));
                 let (outcome, goes_on) = moved.await;
                 let _ = answer.send(outcome);
                 goes_on
@@ -63,17 +64,31 @@ impl Orders {
 }
 
 /// Moves a session that is between two commands; what has come of it, and whether the session goes
-/// on.
+/// on. `gate`: where it waits for others when all is done but the last step, from which on nothing
+/// can go wrong.
 pub(in crate::proxy) async fn move_now(
     relay: &mut Relay,
     handle: &Arc<Handle>,
     sessions: &Sessions,
     mut recruit: Recruit,
-    allowed: Pins,
+    (allowed, gate): (Pins, Option<Gate>),
 ) -> (Result<(), Stays>, bool) {
     let address = recruit.link.server.address.clone();
+    let room = match &gate {
+        Some(gate) => gate.room().await.ok(),
+        None => None,
+    };
     let carried = timeout(LIMIT, carry(relay, &mut recruit, allowed)).await;
+    drop(room);
+    let may_go = match (&carried, gate) {
+        (Ok(Ok(_)), Some(gate)) => gate.pass(handle.id).await,
+        _ => true,
+    };
     let (outcome, goes_on) = match carried {
+        Ok(Ok(_)) if !may_go => {
+            task::spawn("parting", client::quit(recruit.link.leg));
+            return (Err(Stays::CalledOff), true);
+        }
         Ok(Ok(carried)) => (settle(relay, handle, sessions, recruit, carried), true),
         Ok(Err(Failure::Stays(why))) => {
             task::spawn("parting", client::quit(recruit.link.leg));

@@ -16,27 +16,34 @@
 //! - `carry`: what happens between two commands. `carrier`: questions and answers.
 //! - `look`: what a session's variables are.
 //! - `drain`: servers that are to be left by everybody.
+//! - `gate`: where sessions wait for each other.
 
 pub(super) mod carrier;
 pub(super) mod carry;
 pub mod drain;
+pub(super) mod gate;
 pub mod look;
 mod orders;
 pub(super) mod recruit;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::in_force::InForce;
 use super::service::error::ServiceError;
 use super::sessions::handle::{Handle, Stage};
 use crate::session::portable::Pins;
+use gate::Gate;
 use orders::Order;
 pub use orders::Orders;
-use recruit::Wants;
+use orders::Reserved;
+use recruit::{Recruit, Wants};
 
 /// How long a session that is asked to move may take to come between two commands.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether a pin has gone.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// Why a session stays where it is.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +92,9 @@ pub enum Stays {
     /// Something that nobody can carry.
     #[error("it is pinned: {0}")]
     Pinned(String),
+    /// It was to move together with others, who stay.
+    #[error("all of them stay")]
+    CalledOff,
     /// It did not come between two commands.
     #[error("it is in the middle of a command or a transaction, for longer than {}",
         humantime::format_duration(*.0))]
@@ -141,6 +151,47 @@ impl Surroundings<'_> {
         address: &str,
         allowed: Pins,
     ) -> Result<(), Stays> {
+        let pins = handle.pins().without(allowed);
+        if !pins.is_empty() {
+            return Err(pins.into());
+        }
+        let (order, recruit) = self.recruit(handle, address, None).await?;
+        let give = |answer| Order::Move { recruit, allowed, gate: None, answer };
+        order.give(handle, PATIENCE, give).await
+    }
+
+    /// Moves a session together with others; done when it is there.
+    ///
+    /// # Errors
+    ///
+    /// Why it stays where it is, as if nothing had been.
+    pub(super) async fn move_together(
+        &self,
+        handle: &Arc<Handle>,
+        address: &str,
+        mut gate: Gate,
+    ) -> Result<(), Stays> {
+        let allowed = Pins::default();
+        let (order, recruit) = self.recruit(handle, address, Some(&gate)).await?;
+        let until = gate.called(handle.id).await?;
+        while !handle.pins().is_empty() {
+            if Instant::now() >= until {
+                return Err(handle.pins().into());
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+        let patience = until.saturating_duration_since(Instant::now());
+        let give = |answer| Order::Move { recruit, allowed, gate: Some(gate), answer };
+        order.give(handle, patience, give).await
+    }
+
+    /// The right to move a session, and its log-in at the other server.
+    async fn recruit(
+        &self,
+        handle: &Arc<Handle>,
+        address: &str,
+        gate: Option<&Gate>,
+    ) -> Result<(Reserved<'_>, Box<Recruit>), Stays> {
         if matches!(handle.stage(), Stage::LoggingIn | Stage::Closing) {
             return Err(Stays::NotThere);
         }
@@ -158,12 +209,11 @@ impl Surroundings<'_> {
         let from = cluster.present_or_former(&facts.server).ok_or(Stays::NoWayBack)?;
         let wants = Wants::of(self.in_force, self.orders, &cluster, (&from, to), &facts);
         let wants = wants.ok_or(Stays::NotFollowed)?;
-        let pins = handle.pins().without(allowed);
-        if !pins.is_empty() {
-            return Err(pins.into());
-        }
         let order = self.orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
-        let recruit = Box::new(wants.recruit().await?);
-        order.give(handle, PATIENCE, |answer| Order::Move { recruit, allowed, answer }).await
+        let _room = match gate {
+            Some(gate) => Some(gate.room().await?),
+            None => None,
+        };
+        Ok((order, Box::new(wants.recruit().await?)))
     }
 }

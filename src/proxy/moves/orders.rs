@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::Stays;
+use super::gate::Gate;
 use super::look::Unseen;
 use super::recruit::{Inventoried, Inventories, Recruit};
 use crate::proxy::lock::lock;
@@ -36,6 +37,8 @@ pub(super) enum Order {
         recruit: Box<Recruit>,
         /// Pins that do not keep it.
         allowed: Pins,
+        /// Where it waits for others first.
+        gate: Option<Gate>,
         /// Hears what has come of it.
         answer: oneshot::Sender<Result<(), Stays>>,
     },

@@ -222,7 +222,7 @@ impl Surroundings<'_> {
             };
             // Whoever asks for them next asks about the command that is at hand.
             let allowed = Pins::DIAGNOSTICS;
-            Some(move_now(relay, handle, self.sessions, recruit, allowed).await)
+            Some(move_now(relay, handle, self.sessions, recruit, (allowed, None)).await)
         };
         match moved.await {
             Some((Ok(()), _)) => turn_home(relay, rules),
