@@ -14,6 +14,7 @@ pub mod restart;
 pub mod run;
 pub mod status;
 pub mod supervise;
+pub mod switchover;
 mod tls;
 
 /// A MySQL-protocol proxy that can be restarted under load, and no client notices.
@@ -37,6 +38,8 @@ enum Command {
     Rehearse(rehearse::Args),
     /// Show one row a proxy.
     Status(status::Args),
+    /// Make a replica the primary, with all sessions of a proxy.
+    Switchover(switchover::Args),
     /// Load a proxy and tell what clients feel during restarts.
     Load(Box<load::Args>),
     /// Run the proxy as a child and keep it running: for PID 1 of a container.
@@ -54,6 +57,7 @@ impl Cli {
             Command::Restart(args) => restart::run(args),
             Command::Rehearse(args) => rehearse::run(args),
             Command::Status(args) => status::run(args),
+            Command::Switchover(args) => switchover::run(args),
             Command::Load(args) => load::run(*args),
             Command::Supervise(args) => supervise::run(args),
             Command::Demo(args) => demo::run(args),

@@ -22,6 +22,9 @@ const JUDGEMENT: Duration = Duration::from_secs(95);
 /// How long it may take to move a session: to come between two commands, within 10 seconds, and to
 /// talk to two servers.
 const MOVE: Duration = Duration::from_secs(30);
+/// How long a switchover may take: every session logs in at the other server, and each step has a
+/// deadline.
+const SWITCHOVER: Duration = Duration::from_secs(120);
 /// How long a polite good-bye may take.
 const CLOSING: Duration = Duration::from_secs(1);
 /// How often a task is looked at.
@@ -182,6 +185,20 @@ impl Admin {
     pub(crate) async fn move_session(&mut self, id: u32, to: &str) -> Result<(), Trouble> {
         let sql = format!("MOVE PROXYSESSION {id} TO {}", quoted(to));
         within(MOVE, self.conn.query_drop(sql)).await
+    }
+
+    /// Makes a server the primary of a cluster; what came of it, in words.
+    pub(crate) async fn switch_over(
+        &mut self,
+        cluster: &str,
+        to: &str,
+        force: bool,
+    ) -> Result<String, Trouble> {
+        let (cluster, to) = (quoted(cluster), quoted(to));
+        let force = if force { " FORCE" } else { "" };
+        let sql = format!("ALTER CLUSTER {cluster} SWITCHOVER TO {to}{force}");
+        within(SWITCHOVER, self.conn.query_drop(sql)).await?;
+        Ok(self.conn.info().into_owned())
     }
 
     /// How the proxy is: version, pid, generation, state and more, by their names.
