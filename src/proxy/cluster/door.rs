@@ -10,6 +10,8 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
 
+use super::Cluster;
+
 /// Where log-ins come in.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Door(watch::Sender<State>);
@@ -28,6 +30,13 @@ pub(in crate::proxy) struct Inside(Arc<Door>);
 /// It is shut as long as this is kept.
 #[derive(Debug)]
 pub(in crate::proxy) struct Shut(Arc<Door>);
+
+impl Cluster {
+    /// Where log-ins come in.
+    pub(in crate::proxy) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+}
 
 impl Door {
     /// Whether who comes has to wait.

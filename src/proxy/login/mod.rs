@@ -6,8 +6,10 @@
 //! so it sends an AuthSwitchRequest with its challenge. Works for every plugin that is a plain
 //! exchange. A log-in cannot be frozen; it is bounded by `login_timeout`.
 
+mod beginning;
 mod change_user;
 pub mod destination;
+mod entrance;
 mod exchange;
 mod impersonation;
 mod init;
@@ -62,6 +64,7 @@ use crate::wire::handshake::{
 use crate::wire::id::ThreadId;
 use crate::wire::packet::{HEADER, packet};
 use crate::wire::response::Dialect;
+use beginning::{Begins, Whose};
 use destination::Destination;
 use exchange::{Exchange, Settled, Side};
 pub use local::LocalLogin;
@@ -76,9 +79,6 @@ const ADMIN_TENANT: &[u8] = b"@proxysys";
 
 /// More than a PROXY header and a login response of ours.
 const MOST_EARLY: usize = 8 * 1024;
-
-/// What a client waited for in vain.
-const SWITCHED: &str = "the cluster's primary is being switched";
 
 /// What log-ins need.
 #[derive(Clone, Copy, Debug)]
@@ -148,22 +148,6 @@ struct Found {
     begins: Begins,
     /// How its leg is to be compressed.
     compression: Option<Compression>,
-}
-
-/// Whose challenge a client has answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
-    Servers,
-    Ours,
-}
-
-/// What an exchange with a server begins with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begins {
-    /// The client's answer to the greeting.
-    WithTheAnswer,
-    /// The server's challenge.
-    Anew,
 }
 
 /// Who is to serve the client.
@@ -281,10 +265,7 @@ impl<'a> Login<'a> {
         room.map_err(|error| exceeded(self.handle, error))?;
         let budget = cluster.budget(&config);
         let until = self.began + budget.whole;
-        // Who waits is not for the server that has greeted it: it may not be the primary then.
-        let greeted = greeted.filter(|_| !cluster.door().is_shut());
-        let inside = cluster.door().enter(until).await;
-        let _inside = inside.ok_or_else(|| Refusal::Tell(ClientError::timed_out(SWITCHED)))?;
+        let (greeted, _inside) = entrance::come_in(cluster, greeted, until).await?;
         let found = self.answer_a_server(cluster, greeted, known, response, until).await?;
         let Found { answered, begins, compression: server } = found;
         if let Some(spoken) = Spoken::on(&answered.dialed.stream) {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::order::Detection;
 use super::round::Rounds;
+use crate::config::Config;
+use crate::net::tls::settings::Connector;
 use crate::proxy::cluster::Server;
-use crate::proxy::in_force::InForce;
 use crate::proxy::service::error::ServiceError;
 use crate::route::roles::Said;
 
@@ -17,9 +18,10 @@ const PARTING: Duration = Duration::from_millis(500);
 pub(in crate::proxy) async fn ask(
     detection: &Detection,
     server: &Arc<Server>,
-    in_force: &InForce,
+    config: &Arc<Config>,
+    tls: Option<&Arc<Connector>>,
 ) -> Result<Said, ServiceError> {
-    let order = detection.order(server, &in_force.config(), in_force.tls().server().as_ref());
+    let order = detection.order(server, config, tls);
     let mut rounds = Rounds::default();
     let said = rounds.ask(&order).await;
     rounds.end(PARTING).await;

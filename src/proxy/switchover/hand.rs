@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Scene;
+use super::scene::Scene;
 use super::words::Words;
 use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::relay::leg::Line as _;

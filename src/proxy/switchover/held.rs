@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::{COME, Scene};
+use super::scene::Scene;
 use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::moves::gate::{Gate, Standing, Word};
 use crate::proxy::moves::{Stays, Surroundings};
 use crate::proxy::sessions::handle::{Handle, Stage};
 use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
+
+/// How long log-ins that are under way may take, and then sessions until they wait.
+pub(super) const COME: Duration = Duration::from_secs(3);
 
 /// Sessions that log in, or are carried, at once: each costs the other server more than it does us.
 const AT_ONCE: usize = 16;

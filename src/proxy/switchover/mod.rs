@@ -15,9 +15,11 @@
 //! time.
 //!
 //! - `words`: what servers are told. Pure. - `hand`: who tells them. - `held`: the sessions.
+//! - `scene`: what it needs.
 
 mod hand;
 mod held;
+mod scene;
 mod words;
 
 use std::fmt;
@@ -25,14 +27,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::hand::{Failure, Hand};
-use self::held::{Held, Left};
+use self::held::{COME, Held, Left};
+pub(super) use self::scene::Scene;
 use self::words::{Position, Source};
 use super::cluster::{Cluster, Server};
-use super::in_force::InForce;
 use super::monitor::once;
 use super::monitor::order::Detection;
-use super::moves::Orders;
-use super::sessions::Sessions;
 use crate::config::{ClusterKind, Secret, ServerAddress};
 use crate::route::roles::{Observation, Run, Said};
 use crate::route::topology::FoundRole;
@@ -40,9 +40,6 @@ use crate::wire::id::SessionId;
 
 /// How long the log-ins of all sessions at the target may take, during which they go on.
 const ENTER: Duration = Duration::from_secs(30);
-
-/// How long log-ins that are under way may take, and then sessions until they wait.
-const COME: Duration = Duration::from_secs(3);
 
 /// How long statements of others may keep the primary from taking no more writes.
 const FENCE: Duration = Duration::from_secs(2);
@@ -55,14 +52,6 @@ const STEP: Duration = Duration::from_secs(5);
 
 /// So many sessions are named.
 const MOST_NAMED: usize = 5;
-
-/// What a switchover needs of the data plane.
-#[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub(super) in_force: Arc<InForce>,
-    pub(super) orders: Arc<Orders>,
-    pub(super) sessions: Arc<Sessions>,
-}
 
 /// Why everything is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -314,7 +303,8 @@ impl Scene {
         server: &Arc<Server>,
         step: &'static str,
     ) -> Result<Said, NotSwitched> {
-        let said = once::ask(&plan.detection, server, &self.in_force).await;
+        let (config, tls) = (self.in_force.config(), self.in_force.tls().server());
+        let said = once::ask(&plan.detection, server, &config, tls.as_ref()).await;
         said.map_err(|error| failed(&server.address, step)(error.into()))
     }
 
