@@ -1,9 +1,9 @@
 //! What servers are asked, and which questions one is spared.
 //!
 //! A question that a server does not understand, or does not answer the account, is asked again
-//! after a while and not each time. So is one that it does not answer at all: SHOW REPLICA STATUS
-//! waits for a STOP REPLICA that waits for a statement, and each connection that is given up
-//! meanwhile stays a thread there.
+//! after a while and not each time, or when it may have been started again. So is one that it does
+//! not answer at all: SHOW REPLICA STATUS waits for a STOP REPLICA that waits for a statement, and
+//! each connection that is given up meanwhile stays a thread there.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,16 @@ pub(super) enum Subject {
 
 /// Questions that are spared, each until then, and why.
 #[derive(Debug, Default)]
-pub(super) struct Spared(Vec<(Subject, Instant)>);
+pub(super) struct Spared(Vec<(Subject, Instant, Why)>);
+
+/// Why a question is spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The server does not know it, or does not answer the account.
+    Refused,
+    /// It did not answer, or is long about it.
+    Slow,
+}
 
 impl Subject {
     /// What a server of this kind is asked in each round; the first is never spared.
@@ -85,16 +94,29 @@ impl Subject {
     }
 }
 
+impl Subject {
+    /// Whether a server is spared this question that did not answer it in time. Without a word of
+    /// its group one that is out of it would be taken for a server on its own.
+    pub(super) fn may_be_slow(self) -> bool {
+        !matches!(self, Self::ReadOnly | Self::Group)
+    }
+}
+
 impl Spared {
     /// Whether the server is spared this question.
     pub(super) fn has(&self, subject: Subject, now: Instant) -> bool {
-        self.0.iter().any(|(spared, until)| *spared == subject && now < *until)
+        self.0.iter().any(|(spared, until, _)| *spared == subject && now < *until)
     }
 
     /// Spares it this question.
-    pub(super) fn add(&mut self, subject: Subject, now: Instant) {
-        self.0.retain(|(spared, _)| *spared != subject);
-        self.0.push((subject, now + SPARED));
+    pub(super) fn add(&mut self, subject: Subject, why: Why, now: Instant) {
+        self.0.retain(|(spared, ..)| *spared != subject);
+        self.0.push((subject, now + SPARED, why));
+    }
+
+    /// A connection is made: it may be another server, with other plugins.
+    pub(super) fn handle_connection(&mut self) {
+        self.0.retain(|(.., why)| *why == Why::Slow);
     }
 }
 
@@ -106,11 +128,33 @@ mod tests {
     fn a_question_is_asked_again_after_a_while() {
         let now = Instant::now();
         let mut spared = Spared::default();
-        spared.add(Subject::Group, now);
+        spared.add(Subject::Group, Why::Refused, now);
         assert!(spared.has(Subject::Group, now) && !spared.has(Subject::Replication, now));
         assert!(!spared.has(Subject::Group, now + SPARED));
-        spared.add(Subject::Group, now + SPARED);
+        spared.add(Subject::Group, Why::Refused, now + SPARED);
         assert!(spared.has(Subject::Group, now + SPARED));
+    }
+
+    #[test]
+    fn who_may_be_another_server_is_asked_what_was_refused() {
+        let now = Instant::now();
+        let mut spared = Spared::default();
+        spared.add(Subject::Group, Why::Refused, now);
+        spared.add(Subject::Replication, Why::Slow, now);
+        spared.handle_connection();
+        assert!(!spared.has(Subject::Group, now) && spared.has(Subject::Replication, now));
+    }
+
+    #[test]
+    fn what_says_that_a_server_is_of_no_use_is_always_asked() {
+        for (subject, may_be_slow) in [
+            (Subject::ReadOnly, false),
+            (Subject::Group, false),
+            (Subject::Replication, true),
+            (Subject::Triggers, true),
+        ] {
+            assert_eq!(subject.may_be_slow(), may_be_slow, "{subject:?}");
+        }
     }
 
     #[test]

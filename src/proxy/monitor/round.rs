@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 
 use super::order::Order;
-use super::question::{Spared, Subject};
+use super::question::{Spared, Subject, Why};
 use super::reading::{self, Replicas};
 use super::triggers::{self, Counted};
 use super::warm;
@@ -60,11 +60,13 @@ impl Rounds {
         let asked = self.ask_at_leisure(order, limit - limit / 20);
         let asked = timeout_at(until.into(), asked).await;
         let said = asked.unwrap_or(Err(ServiceError::Silent { what: "answer", limit }));
-        if said.is_err() {
+        if let Err(error) = &said {
             // An answer may be under way.
             self.line = None;
-            let unanswered = self.asking.take().filter(|subject| *subject != Subject::ReadOnly);
-            unanswered.inspect(|subject| self.spared.add(*subject, Instant::now()));
+            // Where the connection is lost the question is not to blame.
+            let is_slow = matches!(error, ServiceError::Silent { .. });
+            let unanswered = self.asking.take().filter(|subject| is_slow && subject.may_be_slow());
+            unanswered.inspect(|subject| self.spared.add(*subject, Why::Slow, Instant::now()));
         }
         said
     }
@@ -129,6 +131,7 @@ impl Rounds {
     ) -> Result<(), ServiceError> {
         self.line = Some(connect(order, credentials.clone(), limit).await?);
         self.is_new = true;
+        self.spared.handle_connection();
         Ok(())
     }
 
@@ -172,7 +175,7 @@ impl Rounds {
             Subject::Group => said.group = reading::group(set),
             Subject::Triggers => {
                 // Before: bodies that do not come are not asked for again in each round.
-                self.spared.add(subject, Instant::now());
+                self.spared.add(subject, Why::Slow, Instant::now());
                 self.fired = Some(self.read_triggers(set).await?);
             }
             Subject::TriggerBodies => {}
@@ -214,7 +217,7 @@ impl Rounds {
             }
         }
         self.asking = None;
-        self.spared.add(subject, Instant::now());
+        self.spared.add(subject, Why::Refused, Instant::now());
         self.refused.extend(refused.filter(ServerError::is_of_privileges));
         Ok(None)
     }
