@@ -253,6 +253,11 @@ impl Link {
         Self { answering: None, status, ..Self::logging_in(dialect) }
     }
 
+    /// Whether its server has warnings of one of its statements.
+    pub fn has_warnings(&self) -> bool {
+        self.has_warnings
+    }
+
     /// What it has of the session.
     pub fn knows(&self) -> Knows {
         self.knows

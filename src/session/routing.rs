@@ -57,6 +57,21 @@ pub enum Command<'a> {
     Other,
 }
 
+impl Command<'_> {
+    /// What it makes of the warnings of the statements before it, if it has none.
+    pub fn earlier_warnings(&self) -> Earlier {
+        match self {
+            Self::Text(Analysis { class, asks, changes, .. })
+            | Self::Execute { analysis: Analysis { class, asks, changes, .. }, .. } => {
+                earlier_warnings((*class, *asks, *changes))
+            }
+            Self::Write => Earlier::Unknown,
+            Self::Kill(..) | Self::Close | Self::Ping | Self::Other => Earlier::Left,
+            Self::Reset { .. } => Earlier::PutAway,
+        }
+    }
+}
+
 /// Where a session stands between two commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standpoint<'a> {
@@ -99,20 +114,36 @@ pub struct Asked {
     pub found_rows: LinkId,
     /// The last one that was executed or prepared: MySQL has then put away all warnings before.
     pub last: LinkId,
-    /// The last statement has put away the warnings of those before it.
-    pub(super) clears: bool,
+    /// What the last statement has done with the warnings of those before it.
+    pub(super) earlier: Earlier,
+    /// The warnings may have been put away elsewhere meanwhile.
+    pub(super) is_unsure: bool,
+}
+
+/// What a statement without warnings of its own makes of those of the statements before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Earlier {
+    /// They stay.
+    #[default]
+    Left,
+    /// They are gone.
+    PutAway,
+    /// It depends on what it calls, or on its words.
+    Unknown,
 }
 
 impl Asked {
     /// All of it at this link.
     pub fn all(link: LinkId) -> Self {
-        Self { warnings: link, row_count: link, found_rows: link, last: link, clears: true }
+        let earlier = Earlier::PutAway;
+        let (warnings, row_count, found_rows, last) = (link, link, link, link);
+        Self { warnings, row_count, found_rows, last, earlier, is_unsure: false }
     }
 
     /// From [`Asked::places`].
     pub fn of([warnings, row_count, found_rows]: [usize; 3]) -> Self {
         let [warnings, row_count, found_rows] = [warnings, row_count, found_rows].map(LinkId::at);
-        Self { warnings, row_count, found_rows, last: row_count, clears: false }
+        Self { warnings, row_count, found_rows, last: row_count, ..Self::default() }
     }
 
     /// By the places of the links.
@@ -124,11 +155,11 @@ impl Asked {
     pub(super) fn handle_statement(
         &mut self,
         (class, asks): (Class, Asks),
-        leaves_warnings: bool,
+        earlier: Earlier,
         link: LinkId,
     ) {
         self.row_count = link;
-        self.handle_bound(leaves_warnings, link);
+        self.handle_bound(earlier, link);
         let is_no_query = matches!(
             class,
             Class::Set
@@ -148,16 +179,24 @@ impl Asked {
     }
 
     /// A statement is prepared, or executed, over this link.
-    pub(super) fn handle_bound(&mut self, leaves_warnings: bool, link: LinkId) {
+    pub(super) fn handle_bound(&mut self, earlier: Earlier, link: LinkId) {
         self.last = link;
-        self.clears = !leaves_warnings;
-        if self.clears {
-            self.warnings = link;
+        self.earlier = earlier;
+        if earlier == Earlier::PutAway {
+            self.warnings_are_at(link);
         }
+    }
+
+    /// Warnings are this link's, if there are any.
+    pub(super) fn warnings_are_at(&mut self, link: LinkId) {
+        (self.warnings, self.is_unsure) = (link, false);
     }
 
     /// The one link that knows what is asked; None: it is at several.
     pub fn who_knows(self, asks: Asks) -> Option<LinkId> {
+        if self.is_unsure && asks.intersects(Asks::WARNINGS) {
+            return None;
+        }
         let all = [
             (Asks::WARNINGS, self.warnings),
             (Asks::ROW_COUNT, self.row_count),
@@ -169,27 +208,39 @@ impl Asked {
     }
 }
 
-/// Whether the warnings of the statements before it stay if it has none: those of MariaDB do where
-/// no table is used.
-pub(super) fn leaves_warnings(class: Class, asks: Asks) -> bool {
-    let may_be = matches!(
-        class,
+/// What a statement makes of the warnings of those before it, if it has none: those of MariaDB stay
+/// where no table is used.
+pub fn earlier_warnings((class, asks, changes): (Class, Asks, Changes)) -> Earlier {
+    let of_calls = match asks.intersects(Asks::ANYTHING) {
+        true => Earlier::Unknown,
+        false => Earlier::Left,
+    };
+    match class {
+        _ if asks.intersects(Asks::WARNINGS) => Earlier::Left,
+        Class::Write | Class::Handler => Earlier::PutAway,
+        Class::Call | Class::Execute | Class::Multi | Class::Compound | Class::Unknown => {
+            Earlier::Unknown
+        }
+        _ if asks.intersects(Asks::TABLES) => Earlier::PutAway,
         Class::Read
-            | Class::Select
-            | Class::Show
-            | Class::Explain
-            | Class::Set
-            | Class::Use
-            | Class::Do
-            | Class::Begin { .. }
-            | Class::Commit(_)
-            | Class::Rollback(_)
-            | Class::Savepoint
-            | Class::Diagnostics
-            | Class::Prepare
-            | Class::Deallocate
-    );
-    may_be && !asks.intersects(Asks::TABLES | Asks::ANYTHING) || asks.intersects(Asks::WARNINGS)
+        | Class::Select
+        | Class::LockingRead
+        | Class::Explain
+        | Class::Set
+        | Class::Use
+        | Class::Do
+        | Class::Begin { .. }
+        | Class::Commit(_)
+        | Class::Rollback(_)
+        | Class::Savepoint
+        | Class::Xa(_)
+        | Class::Diagnostics
+        | Class::Prepare
+        | Class::Deallocate => of_calls,
+        Class::Lock if changes.intersects(Changes::TABLE_LOCKS_TAKEN) => Earlier::PutAway,
+        Class::Lock if changes.intersects(Changes::TABLE_LOCKS_RELEASED) => Earlier::Left,
+        Class::Lock | Class::Admin | Class::Ddl | Class::Show => Earlier::Unknown,
+    }
 }
 
 /// Whether a statement may have written what others read.

@@ -18,7 +18,7 @@ use super::machine::repeat::Kept;
 use super::machine::{Names, Route, Session};
 use super::portable::Portable;
 use super::portable::prepared::Prepared;
-use super::routing::Asked as AskedAt;
+use super::routing::{Asked as AskedAt, Earlier};
 use super::transaction::Transaction;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
@@ -42,6 +42,12 @@ pub struct SessionSnapshot {
     /// The last statement has put away the warnings of those before it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     clears: bool,
+    /// Nor is it known whether it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    may_clear: bool,
+    /// The warnings of the last that had some may have been put away meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_unsure: bool,
     /// Who does not know it ends the session where it would be asked again.
     #[serde(default, skip_serializing_if = "Kept::is_nothing")]
     kept: Kept,
@@ -216,7 +222,8 @@ impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
         let (conversation, portable) = (conversation.into(), session.portable);
-        let (asked_at, clears) = (session.asked_at.places(), session.asked_at.clears);
+        let AskedAt { earlier, is_unsure, .. } = session.asked_at;
+        let (asked_at, clears) = (session.asked_at.places(), earlier == Earlier::PutAway);
         let transaction = session.transaction;
         Self {
             conversation,
@@ -228,6 +235,8 @@ impl From<Session> for SessionSnapshot {
             portable,
             asked_at,
             clears,
+            may_clear: earlier == Earlier::Unknown,
+            is_unsure,
             kept: session.kept,
             transaction,
         }
@@ -243,7 +252,13 @@ impl From<SessionSnapshot> for Session {
         if portable.is_some() {
             conversation.front.look_at_long_commands();
         }
-        let asked_at = AskedAt { clears: snapshot.clears, ..AskedAt::of(snapshot.asked_at) };
+        let earlier = match (snapshot.clears, snapshot.may_clear) {
+            (true, _) => Earlier::PutAway,
+            (false, true) => Earlier::Unknown,
+            (false, false) => Earlier::Left,
+        };
+        let is_unsure = snapshot.is_unsure;
+        let asked_at = AskedAt { earlier, is_unsure, ..AskedAt::of(snapshot.asked_at) };
         Self {
             conversation,
             user,

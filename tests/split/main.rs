@@ -18,4 +18,5 @@ mod second;
 mod transactions;
 mod triggers;
 mod vocabulary;
+mod warnings;
 mod wishes;

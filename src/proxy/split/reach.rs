@@ -17,6 +17,7 @@ use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
 use crate::proxy::sessions::handle::{Facts, Handle, Seen};
 use crate::session::link::LinkId;
+use crate::session::routing::Earlier;
 use crate::session::state::variable::Value;
 use crate::session::state::{Base, State, Subject};
 use crate::wire::command::code;
@@ -59,7 +60,7 @@ impl<'a> Reach<'a> {
     }
 
     /// The link to the reader, which has the session's state and what it wrote; the home has put
-    /// away what the read would have.
+    /// away what the next command would have.
     pub(super) async fn make_ready(
         &self,
         relay: &mut Relay,
@@ -79,6 +80,9 @@ impl<'a> Reach<'a> {
             return Err("it cannot be told".to_owned().into());
         }
         if knows.told != Some(version) {
+            if must_keep_warnings(relay, link) || must_keep_warnings(relay, LinkId::HOME) {
+                return Err("there are warnings that may be asked for".to_owned().into());
+            }
             self.tell(relay, handle, (link, version), wants).await?;
             relay.session_mut().handle_told(link, version);
         }
@@ -267,9 +271,12 @@ impl<'a> Reach<'a> {
         }
     }
 
-    /// Has the home put away its warnings, as the read that goes elsewhere would have.
+    /// Has the home put away its warnings, if a read that goes elsewhere would have.
     async fn clear_home(&self, relay: &mut Relay) -> Result<(), Unreached> {
-        if !relay.session().standpoint().home_has_warnings || !self.rules.is_mariadb() {
+        let command = relay.session().command_ahead(relay.next_command());
+        let puts_away = command.earlier_warnings() == Earlier::PutAway;
+        let has_some = relay.session().standpoint().home_has_warnings;
+        if !puts_away || !has_some || !self.rules.is_mariadb() {
             return Ok(());
         }
         // It uses a table, and nothing that the session has set stands in its way.
@@ -289,6 +296,16 @@ impl<'a> Reach<'a> {
     ) -> Result<T, Unreached> {
         answered(self.deadline, asked, |why| Unreached::Broken(link, why)).await
     }
+}
+
+/// Whether the next command leaves warnings that a link has of the statements before it: who asks
+/// it for the session's state, or tells it, takes them.
+fn must_keep_warnings(relay: &Relay, link: LinkId) -> bool {
+    let session = relay.session();
+    let has_some = session.conversation().link(link).has_warnings();
+    let is_last = session.standpoint().asked_at.warnings == link;
+    let command = session.command_ahead(relay.next_command());
+    has_some && is_last && command.earlier_warnings() != Earlier::PutAway
 }
 
 /// What the home was asked.

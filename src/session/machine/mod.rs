@@ -22,7 +22,7 @@ use super::ids::{self, Directory, Replaced, Statements};
 use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::portable::{LoggedInAs, Portable};
-use super::routing::Asked;
+use super::routing::{Asked, Earlier};
 use super::transaction::Transaction;
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
@@ -471,10 +471,9 @@ impl Session {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&self.database, |names| &names.database);
-            let (of, leaves_warnings) =
-                portable.handle_statement((sql, schema), is_whole, fired, link);
+            let (of, earlier) = portable.handle_statement((sql, schema), is_whole, fired, link);
             let current = self.conversation.current;
-            self.asked_at.handle_statement((of.0, of.1), leaves_warnings, current);
+            self.asked_at.handle_statement((of.0, of.1), earlier, current);
             let is_open = self.conversation.status().may_be_in_transaction();
             self.transaction.handle_statement(of, current, is_open);
         }
@@ -498,11 +497,19 @@ impl Session {
         if self.conversation.current == LinkId::HOME {
             self.transaction.handle_end(ending == Ending::Error);
         }
-        if let Some(has_warnings) = diagnostics
-            && (has_warnings || self.asked_at.clears)
-        {
-            self.asked_at.warnings = self.conversation.current;
-            self.current_link().has_warnings = has_warnings;
+        let Some(has_warnings) = diagnostics else { return };
+        let current = self.conversation.current;
+        match self.asked_at.earlier {
+            Earlier::Left | Earlier::Unknown if has_warnings => {
+                self.asked_at.warnings_are_at(current);
+                self.current_link().has_warnings = true;
+            }
+            Earlier::PutAway => {
+                self.asked_at.warnings_are_at(current);
+                self.current_link().has_warnings = has_warnings;
+            }
+            Earlier::Unknown => self.asked_at.is_unsure |= self.asked_at.warnings != current,
+            Earlier::Left => {}
         }
     }
 
@@ -516,26 +523,26 @@ impl Session {
         match command {
             code::RESET_CONNECTION | code::CHANGE_USER => self.asked_at = Asked::all(link),
             code::STMT_EXECUTE | code::STMT_BULK_EXECUTE => {
-                let leaves = |it: &Portable| it.prepared.leaves_warnings(head);
-                let leaves_warnings = self.portable.as_deref().is_some_and(leaves);
-                self.asked_at.handle_bound(leaves_warnings, link);
+                let earlier = |it: &Portable| it.prepared.earlier_warnings(head);
+                let earlier = self.portable.as_deref().map_or(Earlier::Unknown, earlier);
+                self.asked_at.handle_bound(earlier, link);
                 (self.asked_at.row_count, self.asked_at.found_rows) = (link, link);
                 self.transaction.handle_look(link);
             }
             code::STMT_PREPARE => {
-                let leaves = |it: &Portable| it.leaves_warnings(&head[1..], home);
-                let leaves_warnings = self.portable.as_deref().is_some_and(leaves);
-                self.asked_at.handle_bound(leaves_warnings, link);
+                let earlier = |it: &Portable| it.earlier_warnings(&head[1..], home);
+                let earlier = self.portable.as_deref().map_or(Earlier::Unknown, earlier);
+                self.asked_at.handle_bound(earlier, link);
             }
             code::INIT_DB | code::FIELD_LIST | code::STMT_FETCH => {
                 self.asked_at.row_count = link;
-                self.asked_at.clears = false;
+                self.asked_at.earlier = Earlier::Left;
                 if command == code::FIELD_LIST {
                     // MySQL warns that nobody should use it.
                     self.asked_at.last = link;
                 }
             }
-            _ => self.asked_at.clears = false,
+            _ => self.asked_at.earlier = Earlier::Left,
         }
     }
 

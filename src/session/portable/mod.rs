@@ -12,7 +12,7 @@ pub mod texts;
 use serde::{Deserialize, Serialize};
 
 use super::link::{self, Ended, Link, LinkId, Note};
-use super::routing::{leaves_warnings, may_write};
+use super::routing::{Earlier, earlier_warnings, may_write};
 use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
@@ -151,10 +151,10 @@ impl Portable {
         analyse(sql, extent(is_whole), self.modes_of(link))
     }
 
-    /// Whether the warnings of the statement before it stay where this text is prepared.
-    pub(super) fn leaves_warnings(&self, sql: &[u8], link: &Link) -> bool {
-        let Analysis { class, asks, .. } = self.analyse(sql, true, link);
-        leaves_warnings(class, asks)
+    /// What becomes of the warnings of the statement before where this text is prepared.
+    pub(super) fn earlier_warnings(&self, sql: &[u8], link: &Link) -> Earlier {
+        let Analysis { class, asks, changes, .. } = self.analyse(sql, true, link);
+        earlier_warnings((class, asks, changes))
     }
 
     /// The argument of the COM_SET_OPTION that another server has to hear, too.
@@ -168,18 +168,22 @@ impl Portable {
     }
 
     /// A COM_QUERY; `is_whole`: all of its text is at hand; `fired`: what triggers may change. What
-    /// it is, asks and changes; and whether it leaves the warnings of those before it.
+    /// it is, asks and changes; and what it makes of the warnings of those before it.
     pub(super) fn handle_statement(
         &mut self,
         (sql, schema): (&[u8], &[u8]),
         is_whole: bool,
         fired: &dyn Fn() -> Changes,
         link: &mut Link,
-    ) -> ((Class, Asks, Changes), bool) {
+    ) -> ((Class, Asks, Changes), Earlier) {
         let Analysis { mut changes, class, asks, name, .. } = self.analyse(sql, is_whole, link);
-        let mut leaves_warnings = leaves_warnings(class, asks);
+        let mut earlier = earlier_warnings((class, asks, changes));
         match class {
-            Class::Prepare => changes |= self.handle_text(name, sql, schema, link),
+            Class::Prepare => {
+                let (made, by_text) = self.handle_text(name, sql, schema, link);
+                changes |= made;
+                earlier = by_text;
+            }
             Class::Deallocate => {
                 self.texts.deallocate(name);
                 link.note(Note::Text);
@@ -187,7 +191,8 @@ impl Portable {
             _ if changes.intersects(Changes::EXECUTED) => {
                 let executed = name.map_or(Changes::ANYTHING, |name| self.texts.changes(name));
                 changes = changes.without(Changes::EXECUTED) | executed;
-                leaves_warnings |= name.is_some_and(|name| self.texts.leaves_warnings(name));
+                let by_text = name.and_then(|name| self.texts.earlier_warnings(name));
+                earlier = by_text.unwrap_or(Earlier::Unknown);
             }
             _ => {}
         }
@@ -209,38 +214,36 @@ impl Portable {
             self.is_utf8 = self.is_utf8 && keeps_utf8(sql);
         }
         link.note_changes(changes);
-        ((class, asks, changes), leaves_warnings)
+        ((class, asks, changes), earlier)
     }
 
-    /// A PREPARE of a statement of this name; what it changes beside that.
+    /// A PREPARE of a statement of this name; what it changes beside that, and what it makes of
+    /// warnings.
     fn handle_text(
         &mut self,
         name: Option<&[u8]>,
         sql: &[u8],
         schema: &[u8],
         link: &mut Link,
-    ) -> Changes {
+    ) -> (Changes, Earlier) {
         link.note(Note::Text);
         let modes = self.modes_of(link);
         let text = prepared_text(sql, modes);
         let (Some(name), Some(text)) = (name, text) else {
             self.texts.prepare(name, None);
-            return Changes::default();
+            return (Changes::default(), Earlier::Unknown);
         };
         let Analysis { mut changes, class, asks, .. } = analyse(&text, Extent::Whole, modes);
+        let earlier = earlier_warnings((class, asks, changes));
         changes |= made_by_writes(class, asks);
-        let reading = Reading {
-            schema: schema.to_vec(),
-            modes: self.modes,
-            leaves_warnings: leaves_warnings(class, asks),
-            ..Reading::default()
-        };
+        let reading =
+            Reading { schema: schema.to_vec(), modes: self.modes, ..Reading::with(earlier) };
         // Of what its execution would ask of us nothing is known, so then all is the home's.
         let text = Text::new(name, sql, reading, changes);
         let text = text.filter(|_| !changes.intersects(Changes::ROUTING));
         self.texts.prepare(Some(name), text);
         // A variable that is set is made when the statement is prepared.
-        changes.only(Changes::USER_VARIABLES)
+        (changes.only(Changes::USER_VARIABLES), earlier)
     }
 
     /// A COM_STMT_PREPARE, with this default schema.
@@ -252,13 +255,14 @@ impl Portable {
         link: &mut Link,
     ) {
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
+        let earlier = earlier_warnings((class, asks, changes));
         changes |= made_by_writes(class, asks);
         let reading = Reading {
             schema: schema.to_vec(),
             modes: self.modes,
-            leaves_warnings: leaves_warnings(class, asks),
             only_reads: !may_write(class, changes),
             variables: self.variables,
+            ..Reading::with(earlier)
         };
         self.prepared.prepare(is_whole.then_some(sql), reading, changes);
         // A variable that is set is made when the statement is prepared.

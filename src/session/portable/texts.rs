@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::prepared::Reading;
+use crate::session::routing::Earlier;
 use crate::sql::analysis::Changes;
 
 /// Bytes that are remembered of one session.
@@ -155,8 +156,8 @@ impl Texts {
     }
 
     /// Whether the execution of this one leaves the warnings of the statements before it.
-    pub(super) fn leaves_warnings(&self, name: &[u8]) -> bool {
-        self.find(name).is_some_and(|text| text.reading.leaves_warnings)
+    pub(super) fn earlier_warnings(&self, name: &[u8]) -> Option<Earlier> {
+        self.find(name).map(|text| text.reading.earlier_warnings())
     }
 
     fn find(&self, name: &[u8]) -> Option<&Text> {

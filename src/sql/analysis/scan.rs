@@ -237,6 +237,7 @@ impl<'a> Scan<'a> {
     fn see_keyword(&mut self, word: &[u8], key: u64, before: u64) {
         match key {
             0 => self.see_long_keyword(word),
+            FROM if self.is_dual_next() => {}
             FROM | TABLE => self.asks |= Asks::TABLES,
             INTO => self.clauses.has_into = true,
             LOCK => self.clauses.is_locking = true,
@@ -249,6 +250,17 @@ impl<'a> Scan<'a> {
                 self.asks |= Asks::SEQUENCE;
             }
             _ => {}
+        }
+    }
+
+    /// Whether what follows is MySQL's table that is none.
+    #[inline]
+    fn is_dual_next(&self) -> bool {
+        let words = &self.lexer.words;
+        let mut ahead = words.sql[words.at..].iter().skip_while(|byte| byte.is_ascii_whitespace());
+        matches!(ahead.next(), Some(b'd' | b'D')) && {
+            let mut ahead = self.lexer;
+            matches!(ahead.next_token(), Some(Token::Word(word)) if is(word, b"dual"))
         }
     }
 

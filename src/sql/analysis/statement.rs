@@ -242,6 +242,7 @@ impl<'a> Scan<'a> {
             Token::Word(word) => is_one_of!(key(word), b"count"),
             _ => false,
         };
+        let uses_tables = self.shows_tables(token);
         self.see(token);
         if token != Token::End {
             self.tail()?;
@@ -249,10 +250,34 @@ impl<'a> Scan<'a> {
         if is_diagnostics {
             self.asks |= Asks::DIAGNOSTICS | Asks::WARNINGS;
             self.changes = self.changes.without(Changes::DIAGNOSTICS);
-        } else {
-            self.asks |= Asks::SERVER | Asks::VARIABLES | Asks::TABLES;
+            return Some(Class::Show);
+        }
+        self.asks |= Asks::SERVER | Asks::VARIABLES;
+        if uses_tables {
+            self.asks |= Asks::TABLES;
         }
         Some(Class::Show)
+    }
+
+    /// Whether a SHOW that begins with this token is surely one of a table, if only of one of
+    /// information_schema.
+    fn shows_tables(&self, first: Token<'a>) -> bool {
+        let Token::Word(word) = first else { return false };
+        let mut ahead = self.lexer;
+        let second = match ahead.next_token() {
+            Some(Token::Word(word)) => key(word),
+            _ => 0,
+        };
+        let first = key(word);
+        is_one_of!(first, b"tables" | b"columns" | b"fields" | b"index" | b"indexes" | b"keys")
+            || is_one_of!(first, b"status" | b"engines" | b"plugins" | b"triggers" | b"events")
+            || is_one_of!(first, b"session" | b"global" | b"local")
+            || is_one_of!(first, b"full") && is_one_of!(second, b"tables" | b"columns" | b"fields")
+            || is_one_of!(first, b"create") && is_one_of!(second, b"table" | b"view")
+            || is_one_of!(first, b"table") && is_one_of!(second, b"status")
+            || is(word, b"databases")
+            || is(word, b"variables")
+            || is(word, b"collation")
     }
 
     fn definition(&mut self, verb: u64) -> Option<Class> {
@@ -262,7 +287,6 @@ impl<'a> Scan<'a> {
         }
         self.begins_as(Class::Ddl);
         self.changes |= Changes::TRANSACTION;
-        self.asks |= Asks::TABLES;
         let mut is_temporary = false;
         while is_one_of!(key(word), b"or" | b"replace" | b"global" | b"online" | b"ignore")
             || is(word, b"temporary")
@@ -271,6 +295,9 @@ impl<'a> Scan<'a> {
             word = self.next_word()?;
         }
         let object = key(word);
+        if is_one_of!(object, b"table" | b"tables" | b"view" | b"index" | b"unique" | b"sequence") {
+            self.asks |= Asks::TABLES;
+        }
         self.changes |= match () {
             () if is_one_of!(verb, b"drop") && is_one_of!(object, b"table" | b"tables") => {
                 Changes::TEMPORARY_TABLE_DROPPED
@@ -549,6 +576,9 @@ impl<'a> Scan<'a> {
             }
             () if is_one_of!(key, b"truncate" | b"rename" | b"grant" | b"revoke") => {
                 self.begins_as(Class::Ddl);
+                if is_one_of!(key, b"truncate") {
+                    self.asks |= Asks::TABLES;
+                }
                 self.other(Class::Ddl, Changes::TRANSACTION)
             }
             () if is_one_of!(key, b"get" | b"signal" | b"resignal") => self.diagnostics(key),

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::session::link::LinkId;
+use crate::session::routing::Earlier;
 use crate::sql::analysis::Changes;
 use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
 use crate::wire::packet::{Header, MAX_PAYLOAD};
@@ -83,12 +84,35 @@ pub struct Reading {
     /// Where it is executed the warnings of the statement before it stay, if it has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leaves_warnings: bool,
+    /// Whether they do is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_leave_warnings: bool,
     /// Its execution writes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_reads: bool,
     /// How often system variables may have changed in the session.
     #[serde(default)]
     pub variables: u32,
+}
+
+impl Reading {
+    /// Of a text that makes this of the warnings of the statement before it.
+    pub fn with(earlier: Earlier) -> Self {
+        Self {
+            leaves_warnings: earlier == Earlier::Left,
+            may_leave_warnings: earlier == Earlier::Unknown,
+            ..Self::default()
+        }
+    }
+
+    /// What its execution makes of the warnings of the statement before it.
+    pub fn earlier_warnings(&self) -> Earlier {
+        match (self.leaves_warnings, self.may_leave_warnings) {
+            (true, _) => Earlier::Left,
+            (false, true) => Earlier::Unknown,
+            (false, false) => Earlier::PutAway,
+        }
+    }
 }
 
 /// A statement.
@@ -258,11 +282,12 @@ impl Prepared {
         is_same
     }
 
-    /// Whether a COM_STMT_EXECUTE leaves the warnings of the statement before it, if it has none.
-    pub fn leaves_warnings(&self, head: &[u8]) -> bool {
+    /// What a COM_STMT_EXECUTE makes of the warnings of the statement before it.
+    pub fn earlier_warnings(&self, head: &[u8]) -> Earlier {
         let id = statement_id(head);
         let known = self.known.iter().find(|(known, _)| Some(*known) == id);
-        known.is_some_and(|(_, statement)| statement.reading.leaves_warnings)
+        let of_known = |(_, statement): &(u32, Statement)| statement.reading.earlier_warnings();
+        known.map_or(Earlier::Unknown, of_known)
     }
 
     /// The text of the statement that a COM_STMT_EXECUTE names.
