@@ -9,4 +9,5 @@ mod differential;
 mod pins;
 mod scene;
 mod state;
+mod swallowed;
 mod variables;

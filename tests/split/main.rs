@@ -15,6 +15,7 @@ mod prepared;
 mod restart;
 mod same;
 mod second;
+mod swallowed;
 mod transactions;
 mod triggers;
 mod vocabulary;

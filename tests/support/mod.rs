@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod anybody;
+pub(crate) mod blackhole;
 pub(crate) mod compare;
 pub(crate) mod database;
 pub(crate) mod fake_server;
