@@ -40,15 +40,7 @@ impl Pair {
         if server == Server::MySql {
             primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
             replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
-            replica.execute(&[
-                &format!(
-                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', \
-                     SOURCE_PORT = {port}, SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', \
-                     SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1"
-                ),
-                "SET GLOBAL read_only = ON",
-                "START REPLICA",
-            ]);
+            replica.execute(&[&source(&port), "SET GLOBAL read_only = ON", "START REPLICA"]);
         } else {
             primary.execute(&["RESET MASTER"]);
             replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
@@ -127,16 +119,21 @@ impl Pair {
         self.until_caught_up();
         self.primary.execute(&["SET GLOBAL read_only = ON"]);
         self.until_caught_up();
-        self.replica.execute(&["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF"]);
         let port = Self::port(&self.replica);
-        self.primary.execute(&[
-            &format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
-                 MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', MASTER_CONNECT_RETRY = 1, \
-                 MASTER_USE_GTID = current_pos"
-            ),
-            "START SLAVE",
-        ]);
+        let (replica, from) = match self.primary.server {
+            Server::MySql => ("REPLICA", source(&port)),
+            _ => {
+                let from = format!(
+                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
+                     MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', \
+                     MASTER_CONNECT_RETRY = 1, MASTER_USE_GTID = current_pos"
+                );
+                ("SLAVE", from)
+            }
+        };
+        let [stop, reset, start] = ["STOP", "RESET", "START"].map(|it| format!("{it} {replica}"));
+        self.replica.execute(&[&stop, &format!("{reset} ALL"), "SET GLOBAL read_only = OFF"]);
+        self.primary.execute(&[&from, &start]);
         self.until_roles(&["primary", "replica"]);
     }
 
@@ -166,4 +163,13 @@ impl Pair {
             "INSERT INTO p.who VALUES ('replica')",
         ]);
     }
+}
+
+/// Has a MySQL replicate from the one on this port.
+fn source(port: &str) -> String {
+    format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
+         SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_AUTO_POSITION = 1, \
+         GET_SOURCE_PUBLIC_KEY = 1"
+    )
 }
