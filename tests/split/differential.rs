@@ -5,7 +5,7 @@
 
 use crate::pair::Pair;
 use crate::support::programs::{Random, Run, Step, number, shown};
-use crate::support::{Login, Server, Wire};
+use crate::support::{Database, Login, Server, Wire};
 use crate::vocabulary::{asks_what_was_found, leaves_marks, program};
 
 /// Seeds that have failed once.
@@ -110,6 +110,16 @@ struct Tally {
     ended: usize,
 }
 
+/// Whether the replica has other data than the primary, though it has applied all: a temporary
+/// table that was made in a transaction which ends with its connection stays on MariaDB's replicas,
+/// as its end is logged before its beginning, and takes what is then written by its name.
+fn has_diverged(pair: &Pair) -> bool {
+    pair.until_caught_up();
+    let data =
+        |server: &Database| server.admin().run("SELECT id, n, s FROM p.t ORDER BY id").rows();
+    data(&pair.primary) != data(&pair.replica)
+}
+
 /// Runs one program; or where it differs.
 fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
     let mut program = program(&mut Random(seed));
@@ -144,6 +154,9 @@ fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
         is_adrift = is_refused || is_adrift && leaves_marks(step);
         let is_known = is_known && !is_adrift;
         has_failed = got.last().is_some_and(|last| last.contains(" \\xff"));
+        if expected != got && is_known && has_diverged(pair) {
+            return Ok(Tally { programs: 1, split: 1, steps: at, refused, ended: 1 });
+        }
         if expected != got && is_known {
             let before = &program[..at];
             return Err(format!(

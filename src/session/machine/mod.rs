@@ -508,7 +508,11 @@ impl Session {
                 self.asked_at.warnings_are_at(current);
                 self.current_link().has_warnings = has_warnings;
             }
-            Earlier::Unknown => self.asked_at.is_unsure |= self.asked_at.warnings != current,
+            Earlier::Unknown => {
+                let at = self.asked_at.warnings;
+                let are_there = self.conversation.link(at).has_warnings;
+                self.asked_at.is_unsure |= at != current && are_there;
+            }
             Earlier::Left => {}
         }
     }

@@ -364,6 +364,7 @@ impl<'a> Scan<'a> {
             _ => 0,
         };
         if runs && is_one_of!(first, b"table" | b"local") || is_the(token, b"no_write_to_binlog") {
+            self.asks |= Asks::TABLES;
             return self.other(Class::Admin, Changes::TRANSACTION);
         }
         let is_statement =
@@ -583,6 +584,9 @@ impl<'a> Scan<'a> {
             }
             () if is_one_of!(key, b"get" | b"signal" | b"resignal") => self.diagnostics(key),
             () if ADMIN.iter().any(|known| is(word, known)) => {
+                if is_one_of!(key, b"check" | b"checksum" | b"optimize" | b"repair") {
+                    self.asks |= Asks::TABLES;
+                }
                 self.other(Class::Admin, Changes::TRANSACTION)
             }
             () => {
