@@ -128,7 +128,7 @@ pub struct Server {
     partings: Partings,
 }
 
-/// Statements of sessions that have left a server.
+/// Statements of sessions that have left a server, and reads of those whose home is another.
 #[derive(Debug, Default)]
 struct Statements {
     reads: AtomicU64,
@@ -362,7 +362,7 @@ impl Cluster {
         self.servers.iter().find(|server| *server.address == *address)
     }
 
-    /// A session leaves one of its servers that has had these statements there.
+    /// A session leaves its home, which has had these statements.
     pub(super) fn count(&self, address: &str, (reads, writes): (u64, u64)) {
         if let Some(server) = self.server(address) {
             server.counted.reads.fetch_add(reads, Ordering::Relaxed);
@@ -456,6 +456,11 @@ impl Search<'_> {
 }
 
 impl Server {
+    /// A session whose home is another server reads here.
+    pub(super) fn count_read(&self) {
+        self.counted.reads.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn new(address: &ServerAddress, limits: Limits, partings: &Partings) -> Self {
         Self {
             address: address.to_string().into(),

@@ -344,7 +344,7 @@ impl Handle {
         self.is_move_due.load(Ordering::Acquire)
     }
 
-    /// Statements that read and that write since the session is on its server.
+    /// Statements that read and that write since the session is on its server, there.
     pub fn statements(&self) -> (u64, u64) {
         let (reads, writes) = self.all_statements();
         let [read, written] = &self.statements_before;
@@ -370,7 +370,8 @@ impl Handle {
             &counters.client_ddl_requests,
         ];
         let writes = writes.into_iter().map(|counter| counter.value()).sum();
-        (counters.client_select_requests.value(), writes)
+        let elsewhere = self.facts().trace.as_ref().map_or(0, |trace| trace.elsewhere());
+        (counters.client_select_requests.value().saturating_sub(elsewhere), writes)
     }
 
     /// What keeps the session where it is.

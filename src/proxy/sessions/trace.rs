@@ -8,6 +8,8 @@ use std::array;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::metrics::Counter;
+
 /// Statements that are remembered.
 const REMEMBERED: usize = 32;
 
@@ -18,6 +20,8 @@ pub struct Trace {
     next: AtomicUsize,
     /// Milliseconds since then, plus one; server, kind and reason in the lowest bytes. 0: none.
     entries: [AtomicU64; REMEMBERED],
+    /// Texts that were read elsewhere than at home.
+    elsewhere: Counter,
 }
 
 /// A statement.
@@ -39,6 +43,7 @@ impl Default for Trace {
             began: Instant::now(),
             next: AtomicUsize::new(0),
             entries: array::from_fn(|_| AtomicU64::new(0)),
+            elsewhere: Counter::default(),
         }
     }
 }
@@ -50,6 +55,16 @@ impl Trace {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % REMEMBERED;
         let entry = (elapsed + 1) << 32 | u64::from(server) << 16 | u64::from(kind) << 8;
         self.entries[at].store(entry | u64::from(why), Ordering::Relaxed);
+    }
+
+    /// A text is read elsewhere than at home.
+    pub fn count_elsewhere(&self) {
+        self.elsewhere.add(1);
+    }
+
+    /// How many were.
+    pub fn elsewhere(&self) -> u64 {
+        self.elsewhere.value()
     }
 
     /// The last ones, the youngest first.

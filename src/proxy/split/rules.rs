@@ -6,7 +6,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::config::{CausalReads, ProxySection, ReadWriteSplit, RoutePolicy as Configured};
-use crate::proxy::cluster::Cluster;
+use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::in_force::InForce;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::trace::Trace;
@@ -40,6 +40,8 @@ pub(in crate::proxy) struct Rules {
 struct Links {
     /// By their [`LinkId`]; None: a server that the cluster has no more.
     servers: Vec<Option<ServerId>>,
+    /// Likewise: who counts what is read there.
+    counting: Vec<Option<Arc<Server>>>,
     /// When the home's was opened.
     home_opened_in: Epoch,
 }
@@ -99,8 +101,15 @@ impl Rules {
 
     /// A command goes over this link.
     pub(super) fn record(&self, command: &Command<'_>, why: Option<Why>, link: LinkId) {
-        if let (Some(kind), Some(why)) = (self.kind(command), why) {
-            self.trace_at(link, kind, why);
+        let (Some(kind), Some(why)) = (self.kind(command), why) else { return };
+        self.trace_at(link, kind, why);
+        if kind == Kind::Read && link != LinkId::HOME {
+            let links = self.links.load();
+            let server = links.counting.get(link.place()).and_then(Option::as_ref);
+            server.inspect(|server| server.count_read());
+            if matches!(command, Command::Text(_)) {
+                self.trace.count_elsewhere();
+            }
         }
     }
 
@@ -498,9 +507,9 @@ impl Router for Rules {
     }
 
     fn handle_links(&self, servers: &[Arc<str>]) {
-        let Some(topology) = self.cluster().map(|cluster| cluster.topology()) else {
-            return self.links.store(Arc::default());
-        };
+        let Some(cluster) = self.cluster() else { return self.links.store(Arc::default()) };
+        let topology = cluster.topology();
+        let counting = servers.iter().map(|address| cluster.server(address).cloned()).collect();
         let id = |address: &Arc<str>| topology.at(address).map(|server| server.id());
         let servers: Vec<_> = servers.iter().map(id).collect();
         let (before, home) = (self.links.load(), servers.first().copied().flatten());
@@ -511,7 +520,7 @@ impl Router for Rules {
             // Since when it is not the primary any more is not known.
             (false, false) => Epoch(topology.epoch().0.saturating_sub(1)),
         };
-        self.links.store(Arc::new(Links { servers, home_opened_in }));
+        self.links.store(Arc::new(Links { servers, counting, home_opened_in }));
     }
 }
 
