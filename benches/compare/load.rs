@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::machine::{ACCOUNT, Database, SCHEMA};
 use crate::process::Usage;
-use crate::proxies::Kind;
+use crate::proxies::{Kind, Proxy};
 use crate::{Figures, Outcome, Scale};
 
 /// How long every session has to connect and prepare, before counting starts.
@@ -19,31 +20,88 @@ const MARGIN: Duration = Duration::from_millis(500);
 const SAMPLES_PER_SECOND: &str = "3989";
 
 pub(crate) fn point_select_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
-    queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 16 })
+    queries(
+        kind,
+        database,
+        scale.window,
+        Load { script: "oltp_point_select", threads: 16, protocol: Protocol::Prepared },
+    )
 }
 
 pub(crate) fn point_select_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
-    queries(kind, database, scale.window, Load { script: "oltp_point_select", threads: 256 })
+    queries(
+        kind,
+        database,
+        scale.window,
+        Load { script: "oltp_point_select", threads: 256, protocol: Protocol::Prepared },
+    )
 }
 
 pub(crate) fn read_write_16(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
-    queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 16 })
+    queries(
+        kind,
+        database,
+        scale.window,
+        Load { script: "oltp_read_write", threads: 16, protocol: Protocol::Prepared },
+    )
 }
 
 pub(crate) fn read_write_256(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
-    queries(kind, database, scale.window, Load { script: "oltp_read_write", threads: 256 })
+    queries(
+        kind,
+        database,
+        scale.window,
+        Load { script: "oltp_read_write", threads: 256, protocol: Protocol::Prepared },
+    )
+}
+
+/// Point selects of sixteen sessions.
+///
+/// In texts: of a client that lets its server leave out columns that it knows, as MariaDB's does,
+/// prepared statements stay at home.
+pub(crate) const POINT_SELECT_16: Load =
+    Load { script: "oltp_point_select", threads: 16, protocol: Protocol::Text };
+
+/// CPU that a proxy uses for a query, in microseconds; the server counts the queries.
+pub(crate) fn cpu_per_query(
+    proxy: &Proxy,
+    server: &mut Client,
+    window: Duration,
+    load: Load,
+) -> Outcome<f64> {
+    let pid = proxy.pid().ok_or("no process")?;
+    let sysbench = under_way(proxy.address, load, window)?;
+    let count = "SHOW GLOBAL STATUS LIKE 'Questions'";
+    let (before, first) = (Usage::of(pid)?, server.number(count)?);
+    std::thread::sleep(window);
+    let (after, last) = (Usage::of(pid)?, server.number(count)?);
+    sysbench.wait_with_output()?;
+    match last - first {
+        asked if asked > 0.0 => Ok(after.since(before).cpu.as_secs_f64() * 1e6 / asked),
+        _ => Err("no queries were under way: a longer --seconds may do".into()),
+    }
 }
 
 /// What sysbench is to do.
 #[derive(Clone, Copy)]
-struct Load {
+pub(crate) struct Load {
     script: &'static str,
     threads: usize,
+    protocol: Protocol,
+}
+
+/// How statements are sent.
+#[derive(Clone, Copy)]
+enum Protocol {
+    /// Prepared once by each session.
+    Prepared,
+    /// As texts.
+    Text,
 }
 
 /// Fills the tables.
 pub(crate) fn prepare(database: &Database) -> Outcome<()> {
-    let load = Load { script: "oltp_read_write", threads: 2 };
+    let load = Load { script: "oltp_read_write", threads: 2, protocol: Protocol::Prepared };
     let output = sysbench(database.address, load).arg("prepare").output()?;
     if output.status.success() {
         return Ok(());
@@ -62,6 +120,9 @@ fn sysbench(address: SocketAddr, load: Load) -> Command {
         .arg(format!("--mysql-password={}", ACCOUNT.password))
         .arg(format!("--mysql-db={SCHEMA}"))
         .arg(format!("--threads={}", load.threads));
+    if let Protocol::Text = load.protocol {
+        command.arg("--db-ps-mode=disable");
+    }
     command
 }
 
@@ -108,7 +169,7 @@ pub(crate) fn user_space(kind: &Kind, database: &Database, scale: Scale) -> Outc
     let proxy = kind.start(database)?;
     let Some(pid) = proxy.pid() else { return Ok(Vec::new()) };
     let mut observer = database.client()?;
-    let load = Load { script: "oltp_point_select", threads: 16 };
+    let load = Load { script: "oltp_point_select", threads: 16, protocol: Protocol::Prepared };
     let sysbench = under_way(proxy.address, load, window)?;
     let count = "SHOW GLOBAL STATUS LIKE 'Questions'";
     let (before, first) = (Usage::of(pid)?, observer.number(count)?);

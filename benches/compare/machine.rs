@@ -1,5 +1,6 @@
 //! The machine, and the private MariaDB that everything is measured against.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::Outcome;
 use crate::client::{Account, Client};
 use crate::process::{Process, wait_for};
 use crate::proxies::Kind;
+use crate::replication::Replication;
 
 /// Who the load logs in as.
 pub(crate) const ACCOUNT: Account<'static> = Account { user: "bench", password: "bench" };
@@ -22,6 +24,7 @@ pub(crate) const SCHEMA: &str = "sbtest";
 /// A MariaDB of our own; it ends with this value.
 pub(crate) struct Database {
     pub address: SocketAddr,
+    replication: OnceCell<Box<Replication>>,
     _process: Process,
     _directory: TempDir,
 }
@@ -29,6 +32,27 @@ pub(crate) struct Database {
 impl Database {
     /// Starts it and fills the load's tables.
     pub(crate) fn start() -> Outcome<Self> {
+        let database = Self::start_empty(&["--skip-log-bin"])?;
+        database.fill()?;
+        Ok(database)
+    }
+
+    /// Fills the load's tables.
+    pub(crate) fn fill(&self) -> Outcome<()> {
+        self.client()?.rows(&format!("CREATE DATABASE IF NOT EXISTS {SCHEMA}"))?;
+        crate::load::prepare(self)
+    }
+
+    /// A primary and replicas, started when they are first asked for.
+    pub(crate) fn replication(&self) -> Outcome<&Replication> {
+        if self.replication.get().is_none() {
+            let _ = self.replication.set(Box::new(Replication::start()?));
+        }
+        Ok(self.replication.get().ok_or("nobody else sets it")?)
+    }
+
+    /// Starts it, with these further options and nothing but the account.
+    pub(crate) fn start_empty(options: &[&str]) -> Outcome<Self> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         let data = path.join("data");
@@ -45,17 +69,15 @@ impl Database {
         }
         let address = free_address()?;
         let log = fs::File::create(path.join("mariadbd.log"))?;
-        let process = Process::start(&mut server_command(&data, address, path), log)?;
+        let process = Process::start(server_command(&data, address, path).args(options), log)?;
         let root = Account { user: "root", password: "" };
         let mut client =
             wait_for("mariadbd", Duration::from_secs(30), || Client::connect(address, root))?;
         let (user, password) = (ACCOUNT.user, ACCOUNT.password);
-        client.rows(&format!("CREATE DATABASE {SCHEMA}"))?;
         client.rows(&format!("CREATE USER {user}@'%' IDENTIFIED BY '{password}'"))?;
         client.rows(&format!("GRANT ALL ON *.* TO {user}@'%'"))?;
-        let database = Self { address, _process: process, _directory: directory };
-        crate::load::prepare(&database)?;
-        Ok(database)
+        let replication = OnceCell::new();
+        Ok(Self { address, replication, _process: process, _directory: directory })
     }
 
     /// A connection without a proxy.
@@ -67,7 +89,7 @@ impl Database {
 fn server_command(data: &Path, address: SocketAddr, directory: &Path) -> Command {
     let mut command = Command::new("mariadbd");
     command
-        .args(["--no-defaults", "--user=root", "--skip-log-bin", "--skip-name-resolve"])
+        .args(["--no-defaults", "--user=root", "--skip-name-resolve"])
         .args(["--max-connections=20000", "--max-allowed-packet=64M", "--back-log=4096"])
         .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=256M"])
         .args(["--bind-address=127.0.0.1", "--max-connect-errors=1000000"])

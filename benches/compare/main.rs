@@ -20,10 +20,13 @@ mod load;
 mod machine;
 mod process;
 mod proxies;
+mod rated;
 mod relay;
+mod replication;
 mod report;
 mod restart;
 mod sessions;
+mod split;
 mod tls;
 mod volume;
 
@@ -92,6 +95,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "TLS: 1 GiB in rows of 1 MB", measure: tls::large_result },
     Scenario { name: "TLS: handshakes, 8 at once", measure: tls::handshakes },
     Scenario { name: "restart, clients by TLS", measure: restart::restart_with_tls },
+    Scenario { name: "split: point_select, 16 threads", measure: split::point_select_16 },
+    Scenario { name: "split: idle sessions", measure: split::idle },
+    Scenario { name: "split: 90 % reads, fixed rates", measure: split::fixed_rate },
 ];
 
 fn main() -> ExitCode {

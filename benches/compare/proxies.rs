@@ -41,6 +41,13 @@ enum Program {
     Router { path: PathBuf },
 }
 
+/// Servers that a proxy stands before.
+pub(crate) struct Servers {
+    addresses: Vec<SocketAddr>,
+    /// Of odp's `[[cluster]]`.
+    lines: String,
+}
+
 /// A subject that runs.
 pub(crate) struct Proxy {
     /// Where clients connect.
@@ -51,6 +58,29 @@ pub(crate) struct Proxy {
     pub admin: SocketAddr,
     process: Option<Process>,
     directory: TempDir,
+}
+
+impl Servers {
+    /// A server on its own.
+    pub(crate) fn one(address: SocketAddr) -> Self {
+        Self { addresses: vec![address], lines: String::new() }
+    }
+
+    /// A primary, and replicas that are read from; with this `causal_reads`.
+    pub(crate) fn split(addresses: &[SocketAddr], causal_reads: &str) -> Self {
+        let Account { user, password } = ACCOUNT;
+        let lines = format!(
+            "read_write_split = \"on\"\ncausal_reads = \"{causal_reads}\"\n\
+             service_user = \"{user}\"\nservice_password = \"{password}\"\n\
+             [[cluster.user]]\nname = \"{user}\"\npassword = \"{password}\"\n"
+        );
+        Self { addresses: addresses.to_vec(), lines }
+    }
+
+    /// Whether reads go elsewhere than writes.
+    pub(crate) fn is_split(&self) -> bool {
+        !self.lines.is_empty()
+    }
 }
 
 impl Kind {
@@ -102,19 +132,25 @@ impl Kind {
 
     /// Starts a fresh one and waits until a client can log in.
     pub(crate) fn start(&self, database: &Database) -> Outcome<Proxy> {
-        self.start_by(Way::Plain, database)
+        self.start_before(&Servers::one(database.address))
+    }
+
+    /// The same in front of these servers; who knows of one alone takes the first.
+    pub(crate) fn start_before(&self, servers: &Servers) -> Outcome<Proxy> {
+        self.start_by(Way::Plain, servers)
     }
 
     /// The same with TLS for clients.
     pub(crate) fn start_with_tls(&self, database: &Database) -> Outcome<Proxy> {
+        let servers = Servers::one(database.address);
         match &self.program {
-            Program::Haproxy => self.start_by(Way::TlsFirst, database),
-            Program::Odp { .. } => self.start_by(Way::TlsAsked, database),
+            Program::Haproxy => self.start_by(Way::TlsFirst, &servers),
+            Program::Odp { .. } => self.start_by(Way::TlsAsked, &servers),
             _ => Err("it ends no TLS".into()),
         }
     }
 
-    fn start_by(&self, way: Way, database: &Database) -> Outcome<Proxy> {
+    fn start_by(&self, way: Way, servers: &Servers) -> Outcome<Proxy> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
         let certificate = path.join("certificate.pem");
@@ -125,15 +161,15 @@ impl Kind {
         }
         let tls = (way != Way::Plain).then_some(&*certificate);
         let (mut address, admin) = (free_address()?, free_address()?);
-        let log = fs::File::create(path.join("log"))?;
+        let (log, target) = (fs::File::create(path.join("log"))?, servers.addresses[0]);
         let process = match &self.program {
             Program::Direct => {
-                address = database.address;
+                address = target;
                 None
             }
-            Program::Haproxy => Some(haproxy(path, address, database.address, tls)?),
+            Program::Haproxy => Some(haproxy(path, address, target, tls)?),
             Program::Odp { path: binary, workers } => {
-                let mut config = odp_config(path, address, admin, database, *workers);
+                let mut config = odp_config(path, [address, admin], servers, *workers);
                 if let Some(pem) = tls.map(Path::display) {
                     config += &format!(
                         "[tls.client]\nmode = \"require\"\ncertificate = \"{pem}\"\n\
@@ -148,12 +184,10 @@ impl Kind {
             Program::Relay => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args([crate::relay::WORD, &address.to_string()]);
-                command.args([&database.address.to_string(), "1"]);
+                command.args([&target.to_string(), "1"]);
                 Some(command)
             }
-            Program::Router { path: binary } => {
-                Some(router(binary, path, address, database.address)?)
-            }
+            Program::Router { path: binary } => Some(router(binary, path, address, target)?),
         };
         let process = process.map(|mut command| Process::start(&mut command, log)).transpose()?;
         let proxy = Proxy { address, way, admin, process, directory };
@@ -204,20 +238,23 @@ fn haproxy(
 
 fn odp_config(
     directory: &Path,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    database: &Database,
+    [listen, admin]: [SocketAddr; 2],
+    servers: &Servers,
     workers: Option<usize>,
 ) -> String {
     let (workers, run_dir) = (workers.unwrap_or(0), directory.join("run"));
-    let (password, target) = (ADMIN.password, database.address);
+    let password = ADMIN.password;
+    let all = servers.addresses.iter();
+    let all: String =
+        all.map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n")).collect();
     format!(
         "[proxy]\nlisten = [\"{listen}\"]\nworkers = {workers}\nrun_dir = \"{}\"\n\
          [admin]\nlisten = \"{admin}\"\n\
          [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{password}\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
-         [[cluster]]\nname = \"main\"\n[[cluster.server]]\naddress = \"{target}\"\n",
-        run_dir.display()
+         [[cluster]]\nname = \"main\"\n{}{all}",
+        run_dir.display(),
+        servers.lines
     )
 }
 
