@@ -1,6 +1,6 @@
 //! The clients' own test suites: whatever a test of theirs says directly, it says through the
-//! proxy, with TLS on both legs where the client asks for it, and while the proxy is restarted all
-//! the time.
+//! proxy, with TLS on both legs where the client asks for it, while the proxy is restarted all the
+//! time, and where its reads are a replica's.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,8 @@ use crate::support::compare::under_restarts;
 use crate::support::database::PASSWORD;
 use crate::support::pki::Pki;
 use crate::support::proxy::{Options, is_haproxy};
-use crate::support::{Database, Proxy, Server, scratch};
+use crate::support::replication::replicating;
+use crate::support::{Database, Proxy, Server, scratch, until};
 
 /// A suite of a client's.
 struct Suite {
@@ -138,49 +139,89 @@ fn dbd(dir: &Path, scratch: &Path, port: u16) -> Vec<String> {
     results
 }
 
-/// A server that has TLS.
-fn database(server: Server, dir: &Path, pki: &Pki) -> Option<Database> {
+/// Options of a server that has TLS.
+fn options(dir: &Path, pki: &Pki) -> Vec<String> {
     let files = pki.write(dir);
     let option = |name: &str, path: &Path| format!("--ssl-{name}={}", path.display());
-    let options = [
+    vec![
         option("ca", &files.ca),
         option("cert", &files.server),
         option("key", &files.server_key),
         "--performance-schema=ON".to_owned(),
-    ];
-    let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    let database = Database::start_with(server, &options)?;
+    ]
+}
+
+/// What the suites find.
+fn prepare(database: &Database) {
     database.execute(&[
         "CREATE DATABASE test1 CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
         "CREATE DATABASE test2 CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci",
     ]);
-    Some(database)
+}
+
+/// A server with what the suites find, and perhaps its replica.
+fn started(server: Server, dir: &Path, pki: &Pki, along: Along) -> Option<Vec<Database>> {
+    let options = options(dir, pki);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let databases = match along {
+        Along::Replica => <[Database; 2]>::from(replicating(server, &options)?).into(),
+        Along::Restarts | Along::Nothing => vec![Database::start_with(server, &options)?],
+    };
+    prepare(&databases[0]);
+    Some(databases)
 }
 
 /// Both legs may have TLS, as the server's connections may have directly.
-fn proxy(database: &Database, dir: &Path, pki: &Pki) -> Proxy {
+fn proxy(databases: &[Database], dir: &Path, pki: &Pki) -> Proxy {
     let files = pki.write(dir);
-    let mut options = Options::new(&[database.address()]);
+    let addresses: Vec<String> = databases.iter().map(Database::address).collect();
+    let mut options = Options::new(&addresses);
     options.rest = format!(
         "[tls.client]\nmode = \"prefer\"\ncertificate = \"{}\"\nkey = \"{}\"\n\
          [tls.server]\nmode = \"prefer\"\n",
         files.server.display(),
         files.server_key.display()
     );
-    Proxy::start_with(&options)
+    if databases.len() == 1 {
+        return Proxy::start_with(&options);
+    }
+    options.cluster = format!(
+        "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\nread_write_split = \"on\"\n\
+         [[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n"
+    );
+    let proxy = Proxy::start_with(&options);
+    until("the replica to be known", || {
+        let rows = proxy.admin().ok()?.run("SHOW PROXYROUTE").named_rows();
+        rows.iter().any(|row| row["role"] == "replica").then_some(())
+    });
+    proxy
 }
 
+/// What the suite has to bear besides the proxy.
 #[derive(Clone, Copy, PartialEq)]
-enum Restarts {
-    AllTheTime,
-    None,
+enum Along {
+    /// It is restarted all the time.
+    Restarts,
+    /// Reads are split.
+    Replica,
+    Nothing,
 }
 
-fn is_the_same(suite: &Suite, server: Server, restarts: Restarts) {
+/// How many statements the replica was asked by others than who replicates.
+fn reads_of(proxy: &Proxy) -> u64 {
+    let rows = proxy.admin().expect("it takes operators").run("SHOW PROXYROUTE").named_rows();
+    let of_replicas = rows.iter().filter(|row| row["role"] == "replica");
+    of_replicas.map(|row| row["reads"].parse::<u64>().expect("a number")).sum()
+}
+
+fn is_the_same(suite: &Suite, server: Server, along: Along) {
+    if along == Along::Replica && is_haproxy() {
+        return;
+    }
     let Some(fetched) = fetched(suite.client) else { return };
     let (pki, here, there) = (Pki::new(), scratch(), scratch());
-    let Some(first) = database(server, here.path(), &pki) else { return };
-    let Some(second) = database(server, there.path(), &pki) else { return };
+    let Some(first) = started(server, here.path(), &pki, Along::Nothing) else { return };
+    let Some(second) = started(server, there.path(), &pki, along) else { return };
     let proxy = proxy(&second, there.path(), &pki);
     let run = |dir: &Path, port: u16| {
         let dir = dir.join("suite");
@@ -191,9 +232,9 @@ fn is_the_same(suite: &Suite, server: Server, restarts: Restarts) {
         results
     };
     let (direct, proxied) = thread::scope(|scope| {
-        let direct = scope.spawn(|| run(here.path(), first.port));
+        let direct = scope.spawn(|| run(here.path(), first[0].port));
         let mut proxied = Vec::new();
-        if restarts == Restarts::AllTheTime && !is_haproxy() {
+        if along == Along::Restarts && !is_haproxy() {
             let count = under_restarts(&proxy, || proxied = run(there.path(), proxy.sql));
             eprintln!("{count} restarts meanwhile");
         } else {
@@ -210,22 +251,31 @@ fn is_the_same(suite: &Suite, server: Server, restarts: Restarts) {
     let differing = (only(&direct, &proxied), only(&proxied, &direct));
     assert!(differing.0.is_empty() && differing.1.is_empty(), "differ: {differing:#?}");
     assert_eq!(direct.len(), proxied.len());
+    if along == Along::Replica {
+        let reads = reads_of(&proxy);
+        assert!(reads > 10, "{reads} reads of the replica");
+    }
 }
 
-/// Each suite on MariaDB under restarts and on MySQL without.
+/// Each suite on MariaDB under restarts and with its reads split, and on MySQL without.
 macro_rules! suites {
     ($($name:ident: $suite:ident;)+) => {
         $(mod $name {
-            use super::{Restarts, Server, is_the_same};
+            use super::{Along, Server, is_the_same};
 
             #[test]
             fn mariadb_under_restarts() {
-                is_the_same(&super::$suite, Server::MariaDb, Restarts::AllTheTime);
+                is_the_same(&super::$suite, Server::MariaDb, Along::Restarts);
+            }
+
+            #[test]
+            fn mariadb_with_a_replica() {
+                is_the_same(&super::$suite, Server::MariaDb, Along::Replica);
             }
 
             #[test]
             fn mysql() {
-                is_the_same(&super::$suite, Server::MySql, Restarts::None);
+                is_the_same(&super::$suite, Server::MySql, Along::Nothing);
             }
         })+
     };

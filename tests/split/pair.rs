@@ -2,6 +2,7 @@
 
 use crate::support::database::PASSWORD;
 use crate::support::proxy::Options;
+use crate::support::replication::{replicating, source};
 use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 /// Two servers that replicate.
@@ -26,35 +27,7 @@ impl Pair {
 
     /// A primary and its replica.
     pub(crate) fn replicating(server: Server) -> Option<(Database, Database)> {
-        let gtids: &[&str] = match server {
-            Server::MySql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
-            Server::MariaDb | Server::MariaDb11 | Server::SeekDb => &["--gtid-strict-mode=1"],
-        };
-        let start = |id: &str| {
-            let own = [&*format!("--server-id={id}"), "--log-bin=b"];
-            Database::start_with(server, &[&own[..], gtids].concat())
-        };
-        let (primary, replica) = (start("1")?, start("2")?);
-        let port = Self::port(&primary);
-        // What each has of its own accord is no part of the history.
-        if server == Server::MySql {
-            primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
-            replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
-            replica.execute(&[&source(&port), "SET GLOBAL read_only = ON", "START REPLICA"]);
-        } else {
-            primary.execute(&["RESET MASTER"]);
-            replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
-            replica.execute(&[
-                &format!(
-                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
-                     MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', \
-                     MASTER_CONNECT_RETRY = 1, MASTER_USE_GTID = slave_pos"
-                ),
-                "SET GLOBAL read_only = ON",
-                "START SLAVE",
-            ]);
-        }
-        Some((primary, replica))
+        replicating(server, &[])
     }
 
     fn of(primary: Database, replica: Database, cluster: &str) -> Self {
@@ -119,9 +92,9 @@ impl Pair {
         self.until_caught_up();
         self.primary.execute(&["SET GLOBAL read_only = ON"]);
         self.until_caught_up();
-        let port = Self::port(&self.replica);
+        let port = self.replica.port;
         let (replica, from) = match self.primary.server {
-            Server::MySql => ("REPLICA", source(&port)),
+            Server::MySql => ("REPLICA", source(port)),
             _ => {
                 let from = format!(
                     "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
@@ -163,13 +136,4 @@ impl Pair {
             "INSERT INTO p.who VALUES ('replica')",
         ]);
     }
-}
-
-/// Has a MySQL replicate from the one on this port.
-fn source(port: &str) -> String {
-    format!(
-        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, \
-         SOURCE_USER = 'odp', SOURCE_PASSWORD = '{PASSWORD}', SOURCE_AUTO_POSITION = 1, \
-         GET_SOURCE_PUBLIC_KEY = 1"
-    )
 }

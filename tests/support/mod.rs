@@ -20,6 +20,7 @@ pub(crate) mod programs;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
+pub(crate) mod replication;
 pub(crate) mod reply;
 pub(crate) mod seekdb;
 pub(crate) mod socket;
