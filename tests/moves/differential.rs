@@ -15,7 +15,7 @@ const REASONS: &[&str] =
     &["transaction", "warnings", "anything", "prepared under another", "pinned: PREPARE"];
 
 /// Seeds that have failed once.
-const FAILED: &[u64] = &[1454];
+const FAILED: &[u64] = &[1454, 462_001, 463_098];
 
 /// A session that is asked directly.
 struct Direct {

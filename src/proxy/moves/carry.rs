@@ -25,7 +25,7 @@ use crate::proxy::sessions::handle::{Handle, Seen};
 use crate::session::lane::Lane;
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::portable::Pins;
-use crate::session::state::{Base, PutBack, State};
+use crate::session::state::{Base, PutBack, State, Subject};
 use crate::task;
 use crate::wire::command::code;
 use crate::wire::response::ServerStatus;
@@ -139,7 +139,7 @@ async fn carry(
         return Err(Failure::Stays(pins.into()));
     }
     let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
-    let statements: Vec<_> = portable.prepared.texts().map(copy).collect();
+    let prepared: Vec<_> = portable.prepared.texts().map(copy).collect();
     let texts: Vec<_> = portable.texts().map(copy).collect();
     let thread = relay.home().thread;
     let Recruit { link, here, there, here_service, there_service } = recruit;
@@ -159,15 +159,23 @@ async fn carry(
     let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
     let terms = link.terms;
     let mut other = Carrier { leg: &mut link.leg, terms, service: there_service.as_mut() };
-    let brought = other.bring(&state, results, there, Base::Fresh, link.thread).await;
-    let differences = brought.map_err(|error| refused(error.to_string()))?;
-    if !differences.is_empty() {
+    let taken = |brought: Result<Vec<Subject>, Stranded>| -> Result<(), Stays> {
+        let differences = brought.map_err(|error| refused(error.to_string()))?;
         let names: Vec<_> = differences.iter().map(ToString::to_string).collect();
-        return Err(refused(names.join(", ")).into());
-    }
+        if names.is_empty() { Ok(()) } else { Err(refused(names.join(", "))) }
+    };
+    taken(other.bring(&state, results, there, Base::Fresh, link.thread).await)?;
     let schema = state.schema.as_deref().unwrap_or_default();
-    let statements = other.prepare(&statements, schema).await.map_err(&refused)?;
+    let statements = other.prepare(&prepared, schema).await.map_err(&refused)?;
     other.prepare_texts(&texts, schema).await.map_err(&refused)?;
+    // What sets a variable gives it another character set as soon as it is prepared.
+    let names_variables = |(text, _): &(Vec<u8>, Vec<u8>)| text.contains(&b'@');
+    if prepared.iter().chain(&texts).any(names_variables) && !state.user_variables.is_empty() {
+        let told = pull(&mut other, there, link.thread).await;
+        let told = told.map_err(|error| refused(error.to_string()))?;
+        let brought = other.bring(&state, None, there, Base::Told(&told), link.thread).await;
+        taken(brought)?;
+    }
     if let Some(option) = option {
         other.command(code::SET_OPTION, &option.to_le_bytes()).await.map_err(&refused)?;
     }
