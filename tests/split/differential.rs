@@ -11,7 +11,7 @@ use crate::vocabulary::{asks_what_was_found, leaves_marks, program};
 /// Seeds that have failed once.
 const FAILED: &[u64] = &[
     4, 7, 8, 12, 14, 15, 16, 17, 37, 77, 82, 1008, 1070, 1109, 1289, 5217, 5277, 5292, 100_020,
-    100_023, 200_148, 200_262, 200_277,
+    100_023, 200_148, 200_262, 200_277, 302_166, 403_043,
 ];
 
 /// The same of MySQL.

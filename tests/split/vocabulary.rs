@@ -195,7 +195,8 @@ pub(crate) fn asks_what_was_found(step: &Step) -> bool {
 pub(crate) fn leaves_marks(step: &Step) -> bool {
     match step {
         Step::Query(sql) => AFTER.contains(&&**sql) || FOUND.contains(&&**sql),
-        Step::Reset | Step::ChangeUser(_) | Step::Together(_) => false,
+        Step::Reset | Step::ChangeUser(_) => false,
+        Step::Together(steps) => steps.first().is_some_and(leaves_marks),
         // It may be that nothing is prepared.
         Step::Execute(..) => true,
         Step::InitDb(_)
