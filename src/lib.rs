@@ -10,6 +10,7 @@
 //! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde; error: wire |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 0 | `position` | std, nix, rustix |
+//! | 0 | `state` | std |
 //! | 1 | [`journal`] | std, nix, rustix, serde, `position` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`, `position`. Not wire, session, route, nor each other |
@@ -18,7 +19,7 @@
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, and whoever logs in to us at the clients' port |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
-//! | 4 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, fleet's `record` |
+//! | 4 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, state, fleet's `record` |
 //! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
@@ -29,6 +30,7 @@
 //! - [`buffer`]: bytes in transit, in memory that is given back when idle.
 //! - `position`: how far a socket was used, by whomever.
 //! - [`journal`]: what is known of each session, where it outlives this process.
+//! - `state`: files that outlive every process, each written whole.
 //! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out. Also what
 //!   a server knows of it, as questions and answers.
@@ -102,5 +104,6 @@ pub mod restart;
 pub mod route;
 pub mod session;
 pub mod sql;
+mod state;
 pub mod task;
 pub mod wire;

@@ -249,7 +249,7 @@ fn odp_config(
         all.map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n")).collect();
     format!(
         "[proxy]\nlisten = [\"{listen}\"]\nworkers = {workers}\nrun_dir = \"{}\"\n\
-         [admin]\nlisten = \"{admin}\"\n\
+         state_dir = \"\"\n[admin]\nlisten = \"{admin}\"\n\
          [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{password}\"\n\
          [http]\nlisten = \"127.0.0.1:0\"\n\
          [[cluster]]\nname = \"main\"\n{}{all}",

@@ -1,5 +1,7 @@
 //! Carries out a command.
 
+use std::time::{Duration, SystemTime};
+
 use super::command::{Change, Command, Expression};
 use super::table::Table;
 use super::{Admin, Caller, show};
@@ -7,9 +9,12 @@ use crate::config::Role;
 use crate::config::parameter::Unfit;
 use crate::config::parameter::cluster::name;
 use crate::error::ClientError;
-use crate::proxy::NotAltered;
+use crate::proxy::{Author, NotAltered};
 use crate::restart::Refusal;
 use crate::restart::task::{Mode, Request, State};
+
+/// How long ALTER waits until what it has changed is on the disk.
+const KEPT: Duration = Duration::from_secs(5);
 
 /// What a command came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +49,7 @@ pub(super) async fn execute(
         Command::Change(change) => {
             let Caller { user, peer, .. } = caller;
             tracing::info!(user, peer, command = ?change.without_sql(), "admin command");
-            carry_out(admin, change).await
+            carry_out(admin, caller, change).await
         }
         Command::Show(show, operands) => {
             show.table(admin, caller, &operands).await.map(Answer::Rows)
@@ -58,20 +63,20 @@ pub(super) async fn execute(
     }
 }
 
-async fn carry_out(admin: &Admin, change: Change) -> Result<Answer, ClientError> {
+async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Answer, ClientError> {
     match change {
         Change::Restart(request) => restart(admin, request).await,
         Change::Rollback => {
             let task = admin.lifecycle.rollback().await.map_err(refused)?;
             Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
         }
-        Change::Alter(changes) => alter(admin, &changes).await,
+        Change::Alter(changes) => alter(admin, caller, &changes).await,
         Change::AlterCluster(cluster, changes) => {
             let named = changes.into_iter().map(|(key, value)| (name(&cluster, &key), value));
-            set(admin, &named.collect::<Vec<_>>())
+            set(admin, caller, &named.collect::<Vec<_>>()).await
         }
         Change::AlterServer(cluster, change, address) => {
-            set(admin, &[(name(&cluster, "server"), change.to(&address))])
+            set(admin, caller, &[(name(&cluster, "server"), change.to(&address))]).await
         }
         Change::Move(id, address) => {
             let moved = admin.proxy.move_session(id, &address).await;
@@ -102,27 +107,42 @@ fn refused(refusal: Refusal) -> ClientError {
     ClientError::refused(refusal.to_string())
 }
 
-async fn alter(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, ClientError> {
+async fn alter(
+    admin: &Admin,
+    caller: &Caller,
+    changes: &[(String, String)],
+) -> Result<Answer, ClientError> {
     // ODP's local commands; they are orders and no parameters, so they stand alone.
     if let [(name, value)] = changes
         && name == "proxy_local_cmd"
     {
         return local_command(admin, value).await;
     }
-    set(admin, changes)
+    set(admin, caller, changes).await
 }
 
-/// Alters parameters, or keys of clusters by their names.
-fn set(admin: &Admin, changes: &[(String, String)]) -> Result<Answer, ClientError> {
+/// Alters parameters, or keys of clusters by their names. What is in force and cannot be kept is
+/// told, and stays: a disk that is full is no reason to leave things as they are.
+async fn set(
+    admin: &Admin,
+    caller: &Caller,
+    changes: &[(String, String)],
+) -> Result<Answer, ClientError> {
+    let Caller { user, peer, .. } = caller;
+    let at = show::timestamp(SystemTime::now());
+    let author = Author { by: format!("{user}@{peer}"), at };
     let values = changes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    admin.proxy.alter(values).map_err(|error| match error {
+    admin.proxy.alter(values, &author).map_err(|error| match error {
         NotAltered::Unfit(Unfit::Unknown(name)) => ClientError::unknown_variable(&name),
         NotAltered::Unfit(Unfit::Wrong { name, value, expected }) => {
             ClientError::wrong_value(&name, &value, &expected)
         }
         NotAltered::Files(error) => ClientError::refused(error.to_string()),
     })?;
-    Ok(Answer::done(""))
+    Ok(match admin.proxy.in_force().keeping().settled(KEPT).await {
+        None => Answer::done(""),
+        Some(trouble) => Answer::done(format!("in force, but not kept: {trouble}")),
+    })
 }
 
 async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError> {

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::like::is_like;
 use super::table::{Columns, Table};
 use super::{Admin, Caller, servers, variables};
+use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
+use crate::proxy::Difference;
 use crate::proxy::sessions::view::{CrashView, SessionView, VariablesView};
 use crate::restart::task::Task;
 use crate::wire::id::SessionId;
@@ -134,6 +136,11 @@ static SHOWS: &[Show] = &[
         phrases: &["proxyconfig"],
         takes: Takes::Like,
         rows: Here(|admin, it| Ok(config(admin, it))),
+    },
+    Show {
+        phrases: &["proxyconfig diff"],
+        takes: Takes::Like,
+        rows: Here(|admin, it| Ok(differences(admin, it))),
     },
     Show {
         phrases: &["crash"],
@@ -364,6 +371,21 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
             key.range.into(),
             "LEVEL_CLUSTER".into(),
         ]);
+    }
+    table
+}
+
+/// What is in force and does not stand in the file.
+fn differences(admin: &Admin, operands: &Operands) -> Table {
+    let in_force = admin.proxy.in_force();
+    let kept = in_force.keeping().trouble().unwrap_or_else(|| "yes".into());
+    let mut table =
+        Table::with_columns(&["name", "value", "in_file", "changed_by", "changed_at", "kept"]);
+    for Difference { name, altered } in in_force.differences() {
+        if operands.matches(&name) {
+            let Altered { from, value, by, at } = altered;
+            table.push([name, value, from, by, at, kept.clone()]);
+        }
     }
     table
 }

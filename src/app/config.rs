@@ -47,8 +47,16 @@ pub(crate) fn in_config(path: &Path) -> impl FnOnce(SettingsError) -> anyhow::Er
     move |error| anyhow!("config {path}: {error}")
 }
 
-/// Whether the handover socket can be made there; the error is what was expected.
-fn usable(run_dir: &Path) -> Result<(), String> {
+/// Whether nobody else than this user can have written there.
+pub(super) fn is_private(directory: &Path) -> bool {
+    std::fs::symlink_metadata(directory).is_ok_and(|found| {
+        let is_closed = found.mode() & 0o022 == 0;
+        found.is_dir() && is_closed && found.uid() == geteuid().as_raw()
+    })
+}
+
+/// Whether files of ours can be made there; the error is what was expected.
+pub(super) fn usable(run_dir: &Path) -> Result<(), String> {
     let writable = |dir: &Path| {
         access(dir, AccessFlags::W_OK | AccessFlags::X_OK)
             .map_err(|error| format!("expected to be able to write in {}: {error}", dir.display()))

@@ -6,6 +6,7 @@
 //!   ports      every listening socket, each with its accept loop
 //!   lookout    looks at them as a client would
 //!   signals    orders by signal
+//!   keep       what operators have altered, on the disk
 //!   announce   what the service manager is told
 //! rehearse   a successor that only judges
 //! config     the config that it is to serve: what is wrong with it
@@ -15,6 +16,7 @@
 
 mod announce;
 pub(crate) mod config;
+pub(crate) mod keep;
 mod lookout;
 mod ourselves;
 mod pair;

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use nix::unistd::{User, geteuid};
 
+use super::config::usable;
 use crate::config::{Config, ServerAddress};
 use crate::net::tls::validity;
 use crate::proxy::sessions::admission::most_sessions;
@@ -13,6 +14,7 @@ pub(crate) fn remarks(config: &Config) -> Vec<String> {
     let mut all = config.remarks();
     all.extend(validity::remarks(&config.tls, SystemTime::now()));
     all.extend(on_unix_servers(config));
+    all.extend(on_state_dir(config));
     all
 }
 
@@ -28,6 +30,19 @@ pub(super) fn log_remarks(config: &Config) {
     for remark in remarks(config) {
         tracing::warn!("{remark}");
     }
+}
+
+/// That what operators alter will be gone with the process.
+fn on_state_dir(config: &Config) -> Option<String> {
+    let state_dir = &config.proxy.state_dir;
+    let why = match state_dir.as_os_str().is_empty() {
+        true => "it is empty".to_owned(),
+        false => usable(state_dir).err()?,
+    };
+    let path = state_dir.display();
+    Some(format!(
+        "proxy.state_dir = \"{path}\": {why}: a cold start forgets what ALTER has changed"
+    ))
 }
 
 /// Servers that see the proxy's own user in place of their clients', one line each.

@@ -12,10 +12,11 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use super::config::{self, Names};
+use super::keep::{Keeper, Past};
 use super::pair::{self, Heritage, Life, Pair};
 use super::ports::Ports;
 use super::remarks::log_remarks;
-use super::{announce, lookout, signals};
+use super::{announce, keep, lookout, signals};
 use crate::admin::{Admin, server};
 use crate::config::Config;
 use crate::error::chain;
@@ -41,7 +42,7 @@ pub(crate) enum Beginning {
 }
 
 /// Runs a proxy with this config file to its end.
-pub(crate) fn run(path: &Path, beginning: Beginning) -> anyhow::Result<()> {
+pub(crate) fn run(path: &Path, beginning: Beginning, past: Past) -> anyhow::Result<()> {
     // From here on there may be keys and passwords in memory: no core dump, and no debugger but
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
@@ -49,14 +50,14 @@ pub(crate) fn run(path: &Path, beginning: Beginning) -> anyhow::Result<()> {
     let _ = nix::sys::prctl::set_name(c"odp");
     let config = Config::look(path)?;
     if !config.proxy.crash_protection {
-        return run_proxy(path, beginning, None);
+        return run_proxy(path, beginning, past, None);
     }
     let _ = raise_limit();
     let life = pair::divide(most_sessions(&config))?;
     let path = path.to_owned();
     // The thread that was cloned has the keeper's id.
     let proxy = std::thread::Builder::new().name("odp".into());
-    let proxy = proxy.spawn(move || run_proxy(&path, beginning, Some(life)));
+    let proxy = proxy.spawn(move || run_proxy(&path, beginning, past, Some(life)));
     proxy.context("cannot start a thread")?.join().map_err(|_| anyhow!("the proxy has panicked"))?
 }
 
@@ -68,7 +69,12 @@ fn most_sessions(config: &Config) -> u32 {
     u32::try_from(possible.min(wanted)).unwrap_or(u32::MAX)
 }
 
-fn run_proxy(path: &Path, beginning: Beginning, life: Option<Life>) -> anyhow::Result<()> {
+fn run_proxy(
+    path: &Path,
+    beginning: Beginning,
+    past: Past,
+    life: Option<Life>,
+) -> anyhow::Result<()> {
     let parts = life.map(Life::begin).transpose().context("cannot see what is left")?;
     let heritage = parts.as_ref().and_then(|(_, heritage)| heritage.as_ref());
     let config = match heritage.map(|heritage| heritage.estate.config.as_str()) {
@@ -92,13 +98,13 @@ fn run_proxy(path: &Path, beginning: Beginning, life: Option<Life>) -> anyhow::R
     }
     let runtime = runtime.enable_all().thread_name("odp").build();
     let runtime = runtime.context("cannot start the runtime")?;
-    task::see_through(runtime, live(path, config, beginning, parts))
+    task::see_through(runtime, live(path, config, (beginning, past), parts))
 }
 
 async fn live(
     path: &Path,
     config: Config,
-    beginning: Beginning,
+    (beginning, past): (Beginning, Past),
     parts: Option<(Pair, Option<Heritage>)>,
 ) -> anyhow::Result<()> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
@@ -111,6 +117,11 @@ async fn live(
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
     let mut heritage = heritage.flatten();
     let start = begin(&lifecycle, beginning, heritage.as_ref()).await?;
+    let keeper = Keeper::of(&config.load());
+    let altered = match (&start, &heritage) {
+        (Start::Cold(_), None) => Some(keeper.begin(past)?),
+        (Start::Warm(_), _) | (Start::Cold(_), Some(_)) => None,
+    };
     let left = heritage.as_mut().map(Heritage::take_listeners).unwrap_or_default();
     let (ports, start) = open_ports(&config.load(), start, left).await?;
     let (local_logins, admin_users) = unbounded_channel();
@@ -123,13 +134,9 @@ async fn live(
         local_logins,
         journal: pair.as_ref().map(|pair| pair.journal.clone()),
     });
-    if let Start::Warm(offer) = &start {
-        proxy.inherit(&offer.legacy());
-    }
-    if let Some(heritage) = heritage {
-        heritage.pass_to(&proxy);
-    }
-    log_remarks(&proxy.config());
+    altered.into_iter().for_each(|altered| proxy.in_force().inherit_altered(altered));
+    endow(&proxy, &start, heritage, &keeper);
+    keeper.serve(&proxy, &lifecycle);
     serve(&ports, &proxy, &lifecycle, admin_users);
     let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
@@ -179,6 +186,19 @@ async fn begin(
         }
         (None, Beginning::Cold) => Ok(Start::Cold("it was not asked to take over".into())),
     }
+}
+
+/// Gives it what another one offers or has left, and says what is in force then.
+fn endow(proxy: &Arc<Proxy>, start: &Start, heritage: Option<Heritage>, keeper: &Keeper) {
+    if let Start::Warm(offer) = start {
+        proxy.inherit(&offer.legacy());
+    }
+    if let Some(heritage) = heritage {
+        heritage.pass_to(proxy);
+        keeper.resume(proxy);
+    }
+    log_remarks(&proxy.config());
+    keep::log_differences(proxy);
 }
 
 /// With what a predecessor offers, who is told if that is not possible.

@@ -5,6 +5,7 @@
 //! `config/odp.toml` shows every default, and a test keeps it so.
 
 mod address;
+pub mod alterations;
 mod cluster;
 pub mod compression;
 mod consistency;

@@ -136,6 +136,8 @@ keys! {
         "true: tls_server_mode is prefer if it is off; false: it is off";
     run_dir: PathBuf = PathBuf::from("/run/odp"),
         kind::DIRECTORY, "holds the handover socket and the control socket";
+    state_dir: PathBuf = PathBuf::from("/var/lib/odp"),
+        kind::DIRECTORY, "keeps what ALTER has changed; empty: nothing is kept";
 }
 
 fn flaw<T: Serialize>(kind: Kind<T>, key: &str, value: &T) -> Option<Flaw> {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 use super::cluster::loops::Trail;
 use super::cluster::view::{ClusterView, CongestionView, ServerView};
 use super::deadlines::{self, Drain};
-use super::in_force::{InForce, NotAltered};
+use super::in_force::{Author, InForce, NotAltered};
 use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
@@ -172,11 +172,17 @@ impl Proxy {
     pub fn alter<'a>(
         &self,
         changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        author: &Author,
     ) -> Result<(), NotAltered> {
-        self.in_force.alter(changes)?;
+        self.in_force.alter(changes, author)?;
         self.changed.notify_one();
         self.peer.altered();
         Ok(())
+    }
+
+    /// The config in force, and what of it is not the file's.
+    pub fn in_force(&self) -> &InForce {
+        &self.in_force
     }
 
     /// Puts what the file says now in force. See `InForce::reload`.

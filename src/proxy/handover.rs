@@ -9,10 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::deadlines::Drain;
-use super::in_force::Altered;
 use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
+use crate::config::alterations::Alterations;
 use crate::journal::{Death, Phase, Slot};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
@@ -38,7 +38,7 @@ pub(super) struct Legacy {
     /// What servers say first, by address: so nobody has to ask them again.
     greetings: HashMap<String, Greeting>,
     /// Parameters that operators have changed while the proxy ran.
-    altered: BTreeMap<String, Altered>,
+    altered: Alterations,
     /// The key of `login::rsa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rsa_key: Option<Hidden>,

@@ -4,30 +4,39 @@
 //! Invariant: the config and the certificates in force belong together; both are replaced, under
 //! one lock, or neither is.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 
 use super::cluster::clusters::Clusters;
 use super::cluster::fired::UNSEEN;
+use super::keeping::Keeping;
 use super::lock::lock;
 use super::monitor::order::Detection;
 use super::monitor::report::{Report, Watcher};
 use super::monitor::watch::Monitors;
 use crate::config::Config;
+use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::sql::analysis::Changes;
 
-/// A parameter that differs from the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Altered {
-    /// What the file says.
-    from: String,
-    /// What is in force.
-    value: String,
+/// Who alters parameters, and when.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// User and address.
+    pub by: String,
+    /// In UTC.
+    pub at: String,
+}
+
+/// A parameter whose value is not what the file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub name: String,
+    /// What is in force, what the file says, and who has altered it, if somebody has.
+    pub altered: Altered,
 }
 
 /// Why parameters were not altered; all of them are as they were.
@@ -40,8 +49,6 @@ pub enum NotAltered {
     #[error(transparent)]
     Files(#[from] SettingsError),
 }
-
-type Alterations = BTreeMap<String, Altered>;
 
 /// What the config in force is made of.
 #[derive(Debug)]
@@ -59,6 +66,7 @@ pub struct InForce {
     monitors: Monitors,
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
+    keeping: Keeping,
 }
 
 /// Hears what servers say of themselves.
@@ -83,7 +91,8 @@ impl InForce {
         let clusters = Arc::new(ArcSwap::from_pointee(Clusters::new(&config.load(), None)));
         let origins = Origins { file: config.load_full(), altered: Alterations::new() };
         let monitors = Monitors::new(Arc::new(Heard(clusters.clone())));
-        let in_force = Self { config, tls, clusters, monitors, origins: Mutex::new(origins) };
+        let (origins, keeping) = (Mutex::new(origins), Keeping::default());
+        let in_force = Self { config, tls, clusters, monitors, origins, keeping };
         in_force.watch_servers();
         in_force
     }
@@ -118,6 +127,7 @@ impl InForce {
     pub fn alter<'a>(
         &self,
         changes: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+        author: &Author,
     ) -> Result<(), NotAltered> {
         let mut origins = self.origins();
         let config = parameter::changed(&self.config(), changes.clone())?;
@@ -125,7 +135,8 @@ impl InForce {
         for name in changes.clone().map(|(name, _)| parameter::original(name)) {
             let of = |config: &Config| parameter::value(config, &name);
             if let (Some(from), Some(value)) = (of(&origins.file), of(&config)) {
-                altered.insert(name, Altered { from, value });
+                let Author { by, at } = author.clone();
+                altered.insert(name, Altered { from, value, by, at });
             }
         }
         // As a reload would make it: of a server that comes back the file may know more.
@@ -133,7 +144,7 @@ impl InForce {
         if changes.clone().any(|(name, _)| is_of_tls(name)) {
             self.tls.reload(&config.tls)?;
         }
-        origins.altered = altered;
+        self.store_altered(&mut origins, altered);
         self.store_config(config);
         Ok(())
     }
@@ -144,14 +155,15 @@ impl InForce {
         let mut origins = self.origins();
         let (config, altered) = merged(&file, origins.altered.clone());
         self.tls.reload(&config.tls)?;
-        *origins = Origins { file: file.into(), altered };
+        origins.file = file.into();
+        self.store_altered(&mut origins, altered);
         self.store_config(config);
         Ok(())
     }
 
     /// Takes what operators have altered in the other generation. Files that are gone since leave
     /// TLS as it is in force here.
-    pub fn inherit_altered(&self, inherited: BTreeMap<String, Altered>) {
+    pub fn inherit_altered(&self, inherited: Alterations) {
         let mut origins = self.origins();
         let (mut config, mut kept) = merged(&origins.file, inherited);
         if config.tls != self.config().tls
@@ -163,13 +175,43 @@ impl InForce {
             kept.extend(own.map(|(name, it)| (name.clone(), it.clone())));
             (config, kept) = merged(&origins.file, kept);
         }
-        origins.altered = kept;
+        self.store_altered(&mut origins, kept);
         self.store_config(config);
     }
 
     /// What operators have altered.
-    pub fn altered(&self) -> BTreeMap<String, Altered> {
+    pub fn altered(&self) -> Alterations {
         self.origins().altered.clone()
+    }
+
+    /// Whether that would outlive this process.
+    pub fn keeping(&self) -> &Keeping {
+        &self.keeping
+    }
+
+    /// Every parameter whose value is not what the file says.
+    pub fn differences(&self) -> Vec<Difference> {
+        let origins = self.origins();
+        let config = self.config();
+        let of_clusters = parameter::cluster::all(&config).into_iter().map(|key| key.name);
+        let own = parameter::all().iter().map(|parameter| parameter.name.to_owned());
+        let names = own.chain(of_clusters);
+        let difference = |name: String| {
+            let value = parameter::value(&config, &name)?;
+            let from = parameter::value(&origins.file, &name)?;
+            let known = origins.altered.get(&parameter::original(&name));
+            let (by, at) = known.map(|it| (it.by.clone(), it.at.clone())).unwrap_or_default();
+            let altered = Altered { from, value, by, at };
+            (altered.from != altered.value).then_some(Difference { name, altered })
+        };
+        names.filter_map(difference).collect()
+    }
+
+    fn store_altered(&self, origins: &mut Origins, altered: Alterations) {
+        if origins.altered != altered {
+            origins.altered = altered;
+            self.keeping.changed();
+        }
     }
 
     fn origins(&self) -> MutexGuard<'_, Origins> {
@@ -257,7 +299,11 @@ mod tests {
     }
 
     fn alter(in_force: &InForce, name: &str, value: &str) {
-        in_force.alter([(name, value)].into_iter()).expect(value);
+        in_force.alter([(name, value)].into_iter(), &author()).expect(value);
+    }
+
+    fn author() -> Author {
+        Author { by: "root@h".into(), at: "2026-01-01T00:00:00.000Z".into() }
     }
 
     #[track_caller]
@@ -321,16 +367,38 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_from_the_file_is_told_with_who_has_altered_it() {
+        let in_force = started(file("", &["h:1"]));
+        assert_eq!(in_force.differences(), []);
+        alter(&in_force, SPLIT, "on");
+        alter(&in_force, "connect_timeout", "3s");
+        alter(&in_force, "login_timeout", "4s");
+        alter(&in_force, "login_timeout", "10s");
+        let difference = |name: &str, from: &str, value: &str| {
+            let Author { by, at } = author();
+            let altered = Altered { from: from.into(), value: value.into(), by, at };
+            Difference { name: name.into(), altered }
+        };
+        let expected = [difference("connect_timeout", "10s", "3s"), difference(SPLIT, "off", "on")];
+        assert_eq!(in_force.differences(), expected);
+        in_force.reload(file("read_write_split = 'on'", &["h:1"])).expect("no TLS");
+        assert_eq!(in_force.differences(), expected[..1]);
+    }
+
+    #[test]
     fn all_changes_count_or_none() {
         let in_force = started(file("", &["h:1"]));
         let before = in_force.config();
         for wrong in [(SERVERS, "drop h:9"), ("cluster.mian.kind", "mysql"), (SPLIT, "yes")] {
             let changes = [("connect_timeout", "1s"), (SERVERS, "add h:2"), (SPLIT, "on"), wrong];
-            in_force.alter(changes.into_iter()).expect_err(wrong.1);
-            assert_eq!((in_force.config(), in_force.altered()), (before.clone(), BTreeMap::new()));
+            in_force.alter(changes.into_iter(), &author()).expect_err(wrong.1);
+            assert_eq!(
+                (in_force.config(), in_force.altered()),
+                (before.clone(), Alterations::new())
+            );
         }
         let changes = [("connect_timeout", "1s"), (SERVERS, "add h:2"), (SERVERS, "drop h:1")];
-        in_force.alter(changes.into_iter()).expect("one is left");
+        in_force.alter(changes.into_iter(), &author()).expect("one is left");
         check(&in_force, SERVERS, "h:2");
         check(&in_force, "connect_timeout", "1s");
     }

@@ -20,6 +20,7 @@
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
+//! - `keeping`: whether what they have altered would outlive the process.
 //! - `peer`: the data plane of the other generation, while two live.
 //! - `deadlines`: silent sessions, the end of a drain.
 
@@ -31,6 +32,7 @@ mod deadlines;
 mod handover;
 mod in_force;
 mod inheritance;
+mod keeping;
 mod lock;
 pub mod login;
 pub mod monitor;
@@ -48,4 +50,5 @@ mod taught;
 mod tests;
 
 pub use data_plane::{Foundation, Gates, Proxy};
-pub use in_force::NotAltered;
+pub use in_force::{Author, Difference, InForce, NotAltered};
+pub use keeping::Keeping;

@@ -3,7 +3,7 @@
 //!
 //! Unknown notes are skipped, so that a neighbouring version may say more.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use super::sessions::handle::Signal;
 use super::sessions::other_generation::Since;
 use super::sessions::registry::Registry;
 use super::sessions::view::SessionView;
-use crate::proxy::in_force::{Altered, InForce};
+use crate::config::alterations::Alterations;
+use crate::proxy::in_force::InForce;
 use crate::wire::id::SessionId;
 
 /// The list of sessions is told this often at the most.
@@ -36,7 +37,7 @@ pub(super) enum Note {
     /// Read the config file again.
     Reload,
     /// All that operators have altered.
-    Altered(BTreeMap<String, Altered>),
+    Altered(Alterations),
 }
 
 /// The kinds of [`Note`].

@@ -49,6 +49,7 @@ mod transport;
 pub use board::{Origin, Settings, Standing};
 pub use drive::incoming::{Offer, TakeoverError};
 pub use drive::rehearsal::understudy;
+pub(crate) use host::crash;
 pub use host::fd::ended;
 pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start};

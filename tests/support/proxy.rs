@@ -106,6 +106,19 @@ impl Proxy {
         proxy.wait_ready().then_some(proxy)
     }
 
+    /// Kills every generation, and starts one with the same config and these further arguments; what
+    /// it says if it does not serve.
+    pub(crate) fn start_again(&mut self, options: &Options, more: &[&str]) -> Result<(), String> {
+        self.process.kill9();
+        let mut command = odp(&self.config(), options);
+        command.args(more);
+        self.process = Process::spawn("the proxy", command, &self.dir.path().join("proxy.log"));
+        until("the proxy to be ready, or to end", || match self.process.ended() {
+            Some(_) => Some(Err(self.process.log())),
+            None => (self.http_status("/readyz") == Some(200)).then_some(Ok(())),
+        })
+    }
+
     /// True once it takes clients; false when it could not bind.
     fn wait_ready(&self) -> bool {
         until(&format!("the proxy to be ready\n{}", self.process.log()), || {
@@ -144,6 +157,11 @@ impl Proxy {
     /// Its directory with the handover socket.
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.dir.path().join("run")
+    }
+
+    /// Its directory with what operators have altered.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     /// The process that was started first, its log, and signals to it.
@@ -262,6 +280,11 @@ pub(crate) fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Op
     let Options { proxy, cluster, rest, .. } = options;
     let listen: String = options.listen.iter().map(|address| format!(", \"{address}\"")).collect();
     let run_dir = dir.join("run");
+    // The default would be everybody's.
+    let state_dir = match proxy.contains("state_dir") {
+        true => String::new(),
+        false => format!("state_dir = \"{}\"\n", dir.join("state").display()),
+    };
     // Tests that are not about the probation don't wait for its end.
     let probation = match proxy.contains("hot_upgrade_probation") {
         true => "",
@@ -271,7 +294,7 @@ pub(crate) fn config_text(dir: &Path, [sql, admin, http]: [u16; 3], options: &Op
         r#"[proxy]
 listen = ["127.0.0.1:{sql}"{listen}]
 run_dir = "{}"
-{probation}{proxy}
+{state_dir}{probation}{proxy}
 [admin]
 listen = "127.0.0.1:{admin}"
 [[admin.user]]

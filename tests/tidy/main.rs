@@ -46,6 +46,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "buffer", may_use: &[], must_not_know: &["tokio", "nix", "socket2"] },
     Layer { module: "names", may_use: &[], must_not_know: IMPURE },
     Layer { module: "position", may_use: &[], must_not_know: &["tokio", "tracing", "socket2"] },
+    Layer { module: "state", may_use: &[], must_not_know: &["tokio", "tracing", "socket2"] },
     // What it holds is read by nobody it knows.
     Layer {
         module: "journal",
@@ -95,7 +96,7 @@ const LAYERS: &[Layer] = &[
         module: "app",
         may_use: &[
             "error", "config", "log", "task", "net", "proxy", "restart", "admin", "fleet",
-            "journal",
+            "journal", "state",
         ],
         must_not_know: &["clap", "std::env::args"],
     },

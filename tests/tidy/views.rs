@@ -22,6 +22,8 @@ const FOR_ADMIN: &[&str] = &[
     "net::stream::Stream",
     "net::tls::settings::Acceptor",
     "net::tls::stream::TlsStream",
+    "proxy::Author",
+    "proxy::Difference",
     "proxy::NotAltered",
     "proxy::Proxy",
     "proxy::cluster::view",

@@ -205,7 +205,7 @@ fn config_text(ports: &Ports, account: &Account, run_directory: &Path) -> String
     let Ports { database, sql, admin, http } = ports;
     format!(
         "[proxy]\nlisten = [\"127.0.0.1:{sql}\"]\nrun_dir = \"{}\"\n\
-         hot_upgrade_probation = \"1s\"\n\n\
+         state_dir = \"\"\nhot_upgrade_probation = \"1s\"\n\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n\n\
          [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{}\"\n\n\
          [http]\nlisten = \"127.0.0.1:{http}\"\n\n\

@@ -25,6 +25,7 @@
 //! | `probation` | C17 | P at each progress in PROBATION; S on it |
 //! | `commit` | C16 | P before COMMIT; S on it |
 //! | `committed` | C16, C19 | S has confirmed; P on it |
+//! | `kept` | | P has what was altered in a file that has not got its name |
 
 /// Which side passes a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
