@@ -17,9 +17,9 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, and whoever logs in to us at the clients' port |
-//! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, net, restart's `prepare_run_dir` |
-//! | 4 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, state, fleet's `record` |
+//! | 3 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks` |
+//! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, names, net, state, task, restart's handle and `prepare_run_dir` |
+//! | 4 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, state, fleet's `record` and `tasks` |
 //! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
@@ -44,8 +44,8 @@
 //! - [`task`]: tasks, and what becomes of them when they panic.
 //! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
 //! - [`app`]: what `odp run` is: all of the above put together, its ports, its signals.
-//! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, known
-//!   from outside when they hang.
+//! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, by
+//!   tasks that outlive the process that coordinates them, known from outside when they hang.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand: its arguments, and what it prints.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.

@@ -5,11 +5,13 @@
 
 use std::path::PathBuf;
 
+use super::fleet;
 use super::show::{self, Operands, Show, Takes};
 use super::token::{Token, tokens};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::error::ClientError;
+use crate::fleet::tasks;
 use crate::restart::task::{Mode, Request};
 use crate::wire::id::SessionId;
 
@@ -35,6 +37,8 @@ pub(super) enum Change {
     Restart(Request),
     /// RESTART ROLLBACK.
     Rollback,
+    /// RESTART FLEET …
+    Fleet(fleet::Order),
     /// ALTER PROXYCONFIG SET name = 'value', …
     Alter(Vec<(String, String)>),
     /// `ALTER CLUSTER name SET key = 'value', …`
@@ -127,6 +131,9 @@ impl<'a> Input<'a> {
         if self.keyword("rollback") {
             return Ok(Command::Change(Change::Rollback));
         }
+        if self.keyword("fleet") {
+            return self.restart_fleet().map(|order| Command::Change(Change::Fleet(order)));
+        }
         let mode = Mode::Restart;
         let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
         while let Some(option) = self.word() {
@@ -159,14 +166,36 @@ impl<'a> Input<'a> {
                 "config" => request.config = Some(PathBuf::from(value)),
                 _ => {
                     let text = format!(
-                        "'{option}': expected FORCE, REHEARSE, ROLLBACK, EXIT_TIMEOUT, BINARY or \
-                         CONFIG"
+                        "'{option}': expected FORCE, REHEARSE, ROLLBACK, FLEET, EXIT_TIMEOUT, \
+                         BINARY or CONFIG"
                     );
                     return Err(ClientError::syntax(text));
                 }
             }
         }
         Ok(Command::Change(Change::Restart(request)))
+    }
+
+    fn restart_fleet(&mut self) -> Result<fleet::Order, ClientError> {
+        if let Some((_, word)) = fleet::Word::ALL.into_iter().find(|(it, _)| self.keyword(it)) {
+            let id = self.value().map(|id| {
+                let wrong = || ClientError::syntax(format!("'{id}': expected the id of a task"));
+                id.parse().map_err(|_| wrong())
+            });
+            return Ok(fleet::Order::Of(word, id.transpose()?));
+        }
+        let mut request = tasks::Request::default();
+        while let Some(option) = self.word() {
+            if option == "force" {
+                fleet::force(&mut request);
+                continue;
+            }
+            self.symbol('=');
+            let missing = || ClientError::syntax(format!("{option}: expected a value"));
+            let value = self.value().ok_or_else(missing)?;
+            fleet::set(&mut request, &option, &value)?;
+        }
+        Ok(fleet::Order::Start(request))
     }
 
     fn show(&mut self) -> Result<Command, ClientError> {
@@ -414,6 +443,44 @@ mod tests {
 
     fn restart(mode: Mode) -> Request {
         Request { mode, exit_timeout: None, binary: None, config: None }
+    }
+
+    #[test]
+    fn a_fleet_is_restarted_with_options_or_its_task_gets_an_order() {
+        let request = |change: fn(&mut tasks::Request)| {
+            let mut request = tasks::Request::default();
+            change(&mut request);
+            fleet::Order::Start(request)
+        };
+        for (sql, expected) in [
+            ("RESTART FLEET", request(|_| {})),
+            ("RESTART FLEET FORCE", request(fleet::force)),
+            ("RESTART FLEET BATCH = 3 CANARY=0", request(|it| (it.batch, it.canary) = (3, 0))),
+            ("RESTART FLEET PROXIES = 'a, b'", {
+                request(|it| it.proxies = vec!["a".into(), "b".into()])
+            }),
+            ("restart fleet binary = '/x'", request(|it| it.binary = Some("/x".into()))),
+            ("RESTART FLEET REHEARSAL = OFF", request(|it| it.rehearsal = false)),
+            ("RESTART FLEET STOP", fleet::Order::Of(fleet::Word::Stop, None)),
+            ("RESTART FLEET ROLLBACK 7;", fleet::Order::Of(fleet::Word::RollBack, Some(7))),
+            ("RESTART FLEET RETRY 7", fleet::Order::Of(fleet::Word::Retry, Some(7))),
+        ] {
+            let expected = Command::Change(Change::Fleet(expected));
+            assert_eq!(Command::parse(sql).expect(sql), expected, "{sql}");
+        }
+        for sql in [
+            "RESTART FLEET BATCH",
+            "RESTART FLEET BATCH = 0",
+            "RESTART FLEET BATCH = 1001",
+            "RESTART FLEET MAX_ERROR_PERCENT = 101",
+            "RESTART FLEET PAUSE = 'soon'",
+            "RESTART FLEET REHEARSAL = 'maybe'",
+            "RESTART FLEET BINARY = 'relative'",
+            "RESTART FLEET STOP x",
+            "RESTART FLEET SPEED = 3",
+        ] {
+            assert!(Command::parse(sql).is_err(), "{sql}");
+        }
     }
 
     fn show_with(phrase: &str, operands: Operands) -> Command {

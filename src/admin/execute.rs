@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::command::{Change, Command, Expression};
 use super::table::Table;
-use super::{Admin, Caller, show};
+use super::{Admin, Caller, fleet, show};
 use crate::config::Role;
 use crate::config::parameter::Unfit;
 use crate::config::parameter::cluster::name;
@@ -70,6 +70,7 @@ async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Ans
             let task = admin.lifecycle.rollback().await.map_err(refused)?;
             Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
         }
+        Change::Fleet(order) => fleet::carry_out(admin, caller, order).await,
         Change::Alter(changes) => alter(admin, caller, &changes).await,
         Change::AlterCluster(cluster, changes) => {
             let named = changes.into_iter().map(|(key, value)| (name(&cluster, &key), value));

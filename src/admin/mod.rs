@@ -5,6 +5,7 @@
 mod command;
 mod crash_metrics;
 mod execute;
+mod fleet;
 pub mod http;
 mod like;
 pub mod server;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::{AdminUser, Role};
+use crate::fleet::tasks::Tasks;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::wire::id::SessionId;
@@ -29,6 +31,8 @@ pub struct Admin {
     pub proxy: Arc<Proxy>,
     /// The proxy's life.
     pub lifecycle: Lifecycle,
+    /// Restarts of several proxies.
+    pub fleet: Tasks,
     /// When this process started.
     pub started: SystemTime,
 }
@@ -44,6 +48,11 @@ pub struct Caller {
     pub role: Role,
     /// The id of this connection.
     pub connection_id: SessionId,
+}
+
+/// An instant as people are told.
+pub fn timestamp(at: SystemTime) -> String {
+    show::timestamp(at)
 }
 
 impl Admin {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::like::is_like;
 use super::table::{Columns, Table};
-use super::{Admin, Caller, servers, variables};
+use super::{Admin, Caller, fleet, servers, variables};
 use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
@@ -121,6 +121,8 @@ enum Rows {
     Here(fn(&Admin, &Operands) -> Result<Table, ClientError>),
     /// They are a session's variables, which is asked for them.
     Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
+    /// They are the other proxies', who are asked for them.
+    Fleet,
 }
 
 use Rows::{Here, Variables};
@@ -132,6 +134,13 @@ static SHOWS: &[Show] = &[
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks()))),
     },
+    Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet },
+    Show {
+        phrases: &["fleet tasks"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(Table::of(fleet::TASKS, &admin.fleet.list()))),
+    },
+    Show { phrases: &["fleet task"], takes: Takes::Name, rows: Here(fleet::steps) },
     Show {
         phrases: &["proxyconfig"],
         takes: Takes::Like,
@@ -269,6 +278,7 @@ impl Show {
     ) -> Result<Table, ClientError> {
         match self.rows {
             Here(rows) => rows(admin, operands),
+            Rows::Fleet => fleet::members(admin).await,
             Variables(rows) => {
                 let id = operands.session;
                 let view = admin.proxy.variables(id).await.map_err(|why| match why {
@@ -493,6 +503,7 @@ fn binary(admin: &Admin) -> Table {
         ("uptime_s", uptime.as_secs().to_string()),
         ("sessions", admin.proxy.gauges().current_client_connections.to_string()),
         ("config", admin.lifecycle.config_path().display().to_string()),
+        ("binary", admin.lifecycle.binary().display().to_string()),
         ("listen", admin.proxy.listening().join(",")),
     ];
     let mut table = Table::with_columns(&["name", "info"]);

@@ -17,10 +17,11 @@ use super::pair::{self, Heritage, Life, Pair};
 use super::ports::Ports;
 use super::remarks::log_remarks;
 use super::{announce, keep, lookout, signals};
-use crate::admin::{Admin, server};
+use crate::admin::{self, Admin, server};
 use crate::config::Config;
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
+use crate::fleet::tasks::Tasks;
 use crate::net::listen::{open_files, raise_limit};
 use crate::net::tls::settings as tls;
 use crate::proxy::login::LocalLogin;
@@ -137,7 +138,7 @@ async fn live(
     altered.into_iter().for_each(|altered| proxy.in_force().inherit_altered(altered));
     endow(&proxy, &start, heritage, &keeper);
     keeper.serve(&proxy, &lifecycle);
-    serve(&ports, &proxy, &lifecycle, admin_users);
+    serve(&ports, &config, &proxy, &lifecycle, admin_users);
     let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
@@ -236,12 +237,15 @@ fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>
 /// Starts the accept loops, and takes operators that come to the clients' port.
 fn serve(
     ports: &Ports,
+    config: &Arc<ArcSwap<Config>>,
     proxy: &Arc<Proxy>,
     lifecycle: &Lifecycle,
     users: UnboundedReceiver<LocalLogin>,
 ) {
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
-    let admin = Arc::new(Admin { proxy, lifecycle, started });
+    let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
+    fleet.serve();
+    let admin = Arc::new(Admin { proxy, lifecycle, fleet, started });
     ports.serve(&admin);
     let users = Arc::new(Mutex::new(users));
     task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));

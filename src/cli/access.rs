@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::tls::{TlsArgs, Unsaid};
 use crate::config::tls::AcceptMode;
@@ -43,6 +43,12 @@ impl Access {
     /// The config that was given.
     pub(super) fn config(&self) -> Option<&Path> {
         self.known_from.as_deref()
+    }
+
+    /// The config that was given, with what is needed to log in to its fleet.
+    pub(super) fn fleet(&self) -> anyhow::Result<Config> {
+        let path = self.known_from.as_deref().context("--fleet: expected -c CONFIG")?;
+        Ok(Config::look_at_fleet(path)?)
     }
 
     /// The admin ports, at least one, in the order they were given; one that is given twice counts

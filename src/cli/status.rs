@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::access::Access;
 use crate::error::chain;
+use crate::fleet::members::members;
 use crate::fleet::port::Row;
 use crate::fleet::status::{Asked, Status, ask_all};
 use crate::task;
@@ -24,6 +25,9 @@ Exit code 0: every proxy answered. 1: one did not. 2: usage.";
 pub struct Args {
     #[command(flatten)]
     access: Access,
+    /// Ask every proxy of the fleet of -c: [[fleet.proxy]] or fleet.dns.
+    #[arg(long, requires = "known_from", conflicts_with = "addresses")]
+    fleet: bool,
     /// Print an array with everything the proxies say.
     #[arg(long)]
     json: bool,
@@ -31,9 +35,8 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let ports = args.access.ports()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let proxies = task::see_through(runtime, ask_all(ports));
+    let proxies = task::see_through(runtime, ask(args.access, args.fleet))?;
     let text = match args.json {
         true => {
             let proxies: Vec<Value> = proxies.iter().map(as_json).collect();
@@ -44,6 +47,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     super::print(&text)?;
     let all = proxies.iter().all(|proxy| proxy.answer.is_ok());
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn ask(access: Access, fleet: bool) -> anyhow::Result<Vec<Asked>> {
+    let ports = match fleet {
+        true => members(&access.fleet()?).await?.into_iter().map(|member| member.port).collect(),
+        false => access.ports()?,
+    };
+    Ok(ask_all(ports).await)
 }
 
 fn as_json(proxy: &Asked) -> Value {

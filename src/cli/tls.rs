@@ -44,7 +44,7 @@ impl TlsArgs {
             return Ok(None);
         }
         let opts = match ca {
-            Some(ca) => trusting(SslOpts::default(), ca)?,
+            Some(ca) => trusting(SslOpts::default(), ca, "--ca")?,
             None => SslOpts::default().with_danger_accept_invalid_certs(true),
         };
         let identity = cert.clone().zip(key.clone());

@@ -36,6 +36,7 @@ impl Config {
         let mut flaws = self.proxy.flaws();
         flaws.extend(self.flaws_of_clusters());
         flaws.extend(self.flaws_of_white_list());
+        flaws.extend(self.fleet.flaws());
         flaws.extend(self.tls.flaws());
         flaws.extend(self.duplicate_addresses());
         flaws.extend(self.flaws_of_admin_users());

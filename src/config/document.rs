@@ -288,8 +288,15 @@ impl Removed {
 }
 
 /// Lists of tables.
-const LISTS: [&str; 6] =
-    ["cluster", "cluster.server", "cluster.user", "cluster.tenant", "admin.user", "white_list"];
+const LISTS: [&str; 7] = [
+    "cluster",
+    "cluster.server",
+    "cluster.user",
+    "cluster.tenant",
+    "admin.user",
+    "fleet.proxy",
+    "white_list",
+];
 
 /// A mistake in words that are not Rust's, with what was probably meant.
 fn told(place: &str, message: &str) -> String {

@@ -10,6 +10,7 @@ mod cluster;
 pub mod compression;
 mod consistency;
 mod document;
+mod fleet;
 mod nearest;
 pub mod networks;
 pub mod parameter;
@@ -34,6 +35,7 @@ pub use cluster::{
 };
 use document::Document;
 pub use document::Mistake;
+pub use fleet::{FleetProxy, FleetSection};
 pub use proxy::ProxySection;
 pub use secret::{Secret, stage2};
 pub use span::{ExitTimeout, Span};
@@ -81,6 +83,8 @@ pub struct Config {
     pub tls: tls::TlsSection,
     /// Logging.
     pub log: LogSection,
+    /// Proxies that are restarted together.
+    pub fleet: FleetSection,
     /// Who may log in from where.
     pub white_list: WhiteList,
     /// Groups of servers that hold the same data.
@@ -224,6 +228,11 @@ impl Config {
         Self::parse(&read(path)?, path)
     }
 
+    /// The same for who talks to the fleet: the passwords of that are read.
+    pub fn look_at_fleet(path: &Path) -> Result<Self, ConfigError> {
+        Self::of_text(&read(path)?, path, password::Files::OfFleet)
+    }
+
     /// Checks a text, and reads nothing else; `path` serves the errors, and relative paths.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         Self::of_text(text, path, password::Files::Left)
@@ -235,6 +244,7 @@ impl Config {
         if let Some(config) = &mut config {
             let directory = path.parent().unwrap_or(Path::new(""));
             config.tls.resolve(directory);
+            config.fleet.resolve(directory);
             document.judge(config.resolve_passwords(directory, passwords));
             config.agree_on_tls();
             config.text = Text(text.into());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::consistency::Flaw;
-use super::{ClusterUser, Config, Secret};
+use super::{ClusterUser, Config, FleetProxy, FleetSection, Secret};
 
 /// No password that a server takes is longer.
 const MAX_PASSWORD: usize = 4096;
@@ -26,6 +26,15 @@ pub(super) enum Files {
     Read,
     /// By who only looks where a proxy is: he may not be allowed to.
     Left,
+    /// Of the fleet alone: by who talks to its proxies.
+    OfFleet,
+}
+
+/// For whom a password is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    Servers,
+    Fleet,
 }
 
 /// A password as it was written: exactly one of the two, or none where none is needed.
@@ -37,6 +46,7 @@ struct Written<'c> {
     /// What its keys begin with.
     prefix: &'static str,
     is_needed: bool,
+    for_whom: For,
     password: &'c mut Option<Secret>,
     file: &'c mut Option<PathBuf>,
 }
@@ -53,7 +63,8 @@ impl Config {
                 let path = format!("cluster.{at}.user.{of}");
                 let whose = format!("{whose}: user '{name}'");
                 let (prefix, is_needed) = ("", true);
-                written.push(Written { whose, path, prefix, is_needed, password, file });
+                let for_whom = For::Servers;
+                written.push(Written { whose, path, prefix, is_needed, for_whom, password, file });
             }
             written.push(Written {
                 whose,
@@ -61,15 +72,29 @@ impl Config {
                 prefix: "service_",
                 // That depends on service_user, which may be altered.
                 is_needed: false,
+                for_whom: For::Servers,
                 password: &mut cluster.service_password,
                 file: &mut cluster.service_password_file,
             });
         }
+        let FleetSection { password, password_file, proxy, .. } = &mut self.fleet;
+        let of_proxies = proxy.iter_mut().enumerate().map(|(at, proxy)| {
+            let FleetProxy { name, password, password_file, .. } = proxy;
+            let whose = format!("fleet.proxy '{name}'");
+            (whose, format!("fleet.proxy.{at}"), password, password_file)
+        });
+        let of_all = ("fleet".into(), "fleet".into(), password, password_file);
+        written.extend(of_proxies.chain([of_all]).map(|(whose, path, password, file)| {
+            let (prefix, is_needed, for_whom) = ("", false, For::Fleet);
+            Written { whose, path, prefix, is_needed, for_whom, password, file }
+        }));
         written.into_iter().filter_map(|written| written.resolve(directory, files)).collect()
     }
 
     /// Files of passwords that others may read or change, one line each.
     pub(super) fn open_password_files(&self) -> Vec<String> {
+        let of_fleet = self.fleet.proxy.iter().map(|proxy| &proxy.password_file);
+        let of_fleet = of_fleet.chain([&self.fleet.password_file]).flatten();
         let files = self.cluster.iter().flat_map(|cluster| {
             let of_users = cluster.user.iter().map(|user| &user.password_file);
             of_users.chain([&cluster.service_password_file]).flatten()
@@ -80,13 +105,18 @@ impl Config {
             let path = path.display();
             is_open.then(|| format!("{path}: others may read or change this password: {mode:04o}"))
         };
-        files.filter_map(remark).collect()
+        files.chain(of_fleet).filter_map(remark).collect()
     }
 }
 
 impl Written<'_> {
     fn resolve(self, directory: &Path, files: Files) -> Option<Flaw> {
-        let Self { whose, path, prefix, is_needed, password, file } = self;
+        let Self { whose, path, prefix, is_needed, for_whom, password, file } = self;
+        let is_left = match files {
+            Files::Read => false,
+            Files::Left => true,
+            Files::OfFleet => for_whom != For::Fleet,
+        };
         if let Some(file) = &mut *file {
             *file = directory.join(&*file);
         }
@@ -95,7 +125,7 @@ impl Written<'_> {
             (Some(_), Some(_)) => {}
             (None, None) if is_needed => {}
             (None, None) | (Some(_), None) => return None,
-            (None, Some(_)) if files == Files::Left => return None,
+            (None, Some(_)) if is_left => return None,
             (None, Some(file)) => match read(file) {
                 Ok(read) => {
                     *password = Some(read);

@@ -4,6 +4,7 @@
 //! ```text
 //! roll     one or many proxies are restarted, so many at a time; progress: who watches that
 //! status   how each of them is
+//! members  which there are, as the config says; tasks: restarts of them that outlive a process
 //! port     a client of admin ports; port::run_dir: the way that needs no password
 //! hung     one of this machine that does not answer is killed and started again
 //!   owners    who listens there
@@ -15,10 +16,12 @@
 #[cfg(test)]
 pub(crate) mod fake;
 mod hung;
+pub(crate) mod members;
 mod owners;
 pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod roll;
 pub(crate) mod status;
+pub mod tasks;
 pub(crate) mod tls;

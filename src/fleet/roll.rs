@@ -64,6 +64,11 @@ impl Order {
         }
         Ok(Self { what, statement, binary, config })
     }
+
+    /// As the admin port takes it.
+    pub(super) fn statement(&self) -> &str {
+        &self.statement
+    }
 }
 
 fn utf8(path: &Path) -> anyhow::Result<&str> {
@@ -107,7 +112,7 @@ pub(crate) async fn roll(
 }
 
 /// One proxy; what is to be said of its restart.
-async fn restart(
+pub(super) async fn restart(
     port: &AdminPort,
     order: &Order,
     progress: &impl Progress,
@@ -166,7 +171,7 @@ async fn rehearsed(
 }
 
 /// Follows a restart to its completion.
-async fn watch(
+pub(super) async fn watch(
     port: &AdminPort,
     admin: Admin,
     task: u64,
@@ -194,7 +199,7 @@ async fn completed(
 }
 
 /// Waits until the proxy says RUNNING.
-async fn running(port: &AdminPort) -> anyhow::Result<Row> {
+pub(super) async fn running(port: &AdminPort) -> anyhow::Result<Row> {
     let until = Instant::now() + SETTLING;
     loop {
         let seen = port.proxy().await;

@@ -54,7 +54,7 @@ impl Target {
     /// The same with certificates by these CAs only, if it speaks TLS.
     pub(crate) fn trusting(self, ca: Option<&Path>) -> anyhow::Result<Self> {
         let (Some(tls), Some(ca)) = (self.opts.ssl_opts(), ca) else { return Ok(self) };
-        let tls = tls::trusting(tls.clone(), ca)?;
+        let tls = tls::trusting(tls.clone(), ca, "--ca")?;
         let opts = OptsBuilder::from_opts(self.opts).ssl_opts(tls).into();
         Ok(Self { opts, ..self })
     }

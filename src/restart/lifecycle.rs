@@ -4,7 +4,7 @@
 //! [`Lifecycle::standing`] and [`Lifecycle::tasks`] show is what was last decided.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,11 @@ impl Lifecycle {
     /// The config file of this process.
     pub fn config_path(&self) -> &Path {
         &self.board().origin().config
+    }
+
+    /// The file that the next successor is started from, if none is named.
+    pub fn binary(&self) -> PathBuf {
+        self.board().binary()
     }
 
     /// The process that others know: this one, or its keeper.

@@ -106,10 +106,12 @@ impl Proxy {
         proxy.wait_ready().then_some(proxy)
     }
 
-    /// Kills every generation, and starts one with the same config and these further arguments; what
-    /// it says if it does not serve.
+    /// Kills every generation, and starts one with the same config and these further arguments;
+    /// what it says if it does not serve.
     pub(crate) fn start_again(&mut self, options: &Options, more: &[&str]) -> Result<(), String> {
         self.process.kill9();
+        // A successor is nobody's child whose end could be waited for.
+        until("every generation to be gone", || self.process.living().is_empty().then_some(()));
         let mut command = odp(&self.config(), options);
         command.args(more);
         self.process = Process::spawn("the proxy", command, &self.dir.path().join("proxy.log"));

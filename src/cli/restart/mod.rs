@@ -11,14 +11,19 @@ use crate::fleet::roll::{Order, What, roll};
 use crate::task;
 
 mod board;
+mod fleet;
 
 use board::Board;
+use fleet::FleetArgs;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   Roll over a fleet, one proxy after the other:
     ODP_ADMIN_PASSWORD=… odp restart -a 10.0.0.1:2885 -a 10.0.0.2:2885 -a 10.0.0.3:2885
+  The same for the fleet of a config, watched one by one, and going on whatever becomes of this
+  command:
+    odp restart --fleet -c /etc/odp/odp.toml
   Upgrade the proxy of this machine:
     odp restart -c /etc/odp/odp.toml --binary /usr/local/bin/odp
   See what the new program would not take over, and move nothing:
@@ -56,15 +61,23 @@ pub struct Args {
     /// the proxy's config says].
     #[arg(long, value_name = "D", allow_hyphen_values = true)]
     exit_timeout: Option<ExitTimeout>,
+    #[command(flatten)]
+    of_fleet: FleetArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let ports = args.access.ports()?;
-    let order = order(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let rolled = roll(ports, order, args.batch as usize, Board::new());
-    let failed = task::see_through(runtime, rolled);
+    task::see_through(runtime, restart(args))
+}
+
+async fn restart(args: Args) -> anyhow::Result<ExitCode> {
+    let ports = match (args.of_fleet.fleet, args.rehearse) {
+        (true, false) => return fleet::restart(&args).await,
+        (true, true) => fleet::ports(&args).await?,
+        (false, _) => args.access.ports()?,
+    };
+    let failed = roll(ports, order(&args)?, args.batch as usize, Board::new()).await;
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -166,6 +166,32 @@ impl Admin {
         self.rows("SHOW RESTART").await
     }
 
+    /// What the proxy counts, by names.
+    pub(crate) async fn stat(&mut self) -> Result<Row, Trouble> {
+        self.pairs("SHOW PROXYSTAT").await
+    }
+
+    /// ODP's word for how the proxy stands with clients.
+    pub(crate) async fn status(&mut self) -> Result<String, Trouble> {
+        let rows = self.rows("SELECT PROXY_STATUS() AS status").await?;
+        Ok(rows.first().and_then(|row| row.text("status")).unwrap_or_default().to_owned())
+    }
+
+    /// Takes back the restart that is under way; that has begun when this returns.
+    pub(crate) async fn roll_back(&mut self) -> Result<(), Trouble> {
+        within(JUDGEMENT, self.conn.query_drop("RESTART ROLLBACK")).await
+    }
+
+    /// The fleet tasks that the proxy coordinates, newest first.
+    pub(crate) async fn fleet_tasks(&mut self) -> Result<Vec<Row>, Trouble> {
+        self.rows("SHOW FLEET TASKS").await
+    }
+
+    /// Each proxy of such a task, with what it has gone through.
+    pub(crate) async fn fleet_steps(&mut self, task: u64) -> Result<Vec<Row>, Trouble> {
+        self.rows(&format!("SHOW FLEET TASK {task}")).await
+    }
+
     /// Crashes of the proxy, the last one first.
     pub(crate) async fn crashes(&mut self) -> Result<Vec<Row>, Trouble> {
         self.rows("SHOW CRASH").await

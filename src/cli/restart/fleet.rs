@@ -1,0 +1,195 @@
+//! `odp restart --fleet`: a task of the fleet, begun at one of its proxies and watched.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::time::sleep;
+
+use super::Args;
+use crate::config::Span;
+use crate::error::chain;
+use crate::fleet::members::members;
+use crate::fleet::port::{Admin, AdminPort, Row, quoted};
+
+/// How long the proxy that coordinates may not be there: it is restarted too, or starts again.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How often the task is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What of `odp restart` is about fleets.
+#[derive(Debug, clap::Args)]
+pub(super) struct FleetArgs {
+    /// Restart the fleet of -c: [[fleet.proxy]] or fleet.dns. One of its proxies does it, and goes
+    /// on with it when this command is interrupted.
+    #[arg(long, requires = "known_from", conflicts_with = "addresses")]
+    pub(super) fleet: bool,
+    /// With --fleet: how many are restarted first, before all others [default: 1].
+    #[arg(long, value_name = "N", requires = "fleet")]
+    canary: Option<u32>,
+    /// With --fleet: how long those that were restarted are watched then [default: 5s].
+    #[arg(long, value_name = "D", requires = "fleet")]
+    pause: Option<Span>,
+    /// With --fleet: only these of its proxies.
+    #[arg(long, value_name = "NAME", requires = "fleet")]
+    only: Vec<String>,
+    /// With --fleet: do not ask first what would not be taken over.
+    #[arg(long, requires = "fleet")]
+    no_rehearsal: bool,
+    /// With --fleet: have the newest task begin nothing more.
+    #[arg(long, requires = "fleet", conflicts_with_all = ["rollback", "retry"])]
+    stop: bool,
+    /// With --fleet: restart those that the newest task has restarted into what they ran before.
+    #[arg(long, requires = "fleet", conflicts_with = "retry")]
+    rollback: bool,
+    /// With --fleet: go on with the newest task from where it has failed.
+    #[arg(long, requires = "fleet")]
+    retry: bool,
+}
+
+/// The proxies of the fleet.
+pub(super) async fn ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
+    let all = members(&args.access.fleet()?).await?;
+    Ok(all.into_iter().map(|member| member.port).collect())
+}
+
+/// Has the task begun, and watches it to its end.
+pub(super) async fn restart(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut candidates = args.access.ports().unwrap_or_default();
+    candidates.extend(ports(args).await?);
+    let (port, mut admin) = coordinator(candidates).await?;
+    let task = admin.restart(&statement(args)?).await?;
+    let _ = writeln!(std::io::stderr(), "{}: fleet task {task}", port.name);
+    let expected = match (args.of_fleet.stop, args.of_fleet.rollback) {
+        (true, _) => &["STOPPED", "COMPLETED"][..],
+        (_, true) => &["ROLLED_BACK"],
+        (false, false) => &["COMPLETED"],
+    };
+    let (row, steps) = watch(&port, admin, task).await?;
+    for step in last(&steps) {
+        let text = |name| step.text(name).unwrap_or_default();
+        super::super::print(&format!(
+            "{}: {}: {}\n",
+            text("proxy"),
+            text("state"),
+            text("detail")
+        ))?;
+    }
+    let text = |name| row.text(name).unwrap_or_default();
+    let (state, detail) = (text("state"), text("detail"));
+    if !expected.contains(&state) {
+        bail!("fleet task {task} is {state}: {detail}");
+    }
+    super::super::print(&format!("fleet task {task}: {state}\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first that answers: of the proxy whose config it is, rather than of another.
+async fn coordinator(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, Admin)> {
+    let mut why = None;
+    for port in candidates {
+        match port.connect().await {
+            Ok(admin) => return Ok((port, admin)),
+            Err(trouble) => why = Some(format!("{}: {}", port.name, chain(&trouble))),
+        }
+    }
+    bail!("no proxy of the fleet answers: {}", why.unwrap_or_default())
+}
+
+fn statement(args: &Args) -> anyhow::Result<String> {
+    let of_fleet = &args.of_fleet;
+    for (is_said, word) in
+        [(of_fleet.stop, "STOP"), (of_fleet.rollback, "ROLLBACK"), (of_fleet.retry, "RETRY")]
+    {
+        if is_said {
+            return Ok(format!("RESTART FLEET {word}"));
+        }
+    }
+    let mut statement = String::from("RESTART FLEET");
+    if args.force {
+        statement.push_str(" FORCE");
+    }
+    let path = |path: &Option<std::path::PathBuf>| {
+        let path = path.as_ref().map(std::path::absolute).transpose()?;
+        let utf8 = path.map(|path| path.into_os_string().into_string());
+        utf8.transpose().map_err(|path| anyhow::anyhow!("{}: expected UTF-8", path.display()))
+    };
+    let options = [
+        ("BATCH", Some(args.batch.to_string())),
+        ("CANARY", of_fleet.canary.map(|it| it.to_string())),
+        ("PAUSE", of_fleet.pause.map(|it| it.to_string())),
+        ("PROXIES", (!of_fleet.only.is_empty()).then(|| of_fleet.only.join(","))),
+        ("REHEARSAL", of_fleet.no_rehearsal.then(|| "off".into())),
+        ("EXIT_TIMEOUT", args.exit_timeout.map(|it| it.to_string())),
+        ("BINARY", path(&args.binary).context("--binary")?),
+        ("CONFIG", path(&args.config).context("--config")?),
+    ];
+    for (name, value) in options {
+        if let Some(value) = value {
+            statement.push_str(&format!(" {name} = {}", quoted(&value)));
+        }
+    }
+    Ok(statement)
+}
+
+/// Watches the task to its end: its last row, and what each proxy has gone through.
+async fn watch(port: &AdminPort, admin: Admin, task: u64) -> anyhow::Result<(Row, Vec<Row>)> {
+    let mut open = Some(admin);
+    let mut heard = Instant::now();
+    let mut said = BTreeMap::new();
+    loop {
+        let looked = async {
+            let mut admin = match open.take() {
+                Some(admin) => admin,
+                None => port.connect().await?,
+            };
+            let tasks = admin.fleet_tasks().await?;
+            let steps = admin.fleet_steps(task).await?;
+            Ok::<_, crate::fleet::port::Trouble>((admin, tasks, steps))
+        };
+        match looked.await {
+            Ok((admin, tasks, steps)) => {
+                heard = Instant::now();
+                tell(&steps, &mut said);
+                let row = tasks.into_iter().find(|row| row.number("task_id") == Some(task));
+                if let Some(row) = row.filter(|row| row.text("state") != Some("IN_PROGRESS")) {
+                    admin.quit().await;
+                    return Ok((row, steps));
+                }
+                open = Some(admin);
+            }
+            Err(trouble) if heard.elapsed() >= SILENCE => {
+                let context = format!("fleet task {task} was lost sight of; it may go on");
+                return Err(anyhow::Error::from(trouble).context(context));
+            }
+            Err(_) => {}
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Says what is new of each proxy.
+fn tell(steps: &[Row], said: &mut BTreeMap<String, String>) {
+    for step in last(steps) {
+        let text = |name| step.text(name).unwrap_or_default();
+        // How many sessions have moved changes too often to be said.
+        let detail = text("detail").split(',').next().unwrap_or_default();
+        let news = format!("{} {detail}", text("state")).trim_end().to_owned();
+        let name = text("proxy").to_owned();
+        if said.get(&name) != Some(&news) {
+            let _ = writeln!(std::io::stderr(), "{name}: {news}");
+            said.insert(name, news);
+        }
+    }
+}
+
+/// What each proxy goes through now.
+fn last(steps: &[Row]) -> Vec<&Row> {
+    let is_last = |at: usize| {
+        let name = |row: &Row| row.text("proxy").map(str::to_owned);
+        steps.get(at + 1).is_none_or(|next| name(next) != name(&steps[at]))
+    };
+    steps.iter().enumerate().filter(|(at, _)| is_last(*at)).map(|(_, row)| row).collect()
+}

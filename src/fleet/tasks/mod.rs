@@ -1,0 +1,304 @@
+//! Restarts of a whole fleet as tasks: begun by an operator at any of its proxies, which
+//! coordinates them, and kept, so that they go on whatever becomes of that process.
+//!
+//! ```text
+//! Tasks      the handle: start, stop, roll_back, retry, list, watch
+//!   driver     does what a machine says, one task at a time, while this process serves
+//!     machine    what happens next; verdict: what a proxy's answers mean. Both pure
+//!   store      tasks in memory and on the disk
+//!     record     what a task is
+//! ```
+//! There is no leader: each proxy refuses a second restart, so two coordinators harm nobody. The
+//! proxy that coordinates is restarted last; its successor finds the task and goes on.
+
+mod driver;
+mod machine;
+mod record;
+mod store;
+mod verdict;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Task};
+use store::Store;
+
+use super::members::{Member, members};
+use super::port::Row;
+use super::status::{Asked, Status, ask_all};
+use crate::config::Config;
+use crate::error::chain;
+use crate::restart::{Lifecycle, task::State as Standing};
+use crate::task;
+
+/// How long a process that has just begun to serve may take to know what was there before it.
+const KNOWING: Duration = Duration::from_secs(5);
+
+/// The tasks of the fleet that this proxy coordinates. All clones are the same.
+#[derive(Clone)]
+pub struct Tasks(Arc<Inner>);
+
+struct Inner {
+    store: Arc<Store>,
+    config: Arc<ArcSwap<Config>>,
+    lifecycle: Lifecycle,
+    /// Of this process, as SHOW PROXYINFO BINARY has it: nobody else has both.
+    identity: (u32, String),
+    /// Whether what was kept is known.
+    is_ready: watch::Sender<bool>,
+    /// There is something to do.
+    news: Notify,
+    /// Held while a task is judged that is to be begun.
+    judging: Mutex<()>,
+}
+
+/// Why an order was not taken; nothing was begun.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
+
+impl Tasks {
+    /// Of a process that was started then, as people are told.
+    pub fn new(config: Arc<ArcSwap<Config>>, lifecycle: Lifecycle, started_at: String) -> Self {
+        Self(Arc::new(Inner {
+            store: Arc::new(Store::new(&config.load())),
+            config,
+            lifecycle,
+            identity: (std::process::id(), started_at),
+            is_ready: watch::Sender::new(false),
+            news: Notify::new(),
+            judging: Mutex::default(),
+        }))
+    }
+
+    /// Goes on with what is under way, from when this process serves.
+    pub fn serve(&self) {
+        let inner = self.0.clone();
+        task::keep("fleet", move || driver::serve(inner.clone()));
+    }
+
+    /// All tasks that are remembered, the newest first.
+    pub fn list(&self) -> Vec<Task> {
+        self.0.store.list()
+    }
+
+    /// Counts changes of them.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.0.store.watch()
+    }
+
+    /// Begins a task, once it is sure that every proxy can be asked and may be restarted; its id.
+    ///
+    /// # Errors
+    ///
+    /// Somebody stands in its way: everybody who does is named.
+    pub async fn start(&self, request: Request, by: &str) -> Result<u64, Refused> {
+        let inner = &self.0;
+        let _judging = inner.judging().await?;
+        let steps = inner.judge(&request).await?;
+        let mut task = Task {
+            id: 0,
+            request,
+            by: by.to_owned(),
+            started_at_ms: now(),
+            ended_at_ms: None,
+            state: State::InProgress,
+            stage: Stage::Rolling,
+            is_stopping: false,
+            steps,
+            detail: String::new(),
+        };
+        task.stage = task.first_stage();
+        let id = inner.store.add(task);
+        if let Err(error) = inner.store.save().await {
+            inner.store.forget(id);
+            return Err(Refused(error));
+        }
+        tracing::info!(task = id, by, "fleet task begun");
+        inner.news.notify_one();
+        Ok(id)
+    }
+
+    /// Has a task begin nothing more; what is under way is seen to its end.
+    ///
+    /// # Errors
+    ///
+    /// There is no such task, or it has ended.
+    pub async fn stop(&self, id: u64, by: &str) -> Result<(), Refused> {
+        self.order(id, by, "stopped", Task::stop).await
+    }
+
+    /// Restarts those that the task has restarted into what they ran before, where that is known.
+    ///
+    /// # Errors
+    ///
+    /// There is no such task, nothing was restarted, or nobody knows what ran before.
+    pub async fn roll_back(&self, id: u64, by: &str) -> Result<(), Refused> {
+        self.order(id, by, "rolled back", Task::roll_back).await
+    }
+
+    /// Goes on with a task that has failed or was stopped, from there.
+    ///
+    /// # Errors
+    ///
+    /// There is no such task, or it is under way or completed.
+    pub async fn retry(&self, id: u64, by: &str) -> Result<(), Refused> {
+        self.order(id, by, "tried again", Task::retry).await
+    }
+
+    /// How each proxy of the fleet is, by its name.
+    pub(crate) async fn members(&self) -> anyhow::Result<Vec<Asked>> {
+        let members = members(&self.0.config.load_full()).await?;
+        Ok(self::ask(members).await)
+    }
+
+    async fn order(
+        &self,
+        id: u64,
+        by: &str,
+        what: &str,
+        order: impl FnOnce(&mut Task) -> Result<(), String>,
+    ) -> Result<(), Refused> {
+        let inner = &self.0;
+        let _judging = inner.judging().await?;
+        if let Some(other) = inner.store.under_way().filter(|other| *other != id) {
+            return Err(Refused(format!("fleet task {other} is under way")));
+        }
+        let before = inner.store.find(id);
+        let done = inner.store.change(id, order);
+        let done = done.ok_or_else(|| Refused(format!("there is no fleet task {id}")))?;
+        done.map_err(|why| Refused(format!("fleet task {id}: {why}")))?;
+        if let Err(error) = inner.store.save().await {
+            inner.store.change(id, |task| before.into_iter().for_each(|before| *task = before));
+            return Err(Refused(error));
+        }
+        tracing::info!(task = id, by, "fleet task {what}");
+        inner.news.notify_one();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Tasks").field(&self.0.store).finish()
+    }
+}
+
+/// How they are, by their names.
+async fn ask(members: Vec<Member>) -> Vec<Asked> {
+    let names: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
+    let asked = ask_all(members.into_iter().map(|member| member.port).collect()).await;
+    names.into_iter().zip(asked).map(|(name, asked)| Asked { name, ..asked }).collect()
+}
+
+impl Inner {
+    /// One order at a time, and none before it is known what there is.
+    async fn judging(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Refused> {
+        let refused = |_| Refused("the proxy does not serve yet, or another one follows".into());
+        let mut ready = self.is_ready.subscribe();
+        let known = timeout(KNOWING, ready.wait_for(|is_ready| *is_ready)).await;
+        drop(known.map_err(refused)?);
+        self.judging.try_lock().map_err(|_| Refused("another order is being judged".into()))
+    }
+
+    /// The steps of a task, if nobody stands in its way.
+    async fn judge(&self, request: &Request) -> Result<Vec<Step>, Refused> {
+        if let Some(other) = self.store.under_way() {
+            return Err(Refused(format!("fleet task {other} is under way")));
+        }
+        let all = members(&self.config.load_full()).await;
+        let mut all = all.map_err(|error| Refused(chain(error.as_ref())))?;
+        let unknown = request.proxies.iter().find(|name| all.iter().all(|it| it.name != **name));
+        if let Some(name) = unknown {
+            return Err(Refused(format!("the fleet has no proxy '{name}'")));
+        }
+        let chosen = |it: &Member| request.proxies.is_empty() || request.proxies.contains(&it.name);
+        all.retain(chosen);
+        let (tasks, addresses) = (tasks_of(&all).await, all.iter().map(|it| it.port.name.clone()));
+        let addresses: Vec<String> = addresses.collect();
+        let mut whys = Vec::new();
+        let mut steps = Vec::new();
+        for ((asked, address), others) in ask(all).await.into_iter().zip(addresses).zip(tasks) {
+            let name = asked.name;
+            let status = match asked.answer {
+                Ok(status) => status,
+                Err(trouble) => {
+                    whys.push(format!("{name}: {}", chain(&trouble)));
+                    continue;
+                }
+            };
+            let coordinates = self.is_us(&status.proxy);
+            let why = in_the_way(&status, request.mode).or(others.filter(|_| !coordinates));
+            whys.extend(why.map(|why| format!("{name}: {why}")));
+            steps.push(step(name, address, coordinates));
+        }
+        match whys.is_empty() {
+            true => Ok(steps),
+            false => Err(Refused(format!("nothing was begun: {}", whys.join("; ")))),
+        }
+    }
+
+    fn is_us(&self, proxy: &Row) -> bool {
+        let (pid, started_at) = &self.identity;
+        proxy.number("pid") == Some(u64::from(*pid))
+            && proxy.text("started_at") == Some(started_at.as_str())
+    }
+}
+
+/// Why a proxy cannot be restarted now.
+fn in_the_way(status: &Status, mode: Mode) -> Option<String> {
+    let text = |name| status.proxy.text(name).unwrap_or_default();
+    let is_free = text("state") == Standing::Running.name() && text("phase").is_empty();
+    match mode {
+        Mode::Force => None,
+        Mode::Restart if is_free => None,
+        Mode::Restart => Some(match text("phase") {
+            "" => format!("it is {}, expected RUNNING", text("state")),
+            phase => format!("it is {} ({phase}), expected RUNNING", text("state")),
+        }),
+    }
+}
+
+/// What each of them coordinates already.
+async fn tasks_of(members: &[Member]) -> Vec<Option<String>> {
+    let mut asking = JoinSet::new();
+    for (at, member) in members.iter().cloned().enumerate() {
+        asking.spawn(async move {
+            let mut admin = member.port.connect().await.ok()?;
+            // Older versions do not know of such tasks.
+            let tasks = admin.fleet_tasks().await.unwrap_or_default();
+            admin.quit().await;
+            let is_under_way = |row: &&Row| row.text("state") == Some(State::InProgress.name());
+            let id = tasks.iter().find(is_under_way)?.text("task_id")?.to_owned();
+            Some((at, format!("it coordinates fleet task {id}, which is under way")))
+        });
+    }
+    let found: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
+    let of = |at: usize| found.iter().find(|(of, _)| *of == at).map(|(_, why)| why.clone());
+    (0..members.len()).map(of).collect()
+}
+
+fn step(proxy: String, address: String, coordinates: bool) -> Step {
+    Step {
+        proxy,
+        address,
+        coordinates,
+        state: StepState::Waiting,
+        before: None,
+        mark: None,
+        phases: Vec::new(),
+        detail: String::new(),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,343 @@
+//! RESTART FLEET over three real proxies: under load, with a canary that fails, with a coordinator
+//! that is killed in the middle, and by two operators at once.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use support::proxy::{ADMIN_PASSWORD, Options};
+use support::{Database, Proxy, Server, fixtures_dir, scratch, until};
+
+type Row = BTreeMap<String, String>;
+
+/// Three proxies that know each other.
+struct Fleet {
+    proxies: Vec<Proxy>,
+    options: Options,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+impl Fleet {
+    fn start(server: &str) -> Self {
+        let options = Options::new(&[server.to_owned()]);
+        let proxies: Vec<Proxy> = NAMES.iter().map(|_| Proxy::start_with(&options)).collect();
+        let members = NAMES.iter().zip(&proxies).map(|(name, proxy)| {
+            let address = proxy.admin_address();
+            format!("[[fleet.proxy]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+        });
+        let members: String = members.collect();
+        for proxy in &proxies {
+            let text = std::fs::read_to_string(proxy.config()).expect("a config");
+            std::fs::write(proxy.config(), format!("{text}{members}")).expect("ours");
+            kill(Pid::from_raw(proxy.pid() as i32), Signal::SIGHUP).expect("it lives");
+            until("the fleet to be known", || {
+                let rows = proxy.admin().ok()?.query("SHOW FLEET");
+                (rows.error().is_none() && rows.row_count() == 3).then_some(())
+            });
+        }
+        Self { proxies, options }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.proxies.iter().map(Proxy::pid).collect()
+    }
+
+    /// Gives an order to a proxy: the id of the task, or what is the matter.
+    fn order(&self, at: usize, sql: &str) -> Result<u64, String> {
+        let mut admin = self.proxies[at].admin().expect("the admin port takes us");
+        let reply = admin.query(sql);
+        let payload = &reply.last().payload;
+        match reply.error() {
+            Some(_) => Err(String::from_utf8_lossy(payload).into_owned()),
+            // OK, no rows changed, and the id, which is small.
+            None => Ok(payload[2].into()),
+        }
+    }
+
+    fn rows(&self, at: usize, sql: &str) -> Option<Vec<Row>> {
+        let reply = self.proxies[at].admin().ok()?.try_query(sql).ok()?;
+        reply.error().is_none().then(|| reply.named_rows())
+    }
+
+    fn task(&self, at: usize, id: u64) -> Option<Row> {
+        let rows = self.rows(at, "SHOW FLEET TASKS")?;
+        rows.into_iter().find(|row| row["task_id"] == id.to_string())
+    }
+
+    fn steps(&self, at: usize, id: u64) -> Vec<Row> {
+        until("the steps", || self.rows(at, &format!("SHOW FLEET TASK {id}")))
+    }
+
+    /// Waits for its end; its last row.
+    fn ended(&self, at: usize, id: u64) -> Row {
+        let logs = || self.proxies.iter().map(Proxy::log).collect::<Vec<_>>().join("\n---\n");
+        let what = format!("the end of task {id}");
+        let row = until(&what, || self.task(at, id).filter(|row| row["state"] != "IN_PROGRESS"));
+        assert!(!row["ended_at"].is_empty(), "{row:?}\n{}", logs());
+        row
+    }
+
+    /// What each proxy runs.
+    fn binary(&self, at: usize) -> String {
+        until("the binary", || {
+            let rows = self.rows(at, "SHOW PROXYINFO BINARY")?;
+            Some(rows.iter().find(|row| row["name"] == "binary")?["info"].clone())
+        })
+    }
+}
+
+/// One that has nobody behind it.
+fn fleet() -> Fleet {
+    Fleet::start("127.0.0.1:1")
+}
+
+fn odp(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+    let output = command.env_remove("ODP_ADMIN_PASSWORD").args(arguments).output().expect("odp");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+/// A load through a proxy, until it is told to end.
+struct Load(Option<Child>);
+
+impl Load {
+    fn start(proxy: &Proxy) -> Self {
+        let password = support::database::PASSWORD;
+        let url = format!("mysql://odp:{password}@{}/p", proxy.address());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+        command.args(["load", "--url", &url, "--connections", "9", "--duration", "10m", "--json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let load = Self(Some(command.spawn().expect("odp runs")));
+        until("the load to begin", || {
+            let sessions = proxy.admin().ok()?.query("SHOW PROXYSESSION").row_count();
+            (sessions > 5).then_some(())
+        });
+        load
+    }
+
+    /// What it has seen.
+    fn end(mut self) -> Value {
+        let load = self.0.take().expect("it is ended once");
+        kill(Pid::from_raw(load.id() as i32), Signal::SIGINT).expect("it lives");
+        let Output { stdout, .. } = load.wait_with_output().expect("it ends");
+        serde_json::from_slice(&stdout).expect("JSON")
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(load) = &mut self.0 {
+            let _ = load.kill();
+            let _ = load.wait();
+        }
+    }
+}
+
+/// Names of proxies in the order in which their restarts were begun.
+fn order_of_restarts(steps: &[Row]) -> Vec<String> {
+    let mut restarts: Vec<&Row> = steps.iter().filter(|row| row["phase"] == "RESTART").collect();
+    restarts.sort_by_key(|row| row["begun_at"].clone());
+    restarts.into_iter().map(|row| row["proxy"].clone()).collect()
+}
+
+#[test]
+fn a_fleet_under_load_is_restarted_and_nobody_notices() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let fleet = Fleet::start(&database.address());
+    let loads: Vec<Load> = fleet.proxies.iter().map(Load::start).collect();
+    let before = fleet.pids();
+    let config = fleet.proxies[1].config();
+    let config = config.to_str().expect("UTF-8");
+    let (code, results, progress) = odp(&["restart", "--fleet", "-c", config, "--pause", "300ms"]);
+    assert_eq!(code, Some(0), "{results}{progress}\n{}", fleet.proxies[1].log());
+    for name in NAMES {
+        assert!(results.contains(&format!("{name}: DONE: RUNNING as pid")), "{results}");
+    }
+    assert!(results.contains("fleet task 1: COMPLETED"), "{results}");
+    for (before, after) in before.iter().zip(fleet.pids()) {
+        assert_ne!(*before, after, "{results}");
+    }
+    // The proxy that coordinates is the last, and its successor knows of it all.
+    assert_eq!(order_of_restarts(&fleet.steps(1, 1)), ["a", "c", "b"]);
+    assert_eq!(fleet.task(1, 1).expect("it is remembered")["state"], "COMPLETED");
+    let (code, table, errors) = odp(&["status", "--fleet", "-c", config]);
+    assert_eq!((code, table.matches("RUNNING").count()), (Some(0), 3), "{table}{errors}");
+    for load in loads {
+        let found = load.end();
+        for name in ["sessions_lost", "connects_failed", "statements_failed", "answers_wrong"] {
+            assert_eq!(found[name], 0, "{name} in {found:#}");
+        }
+        assert!(found["statements"].as_u64().expect("a number") > 100, "{found:#}");
+    }
+}
+
+#[test]
+fn whoever_refuses_is_named_before_anything_is_done() {
+    let mut fleet = fleet();
+    let before = fleet.pids();
+    let error = fleet.order(0, "RESTART FLEET PROXIES = 'a,d'").expect_err("there is no d");
+    assert!(error.contains("no proxy 'd'"), "{error}");
+    let error = fleet.order(0, "RESTART FLEET BATCH = 0").expect_err("none at a time");
+    assert!(error.contains("expected 1 to 1000"), "{error}");
+    // The new build would not take over; nobody is restarted.
+    let id = fleet.order(0, "RESTART FLEET BINARY = '/none'").expect("it is taken");
+    let row = fleet.ended(0, id);
+    assert_eq!(row["state"], "FAILED", "{row:?}");
+    assert!(row["detail"].starts_with("refused before anything was restarted: a: "), "{row:?}");
+    assert_eq!(row["detail"].matches("binary /none").count(), 3, "{row:?}");
+    // One is offline, one is not there.
+    let done = fleet.order(1, "ALTER PROXYCONFIG SET proxy_local_cmd = '3'");
+    done.expect("it takes no clients then");
+    fleet.proxies[2].kill9();
+    let error = fleet.order(0, "RESTART FLEET").expect_err("two are in the way");
+    for part in ["nothing was begun", "b: it is OFFLINE, expected RUNNING", "c: "] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    let options = fleet.options.clone();
+    fleet.proxies[2].start_again(&options, &[]).expect("it starts");
+    assert_eq!(fleet.pids()[..2], before[..2]);
+    let mut viewer = {
+        let login = support::Login {
+            user: "watch".into(),
+            password: ADMIN_PASSWORD.into(),
+            database: None,
+            ..support::Login::default()
+        };
+        support::Wire::open(&fleet.proxies[0].admin_address(), &login).expect("a viewer")
+    };
+    assert!(viewer.query("RESTART FLEET").error().is_some(), "only managers may");
+    assert_eq!(viewer.query("SHOW FLEET TASKS").row_count(), 1);
+}
+
+#[test]
+fn a_canary_that_fails_is_the_only_one_and_a_retry_goes_on() {
+    let fleet = fleet();
+    let dir = scratch();
+    let binary = dir.path().join("odp");
+    let before = fleet.pids();
+    let sql =
+        format!("RESTART FLEET REHEARSAL = 'off' PAUSE = '100ms' BINARY = '{}'", binary.display());
+    let id = fleet.order(2, &sql).expect("it is taken");
+    let row = fleet.ended(2, id);
+    assert_eq!(row["state"], "FAILED", "{row:?}");
+    assert!(row["detail"].starts_with("a: ") && row["detail"].contains("binary"), "{row:?}");
+    assert_eq!(fleet.pids(), before);
+    let states: Vec<String> =
+        fleet.steps(2, id).into_iter().map(|mut row| row.remove("state").expect("one")).collect();
+    assert_eq!(states, ["FAILED", "WAITING", "WAITING"]);
+    // What was the matter is mended.
+    link(&binary);
+    assert_eq!(fleet.order(2, "RESTART FLEET RETRY"), Ok(id));
+    let row = fleet.ended(2, id);
+    assert_eq!(row["state"], "COMPLETED", "{row:?}");
+    assert!(fleet.pids().iter().zip(&before).all(|(after, before)| after != before));
+}
+
+/// Another path of the program under test.
+fn link(path: &Path) {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_odp"));
+    if std::fs::hard_link(&built, path).is_err() {
+        std::fs::copy(&built, path).expect("a copy");
+    }
+}
+
+#[test]
+fn a_task_is_stopped_and_rolled_back_into_the_build_before() {
+    let fleet = fleet();
+    let dir = tempfile::tempdir_in(fixtures_dir()).expect("a directory");
+    let new = dir.path().join("odp-new");
+    link(&new);
+    let [before, new] = [fleet.binary(0), new.display().to_string()];
+    let sql = format!("RESTART FLEET PAUSE = '2s' BINARY = '{new}'");
+    let id = fleet.order(0, &sql).expect("it is taken");
+    let error = fleet.order(0, "RESTART FLEET").expect_err("one at a time");
+    assert!(error.contains(&format!("fleet task {id} is under way")), "{error}");
+    let error = fleet.order(1, "RESTART FLEET").expect_err("one at a time");
+    assert!(error.contains(&format!("a: it coordinates fleet task {id}")), "{error}");
+    until("the first to be watched", || {
+        let steps = fleet.rows(0, &format!("SHOW FLEET TASK {id}"))?;
+        steps.iter().any(|row| row["state"] == "WATCHED").then_some(())
+    });
+    fleet.order(0, &format!("RESTART FLEET STOP {id}")).expect("it is under way");
+    assert_eq!(fleet.ended(0, id)["state"], "STOPPED");
+    assert_eq!([0, 1, 2].map(|at| fleet.binary(at)), [&before, &new, &before].map(String::clone));
+    fleet.order(0, &format!("RESTART FLEET ROLLBACK {id}")).expect("it is known");
+    assert_eq!(fleet.ended(0, id)["state"], "ROLLED_BACK");
+    assert_eq!(
+        [0, 1, 2].map(|at| fleet.binary(at)),
+        [&before, &before, &before].map(String::clone)
+    );
+    // In place nobody knows what was there.
+    let id = fleet.order(0, "RESTART FLEET PAUSE = '0s' CANARY = 3").expect("it is taken");
+    assert_eq!(fleet.ended(0, id)["state"], "COMPLETED");
+    let error = fleet.order(0, "RESTART FLEET ROLLBACK").expect_err("nobody knows");
+    assert!(error.contains("neither BINARY nor CONFIG"), "{error}");
+}
+
+#[test]
+fn a_coordinator_that_is_killed_goes_on_after_its_start() {
+    for moment in ["RESTARTING", "WATCHED"] {
+        let mut fleet = fleet();
+        let before = fleet.pids();
+        let id = fleet.order(0, "RESTART FLEET PAUSE = '1s'").expect("it is taken");
+        until("the first to be there", || {
+            let steps = fleet.rows(0, &format!("SHOW FLEET TASK {id}"))?;
+            steps.iter().any(|row| row["state"] == moment).then_some(())
+        });
+        let options = fleet.options.clone();
+        fleet.proxies[0].start_again(&options, &[]).expect("it starts");
+        let row = fleet.ended(0, id);
+        assert_eq!(row["state"], "COMPLETED", "{row:?}\n{}", fleet.proxies[0].log());
+        let steps = fleet.steps(0, id);
+        assert_eq!(order_of_restarts(&steps), ["b", "c", "a"], "{steps:?}");
+        assert!(fleet.pids().iter().zip(&before).all(|(after, before)| after != before));
+        // Each once: what was under way was found and seen through.
+        for at in [1, 2] {
+            let restarts = fleet.rows(at, "SHOW RESTART").expect("its tasks");
+            let count = restarts.iter().filter(|row| row["mode"] == "RESTART").count();
+            assert_eq!(count, 1, "{moment}: {restarts:?}");
+        }
+    }
+}
+
+#[test]
+fn two_operators_at_once_harm_nobody() {
+    let fleet = fleet();
+    let sql = "RESTART FLEET PAUSE = '100ms' REHEARSAL = 'off'";
+    let ids = std::thread::scope(|scope| {
+        let start = |at: usize| {
+            let fleet = &fleet;
+            scope.spawn(move || fleet.order(at, sql))
+        };
+        [start(0), start(1)].map(|started| started.join().expect("no panic"))
+    });
+    assert!(ids.iter().any(Result::is_ok), "{ids:?}");
+    for (at, id) in ids.iter().enumerate() {
+        match id {
+            Ok(id) => {
+                let row = fleet.ended(at, *id);
+                // One of them may have met the other at some proxy, and says so.
+                let is_told = row["state"] == "FAILED" && !row["detail"].is_empty();
+                assert!(row["state"] == "COMPLETED" || is_told, "{row:?}");
+            }
+            Err(why) => assert!(why.contains("under way") || why.contains("RUNNING"), "{why}"),
+        }
+    }
+    for at in 0..3 {
+        let rows = fleet.rows(at, "SHOW PROXYINFO BINARY").expect("it answers");
+        let state = rows.iter().find(|row| row["name"] == "state").expect("a state");
+        assert_eq!(state["info"], "RUNNING");
+        assert_eq!(fleet.proxies[at].process().living().len(), 1);
+    }
+    // And then once more, in order.
+    let id = fleet.order(2, sql).expect("nothing is under way");
+    assert_eq!(fleet.ended(2, id)["state"], "COMPLETED");
+}
