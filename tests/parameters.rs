@@ -106,6 +106,29 @@ fn what_was_altered_is_in_force_after_a_crash_and_the_file_wins_for_what_it_chan
 }
 
 #[test]
+fn a_check_tells_what_a_file_would_change_and_when() {
+    let proxy = Proxy::start_with(&options());
+    alter(&proxy, "PROXYCONFIG SET delay_exit_time = '3s'");
+    let changes = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_odp"));
+        command.env_remove("ODP_ADMIN_PASSWORD").args(["check", "--changes", "-c"]);
+        let output = command.arg(proxy.config()).output().expect("odp runs");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        said.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(changes(), [""; 0], "what was altered live is no change of the file");
+    edit(&proxy.config(), "connect_timeout = \"9s\"", "connect_timeout = \"8s\"\nworkers = 1");
+    edit(&proxy.config(), "[admin]", "delay_exit_time = \"1s\"\n[admin]");
+    let expected = [
+        "connect_timeout: '9s' becomes '8s' at the next session (after SIGHUP)",
+        "delay_exit_time: '100ms' becomes '1s' now (SIGHUP)",
+        "workers: '0' becomes '1' at a restart",
+    ];
+    assert_eq!(changes(), expected);
+}
+
+#[test]
 fn what_two_generations_alter_is_kept_by_both() {
     let mut options = options();
     // The predecessor stays while it has a session on the admin port of its own.

@@ -40,6 +40,17 @@ pub(super) struct Access {
 }
 
 impl Access {
+    /// As this config says.
+    pub(super) fn of(config: &Path) -> Self {
+        Self {
+            addresses: Vec::new(),
+            user: None,
+            password: None,
+            known_from: Some(config.to_owned()),
+            tls: TlsArgs::default(),
+        }
+    }
+
     /// The config that was given.
     pub(super) fn config(&self) -> Option<&Path> {
         self.known_from.as_deref()

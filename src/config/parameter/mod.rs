@@ -4,6 +4,7 @@
 //! of a cluster have names of the same kind, see [`cluster`]: what is said of names here holds for
 //! those, too.
 
+pub mod changes;
 pub mod cluster;
 pub(super) mod kind;
 pub(super) mod tls;

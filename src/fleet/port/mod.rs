@@ -171,6 +171,20 @@ impl Admin {
         self.pairs("SHOW PROXYSTAT").await
     }
 
+    /// Every parameter by its name, as the file of the config has it.
+    pub(crate) async fn parameters(&mut self) -> Result<Row, Trouble> {
+        let mut all = self.pairs("SHOW PROXYCONFIG").await?;
+        for differing in self.rows("SHOW PROXYCONFIG DIFF").await? {
+            let of = |name| differing.text(name).unwrap_or_default().to_owned();
+            let (name, in_file) = (of("name"), of("in_file"));
+            all.0
+                .iter_mut()
+                .filter(|(it, _)| *it == name)
+                .for_each(|(_, it)| it.clone_from(&in_file));
+        }
+        Ok(all)
+    }
+
     /// ODP's word for how the proxy stands with clients.
     pub(crate) async fn status(&mut self) -> Result<String, Trouble> {
         let rows = self.rows("SELECT PROXY_STATUS() AS status").await?;
