@@ -340,6 +340,10 @@ const CRASH: &Columns<CrashView> = &[
         reasons.join(", ")
     }),
     ("resume_ms", |crash| crash.within.as_millis().to_string()),
+    ("suspect", |crash| {
+        let ids: Vec<_> = crash.suspects.iter().map(|id| id.0.to_string()).collect();
+        ids.join(", ")
+    }),
 ];
 
 fn config(admin: &Admin, operands: &Operands) -> Table {

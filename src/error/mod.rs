@@ -188,6 +188,11 @@ impl ClientError {
         Self::new(4031, "HY000", text)
     }
 
+    /// 1105: the proxy has died of this session, or that is likely.
+    pub fn deadly() -> Self {
+        Self::new(1105, "HY000", "the proxy has crashed more than once with this connection")
+    }
+
     /// 1105: anything an admin command could not do; the text says what and why.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::new(1105, "HY000", message)

@@ -52,15 +52,25 @@ pub(super) mod head {
     pub(in crate::journal) const RESUMED: usize = 5;
     /// Sessions that did not.
     pub(in crate::journal) const LOST: usize = 6;
+    /// See [`Cause`](super::Cause).
+    pub(in crate::journal) const CAUSE: usize = 7;
+    /// Counts up as long as the process's runtime runs.
+    pub(in crate::journal) const BEATS: usize = 24;
     /// Deaths by signal; 0: without one.
     pub(in crate::journal) const SIGNALS: usize = 640;
+    /// What each thread that serves sessions is at: the session's [`Served`](super::Served), and
+    /// how many there were.
+    pub(in crate::journal) const WORKERS: usize = 768;
 }
 
+/// Threads that serve sessions and are watched.
+pub const WORKERS: usize = 128;
+
 /// Deaths that are remembered.
-pub(super) const RING: usize = 64;
+pub(super) const RING: usize = 32;
 
 /// Words of one of them.
-pub(super) const DEATH: usize = 8;
+pub(super) const DEATH: usize = 16;
 
 /// Words of a slot.
 pub(super) mod slot {
@@ -78,6 +88,8 @@ pub(super) mod slot {
     pub(in crate::journal) const COOKIES: usize = FDS + LEGS;
     /// What the kernel had counted when we began to: read, written.
     pub(in crate::journal) const BASES: usize = COOKIES + LEGS;
+    /// Deaths that it may be to blame for.
+    pub(in crate::journal) const STRIKES: usize = 19;
     /// Two copies of what changes.
     pub(in crate::journal) const HOTS: [usize; 2] = [24, 40];
 }
@@ -152,7 +164,14 @@ pub struct Death {
     pub resumed_ms: u64,
     /// Those that were lost, by why.
     pub lost: Lost,
+    /// Sessions that may be to blame; 0: none.
+    pub suspects: [u32; SUSPECTS],
+    /// It did not move any more, and was ended for that.
+    pub has_hung: bool,
 }
+
+/// As many suspects of a death are named.
+pub const SUSPECTS: usize = 4;
 
 /// Sessions that were lost in a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -164,24 +183,67 @@ pub struct Lost {
     pub ended: u64,
     /// What is on record of them is not understood, or their sockets are not there.
     pub unknown: u64,
+    /// Processes have died of them.
+    pub deadly: u64,
+    /// Processes died again and again, and nobody knew of what.
+    pub given_up: u64,
+}
+
+impl Lost {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        let Self { moved, ended, unknown, deadly, given_up } = self;
+        [moved, ended, unknown, deadly, given_up].into_iter().fold(0, u64::wrapping_add)
+    }
 }
 
 impl Death {
     /// As it stands in the ring.
     pub(super) fn words(self) -> [u64; DEATH] {
-        let Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost } = self;
-        let Lost { moved, ended, unknown } = lost;
-        let ended_as = u64::from(pid) << 32 | u64::from(status as u32);
-        [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown]
+        let Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost, .. } = self;
+        let Lost { moved, ended, unknown, deadly, given_up } = lost;
+        let ended_as = pair(pid, status as u32);
+        let [first, second, third, fourth] = self.suspects;
+        let suspects = [pair(first, second), pair(third, fourth)];
+        let words = [
+            [at_ms, ended_as, sessions, resumed],
+            [resumed_ms, moved, ended, unknown],
+            [suspects[0], suspects[1], u64::from(self.has_hung), deadly],
+            [given_up, 0, 0, 0],
+        ];
+        std::array::from_fn(|at| words[at / 4][at % 4])
     }
 
     /// The same, back.
     pub(super) fn of(words: [u64; DEATH]) -> Self {
-        let [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown] = words;
-        let (pid, status) = ((ended_as >> 32) as u32, ended_as as u32 as i32);
-        let lost = Lost { moved, ended, unknown };
-        Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost }
+        let [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown, rest @ ..] =
+            words;
+        let [suspects, more_suspects, has_hung, deadly, given_up, ..] = rest;
+        let ((pid, status), lost) =
+            (halves(ended_as), Lost { moved, ended, unknown, deadly, given_up });
+        let ((first, second), (third, fourth)) = (halves(suspects), halves(more_suspects));
+        Self {
+            at_ms,
+            pid,
+            status: status as i32,
+            sessions,
+            resumed,
+            resumed_ms,
+            lost,
+            suspects: [first, second, third, fourth],
+            has_hung: has_hung != 0,
+        }
     }
+}
+
+/// Two numbers in one word.
+pub(super) fn pair(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// The same, back.
+pub(super) fn halves(word: u64) -> (u32, u32) {
+    ((word >> 32) as u32, word as u32)
 }
 
 /// Signals that there are.

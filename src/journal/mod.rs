@@ -20,6 +20,7 @@
 //!
 //! - `layout`: which word stands where. - `mapping`: the memory. - `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing.
+//! - `suspects`: which session a process has died of.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
@@ -27,6 +28,7 @@ mod heap;
 mod layout;
 mod mapping;
 mod reader;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
@@ -37,9 +39,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
 use layout::{Copies, Hot, LEGS, head, slot, state};
-pub use layout::{Counted, Death, Deaths, Lost, Phase};
+pub use layout::{Counted, Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
 use mapping::Mapping;
 pub use reader::{Found, Left, Since};
+pub use suspects::{Blame, Origin, Served, Serving, Strikes};
 
 use crate::position::Position;
 
@@ -172,6 +175,7 @@ impl Journal {
         slot.set(slot::STATE, state::REGISTERING);
         slot.set(slot::ID, u64::from(id));
         slot.set(slot::COUNT, legs.len() as u64);
+        slot.set(slot::STRIKES, 0);
         for (leg, (fd, counted)) in legs.iter().enumerate() {
             let (position, cookie) =
                 Position::of(*fd).zip(cookie(*fd)).ok_or(Unregistered::Uncounted)?;
@@ -229,6 +233,11 @@ impl Slot {
     /// Whether nothing was read or written since the last commit.
     pub fn is_at(&self, legs: &[Counted]) -> bool {
         self.number > 0 && self.counted.starts_with(legs)
+    }
+
+    /// Which one it is.
+    pub fn index(&self) -> u32 {
+        self.index
     }
 
     /// Where it is.

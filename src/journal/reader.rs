@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::libc;
+use rustix::net::Shutdown;
 
 use super::heap::{Heap, Place};
 use super::layout::{
@@ -24,8 +25,23 @@ pub struct Left {
     pub unknown: u64,
     /// What was left beside sessions.
     pub estate: Option<Vec<u8>>,
+    /// Sessions that are not even tried.
+    pub given_up: u64,
     /// The highest id that a session had.
     pub highest_id: u32,
+}
+
+impl Left {
+    /// All sessions are closed, whatever their state.
+    pub fn give_up(&mut self) {
+        for found in self.sessions.drain(..) {
+            // Whoever reads what is there reads the end, and not that it was thrown away.
+            for fd in &found.fds {
+                let _ = rustix::net::shutdown(fd, Shutdown::Write);
+            }
+            self.given_up += 1;
+        }
+    }
 }
 
 /// A session on record.
@@ -60,6 +76,20 @@ struct Record {
     number: u64,
     place: Place,
     fds: Vec<RawFd>,
+}
+
+impl Slot {
+    /// What is on record of its session, whose task has lost its way but not its sockets; None if
+    /// that is not enough to go on with.
+    pub fn revisit(self, fds: Vec<OwnedFd>) -> Option<Found> {
+        let Record { id, hot, fds: known, .. } = self.journal.record(self.index)?;
+        if !fds.iter().map(|fd| fd.as_raw_fd()).eq(known) {
+            return None;
+        }
+        let is_as_it_was = self.journal.since(self.index, &hot, &fds);
+        let state = self.journal.memory.read(hot.at, hot.len)?;
+        Some(Found { id, slot: self, fds, state, is_as_it_was })
+    }
 }
 
 impl Journal {
@@ -147,12 +177,18 @@ impl Journal {
         // is dead, and no two slots have the same.
         let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
         let fds: Vec<OwnedFd> = fds.into_iter().map(own).collect();
-        let is_as_it_was = fds.iter().enumerate().try_for_each(|(leg, fd)| {
-            let base = |at| word(slot::BASES + 2 * leg + at).unwrap_or_default();
-            is_where(fd.as_fd(), [base(0), base(1)], hot.counted[leg])
-        });
+        let is_as_it_was = self.since(index, &hot, &fds);
         let state = self.memory.read(hot.at, hot.len)?;
         Some(Found { id, slot, fds, state, is_as_it_was })
+    }
+
+    /// What has happened to the sockets of a slot since a commit.
+    fn since(&self, index: u32, hot: &Hot, fds: &[OwnedFd]) -> Result<(), Since> {
+        let word = |at| self.memory.get(layout::slot_at(index) + slot::BASES + at);
+        fds.iter().enumerate().try_for_each(|(leg, fd)| {
+            let base = |at| word(2 * leg + at).unwrap_or_default();
+            is_where(fd.as_fd(), [base(0), base(1)], hot.counted[leg])
+        })
     }
 
     /// Where the process stands, or stood, that writes.
@@ -178,9 +214,8 @@ impl Journal {
     pub fn amend_death(&self, amended: impl FnOnce(Death) -> Death) {
         if let Some(last) = self.memory.get(head::DEATHS).and_then(|deaths| deaths.checked_sub(1)) {
             let death = amended(self.death(last));
-            let layout::Lost { moved, ended, unknown } = death.lost;
             self.add(head::RESUMED, death.resumed);
-            self.add(head::LOST, moved.wrapping_add(ended).wrapping_add(unknown));
+            self.add(head::LOST, death.lost.all());
             self.set_death(last, death);
         }
     }

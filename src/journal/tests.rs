@@ -214,7 +214,7 @@ fn deaths_are_remembered_the_last_one_first() {
         journal.amend_death(|death| Death { resumed: u64::from(pid) * 2, ..death });
     }
     let deaths = journal.deaths();
-    assert_eq!((deaths.len(), deaths[0].pid, deaths[63].pid), (64, 199, 136));
+    assert_eq!((deaths.len(), deaths[0].pid, deaths[31].pid), (32, 199, 168));
     assert!(deaths.iter().all(|it| it.resumed == u64::from(it.pid) * 2 && it.status == -1));
 }
 

@@ -32,6 +32,7 @@ use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
 use super::split::{self, Rules};
 use super::switchover::{self, NotSwitched, Switched};
+use super::suspicion::suspected;
 use super::taught::Taught;
 use crate::config::Config;
 use crate::error::ClientError;
@@ -404,8 +405,7 @@ impl Proxy {
             tracing::debug!(client = peer, %error, "socket options");
         }
         let handle = self.register(peer.into(), seat);
-        let entry = Entry::of(self.clone(), handle);
-        task::spawn("session", entry.serve(client));
+        Entry::of(self.clone(), handle).begin(|entry| entry.serve(client));
     }
 
     /// Clients have their socket options from the listening socket, unless they came before it had
@@ -564,6 +564,20 @@ impl Entry {
         Self { proxy, handle, is_ours: true }
     }
 
+    /// Starts its task.
+    pub(super) fn begin<F>(self, task: impl FnOnce(Self) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.proxy.journal.clone() {
+            None => task::spawn("session", task(self)),
+            Some(journal) => {
+                let handle = self.handle.clone();
+                task::spawn("session", suspected(journal, handle, task(self)))
+            }
+        };
+    }
+
     async fn serve(self, client: Stream) {
         // Boxed: a log-in is large and short, a session small and long.
         let Some(relay) = Box::pin(self.proxy.log_in(client, &self.handle)).await else { return };
@@ -597,8 +611,17 @@ impl Entry {
                     self.is_ours = !proxy.give_out(relay, handle);
                     return;
                 }
-                // After a panic, too, both connections are closed, whoever else holds them.
-                Ok(Exit::Ended) | Err(Panicked) => return relay.close(),
+                Ok(Exit::Ended) => return relay.close(),
+                Err(Panicked) => match relay.salvage() {
+                    Ok((slot, fds)) => {
+                        handle.set_stage(Stage::Moving);
+                        // Then it has an entry of its own.
+                        self.is_ours = !proxy.take_up(slot, fds);
+                        return;
+                    }
+                    // After a panic, too, both connections are closed, whoever else holds them.
+                    Err(relay) => return relay.close(),
+                },
             }
         }
     }

@@ -13,6 +13,7 @@ use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
 use crate::config::alterations::Alterations;
+use crate::error::ClientError;
 use crate::journal::{Death, Phase, Slot};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
@@ -24,7 +25,6 @@ use crate::proxy::sessions::handle::{Handle, Signal, Stage};
 use crate::restart::{
     Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
 };
-use crate::task;
 use crate::wire::handshake::Greeting;
 use crate::wire::id::SessionId;
 
@@ -57,6 +57,15 @@ pub(super) struct Legacy {
     /// What clients' sessions have told of servers, by address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     inventories: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a session arrives with, beside its parcel.
+#[derive(Debug, Default)]
+pub(super) struct Arrival {
+    /// The slot that it has in the journal already.
+    pub(super) slot: Option<Slot>,
+    /// It is told this and closed.
+    pub(super) last_words: Option<ClientError>,
 }
 
 impl Proxy {
@@ -112,7 +121,7 @@ impl Proxy {
 
     /// Goes on with a session that nobody else took; false if it could not.
     pub(super) fn go_on(&self, parcel: Parcel) -> bool {
-        match self.adopt_here(parcel, None) {
+        match self.adopt_here(parcel, Arrival::default()) {
             Ok(adopted) => {
                 adopted.go_on();
                 true
@@ -125,11 +134,11 @@ impl Proxy {
         }
     }
 
-    /// With the slot that it has in the journal already, if it has one.
+    /// Takes a session that is nobody else's.
     pub(super) fn adopt_here(
         &self,
         parcel: Parcel,
-        slot: Option<Slot>,
+        Arrival { slot, last_words }: Arrival,
     ) -> Result<Adopted, Refused> {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
@@ -159,9 +168,12 @@ impl Proxy {
         self.sessions.registry.keep_server(&handle, &home.server, home.thread);
         self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
+        // Its first poll counts as well.
+        handle.set_slot(slot.as_ref().map(Slot::index));
         Ok(Adopted::new(move || {
+            last_words.into_iter().for_each(|words| relay.close_with(words));
             let entry = Entry::of(proxy, handle);
-            task::spawn("session", entry.carry(relay, Beginning::Thaw { frozen_at, slot }));
+            entry.begin(move |entry| entry.carry(relay, Beginning::Thaw { frozen_at, slot }));
         }))
     }
 
@@ -255,7 +267,7 @@ impl DataPlane for Proxy {
     }
 
     fn adopt(&self, parcel: Parcel) -> Result<Adopted, Refused> {
-        self.adopt_here(parcel, None)
+        self.adopt_here(parcel, Arrival::default())
     }
 
     fn released(&self, id: u32) {

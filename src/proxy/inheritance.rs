@@ -1,60 +1,125 @@
 //! Sessions that outlive the process that carried them: whoever comes after it goes on with them.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
+use rustix::net::Shutdown;
 use zeroize::Zeroizing;
 
 use super::data_plane::{Proxy, SEQUENCE_BITS};
+use super::handover::Arrival;
 use super::sessions::handle::Handle;
 use super::sessions::protection::Shown;
 use super::sessions::view::{CrashTotals, CrashView};
-use crate::journal::{Death, Deaths, Found, Left, Lost, Since};
-use crate::restart::Parcel;
+use crate::error::ClientError;
+use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since, Slot};
+use crate::restart::{Adopted, Parcel};
+use crate::wire::id::SessionId;
+
+/// Why a session does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// What has happened to it.
+    Since(Since),
+    /// What is on record of it is not understood.
+    NotUnderstood,
+    /// To take it up has killed processes.
+    Deadly,
+}
 
 impl Proxy {
-    /// Goes on with the sessions of a process that has died.
+    /// Goes on with the sessions of a process that has died; with suspects last.
     pub fn resume(&self, left: Left) {
-        let Left { sessions, unknown, highest_id, .. } = left;
-        let found = sessions.len() as u64 + unknown;
+        let Left { sessions, unknown, given_up, highest_id, .. } = left;
+        let Some(journal) = &self.journal else { return };
+        let found = sessions.len() as u64 + unknown + given_up;
         // Those that were not on record had ids as well.
         let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
         self.next_id.fetch_max(sequence + 1, Ordering::Relaxed);
-        let (mut resumed, mut lost) = (0, Lost { unknown, ..Lost::default() });
-        for found in sessions {
+        let (mut resumed, mut lost) = (0, Lost { unknown, given_up, ..Lost::default() });
+        let strikes = |found: &Found| journal.strikes(found.slot.index());
+        let (suspects, innocents): (Vec<_>, Vec<_>) =
+            sessions.into_iter().partition(|found| strikes(found).is_suspect());
+        let mut waiting = Vec::new();
+        for found in innocents.into_iter().chain(suspects) {
+            let (is_suspect, is_out) = (strikes(&found).is_suspect(), strikes(&found).is_out());
             match self.resume_one(found) {
-                Ok(()) => resumed += 1,
-                Err(Some(Since::Moved)) => lost.moved += 1,
-                Err(Some(Since::Ended)) => lost.ended += 1,
-                Err(None) => lost.unknown += 1,
+                Ok(adopted) if is_suspect => waiting.push((adopted, is_out)),
+                Ok(adopted) => {
+                    adopted.go_on();
+                    resumed += 1;
+                }
+                Err(Gone::Since(Since::Moved)) => lost.moved += 1,
+                Err(Gone::Since(Since::Ended)) => lost.ended += 1,
+                Err(Gone::NotUnderstood) => lost.unknown += 1,
+                Err(Gone::Deadly) => lost.deadly += 1,
             }
         }
-        let Some(journal) = &self.journal else { return };
+        for (_, is_out) in &waiting {
+            *(if *is_out { &mut lost.deadly } else { &mut resumed }) += 1;
+        }
         journal.amend_death(|death| {
             let within = died(&death).elapsed().unwrap_or_default();
             let resumed_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
             Death { sessions: found, resumed, resumed_ms, lost, ..death }
         });
         tracing::warn!(sessions = found, resumed, "the proxy has crashed; its sessions go on");
+        // All is said and done when they do it again.
+        waiting.into_iter().for_each(|(adopted, _)| adopted.go_on());
     }
 
-    /// The error is what has happened to it; None: it is not understood.
-    fn resume_one(&self, found: Found) -> Result<(), Option<Since>> {
-        let Found { id, slot, fds, state, is_as_it_was } = found;
-        is_as_it_was.inspect_err(|why| tracing::warn!(id, ?why, "session lost in a crash"))?;
-        let parcel = Parcel { id, fds, state: Zeroizing::new(state), bytes: Vec::new() };
-        match self.adopt_here(parcel, Some(slot)) {
+    /// Goes on with a session whose task has panicked, as it stood at its last commit: once.
+    /// Whether it does.
+    pub(super) fn take_up(&self, slot: Slot, fds: Vec<OwnedFd>) -> bool {
+        slot.strike();
+        let Some(found) = slot.revisit(fds) else { return false };
+        let id = found.id;
+        match self.resume_one(found) {
             Ok(adopted) => {
+                tracing::warn!(id, "a session's task has panicked; the session goes on");
                 adopted.go_on();
-                Ok(())
+                true
             }
-            Err(refused) => {
-                tracing::error!(id, reason = refused.reason, "session lost in a crash");
-                Err(None)
+            Err(gone) => {
+                tracing::error!(id, ?gone, "a session's task has panicked; the session is lost");
+                false
             }
         }
+    }
+
+    fn resume_one(&self, found: Found) -> Result<Adopted, Gone> {
+        let Found { id, slot, fds, state, is_as_it_was } = found;
+        let (journal, index) = (slot.journal().clone(), slot.index());
+        let strikes = journal.strikes(index);
+        let _serving = journal.recover(Served { id, slot: Some(index) });
+        let lost = is_as_it_was.map_err(Gone::Since);
+        let lost = lost.and_then(|()| match strikes.is_untouchable() {
+            true => Err(Gone::Deadly),
+            false => Ok(()),
+        });
+        if let Err(why) = lost {
+            tracing::warn!(id, ?why, "session lost in a crash");
+            // Whoever else holds its sockets.
+            for fd in &fds {
+                let _ = rustix::net::shutdown(fd, Shutdown::Both);
+            }
+            return Err(why);
+        }
+        let arrival = match strikes.is_out() {
+            true => {
+                tracing::error!(id, "session closed: the proxy has crashed with it repeatedly");
+                Arrival { slot: None, last_words: Some(ClientError::deadly()) }
+            }
+            false => Arrival { slot: Some(slot), last_words: None },
+        };
+        let parcel = Parcel { id, fds, state: Zeroizing::new(state), bytes: Vec::new() };
+        self.adopt_here(parcel, arrival).map_err(|refused| {
+            tracing::error!(id, reason = refused.reason, "session lost in a crash");
+            Gone::NotUnderstood
+        })
     }
 
     /// Crashes of this proxy and its predecessors, the last one first.
@@ -95,17 +160,24 @@ impl Proxy {
 }
 
 fn view(death: &Death) -> CrashView {
-    let Death { pid, status, sessions, resumed, resumed_ms, lost, .. } = *death;
-    let Lost { moved, ended, unknown } = lost;
-    let lost = [("bytes on their way", moved), ("closed by its peer", ended), ("unknown", unknown)];
+    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, has_hung, .. } = *death;
+    let Lost { moved, ended, unknown, deadly, given_up } = lost;
+    let lost = [
+        ("bytes on their way", moved),
+        ("closed by its peer", ended),
+        ("unknown", unknown),
+        ("the proxy died of it", deadly),
+        ("the proxy died repeatedly", given_up),
+    ];
     CrashView {
         at: died(death),
         pid,
-        how: how(status),
+        how: if has_hung { format!("{} after a hang", how(status)) } else { how(status) },
         sessions,
         resumed,
         lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
         within: Duration::from_millis(resumed_ms),
+        suspects: suspects.into_iter().filter(|id| *id != 0).map(SessionId).collect(),
     }
 }
 

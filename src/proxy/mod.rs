@@ -45,6 +45,7 @@ pub mod service;
 pub mod sessions;
 mod split;
 pub mod switchover;
+mod suspicion;
 mod taught;
 #[cfg(test)]
 mod tests;

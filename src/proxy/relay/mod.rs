@@ -8,6 +8,7 @@ pub mod leg;
 pub mod link;
 pub mod parcel;
 pub mod pause;
+mod poison;
 mod protection;
 mod several;
 
@@ -223,6 +224,9 @@ impl Relay {
         let around = Surroundings { registry, handle, ambient };
         let mut obeyed = Signal::None;
         poll_fn(|cx| {
+            if self.closing.is_none() {
+                poison::pass(&self.client);
+            }
             handle.listen(cx.waker());
             if let Some(order) = handle.copy_order() {
                 self.give_copy(order, handle);

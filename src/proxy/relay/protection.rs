@@ -10,14 +10,14 @@
 //! state and the sockets' positions are all there is of it. Between two commits it is lost if the
 //! process dies, as the positions tell. Invariant: dropped before its sockets are.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::leg::Leg;
 use super::link::Link;
-use super::{Relay, parcel};
+use super::{Parts, Relay, parcel};
 use crate::journal::{Counted, Journal, Slot};
 use crate::proxy::sessions::handle::Handle;
 use crate::proxy::sessions::protection::{Shown, Why};
@@ -76,7 +76,27 @@ impl Relay {
                 Protection::Registered(slot)
             }
         };
+        self.show_protection(handle);
+    }
+
+    fn show_protection(&self, handle: &Handle) {
         handle.facts().protection = self.protection.shown();
+        let slot = match &self.protection {
+            Protection::Registered(slot) => Some(slot.index()),
+            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(..) => None,
+        };
+        handle.set_slot(slot);
+    }
+
+    /// After a panic of its task, in which it is not to be relied on: what is on record of it, and
+    /// its sockets. Given back if there is nothing on record.
+    pub(in crate::proxy) fn salvage(mut self) -> Result<(Slot, Vec<OwnedFd>), Box<Self>> {
+        let Protection::Registered(slot) = std::mem::take(&mut self.protection) else {
+            return Err(self.into());
+        };
+        let Ok(Parts { client, links, .. }) = self.into_parts() else { return Ok((slot, vec![])) };
+        let servers = links.into_iter().map(|link| link.leg.stream.fd);
+        Ok((slot, std::iter::once(client.stream.fd).chain(servers).collect()))
     }
 
     /// Puts on record how it stands, if there is nothing on its way.
@@ -90,7 +110,7 @@ impl Relay {
                 Ok(slot) => Protection::Registered(slot),
                 Err(why) => Protection::Unprotected(why, journal),
             };
-            handle.facts().protection = self.protection.shown();
+            self.show_protection(handle);
         }
         let legs = self.counted();
         let Protection::Registered(slot) = &self.protection else { return };
@@ -103,7 +123,7 @@ impl Relay {
         if let Err(why) = committed {
             let journal = slot.journal().clone();
             self.protection = Protection::Unprotected(why, journal);
-            handle.facts().protection = self.protection.shown();
+            self.show_protection(handle);
         }
     }
 

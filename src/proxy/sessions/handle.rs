@@ -226,6 +226,8 @@ pub struct Handle {
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
     /// How many connections to servers it has.
     links: AtomicU32,
+    /// Its slot in the journal, from 1 on; 0: none.
+    slot: AtomicU32,
     /// How many commands it had had when it was to be killed; 0: never.
     killed_at: AtomicU64,
 }
@@ -255,6 +257,7 @@ impl Handle {
             copy: Mutex::default(),
             // Its log-in makes one.
             links: AtomicU32::new(1),
+            slot: AtomicU32::new(0),
             killed_at: AtomicU64::new(0),
         }
     }
@@ -267,6 +270,17 @@ impl Handle {
     /// Written by the session's task.
     pub fn set_links(&self, links: usize) {
         self.links.store(u32::try_from(links).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Where it is on record.
+    #[inline]
+    pub fn slot(&self) -> Option<u32> {
+        self.slot.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Written by the session's task.
+    pub fn set_slot(&self, slot: Option<u32>) {
+        self.slot.store(slot.map_or(0, |slot| slot + 1), Ordering::Relaxed);
     }
 
     /// Somebody has a server end what it does, or all of it.

@@ -167,4 +167,6 @@ pub struct CrashView {
     pub lost: Vec<(&'static str, u64)>,
     /// Until the last of them went on.
     pub within: Duration,
+    /// Sessions that it may have died of.
+    pub suspects: Vec<SessionId>,
 }
