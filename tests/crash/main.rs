@@ -3,5 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(feature = "crash-points")]
+mod hanging;
 mod killed;
+#[cfg(feature = "crash-points")]
+mod poison;
 mod scene;

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::proxy::{Options, is_haproxy};
-use crate::support::{Database, Proxy, Server, Wire, until};
+use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 /// A MariaDB and a pair in front of it.
 pub(crate) struct Scene {
@@ -22,13 +22,18 @@ impl Scene {
 
     /// It listens there, too.
     pub(crate) fn start_at(listen: &[String]) -> Option<Self> {
+        Self::start_with(|options| options.listen = listen.to_vec())
+    }
+
+    /// With other options.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Options)) -> Option<Self> {
         if is_haproxy() {
             return None;
         }
         let database = Database::start(Server::MariaDb)?;
         let mut options = Options::new(&[database.address()]);
-        options.listen = listen.to_vec();
-        options.proxy = "crash_protection = true\n".into();
+        change(&mut options);
+        options.proxy.insert_str(0, "crash_protection = true\n");
         let proxy = Proxy::start_with(&options);
         Some(Self { database, proxy })
     }
@@ -57,6 +62,32 @@ impl Scene {
         let after = self.carrier();
         assert_ne!(before, after);
         after
+    }
+
+    /// Waits until so many processes have died; what SHOW CRASH shows then.
+    pub(crate) fn after(&self, deaths: usize) -> Vec<BTreeMap<String, String>> {
+        until(&format!("{deaths} deaths\n{}", self.proxy.log()), || {
+            let rows = self.proxy.admin().ok()?.try_query("SHOW CRASH").ok()?.named_rows();
+            (rows.len() >= deaths).then_some(rows)
+        })
+    }
+
+    /// Sessions, each with a variable of its own.
+    pub(crate) fn innocents(&self, count: usize) -> Vec<Wire> {
+        let open = |n| {
+            let wire = Wire::open(&self.proxy.address(), &Login::default());
+            let mut wire = wire.expect("takes clients");
+            wire.run(&format!("SET @n = {n}"));
+            wire
+        };
+        (0..count).map(open).collect()
+    }
+
+    /// They all go on.
+    pub(crate) fn ask_all(&self, sessions: &mut [Wire]) {
+        for (n, wire) in sessions.iter_mut().enumerate() {
+            assert_eq!(wire.run("SELECT @n").text(), n.to_string());
+        }
     }
 
     /// What SHOW CRASH shows.

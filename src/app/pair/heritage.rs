@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::estate::Estate;
 use super::service::Pair;
-use super::{Kind, Life};
+use super::{Kind, Life, fault};
 use crate::journal::Left;
 use crate::proxy::Proxy;
 use crate::restart::{DataPlane as _, Listener};
@@ -28,6 +28,7 @@ impl Life {
     /// What is open cannot be told.
     pub(in crate::app) fn begin(self) -> io::Result<(Pair, Option<Heritage>)> {
         let Self { journal, keeper, kind } = self;
+        fault::note_down(&journal)?;
         let heritage = match kind {
             Kind::First => None,
             Kind::Heir | Kind::Afresh => {
@@ -37,7 +38,7 @@ impl Life {
                 let estate = estate.unwrap_or_default();
                 let listening: Vec<RawFd> = estate.listeners.iter().map(|(_, fd)| *fd).collect();
                 if kind == Kind::Afresh {
-                    sessions.unknown += sessions.sessions.drain(..).count() as u64;
+                    sessions.give_up();
                 }
                 let names = estate.listeners.iter().map(|(name, _)| name.clone());
                 let listener = |(name, fd): (_, Option<_>)| Some(Listener { name, fd: fd? });

@@ -5,13 +5,16 @@
 //!     │ ◄──── dies ─────┘                its sockets stay open: they are the keeper's as well
 //!     └─ clone ─► proxy: takes up what the journal has
 //! ```
-//! The keeper has one thread, opens nothing, and starts nothing but proxies: each of them begins
-//! where it stood at its own beginning. Signals go to the proxy.
+//! The keeper has one thread, takes no memory, and starts nothing but proxies: each of them begins
+//! where it stood at its own beginning. Signals go to the proxy. A proxy that hangs is ended.
 //!
 //! Invariant: a proxy that was told to stop, or is in a restart, or never served, is not replaced.
 
 mod estate;
+mod fault;
+mod hang;
 mod heritage;
+mod observation;
 mod service;
 mod verdict;
 
@@ -22,14 +25,15 @@ use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
-use nix::sys::signal::{kill, sigaction, sigprocmask};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{sigaction, sigprocmask};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
-use crate::journal::{Death, Journal, Phase};
+use crate::journal::{Blame, Death, Journal, Phase};
 pub(super) use heritage::Heritage;
+use observation::{Observation, rest};
 pub(super) use service::Pair;
-use verdict::{Next, Verdict};
+use verdict::{Died, Next, Verdict};
 
 /// What the keeper passes on.
 const PASSED_ON: [Signal; 5] =
@@ -70,11 +74,16 @@ pub(super) fn divide(sessions: u32) -> anyhow::Result<Life> {
                 return Ok(Life { journal, keeper, kind });
             }
             Ok(Some(proxy)) => {
-                let (status, is_told) = watch(&mine, proxy, &journal);
-                note(&journal, proxy, status);
-                match verdict.on(status, journal.phase(), is_told, Instant::now()) {
+                let (status, is_told) = Observation::new(proxy, &journal).watch(&mine);
+                let blame = journal.blame(is_of_its_own(status));
+                note(&journal, proxy, status, blame);
+                let died = Died { status, phase: journal.phase(), is_told, blame };
+                match verdict.on(died, Instant::now()) {
                     Next::Exit(code) => std::process::exit(code),
-                    Next::Again(next) => kind = next,
+                    Next::Again(next, pause) => {
+                        kind = next;
+                        rest(&mine, pause);
+                    }
                 }
                 // Until it serves, orders that come too early must not end it.
                 journal.set_phase(Phase::Resuming);
@@ -111,45 +120,12 @@ fn clone() -> nix::Result<Option<Pid>> {
     Ok((pid != 0).then(|| Pid::from_raw(pid as i32)))
 }
 
-/// Passes signals on until the proxy is gone: how that ended, and whether it was told to stop.
-fn watch(mine: &SigSet, proxy: Pid, journal: &Journal) -> (WaitStatus, bool) {
-    let mut is_told = false;
-    loop {
-        // Only of others' making is an error of these: it is looked again.
-        match mine.wait() {
-            Ok(Signal::SIGCHLD) => {
-                if let Some(status) = reap(proxy) {
-                    return (status, is_told);
-                }
-            }
-            Ok(signal @ (Signal::SIGHUP | Signal::SIGUSR2)) => {
-                if matches!(journal.phase(), Phase::Serving | Phase::Restarting) {
-                    let _ = kill(proxy, signal);
-                }
-            }
-            Ok(signal) => {
-                is_told = true;
-                let _ = kill(proxy, signal);
-            }
-            Err(_) => {}
-        }
-    }
+/// Whether nobody else need have had a hand in it.
+fn is_of_its_own(status: WaitStatus) -> bool {
+    matches!(status, WaitStatus::Signaled(_, signal, _) if fault::DEADLY.contains(&signal))
 }
 
-/// How the proxy has ended, if it has; orphans that are left to us, too.
-fn reap(proxy: Pid) -> Option<WaitStatus> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return None,
-            Ok(status) if status.pid() == Some(proxy) => return Some(status),
-            Ok(_) | Err(Errno::EINTR) => {}
-            // It is nobody's child any more.
-            Err(_) => return Some(WaitStatus::Exited(proxy, 1)),
-        }
-    }
-}
-
-fn note(journal: &Journal, proxy: Pid, status: WaitStatus) {
+fn note(journal: &Journal, proxy: Pid, status: WaitStatus, blame: Blame) {
     let status = match status {
         WaitStatus::Signaled(_, signal, _) => signal as i32,
         WaitStatus::Exited(_, code) => code << 8,
@@ -158,5 +134,6 @@ fn note(journal: &Journal, proxy: Pid, status: WaitStatus) {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let pid = proxy.as_raw().unsigned_abs();
     let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
-    journal.note_death(Death { at_ms, pid, status, ..Death::default() });
+    let Blame { suspects, has_hung, .. } = blame;
+    journal.note_death(Death { at_ms, pid, status, suspects, has_hung, ..Death::default() });
 }

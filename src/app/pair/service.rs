@@ -13,6 +13,10 @@ use crate::restart::task::{Mode, Request, State};
 use crate::restart::{DataPlane as _, Lifecycle, Standing, ended};
 use crate::task;
 
+/// Between two beats: much less than what a keeper takes for a hang.
+const BEAT: Duration =
+    Duration::from_millis(if cfg!(feature = "crash-points") { 50 } else { 1000 });
+
 /// How old what is left may be.
 const AGE: Duration = Duration::from_secs(1);
 
@@ -39,6 +43,8 @@ impl Pair {
             let (pair, lifecycle) = (pair.clone(), asked.clone());
             async move { pair.outlive_keeper(&lifecycle).await }
         });
+        let journal = self.journal.clone();
+        task::keep("heartbeat", move || beat(journal.clone()));
         let (proxy, lifecycle, ports) = (proxy.clone(), lifecycle.clone(), ports.clone());
         task::keep("journal", move || {
             let (pair, proxy) = (self.clone(), proxy.clone());
@@ -98,6 +104,14 @@ impl Pair {
             Ok(estate) => self.journal.set_estate(&estate),
             Err(error) => tracing::error!(%error, "what would be left cannot be written down"),
         }
+    }
+}
+
+/// Lets the keeper see that the runtime runs.
+async fn beat(journal: Arc<Journal>) {
+    loop {
+        journal.beat();
+        sleep(BEAT).await;
     }
 }
 

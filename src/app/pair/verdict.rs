@@ -6,16 +6,25 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 use super::Kind;
-use crate::journal::Phase;
+use crate::journal::{Blame, Phase};
 
 /// Deaths that are further apart have nothing to do with each other.
 const LOOP: Duration = Duration::from_secs(10);
 
-/// So many within [`LOOP`]: it may be what the sessions have brought.
+/// So many within [`LOOP`] of which nobody knows why: it may be what the sessions have brought.
 const AFRESH: usize = 3;
 
 /// So many: it is not.
 const HOPELESS: usize = 5;
+
+/// So many are not far from one another by chance.
+const SERIES: usize = 3;
+
+/// Before the next proxy of a series, twice as long each time.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Deaths that are remembered; by then the pause is as long as it gets.
+const MOST: usize = 8;
 
 /// What a Rust program ends with that has panicked.
 const PANICKED: i32 = 101;
@@ -23,27 +32,36 @@ const PANICKED: i32 = 101;
 /// What the keeper does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Starts another proxy.
-    Again(Kind),
+    /// Starts another proxy, after a pause.
+    Again(Kind, Duration),
     /// Ends, with this code.
     Exit(i32),
+}
+
+/// How a proxy has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Died {
+    /// What its parent is told.
+    pub status: WaitStatus,
+    /// Where it stood.
+    pub phase: Phase,
+    /// It was told to stop.
+    pub is_told: bool,
+    /// Whom that is blamed on.
+    pub blame: Blame,
 }
 
 /// Remembers how often proxies have died.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    deaths: [Option<Instant>; HOPELESS],
+    /// The last one first; whether somebody is suspected, who is not served for ever.
+    deaths: [Option<(Instant, bool)>; MOST],
 }
 
 impl Verdict {
-    /// A proxy has ended like this, in this phase, told to stop or not.
-    pub(super) fn on(
-        &mut self,
-        status: WaitStatus,
-        phase: Phase,
-        is_told: bool,
-        now: Instant,
-    ) -> Next {
+    /// A proxy has ended like this.
+    pub(super) fn on(&mut self, died: Died, now: Instant) -> Next {
+        let Died { status, phase, is_told, blame } = died;
         let (code, is_crash) = match status {
             WaitStatus::Exited(_, code) => (code, code == PANICKED),
             WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, true),
@@ -53,23 +71,36 @@ impl Verdict {
         if !is_crash || is_told || !is_ours {
             return Next::Exit(code);
         }
-        if is_from_outside(status) && phase == Phase::Serving {
-            return Next::Again(Kind::Heir);
+        if is_from_outside(status, blame) && phase == Phase::Serving {
+            return Next::Again(Kind::Heir, Duration::ZERO);
         }
         self.deaths.rotate_right(1);
-        self.deaths[0] = Some(now);
-        let recent = |at: &&Option<Instant>| at.is_some_and(|at| now.duration_since(at) < LOOP);
-        match self.deaths.iter().filter(recent).count() {
-            HOPELESS => Next::Exit(code),
-            AFRESH.. => Next::Again(Kind::Afresh),
-            _ => Next::Again(Kind::Heir),
+        self.deaths[0] = Some((now, blame.suspects[0] != 0));
+        let recent = |death: &Option<(Instant, bool)>| {
+            death.filter(|(at, _)| now.duration_since(*at) < LOOP)
+        };
+        let (mut all, mut unexplained) = (0, 0);
+        for (_, has_suspect) in self.deaths.iter().filter_map(recent) {
+            all += 1;
+            unexplained += usize::from(!has_suspect);
         }
+        let kind = match unexplained {
+            HOPELESS.. => return Next::Exit(code),
+            AFRESH.. => Kind::Afresh,
+            _ => Kind::Heir,
+        };
+        let pause = match all {
+            ..SERIES => Duration::ZERO,
+            _ => SHORTEST_PAUSE * (1 << (all - SERIES)),
+        };
+        Next::Again(kind, pause)
     }
 }
 
 /// Nothing within a process does that to it, short of all memory being gone.
-fn is_from_outside(status: WaitStatus) -> bool {
-    matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL | Signal::SIGTERM, _))
+fn is_from_outside(status: WaitStatus, blame: Blame) -> bool {
+    let is_killed = matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL | Signal::SIGTERM, _));
+    blame.is_from_outside || is_killed && !blame.has_hung
 }
 
 #[cfg(test)]
@@ -86,20 +117,33 @@ mod tests {
         WaitStatus::Exited(Pid::from_raw(2), code)
     }
 
+    const AGAIN: Next = Next::Again(Kind::Heir, Duration::ZERO);
+
+    fn blamed_on(suspect: u32) -> Blame {
+        let mut blame = Blame::default();
+        blame.suspects[0] = suspect;
+        blame
+    }
+
+    fn died(status: WaitStatus, phase: Phase) -> Died {
+        Died { status, phase, is_told: false, blame: Blame::default() }
+    }
+
     #[test]
     fn only_a_proxy_that_served_and_was_not_told_to_stop_is_replaced() {
         let table = [
-            (killed(Signal::SIGKILL), Phase::Serving, false, Next::Again(Kind::Heir)),
-            (killed(Signal::SIGSEGV), Phase::Resuming, false, Next::Again(Kind::Heir)),
+            (killed(Signal::SIGKILL), Phase::Serving, false, AGAIN),
+            (killed(Signal::SIGSEGV), Phase::Resuming, false, AGAIN),
             (killed(Signal::SIGABRT), Phase::Restarting, false, Next::Exit(134)),
             (killed(Signal::SIGKILL), Phase::Starting, false, Next::Exit(137)),
             (killed(Signal::SIGTERM), Phase::Serving, true, Next::Exit(143)),
-            (exited(101), Phase::Serving, false, Next::Again(Kind::Heir)),
+            (exited(101), Phase::Serving, false, AGAIN),
             (exited(0), Phase::Serving, false, Next::Exit(0)),
             (exited(1), Phase::Starting, false, Next::Exit(1)),
         ];
         for (status, phase, is_told, expected) in table {
-            let next = Verdict::default().on(status, phase, is_told, Instant::now());
+            let died = Died { is_told, ..died(status, phase) };
+            let next = Verdict::default().on(died, Instant::now());
             assert_eq!(next, expected, "{status:?} {phase:?} {is_told}");
         }
     }
@@ -109,30 +153,47 @@ mod tests {
         let (mut verdict, begun) = (Verdict::default(), Instant::now());
         let mut die = |second| {
             let at = begun + Duration::from_secs(second);
-            verdict.on(killed(Signal::SIGSEGV), Phase::Serving, false, at)
+            verdict.on(died(killed(Signal::SIGSEGV), Phase::Serving), at)
         };
         let all = [die(0), die(1), die(2), die(3), die(4)];
-        let again = Next::Again;
-        let expected = [
-            again(Kind::Heir),
-            again(Kind::Heir),
-            again(Kind::Afresh),
-            again(Kind::Afresh),
-            Next::Exit(139),
-        ];
-        assert_eq!(all, expected);
-        assert_eq!(die(30), Next::Again(Kind::Heir), "that is long ago");
+        let afresh = |ms| Next::Again(Kind::Afresh, Duration::from_millis(ms));
+        assert_eq!(all, [AGAIN, AGAIN, afresh(100), afresh(200), Next::Exit(139)]);
+        assert_eq!(die(30), AGAIN, "that is long ago");
+    }
+
+    /// They are not served for ever, so it ends by itself; nobody else has to go for it.
+    #[test]
+    fn sessions_that_are_suspected_only_slow_it_down() {
+        let (mut verdict, now) = (Verdict::default(), Instant::now());
+        let mut die = |suspect| {
+            let died = died(killed(Signal::SIGABRT), Phase::Serving);
+            verdict.on(Died { blame: blamed_on(suspect), ..died }, now)
+        };
+        let after = |ms| Next::Again(Kind::Heir, Duration::from_millis(ms));
+        let all = [die(1), die(1), die(2), die(2)];
+        assert_eq!(all, [AGAIN, AGAIN, after(100), after(200)]);
+        for suspect in 3..20 {
+            die(suspect);
+        }
+        assert_eq!(die(20), after(3200));
     }
 
     /// An operator may; but who is killed before he serves may be what takes all the memory.
     #[test]
     fn who_is_killed_from_outside_is_not_to_blame() {
         let (mut verdict, now) = (Verdict::default(), Instant::now());
-        let mut die = |phase| verdict.on(killed(Signal::SIGKILL), phase, false, now);
+        let mut die = |phase| verdict.on(died(killed(Signal::SIGKILL), phase), now);
         for _ in 0..9 {
-            assert_eq!(die(Phase::Serving), Next::Again(Kind::Heir));
+            assert_eq!(die(Phase::Serving), AGAIN);
         }
         let resuming = [(); 3].map(|()| die(Phase::Resuming));
-        assert_eq!(resuming[2], Next::Again(Kind::Afresh));
+        assert!(matches!(resuming[2], Next::Again(Kind::Afresh, _)));
+        let sent = Blame { is_from_outside: true, ..Blame::default() };
+        let mut abort = |blame| {
+            verdict.on(Died { blame, ..died(killed(Signal::SIGABRT), Phase::Serving) }, now)
+        };
+        assert_eq!(abort(sent), AGAIN);
+        let hung = Blame { has_hung: true, ..Blame::default() };
+        assert!(matches!(abort(hung), Next::Again(Kind::Afresh, _)), "the keeper had a reason");
     }
 }

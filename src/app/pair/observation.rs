@@ -1,0 +1,194 @@
+//! The keeper while a proxy lives: passes signals on, and ends a proxy that hangs.
+//!
+//! Invariant: nothing is opened but the proxy's state in /proc, for a moment, when it seems to hang;
+//! whatever it is, it is closed before anybody else could take it for something of its own.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::fs::{Mode, OFlags};
+
+use super::hang::{Hung, Watch};
+use crate::journal::{Journal, Phase};
+
+/// Who does not move for so long hangs.
+const HANG: Duration = Duration::from_secs(10);
+
+/// Between SIGABRT and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A proxy that is watched.
+pub(super) struct Observation<'a> {
+    proxy: Pid,
+    journal: &'a Journal,
+    watch: Watch,
+    is_told: bool,
+    /// It hangs; then it is killed.
+    kill_at: Option<Instant>,
+}
+
+impl<'a> Observation<'a> {
+    /// It has just begun.
+    pub(super) fn new(proxy: Pid, journal: &'a Journal) -> Self {
+        let watch = Watch::new(hang(), Instant::now());
+        Self { proxy, journal, watch, is_told: false, kill_at: None }
+    }
+
+    /// Until it is gone: how that ended, and whether it was told to stop.
+    pub(super) fn watch(mut self, mine: &SigSet) -> (WaitStatus, bool) {
+        loop {
+            let due = self.kill_at.unwrap_or_else(|| self.watch.due());
+            match wait(mine, due) {
+                Some(Signal::SIGCHLD) => {
+                    if let Some(status) = reap(self.proxy) {
+                        return (status, self.is_told);
+                    }
+                }
+                Some(signal) => self.pass_on(signal),
+                None => {}
+            }
+            if Instant::now() >= due {
+                self.look();
+            }
+        }
+    }
+
+    fn pass_on(&mut self, signal: Signal) {
+        match signal {
+            Signal::SIGHUP | Signal::SIGUSR2 => {
+                if matches!(self.journal.phase(), Phase::Serving | Phase::Restarting) {
+                    let _ = kill(self.proxy, signal);
+                }
+            }
+            signal => {
+                self.is_told = true;
+                let _ = kill(self.proxy, signal);
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        if self.kill_at.is_some() {
+            self.kill_at = Some(Instant::now() + GRACE);
+            let _ = kill(self.proxy, Signal::SIGKILL);
+            return;
+        }
+        let journal = self.journal;
+        let now = Instant::now();
+        let worker = match self.watch.look(now, |at| journal.pulse(at), journal.beats()) {
+            None => return,
+            Some(Hung::Worker(worker)) => Some(worker),
+            Some(Hung::Runtime) => None,
+        };
+        if is_held(self.proxy) {
+            return self.watch.begin_again();
+        }
+        journal.note_hang(worker);
+        self.kill_at = Some(now + GRACE);
+        let _ = kill(self.proxy, Signal::SIGABRT);
+    }
+}
+
+/// Waits; a signal that ends the process ends this one.
+pub(super) fn rest(mine: &SigSet, pause: Duration) {
+    let until = Instant::now() + pause;
+    while Instant::now() < until {
+        match wait(mine, until) {
+            Some(Signal::SIGCHLD) => {
+                let _ = reap(Pid::from_raw(0));
+            }
+            Some(signal @ (Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT)) => {
+                std::process::exit(128 + signal as i32);
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+/// A signal of these; None: none has come until then.
+fn wait(mine: &SigSet, until: Instant) -> Option<Signal> {
+    let left = until.saturating_duration_since(Instant::now());
+    let left = libc::timespec {
+        tv_sec: left.as_secs() as libc::time_t,
+        tv_nsec: libc::c_long::from(left.subsec_nanos()),
+    };
+    // SAFETY: both are there as long as the call takes.
+    let signal =
+        unsafe { libc::sigtimedwait(mine.as_ref(), std::ptr::null_mut(), &raw const left) };
+    Signal::try_from(signal).ok()
+}
+
+/// How the proxy has ended, if it has; orphans that are left to us, too.
+fn reap(proxy: Pid) -> Option<WaitStatus> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return None,
+            Ok(status) if status.pid() == Some(proxy) => return Some(status),
+            Ok(_) | Err(Errno::EINTR) => {}
+            // It is nobody's child any more.
+            Err(_) => return Some(WaitStatus::Exited(proxy, 1)),
+        }
+    }
+}
+
+/// Whether somebody has stopped it, or traces it; whoever cannot be asked is taken for held.
+fn is_held(proxy: Pid) -> bool {
+    let mut path = [0; 32];
+    let Some(path) = write_path(&mut path, proxy) else { return true };
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let Ok(stat) = rustix::fs::open(path, flags, Mode::empty()) else { return true };
+    let mut text = [0; 256];
+    let read = rustix::io::read(&stat, &mut text).unwrap_or_default();
+    state_of(&text[..read]).is_none_or(|state| matches!(state, b'T' | b't'))
+}
+
+fn write_path(buffer: &mut [u8; 32], pid: Pid) -> Option<&std::ffi::CStr> {
+    let mut rest = &mut buffer[..];
+    std::io::Write::write_fmt(&mut rest, format_args!("/proc/{pid}/stat\0")).ok()?;
+    std::ffi::CStr::from_bytes_until_nul(buffer).ok()
+}
+
+/// The name stands in brackets and may hold anything; behind it is the state.
+fn state_of(stat: &[u8]) -> Option<u8> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(end + 2).copied()
+}
+
+#[cfg(not(feature = "crash-points"))]
+fn hang() -> Duration {
+    HANG
+}
+
+/// A test does not wait for so long: `ODP_HANG_MS` is less.
+#[cfg(feature = "crash-points")]
+fn hang() -> Duration {
+    let set = std::env::var("ODP_HANG_MS").ok().and_then(|ms| ms.parse().ok());
+    set.map_or(HANG, Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_stands_behind_any_name() {
+        for (stat, state) in [
+            (&b"12 (odp) S 1 2 3"[..], Some(b'S')),
+            (b"12 (a) T (b)) t 1", Some(b't')),
+            (b"12 (odp)", None),
+            (b"", None),
+        ] {
+            assert_eq!(state_of(stat), state, "{stat:?}");
+        }
+    }
+
+    #[test]
+    fn who_runs_is_not_held_and_who_is_not_there_is() {
+        assert!(!is_held(Pid::this()));
+        assert!(is_held(Pid::from_raw(i32::MAX)));
+    }
+}
