@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::estate::Estate;
 use super::service::Pair;
-use super::{Kind, Life, fault};
+use super::{Kind, Life, fault, memory};
 use crate::journal::Left;
 use crate::proxy::Proxy;
 use crate::restart::{DataPlane as _, Listener};
@@ -29,6 +29,8 @@ impl Life {
     pub(in crate::app) fn begin(self) -> io::Result<(Pair, Option<Heritage>)> {
         let Self { journal, keeper, kind } = self;
         fault::note_down(&journal)?;
+        // The log is not there yet, and it makes no difference before memory is short.
+        let _ = memory::go_first();
         let heritage = match kind {
             Kind::First => None,
             Kind::Heir | Kind::Afresh => {

@@ -14,6 +14,7 @@ mod estate;
 mod fault;
 mod hang;
 mod heritage;
+mod memory;
 mod observation;
 mod service;
 mod verdict;

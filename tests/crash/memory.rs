@@ -1,0 +1,92 @@
+//! Memory that is not to be had.
+
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::scene::Scene;
+use crate::support::{Login, Wire, skip, until};
+
+/// Opens sessions until the carrier is gone; it is not told of those that it did not take.
+fn open_until_gone(scene: &Scene, carrier: u32) {
+    let mut more = Vec::new();
+    until("the carrier to be gone", || {
+        more.extend(Wire::open(&scene.proxy.address(), &Login::default()).ok().map(|mut wire| {
+            // Something to keep for each.
+            let _ = wire.try_query(&format!("SET @a = '{}'", "x".repeat(60_000)));
+            wire
+        }));
+        (!Path::new(&format!("/proc/{carrier}")).exists()).then_some(())
+    });
+}
+
+/// An allocation that fails ends the process, as Rust's library does it.
+#[test]
+fn sessions_go_on_after_a_limit_of_memory() {
+    let Some(scene) = Scene::start() else { return };
+    let mut innocents = scene.innocents(20);
+    let carrier = scene.carrier();
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Pid::from_raw(carrier as i32), Resource::Data, none).expect("it may be lowered");
+    open_until_gone(&scene, carrier);
+    let crash = &scene.after(1)[0];
+    assert_eq!(crash["how"], "SIGABRT", "{crash:?}");
+    scene.ask_all(&mut innocents);
+}
+
+/// A control group of the test's own, if it may make one.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> Option<Self> {
+        let path = format!("/sys/fs/cgroup/memory/odp-test-{}", std::process::id());
+        if std::fs::create_dir(&path).is_err() {
+            skip("needs a memory cgroup (v1) that may be divided");
+            return None;
+        }
+        Some(Self(path.into()))
+    }
+
+    fn set(&self, file: &str, value: impl ToString) {
+        std::fs::write(self.0.join(file), value.to_string()).expect("the group is ours");
+    }
+
+    fn get(&self, file: &str) -> u64 {
+        let text = std::fs::read_to_string(self.0.join(file)).expect("the group is ours");
+        text.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let gone = || std::fs::remove_dir(&self.0).ok();
+        if !std::thread::panicking() {
+            until("the group to be empty", gone);
+        }
+    }
+}
+
+/// The kernel takes the process that is to go first, and that is not the keeper.
+#[test]
+fn sessions_go_on_after_the_oom_killer() {
+    let Some(group) = Group::new() else { return };
+    let Some(scene) = Scene::start() else { return };
+    let mut innocents = scene.innocents(20);
+    let (keeper, carrier) = (scene.proxy.process().pid(), scene.carrier());
+    let score = |pid: u32| {
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        score.expect("it lives").trim().parse::<i32>().expect("a number")
+    };
+    assert_eq!(score(carrier), (score(keeper) + 200).min(1000));
+    // Alone, as the limit would be too low for whoever comes after it. What it has already is
+    // charged elsewhere.
+    group.set("cgroup.procs", carrier);
+    group.set("memory.limit_in_bytes", group.get("memory.usage_in_bytes") + (512 << 10));
+    open_until_gone(&scene, carrier);
+    let crash = &scene.after(1)[0];
+    assert_eq!((&crash["how"][..], &crash["suspect"][..]), ("SIGKILL", ""));
+    scene.ask_all(&mut innocents);
+    assert_eq!(scene.proxy.process().pid(), keeper);
+    assert_eq!(scene.proxy.process().ended(), None);
+    drop(scene);
+}
