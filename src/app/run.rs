@@ -179,7 +179,7 @@ async fn begin(
 ) -> anyhow::Result<Start> {
     match (heritage, beginning) {
         (Some(heritage), _) => {
-            lifecycle.resume(heritage.estate.generation);
+            lifecycle.resume(heritage.estate.generation, heritage.estate.tasks.clone());
             Ok(Start::Cold("the proxy before it has crashed".into()))
         }
         (None, Beginning::Takeover) => {

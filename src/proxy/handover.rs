@@ -177,6 +177,11 @@ impl Proxy {
         }))
     }
 
+    /// From here on another process may serve, and decides who goes on with what.
+    fn share(&self) {
+        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
+    }
+
     /// Puts a session that has arrived among those that live here.
     fn settle(&self, before: Option<&Handle>, handle: &Arc<Handle>) {
         match before {
@@ -215,6 +220,7 @@ impl DataPlane for Proxy {
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
+                self.share();
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
                 self.sessions.counters.close(true);
             }
@@ -249,8 +255,7 @@ impl DataPlane for Proxy {
     }
 
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
-        // From here on the other side decides who goes on with what.
-        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
+        self.share();
         let freeze = |handle: Arc<Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
@@ -330,6 +335,10 @@ impl DataPlane for Proxy {
             replicas.extend(order.await.ok());
         }
         replicas
+    }
+
+    fn own(&self) {
+        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Serving));
     }
 
     fn part(&self) {

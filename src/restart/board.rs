@@ -170,8 +170,11 @@ impl Board {
         self.ledger().update(task_id, change);
     }
 
-    /// This process is of a generation that another one was of before.
-    pub(super) fn resume(&self, generation: Generation) {
+    /// This process is of a generation that another one was of before, which knew these tasks.
+    pub(super) fn resume(&self, generation: Generation, tasks: Vec<Task>) {
+        let mut ledger = self.ledger();
+        tasks.into_iter().for_each(|task| ledger.put(task));
+        drop(ledger);
         self.0.standing.send_modify(|standing| standing.generation = generation);
     }
 

@@ -17,7 +17,7 @@ use super::host::fd::{channel_from_stdin, nofile};
 use super::message::Hello;
 use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
-use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
+use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId, TaskState};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
 use super::transport::{disguise, socket};
@@ -91,9 +91,16 @@ impl Lifecycle {
         self.board().origin().pid
     }
 
-    /// A process of this generation has died, and this one is in its place.
-    pub fn resume(&self, generation: u64) {
-        self.board().resume(Generation(generation));
+    /// A process of this generation has died, and this one is in its place; these tasks are known.
+    pub fn resume(&self, generation: u64, tasks: Vec<Task>) {
+        self.board().resume(Generation(generation), tasks);
+    }
+
+    /// Those that have ended, newest first: they do not change any more.
+    pub fn past_tasks(&self) -> Vec<Task> {
+        let mut tasks = self.tasks();
+        tasks.retain(|task| task.state != TaskState::InProgress);
+        tasks
     }
 
     /// Tells of every change.

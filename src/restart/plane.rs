@@ -224,6 +224,10 @@ pub trait DataPlane: Send + Sync + 'static {
         std::future::ready(Vec::new())
     }
 
+    /// From here on nobody else has a part in what is here: if this process dies, nobody takes
+    /// anything back.
+    fn own(&self) {}
+
     /// There is no other generation any more.
     fn part(&self) {}
 }

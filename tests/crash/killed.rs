@@ -10,6 +10,8 @@ use crate::support::proxy::Revived;
 use crate::support::{Login, Wire, until};
 use odp::wire::command::code;
 
+type Row = std::collections::BTreeMap<String, String>;
+
 /// Idle, in a transaction, with state that only its server has.
 #[test]
 fn sessions_go_on_where_they_stood() {
@@ -183,6 +185,18 @@ fn crashes_are_counted_and_told_of_after_a_restart() {
     let before = scene.crashes();
     scene.proxy.restart();
     assert_eq!(scene.crashes(), before);
+    // And of restarts after a crash.
+    let restarts = || scene.admin().query("SHOW RESTART").named_rows();
+    let before = restarts();
+    assert_eq!(before.len(), 1, "{before:?}");
+    until("it to be on record", || {
+        scene.kill(Signal::SIGKILL);
+        let same = |(now, then): (&Row, &Row)| {
+            ["state", "task_id", "new_pid"].iter().all(|it| now.get(*it) == then.get(*it))
+        };
+        let now = restarts();
+        (now.len() == 1 && now.iter().zip(&before).all(same)).then_some(())
+    });
 }
 
 /// It does not answer any more, and nobody would know who serves in its place.

@@ -5,7 +5,12 @@ mod support;
 
 #[cfg(feature = "crash-points")]
 mod hanging;
+#[cfg(feature = "crash-points")]
+mod keeperless;
 mod killed;
+mod memory;
 #[cfg(feature = "crash-points")]
 mod poison;
+#[cfg(feature = "crash-points")]
+mod restarting;
 mod scene;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::net::listen::Listener;
+use crate::restart::task::Task;
 
 /// See above.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub(in crate::app) struct Estate {
     pub(super) legacy: String,
     /// As [`restart::DataPlane::counters`](crate::restart::DataPlane::counters) has it.
     pub(super) counters: String,
+    /// Restarts that there were.
+    #[serde(default)]
+    pub(in crate::app) tasks: Vec<Task>,
 }
 
 impl Estate {

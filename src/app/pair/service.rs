@@ -17,6 +17,9 @@ use crate::task;
 const BEAT: Duration =
     Duration::from_millis(if cfg!(feature = "crash-points") { 50 } else { 1000 });
 
+/// Between two tries to get a keeper.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// How old what is left may be.
 const AGE: Duration = Duration::from_secs(1);
 
@@ -57,13 +60,14 @@ impl Pair {
         let mut standings = lifecycle.subscribe();
         let mut left = Estate::default();
         loop {
-            let standing = *standings.borrow_and_update();
-            let estate = estate(proxy, ports, standing.generation.0);
+            standings.mark_unchanged();
+            let estate = estate(proxy, ports, lifecycle);
             if estate != left {
                 self.leave(&estate);
                 left = estate;
             }
             // Behind it: who comes after a process that serves finds what it left.
+            let standing = *standings.borrow();
             if let Some(phase) = phase(standing) {
                 self.journal.set_phase(phase);
             }
@@ -76,27 +80,33 @@ impl Pair {
         }
     }
 
-    /// Waits for the keeper's death. A proxy that serves goes on, and gives its sessions to a new
-    /// pair; one that does not serve yet, or in a restart, would be in somebody's way.
+    /// Waits for the keeper's death. A proxy goes on, and as soon as it is the one that serves it
+    /// gives its sessions to a new pair. One that has not got that far by itself would be in the
+    /// way of whoever is started in its place.
     async fn outlive_keeper(&self, lifecycle: &Lifecycle) {
         if let Err(error) = ended(self.keeper).await {
             tracing::error!(keeper = self.keeper, %error, "the keeper cannot be watched");
             return std::future::pending().await;
         }
         self.journal.set_alone();
-        if self.journal.phase() != Phase::Serving {
-            tracing::error!(keeper = self.keeper, "the keeper has died; leaving");
-            std::process::exit(1);
+        tracing::error!(keeper = self.keeper, "the keeper has died");
+        let mut standings = lifecycle.subscribe();
+        loop {
+            let standing = *standings.borrow_and_update();
+            match (standing.state, standing.phase) {
+                (State::Starting, None) => std::process::exit(1),
+                (State::Running, None) => {
+                    renew(lifecycle).await;
+                    sleep(AGAIN).await;
+                }
+                // A restart that is under way may bring the new pair.
+                _ => {
+                    if standings.changed().await.is_err() {
+                        return std::future::pending().await;
+                    }
+                }
+            }
         }
-        tracing::error!(keeper = self.keeper, "the keeper has died; restarting into a new pair");
-        let (mode, none) = (Mode::Restart, None);
-        let request = Request { mode, exit_timeout: none, binary: None, config: None };
-        match lifecycle.restart(request).await {
-            Ok(task) => tracing::info!(%task, "restart for want of a keeper"),
-            Err(reason) => tracing::error!(%reason, "no restart for want of a keeper"),
-        }
-        // Once: if it does not succeed, an operator has to look into it, and is told.
-        std::future::pending().await
     }
 
     fn leave(&self, estate: &Estate) {
@@ -104,6 +114,16 @@ impl Pair {
             Ok(estate) => self.journal.set_estate(&estate),
             Err(error) => tracing::error!(%error, "what would be left cannot be written down"),
         }
+    }
+}
+
+/// Begins a restart into a pair that has a keeper.
+async fn renew(lifecycle: &Lifecycle) {
+    let (mode, none) = (Mode::Restart, None);
+    let request = Request { mode, exit_timeout: none, binary: None, config: None };
+    match lifecycle.restart(request).await {
+        Ok(task) => tracing::warn!(%task, "restarting for want of a keeper"),
+        Err(reason) => tracing::error!(%reason, "no restart for want of a keeper"),
     }
 }
 
@@ -115,21 +135,26 @@ async fn beat(journal: Arc<Journal>) {
     }
 }
 
-fn estate(proxy: &Proxy, ports: &Ports, generation: u64) -> Estate {
+fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Estate {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Estate {
         config: proxy.config().text.as_str().to_owned(),
         legacy: text(&proxy.will()),
         counters: text(&proxy.counters()),
-        ..Estate::of(generation, &ports.listeners())
+        tasks: lifecycle.past_tasks(),
+        ..Estate::of(lifecycle.generation().0, &ports.listeners())
     }
 }
 
 /// What a standing means for whoever would come after a crash; None: as before.
 fn phase(standing: Standing) -> Option<Phase> {
+    use crate::restart::task::Phase::{Hello, Listen, Preflight, Warm};
     match (standing.state, standing.phase) {
         (State::Starting, _) => None,
         (State::Running | State::Offline, None) => Some(Phase::Serving),
+        // A successor has nothing yet, and who comes after this process does without it. Where this
+        // ends the data plane says.
+        (State::Restarting, Some(Preflight | Hello | Listen | Warm)) => None,
         (State::Running | State::Offline, Some(_))
         | (State::Restarting | State::Draining | State::Stopping, _) => Some(Phase::Restarting),
     }

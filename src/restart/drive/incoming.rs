@@ -122,6 +122,10 @@ impl Offer {
         match &frame.message {
             Message::Offer(terms) => {
                 self.terms = Some((**terms).clone());
+                let kept = self.predecessor.as_mut().map(|peer| peer.is_kept_by(terms.pid));
+                if let Some(Err(error)) = kept {
+                    tracing::debug!(%error, "the predecessor's keeper is not watched");
+                }
                 self.legacy = frame.body;
             }
             Message::Listen(listen) if listen.names.len() == fds.len() => {
@@ -291,7 +295,7 @@ impl<D: DataPlane> Incoming<D> {
 
     async fn handle(&mut self, event: Event<Order>) {
         match event {
-            Event::Received(received) => self.handle_received(received),
+            Event::Received(received) => self.hear(received).await,
             Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
             Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
             Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),
@@ -320,8 +324,30 @@ impl<D: DataPlane> Incoming<D> {
     /// Handles all that has arrived.
     async fn hear_out(&mut self) {
         while let Some(received) = self.pump.try_recv() {
-            self.handle_received(received);
+            self.hear(received).await;
             self.act().await;
+        }
+    }
+
+    async fn hear(&mut self, received: Result<Received, ChannelError>) {
+        match received {
+            Err(ChannelError::Closed) => self.handle_closed().await,
+            other => self.handle_received(other),
+        }
+    }
+
+    /// The channel ends with the predecessor; with one that has a keeper, also when the process
+    /// that comes after it has no use for a successor.
+    async fn handle_closed(&mut self) {
+        self.pump.close();
+        let keeper = self.pump.peer.as_mut().filter(|peer| peer.has_keeper());
+        let goes_on = match keeper {
+            Some(peer) => timeout(self.timeouts.answer, peer.gone()).await.is_err(),
+            None => false,
+        };
+        match goes_on {
+            true => self.machine.handle_outlived(Instant::now()),
+            false => self.machine.handle_closed(Instant::now()),
         }
     }
 
@@ -329,10 +355,6 @@ impl<D: DataPlane> Incoming<D> {
         let now = Instant::now();
         let Received { frame: Frame { message, body }, fds } = match received {
             Ok(received) => received,
-            Err(ChannelError::Closed) => {
-                self.pump.close();
-                return self.machine.handle_closed(now);
-            }
             Err(ChannelError::FdsLost(Some(frame))) => return self.refuse_batch(&frame.message),
             Err(error) => return self.machine.handle_error(&error.to_string()),
         };
@@ -384,6 +406,12 @@ impl<D: DataPlane> Incoming<D> {
         match action {
             Action::Send(message @ Message::Returned {}) => {
                 self.send(Frame { message, body: self.pump.plane.own_counters() }).await;
+            }
+            Action::Send(message @ Message::Committed {}) => {
+                // Before the predecessor knows it and leaves.
+                self.pump.plane.own();
+                self.board.show(State::Running, None, true);
+                self.send(message.into()).await;
             }
             Action::Send(message) => self.send(message.into()).await,
             Action::Adopt => {

@@ -214,6 +214,24 @@ impl Peer {
         Ok(())
     }
 
+    /// It has this one as its keeper: it is gone when both are.
+    pub(crate) fn is_kept_by(&mut self, pid: u32) -> io::Result<()> {
+        if pid != self.pid
+            && let Kind::Other(_) = self.kind
+        {
+            let keeper = Kind::Other(watched(pidfd_of(pid)?)?);
+            if let Kind::Other(carrier) = std::mem::replace(&mut self.kind, keeper) {
+                self.carrier = Some(carrier);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it is two processes.
+    pub(crate) fn has_keeper(&self) -> bool {
+        self.carrier.is_some()
+    }
+
     /// Waits for its end, reaps it if it is a child, and says how it ended. Cancel safe.
     pub(crate) async fn gone(&mut self) -> End {
         if let Some(carrier) = &self.carrier

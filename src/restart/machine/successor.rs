@@ -270,6 +270,26 @@ impl Successor {
         }
     }
 
+    /// The predecessor has crashed, and its keeper has a process that goes on in its place: it had
+    /// not given anything yet.
+    pub(crate) fn handle_outlived(&mut self, now: Instant) {
+        match &self.state {
+            State::Greeting { .. }
+            | State::Listening { .. }
+            | State::Warm { .. }
+            | State::Waiting => {
+                self.done(Outcome::Ended("the predecessor has crashed, and goes on".into()));
+            }
+            State::Opening { .. }
+            | State::Serving { .. }
+            | State::Closing { .. }
+            | State::Returning
+            | State::Returned
+            | State::Promoting { .. }
+            | State::Done(_) => self.handle_closed(now),
+        }
+    }
+
     /// What comes is no message, or the like. Who may have sessions gives them back; it goes on
     /// with them until they are asked for.
     pub(crate) fn handle_error(&mut self, error: &str) {
