@@ -1,7 +1,7 @@
 //! The keeper while a proxy lives: passes signals on, and ends a proxy that hangs.
 //!
-//! Invariant: nothing is opened but the proxy's state in /proc, for a moment, when it seems to hang;
-//! whatever it is, it is closed before anybody else could take it for something of its own.
+//! Invariant: nothing is opened but the state in /proc of a proxy that seems to hang, for a moment;
+//! the table of descriptors is the proxy's as well.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! Lets a test have a session's bytes harm the process. Nothing without the feature `crash-points`.
 //!
-//! `ODP_POISON` is `WHAT:BYTES`: WHAT is `abort`, `fault`, `hang`, `panic` or `elsewhere`, which
-//! is an abort in a thread that serves no session; and that becomes of every poll of a session whose
-//! client's socket has these bytes to be read.
+//! `ODP_POISON` is `WHAT:BYTES`. WHAT is `abort`, `fault`, `hang`, `panic` or `elsewhere`, an abort
+//! in a thread that serves no session. It befalls every poll of a session whose client's socket has
+//! these bytes to be read.
 
 use super::leg::Leg;
 
