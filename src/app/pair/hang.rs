@@ -74,6 +74,12 @@ impl Watch {
         self.runtime.is_still((beats, 0), beats != 0).then_some(Hung::Runtime)
     }
 
+    /// Whether something has stood still for half of the time: whoever is let go just before the
+    /// end of it would have had none to move.
+    pub(super) fn is_slow(&self) -> bool {
+        self.workers.iter().chain([&self.runtime]).any(|seen| seen.looks >= LOOKS / 2)
+    }
+
     /// Whatever stood still may have had a reason.
     pub(super) fn begin_again(&mut self) {
         self.workers.iter_mut().chain([&mut self.runtime]).for_each(|seen| seen.looks = 0);

@@ -79,14 +79,15 @@ impl<'a> Observation<'a> {
         }
         let journal = self.journal;
         let now = Instant::now();
-        let worker = match self.watch.look(now, |at| journal.pulse(at), journal.beats()) {
+        let hung = self.watch.look(now, |at| journal.pulse(at), journal.beats());
+        if self.watch.is_slow() && is_held(self.proxy) {
+            return self.watch.begin_again();
+        }
+        let worker = match hung {
             None => return,
             Some(Hung::Worker(worker)) => Some(worker),
             Some(Hung::Runtime) => None,
         };
-        if is_held(self.proxy) {
-            return self.watch.begin_again();
-        }
         journal.note_hang(worker);
         self.kill_at = Some(now + GRACE);
         let _ = kill(self.proxy, Signal::SIGABRT);
