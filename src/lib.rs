@@ -11,7 +11,7 @@
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 0 | `position` | std, nix, rustix |
 //! | 0 | `state` | std |
-//! | 1 | [`journal`] | std, nix, rustix, serde, `position` |
+//! | 1 | [`journal`] | std, nix, rustix, serde, [`buffer`], `position` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`, `position`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
@@ -82,7 +82,8 @@
 //!
 //! A session can be frozen at any instant after its log-in. So nothing about it hides in a future:
 //! its state is a [`session::Session`] and a lane of bytes for each direction, its sockets are read
-//! into those and nowhere else, and a [`restart::Parcel`] is all three of them.
+//! into those and nowhere else, and a [`restart::Parcel`] is all three of them. The [`journal`] has
+//! the same, outside of this process, as of before each use of a socket.
 
 pub mod admin;
 pub mod app;

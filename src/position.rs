@@ -36,6 +36,8 @@ pub(crate) struct Position {
     produced: u64,
     /// Our FIN is out, or the connection is gone.
     is_shut: bool,
+    /// It is gone.
+    is_gone: bool,
 }
 
 impl Position {
@@ -52,6 +54,12 @@ impl Position {
     /// Whether our FIN is out, or the connection is gone.
     pub(crate) fn is_shut(&self) -> bool {
         self.is_shut
+    }
+
+    /// Whether the connection is gone: reset, or both sides have sent FIN. What has come before is
+    /// still to be read, and a FIN of either side counts as a byte.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_gone
     }
 }
 
@@ -94,6 +102,7 @@ impl Position {
                     | tcp::LAST_ACK
                     | tcp::CLOSING
             ),
+            is_gone: state == tcp::CLOSE,
         }
     }
 }

@@ -31,11 +31,6 @@ impl Place {
         LEAST << self.class
     }
 
-    /// Whether it is what so many bytes would get.
-    pub(super) fn fits(self, len: usize) -> bool {
-        class(len) == Some(self.class)
-    }
-
     fn end(self) -> usize {
         self.at + self.len()
     }
@@ -139,7 +134,6 @@ mod tests {
         for (len, room) in [(0, 256), (256, 256), (257, 512), (1 << 20, 1 << 20)] {
             let place = Heap::new(0, 1 << 30).take(len).expect("room");
             assert_eq!((place.end(), Place::of(0, len)), (room, Some(place)), "{len}");
-            assert!(place.fits(len));
         }
         assert_eq!(Heap::new(0, 1 << 30).take((1 << 20) + 1), None);
         assert_eq!(Heap::new(0, 1000).take(1001), None);

@@ -2,16 +2,24 @@
 //!
 //! ```text
 //!   head     1024 words   what concerns all sessions
-//!   slots    64 words each
+//!   slots    96 words each
 //!     state, id, count, fds, cookies, bases
-//!     hot 0, hot 1        number, positions, where the state is, the same number
+//!     fills               where a lane is read into that is empty
+//!     hot 0, hot 1        number, which server, where the cold state is, lanes, positions, the
+//!                         state that changes with each message, the same number
 //!   heap     bytes, from a page boundary on
+//!   arena    buffers of lanes, from a page boundary on
 //! ```
+//! A word of a lane: place (17 bits), start, judged, end (15 bits each), stage (2 bits). A word of
+//! a position: bytes read, then written, modulo 2³²: a lane has room for less.
+//!
 //! The reader is the same image as the writer, so this may change from one version to the next.
 
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
+
+use crate::buffer::SIZE;
 
 /// Stores are seen in their order by who comes after the writer's death.
 pub(super) const STORE: Ordering = Ordering::Release;
@@ -26,7 +34,7 @@ pub(super) type Copies<T> = [T; 2];
 const HEAD: usize = 1024;
 
 /// Words of a slot.
-const SLOT: usize = 64;
+pub(super) const SLOT: usize = 96;
 
 /// Bytes of heap for each session, of which those are touched that are used.
 const HEAP_A_SESSION: usize = 16 * 1024;
@@ -82,16 +90,18 @@ pub(super) mod slot {
     pub(in crate::journal) const ID: usize = 1;
     /// Its connections.
     pub(in crate::journal) const COUNT: usize = 2;
+    /// Deaths that it may be to blame for.
+    pub(in crate::journal) const STRIKES: usize = 3;
     /// Their descriptors.
-    pub(in crate::journal) const FDS: usize = 3;
+    pub(in crate::journal) const FDS: usize = 4;
     /// What the kernel calls them.
     pub(in crate::journal) const COOKIES: usize = FDS + LEGS;
     /// What the kernel had counted when we began to: read, written.
     pub(in crate::journal) const BASES: usize = COOKIES + LEGS;
-    /// Deaths that it may be to blame for.
-    pub(in crate::journal) const STRIKES: usize = 19;
+    /// Of each lane: the piece of the arena that it is read into when it is empty.
+    pub(in crate::journal) const FILLS: usize = BASES + 2 * LEGS;
     /// Two copies of what changes.
-    pub(in crate::journal) const HOTS: [usize; 2] = [24, 40];
+    pub(in crate::journal) const HOTS: [usize; 2] = [24, 60];
 }
 
 /// States of a slot.
@@ -106,10 +116,21 @@ pub(super) mod state {
 
 /// Words of a hot copy.
 pub(super) const HOT_FIRST: usize = 0;
-const HOT_COUNTED: usize = 1;
-const HOT_AT: usize = HOT_COUNTED + 2 * LEGS;
-const HOT_LEN: usize = HOT_AT + 1;
-pub(super) const HOT_LAST: usize = 15;
+const HOT_CURRENT: usize = 1;
+const HOT_COLD: usize = 2;
+const HOT_LANES: usize = 3;
+const HOT_COUNTED: usize = HOT_LANES + LEGS;
+const HOT_STATE: usize = HOT_COUNTED + LEGS;
+pub(super) const HOT_LAST: usize = HOT_STATE + STATE_WORDS;
+
+/// Words of a session's state that changes with each message.
+pub const STATE_WORDS: usize = 24;
+
+/// Places of the heap begin at a multiple of this.
+const HEAP_UNIT: usize = 256;
+
+/// No piece of the arena.
+const NOWHERE: u64 = (1 << 17) - 1;
 
 /// How far a socket was used since we have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -260,50 +281,123 @@ pub struct Deaths {
     pub lost: u64,
 }
 
+/// One direction of a session: where its bytes are, in which buffer. From `start` to `judged` they
+/// are to be written, from there to `end` they are not judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// The piece of the arena; None: there are no bytes.
+    pub place: Option<u32>,
+    /// See above.
+    pub start: usize,
+    /// See above.
+    pub judged: usize,
+    /// See above.
+    pub end: usize,
+    /// Whether more will come, as the writer calls it.
+    pub stage: u8,
+}
+
+impl Stretch {
+    #[inline]
+    pub(super) fn word(self) -> u64 {
+        let place = self.place.map_or(NOWHERE, u64::from);
+        let at = |offset: usize, shift: u32| (offset as u64) << shift;
+        place
+            | at(self.start, 17)
+            | at(self.judged, 32)
+            | at(self.end, 47)
+            | u64::from(self.stage) << 62
+    }
+
+    /// None if it is no lane's.
+    pub(super) fn of(word: u64) -> Option<Self> {
+        let place = word & NOWHERE;
+        let at = |shift: u32| (word >> shift & 0x7FFF) as usize;
+        let (start, judged, end) = (at(17), at(32), at(47));
+        let place = (place != NOWHERE).then_some(place as u32);
+        let is_sound = start <= judged && judged <= end && end <= SIZE;
+        let is_whole = is_sound && (place.is_some() || end == 0);
+        is_whole.then_some(Self { place, start, judged, end, stage: (word >> 62) as u8 })
+    }
+}
+
 /// What a commit says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hot {
-    /// Of each connection.
-    pub counted: [Counted; LEGS],
-    /// Where the state begins, in bytes.
+    /// Connections.
+    pub count: usize,
+    /// Which of the servers is spoken with.
+    pub current: u64,
+    /// Where the cold state begins, in bytes.
     pub at: usize,
     /// How long it is.
     pub len: usize,
+    /// Client to servers, then each server to the client.
+    pub lanes: [Stretch; LEGS],
+    /// Of each connection.
+    pub counted: [Counted; LEGS],
+    /// The state that changes with each message.
+    pub state: [u64; STATE_WORDS],
+}
+
+impl Counted {
+    #[inline]
+    fn word(self) -> u64 {
+        self.read & 0xFFFF_FFFF | self.written << 32
+    }
+
+    /// As it is known modulo 2³².
+    fn of(word: u64) -> Self {
+        Self { read: word & 0xFFFF_FFFF, written: word >> 32 }
+    }
 }
 
 impl Hot {
-    /// What is to be stored for it, in this order; places are those of the slot.
-    pub(super) fn stores(
+    /// What is to be stored for it, in this order; places are those of the slot. Of the state so
+    /// many words, the others are as they were.
+    #[inline]
+    pub(super) fn store(
         &self,
         copy: usize,
         number: u64,
-    ) -> impl Iterator<Item = (usize, u64)> + use<> {
+        words: usize,
+        mut put: impl FnMut(usize, u64),
+    ) {
         let base = slot::HOTS[copy];
-        let counted = self.counted;
-        let legs = (0..LEGS).flat_map(move |leg| {
-            let at = base + HOT_COUNTED + 2 * leg;
-            [(at, counted[leg].read), (at + 1, counted[leg].written)]
-        });
-        let first = [(base + HOT_FIRST, number)];
-        let state = [(base + HOT_AT, self.at as u64), (base + HOT_LEN, self.len as u64)];
-        first.into_iter().chain(legs).chain(state).chain([(base + HOT_LAST, number)])
+        put(base + HOT_FIRST, number);
+        put(base + HOT_CURRENT, self.current);
+        put(base + HOT_COLD, ((self.at / HEAP_UNIT) as u64) << 32 | self.len as u64);
+        for leg in 0..self.count.min(LEGS) {
+            put(base + HOT_LANES + leg, self.lanes[leg].word());
+            put(base + HOT_COUNTED + leg, self.counted[leg].word());
+        }
+        for (at, word) in self.state.iter().enumerate().take(words) {
+            put(base + HOT_STATE + at, *word);
+        }
+        put(base + HOT_LAST, number);
     }
 
-    /// The newest whole copy of a slot, and its number.
-    pub(super) fn newest(word: impl Fn(usize) -> Option<u64>) -> Option<(u64, Self)> {
+    /// The newest whole copy of a slot with so many connections, and its number.
+    pub(super) fn newest(count: usize, word: impl Fn(usize) -> Option<u64>) -> Option<(u64, Self)> {
         let whole = |base: &usize| {
             let number = word(base + HOT_FIRST)?;
             (number > 0 && word(base + HOT_LAST)? == number).then_some((number, *base))
         };
         let (number, base) = slot::HOTS.iter().filter_map(whole).max()?;
+        let mut lanes = [Stretch::default(); LEGS];
         let mut counted = [Counted::default(); LEGS];
-        for (leg, counted) in counted.iter_mut().enumerate() {
-            let at = base + HOT_COUNTED + 2 * leg;
-            *counted = Counted { read: word(at)?, written: word(at + 1)? };
+        for leg in 0..count.min(LEGS) {
+            lanes[leg] = Stretch::of(word(base + HOT_LANES + leg)?)?;
+            counted[leg] = Counted::of(word(base + HOT_COUNTED + leg)?);
         }
-        let at = usize::try_from(word(base + HOT_AT)?).ok()?;
-        let len = usize::try_from(word(base + HOT_LEN)?).ok()?;
-        Some((number, Self { counted, at, len }))
+        let mut state = [0; STATE_WORDS];
+        for (at, state) in state.iter_mut().enumerate() {
+            *state = word(base + HOT_STATE + at)?;
+        }
+        let (current, cold) = (word(base + HOT_CURRENT)?, word(base + HOT_COLD)?);
+        let at = usize::try_from(cold >> 32).ok()?.checked_mul(HEAP_UNIT)?;
+        let len = usize::try_from(cold & 0xFFFF_FFFF).ok()?;
+        Some((number, Self { count, current, at, len, lanes, counted, state }))
     }
 }
 
@@ -342,7 +436,17 @@ pub(super) fn heap(slots: u32) -> usize {
     (slot_at(slots) * WORD).next_multiple_of(PAGE)
 }
 
+/// Where the arena begins, in bytes.
+pub(super) fn arena(slots: u32) -> usize {
+    heap(slots) + (slots as usize * HEAP_A_SESSION).max(4 << 20)
+}
+
+/// Buffers in the arena: two for each session, of which those are touched that are used at once.
+pub(super) fn pieces(slots: u32) -> u32 {
+    slots.saturating_mul(2).saturating_add(64).min(NOWHERE as u32)
+}
+
 /// Bytes of a journal.
 pub(super) fn size(slots: u32) -> usize {
-    heap(slots) + (slots as usize * HEAP_A_SESSION).max(4 << 20)
+    arena(slots) + pieces(slots) as usize * SIZE
 }

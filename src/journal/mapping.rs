@@ -10,6 +10,9 @@ use std::sync::atomic::AtomicU64;
 use nix::libc;
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use crate::buffer::SIZE;
+use crate::buffer::arena::Arena;
+
 /// The memory. It is mapped until the process ends.
 #[derive(Debug)]
 pub(super) struct Mapping {
@@ -44,9 +47,11 @@ impl Mapping {
         Ok(Self { base, len, fd })
     }
 
-    /// How many bytes it has.
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// The same memory, as another process has it.
+    #[cfg(test)]
+    pub(super) fn again(&self) -> Self {
+        let fd = self.fd.try_clone().expect("a descriptor");
+        Self { base: self.base, len: self.len, fd }
     }
 
     /// Its descriptor.
@@ -57,6 +62,23 @@ impl Mapping {
     /// A word that is known to be there.
     pub(super) fn word(&self, at: usize) -> &AtomicU64 {
         self.find(at).expect("words of slots that there are")
+    }
+
+    /// So many words that are known to be there.
+    pub(super) fn words<const N: usize>(&self, at: usize) -> &'static [AtomicU64; N] {
+        let end = (at + N) * size_of::<u64>();
+        assert!(end <= self.len, "words of slots that there are");
+        // SAFETY: it is within the mapping, which begins at a page and lasts as long as the
+        // process; all values are valid, and every access to it as words is atomic.
+        unsafe { self.base.add(at * size_of::<u64>()).cast().as_ref() }
+    }
+
+    /// So many buffers from there on, which nobody else is to use.
+    pub(super) fn arena(&self, at: usize, pieces: u32) -> &'static Arena {
+        assert!(at + pieces as usize * SIZE <= self.len, "buffers within the journal");
+        // SAFETY: it is within the mapping, which lasts as long as the process. Other places and
+        // words lie before it, and whoever used it before is dead.
+        Box::leak(Box::new(unsafe { Arena::over(self.base.add(at), pieces) }))
     }
 
     /// What a word says, if it is there.

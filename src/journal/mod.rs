@@ -15,11 +15,18 @@
 //! Three rules. *State before effect*: nothing is written to a socket before the commit of the
 //! state that made those bytes. *Nothing is destroyed that a commit names*: what it points at is
 //! written over only once another commit does not. *A place is on record before the kernel may fill
-//! it*. As long as bytes in transit are not in here, all three come to one: a commit is made where
-//! there are none, and a session whose sockets have moved since is not taken up again.
+//! it*: the piece of the arena that is read into, by a commit or by [`Slot::fill`].
+//!
+//! With these, at any instant the last commit and what the kernel has counted are the whole truth:
+//!
+//! ```text
+//!   read since    = consumed(from) − base − counted     bytes stand behind the lane's end
+//!   written since = produced(to)   − base − counted     bytes are gone from the lane's start
+//! ```
 //!
 //! - `layout`: which word stands where. - `mapping`: the memory. - `heap`: places for states.
-//! - `reader`: what a dead process has left; it trusts nothing.
+//! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
+//!   session since its last commit.
 //! - `suspects`: which session a process has died of.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
@@ -28,28 +35,32 @@ mod heap;
 mod layout;
 mod mapping;
 mod reader;
+mod standing;
 mod suspects;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
-use layout::{Copies, Hot, LEGS, head, slot, state};
-pub use layout::{Counted, Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
+use layout::{Copies, Hot, LEGS, SLOT, head, slot, state};
+pub use layout::{Counted, Death, Deaths, Lost, Phase, STATE_WORDS, SUSPECTS, Stretch, WORKERS};
 use mapping::Mapping;
-pub use reader::{Found, Left, Since};
+pub use reader::{Found, Lane, Left, Standing};
+pub use standing::Since;
 pub use suspects::{Blame, Origin, Served, Serving, Strikes};
 
+use crate::buffer::arena::Arena;
 use crate::position::Position;
 
 /// The journal of a pair of processes.
 #[derive(Debug)]
 pub struct Journal {
     memory: Mapping,
+    arena: &'static Arena,
     slots: u32,
     heap: Mutex<Heap>,
     free: Mutex<Free>,
@@ -83,10 +94,33 @@ pub enum Unregistered {
 pub struct Slot {
     journal: Arc<Journal>,
     index: u32,
+    words: &'static [AtomicU64; SLOT],
     /// Of the last commit.
     number: u64,
-    counted: [Counted; LEGS],
-    places: Copies<Option<Place>>,
+    /// What it says.
+    hot: Hot,
+    /// Words of its state.
+    used: usize,
+    cold: Option<Place>,
+    /// Where lanes are read into that are empty.
+    fills: [Option<u32>; LEGS],
+    /// The last commit is how it stands, with what the kernel has counted since.
+    is_live: bool,
+}
+
+/// What is committed of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Commit<'a> {
+    /// Which of its servers is spoken with, from 0 on.
+    pub current: usize,
+    /// Client to servers, then each server to the client: as many as it has connections.
+    pub lanes: &'a [Stretch],
+    /// How far each connection was used.
+    pub counted: &'a [Counted],
+    /// The state that changes with each message, or nothing if it is what it was.
+    pub state: &'a [u64],
+    /// The rest of it, if that is not what it was; at first it is to be there.
+    pub cold: Option<&'a [u8]>,
 }
 
 impl Journal {
@@ -97,14 +131,21 @@ impl Journal {
     /// What the system says.
     pub fn new(sessions: u32) -> io::Result<Self> {
         let memory = Mapping::new(layout::size(sessions))?;
-        let heap = Heap::new(layout::heap(sessions), memory.len());
+        let heap = Heap::new(layout::heap(sessions), layout::arena(sessions));
+        let arena = memory.arena(layout::arena(sessions), layout::pieces(sessions));
         Ok(Self {
             memory,
+            arena,
             slots: sessions,
             heap: Mutex::new(heap),
             free: Mutex::default(),
             is_alone: AtomicBool::new(false),
         })
+    }
+
+    /// Where bytes in transit are to be.
+    pub fn arena(&self) -> &'static Arena {
+        self.arena
     }
 
     /// Where the process stands that writes.
@@ -165,12 +206,25 @@ impl Journal {
             return Err(Unregistered::TooManyLegs);
         }
         let index = self.take_slot().ok_or(Unregistered::Full)?;
-        let mut slot = Slot {
+        let hot = Hot {
+            count: legs.len(),
+            current: 0,
+            at: 0,
+            len: 0,
+            lanes: [Stretch::default(); LEGS],
+            counted: [Counted::default(); LEGS],
+            state: [0; STATE_WORDS],
+        };
+        let slot = Slot {
             journal: self.clone(),
             index,
+            words: self.memory.words(layout::slot_at(index)),
             number: 0,
-            counted: [Counted::default(); LEGS],
-            places: Copies::default(),
+            hot,
+            used: 0,
+            cold: None,
+            fills: [None; LEGS],
+            is_live: false,
         };
         slot.set(slot::STATE, state::REGISTERING);
         slot.set(slot::ID, u64::from(id));
@@ -183,8 +237,9 @@ impl Journal {
             slot.set(slot::COOKIES + leg, cookie);
             slot.set(slot::BASES + 2 * leg, position.consumed().wrapping_sub(counted.read));
             slot.set(slot::BASES + 2 * leg + 1, position.produced().wrapping_sub(counted.written));
-            slot.counted[leg] = *counted;
         }
+        // The one before may have left something there.
+        (0..LEGS).for_each(|lane| slot.set(slot::FILLS + lane, u64::MAX));
         for copy in slot::HOTS {
             slot.set(copy + layout::HOT_FIRST, 0);
             slot.set(copy + layout::HOT_LAST, 0);
@@ -208,31 +263,68 @@ impl Journal {
 }
 
 impl Slot {
-    /// From now on this is the session's state, and its sockets have been used so far.
+    /// From now on this is how the session stands, and its sockets have been used so far.
     ///
     /// # Errors
     ///
-    /// There is no place for the state: the slot is to be given up, as what stands there is old.
-    pub fn commit(&mut self, state: &[u8], legs: &[Counted]) -> Result<(), Unregistered> {
-        let number = self.number + 1;
-        let copy = layout::older(number);
-        let place = self.place(copy, state.len()).ok_or(Unregistered::TooLarge)?;
-        self.journal.memory.write(place.at(), state);
-        self.counted[..legs.len().min(LEGS)].copy_from_slice(&legs[..legs.len().min(LEGS)]);
-        let hot = Hot { counted: self.counted, at: place.at(), len: state.len() };
-        for (at, value) in hot.stores(copy, number) {
-            self.set(at, value);
+    /// There is no place for it: the slot is to be given up, as what stands there is old.
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), Unregistered> {
+        let Commit { current, lanes, counted, state, cold } = *commit;
+        let count = self.hot.count;
+        if lanes.len() != count || counted.len() != count || state.len() > STATE_WORDS {
+            return Err(Unregistered::TooManyLegs);
         }
+        let fresh = match cold {
+            None => None,
+            Some(cold) => Some(self.write(cold).ok_or(Unregistered::TooLarge)?),
+        };
+        if let (Some(place), Some(cold)) = (fresh, cold) {
+            (self.hot.at, self.hot.len) = (place.at(), cold.len());
+        }
+        self.hot.current = current as u64;
+        self.hot.lanes[..count].copy_from_slice(lanes);
+        self.hot.counted[..count].copy_from_slice(counted);
+        self.hot.state[..state.len()].copy_from_slice(state);
+        self.used = self.used.max(state.len());
+        let number = self.number + 1;
+        let words = self.words;
+        self.hot.store(layout::older(number), number, self.used, |at, value| {
+            words[at].store(value, layout::STORE);
+        });
         self.number = number;
-        if number == 1 {
+        if !self.is_live {
             self.set(slot::STATE, state::LIVE);
+            self.is_live = true;
+        }
+        if fresh.is_some()
+            && let Some(before) = std::mem::replace(&mut self.cold, fresh)
+        {
+            self.journal.give_back(before);
         }
         Ok(())
     }
 
-    /// Whether nothing was read or written since the last commit.
-    pub fn is_at(&self, legs: &[Counted]) -> bool {
-        self.number > 0 && self.counted.starts_with(legs)
+    /// What happens from now on is not on record, until the next commit.
+    pub fn suspend(&mut self) {
+        if self.is_live {
+            self.set(slot::STATE, state::REGISTERING);
+            self.is_live = false;
+        }
+    }
+
+    /// Whether the last commit is how it stands, with what the kernel has counted since.
+    #[inline]
+    pub fn is_live(&self) -> bool {
+        self.is_live
+    }
+
+    /// From now on a lane that is empty is read into this piece of the arena.
+    #[inline]
+    pub fn fill(&mut self, lane: usize, place: u32) {
+        if self.fills[lane] != Some(place) {
+            self.fills[lane] = Some(place);
+            self.set(slot::FILLS + lane, u64::from(place));
+        }
     }
 
     /// Which one it is.
@@ -245,26 +337,14 @@ impl Slot {
         &self.journal
     }
 
-    /// How far its sockets were used at the last commit.
-    pub fn counted(&self) -> &[Counted; LEGS] {
-        &self.counted
-    }
-
-    /// Where this copy of the state is to be.
-    fn place(&mut self, copy: usize, len: usize) -> Option<Place> {
-        if let Some(place) = self.places[copy] {
-            if place.fits(len) {
-                return Some(place);
-            }
-            self.places[copy] = None;
-            self.journal.give_back(place);
-        }
-        self.places[copy] = lock(&self.journal.heap).take(len);
-        self.places[copy]
+    fn write(&self, cold: &[u8]) -> Option<Place> {
+        let place = lock(&self.journal.heap).take(cold.len())?;
+        self.journal.memory.write(place.at(), cold);
+        Some(place)
     }
 
     fn set(&self, at: usize, value: u64) {
-        self.journal.memory.word(layout::slot_at(self.index) + at).store(value, layout::STORE);
+        self.words[at].store(value, layout::STORE);
     }
 }
 
@@ -272,7 +352,9 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // First of all: from here on nobody takes the session up again.
         self.set(slot::STATE, state::FREE);
-        self.places.iter().flatten().for_each(|place| self.journal.give_back(*place));
+        if let Some(place) = self.cold {
+            self.journal.give_back(place);
+        }
         lock(&self.journal.free).given_back.push(self.index);
     }
 }

@@ -13,8 +13,9 @@ use super::heap::{Heap, Place};
 use super::layout::{
     self, Counted, DEATH, Death, Deaths, Hot, LEGS, Phase, RING, head, slot, state,
 };
-use super::{Free, Journal, Slot, cookie, lock};
-use crate::position::Position;
+use super::standing::{Since, Use, stand};
+use super::{Free, Journal, STATE_WORDS, Slot, Stretch, cookie, lock};
+use crate::buffer::arena::Piece;
 
 /// All that was left.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Left {
     pub sessions: Vec<Found>,
     /// Sessions of which nothing is on record, or whose sockets are gone.
     pub unknown: u64,
+    /// Sessions in the middle of what is not put on record.
+    pub unprotected: u64,
     /// What was left beside sessions.
     pub estate: Option<Vec<u8>>,
     /// Sessions that are not even tried.
@@ -53,19 +56,30 @@ pub struct Found {
     pub slot: Slot,
     /// Its sockets.
     pub fds: Vec<OwnedFd>,
-    /// Its state at the last commit.
-    pub state: Vec<u8>,
-    /// Whether nothing has happened since.
-    pub is_as_it_was: Result<(), Since>,
+    /// Its state at the last commit: what seldom changes.
+    pub cold: Vec<u8>,
+    /// What has become of it since.
+    pub standing: Result<Standing, Since>,
 }
 
-/// What has happened to a session since its last commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// A socket was read or written: there were bytes in the dead process.
-    Moved,
-    /// The other end has ended the connection.
-    Ended,
+/// How a session stands.
+#[derive(Debug)]
+pub struct Standing {
+    /// The state that changes with each message.
+    pub hot: [u64; STATE_WORDS],
+    /// Client to servers, then each server to the client.
+    pub lanes: Vec<Lane>,
+    /// How far each connection was used.
+    pub counted: Vec<Counted>,
+}
+
+/// One direction, with what was read into it and written from it since the last commit.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its buffer, if it has bytes.
+    pub piece: Option<Piece>,
+    /// Where they are.
+    pub stretch: Stretch,
 }
 
 /// A slot as it was found.
@@ -79,16 +93,20 @@ struct Record {
 }
 
 impl Slot {
-    /// What is on record of its session, whose task has lost its way but not its sockets; None if
-    /// that is not enough to go on with.
-    pub fn revisit(self, fds: Vec<OwnedFd>) -> Option<Found> {
+    /// What is on record of its session, whose task has lost its way but not its sockets, nor its
+    /// buffers; None if that is not enough to go on with.
+    pub fn revisit(mut self, fds: Vec<OwnedFd>, mut pieces: Vec<Piece>) -> Option<Found> {
         let Record { id, hot, fds: known, .. } = self.journal.record(self.index)?;
-        if !fds.iter().map(|fd| fd.as_raw_fd()).eq(known) {
+        if !self.is_live || !fds.iter().map(|fd| fd.as_raw_fd()).eq(known) {
             return None;
         }
-        let is_as_it_was = self.journal.since(self.index, &hot, &fds);
-        let state = self.journal.memory.read(hot.at, hot.len)?;
-        Some(Found { id, slot: self, fds, state, is_as_it_was })
+        let cold = self.journal.memory.read(hot.at, hot.len)?;
+        let standing = self.journal.standing(self.index, &hot, &fds, |place| {
+            let at = pieces.iter().position(|piece| piece.place() == place)?;
+            Some(pieces.swap_remove(at))
+        });
+        self.is_live = standing.is_ok();
+        Some(Found { id, slot: self, fds, cold, standing })
     }
 }
 
@@ -121,12 +139,17 @@ impl Journal {
                         self.forget(index, &mut free);
                     }
                 },
-                _ => self.forget(index, &mut free),
+                state => {
+                    // It was used for something that is not on record.
+                    left.unprotected += u64::from(state == Some(state::REGISTERING));
+                    self.forget(index, &mut free);
+                }
             }
         }
         let taken = records.iter().map(|record| record.place);
         let taken = taken.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
-        *lock(&self.heap) = Heap::without(layout::heap(self.slots), self.memory.len(), taken);
+        *lock(&self.heap) =
+            Heap::without(layout::heap(self.slots), layout::arena(self.slots), taken);
         *lock(&self.free) = free;
         for record in records {
             match self.find(record) {
@@ -149,11 +172,11 @@ impl Journal {
 
     fn record(&self, index: u32) -> Option<Record> {
         let word = |at| self.memory.get(layout::slot_at(index) + at);
-        let (number, hot) = Hot::newest(word)?;
-        let (begin, end) = (layout::heap(self.slots), self.memory.len());
+        let count = usize::try_from(word(slot::COUNT)?).ok().filter(|count| *count <= LEGS)?;
+        let (number, hot) = Hot::newest(count, word)?;
+        let (begin, end) = (layout::heap(self.slots), layout::arena(self.slots));
         let is_inside = hot.at >= begin && hot.at.checked_add(hot.len)? <= end;
         let place = Place::of(hot.at, hot.len).filter(|_| is_inside)?;
-        let count = usize::try_from(word(slot::COUNT)?).ok().filter(|count| *count <= LEGS)?;
         let fd = |leg| RawFd::try_from(word(slot::FDS + leg)?).ok();
         let fds = (0..count).map(fd).collect::<Option<Vec<_>>>()?;
         Some(Record { index, id: u32::try_from(word(slot::ID)?).ok()?, hot, number, place, fds })
@@ -162,9 +185,17 @@ impl Journal {
     /// The session of a record; None if one of its sockets is not there any more.
     fn find(self: &Arc<Self>, record: Record) -> Option<Found> {
         let Record { index, id, hot, number, place, fds } = record;
-        let mut places = [None; 2];
-        places[layout::older(number)] = Some(place);
-        let slot = Slot { journal: self.clone(), index, number, counted: hot.counted, places };
+        let mut slot = Slot {
+            journal: self.clone(),
+            index,
+            words: self.memory.words(layout::slot_at(index)),
+            number,
+            hot,
+            used: STATE_WORDS,
+            cold: Some(place),
+            fills: [None; LEGS],
+            is_live: true,
+        };
         let word = |at| self.memory.get(layout::slot_at(index) + at);
         for (leg, fd) in fds.iter().enumerate() {
             // SAFETY: whatever it is, it stays open meanwhile: nobody else runs yet.
@@ -177,18 +208,37 @@ impl Journal {
         // is dead, and no two slots have the same.
         let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
         let fds: Vec<OwnedFd> = fds.into_iter().map(own).collect();
-        let is_as_it_was = self.since(index, &hot, &fds);
-        let state = self.memory.read(hot.at, hot.len)?;
-        Some(Found { id, slot, fds, state, is_as_it_was })
+        let cold = self.memory.read(hot.at, hot.len)?;
+        let standing = self.standing(index, &hot, &fds, |place| self.arena.claim(place));
+        slot.is_live = standing.is_ok();
+        Some(Found { id, slot, fds, cold, standing })
     }
 
-    /// What has happened to the sockets of a slot since a commit.
-    fn since(&self, index: u32, hot: &Hot, fds: &[OwnedFd]) -> Result<(), Since> {
-        let word = |at| self.memory.get(layout::slot_at(index) + slot::BASES + at);
-        fds.iter().enumerate().try_for_each(|(leg, fd)| {
-            let base = |at| word(2 * leg + at).unwrap_or_default();
-            is_where(fd.as_fd(), [base(0), base(1)], hot.counted[leg])
-        })
+    /// What has become of a session since a commit. `claim`: its buffers by their places.
+    fn standing(
+        &self,
+        index: u32,
+        hot: &Hot,
+        fds: &[OwnedFd],
+        mut claim: impl FnMut(u32) -> Option<Piece>,
+    ) -> Result<Standing, Since> {
+        let word = |at| self.memory.get(layout::slot_at(index) + at);
+        let fills: [u64; LEGS] =
+            std::array::from_fn(|lane| word(slot::FILLS + lane).unwrap_or(u64::MAX));
+        let uses = fds.iter().enumerate().map(|(leg, fd)| {
+            let base = |at| word(slot::BASES + 2 * leg + at).unwrap_or_default();
+            Use::of(fd.as_fd(), [base(0), base(1)])
+        });
+        let (stretches, counted) = stand(hot, &fills, &uses.collect::<Result<Vec<Use>, Since>>()?)?;
+        let mut lane = |stretch: Stretch| {
+            let piece = match stretch.place {
+                Some(place) => Some(claim(place).ok_or(Since::Moved)?),
+                None => None,
+            };
+            Ok(Lane { piece, stretch })
+        };
+        let lanes = stretches.into_iter().map(&mut lane).collect::<Result<_, Since>>()?;
+        Ok(Standing { hot: hot.state, lanes, counted })
     }
 
     /// Where the process stands, or stood, that writes.
@@ -289,15 +339,4 @@ fn death_at(number: u64) -> usize {
 fn is_open(fd: RawFd) -> bool {
     // SAFETY: it only asks.
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
-}
-
-/// Whether a socket is where a commit has left it.
-fn is_where(fd: BorrowedFd<'_>, [read, written]: [u64; 2], counted: Counted) -> Result<(), Since> {
-    let position = Position::of(fd).ok_or(Since::Ended)?;
-    if position.is_shut() {
-        return Err(Since::Ended);
-    }
-    let is_as_it_was = position.consumed() == read.wrapping_add(counted.read)
-        && position.produced() == written.wrapping_add(counted.written);
-    if is_as_it_was { Ok(()) } else { Err(Since::Moved) }
 }

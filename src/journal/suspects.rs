@@ -299,14 +299,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::journal::Counted;
+    use crate::journal::{Commit, Counted, Stretch};
 
     fn live(journal: &Arc<Journal>, id: u32) -> (Slot, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
         let legs = [(stream.as_fd(), Counted::default())];
         let mut slot = journal.enter(id, &legs).expect("a slot");
-        slot.commit(b"state", &[Counted::default()]).expect("room");
+        let (lanes, counted) = (&[Stretch::default()], &[Counted::default()]);
+        let commit = Commit { current: 0, lanes, counted, state: &[], cold: Some(b"state") };
+        slot.commit(&commit).expect("room");
         (slot, stream)
     }
 

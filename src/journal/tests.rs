@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, IntoRawFd as _};
 use std::sync::Arc;
 
@@ -10,6 +10,18 @@ use proptest::prelude::*;
 
 use super::layout::{self, Hot, slot};
 use super::*;
+use crate::buffer::arena::Piece;
+
+impl Journal {
+    /// The same memory, as another process finds it.
+    fn succeeded(&self) -> Self {
+        let (memory, slots) = (self.memory.again(), self.slots);
+        let heap = Heap::new(layout::heap(slots), layout::arena(slots));
+        let arena = memory.arena(layout::arena(slots), layout::pieces(slots));
+        let (heap, free) = (Mutex::new(heap), Mutex::default());
+        Self { memory, arena, slots, heap, free, is_alone: AtomicBool::new(false) }
+    }
+}
 
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -18,28 +30,55 @@ fn pair() -> (TcpStream, TcpStream) {
     (ours, listener.accept().expect("accepts").0)
 }
 
+fn stretch(n: usize) -> Stretch {
+    Stretch { place: Some(n as u32), start: n, judged: n + 1, end: n + 2, stage: (n % 3) as u8 }
+}
+
 fn hot(n: u64) -> Hot {
     let counted = [Counted { read: n, written: n + 1 }; LEGS];
-    Hot { counted, at: 4096 * n as usize, len: n as usize }
+    let state = std::array::from_fn(|at| n * 100 + at as u64);
+    let (at, len) = (4096 * n as usize, n as usize);
+    let lanes = [stretch(n as usize); LEGS];
+    Hot { count: LEGS, current: n, at, len, lanes, counted, state }
+}
+
+fn stores(hot: &Hot, number: u64) -> Vec<(usize, u64)> {
+    let mut stores = Vec::new();
+    hot.store(layout::older(number), number, STATE_WORDS, |at, value| stores.push((at, value)));
+    stores
 }
 
 /// After any number of commits, and any part of the next: the last one or the next.
 #[test]
 fn a_commit_that_is_cut_off_leaves_the_one_before() {
-    let mut words: HashMap<usize, u64> =
-        slot::HOTS.iter().flat_map(|base| (0..16).map(move |at| (base + at, 0))).collect();
+    let mut words: HashMap<usize, u64> = (0..SLOT).map(|at| (at, 0)).collect();
     for number in 1..9 {
         let before = (number > 1).then(|| (number - 1, hot(number - 1)));
-        let stores: Vec<_> = hot(number).stores(layout::older(number), number).collect();
+        let stores = stores(&hot(number), number);
         for cut in 0..=stores.len() {
             let mut words = words.clone();
             words.extend(stores[..cut].iter().copied());
-            let seen = Hot::newest(|at| words.get(&at).copied());
+            let seen = Hot::newest(LEGS, |at| words.get(&at).copied());
             let whole = cut == stores.len();
             assert_eq!(seen, if whole { Some((number, hot(number))) } else { before }, "{cut}");
         }
         words.extend(stores);
     }
+}
+
+/// A keeper's process and its proxies are one image; who debugs one has another.
+#[test]
+fn words_stand_where_they_stood() {
+    let mut words = [0; SLOT];
+    stores(&hot(2), 2).into_iter().for_each(|(at, value)| words[at] = value);
+    let lane = 2 | 2 << 17 | 3 << 32 | 4 << 47 | 2 << 62;
+    let counted = 2 | 3 << 32;
+    let mut expected = vec![2, 2, 32 << 32 | 2];
+    expected.extend([lane; 4].into_iter().chain([counted; 4]).chain(200..224).chain([2]));
+    assert_eq!(words[slot::HOTS[0]..slot::HOTS[1]], expected);
+    assert!(words[..slot::HOTS[0]].iter().chain(&words[slot::HOTS[1]..]).all(|word| *word == 0));
+    assert_eq!((slot::HOTS, SLOT), ([24, 60], 96));
+    assert_eq!((layout::slot_at(3), layout::heap(100)), (1024 + 3 * 96, 86_016));
 }
 
 #[test]
@@ -66,6 +105,7 @@ struct Session {
     server: TcpStream,
     slot: Slot,
     counted: [Counted; 2],
+    lanes: [Stretch; 2],
 }
 
 impl Session {
@@ -74,7 +114,14 @@ impl Session {
         let counted = [Counted::default(); 2];
         let legs = [(client.as_fd(), counted[0]), (server.as_fd(), counted[1])];
         let slot = journal.enter(id, &legs).expect("a slot");
-        (Self { client, server, slot, counted }, [far_client, far_server])
+        let lanes = [Stretch::default(); 2];
+        (Self { client, server, slot, counted, lanes }, [far_client, far_server])
+    }
+
+    fn commit(&mut self, cold: Option<&[u8]>) {
+        let Self { counted, lanes, .. } = self;
+        let commit = Commit { current: 0, lanes, counted, state: &[7, 8], cold };
+        self.slot.commit(&commit).expect("a place");
     }
 
     /// Its sockets stay open, its slot as it is.
@@ -91,68 +138,177 @@ fn what_was_committed_is_found_by_who_comes_after() {
     journal.set_estate(b"old");
     journal.set_estate(b"estate");
     let (mut session, [mut client, _server]) = Session::enter(&journal, 7);
-    session.slot.commit(b"first", &session.counted).expect("a place");
+    session.commit(Some(b"first"));
     client.write_all(b"a question").expect("takes it");
     session.client.read_exact(&mut [0; 10]).expect("reads");
     session.server.write_all(b"a question").expect("takes it");
     session.counted[0].read += 10;
     session.counted[1].written += 10;
     let state = [b'x'; 3000];
-    session.slot.commit(&state, &session.counted).expect("a place");
+    session.commit(Some(&state));
+    session.commit(None);
     // What arrives meanwhile moves nothing.
     client.write_all(b"more").expect("takes it");
     session.die();
     let mut left = journal.take_over();
-    assert_eq!((left.unknown, left.highest_id), (0, 7));
+    assert_eq!((left.unknown, left.unprotected, left.highest_id), (0, 0, 7));
     assert_eq!(left.estate.as_deref(), Some(&b"estate"[..]));
     let mut found = left.sessions.pop().expect("the session");
-    assert_eq!((found.id, &found.state[..], found.is_as_it_was), (7, &state[..], Ok(())));
+    assert_eq!((found.id, &found.cold[..]), (7, &state[..]));
+    let Standing { hot, lanes, counted } = found.standing.expect("nothing has happened");
+    assert_eq!(hot[..3], [7, 8, 0]);
+    assert!(lanes.iter().all(|lane| lane.stretch == Stretch::default() && lane.piece.is_none()));
+    assert_eq!(counted[0], Counted { read: 10, written: 0 });
     let mut ours = TcpStream::from(found.fds.remove(0));
     let mut more = [0; 4];
     ours.read_exact(&mut more).expect("reads");
     assert_eq!(&more, b"more");
     // It goes on in the same slot, and others find theirs.
     let counted = [Counted { read: 14, written: 0 }, Counted { read: 0, written: 10 }];
-    found.slot.commit(b"third", &counted).expect("a place");
+    let lanes = [Stretch::default(); 2];
+    let commit =
+        Commit { current: 0, lanes: &lanes, counted: &counted, state: &[], cold: Some(b"third") };
+    found.slot.commit(&commit).expect("a place");
     let (other, _far) = Session::enter(&journal, 8);
     assert_ne!(other.slot.index, found.slot.index);
+}
+
+/// A client's and a server's bytes, of which some were written: where they are found.
+#[test]
+fn bytes_that_were_on_their_way_are_found() {
+    let journal = Arc::new(Journal::new(8).expect("memory"));
+    let (mut session, [mut client, mut server]) = Session::enter(&journal, 7);
+    let mut up = journal.arena().lend().expect("a piece");
+    session.slot.fill(0, up.place());
+    session.commit(Some(b"state"));
+    client.write_all(b"one two").expect("takes it");
+    session.client.read_exact(&mut up[..7]).expect("reads");
+    // The journal does not know of it, but for where it was read to.
+    session.counted[0].read += 7;
+    let mut down = journal.arena().lend().expect("a piece");
+    server.write_all(b"an answer").expect("takes it");
+    session.server.read_exact(&mut down[..9]).expect("reads");
+    session.counted[1].read += 9;
+    let standing = Stretch { place: Some(down.place()), start: 0, judged: 7, end: 9, stage: 0 };
+    session.lanes =
+        [Stretch { place: Some(up.place()), start: 0, judged: 4, end: 7, stage: 0 }, { standing }];
+    session.commit(None);
+    // Part of it is written, and more is read behind it.
+    session.client.write_all(&down[..3]).expect("takes it");
+    server.write_all(b"!!").expect("takes it");
+    session.server.read_exact(&mut down[9..11]).expect("reads");
+    session.server.write_all(&up[..4]).expect("takes it");
+    std::mem::forget((up, down));
+    session.die();
+    // Who comes after it has lent nothing.
+    let journal = Arc::new(journal.succeeded());
+    let found = journal.take_over().sessions.pop().expect("the session");
+    let Standing { lanes, counted, .. } = found.standing.expect("it goes on");
+    let bytes = |lane: &Lane| {
+        let Stretch { start, judged, end, .. } = lane.stretch;
+        let piece = lane.piece.as_ref().expect("a piece");
+        (piece[start..judged].to_vec(), piece[judged..end].to_vec())
+    };
+    assert_eq!(bytes(&lanes[0]), (b"".to_vec(), b"two".to_vec()));
+    assert_eq!(bytes(&lanes[1]), (b"answ".to_vec(), b"er!!".to_vec()));
+    let used = |read, written| Counted { read, written };
+    assert_eq!(counted, [used(7, 3), used(11, 4)]);
+    let free: Vec<Piece> = std::iter::from_fn(|| journal.arena().lend()).collect();
+    assert_eq!(free.len() as u32, layout::pieces(8) - 2);
+    let claimed = lanes.iter().filter_map(|lane| lane.stretch.place);
+    assert!(claimed.into_iter().all(|place| free.iter().all(|piece| piece.place() != place)));
 }
 
 #[test]
 fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
     type Move = fn(&mut Session, &mut [TcpStream; 2]);
-    let moves: [(&str, Move, Result<(), Since>); 5] = [
-        ("nothing", |_, _| (), Ok(())),
-        ("the peer's FIN", |_, far| far[0].shutdown(std::net::Shutdown::Write).expect("shuts"), {
-            Ok(())
-        }),
+    let read = |session: &mut Session, far: &mut [TcpStream; 2]| {
+        far[0].write_all(b"x").expect("takes it");
+        session.client.read_exact(&mut [0; 1]).expect("reads");
+    };
+    let moves: [(&str, Move, Result<usize, Since>); 7] = [
+        ("nothing", |_, _| (), Ok(0)),
+        ("the peer's FIN", |_, far| far[0].shutdown(Shutdown::Write).expect("shuts"), Ok(0)),
+        ("a read to nowhere", read, Err(Since::Moved)),
         (
             "a read",
             |session, far| {
+                session.slot.fill(0, 5);
                 far[0].write_all(b"x").expect("takes it");
                 session.client.read_exact(&mut [0; 1]).expect("reads");
             },
-            Err(Since::Moved),
+            Ok(1),
         ),
         ("a write", |session, _| session.server.write_all(b"x").expect("takes it"), {
             Err(Since::Moved)
         }),
+        ("our FIN", |session, _| session.server.shutdown(Shutdown::Write).expect("shuts"), {
+            Err(Since::Ended)
+        }),
         (
-            "our FIN",
+            "our FIN, which was to be",
             |session, _| {
-                session.server.shutdown(std::net::Shutdown::Write).expect("shuts");
+                session.lanes[0].stage = 1;
+                session.commit(None);
+                session.server.shutdown(Shutdown::Write).expect("shuts");
             },
-            Err(Since::Ended),
+            Ok(0),
         ),
     ];
     for (name, moved, expected) in moves {
         let journal = Arc::new(Journal::new(8).expect("memory"));
         let (mut session, mut far) = Session::enter(&journal, 1);
-        session.slot.commit(b"state", &session.counted).expect("a place");
+        session.commit(Some(b"state"));
         moved(&mut session, &mut far);
         session.die();
         let found = journal.take_over().sessions.pop().expect("the session");
-        assert_eq!(found.is_as_it_was, expected, "{name}");
+        let standing = found.standing.map(|standing| standing.lanes[0].stretch.end);
+        assert_eq!(standing, expected, "{name}");
+    }
+}
+
+/// The server has closed behind our FIN, and its last words are not read.
+#[test]
+fn last_words_of_a_connection_that_is_gone_are_found() {
+    let journal = Arc::new(Journal::new(8).expect("memory"));
+    let (mut session, [client, mut server]) = Session::enter(&journal, 1);
+    client.shutdown(Shutdown::Write).expect("shuts");
+    session.lanes[0].stage = 1;
+    session.commit(Some(b"state"));
+    session.server.shutdown(Shutdown::Write).expect("shuts");
+    server.write_all(b"bye").expect("takes it");
+    drop(server);
+    while !Position::of(session.server.as_fd()).is_some_and(|position| position.is_gone()) {
+        std::thread::yield_now();
+    }
+    session.die();
+    let mut found = journal.take_over().sessions.pop().expect("the session");
+    let counted = found.standing.expect("it goes on").counted;
+    assert_eq!(counted, [Counted::default(); 2]);
+    let mut words = String::new();
+    TcpStream::from(found.fds.remove(1)).read_to_string(&mut words).expect("reads");
+    assert_eq!(words, "bye");
+}
+
+#[test]
+fn who_is_suspended_is_not_found_until_the_next_commit() {
+    for is_committed in [false, true] {
+        let journal = Arc::new(Journal::new(8).expect("memory"));
+        let (mut session, _far) = Session::enter(&journal, 1);
+        session.commit(Some(b"state"));
+        session.slot.suspend();
+        if is_committed {
+            session.commit(None);
+        }
+        session.die();
+        let left = journal.take_over();
+        assert_eq!(
+            (left.sessions.len(), left.unprotected),
+            match is_committed {
+                true => (1, 0),
+                false => (0, 1),
+            }
+        );
     }
 }
 
@@ -162,11 +318,11 @@ fn nothing_is_left_of_who_is_gone() {
     let journal = Arc::new(Journal::new(8).expect("memory"));
     let (mut session, _far) = Session::enter(&journal, 1);
     for state in [&[b'x'; 300][..], &[b'x'; 900], &[b'x'; 100]] {
-        session.slot.commit(state, &session.counted).expect("a place");
+        session.commit(Some(state));
     }
     drop(session);
     let heap = layout::heap(8);
-    let bytes = journal.memory.read(heap, journal.memory.len() - heap).expect("it is there");
+    let bytes = journal.memory.read(heap, layout::arena(8) - heap).expect("it is there");
     assert!(bytes.iter().all(|byte| *byte == 0));
 }
 
@@ -176,10 +332,10 @@ fn what_was_not_committed_or_is_over_is_not_there() {
     let (session, _far) = Session::enter(&journal, 1);
     session.die();
     let (mut session, _far) = Session::enter(&journal, 2);
-    session.slot.commit(b"state", &session.counted).expect("a place");
+    session.commit(Some(b"state"));
     drop(session);
     let left = journal.take_over();
-    assert_eq!((left.sessions.len(), left.unknown), (0, 0));
+    assert_eq!((left.sessions.len(), left.unknown, left.unprotected), (0, 0, 1));
 }
 
 /// A number that came to mean another socket is not taken for the session's.
@@ -187,7 +343,7 @@ fn what_was_not_committed_or_is_over_is_not_there() {
 fn a_socket_that_was_closed_is_noticed() {
     let journal = Arc::new(Journal::new(8).expect("memory"));
     let (mut session, _far) = Session::enter(&journal, 1);
-    session.slot.commit(b"state", &session.counted).expect("a place");
+    session.commit(Some(b"state"));
     let Session { client, server, slot, .. } = session;
     std::mem::forget((slot, server));
     drop(client);
@@ -222,15 +378,17 @@ proptest! {
     /// Whatever stands there.
     #[test]
     fn nothing_that_is_read_is_trusted(
-        words in prop::collection::vec((0_usize..9000, prop_oneof![
+        words in prop::collection::vec((0_usize..10_700, prop_oneof![
             0_u64..16, any::<u64>(), Just(u64::MAX), 8192_u64..1_000_000,
+            // Places of the heap.
+            (336_u64..400).prop_map(|at| at << 32 | 20),
         ]), 0..400),
         live in prop::collection::vec(0_u32..100, 0..20),
     ) {
         let journal = Arc::new(Journal::new(100).expect("memory"));
         for (at, value) in words {
             // Not a descriptor that is somebody's: it would be ours to close.
-            let in_slot = at.checked_sub(layout::slot_at(0)).map(|at| at % 64);
+            let in_slot = at.checked_sub(layout::slot_at(0)).map(|at| at % SLOT);
             let is_fd = in_slot.is_some_and(|at| (slot::FDS..slot::COOKIES).contains(&at));
             let value = if is_fd { value | 1 << 20 } else { value };
             journal.memory.word(at).store(value, layout::STORE);

@@ -31,12 +31,12 @@ use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
 use super::split::{self, Rules};
-use super::switchover::{self, NotSwitched, Switched};
 use super::suspicion::suspected;
+use super::switchover::{self, NotSwitched, Switched};
 use super::taught::Taught;
 use crate::config::Config;
 use crate::error::ClientError;
-use crate::journal::{Journal, Slot};
+use crate::journal::Journal;
 use crate::metrics::Totals;
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{Gate, Listener};
@@ -86,8 +86,6 @@ pub(super) enum Beginning {
     Thaw {
         /// At this instant, if that is known.
         frozen_at: Option<FrozenAt>,
-        /// Its slot in the journal, if it has one.
-        slot: Option<Slot>,
     },
 }
 
@@ -587,9 +585,7 @@ impl Entry {
     /// Relays until the session ends or is given out.
     pub(super) async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
         let (proxy, handle) = (&self.proxy, &self.handle);
-        let mut known = None;
-        if let Beginning::Thaw { frozen_at, slot } = beginning {
-            known = slot;
+        if let Beginning::Thaw { frozen_at } = beginning {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is
             // a byte that moves, and an idle session has none.
             if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
@@ -597,7 +593,7 @@ impl Entry {
             }
         }
         if let Some(journal) = &proxy.journal {
-            relay.protect(handle, journal.clone(), known);
+            relay.protect(handle, journal);
         }
         let rules = proxy.split(&mut relay, handle);
         loop {
@@ -613,10 +609,10 @@ impl Entry {
                 }
                 Ok(Exit::Ended) => return relay.close(),
                 Err(Panicked) => match relay.salvage() {
-                    Ok((slot, fds)) => {
+                    Ok((slot, fds, pieces)) => {
                         handle.set_stage(Stage::Moving);
                         // Then it has an entry of its own.
-                        self.is_ours = !proxy.take_up(slot, fds);
+                        self.is_ours = !proxy.take_up(slot, fds, pieces);
                         return;
                     }
                     // After a panic, too, both connections are closed, whoever else holds them.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::deadlines::Drain;
 use super::sessions::admission::address_of;
@@ -14,7 +15,7 @@ use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
 use crate::config::alterations::Alterations;
 use crate::error::ClientError;
-use crate::journal::{Death, Phase, Slot};
+use crate::journal::{Death, Phase, Slot, Standing};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
@@ -62,8 +63,8 @@ pub(super) struct Legacy {
 /// What a session arrives with, beside its parcel.
 #[derive(Debug, Default)]
 pub(super) struct Arrival {
-    /// The slot that it has in the journal already.
-    pub(super) slot: Option<Slot>,
+    /// Its slot in the journal, and how it stands, if a crash has left it.
+    pub(super) left: Option<(Slot, Standing)>,
     /// It is told this and closed.
     pub(super) last_words: Option<ClientError>,
 }
@@ -138,7 +139,7 @@ impl Proxy {
     pub(super) fn adopt_here(
         &self,
         parcel: Parcel,
-        Arrival { slot, last_words }: Arrival,
+        Arrival { left, last_words }: Arrival,
     ) -> Result<Adopted, Refused> {
         let Some(proxy) = self.myself.upgrade() else {
             return Err(Refused { parcel, reason: "the process ends".into() });
@@ -153,7 +154,17 @@ impl Proxy {
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.sessions.registry.end(present));
         });
-        let Unpacked { mut relay, handle, frozen_at, taught } = unpacked?;
+        let Unpacked { mut relay, handle, mut frozen_at, taught } = unpacked?;
+        let slot = left.as_ref().map(|(slot, _)| slot.index());
+        if let Some((slot, standing)) = left {
+            // That was when its state was last written down.
+            frozen_at = None;
+            if !relay.take_up(slot, standing) {
+                let (fds, state) = (Vec::new(), Zeroizing::default());
+                let parcel = Parcel { id: handle.id.0, fds, state, bytes: Vec::new() };
+                return Err(Refused { parcel, reason: "other connections than on record".into() });
+            }
+        }
         let clusters = self.in_force.clusters();
         if let (Some(taught), Some(cluster)) = (taught, clusters.find(&handle.facts().cluster)) {
             cluster.inherit_account(relay.session().user(), taught);
@@ -169,11 +180,11 @@ impl Proxy {
         self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
         // Its first poll counts as well.
-        handle.set_slot(slot.as_ref().map(Slot::index));
+        handle.set_slot(slot);
         Ok(Adopted::new(move || {
             last_words.into_iter().for_each(|words| relay.close_with(words));
             let entry = Entry::of(proxy, handle);
-            entry.begin(move |entry| entry.carry(relay, Beginning::Thaw { frozen_at, slot }));
+            entry.begin(move |entry| entry.carry(relay, Beginning::Thaw { frozen_at }));
         }))
     }
 

@@ -14,6 +14,7 @@ use super::handover::Arrival;
 use super::sessions::handle::Handle;
 use super::sessions::protection::Shown;
 use super::sessions::view::{CrashTotals, CrashView};
+use crate::buffer::arena::Piece;
 use crate::error::ClientError;
 use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since, Slot};
 use crate::restart::{Adopted, Parcel};
@@ -33,13 +34,14 @@ enum Gone {
 impl Proxy {
     /// Goes on with the sessions of a process that has died; with suspects last.
     pub fn resume(&self, left: Left) {
-        let Left { sessions, unknown, given_up, highest_id, .. } = left;
+        let Left { sessions, unknown, unprotected, given_up, highest_id, .. } = left;
         let Some(journal) = &self.journal else { return };
-        let found = sessions.len() as u64 + unknown + given_up;
+        let found = sessions.len() as u64 + unknown + unprotected + given_up;
         // Those that were not on record had ids as well.
         let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
         self.next_id.fetch_max(sequence + 1, Ordering::Relaxed);
-        let (mut resumed, mut lost) = (0, Lost { unknown, given_up, ..Lost::default() });
+        let mut lost = Lost { unknown, moved: unprotected, given_up, ..Lost::default() };
+        let mut resumed = 0;
         let strikes = |found: &Found| journal.strikes(found.slot.index());
         let (suspects, innocents): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|found| strikes(found).is_suspect());
@@ -73,9 +75,9 @@ impl Proxy {
 
     /// Goes on with a session whose task has panicked, as it stood at its last commit: once.
     /// Whether it does.
-    pub(super) fn take_up(&self, slot: Slot, fds: Vec<OwnedFd>) -> bool {
+    pub(super) fn take_up(&self, slot: Slot, fds: Vec<OwnedFd>, pieces: Vec<Piece>) -> bool {
         slot.strike();
-        let Some(found) = slot.revisit(fds) else { return false };
+        let Some(found) = slot.revisit(fds, pieces) else { return false };
         let id = found.id;
         match self.resume_one(found) {
             Ok(adopted) => {
@@ -91,31 +93,28 @@ impl Proxy {
     }
 
     fn resume_one(&self, found: Found) -> Result<Adopted, Gone> {
-        let Found { id, slot, fds, state, is_as_it_was } = found;
+        let Found { id, slot, fds, cold, standing } = found;
         let (journal, index) = (slot.journal().clone(), slot.index());
         let strikes = journal.strikes(index);
         let _serving = journal.recover(Served { id, slot: Some(index) });
-        let lost = is_as_it_was.map_err(Gone::Since);
-        let lost = lost.and_then(|()| match strikes.is_untouchable() {
-            true => Err(Gone::Deadly),
-            false => Ok(()),
-        });
-        if let Err(why) = lost {
+        let standing =
+            standing.map_err(Gone::Since).and_then(|standing| match strikes.is_untouchable() {
+                true => Err(Gone::Deadly),
+                false => Ok(standing),
+            });
+        let standing = standing.inspect_err(|why| {
             tracing::warn!(id, ?why, "session lost in a crash");
             // Whoever else holds its sockets.
             for fd in &fds {
                 let _ = rustix::net::shutdown(fd, Shutdown::Both);
             }
-            return Err(why);
-        }
-        let arrival = match strikes.is_out() {
-            true => {
-                tracing::error!(id, "session closed: the proxy has crashed with it repeatedly");
-                Arrival { slot: None, last_words: Some(ClientError::deadly()) }
-            }
-            false => Arrival { slot: Some(slot), last_words: None },
-        };
-        let parcel = Parcel { id, fds, state: Zeroizing::new(state), bytes: Vec::new() };
+        })?;
+        let last_words = strikes.is_out().then(|| {
+            tracing::error!(id, "session closed: the proxy has crashed with it repeatedly");
+            ClientError::deadly()
+        });
+        let arrival = Arrival { left: Some((slot, standing)), last_words };
+        let parcel = Parcel { id, fds, state: Zeroizing::new(cold), bytes: Vec::new() };
         self.adopt_here(parcel, arrival).map_err(|refused| {
             tracing::error!(id, reason = refused.reason, "session lost in a crash");
             Gone::NotUnderstood

@@ -44,8 +44,8 @@ pub mod rsa;
 pub mod service;
 pub mod sessions;
 mod split;
-pub mod switchover;
 mod suspicion;
+pub mod switchover;
 mod taught;
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     use super::*;
-    use crate::journal::{Counted, Slot};
+    use crate::journal::{Commit, Counted, Slot, Stretch};
     use crate::metrics::Totals;
     use crate::wire::id::SessionId;
 
@@ -73,7 +73,9 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
         let legs = [(stream.as_fd(), Counted::default())];
         let mut slot = journal.enter(7, &legs).expect("a slot");
-        slot.commit(b"state", &[Counted::default()]).expect("room");
+        let (lanes, counted) = (&[Stretch::default()], &[Counted::default()]);
+        let commit = Commit { current: 0, lanes, counted, state: &[], cold: Some(b"state") };
+        slot.commit(&commit).expect("room");
         let handle = Handle::new(SessionId(7), "c".into(), Instant::now(), &Totals::default());
         handle.set_slot(Some(slot.index()));
         std::mem::forget(journal.serve(Served { id: 7, slot: handle.slot() }));

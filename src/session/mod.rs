@@ -15,12 +15,13 @@
 //!   [`wishes`]: what the client asks of us.
 //!   [`state`]: what a server knows of it.
 //! - `ids`, `change_user`: commands that name a connection, or another user.
-//! - [`snapshot`]: a session as bytes.
+//! - [`snapshot`]: a session as bytes. - [`hot`]: what of it changes with each message, as words.
 
 mod change_user;
 pub mod conversation;
 pub mod exchange;
 pub mod front;
+pub mod hot;
 mod ids;
 pub mod judge;
 pub mod lane;
@@ -33,6 +34,7 @@ pub mod routing;
 pub mod snapshot;
 pub mod state;
 pub mod transaction;
+mod watched;
 pub mod wishes;
 
 pub use change_user::Account;

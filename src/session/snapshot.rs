@@ -157,6 +157,7 @@ impl From<Link> for LinkState {
         // What it was told is told again.
         let Knows { is_of_another_user, .. } = link.knows;
         let Link { dialect, framer: server, answering: current, queue, status, .. } = link;
+        let queue = queue.into_inner();
         let Link { residue, has_warnings, .. } = link;
         Self { dialect, server, current, queue, status, residue, is_of_another_user, has_warnings }
     }
@@ -166,7 +167,7 @@ impl From<LinkState> for Link {
     fn from(state: LinkState) -> Self {
         let LinkState { dialect, server, current, queue, status, .. } = state;
         let LinkState { residue, is_of_another_user, has_warnings, .. } = state;
-        let (framer, answering, held) = (server, current, Held::None);
+        let (framer, answering, queue, held) = (server, current, queue.into(), Held::None);
         let knows = Knows { is_of_another_user, ..Knows::default() };
         Self { dialect, framer, answering, queue, status, residue, held, knows, has_warnings }
     }
@@ -221,7 +222,11 @@ impl From<ConversationState> for Conversation {
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
         let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
-        let (conversation, portable) = (conversation.into(), session.portable);
+        let (user, database, names) =
+            (user.into_inner(), database.into_inner(), names.into_inner());
+        let ids = ids.into_inner();
+        let portable = session.portable.map(|portable| Box::new(portable.into_inner()));
+        let conversation = conversation.into();
         let AskedAt { earlier, is_unsure, .. } = session.asked_at;
         let (asked_at, clears) = (session.asked_at.places(), earlier == Earlier::PutAway);
         let transaction = session.transaction;
@@ -237,7 +242,7 @@ impl From<Session> for SessionSnapshot {
             clears,
             may_clear: earlier == Earlier::Unknown,
             is_unsure,
-            kept: session.kept,
+            kept: session.kept.into_inner(),
             transaction,
         }
     }
@@ -261,18 +266,18 @@ impl From<SessionSnapshot> for Session {
         let asked_at = AskedAt { earlier, is_unsure, ..AskedAt::of(snapshot.asked_at) };
         Self {
             conversation,
-            user,
-            database,
-            names,
-            ids,
+            user: user.into(),
+            database: database.into(),
+            names: names.into(),
+            ids: ids.into(),
             query_attributes,
             renamed: true,
             joined: None,
             refused: None,
-            portable,
+            portable: portable.map(|portable| Box::new((*portable).into())),
             route: Route::Open,
             asked_at,
-            kept: snapshot.kept,
+            kept: snapshot.kept.into(),
             transaction: snapshot.transaction,
         }
     }

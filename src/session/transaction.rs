@@ -61,6 +61,32 @@ impl Joined {
 }
 
 impl Transaction {
+    /// As 32 bits: `is_torn | stays_home | begun (4) | joined (3), its link (8)`.
+    pub(super) fn bits(&self) -> u32 {
+        let Self { begun, joined, is_torn, stays_home } = *self;
+        let begun = begun.map_or(0, |Begun { is_read_only, is_homes, is_sure }| {
+            1 | u32::from(is_read_only) << 1 | u32::from(is_homes) << 2 | u32::from(is_sure) << 3
+        });
+        let joined = joined.map_or(0, |Joined { link, is_read_only, has_read }| {
+            1 | u32::from(is_read_only) << 1 | u32::from(has_read) << 2 | (link as u32) << 3
+        });
+        u32::from(is_torn) | u32::from(stays_home) << 1 | begun << 2 | joined << 6
+    }
+
+    /// The same, back, of a session with so many links; None if it is of another.
+    pub(super) fn of_bits(bits: u32, links: usize) -> Option<Self> {
+        let is = |bit: u32| bits >> bit & 1 == 1;
+        let begun = Begun { is_read_only: is(3), is_homes: is(4), is_sure: is(5) };
+        let link = (bits >> 9) as usize;
+        let joined = Joined { link, is_read_only: is(7), has_read: is(8) };
+        (link < links).then_some(Self {
+            begun: is(2).then_some(begun),
+            joined: is(6).then_some(joined),
+            is_torn: is(0),
+            stays_home: is(1),
+        })
+    }
+
     /// The reader that has joined.
     pub fn joined(&self) -> Option<Joined> {
         self.joined

@@ -86,6 +86,18 @@ pub struct Framer {
 }
 
 impl Framer {
+    /// As a word, of 33 bits.
+    #[inline]
+    pub fn word(&self) -> u64 {
+        u64::from(self.left) | u64::from(self.continued) << 32
+    }
+
+    /// From the lowest 33 bits of a word; None if no payload is so long.
+    pub fn of_word(word: u64) -> Option<Self> {
+        let left = word as u32;
+        (left as usize <= MAX_PAYLOAD).then_some(Self { left, continued: word >> 32 & 1 == 1 })
+    }
+
     /// Whether the stream stands between two logical packets.
     pub fn is_between_packets(&self) -> bool {
         self.left == 0 && !self.continued

@@ -9,6 +9,7 @@ mod hanging;
 mod keeperless;
 mod killed;
 mod memory;
+mod on_the_way;
 #[cfg(feature = "crash-points")]
 mod poison;
 #[cfg(feature = "crash-points")]

@@ -6,6 +6,7 @@
 mod closing;
 pub mod leg;
 pub mod link;
+mod marked;
 pub mod parcel;
 pub mod pause;
 mod poison;
@@ -41,6 +42,7 @@ use closing::{Closing, ClosingEnds};
 pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
+use marked::Marked;
 use protection::Protection;
 
 /// A session with its sockets and the bytes in transit.
@@ -55,7 +57,7 @@ pub struct Relay {
     links: SmallVec<[Link; 1]>,
     /// When a leg is compressed.
     numbering: Option<Numbering>,
-    session: Session,
+    session: Marked<Session>,
     /// Where the session's commands are split among several links.
     router: Option<Arc<dyn Router>>,
     /// A predecessor may still hold duplicates of the sockets, in case this process dies.
@@ -175,7 +177,7 @@ impl Relay {
             up,
             links,
             numbering,
-            session,
+            session: session.into(),
             router,
             is_shared,
             closing,
@@ -200,7 +202,7 @@ impl Relay {
             up: self.up,
             links: self.links.into_iter().map(Link::into_parts).collect::<io::Result<_>>()?,
             numbering: self.numbering,
-            session: self.session,
+            session: self.session.into_inner(),
         })
     }
 
@@ -304,7 +306,7 @@ impl Relay {
             handle.set_pins(portable.pins());
         }
         self.publish_reader(handle);
-        if self.session.take_renamed() {
+        if self.session.is_renamed() && self.session.take_renamed() {
             let joined = self.session.take_joined();
             let tenant = {
                 let mut facts = handle.facts();
@@ -345,7 +347,7 @@ impl Relay {
         if !self.session.move_home(state, statements) {
             return Err(Box::new(home));
         }
-        self.protection.start_over();
+        self.start_over();
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         // What the client has sent already is numbered.
         self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
@@ -399,6 +401,7 @@ impl Relay {
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        self.protect_no_more();
         let current = self.current();
         let Some(closing) = &mut self.closing else { return Poll::Pending };
         closing.poll(
@@ -418,8 +421,7 @@ impl Relay {
     fn poll_up(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
             let current = self.current();
-            let server = &mut self.links[current].leg;
-            if ready!(server.poll_drain(cx, &mut self.up)).is_err() {
+            if ready!(self.commit(around.handle).poll_drain_up(cx)).is_err() {
                 if self.ask_again(cx, around) {
                     continue;
                 }
@@ -445,7 +447,7 @@ impl Relay {
                             // waited for; without one MySQL has a last word for who still listens.
                             return Poll::Ready(());
                         }
-                        self.links[current].leg.shutdown_write();
+                        self.commit(around.handle).shutdown_server();
                         self.up.set_source(Source::Closed);
                     }
                 }
@@ -455,19 +457,22 @@ impl Relay {
                     if self.numbering.is_some()
                         && !self.up.unjudged().is_empty()
                         && self.judge_up(around) => {}
-                Source::Open => match ready!(self.client.poll_fill(cx, &mut self.up)) {
-                    Ok(0) => self.up.set_source(Source::Ended),
-                    Ok(n) => {
-                        around.handle.counters.request_bytes.add(n as u64);
-                        self.judge_up(around);
+                Source::Open => {
+                    self.up.make_room();
+                    match ready!(self.commit(around.handle).poll_fill_up(cx)) {
+                        Ok(0) => self.up.set_source(Source::Ended),
+                        Ok(n) => {
+                            around.handle.counters.request_bytes.add(n as u64);
+                            self.judge_up(around);
+                        }
+                        Err(error) if self.client.corrupt().is_some() => {
+                            tracing::info!(id = around.handle.id.0, %error, "client's compression");
+                            self.close_with(ClientError::corrupt_frame());
+                            return Poll::Pending;
+                        }
+                        Err(_) => return Poll::Ready(()),
                     }
-                    Err(error) if self.client.corrupt().is_some() => {
-                        tracing::info!(id = around.handle.id.0, %error, "client's compression");
-                        self.close_with(ClientError::corrupt_frame());
-                        return Poll::Pending;
-                    }
-                    Err(_) => return Poll::Ready(()),
-                },
+                }
             }
         }
     }
@@ -476,25 +481,26 @@ impl Relay {
     fn poll_down(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
             let current = self.current();
-            let down = &mut self.links[current].down;
-            if ready!(self.client.poll_drain(cx, down)).is_err() {
+            if ready!(self.commit(around.handle).poll_drain_down(cx)).is_err() {
                 return Poll::Ready(());
             }
-            if !down.unjudged().is_empty() {
+            if !self.links[current].down.unjudged().is_empty() {
                 self.judge_down(around);
                 if !self.links[current].down.pending().is_empty() {
                     continue;
                 }
             }
-            let Link { leg, down, .. } = &mut self.links[current];
-            match down.source() {
-                Source::Open => match ready!(leg.poll_fill(cx, down)) {
-                    Ok(n) if n > 0 => {
-                        around.handle.counters.response_bytes.add(n as u64);
-                        self.judge_down(around);
+            match self.links[current].down.source() {
+                Source::Open => {
+                    self.links[current].down.make_room();
+                    match ready!(self.commit(around.handle).poll_fill_down(cx)) {
+                        Ok(n) if n > 0 => {
+                            around.handle.counters.response_bytes.add(n as u64);
+                            self.judge_down(around);
+                        }
+                        Ok(_) | Err(_) => self.links[current].down.set_source(Source::Ended),
                     }
-                    Ok(_) | Err(_) => down.set_source(Source::Ended),
-                },
+                }
                 // A replica that is gone: the session goes on at home.
                 Source::Ended if self.ask_again(cx, around) => {}
                 Source::Ended => {
@@ -502,6 +508,7 @@ impl Relay {
                     down.judge(down.unjudged().len());
                     if down.pending().is_empty() {
                         // As a server's own connection would: FIN and nothing else.
+                        self.protect_no_more();
                         self.client.shutdown_write();
                         self.closing.get_or_insert_with(|| Closing::said().into());
                         return Poll::Pending;
@@ -565,6 +572,7 @@ impl Relay {
 
     /// The ends of the exchange that is due.
     pub fn exchange_ends(&mut self) -> Ends<'_> {
+        self.protection.suspend();
         let current = self.current();
         let next = self.session.conversation().injection_sequence().unwrap_or_default();
         let Link { leg, down, .. } = &mut self.links[current];

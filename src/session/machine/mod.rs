@@ -24,6 +24,7 @@ use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::portable::{LoggedInAs, Portable};
 use super::routing::{Asked, Earlier};
 use super::transaction::Transaction;
+use super::watched::Watched;
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
 use crate::sql::ids::{Extent, Named, are_likely, connections};
@@ -74,12 +75,12 @@ impl Names {
 pub struct Session {
     pub(super) conversation: Conversation,
     /// The user as the server knows it.
-    pub(super) user: Vec<u8>,
+    pub(super) user: Watched<Vec<u8>>,
     /// The default database, as far as it was seen to change.
-    pub(super) database: Vec<u8>,
+    pub(super) database: Watched<Vec<u8>>,
     /// What `user` and `database` become when commands under way succeed, in their order.
-    pub(super) names: VecDeque<Names>,
-    pub(super) ids: Statements,
+    pub(super) names: Watched<VecDeque<Names>>,
+    pub(super) ids: Watched<Statements>,
     /// CLIENT_QUERY_ATTRIBUTES: a statement has parameters before its text.
     pub(super) query_attributes: bool,
     /// `user` or `database` has changed since somebody asked.
@@ -89,10 +90,10 @@ pub struct Session {
     /// Why its client must not become who it wants to be.
     pub(super) refused: Option<ClientError>,
     /// What is remembered of it so that it can move to another server; None: it can't.
-    pub(super) portable: Option<Box<Portable>>,
+    pub(super) portable: Option<Box<Watched<Portable>>>,
     pub(super) route: Route,
     pub(super) asked_at: Asked,
-    pub(super) kept: Kept,
+    pub(super) kept: Watched<Kept>,
     pub(super) transaction: Transaction,
 }
 
@@ -130,10 +131,10 @@ impl Session {
     ) -> Self {
         Self {
             conversation: Conversation::logging_in(dialect),
-            user: user.to_vec(),
-            database: database.to_vec(),
-            names: VecDeque::new(),
-            ids: Statements::default(),
+            user: user.to_vec().into(),
+            database: database.to_vec().into(),
+            names: Watched::default(),
+            ids: Watched::default(),
             query_attributes,
             renamed: true,
             joined: None,
@@ -141,20 +142,20 @@ impl Session {
             portable: None,
             route: Route::Open,
             asked_at: Asked::default(),
-            kept: Kept::default(),
+            kept: Watched::default(),
             transaction: Transaction::default(),
         }
     }
 
     /// From now on all is remembered that the session needs to move to another server.
     pub fn follow(&mut self, login: LoggedInAs) {
-        self.portable = Some(Box::new(Portable::new(login)));
+        self.portable = Some(Box::new(Portable::new(login).into()));
         self.conversation.front.look_at_long_commands();
     }
 
     /// What is remembered for a move, if anything is.
     pub fn portable(&self) -> Option<&Portable> {
-        self.portable.as_deref()
+        self.portable.as_ref().map(|portable| &***portable)
     }
 
     /// Whether it stands where it could go on with another server: nothing is under way, nobody
@@ -185,7 +186,12 @@ impl Session {
         has_moved
     }
 
-    /// Whether the user or the database has changed since this was last asked.
+    /// Whether the user or the database has changed since somebody asked.
+    pub fn is_renamed(&self) -> bool {
+        self.renamed
+    }
+
+    /// The same, for the last time.
     pub fn take_renamed(&mut self) -> bool {
         std::mem::take(&mut self.renamed)
     }
@@ -383,9 +389,9 @@ impl Session {
             code::STMT_EXECUTE if !self.ids.is_empty() => {
                 replaced = self.ids.execute((header, head), self.query_attributes, directory);
             }
-            code::STMT_CLOSE => self.ids.close(body),
+            code::STMT_CLOSE if !self.ids.is_empty() => self.ids.close(body),
             code::RESET_CONNECTION => {
-                self.ids = Statements::default();
+                *self.ids = Statements::default();
                 self.current_link().note(Note::Reset);
             }
             code::PROCESS_KILL => return ids::in_process_kill((header, head), directory),
@@ -413,7 +419,7 @@ impl Session {
         head: &[u8],
         directory: &dyn Directory,
     ) -> Replaced {
-        self.ids = Statements::default();
+        *self.ids = Statements::default();
         let held = self.conversation.held();
         let (user, _) = change_user::names(head);
         let account = directory.account(user).and_then(|account| match account {
@@ -470,7 +476,7 @@ impl Session {
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
-            let schema = self.names.back().map_or(&self.database, |names| &names.database);
+            let schema = self.names.back().map_or(&*self.database, |names| &names.database);
             let (of, earlier) = portable.handle_statement((sql, schema), is_whole, fired, link);
             let current = self.conversation.current;
             self.asked_at.handle_statement((of.0, of.1), earlier, current);
@@ -528,14 +534,14 @@ impl Session {
             code::RESET_CONNECTION | code::CHANGE_USER => self.asked_at = Asked::all(link),
             code::STMT_EXECUTE | code::STMT_BULK_EXECUTE => {
                 let earlier = |it: &Portable| it.prepared.earlier_warnings(head);
-                let earlier = self.portable.as_deref().map_or(Earlier::Unknown, earlier);
+                let earlier = self.portable.as_ref().map_or(Earlier::Unknown, |it| earlier(it));
                 self.asked_at.handle_bound(earlier, link);
                 (self.asked_at.row_count, self.asked_at.found_rows) = (link, link);
                 self.transaction.handle_look(link);
             }
             code::STMT_PREPARE => {
                 let earlier = |it: &Portable| it.earlier_warnings(&head[1..], home);
-                let earlier = self.portable.as_deref().map_or(Earlier::Unknown, earlier);
+                let earlier = self.portable.as_ref().map_or(Earlier::Unknown, |it| earlier(it));
                 self.asked_at.handle_bound(earlier, link);
             }
             code::INIT_DB | code::FIELD_LIST | code::STMT_FETCH => {
@@ -563,13 +569,15 @@ impl Session {
             _ => Vec::new(),
         };
         let takes_id = named.contains(&Named::Parameter);
-        self.ids.prepare(takes_id);
+        if takes_id || !self.ids.is_empty() {
+            self.ids.prepare(takes_id);
+        }
         if takes_id {
             self.current_link().note_id();
         }
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
-            let schema = self.names.back().map_or(&self.database, |names| &names.database);
+            let schema = self.names.back().map_or(&*self.database, |names| &names.database);
             portable.handle_prepare(sql, header.length == head.len(), schema, link);
         }
         ids::in_text((header, head), 1, &named, directory)
@@ -594,8 +602,10 @@ impl Session {
                 let names = self.names.pop_front();
                 let names = names.filter(|_| ending == Ending::Ok);
                 if let Some(Names { user, database, tenant }) = names {
-                    self.user = user.unwrap_or_else(|| std::mem::take(&mut self.user));
-                    self.database = database;
+                    if let Some(user) = user {
+                        *self.user = user;
+                    }
+                    *self.database = database;
                     self.joined = tenant.or_else(|| self.joined.take());
                     self.renamed = true;
                     if note == Note::User {
@@ -618,7 +628,9 @@ impl Session {
     /// Commands have become file data: the foremost ones.
     fn forget_names(&mut self) {
         let forgotten = self.names.len().saturating_sub(self.conversation.names_awaited());
-        self.names.drain(..forgotten);
+        if forgotten > 0 {
+            self.names.drain(..forgotten);
+        }
     }
 }
 

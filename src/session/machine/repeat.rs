@@ -80,7 +80,7 @@ impl Session {
 
     /// The same, of the command at hand; the next one is another.
     pub(super) fn take_asked_again(&mut self) -> bool {
-        std::mem::take(&mut self.kept.is_again)
+        self.kept.is_again && std::mem::take(&mut self.kept.is_again)
     }
 
     /// Whether the link that has the client's commands can be done without: it is a reader, and the
@@ -130,7 +130,10 @@ impl Session {
         let link = self.conversation.link_mut(lost);
         // Who asks for its warnings is told that they are lost, and not that there are none.
         let has_warnings = link.has_warnings;
-        *link = Link { has_warnings, ..Link::idle(link.dialect(), ServerStatus::Unknown) };
+        // Nothing waits in it: it is a reader.
+        let queue = std::mem::take(&mut link.queue);
+        *link = Link { has_warnings, queue, ..Link::idle(link.dialect(), ServerStatus::Unknown) };
+        link.queue.clear();
         self.conversation.current = LinkId::HOME;
         self.route = Route::Open;
         let command = std::mem::take(&mut self.kept.command);

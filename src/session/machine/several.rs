@@ -27,7 +27,7 @@ impl Session {
     /// Where it stands between two commands.
     pub fn standpoint(&self) -> Standpoint<'_> {
         let (current, home) = (self.conversation.current(), self.conversation.link(LinkId::HOME));
-        let portable = self.portable.as_deref();
+        let portable = self.portable();
         let status = home.status();
         let mut asked_at = self.asked_at;
         if !home.has_warnings && !self.conversation.link(asked_at.warnings).has_warnings {
@@ -55,7 +55,7 @@ impl Session {
 
     /// Links by their places, a bit each, that have the system variables that the home has.
     pub(super) fn like_home(&self) -> u64 {
-        let variables = self.portable.as_deref().map(Portable::variables);
+        let variables = self.portable().map(Portable::variables);
         let links = self.conversation.links.iter().enumerate().skip(1);
         let alike = links.filter(|(_, link)| link.knows.variables == variables);
         alike.fold(LinkId::HOME.bit(), |bits, (place, _)| bits | LinkId::at(place).bit())
@@ -98,7 +98,7 @@ impl Session {
     /// The copies of prepared statements that the command ends which these bytes begin with: where
     /// they are, and their ids there.
     pub fn copies_ended(&self, bytes: &[u8]) -> Vec<(LinkId, u32)> {
-        let prepared = self.portable.as_deref().map(|portable| &portable.prepared);
+        let prepared = self.portable().map(|portable| &portable.prepared);
         let head = bytes.get(HEADER..).unwrap_or_default();
         prepared.map(|prepared| prepared.ended_by(head)).unwrap_or_default()
     }
@@ -118,7 +118,7 @@ impl Session {
         if head.first() != Some(&code::STMT_EXECUTE) {
             return None;
         }
-        let portable = self.portable.as_deref()?;
+        let portable = self.portable()?;
         let executed = portable.executed(head, self.query_attributes)?;
         let is_as_then = executed.reading.variables == portable.variables();
         Some((executed, is_as_then))
@@ -148,7 +148,7 @@ impl Session {
 
     /// A link was told the session's state in this version.
     pub fn handle_told(&mut self, link: LinkId, version: u32) {
-        let variables = self.portable.as_deref().map(Portable::variables);
+        let variables = self.portable().map(Portable::variables);
         let knows = &mut self.conversation.link_mut(link).knows;
         (knows.told, knows.variables) = (Some(version), variables);
     }
@@ -160,7 +160,7 @@ impl Session {
 
     /// A link has all that was written so far.
     pub fn handle_caught_up(&mut self, link: LinkId) {
-        let writes = self.portable.as_deref().map(Portable::writes);
+        let writes = self.portable().map(Portable::writes);
         self.conversation.link_mut(link).knows.has = writes;
     }
 

@@ -19,6 +19,16 @@ macro_rules! bits {
 
             bits!(@ 0; $($(#[$doc])* $name)+);
 
+            /// As a number, of meaning for this build only.
+            pub const fn bits(self) -> u32 {
+                self.0
+            }
+
+            /// The same, back.
+            pub const fn of_bits(bits: u32) -> Self {
+                Self(bits)
+            }
+
             /// Whether one of these is in here.
             pub const fn intersects(self, others: Self) -> bool {
                 self.0 & others.0 != 0

@@ -160,7 +160,7 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
         frames: leg.compression_parts(),
     };
     let whole = Whole {
-        session: relay.session.clone(),
+        session: (*relay.session).clone(),
         numbering: relay.numbering,
         up: &relay.up,
         downs: relay.links.iter().map(|link| &link.down).collect(),
@@ -171,6 +171,26 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
     let fds = 1 + relay.links.len();
     let (state, bytes) = whole.describe(handle);
     Ok(Replica { id: handle.id.0, fds, state: serde_json::to_vec(&state)?, bytes })
+}
+
+/// The state in which somebody else could go on with it who has its lanes already.
+pub(super) fn cold(
+    relay: &Relay,
+    handle: &Handle,
+) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+    let empty = Lane::default();
+    let whole = Whole {
+        session: (*relay.session).clone(),
+        numbering: relay.numbering,
+        up: &empty,
+        downs: relay.links.iter().map(|_| &empty).collect(),
+        client: Inside::default(),
+        servers: relay.links.iter().map(|link| (link.server.clone(), link.thread)).collect(),
+        legs: relay.links.iter().map(|_| Inside::default()).collect(),
+    };
+    let (mut state, _) = whole.describe(handle);
+    state.frozen_at = Some(FrozenAt::now());
+    encode(&state)
 }
 
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
@@ -449,7 +469,10 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
         Err(error) => return Err(Refused { parcel, reason: error.to_string() }),
     };
     let now = Instant::now();
-    let born = now.checked_sub(Duration::from_millis(state.age_ms)).unwrap_or(now);
+    // What a crash leaves may have been written down long ago.
+    let since = state.frozen_at.and_then(FrozenAt::pause).unwrap_or_default();
+    let age = since.saturating_add(Duration::from_millis(state.age_ms));
+    let born = now.checked_sub(age).unwrap_or(now);
     let handle = Handle::new(SessionId(parcel.id), state.client.into(), born, &state.counted);
     handle.resume_idle(Duration::from_millis(state.idle_ms));
     handle.count_statements_anew();

@@ -100,21 +100,64 @@ enum Restart {
 }
 
 fn in_pieces(capabilities: u32, said: &[Said], lengths: &[usize], restart: Restart) -> Outcome {
-    let mut bench = Bench::new(capabilities, 0);
+    talk(Bench::new(capabilities, 0), said, lengths, |session| {
+        if restart == Restart::AfterEachPiece {
+            *session = heard(&told(session));
+        }
+    })
+}
+
+fn told(session: &Session) -> Vec<u8> {
+    serde_json::to_vec(&SessionSnapshot::from(session.clone())).expect("a session can be told")
+}
+
+fn heard(told: &[u8]) -> Session {
+    serde_json::from_slice::<SessionSnapshot>(told).expect("and heard").into()
+}
+
+/// What is on record of a session whose process dies behind every so many pieces.
+struct Recorded {
+    every: usize,
+    pieces: usize,
+    version: Option<u64>,
+    told: Vec<u8>,
+}
+
+impl Recorded {
+    fn new(every: usize) -> Self {
+        Self { every, pieces: 0, version: None, told: Vec::new() }
+    }
+
+    fn handle(&mut self, session: &mut Session) {
+        if self.version != Some(session.version()) {
+            (self.version, self.told) = (Some(session.version()), told(session));
+        }
+        let (words, count) = session.hot().expect("it has few links");
+        self.pieces += 1;
+        if self.pieces % self.every == 0 {
+            *session = heard(&self.told);
+            session.resume(&words[..count]).expect("its own words");
+            self.version = Some(session.version());
+        }
+    }
+}
+
+/// Says all of it in pieces, and does this behind each.
+fn talk(
+    mut bench: Bench,
+    said: &[Said],
+    lengths: &[usize],
+    mut behind: impl FnMut(&mut Session),
+) -> Outcome {
     let mut lengths = lengths.iter().cycle();
     for Said { way, bytes } in said {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let length = *lengths.next().expect("there is one");
-            let (piece, behind) = rest.split_at(length.clamp(1, rest.len()));
-            rest = behind;
+            let (piece, left) = rest.split_at(length.clamp(1, rest.len()));
+            rest = left;
             let _ = if *way == UP { bench.client(piece) } else { bench.server(piece) };
-            if restart == Restart::AfterEachPiece {
-                let snapshot = SessionSnapshot::from(bench.session.clone());
-                let told = serde_json::to_vec(&snapshot).expect("a session can be told");
-                let heard: SessionSnapshot = serde_json::from_slice(&told).expect("and heard");
-                bench.session = heard.into();
-            }
+            behind(&mut bench.session);
         }
     }
     // What is held back is part of what a restart takes along.
@@ -144,6 +187,43 @@ proptest! {
             &in_pieces(capabilities, &said, &lengths, Restart::AfterEachPiece),
             &expected
         );
+    }
+
+    /// What seldom changes is written down only when it has, the rest each time.
+    #[test]
+    fn a_session_goes_on_from_what_is_on_record(
+        (capabilities, said) in conversations(),
+        lengths in vec(1..40_usize, 1..20),
+        every in 1..5_usize,
+        is_followed in any::<bool>(),
+    ) {
+        let bench = || {
+            let mut bench = Bench::new(capabilities, 0);
+            if is_followed {
+                bench.session.follow(LoggedInAs::default());
+            }
+            bench
+        };
+        let expected = talk(bench(), &said, &lengths, |_| ());
+        let mut recorded = Recorded::new(every);
+        let got = talk(bench(), &said, &lengths, |session| recorded.handle(session));
+        prop_assert_eq!(&got, &expected);
+    }
+
+    #[test]
+    fn garbage_goes_on_from_what_is_on_record(
+        capabilities in dialects(),
+        said in garbage(),
+        lengths in vec(1..20_usize, 1..20),
+        words in vec(any::<u64>(), 0..30),
+    ) {
+        let expected = at_once(capabilities, &said);
+        let mut recorded = Recorded::new(1);
+        let bench = Bench::new(capabilities, 0);
+        let got = talk(bench, &said, &lengths, |session| recorded.handle(session));
+        prop_assert_eq!(&got, &expected);
+        // Nor does it trust words.
+        let _ = got.1.clone().resume(&words);
     }
 
     #[test]

@@ -6,11 +6,18 @@
 //! ```
 //!
 //! A lane that is empty holds no buffer. Invariant: start ≤ judged ≤ end.
+//!
+//! Of a lane that is *kept*, in an arena, somebody has on record where its bytes are, and goes by
+//! that and by what the sockets count if this process dies: bytes that are written or read by
+//! [`Lane::written`] and [`Lane::filled`] need no new record. So between two records nothing is
+//! changed in place that the last one names: what is rewritten or moved goes to another buffer,
+//! and the one before stays until [`Lane::recorded`].
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+use crate::buffer::arena::{Arena, Piece};
 use crate::buffer::{Buffer, SIZE};
 use crate::wire::packet::HEADER;
 
@@ -53,6 +60,27 @@ pub struct Lane {
     source: Source,
     /// Room that reads leave beside [`SLACK`].
     reserve: u16,
+    /// Where its bytes are to be on record.
+    arena: Option<&'static Arena>,
+    /// What is on record, if that is another one.
+    before: Option<Buffer>,
+    /// What is on record is not how it stands.
+    is_changed: bool,
+}
+
+/// Where a lane's bytes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The piece of the arena; None: there are no bytes.
+    pub place: Option<u32>,
+    /// See above.
+    pub start: usize,
+    /// See above.
+    pub judged: usize,
+    /// See above.
+    pub end: usize,
+    /// What the sending side does.
+    pub source: Source,
 }
 
 /// Whether the sending side still sends: Open ─► Ended ─► Closed.
@@ -84,6 +112,11 @@ impl Lane {
         Some(lane)
     }
 
+    /// Its buffers that are in an arena: the one that it has, and the one that is on record.
+    pub fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        [self.buffer, self.before].into_iter().flatten().filter_map(Buffer::into_piece)
+    }
+
     /// Whether the sending side still sends.
     pub fn source(&self) -> Source {
         self.source
@@ -91,6 +124,7 @@ impl Lane {
 
     /// Notes what the sending side does.
     pub fn set_source(&mut self, source: Source) {
+        self.is_changed |= self.source != source;
         self.source = source;
     }
 
@@ -108,6 +142,7 @@ impl Lane {
     pub fn number(&mut self, at: usize, sequence: u8) {
         let at = self.judged + at + HEADER - 1;
         assert!(at < self.end, "a header that is at hand");
+        let at = at - self.leave();
         if let Some(buffer) = &mut self.buffer {
             buffer[at] = sequence;
         }
@@ -117,6 +152,7 @@ impl Lane {
     pub fn patch(&mut self, at: usize, with: [u8; 4]) {
         let at = self.judged + at;
         assert!(at + with.len() <= self.end, "bytes that are at hand");
+        let at = at - self.leave();
         if let Some(buffer) = &mut self.buffer {
             buffer[at..at + with.len()].copy_from_slice(&with);
         }
@@ -145,6 +181,7 @@ impl Lane {
     /// So many bytes more are to be written.
     pub fn judge(&mut self, n: usize) {
         self.judged += n;
+        self.is_changed = true;
         assert!(self.judged <= self.end, "a session judges only what it was given");
     }
 
@@ -167,6 +204,7 @@ impl Lane {
     /// Puts other bytes in place of some of the unjudged ones; false when there is no room.
     #[must_use]
     fn splice(&mut self, rewrite: &Rewrite) -> bool {
+        self.leave();
         if self.end + rewrite.with.len() > SIZE {
             self.compact();
         }
@@ -193,17 +231,16 @@ impl Lane {
     pub fn discard(&mut self, n: usize) {
         let nothing = Rewrite { range: 0..n, with: Vec::new() };
         assert!(self.splice(&nothing), "less takes no room");
-        if self.start == self.end {
-            (self.start, self.judged, self.end) = (0, 0, 0);
-        }
+        self.start_over_if_empty();
     }
 
     /// Puts this in front of what is not judged, in place of what is still to be written; false if
     /// there is no room.
     #[must_use]
     pub fn put_back(&mut self, bytes: &[u8]) -> bool {
+        self.leave();
         self.start = self.judged;
-        self.buffer.get_or_insert_with(Buffer::lend);
+        self.hold();
         self.splice(&Rewrite { range: 0..0, with: bytes.to_vec() })
     }
 
@@ -215,30 +252,32 @@ impl Lane {
         if self.judged != self.end || self.end + packets.len() > SIZE {
             return false;
         }
-        let end = self.end + packets.len();
-        let buffer = self.buffer.get_or_insert_with(Buffer::lend);
-        buffer[self.end..end].copy_from_slice(packets);
-        (self.judged, self.end) = (end, end);
+        let (at, end) = (self.end, self.end + packets.len());
+        self.hold()[at..end].copy_from_slice(packets);
+        (self.judged, self.end, self.is_changed) = (end, end, true);
         true
     }
 
     /// Puts a packet of ours in place of what is not judged yet.
     pub fn say(&mut self, packet: &[u8]) {
+        self.leave();
         self.end = self.judged;
         self.compact();
-        let buffer = self.buffer.get_or_insert_with(Buffer::lend);
-        let end = self.end + packet.len();
+        let (at, end) = (self.end, self.end + packet.len());
         // A lane that is full to the brim has no place for last words; then there are none.
-        if let Some(place) = buffer.get_mut(self.end..end) {
+        if let Some(place) = self.hold().get_mut(at..end) {
             place.copy_from_slice(packet);
-            (self.judged, self.end) = (end, end);
+            (self.judged, self.end, self.is_changed) = (end, end, true);
         }
     }
 
     /// Forgets everything in it.
     pub fn clear(&mut self) {
-        let (source, reserve) = (self.source, self.reserve);
-        *self = Self { source, reserve, ..Self::default() };
+        let buffer = self.buffer.take();
+        if self.arena.is_some() && self.before.is_none() {
+            self.before = buffer;
+        }
+        (self.start, self.judged, self.end, self.is_changed) = (0, 0, 0, true);
     }
 
     /// So many bytes of what is to be written are.
@@ -246,18 +285,17 @@ impl Lane {
     pub fn written(&mut self, n: usize) {
         self.start += n;
         assert!(self.start <= self.judged, "only what was judged is written");
-        if self.start == self.end {
-            (self.start, self.judged, self.end) = (0, 0, 0);
-        }
+        self.start_over_if_empty();
     }
 
     /// Where more bytes may be put behind what is there: [`Lane::filled`] tells how many were.
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
-        self.compact();
-        let end = self.end;
-        let buffer = self.buffer.get_or_insert_with(Buffer::lend);
-        &mut buffer[end..(SIZE - SLACK - usize::from(self.reserve)).max(end)]
+        if self.arena.is_none() {
+            self.compact();
+        }
+        let (end, most) = (self.end, SIZE - SLACK - usize::from(self.reserve));
+        &mut self.hold()[end..most.max(end)]
     }
 
     /// So many bytes were put into the room. A lane that is empty gives its buffer back.
@@ -271,6 +309,7 @@ impl Lane {
 
     /// Moves what is left to the front. It is short: the start of a packet that is not whole.
     fn compact(&mut self) {
+        self.leave();
         if self.start == 0 {
             return;
         }
@@ -278,7 +317,22 @@ impl Lane {
             buffer.copy_within(self.start..self.end, 0);
         }
         (self.judged, self.end) = (self.judged - self.start, self.end - self.start);
-        self.start = 0;
+        (self.start, self.is_changed) = (0, true);
+    }
+
+    fn start_over_if_empty(&mut self) {
+        if self.start == self.end {
+            // What is read next goes to where something else is on record.
+            self.is_changed |= self.end > 0;
+            (self.start, self.judged, self.end) = (0, 0, 0);
+        }
+    }
+
+    /// Its buffer.
+    #[inline]
+    fn hold(&mut self) -> &mut Buffer {
+        let arena = self.arena;
+        self.buffer.get_or_insert_with(|| arena.map_or_else(Buffer::lend, Buffer::lend_from))
     }
 
     fn slice(&self, range: Range<usize>) -> &[u8] {
@@ -286,94 +340,104 @@ impl Lane {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(lane: &mut Lane, bytes: &[u8]) {
-        lane.room()[..bytes.len()].copy_from_slice(bytes);
-        lane.filled(bytes.len());
+/// Lanes that are kept.
+impl Lane {
+    /// A lane as somebody has left it, of whose bytes these are on record in their place.
+    pub fn found(piece: Option<Piece>, standing: Standing) -> Self {
+        let Standing { start, judged, end, source, .. } = standing;
+        let buffer = piece.map(Buffer::from);
+        Self { buffer, start, judged, end, source, is_changed: true, ..Self::default() }
     }
 
-    #[test]
-    fn bytes_are_written_as_far_as_they_are_judged() {
-        let mut lane = Lane::default();
-        put(&mut lane, b"one two");
-        assert_eq!((lane.pending(), lane.unjudged()), (&b""[..], &b"one two"[..]));
-        lane.judge(4);
-        lane.written(2);
-        assert_eq!((lane.pending(), lane.unjudged()), (&b"e "[..], &b"two"[..]));
-        put(&mut lane, b" three");
-        assert_eq!(lane.bytes(), b"e two three");
-        lane.judge(9);
-        lane.written(11);
-        assert!(lane.is_empty());
-        // Nothing came: the buffer goes back.
-        lane.room();
-        lane.filled(0);
-        assert!(lane.buffer.is_none());
+    /// From now on its bytes are in this arena, as far as that has room.
+    pub fn keep_in(&mut self, arena: &'static Arena) {
+        self.arena = Some(arena);
+        self.is_changed = true;
+        if self.buffer.as_ref().is_some_and(|buffer| buffer.place().is_none()) {
+            self.leave();
+            self.before = None;
+        }
     }
 
-    #[test]
-    fn a_rewritten_stretch_is_judged_with_what_is_before_it() {
-        let mut lane = Lane::default();
-        put(&mut lane, b"say 4294967295 and more");
-        let rewrite = Rewrite { range: 4..14, with: b"7".to_vec() };
-        assert!(
-            lane.take(Intake { consumed: 14, rewrite: Some(rewrite), is_held: false }),
-            "more may be behind"
-        );
-        assert_eq!((lane.pending(), lane.unjudged()), (&b"say 7"[..], &b" and more"[..]));
-        assert!(!lane.take(Intake { consumed: 9, rewrite: None, is_held: false }));
-        assert_eq!(lane.pending(), b"say 7 and more");
+    /// Nobody keeps what it has any more.
+    pub fn keep_no_more(&mut self) {
+        (self.arena, self.before) = (None, None);
     }
 
-    #[test]
-    fn words_of_ours_stand_behind_what_was_judged() {
-        let mut lane = Lane::default();
-        put(&mut lane, b"old news");
-        lane.judge(4);
-        lane.say(b"bye");
-        assert_eq!((lane.pending(), lane.unjudged()), (&b"old bye"[..], &b""[..]));
-        let mut full = Lane::with(&[0; SIZE], SIZE, Source::Open).expect("it fits");
-        full.say(b"bye");
-        assert_eq!(full.pending().len(), SIZE, "there is no place for it");
+    /// Whether what is on record is not how it stands.
+    #[inline]
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
     }
 
-    #[test]
-    fn what_was_written_can_be_put_back() {
-        let mut lane = Lane::default();
-        put(&mut lane, b"one two");
-        lane.judge(4);
-        lane.written(2);
-        assert!(lane.put_back(b"one "));
-        assert_eq!((lane.pending(), lane.unjudged()), (&b""[..], &b"one two"[..]));
-        lane.judge(7);
-        lane.written(7);
-        assert!(lane.is_empty() && lane.put_back(b"two"), "an empty one has room");
-        assert_eq!(lane.unjudged(), b"two");
-        // As much as reads have left room for, whatever was read meanwhile.
-        let kept = [b'k'; 8 * 1024];
-        let mut lane = Lane::default();
-        put(&mut lane, &kept);
-        put(&mut lane, &vec![b'x'; SIZE - SLACK - kept.len()]);
-        lane.judge(kept.len());
-        lane.reserve(kept.len());
-        lane.written(kept.len());
-        assert!(lane.is_full() && lane.room().is_empty());
-        assert!(lane.put_back(&kept));
-        assert_eq!(lane.unjudged().len(), SIZE - SLACK);
+    /// How it stands; None while it has bytes that are in no arena.
+    #[inline]
+    pub fn standing(&self) -> Option<Standing> {
+        let Self { start, judged, end, source, .. } = *self;
+        let place = match &self.buffer {
+            Some(buffer) if end > 0 => Some(buffer.place()?),
+            _ => None,
+        };
+        Some(Standing { place, start, judged, end, source })
     }
 
-    #[test]
-    fn a_lane_takes_no_more_than_its_buffer() {
-        assert!(Lane::with(&[0; SIZE + 1], 0, Source::Open).is_none());
-        assert!(Lane::with(&[0; 3], 4, Source::Open).is_none());
-        let mut lane = Lane::default();
-        assert_eq!(lane.room().len(), SIZE - SLACK);
-        put(&mut lane, &[b'x'; SIZE - SLACK]);
-        assert!(lane.is_full());
-        lane.number(8, 9);
-        assert_eq!(lane.bytes()[11], 9);
+    /// How it stands is on record.
+    #[inline]
+    pub fn recorded(&mut self) {
+        self.is_changed = false;
+        if self.before.is_some() {
+            self.before = None;
+        }
+    }
+
+    /// Makes room to read into, if what was written has left some in front; to be done before it is
+    /// recorded.
+    #[inline]
+    pub fn make_room(&mut self) {
+        let most = SIZE - SLACK - usize::from(self.reserve);
+        if self.arena.is_some() && self.start > 0 && self.end + SIZE / 2 > most {
+            self.compact();
+        }
+    }
+
+    /// Where the next read goes, if that is not where bytes are on record already. None: not into
+    /// an arena.
+    #[inline]
+    pub fn target(&mut self) -> Target {
+        debug_assert!(!self.is_changed, "what is read is behind what is on record");
+        if self.end > 0 {
+            return Target::OnRecord;
+        }
+        self.hold().place().map_or(Target::Elsewhere, Target::Piece)
+    }
+
+    /// What is done from here on leaves what is on record as it is: it is done to a copy. By how
+    /// much what is in it has moved to the front.
+    fn leave(&mut self) -> usize {
+        let Some(arena) = self.arena else { return 0 };
+        if self.before.is_some() || self.buffer.is_none() {
+            return 0;
+        }
+        let mut fresh = Buffer::lend_from(arena);
+        let (moved, end) = (self.start, self.end - self.start);
+        fresh[..end].copy_from_slice(self.bytes());
+        self.before = self.buffer.replace(fresh);
+        (self.start, self.judged, self.end) = (0, self.judged - moved, end);
+        self.is_changed = true;
+        moved
     }
 }
+
+/// Where a lane is read into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Behind bytes that are on record.
+    OnRecord,
+    /// To the beginning of this piece.
+    Piece(u32),
+    /// To where nobody will find it.
+    Elsewhere,
+}
+
+#[cfg(test)]
+mod tests;

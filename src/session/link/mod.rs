@@ -8,11 +8,14 @@
 //! A link hears its server's bytes and nothing else; whose turn it is the client's half knows.
 //! Invariant: nothing is in the queue while nothing is answered.
 
+pub(super) mod hot;
+
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
 use super::look::{Ahead, Place, whole};
+use super::watched::Watched;
 use crate::sql::analysis::Changes;
 use crate::wire::authentication::CLEAR;
 use crate::wire::command::Reply;
@@ -205,7 +208,7 @@ pub struct Link {
     pub(super) dialect: Dialect,
     pub(super) framer: Framer,
     pub(super) answering: Option<Answering>,
-    pub(super) queue: VecDeque<Asked>,
+    pub(super) queue: Watched<VecDeque<Asked>>,
     pub(super) status: ServerStatus,
     /// Definitions are coming that a prepare's wrapped count did not announce.
     pub(super) residue: bool,
@@ -239,7 +242,7 @@ impl Link {
             dialect,
             framer: Framer::default(),
             answering: Some(Answering::new(Answer::Auth, 1)),
-            queue: VecDeque::new(),
+            queue: Watched::default(),
             status: ServerStatus::Unknown,
             residue: false,
             held: Held::None,
@@ -391,10 +394,9 @@ impl Link {
     }
 
     fn asked_last(&mut self) -> Option<Last<'_>> {
-        match (self.queue.back_mut(), &mut self.answering) {
-            (Some(asked), _) => Some(Last::Waiting(asked)),
-            (None, Some(answering)) => Some(Last::Answering(answering)),
-            (None, None) => None,
+        match self.queue.is_empty() {
+            true => self.answering.as_mut().map(Last::Answering),
+            false => self.queue.back_mut().map(Last::Waiting),
         }
     }
 
@@ -489,6 +491,7 @@ impl Link {
         let note = ended.map(|answering| answering.note).unwrap_or_default();
         let changes = ended.map(|answering| answering.changes).unwrap_or_default();
         while self.answering.is_none()
+            && !self.queue.is_empty()
             && let Some(asked) = self.queue.pop_front()
         {
             self.begin_answer(asked);
