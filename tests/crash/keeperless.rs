@@ -74,8 +74,11 @@ fn dies(at: &str, whose: Whose) {
         _ => false,
     };
     until(&format!("a pair\n{}", scene.proxy.log()), || {
-        let is_done = is_pair(&scene.proxy.process().living())
-            && scene.proxy.http_status("/readyz") == Some(200);
+        let living = scene.proxy.process().living();
+        // Two may also be a proxy without a keeper and the one that it has started.
+        let is_done = is_pair(&living)
+            && scene.proxy.http_status("/readyz") == Some(200)
+            && living.last() == Some(&scene.carrier());
         is_done.then_some(())
     });
     scene.ask_all(&mut innocents);
