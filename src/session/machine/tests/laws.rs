@@ -134,7 +134,7 @@ impl Recorded {
         }
         let (words, count) = session.hot().expect("it has few links");
         self.pieces += 1;
-        if self.pieces % self.every == 0 {
+        if self.pieces.is_multiple_of(self.every) {
             *session = heard(&self.told);
             session.resume(&words[..count]).expect("its own words");
             self.version = Some(session.version());
