@@ -17,11 +17,12 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks` |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, names, net, state, task, restart's handle and `prepare_run_dir` |
-//! | 4 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, state, fleet's `record` and `tasks` |
-//! | 4 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
-//! | 5 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
+//! | 4 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks` |
+//! | 5 | [`http`] | admin, wire, error, config, task; a stream and its TLS of net; what a restart is asked by |
+//! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record` and `tasks` |
+//! | 6 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
+//! | 7 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
 //! # Where things are
 //!
@@ -42,7 +43,8 @@
 //!   own map is there: rooms that use each other in one direction only.
 //! - [`log`]: lines on stderr, for which nobody waits.
 //! - [`task`]: tasks, and what becomes of them when they panic.
-//! - [`admin`]: commands → handles → rows; the MySQL admin port; HTTP.
+//! - [`admin`]: commands → handles → rows; the MySQL admin port; the audit.
+//! - [`http`]: the HTTP port: figures, the API and the console, over the commands of admin.
 //! - [`app`]: what `odp run` is: all of the above put together, its ports, its signals.
 //! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, by
 //!   tasks that outlive the process that coordinates them, known from outside when they hang.
@@ -67,6 +69,10 @@
 //!   its test.
 //! - *A user variable by which clients ask something of us*: a variant of
 //!   [`sql::analysis::wishes::Variable`], and what it means in `session/wishes.rs`.
+//! - *A route of the API*: an entry of `ROUTES` in `http/api/route.rs`, and what it does in
+//!   `operation.rs`; the OpenAPI document has it then. A field of an answer is one in
+//!   `http/resource.rs`, from a column of SHOW.
+//! - *A page of the console*: a file of `http/pages`, and a line in its `mod.rs`.
 //! - *A parameter*: an entry in `config/proxy.rs`: key, type, default, kind of values, what it
 //!   does. A new kind of values is one in `config/parameter/kind.rs`. `config/odp.toml` shows the
 //!   default. A key of `[tls.*]` is one in `config/tls.rs`, and `config/parameter/tls.rs` does not
@@ -93,6 +99,7 @@ pub mod config;
 pub mod error;
 pub mod fleet;
 pub mod fuzz;
+pub mod http;
 pub mod journal;
 pub mod load;
 pub mod log;

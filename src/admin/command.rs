@@ -17,7 +17,7 @@ use crate::wire::id::SessionId;
 
 /// What an operator can ask.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Command {
+pub enum Command {
     /// What may change something: only managers may ask it.
     Change(Change),
     /// SHOW, as a line of its table.
@@ -32,7 +32,7 @@ pub(super) enum Command {
 
 /// A command that may change something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
     /// `RESTART [FORCE | REHEARSE] …`
     Restart(Request),
     /// RESTART ROLLBACK.
@@ -74,7 +74,7 @@ impl Change {
 
 /// What SELECT can show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Expression {
+pub enum Expression {
     /// `name()`, lower case.
     Function(String),
     /// `@@name`, lower case, without session. or global.
@@ -87,12 +87,12 @@ pub(super) enum Expression {
 
 impl Command {
     /// Whether it only looks: a viewer may.
-    pub(super) fn only_looks(&self) -> bool {
+    pub fn only_looks(&self) -> bool {
         !matches!(self, Self::Change(_))
     }
 
     /// Understands a statement; the error is what the client is told.
-    pub(super) fn parse(sql: &str) -> Result<Self, ClientError> {
+    pub fn parse(sql: &str) -> Result<Self, ClientError> {
         let tokens = tokens(sql).map_err(ClientError::syntax)?;
         let mut input = Input { tokens: &tokens };
         let command = input.command()?;

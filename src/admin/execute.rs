@@ -18,7 +18,7 @@ const KEPT: Duration = Duration::from_secs(5);
 
 /// What a command came to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// It is done.
     Done {
         /// A task's id; 0 for none.
@@ -37,20 +37,13 @@ impl Answer {
 }
 
 /// Carries out a command of this caller.
-pub(super) async fn execute(
+pub async fn execute(
     admin: &Admin,
     caller: &Caller,
     command: Command,
 ) -> Result<Answer, ClientError> {
     match command {
-        Command::Change(_) if caller.role == Role::Viewer => {
-            Err(ClientError::role_denied("manager"))
-        }
-        Command::Change(change) => {
-            let Caller { user, peer, .. } = caller;
-            tracing::info!(user, peer, command = ?change.without_sql(), "admin command");
-            carry_out(admin, caller, change).await
-        }
+        Command::Change(change) => audited(admin, caller, change).await,
         Command::Show(show, operands) => {
             show.table(admin, caller, &operands).await.map(Answer::Rows)
         }
@@ -61,6 +54,25 @@ pub(super) async fn execute(
         },
         Command::Nothing => Ok(Answer::done("")),
     }
+}
+
+async fn audited(admin: &Admin, caller: &Caller, change: Change) -> Result<Answer, ClientError> {
+    let Caller { user, peer, role, .. } = caller;
+    let told = change.without_sql();
+    let asked = admin.audit.ask(caller, told.to_string()).await;
+    let result = match role {
+        Role::Viewer => Err(ClientError::role_denied("manager")),
+        Role::Manager => {
+            tracing::info!(user, peer, command = ?told, "admin command");
+            carry_out(admin, caller, change).await
+        }
+    };
+    match &result {
+        Ok(Answer::Done { info, .. }) => asked.end("done", info.clone()).await,
+        Ok(Answer::Rows(_)) => asked.end("done", String::new()).await,
+        Err(error) => asked.end("refused", error.message.clone()).await,
+    }
+    result
 }
 
 async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Answer, ClientError> {

@@ -20,7 +20,7 @@ pub(super) const EXPECTED: &str = "expected FORCE, BATCH, CANARY, PAUSE, MAX_ERR
 
 /// RESTART FLEET …
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub enum Order {
     /// A new task.
     Start(Request),
     /// Of a task; None is the newest.
@@ -29,9 +29,12 @@ pub(super) enum Order {
 
 /// What is to become of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
+    /// It begins nothing more.
     Stop,
+    /// What was restarted runs again what it ran before.
     RollBack,
+    /// It goes on from where it has failed or was stopped.
     Retry,
 }
 

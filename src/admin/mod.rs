@@ -1,23 +1,31 @@
-//! Commands → handles → rows: the admin port, the same commands on the clients' port, and HTTP.
+//! Commands → handles → rows: the admin port, the same commands on the clients' port, and what the
+//! HTTP port shows and does.
 //!
-//! A command answers after it was judged: a refused one gets an ERR packet that says why.
+//! A command answers after it was judged: a refused one gets an ERR packet that says why. What
+//! changes something is in the audit, whichever way it came.
 
-mod command;
+pub mod audit;
+pub mod command;
 mod crash_metrics;
 mod execute;
-mod fleet;
-pub mod http;
+pub mod exposition;
+pub mod fleet;
 mod like;
 pub mod server;
 mod server_metrics;
 mod servers;
 mod show;
+mod spell;
 mod table;
 mod token;
 mod variables;
 
 use std::sync::Arc;
 use std::time::SystemTime;
+
+pub use audit::{Audit, Door};
+pub use execute::{Answer, execute};
+pub use table::{Row, Table};
 
 use crate::config::{AdminUser, Role};
 use crate::fleet::tasks::Tasks;
@@ -35,6 +43,8 @@ pub struct Admin {
     pub fleet: Tasks,
     /// When this process started.
     pub started: SystemTime,
+    /// Who did what.
+    pub audit: Audit,
 }
 
 /// Who asks.
@@ -46,6 +56,8 @@ pub struct Caller {
     pub peer: String,
     /// What the user may do.
     pub role: Role,
+    /// By which way.
+    pub door: Door,
     /// The id of this connection.
     pub connection_id: SessionId,
 }
@@ -56,7 +68,8 @@ pub fn timestamp(at: SystemTime) -> String {
 }
 
 impl Admin {
-    fn user(&self, name: &str) -> Option<AdminUser> {
+    /// The admin user of this name.
+    pub fn user(&self, name: &str) -> Option<AdminUser> {
         self.proxy.config().admin.user.iter().find(|user| user.name == name).cloned()
     }
 }

@@ -12,7 +12,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::error::Elapsed;
@@ -20,7 +19,8 @@ use tokio::time::error::Elapsed;
 use super::command::Command;
 use super::execute::{Answer, execute};
 use super::table::Table;
-use super::{Admin, Caller};
+use super::{Admin, Caller, Door};
+use crate::config::console::sha1_twice;
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminUser, Role};
 use crate::error::ClientError;
@@ -170,7 +170,8 @@ impl Visitor {
     /// As somebody who was let in.
     fn caller(&self, user: String, role: Role) -> Caller {
         let Self { peer, connection_id } = self;
-        Caller { user, peer: peer.clone(), role, connection_id: *connection_id }
+        let (peer, connection_id) = (peer.clone(), *connection_id);
+        Caller { user, peer, role, door: Door::Sql, connection_id }
     }
 }
 
@@ -516,21 +517,9 @@ fn statement_id(body: &[u8]) -> Option<u32> {
 ///
 /// An account that is not there takes as long as one that is.
 fn proves(answer: &[u8], salt: &[u8], account: Option<&AdminUser>) -> bool {
-    let stage2 = account.map_or([0; 20], stage2);
+    let stage2 = account.map_or([0; 20], AdminUser::stage2);
     let same = native_stage1(answer, salt, &stage2).is_some();
     // An empty password is proved by an empty answer, as everywhere.
-    let empty = answer.is_empty() && bool::from(stage2.as_slice().ct_eq(&sha1_twice(b"")));
+    let empty = answer.is_empty() && bool::from(stage2.as_slice().ct_eq(&sha1_twice("")));
     account.is_some() && (empty || same)
-}
-
-fn stage2(user: &AdminUser) -> [u8; 20] {
-    match (&user.password, &user.password_sha1) {
-        (Some(password), _) => sha1_twice(password.reveal().as_bytes()),
-        (None, Some(hash)) => hash.stage2().unwrap_or_default(),
-        (None, None) => [0; 20],
-    }
-}
-
-fn sha1_twice(text: &[u8]) -> [u8; 20] {
-    Sha1::digest(Sha1::digest(text)).into()
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Admin;
-use super::http::{Family, Labels};
+use super::exposition::{Family, Labels};
 use crate::proxy::Proxy;
 
 /// Servers, and clusters, that have rows of their own: those that the config names first.

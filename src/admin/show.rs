@@ -95,7 +95,7 @@ pub(super) enum Takes {
 
 /// What followed them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Operands {
+pub struct Operands {
     /// Of a command that takes one.
     pub session: SessionId,
     pub like: Option<String>,
@@ -108,10 +108,10 @@ impl Operands {
 }
 
 /// One command.
-pub(super) struct Show {
+pub struct Show {
     /// The words behind SHOW, in each of its spellings.
     phrases: &'static [&'static str],
-    pub takes: Takes,
+    pub(super) takes: Takes,
     rows: Rows,
 }
 
@@ -123,6 +123,8 @@ enum Rows {
     Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
     /// They are the other proxies', who are asked for them.
     Fleet,
+    /// They are on the disk.
+    Audit,
 }
 
 use Rows::{Here, Variables};
@@ -146,6 +148,7 @@ static SHOWS: &[Show] = &[
         takes: Takes::Like,
         rows: Here(|admin, it| Ok(config(admin, it))),
     },
+    Show { phrases: &["audit"], takes: Takes::Nothing, rows: Rows::Audit },
     Show {
         phrases: &["proxyconfig diff"],
         takes: Takes::Like,
@@ -279,6 +282,10 @@ impl Show {
         match self.rows {
             Here(rows) => rows(admin, operands),
             Rows::Fleet => fleet::members(admin).await,
+            Rows::Audit => {
+                let table = admin.audit.table().await;
+                table.map_err(|error| ClientError::refused(format!("the audit: {error}")))
+            }
             Variables(rows) => {
                 let id = operands.session;
                 let view = admin.proxy.variables(id).await.map_err(|why| match why {
@@ -424,7 +431,15 @@ const SESSION: &Columns<SessionView> = &[
     ("server_tls", |view| view.server_tls.clone()),
     ("client_compression", |view| view.client_compression.clone()),
     ("server_compression", |view| view.server_compression.clone()),
+    ("server", |view| view.server.clone()),
+    ("transact_state", |view| transact_state(view).into()),
+    ("idle_ms", |view| view.idle.as_millis().to_string()),
+    ("pins", |view| view.pins.clone()),
 ];
+
+fn transact_state(view: &SessionView) -> &'static str {
+    if view.in_transaction { "in_trans" } else { "not_in_trans" }
+}
 
 /// What only the proxy knows: not in the process list.
 const ONLY_HERE: &[&str] = &[
@@ -436,6 +451,10 @@ const ONLY_HERE: &[&str] = &[
     "server_tls",
     "client_compression",
     "server_compression",
+    "server",
+    "transact_state",
+    "idle_ms",
+    "pins",
 ];
 
 fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
@@ -443,7 +462,6 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
     let sessions = admin.proxy.sessions();
     let found = sessions.iter().find(|view| view.id == id);
     let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
-    let in_transaction = if view.in_transaction { "in_trans" } else { "not_in_trans" };
     let rows: [(&str, String, &str); 19] = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
         ("cs_id", view.id.to_string(), "cs common"),
@@ -466,7 +484,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
         ("crash_protected", view.crash_protected.clone(), "cs common"),
     ];
     let mut table = Table::with_columns(&["attribute_name", "value", "info"]);
-    let state = ("transact_state", in_transaction.to_owned(), "last used ss");
+    let state = ("transact_state", transact_state(view).to_owned(), "last used ss");
     for (name, value, info) in rows.into_iter().chain([state]) {
         if operands.matches(name) {
             table.push([name.into(), value, info.into()]);

@@ -2,7 +2,7 @@
 
 /// A result set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Table {
+pub struct Table {
     /// Names.
     pub columns: Vec<String>,
     /// Values; None is NULL.
@@ -23,7 +23,7 @@ impl Table {
     }
 
     /// A table without rows.
-    pub(super) fn with_columns(columns: &[&str]) -> Self {
+    pub fn with_columns(columns: &[&str]) -> Self {
         Self { columns: columns.iter().map(|name| (*name).to_owned()).collect(), rows: Vec::new() }
     }
 
@@ -37,9 +37,34 @@ impl Table {
         self
     }
 
+    /// Its rows.
+    pub fn rows(&self) -> impl DoubleEndedIterator<Item = Row<'_>> {
+        self.rows.iter().map(|values| Row { columns: &self.columns, values })
+    }
+
     /// Adds a row.
-    pub(super) fn push<const N: usize>(&mut self, values: [String; N]) {
+    pub fn push<const N: usize>(&mut self, values: [String; N]) {
         self.rows.push(values.into_iter().map(Some).collect());
+    }
+}
+
+/// One row of a table, whose values have names.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'t> {
+    columns: &'t [String],
+    values: &'t [Option<String>],
+}
+
+impl<'t> Row<'t> {
+    /// The value of a column; None: it is NULL, or there is no such column.
+    pub fn value(&self, column: &str) -> Option<&'t str> {
+        let at = self.columns.iter().position(|name| name == column)?;
+        self.values.get(at)?.as_deref()
+    }
+
+    /// The same, empty for none.
+    pub fn text(&self, column: &str) -> &'t str {
+        self.value(column).unwrap_or_default()
     }
 }
 

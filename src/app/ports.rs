@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::admin::{Admin, http, server};
+use crate::admin::{Admin, server};
 use crate::config::{Config, ListenAddress, Port};
+use crate::http::{self, Http};
 use crate::net::listen::{Address, Families, Gate, Listener};
 use crate::net::stream::Stream;
 use crate::proxy::Gates;
@@ -67,17 +68,22 @@ impl Ports {
 
     /// Starts an accept loop for each; they accept once their gate is opened.
     pub(super) fn serve(&self, admin: &Arc<Admin>) {
+        let http = Arc::new(Http::new(admin.clone()));
         for (listener, port, _) in &self.open {
             tracing::info!(port = ?port, address = listener.local(), "listening");
-            let (listener, admin, port) = (listener.clone(), admin.clone(), *port);
+            let (listener, port) = (listener.clone(), *port);
+            let (admin, http) = (admin.clone(), http.clone());
             let gate = self.gate(port).clone();
             task::keep("accept loop", move || {
-                let (listener, admin, gate) = (listener.clone(), admin.clone(), gate.clone());
+                let (listener, gate) = (listener.clone(), gate.clone());
+                let (admin, http) = (admin.clone(), http.clone());
                 async move {
                     let take = |stream| match port {
                         Port::Sql => admin.proxy.take(stream),
                         Port::Admin => operator(&admin, stream),
-                        Port::Http => drop(task::spawn("http", http::serve(admin.clone(), stream))),
+                        Port::Http => {
+                            drop(task::spawn("http", http::port::serve(http.clone(), stream)));
+                        }
                     };
                     listener.accept_loop(gate, take).await;
                 }

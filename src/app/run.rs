@@ -17,7 +17,7 @@ use super::pair::{self, Heritage, Life, Pair};
 use super::ports::Ports;
 use super::remarks::log_remarks;
 use super::{announce, keep, lookout, signals};
-use crate::admin::{self, Admin, server};
+use crate::admin::{self, Admin, Audit, server};
 use crate::config::Config;
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
@@ -245,7 +245,8 @@ fn serve(
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
     let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
     fleet.serve();
-    let admin = Arc::new(Admin { proxy, lifecycle, fleet, started });
+    let audit = Audit::new(&proxy.config().proxy.run_dir);
+    let admin = Arc::new(Admin { proxy, lifecycle, fleet, started, audit });
     ports.serve(&admin);
     let users = Arc::new(Mutex::new(users));
     task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));

@@ -1,13 +1,8 @@
 //! What is well-formed but does not fit together; and what fits, but should be known.
 
+use super::console::Weak;
 use super::nearest::hint;
 use super::{AdminUser, ClusterKind, Config, ListenAddress, WhiteListRow};
-
-/// `*` and this is the hash of no password: SHA1(SHA1("")).
-const HASH_OF_NOTHING: [u8; 20] = [
-    0xbe, 0x1b, 0xde, 0xc0, 0xaa, 0x74, 0xb4, 0xdc, 0xb0, 0x79, 0x94, 0x3e, 0x70, 0x52, 0x80, 0x96,
-    0xcc, 0xa9, 0x85, 0xf8,
-];
 
 /// Values that do not fit together, or one that fits nowhere.
 #[derive(Debug)]
@@ -40,6 +35,7 @@ impl Config {
         flaws.extend(self.tls.flaws());
         flaws.extend(self.duplicate_addresses());
         flaws.extend(self.flaws_of_admin_users());
+        flaws.extend(self.flaws_of_console());
         flaws
     }
 
@@ -57,6 +53,7 @@ impl Config {
         let mut remarks: Vec<String> = open.map(remark).collect();
         remarks.extend(self.open_password_files());
         remarks.extend(self.remarks_on_clusters());
+        remarks.extend(self.remarks_on_console());
         remarks
     }
 
@@ -178,9 +175,7 @@ pub(super) fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<usize>
 
 impl AdminUser {
     fn needs_no_password(&self) -> bool {
-        let is_empty = self.password.as_ref().is_some_and(|password| password.reveal().is_empty());
-        let hash = self.password_sha1.as_ref().and_then(|hash| hash.stage2());
-        is_empty || hash == Some(HASH_OF_NOTHING)
+        self.weakness() == Some(Weak::Empty)
     }
 }
 

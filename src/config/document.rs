@@ -288,13 +288,14 @@ impl Removed {
 }
 
 /// Lists of tables.
-const LISTS: [&str; 7] = [
+const LISTS: [&str; 8] = [
     "cluster",
     "cluster.server",
     "cluster.user",
     "cluster.tenant",
     "admin.user",
     "fleet.proxy",
+    "admin.token",
     "white_list",
 ];
 

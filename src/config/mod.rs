@@ -9,6 +9,7 @@ pub mod alterations;
 mod cluster;
 pub mod compression;
 mod consistency;
+pub mod console;
 mod document;
 mod fleet;
 mod nearest;
@@ -33,6 +34,7 @@ pub use cluster::{
     CausalReads, ClusterKind, ClusterSection, ClusterTenant, ClusterUser, ProxyProtocol,
     ReadWriteSplit, RoutePolicy, ServerRole, ServerSection,
 };
+pub use console::{AdminToken, ConsoleSection};
 use document::Document;
 pub use document::Mistake;
 pub use fleet::{FleetProxy, FleetSection};
@@ -79,6 +81,8 @@ pub struct Config {
     pub admin: AdminSection,
     /// The HTTP port.
     pub http: HttpSection,
+    /// Pages and the API.
+    pub console: ConsoleSection,
     /// TLS on each leg.
     pub tls: tls::TlsSection,
     /// Logging.
@@ -125,12 +129,14 @@ pub struct AdminSection {
     pub listen: ListenAddress,
     /// Who may log in there, and as `NAME@proxysys` on the clients' port.
     pub user: Vec<AdminUser>,
+    /// Who may use the API without logging in.
+    pub token: Vec<AdminToken>,
 }
 
 impl Default for AdminSection {
     fn default() -> Self {
         let listen = ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 2885)));
-        Self { listen, user: Vec::new() }
+        Self { listen, user: Vec::new(), token: Vec::new() }
     }
 }
 

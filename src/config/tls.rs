@@ -1,4 +1,5 @@
-//! `[tls.client]`, `[tls.server]`, `[tls.admin]`: which legs speak TLS, and with what.
+//! `[tls.client]`, `[tls.server]`, `[tls.admin]`, `[tls.console]`: which legs speak TLS, and with
+//! what.
 //!
 //! The files themselves are read by `net::tls`; here only what was written is checked.
 
@@ -18,6 +19,8 @@ pub struct TlsSection {
     pub server: TlsConnect,
     /// The admin port.
     pub admin: TlsAccept,
+    /// The HTTP port.
+    pub console: TlsAccept,
 }
 
 /// A port that clients connect to.
@@ -113,7 +116,7 @@ pub enum MinVersion {
 impl TlsSection {
     /// Takes relative paths from the directory of the config file.
     pub(super) fn resolve(&mut self, directory: &Path) {
-        let Self { client, server, admin } = self;
+        let Self { client, server, admin, console } = self;
         let paths = [
             &mut client.certificate,
             &mut client.key,
@@ -124,16 +127,24 @@ impl TlsSection {
             &mut admin.certificate,
             &mut admin.key,
             &mut admin.ca,
+            &mut console.certificate,
+            &mut console.key,
+            &mut console.ca,
         ];
         for path in paths.into_iter().flatten() {
             *path = directory.join(&path);
         }
     }
 
+    /// The ports that are connected to, with their names.
+    pub fn accepting(&self) -> [(&'static str, &TlsAccept); 3] {
+        [("client", &self.client), ("admin", &self.admin), ("console", &self.console)]
+    }
+
     /// What is well-formed but does not fit together.
     pub(super) fn flaws(&self) -> Vec<Flaw> {
         let mut flaws = Vec::new();
-        for (leg, section) in [("client", &self.client), ("admin", &self.admin)] {
+        for (leg, section) in self.accepting() {
             let TlsAccept { mode, certificate, key, ca, verify_client, .. } = section;
             if *mode != AcceptMode::Off && certificate.is_none() {
                 let why = "as mode is not off";

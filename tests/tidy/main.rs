@@ -90,6 +90,11 @@ const LAYERS: &[Layer] = &[
         must_not_know: &["mysql_async"],
     },
     Layer {
+        module: "http",
+        may_use: &["wire", "error", "config", "net", "restart", "admin", "task"],
+        must_not_know: &["mysql_async", "clap"],
+    },
+    Layer {
         module: "fleet",
         may_use: &["error", "config", "names", "net", "restart", "state", "task"],
         must_not_know: &["clap", "std::env::args"],
@@ -97,7 +102,7 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "app",
         may_use: &[
-            "error", "config", "log", "task", "net", "proxy", "restart", "admin", "fleet",
+            "error", "config", "log", "task", "net", "proxy", "restart", "admin", "http", "fleet",
             "journal", "state",
         ],
         must_not_know: &["clap", "std::env::args"],

@@ -154,8 +154,9 @@ static OF_LOG: &[Parameter] = &[parameter!(
 )];
 
 static PARAMETERS: std::sync::LazyLock<Vec<&'static Parameter>> = std::sync::LazyLock::new(|| {
-    let sections = [proxy::PARAMETERS, OF_LOG, tls::OF_CLIENT, tls::OF_SERVER, tls::OF_ADMIN];
-    let mut all: Vec<_> = sections.into_iter().flatten().collect();
+    let sections = [proxy::PARAMETERS, OF_LOG];
+    let legs = [tls::OF_CLIENT, tls::OF_SERVER, tls::OF_ADMIN, tls::OF_CONSOLE];
+    let mut all: Vec<_> = sections.into_iter().chain(legs).flatten().collect();
     all.sort_by_key(|parameter| parameter.name);
     all
 });

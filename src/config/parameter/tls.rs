@@ -113,6 +113,15 @@ pub(super) static OF_SERVER: &[Parameter] = of_leg!(server, TlsConnect {
     min_version: MIN_VERSION, "servers: the oldest version of TLS";
 });
 
+pub(super) static OF_CONSOLE: &[Parameter] = of_leg!(console, TlsAccept {
+    mode: ACCEPT_MODE, "whether the HTTP port speaks TLS";
+    certificate: FILE, "HTTP port: PEM, the certificate and those between it and the CA";
+    key: FILE, "HTTP port: PEM, the key of the certificate";
+    ca: FILE, "HTTP port: PEM, the CAs of visitors' certificates";
+    verify_client: VERIFY_CLIENT, "whether visitors show a certificate";
+    min_version: MIN_VERSION, "HTTP port: the oldest version of TLS";
+});
+
 pub(super) static OF_ADMIN: &[Parameter] = of_leg!(admin, TlsAccept {
     mode: ACCEPT_MODE, "whether the admin port speaks TLS";
     certificate: FILE, "admin port: PEM, the certificate and those between it and the CA";

@@ -53,7 +53,7 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    /// Reads the files; `name` is `client` or `admin`. None when TLS is off.
+    /// Reads the files; `name` is `client`, `admin` or `console`. None when TLS is off.
     pub fn load(section: &TlsAccept, name: &str) -> Result<Option<Self>, SettingsError> {
         let files = Files { name };
         let (Some(certificate), Some(key)) = (&section.certificate, &section.key) else {
@@ -153,6 +153,7 @@ pub struct Settings {
     client: ArcSwapOption<Acceptor>,
     server: ArcSwapOption<Connector>,
     admin: ArcSwapOption<Acceptor>,
+    console: ArcSwapOption<Acceptor>,
 }
 
 impl Settings {
@@ -169,6 +170,7 @@ impl Settings {
             Acceptor::load(&section.client, "client").err(),
             Connector::load(&section.server).err(),
             Acceptor::load(&section.admin, "admin").err(),
+            Acceptor::load(&section.console, "console").err(),
         ];
         legs.into_iter().flatten().collect()
     }
@@ -179,9 +181,11 @@ impl Settings {
         let client = Acceptor::load(&section.client, "client")?;
         let server = Connector::load(&section.server)?;
         let admin = Acceptor::load(&section.admin, "admin")?;
+        let console = Acceptor::load(&section.console, "console")?;
         self.client.store(client.map(Arc::new));
         self.server.store(server.map(Arc::new));
         self.admin.store(admin.map(Arc::new));
+        self.console.store(console.map(Arc::new));
         Ok(())
     }
 
@@ -198,6 +202,11 @@ impl Settings {
     /// For the admin port; None when TLS is off.
     pub fn admin(&self) -> Option<Arc<Acceptor>> {
         self.admin.load_full()
+    }
+
+    /// For the HTTP port; None when TLS is off.
+    pub fn console(&self) -> Option<Arc<Acceptor>> {
+        self.console.load_full()
     }
 }
 

@@ -23,12 +23,13 @@ const OPEN_MODE: u32 = 0o026;
 
 /// What an operator should know about the files of `[tls.*]`, one line each.
 pub fn remarks(section: &TlsSection, now: SystemTime) -> Vec<String> {
-    let TlsSection { client, server, admin } = section;
+    let TlsSection { client, server, admin, console } = section;
     let is_on = |mode| mode != AcceptMode::Off;
     let legs = [
         ("client", is_on(client.mode), [&client.certificate, &client.key, &client.ca]),
         ("server", server.mode != ConnectMode::Off, [&server.certificate, &server.key, &server.ca]),
         ("admin", is_on(admin.mode), [&admin.certificate, &admin.key, &admin.ca]),
+        ("console", is_on(console.mode), [&console.certificate, &console.key, &console.ca]),
     ];
     let mut remarks = Vec::new();
     for (name, _, [certificate, key, ca]) in legs.into_iter().filter(|(_, is_on, _)| *is_on) {

@@ -1,19 +1,8 @@
-//! The HTTP port: `/metrics` for Prometheus, `/healthz`, `/readyz`.
-//!
-//! One request a connection; a client that is slow to ask or to read costs a task and a deadline.
+//! What `/metrics` shows: every number of the proxy, in OpenMetrics' words.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text,
@@ -23,90 +12,21 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Admin, crash_metrics, server_metrics};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, State};
 
-/// For the head of a request.
-const HEAD: Duration = Duration::from_secs(5);
+/// The page's media type.
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// For all of it, the answer included.
-const WHOLE: Duration = Duration::from_secs(30);
-
-/// Longer heads are refused.
-const LONGEST_HEAD: usize = 16 * 1024;
-
-/// Serves one connection.
-pub async fn serve<S>(admin: Arc<Admin>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let answer = service_fn(|request: Request<Incoming>| {
-        let response = route(&admin, &request);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(LONGEST_HEAD)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), answer);
-    match tokio::time::timeout(WHOLE, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "http"),
-        Err(_) => tracing::debug!("http: request took too long"),
-    }
-}
-
-fn route(admin: &Admin, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = respond(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-        refused.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return refused;
-    }
-    match request.uri().path() {
-        "/" => respond(StatusCode::OK, "/metrics\n/healthz\n/readyz\n"),
-        "/healthz" => respond(StatusCode::OK, "ok\n"),
-        "/readyz" => {
-            let standing = admin.lifecycle.standing();
-            match (standing.takes_clients, admin.proxy.is_reachable()) {
-                (true, true) => respond(StatusCode::OK, format!("{}\n", standing.state)),
-                (false, _) => {
-                    respond(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", standing.state))
-                }
-                // Which one is in the log: whoever asks here is not asked who he is.
-                (true, false) => respond(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    format!("{}, but clients do not find a listener\n", standing.state),
-                ),
-            }
-        }
-        "/metrics" => metrics(admin),
-        _ => respond(StatusCode::NOT_FOUND, "not found\n"),
-    }
-}
-
-fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+/// The page.
+pub fn page(admin: &Admin) -> Result<String, std::fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot::of(admin)));
     let mut page = String::new();
-    if text::encode(&mut page, &registry).is_err() {
-        return respond(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the metrics\n");
-    }
-    let mut response = respond(StatusCode::OK, page);
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
-}
-
-fn respond(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
-    response
+    text::encode(&mut page, &registry)?;
+    Ok(page)
 }
 
 pub(super) type Labels = Vec<(&'static str, String)>;

@@ -1,0 +1,261 @@
+//! What each route does: a SHOW, or a change that SQL knows too.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::LOCATION;
+use serde_json::{Map, Value, json};
+
+use super::document::document;
+use super::route::Operation;
+use crate::admin::command::Change;
+use crate::admin::{Admin, Caller, Row, Table};
+use crate::config::ExitTimeout;
+use crate::config::parameter::cluster::ServerChange;
+use crate::http::door::{self, show};
+use crate::http::events::Hub;
+use crate::http::reply::{Problem, Reply, empty, json, set};
+use crate::http::request::Request;
+use crate::http::resource::{
+    ATTRIBUTE, AUDIT, CLUSTER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+};
+use crate::restart::task::{Mode, Request as Restart};
+use crate::wire::id::SessionId;
+
+/// Sessions in one answer, unless somebody asks for more or fewer.
+const SESSIONS: usize = 1000;
+
+/// What an operation works with.
+pub(super) struct Context<'a> {
+    pub admin: &'a Admin,
+    pub hub: &'a Hub,
+    pub caller: &'a Caller,
+    pub request: &'a Request,
+    /// What stands in the places of the route.
+    pub arguments: Vec<String>,
+}
+
+/// Does it.
+pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply, Problem> {
+    match operation {
+        Operation::Document => Ok(json(StatusCode::OK, &document())),
+        Operation::Clusters => {
+            let clusters = door::clusters(of.admin, of.caller).await?;
+            Ok(items(&CLUSTER, &clusters))
+        }
+        Operation::Cluster => of.cluster().await,
+        Operation::Proxies => Ok(items(&PROXY, &door::proxies(of.admin, of.caller).await?)),
+        Operation::Proxy => of.proxy().await,
+        Operation::Restart => of.restart().await,
+        Operation::Servers => of.servers().await,
+        Operation::Drain => of.alter_server(ServerChange::Drain).await,
+        Operation::Online => of.alter_server(ServerChange::Online).await,
+        Operation::Sessions => of.sessions().await,
+        Operation::Session => {
+            let sql = format!("SHOW PROXYSESSION ATTRIBUTE {}", of.session()?);
+            Ok(items(&ATTRIBUTE, &of.show(&sql).await?))
+        }
+        Operation::Kill => {
+            of.change(Change::Kill(of.session()?)).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Operation::Parameters => Ok(items(&PARAMETER, &of.show("SHOW PROXYCONFIG").await?)),
+        Operation::Alter => of.alter().await,
+        Operation::Tasks => Ok(items(&TASK, &of.show("SHOW RESTART").await?)),
+        Operation::Task => of.task(of.first(), StatusCode::OK).await,
+        Operation::Rollback => of.rollback().await,
+        Operation::Audit => Ok(items(&AUDIT, &of.show("SHOW AUDIT").await?)),
+        Operation::Events => of.hub.listen(of.caller, of.request.field(LAST_EVENT_ID)).await,
+    }
+}
+
+const LAST_EVENT_ID: hyper::header::HeaderName =
+    hyper::header::HeaderName::from_static("last-event-id");
+
+impl Context<'_> {
+    fn first(&self) -> &str {
+        self.arguments.first().map_or("", String::as_str)
+    }
+
+    async fn show(&self, sql: &str) -> Result<Table, Problem> {
+        show(self.admin, self.caller, sql).await
+    }
+
+    async fn change(&self, change: Change) -> Result<u64, Problem> {
+        door::change(self.admin, self.caller, change).await
+    }
+
+    async fn cluster(&self) -> Result<Reply, Problem> {
+        let name = self.first();
+        let clusters = door::clusters(self.admin, self.caller).await?;
+        let row = clusters.rows().find(|row| row.text("name") == name);
+        let row = row.ok_or_else(|| unknown("cluster", name))?;
+        let proxies = door::proxies(self.admin, self.caller).await?;
+        let servers = self.show("SHOW PROXYROUTE").await?;
+        let servers = servers.rows().filter(|row| row.text("cluster") == name);
+        let whole = json!({
+            "cluster": CLUSTER.value(&row),
+            "proxies": PROXY.values(&proxies),
+            "servers": servers.map(|row| SERVER.value(&row)).collect::<Vec<_>>(),
+        });
+        Ok(json(StatusCode::OK, &whole))
+    }
+
+    async fn proxy(&self) -> Result<Reply, Problem> {
+        let proxies = door::proxies(self.admin, self.caller).await?;
+        let row = proxies.rows().find(|row| row.text("name") == self.first());
+        let row = row.ok_or_else(|| unknown("proxy", self.first()))?;
+        Ok(json(StatusCode::OK, &PROXY.value(&row)))
+    }
+
+    async fn restart(&self) -> Result<Reply, Problem> {
+        if self.first() != door::LOCAL {
+            return Err(unknown("proxy", self.first()));
+        }
+        let request = restart(&self.request.object()?)?;
+        let task = self.change(Change::Restart(request)).await?;
+        let id = task.to_string();
+        let mut reply = self.task(&id, StatusCode::ACCEPTED).await?;
+        set(&mut reply, LOCATION, &format!("/api/v1/tasks/{id}"));
+        Ok(reply)
+    }
+
+    async fn task(&self, id: &str, status: StatusCode) -> Result<Reply, Problem> {
+        let tasks = self.show("SHOW RESTART").await?;
+        let row = tasks.rows().find(|row| row.text("task_id") == id);
+        let row = row.ok_or_else(|| unknown("task", id))?;
+        Ok(json(status, &TASK.value(&row)))
+    }
+
+    async fn rollback(&self) -> Result<Reply, Problem> {
+        let id = self.first();
+        let tasks = self.show("SHOW RESTART").await?;
+        let row = tasks.rows().find(|row| row.text("task_id") == id);
+        let row = row.ok_or_else(|| unknown("task", id))?;
+        if row.text("state") != "IN_PROGRESS" {
+            let text = format!("task {id} is {}: it is over", row.text("state"));
+            return Err(Problem::new(StatusCode::CONFLICT, text));
+        }
+        self.change(Change::Rollback).await?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    async fn servers(&self) -> Result<Reply, Problem> {
+        let servers = self.show("SHOW PROXYROUTE").await?;
+        let wanted = self.request.asked("cluster");
+        let rows = servers.rows().filter(|row| wanted.is_none_or(|it| row.text("cluster") == it));
+        Ok(listed(&SERVER, rows))
+    }
+
+    async fn alter_server(&self, change: ServerChange) -> Result<Reply, Problem> {
+        let address = self.first();
+        let servers = self.show("SHOW PROXYROUTE").await?;
+        let wanted = self.request.asked("cluster");
+        let is_it = |row: &Row| {
+            row.text("server") == address && wanted.is_none_or(|it| row.text("cluster") == it)
+        };
+        let mut clusters = servers.rows().filter(is_it).map(|row| row.text("cluster"));
+        let cluster = clusters.next().ok_or_else(|| unknown("server", address))?;
+        if clusters.next().is_some() {
+            let text = format!("{address} is a server of several clusters: say ?cluster=NAME");
+            return Err(Problem::new(StatusCode::CONFLICT, text));
+        }
+        self.change(Change::AlterServer(cluster.to_owned(), change, address.to_owned())).await?;
+        Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    async fn sessions(&self) -> Result<Reply, Problem> {
+        let limit = match self.request.asked("limit") {
+            None => SESSIONS,
+            Some(text) => text.parse().map_err(|_| {
+                Problem::bad(format!("limit = '{text}': expected a number from 0 on"))
+            })?,
+        };
+        let filters = [("cluster", "Cluster"), ("user", "User"), ("server", "server")];
+        let filters = filters.map(|(name, column)| (self.request.asked(name), column));
+        let is_wanted = |row: &Row| {
+            filters.iter().all(|(wanted, column)| wanted.is_none_or(|it| row.text(column) == it))
+        };
+        let sessions = self.show("SHOW PROXYSESSION").await?;
+        Ok(listed(&SESSION, sessions.rows().filter(is_wanted).take(limit)))
+    }
+
+    fn session(&self) -> Result<SessionId, Problem> {
+        let id = self.first().parse().map(SessionId);
+        id.map_err(|_| unknown("session", self.first()))
+    }
+
+    async fn alter(&self) -> Result<Reply, Problem> {
+        let mut changes = Vec::new();
+        for (name, value) in self.request.object()? {
+            // An order, and no parameter.
+            if name == "proxy_local_cmd" {
+                return Err(Problem::bad("proxy_local_cmd is no parameter: see proxies"));
+            }
+            let Value::String(value) = value else {
+                return Err(Problem::bad(format!("{name}: expected a string")));
+            };
+            changes.push((name, value));
+        }
+        if changes.is_empty() {
+            return Err(Problem::bad("expected {\"name\": \"value\"}"));
+        }
+        let names: Vec<_> = changes.iter().map(|(name, _)| name.to_lowercase()).collect();
+        self.change(Change::Alter(changes)).await?;
+        let all = self.show("SHOW PROXYCONFIG").await?;
+        let rows = all.rows().filter(|row| names.contains(&row.text("name").to_lowercase()));
+        Ok(listed(&PARAMETER, rows))
+    }
+}
+
+/// `{mode, exit_timeout}`
+fn restart(body: &Map<String, Value>) -> Result<Restart, Problem> {
+    let mut request =
+        Restart { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
+    for (name, value) in body {
+        let Value::String(text) = value else {
+            return Err(Problem::bad(format!("{name}: expected a string")));
+        };
+        match (name.as_str(), text.as_str()) {
+            ("mode", "restart") => {}
+            ("mode", "force") => request.mode = Mode::Force,
+            ("mode", "rehearse") => request.mode = Mode::Rehearse,
+            ("mode", _) => {
+                let text = format!("mode = '{text}': expected restart, force or rehearse");
+                return Err(Problem::bad(text));
+            }
+            ("exit_timeout", text) => request.exit_timeout = Some(exit_timeout(text)?),
+            _ => {
+                let text = format!("{name}: expected mode or exit_timeout");
+                return Err(Problem::bad(text));
+            }
+        }
+    }
+    Ok(request)
+}
+
+/// As RESTART takes it.
+pub(in crate::http) fn exit_timeout(text: &str) -> Result<ExitTimeout, Problem> {
+    match text {
+        "0" => Ok(ExitTimeout::After(Duration::ZERO)),
+        _ => text.parse().map_err(|error| {
+            Problem::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                format!("exit_timeout = '{text}': {error}"),
+            )
+        }),
+    }
+}
+
+fn unknown(what: &str, name: &str) -> Problem {
+    Problem::not_found(format!("there is no {what} '{name}'"))
+}
+
+fn items(resource: &Resource, table: &Table) -> Reply {
+    listed(resource, table.rows())
+}
+
+fn listed<'t>(resource: &Resource, rows: impl Iterator<Item = Row<'t>>) -> Reply {
+    let values: Vec<_> = rows.map(|row| resource.value(&row)).collect();
+    json(StatusCode::OK, &json!({"items": values}))
+}

@@ -1,0 +1,265 @@
+//! Every route of the API, once: what is matched against, and what the document is made from.
+
+use hyper::Method;
+
+use crate::http::reply::Problem;
+use crate::http::resource::{
+    ATTRIBUTE, AUDIT, CLUSTER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+};
+
+/// A method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Patch,
+    Delete,
+}
+
+impl Verb {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// What a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Document,
+    Clusters,
+    Cluster,
+    Proxies,
+    Proxy,
+    Restart,
+    Servers,
+    Drain,
+    Online,
+    Sessions,
+    Session,
+    Kill,
+    Parameters,
+    Alter,
+    Tasks,
+    Task,
+    Rollback,
+    Audit,
+    Events,
+}
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Everybody who is somebody.
+    Look,
+    /// Managers.
+    Change,
+}
+
+/// What comes back.
+#[derive(Clone, Copy)]
+pub(super) enum Gives {
+    One(&'static Resource),
+    /// `{"items": […]}`
+    Many(&'static Resource),
+    /// A cluster, its proxies and its servers.
+    Whole,
+    /// Nothing but the status.
+    Nothing,
+    /// Server-sent events.
+    Events,
+    /// An OpenAPI document.
+    Document,
+}
+
+/// A name in a query or a body.
+pub(super) struct Input {
+    pub name: &'static str,
+    /// Its JSON type.
+    pub kind: &'static str,
+    /// The words that it may be; any, if there are none.
+    pub words: &'static [&'static str],
+    pub info: &'static str,
+}
+
+/// One route.
+pub(super) struct Route {
+    pub verb: Verb,
+    /// Below `/api/v1`; `{name}` is any segment.
+    pub path: &'static str,
+    pub operation: Operation,
+    pub needs: Needs,
+    pub info: &'static str,
+    pub query: &'static [Input],
+    pub body: &'static [Input],
+    pub status: u16,
+    pub gives: Gives,
+}
+
+const NONE: &[Input] = &[];
+
+const fn input(name: &'static str, info: &'static str) -> Input {
+    Input { name, kind: "string", words: &[], info }
+}
+
+const CLUSTER_NAME: Input = input("cluster", "only of this cluster");
+const LIMIT: Input =
+    Input { name: "limit", kind: "integer", words: &[], info: "at most so many (default 1000)" };
+
+/// What looks.
+const fn look(path: &'static str, operation: Operation, gives: Gives, info: &'static str) -> Route {
+    Route {
+        verb: Verb::Get,
+        path,
+        operation,
+        needs: Needs::Look,
+        info,
+        query: NONE,
+        body: NONE,
+        status: 200,
+        gives,
+    }
+}
+
+/// What changes something, and is done when it is answered.
+const fn change(verb: Verb, path: &'static str, operation: Operation, info: &'static str) -> Route {
+    Route { verb, needs: Needs::Change, status: 204, ..look(path, operation, Gives::Nothing, info) }
+}
+
+/// All of them.
+pub(super) static ROUTES: &[Route] = &[
+    look("openapi.json", Operation::Document, Gives::Document, "This document"),
+    look("clusters", Operation::Clusters, Gives::Many(&CLUSTER), "Every cluster"),
+    look(
+        "clusters/{cluster}",
+        Operation::Cluster,
+        Gives::Whole,
+        "A cluster, the proxies that serve it, and its servers",
+    ),
+    look("proxies", Operation::Proxies, Gives::Many(&PROXY), "Every proxy that is known here"),
+    look("proxies/{proxy}", Operation::Proxy, Gives::One(&PROXY), "A proxy"),
+    Route {
+        body: &[
+            Input {
+                name: "mode",
+                kind: "string",
+                words: &["restart", "force", "rehearse"],
+                info: "restart (the default) moves every session; force closes them all; \
+                       rehearse moves nothing and tells what would not move",
+            },
+            input("exit_timeout", "how long sessions that cannot move may go on, such as 30s"),
+        ],
+        status: 202,
+        gives: Gives::One(&TASK),
+        ..change(
+            Verb::Post,
+            "proxies/{proxy}/restart",
+            Operation::Restart,
+            "Begins a restart; its task tells how it goes",
+        )
+    },
+    Route {
+        query: &[CLUSTER_NAME],
+        ..look("servers", Operation::Servers, Gives::Many(&SERVER), "Every server")
+    },
+    Route {
+        query: &[CLUSTER_NAME],
+        ..change(
+            Verb::Post,
+            "servers/{server}/drain",
+            Operation::Drain,
+            "Takes a server out of service: no new sessions, and those on it leave it",
+        )
+    },
+    Route {
+        query: &[CLUSTER_NAME],
+        ..change(
+            Verb::Post,
+            "servers/{server}/online",
+            Operation::Online,
+            "Takes a server into service again",
+        )
+    },
+    Route {
+        query: &[
+            CLUSTER_NAME,
+            input("user", "only of this user"),
+            input("server", "only on this server"),
+            LIMIT,
+        ],
+        ..look("sessions", Operation::Sessions, Gives::Many(&SESSION), "Sessions of clients")
+    },
+    look(
+        "sessions/{session}",
+        Operation::Session,
+        Gives::Many(&ATTRIBUTE),
+        "What is known of a session",
+    ),
+    change(Verb::Delete, "sessions/{session}", Operation::Kill, "Closes a session"),
+    look("parameters", Operation::Parameters, Gives::Many(&PARAMETER), "Every parameter"),
+    Route {
+        status: 200,
+        gives: Gives::Many(&PARAMETER),
+        ..change(
+            Verb::Patch,
+            "parameters",
+            Operation::Alter,
+            "Alters parameters, {\"name\": \"value\"}: all of them or none",
+        )
+    },
+    look("tasks", Operation::Tasks, Gives::Many(&TASK), "Restarts, newest first"),
+    look("tasks/{task}", Operation::Task, Gives::One(&TASK), "A restart"),
+    change(
+        Verb::Post,
+        "tasks/{task}/rollback",
+        Operation::Rollback,
+        "Takes back a restart that is under way",
+    ),
+    look("audit", Operation::Audit, Gives::Many(&AUDIT), "Who changed what, newest first"),
+    look(
+        "events",
+        Operation::Events,
+        Gives::Events,
+        "What changes: state (a Proxy) and task (a Task). With Last-Event-ID, what came behind \
+         that; without, or if that is not known any more, how everything is",
+    ),
+];
+
+/// The route of a path, and what stands in its places.
+pub(super) fn find(
+    method: &Method,
+    path: &[&str],
+) -> Result<(&'static Route, Vec<String>), Problem> {
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        let Some(arguments) = matched(route.path, path) else { continue };
+        if route.verb.name() == method.as_str() {
+            return Ok((route, arguments));
+        }
+        allowed.push(route.verb.name());
+    }
+    match allowed.is_empty() {
+        true => Err(Problem::not_found("there is nothing of this name: see openapi.json")),
+        false => Err(Problem::method(&allowed.join(", "))),
+    }
+}
+
+fn matched(pattern: &str, path: &[&str]) -> Option<Vec<String>> {
+    let parts: Vec<_> = pattern.split('/').collect();
+    if parts.len() != path.len() {
+        return None;
+    }
+    let mut arguments = Vec::new();
+    for (part, segment) in parts.iter().zip(path) {
+        match part.starts_with('{') {
+            true => arguments.push((*segment).to_owned()),
+            false if part == segment => {}
+            false => return None,
+        }
+    }
+    Some(arguments)
+}

@@ -1,0 +1,130 @@
+//! The one way to the proxy from here: tables of SHOW, and the changes that SQL asks for.
+
+use crate::admin::command::{Change, Command};
+use crate::admin::{Admin, Answer, Caller, Row, Table, execute};
+use crate::error::ClientError;
+
+use super::reply::Problem;
+
+/// The name of the proxy that answers.
+pub(super) const LOCAL: &str = "local";
+
+/// The rows of a statement.
+pub(super) async fn show(admin: &Admin, caller: &Caller, sql: &str) -> Result<Table, Problem> {
+    match execute(admin, caller, Command::parse(sql)?).await? {
+        Answer::Rows(table) => Ok(table),
+        Answer::Done { .. } => Err(ClientError::unknown_command().into()),
+    }
+}
+
+/// Carries out a change; a task's id, 0 for none.
+pub(super) async fn change(admin: &Admin, caller: &Caller, change: Change) -> Result<u64, Problem> {
+    match execute(admin, caller, Command::Change(change)).await? {
+        Answer::Done { id, .. } => Ok(id),
+        Answer::Rows(_) => Ok(0),
+    }
+}
+
+/// The columns of [`proxies`], and what they come from.
+const PROXY: &[&str] = &[
+    "name",
+    "address",
+    "status",
+    "phase",
+    "version",
+    "generation",
+    "pid",
+    "uptime_s",
+    "started_at",
+    "sessions",
+    "in_transaction",
+    "last_restart",
+    "last_restart_state",
+    "last_restart_at",
+    "last_restart_moved",
+    "last_restart_pause_max_us",
+];
+
+/// A row is a proxy. Each of its values is one of a SHOW of that proxy.
+pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    let binary = show(admin, caller, "SHOW PROXYINFO BINARY").await?;
+    let stat = show(admin, caller, "SHOW PROXYSTAT LIKE 'current\\_client\\_transactions'").await?;
+    let restarts = show(admin, caller, "SHOW RESTART").await?;
+    let listen = show(admin, caller, "SHOW PROXYCONFIG LIKE 'listen'").await?;
+    let info = |name: &str| {
+        let row = binary.rows().find(|row| row.text("name") == name);
+        row.map(|row| row.text("info").to_owned())
+    };
+    let last = restarts.rows().find(|row| row.text("mode") != "REHEARSE");
+    let of_last = |column: &str| last.and_then(|row| row.value(column)).map(str::to_owned);
+    let mut table = Table::with_columns(PROXY);
+    table.rows.push(vec![
+        Some(LOCAL.to_owned()),
+        listen.rows().next().map(|row| row.text("value").replace(',', ", ")),
+        info("state"),
+        info("phase").filter(|phase| !phase.is_empty()),
+        info("version"),
+        info("generation"),
+        info("pid"),
+        info("uptime_s"),
+        info("started_at"),
+        info("sessions"),
+        stat.rows().next().map(|row| row.text("value").to_owned()),
+        of_last("task_id"),
+        of_last("state"),
+        of_last("started_at"),
+        of_last("moved"),
+        of_last("pause_max_us"),
+    ]);
+    Ok(table)
+}
+
+/// The columns of [`clusters`].
+const CLUSTER: &[&str] = &[
+    "name",
+    "kind",
+    "is_default",
+    "primary",
+    "servers",
+    "servers_online",
+    "links",
+    "proxies",
+    "proxies_running",
+    "versions",
+    "running_task",
+];
+
+/// A row is a cluster, with what serves it.
+pub(super) async fn clusters(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    let clusters = show(admin, caller, "SHOW PROXYCLUSTER").await?;
+    let routes = show(admin, caller, "SHOW PROXYROUTE").await?;
+    let proxies = proxies(admin, caller).await?;
+    let restarts = show(admin, caller, "SHOW RESTART").await?;
+    let running = proxies.rows().filter(|row| row.text("status") == "RUNNING").count();
+    let mut versions: Vec<&str> = proxies.rows().map(|row| row.text("version")).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let task = restarts.rows().find(|row| row.text("state") == "IN_PROGRESS");
+    let mut table = Table::with_columns(CLUSTER);
+    for row in clusters.rows() {
+        let text = |column: &str| Some(row.text(column).to_owned());
+        let name = row.text("cluster_name");
+        let of_cluster = |route: &Row| route.text("cluster") == name;
+        let links = routes.rows().filter(of_cluster).map(|route| route.text("links"));
+        let links: u64 = links.filter_map(|links| links.parse::<u64>().ok()).sum();
+        table.rows.push(vec![
+            text("cluster_name"),
+            text("kind"),
+            text("is_default"),
+            text("primary").filter(|primary| !primary.is_empty()),
+            text("servers"),
+            text("online"),
+            Some(links.to_string()),
+            Some(proxies.rows().count().to_string()),
+            Some(running.to_string()),
+            Some(versions.join(",")),
+            task.map(|row| row.text("task_id").to_owned()),
+        ]);
+    }
+    Ok(table)
+}

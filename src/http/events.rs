@@ -1,0 +1,304 @@
+//! What changes, told to whoever looks, while somebody looks: server-sent events.
+//!
+//! ```text
+//!   id: PID.NUMBER     an event of this process; the last ones can be had again
+//!   event: state       how the proxy stands, all of it
+//!   event: task        a restart, all of it
+//! ```
+//! Events tell how something is, not what has happened to it: who comes anew, or from another
+//! process, is told how everything is, and has missed nothing. One task looks for all who listen;
+//! it ends with the last of them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+
+use super::door;
+use super::reply::{Problem, Reply, live};
+use super::resource;
+use crate::admin::{Admin, Caller};
+use crate::task;
+
+/// So long one answer goes on; then a browser comes again.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Listeners at most.
+const MOST: usize = 256;
+
+/// Events that can be had again.
+const KEPT: usize = 256;
+
+/// How often is looked, if nothing says that something has changed.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// At most so often, whatever changes.
+const SHORTEST: Duration = Duration::from_millis(200);
+
+/// Without an event for so long a line says that we live.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// A listener who takes nothing for so long is gone.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Pieces that may wait for a listener.
+const WAITING: usize = 16;
+
+/// When browsers come again after the end, in milliseconds: a restart takes less.
+const RETRY_MS: u32 = 500;
+
+#[derive(Clone, Debug, PartialEq)]
+struct Event {
+    number: u64,
+    /// What it is about: later ones about the same replace it.
+    about: String,
+    kind: &'static str,
+    data: String,
+}
+
+impl Event {
+    fn bytes(&self) -> Bytes {
+        let Self { number, kind, data, .. } = self;
+        let pid = std::process::id();
+        format!("id: {pid}.{number}\nevent: {kind}\ndata: {data}\n\n").into()
+    }
+}
+
+/// Who listens, and what there was.
+pub(super) struct Hub {
+    admin: Arc<Admin>,
+    places: Arc<Semaphore>,
+    told: Arc<Mutex<Told>>,
+}
+
+struct Told {
+    number: u64,
+    last: VecDeque<Arc<Event>>,
+    to: broadcast::Sender<Arc<Event>>,
+    is_watched: bool,
+}
+
+impl Hub {
+    pub(super) fn new(admin: Arc<Admin>) -> Self {
+        let to = broadcast::Sender::new(KEPT);
+        let told = Told { number: 0, last: VecDeque::new(), to, is_watched: false };
+        let (places, told) = (Arc::new(Semaphore::new(MOST)), Arc::new(Mutex::new(told)));
+        Self { admin, places, told }
+    }
+
+    /// Tells somebody, who has heard `last` if anything.
+    pub(super) async fn listen(
+        &self,
+        caller: &Caller,
+        last: Option<&str>,
+    ) -> Result<Reply, Problem> {
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            let text = format!("{MOST} listen already");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        })?;
+        let now = how_it_is(&self.admin, caller).await?;
+        let (missed, events) = {
+            let mut told = lock(&self.told);
+            let events = told.to.subscribe();
+            let missed = told.since(last);
+            told.tell(now);
+            if !std::mem::replace(&mut told.is_watched, true) {
+                let (admin, told, caller) = (self.admin.clone(), self.told.clone(), caller.clone());
+                task::spawn("console events", watch(admin, told, caller));
+            }
+            (missed.unwrap_or_else(|| told.newest()), events)
+        };
+        let (to, pieces) = mpsc::channel(WAITING);
+        task::spawn("console listener", pass_on(missed, events, to, place));
+        Ok(live("text/event-stream", pieces))
+    }
+}
+
+impl Told {
+    /// What came behind an event of ours; None: it is not known any more, or another process's.
+    fn since(&self, last: Option<&str>) -> Option<Vec<Arc<Event>>> {
+        let (pid, number) = last?.split_once('.')?;
+        let number: u64 = number.parse().ok()?;
+        let is_ours = pid.parse() == Ok(std::process::id()) && number <= self.number;
+        let first = self.last.front().map_or(self.number + 1, |event| event.number);
+        (is_ours && number + 1 >= first)
+            .then(|| self.last.iter().filter(|event| event.number > number).cloned().collect())
+    }
+
+    /// How everything is.
+    fn newest(&self) -> Vec<Arc<Event>> {
+        let is_last = |event: &&Arc<Event>| {
+            let same = self.last.iter().rev().find(|other| other.about == event.about);
+            same.is_some_and(|same| same.number == event.number)
+        };
+        self.last.iter().filter(is_last).cloned().collect()
+    }
+
+    /// Tells what has changed of this.
+    fn tell(&mut self, now: Vec<(String, &'static str, Value)>) {
+        for (about, kind, value) in now {
+            let data = value.to_string();
+            let before = self.last.iter().rev().find(|event| event.about == about);
+            if before.is_some_and(|before| before.data == data) {
+                continue;
+            }
+            self.number += 1;
+            let event = Arc::new(Event { number: self.number, about, kind, data });
+            self.last.push_back(event.clone());
+            if self.last.len() > KEPT {
+                self.last.pop_front();
+            }
+            // Nobody may be there any more.
+            let _ = self.to.send(event);
+        }
+    }
+}
+
+/// Everything that events are about.
+async fn how_it_is(
+    admin: &Admin,
+    caller: &Caller,
+) -> Result<Vec<(String, &'static str, Value)>, Problem> {
+    let proxies = door::proxies(admin, caller).await?;
+    let tasks = door::show(admin, caller, "SHOW RESTART").await?;
+    let mut now = Vec::new();
+    for row in proxies.rows() {
+        let mut value = resource::PROXY.value(&row);
+        // It would be news each second.
+        value.as_object_mut().map(|it| it.remove("uptime_s"));
+        now.push((format!("proxy {}", row.text("name")), "state", value));
+    }
+    // Older ones do not change.
+    for row in tasks.rows().take(8).collect::<Vec<_>>().into_iter().rev() {
+        let about = format!("task {}", row.text("task_id"));
+        now.push((about, "task", resource::TASK.value(&row)));
+    }
+    Ok(now)
+}
+
+/// Looks for all who listen.
+async fn watch(admin: Arc<Admin>, told: Arc<Mutex<Told>>, caller: Caller) {
+    let mut standing = admin.lifecycle.subscribe();
+    loop {
+        tokio::time::sleep(SHORTEST).await;
+        let changed = tokio::time::timeout(PERIOD - SHORTEST, standing.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            tokio::time::sleep(PERIOD).await;
+        }
+        let now = how_it_is(&admin, &caller).await;
+        let mut told = lock(&told);
+        if told.to.receiver_count() == 0 {
+            told.is_watched = false;
+            return;
+        }
+        match now {
+            Ok(now) => told.tell(now),
+            Err(error) => tracing::warn!(error = error.detail, "console: nothing to tell"),
+        }
+    }
+}
+
+/// Passes events on to one listener, until he is gone or has not kept up.
+async fn pass_on(
+    missed: Vec<Arc<Event>>,
+    mut events: broadcast::Receiver<Arc<Event>>,
+    to: mpsc::Sender<Bytes>,
+    _place: OwnedSemaphorePermit,
+) {
+    let hello = Bytes::from(format!("retry: {RETRY_MS}\n\n"));
+    let mut heard = missed.last().map_or(0, |event| event.number);
+    for piece in std::iter::once(hello).chain(missed.iter().map(|event| event.bytes())) {
+        if !send(&to, piece).await {
+            return;
+        }
+    }
+    loop {
+        let next = tokio::select! {
+            // A receiver that is dropped in the middle has lost nothing.
+            next = tokio::time::timeout(SILENCE, events.recv()) => next,
+            () = to.closed() => return,
+        };
+        let piece = match next {
+            Err(_) => Bytes::from_static(b": alive\n\n"),
+            Ok(Ok(event)) if event.number <= heard => continue,
+            Ok(Ok(event)) => {
+                heard = event.number;
+                event.bytes()
+            }
+            // He comes again, and is told how everything is.
+            Ok(Err(_)) => return,
+        };
+        if !send(&to, piece).await {
+            return;
+        }
+    }
+}
+
+async fn send(to: &mpsc::Sender<Bytes>, piece: Bytes) -> bool {
+    matches!(tokio::time::timeout(STUCK, to.send(piece)).await, Ok(Ok(())))
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told() -> Told {
+        let to = broadcast::Sender::new(KEPT);
+        Told { number: 0, last: VecDeque::new(), to, is_watched: false }
+    }
+
+    fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
+        events.iter().map(|event| event.number).collect()
+    }
+
+    #[test]
+    fn who_comes_again_gets_what_he_missed_or_how_everything_is() {
+        let mut told = told();
+        for sessions in 0..3 {
+            told.tell(vec![("proxy".into(), "state", json!({"sessions": sessions}))]);
+        }
+        told.tell(vec![("task 1".into(), "task", json!({"state": "COMPLETED"}))]);
+        let own = |number: u64| format!("{}.{number}", std::process::id());
+        let since = |last: &str| told.since(Some(last)).map(|events| numbers(&events));
+        assert_eq!(since(&own(2)), Some(vec![3, 4]));
+        assert_eq!(since(&own(4)), Some(vec![]));
+        assert_eq!(since(&own(0)), Some(vec![1, 2, 3, 4]));
+        for strange in
+            ["", "x", "1.2", &own(5), "9999999999.1", &format!("{}.x", std::process::id())]
+        {
+            assert_eq!(since(strange), None, "{strange}");
+        }
+        assert_eq!(numbers(&told.newest()), [3, 4], "of each thing the last");
+    }
+
+    #[test]
+    fn what_is_the_same_is_no_news_and_old_news_go() {
+        let mut told = told();
+        for round in 0..2 * KEPT {
+            told.tell(vec![("proxy".into(), "state", json!({"round": round / 2}))]);
+        }
+        assert_eq!(told.number, KEPT as u64);
+        told.tell(vec![("proxy".into(), "state", json!({"round": "last"}))]);
+        assert_eq!(told.last.len(), KEPT);
+        assert_eq!(told.since(Some(&format!("{}.0", std::process::id()))), None);
+    }
+
+    #[test]
+    fn an_event_is_one_whatever_is_in_it() {
+        let mut told = told();
+        told.tell(vec![("proxy".into(), "state", json!({"detail": "a\n\ndata: b\r\nid: 7"}))]);
+        let bytes = told.newest()[0].bytes();
+        let text = std::str::from_utf8(&bytes).expect("text");
+        assert_eq!(text.trim_end().lines().count(), 3, "{text}");
+    }
+}

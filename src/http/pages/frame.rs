@@ -1,0 +1,206 @@
+//! What all pages have around them, and the pieces they are made of.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{HTMX, ICON, SSE, STYLE};
+use super::words;
+use crate::http::reply::Problem;
+use crate::http::who::Visitor;
+
+/// The pages in the head of each.
+const PAGES: [(&str, &str); 5] = [
+    ("clusters", "Clusters"),
+    ("tasks", "Tasks"),
+    ("sessions", "Sessions"),
+    ("parameters", "Parameters"),
+    ("audit", "Audit"),
+];
+
+/// No script of a page, nothing evaluated, nothing from elsewhere.
+const HTMX_CONFIG: &str = "{\"includeIndicatorStyles\":false,\"allowEval\":false,\
+                           \"allowScriptTags\":false,\"selfRequestsOnly\":true,\
+                           \"historyCacheSize\":0}";
+
+/// Tasks, for the head of every page.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub running: usize,
+    pub failed: usize,
+}
+
+/// What is around a page.
+pub(super) struct Frame<'a> {
+    pub title: &'a str,
+    /// The first part of its path.
+    pub here: &'a str,
+    pub visitor: Option<&'a Visitor>,
+    pub counts: Counts,
+}
+
+impl Frame<'_> {
+    /// The page.
+    pub(super) fn around(&self, body: Markup) -> String {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    meta name="htmx-config" content=(HTMX_CONFIG);
+                    title { (self.title) " · odp" }
+                    link rel="stylesheet" href=(STYLE.path());
+                    link rel="icon" href=(ICON.path());
+                    @if self.visitor.is_some() {
+                        script defer src=(HTMX.path()) {}
+                        script defer src=(SSE.path()) {}
+                    }
+                }
+                body {
+                    a class="skip" href="#main" { "Skip to the page" }
+                    (self.head())
+                    @match self.visitor {
+                        Some(_) => main id="main" hx-ext="sse" sse-connect="/api/v1/events" {
+                            (body)
+                        },
+                        None => main id="main" { (body) },
+                    }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    fn head(&self) -> Markup {
+        html! {
+            header {
+                span class="brand" { "odp" }
+                @if let Some(visitor) = self.visitor {
+                    nav aria-label="Pages" {
+                        @for (path, name) in PAGES {
+                            @let current = (path == self.here).then_some("page");
+                            a href={ "/" (path) } aria-current=[current] {
+                                (name)
+                                @if path == "tasks" { (self.counts()) }
+                            }
+                        }
+                    }
+                    form class="who" method="post" action="/logout" {
+                        (csrf(visitor))
+                        span { (visitor.caller.user) " · " (role(visitor)) }
+                        button class="quiet" { "Log out" }
+                    }
+                }
+            }
+        }
+    }
+
+    fn counts(&self) -> Markup {
+        let Counts { running, failed } = self.counts;
+        html! {
+            span id="counts" {
+                @if running > 0 { span class="mark busy" { (running) " running" } }
+                @if failed > 0 { span class="mark bad" { (failed) " failed" } }
+            }
+        }
+    }
+}
+
+fn role(visitor: &Visitor) -> String {
+    format!("{:?}", visitor.caller.role).to_lowercase()
+}
+
+/// What every form shows.
+pub(super) fn csrf(visitor: &Visitor) -> Markup {
+    html! {
+        @if let Some(csrf) = &visitor.csrf { input type="hidden" name="csrf" value=(csrf); }
+    }
+}
+
+/// Keeps parts of a page up to date: those that have these ids, from the page at `url`.
+pub(super) fn live(url: &str, ids: &[String]) -> Markup {
+    let parts: Vec<_> =
+        ids.iter().map(String::as_str).chain(["counts"]).map(|id| format!("#{id}")).collect();
+    html! {
+        div hidden hx-get=(url) hx-trigger="sse:state, sse:task" hx-swap="none"
+            hx-select-oob=(parts.join(",")) {}
+    }
+}
+
+/// A state with its color.
+pub(super) fn mark(state: &str, text: &str) -> Markup {
+    html! { span class={ "mark " (words::color(state)) } { (text) } }
+}
+
+/// Why somebody may change nothing, above what he may not.
+pub(super) fn refusal(why: Option<&str>) -> Markup {
+    html! {
+        @if let Some(why) = why { p class="note" id="refusal" { (why) "." } }
+    }
+}
+
+/// A button, or one that is disabled and says why.
+pub(super) fn button(class: &str, text: &str, why_not: Option<&str>) -> Markup {
+    html! {
+        button class=(class) disabled[why_not.is_some()] title=[why_not] { (text) }
+        @if let Some(why) = why_not { span class="why" { (why) } }
+    }
+}
+
+/// The same as SQL, as a request of the API, and as a command line.
+pub(super) struct Ways {
+    pub sql: String,
+    /// Method, path, body.
+    pub api: Option<(&'static str, String, String)>,
+    pub command: String,
+}
+
+impl Ways {
+    /// To copy.
+    pub(super) fn shown(&self) -> Markup {
+        html! {
+            details class="ways" {
+                summary { "The same as SQL and as a command line" }
+                dl {
+                    dt { "SQL, on the admin port" }
+                    dd { code { (self.sql) ";" } }
+                    dt { "Command line" }
+                    dd { code { (self.command) } }
+                    @if let Some((method, path, body)) = &self.api {
+                        dt { "API" }
+                        dd { code { (curl(method, path, body)) } }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Those of a statement, with a MySQL client on the admin port.
+    pub(super) fn of(sql: String, admin: &str) -> Self {
+        let (host, port) = admin.rsplit_once(':').unwrap_or((admin, "2885"));
+        let sql_in_shell = sql.replace('\'', "'\\''");
+        let command = format!("mysql -h {host} -P {port} -u NAME -p -e '{sql_in_shell}'");
+        Self { sql, api: None, command }
+    }
+}
+
+fn curl(method: &str, path: &str, body: &str) -> String {
+    let data = match body {
+        "" => String::new(),
+        body => format!(" -H 'Content-Type: application/json' -d '{body}'"),
+    };
+    format!("curl -X {method} -H \"Authorization: Bearer $TOKEN\"{data} \"$CONSOLE{path}\"")
+}
+
+/// Why something was not done.
+pub(super) fn problem(problem: &Problem, visitor: Option<&Visitor>) -> String {
+    let title = problem.status.canonical_reason().unwrap_or("Problem");
+    let counts = Counts::default();
+    let body = html! {
+        h1 { "This was not done" }
+        p class="mark bad" { (problem.status.as_u16()) " " (title) }
+        p class="problem" { (problem.detail) }
+        p { a href="/clusters" { "To the clusters" } }
+    };
+    Frame { title, here: "", visitor, counts }.around(body)
+}

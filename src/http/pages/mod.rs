@@ -1,0 +1,120 @@
+//! The console: pages for people on call. HTML that can be read without a script; with one it is
+//! kept up to date.
+//!
+//! ```text
+//! mod        which page a path is, and who may see it
+//!   login      the only page for nobody
+//!   clusters, overview, restart, tasks, sessions, parameters, audit
+//!     scene      who looks at what; what a form does
+//!     frame      what all pages have around them, and the pieces they are made of
+//!     words      how values are told
+//!   assets     style and script, from here and nowhere else
+//! ```
+//! A page shows tables of SHOW, and a form asks for a change that SQL knows: both stand beside it.
+//! Invariant: whatever comes from elsewhere stands in a page as text.
+
+mod assets;
+mod audit;
+mod clusters;
+mod frame;
+mod login;
+mod overview;
+mod parameters;
+mod restart;
+mod scene;
+mod sessions;
+mod tasks;
+mod words;
+
+use hyper::header::HeaderName;
+use hyper::{Method, StatusCode};
+
+use super::reply::{Problem, Reply, html, see_other, set};
+use super::request::{Request, encoded};
+use super::service::Http;
+use super::who::Visitor;
+use scene::Scene;
+
+/// The answer.
+pub(super) async fn answer(http: &Http, request: &Request) -> Reply {
+    let is_look = matches!(request.method, Method::GET | Method::HEAD);
+    let segments = request.segments();
+    if let ["assets", name] = segments[..] {
+        return match is_look {
+            true => assets::answer(name),
+            false => Problem::method("GET, HEAD").reply(),
+        };
+    }
+    let visitor = match http.who.visitor(&http.admin, request) {
+        Ok(visitor) => visitor,
+        Err(problem) => return told(&problem, None),
+    };
+    if segments == ["login"] {
+        return login::answer(http, request, visitor.as_ref()).await;
+    }
+    let Some(visitor) = visitor else { return to_login(request, is_look) };
+    let scene = Scene { http, request, visitor: &visitor };
+    let answered = match is_look {
+        true => look(&scene, &segments).await,
+        false if request.method == Method::POST => act(&scene, &segments).await,
+        false => Err(Problem::method("GET, HEAD, POST")),
+    };
+    answered.unwrap_or_else(|problem| told(&problem, Some(&visitor)))
+}
+
+/// Pages.
+async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
+    match path {
+        ["clusters"] => clusters::page(scene).await,
+        ["clusters", cluster] => overview::page(scene, cluster).await,
+        ["clusters", cluster, "proxies", proxy, "restart"] => {
+            restart::page(scene, cluster, proxy).await
+        }
+        ["tasks"] => tasks::page(scene).await,
+        ["tasks", id] => tasks::one(scene, id).await,
+        ["sessions"] => sessions::page(scene).await,
+        ["sessions", id] => sessions::one(scene, id).await,
+        ["parameters"] => parameters::page(scene).await,
+        ["audit"] => audit::page(scene).await,
+        _ => Err(Problem::not_found("There is no such page.")),
+    }
+}
+
+/// Forms.
+async fn act(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
+    scene.may_change().await?;
+    match path {
+        ["logout"] => login::log_out(scene).await,
+        ["clusters", cluster, "proxies", proxy, "restart"] => {
+            restart::act(scene, cluster, proxy).await
+        }
+        ["clusters", cluster, "servers", server, what] => {
+            overview::act(scene, cluster, server, what).await
+        }
+        ["tasks", id, "rollback"] => tasks::roll_back(scene, id).await,
+        ["sessions", id, "kill"] => sessions::kill(scene, id).await,
+        ["parameters"] => parameters::act(scene).await,
+        _ => Err(Problem::not_found("There is no such form.")),
+    }
+}
+
+/// Who is nobody logs in, and comes back.
+fn to_login(request: &Request, is_look: bool) -> Reply {
+    let path: Vec<_> = request.path.iter().map(|it| encoded(it)).collect();
+    let next = match is_look {
+        true => format!("/login?next={}", encoded(&format!("/{}", path.join("/")))),
+        false => "/login".to_owned(),
+    };
+    if !request.headers.contains_key("hx-request") {
+        return see_other(&next);
+    }
+    // A page that is open still, and asks by script.
+    let mut reply = super::reply::empty(StatusCode::UNAUTHORIZED);
+    set(&mut reply, HeaderName::from_static("hx-redirect"), "/login");
+    reply
+}
+
+/// A problem as a page.
+fn told(problem: &Problem, visitor: Option<&Visitor>) -> Reply {
+    problem.with_fields(html(problem.status, frame::problem(problem, visitor)))
+}

@@ -1,0 +1,106 @@
+//! `/parameters`: what is in force, and altering it.
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, refusal};
+use super::scene::Scene;
+use crate::admin::Row;
+use crate::admin::command::Change;
+use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::{encoded, find};
+
+pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    let all = scene.show("SHOW PROXYCONFIG").await?;
+    let wanted = scene.request.asked("q").unwrap_or_default();
+    let edited = scene.request.asked("edit");
+    let edited = edited.and_then(|name| all.rows().find(|row| row.text("name") == name));
+    let is_wanted =
+        |row: &Row| [row.text("name"), row.text("info")].iter().any(|it| it.contains(wanted));
+    let found: Vec<_> = all.rows().filter(is_wanted).collect();
+    let why_not = scene.refusal();
+    let body = html! {
+        h1 { "Parameters" }
+        (refusal(why_not.as_deref()))
+        @if let Some(row) = edited {
+            (form(scene, &row, wanted, why_not.as_deref()))
+        }
+        form class="filter" method="get" action="/parameters" role="search" {
+            label { "Find " input type="search" name="q" value=(wanted); }
+            button { "Show" }
+        }
+        p class="hint" { (found.len()) " of " (all.rows().count()) }
+        table {
+            thead { tr {
+                th { "Name" } th { "Value" } th { "What it does" } th { "Values" } th { "Change" }
+            } }
+            tbody { @for row in &found { (parameter(row, wanted, why_not.as_deref())) } }
+        }
+    };
+    scene.page("Parameters", body).await
+}
+
+fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
+    let name = row.text("name");
+    let value = row.text("value");
+    html! {
+        tr {
+            td data-label="Name" class="long" { (name) }
+            td data-label="Value" class="long" {
+                @if value.is_empty() { span class="hint" { "empty" } } @else { code { (value) } }
+            }
+            td data-label="What it does" class="long" { (row.text("info")) }
+            td data-label="Values" class="long" { span class="hint" { (row.text("range")) } }
+            td data-label="Change" {
+                @if row.text("need_reboot") == "True" {
+                    span class="hint" { "in the file, then restart" }
+                } @else if why_not.is_some() {
+                    span class="hint" { "needs manager" }
+                } @else {
+                    a href={ "/parameters?edit=" (encoded(name)) "&q=" (encoded(wanted)) "#edit" } {
+                        "Edit" span class="unseen" { " " (name) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
+    let (name, value) = (row.text("name"), row.text("value"));
+    let is_fixed = row.text("need_reboot") == "True";
+    let fixed = is_fixed.then_some("it is changed in the file, and counts after a restart");
+    let change = Change::Alter(vec![(name.to_owned(), value.to_owned())]);
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let mut ways = Ways::of(change.to_string(), &admin);
+    let body = serde_json::json!({name: value}).to_string();
+    ways.api = Some(("PATCH", "/api/v1/parameters".to_owned(), body));
+    html! {
+        form class="dialog" id="edit" method="post" action="/parameters" {
+            h2 { "Change " (name) }
+            p { (row.text("info")) }
+            (csrf(scene.visitor))
+            input type="hidden" name="name" value=(name);
+            input type="hidden" name="q" value=(wanted);
+            label for="value" { "Value" }
+            input id="value" name="value" value=(value) autofocus autocomplete="off";
+            p class="hint" { (row.text("range")) }
+            p class="buttons" {
+                (button("main", "Change", why_not.or(fixed)))
+                a class="quiet" href={ "/parameters?q=" (encoded(wanted)) } { "Cancel" }
+            }
+            (ways.shown())
+        }
+    }
+}
+
+pub(super) async fn act(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    let form = scene.form()?;
+    let field = |name| find(&form, name).unwrap_or_default().to_owned();
+    let (name, value) = (field("name"), field("value"));
+    // An order, and no parameter.
+    if name.is_empty() || name.eq_ignore_ascii_case("proxy_local_cmd") {
+        return Err(Problem::bad("expected the name of a parameter"));
+    }
+    scene.change(Change::Alter(vec![(name, value)])).await?;
+    Ok(see_other(&format!("/parameters?q={}", encoded(&field("q")))))
+}

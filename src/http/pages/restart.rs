@@ -1,0 +1,262 @@
+//! The dialog of a restart: what each choice does, what is refused and why, and what would not
+//! move.
+
+use std::time::SystemTime;
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::overview::unknown;
+use super::scene::Scene;
+use super::words;
+use crate::admin::command::Change;
+use crate::admin::{Row, Table};
+use crate::http::api::operation::exit_timeout;
+use crate::http::door::LOCAL;
+use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::{encoded, find};
+use crate::restart::task::{Mode, Request};
+
+/// An older rehearsal says too little of now, in seconds.
+const FRESH_S: u64 = 60;
+
+/// What the dialog has found out.
+struct Dialog<'a> {
+    proxy: Row<'a>,
+    url: String,
+    restarts: &'a Table,
+    ready_others: usize,
+    timeout: String,
+    /// Why nothing can be done by this visitor.
+    refusal: Option<String>,
+}
+
+pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<Reply, Problem> {
+    let clusters = scene.clusters().await?;
+    clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
+    let proxies = scene.proxies().await?;
+    let proxy = proxies.rows().find(|row| row.text("name") == name);
+    let proxy = proxy.ok_or_else(|| no_proxy(name))?;
+    let restarts = scene.show("SHOW RESTART").await?;
+    let sql = "SHOW PROXYCONFIG LIKE 'hot\\_upgrade\\_exit\\_timeout'";
+    let timeout = scene.show(sql).await?;
+    let others = proxies.rows().filter(|row| row.text("name") != name);
+    let dialog = Dialog {
+        proxy,
+        url: format!("/clusters/{}/proxies/{}/restart", encoded(cluster), encoded(name)),
+        restarts: &restarts,
+        ready_others: others.filter(|row| row.text("status") == "RUNNING").count(),
+        timeout: timeout.rows().next().map_or("30s", |row| row.text("value")).to_owned(),
+        refusal: scene.refusal(),
+    };
+    let back = format!("/clusters/{}", encoded(cluster));
+    let body = html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/clusters" { "Clusters" } " / " a href=(back) { (cluster) } " / Restart"
+        }
+        div class="dialog" role="group" aria-labelledby="title" {
+            h1 id="title" { "Restart " (name) }
+            (dialog.facts())
+            (refusal(dialog.refusal.as_deref()))
+            (dialog.rehearsal(scene))
+            (dialog.form(scene, &back))
+            (dialog.ways(scene).shown())
+        }
+        (live(&dialog.url, &["facts".into(), "rehearsal".into()]))
+    };
+    scene.page(&format!("Restart {name}"), body).await
+}
+
+impl Dialog<'_> {
+    fn facts(&self) -> Markup {
+        let (proxy, status) = (&self.proxy, self.proxy.text("status"));
+        html! {
+            div id="facts" {
+                p class="facts" {
+                    span { (mark(status, status)) }
+                    span { "version " b { (proxy.text("version")) } }
+                    span { b { (words::count(proxy.text("sessions"), "session")) } }
+                    span { b { (proxy.text("in_transaction")) } " in a transaction" }
+                }
+                p class="hint" {
+                    @match self.ready_others {
+                        0 => "No other proxy of this cluster is known here: clients have only \
+                              this one.",
+                        n => { (n) " other proxies of this cluster are ready." }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Why a choice is refused.
+    fn why_not(&self, mode: Mode) -> Option<String> {
+        let status = self.proxy.text("status");
+        let running = self
+            .restarts
+            .rows()
+            .find(|row| row.text("state") == "IN_PROGRESS" && row.text("mode") != "REHEARSE");
+        let busy = running.map(|row| format!("task {} is in progress", row.text("task_id")));
+        let state = match (mode, status) {
+            (_, "RUNNING") | (Mode::Force, "OFFLINE") => None,
+            (Mode::Force, _) => Some(format!("the proxy is {status}")),
+            (_, _) => Some(format!("a restart begins from RUNNING, and the proxy is {status}")),
+        };
+        let refusal = self.refusal.as_ref().map(|_| "it needs the role manager".to_owned());
+        refusal.or(busy).or(state)
+    }
+
+    /// What would not move.
+    fn rehearsal(&self, scene: &Scene<'_>) -> Markup {
+        let last = self.restarts.rows().find(|row| row.text("mode") == "REHEARSE");
+        let why_not = self.why_not(Mode::Rehearse);
+        let is_fresh = last.is_some_and(|row| age_s(row.text("started_at")) < FRESH_S);
+        // A look at this page by somebody who may restart is worth a rehearsal.
+        let begins = !is_fresh && why_not.is_none();
+        html! {
+            section id="rehearsal" aria-live="polite" {
+                h2 { "Would every session move?" }
+                @match last {
+                    Some(row) => (verdict(&row)),
+                    None => p {
+                        "Not known yet: a rehearsal asks a new process, and moves nothing."
+                    },
+                }
+                form method="post" action=(self.url) {
+                    (csrf(scene.visitor))
+                    input type="hidden" name="mode" value="rehearse";
+                    @if begins {
+                        div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
+                            hx-include="closest form" {}
+                    }
+                    (button("quiet", "Rehearse now", why_not.as_deref()))
+                }
+            }
+        }
+    }
+
+    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
+        let proxy = &self.proxy;
+        let last = match proxy.value("last_restart_pause_max_us") {
+            Some(pause) => format!(
+                " In the last restart {} moved, and none stood still for longer than {}.",
+                words::count(proxy.text("last_restart_moved"), "session"),
+                words::pause(pause)
+            ),
+            None => String::new(),
+        };
+        let (soft, hard) = (self.why_not(Mode::Restart), self.why_not(Mode::Force));
+        let both = if soft.is_some() { hard.clone() } else { None };
+        html! {
+            form method="post" action=(self.url) {
+                (csrf(scene.visitor))
+                fieldset {
+                    legend { "How" }
+                    label class="choice" {
+                        input type="radio" name="mode" value="restart" required
+                            checked[soft.is_none()] disabled[soft.is_some()];
+                        span {
+                            b { "Restart" } " (recommended)"
+                            p { "Clients notice nothing but a pause of milliseconds: each session \
+                                 moves to the new process, with its transaction. What cannot move \
+                                 goes on in the old process until the exit timeout, and then gets \
+                                 error 1053." (last) }
+                            @if let Some(why) = &soft { p class="why" { "Not now: " (why) "." } }
+                        }
+                    }
+                    label class="choice" {
+                        input type="radio" name="mode" value="force" disabled[hard.is_some()];
+                        span {
+                            b { "Force Restart" }
+                            p { "Every client is cut off at once with error 1053: "
+                                (words::count(proxy.text("sessions"), "session")) ", "
+                                (proxy.text("in_transaction"))
+                                " of them in a transaction that is rolled back." }
+                            @if let Some(why) = &hard { p class="why" { "Not now: " (why) "." } }
+                        }
+                    }
+                }
+                label for="exit_timeout" { "Exit timeout of what cannot move" }
+                input id="exit_timeout" name="exit_timeout" value=(self.timeout) size="8"
+                    disabled[both.is_some()];
+                p class="hint" { "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever." }
+                p class="buttons" {
+                    (button("main", "Restart", both.as_deref()))
+                    a class="quiet" href=(back) { "Cancel" }
+                }
+            }
+        }
+    }
+
+    fn ways(&self, scene: &Scene<'_>) -> Ways {
+        let admin = scene.admin().proxy.config().admin.listen.to_string();
+        let request = Request {
+            mode: Mode::Restart,
+            exit_timeout: exit_timeout(&self.timeout).ok(),
+            binary: None,
+            config: None,
+        };
+        let body = format!("{{\"mode\": \"restart\", \"exit_timeout\": \"{}\"}}", self.timeout);
+        let path = format!("/api/v1/proxies/{}/restart", encoded(self.proxy.text("name")));
+        Ways {
+            sql: Change::Restart(request).to_string(),
+            api: Some(("POST", path, body)),
+            command: format!("odp restart -a {admin} --exit-timeout {}", self.timeout),
+        }
+    }
+}
+
+/// How a rehearsal has ended.
+fn verdict(row: &Row) -> Markup {
+    let (state, detail) = (row.text("state"), row.text("detail"));
+    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
+    let left = count("sessions").saturating_sub(count("moved"));
+    let (answer, words) = match state {
+        "IN_PROGRESS" => ("Asking", "the rehearsal is under way".to_owned()),
+        "COMPLETED" => ("Yes", words::count(row.text("moved"), "session")),
+        _ if left == 0 => ("Not known", "the rehearsal has failed, because".to_owned()),
+        _ => {
+            let left = words::count(&left.to_string(), "session");
+            ("No", format!("{left} cannot move, because"))
+        }
+    };
+    html! {
+        p { (mark(state, answer)) " " (words) }
+        @if !detail.is_empty() { p class="detail" { (detail) } }
+        p class="hint" { "Rehearsed at " (words::time(row.text("started_at"))) "." }
+    }
+}
+
+fn age_s(time: &str) -> u64 {
+    let at = humantime::parse_rfc3339_weak(time).ok();
+    let age = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.map_or(0, |age| age.as_secs())
+}
+
+/// Restarts it, or rehearses that.
+pub(super) async fn act(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<Reply, Problem> {
+    if name != LOCAL {
+        return Err(no_proxy(name));
+    }
+    let form = scene.form()?;
+    let timeout = find(&form, "exit_timeout").filter(|text| !text.is_empty());
+    let exit_timeout = timeout.map(exit_timeout).transpose()?;
+    let mode = match find(&form, "mode") {
+        Some("restart") => Mode::Restart,
+        Some("force") => Mode::Force,
+        Some("rehearse") => Mode::Rehearse,
+        _ => return Err(Problem::bad("Choose Restart or Force Restart.")),
+    };
+    let request = Request { mode, exit_timeout, binary: None, config: None };
+    let task = scene.change(Change::Restart(request)).await?;
+    Ok(see_other(&match mode {
+        Mode::Rehearse => {
+            format!("/clusters/{}/proxies/{}/restart", encoded(cluster), encoded(name))
+        }
+        Mode::Restart | Mode::Force | Mode::Unknown => format!("/tasks/{task}"),
+    }))
+}
+
+fn no_proxy(name: &str) -> Problem {
+    Problem::not_found(format!("There is no proxy '{name}'."))
+}

@@ -1,0 +1,80 @@
+//! Who looks at what.
+
+use super::frame::{Counts, Frame};
+use crate::admin::command::Change;
+use crate::admin::{Admin, Table};
+use crate::config::Role;
+use crate::http::door;
+use crate::http::reply::{Problem, Reply, html};
+use crate::http::request::{Pairs, Request};
+use crate::http::service::Http;
+use crate::http::who::{self, Visitor};
+use hyper::StatusCode;
+use maud::Markup;
+
+/// A request of somebody.
+pub(super) struct Scene<'a> {
+    pub http: &'a Http,
+    pub request: &'a Request,
+    pub visitor: &'a Visitor,
+}
+
+impl Scene<'_> {
+    pub(super) fn admin(&self) -> &Admin {
+        &self.http.admin
+    }
+
+    /// The rows of a statement.
+    pub(super) async fn show(&self, sql: &str) -> Result<Table, Problem> {
+        door::show(self.admin(), &self.visitor.caller, sql).await
+    }
+
+    pub(super) async fn proxies(&self) -> Result<Table, Problem> {
+        door::proxies(self.admin(), &self.visitor.caller).await
+    }
+
+    pub(super) async fn clusters(&self) -> Result<Table, Problem> {
+        door::clusters(self.admin(), &self.visitor.caller).await
+    }
+
+    /// Carries out a change; a task's id, 0 for none.
+    pub(super) async fn change(&self, change: Change) -> Result<u64, Problem> {
+        door::change(self.admin(), &self.visitor.caller, change).await
+    }
+
+    /// The fields of the form.
+    pub(super) fn form(&self) -> Result<Pairs, Problem> {
+        self.request.form()
+    }
+
+    /// Why the visitor may change nothing; None: he may.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let caller = &self.visitor.caller;
+        (caller.role == Role::Viewer).then(|| who::viewer(&caller.user))
+    }
+
+    /// Whether this form may do something; who may not is in the audit.
+    pub(super) async fn may_change(&self) -> Result<(), Problem> {
+        // Who may only look may leave, too.
+        let leaves = self.request.segments() == ["logout"];
+        let judged = match leaves {
+            true => who::is_ours(self.request, self.visitor),
+            false => who::may_change(self.request, self.visitor),
+        };
+        let Err(problem) = judged else { return Ok(()) };
+        let action = format!("POST /{}", self.request.path.join("/"));
+        let caller = &self.visitor.caller;
+        self.admin().audit.note(caller, &action, "refused", &problem.detail).await;
+        Err(problem)
+    }
+
+    /// A page.
+    pub(super) async fn page(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
+        let tasks = self.show("SHOW RESTART").await?;
+        let count = |state: &str| tasks.rows().filter(|row| row.text("state") == state).count();
+        let counts = Counts { running: count("IN_PROGRESS"), failed: count("FAILED") };
+        let here = self.request.path.first().map_or("", String::as_str);
+        let frame = Frame { title, here, visitor: Some(self.visitor), counts };
+        Ok(html(StatusCode::OK, frame.around(body)))
+    }
+}

@@ -1,0 +1,196 @@
+//! `/tasks` and `/tasks/{id}`: how restarts go, live.
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::scene::Scene;
+use super::words;
+use crate::admin::Row;
+use crate::admin::command::Change;
+use crate::http::reply::{Problem, Reply, see_other};
+
+/// Phases of a restart, in order, in words.
+const PHASES: [(&str, &str); 10] = [
+    ("PREFLIGHT", "Program and config are checked"),
+    ("HELLO", "The new process has started"),
+    ("WARM", "It reads its config and opens its ports"),
+    ("LISTEN", "The listening sockets are handed over"),
+    ("CANARY", "A first session moves"),
+    ("SESSIONS", "All sessions move"),
+    ("ACCEPT", "The new process takes new clients"),
+    ("DRAIN", "What cannot move may go on until the exit timeout"),
+    ("PROBATION", "The old process stands by, in case the new one dies"),
+    ("COMMIT", "The old process leaves"),
+];
+
+pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    let tasks = scene.show("SHOW RESTART").await?;
+    let body = html! {
+        h1 { "Tasks" }
+        div id="tasks" {
+            @if tasks.rows().next().is_none() { p { "There was no restart yet." } }
+            @else {
+                table {
+                    thead { tr {
+                        th { "Task" } th { "What" } th { "State" } th { "Phase" } th { "Began" }
+                        th { "Took" } th { "Moved" } th { "Longest pause" } th { "Detail" }
+                    } }
+                    tbody { @for row in tasks.rows() { (task(&row)) } }
+                }
+            }
+        }
+        p class="hint" { "Who asked for each is in the " a href="/audit" { "audit" } "." }
+        (live("/tasks", &["tasks".into()]))
+    };
+    scene.page("Tasks", body).await
+}
+
+fn task(row: &Row) -> Markup {
+    let (id, state) = (row.text("task_id"), row.text("state"));
+    html! {
+        tr {
+            td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
+            td data-label="What" { (words::mode(row.text("mode"))) }
+            td data-label="State" { (mark(state, words::state(state))) }
+            td data-label="Phase" { (row.text("phase")) }
+            td data-label="Began" { (words::time(row.text("started_at"))) }
+            td data-label="Took" { (words::elapsed(row.text("elapsed_ms"))) }
+            td data-label="Moved" { (row.text("moved")) " of " (row.text("sessions")) }
+            td data-label="Longest pause" { (words::pause(row.text("pause_max_us"))) }
+            td data-label="Detail" class="long" { (row.text("detail")) }
+        }
+    }
+}
+
+pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
+    let tasks = scene.show("SHOW RESTART").await?;
+    let row = tasks.rows().find(|row| row.text("task_id") == id);
+    let row = row.ok_or_else(|| Problem::not_found(format!("There is no task '{id}'.")))?;
+    let proxies = scene.proxies().await?;
+    let now = proxies.rows().next();
+    let mode = words::mode(row.text("mode"));
+    let body = html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/tasks" { "Tasks" } " / Task " (id)
+        }
+        h1 { "Task " (id) ": " (mode) }
+        div id="task" aria-live="polite" {
+            (outcome(&row))
+            @if let Some(now) = now { (whereabouts(&row, &now)) }
+            (figures(&row))
+            @if row.text("mode") != "REHEARSE" { (phases(&row)) }
+            (roll_back_form(scene, &row))
+        }
+        (live(&format!("/tasks/{id}"), &["task".into()]))
+    };
+    scene.page(&format!("Task {id}"), body).await
+}
+
+fn outcome(row: &Row) -> Markup {
+    let (state, detail) = (row.text("state"), row.text("detail"));
+    html! {
+        p class="outcome" {
+            (mark(state, words::state(state)))
+            " after " (words::elapsed(row.text("elapsed_ms")))
+        }
+        @if !detail.is_empty() { p class="detail" { (detail) } }
+    }
+}
+
+/// Who serves this page, if that has to do with it.
+fn whereabouts(row: &Row, now: &Row) -> Markup {
+    let (status, pid) = (now.text("status"), now.text("pid"));
+    let is_successor = row.text("new_pid") == pid && row.text("state") == "COMPLETED";
+    html! {
+        p {
+            "The proxy is " (mark(status, status)) "."
+            @if is_successor {
+                " This page is served by the new process now: generation "
+                (now.text("generation")) ", process " (pid) "."
+            }
+        }
+    }
+}
+
+fn figures(row: &Row) -> Markup {
+    let rows = [
+        ("Sessions", row.text("sessions").to_owned()),
+        ("Moved", row.text("moved").to_owned()),
+        ("Still in the old process", row.text("draining").to_owned()),
+        ("Of those in a transaction", row.text("in_transaction").to_owned()),
+        ("Disconnected", row.text("disconnected").to_owned()),
+        ("Half stood still for at most", words::pause(row.text("pause_p50_us"))),
+        ("99 of 100 for at most", words::pause(row.text("pause_p99_us"))),
+        ("The longest for", words::pause(row.text("pause_max_us"))),
+        ("Began", words::time(row.text("started_at"))),
+        ("Process", format!("{} → {}", row.text("old_pid"), row.text("new_pid"))),
+    ];
+    let moved = row.text("moved");
+    let sessions = row.text("sessions");
+    html! {
+        @if sessions != "0" {
+            label class="progress" {
+                "Sessions that have moved"
+                progress value=(moved) max=(sessions) { (moved) " of " (sessions) }
+            }
+        }
+        dl class="figures" { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } }
+    }
+}
+
+fn phases(row: &Row) -> Markup {
+    let at = PHASES.iter().position(|(name, _)| *name == row.text("phase")).unwrap_or(0);
+    let state = row.text("state");
+    let standing = |of: usize| match (of.cmp(&at), state) {
+        (_, "COMPLETED") | (std::cmp::Ordering::Less, _) => ("done", "done"),
+        (std::cmp::Ordering::Greater, _) => ("plain", "not begun"),
+        (std::cmp::Ordering::Equal, "IN_PROGRESS") => ("asked", "now"),
+        (std::cmp::Ordering::Equal, _) => ("refused", "ended here"),
+    };
+    html! {
+        h2 { "Phases" }
+        ol class="phases" {
+            @for (of, (name, text)) in PHASES.iter().enumerate() {
+                li {
+                    (mark(standing(of).0, standing(of).1))
+                    " " b { (name) } " " span { (text) }
+                }
+            }
+        }
+    }
+}
+
+fn roll_back_form(scene: &Scene<'_>, row: &Row) -> Markup {
+    let is_open = row.text("state") == "IN_PROGRESS" && row.text("mode") != "REHEARSE";
+    let why_not = scene.refusal();
+    let id = row.text("task_id");
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let mut ways = Ways::of(Change::Rollback.to_string(), &admin);
+    ways.api = Some(("POST", format!("/api/v1/tasks/{id}/rollback"), String::new()));
+    html! {
+        @if is_open {
+            (refusal(why_not.as_deref()))
+            form method="post" action={ "/tasks/" (id) "/rollback" } {
+                (csrf(scene.visitor))
+                (button("quiet", "Roll back", why_not.as_deref()))
+                p class="hint" { "Sessions go back to the old process, which serves on." }
+                (ways.shown())
+            }
+        }
+    }
+}
+
+pub(super) async fn roll_back(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
+    let tasks = scene.show("SHOW RESTART").await?;
+    let row = tasks.rows().find(|row| row.text("task_id") == id);
+    match row.map(|row| row.text("state")) {
+        Some("IN_PROGRESS") => {}
+        Some(_) => {
+            let text = format!("Task {id} is over: there is nothing to take back.");
+            return Err(Problem::new(hyper::StatusCode::CONFLICT, text));
+        }
+        None => return Err(Problem::not_found(format!("There is no task '{id}'."))),
+    }
+    scene.change(Change::Rollback).await?;
+    Ok(see_other(&format!("/tasks/{id}")))
+}

@@ -1,0 +1,102 @@
+//! How values are told to people.
+
+/// `2026-11-29T00:35:35.123Z` → `2026-11-29 00:35:35 UTC`.
+pub(super) fn time(text: &str) -> String {
+    let Some((day, rest)) = text.split_once('T') else { return text.to_owned() };
+    let clock = rest.split(['.', 'Z']).next().unwrap_or(rest);
+    format!("{day} {clock} UTC")
+}
+
+/// `93784` → `1 d 2 h`.
+pub(super) fn span(seconds: &str) -> String {
+    let Ok(seconds) = seconds.parse::<u64>() else { return seconds.to_owned() };
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        (..) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Microseconds: `1500` → `1.5 ms`.
+pub(super) fn pause(us: &str) -> String {
+    match us.parse::<f64>() {
+        Ok(us) if us < 1000.0 => format!("{us} µs"),
+        Ok(us) if us < 1e6 => format!("{:.1} ms", us / 1e3),
+        Ok(us) => format!("{:.2} s", us / 1e6),
+        Err(_) => us.to_owned(),
+    }
+}
+
+/// Milliseconds.
+pub(super) fn elapsed(ms: &str) -> String {
+    match ms.parse::<f64>() {
+        Ok(ms) if ms < 1000.0 => format!("{ms} ms"),
+        Ok(ms) if ms < 60_000.0 => format!("{:.1} s", ms / 1e3),
+        Ok(ms) => span(&((ms / 1e3) as u64).to_string()),
+        Err(_) => ms.to_owned(),
+    }
+}
+
+/// `n sessions`, `1 session`.
+pub(super) fn count(number: &str, one: &str) -> String {
+    if number == "1" { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// A state of a task.
+pub(super) fn state(state: &str) -> &str {
+    match state {
+        "IN_PROGRESS" => "In progress",
+        "COMPLETED" => "Completed",
+        "FAILED" => "Failed",
+        "ROLLED_BACK" => "Rolled back",
+        other => other,
+    }
+}
+
+/// A mode of a task.
+pub(super) fn mode(mode: &str) -> &str {
+    match mode {
+        "RESTART" => "Restart",
+        "FORCE" => "Force Restart",
+        "REHEARSE" => "Rehearsal",
+        other => other,
+    }
+}
+
+/// Which color a state has: it is never told by that alone.
+pub(super) fn color(state: &str) -> &'static str {
+    match state {
+        "RUNNING" | "COMPLETED" | "online" | "done" => "good",
+        "FAILED" | "lost" | "STOPPING" | "refused" | "congested" => "bad",
+        "IN_PROGRESS" | "RESTARTING" | "DRAINING" | "STARTING" | "ROLLED_BACK" | "OFFLINE"
+        | "suspect" | "draining" | "asked" => "busy",
+        _ => "plain",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_told_in_the_units_that_people_read() {
+        assert_eq!(time("2026-11-29T00:35:35.123Z"), "2026-11-29 00:35:35 UTC");
+        assert_eq!(time(""), "");
+        let spans =
+            [("9", "9 s"), ("75", "1 min 15 s"), ("3700", "1 h 1 min"), ("93784", "1 d 2 h")];
+        for (seconds, expected) in spans {
+            assert_eq!(span(seconds), expected);
+        }
+        let pauses = [("700", "700 µs"), ("1500", "1.5 ms"), ("2500000", "2.50 s"), ("x", "x")];
+        for (us, expected) in pauses {
+            assert_eq!(pause(us), expected);
+        }
+        assert_eq!((elapsed("52"), elapsed("1500")), ("52 ms".into(), "1.5 s".into()));
+        assert_eq!(
+            (count("1", "session"), count("0", "session")),
+            ("1 session".into(), "0 sessions".into())
+        );
+    }
+}

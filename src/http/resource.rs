@@ -1,0 +1,247 @@
+//! Rows of SHOW as JSON objects: which columns, by which names, of which types.
+//!
+//! What stands here is what an answer has and what the document says of it.
+
+use serde_json::{Map, Value, json};
+
+use crate::admin::{Row, Table};
+
+/// What a column's text stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Integer,
+    Number,
+    Flag,
+    Time,
+    /// Texts with commas between.
+    List,
+}
+
+/// A field: its name, the column, what that stands for, what it tells.
+pub(super) struct Field {
+    pub name: &'static str,
+    pub column: &'static str,
+    pub kind: Kind,
+    pub info: &'static str,
+}
+
+/// What a row becomes.
+pub(super) struct Resource {
+    pub name: &'static str,
+    pub fields: &'static [Field],
+}
+
+const fn field(name: &'static str, column: &'static str, kind: Kind, info: &'static str) -> Field {
+    Field { name, column, kind, info }
+}
+
+/// A field that is named as its column.
+const fn same(name: &'static str, kind: Kind, info: &'static str) -> Field {
+    Field { name, column: name, kind, info }
+}
+
+use Kind::{Flag, Integer, List, Number, Text, Time};
+
+pub(super) static CLUSTER: Resource = Resource {
+    name: "Cluster",
+    fields: &[
+        same("name", Text, "the name of the [[cluster]]"),
+        same("kind", Text, "mysql or oceanbase"),
+        same("is_default", Flag, "whether it takes clients that name no cluster"),
+        same("primary", Text, "the address of its primary, if that is known"),
+        same("servers", Integer, "how many servers it has"),
+        same("servers_online", Integer, "of them, those that new sessions may go to"),
+        same("links", Integer, "connections to its servers"),
+        same("proxies", Integer, "proxies that serve it"),
+        same("proxies_running", Integer, "of them, those whose status is RUNNING"),
+        same("versions", List, "versions of those proxies"),
+        same("running_task", Integer, "the task that is in progress, if there is one"),
+    ],
+};
+
+pub(super) static PROXY: Resource = Resource {
+    name: "Proxy",
+    fields: &[
+        same("name", Text, "its name; local is the one that answers"),
+        same("address", Text, "where clients connect"),
+        same("status", Text, "STARTING, RUNNING, RESTARTING, DRAINING, OFFLINE or STOPPING"),
+        same("phase", Text, "of the restart that is under way"),
+        same("version", Text, "its version"),
+        same("generation", Integer, "counts up with each restart"),
+        same("pid", Integer, "its process"),
+        same("uptime_s", Integer, "seconds since the process has started"),
+        same("started_at", Time, "when the process has started"),
+        same("sessions", Integer, "clients"),
+        same("in_transaction", Integer, "of them, those in a transaction"),
+        same("last_restart", Integer, "the id of the last restart"),
+        same("last_restart_state", Text, "how it ended"),
+        same("last_restart_at", Time, "when it began"),
+        same("last_restart_moved", Integer, "sessions that it has moved"),
+        same("last_restart_pause_max_us", Integer, "the longest that one stood still"),
+    ],
+};
+
+pub(super) static SERVER: Resource = Resource {
+    name: "Server",
+    fields: &[
+        same("cluster", Text, "its cluster"),
+        field("address", "server", Text, "where it is"),
+        same("role", Text, "primary, replica or unknown"),
+        same("idc", Text, "as configured"),
+        same("region", Text, "as configured"),
+        same("weight", Integer, "its part of the reads"),
+        same("state", Text, "online, suspect, congested, draining or lost"),
+        field("lag_s", "lag", Number, "how far it is behind, if that is known"),
+        same("links", Integer, "connections to it"),
+        same("reads", Integer, "statements that read, of sessions on it"),
+        same("writes", Integer, "those that write"),
+        same("last_error", Text, "what it last failed by"),
+    ],
+};
+
+pub(super) static SESSION: Resource = Resource {
+    name: "Session",
+    fields: &[
+        field("id", "proxy_sessid", Integer, "its id"),
+        field("cluster", "Cluster", Text, "its cluster"),
+        field("tenant", "Tenant", Text, "its tenant"),
+        field("user", "User", Text, "the user, as the client gave it"),
+        field("client", "Host", Text, "the client's address"),
+        field("database", "db", Text, "its schema"),
+        field("transactions", "trans_count", Integer, "transactions so far"),
+        same("state", Text, "what it does, in ODP's words"),
+        field("in_transaction", "transact_state", Flag, "whether a transaction may be open"),
+        same("server", Text, "its server"),
+        field("server_id", "server_sessid", Integer, "its id there"),
+        same("idle_ms", Integer, "since the last byte"),
+        same("pins", Text, "what keeps it on its server"),
+        same("pid", Integer, "the process that serves it"),
+        same("client_tls", Text, "what the client's leg speaks"),
+        same("server_tls", Text, "what the server's leg speaks"),
+    ],
+};
+
+pub(super) static ATTRIBUTE: Resource = Resource {
+    name: "Attribute",
+    fields: &[
+        field("name", "attribute_name", Text, "the attribute"),
+        same("value", Text, "its value"),
+        same("info", Text, "what it belongs to"),
+    ],
+};
+
+pub(super) static PARAMETER: Resource = Resource {
+    name: "Parameter",
+    fields: &[
+        same("name", Text, "its name"),
+        same("value", Text, "its value"),
+        same("info", Text, "what it does"),
+        field("needs_restart", "need_reboot", Flag, "whether only a restart changes it"),
+        same("range", Text, "which values there are"),
+        field("level", "config_level", Text, "of the proxy, or of a cluster"),
+    ],
+};
+
+pub(super) static TASK: Resource = Resource {
+    name: "Task",
+    fields: &[
+        field("id", "task_id", Integer, "counts up for ever"),
+        same("mode", Text, "RESTART, FORCE or REHEARSE"),
+        same("state", Text, "IN_PROGRESS, COMPLETED, FAILED or ROLLED_BACK"),
+        same("phase", Text, "where it is, or where it ended"),
+        same("generation", Integer, "the generation that it makes"),
+        same("old_pid", Integer, "the process before it"),
+        same("new_pid", Integer, "the process after it; 0 until that is known"),
+        same("started_at", Time, "when it began"),
+        same("elapsed_ms", Integer, "from then to its end, or until now"),
+        same("sessions", Integer, "sessions when it began, and those that came in time"),
+        same("moved", Integer, "those that have moved, or would"),
+        same("draining", Integer, "those that the old process still serves"),
+        same("in_transaction", Integer, "of those, the ones in a transaction"),
+        same("disconnected", Integer, "those that were closed"),
+        same("detail", Text, "what goes on, or why it failed"),
+        same("pause_p50_us", Integer, "how long sessions stood still: half of them"),
+        same("pause_p99_us", Integer, "99 of 100"),
+        same("pause_max_us", Integer, "the longest"),
+    ],
+};
+
+pub(super) static AUDIT: Resource = Resource {
+    name: "AuditEntry",
+    fields: &[
+        same("id", Text, "its id"),
+        same("time", Time, "when it was asked"),
+        same("user", Text, "who asked, or by which token"),
+        same("address", Text, "from where"),
+        same("role", Text, "manager or viewer"),
+        same("by", Text, "sql, api or console"),
+        same("action", Text, "what, as SQL"),
+        same("outcome", Text, "asked (it has not ended), done or refused"),
+        same("detail", Text, "what the answer was"),
+    ],
+};
+
+/// All of them.
+pub(super) static ALL: [&Resource; 8] =
+    [&CLUSTER, &PROXY, &SERVER, &SESSION, &ATTRIBUTE, &PARAMETER, &TASK, &AUDIT];
+
+impl Resource {
+    /// A row as an object.
+    pub(super) fn value(&self, row: &Row) -> Value {
+        let fields = self.fields.iter();
+        let object: Map<_, _> = fields
+            .map(|field| {
+                let value = row.value(field.column).map_or(Value::Null, |it| field.kind.value(it));
+                (field.name.to_owned(), value)
+            })
+            .collect();
+        Value::Object(object)
+    }
+
+    /// Every row.
+    pub(super) fn values(&self, table: &Table) -> Vec<Value> {
+        table.rows().map(|row| self.value(&row)).collect()
+    }
+
+    /// Its JSON Schema.
+    pub(super) fn schema(&self) -> Value {
+        let properties: Map<_, _> =
+            self.fields.iter().map(|field| (field.name.to_owned(), field.schema())).collect();
+        let names: Vec<_> = self.fields.iter().map(|field| field.name).collect();
+        json!({
+            "type": "object",
+            "properties": properties,
+            "required": names,
+            "additionalProperties": false,
+        })
+    }
+}
+
+impl Field {
+    fn schema(&self) -> Value {
+        let of = match self.kind {
+            Text => json!({"type": ["string", "null"]}),
+            Integer => json!({"type": ["integer", "null"]}),
+            Number => json!({"type": ["number", "null"]}),
+            Flag => json!({"type": "boolean"}),
+            Time => json!({"type": ["string", "null"], "format": "date-time"}),
+            List => json!({"type": "array", "items": {"type": "string"}}),
+        };
+        let mut schema = of;
+        schema["description"] = self.info.into();
+        schema
+    }
+}
+
+impl Kind {
+    fn value(self, text: &str) -> Value {
+        match self {
+            Text | Time => text.into(),
+            Integer => text.parse::<u64>().map_or(Value::Null, Value::from),
+            Number => text.parse::<f64>().map_or(Value::Null, Value::from),
+            Flag => matches!(text, "True" | "true" | "1" | "in_trans").into(),
+            List => text.split(',').filter(|it| !it.is_empty()).collect(),
+        }
+    }
+}

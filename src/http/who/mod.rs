@@ -1,0 +1,278 @@
+//! Who asks: a token, or a log-in to the console that a cookie stands for.
+//!
+//! Invariant: a [`Visitor`] is in the config at this moment, with the password or token that he
+//! has shown. What proves him is compared in constant time, and who fails waits before his address
+//! is asked again.
+
+mod failures;
+mod sessions;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN, SET_COOKIE};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use failures::Failures;
+use sessions::Sessions;
+
+use super::reply::{Problem, Reply, set};
+use super::request::Request;
+use crate::admin::{Admin, Caller, Door};
+use crate::config::console::sha1_twice;
+use crate::config::{AdminUser, Role};
+
+/// The cookie of a log-in.
+const COOKIE: &str = "odp_session";
+
+/// So long a log-in counts.
+const LOG_IN: Duration = Duration::from_secs(12 * 3600);
+
+/// Whoever asks.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub caller: Caller,
+    /// What his pages prove by that they are ours; a token needs no such proof.
+    pub csrf: Option<String>,
+}
+
+/// What is known of visitors.
+pub(super) struct Who {
+    sessions: Sessions,
+    failures: Failures,
+}
+
+impl Who {
+    /// Log-ins are kept in this directory.
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { sessions: Sessions::new(dir), failures: Failures::default() }
+    }
+
+    /// Who asks; None: nobody has said so.
+    pub(super) fn visitor(
+        &self,
+        admin: &Admin,
+        request: &Request,
+    ) -> Result<Option<Visitor>, Problem> {
+        if request.headers.contains_key(AUTHORIZATION) {
+            return self.bearer(admin, request).map(Some);
+        }
+        let Some(secret) = request.cookie(COOKIE) else { return Ok(None) };
+        let Some(name) = self.sessions.user(secret, SystemTime::now()) else { return Ok(None) };
+        let Some(user) = admin.user(&name) else { return Ok(None) };
+        // A new password ends all log-ins with the old one.
+        if !self.sessions.proves(secret, &user.stage2()) || user.weakness().is_some() {
+            return Ok(None);
+        }
+        let csrf = Some(csrf(secret));
+        let peer = address(admin, request);
+        let caller = caller(admin, name, peer, user.role, Door::Console);
+        Ok(Some(Visitor { caller, csrf }))
+    }
+
+    fn bearer(&self, admin: &Admin, request: &Request) -> Result<Visitor, Problem> {
+        let peer = address(admin, request);
+        self.may_try(&peer)?;
+        let field = request.field(AUTHORIZATION).unwrap_or_default();
+        let token = field.split_once(' ').filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+        let Some((_, token)) = token else {
+            return Err(Problem::nobody("expected Authorization: Bearer TOKEN"));
+        };
+        let shown = digest(&SHA256, token.trim().as_bytes());
+        let config = admin.proxy.config();
+        let mut found = None;
+        // All of them: how long it takes tells nothing.
+        for token in &config.admin.token {
+            let hash = token.hash().unwrap_or_default();
+            if bool::from(hash.as_slice().ct_eq(shown.as_ref())) {
+                found = Some(token);
+            }
+        }
+        let Some(token) = found else {
+            self.fails(&peer);
+            return Err(Problem::nobody("no such token"));
+        };
+        let caller = caller(admin, token.name.clone(), peer, token.role, Door::Api);
+        Ok(Visitor { caller, csrf: None })
+    }
+
+    /// Somebody logs in; the cookie.
+    pub(super) async fn log_in(
+        &self,
+        admin: &Admin,
+        request: &Request,
+        name: &str,
+        password: &str,
+    ) -> Result<Login, Problem> {
+        comes_from_here(request)?;
+        let peer = address(admin, request);
+        self.may_try(&peer)?;
+        let user = admin.user(name);
+        let role = user.as_ref().map_or(Role::Viewer, |user| user.role);
+        // What nobody has is not written down as a name: it may be a password in the wrong field.
+        let shown = user.as_ref().map_or("?", |user| user.name.as_str()).to_owned();
+        let caller = caller(admin, shown, peer.clone(), role, Door::Console);
+        if !proves(user.as_ref(), password) {
+            self.fails(&peer);
+            tracing::warn!(peer, "console log-in refused");
+            admin.audit.note(&caller, "LOG IN", "refused", "wrong name or password").await;
+            return Err(Problem::nobody("There is no such user, or the password is another."));
+        }
+        let Some(user) = user else { return Err(Problem::nobody("nobody")) };
+        if let Some(weak) = user.weakness() {
+            admin.audit.note(&caller, "LOG IN", "refused", &weak.to_string()).await;
+            let text = format!("{name} cannot use the console: {weak}. Change it in the config.");
+            return Err(Problem::forbidden(text));
+        }
+        self.failures.forget(&peer);
+        let secret = secret()?;
+        let until = SystemTime::now() + LOG_IN;
+        let begun = self.sessions.begin(&secret, name, &user.stage2(), until).await;
+        begun.map_err(|error| {
+            tracing::error!(%error, "console: a log-in cannot be kept");
+            let text = format!("the log-in cannot be kept: {error}");
+            Problem::new(hyper::StatusCode::SERVICE_UNAVAILABLE, text)
+        })?;
+        admin.audit.note(&caller, "LOG IN", "done", "").await;
+        Ok(Login { secret, is_secure: is_secure(admin, request) })
+    }
+
+    /// The log-in of this request ends.
+    pub(super) async fn log_out(&self, admin: &Admin, request: &Request, visitor: &Visitor) {
+        let Some(secret) = request.cookie(COOKIE).map(str::to_owned) else { return };
+        if let Err(error) = self.sessions.end(&secret).await {
+            tracing::error!(%error, "console: a log-out cannot be kept");
+        }
+        admin.audit.note(&visitor.caller, "LOG OUT", "done", "").await;
+    }
+
+    fn may_try(&self, peer: &str) -> Result<(), Problem> {
+        let wait = self.failures.wait(peer, Instant::now());
+        wait.map_or(Ok(()), |wait| Err(Problem::later(wait, "too many failures: wait")))
+    }
+
+    fn fails(&self, peer: &str) {
+        self.failures.note(peer, Instant::now());
+    }
+}
+
+/// Somebody has logged in.
+pub(super) struct Login {
+    secret: String,
+    is_secure: bool,
+}
+
+impl Login {
+    /// Gives the cookie.
+    pub(super) fn give(&self, reply: &mut Reply) {
+        let Self { secret, is_secure } = self;
+        let secure = if *is_secure { "; Secure" } else { "" };
+        let age = LOG_IN.as_secs();
+        let cookie =
+            format!("{COOKIE}={secret}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
+        set(reply, SET_COOKIE, &cookie);
+    }
+}
+
+/// Takes the cookie away.
+pub(super) fn take_cookie(reply: &mut Reply) {
+    let cookie = format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+    set(reply, SET_COOKIE, &cookie);
+}
+
+/// Whether a visitor may change something by this request.
+pub(super) fn may_change(request: &Request, visitor: &Visitor) -> Result<(), Problem> {
+    is_ours(request, visitor)?;
+    match visitor.caller.role {
+        Role::Manager => Ok(()),
+        Role::Viewer => Err(Problem::forbidden(viewer(&visitor.caller.user))),
+    }
+}
+
+/// Whether a request is one of our pages, or of a program.
+pub(super) fn is_ours(request: &Request, visitor: &Visitor) -> Result<(), Problem> {
+    let Some(expected) = &visitor.csrf else { return Ok(()) };
+    comes_from_here(request)?;
+    let form = request.form()?;
+    let shown = request.field(HeaderName::from_static("x-csrf-token"));
+    let shown = shown.or(super::request::find(&form, "csrf")).unwrap_or_default();
+    match bool::from(shown.as_bytes().ct_eq(expected.as_bytes())) {
+        true => Ok(()),
+        false => Err(Problem::forbidden(
+            "the request does not show the csrf token of your log-in: it may come from another \
+             site's page, or from a page of before you logged in",
+        )),
+    }
+}
+
+/// Why somebody may not.
+pub(super) fn viewer(name: &str) -> String {
+    format!("{name} has the role viewer, which may look and change nothing: it needs manager")
+}
+
+/// Browsers say where a request comes from; another site's page may send one, but not say so.
+fn comes_from_here(request: &Request) -> Result<(), Problem> {
+    let foreign = || Problem::forbidden("the request comes from another site's page");
+    let site = request.field(HeaderName::from_static("sec-fetch-site"));
+    if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err(foreign());
+    }
+    let Some(origin) = request.field(ORIGIN) else {
+        return if request.headers.contains_key(ORIGIN) { Err(foreign()) } else { Ok(()) };
+    };
+    let host = request.field(HOST).unwrap_or_default();
+    let is_own = origin.split_once("://").is_some_and(|(_, it)| it.eq_ignore_ascii_case(host));
+    if is_own { Ok(()) } else { Err(foreign()) }
+}
+
+/// The same for every page of a log-in; the cookie cannot be told from it.
+fn csrf(secret: &str) -> String {
+    hex(digest(&SHA256, format!("csrf {secret}").as_bytes()).as_ref())
+}
+
+fn secret() -> Result<String, Problem> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Problem::new(hyper::StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn caller(admin: &Admin, user: String, peer: String, role: Role, door: Door) -> Caller {
+    let connection_id = admin.proxy.next_connection_id();
+    Caller { user, peer, role, door, connection_id }
+}
+
+/// A user who is not there takes as long as one who is.
+fn proves(user: Option<&AdminUser>, password: &str) -> bool {
+    let stage2 = user.map_or([0; 20], AdminUser::stage2);
+    let shown = sha1_twice(password);
+    let is_same: Choice = shown.ct_eq(&stage2);
+    user.is_some() && bool::from(is_same)
+}
+
+/// Where somebody is: as who is in front of us says, if the config says that there is somebody.
+fn address(admin: &Admin, request: &Request) -> String {
+    let peer = &request.peer.address;
+    if admin.proxy.config().console.behind_proxy {
+        let name = HeaderName::from_static("x-forwarded-for");
+        let last = request.headers.get_all(name).iter().next_back();
+        let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
+        if let Some(ip) = last.and_then(|text| text.trim().parse::<IpAddr>().ok()) {
+            return ip.to_string();
+        }
+    }
+    peer.parse::<SocketAddr>().map_or_else(|_| peer.clone(), |peer| peer.ip().to_string())
+}
+
+/// Whether the browser speaks TLS, with us or with who is in front of us.
+fn is_secure(admin: &Admin, request: &Request) -> bool {
+    let said = request.field(HeaderName::from_static("x-forwarded-proto"));
+    let behind = admin.proxy.config().console.behind_proxy;
+    request.peer.is_secure || behind && said == Some("https")
+}

@@ -1,0 +1,14 @@
+//! The API of the HTTP port, by a real client of a real process.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audit;
+mod document;
+mod events;
+mod hostile;
+mod orders;
+mod restart;
+mod scene;
+mod schema;
+mod who;

@@ -1,0 +1,104 @@
+//! A restart by the API: begun, followed, and asked for once.
+
+use serde_json::Value;
+
+use crate::scene::{manager, pair};
+use crate::support::database::PASSWORD;
+use crate::support::http::Asker;
+use crate::support::{Login, Proxy, Wire, until};
+
+const RESTART: &str = "/api/v1/proxies/local/restart";
+
+/// How a task has ended.
+fn ended(asker: &Asker, path: &str) -> Value {
+    until("the task to end", || {
+        // Between two processes a connection may be lost.
+        let task = asker.try_ask("GET", path, "")?.json();
+        (task["state"] != "IN_PROGRESS" && task["state"].is_string()).then_some(task)
+    })
+}
+
+fn client(proxy: &Proxy) -> Wire {
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    Wire::open(&proxy.address(), &login).expect("it is let in")
+}
+
+#[test]
+fn a_restart_is_a_task_and_no_session_notices() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    let mut client = client(&proxy);
+    client.run("SET @kept = 7");
+    let before = asker.get("/api/v1/proxies/local").json();
+    assert_eq!((&before["status"], &before["sessions"]), (&"RUNNING".into(), &1.into()));
+    let answer = asker.ask("POST", RESTART, r#"{"mode": "restart", "exit_timeout": "20s"}"#);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let path = answer.field("location").expect("where the task is").to_owned();
+    assert_eq!(answer.json()["mode"], "RESTART");
+    let task = ended(&asker, &path);
+    assert_eq!(task["state"], "COMPLETED", "{task}");
+    assert_eq!(task["moved"], 1, "{task}");
+    let after = until("the successor", || {
+        let after = asker.try_ask("GET", "/api/v1/proxies/local", "")?.json();
+        (after["status"] == "RUNNING").then_some(after)
+    });
+    assert_ne!(before["pid"], after["pid"]);
+    assert_eq!(after["last_restart"], task["id"]);
+    assert_eq!(client.query("SELECT @kept").named_rows()[0]["@kept"], "7");
+}
+
+#[test]
+fn what_is_asked_twice_with_one_key_is_done_once_across_the_restart() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy).with("Idempotency-Key", "night shift 1");
+    let first = asker.ask("POST", RESTART, "");
+    assert_eq!(first.status, 202, "{first:?}");
+    let path = first.field("location").expect("where the task is").to_owned();
+    ended(&asker, &path);
+    let again = until("an answer", || asker.try_ask("POST", RESTART, ""));
+    assert_eq!((again.status, &again.body), (202, &first.body));
+    assert_eq!(again.field("location"), Some(path.as_str()));
+    assert_eq!(again.field("idempotency-replayed"), Some("true"));
+    assert_eq!(asker.get("/api/v1/tasks").items().len(), 1, "there was one restart");
+    let other = asker.ask("POST", RESTART, r#"{"mode": "force"}"#);
+    assert_eq!(other.status, 422, "{other:?}");
+    let long = manager(&proxy).with("Idempotency-Key", &"x".repeat(129));
+    assert_eq!(long.ask("POST", RESTART, "").status, 400);
+}
+
+#[test]
+fn what_cannot_be_asked_is_told_with_the_name_and_nothing_begins() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    for (body, status, part) in [
+        (r#"{"mode": "soon"}"#, 400, "mode = 'soon'"),
+        (r#"{"exit_timeout": "soon"}"#, 422, "exit_timeout = 'soon'"),
+        (r#"{"exit_timeout": 7}"#, 400, "exit_timeout: expected a string"),
+        (r#"{"binary": "/bin/sh"}"#, 400, "binary: expected mode or exit_timeout"),
+        ("[]", 400, "expected a JSON object"),
+        ("{", 400, "expected a JSON object"),
+    ] {
+        let answer = asker.ask("POST", RESTART, body);
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+        let detail = answer.json()["detail"].as_str().expect("a text").to_owned();
+        assert!(detail.contains(part), "{body}: {detail}");
+    }
+    assert_eq!(asker.ask("POST", "/api/v1/proxies/other/restart", "").status, 404);
+    let form = asker.form(RESTART, "mode=force");
+    assert_eq!(form.status, 415, "{form:?}");
+    assert!(asker.get("/api/v1/tasks").items().is_empty());
+}
+
+#[test]
+fn a_task_that_is_over_is_not_taken_back() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    let answer = asker.ask("POST", RESTART, r#"{"mode": "rehearse"}"#);
+    let path = answer.field("location").expect("where the task is").to_owned();
+    assert_eq!(ended(&asker, &path)["mode"], "REHEARSE");
+    let answer = asker.ask("POST", &format!("{path}/rollback"), "");
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert_eq!(asker.ask("POST", "/api/v1/tasks/77/rollback", "").status, 404);
+    assert_eq!(asker.get("/api/v1/tasks/77").status, 404);
+}

@@ -1,0 +1,11 @@
+//! The console, as a browser without a script sees it: pages, forms, cookies. Looked at in a real
+//! browser where there is one.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forms;
+mod login;
+mod pages;
+mod scene;
+mod tls;
