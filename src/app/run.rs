@@ -245,11 +245,20 @@ fn serve(
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
     let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
     fleet.serve();
-    let audit = Audit::new(&proxy.config().proxy.run_dir);
+    let audit = Audit::new(&audit_dir(&proxy.config()));
     let admin = Arc::new(Admin { proxy, lifecycle, fleet, started, audit });
     ports.serve(&admin);
     let users = Arc::new(Mutex::new(users));
     task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));
+}
+
+/// Where the audit is: where everything is that outlives the machine's next start, if that is ours.
+fn audit_dir(config: &Config) -> PathBuf {
+    let Config { proxy, .. } = config;
+    let is_ours = !proxy.state_dir.as_os_str().is_empty()
+        && restart::prepare_run_dir(&proxy.state_dir).is_ok();
+    let dir = if is_ours { &proxy.state_dir } else { &proxy.run_dir };
+    dir.clone()
 }
 
 /// Operators that came to the clients' port.

@@ -2,9 +2,10 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::scene::{VIEWER, alone, manager, viewer};
+use crate::scene::{VIEWER, alone, console, manager, viewer};
 use crate::support::Proxy;
 use crate::support::database::PASSWORD;
+use crate::support::proxy::Options;
 
 fn entries(proxy: &Proxy) -> Vec<[String; 4]> {
     let items = manager(proxy).get("/api/v1/audit").items();
@@ -38,10 +39,21 @@ fn every_change_is_in_the_audit_with_who_and_what_came_of_it() {
     let rows = admin.query("SHOW AUDIT").named_rows();
     assert_eq!(rows.len(), expected.len());
     assert_eq!(rows[0]["outcome"], "refused");
-    let path = proxy.run_dir().join("audit.log");
+    let path = proxy.state_dir().join("audit.log");
     assert_eq!(std::fs::metadata(&path).expect("the file").mode() & 0o777, 0o600);
     let file = std::fs::read_to_string(path).expect("text");
     assert!(!file.contains(PASSWORD) && !file.contains(VIEWER), "{file}");
+}
+
+#[test]
+fn without_a_state_dir_the_audit_is_in_the_run_dir() {
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    options.proxy = "state_dir = \"\"\n".into();
+    options.rest = console("");
+    let proxy = Proxy::start_with(&options);
+    manager(&proxy).ask("DELETE", "/api/v1/sessions/7", "");
+    assert_eq!(entries(&proxy).len(), 1);
+    assert!(proxy.run_dir().join("audit.log").exists());
 }
 
 #[test]

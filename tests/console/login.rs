@@ -52,7 +52,7 @@ fn wrong_names_and_passwords_are_told_the_same_and_wait() {
     });
     assert_eq!((other.status, text(&other.body)), (401, text(&first.body)));
     until("a log-in", || (try_log_in(&proxy, "root", ADMIN_PASSWORD).status == 303).then_some(()));
-    let audit = std::fs::read_to_string(proxy.run_dir().join("audit.log")).expect("the audit");
+    let audit = std::fs::read_to_string(proxy.state_dir().join("audit.log")).expect("the audit");
     assert!(audit.contains("\"user\":\"?\"") && audit.contains("LOG IN"), "{audit}");
     assert!(!audit.contains(ADMIN_PASSWORD) && !audit.contains("guess"), "{audit}");
 }
