@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use support::fleet::{NAMES, introduce};
 use support::proxy::{ADMIN_PASSWORD, Options};
 use support::{Database, Proxy, Server, fixtures_dir, scratch, until};
 
@@ -22,26 +23,11 @@ struct Fleet {
     options: Options,
 }
 
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
 impl Fleet {
     fn start(server: &str) -> Self {
         let options = Options::new(&[server.to_owned()]);
         let proxies: Vec<Proxy> = NAMES.iter().map(|_| Proxy::start_with(&options)).collect();
-        let members = NAMES.iter().zip(&proxies).map(|(name, proxy)| {
-            let address = proxy.admin_address();
-            format!("[[fleet.proxy]]\nname = \"{name}\"\naddress = \"{address}\"\n")
-        });
-        let members: String = members.collect();
-        for proxy in &proxies {
-            let text = std::fs::read_to_string(proxy.config()).expect("a config");
-            std::fs::write(proxy.config(), format!("{text}{members}")).expect("ours");
-            kill(Pid::from_raw(proxy.pid() as i32), Signal::SIGHUP).expect("it lives");
-            until("the fleet to be known", || {
-                let rows = proxy.admin().ok()?.query("SHOW FLEET");
-                (rows.error().is_none() && rows.row_count() == 3).then_some(())
-            });
-        }
+        introduce(&proxies);
         Self { proxies, options }
     }
 

@@ -40,12 +40,12 @@ pub enum Word {
 
 impl Word {
     /// As operators say them.
-    pub(super) const ALL: [(&str, Self); 3] =
+    pub const ALL: [(&str, Self); 3] =
         [("stop", Self::Stop), ("rollback", Self::RollBack), ("retry", Self::Retry)];
 }
 
 /// Sets an option of a task by its name.
-pub(super) fn set(request: &mut Request, option: &str, value: &str) -> Result<(), ClientError> {
+pub fn set(request: &mut Request, option: &str, value: &str) -> Result<(), ClientError> {
     let wrong = |expected: &str| ClientError::wrong_value(option, value, expected);
     let count = |from: usize| {
         let count = value.parse().ok().filter(|count| (from..=1000).contains(count));

@@ -1,8 +1,13 @@
 //! The one way to the proxy from here: tables of SHOW, and the changes that SQL asks for.
 
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
 use crate::admin::command::{Change, Command};
 use crate::admin::{Admin, Answer, Caller, Row, Table, execute};
 use crate::error::ClientError;
+use crate::task;
 
 use super::reply::Problem;
 
@@ -18,8 +23,22 @@ pub(super) async fn show(admin: &Admin, caller: &Caller, sql: &str) -> Result<Ta
 }
 
 /// Carries out a change; a task's id, 0 for none.
-pub(super) async fn change(admin: &Admin, caller: &Caller, change: Change) -> Result<u64, Problem> {
-    match execute(admin, caller, Command::Change(change)).await? {
+///
+/// Who asks may leave meanwhile: it is seen to its end, and that is in the audit.
+pub(super) async fn change(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    change: Change,
+) -> Result<u64, Problem> {
+    let (admin, caller) = (admin.clone(), caller.clone());
+    let carried_out = task::spawn("console change", async move {
+        execute(&admin, &caller, Command::Change(change)).await
+    });
+    let Ok(Ok(answer)) = carried_out.await else {
+        let text = "it has failed in the middle: see the log";
+        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+    };
+    match answer? {
         Answer::Done { id, .. } => Ok(id),
         Answer::Rows(_) => Ok(0),
     }

@@ -4,6 +4,7 @@
 //!   id: PID.NUMBER     an event of this process; the last ones can be had again
 //!   event: state       how the proxy stands, all of it
 //!   event: task        a restart, all of it
+//!   event: fleet       a restart of the fleet, all of it
 //! ```
 //! Events tell how something is, not what has happened to it: who comes anew, or from another
 //! process, is told how everything is, and has missed nothing. One task looks for all who listen;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 
 use super::door;
+use super::fleet;
 use super::reply::{Problem, Reply, live};
 use super::resource;
 use crate::admin::{Admin, Caller};
@@ -176,6 +178,13 @@ async fn how_it_is(
     for row in tasks.rows().take(8).collect::<Vec<_>>().into_iter().rev() {
         let about = format!("task {}", row.text("task_id"));
         now.push((about, "task", resource::TASK.value(&row)));
+    }
+    let fleet = fleet::tasks(admin, caller).await?;
+    for row in fleet.rows().take(4).collect::<Vec<_>>().into_iter().rev() {
+        let name = row.text("task_id");
+        if let Some(whole) = fleet::whole(admin, caller, name).await? {
+            now.push((name.to_owned(), "fleet", whole));
+        }
     }
     Ok(now)
 }

@@ -6,6 +6,7 @@
 //!     pages      the console: HTML
 //!     api        /api/v1: JSON; its routes are one table, which is its OpenAPI document too
 //!       events     what changes, as server-sent events
+//!       fleet      its proxies and tasks
 //!       door       everything is a command of the admin port, asked by somebody
 //!         who        tokens, log-ins, and who fails too often
 //!           resource, idempotency, request, reply, store
@@ -18,6 +19,7 @@ mod api;
 mod dispatch;
 mod door;
 mod events;
+mod fleet;
 mod health;
 mod idempotency;
 mod pages;

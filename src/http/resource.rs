@@ -182,9 +182,66 @@ pub(super) static AUDIT: Resource = Resource {
     ],
 };
 
+pub(super) static MEMBER: Resource = Resource {
+    name: "FleetProxy",
+    fields: &[
+        same("name", Text, "as the config calls it"),
+        field("status", "state", Text, "RUNNING, or what else; UNREACHABLE: it does not answer"),
+        same("version", Text, "of its program"),
+        same("generation", Integer, "counts up with each restart"),
+        same("pid", Integer, "its process"),
+        same("uptime_s", Integer, "seconds since the process has started"),
+        same("sessions", Integer, "clients"),
+        field("last_restart_state", "last_restart", Text, "how the last restart ended"),
+        same("error", Text, "why it does not answer"),
+    ],
+};
+
+pub(super) static FLEET_TASK: Resource = Resource {
+    name: "FleetTask",
+    fields: &[
+        field("id", "task_id", Text, "fleet-N, where N counts up for ever"),
+        same("mode", Text, "RESTART or FORCE"),
+        same("state", Text, "IN_PROGRESS, COMPLETED, FAILED, STOPPED or ROLLED_BACK"),
+        same("stage", Text, "REHEARSAL, ROLLING or ROLLING_BACK"),
+        same("started_by", Text, "who asked"),
+        same("started_at", Time, "when it began"),
+        same("ended_at", Time, "when it ended"),
+        same("proxies", Integer, "how many it is about"),
+        same("done", Integer, "of them, those that are restarted, and well"),
+        same("failed", Integer, "those that are not"),
+        same("detail", Text, "why it ended, or what it waits for"),
+    ],
+};
+
+pub(super) static FLEET_STEP: Resource = Resource {
+    name: "FleetStep",
+    fields: &[
+        same("proxy", Text, "which one"),
+        same("address", Text, "its admin port"),
+        same("coordinates", Flag, "whether it is the one that carries the task out"),
+        same("state", Text, "how it stands in the task"),
+        same("phase", Text, "REHEARSE, RESTART, WATCH or ROLLBACK"),
+        same("begun_at", Time, "when the phase began"),
+        same("ended_at", Time, "when it ended"),
+        same("detail", Text, "what goes on, how it ended, or why it failed"),
+    ],
+};
+
 /// All of them.
-pub(super) static ALL: [&Resource; 8] =
-    [&CLUSTER, &PROXY, &SERVER, &SESSION, &ATTRIBUTE, &PARAMETER, &TASK, &AUDIT];
+pub(super) static ALL: [&Resource; 11] = [
+    &CLUSTER,
+    &PROXY,
+    &SERVER,
+    &SESSION,
+    &ATTRIBUTE,
+    &PARAMETER,
+    &TASK,
+    &AUDIT,
+    &MEMBER,
+    &FLEET_TASK,
+    &FLEET_STEP,
+];
 
 impl Resource {
     /// A row as an object.
@@ -240,7 +297,7 @@ impl Kind {
             Text | Time => text.into(),
             Integer => text.parse::<u64>().map_or(Value::Null, Value::from),
             Number => text.parse::<f64>().map_or(Value::Null, Value::from),
-            Flag => matches!(text, "True" | "true" | "1" | "in_trans").into(),
+            Flag => matches!(text, "True" | "true" | "yes" | "1" | "in_trans").into(),
             List => text.split(',').filter(|it| !it.is_empty()).collect(),
         }
     }

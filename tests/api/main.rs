@@ -6,6 +6,7 @@ mod support;
 mod audit;
 mod document;
 mod events;
+mod fleet;
 mod hostile;
 mod orders;
 mod restart;

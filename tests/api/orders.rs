@@ -24,6 +24,30 @@ fn a_server_is_drained_and_put_back() {
 }
 
 #[test]
+fn a_switchover_that_cannot_be_is_told_and_in_the_audit() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    let path = "/api/v1/clusters/main/switchover";
+    for (body, status, part) in [
+        ("", 400, "server: expected 'host:port'"),
+        (r#"{"server": 7}"#, 400, "server: expected"),
+        (r#"{"server": "127.0.0.1:9", "force": "yes"}"#, 400, "force: expected true or false"),
+        (r#"{"server": "127.0.0.1:9", "now": true}"#, 400, "now: expected server or force"),
+        (r#"{"server": "127.0.0.1:9", "force": true}"#, 409, "cluster main stays: "),
+    ] {
+        let answer = asker.ask("POST", path, body);
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        let detail = answer.json()["detail"].as_str().expect("a text").to_owned();
+        assert!(detail.contains(part), "{body}: {detail}");
+    }
+    assert_eq!(asker.ask("POST", "/api/v1/clusters/none/switchover", "").status, 404);
+    let audit = asker.get("/api/v1/audit").items();
+    assert_eq!(audit.len(), 1, "{audit:?}");
+    let action = "ALTER CLUSTER 'main' SWITCHOVER TO '127.0.0.1:9' FORCE";
+    assert_eq!((&audit[0]["action"], &audit[0]["outcome"]), (&action.into(), &"refused".into()));
+}
+
+#[test]
 fn sessions_are_listed_filtered_and_closed() {
     let Some((_database, proxy)) = pair() else { return };
     let asker = manager(&proxy);

@@ -9,6 +9,11 @@ pub(crate) fn wrong(document: &Value, schema: &Value, value: &Value, at: &str) -
         let schema = document.pointer(pointer).unwrap_or_else(|| panic!("no {name}"));
         return wrong(document, schema, value, at);
     }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fits = |choice: &&Value| wrong(document, choice, value, at).is_empty();
+        let count = choices.iter().filter(fits).count();
+        return if count == 1 { vec![] } else { vec![format!("{at}: {value} fits {count}")] };
+    }
     let known = [
         "type",
         "properties",
@@ -85,4 +90,7 @@ fn the_judge_itself_sees_what_is_wrong() {
     assert_eq!(count(serde_json::json!({"a": "1", "b": ["x", 2]})), 2);
     assert_eq!(count(serde_json::json!({"c": 1})), 2);
     assert_eq!(count(serde_json::json!([])), 1);
+    let either = serde_json::json!({"oneOf": [schema, {"type": "string"}]});
+    let count = |value: Value| wrong(&Value::Null, &either, &value, "").len();
+    assert_eq!((count("x".into()), count(7.into())), (0, 1));
 }

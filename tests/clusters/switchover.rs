@@ -6,8 +6,13 @@ use std::thread;
 
 use crate::scene::{open, order, port, until_route};
 use crate::support::database::PASSWORD;
+use crate::support::http::Asker;
 use crate::support::proxy::Options;
 use crate::support::{Database, Proxy, Server, until};
+
+/// Who may ask by HTTP, and what the config has of that.
+const TOKEN: &str = "a token";
+const TOKEN_HASH: &str = "e3316e2bafebb6103a3418e8778c0adc960d40213a03a7e7f4fcd3426ed807bf";
 
 /// A primary, a replica that may become it, and clients that are nobody special.
 struct Pair {
@@ -70,7 +75,11 @@ impl Pair {
         let mut options = Options::new(&servers.each_ref().map(Database::address));
         options.proxy = "server_detect_refresh_interval = \"100ms\"".into();
         options.cluster = format!("service_user = \"svc\"\nservice_password = \"{PASSWORD}\"\n");
-        options.rest = format!("[[cluster.user]]\nname = \"app\"\npassword = \"{PASSWORD}\"\n");
+        options.rest = format!(
+            "[[cluster.user]]\nname = \"app\"\npassword = \"{PASSWORD}\"\n[console]\n\
+             enabled = true\n[[admin.token]]\nname = \"ops\"\nrole = \"manager\"\n\
+             sha256 = \"{TOKEN_HASH}\"\n"
+        );
         let proxy = Proxy::start_with(&options);
         until_route(&proxy, &primary.address(), "role", "primary");
         until_route(&proxy, &replica.address(), "role", "replica");
@@ -165,6 +174,21 @@ fn nothing_is_lost_to_and_fro_mariadb() {
 #[test]
 fn nothing_is_lost_to_and_fro_mysql() {
     nothing_is_lost_to_and_fro(Server::MySql);
+}
+
+#[test]
+fn the_api_does_the_same() {
+    let Some(pair) = Pair::start(Server::MariaDb) else { return };
+    let mut kept = open(&pair.proxy, "app").expect("log in");
+    kept.run("SET @x = 'kept'");
+    let address = pair.servers[1].address();
+    let asker = Asker::token(&pair.proxy, TOKEN);
+    let body = format!("{{\"server\": \"{address}\"}}");
+    let answer = asker.ask("POST", "/api/v1/clusters/main/switchover", &body);
+    assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{answer:?}");
+    until_route(&pair.proxy, &address, "role", "primary");
+    assert_eq!(port(&mut kept), pair.servers[1].port);
+    assert_eq!(kept.run("SELECT @x").text(), "kept");
 }
 
 /// Whoever cannot move would lose its writes.

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fleet;
 mod forms;
 mod login;
 mod pages;

@@ -11,6 +11,7 @@ pub(crate) mod blackhole;
 pub(crate) mod compare;
 pub(crate) mod database;
 pub(crate) mod fake_server;
+pub(crate) mod fleet;
 pub(crate) mod http;
 pub(crate) mod legs;
 pub(crate) mod pki;

@@ -91,7 +91,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "http",
-        may_use: &["wire", "error", "config", "net", "restart", "admin", "task"],
+        may_use: &["wire", "error", "config", "net", "restart", "admin", "task", "fleet"],
         must_not_know: &["mysql_async", "clap"],
     },
     Layer {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::route::{Gives, Input, Needs, ROUTES, Route, Verb};
-use crate::http::resource::{ALL, Resource};
+use crate::http::resource::{ALL, FLEET_STEP, FLEET_TASK, Resource, TASK};
 
 /// All of it.
 pub(super) fn document() -> Value {
@@ -98,9 +98,16 @@ fn object(properties: Value, names: &[&str]) -> Value {
     json!({"type": "object", "properties": properties, "required": names})
 }
 
+fn of(resource: &Resource) -> Value {
+    json!({"$ref": format!("#/components/schemas/{}", resource.name)})
+}
+
+fn fleet_task() -> Value {
+    let steps = json!({"type": "array", "items": of(&FLEET_STEP)});
+    object(json!({"task": of(&FLEET_TASK), "steps": steps}), &["task", "steps"])
+}
+
 fn responses(route: &Route) -> Value {
-    let of =
-        |resource: &Resource| json!({"$ref": format!("#/components/schemas/{}", resource.name)});
     let items = |resource| json!({"type": "array", "items": of(resource)});
     let schema = match route.gives {
         Gives::One(resource) => Some(of(resource)),
@@ -112,6 +119,12 @@ fn responses(route: &Route) -> Value {
             });
             Some(object(properties, &["cluster", "proxies", "servers"]))
         }
+        Gives::Tasks => {
+            let properties = json!({"items": items(&TASK), "fleet": items(&FLEET_TASK)});
+            Some(object(properties, &["items", "fleet"]))
+        }
+        Gives::FleetTask => Some(fleet_task()),
+        Gives::Task => Some(json!({"oneOf": [of(&TASK), fleet_task()]})),
         Gives::Document => Some(json!({"type": "object"})),
         Gives::Nothing | Gives::Events => None,
     };
@@ -134,6 +147,7 @@ fn responses(route: &Route) -> Value {
 
 fn schema(input: &Input) -> Value {
     match input.words {
+        [] if input.kind == "array" => json!({"type": "array", "items": {"type": "string"}}),
         [] => json!({"type": input.kind}),
         words => json!({"type": input.kind, "enum": words}),
     }

@@ -5,6 +5,7 @@
 //! judged there.
 
 mod document;
+mod fleet;
 pub(super) mod operation;
 mod route;
 
@@ -60,7 +61,7 @@ async fn perform(
     route: &Route,
     arguments: Vec<String>,
 ) -> Result<Reply, Problem> {
-    let (admin, hub, caller) = (&*http.admin, &http.hub, &visitor.caller);
+    let (admin, hub, caller) = (&http.admin, &http.hub, &visitor.caller);
     let context = Context { admin, hub, caller, request, arguments };
     match route.verb {
         Verb::Post => {

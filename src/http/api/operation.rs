@@ -1,5 +1,6 @@
 //! What each route does: a SHOW, or a change that SQL knows too.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -7,17 +8,20 @@ use hyper::header::LOCATION;
 use serde_json::{Map, Value, json};
 
 use super::document::document;
+use super::fleet;
 use super::route::Operation;
 use crate::admin::command::Change;
+use crate::admin::fleet::Word;
 use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, show};
 use crate::http::events::Hub;
+use crate::http::fleet::{members, number};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
 };
 use crate::restart::task::{Mode, Request as Restart};
 use crate::wire::id::SessionId;
@@ -27,7 +31,7 @@ const SESSIONS: usize = 1000;
 
 /// What an operation works with.
 pub(super) struct Context<'a> {
-    pub admin: &'a Admin,
+    pub admin: &'a Arc<Admin>,
     pub hub: &'a Hub,
     pub caller: &'a Caller,
     pub request: &'a Request,
@@ -47,6 +51,12 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         Operation::Proxies => Ok(items(&PROXY, &door::proxies(of.admin, of.caller).await?)),
         Operation::Proxy => of.proxy().await,
         Operation::Restart => of.restart().await,
+        Operation::RestartCluster => fleet::restart(of).await,
+        Operation::Fleet => {
+            let proxies = members(of.admin, of.caller).await?;
+            Ok(items(&MEMBER, &proxies))
+        }
+        Operation::SwitchOver => of.switch_over().await,
         Operation::Servers => of.servers().await,
         Operation::Drain => of.alter_server(ServerChange::Drain).await,
         Operation::Online => of.alter_server(ServerChange::Online).await,
@@ -61,9 +71,13 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         }
         Operation::Parameters => Ok(items(&PARAMETER, &of.show("SHOW PROXYCONFIG").await?)),
         Operation::Alter => of.alter().await,
-        Operation::Tasks => Ok(items(&TASK, &of.show("SHOW RESTART").await?)),
+        Operation::Tasks => fleet::tasks(of).await,
+        Operation::Task if of.is_of_fleet() => fleet::one(of, of.first(), StatusCode::OK).await,
         Operation::Task => of.task(of.first(), StatusCode::OK).await,
+        Operation::Rollback if of.is_of_fleet() => fleet::order(of, Word::RollBack).await,
         Operation::Rollback => of.rollback().await,
+        Operation::Retry => fleet::order(of, Word::Retry).await,
+        Operation::Stop => fleet::order(of, Word::Stop).await,
         Operation::Audit => Ok(items(&AUDIT, &of.show("SHOW AUDIT").await?)),
         Operation::Events => of.hub.listen(of.caller, of.request.field(LAST_EVENT_ID)).await,
     }
@@ -73,16 +87,46 @@ const LAST_EVENT_ID: hyper::header::HeaderName =
     hyper::header::HeaderName::from_static("last-event-id");
 
 impl Context<'_> {
-    fn first(&self) -> &str {
+    pub(super) fn first(&self) -> &str {
         self.arguments.first().map_or("", String::as_str)
     }
 
-    async fn show(&self, sql: &str) -> Result<Table, Problem> {
+    pub(super) async fn show(&self, sql: &str) -> Result<Table, Problem> {
         show(self.admin, self.caller, sql).await
     }
 
-    async fn change(&self, change: Change) -> Result<u64, Problem> {
+    pub(super) async fn change(&self, change: Change) -> Result<u64, Problem> {
         door::change(self.admin, self.caller, change).await
+    }
+
+    /// Whether the task is one of the fleet.
+    fn is_of_fleet(&self) -> bool {
+        number(self.first()).is_some()
+    }
+
+    /// The cluster's name, if there is one of it.
+    pub(super) async fn known_cluster(&self) -> Result<&str, Problem> {
+        let name = self.first();
+        let clusters = door::clusters(self.admin, self.caller).await?;
+        let is_known = clusters.rows().any(|row| row.text("name") == name);
+        is_known.then_some(name).ok_or_else(|| unknown("cluster", name))
+    }
+
+    async fn switch_over(&self) -> Result<Reply, Problem> {
+        let cluster = self.known_cluster().await?.to_owned();
+        let (mut server, mut force) = (None, false);
+        for (name, value) in self.request.object()? {
+            match (name.as_str(), value) {
+                ("server", Value::String(address)) => server = Some(address),
+                ("server", _) => return Err(Problem::bad("server: expected 'host:port'")),
+                ("force", Value::Bool(is_forced)) => force = is_forced,
+                ("force", _) => return Err(Problem::bad("force: expected true or false")),
+                _ => return Err(Problem::bad(format!("{name}: expected server or force"))),
+            }
+        }
+        let address = server.ok_or_else(|| Problem::bad("server: expected 'host:port'"))?;
+        self.change(Change::SwitchOver { cluster, address, force }).await?;
+        Ok(empty(StatusCode::NO_CONTENT))
     }
 
     async fn cluster(&self) -> Result<Reply, Problem> {
@@ -247,7 +291,7 @@ pub(in crate::http) fn exit_timeout(text: &str) -> Result<ExitTimeout, Problem> 
     }
 }
 
-fn unknown(what: &str, name: &str) -> Problem {
+pub(super) fn unknown(what: &str, name: &str) -> Problem {
     Problem::not_found(format!("there is no {what} '{name}'"))
 }
 

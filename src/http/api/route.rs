@@ -4,7 +4,7 @@ use hyper::Method;
 
 use crate::http::reply::Problem;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
 };
 
 /// A method.
@@ -36,6 +36,9 @@ pub(super) enum Operation {
     Proxies,
     Proxy,
     Restart,
+    RestartCluster,
+    SwitchOver,
+    Fleet,
     Servers,
     Drain,
     Online,
@@ -47,6 +50,8 @@ pub(super) enum Operation {
     Tasks,
     Task,
     Rollback,
+    Retry,
+    Stop,
     Audit,
     Events,
 }
@@ -68,6 +73,12 @@ pub(super) enum Gives {
     Many(&'static Resource),
     /// A cluster, its proxies and its servers.
     Whole,
+    /// Restarts of this proxy, and of the fleet.
+    Tasks,
+    /// A restart of this proxy, or of the fleet.
+    Task,
+    /// A restart of the fleet, with what each proxy has gone through.
+    FleetTask,
     /// Nothing but the status.
     Nothing,
     /// Server-sent events.
@@ -106,9 +117,30 @@ const fn input(name: &'static str, info: &'static str) -> Input {
     Input { name, kind: "string", words: &[], info }
 }
 
+const EXIT_TIMEOUT: Input =
+    input("exit_timeout", "how long sessions that cannot move may go on, such as 30s");
 const CLUSTER_NAME: Input = input("cluster", "only of this cluster");
 const LIMIT: Input =
     Input { name: "limit", kind: "integer", words: &[], info: "at most so many (default 1000)" };
+
+const fn typed(name: &'static str, kind: &'static str, info: &'static str) -> Input {
+    Input { name, kind, words: &[], info }
+}
+
+/// What a restart of several proxies is asked by.
+const FLEET: &[Input] = &[
+    Input {
+        name: "mode",
+        kind: "string",
+        words: &["restart", "force"],
+        info: "restart (the default) moves every session; force closes them all",
+    },
+    EXIT_TIMEOUT,
+    typed("batch", "integer", "so many at a time (default 1)"),
+    typed("canary", "integer", "so many first, before all others (default 1)"),
+    typed("stop_on_failure", "boolean", "whether it stops at the first failure (the default)"),
+    typed("proxies", "array", "names: only these; without it all of the fleet"),
+];
 
 /// What looks.
 const fn look(path: &'static str, operation: Operation, gives: Gives, info: &'static str) -> Route {
@@ -151,7 +183,7 @@ pub(super) static ROUTES: &[Route] = &[
                 info: "restart (the default) moves every session; force closes them all; \
                        rehearse moves nothing and tells what would not move",
             },
-            input("exit_timeout", "how long sessions that cannot move may go on, such as 30s"),
+            EXIT_TIMEOUT,
         ],
         status: 202,
         gives: Gives::One(&TASK),
@@ -160,6 +192,35 @@ pub(super) static ROUTES: &[Route] = &[
             "proxies/{proxy}/restart",
             Operation::Restart,
             "Begins a restart; its task tells how it goes",
+        )
+    },
+    look(
+        "fleet",
+        Operation::Fleet,
+        Gives::Many(&MEMBER),
+        "Every proxy of [[fleet.proxy]] or fleet.dns, asked now",
+    ),
+    Route {
+        body: FLEET,
+        status: 202,
+        gives: Gives::FleetTask,
+        ..change(
+            Verb::Post,
+            "clusters/{cluster}/restart",
+            Operation::RestartCluster,
+            "Begins a restart of the fleet, one after the other; its task tells how it goes",
+        )
+    },
+    Route {
+        body: &[
+            input("server", "the server that is to be the primary, as host:port; it has to be"),
+            typed("force", "boolean", "sessions that cannot move stay behind"),
+        ],
+        ..change(
+            Verb::Post,
+            "clusters/{cluster}/switchover",
+            Operation::SwitchOver,
+            "Makes another server the primary; it is done when it is answered",
         )
     },
     Route {
@@ -211,21 +272,39 @@ pub(super) static ROUTES: &[Route] = &[
             "Alters parameters, {\"name\": \"value\"}: all of them or none",
         )
     },
-    look("tasks", Operation::Tasks, Gives::Many(&TASK), "Restarts, newest first"),
-    look("tasks/{task}", Operation::Task, Gives::One(&TASK), "A restart"),
+    look("tasks", Operation::Tasks, Gives::Tasks, "Restarts, newest first"),
+    look(
+        "tasks/{task}",
+        Operation::Task,
+        Gives::Task,
+        "A restart of this proxy (a number), or of the fleet (fleet-N)",
+    ),
     change(
         Verb::Post,
         "tasks/{task}/rollback",
         Operation::Rollback,
-        "Takes back a restart that is under way",
+        "Takes back a restart: of this proxy while it is under way; of the fleet also later",
+    ),
+    change(
+        Verb::Post,
+        "tasks/{task}/retry",
+        Operation::Retry,
+        "Goes on with a restart of the fleet that has failed or was stopped",
+    ),
+    change(
+        Verb::Post,
+        "tasks/{task}/stop",
+        Operation::Stop,
+        "Has a restart of the fleet begin nothing more",
     ),
     look("audit", Operation::Audit, Gives::Many(&AUDIT), "Who changed what, newest first"),
     look(
         "events",
         Operation::Events,
         Gives::Events,
-        "What changes: state (a Proxy) and task (a Task). With Last-Event-ID, what came behind \
-         that; without, or if that is not known any more, how everything is",
+        "What changes: state (a Proxy), task (a Task) and fleet (a task of the fleet). With \
+         Last-Event-ID, what came behind that; without, or if that is not known any more, how \
+         everything is",
     ),
 ];
 

@@ -119,10 +119,15 @@ pub(super) fn csrf(visitor: &Visitor) -> Markup {
 
 /// Keeps parts of a page up to date: those that have these ids, from the page at `url`.
 pub(super) fn live(url: &str, ids: &[String]) -> Markup {
+    live_by("sse:state, sse:task, sse:fleet", url, ids)
+}
+
+/// The same, by these triggers of htmx.
+pub(super) fn live_by(trigger: &str, url: &str, ids: &[String]) -> Markup {
     let parts: Vec<_> =
         ids.iter().map(String::as_str).chain(["counts"]).map(|id| format!("#{id}")).collect();
     html! {
-        div hidden hx-get=(url) hx-trigger="sse:state, sse:task" hx-swap="none"
+        div hidden hx-get=(url) hx-trigger=(trigger) hx-swap="none"
             hx-select-oob=(parts.join(",")) {}
     }
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! mod        which page a path is, and who may see it
 //!   login      the only page for nobody
-//!   clusters, overview, restart, tasks, sessions, parameters, audit
+//!   clusters, overview, fleet, restart, tasks, fleet_tasks, sessions, parameters, audit
 //!     scene      who looks at what; what a form does
 //!     frame      what all pages have around them, and the pieces they are made of
 //!     words      how values are told
@@ -16,6 +16,8 @@
 mod assets;
 mod audit;
 mod clusters;
+mod fleet;
+mod fleet_tasks;
 mod frame;
 mod login;
 mod overview;
@@ -29,6 +31,7 @@ mod words;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 
+use super::fleet::number;
 use super::reply::{Problem, Reply, html, see_other, set};
 use super::request::{Request, encoded};
 use super::service::Http;
@@ -71,7 +74,11 @@ async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
             restart::page(scene, cluster, proxy).await
         }
         ["tasks"] => tasks::page(scene).await,
-        ["tasks", id] => tasks::one(scene, id).await,
+        ["clusters", cluster, "restart"] => fleet::page(scene, cluster).await,
+        ["tasks", id] => match number(id) {
+            Some(number) => fleet_tasks::page(scene, id, number).await,
+            None => tasks::one(scene, id).await,
+        },
         ["sessions"] => sessions::page(scene).await,
         ["sessions", id] => sessions::one(scene, id).await,
         ["parameters"] => parameters::page(scene).await,
@@ -91,7 +98,12 @@ async fn act(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
         ["clusters", cluster, "servers", server, what] => {
             overview::act(scene, cluster, server, what).await
         }
-        ["tasks", id, "rollback"] => tasks::roll_back(scene, id).await,
+        ["clusters", _, "restart"] => fleet::act(scene).await,
+        ["tasks", id, what] => match (number(id), *what) {
+            (Some(number), what) => fleet_tasks::act(scene, id, number, what).await,
+            (None, "rollback") => tasks::roll_back(scene, id).await,
+            (None, _) => Err(Problem::not_found("There is no such form.")),
+        },
         ["sessions", id, "kill"] => sessions::kill(scene, id).await,
         ["parameters"] => parameters::act(scene).await,
         _ => Err(Problem::not_found("There is no such form.")),

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::fleet;
 use super::frame::{Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
 use super::words;
@@ -31,6 +32,11 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         ids.extend(live_ids("s", at, SERVER));
     }
     let url = format!("/clusters/{}", encoded(name));
+    // Other proxies are asked for the whole page only, and for their own part of it.
+    let fleet = match scene.request.asked("part") {
+        None => fleet::section(scene, &url).await?,
+        Some(_) => html! {},
+    };
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " (name)
@@ -59,6 +65,7 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
                 }
             }
         }
+        (fleet)
         h2 { "Servers" }
         table {
             thead { tr {
@@ -71,7 +78,7 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
                 }
             }
         }
-        (live(&url, &ids))
+        (live(&format!("{url}?part=own"), &ids))
     };
     scene.page(name, body).await
 }
@@ -162,6 +169,9 @@ fn server(scene: &Scene<'_>, row: &Row, at: usize, url: &str, why_not: Option<&s
                         @for (what, order, text, explained) in ORDERS {
                             (form(scene, row, url, (what, *order), (text, explained), why_not))
                         }
+                        @if row.text("role") == "replica" {
+                            (switch_over(scene, row, url, why_not))
+                        }
                     }
                 }
             }
@@ -209,17 +219,49 @@ fn form(
     }
 }
 
-/// Drains a server, or puts it back.
+/// The form that makes a replica the primary.
+fn switch_over(scene: &Scene<'_>, row: &Row, url: &str, why_not: Option<&str>) -> Markup {
+    let (cluster, server) = (row.text("cluster"), row.text("server"));
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let change =
+        Change::SwitchOver { cluster: cluster.into(), address: server.into(), force: false };
+    let body = serde_json::json!({"server": server}).to_string();
+    let path = format!("/api/v1/clusters/{}/switchover", encoded(cluster));
+    let ways = Ways {
+        sql: change.to_string(),
+        api: Some(("POST", path, body)),
+        command: format!("odp switchover -a {admin} {cluster} {server}"),
+    };
+    html! {
+        form method="post" action={ (url) "/servers/" (encoded(server)) "/switchover" } {
+            (csrf(scene.visitor))
+            (button("action", "Switchover", why_not))
+            p class="hint" {
+                "It becomes the primary: sessions wait between two transactions meanwhile, and go \
+                 on there. If one cannot move, nothing is changed."
+            }
+            (ways.shown())
+        }
+    }
+}
+
+/// Drains a server, puts it back, or makes it the primary.
 pub(super) async fn act(
     scene: &Scene<'_>,
     cluster: &str,
     server: &str,
     what: &str,
 ) -> Result<Reply, Problem> {
+    let back = see_other(&format!("/clusters/{}", encoded(cluster)));
+    if what == "switchover" {
+        let (cluster, address) = (cluster.to_owned(), server.to_owned());
+        scene.change(Change::SwitchOver { cluster, address, force: false }).await?;
+        return Ok(back);
+    }
     let order = ORDERS.iter().find(|(name, ..)| *name == what);
     let (_, order, ..) = order.ok_or_else(|| Problem::not_found("There is no such form."))?;
     scene.change(Change::AlterServer(cluster.into(), *order, server.into())).await?;
-    Ok(see_other(&format!("/clusters/{}", encoded(cluster))))
+    Ok(back)
 }
 
 pub(super) fn unknown(name: &str) -> Problem {

@@ -5,6 +5,7 @@ use crate::admin::command::Change;
 use crate::admin::{Admin, Table};
 use crate::config::Role;
 use crate::http::door;
+use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, html};
 use crate::http::request::{Pairs, Request};
 use crate::http::service::Http;
@@ -39,7 +40,7 @@ impl Scene<'_> {
 
     /// Carries out a change; a task's id, 0 for none.
     pub(super) async fn change(&self, change: Change) -> Result<u64, Problem> {
-        door::change(self.admin(), &self.visitor.caller, change).await
+        door::change(&self.http.admin, &self.visitor.caller, change).await
     }
 
     /// The fields of the form.
@@ -71,7 +72,10 @@ impl Scene<'_> {
     /// A page.
     pub(super) async fn page(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
         let tasks = self.show("SHOW RESTART").await?;
-        let count = |state: &str| tasks.rows().filter(|row| row.text("state") == state).count();
+        let fleet = fleet::tasks(self.admin(), &self.visitor.caller).await?;
+        let count = |state: &str| {
+            tasks.rows().chain(fleet.rows()).filter(|row| row.text("state") == state).count()
+        };
         let counts = Counts { running: count("IN_PROGRESS"), failed: count("FAILED") };
         let here = self.request.path.first().map_or("", String::as_str);
         let frame = Frame { title, here, visitor: Some(self.visitor), counts };

@@ -2,11 +2,13 @@
 
 use maud::{Markup, html};
 
+use super::fleet_tasks;
 use super::frame::{Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
 use crate::admin::command::Change;
+use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
 
 /// Phases of a restart, in order, in words.
@@ -25,9 +27,12 @@ const PHASES: [(&str, &str); 10] = [
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let tasks = scene.show("SHOW RESTART").await?;
+    let fleet = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
     let body = html! {
         h1 { "Tasks" }
         div id="tasks" {
+            (fleet_tasks::list(&fleet))
+            @if !fleet.rows.is_empty() { h2 { "Of this proxy" } }
             @if tasks.rows().next().is_none() { p { "There was no restart yet." } }
             @else {
                 table {

@@ -44,6 +44,11 @@ pub(super) fn count(number: &str, one: &str) -> String {
     if number == "1" { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// `n proxies`, `1 proxy`.
+pub(super) fn proxies(number: usize) -> String {
+    if number == 1 { "1 proxy".into() } else { format!("{number} proxies") }
+}
+
 /// A state of a task.
 pub(super) fn state(state: &str) -> &str {
     match state {
@@ -51,6 +56,7 @@ pub(super) fn state(state: &str) -> &str {
         "COMPLETED" => "Completed",
         "FAILED" => "Failed",
         "ROLLED_BACK" => "Rolled back",
+        "STOPPED" => "Stopped",
         other => other,
     }
 }
@@ -68,10 +74,10 @@ pub(super) fn mode(mode: &str) -> &str {
 /// Which color a state has: it is never told by that alone.
 pub(super) fn color(state: &str) -> &'static str {
     match state {
-        "RUNNING" | "COMPLETED" | "online" | "done" => "good",
-        "FAILED" | "lost" | "STOPPING" | "refused" | "congested" => "bad",
+        "RUNNING" | "COMPLETED" | "online" | "done" | "DONE" => "good",
+        "FAILED" | "UNREACHABLE" | "lost" | "STOPPING" | "refused" | "congested" => "bad",
         "IN_PROGRESS" | "RESTARTING" | "DRAINING" | "STARTING" | "ROLLED_BACK" | "OFFLINE"
-        | "suspect" | "draining" | "asked" => "busy",
+        | "STOPPED" | "suspect" | "draining" | "asked" => "busy",
         _ => "plain",
     }
 }

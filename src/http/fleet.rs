@@ -1,0 +1,139 @@
+//! The fleet as the API, pages and events have it: its proxies, its tasks, and what one is asked
+//! by.
+//!
+//! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too.
+
+use serde_json::{Value, json};
+
+use super::door::show;
+use super::reply::Problem;
+use super::resource::{FLEET_STEP, FLEET_TASK};
+use crate::admin::{Admin, Caller, Table, fleet};
+use crate::fleet::tasks::{Mode, Request};
+
+/// What names of tasks begin with.
+const PREFIX: &str = "fleet-";
+
+/// What may be said of a restart.
+pub(super) const OPTIONS: &str = "mode, exit_timeout, batch, canary, stop_on_failure or proxies";
+
+/// The name of a task.
+pub(super) fn name(id: u64) -> String {
+    format!("{PREFIX}{id}")
+}
+
+/// The number of a task that has this name.
+pub(super) fn number(name: &str) -> Option<u64> {
+    let number = name.strip_prefix(PREFIX)?.parse().ok()?;
+    (self::name(number) == name).then_some(number)
+}
+
+/// A row is a proxy of it; none where there is no fleet.
+pub(super) async fn members(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    match admin.proxy.config().fleet.is_empty() {
+        true => Ok(Table::default()),
+        false => show(admin, caller, "SHOW FLEET").await,
+    }
+}
+
+/// Its tasks, newest first, by their names.
+pub(super) async fn tasks(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    let mut table = show(admin, caller, "SHOW FLEET TASKS").await?;
+    for id in table.rows.iter_mut().filter_map(|row| row.first_mut()?.as_mut()) {
+        id.insert_str(0, PREFIX);
+    }
+    Ok(with_gaps(table))
+}
+
+/// What each proxy has gone through in a task.
+pub(super) async fn steps(admin: &Admin, caller: &Caller, number: u64) -> Result<Table, Problem> {
+    show(admin, caller, &format!("SHOW FLEET TASK {number}")).await.map(with_gaps)
+}
+
+/// What is not there is none, and no empty text.
+fn with_gaps(mut table: Table) -> Table {
+    for value in table.rows.iter_mut().flatten() {
+        value.take_if(|text| text.is_empty());
+    }
+    table
+}
+
+/// A task with its steps; None: there is none of this name.
+pub(super) async fn whole(
+    admin: &Admin,
+    caller: &Caller,
+    name: &str,
+) -> Result<Option<Value>, Problem> {
+    let tasks = tasks(admin, caller).await?;
+    let row = tasks.rows().find(|row| row.text("task_id") == name);
+    let (Some(row), Some(number)) = (row, number(name)) else { return Ok(None) };
+    let steps = steps(admin, caller, number).await?;
+    Ok(Some(json!({"task": FLEET_TASK.value(&row), "steps": FLEET_STEP.values(&steps)})))
+}
+
+/// What a restart is asked by, from options by their names.
+pub(super) fn request(options: &[(String, String)]) -> Result<Request, Problem> {
+    let mut request = Request::default();
+    for (name, value) in options {
+        match (name.as_str(), value.as_str()) {
+            ("mode", "restart") => {}
+            ("mode", "force") => request.mode = Mode::Force,
+            ("mode", _) => {
+                let text = format!("mode = '{value}': expected restart or force");
+                return Err(Problem::bad(text));
+            }
+            ("exit_timeout" | "batch" | "canary" | "stop_on_failure" | "proxies", value) => {
+                fleet::set(&mut request, name, value)?;
+            }
+            _ => return Err(Problem::bad(format!("{name}: expected {OPTIONS}"))),
+        }
+        // None named would be all.
+        if name == "proxies" && request.proxies.is_empty() {
+            return Err(Problem::bad("proxies: expected the name of one at least"));
+        }
+    }
+    Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(options: &[(&str, &str)]) -> Result<Request, Problem> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        request(&options.iter().map(owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_are_those_of_fleets_tasks_only() {
+        assert_eq!(number(&name(7)), Some(7));
+        for other in ["7", "fleet-", "fleet-07", "fleet-+7", "fleet-x", "fleet-7/x"] {
+            assert_eq!(number(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_restart_is_asked_by_names_of_options() {
+        let request = of(&[("mode", "force"), ("batch", "3"), ("proxies", "a,b")]);
+        let request = request.expect("it is understood");
+        assert_eq!((request.mode, request.batch), (Mode::Force, 3));
+        assert_eq!(request.proxies, ["a", "b"]);
+        assert_eq!(of(&[]).expect("all of it is usual"), Request::default());
+    }
+
+    #[test]
+    fn what_would_be_all_of_them_by_mistake_is_refused() {
+        for (name, value) in [
+            ("proxies", ""),
+            ("proxies", " , "),
+            ("batch", "0"),
+            ("canary", "-1"),
+            ("stop_on_failure", "perhaps"),
+            ("mode", "rehearse"),
+            ("binary", "/bin/sh"),
+        ] {
+            let problem = of(&[(name, value)]).expect_err(name);
+            assert!(problem.detail.contains(name), "{name}: {}", problem.detail);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The fleet on the Overview, and the dialog of its restart.
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live_by, mark, refusal};
+use super::overview::unknown;
+use super::scene::Scene;
+use super::words;
+use crate::admin::command::Change;
+use crate::admin::fleet::Order;
+use crate::admin::{Row, Table};
+use crate::fleet::tasks::{Mode, Request};
+use crate::http::fleet;
+use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::encoded;
+
+/// Cells of a proxy that change.
+const CELLS: [&str; 5] = ["status", "version", "generation", "uptime", "sessions"];
+
+/// When all of them are asked again, while somebody looks.
+const AGAIN: &str = "sse:fleet, every 5s";
+
+/// The proxies of the fleet, to be ticked; nothing where there is no fleet.
+pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Result<Markup, Problem> {
+    let members = fleet::members(scene.admin(), &scene.visitor.caller).await?;
+    let ids = (0..members.rows.len())
+        .flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")))
+        .collect::<Vec<_>>();
+    Ok(html! {
+        @if !members.rows.is_empty() {
+            h2 { "The fleet" }
+            form method="get" action={ (url) "/restart" } {
+                input type="hidden" name="ticked" value="yes";
+                table {
+                    thead { tr {
+                        th { "Name" } th { "Status" } th { "Version" } th { "Generation" }
+                        th { "Up for" } th { "Sessions" } th { "Last restart" }
+                    } }
+                    tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at)) } }
+                }
+                p class="buttons" {
+                    button class="action" { "Batch Restart" }
+                    a class="action" href={ (url) "/restart" } { "Restart Cluster" }
+                }
+                p class="hint" {
+                    "Batch Restart is for those that are ticked. Nothing happens before the next \
+                     page."
+                }
+            }
+            (live_by(AGAIN, url, &ids))
+        }
+    })
+}
+
+fn member(row: &Row, at: usize) -> Markup {
+    let id = |name: &str| format!("f{at}-{name}");
+    let (name, status) = (row.text("name"), row.text("state"));
+    html! {
+        tr {
+            td data-label="Name" {
+                label for=(id("tick")) {
+                    input id=(id("tick")) type="checkbox" name="proxy" value=(name);
+                    " " (name)
+                }
+            }
+            td data-label="Status" id=(id("status")) {
+                (mark(status, status))
+                @if let Some(error) = row.value("error") { " " span class="hint" { (error) } }
+            }
+            td data-label="Version" id=(id("version")) { (row.text("version")) }
+            td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
+            td data-label="Up for" id=(id("uptime")) { (words::span(row.text("uptime_s"))) }
+            td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
+            td data-label="Last restart" {
+                @match row.value("last_restart") {
+                    Some(state) => (mark(state, words::state(state))),
+                    None => span class="hint" { "none yet" },
+                }
+            }
+        }
+    }
+}
+
+/// What the dialog has found out.
+struct Dialog {
+    url: String,
+    /// Those that are to be restarted.
+    proxies: Table,
+    /// Their names, if they are not all.
+    names: Vec<String>,
+    /// The task that is in progress.
+    busy: Option<String>,
+    refusal: Option<String>,
+}
+
+pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
+    let clusters = scene.clusters().await?;
+    clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
+    let caller = &scene.visitor.caller;
+    let mut proxies = fleet::members(scene.admin(), caller).await?;
+    if proxies.rows.is_empty() {
+        let text = "There is no fleet: the config has neither [[fleet.proxy]] nor fleet.dns.";
+        return Err(Problem::not_found(text));
+    }
+    let names = ticked(scene)?;
+    let unknown = names.iter().find(|name| !proxies.rows().any(|row| row.text("name") == **name));
+    if let Some(name) = unknown {
+        return Err(Problem::not_found(format!("The fleet has no proxy '{name}'.")));
+    }
+    let is_chosen =
+        |name: Option<&str>| names.is_empty() || names.iter().any(|it| Some(&**it) == name);
+    proxies.rows.retain(|row| is_chosen(row.first().and_then(|name| name.as_deref())));
+    let tasks = fleet::tasks(scene.admin(), caller).await?;
+    let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
+    let back = format!("/clusters/{}", encoded(cluster));
+    let dialog = Dialog {
+        url: format!("{back}/restart"),
+        proxies,
+        names,
+        busy: busy.map(|row| row.text("task_id").to_owned()),
+        refusal: scene.refusal(),
+    };
+    let title = format!("Restart {}", words::proxies(dialog.proxies.rows.len()));
+    let body = html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/clusters" { "Clusters" } " / " a href=(back) { (cluster) } " / Restart"
+        }
+        div class="dialog" role="group" aria-labelledby="title" {
+            h1 id="title" { (title) }
+            (dialog.facts())
+            (refusal(dialog.refusal.as_deref()))
+            (dialog.form(scene, &back))
+            (dialog.ways().shown())
+        }
+    };
+    scene.page(&title, body).await
+}
+
+/// Names of those that were ticked; none: all are meant.
+fn ticked(scene: &Scene<'_>) -> Result<Vec<String>, Problem> {
+    let query = &scene.request.query;
+    let names = query.iter().filter(|(key, _)| key == "proxy").map(|(_, name)| name.clone());
+    let names: Vec<_> = names.collect();
+    match names.is_empty() && scene.request.asked("ticked").is_some() {
+        true => Err(Problem::bad("No proxy is ticked: go back, and tick those to be restarted.")),
+        false => Ok(names),
+    }
+}
+
+impl Dialog {
+    fn facts(&self) -> Markup {
+        html! {
+            ul {
+                @for row in self.proxies.rows() {
+                    li {
+                        b { (row.text("name")) } " " (mark(row.text("state"), row.text("state")))
+                        " " (words::count(row.text("sessions"), "session"))
+                    }
+                }
+            }
+            p class="hint" {
+                "First each is asked whether every session would move; if one refuses, nothing is \
+                 restarted. The proxy that does it is the last, and its successor goes on."
+            }
+        }
+    }
+
+    /// Why a choice is refused.
+    fn why_not(&self, mode: Mode) -> Option<String> {
+        let refusal = self.refusal.as_ref().map(|_| "it needs the role manager".to_owned());
+        let busy = self.busy.as_ref().map(|task| format!("task {task} is in progress"));
+        let fits = |row: &Row| match mode {
+            Mode::Restart => row.text("state") == "RUNNING",
+            Mode::Force => row.text("state") != "UNREACHABLE",
+        };
+        let other = self.proxies.rows().find(|row| !fits(row));
+        let state = other.map(|row| format!("{} is {}", row.text("name"), row.text("state")));
+        refusal.or(busy).or(state)
+    }
+
+    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
+        let (soft, hard) = (self.why_not(Mode::Restart), self.why_not(Mode::Force));
+        let both = if soft.is_some() { hard.clone() } else { None };
+        html! {
+            form method="post" action=(self.url) {
+                (csrf(scene.visitor))
+                @if !self.names.is_empty() {
+                    input type="hidden" name="proxies" value=(self.names.join(","));
+                }
+                fieldset {
+                    legend { "How" }
+                    label class="choice" {
+                        input type="radio" name="mode" value="restart" required
+                            checked[soft.is_none()] disabled[soft.is_some()];
+                        span {
+                            b { "Restart" } " (recommended)"
+                            p { "Clients notice nothing but a pause of milliseconds. What cannot \
+                                 move goes on in the old process until the exit timeout, and then \
+                                 gets error 1053." }
+                            @if let Some(why) = &soft { p class="why" { "Not now: " (why) "." } }
+                        }
+                    }
+                    label class="choice" {
+                        input type="radio" name="mode" value="force" disabled[hard.is_some()];
+                        span {
+                            b { "Force Restart" }
+                            p { "Every client of these proxies is cut off with error 1053, and \
+                                 open transactions are rolled back." }
+                            @if let Some(why) = &hard { p class="why" { "Not now: " (why) "." } }
+                        }
+                    }
+                }
+                label for="batch" { "So many at a time" }
+                input id="batch" name="batch" value="1" size="4" inputmode="numeric";
+                label for="canary" { "So many first, before all others" }
+                input id="canary" name="canary" value="1" size="4" inputmode="numeric";
+                label for="exit_timeout" { "Exit timeout of what cannot move" }
+                input id="exit_timeout" name="exit_timeout" size="8";
+                p class="hint" {
+                    "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever; empty: as each \
+                     proxy's config says."
+                }
+                label for="stop_on_failure" { "Stop at the first failure" }
+                select id="stop_on_failure" name="stop_on_failure" {
+                    option value="on" { "yes" }
+                    option value="off" { "no" }
+                }
+                p class="buttons" {
+                    (button("main", "Restart", both.as_deref()))
+                    a class="quiet" href=(back) { "Cancel" }
+                }
+            }
+        }
+    }
+
+    fn ways(&self) -> Ways {
+        let request = Request { proxies: self.names.clone(), ..Request::default() };
+        let only: String = self.names.iter().map(|name| format!(" --only {name}")).collect();
+        let body = match self.names.is_empty() {
+            true => serde_json::json!({"mode": "restart"}),
+            false => serde_json::json!({"mode": "restart", "proxies": self.names}),
+        };
+        let path = format!("/api/v1{}", self.url);
+        Ways {
+            sql: Change::Fleet(Order::Start(request)).to_string(),
+            api: Some(("POST", path, body.to_string())),
+            command: format!("odp restart --fleet -c /etc/odp/odp.toml{only}"),
+        }
+    }
+}
+
+/// Begins it.
+pub(super) async fn act(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    let mut form = scene.form()?;
+    form.retain(|(name, value)| name != "csrf" && (name == "proxies" || !value.is_empty()));
+    if !form.iter().any(|(name, _)| name == "mode") {
+        return Err(Problem::bad("Choose Restart or Force Restart."));
+    }
+    let request = fleet::request(&form)?;
+    let id = scene.change(Change::Fleet(Order::Start(request))).await?;
+    Ok(see_other(&format!("/tasks/{}", fleet::name(id))))
+}

@@ -1,0 +1,169 @@
+//! Restarts of the fleet: their list, and `/tasks/fleet-N`.
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::scene::Scene;
+use super::words;
+use crate::admin::command::Change;
+use crate::admin::fleet::{Order, Word};
+use crate::admin::{Row, Table};
+use crate::http::fleet;
+use crate::http::reply::{Problem, Reply, see_other};
+
+/// What may become of one: its word, what the button says, what that does, and in which states.
+const ORDERS: [(Word, &str, &str, &[&str]); 3] = [
+    (
+        Word::Stop,
+        "Stop after this one",
+        "What is under way is seen to its end; nothing more is begun.",
+        &["IN_PROGRESS"],
+    ),
+    (
+        Word::RollBack,
+        "Roll back",
+        "Those that were restarted are restarted into what they ran before.",
+        &["IN_PROGRESS", "COMPLETED", "FAILED", "STOPPED"],
+    ),
+    (
+        Word::Retry,
+        "Retry",
+        "It goes on from the proxy where it has failed or was stopped.",
+        &["FAILED", "STOPPED"],
+    ),
+];
+
+/// All of them, newest first; nothing where there was none.
+pub(super) fn list(tasks: &Table) -> Markup {
+    html! {
+        @if !tasks.rows.is_empty() {
+            h2 { "Of the fleet" }
+            table {
+                thead { tr {
+                    th { "Task" } th { "What" } th { "State" } th { "Stage" } th { "Proxies" }
+                    th { "Asked by" } th { "Began" } th { "Ended" } th { "Detail" }
+                } }
+                tbody { @for row in tasks.rows() { (task(&row)) } }
+            }
+        }
+    }
+}
+
+fn task(row: &Row) -> Markup {
+    let (id, state) = (row.text("task_id"), row.text("state"));
+    html! {
+        tr {
+            td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
+            td data-label="What" { (words::mode(row.text("mode"))) }
+            td data-label="State" { (mark(state, words::state(state))) }
+            td data-label="Stage" { (row.text("stage")) }
+            td data-label="Proxies" { (row.text("done")) " of " (row.text("proxies")) " done" }
+            td data-label="Asked by" { (row.text("started_by")) }
+            td data-label="Began" { (words::time(row.text("started_at"))) }
+            td data-label="Ended" { (words::time(row.text("ended_at"))) }
+            td data-label="Detail" class="long" { (row.text("detail")) }
+        }
+    }
+}
+
+pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<Reply, Problem> {
+    let caller = &scene.visitor.caller;
+    let tasks = fleet::tasks(scene.admin(), caller).await?;
+    let row = tasks.rows().find(|row| row.text("task_id") == name);
+    let row = row.ok_or_else(|| Problem::not_found(format!("There is no task '{name}'.")))?;
+    let steps = fleet::steps(scene.admin(), caller, number).await?;
+    let (state, mode) = (row.text("state"), words::mode(row.text("mode")));
+    let body = html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/tasks" { "Tasks" } " / Task " (name)
+        }
+        h1 { "Task " (name) ": " (mode) " of the fleet" }
+        div id="task" aria-live="polite" {
+            p class="outcome" {
+                (mark(state, words::state(state)))
+                " " (row.text("done")) " of " (row.text("proxies")) " proxies done"
+            }
+            @if let Some(detail) = row.value("detail") { p class="detail" { (detail) } }
+            p class="hint" {
+                "Asked by " (row.text("started_by")) " at " (words::time(row.text("started_at")))
+                @if let Some(ended) = row.value("ended_at") { ", ended at " (words::time(ended)) }
+                "."
+            }
+            (phases(&steps))
+            (orders(scene, name, number, state))
+        }
+        (live(&format!("/tasks/{name}"), &["task".into()]))
+    };
+    scene.page(&format!("Task {name}"), body).await
+}
+
+fn phases(steps: &Table) -> Markup {
+    html! {
+        table {
+            thead { tr {
+                th { "Proxy" } th { "Stands" } th { "Phase" } th { "Began" } th { "Ended" }
+                th { "Detail" }
+            } }
+            tbody {
+                @for row in steps.rows() {
+                    tr {
+                        td data-label="Proxy" {
+                            (row.text("proxy"))
+                            @if row.text("coordinates") == "yes" {
+                                " " span class="hint" { "does it, and is the last" }
+                            }
+                        }
+                        td data-label="Stands" { (mark(row.text("state"), row.text("state"))) }
+                        td data-label="Phase" { (row.text("phase")) }
+                        td data-label="Began" { (words::time(row.text("begun_at"))) }
+                        td data-label="Ended" { (words::time(row.text("ended_at"))) }
+                        td data-label="Detail" class="long" { (row.text("detail")) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn orders(scene: &Scene<'_>, name: &str, number: u64, state: &str) -> Markup {
+    let why_not = scene.refusal();
+    let why_not = why_not.as_deref();
+    let possible = ORDERS.iter().filter(|(.., states)| states.contains(&state));
+    html! {
+        (refusal(why_not))
+        @for (word, text, explained, _) in possible {
+            form method="post" action={ "/tasks/" (name) "/" (path(*word)) } {
+                (csrf(scene.visitor))
+                (button("quiet", text, why_not))
+                p class="hint" { (explained) }
+                (ways(*word, name, number).shown())
+            }
+        }
+    }
+}
+
+/// The last part of a path that gives an order.
+fn path(word: Word) -> &'static str {
+    Word::ALL.iter().find(|(_, it)| *it == word).map_or("", |(path, _)| path)
+}
+
+fn ways(word: Word, name: &str, number: u64) -> Ways {
+    Ways {
+        sql: Change::Fleet(Order::Of(word, Some(number))).to_string(),
+        api: Some(("POST", format!("/api/v1/tasks/{name}/{}", path(word)), String::new())),
+        command: format!("odp restart --fleet -c /etc/odp/odp.toml --{}", path(word)),
+    }
+}
+
+/// Gives an order.
+pub(super) async fn act(
+    scene: &Scene<'_>,
+    name: &str,
+    number: u64,
+    what: &str,
+) -> Result<Reply, Problem> {
+    let word = Word::ALL.iter().find(|(path, _)| *path == what);
+    let (_, word) = word.ok_or_else(|| Problem::not_found("There is no such form."))?;
+    scene.change(Change::Fleet(Order::Of(*word, Some(number)))).await?;
+    Ok(see_other(&format!("/tasks/{name}")))
+}

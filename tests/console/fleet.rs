@@ -1,0 +1,51 @@
+//! The fleet on the Overview: ticked, restarted together, followed as a task.
+
+use crate::scene::{Person, alone};
+use crate::support::fleet::introduce;
+use crate::support::until;
+
+#[test]
+fn the_six_steps_for_what_is_ticked() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let person = Person::log_in(&proxies[0], "root");
+    let overview = person.see("/clusters/main");
+    for part in ["Batch Restart", "Restart Cluster", "value=\"a\"", "value=\"b\"", "f1-status"] {
+        assert!(overview.contains(part), "{part}: {overview}");
+    }
+    let kept = person.see("/clusters/main?part=own");
+    assert!(!kept.contains("Batch Restart"), "others are asked for the whole page only");
+    let none = person.asker.get("/clusters/main/restart?ticked=yes");
+    assert_eq!(none.status, 400, "{none:?}");
+    assert_eq!(person.asker.get("/clusters/main/restart?proxy=z").status, 404);
+    let all = person.see("/clusters/main/restart");
+    assert!(all.contains("Restart 2 proxies") && all.contains("RESTART FLEET;"), "{all}");
+    let dialog = person.see("/clusters/main/restart?ticked=yes&proxy=b");
+    for part in ["Restart 1 proxy", "Force Restart", "--only b", "name=\"proxies\" value=\"b\""] {
+        assert!(dialog.contains(part), "{part}: {dialog}");
+    }
+    let before = [proxies[0].pid(), proxies[1].pid()];
+    let path = "/clusters/main/restart";
+    assert_eq!(person.send(path, "proxies=b").status, 400, "how was not chosen");
+    assert_eq!(person.send(path, "proxies=&mode=force").status, 400, "that would be all");
+    let fields = "proxies=b&mode=restart&batch=1&canary=1&exit_timeout=&stop_on_failure=on";
+    let answer = person.send(path, fields);
+    assert_eq!((answer.status, answer.field("location")), (303, Some("/tasks/fleet-1")));
+    let page = until("the task to be completed", || {
+        let page = person.asker.try_ask("GET", "/tasks/fleet-1", "")?.body;
+        page.contains("Completed").then_some(page)
+    });
+    assert!(page.contains("1 of 1 proxies done") && page.contains("RESTART"), "{page}");
+    assert_eq!(proxies[0].pid(), before[0]);
+    assert_ne!(proxies[1].pid(), before[1]);
+    assert!(person.see("/tasks").contains("href=\"/tasks/fleet-1\""));
+    assert_eq!(person.send("/tasks/fleet-1/retry", "").status, 409);
+    assert_eq!(person.send("/tasks/fleet-1/burn", "").status, 404);
+    assert_eq!(person.asker.get("/tasks/fleet-2").status, 404);
+    let viewer = Person::log_in(&proxies[0], "watch");
+    let seen = viewer.see("/clusters/main/restart");
+    assert!(seen.contains("disabled") && seen.contains("watch has the role viewer"), "{seen}");
+    for (form, fields) in [(path, "mode=restart"), ("/tasks/fleet-1/rollback", "")] {
+        assert_eq!(viewer.send(form, fields).status, 403, "{form}");
+    }
+}
