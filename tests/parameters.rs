@@ -170,7 +170,7 @@ fn a_damaged_file_is_refused_with_its_line_and_put_aside_on_demand() {
         (std::fs::read_to_string(file(&proxy)).expect("there") == whole).then_some(())
     });
     for (text, expected) in [
-        (half, "line 3, column 9: count = 2: 1 are there; the file is not whole"),
+        (half, "line 4, column 9: count = 2: 1 are there; the file is not whole"),
         ("run_dir = 1", "line 1, column 11: run_dir: "),
         ("\u{0}\u{0}", "line 1, column 1: "),
     ] {
@@ -271,7 +271,9 @@ fn a_full_disk_leaves_the_file_whole_and_is_written_when_there_is_room() {
     assert!(told.contains("not kept") && told.contains("No space left"), "{told}");
     assert_eq!(value(&proxy, "connect_timeout"), "4s");
     assert_eq!(std::fs::read_to_string(&file).expect("there"), before);
-    assert_eq!(std::fs::read_dir(&path).expect("there").count(), 2, "no draft is left");
+    let drafts = std::fs::read_dir(&path).expect("there").flatten();
+    let mut drafts = drafts.filter(|it| it.file_name().to_string_lossy().ends_with(".new"));
+    assert!(drafts.next().is_none(), "no draft is left");
     std::fs::remove_file(&ballast).expect("ours");
     alter(&proxy, "PROXYCONFIG SET login_timeout = '5s'");
     assert_eq!(differences(&proxy)[0][3], "yes");

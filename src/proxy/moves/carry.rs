@@ -164,7 +164,7 @@ async fn carry(
         let names: Vec<_> = differences.iter().map(ToString::to_string).collect();
         if names.is_empty() { Ok(()) } else { Err(refused(names.join(", "))) }
     };
-    taken(other.bring(&state, results, there, Base::Fresh, link.thread).await)?;
+    taken(other.bring(&state, results.clone(), there, Base::Fresh, link.thread).await)?;
     let schema = state.schema.as_deref().unwrap_or_default();
     let statements = other.prepare(&prepared, schema).await.map_err(&refused)?;
     other.prepare_texts(&texts, schema).await.map_err(&refused)?;
@@ -173,7 +173,7 @@ async fn carry(
     if prepared.iter().chain(&texts).any(names_variables) && !state.user_variables.is_empty() {
         let told = pull(&mut other, there, link.thread).await;
         let told = told.map_err(|error| refused(error.to_string()))?;
-        let brought = other.bring(&state, None, there, Base::Told(&told), link.thread).await;
+        let brought = other.bring(&state, results, there, Base::Told(&told), link.thread).await;
         taken(brought)?;
     }
     if let Some(option) = option {
