@@ -200,7 +200,9 @@ impl Proxy {
     /// Restarts it by `RESTART` and waits for the task to end; the new pid. Fails if it failed.
     pub(crate) fn restart(&self) -> u32 {
         let before = self.pid();
-        let reply = self.admin().expect("the admin port takes us").query("RESTART");
+        // The one before may just be leaving, with the connection.
+        let ask = || self.admin().ok()?.try_query("RESTART").ok();
+        let reply = until("RESTART to be answered", ask);
         assert_eq!(reply.error(), None, "RESTART is taken");
         until(&format!("the restart to end\n{}", self.log()), || {
             let mut wire = self.admin().ok()?;
