@@ -223,8 +223,8 @@ fn p_15_the_command_line_compresses() {
     let mut wire = Wire::open(entrance.address(), &login).expect("log in");
     let shown = run("root@proxysys", ADMIN_PASSWORD, "SHOW PROXYSESSION");
     let rows: Vec<&str> = shown.lines().collect();
-    assert!(rows[0].ends_with("client_compression\tserver_compression"), "{shown}");
-    assert!(rows[1..].iter().any(|row| row.ends_with("zstd\tzlib")), "{shown}");
+    assert!(rows[0].contains("\tclient_compression\tserver_compression\t"), "{shown}");
+    assert!(rows[1..].iter().any(|row| row.contains("\tzstd\tzlib\t")), "{shown}");
     assert_eq!(wire.query("SELECT 'alive'").text(), "alive");
 }
 
