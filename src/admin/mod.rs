@@ -23,6 +23,8 @@ mod variables;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio_util::task::TaskTracker;
+
 pub use audit::{Audit, Door};
 pub use execute::{Answer, execute};
 pub use table::{Row, Table};
@@ -45,6 +47,9 @@ pub struct Admin {
     pub started: SystemTime,
     /// Who did what.
     pub audit: Audit,
+    /// Commands and requests whose answers are not written yet: whoever ends the process waits for
+    /// them, as long as that is reasonable.
+    pub under_way: TaskTracker,
 }
 
 /// Who asks.

@@ -381,6 +381,7 @@ impl Session {
         loop {
             let received = tokio::time::timeout(SILENCE, port.receive()).await;
             let Ok(Ok(Some(payload))) = received else { return };
+            let _under_way = admin.under_way.token();
             let Some(reply) = self.answer(admin, &payload, port.sequence).await else { return };
             if port.write(&reply).await.is_err() {
                 return;

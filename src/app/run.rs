@@ -10,6 +10,7 @@ use sha1::{Digest, Sha1};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::config::{self, Names};
 use super::keep::{Keeper, Past};
@@ -32,6 +33,9 @@ use crate::{log, restart, task};
 
 /// How long the service manager's news of a stop may delay the stop.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long operators that are not answered yet may delay the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How it is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +142,7 @@ async fn live(
     altered.into_iter().for_each(|altered| proxy.in_force().inherit_altered(altered));
     endow(&proxy, &start, heritage, &keeper);
     keeper.serve(&proxy, &lifecycle);
-    serve(&ports, &config, &proxy, &lifecycle, admin_users);
+    let under_way = serve(&ports, &config, &proxy, &lifecycle, admin_users);
     let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
@@ -167,8 +171,17 @@ async fn live(
         }
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
     }
+    finish_answers(&under_way).await;
     proxy.part_with_servers().await;
     Ok(())
+}
+
+/// Whoever asked for this process's end is to hear of it.
+async fn finish_answers(under_way: &TaskTracker) {
+    under_way.close();
+    if tokio::time::timeout(LAST_ANSWERS, under_way.wait()).await.is_err() {
+        tracing::info!(unanswered = under_way.len(), "leaving before operators were answered");
+    }
 }
 
 /// Where it begins: with what somebody has left who died, or offers, or with nothing.
@@ -234,22 +247,26 @@ fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>
     (notifier, task::keep("announcer", tell))
 }
 
-/// Starts the accept loops, and takes operators that come to the clients' port.
+/// Starts the accept loops, and takes operators that come to the clients' port. The answers that
+/// are under way.
 fn serve(
     ports: &Ports,
     config: &Arc<ArcSwap<Config>>,
     proxy: &Arc<Proxy>,
     lifecycle: &Lifecycle,
     users: UnboundedReceiver<LocalLogin>,
-) {
+) -> TaskTracker {
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
     let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
     fleet.serve();
     let audit = Audit::new(&audit_dir(&proxy.config()));
-    let admin = Arc::new(Admin { proxy, lifecycle, fleet, started, audit });
+    let under_way = TaskTracker::new();
+    let admin = Admin { proxy, lifecycle, fleet, started, audit, under_way: under_way.clone() };
+    let admin = Arc::new(admin);
     ports.serve(&admin);
     let users = Arc::new(Mutex::new(users));
     task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));
+    under_way
 }
 
 /// Where the audit is: where everything is that outlives the machine's next start, if that is ours.

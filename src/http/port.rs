@@ -7,8 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -82,12 +81,15 @@ async fn begin(http: &Http, mut stream: Stream) -> io::Result<Option<(Stream, Ve
 }
 
 async fn talk(http: Arc<Http>, stream: Ahead, peer: Peer) {
-    let goes_on = AtomicBool::new(false);
+    let under_way = Mutex::new(Some(http.admin.under_way.token()));
     let service = service_fn(|request: Request<Incoming>| {
-        let (http, peer, goes_on) = (http.clone(), peer.clone(), &goes_on);
+        let (http, peer, under_way) = (http.clone(), peer.clone(), &under_way);
         async move {
             let response = answer(&http, request, peer).await;
-            goes_on.store(is_live(&response), Ordering::Relaxed);
+            if is_live(&response) {
+                // It would never end.
+                lock(under_way).take();
+            }
             Ok::<_, Infallible>(response)
         }
     });
@@ -100,7 +102,8 @@ async fn talk(http: Arc<Http>, stream: Ahead, peer: Peer) {
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let mut ended = tokio::time::timeout(WHOLE, &mut connection).await;
-    if ended.is_err() && goes_on.load(Ordering::Relaxed) {
+    let is_live = lock(&under_way).is_none();
+    if ended.is_err() && is_live {
         ended = tokio::time::timeout(events::LONGEST, connection).await;
     }
     match ended {
@@ -108,6 +111,10 @@ async fn talk(http: Arc<Http>, stream: Ahead, peer: Peer) {
         Ok(Err(error)) => tracing::debug!(%error, "http"),
         Err(_) => tracing::debug!("http: request took too long"),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A stream of which something was read already.
