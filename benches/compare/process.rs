@@ -21,19 +21,31 @@ pub(crate) struct Usage {
 impl Usage {
     /// Up to now.
     pub(crate) fn of(pid: u32) -> Outcome<Self> {
-        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
         let mut sleeps = 0.0;
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let status = fs::read_to_string(task?.path().join("status"))?;
             sleeps += field(&status, "voluntary_ctxt_switches:").unwrap_or(0) as f64;
         }
-        Ok(Self { cpu: clock.now()?.into(), sleeps })
+        Ok(Self { cpu: cpu(pid)?, sleeps })
     }
 
     /// What was used since.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self { cpu: self.cpu.saturating_sub(earlier.cpu), sleeps: self.sleeps - earlier.sleeps }
     }
+}
+
+/// The child of a process that keeps one; else the process.
+pub(crate) fn carrier(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().next().and_then(|pid| pid.parse().ok()).unwrap_or(pid)
+}
+
+/// Time on a CPU, of all threads that there are or were; also of a process that has ended and is
+/// not waited for yet.
+pub(crate) fn cpu(pid: u32) -> Outcome<Duration> {
+    Ok(clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?.now()?.into())
 }
 
 /// Resident memory in KiB, counted page by page.

@@ -12,7 +12,7 @@ use crate::Outcome;
 use crate::client::{Account, Client};
 use crate::link::Way;
 use crate::machine::{ACCOUNT, Database, first_line, free_address};
-use crate::process::{Process, wait_for};
+use crate::process::{Process, carrier, wait_for};
 
 /// The one that others are compared with.
 pub(crate) const REFERENCE: &str = "haproxy";
@@ -34,11 +34,36 @@ enum Program {
     /// HAProxy in `mode tcp` with one thread.
     Haproxy,
     /// odp; workers as configured, or one per core.
-    Odp { path: PathBuf, workers: Option<usize> },
+    Odp { path: PathBuf, workers: Option<usize>, with: With },
     /// This program as a relay.
     Relay,
     /// MySQL Router, without TLS.
     Router { path: PathBuf },
+}
+
+/// What is switched on in odp.
+#[derive(Clone, Copy)]
+enum With {
+    /// What is by default.
+    Defaults,
+    /// A keeper, and sessions that outlive a crash.
+    CrashProtection,
+    /// None of these.
+    NoCrashProtection,
+    /// The console.
+    Console,
+}
+
+impl With {
+    /// Lines of `[proxy]`, and sections.
+    fn lines(self) -> [&'static str; 2] {
+        match self {
+            Self::Defaults => ["", ""],
+            Self::CrashProtection => ["crash_protection = true\n", ""],
+            Self::NoCrashProtection => ["crash_protection = false\n", ""],
+            Self::Console => ["", "[console]\nenabled = true\n"],
+        }
+    }
 }
 
 /// Servers that a proxy stands before.
@@ -91,6 +116,9 @@ impl Kind {
             Self { name: "direct".into(), program: Program::Direct },
             Self { name: REFERENCE.into(), program: Program::Haproxy },
             Self::odp("odp-1", ours.clone(), Some(1)),
+            Self::odp_with("odp-1-kept", ours.clone(), With::CrashProtection),
+            Self::odp_with("odp-1-bare", ours.clone(), With::NoCrashProtection),
+            Self::odp_with("odp-1-console", ours.clone(), With::Console),
             Self::odp("odp", ours, None),
             Self { name: "relay".into(), program: Program::Relay },
         ];
@@ -103,7 +131,12 @@ impl Kind {
 
     /// A build of odp.
     pub(crate) fn odp(name: &str, path: PathBuf, workers: Option<usize>) -> Self {
-        Self { name: name.into(), program: Program::Odp { path, workers } }
+        let program = Program::Odp { path, workers, with: With::Defaults };
+        Self { name: name.into(), program }
+    }
+
+    fn odp_with(name: &str, path: PathBuf, with: With) -> Self {
+        Self { name: name.into(), program: Program::Odp { path, workers: Some(1), with } }
     }
 
     /// Whether it knows RESTART.
@@ -116,7 +149,7 @@ impl Kind {
         match &self.program {
             Program::Direct => "no proxy".into(),
             Program::Haproxy => first_line("haproxy", &["-v"]) + ", mode tcp, nbthread 1",
-            Program::Odp { path, workers } => {
+            Program::Odp { path, workers, .. } => {
                 let workers = workers.map_or("a worker per core".into(), |n| format!("{n} worker"));
                 format!("{}, {workers}", first_line(&path.to_string_lossy(), &["--version"]))
             }
@@ -168,8 +201,10 @@ impl Kind {
                 None
             }
             Program::Haproxy => Some(haproxy(path, address, target, tls)?),
-            Program::Odp { path: binary, workers } => {
-                let mut config = odp_config(path, [address, admin], servers, *workers);
+            Program::Odp { path: binary, workers, with } => {
+                let of =
+                    Setting { workers: *workers, with: *with, state_dir: knows_state_dir(binary)? };
+                let mut config = odp_config(path, [address, admin], servers, &of);
                 if let Some(pem) = tls.map(Path::display) {
                     config += &format!(
                         "[tls.client]\nmode = \"require\"\ncertificate = \"{pem}\"\n\
@@ -200,8 +235,13 @@ impl Kind {
 }
 
 impl Proxy {
-    /// None: there is no proxy.
+    /// The process that carries the sessions; None: there is no proxy.
     pub(crate) fn pid(&self) -> Option<u32> {
+        self.main_pid().map(carrier)
+    }
+
+    /// The process that was started, which may only keep the one that carries the sessions.
+    pub(crate) fn main_pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
@@ -236,22 +276,41 @@ fn haproxy(
     Ok(command)
 }
 
+/// How odp is set.
+struct Setting {
+    workers: Option<usize>,
+    with: With,
+    /// Whether it can be told to keep nothing.
+    state_dir: bool,
+}
+
+/// Whether a build has heard of `state_dir`: earlier ones refuse what they don't know.
+fn knows_state_dir(binary: &Path) -> Outcome<bool> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(&file, "[proxy]\nstate_dir = \"\"\n")?;
+    let checked = Command::new(binary).args(["check", "-c"]).arg(file.path()).output()?;
+    let said = [checked.stdout, checked.stderr].concat();
+    Ok(!String::from_utf8_lossy(&said).contains("state_dir"))
+}
+
 fn odp_config(
     directory: &Path,
     [listen, admin]: [SocketAddr; 2],
     servers: &Servers,
-    workers: Option<usize>,
+    setting: &Setting,
 ) -> String {
-    let (workers, run_dir) = (workers.unwrap_or(0), directory.join("run"));
+    let (workers, run_dir) = (setting.workers.unwrap_or(0), directory.join("run"));
+    let [lines, sections] = setting.with.lines();
+    let state_dir = if setting.state_dir { "state_dir = \"\"\n" } else { "" };
     let password = ADMIN.password;
     let all = servers.addresses.iter();
     let all: String =
         all.map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n")).collect();
     format!(
         "[proxy]\nlisten = [\"{listen}\"]\nworkers = {workers}\nrun_dir = \"{}\"\n\
-         state_dir = \"\"\n[admin]\nlisten = \"{admin}\"\n\
+         {state_dir}{lines}[admin]\nlisten = \"{admin}\"\n\
          [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{password}\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n\
+         [http]\nlisten = \"127.0.0.1:0\"\n{sections}\
          [[cluster]]\nname = \"main\"\n{}{all}",
         run_dir.display(),
         servers.lines

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::client::Client;
 use crate::crowd::{Crowd, Muster};
 use crate::machine::Database;
-use crate::process::{Heir, is_alive, proportional_kib, wait_for};
+use crate::process::{Heir, carrier, cpu, is_alive, proportional_kib, wait_for};
 use crate::proxies::{ADMIN, Kind, Proxy};
 use crate::{Figures, Outcome, Scale};
 
@@ -22,7 +22,7 @@ const CALM: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(3);
 
 /// What is measured of each restart, by the names of its median and of its worst.
-const FIGURES: [(&str, &str); 12] = [
+const FIGURES: [(&str, &str); 13] = [
     ("pause p50 us", "  worst"),
     ("pause p99 us", "  worst "),
     ("pause max us", "  worst  "),
@@ -35,6 +35,7 @@ const FIGURES: [(&str, &str); 12] = [
     ("server connects caused", "  worst         "),
     ("sessions not moved", "  worst          "),
     ("connections disturbed", "  worst           "),
+    ("CPU of both us/session", "  worst            "),
 ];
 
 /// One restart after another, with a crowd.
@@ -54,8 +55,10 @@ pub(crate) fn restart_with_tls(kind: &Kind, database: &Database, scale: Scale) -
 }
 
 fn through_restarts(proxy: Proxy, database: &Database, scale: Scale) -> Outcome<Figures> {
+    // Successors are ours then, and what they have used can be seen when they have ended.
+    nix::sys::prctl::set_child_subreaper(true)?;
     let crowd = Crowd::gather(&proxy, scale.sessions, scale.rest)?;
-    let mut heir = Heir(proxy.pid().ok_or("no process")?);
+    let mut heir = Heir(proxy.main_pid().ok_or("no process")?);
     let mut restarts = Vec::new();
     for _ in 0..scale.restarts.max(1) {
         restarts.push(one_restart(&proxy, &crowd, database, &mut heir)?);
@@ -87,11 +90,14 @@ fn one_restart(
     let (before, logged) = (observer.number(connects)?, proxy.log()?.len());
     crowd.start_watch();
     let probation = probation(&mut admin)?;
+    let (old, used) = (carrier(heir.0), cpu(carrier(heir.0))?);
     let (start, asked) = (Instant::now(), second_of_day()?);
     admin.rows("RESTART")?;
     let gone = end_of(heir.0, start)?.saturating_sub(probation);
     let task = Task::newest(proxy)?;
     heir.0 = task.number("new_pid")? as u32;
+    // Whoever has ended is not waited for yet.
+    let both = cpu(old)?.saturating_sub(used) + cpu(carrier(heir.0))?;
     let wait = crowd.longest_wait()?;
     let log = proxy.log()?;
     let since = |phase: &str| milliseconds(asked, second_of(&log[logged..], phase)?);
@@ -109,26 +115,27 @@ fn one_restart(
         observer.number(connects)? - before,
         crowd.len() as f64 - task.number("moved")?,
         crowd.disturbed() as f64,
+        both.as_secs_f64() * 1e6 / crowd.len() as f64,
     ])
 }
 
 /// One more, and how much memory both processes have together at most, against one before.
 fn memory(proxy: &Proxy, heir: &mut Heir) -> Outcome<Figures> {
     let mut admin = Client::connect(proxy.admin, ADMIN)?;
-    let before = proportional_kib(heir.0)?;
-    let predecessor = heir.0;
+    let before = proportional_kib(carrier(heir.0))?;
+    let predecessor = carrier(heir.0);
     admin.rows("RESTART")?;
     let successor = Task::newest(proxy)?.number("new_pid")? as u32;
     let (start, mut peak) = (Instant::now(), 0);
     while is_alive(predecessor) && start.elapsed() < PATIENCE {
         // One of them may end between the two looks.
-        let (old, new) = (proportional_kib(predecessor), proportional_kib(successor));
+        let (old, new) = (proportional_kib(predecessor), proportional_kib(carrier(successor)));
         peak = peak.max(old.unwrap_or_default() + new.unwrap_or_default());
         std::thread::sleep(LOOK);
     }
     end_of(predecessor, start)?;
     heir.0 = Task::newest(proxy)?.number("new_pid")? as u32;
-    let after = proportional_kib(heir.0)?;
+    let after = proportional_kib(carrier(heir.0))?;
     let mib = |kib: u64| kib as f64 / 1024.0;
     Ok(vec![
         ("memory before MiB", mib(before)),
