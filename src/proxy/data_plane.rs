@@ -571,7 +571,8 @@ impl Entry {
             None => task::spawn("session", task(self)),
             Some(journal) => {
                 let handle = self.handle.clone();
-                task::spawn("session", suspected(journal, handle, task(self)))
+                // Boxed: it would have it twice.
+                task::spawn("session", suspected(journal, handle, Box::pin(task(self))))
             }
         };
     }
@@ -579,11 +580,11 @@ impl Entry {
     async fn serve(self, client: Stream) {
         // Boxed: a log-in is large and short, a session small and long.
         let Some(relay) = Box::pin(self.proxy.log_in(client, &self.handle)).await else { return };
-        self.carry(relay, Beginning::LogIn).await;
+        self.carry(relay.into(), Beginning::LogIn).await;
     }
 
-    /// Relays until the session ends or is given out.
-    pub(super) async fn carry(mut self, mut relay: Relay, beginning: Beginning) {
+    /// Relays until the session ends or is given out. Boxed: a future has its arguments twice.
+    pub(super) async fn carry(mut self, mut relay: Box<Relay>, beginning: Beginning) {
         let (proxy, handle) = (&self.proxy, &self.handle);
         if let Beginning::Thaw { frozen_at } = beginning {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is
@@ -604,7 +605,7 @@ impl Entry {
                 Ok(Exit::Frozen) => {
                     handle.set_stage(Stage::Moving);
                     // Then it has an entry of its own.
-                    self.is_ours = !proxy.give_out(relay, handle);
+                    self.is_ours = !proxy.give_out(*relay, handle);
                     return;
                 }
                 Ok(Exit::Ended) => return relay.close(),

@@ -184,7 +184,7 @@ impl Proxy {
         Ok(Adopted::new(move || {
             last_words.into_iter().for_each(|words| relay.close_with(words));
             let entry = Entry::of(proxy, handle);
-            entry.begin(move |entry| entry.carry(relay, Beginning::Thaw { frozen_at }));
+            entry.begin(move |entry| entry.carry(relay.into(), Beginning::Thaw { frozen_at }));
         }))
     }
 
