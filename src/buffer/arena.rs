@@ -6,21 +6,52 @@ use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::LocalKey;
 
-use super::SIZE;
+use super::{SIZE, TRAY};
 
-/// Pieces that a worker keeps for itself: 1 MiB.
-const KEPT: usize = 64;
+/// Bytes that a worker keeps for itself of each arena.
+const KEPT: usize = 1 << 20;
+
+/// Pieces with whose they are.
+type Kept = RefCell<Vec<(&'static Arena, u32)>>;
 
 thread_local! {
-    /// With whose they are.
-    static FREE: RefCell<Vec<(&'static Arena, u32)>> = const { RefCell::new(Vec::new()) };
+    static BUFFERS: Kept = const { RefCell::new(Vec::new()) };
+    static TRAYS: Kept = const { RefCell::new(Vec::new()) };
 }
 
-/// The memory, in pieces of [`SIZE`] bytes.
+/// What an arena has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// For bytes in transit.
+    Buffers,
+    /// For what they travel in: records, frames.
+    Trays,
+}
+
+impl Kind {
+    /// Bytes of a piece.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Buffers => SIZE,
+            Self::Trays => TRAY,
+        }
+    }
+
+    fn kept(self) -> &'static LocalKey<Kept> {
+        match self {
+            Self::Buffers => &BUFFERS,
+            Self::Trays => &TRAYS,
+        }
+    }
+}
+
+/// The memory, in pieces of one size.
 #[derive(Debug)]
 pub struct Arena {
     base: NonNull<u8>,
+    kind: Kind,
     pieces: u32,
     free: Mutex<Free>,
 }
@@ -51,14 +82,14 @@ impl Arena {
     /// # Safety
     ///
     /// The memory is there until the process ends, and nobody else uses it.
-    pub unsafe fn over(base: NonNull<u8>, pieces: u32) -> Self {
-        Self { base, pieces, free: Mutex::default() }
+    pub unsafe fn over(base: NonNull<u8>, kind: Kind, pieces: u32) -> Self {
+        Self { base, kind, pieces, free: Mutex::default() }
     }
 
     /// A piece; None if all are lent.
     #[inline]
     pub fn lend(&'static self) -> Option<Piece> {
-        let own = FREE.with_borrow_mut(|list| match list.last() {
+        let own = self.kind.kept().with_borrow_mut(|list| match list.last() {
             Some((arena, place)) if std::ptr::eq(*arena, self) => {
                 let place = *place;
                 list.pop();
@@ -114,17 +145,20 @@ impl Piece {
         self.place
     }
 
-    fn bytes(&self) -> NonNull<[u8; SIZE]> {
+    fn bytes(&self) -> NonNull<[u8]> {
+        let size = self.arena.kind.size();
         // SAFETY: places are below the number of pieces, all of which are in the memory.
-        unsafe { self.arena.base.add(self.place as usize * SIZE).cast() }
+        let first = unsafe { self.arena.base.add(self.place as usize * size) };
+        NonNull::slice_from_raw_parts(first, size)
     }
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let kept = FREE.try_with(|list| {
+        let kind = self.arena.kind;
+        let kept = kind.kept().try_with(|list| {
             let mut list = list.borrow_mut();
-            let is_kept = list.len() < KEPT;
+            let is_kept = list.len() < KEPT / kind.size();
             if is_kept {
                 list.push((self.arena, self.place));
             }
@@ -158,10 +192,10 @@ impl DerefMut for Piece {
 #[cfg(test)]
 impl Arena {
     /// One for a test.
-    pub(crate) fn leaked(pieces: u32) -> &'static Self {
-        let memory = Box::leak(vec![0; pieces as usize * SIZE].into_boxed_slice());
+    pub(crate) fn leaked(kind: Kind, pieces: u32) -> &'static Self {
+        let memory = Box::leak(vec![0; pieces as usize * kind.size()].into_boxed_slice());
         // SAFETY: it is leaked, so it is there for ever and nobody else's.
-        let arena = unsafe { Self::over(NonNull::from(memory).cast(), pieces) };
+        let arena = unsafe { Self::over(NonNull::from(memory).cast(), kind, pieces) };
         Box::leak(Box::new(arena))
     }
 
@@ -178,7 +212,7 @@ mod tests {
 
     #[test]
     fn no_piece_is_lent_twice() {
-        let arena = Arena::leaked(5);
+        let arena = Arena::leaked(Kind::Buffers, 5);
         let (claimed, other) = (arena.claim(3), arena.claim(1));
         assert!(claimed.is_some() && other.is_some());
         assert!(arena.claim(3).is_none() && arena.claim(5).is_none());

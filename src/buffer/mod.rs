@@ -5,6 +5,7 @@
 //! has its buffers in an [`arena`].
 
 pub mod arena;
+pub mod tray;
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -14,6 +15,10 @@ use arena::{Arena, Piece};
 
 /// Bytes of a buffer.
 pub const SIZE: usize = 16 * 1024;
+
+/// Bytes of a tray: two TLS records of the largest size, so that one can be read behind another; or
+/// a frame of ours. A whole number of pages.
+pub const TRAY: usize = 36 * 1024;
 
 /// Buffers that a worker keeps: 1 MiB.
 const KEPT: usize = 64;

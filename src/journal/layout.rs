@@ -2,30 +2,22 @@
 //!
 //! ```text
 //!   head     1024 words   what concerns all sessions
-//!   slots    96 words each
-//!     state, id, count, fds, cookies, bases
-//!     fills               where a lane is read into that is empty
-//!     hot 0, hot 1        number, which server, where the cold state is, lanes, positions, the
-//!                         state that changes with each message, the same number
-//!   heap     bytes, from a page boundary on
+//!   slots    48 words each, see `hot`
+//!   heap     bytes, from a page boundary on: states, annexes
 //!   arena    buffers of lanes, from a page boundary on
+//!   trays    the same of what is between them and sockets
 //! ```
-//! A word of a lane: place (17 bits), start, judged, end (15 bits each), stage (2 bits). A word of
-//! a position: bytes read, then written, modulo 2³²: a lane has room for less.
-//!
 //! The reader is the same image as the writer, so this may change from one version to the next.
 
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::buffer::SIZE;
+use super::hot::{MOST_PIECES, OWN_LEGS};
+use crate::buffer::arena::Kind;
 
 /// Stores are seen in their order by who comes after the writer's death.
 pub(super) const STORE: Ordering = Ordering::Release;
-
-/// Connections of a session that have a place in a slot.
-pub(super) const LEGS: usize = 4;
 
 /// Two copies, of which the newer one counts.
 pub(super) type Copies<T> = [T; 2];
@@ -34,10 +26,13 @@ pub(super) type Copies<T> = [T; 2];
 const HEAD: usize = 1024;
 
 /// Words of a slot.
-pub(super) const SLOT: usize = 96;
+pub(super) const SLOT: usize = 48;
 
 /// Bytes of heap for each session, of which those are touched that are used.
 const HEAP_A_SESSION: usize = 16 * 1024;
+
+/// Bytes of secrets for each session.
+const SECRETS_A_SESSION: usize = 512;
 
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<u64>();
@@ -82,26 +77,29 @@ pub(super) const DEATH: usize = 16;
 
 /// Words of a slot.
 pub(super) mod slot {
-    use super::LEGS;
+    use super::OWN_LEGS;
 
     /// See [`state`](super::state).
     pub(in crate::journal) const STATE: usize = 0;
     /// The session's id.
     pub(in crate::journal) const ID: usize = 1;
-    /// Its connections.
-    pub(in crate::journal) const COUNT: usize = 2;
+    /// Its connections and its annex.
+    pub(in crate::journal) const SHAPE: usize = 2;
     /// Deaths that it may be to blame for.
     pub(in crate::journal) const STRIKES: usize = 3;
-    /// Their descriptors.
+    /// Descriptors of connections.
     pub(in crate::journal) const FDS: usize = 4;
     /// What the kernel calls them.
-    pub(in crate::journal) const COOKIES: usize = FDS + LEGS;
+    pub(in crate::journal) const COOKIES: usize = FDS + OWN_LEGS;
     /// What the kernel had counted when we began to: read, written.
-    pub(in crate::journal) const BASES: usize = COOKIES + LEGS;
-    /// Of each lane: the piece of the arena that it is read into when it is empty.
-    pub(in crate::journal) const FILLS: usize = BASES + 2 * LEGS;
+    pub(in crate::journal) const BASES: usize = COOKIES + OWN_LEGS;
+    /// The piece of the arena that is read into when there are no bytes.
+    pub(in crate::journal) const FILLS: usize = BASES + 2 * OWN_LEGS;
+    /// The slot, and one, that does not count any more if this one does: it is the same session's,
+    /// which had other connections then.
+    pub(in crate::journal) const AFTER: usize = FILLS + OWN_LEGS;
     /// Two copies of what changes.
-    pub(in crate::journal) const HOTS: [usize; 2] = [24, 60];
+    pub(in crate::journal) const HOTS: [usize; 2] = [16, 32];
 }
 
 /// States of a slot.
@@ -112,33 +110,6 @@ pub(super) mod state {
     pub(in crate::journal) const REGISTERING: u64 = 1;
     /// A session's.
     pub(in crate::journal) const LIVE: u64 = 2;
-}
-
-/// Words of a hot copy.
-pub(super) const HOT_FIRST: usize = 0;
-const HOT_CURRENT: usize = 1;
-const HOT_COLD: usize = 2;
-const HOT_LANES: usize = 3;
-const HOT_COUNTED: usize = HOT_LANES + LEGS;
-const HOT_STATE: usize = HOT_COUNTED + LEGS;
-pub(super) const HOT_LAST: usize = HOT_STATE + STATE_WORDS;
-
-/// Words of a session's state that changes with each message.
-pub const STATE_WORDS: usize = 24;
-
-/// Places of the heap begin at a multiple of this.
-const HEAP_UNIT: usize = 256;
-
-/// No piece of the arena.
-const NOWHERE: u64 = (1 << 17) - 1;
-
-/// How far a socket was used since we have counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counted {
-    /// Bytes that were read.
-    pub read: u64,
-    /// Bytes that were written.
-    pub written: u64,
 }
 
 /// Where the process stands that carries the sessions.
@@ -281,126 +252,6 @@ pub struct Deaths {
     pub lost: u64,
 }
 
-/// One direction of a session: where its bytes are, in which buffer. From `start` to `judged` they
-/// are to be written, from there to `end` they are not judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
-    /// The piece of the arena; None: there are no bytes.
-    pub place: Option<u32>,
-    /// See above.
-    pub start: usize,
-    /// See above.
-    pub judged: usize,
-    /// See above.
-    pub end: usize,
-    /// Whether more will come, as the writer calls it.
-    pub stage: u8,
-}
-
-impl Stretch {
-    #[inline]
-    pub(super) fn word(self) -> u64 {
-        let place = self.place.map_or(NOWHERE, u64::from);
-        let at = |offset: usize, shift: u32| (offset as u64) << shift;
-        place
-            | at(self.start, 17)
-            | at(self.judged, 32)
-            | at(self.end, 47)
-            | u64::from(self.stage) << 62
-    }
-
-    /// None if it is no lane's.
-    pub(super) fn of(word: u64) -> Option<Self> {
-        let place = word & NOWHERE;
-        let at = |shift: u32| (word >> shift & 0x7FFF) as usize;
-        let (start, judged, end) = (at(17), at(32), at(47));
-        let place = (place != NOWHERE).then_some(place as u32);
-        let is_sound = start <= judged && judged <= end && end <= SIZE;
-        let is_whole = is_sound && (place.is_some() || end == 0);
-        is_whole.then_some(Self { place, start, judged, end, stage: (word >> 62) as u8 })
-    }
-}
-
-/// What a commit says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hot {
-    /// Connections.
-    pub count: usize,
-    /// Which of the servers is spoken with.
-    pub current: u64,
-    /// Where the cold state begins, in bytes.
-    pub at: usize,
-    /// How long it is.
-    pub len: usize,
-    /// Client to servers, then each server to the client.
-    pub lanes: [Stretch; LEGS],
-    /// Of each connection.
-    pub counted: [Counted; LEGS],
-    /// The state that changes with each message.
-    pub state: [u64; STATE_WORDS],
-}
-
-impl Counted {
-    #[inline]
-    fn word(self) -> u64 {
-        self.read & 0xFFFF_FFFF | self.written << 32
-    }
-
-    /// As it is known modulo 2³².
-    fn of(word: u64) -> Self {
-        Self { read: word & 0xFFFF_FFFF, written: word >> 32 }
-    }
-}
-
-impl Hot {
-    /// What is to be stored for it, in this order; places are those of the slot. Of the state so
-    /// many words, the others are as they were.
-    #[inline]
-    pub(super) fn store(
-        &self,
-        copy: usize,
-        number: u64,
-        words: usize,
-        mut put: impl FnMut(usize, u64),
-    ) {
-        let base = slot::HOTS[copy];
-        put(base + HOT_FIRST, number);
-        put(base + HOT_CURRENT, self.current);
-        put(base + HOT_COLD, ((self.at / HEAP_UNIT) as u64) << 32 | self.len as u64);
-        for leg in 0..self.count.min(LEGS) {
-            put(base + HOT_LANES + leg, self.lanes[leg].word());
-            put(base + HOT_COUNTED + leg, self.counted[leg].word());
-        }
-        for (at, word) in self.state.iter().enumerate().take(words) {
-            put(base + HOT_STATE + at, *word);
-        }
-        put(base + HOT_LAST, number);
-    }
-
-    /// The newest whole copy of a slot with so many connections, and its number.
-    pub(super) fn newest(count: usize, word: impl Fn(usize) -> Option<u64>) -> Option<(u64, Self)> {
-        let whole = |base: &usize| {
-            let number = word(base + HOT_FIRST)?;
-            (number > 0 && word(base + HOT_LAST)? == number).then_some((number, *base))
-        };
-        let (number, base) = slot::HOTS.iter().filter_map(whole).max()?;
-        let mut lanes = [Stretch::default(); LEGS];
-        let mut counted = [Counted::default(); LEGS];
-        for leg in 0..count.min(LEGS) {
-            lanes[leg] = Stretch::of(word(base + HOT_LANES + leg)?)?;
-            counted[leg] = Counted::of(word(base + HOT_COUNTED + leg)?);
-        }
-        let mut state = [0; STATE_WORDS];
-        for (at, state) in state.iter_mut().enumerate() {
-            *state = word(base + HOT_STATE + at)?;
-        }
-        let (current, cold) = (word(base + HOT_CURRENT)?, word(base + HOT_COLD)?);
-        let at = usize::try_from(cold >> 32).ok()?.checked_mul(HEAP_UNIT)?;
-        let len = usize::try_from(cold & 0xFFFF_FFFF).ok()?;
-        Some((number, Self { count, current, at, len, lanes, counted, state }))
-    }
-}
-
 /// Which copy the commit with this number writes over.
 pub(super) fn older(number: u64) -> usize {
     (number % 2) as usize
@@ -443,10 +294,20 @@ pub(super) fn arena(slots: u32) -> usize {
 
 /// Buffers in the arena: two for each session, of which those are touched that are used at once.
 pub(super) fn pieces(slots: u32) -> u32 {
-    slots.saturating_mul(2).saturating_add(64).min(NOWHERE as u32)
+    slots.saturating_mul(2).saturating_add(64).min(MOST_PIECES)
+}
+
+/// Where trays begin, in bytes. There are as many.
+pub(super) fn trays(slots: u32) -> usize {
+    arena(slots) + pieces(slots) as usize * Kind::Buffers.size()
 }
 
 /// Bytes of a journal.
 pub(super) fn size(slots: u32) -> usize {
-    arena(slots) + pieces(slots) as usize * SIZE
+    trays(slots) + pieces(slots) as usize * Kind::Trays.size()
+}
+
+/// Bytes for what is secret.
+pub(super) fn secrets(slots: u32) -> usize {
+    (slots as usize * SECRETS_A_SESSION).max(64 * 1024)
 }

@@ -3,15 +3,14 @@
 //! Nobody can shrink it, so that no access can fault; no core dump has it.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
 use nix::libc;
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use crate::buffer::SIZE;
-use crate::buffer::arena::Arena;
+use crate::buffer::arena::{Arena, Kind};
 
 /// The memory. It is mapped until the process ends.
 #[derive(Debug)]
@@ -33,6 +32,35 @@ impl Mapping {
         let fd = rustix::fs::memfd_create("odp-journal", flags)?;
         rustix::fs::ftruncate(&fd, len as u64)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        Self::of(fd, len)
+    }
+
+    /// The same, where nobody else sees it: of memory that is no other process's, is not dumped and
+    /// not swapped, where the system has such; else as near to it as may be.
+    pub(super) fn secret(len: usize) -> io::Result<Self> {
+        if let Some(secret) = Self::unseen(len) {
+            return Ok(secret);
+        }
+        let usual = Self::new(len)?;
+        // SAFETY: it is a mapping of ours. There may be a limit, and then it is as the heap is.
+        unsafe { libc::mlock2(usual.base.as_ptr().cast(), len, libc::MLOCK_ONFAULT) };
+        Ok(usual)
+    }
+
+    /// None where there is no such memory, or not so much.
+    fn unseen(len: usize) -> Option<Self> {
+        // SAFETY: it makes a descriptor, or says why not.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+        // SAFETY: it was made just now and is nobody's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // It can be given a length once only.
+        rustix::fs::ftruncate(&fd, len as u64).ok()?;
+        Self::of(fd, len).ok()
+    }
+
+    /// Of a file of this length, which cannot shrink.
+    fn of(fd: OwnedFd, len: usize) -> io::Result<Self> {
         let (access, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
         // SAFETY: a new mapping of a file of this length, which cannot shrink.
@@ -73,12 +101,23 @@ impl Mapping {
         unsafe { self.base.add(at * size_of::<u64>()).cast().as_ref() }
     }
 
-    /// So many buffers from there on, which nobody else is to use.
-    pub(super) fn arena(&self, at: usize, pieces: u32) -> &'static Arena {
-        assert!(at + pieces as usize * SIZE <= self.len, "buffers within the journal");
+    /// The same of an annex.
+    pub(super) fn slice(&self, at: usize, count: usize) -> &'static [AtomicU64] {
+        let end = (at + count) * size_of::<u64>();
+        assert!(end <= self.len, "words of places that there are");
+        // SAFETY: as in `words`.
+        unsafe {
+            let first = self.base.add(at * size_of::<u64>()).cast().as_ptr();
+            std::slice::from_raw_parts(first, count)
+        }
+    }
+
+    /// So many pieces from there on, which nobody else is to use.
+    pub(super) fn arena(&self, at: usize, kind: Kind, pieces: u32) -> &'static Arena {
+        assert!(at + pieces as usize * kind.size() <= self.len, "pieces within the journal");
         // SAFETY: it is within the mapping, which lasts as long as the process. Other places and
         // words lie before it, and whoever used it before is dead.
-        Box::leak(Box::new(unsafe { Arena::over(self.base.add(at), pieces) }))
+        Box::leak(Box::new(unsafe { Arena::over(self.base.add(at), kind, pieces) }))
     }
 
     /// What a word says, if it is there.

@@ -23,8 +23,11 @@
 //!   read since    = consumed(from) − base − counted     bytes stand behind the lane's end
 //!   written since = produced(to)   − base − counted     bytes are gone from the lane's start
 //! ```
+//! Where something is between socket and lane, as TLS, it is the tray next to the socket that is
+//! read into and written from; what goes from there to the lane and back is told by commits only.
 //!
-//! - `layout`: which word stands where. - `mapping`: the memory. - `heap`: places for states.
+//! - `layout`: which word stands where; `hot`: those of a session. - `mapping`: the memory. -
+//!   `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
 //!   session since its last commit.
 //! - `suspects`: which session a process has died of.
@@ -32,6 +35,7 @@
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
 mod heap;
+mod hot;
 mod layout;
 mod mapping;
 mod reader;
@@ -46,23 +50,29 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
-use layout::{Copies, Hot, LEGS, SLOT, head, slot, state};
-pub use layout::{Counted, Death, Deaths, Lost, Phase, STATE_WORDS, SUSPECTS, Stretch, WORKERS};
+use hot::{BLOBS, Blob, Said, Shape, Words};
+pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
+use layout::{Copies, SLOT, head, slot, state};
+pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
 use mapping::Mapping;
-pub use reader::{Found, Lane, Left, Standing};
+pub use reader::{Found, Lane, Layer, Left, Standing};
 pub use standing::Since;
 pub use suspects::{Blame, Origin, Served, Serving, Strikes};
 
-use crate::buffer::arena::Arena;
+use crate::buffer::arena::{Arena, Kind};
 use crate::position::Position;
 
 /// The journal of a pair of processes.
 #[derive(Debug)]
 pub struct Journal {
     memory: Mapping,
+    /// For keys.
+    secrets: Mapping,
     arena: &'static Arena,
+    trays: &'static Arena,
     slots: u32,
     heap: Mutex<Heap>,
+    secret_heap: Mutex<Heap>,
     free: Mutex<Free>,
     /// The other process is gone.
     is_alone: AtomicBool,
@@ -89,27 +99,49 @@ pub enum Unregistered {
     TooLarge,
 }
 
+/// A connection that is to be on record.
+#[derive(Clone, Copy, Debug)]
+pub struct Leg<'a> {
+    /// Its socket.
+    pub fd: BorrowedFd<'a>,
+    /// How far that was used.
+    pub counted: Counted,
+    /// There is something between it and the session's bytes.
+    pub is_layered: bool,
+}
+
 /// A session's place in the journal. Dropped, it is nobody's.
 #[derive(Debug)]
 pub struct Slot {
     journal: Arc<Journal>,
     index: u32,
-    words: &'static [AtomicU64; SLOT],
+    shape: Shape,
+    words: OwnWords,
     /// Of the last commit.
     number: u64,
-    /// What it says.
-    hot: Hot,
-    /// Words of its state.
-    used: usize,
     cold: Option<Place>,
-    /// Where lanes are read into that are empty.
-    fills: [Option<u32>; LEGS],
+    annex: Option<Box<Annex>>,
     /// The last commit is how it stands, with what the kernel has counted since.
     is_live: bool,
 }
 
-/// What is committed of a session.
+/// A slot's words, and those of its annex.
 #[derive(Clone, Copy, Debug)]
+struct OwnWords {
+    slot: &'static [AtomicU64; SLOT],
+    annex: &'static [AtomicU64],
+}
+
+/// What only some sessions have.
+#[derive(Debug)]
+struct Annex {
+    place: Place,
+    spill: Option<Place>,
+    secret: Option<Place>,
+}
+
+/// What is committed of a session.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Commit<'a> {
     /// Which of its servers is spoken with, from 0 on.
     pub current: usize,
@@ -117,10 +149,18 @@ pub struct Commit<'a> {
     pub lanes: &'a [Stretch],
     /// How far each connection was used.
     pub counted: &'a [Counted],
+    /// Of each connection that is layered.
+    pub layers: &'a [Layers],
     /// The state that changes with each message, or nothing if it is what it was.
     pub state: &'a [u64],
+    /// A word of a session with an annex.
+    pub extra: u64,
     /// The rest of it, if that is not what it was; at first it is to be there.
     pub cold: Option<&'a [u8]>,
+    /// Of a session with an annex: what changes too often to be with the rest, if it has changed.
+    pub spill: Option<&'a [u8]>,
+    /// Of the same: keys, if they are others than before.
+    pub secret: Option<&'a [u8]>,
 }
 
 impl Journal {
@@ -131,21 +171,34 @@ impl Journal {
     /// What the system says.
     pub fn new(sessions: u32) -> io::Result<Self> {
         let memory = Mapping::new(layout::size(sessions))?;
+        let secrets = Mapping::secret(layout::secrets(sessions))?;
+        Ok(Self::over(memory, secrets, sessions))
+    }
+
+    fn over(memory: Mapping, secrets: Mapping, sessions: u32) -> Self {
         let heap = Heap::new(layout::heap(sessions), layout::arena(sessions));
-        let arena = memory.arena(layout::arena(sessions), layout::pieces(sessions));
-        Ok(Self {
+        let pieces = layout::pieces(sessions);
+        Self {
+            arena: memory.arena(layout::arena(sessions), Kind::Buffers, pieces),
+            trays: memory.arena(layout::trays(sessions), Kind::Trays, pieces),
             memory,
-            arena,
+            secrets,
             slots: sessions,
             heap: Mutex::new(heap),
+            secret_heap: Mutex::new(Heap::new(0, layout::secrets(sessions))),
             free: Mutex::default(),
             is_alone: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Where bytes in transit are to be.
     pub fn arena(&self) -> &'static Arena {
         self.arena
+    }
+
+    /// Where layers are to have theirs.
+    pub fn trays(&self) -> &'static Arena {
+        self.trays
     }
 
     /// Where the process stands that writes.
@@ -192,7 +245,8 @@ impl Journal {
         Some((number, Place::of(at, len)?))
     }
 
-    /// A slot for a session with these sockets, which have been used so far.
+    /// A slot for a session with these connections. It counts from its first commit on, from when
+    /// the one that it had before does not.
     ///
     /// # Errors
     ///
@@ -200,49 +254,46 @@ impl Journal {
     pub fn enter(
         self: &Arc<Self>,
         id: u32,
-        legs: &[(BorrowedFd<'_>, Counted)],
+        legs: &[Leg<'_>],
+        before: Option<&Slot>,
     ) -> Result<Slot, Unregistered> {
-        if legs.len() > LEGS {
+        if !(hot::OWN_LEGS..=LEGS).contains(&legs.len()) {
             return Err(Unregistered::TooManyLegs);
         }
+        let is_layered = |(at, leg): (usize, &Leg<'_>)| u8::from(leg.is_layered) << at;
+        let layered = legs.iter().enumerate().map(is_layered).sum();
+        let shape = Shape { count: legs.len(), layered };
         let index = self.take_slot().ok_or(Unregistered::Full)?;
-        let hot = Hot {
-            count: legs.len(),
-            current: 0,
-            at: 0,
-            len: 0,
-            lanes: [Stretch::default(); LEGS],
-            counted: [Counted::default(); LEGS],
-            state: [0; STATE_WORDS],
-        };
-        let slot = Slot {
+        let mut slot = Slot {
             journal: self.clone(),
             index,
-            words: self.memory.words(layout::slot_at(index)),
+            shape,
+            words: OwnWords { slot: self.memory.words(layout::slot_at(index)), annex: &[] },
             number: 0,
-            hot,
-            used: 0,
             cold: None,
-            fills: [None; LEGS],
+            annex: None,
             is_live: false,
         };
         slot.set(slot::STATE, state::REGISTERING);
+        let annex = slot.make_annex()?;
         slot.set(slot::ID, u64::from(id));
-        slot.set(slot::COUNT, legs.len() as u64);
-        slot.set(slot::STRIKES, 0);
-        for (leg, (fd, counted)) in legs.iter().enumerate() {
+        slot.set(slot::SHAPE, shape.word(annex));
+        let strikes = before.map_or(0, |before| before.words.get(slot::STRIKES));
+        slot.set(slot::STRIKES, strikes);
+        slot.set(slot::AFTER, before.map_or(0, |before| u64::from(before.index) + 1));
+        for (at, Leg { fd, counted, .. }) in legs.iter().enumerate() {
             let (position, cookie) =
                 Position::of(*fd).zip(cookie(*fd)).ok_or(Unregistered::Uncounted)?;
-            slot.set(slot::FDS + leg, fd.as_raw_fd() as u64);
-            slot.set(slot::COOKIES + leg, cookie);
-            slot.set(slot::BASES + 2 * leg, position.consumed().wrapping_sub(counted.read));
-            slot.set(slot::BASES + 2 * leg + 1, position.produced().wrapping_sub(counted.written));
+            slot.set(hot::fd_at(at), fd.as_raw_fd() as u64);
+            slot.set(hot::cookie_at(at), cookie);
+            let bases = hot::bases_at(at);
+            slot.set(bases, position.consumed().wrapping_sub(counted.read));
+            slot.set(bases + 1, position.produced().wrapping_sub(counted.written));
+            // The one before may have left something there.
+            slot.set(hot::fill_at(at), u64::MAX);
         }
-        // The one before may have left something there.
-        (0..LEGS).for_each(|lane| slot.set(slot::FILLS + lane, u64::MAX));
         for copy in slot::HOTS {
-            slot.set(copy + layout::HOT_FIRST, 0);
-            slot.set(copy + layout::HOT_LAST, 0);
+            slot.set(copy, 0);
         }
         self.memory.word(head::HIGHEST_ID).fetch_max(u64::from(id), layout::STORE);
         Ok(slot)
@@ -263,43 +314,45 @@ impl Journal {
 }
 
 impl Slot {
+    /// A place for what has none in the slot, all zeroes: where it begins.
+    fn make_annex(&mut self) -> Result<usize, Unregistered> {
+        let words = self.shape.annex();
+        if words == 0 {
+            return Ok(0);
+        }
+        let place = lock(&self.journal.heap).take(words * size_of::<u64>());
+        let place = place.ok_or(Unregistered::TooLarge)?;
+        self.journal.memory.wipe(place.at(), place.len());
+        self.words.annex = self.journal.memory.slice(place.at() / size_of::<u64>(), words);
+        self.annex = Some(Box::new(Annex { place, spill: None, secret: None }));
+        Ok(place.at())
+    }
+
     /// From now on this is how the session stands, and its sockets have been used so far.
     ///
     /// # Errors
     ///
     /// There is no place for it: the slot is to be given up, as what stands there is old.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), Unregistered> {
-        let Commit { current, lanes, counted, state, cold } = *commit;
-        let count = self.hot.count;
-        if lanes.len() != count || counted.len() != count || state.len() > STATE_WORDS {
+        let Commit { current, lanes, counted, layers, state, extra, .. } = *commit;
+        let mut said =
+            Said { current, lanes, counted, state, extra, layers, blobs: [None; BLOBS] };
+        if !said.fits(self.shape) {
             return Err(Unregistered::TooManyLegs);
         }
-        let fresh = match cold {
-            None => None,
-            Some(cold) => Some(self.write(cold).ok_or(Unregistered::TooLarge)?),
+        let fresh = match commit.cold.or(commit.spill).or(commit.secret) {
+            None => [None; BLOBS],
+            Some(_) => self.write_blobs(commit, &mut said.blobs)?,
         };
-        if let (Some(place), Some(cold)) = (fresh, cold) {
-            (self.hot.at, self.hot.len) = (place.at(), cold.len());
-        }
-        self.hot.current = current as u64;
-        self.hot.lanes[..count].copy_from_slice(lanes);
-        self.hot.counted[..count].copy_from_slice(counted);
-        self.hot.state[..state.len()].copy_from_slice(state);
-        self.used = self.used.max(state.len());
         let number = self.number + 1;
-        let words = self.words;
-        self.hot.store(layout::older(number), number, self.used, |at, value| {
-            words[at].store(value, layout::STORE);
-        });
+        hot::store(self.shape, number, &said, &mut self.words);
         self.number = number;
         if !self.is_live {
             self.set(slot::STATE, state::LIVE);
             self.is_live = true;
         }
-        if fresh.is_some()
-            && let Some(before) = std::mem::replace(&mut self.cold, fresh)
-        {
-            self.journal.give_back(before);
+        if said.blobs.iter().any(Option::is_some) {
+            self.give_back_blobs(said.blobs, fresh);
         }
         Ok(())
     }
@@ -318,12 +371,12 @@ impl Slot {
         self.is_live
     }
 
-    /// From now on a lane that is empty is read into this piece of the arena.
+    /// From now on a lane, or a layer, that is empty is read into this piece of its arena.
     #[inline]
-    pub fn fill(&mut self, lane: usize, place: u32) {
-        if self.fills[lane] != Some(place) {
-            self.fills[lane] = Some(place);
-            self.set(slot::FILLS + lane, u64::from(place));
+    pub fn fill(&mut self, leg: usize, place: u32) {
+        let (at, place) = (hot::fill_at(leg), u64::from(place));
+        if self.words.get(at) != place {
+            self.words.put(at, place);
         }
     }
 
@@ -337,14 +390,92 @@ impl Slot {
         &self.journal
     }
 
-    fn write(&self, cold: &[u8]) -> Option<Place> {
-        let place = lock(&self.journal.heap).take(cold.len())?;
-        self.journal.memory.write(place.at(), cold);
-        Some(place)
+    /// Whether there is room for what only some sessions have.
+    pub fn has_annex(&self) -> bool {
+        self.annex.is_some()
     }
 
-    fn set(&self, at: usize, value: u64) {
-        self.words[at].store(value, layout::STORE);
+    fn set(&mut self, at: usize, value: u64) {
+        self.words.put(at, value);
+    }
+
+    /// Puts what has no fixed size where nothing is that the last commit names; nothing is no blob.
+    fn write_blobs(
+        &self,
+        commit: &Commit<'_>,
+        blobs: &mut [Option<Blob>; BLOBS],
+    ) -> Result<[Option<Place>; BLOBS], Unregistered> {
+        let Journal { memory, secrets, heap, secret_heap, .. } = &*self.journal;
+        let all = [commit.cold, commit.spill, commit.secret];
+        let into = [(memory, heap), (memory, heap), (secrets, secret_heap)];
+        let mut fresh = [None; BLOBS];
+        for (at, (bytes, (memory, heap))) in all.into_iter().zip(into).enumerate() {
+            let Some(bytes) = bytes else { continue };
+            blobs[at] = Some(Blob::default());
+            if bytes.is_empty() {
+                continue;
+            }
+            let place = lock(heap).take(bytes.len());
+            let Some(place) = place else {
+                self.give_back(fresh);
+                return Err(Unregistered::TooLarge);
+            };
+            memory.write(place.at(), bytes);
+            (fresh[at], blobs[at]) = (Some(place), Some(Blob { at: place.at(), len: bytes.len() }));
+        }
+        Ok(fresh)
+    }
+
+    /// Those that the last commit does not name any more; it names these.
+    fn give_back_blobs(
+        &mut self,
+        named: [Option<Blob>; BLOBS],
+        [cold, spill, secret]: [Option<Place>; BLOBS],
+    ) {
+        let mut old = [None; BLOBS];
+        if named[0].is_some() {
+            old[0] = std::mem::replace(&mut self.cold, cold);
+        }
+        if let Some(annex) = &mut self.annex {
+            let own = [(&mut annex.spill, spill), (&mut annex.secret, secret)];
+            for (at, (own, fresh)) in (1..).zip(own) {
+                if named[at].is_some() {
+                    old[at] = std::mem::replace(own, fresh);
+                }
+            }
+        }
+        self.give_back(old);
+    }
+
+    fn give_back(&self, [cold, spill, secret]: [Option<Place>; BLOBS]) {
+        let usual = [cold, spill].into_iter().flatten();
+        usual.for_each(|place| self.journal.give_back(place));
+        if let Some(place) = secret {
+            self.journal.secrets.wipe(place.at(), place.len());
+            lock(&self.journal.secret_heap).give_back(place);
+        }
+    }
+}
+
+impl Words for OwnWords {
+    #[inline]
+    fn get(&self, at: usize) -> u64 {
+        self.word(at).load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, value: u64) {
+        self.word(at).store(value, layout::STORE);
+    }
+}
+
+impl OwnWords {
+    #[inline]
+    fn word(&self, at: usize) -> &'static AtomicU64 {
+        match at.checked_sub(SLOT) {
+            None => &self.slot[at],
+            Some(at) => &self.annex[at],
+        }
     }
 }
 
@@ -352,9 +483,15 @@ impl Drop for Slot {
     fn drop(&mut self) {
         // First of all: from here on nobody takes the session up again.
         self.set(slot::STATE, state::FREE);
-        if let Some(place) = self.cold {
-            self.journal.give_back(place);
-        }
+        let (spill, secret) = match self.annex.take() {
+            None => (None, None),
+            Some(annex) => {
+                self.journal.give_back(annex.place);
+                (annex.spill, annex.secret)
+            }
+        };
+        let cold = self.cold.take();
+        self.give_back([cold, spill, secret]);
         lock(&self.journal.free).given_back.push(self.index);
     }
 }

@@ -1,20 +1,22 @@
 //! What a dead process has left. It may have died between any two stores, so nothing is trusted:
 //! not that a number is one of a socket, nor that a place is in the heap.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use nix::libc;
 use rustix::net::Shutdown;
+use zeroize::Zeroizing;
 
 use super::heap::{Heap, Place};
-use super::layout::{
-    self, Counted, DEATH, Death, Deaths, Hot, LEGS, Phase, RING, head, slot, state,
+use super::hot::{
+    self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, STATE_WORDS, Shape, TRAYS, Tray,
 };
-use super::standing::{Since, Use, stand};
-use super::{Free, Journal, STATE_WORDS, Slot, Stretch, cookie, lock};
+use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
+use super::standing::{Since, Stand, Use, stand};
+use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie, lock};
 use crate::buffer::arena::Piece;
 
 /// All that was left.
@@ -67,10 +69,18 @@ pub struct Found {
 pub struct Standing {
     /// The state that changes with each message.
     pub hot: [u64; STATE_WORDS],
+    /// The word beside it.
+    pub extra: u64,
+    /// What changes too often to be with the rest.
+    pub spill: Vec<u8>,
+    /// Keys.
+    pub secret: Zeroizing<Vec<u8>>,
     /// Client to servers, then each server to the client.
     pub lanes: Vec<Lane>,
     /// How far each connection was used.
     pub counted: Vec<Counted>,
+    /// Of each connection, if it is layered.
+    pub layers: Vec<Option<Layer>>,
 }
 
 /// One direction, with what was read into it and written from it since the last commit.
@@ -82,29 +92,68 @@ pub struct Lane {
     pub stretch: Stretch,
 }
 
+/// What is between a socket and the session's bytes.
+#[derive(Debug)]
+pub struct Layer {
+    /// Bytes, each with where they are.
+    pub trays: [(Option<Piece>, Tray); TRAYS],
+    /// What else there is to be known.
+    pub words: [u64; LAYER_WORDS],
+}
+
 /// A slot as it was found.
 struct Record {
     index: u32,
     id: u32,
+    shape: Shape,
+    /// Where its annex is.
+    annex: Option<Place>,
     hot: Hot,
     number: u64,
-    place: Place,
+    /// Where what it names is in the heap, and in that of secrets.
+    places: [Option<Place>; BLOBS],
     fds: Vec<RawFd>,
+    /// The slot that does not count beside this one.
+    after: Option<u32>,
+}
+
+impl Record {
+    /// What of it is in the heap.
+    fn taken(&self) -> impl Iterator<Item = Place> {
+        let [cold, spill, _] = self.places;
+        [self.annex, cold, spill].into_iter().flatten()
+    }
+}
+
+/// A session's buffers by their places: of lanes, of layers.
+struct Claims<'a> {
+    piece: &'a mut dyn FnMut(u32) -> Option<Piece>,
+    tray: &'a mut dyn FnMut(u32) -> Option<Piece>,
 }
 
 impl Slot {
     /// What is on record of its session, whose task has lost its way but not its sockets, nor its
-    /// buffers; None if that is not enough to go on with.
-    pub fn revisit(mut self, fds: Vec<OwnedFd>, mut pieces: Vec<Piece>) -> Option<Found> {
-        let Record { id, hot, fds: known, .. } = self.journal.record(self.index)?;
+    /// buffers, of lanes and of layers; None if that is not enough to go on with.
+    pub fn revisit(
+        mut self,
+        fds: Vec<OwnedFd>,
+        mut pieces: Vec<Piece>,
+        mut trays: Vec<Piece>,
+    ) -> Option<Found> {
+        let Record { id, shape, hot, fds: known, .. } = self.journal.record(self.index)?;
         if !self.is_live || !fds.iter().map(|fd| fd.as_raw_fd()).eq(known) {
             return None;
         }
-        let cold = self.journal.memory.read(hot.at, hot.len)?;
-        let standing = self.journal.standing(self.index, &hot, &fds, |place| {
+        let cold = self.journal.memory.read(hot.blobs[0].at, hot.blobs[0].len)?;
+        let find = |pieces: &mut Vec<Piece>, place| {
             let at = pieces.iter().position(|piece| piece.place() == place)?;
             Some(pieces.swap_remove(at))
-        });
+        };
+        let claims = Claims {
+            piece: &mut |place| find(&mut pieces, place),
+            tray: &mut |place| find(&mut trays, place),
+        };
+        let standing = self.journal.standing((self.index, shape), &hot, &fds, claims);
         self.is_live = standing.is_ok();
         Some(Found { id, slot: self, fds, cold, standing })
     }
@@ -123,17 +172,12 @@ impl Journal {
         let used = self.memory.get(head::USED).unwrap_or_default();
         let used = u32::try_from(used).unwrap_or(u32::MAX).min(self.slots);
         let mut free = Free { given_back: Vec::new(), untouched: used };
-        let mut records: Vec<Record> = Vec::new();
-        // No descriptor is two sessions'.
-        let mut owned = HashSet::new();
+        let mut records: HashMap<u32, Record> = HashMap::new();
         for index in 0..used {
             let word = |at| self.memory.get(layout::slot_at(index) + at);
             match word(slot::STATE) {
-                Some(state::LIVE) => match self
-                    .record(index)
-                    .filter(|record| record.fds.iter().all(|fd| owned.insert(*fd)))
-                {
-                    Some(record) => records.push(record),
+                Some(state::LIVE) => match self.record(index) {
+                    Some(record) => drop(records.insert(index, record)),
                     None => {
                         left.unknown += 1;
                         self.forget(index, &mut free);
@@ -146,10 +190,14 @@ impl Journal {
                 }
             }
         }
-        let taken = records.iter().map(|record| record.place);
-        let taken = taken.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
+        self.forget_outdated(&mut records, &mut free);
+        let records = self.without_doubles(records, &mut left, &mut free);
+        let places = records.iter().flat_map(|record| record.taken());
+        let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
         *lock(&self.heap) =
-            Heap::without(layout::heap(self.slots), layout::arena(self.slots), taken);
+            Heap::without(layout::heap(self.slots), layout::arena(self.slots), places);
+        let secrets = records.iter().filter_map(|record| record.places[2]).collect();
+        *lock(&self.secret_heap) = Heap::without(0, layout::secrets(self.slots), secrets);
         *lock(&self.free) = free;
         for record in records {
             match self.find(record) {
@@ -170,37 +218,106 @@ impl Journal {
         free.given_back.push(index);
     }
 
+    /// Slots of sessions that have another one, in which their connections are others, do not count.
+    fn forget_outdated(&self, records: &mut HashMap<u32, Record>, free: &mut Free) {
+        let outdated: Vec<u32> = records
+            .values()
+            .filter_map(|record| {
+                let before = records.get(&record.after?)?;
+                let is_same = before.id == record.id && before.index != record.index;
+                is_same.then_some(before.index)
+            })
+            .collect();
+        for index in outdated {
+            if records.remove(&index).is_some() {
+                self.forget(index, free);
+            }
+        }
+    }
+
+    /// No descriptor is two sessions', and no place.
+    fn without_doubles(
+        &self,
+        records: HashMap<u32, Record>,
+        left: &mut Left,
+        free: &mut Free,
+    ) -> Vec<Record> {
+        let (mut fds, mut places) = (HashSet::new(), HashSet::new());
+        let mut sorted: Vec<Record> = records.into_values().collect();
+        sorted.sort_unstable_by_key(|record| record.index);
+        sorted.retain(|record| {
+            let is_own = record.fds.iter().all(|fd| fds.insert(*fd))
+                && record.taken().all(|place| places.insert(place.at()));
+            if !is_own {
+                left.unknown += 1;
+                self.forget(record.index, free);
+            }
+            is_own
+        });
+        sorted
+    }
+
+    /// The words of a slot, and of an annex there.
+    fn words(&self, index: u32, annex: Option<Place>) -> impl Fn(usize) -> Option<u64> {
+        let annex = annex.map(|place| place.at() / size_of::<u64>());
+        move |at: usize| match at.checked_sub(SLOT) {
+            None => self.memory.get(layout::slot_at(index) + at),
+            Some(at) => self.memory.get(annex?.checked_add(at)?),
+        }
+    }
+
     fn record(&self, index: u32) -> Option<Record> {
-        let word = |at| self.memory.get(layout::slot_at(index) + at);
-        let count = usize::try_from(word(slot::COUNT)?).ok().filter(|count| *count <= LEGS)?;
-        let (number, hot) = Hot::newest(count, word)?;
-        let (begin, end) = (layout::heap(self.slots), layout::arena(self.slots));
-        let is_inside = hot.at >= begin && hot.at.checked_add(hot.len)? <= end;
-        let place = Place::of(hot.at, hot.len).filter(|_| is_inside)?;
-        let fd = |leg| RawFd::try_from(word(slot::FDS + leg)?).ok();
-        let fds = (0..count).map(fd).collect::<Option<Vec<_>>>()?;
-        Some(Record { index, id: u32::try_from(word(slot::ID)?).ok()?, hot, number, place, fds })
+        let own = self.words(index, None);
+        let (shape, annex) = Shape::of(own(slot::SHAPE)?)?;
+        let annex = match shape.annex() * size_of::<u64>() {
+            0 => None,
+            len => Some(self.place(Blob { at: annex, len }).flatten()?),
+        };
+        let word = self.words(index, annex);
+        let (number, hot) = Hot::newest(shape, &word)?;
+        let [cold, spill, secret] = hot.blobs;
+        let places = [self.place(cold)?, self.place(spill)?, self.secret_place(secret)?];
+        let fd = |leg| RawFd::try_from(word(hot::fd_at(leg))?).ok();
+        let fds = (0..shape.count).map(fd).collect::<Option<Vec<_>>>()?;
+        let id = u32::try_from(word(slot::ID)?).ok()?;
+        let after = word(slot::AFTER)?.checked_sub(1).and_then(|it| u32::try_from(it).ok());
+        Some(Record { index, id, shape, annex, hot, number, places, fds, after })
+    }
+
+    /// Where in the heap a blob is, if it is one; None if it is nowhere.
+    fn place(&self, blob: Blob) -> Option<Option<Place>> {
+        place_within(blob, layout::heap(self.slots), layout::arena(self.slots))
+    }
+
+    fn secret_place(&self, blob: Blob) -> Option<Option<Place>> {
+        place_within(blob, 0, layout::secrets(self.slots))
     }
 
     /// The session of a record; None if one of its sockets is not there any more.
     fn find(self: &Arc<Self>, record: Record) -> Option<Found> {
-        let Record { index, id, hot, number, place, fds } = record;
+        let Record { index, id, shape, annex, hot, number, places, fds, .. } = record;
+        let [cold_place, spill, secret] = places;
         let mut slot = Slot {
             journal: self.clone(),
             index,
-            words: self.memory.words(layout::slot_at(index)),
+            shape,
+            words: OwnWords {
+                slot: self.memory.words(layout::slot_at(index)),
+                annex: match annex {
+                    None => &[],
+                    Some(at) => self.memory.slice(at.at() / size_of::<u64>(), shape.annex()),
+                },
+            },
             number,
-            hot,
-            used: STATE_WORDS,
-            cold: Some(place),
-            fills: [None; LEGS],
+            cold: cold_place,
+            annex: annex.map(|place| Box::new(Annex { place, spill, secret })),
             is_live: true,
         };
-        let word = |at| self.memory.get(layout::slot_at(index) + at);
+        let word = self.words(index, annex);
         for (leg, fd) in fds.iter().enumerate() {
             // SAFETY: whatever it is, it stays open meanwhile: nobody else runs yet.
             let borrowed = unsafe { BorrowedFd::borrow_raw(*fd) };
-            if !is_open(*fd) || cookie(borrowed) != word(slot::COOKIES + leg) {
+            if !is_open(*fd) || cookie(borrowed) != word(hot::cookie_at(leg)) {
                 return None;
             }
         }
@@ -208,37 +325,60 @@ impl Journal {
         // is dead, and no two slots have the same.
         let own = |fd: RawFd| unsafe { OwnedFd::from_raw_fd(fd) };
         let fds: Vec<OwnedFd> = fds.into_iter().map(own).collect();
-        let cold = self.memory.read(hot.at, hot.len)?;
-        let standing = self.standing(index, &hot, &fds, |place| self.arena.claim(place));
+        let cold = self.memory.read(hot.blobs[0].at, hot.blobs[0].len)?;
+        let claims = Claims {
+            piece: &mut |place| self.arena.claim(place),
+            tray: &mut |place| self.trays.claim(place),
+        };
+        let standing = self.standing((index, shape), &hot, &fds, claims);
         slot.is_live = standing.is_ok();
         Some(Found { id, slot, fds, cold, standing })
     }
 
-    /// What has become of a session since a commit. `claim`: its buffers by their places.
+    /// What has become of a session since a commit.
     fn standing(
         &self,
-        index: u32,
+        (index, shape): (u32, Shape),
         hot: &Hot,
         fds: &[OwnedFd],
-        mut claim: impl FnMut(u32) -> Option<Piece>,
+        claims: Claims<'_>,
     ) -> Result<Standing, Since> {
-        let word = |at| self.memory.get(layout::slot_at(index) + at);
-        let fills: [u64; LEGS] =
-            std::array::from_fn(|lane| word(slot::FILLS + lane).unwrap_or(u64::MAX));
-        let uses = fds.iter().enumerate().map(|(leg, fd)| {
-            let base = |at| word(slot::BASES + 2 * leg + at).unwrap_or_default();
-            Use::of(fd.as_fd(), [base(0), base(1)])
+        let shape_word = self.memory.get(layout::slot_at(index) + slot::SHAPE);
+        let annex = shape_word.and_then(Shape::of).and_then(|(_, at)| {
+            self.place(Blob { at, len: shape.annex() * size_of::<u64>() }).flatten()
         });
-        let (stretches, counted) = stand(hot, &fills, &uses.collect::<Result<Vec<Use>, Since>>()?)?;
-        let mut lane = |stretch: Stretch| {
-            let piece = match stretch.place {
-                Some(place) => Some(claim(place).ok_or(Since::Moved)?),
-                None => None,
-            };
-            Ok(Lane { piece, stretch })
+        let word = self.words(index, annex);
+        let word = |at| word(at).unwrap_or(u64::MAX);
+        let fills: Vec<u64> = (0..shape.count).map(|leg| word(hot::fill_at(leg))).collect();
+        let used = |(leg, fd): (usize, &OwnedFd)| {
+            let bases = hot::bases_at(leg);
+            Use::of(fd.as_fd(), [word(bases), word(bases + 1)])
         };
-        let lanes = stretches.into_iter().map(&mut lane).collect::<Result<_, Since>>()?;
-        Ok(Standing { hot: hot.state, lanes, counted })
+        let uses: Vec<_> = fds.iter().enumerate().map(used).collect();
+        let Stand { lanes, counted, layers, broken } = stand(hot, &fills, &uses)?;
+        for (fd, _) in fds.iter().zip(broken).filter(|(_, is_broken)| *is_broken) {
+            // What comes of it now is meant for nobody.
+            let _ = rustix::net::shutdown(fd, Shutdown::Both);
+        }
+        let Claims { piece, tray } = claims;
+        let lane = |stretch: Stretch| -> Result<Lane, Since> {
+            Ok(Lane { piece: claimed(stretch.place, &mut *piece)?, stretch })
+        };
+        let lanes = lanes.into_iter().map(lane).collect::<Result<_, Since>>()?;
+        let mut layer = |Layers { trays, words }: Layers| -> Result<Layer, Since> {
+            let mut found = trays.map(|tray| (None, tray));
+            for (piece, stretch) in &mut found {
+                *piece = claimed(stretch.place, &mut *tray)?;
+            }
+            Ok(Layer { trays: found, words })
+        };
+        let layers = layers.into_iter().map(|it| it.map(&mut layer).transpose());
+        let layers = layers.collect::<Result<_, Since>>()?;
+        let [_, spill, secret] = hot.blobs;
+        let spill = self.memory.read(spill.at, spill.len).ok_or(Since::Moved)?;
+        let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Moved)?;
+        let secret = Zeroizing::new(secret);
+        Ok(Standing { hot: hot.state, extra: hot.extra, spill, secret, lanes, counted, layers })
     }
 
     /// Where the process stands, or stood, that writes.
@@ -317,7 +457,8 @@ impl Journal {
             open.extend(entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()));
         }
         let of_sessions = left.sessions.iter().flat_map(|found| &found.fds);
-        for fd in of_sessions.map(|fd| fd.as_raw_fd()).chain([0, 1, 2, self.memory.fd()]) {
+        let own = [0, 1, 2, self.memory.fd(), self.secrets.fd()];
+        for fd in of_sessions.map(|fd| fd.as_raw_fd()).chain(own) {
             open.remove(&fd);
         }
         // SAFETY: who owned it is dead, it is no session's, and each is taken once.
@@ -329,6 +470,26 @@ impl Journal {
             unsafe { libc::close(fd) };
         }
         Ok(kept)
+    }
+}
+
+/// Where a blob is, between these two; there is none of no length.
+fn place_within(Blob { at, len }: Blob, begin: usize, end: usize) -> Option<Option<Place>> {
+    if len == 0 {
+        return Some(None);
+    }
+    let is_inside = at >= begin && at.checked_add(len)? <= end;
+    Place::of(at, len).filter(|place| is_inside && at + place.len() <= end).map(Some)
+}
+
+/// A buffer by its place, if there is one.
+fn claimed(
+    place: Option<u32>,
+    claim: &mut dyn FnMut(u32) -> Option<Piece>,
+) -> Result<Option<Piece>, Since> {
+    match place {
+        None => Ok(None),
+        Some(place) => claim(place).map(Some).ok_or(Since::Moved),
     }
 }
 

@@ -10,12 +10,17 @@
 //! | the source has ended | our FIN is out, or not | it is sent, again or at last |
 //! | the source has ended | the server has closed, too | what has come of it is still read |
 //! | any | reset, or the client is gone | over |
+//! | a reader | anything that is not on record, or reset | it is lost, the session goes on |
+//!
+//! Of a connection that is layered the trays next to its socket take the lane's part. A reader is a
+//! server's connection but the first: whoever asks it something by the way has nothing on record of
+//! that, and another one may take its place.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use super::layout::{Counted, Hot, LEGS, Stretch};
-use crate::buffer::SIZE;
+use super::hot::{Counted, Hot, Layers, Stretch, Tray};
+use crate::buffer::{SIZE, TRAY};
 use crate::position::Position;
 
 /// Why a session cannot go on from its last commit.
@@ -71,65 +76,172 @@ fn has_ended_well(fd: BorrowedFd<'_>) -> bool {
     matches!(rustix::net::sockopt::socket_error(fd), Ok(Ok(())))
 }
 
-/// How lanes and positions stand that were committed so and used so far, each lane read last into
-/// one of these places when it was empty.
+/// How a session stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    pub lanes: Vec<Stretch>,
+    pub counted: Vec<Counted>,
+    pub layers: Vec<Option<Layers>>,
+    /// Connections that are good for nothing any more.
+    pub broken: Vec<bool>,
+}
+
+/// The place of the first server's connection; those behind it are readers.
+const HOME: usize = 1;
+
+/// How what was committed stands after these uses, each connection read last into one of these
+/// places when there were no bytes of it.
 pub(super) fn stand(
     hot: &Hot,
-    fills: &[u64; LEGS],
-    uses: &[Use],
-) -> Result<(Vec<Stretch>, Vec<Counted>), Since> {
+    fills: &[u64],
+    uses: &[Result<Use, Since>],
+) -> Result<Stand, Since> {
     let count = uses.len();
     let current = usize::try_from(hot.current).ok().and_then(|current| current.checked_add(1));
     let current = current.filter(|current| *current < count).ok_or(Since::Moved)?;
-    let since: Vec<(usize, usize)> = uses
-        .iter()
-        .zip(&hot.counted)
-        .map(|(now, then)| {
-            (beyond(now.counted.read, then.read), { beyond(now.counted.written, then.written) })
-        })
-        .collect();
-    let mut lanes = hot.lanes[..count].to_vec();
-    for (leg, lane) in lanes.iter_mut().enumerate() {
-        // The client's bytes go to the server that is spoken with, and nobody else's to the client.
-        let (read, to) = (since[leg].0, if leg == 0 { current } else { 0 });
-        let is_spoken_with = leg == 0 || leg == current;
-        let written = if is_spoken_with { since[to].1 } else { 0 };
-        if !is_spoken_with && (since[leg] != (0, 0)) {
-            return Err(Since::Moved);
+    let mut stand = Stand {
+        lanes: hot.lanes.clone(),
+        counted: hot.counted.clone(),
+        layers: hot.layers.clone(),
+        broken: vec![false; count],
+    };
+    // Of what goes out over a connection, and of what comes in, the lanes.
+    let lanes = |leg: usize| match leg {
+        0 => Some((0, current)),
+        _ if leg == current => Some((leg, 0)),
+        _ => None,
+    };
+    for (leg, used) in uses.iter().enumerate() {
+        let mut tried = stand.clone();
+        let moved = used.and_then(|used| tried.move_by(leg, lanes(leg), used, fills[leg]));
+        match moved {
+            Ok(()) => stand = tried,
+            Err(_) if leg > HOME => stand.give_up(leg, lanes(leg)),
+            Err(why) => return Err(why),
         }
-        let has_ended = lane.stage != 0;
-        let peer = &uses[to];
-        if peer.is_shut && !(leg == 0 && has_ended) {
+    }
+    stand.settle();
+    Ok(stand)
+}
+
+impl Stand {
+    /// A connection, whose bytes come into and go out from these lanes, was used so far.
+    fn move_by(
+        &mut self,
+        leg: usize,
+        lanes: Option<(usize, usize)>,
+        used: Use,
+        fill: u64,
+    ) -> Result<(), Since> {
+        let then = self.counted[leg];
+        let read = beyond(used.counted.read, then.read);
+        let written = beyond(used.counted.written, then.written);
+        let Some((from, to)) = lanes else {
+            // It is not spoken with.
+            return if (read, written) == (0, 0) { Ok(()) } else { Err(Since::Moved) };
+        };
+        // Who speaks with a server has FIN passed on to it; to a client's nobody does on record.
+        let may_be_shut = leg != 0 && self.lanes[to].stage != 0;
+        if used.is_shut && !may_be_shut {
             return Err(Since::Ended);
         }
-        // Who has closed reads nothing any more.
-        let written = if peer.is_over { lane.judged - lane.start } else { written };
-        advance(lane, read, written, fills[leg])?;
+        self.counted[leg] = Counted {
+            read: then.read + read as u64,
+            written: then.written + written as u64,
+        };
+        if let Some(Layers { trays: [incoming, outgoing, ..], .. }) = &mut self.layers[leg] {
+            // Who has closed reads nothing any more.
+            let written = if used.is_over { outgoing.end - outgoing.start } else { written };
+            return incoming.fill(read, fill).and_then(|()| outgoing.drain(written));
+        }
+        self.lanes[from].fill(read, fill)?;
+        let lane = &mut self.lanes[to];
+        lane.drain(if used.is_over { lane.judged - lane.start } else { written })
     }
-    let counted = hot.counted[..count].iter().zip(&since).map(|(then, (read, written))| Counted {
-        read: then.read + *read as u64,
-        written: then.written + *written as u64,
-    });
-    Ok((lanes, counted.collect()))
+
+    /// A reader is lost: what has come of its answers and is not judged is nothing.
+    fn give_up(&mut self, leg: usize, lanes: Option<(usize, usize)>) {
+        self.broken[leg] = true;
+        if let Some(Layers { trays, .. }) = &mut self.layers[leg] {
+            *trays = Default::default();
+        }
+        let lane = &mut self.lanes[leg];
+        match lanes {
+            None => *lane = Stretch::default(),
+            Some((_, to)) => {
+                lane.end = lane.judged;
+                // What it was to be told it is not told any more.
+                let lane = &mut self.lanes[to];
+                lane.start = lane.judged;
+            }
+        }
+        self.lanes[leg].stage = ENDED;
+    }
+
+    /// Where there are no bytes there is no place.
+    fn settle(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.start == lane.end {
+                *lane = Stretch { stage: lane.stage, ..Stretch::default() };
+            }
+        }
+        let trays = self.layers.iter_mut().flatten().flat_map(|layers| &mut layers.trays);
+        for tray in trays.filter(|tray| tray.start == tray.end) {
+            *tray = Tray::default();
+        }
+    }
 }
+
+/// As writers call a lane whose source has ended.
+const ENDED: u8 = 1;
 
 /// How much further, of what is known modulo 2³².
 fn beyond(now: u64, then: u64) -> usize {
     (now as u32).wrapping_sub(then as u32) as usize
 }
 
-/// So many bytes were read into a lane, and written from it.
-fn advance(lane: &mut Stretch, read: usize, written: usize, fill: u64) -> Result<(), Since> {
-    if written > lane.judged - lane.start || read > SIZE - lane.end {
-        return Err(Since::Moved);
+impl Stretch {
+    /// So many bytes were read behind what was there, or to the beginning of this place.
+    fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
+        if read > SIZE - self.end {
+            return Err(Since::Moved);
+        }
+        if self.end == 0 && read > 0 {
+            self.place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
+        }
+        self.end += read;
+        Ok(())
     }
-    if lane.end == 0 && read > 0 {
-        lane.place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
+
+    /// So many were written.
+    fn drain(&mut self, written: usize) -> Result<(), Since> {
+        if written > self.judged - self.start {
+            return Err(Since::Moved);
+        }
+        self.start += written;
+        Ok(())
     }
-    lane.end += read;
-    lane.start += written;
-    if lane.start == lane.end {
-        *lane = Stretch { stage: lane.stage, ..Stretch::default() };
+}
+
+impl Tray {
+    /// As [`Stretch::fill`].
+    fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
+        if read > TRAY - self.end {
+            return Err(Since::Moved);
+        }
+        if self.end == 0 && read > 0 {
+            self.place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
+        }
+        self.end += read;
+        Ok(())
     }
-    Ok(())
+
+    /// As [`Stretch::drain`].
+    fn drain(&mut self, written: usize) -> Result<(), Since> {
+        if written > self.end - self.start {
+            return Err(Since::Moved);
+        }
+        self.start += written;
+        Ok(())
+    }
 }

@@ -299,15 +299,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::journal::{Commit, Counted, Stretch};
+    use crate::journal::{Commit, Counted, Leg, Stretch};
 
     fn live(journal: &Arc<Journal>, id: u32) -> (Slot, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
-        let legs = [(stream.as_fd(), Counted::default())];
-        let mut slot = journal.enter(id, &legs).expect("a slot");
-        let (lanes, counted) = (&[Stretch::default()], &[Counted::default()]);
-        let commit = Commit { current: 0, lanes, counted, state: &[], cold: Some(b"state") };
+        let leg = Leg { fd: stream.as_fd(), counted: Counted::default(), is_layered: false };
+        let mut slot = journal.enter(id, &[leg; 2], None).expect("a slot");
+        let (lanes, counted) = (&[Stretch::default(); 2], &[Counted::default(); 2]);
+        let commit = Commit { lanes, counted, cold: Some(b"state"), ..Commit::default() };
         slot.commit(&commit).expect("room");
         (slot, stream)
     }

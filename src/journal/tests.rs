@@ -8,18 +8,15 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::layout::{self, Hot, slot};
+use super::hot::{Blob, Hot};
+use super::layout::{self, SLOT, slot};
 use super::*;
 use crate::buffer::arena::Piece;
 
 impl Journal {
     /// The same memory, as another process finds it.
     fn succeeded(&self) -> Self {
-        let (memory, slots) = (self.memory.again(), self.slots);
-        let heap = Heap::new(layout::heap(slots), layout::arena(slots));
-        let arena = memory.arena(layout::arena(slots), layout::pieces(slots));
-        let (heap, free) = (Mutex::new(heap), Mutex::default());
-        Self { memory, arena, slots, heap, free, is_alone: AtomicBool::new(false) }
+        Self::over(self.memory.again(), self.secrets.again(), self.slots)
     }
 }
 
@@ -34,51 +31,146 @@ fn stretch(n: usize) -> Stretch {
     Stretch { place: Some(n as u32), start: n, judged: n + 1, end: n + 2, stage: (n % 3) as u8 }
 }
 
-fn hot(n: u64) -> Hot {
-    let counted = [Counted { read: n, written: n + 1 }; LEGS];
-    let state = std::array::from_fn(|at| n * 100 + at as u64);
-    let (at, len) = (4096 * n as usize, n as usize);
-    let lanes = [stretch(n as usize); LEGS];
-    Hot { count: LEGS, current: n, at, len, lanes, counted, state }
+/// What a session of this shape says at its commit with this number.
+fn hot(shape: Shape, n: u64) -> Hot {
+    let counted = |leg| Counted { read: n + leg, written: n + leg + 1 };
+    let used = 5 + 3 * (shape.count - 2);
+    let word = |at: usize| if at < used { n * 100 + at as u64 } else { 0 };
+    let tray = |at| Tray { place: Some(n as u32 + at), start: 3, end: 4 + n as usize };
+    let layers = |leg: usize| Layers {
+        trays: std::array::from_fn(|at| tray((10 * leg + at) as u32)),
+        words: std::array::from_fn(|at| n * 1000 + (10 * leg + at) as u64),
+    };
+    let has_annex = u64::from(shape.annex() > 0);
+    let blob = |more: u64| Blob {
+        at: (4096 * n + 256 * more) as usize * has_annex as usize,
+        len: (n * has_annex) as usize,
+    };
+    Hot {
+        current: n % (shape.count as u64 - 1),
+        blobs: [Blob { at: 4096 * n as usize, len: n as usize }, blob(1), blob(2)],
+        lanes: (0..shape.count).map(|leg| stretch(n as usize + leg)).collect(),
+        counted: (0..shape.count as u64).map(counted).collect(),
+        state: std::array::from_fn(word),
+        extra: (n + 7) * has_annex,
+        layers: (0..shape.count)
+            .map(|leg| shape.is_layered(leg).then(|| layers(leg)))
+            .collect(),
+    }
 }
 
-fn stores(hot: &Hot, number: u64) -> Vec<(usize, u64)> {
-    let mut stores = Vec::new();
-    hot.store(layout::older(number), number, STATE_WORDS, |at, value| stores.push((at, value)));
-    stores
+/// The words of a slot and its annex, and what was stored there in its order.
+#[derive(Clone, Default)]
+struct Recorded {
+    words: HashMap<usize, u64>,
+    stores: Vec<(usize, u64)>,
 }
+
+impl Words for Recorded {
+    fn get(&self, at: usize) -> u64 {
+        self.words.get(&at).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, at: usize, value: u64) {
+        self.words.insert(at, value);
+        self.stores.push((at, value));
+    }
+}
+
+impl Recorded {
+    /// `says_all`: what is as it was is said as well.
+    fn commit(&mut self, shape: Shape, number: u64, hot: &Hot, says_all: bool) {
+        self.stores.clear();
+        let layers: Vec<Layers> = hot.layers.iter().flatten().copied().collect();
+        let used = 5 + 3 * (shape.count - 2);
+        let said = Said {
+            current: hot.current as usize,
+            lanes: &hot.lanes,
+            counted: &hot.counted,
+            state: if says_all { &hot.state[..used] } else { &[] },
+            extra: hot.extra,
+            layers: &layers,
+            blobs: hot.blobs.map(|blob| says_all.then_some(blob)),
+        };
+        assert!(said.fits(shape));
+        hot::store(shape, number, &said, self);
+    }
+
+    fn newest(&self, shape: Shape) -> Option<(u64, Hot)> {
+        Hot::newest(shape, |at| Some(self.get(at)))
+    }
+}
+
+const SHAPES: [Shape; 6] = [
+    Shape { count: 2, layered: 0 },
+    Shape { count: 2, layered: 0b10 },
+    Shape { count: 2, layered: 0b11 },
+    Shape { count: 3, layered: 0 },
+    Shape { count: 5, layered: 0b1_0001 },
+    Shape { count: LEGS, layered: 0xFF },
+];
 
 /// After any number of commits, and any part of the next: the last one or the next.
 #[test]
 fn a_commit_that_is_cut_off_leaves_the_one_before() {
-    let mut words: HashMap<usize, u64> = (0..SLOT).map(|at| (at, 0)).collect();
-    for number in 1..9 {
-        let before = (number > 1).then(|| (number - 1, hot(number - 1)));
-        let stores = stores(&hot(number), number);
-        for cut in 0..=stores.len() {
-            let mut words = words.clone();
-            words.extend(stores[..cut].iter().copied());
-            let seen = Hot::newest(LEGS, |at| words.get(&at).copied());
-            let whole = cut == stores.len();
-            assert_eq!(seen, if whole { Some((number, hot(number))) } else { before }, "{cut}");
+    for shape in SHAPES {
+        let mut written = Recorded::default();
+        for number in 1..9 {
+            let before = (number > 1).then(|| (number - 1, hot(shape, number - 1)));
+            let (old, now) = (written.clone(), hot(shape, number));
+            written.commit(shape, number, &now, true);
+            for cut in 0..=written.stores.len() {
+                let mut words = old.clone();
+                words.words.extend(written.stores[..cut].iter().copied());
+                let is_whole = cut == written.stores.len();
+                let expected = if is_whole { Some((number, now.clone())) } else { before.clone() };
+                assert_eq!(words.newest(shape), expected, "{shape:?}: {cut} of {number}");
+            }
         }
-        words.extend(stores);
+    }
+}
+
+/// What is not said is as it was.
+#[test]
+fn a_commit_says_what_is_another_than_before() {
+    for shape in SHAPES {
+        let mut written = Recorded::default();
+        let first = hot(shape, 1);
+        written.commit(shape, 1, &first, true);
+        for number in 2..5 {
+            let Hot { lanes, counted, layers, extra, current, .. } = hot(shape, number);
+            let now = Hot { lanes, counted, layers, extra, current, ..first.clone() };
+            written.commit(shape, number, &now, false);
+            assert_eq!(written.newest(shape), Some((number, now)), "{shape:?}");
+        }
     }
 }
 
 /// A keeper's process and its proxies are one image; who debugs one has another.
 #[test]
 fn words_stand_where_they_stood() {
-    let mut words = [0; SLOT];
-    stores(&hot(2), 2).into_iter().for_each(|(at, value)| words[at] = value);
-    let lane = 2 | 2 << 17 | 3 << 32 | 4 << 47 | 2 << 62;
-    let counted = 2 | 3 << 32;
-    let mut expected = vec![2, 2, 32 << 32 | 2];
-    expected.extend([lane; 4].into_iter().chain([counted; 4]).chain(200..224).chain([2]));
-    assert_eq!(words[slot::HOTS[0]..slot::HOTS[1]], expected);
-    assert!(words[..slot::HOTS[0]].iter().chain(&words[slot::HOTS[1]..]).all(|word| *word == 0));
-    assert_eq!((slot::HOTS, SLOT), ([24, 60], 96));
-    assert_eq!((layout::slot_at(3), layout::heap(100)), (1024 + 3 * 96, 86_016));
+    let shape = Shape { count: 3, layered: 0b10 };
+    let mut written = Recorded::default();
+    written.commit(shape, 2, &hot(shape, 2), true);
+    let words = |range: std::ops::Range<usize>| -> Vec<u64> {
+        range.map(|at| written.get(at)).collect()
+    };
+    let lane = |n: u64| n | n << 17 | (n + 1) << 32 | (n + 2) << 47 | (n % 3) << 62;
+    let counted = |leg: u64| (2 + leg) | (3 + leg) << 32;
+    let own = [2, 0, 32 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
+    assert_eq!(words(16..29), [&own[..], &[200, 201, 202, 203, 204, 2]].concat());
+    assert!(words(0..16).iter().chain(&words(29..SLOT)).all(|word| *word == 0));
+    // Behind what is of the third connection, which does not change.
+    let annex = words(SLOT + 5..SLOT + shape.annex());
+    let (copy, other) = annex.split_at(annex.len() / 2);
+    let tray = |at: u64| (12 + at) | 3 << 24 | 6 << 40;
+    let mut expected = vec![2, 33 << 32 | 2, 34 << 32 | 2, 9, lane(4), counted(2), 205, 206, 207];
+    expected.extend((0..5).map(tray).chain(2010..2016).chain([2]));
+    assert_eq!(copy, expected);
+    assert!(other.iter().all(|word| *word == 0));
+    assert_eq!((slot::HOTS, SLOT), ([16, 32], 48));
+    assert_eq!((layout::slot_at(3), layout::heap(100)), (1024 + 3 * 48, 49_152));
+    assert_eq!(Shape::of(shape.word(512)), Some((shape, 512)));
 }
 
 #[test]
@@ -99,6 +191,10 @@ fn an_estate_that_is_cut_off_leaves_the_one_before() {
     }
 }
 
+fn commit<'a>(lanes: &'a [Stretch], counted: &'a [Counted]) -> Commit<'a> {
+    Commit { lanes, counted, state: &[7, 8, 0, 0, 0], ..Commit::default() }
+}
+
 /// A session as its process leaves it when it is killed.
 struct Session {
     client: TcpStream,
@@ -112,15 +208,16 @@ impl Session {
     fn enter(journal: &Arc<Journal>, id: u32) -> (Self, [TcpStream; 2]) {
         let ((client, far_client), (server, far_server)) = (pair(), pair());
         let counted = [Counted::default(); 2];
-        let legs = [(client.as_fd(), counted[0]), (server.as_fd(), counted[1])];
-        let slot = journal.enter(id, &legs).expect("a slot");
+        let leg = |fd, counted| Leg { fd, counted, is_layered: false };
+        let legs = [leg(client.as_fd(), counted[0]), leg(server.as_fd(), counted[1])];
+        let slot = journal.enter(id, &legs, None).expect("a slot");
         let lanes = [Stretch::default(); 2];
         (Self { client, server, slot, counted, lanes }, [far_client, far_server])
     }
 
     fn commit(&mut self, cold: Option<&[u8]>) {
         let Self { counted, lanes, .. } = self;
-        let commit = Commit { current: 0, lanes, counted, state: &[7, 8], cold };
+        let commit = Commit { cold, ..commit(lanes, counted) };
         self.slot.commit(&commit).expect("a place");
     }
 
@@ -155,7 +252,7 @@ fn what_was_committed_is_found_by_who_comes_after() {
     assert_eq!(left.estate.as_deref(), Some(&b"estate"[..]));
     let mut found = left.sessions.pop().expect("the session");
     assert_eq!((found.id, &found.cold[..]), (7, &state[..]));
-    let Standing { hot, lanes, counted } = found.standing.expect("nothing has happened");
+    let Standing { hot, lanes, counted, .. } = found.standing.expect("nothing has happened");
     assert_eq!(hot[..3], [7, 8, 0]);
     assert!(lanes.iter().all(|lane| lane.stretch == Stretch::default() && lane.piece.is_none()));
     assert_eq!(counted[0], Counted { read: 10, written: 0 });
@@ -166,8 +263,7 @@ fn what_was_committed_is_found_by_who_comes_after() {
     // It goes on in the same slot, and others find theirs.
     let counted = [Counted { read: 14, written: 0 }, Counted { read: 0, written: 10 }];
     let lanes = [Stretch::default(); 2];
-    let commit =
-        Commit { current: 0, lanes: &lanes, counted: &counted, state: &[], cold: Some(b"third") };
+    let commit = Commit { state: &[], cold: Some(b"third"), ..commit(&lanes, &counted) };
     found.slot.commit(&commit).expect("a place");
     let (other, _far) = Session::enter(&journal, 8);
     assert_ne!(other.slot.index, found.slot.index);
@@ -356,10 +452,12 @@ fn a_socket_that_was_closed_is_noticed() {
 fn there_are_as_many_slots_as_were_asked_for() {
     let journal = Arc::new(Journal::new(2).expect("memory"));
     let (first, _far) = Session::enter(&journal, 1);
-    let (_second, _far) = Session::enter(&journal, 2);
-    assert_eq!(journal.enter(3, &[]).err(), Some(Unregistered::Full));
+    let (second, _far) = Session::enter(&journal, 2);
+    let leg = |socket| Leg { fd: socket, counted: Counted::default(), is_layered: false };
+    let legs = [leg(second.client.as_fd()), leg(second.server.as_fd())];
+    assert_eq!(journal.enter(3, &legs, None).err(), Some(Unregistered::Full));
     drop(first);
-    assert!(journal.enter(3, &[]).is_ok());
+    assert!(journal.enter(3, &legs, None).is_ok());
 }
 
 #[test]
@@ -378,10 +476,13 @@ proptest! {
     /// Whatever stands there.
     #[test]
     fn nothing_that_is_read_is_trusted(
-        words in prop::collection::vec((0_usize..10_700, prop_oneof![
+        words in prop::collection::vec((0_usize..7_000, prop_oneof![
             0_u64..16, any::<u64>(), Just(u64::MAX), 8192_u64..1_000_000,
             // Places of the heap.
-            (336_u64..400).prop_map(|at| at << 32 | 20),
+            (192_u64..256).prop_map(|at| at << 32 | 20),
+            // Shapes.
+            (2_u64..10, any::<u8>(), 192_u64..256)
+                .prop_map(|(count, layered, at)| count | u64::from(layered) << 8 | at << 16),
         ]), 0..400),
         live in prop::collection::vec(0_u32..100, 0..20),
     ) {
@@ -389,7 +490,9 @@ proptest! {
         for (at, value) in words {
             // Not a descriptor that is somebody's: it would be ours to close.
             let in_slot = at.checked_sub(layout::slot_at(0)).map(|at| at % SLOT);
-            let is_fd = in_slot.is_some_and(|at| (slot::FDS..slot::COOKIES).contains(&at));
+            // Annexes are looked at only where there is nothing, so they have none.
+            let is_fd = in_slot.is_some_and(|at| (slot::FDS..slot::COOKIES).contains(&at))
+                || at >= layout::slot_at(100);
             let value = if is_fd { value | 1 << 20 } else { value };
             journal.memory.word(at).store(value, layout::STORE);
         }
@@ -404,6 +507,8 @@ proptest! {
         journal.deaths();
         journal.note_death(Death::default());
         drop(left);
-        prop_assert!(journal.enter(1, &[]).is_ok());
+        let ((client, _far), (server, _other)) = (pair(), pair());
+        let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: false };
+        prop_assert!(journal.enter(1, &[leg(client.as_fd()), leg(server.as_fd())], None).is_ok());
     }
 }

@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::proxy_header::Route;
 use super::tls::stream::{Parts as TlsParts, TlsState, TlsStream};
+use crate::buffer::arena::Piece;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -114,6 +115,14 @@ impl Stream {
         }
     }
 
+    /// Takes it out of this runtime, with its memory that is in an arena; the rest of it is lost.
+    pub fn into_pieces(self) -> io::Result<(OwnedFd, Vec<Piece>)> {
+        match self {
+            Self::Tls(stream) => stream.into_pieces(),
+            Self::Tcp(_) | Self::Unix(_) => Ok((self.into_fd()?, Vec::new())),
+        }
+    }
+
     /// Puts a stream together that was taken apart, here or elsewhere.
     pub fn from_parts(parts: Parts) -> io::Result<Self> {
         let Parts { fd, tls } = parts;
@@ -128,6 +137,14 @@ impl Stream {
 
     /// The TLS session, if there is one.
     pub fn tls(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tls(stream) => Some(stream),
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
+    /// The same, to be used step by step.
+    pub fn tls_mut(&mut self) -> Option<&mut TlsStream> {
         match self {
             Self::Tls(stream) => Some(stream),
             Self::Tcp(_) | Self::Unix(_) => None,

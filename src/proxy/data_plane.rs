@@ -610,10 +610,10 @@ impl Entry {
                 }
                 Ok(Exit::Ended) => return relay.close(),
                 Err(Panicked) => match relay.salvage() {
-                    Ok((slot, fds, pieces)) => {
+                    Ok(salvaged) => {
                         handle.set_stage(Stage::Moving);
                         // Then it has an entry of its own.
-                        self.is_ours = !proxy.take_up(slot, fds, pieces);
+                        self.is_ours = !proxy.take_up(salvaged);
                         return;
                     }
                     // After a panic, too, both connections are closed, whoever else holds them.

@@ -1,6 +1,5 @@
 //! Sessions that outlive the process that carried them: whoever comes after it goes on with them.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,12 +10,12 @@ use zeroize::Zeroizing;
 
 use super::data_plane::{Proxy, SEQUENCE_BITS};
 use super::handover::Arrival;
+use super::relay::protection::Salvaged;
 use super::sessions::handle::Handle;
 use super::sessions::protection::Shown;
 use super::sessions::view::{CrashTotals, CrashView};
-use crate::buffer::arena::Piece;
 use crate::error::ClientError;
-use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since, Slot};
+use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since};
 use crate::restart::{Adopted, Parcel};
 use crate::wire::id::SessionId;
 
@@ -75,9 +74,10 @@ impl Proxy {
 
     /// Goes on with a session whose task has panicked, as it stood at its last commit: once.
     /// Whether it does.
-    pub(super) fn take_up(&self, slot: Slot, fds: Vec<OwnedFd>, pieces: Vec<Piece>) -> bool {
+    pub(super) fn take_up(&self, salvaged: Salvaged) -> bool {
+        let Salvaged { slot, fds, pieces, trays } = salvaged;
         slot.strike();
-        let Some(found) = slot.revisit(fds, pieces) else { return false };
+        let Some(found) = slot.revisit(fds, pieces, trays) else { return false };
         let id = found.id;
         match self.resume_one(found) {
             Ok(adopted) => {

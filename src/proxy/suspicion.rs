@@ -62,7 +62,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     use super::*;
-    use crate::journal::{Commit, Counted, Slot, Stretch};
+    use crate::journal::{Commit, Counted, Leg, Slot, Stretch};
     use crate::metrics::Totals;
     use crate::wire::id::SessionId;
 
@@ -71,10 +71,10 @@ mod tests {
         let journal = Arc::new(Journal::new(4).expect("memory"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
-        let legs = [(stream.as_fd(), Counted::default())];
-        let mut slot = journal.enter(7, &legs).expect("a slot");
-        let (lanes, counted) = (&[Stretch::default()], &[Counted::default()]);
-        let commit = Commit { current: 0, lanes, counted, state: &[], cold: Some(b"state") };
+        let leg = Leg { fd: stream.as_fd(), counted: Counted::default(), is_layered: false };
+        let mut slot = journal.enter(7, &[leg; 2], None).expect("a slot");
+        let (lanes, counted) = (&[Stretch::default(); 2], &[Counted::default(); 2]);
+        let commit = Commit { lanes, counted, cold: Some(b"state"), ..Commit::default() };
         slot.commit(&commit).expect("room");
         let handle = Handle::new(SessionId(7), "c".into(), Instant::now(), &Totals::default());
         handle.set_slot(Some(slot.index()));

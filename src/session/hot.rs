@@ -8,6 +8,7 @@
 use super::front::{Front, Turn};
 use super::link::{LinkId, hot};
 use super::machine::Session;
+use super::machine::repeat::Kept;
 use super::routing::{Asked, Earlier};
 use super::transaction::Transaction;
 use crate::wire::packet::Framer;
@@ -45,6 +46,7 @@ impl Session {
             | found_rows << 16
             | earlier << 24
             | u64::from(asked_at.is_unsure) << 26
+            | u64::from(self.kept.is_again) << 27
             | u64::from(transaction.bits()) << 32;
         for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
             words.copy_from_slice(&link.hot());
@@ -60,15 +62,21 @@ impl Session {
             self.database.edition(),
             self.names.edition(),
             self.ids.edition(),
-            self.kept.edition(),
             self.portable.as_ref().map_or(0, |portable| portable.edition()),
         ];
         let links = self.conversation.links.iter().map(|link| u64::from(link.version()));
         own.into_iter().map(u64::from).sum::<u64>() + links.sum::<u64>()
     }
 
-    /// Stands as these words say; None if they say nothing that can be.
-    pub fn resume(&mut self, words: &[u64]) -> Option<()> {
+    /// What is kept for another server than the one that was asked, and which edition of that it is:
+    /// with each read over a link that is not the home's it is another one.
+    #[inline]
+    pub fn spill(&self) -> (&[u8], u32) {
+        (&self.kept.command, self.kept.edition())
+    }
+
+    /// Stands as these words say, and keeps this; None if they say nothing that can be.
+    pub fn resume(&mut self, words: &[u64], spill: Vec<u8>) -> Option<()> {
         let (own, of_links) = words.split_at_checked(OWN)?;
         let conversation = &mut self.conversation;
         let count = conversation.links.len();
@@ -86,6 +94,7 @@ impl Session {
         let [Some(warnings), Some(row_count), Some(found_rows)] = places else { return None };
         self.asked_at =
             Asked { earlier, is_unsure, ..Asked::of([warnings, row_count, found_rows]) };
+        *self.kept = Kept { command: spill, is_again: own[1] >> 27 & 1 == 1 };
         self.transaction = Transaction::of_bits((own[1] >> 32) as u32, count)?;
         let mut of_links = of_links.chunks_exact(hot::WORDS);
         for link in &mut conversation.links {

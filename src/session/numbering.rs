@@ -72,6 +72,24 @@ impl Numbering {
         any.then(Self::default)
     }
 
+    /// As a word: `1 | spoken | up_next (8) | after_server (9)`.
+    #[inline]
+    pub fn word(self) -> u64 {
+        let Self { up_next, after_server, spoken } = self;
+        let after = after_server.map_or(0, |after| u64::from(after) << 1 | 1);
+        1 | u64::from(spoken) << 1 | u64::from(up_next) << 2 | after << 10
+    }
+
+    /// The same, back; None if there is none.
+    pub fn of_word(word: u64) -> Option<Self> {
+        let is = |bit: u32| word >> bit & 1 == 1;
+        is(0).then_some(Self {
+            up_next: (word >> 2) as u8,
+            after_server: is(10).then_some((word >> 11) as u8),
+            spoken: is(1),
+        })
+    }
+
     /// An exchange was had over the client's leg by somebody else.
     pub fn hear(&mut self, client: &impl Frames) {
         self.spoken = client.has_heard();
@@ -211,5 +229,24 @@ fn number_for(
             Some(number.unwrap_or(sequence))
         }
         Place::Speech => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_told_in_a_word_is_heard(
+            up_next: u8, after_server: Option<u8>, spoken: bool, word: u64,
+        ) {
+            let numbering = Numbering { up_next, after_server, spoken };
+            prop_assert_eq!(Numbering::of_word(numbering.word()), Some(numbering));
+            prop_assert!(Numbering::of_word(0).is_none());
+            Numbering::of_word(word);
+        }
     }
 }

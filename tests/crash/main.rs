@@ -3,6 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../split/pair.rs"]
+#[allow(dead_code, reason = "others do more with it")]
+mod pair;
+
 #[cfg(feature = "crash-points")]
 mod hanging;
 #[cfg(feature = "crash-points")]
@@ -15,3 +19,4 @@ mod poison;
 #[cfg(feature = "crash-points")]
 mod restarting;
 mod scene;
+mod several;

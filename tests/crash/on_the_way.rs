@@ -1,22 +1,71 @@
 //! Kills while bytes are on their way through the proxy: not one is lost, doubled or changed.
 
-use nix::sys::signal::Signal;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use odp::wire::command::code;
 
-use crate::scene::Scene;
+use crate::scene::{Layered, Layers};
+use crate::support::{Packet, may_look_into_proxies};
 use crate::support::raw::{command_packets, packets};
-use crate::support::{Login, Packet, Wire};
 
-fn open(scene: &Scene) -> Wire {
-    Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients")
+/// Each of these scenes over connections of this kind.
+macro_rules! over {
+    ($name:ident, $layers:expr, [$($scene:ident),* $(,)?]) => {
+        mod $name {
+            $(
+                #[test]
+                fn $scene() {
+                    if let Some(layered) = super::Layered::start($layers) {
+                        super::$scene(&layered);
+                    }
+                }
+            )*
+        }
+    };
 }
 
-/// Kills the proxy; all of this many sessions go on.
-fn kill(scene: &Scene, sessions: usize) {
-    scene.kill(Signal::SIGKILL);
-    let (crash, sessions) = (&scene.crashes()[0], sessions.to_string());
-    assert_eq!((&crash["sessions"], &crash["resumed"]), (&sessions, &sessions), "{crash:?}");
-}
+over!(plain, super::Layers::Nothing, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    commands_that_were_sent_at_once_are_answered_in_their_order,
+    a_file_that_is_loaded_arrives_as_it_is,
+    who_has_said_all_it_has_to_say_is_answered,
+    who_never_stops_does_not_notice_kills,
+]);
+over!(tls_1_3, super::Layers::Tls13, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    commands_that_were_sent_at_once_are_answered_in_their_order,
+    a_file_that_is_loaded_arrives_as_it_is,
+    who_has_said_all_it_has_to_say_is_answered,
+    who_never_stops_does_not_notice_kills,
+    secrets_are_in_no_memory_that_is_dumped,
+]);
+over!(tls_1_2, super::Layers::Tls12, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    commands_that_were_sent_at_once_are_answered_in_their_order,
+    who_never_stops_does_not_notice_kills,
+]);
+over!(zlib, super::Layers::Zlib, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    commands_that_were_sent_at_once_are_answered_in_their_order,
+    a_file_that_is_loaded_arrives_as_it_is,
+    who_never_stops_does_not_notice_kills,
+]);
+over!(zstd, super::Layers::Zstd, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    who_never_stops_does_not_notice_kills,
+]);
+over!(tls_and_zlib, super::Layers::TlsAndZlib, [
+    a_result_that_is_read_slowly_arrives_as_it_was_sent,
+    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+    commands_that_were_sent_at_once_are_answered_in_their_order,
+    who_never_stops_does_not_notice_kills,
+]);
 
 fn is_as(found: &Packet, expected: &Packet) -> bool {
     (found.sequence, &found.payload) == (expected.sequence, &expected.payload)
@@ -26,10 +75,8 @@ fn is_as(found: &Packet, expected: &Packet) -> bool {
 const ROWS: &str = "SELECT seq, REPEAT(CHAR(65 + seq % 26), 17 * seq % 3001) FROM seq_1_to_12000";
 
 /// The client reads a piece now and then, so that the answer stands everywhere on the way.
-#[test]
-fn a_result_that_is_read_slowly_arrives_as_it_was_sent() {
-    let Some(scene) = Scene::start() else { return };
-    let mut wire = open(&scene);
+fn a_result_that_is_read_slowly_arrives_as_it_was_sent(layered: &Layered) {
+    let mut wire = layered.open();
     let expected = wire.run(ROWS).packets;
     let whole: usize = expected.iter().map(|packet| packet.payload.len()).sum();
     assert!(whole > 16 << 20, "more than sockets hold: {whole}");
@@ -41,33 +88,29 @@ fn a_result_that_is_read_slowly_arrives_as_it_was_sent() {
         read += found.payload.len();
         if kills < 5 && read > (2 * kills + 1) * whole / 10 {
             kills += 1;
-            kill(&scene, 1);
+            layered.kill(1);
         }
     }
     assert_eq!((kills, &wire.run("SELECT 7").text()[..]), (5, "7"));
 }
 
 /// Cut within a header, within what is looked at, and far behind.
-#[test]
-fn a_statement_that_comes_in_pieces_is_executed_as_it_was_said() {
-    let Some(scene) = Scene::start() else { return };
-    let mut wire = open(&scene);
+fn a_statement_that_comes_in_pieces_is_executed_as_it_was_said(layered: &Layered) {
+    let mut wire = layered.open();
     let text: String = (0..60_000_u64).map(|n| char::from(b'a' + (n * n % 26) as u8)).collect();
     let crc = crc32(text.as_bytes());
     let command = command_packets(code::QUERY, format!("SELECT CRC32('{text}')").as_bytes());
     for cut in [1, 4, 5, 30, 1000, 5000, 20_000, 50_000, command.len() - 1] {
         wire.send(&command[..cut]).expect("the connection is open");
-        kill(&scene, 1);
+        layered.kill(1);
         wire.send(&command[cut..]).expect("the connection is open");
         assert_eq!(wire.reply(code::QUERY).text(), crc.to_string(), "{cut}");
     }
 }
 
 /// More commands than are answered before anything is read.
-#[test]
-fn commands_that_were_sent_at_once_are_answered_in_their_order() {
-    let Some(scene) = Scene::start() else { return };
-    let mut wire = open(&scene);
+fn commands_that_were_sent_at_once_are_answered_in_their_order(layered: &Layered) {
+    let mut wire = layered.open();
     wire.run("CREATE TEMPORARY TABLE said (n INT)");
     let mut kills = 0;
     for round in 0..4 {
@@ -83,7 +126,7 @@ fn commands_that_were_sent_at_once_are_answered_in_their_order() {
         // What is not taken yet does not keep us from reading.
         let (first, rest) = all.split_at(all.len() * (1 + round) / 6);
         wire.send(first).expect("the connection is open");
-        kill(&scene, 1);
+        layered.kill(1);
         wire.send(rest).expect("the connection is open");
         for n in 0..600 {
             let reply = wire.reply(code::QUERY);
@@ -92,7 +135,7 @@ fn commands_that_were_sent_at_once_are_answered_in_their_order() {
                 assert_eq!(reply.rows()[0][1], Some(n.to_string().repeat(n % 997).into_bytes()));
             }
             if n == 200 + 50 * round {
-                kill(&scene, 1);
+                layered.kill(1);
                 kills += 1;
             }
         }
@@ -104,18 +147,16 @@ fn commands_that_were_sent_at_once_are_answered_in_their_order() {
 }
 
 /// The file comes in packets, cut anywhere.
-#[test]
-fn a_file_that_is_loaded_arrives_as_it_is() {
-    let Some(scene) = Scene::start() else { return };
-    let mut wire = open(&scene);
-    scene.database.execute(&["SET GLOBAL local_infile = 1"]);
+fn a_file_that_is_loaded_arrives_as_it_is(layered: &Layered) {
+    let mut wire = layered.open();
+    layered.scene.database.execute(&["SET GLOBAL local_infile = 1"]);
     wire.run("CREATE TEMPORARY TABLE t (n INT, words VARCHAR(100))");
     let mut expected = 0;
     for round in 0..3 {
         wire.command(code::QUERY, b"LOAD DATA LOCAL INFILE 'x' INTO TABLE t");
         let asked = wire.packet();
         assert_eq!(asked.payload, b"\xFBx");
-        kill(&scene, 1);
+        layered.kill(1);
         let lines: Vec<u8> =
             (0..3000).flat_map(|n| format!("{n}\tline {n}\n").into_bytes()).collect();
         let mut sequence = asked.sequence;
@@ -125,12 +166,12 @@ fn a_file_that_is_loaded_arrives_as_it_is() {
             let (first, rest) = packet.split_at(packet.len() / (at + 1));
             wire.send(first).expect("the connection is open");
             if at % 3 == round {
-                kill(&scene, 1);
+                layered.kill(1);
             }
             wire.send(rest).expect("the connection is open");
         }
         wire.send(&packets(&[], sequence.wrapping_add(1))).expect("the connection is open");
-        kill(&scene, 1);
+        layered.kill(1);
         let end = wire.packet();
         assert_eq!(end.payload[0], 0, "{}", end.payload.escape_ascii());
         expected += 3000;
@@ -141,12 +182,10 @@ fn a_file_that_is_loaded_arrives_as_it_is() {
 }
 
 /// Nothing more comes from the client, which still waits for its answer.
-#[test]
-fn who_has_said_all_it_has_to_say_is_answered() {
-    let Some(scene) = Scene::start() else { return };
-    let mut wire = open(&scene);
+fn who_has_said_all_it_has_to_say_is_answered(layered: &Layered) {
+    let mut wire = layered.open();
     let expected = wire.run(ROWS).packets;
-    let mut kept = open(&scene);
+    let mut kept = layered.open();
     kept.run("SELECT 1");
     wire.command(code::QUERY, ROWS.as_bytes());
     wire.half_close();
@@ -154,10 +193,70 @@ fn who_has_said_all_it_has_to_say_is_answered() {
         assert!(is_as(&wire.packet(), expected), "packet {at}");
         // Later all of it may be with the client, and the session over.
         if at % 1000 == 100 && at < 3000 {
-            kill(&scene, 2);
+            layered.kill(2);
         }
     }
     assert!(wire.until_closed().is_empty());
+}
+
+/// Small questions and answers of all lengths, without a pause, while the proxy is killed again and
+/// again.
+fn who_never_stops_does_not_notice_kills(layered: &Layered) {
+    const CLIENTS: usize = 6;
+    let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
+    let turn = |n: usize| {
+        let mut wire = layered.open();
+        wire.run("CREATE TEMPORARY TABLE said (n INT)");
+        are_there.wait();
+        let mut turns = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let length = (turns * 7919 + n) % 60_001;
+            let text = wire.run(&format!("SELECT REPEAT('{n}', {length})")).text();
+            assert_eq!(text.len(), length);
+            assert!(text.bytes().all(|byte| char::from(byte).to_string() == n.to_string()));
+            let long = "x".repeat(turns * 131 % 40_003);
+            wire.run(&format!("INSERT INTO said SELECT LENGTH('{long}')"));
+            let sums = wire.run("SELECT COUNT(*), MAX(n) FROM said").rows();
+            turns += 1;
+            assert_eq!(sums[0][0], Some(turns.to_string().into_bytes()));
+        }
+        turns
+    };
+    let turn = &turn;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|client| scope.spawn(move || turn(client))).collect();
+        are_there.wait();
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            (0..15).for_each(|_| layered.kill(CLIENTS));
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        for client in clients {
+            assert!(client.join().expect("nothing was noticed") > 0);
+        }
+        killed.expect("all went on");
+    });
+}
+
+/// Where the kernel has such memory, keys are where no other process sees them.
+fn secrets_are_in_no_memory_that_is_dumped(layered: &Layered) {
+    if !may_look_into_proxies() {
+        return;
+    }
+    let mut wire = layered.open();
+    wire.run("SELECT 1");
+    let maps = std::fs::read_to_string(format!("/proc/{}/smaps", layered.scene.carrier()));
+    let maps = maps.expect("it lives");
+    let of = |name: &str| {
+        let (_, from) = maps.split_once(name)?;
+        from.lines().find(|line| line.starts_with("VmFlags:")).map(ToOwned::to_owned)
+    };
+    let journal = of("/memfd:odp-journal").expect("there is a journal");
+    assert!(journal.contains(" dd"), "{journal}");
+    let secrets = of("/secretmem").unwrap_or(journal);
+    assert!(secrets.contains(" dd"), "{secrets}");
+    layered.kill(1);
+    assert_eq!(wire.run("SELECT 7").text(), "7");
 }
 
 /// As the server's CRC32().

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::legs::Entrance;
+use crate::support::pki::Pki;
 use crate::support::proxy::{Options, is_haproxy};
-use crate::support::{Database, Login, Proxy, Server, Wire, until};
+use crate::support::tunnel::Compression;
+use crate::support::{Database, Legs, Login, Proxy, Server, Wire, scratch, until};
 
 /// A MariaDB and a pair in front of it.
 pub(crate) struct Scene {
@@ -30,12 +33,16 @@ impl Scene {
         if is_haproxy() {
             return None;
         }
-        let database = Database::start(Server::MariaDb)?;
+        Some(Self::before(Database::start(Server::MariaDb)?, change))
+    }
+
+    /// In front of this server.
+    pub(crate) fn before(database: Database, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::new(&[database.address()]);
         change(&mut options);
         options.proxy.insert_str(0, "crash_protection = true\n");
         let proxy = Proxy::start_with(&options);
-        Some(Self { database, proxy })
+        Self { database, proxy }
     }
 
     /// The process that carries the sessions, as the admin port names it.
@@ -93,5 +100,82 @@ impl Scene {
     /// What SHOW CRASH shows.
     pub(crate) fn crashes(&self) -> Vec<BTreeMap<String, String>> {
         self.admin().query("SHOW CRASH").named_rows()
+    }
+}
+
+/// What both connections of a session have beside packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Layers {
+    Nothing,
+    Tls13,
+    Tls12,
+    Zlib,
+    Zstd,
+    /// The server's connection has both, the client's is compressed.
+    TlsAndZlib,
+}
+
+/// A scene whose connections have them.
+pub(crate) struct Layered {
+    pub scene: Scene,
+    entrance: Entrance,
+    login: Login,
+    /// Whoever comes after a crash may read the files again.
+    _dir: tempfile::TempDir,
+}
+
+impl Layered {
+    /// None where there is nothing to test.
+    pub(crate) fn start(layers: Layers) -> Option<Self> {
+        if is_haproxy() {
+            return None;
+        }
+        let (tls, zlib) = match layers {
+            Layers::Nothing => (None, None),
+            Layers::Tls13 => (Some("TLSv1.3"), None),
+            Layers::Tls12 => (Some("TLSv1.2"), None),
+            Layers::Zlib => (None, Some(Compression::Zlib)),
+            Layers::Zstd => (None, Some(Compression::Zstd(3))),
+            Layers::TlsAndZlib => (Some("TLSv1.3"), Some(Compression::Zlib)),
+        };
+        // MariaDB knows no zstd.
+        let server = zlib.map(|_| Compression::Zlib);
+        let legs = Legs { client: zlib, server, tls: tls.is_some() };
+        let dir = scratch();
+        let files = Pki::new().write(dir.path());
+        let mut of_server = Vec::new();
+        if let Some(version) = tls {
+            of_server.extend(files.of_server());
+            of_server.push(format!("--tls-version={version}"));
+        }
+        let of_server: Vec<&str> = of_server.iter().map(String::as_str).collect();
+        let database = Database::start_with(Server::MariaDb, &of_server)?;
+        let scene = Scene::before(database, |options| {
+            options.proxy.push_str(&legs.lines());
+            if legs.tls {
+                options.rest = files.of_proxy("require");
+            }
+        });
+        let entrance = legs.entrance(&scene.proxy.address());
+        let is_12 = tls == Some("TLSv1.2");
+        let login = Login {
+            tls: legs.tls && legs.client.is_none(),
+            tls_12: is_12,
+            ..Login::default()
+        };
+        Some(Self { scene, entrance, login, _dir: dir })
+    }
+
+    /// A client.
+    pub(crate) fn open(&self) -> Wire {
+        Wire::open(self.entrance.address(), &self.login).expect("takes clients")
+    }
+
+    /// Kills the proxy; all of this many sessions go on.
+    pub(crate) fn kill(&self, sessions: usize) {
+        self.scene.kill(Signal::SIGKILL);
+        let (crash, sessions) = (&self.scene.crashes()[0], sessions.to_string());
+        assert_eq!((&crash["sessions"], &crash["resumed"]), (&sessions, &sessions), "{crash:?}");
+        self.entrance.check();
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Login {
     pub attributes: Vec<(String, String)>,
     /// Whether it asks for TLS where that is offered.
     pub tls: bool,
+    /// Whether TLS 1.2 is all it knows of that.
+    pub tls_12: bool,
     /// Its first answer, instead of one that is right.
     pub first: Option<Vec<u8>>,
 }
@@ -63,6 +65,7 @@ impl Default for Login {
             collation: 45,
             attributes: vec![("program_name".into(), "odp-tests".into())],
             tls: false,
+            tls_12: false,
             first: None,
         }
     }
@@ -196,7 +199,7 @@ impl Wire {
         if login.tls && self.greeting.capabilities & cap::SSL != 0 {
             response.capabilities |= cap::SSL;
             self.send_payload(&response.request_for_tls(), sequence)?;
-            self.socket = self.socket.into_tls()?;
+            self.socket = self.socket.into_tls(login.tls_12)?;
             sequence += 1;
         }
         self.send_payload(&response.encode(), sequence)?;

@@ -27,12 +27,18 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// TLS from here on, with whoever is there; the handshake is over when this returns.
-    pub(crate) fn into_tls(self) -> std::io::Result<Self> {
+    /// TLS from here on, with whoever is there, 1.2 if no other is to be; the handshake is over when
+    /// this returns.
+    pub(crate) fn into_tls(self, is_12: bool) -> std::io::Result<Self> {
         let Self::Tcp(mut stream) = self else { panic!("TLS over TCP only") };
         let mut provider = default_provider();
         if let Some(wanted) = wanted_suite() {
             provider.cipher_suites.retain(|suite| format!("{:?}", suite.suite()) == wanted);
+        }
+        if is_12 {
+            provider
+                .cipher_suites
+                .retain(|suite| !format!("{:?}", suite.suite()).starts_with("TLS13_"));
         }
         let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()

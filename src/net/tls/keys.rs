@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::alert::Alert;
+use super::wiped;
 
 /// Bytes of a record's header.
 pub const HEADER: usize = 5;
@@ -191,6 +192,22 @@ impl HalfState {
             ..self.clone()
         }
     }
+
+    /// All that is secret, one behind the other.
+    pub fn append_keys(&self, to: &mut Zeroizing<Vec<u8>>) {
+        let all = self.secret.iter().chain([&self.key, &self.iv]);
+        all.for_each(|hidden| wiped::append(to, hidden.reveal()));
+    }
+
+    /// Takes as much as it has of what is secret from the front of what [`Self::append_keys`] has
+    /// made; None if there is less.
+    pub fn take_keys(&mut self, from: &mut &[u8]) -> Option<()> {
+        for hidden in self.secret.iter_mut().chain([&mut self.key, &mut self.iv]) {
+            let (own, rest) = from.split_at_checked(hidden.reveal().len())?;
+            (*hidden, *from) = (Hidden::new(own), rest);
+        }
+        Some(())
+    }
 }
 
 /// One direction of a session.
@@ -245,6 +262,11 @@ impl Half {
     /// What another process needs to go on.
     pub fn state(&self) -> &HalfState {
         &self.state
+    }
+
+    /// How far it is: the number of the next record, and what its key has encrypted.
+    pub fn progress(&self) -> [u64; 2] {
+        [self.state.sequence, self.state.spent]
     }
 
     /// Whether so much of the key's budget is used up.

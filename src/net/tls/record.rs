@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::alert::Alert;
 use super::keys::{Decrypted, HEADER, Half, HalfState, MAX_PLAIN, Place, Share, Suite, Version};
@@ -31,6 +32,9 @@ const MAX_UNPRODUCTIVE: u8 = 32;
 /// 5246, 6.2.3: "The length MUST NOT exceed 2^14 + 2048." — but the AEADs add 24 bytes at the most,
 /// so anything above 2^14 + 256 holds more than 2^14 bytes of plaintext there too.
 pub const MAX_SEALED: usize = MAX_PLAIN + 256;
+
+/// Words of what changes with each record.
+pub const WORDS: usize = 5;
 
 /// Which side of the session we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,6 +139,7 @@ pub struct Records {
     owed: Owed,
     reading: Side,
     writing: Side,
+    edition: u32,
 }
 
 /// What another process needs to go on. Holds keys: to be zeroized wherever it is copied to.
@@ -193,7 +198,73 @@ impl Records {
             owed: state.owed,
             reading: state.reading,
             writing: state.writing,
+            edition: 0,
         })
+    }
+
+    /// How often anything may have changed that is not in [`Records::words`].
+    pub fn edition(&self) -> u32 {
+        self.edition
+    }
+
+    /// Which changes with each record, as words:
+    /// `unproductive (8) | no_renegotiation | key_update (2) | last (9) | reading | writing`, then
+    /// how far reading and writing are.
+    pub fn words(&self) -> [u64; WORDS] {
+        let Owed { no_renegotiation, key_update, last } = &self.owed;
+        let key_update: u64 = match key_update {
+            None => 0,
+            Some(Update::Own) => 1,
+            Some(Update::Both) => 2,
+        };
+        let last = last.map_or(0, |last| u64::from(last) + 1);
+        let is_closed = |side: Side| u64::from(side == Side::Closed);
+        let flags = u64::from(self.unproductive)
+            | u64::from(*no_renegotiation) << 8
+            | key_update << 9
+            | last << 11
+            | is_closed(self.reading) << 20
+            | is_closed(self.writing) << 21;
+        let ([read, read_spent], [write, write_spent]) =
+            (self.read.progress(), self.write.progress());
+        [flags, read, read_spent, write, write_spent]
+    }
+
+    /// All keys of the session, one behind the other.
+    pub fn append_keys(&self, to: &mut Zeroizing<Vec<u8>>) {
+        self.read.state().append_keys(to);
+        self.write.state().append_keys(to);
+    }
+
+    /// The session of a state without keys, which has these, from their front on, and stands as
+    /// these words say; None if that cannot be.
+    pub fn found(
+        mut state: RecordsState,
+        words: [u64; WORDS],
+        keys: &mut &[u8],
+    ) -> Option<Self> {
+        let [flags, read, read_spent, write, write_spent] = words;
+        let side = |bit: u32| if flags >> bit & 1 == 1 { Side::Closed } else { Side::Open };
+        state.read.take_keys(keys)?;
+        state.write.take_keys(keys)?;
+        (state.read.sequence, state.read.spent) = (read, read_spent);
+        (state.write.sequence, state.write.spent) = (write, write_spent);
+        state.unproductive = flags as u8;
+        state.owed = Owed {
+            no_renegotiation: flags >> 8 & 1 == 1,
+            key_update: match flags >> 9 & 3 {
+                0 => None,
+                1 => Some(Update::Own),
+                2 => Some(Update::Both),
+                _ => return None,
+            },
+            last: match flags >> 11 & 0x1FF {
+                0 => None,
+                last => Some(u8::try_from(last - 1).ok()?),
+            },
+        };
+        (state.reading, state.writing) = (side(20), side(21));
+        Self::resume(state)
     }
 
     /// The state of the session at this instant, with zeros for its keys.
@@ -379,6 +450,7 @@ impl Records {
     }
 
     fn hear_handshake(&mut self, mut content: &[u8]) -> Result<(), Alert> {
+        self.edition = self.edition.wrapping_add(1);
         while !content.is_empty() {
             let heard = self.message.hear(&mut content, self.version, self.role)?;
             match heard {
@@ -499,6 +571,7 @@ impl Records {
         let message = [super::message::KEY_UPDATE, 0, 0, 1, request];
         let written = self.say(HANDSHAKE, &message, out)?;
         self.write.update().map_err(|_| RecordError::Closed)?;
+        self.edition = self.edition.wrapping_add(1);
         Ok(written)
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Invariant: every byte read from the socket was given to the caller or is in `incoming`; every
 //! byte taken from the caller was written or is in `outgoing`. So the session can be taken apart
-//! between any two calls. An idle one holds no memory for records.
+//! between any two calls. An idle one holds no memory for records. One that is on record does the
+//! same step by step, see [`kept`](super::kept).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,8 +23,8 @@ use tokio::time::timeout;
 use super::handshake::{Established, Handshake, HandshakeError, Step, TicketSink};
 use super::keys::{HEADER, Suite, Version};
 use super::record::{Opened, RecordError, Records, RecordsState, Update};
-use super::record_buffer::RecordBuffer;
 use super::settings::{Acceptor, Connector};
+use crate::buffer::tray::{self, Tray};
 use crate::net::stream::Stream;
 
 /// How much of a handshake is read at once.
@@ -32,16 +33,23 @@ const HANDSHAKE_READ: usize = 8 * 1024;
 /// A TLS session.
 #[derive(Debug)]
 pub struct TlsStream {
-    socket: Stream,
-    records: Records,
-    incoming: RecordBuffer,
+    pub(super) socket: Stream,
+    /// How far it was used: bytes read, then written.
+    pub(super) counted: [u64; 2],
+    pub(super) records: Records,
+    pub(super) incoming: RecordBuffer,
     rest: Rest,
-    outgoing: RecordBuffer,
-    fin: Fin,
+    /// The same of a session that is on record, whose records stay as they are.
+    pub(super) spare: RecordBuffer,
+    pub(super) outgoing: RecordBuffer,
+    pub(super) fin: Fin,
     /// What ended the session; said again at each call.
     failed: Option<RecordError>,
     tickets: Option<Box<TicketSink>>,
 }
+
+/// Records as they travel.
+pub(super) type RecordBuffer = Tray<{ tray::RECORDS }>;
 
 /// The record at the front of `incoming`, when it is decrypted and the caller had no room for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +64,7 @@ struct Rest {
 /// The end of our direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Fin {
+pub(super) enum Fin {
     /// Not yet.
     #[default]
     No,
@@ -126,12 +134,14 @@ impl TlsStream {
             io::Error::new(io::ErrorKind::TimedOut, format!("no end within {limit}"))
         })??;
         let Established { records, rest, tickets } = handshake.finish()?;
-        let incoming = RecordBuffer::with(&rest).ok_or(HandshakeError::TooLong)?;
+        let incoming = with(&rest).ok_or(HandshakeError::TooLong)?;
         Ok(Self {
             socket,
+            counted: [0; 2],
             records,
             incoming,
             rest: Rest::default(),
+            spare: RecordBuffer::default(),
             outgoing: RecordBuffer::default(),
             fin: Fin::No,
             failed: None,
@@ -153,17 +163,36 @@ impl TlsStream {
     }
 
     fn describe(&self, records: RecordsState) -> TlsState {
+        let rest = match self.spare.len() {
+            0 => self.rest,
+            plain => Rest { plain, trailer: 0 },
+        };
         TlsState {
             records,
-            incoming: self.incoming.bytes().len(),
-            rest: self.rest,
-            outgoing: self.outgoing.bytes().len(),
+            incoming: self.spare.len() + self.incoming.len(),
+            rest,
+            outgoing: self.outgoing.len(),
             fin: self.fin,
         }
     }
 
     fn bytes(&self) -> Vec<u8> {
-        [self.incoming.bytes(), self.outgoing.bytes()].concat()
+        [self.spare.bytes(), self.incoming.bytes(), self.outgoing.bytes()].concat()
+    }
+
+    /// What [`Self::without_keys`] gives, of a session over which nothing is under way.
+    pub(super) fn at_rest(&self) -> TlsState {
+        let records = self.records.state_without_keys();
+        TlsState { records, incoming: 0, rest: Rest::default(), outgoing: 0, fin: self.fin }
+    }
+
+    /// What is decrypted at the front of `incoming` goes where it is on record.
+    pub(super) fn spare_rest(&mut self) {
+        let Rest { plain, trailer } = std::mem::take(&mut self.rest);
+        if plain > 0 {
+            self.spare.extend(&self.incoming.bytes()[..plain]);
+        }
+        self.incoming.take(plain + trailer);
     }
 
     /// Puts a session together again. On an error nothing was read or written.
@@ -171,9 +200,11 @@ impl TlsStream {
         let Parts { fd, state, bytes } = parts;
         let Revived { records, incoming, outgoing } = state.revive(&bytes)?;
         Ok(Self {
+            counted: [0; 2],
             records,
             incoming,
             rest: state.rest,
+            spare: RecordBuffer::default(),
             outgoing,
             fin: state.fin,
             failed: None,
@@ -221,22 +252,44 @@ impl TlsStream {
 
     fn poll_decrypt(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            if self.rest.plain > 0 {
-                return Poll::Ready(Ok(self.hand_out(buffer)));
+            match self.unload(buffer)? {
+                Unloaded::Data(n) => return Poll::Ready(Ok(n)),
+                Unloaded::End => return Poll::Ready(Ok(0)),
+                Unloaded::Missing => {}
             }
-            let missing = match self.open(buffer)? {
-                Found::Data(n) => return Poll::Ready(Ok(n)),
-                Found::Within | Found::Nothing => continue,
-                Found::End => return Poll::Ready(Ok(0)),
-                Found::Missing(total) => total,
-            };
-            self.incoming.make_room(missing);
-            let n = ready!(self.socket.poll_read(cx, self.incoming.room()))?;
-            self.incoming.fill(n);
-            if n == 0 {
-                return Poll::Ready(self.handle_eof());
+            if ready!(self.poll_pull(cx))? == 0 {
+                return Poll::Ready(Ok(0));
             }
         }
+    }
+
+    /// Decrypts what was read into `buffer`, which has room.
+    pub fn unload(&mut self, buffer: &mut [u8]) -> io::Result<Unloaded> {
+        loop {
+            if self.rest.plain > 0 || !self.spare.is_empty() {
+                return Ok(Unloaded::Data(self.hand_out(buffer)));
+            }
+            match self.open(buffer)? {
+                Found::Data(n) => return Ok(Unloaded::Data(n)),
+                Found::Within | Found::Nothing => {}
+                Found::End => return Ok(Unloaded::End),
+                Found::Missing(total) => {
+                    self.incoming.make_room(total);
+                    return Ok(Unloaded::Missing);
+                }
+            }
+        }
+    }
+
+    /// Reads once from the socket; 0 is the end of the stream. Cancel safe.
+    pub(super) fn poll_pull(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let n = ready!(self.socket.poll_read(cx, self.incoming.room()))?;
+        self.incoming.filled(n);
+        self.counted[0] += n as u64;
+        if n == 0 {
+            return Poll::Ready(self.handle_eof());
+        }
+        Poll::Ready(Ok(n))
     }
 
     /// RFC 8446, 6.1, wants a close_notify before FIN, so that nobody can cut a stream short
@@ -250,7 +303,34 @@ impl TlsStream {
         if let Some(error) = self.failed {
             return Err(failure(error));
         }
+        if self.incoming.is_kept() {
+            return self.open_apart(buffer);
+        }
         let opened = self.records.open(self.incoming.bytes_mut(), buffer);
+        self.found(opened)
+    }
+
+    /// The same, and the record stays as it is.
+    fn open_apart(&mut self, buffer: &mut [u8]) -> io::Result<Found> {
+        let length = match self.incoming.bytes() {
+            &[_, _, _, high, low, ..] => usize::from(u16::from_be_bytes([high, low])),
+            _ => 0,
+        };
+        if buffer.len() >= length {
+            let opened = self.records.open(self.incoming.bytes_mut(), buffer);
+            return self.found(opened);
+        }
+        let opened = self.records.open(self.incoming.bytes_mut(), self.spare.room());
+        if let Ok(Opened::Out { length, .. }) = opened {
+            self.spare.put(length);
+        }
+        Ok(match self.found(opened)? {
+            Found::Data(_) => Found::Within,
+            found => found,
+        })
+    }
+
+    fn found(&mut self, opened: Result<Opened, RecordError>) -> io::Result<Found> {
         Ok(match opened {
             Ok(Opened::Missing(total)) => Found::Missing(total.max(HEADER)),
             Ok(Opened::Nothing(consumed)) => {
@@ -268,7 +348,7 @@ impl TlsStream {
                 Found::Within
             }
             Ok(Opened::End) => {
-                self.incoming.take(self.incoming.bytes().len());
+                self.incoming.take(self.incoming.len());
                 Found::End
             }
             Err(error) => {
@@ -287,6 +367,12 @@ impl TlsStream {
 
     /// Gives out what was decrypted before.
     fn hand_out(&mut self, buffer: &mut [u8]) -> usize {
+        if !self.spare.is_empty() {
+            let n = self.spare.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&self.spare.bytes()[..n]);
+            self.spare.take(n);
+            return n;
+        }
         let n = self.rest.plain.min(buffer.len());
         buffer[..n].copy_from_slice(&self.incoming.bytes()[..n]);
         self.incoming.take(n);
@@ -307,7 +393,7 @@ impl TlsStream {
         ready!(self.poll_flush(cx))?;
         let sealed = self.records.seal(bytes, self.outgoing.room());
         if let Ok(sealed) = sealed {
-            self.outgoing.fill(sealed.written);
+            self.outgoing.put(sealed.written);
         }
         let flushed = self.poll_flush(cx);
         let sealed = sealed.map_err(failure)?;
@@ -331,22 +417,36 @@ impl TlsStream {
         loop {
             if self.records.is_owing() {
                 let spoken = self.records.speak(self.outgoing.room()).map_err(failure)?;
-                self.outgoing.fill(spoken);
+                self.outgoing.put(spoken);
             }
             if self.outgoing.is_empty() {
                 break;
             }
+            ready!(self.poll_push(cx))?;
+        }
+        self.send_fin();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes what is encrypted; ready when all of it is written. Cancel safe.
+    pub(super) fn poll_push(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
             let n = ready!(self.socket.poll_write(cx, self.outgoing.bytes()))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.outgoing.take(n);
+            self.outgoing.written(n);
+            self.counted[1] += n as u64;
         }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Sends FIN if it is due; all before it is written.
+    pub(super) fn send_fin(&mut self) {
         if self.fin == Fin::Due {
             self.fin = Fin::Sent;
             self.socket.shutdown_write();
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Says close_notify, then FIN, behind everything that was taken; reading goes on. What the
@@ -397,8 +497,8 @@ impl TlsState {
         let records = Records::resume(self.records.clone());
         Ok(Revived {
             records: records.ok_or_else(|| nonsense("keys don't fit"))?,
-            incoming: RecordBuffer::with(incoming).ok_or_else(too_many)?,
-            outgoing: RecordBuffer::with(outgoing).ok_or_else(too_many)?,
+            incoming: with(incoming).ok_or_else(too_many)?,
+            outgoing: with(outgoing).ok_or_else(too_many)?,
         })
     }
 }
@@ -407,6 +507,22 @@ impl AsFd for TlsStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// A buffer with these bytes; None when there are too many.
+fn with(bytes: &[u8]) -> Option<RecordBuffer> {
+    (bytes.len() <= tray::RECORDS).then(|| RecordBuffer::with(bytes))
+}
+
+/// What came of what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unloaded {
+    /// So many bytes.
+    Data(usize),
+    /// That there are no more.
+    End,
+    /// Nothing: more has to be read.
+    Missing,
 }
 
 /// What is at the front of `incoming`.
@@ -423,7 +539,7 @@ enum Found {
     Missing(usize),
 }
 
-fn failure(error: RecordError) -> io::Error {
+pub(super) fn failure(error: RecordError) -> io::Error {
     let kind = match error {
         RecordError::Broken(_) => io::ErrorKind::InvalidData,
         RecordError::Told(_) => io::ErrorKind::ConnectionAborted,

@@ -137,7 +137,7 @@ impl Login<'_> {
         let Ok((link, state)) = link.into_link(&self.around.in_force.config()) else {
             return Ok(());
         };
-        let reader = relay.put_link(None, link, state);
+        let reader = relay.put_link(None, link, state, self.handle);
         if self.survey(relay, reader, cluster).await.is_none() {
             relay.break_link(reader);
         }

@@ -78,7 +78,7 @@ pub(in crate::proxy) async fn move_now(
         Some(gate) => gate.room().await.ok(),
         None => None,
     };
-    let carried = timeout(LIMIT, carry(relay, &mut recruit, allowed)).await;
+    let carried = timeout(LIMIT, carry(relay, handle, &mut recruit, allowed)).await;
     drop(room);
     let may_go = match (&carried, gate) {
         (Ok(Ok(_)), Some(gate)) => gate.pass(handle.id).await,
@@ -130,6 +130,7 @@ struct Carried {
 
 async fn carry(
     relay: &mut Relay,
+    handle: &Handle,
     recruit: &mut Recruit,
     allowed: Pins,
 ) -> Result<Carried, Failure> {
@@ -152,6 +153,7 @@ async fn carry(
     };
     let state = pull(&mut home, here, thread).await.map_err(broken)?;
     let results = home.results().await.map_err(|error| broken(error.into()))?;
+    relay.put_on_record(handle);
     if !state.hidden.is_empty() {
         let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
         return Err(Stays::Pinned(hidden.join(", ")).into());
@@ -211,7 +213,7 @@ fn settle(
     let (address, from) = (server.address.clone(), handle.facts().server.clone());
     let home = Link { leg, down: Lane::default(), server: address.clone(), thread };
     let state = LinkState::idle(terms.dialect, carried.status);
-    match relay.move_home(home, state, &carried.statements) {
+    match relay.move_home(home, state, &carried.statements, handle) {
         Ok(before) => {
             sessions.registry.set_server(handle, &address, thread);
             relay.publish_connections(handle);

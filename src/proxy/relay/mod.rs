@@ -10,7 +10,7 @@ mod marked;
 pub mod parcel;
 pub mod pause;
 mod poison;
-mod protection;
+pub(super) mod protection;
 mod several;
 
 use std::borrow::Cow;
@@ -343,16 +343,17 @@ impl Relay {
         home: Link,
         state: LinkState,
         statements: &[(u32, u16)],
+        handle: &Handle,
     ) -> Result<Link, Box<Link>> {
         if !self.session.move_home(state, statements) {
             return Err(Box::new(home));
         }
-        self.start_over();
         self.session.hold_exchanges(LinkId::HOME, leg::held(&self.client, &home.leg));
         // What the client has sent already is numbered.
         self.numbering = self.numbering.or(Numbering::between(&self.client, &home.leg));
         self.reserve_room();
         let before = std::mem::replace(&mut self.links[LinkId::HOME.place()], home);
+        self.handle_connections(handle);
         self.tell_router();
         Ok(before)
     }

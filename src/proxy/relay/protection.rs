@@ -8,24 +8,34 @@
 //!
 //! Its sockets are read, written and shut by [`Committed`] only, which there is none of without a
 //! commit of all that has changed; whoever takes its connections for something else suspends it
-//! first, and if the process dies then, the session is lost. Invariant: dropped before its sockets
-//! are.
+//! first, and if the process dies then, the session is lost. But readers, which are servers' links
+//! beside the home, are asked things by the way: of that nothing is on record, and if the process
+//! dies meanwhile, it is that link which is lost. Invariant: dropped before its sockets are.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use smallvec::SmallVec;
+use zeroize::Zeroizing;
 
 use super::leg::Leg;
 use super::link::Link;
-use super::{Parts, Relay, parcel};
+use super::{Relay, parcel};
 use crate::buffer::arena::Piece;
-use crate::journal::{Commit, Counted, Journal, Slot, Standing, Stretch};
+use crate::journal::{
+    Commit, Counted, Journal, Layers, Leg as JournalLeg, Slot, Standing, Stretch,
+};
+use crate::net::tls::stream::Unloaded;
 use crate::proxy::sessions::handle::Handle;
 use crate::proxy::sessions::protection::{Shown, Why};
 use crate::session::lane::{Lane, Source, Standing as LaneStanding, Target};
+use crate::session::link::LinkId;
+use crate::session::numbering::Numbering;
+
+/// Bytes of keys that sessions of two connections stay below.
+const USUAL_KEYS: usize = 512;
 
 /// See above.
 #[derive(Debug, Default)]
@@ -41,12 +51,37 @@ pub(in crate::proxy) enum Protection {
     Unprotected(Why, Arc<Journal>),
 }
 
+/// What is left of a session whose task has panicked.
+#[derive(Debug)]
+pub(in crate::proxy) struct Salvaged {
+    /// What is on record of it.
+    pub slot: Slot,
+    /// Its sockets: the client's, then its servers'.
+    pub fds: Vec<OwnedFd>,
+    /// Its lanes' buffers.
+    pub pieces: Vec<Piece>,
+    /// Its layers'.
+    pub trays: Vec<Piece>,
+}
+
 /// What is on record.
 #[derive(Debug)]
 pub(in crate::proxy) struct Record {
     slot: Slot,
     /// As of which [`Session::version`](crate::session::Session::version) its cold state is.
     version: Option<u64>,
+    /// As of which edition what is kept of it is.
+    spilled: u32,
+    /// The same of what is between its sockets and lanes.
+    editions: u64,
+    /// A reader was asked something by the way.
+    is_stale: bool,
+}
+
+impl Record {
+    fn new(slot: Slot) -> Box<Self> {
+        Box::new(Self { slot, version: None, spilled: 0, editions: 0, is_stale: false })
+    }
 }
 
 impl Protection {
@@ -67,62 +102,162 @@ impl Protection {
         }
     }
 
-    /// Where this lane is read into is on record.
+    /// What is done with the connection of a link from now on is not on record.
+    pub(super) fn lend(&mut self, link: LinkId) {
+        match self {
+            Self::Registered(record) if link == LinkId::HOME => record.slot.suspend(),
+            Self::Registered(record) => record.is_stale = true,
+            Self::Off | Self::Wanted(_) | Self::Unprotected(..) => {}
+        }
+    }
+
+    /// Where this lane, or what is between it and its socket, is read into is on record.
     #[inline]
-    fn announce(&mut self, at: usize, lane: &mut Lane) {
+    fn announce(&mut self, at: usize, target: impl FnOnce() -> Target) {
         if let Self::Registered(record) = self
             && record.slot.is_live()
         {
             let slot = &mut record.slot;
-            match lane.target() {
+            match target() {
                 Target::OnRecord => {}
                 Target::Piece(place) => slot.fill(at, place),
                 Target::Elsewhere => slot.suspend(),
             }
         }
     }
+
+    #[inline]
+    fn is_registered(&self) -> bool {
+        matches!(self, Self::Registered(_))
+    }
 }
 
 /// How a session stands is on record, if it is protected: its sockets may be used.
-pub(super) struct Committed<'a>(&'a mut Relay);
+pub(super) struct Committed<'a> {
+    relay: &'a mut Relay,
+    handle: &'a Handle,
+}
+
+/// A connection of a session.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Client,
+    /// By its place.
+    Server(usize),
+}
 
 impl Committed<'_> {
     /// See [`Leg::poll_drain`]: client to the server that has its commands.
     #[inline]
     pub(super) fn poll_drain_up(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Relay { up, links, session, .. } = self.0;
-        links[session.conversation().current().place()].leg.poll_drain(cx, up)
+        let current = self.relay.current();
+        let Relay { up, links, protection, .. } = self.relay;
+        let leg = &mut links[current].leg;
+        match leg.is_layered() && protection.is_registered() {
+            true => self.poll_drain_layers(cx, End::Server(current)),
+            false => leg.poll_drain(cx, up),
+        }
     }
 
     /// That server to the client.
     #[inline]
     pub(super) fn poll_drain_down(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Relay { client, links, session, .. } = self.0;
-        client.poll_drain(cx, &mut links[session.conversation().current().place()].down)
+        let current = self.relay.current();
+        let Relay { client, links, protection, .. } = self.relay;
+        match client.is_layered() && protection.is_registered() {
+            true => self.poll_drain_layers(cx, End::Client),
+            false => client.poll_drain(cx, &mut links[current].down),
+        }
     }
 
     /// See [`Leg::poll_fill`]: from the client.
     #[inline]
     pub(super) fn poll_fill_up(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Relay { client, up, protection, .. } = self.0;
-        protection.announce(0, up);
+        let Relay { client, up, protection, .. } = self.relay;
+        if client.is_layered() && protection.is_registered() {
+            return self.poll_fill_layers(cx, End::Client);
+        }
+        protection.announce(0, || up.target());
         client.poll_fill(cx, up)
     }
 
     /// From the server that has the client's commands.
     #[inline]
     pub(super) fn poll_fill_down(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Relay { links, session, protection, .. } = self.0;
-        let current = session.conversation().current().place();
+        let current = self.relay.current();
+        let Relay { links, protection, .. } = self.relay;
         let Link { leg, down, .. } = &mut links[current];
-        protection.announce(1 + current, down);
+        if leg.is_layered() && protection.is_registered() {
+            return self.poll_fill_layers(cx, End::Server(current));
+        }
+        protection.announce(1 + current, || down.target());
         leg.poll_fill(cx, down)
     }
 
     /// FIN to that server.
     pub(super) fn shutdown_server(self) {
-        let current = self.0.current();
-        self.0.links[current].leg.shutdown_write();
+        let Self { relay, handle } = self;
+        let current = relay.current();
+        let leg = &mut relay.links[current].leg;
+        if !(leg.is_layered() && relay.protection.is_registered()) {
+            return leg.shutdown_write();
+        }
+        leg.close_write();
+        // Not ready or failed: the next poll finds out, with a waker of the caller's.
+        let cx = &mut Context::from_waker(Waker::noop());
+        let _ = relay.commit(handle).poll_drain_layers(cx, End::Server(current));
+    }
+
+    /// As [`Leg::poll_drain`], with a commit before each write.
+    fn poll_drain_layers(self, cx: &mut Context<'_>, to: End) -> Poll<io::Result<()>> {
+        let Self { relay, handle } = self;
+        loop {
+            ready!(relay.leg_at(to).push(cx))?;
+            let current = relay.current();
+            let Relay { client, up, links, .. } = &mut *relay;
+            let is_loaded = match to {
+                End::Client => client.load(&mut links[current].down)?,
+                End::Server(place) => links[place].leg.load(up)?,
+            };
+            if !is_loaded {
+                // FIN is due behind what is owed.
+                return relay.leg_at(to).push(cx);
+            }
+            let _ = relay.commit(handle);
+        }
+    }
+
+    /// As [`Leg::poll_fill`], with a commit before each read.
+    fn poll_fill_layers(self, cx: &mut Context<'_>, from: End) -> Poll<io::Result<usize>> {
+        let Self { relay, handle } = self;
+        loop {
+            let Relay { client, up, links, .. } = &mut *relay;
+            let (at, leg, lane) = match from {
+                End::Client => (0, client, up),
+                End::Server(place) => {
+                    let Link { leg, down, .. } = &mut links[place];
+                    (1 + place, leg, down)
+                }
+            };
+            match leg.unload(lane)? {
+                Unloaded::Data(n) => return Poll::Ready(Ok(n)),
+                Unloaded::End => return Poll::Ready(Ok(0)),
+                Unloaded::Missing => {}
+            }
+            if leg.load_owed()? {
+                // Whether the peer takes it changes nothing for the reader.
+                let _ = relay.commit(handle).relay.leg_at(from).push(cx);
+            }
+            let Relay { client, links, protection, .. } = relay.commit(handle).relay;
+            let leg = match from {
+                End::Client => client,
+                End::Server(place) => &mut links[place].leg,
+            };
+            protection.announce(at, || leg.target());
+            if ready!(leg.pull(cx))? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
     }
 }
 
@@ -146,34 +281,52 @@ impl Relay {
 
     /// After a panic of its task, in which it is not to be relied on: what is on record of it, its
     /// sockets, and its buffers. Given back if there is nothing on record.
-    pub(in crate::proxy) fn salvage(
-        mut self,
-    ) -> Result<(Slot, Vec<OwnedFd>, Vec<Piece>), Box<Self>> {
+    pub(in crate::proxy) fn salvage(mut self) -> Result<Salvaged, Box<Self>> {
         let Protection::Registered(record) = std::mem::take(&mut self.protection) else {
             return Err(self.into());
         };
         let slot = record.slot;
-        let Ok(Parts { client, up, links, .. }) = self.into_parts() else {
-            return Ok((slot, Vec::new(), Vec::new()));
-        };
-        let (mut fds, mut pieces) = (vec![client.stream.fd], Vec::new());
-        pieces.extend(up.into_pieces());
-        for link in links {
-            fds.push(link.leg.stream.fd);
-            pieces.extend(link.down.into_pieces());
+        let mut salvaged = Salvaged { slot, fds: vec![], pieces: vec![], trays: vec![] };
+        let Self { client, up, links, .. } = self;
+        let mut legs = vec![client];
+        salvaged.pieces.extend(up.into_pieces());
+        for Link { leg, down, .. } in links {
+            legs.push(leg);
+            salvaged.pieces.extend(down.into_pieces());
         }
-        Ok((slot, fds, pieces))
+        for leg in legs {
+            // Without one of them it is not the session that is on record.
+            let Ok((fd, trays)) = leg.into_pieces() else { continue };
+            salvaged.fds.push(fd);
+            salvaged.trays.extend(trays);
+        }
+        Ok(salvaged)
     }
 
     /// It goes on as it stands, in the slot that it had. False if that is another session's.
     #[must_use]
     pub(in crate::proxy) fn take_up(&mut self, slot: Slot, standing: Standing) -> bool {
-        let Standing { hot, lanes, counted } = standing;
-        if lanes.len() != 1 + self.links.len() || counted.len() != lanes.len() {
+        let Standing { hot, extra, spill, secret, lanes, counted, layers } = standing;
+        let legs = 1 + self.links.len();
+        if [lanes.len(), counted.len(), layers.len()] != [legs; 3] {
             return false;
         }
-        if self.session.resume(&hot).is_none() {
+        if self.session.resume(&hot, spill).is_none() {
             return false;
+        }
+        self.numbering = self.numbering.map(|fresh| Numbering::of_word(extra).unwrap_or(fresh));
+        let mut keys = &secret[..];
+        for (at, layer) in layers.into_iter().enumerate() {
+            let end = at.checked_sub(1).map_or(End::Client, End::Server);
+            let leg = self.leg_at(end);
+            let is_found = match layer {
+                None => !leg.is_layered(),
+                Some(layer) => leg.take_up(layer, &mut keys).is_some(),
+            };
+            if !is_found {
+                return false;
+            }
+            leg.keep_in(slot.journal().trays());
         }
         for (at, (lane, counted)) in lanes.into_iter().zip(counted).enumerate() {
             let Stretch { place, start, judged, end, stage } = lane.stretch;
@@ -192,8 +345,10 @@ impl Relay {
             leg.resume_count(counted);
         }
         self.reserve_room();
-        let version = Some(self.session.version());
-        self.protection = Protection::Registered(Box::new(Record { slot, version }));
+        let (version, spilled) = (Some(self.session.version()), self.session.spill().1);
+        let editions = self.editions();
+        let record = Record { slot, version, spilled, editions, is_stale: false };
+        self.protection = Protection::Registered(Box::new(record));
         true
     }
 
@@ -201,12 +356,17 @@ impl Relay {
     pub(super) fn protect_no_more(&mut self) {
         if !matches!(self.protection, Protection::Off) {
             self.protection = Protection::Off;
-            self.lanes_mut().for_each(Lane::keep_no_more);
+            self.keep_no_more();
         }
     }
 
-    /// Its connections are others from now on.
-    pub(super) fn start_over(&mut self) {
+    fn keep_no_more(&mut self) {
+        self.lanes_mut().for_each(Lane::keep_no_more);
+        self.legs_mut().for_each(Leg::keep_no_more);
+    }
+
+    /// It is on record no more, and is to be again.
+    fn start_over(&mut self) {
         self.protection = match std::mem::take(&mut self.protection) {
             Protection::Off => Protection::Off,
             Protection::Registered(record) => Protection::Wanted(record.slot.journal().clone()),
@@ -214,7 +374,22 @@ impl Relay {
                 Protection::Wanted(journal)
             }
         };
-        self.lanes_mut().for_each(Lane::keep_no_more);
+        self.keep_no_more();
+    }
+
+    /// Its connections are others from now on; those that it had before are still open. What was on
+    /// record counts until they are.
+    pub(super) fn handle_connections(&mut self, handle: &Handle) {
+        let before = match std::mem::take(&mut self.protection) {
+            Protection::Off => return,
+            Protection::Registered(record) => record,
+            Protection::Wanted(journal) | Protection::Unprotected(_, journal) => {
+                self.protection = Protection::Wanted(journal);
+                return;
+            }
+        };
+        let journal = before.slot.journal().clone();
+        self.register(&journal, Some(&before.slot), handle);
     }
 
     /// Puts it on record, if it is to be and is not.
@@ -224,31 +399,52 @@ impl Relay {
             return;
         }
         let journal = journal.clone();
-        self.protection = match self.enter(&journal, handle) {
-            Ok(slot) => Protection::Registered(Box::new(Record { slot, version: None })),
+        self.register(&journal, None, handle);
+    }
+
+    fn register(&mut self, journal: &Arc<Journal>, before: Option<&Slot>, handle: &Handle) {
+        self.protection = match self.enter(journal, before, handle) {
+            Ok(slot) => Protection::Registered(Record::new(slot)),
             Err(why) => Protection::Unprotected(why, journal.clone()),
         };
         if matches!(self.protection, Protection::Registered(_)) {
-            let arena = journal.arena();
+            let (arena, trays) = (journal.arena(), journal.trays());
             self.lanes_mut().for_each(|lane| lane.keep_in(arena));
+            self.legs_mut().for_each(|leg| leg.keep_in(trays));
             self.write_down(handle);
+        } else {
+            self.keep_no_more();
         }
         self.show_protection(handle);
     }
 
+    /// Whatever was done by the way is over, and how it stands is on record again.
+    pub fn put_on_record(&mut self, handle: &Handle) {
+        let _ = self.commit(handle);
+    }
+
     /// Puts on record what has changed: then its sockets may be used.
     #[inline]
-    pub(super) fn commit(&mut self, handle: &Handle) -> Committed<'_> {
+    pub(super) fn commit<'a>(&'a mut self, handle: &'a Handle) -> Committed<'a> {
         if let Protection::Registered(record) = &self.protection {
             let is_changed = !record.slot.is_live()
+                || record.is_stale
                 || self.session.is_marked()
                 || self.up.is_changed()
-                || self.links.iter().any(|link| link.down.is_changed());
+                || self.links.iter().any(|link| link.down.is_changed())
+                || record.slot.has_annex() && self.all_legs().any(Leg::is_changed);
             if is_changed {
                 self.write_down(handle);
             }
         }
-        Committed(self)
+        Committed { relay: self, handle }
+    }
+
+    fn leg_at(&mut self, end: End) -> &mut Leg {
+        match end {
+            End::Client => &mut self.client,
+            End::Server(place) => &mut self.links[place].leg,
+        }
     }
 
     fn write_down(&mut self, handle: &Handle) {
@@ -256,14 +452,20 @@ impl Relay {
         let lanes: Option<SmallVec<[Stretch; 2]>> =
             std::iter::once(&self.up).chain(downs).map(stretch).collect();
         let counted: SmallVec<[Counted; 2]> = self.all_legs().map(Leg::counted).collect();
-        let Some(lanes) = lanes else {
-            // The arena is used up: what is here is in nobody's sight until it is gone.
+        let layered = self.all_legs().filter(|leg| leg.is_layered());
+        let layers: Option<SmallVec<[Layers; 2]>> = layered.map(Leg::layers).collect();
+        let (Some(lanes), Some(layers)) = (lanes, layers) else {
+            // An arena is used up, or a frame is longer than what it has room for: what is here is
+            // in nobody's sight until it is gone.
             return self.protection.suspend();
         };
-        match self.write_lanes(handle, &lanes, &counted) {
+        match self.write_lanes(handle, &lanes, &counted, &layers) {
             Ok(()) => {
                 self.session.wipe_mark();
                 self.lanes_mut().for_each(Lane::recorded);
+                if !layers.is_empty() {
+                    self.legs_mut().for_each(Leg::recorded);
+                }
             }
             Err(why) => {
                 self.start_over();
@@ -280,23 +482,53 @@ impl Relay {
         handle: &Handle,
         lanes: &[Stretch],
         counted: &[Counted],
+        layers: &[Layers],
     ) -> Result<(), Why> {
         let Protection::Registered(record) = &self.protection else { return Ok(()) };
         let (mut hot, mut version) = (None, record.version);
+        let (spill, edition) = self.session.spill();
+        let is_spilled = record.slot.has_annex() && edition != record.spilled;
         if self.session.is_marked() || version.is_none() {
             hot = Some(self.session.hot().ok_or(Why::TooLarge)?);
             version = Some(self.session.version());
         }
-        let is_cold = version != record.version;
+        let editions = if layers.is_empty() { 0 } else { self.editions() };
+        let is_rekeyed = !layers.is_empty()
+            && (record.version.is_none() || editions != record.editions);
+        let secret = is_rekeyed.then(|| self.secret());
+        let is_cold = version != record.version || is_rekeyed;
         let cold = is_cold.then(|| parcel::cold(self, handle)).transpose();
         let cold = cold.map_err(|_| Why::TooLarge)?;
         let cold = cold.as_deref().map(|state| &state[..]);
         let state = hot.as_ref().map_or(&[][..], |(words, count)| &words[..*count]);
-        let commit = Commit { current: self.current(), lanes, counted, state, cold };
+        let commit = Commit {
+            current: self.session.conversation().current().place(),
+            lanes,
+            counted,
+            layers,
+            state,
+            extra: self.numbering.map_or(0, Numbering::word),
+            cold,
+            spill: is_spilled.then_some(spill),
+            secret: secret.as_deref().map(|keys| &keys[..]),
+        };
         let Protection::Registered(record) = &mut self.protection else { return Ok(()) };
         record.slot.commit(&commit)?;
-        record.version = version;
+        (record.version, record.spilled, record.is_stale) = (version, edition, false);
+        record.editions = editions;
         Ok(())
+    }
+
+    /// How often anything between its sockets and lanes may have changed that seldom does.
+    fn editions(&self) -> u64 {
+        self.all_legs().map(|leg| u64::from(leg.edition())).sum()
+    }
+
+    /// The keys of its connections, in their order.
+    fn secret(&self) -> Zeroizing<Vec<u8>> {
+        let mut keys = Zeroizing::new(Vec::with_capacity(USUAL_KEYS));
+        self.all_legs().for_each(|leg| leg.append_keys(&mut keys));
+        keys
     }
 
     /// No byte of it is in this process, and both sides may still speak.
@@ -311,25 +543,26 @@ impl Relay {
         std::iter::once(&self.client).chain(self.links.iter().map(|link: &Link| &link.leg))
     }
 
+    fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
+        std::iter::once(&mut self.client).chain(self.links.iter_mut().map(|link| &mut link.leg))
+    }
+
     fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
         std::iter::once(&mut self.up).chain(self.links.iter_mut().map(|link| &mut link.down))
     }
 
-    fn enter(&self, journal: &Arc<Journal>, handle: &Handle) -> Result<Slot, Why> {
-        if self.links.len() > 1 {
-            return Err(Why::SeveralServers);
-        }
+    fn enter(
+        &self,
+        journal: &Arc<Journal>,
+        before: Option<&Slot>,
+        handle: &Handle,
+    ) -> Result<Slot, Why> {
+        let mut legs: SmallVec<[_; 2]> = SmallVec::new();
         for leg in self.all_legs() {
-            if leg.stream().tls().is_some() {
-                return Err(Why::Tls);
-            }
-            if leg.compression().is_some() {
-                return Err(Why::Compression);
-            }
+            let (fd, counted) = (leg.stream().as_fd(), leg.counted());
+            legs.push(JournalLeg { fd, counted, is_layered: leg.is_layered() });
         }
-        let legs: SmallVec<[_; 2]> =
-            self.all_legs().map(|leg| (leg.stream().as_fd(), leg.counted())).collect();
-        Ok(journal.enter(handle.id.0, &legs)?)
+        Ok(journal.enter(handle.id.0, &legs, before)?)
     }
 }
 

@@ -80,29 +80,35 @@ impl Relay {
     /// The connection of a link, over which nothing is under way while the relay is left for
     /// routing or moving.
     pub fn leg(&mut self, link: LinkId) -> &mut Leg {
-        self.protection.suspend();
+        self.protection.lend(link);
         &mut self.links[link.place()].leg
     }
 
     /// One link more, or another one at this place: the one before.
-    pub fn put_link(&mut self, at: Option<LinkId>, link: Link, state: LinkState) -> LinkId {
-        self.start_over();
+    pub fn put_link(
+        &mut self,
+        at: Option<LinkId>,
+        link: Link,
+        state: LinkState,
+        handle: &Handle,
+    ) -> LinkId {
         let held = leg::held(&self.client, &link.leg);
         let fresh = Numbering::between(&self.client, &link.leg);
         self.numbering = self.numbering.or(fresh);
-        let place = match at {
+        // It is open until it is on record that there is another one.
+        let (place, _before) = match at {
             Some(at) => {
                 self.shown = None;
                 self.session.replace_link(at, state);
-                self.links[at.place()] = link;
-                at
+                (at, Some(std::mem::replace(&mut self.links[at.place()], link)))
             }
             None => {
                 self.links.push(link);
-                self.session.add_link(state)
+                (self.session.add_link(state), None)
             }
         };
         self.session.hold_exchanges(place, held);
+        self.handle_connections(handle);
         self.tell_router();
         place
     }
@@ -110,7 +116,7 @@ impl Relay {
     /// A link whose answers are not to be told apart any more, or that is another user's: it is
     /// closed, and made anew when it is needed.
     pub fn break_link(&mut self, link: LinkId) {
-        self.protection.suspend();
+        self.protection.lend(link);
         let Link { leg, down, .. } = &mut self.links[link.place()];
         leg.shutdown_both();
         down.clear();
@@ -142,7 +148,7 @@ impl Relay {
     /// Whether the server of a link, over which nothing is under way, is still there and says
     /// nothing.
     pub async fn is_alive(&mut self, link: LinkId) -> bool {
-        self.protection.suspend();
+        self.protection.lend(link);
         let Link { leg, down, .. } = &mut self.links[link.place()];
         let mut byte = [0];
         let is_silent = poll_fn(|cx| Poll::Ready(leg.poll_read(cx, &mut byte).is_pending())).await;

@@ -35,10 +35,8 @@ named! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[allow(missing_docs)]
     pub enum Why {
-        Tls = "TLS",
-        Compression = "compression",
         UnixSocket = "Unix socket",
-        SeveralServers = "several servers",
+        SeveralServers = "more than seven servers",
         NoRoom = "no room in the journal",
         TooLarge = "too much is known of it",
     }

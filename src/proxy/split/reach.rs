@@ -88,7 +88,7 @@ impl<'a> Reach<'a> {
         }
         // In a transaction it is of another time.
         if joined.is_none() {
-            self.catch_up(relay, link).await?;
+            self.catch_up(relay, handle, link).await?;
         }
         copies::prepare(relay, link, self.deadline, self.rules).await?;
         self.clear_home(relay).await?;
@@ -167,7 +167,7 @@ impl<'a> Reach<'a> {
         let (link, state) =
             recruit.into_link(&self.in_force.config()).map_err(|it| it.to_string())?;
         let at = self.place(relay);
-        let link = relay.put_link(at, link, state);
+        let link = relay.put_link(at, link, state, handle);
         relay.publish_connections(handle);
         Ok(link)
     }
@@ -191,6 +191,7 @@ impl<'a> Reach<'a> {
         let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
         let state = of_home(pull(&mut home, &here, home_thread)).await?;
         let results = of_home(async { Ok(home.results().await?) }).await?;
+        relay.put_on_record(handle);
         handle.facts().seen = Seen::of(&state.shown(), SystemTime::now());
         if !state.hidden.is_empty() || finds_last_inserted(&state) {
             relay.session_mut().handle_untold(link, version);
@@ -229,7 +230,12 @@ impl<'a> Reach<'a> {
     }
 
     /// Waits until the reader has what was written.
-    async fn catch_up(&self, relay: &mut Relay, link: LinkId) -> Result<(), Unreached> {
+    async fn catch_up(
+        &self,
+        relay: &mut Relay,
+        handle: &Handle,
+        link: LinkId,
+    ) -> Result<(), Unreached> {
         let writes = relay.session().standpoint().writes;
         let has = relay.session().conversation().link(link).knows().has;
         let is_wanted = match self.rules.causal_reads() {
@@ -251,6 +257,7 @@ impl<'a> Reach<'a> {
         };
         let mut home = Carrier::of(relay, LinkId::HOME, None);
         let position = of_home(async { Ok(home.value(position).await?) }).await?;
+        relay.put_on_record(handle);
         // An error is none.
         let position = String::from_utf8_lossy(&position.unwrap_or_default()).replace('\n', "");
         let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | ':' | ',');

@@ -288,6 +288,12 @@ impl Lane {
         self.start_over_if_empty();
     }
 
+    /// The same, by whom no socket counts.
+    pub fn taken(&mut self, n: usize) {
+        self.written(n);
+        self.is_changed |= n > 0;
+    }
+
     /// Where more bytes may be put behind what is there: [`Lane::filled`] tells how many were.
     #[inline]
     pub fn room(&mut self) -> &mut [u8] {
@@ -305,6 +311,12 @@ impl Lane {
         if self.end == 0 {
             self.buffer = None;
         }
+    }
+
+    /// The same, by whom no socket counts.
+    pub fn put(&mut self, n: usize) {
+        self.is_changed |= n > 0;
+        self.filled(n);
     }
 
     /// Moves what is left to the front. It is short: the start of a packet that is not whole.

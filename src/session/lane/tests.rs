@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::buffer::arena::Kind;
 
 fn put(lane: &mut Lane, bytes: &[u8]) {
     lane.room()[..bytes.len()].copy_from_slice(bytes);
@@ -235,7 +236,7 @@ proptest! {
         steps in steps(),
         reserve in prop_oneof![Just(0), 0..20_000_usize],
     ) {
-        let arena = Arena::leaked(4);
+        let arena = Arena::leaked(Kind::Buffers, 4);
         let mut lane = Lane::default();
         lane.reserve(reserve);
         lane.keep_in(arena);

@@ -29,9 +29,9 @@ const FAREWELLS: [u16; 2] = [1053, 1927];
 #[serde(default)]
 pub(in crate::session) struct Kept {
     /// Its header and payload; empty: nothing, or too long to be kept.
-    command: Vec<u8>,
+    pub(in crate::session) command: Vec<u8>,
     /// The client's next command was asked before, of a reader that was lost.
-    is_again: bool,
+    pub(in crate::session) is_again: bool,
 }
 
 impl Kept {

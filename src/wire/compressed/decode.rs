@@ -65,6 +65,28 @@ impl DecoderState {
     pub fn new() -> Self {
         Self { place: Place::Between, sequence: u8::MAX }
     }
+
+    /// As 42 bits: `place (2) | its number (32) | sequence (8)`.
+    pub fn word(&self) -> u64 {
+        let (place, number) = match self.place {
+            Place::Between => (0, 0),
+            Place::Stored(left) => (1, left),
+            Place::Packed(given) => (2, given),
+        };
+        place | u64::from(number) << 2 | u64::from(self.sequence) << 34
+    }
+
+    /// The same, back; None if it is none.
+    pub fn of_word(word: u64) -> Option<Self> {
+        let number = (word >> 2) as u32;
+        let place = match word & 3 {
+            0 => Place::Between,
+            1 => Place::Stored(number),
+            2 => Place::Packed(number),
+            _ => return None,
+        };
+        Some(Self { place, sequence: (word >> 34) as u8 })
+    }
 }
 
 impl Decoder {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A frame stands for itself: there is no dictionary across frames, so what a [`Decoder`] holds can
-//! be had again from the raw bytes of the frame that is under way. [`encode`] holds nothing.
+//! be had again from the raw bytes of the frame that is under way. [`encode_to`] holds nothing.
 //! Invariant: the pieces that bytes come in change nothing of what comes out.
 
 mod decode;
@@ -142,24 +142,33 @@ impl FrameHeader {
 }
 
 /// Appends one frame with the start of `plain` to `out`: as much as fits, which is returned.
+#[cfg(test)]
 pub fn encode(how: Compression, sequence: u8, plain: &[u8], out: &mut Vec<u8>) -> usize {
-    let plain = &plain[..plain.len().min(MAX_PLAIN)];
     let start = out.len();
-    let content = start + HEADER;
-    out.resize(content + plain.len(), 0);
+    out.resize(start + HEADER + plain.len().min(MAX_PLAIN), 0);
+    let (taken, length) = encode_to(how, sequence, plain, &mut out[start..]);
+    out.truncate(start + length);
+    taken
+}
+
+/// Writes one frame with the start of `plain` to the front of `out`, which has room for it as it
+/// is: how much of it is in the frame, and how long that is.
+pub fn encode_to(how: Compression, sequence: u8, plain: &[u8], out: &mut [u8]) -> (usize, usize) {
+    let plain = &plain[..plain.len().min(MAX_PLAIN)];
+    let (header, content) = out.split_at_mut(HEADER);
+    let content = &mut content[..plain.len()];
     // No longer than what it stands for, or it is of no use.
     let packed = match plain.len() >= MIN_COMPRESSED {
-        true => engine::deflate(how, plain, &mut out[content..]),
+        true => engine::deflate(how, plain, content),
         false => None,
     };
-    let header = match packed {
+    let frame = match packed {
         Some(length) => FrameHeader { length, sequence, plain: plain.len() },
         None => {
-            out[content..].copy_from_slice(plain);
+            content.copy_from_slice(plain);
             FrameHeader { length: plain.len(), sequence, plain: 0 }
         }
     };
-    out[start..content].copy_from_slice(&header.encode());
-    out.truncate(content + header.length);
-    plain.len()
+    header.copy_from_slice(&frame.encode());
+    (plain.len(), HEADER + frame.length)
 }

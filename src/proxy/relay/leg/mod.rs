@@ -13,22 +13,25 @@
 //! Frames have numbers of their own, which both sides check: a command starts at 0, and whoever
 //! speaks next goes on behind what was heard last. What starts where, the owner knows and tells.
 
-use std::cell::RefCell;
+mod kept;
+
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::buffer::{self, Buffer, keep};
+use crate::buffer::tray::{FRAMES, Tray};
+use crate::buffer::{self, Buffer};
 use crate::journal::Counted;
 use crate::net::stream::{Parts as StreamParts, Stream, tokio_io};
+use crate::net::tls::stream::TlsStream;
 use crate::session::exchange::Legs;
 use crate::session::lane::Lane;
 use crate::session::link::Held;
 use crate::session::numbering::Frames;
 use crate::wire::compressed::{
-    Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode,
+    Compression, Corrupt, Decoded, Decoder, DecoderState, HEADER, MAX_CONTENT, MAX_PLAIN, encode_to,
 };
 
 /// The most raw bytes that are held: the longest frame, and what one read may bring behind it.
@@ -37,31 +40,26 @@ const MAX_INCOMING: usize = HEADER + MAX_CONTENT + buffer::SIZE;
 /// The most that waits to be written: one frame of ours.
 const MAX_OUTGOING: usize = HEADER + MAX_PLAIN;
 
-/// A frame of ours with an incompressible content fits, or a read.
-const MEMORY: usize = 17 * 1024;
-
-/// Pieces of memory that a worker keeps: 1 MiB.
-const KEPT: usize = 60;
-
-thread_local! {
-    static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
-}
-
 /// A stream, and what compresses it.
 #[derive(Debug)]
 pub struct Leg {
     stream: Stream,
-    /// Of a plain stream: how far it was used.
+    /// How far the stream was used.
     counted: Counted,
     compressor: Option<Box<Compressor>>,
 }
+
+/// Frames as they travel.
+type Frame = Tray<FRAMES>;
 
 #[derive(Debug)]
 struct Compressor {
     how: Compression,
     decoder: Decoder,
-    incoming: Bytes,
-    outgoing: Bytes,
+    incoming: Frame,
+    outgoing: Frame,
+    /// What is on record is not how it stands.
+    is_changed: bool,
     /// The number of the next frame of ours.
     next: u8,
     /// A piece of a frame has come since we last wrote one.
@@ -105,8 +103,9 @@ impl Leg {
         let compressor = Compressor {
             how,
             decoder: Decoder::new(how, DecoderState::new()),
-            incoming: Bytes::with(ahead),
-            outgoing: Bytes::default(),
+            incoming: Frame::with(ahead),
+            outgoing: Frame::default(),
+            is_changed: true,
             next: 0,
             heard: false,
             plain,
@@ -124,15 +123,21 @@ impl Leg {
         &self.stream
     }
 
-    /// How far its socket was used since it is this one, or was counted to be; of meaning for a
-    /// plain stream only.
+    /// How far its socket was used since it is this one, or was counted to be.
     pub fn counted(&self) -> Counted {
-        self.counted
+        match self.stream.tls().map(TlsStream::counted) {
+            Some([read, written]) => Counted { read, written },
+            None => self.counted,
+        }
     }
 
     /// Its socket was used so far before.
     pub fn resume_count(&mut self, counted: Counted) {
-        self.counted = counted;
+        let Counted { read, written } = counted;
+        match self.stream.tls_mut() {
+            Some(tls) => tls.resume_count([read, written]),
+            None => self.counted = counted,
+        }
     }
 
     /// Why what came in is not understood, if that has ended it.
@@ -179,7 +184,7 @@ impl Leg {
                 }
                 read
             }
-            Some(compressor) => compressor.poll_read(cx, &mut self.stream, buffer),
+            Some(_) => self.poll_decode(cx, buffer),
         }
     }
 
@@ -195,8 +200,51 @@ impl Leg {
                 }
                 written
             }
-            Some(compressor) => compressor.poll_write(cx, &mut self.stream, bytes),
+            Some(_) => self.poll_encode(cx, bytes),
         }
+    }
+
+    fn poll_decode(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Self { stream, counted, compressor: Some(compressor) } = self else {
+            return Poll::Ready(Ok(0));
+        };
+        loop {
+            let given = compressor.decode(buffer)?;
+            if given > 0 {
+                return Poll::Ready(Ok(given));
+            }
+            match ready!(compressor.poll_pull(cx, stream))? {
+                0 => return Poll::Ready(Ok(0)),
+                n => counted.read += n as u64,
+            }
+        }
+    }
+
+    fn poll_encode(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, counted, compressor: Some(compressor) } = self else {
+            return Poll::Ready(Ok(0));
+        };
+        ready!(compressor.poll_push(cx, stream, counted))?;
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if compressor.plain > 0 {
+            let plain = compressor.plain.min(bytes.len());
+            let n = ready!(stream.poll_write(cx, &bytes[..plain]))?;
+            compressor.plain -= n;
+            counted.written += n as u64;
+            return Poll::Ready(Ok(n));
+        }
+        let n = compressor.load(bytes);
+        // Most sockets take it at once; for the others there is a flush.
+        if let Poll::Ready(pushed) = compressor.poll_push(cx, stream, counted) {
+            pushed?;
+        }
+        Poll::Ready(Ok(n))
     }
 
     /// As [`Leg::poll_write`], for those who speak in turns: it follows on what was heard.
@@ -209,7 +257,7 @@ impl Leg {
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(compressor) = &mut self.compressor {
-            ready!(compressor.poll_push(cx, &mut self.stream))?;
+            ready!(compressor.poll_push(cx, &mut self.stream, &mut self.counted))?;
         }
         self.stream.poll_flush(cx)
     }
@@ -237,12 +285,12 @@ impl Leg {
         let state = LegState {
             compression: *how,
             decoder: decoder.state(),
-            incoming: incoming.get().len(),
+            incoming: incoming.len(),
             next: *next,
             heard: *heard,
             plain: *plain,
         };
-        Some((state, [incoming.get(), outgoing.get()].concat()))
+        Some((state, [incoming.bytes(), outgoing.bytes()].concat()))
     }
 
     /// Puts a leg together whose stream was put together before.
@@ -252,8 +300,9 @@ impl Leg {
             Box::new(Compressor {
                 how: state.compression,
                 decoder: Decoder::new(state.compression, state.decoder),
-                incoming: Bytes::with(incoming),
-                outgoing: Bytes::with(outgoing),
+                incoming: Frame::with(incoming),
+                outgoing: Frame::with(outgoing),
+                is_changed: true,
                 next: state.next,
                 heard: state.heard,
                 plain: state.plain,
@@ -270,7 +319,7 @@ impl Frames for Leg {
 
     fn begin_command(&mut self) {
         if let Some(compressor) = &mut self.compressor {
-            compressor.next = 0;
+            (compressor.next, compressor.is_changed) = (0, true);
         }
     }
 
@@ -280,7 +329,7 @@ impl Frames for Leg {
 
     fn begin_reply_to(&mut self, frame: u8) -> Option<u8> {
         let compressor = self.compressor.as_mut()?;
-        compressor.next = frame.wrapping_add(1);
+        (compressor.next, compressor.is_changed) = (frame.wrapping_add(1), true);
         Some(compressor.next)
     }
 
@@ -352,143 +401,58 @@ pub fn held(client: &impl Line, server: &impl Line) -> Held {
 tokio_io!(Leg, poll_say);
 
 impl Compressor {
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut Stream,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            let given = self.decode(buffer)?;
-            if given > 0 {
-                return Poll::Ready(Ok(given));
-            }
-            let mut chunk = Buffer::lend();
-            match ready!(stream.poll_read(cx, &mut chunk))? {
-                0 => return Poll::Ready(Ok(0)),
-                n => self.incoming.extend(&chunk[..n]),
-            }
-        }
-    }
-
+    /// Gives what is in the frames that were read.
     fn decode(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.incoming.is_empty() {
             return Ok(0);
         }
-        let decoded = self.decoder.decode(self.incoming.get(), buffer);
+        let decoded = self.decoder.decode(self.incoming.bytes(), buffer);
         let Decoded { consumed, given } =
             decoded.map_err(|corrupt| io::Error::new(io::ErrorKind::InvalidData, corrupt))?;
         self.incoming.take(consumed);
+        self.incoming.settle();
         self.heard |= given > 0;
+        self.is_changed = true;
         Ok(given)
     }
 
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        stream: &mut Stream,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.plain > 0 {
-            let n = ready!(stream.poll_write(cx, &bytes[..self.plain.min(bytes.len())]))?;
-            self.plain -= n;
-            return Poll::Ready(Ok(n));
-        }
-        ready!(self.poll_push(cx, stream))?;
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let n = encode(self.how, self.next, bytes, self.outgoing.memory());
+    /// Takes as many bytes as one frame does.
+    fn load(&mut self, bytes: &[u8]) -> usize {
+        let (taken, length) = encode_to(self.how, self.next, bytes, self.outgoing.room());
+        self.outgoing.put(length);
         self.next = self.next.wrapping_add(1);
-        self.heard = false;
-        // Most sockets take it at once; for the others there is a flush.
-        if let Poll::Ready(pushed) = self.poll_push(cx, stream) {
-            pushed?;
+        (self.heard, self.is_changed) = (false, true);
+        taken
+    }
+
+    /// Reads frames, or pieces of them.
+    fn poll_pull(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
+        let mut chunk = Buffer::lend();
+        let n = ready!(stream.poll_read(cx, &mut chunk))?;
+        if n > 0 {
+            self.incoming.extend(&chunk[..n]);
         }
         Poll::Ready(Ok(n))
     }
 
     /// Hands frames of ours to the stream.
-    fn poll_push(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_push(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        counted: &mut Counted,
+    ) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
-            match ready!(stream.poll_write(cx, self.outgoing.get()))? {
+            match ready!(stream.poll_write(cx, self.outgoing.bytes()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.outgoing.take(n),
+                n => {
+                    self.outgoing.written(n);
+                    counted.written += n as u64;
+                }
             }
         }
+        self.outgoing.settle();
         Poll::Ready(Ok(()))
-    }
-}
-
-/// A queue of bytes that holds memory only while it holds bytes.
-#[derive(Debug, Default)]
-struct Bytes {
-    memory: Vec<u8>,
-    start: usize,
-}
-
-impl Bytes {
-    fn with(bytes: &[u8]) -> Self {
-        let mut queue = Self::default();
-        if !bytes.is_empty() {
-            queue.extend(bytes);
-        }
-        queue
-    }
-
-    fn get(&self) -> &[u8] {
-        &self.memory[self.start..]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.memory.len()
-    }
-
-    /// What more bytes are to be appended to.
-    fn memory(&mut self) -> &mut Vec<u8> {
-        if self.memory.capacity() == 0 {
-            let free = FREE.with_borrow_mut(Vec::pop);
-            self.memory = free.unwrap_or_else(|| Vec::with_capacity(MEMORY));
-        }
-        &mut self.memory
-    }
-
-    fn extend(&mut self, bytes: &[u8]) {
-        let start = self.start;
-        let memory = self.memory();
-        if memory.len() + bytes.len() > memory.capacity() && start > 0 {
-            memory.drain(..start);
-            self.start = 0;
-        }
-        self.memory().extend_from_slice(bytes);
-    }
-
-    /// Forgets so many bytes at the front.
-    fn take(&mut self, n: usize) {
-        self.start += n;
-        assert!(self.start <= self.memory.len(), "only what is there is taken");
-        if self.is_empty() {
-            self.settle();
-        }
-    }
-
-    /// Gives the memory back.
-    fn settle(&mut self) {
-        let mut memory = std::mem::take(&mut self.memory);
-        self.start = 0;
-        memory.clear();
-        // What has grown for a long frame is freed.
-        if memory.capacity() <= 2 * MEMORY {
-            keep(&FREE, KEPT, memory);
-        }
-    }
-}
-
-impl Drop for Bytes {
-    fn drop(&mut self) {
-        if self.memory.capacity() > 0 {
-            self.settle();
-        }
     }
 }
 

@@ -173,20 +173,28 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
     Ok(Replica { id: handle.id.0, fds, state: serde_json::to_vec(&state)?, bytes })
 }
 
-/// The state in which somebody else could go on with it who has its lanes already.
+/// The state in which somebody else could go on with it who has its lanes already, and its keys.
 pub(super) fn cold(
     relay: &Relay,
     handle: &Handle,
 ) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
     let empty = Lane::default();
+    let inside = |leg: &Leg| {
+        let (tls, frames) = leg.cold();
+        let nothing = Vec::new;
+        Inside {
+            tls: tls.map(|state| (state, nothing())),
+            frames: frames.map(|state| (state, nothing())),
+        }
+    };
     let whole = Whole {
         session: (*relay.session).clone(),
         numbering: relay.numbering,
         up: &empty,
         downs: relay.links.iter().map(|_| &empty).collect(),
-        client: Inside::default(),
+        client: inside(&relay.client),
         servers: relay.links.iter().map(|link| (link.server.clone(), link.thread)).collect(),
-        legs: relay.links.iter().map(|_| Inside::default()).collect(),
+        legs: relay.links.iter().map(|link| inside(&link.leg)).collect(),
     };
     let (mut state, _) = whole.describe(handle);
     state.frozen_at = Some(FrozenAt::now());

@@ -135,8 +135,9 @@ impl Recorded {
         let (words, count) = session.hot().expect("it has few links");
         self.pieces += 1;
         if self.pieces.is_multiple_of(self.every) {
+            let spill = session.spill().0.to_vec();
             *session = heard(&self.told);
-            session.resume(&words[..count]).expect("its own words");
+            session.resume(&words[..count], spill).expect("its own words");
             self.version = Some(session.version());
         }
     }
@@ -223,7 +224,7 @@ proptest! {
         let got = talk(bench, &said, &lengths, |session| recorded.handle(session));
         prop_assert_eq!(&got, &expected);
         // Nor does it trust words.
-        let _ = got.1.clone().resume(&words);
+        let _ = got.1.clone().resume(&words, Vec::new());
     }
 
     #[test]

@@ -1,0 +1,232 @@
+//! Sessions with several servers, and such as have moved, outlive the proxy.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::Signal;
+use odp::wire::command::code;
+
+use crate::pair::Pair;
+use crate::scene::Scene;
+use crate::support::database::PASSWORD;
+use crate::support::proxy::Options;
+use crate::support::raw::command_packets;
+use crate::support::{Database, Login, Server, Wire};
+
+const WHO: &str = "SELECT name FROM p.who";
+
+/// Where clients of a primary read.
+struct Split {
+    scene: Scene,
+    replica: Database,
+}
+
+impl Split {
+    fn start() -> Option<Self> {
+        if crate::support::proxy::is_haproxy() {
+            return None;
+        }
+        let (primary, replica) = Pair::replicating(Server::MariaDb)?;
+        let mut options = Options::new(&[replica.address(), primary.address()]);
+        options.cluster = format!(
+            "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
+             read_write_split = \"on\"\ncausal_reads = \"off\"\n"
+        );
+        options.proxy =
+            "crash_protection = true\nserver_detect_refresh_interval = \"100ms\"\n".into();
+        options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+        let pair = Pair::with(primary, replica, &options);
+        pair.marked();
+        let Pair { primary, replica, proxy } = pair;
+        Some(Self { scene: Scene { database: primary, proxy }, replica })
+    }
+
+    fn open(&self) -> Wire {
+        let wire = Wire::open(&self.scene.proxy.address(), &Login::default());
+        let mut wire = wire.expect("takes clients");
+        assert_eq!(wire.run(WHO).text(), "replica");
+        wire
+    }
+
+    /// Kills the proxy; all of this many sessions go on.
+    fn kill(&self, sessions: usize) {
+        self.scene.kill(Signal::SIGKILL);
+        let (crash, sessions) = (&self.scene.crashes()[0], sessions.to_string());
+        assert_eq!((&crash["sessions"], &crash["resumed"]), (&sessions, &sessions), "{crash:?}");
+    }
+
+    /// Has the replica keep readers of `p.who` waiting, as long as this is there.
+    fn hold(&self) -> Wire {
+        let mut wire = self.replica.admin();
+        wire.run("LOCK TABLES p.who WRITE");
+        wire
+    }
+}
+
+fn attribute(scene: &Scene, wire: &Wire) -> String {
+    let id = wire.greeting.connection_id;
+    let show = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'crash_protected'");
+    scene.admin().query(&show).named_rows()[0]["value"].clone()
+}
+
+#[test]
+fn sessions_with_readers_go_on_where_they_stood() {
+    let Some(split) = Split::start() else { return };
+    let mut sessions: Vec<Wire> = (0..10).map(|_| split.open()).collect();
+    let ids: Vec<String> =
+        sessions.iter_mut().map(|wire| wire.run("SELECT CONNECTION_ID()").text()).collect();
+    for (n, wire) in sessions.iter_mut().enumerate() {
+        assert_eq!(attribute(&split.scene, wire), "true");
+        wire.run(&format!("SET @n = {n}"));
+        if n % 2 == 0 {
+            wire.run("BEGIN");
+            wire.run(&format!("INSERT INTO p.t (n) VALUES ({})", 100 + n));
+        }
+    }
+    for _ in 0..4 {
+        split.kill(10);
+        for (n, (wire, id)) in sessions.iter_mut().zip(&ids).enumerate() {
+            let is_writing = n % 2 == 0;
+            let (who, read) = (if is_writing { "primary" } else { "replica" }, n.to_string());
+            let row = wire.run("SELECT @n, name FROM p.who").rows()[0].clone();
+            assert_eq!(row, [Some(read.into_bytes()), Some(who.as_bytes().to_vec())]);
+            assert_eq!(&wire.run("SELECT CONNECTION_ID()").text(), id);
+        }
+    }
+    for (n, wire) in sessions.iter_mut().enumerate().filter(|(n, _)| n % 2 == 0) {
+        let count = format!("SELECT COUNT(*) FROM p.t WHERE n = {}", 100 + n);
+        assert_eq!(wire.run(&count).text(), "1");
+        wire.run("COMMIT");
+        assert_eq!(wire.run(WHO).text(), "replica");
+    }
+}
+
+/// A read waits on the replica, others and writes wait behind it.
+#[test]
+fn answers_of_readers_come_after_a_crash() {
+    let Some(split) = Split::start() else { return };
+    let (mut reading, mut behind) = (split.open(), split.open());
+    let holder = split.hold();
+    reading.command(code::QUERY, WHO.as_bytes());
+    let all = [WHO, "INSERT INTO p.t (n) VALUES (8)", WHO, "SELECT name FROM p.who FOR UPDATE"];
+    let packets: Vec<u8> =
+        all.iter().flat_map(|sql| command_packets(code::QUERY, sql.as_bytes())).collect();
+    behind.send(&packets).expect("it takes them");
+    split.replica.until_counted(
+        "SELECT COUNT(*) > 1 FROM information_schema.processlist \
+         WHERE state LIKE 'Waiting for table%'",
+    );
+    split.kill(2);
+    split.kill(2);
+    drop(holder);
+    assert_eq!(reading.reply(code::QUERY).text(), "replica");
+    assert_eq!(behind.reply(code::QUERY).text(), "replica");
+    assert_eq!(behind.reply(code::QUERY).error(), None);
+    assert_eq!(behind.reply(code::QUERY).text(), "replica");
+    assert_eq!(behind.reply(code::QUERY).text(), "primary");
+}
+
+/// Nor does it matter that both are gone.
+#[test]
+fn what_a_reader_was_asked_the_home_answers_if_it_is_lost_with_the_proxy() {
+    let Some(mut split) = Split::start() else { return };
+    let mut reading = split.open();
+    let _holder = split.hold();
+    reading.command(code::QUERY, WHO.as_bytes());
+    split.replica.until_counted(
+        "SELECT COUNT(*) FROM information_schema.processlist \
+         WHERE state LIKE 'Waiting for table%'",
+    );
+    split.kill(1);
+    split.replica.kill9();
+    assert_eq!(reading.reply(code::QUERY).text(), "primary");
+    assert_eq!(reading.run(WHO).text(), "primary");
+}
+
+#[test]
+fn a_readers_result_that_is_read_slowly_arrives_as_it_was_sent() {
+    let Some(split) = Split::start() else { return };
+    let rows = "SELECT seq, name, REPEAT(CHAR(65 + seq % 26), 17 * seq % 3001) \
+                FROM p.who, p.seq_1_to_9000";
+    let mut wire = split.open();
+    let expected = wire.run(rows).packets;
+    let whole: usize = expected.iter().map(|packet| packet.payload.len()).sum();
+    let (mut read, mut kills) = (0, 0);
+    wire.command(code::QUERY, rows.as_bytes());
+    for expected in &expected {
+        let found = wire.packet();
+        assert_eq!(found.sequence, expected.sequence, "behind {read} bytes");
+        assert!(found.payload == expected.payload, "behind {read} bytes");
+        read += found.payload.len();
+        if kills < 3 && read > (2 * kills + 1) * whole / 8 {
+            kills += 1;
+            split.kill(1);
+        }
+    }
+    assert_eq!((kills, &wire.run(WHO).text()[..]), (3, "replica"));
+}
+
+/// Reads, writes and transactions that never stop, while the proxy is killed again and again.
+#[test]
+fn who_reads_here_and_writes_there_does_not_notice_kills() {
+    const CLIENTS: usize = 8;
+    let Some(split) = Split::start() else { return };
+    let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
+    let turn = |n: usize| {
+        let (mut wire, mut turns, own) = (split.open(), 0, 1000 * (n + 1));
+        are_there.wait();
+        while !is_over.load(Ordering::Relaxed) {
+            turns += 1;
+            wire.run(&format!("INSERT INTO p.t (n) VALUES ({own})"));
+            assert_eq!(wire.run(WHO).text(), "replica");
+            wire.run("BEGIN");
+            wire.run("UPDATE p.t SET n = n WHERE id = 1 AND n = 0");
+            assert_eq!(wire.run(WHO).text(), "primary");
+            wire.run("COMMIT");
+            assert_eq!(wire.run(WHO).text(), "replica");
+        }
+        let count = format!("SELECT COUNT(*) FROM p.t WHERE n = {own} FOR UPDATE");
+        assert_eq!(wire.run(&count).text(), turns.to_string());
+    };
+    let turn = &turn;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..CLIENTS).map(|client| scope.spawn(move || turn(client))).collect();
+        are_there.wait();
+        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            (0..12).for_each(|_| split.kill(CLIENTS));
+        }));
+        is_over.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().expect("nothing was noticed"));
+        killed.expect("all went on");
+    });
+}
+
+#[test]
+fn a_session_that_has_moved_goes_on_where_it_went() {
+    if crate::support::proxy::is_haproxy() {
+        return;
+    }
+    let start = || Database::start(Server::MariaDb);
+    let (Some(one), Some(other)) = (start(), start()) else { return };
+    let mut options = Options::new(&[one.address(), other.address()]);
+    options.proxy = "crash_protection = true\n".into();
+    options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+    let proxy = crate::support::Proxy::start_with(&options);
+    let scene = Scene { database: one, proxy };
+    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    wire.run("SET @kept = 'yes'");
+    let id = wire.greeting.connection_id;
+    for _ in 0..3 {
+        let port = wire.run("SELECT @@port").text();
+        let is_at_one = scene.database.address().ends_with(&format!(":{port}"));
+        let to = if is_at_one { other.address() } else { scene.database.address() };
+        scene.admin().run(&format!("MOVE PROXYSESSION {id} TO '{to}'"));
+        scene.kill(Signal::SIGKILL);
+        let crash = &scene.crashes()[0];
+        assert_eq!((&crash["sessions"][..], &crash["resumed"][..]), ("1", "1"), "{crash:?}");
+        let port = wire.run("SELECT @@port").text();
+        assert!(to.ends_with(&format!(":{port}")), "{to}, but it is on {port}");
+        assert_eq!(wire.run("SELECT @kept").text(), "yes");
+    }
+}
