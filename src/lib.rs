@@ -11,7 +11,7 @@
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 0 | `position` | std, nix, rustix |
 //! | 0 | `state` | std |
-//! | 1 | [`journal`] | std, nix, rustix, serde, [`buffer`], `position` |
+//! | 1 | [`journal`] | std, nix, rustix, serde, zeroize, [`buffer`], `position` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`, `position`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |

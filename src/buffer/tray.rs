@@ -3,8 +3,8 @@
 //!
 //! As with a lane: of a tray that is *kept*, in an arena, somebody has on record where its bytes
 //! are. Bytes that a socket has given ([`Tray::filled`]) or taken ([`Tray::written`]) need no new
-//! record. So between two records nothing is changed in place that the last one names: what is moved
-//! goes to other memory, and that before stays until [`Tray::recorded`].
+//! record. So between two records nothing is changed in place that the last one names: what is
+//! moved goes to other memory, and that before stays until [`Tray::recorded`].
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -268,9 +268,7 @@ impl<const SIZE: usize> Tray<SIZE> {
     /// Where its bytes are, from where to where; None while they are in no arena.
     pub fn standing(&self) -> Option<(Option<u32>, usize, usize)> {
         match &self.memory {
-            Some(memory) if !self.is_empty() => {
-                Some((Some(memory.place()?), self.start, self.end))
-            }
+            Some(memory) if !self.is_empty() => Some((Some(memory.place()?), self.start, self.end)),
             _ => Some((None, 0, 0)),
         }
     }

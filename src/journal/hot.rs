@@ -377,10 +377,7 @@ pub(super) struct Hot {
 
 impl Hot {
     /// The newest whole copy of a session in this shape, and its number.
-    pub(super) fn newest(
-        shape: Shape,
-        word: impl Fn(usize) -> Option<u64>,
-    ) -> Option<(u64, Self)> {
+    pub(super) fn newest(shape: Shape, word: impl Fn(usize) -> Option<u64>) -> Option<(u64, Self)> {
         let is_whole = |copy: usize, number: u64| {
             let annex = shape.copy_at(copy);
             let mut ends = vec![slot::HOTS[copy] + HOT_LAST];

@@ -335,8 +335,7 @@ impl Slot {
     /// There is no place for it: the slot is to be given up, as what stands there is old.
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), Unregistered> {
         let Commit { current, lanes, counted, layers, state, extra, .. } = *commit;
-        let mut said =
-            Said { current, lanes, counted, state, extra, layers, blobs: [None; BLOBS] };
+        let mut said = Said { current, lanes, counted, state, extra, layers, blobs: [None; BLOBS] };
         if !said.fits(self.shape) {
             return Err(Unregistered::TooManyLegs);
         }

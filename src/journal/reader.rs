@@ -218,7 +218,7 @@ impl Journal {
         free.given_back.push(index);
     }
 
-    /// Slots of sessions that have another one, in which their connections are others, do not count.
+    /// A slot does not count whose session has another one, in which its connections are others.
     fn forget_outdated(&self, records: &mut HashMap<u32, Record>, free: &mut Free) {
         let outdated: Vec<u32> = records
             .values()

@@ -91,11 +91,7 @@ const HOME: usize = 1;
 
 /// How what was committed stands after these uses, each connection read last into one of these
 /// places when there were no bytes of it.
-pub(super) fn stand(
-    hot: &Hot,
-    fills: &[u64],
-    uses: &[Result<Use, Since>],
-) -> Result<Stand, Since> {
+pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Result<Stand, Since> {
     let count = uses.len();
     let current = usize::try_from(hot.current).ok().and_then(|current| current.checked_add(1));
     let current = current.filter(|current| *current < count).ok_or(Since::Moved)?;
@@ -145,10 +141,8 @@ impl Stand {
         if used.is_shut && !may_be_shut {
             return Err(Since::Ended);
         }
-        self.counted[leg] = Counted {
-            read: then.read + read as u64,
-            written: then.written + written as u64,
-        };
+        self.counted[leg] =
+            Counted { read: then.read + read as u64, written: then.written + written as u64 };
         if let Some(Layers { trays: [incoming, outgoing, ..], .. }) = &mut self.layers[leg] {
             // Who has closed reads nothing any more.
             let written = if used.is_over { outgoing.end - outgoing.start } else { written };

@@ -53,9 +53,7 @@ fn hot(shape: Shape, n: u64) -> Hot {
         counted: (0..shape.count as u64).map(counted).collect(),
         state: std::array::from_fn(word),
         extra: (n + 7) * has_annex,
-        layers: (0..shape.count)
-            .map(|leg| shape.is_layered(leg).then(|| layers(leg)))
-            .collect(),
+        layers: (0..shape.count).map(|leg| shape.is_layered(leg).then(|| layers(leg))).collect(),
     }
 }
 
@@ -152,9 +150,8 @@ fn words_stand_where_they_stood() {
     let shape = Shape { count: 3, layered: 0b10 };
     let mut written = Recorded::default();
     written.commit(shape, 2, &hot(shape, 2), true);
-    let words = |range: std::ops::Range<usize>| -> Vec<u64> {
-        range.map(|at| written.get(at)).collect()
-    };
+    let words =
+        |range: std::ops::Range<usize>| -> Vec<u64> { range.map(|at| written.get(at)).collect() };
     let lane = |n: u64| n | n << 17 | (n + 1) << 32 | (n + 2) << 47 | (n % 3) << 62;
     let counted = |leg: u64| (2 + leg) | (3 + leg) << 32;
     let own = [2, 0, 32 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];

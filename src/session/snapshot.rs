@@ -109,6 +109,9 @@ struct LinkState {
     /// SHOW WARNINGS would show something there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_warnings: bool,
+    /// What it was told. Who does not know that tells it again.
+    #[serde(default, skip_serializing_if = "Knows::is_nothing")]
+    knows: Knows,
 }
 
 fn are_home(places: &[usize; 3]) -> bool {
@@ -154,21 +157,31 @@ impl SessionSnapshot {
 impl From<Link> for LinkState {
     fn from(link: Link) -> Self {
         // Whoever has its connections next says anew which exchanges are his.
-        // What it was told is told again.
-        let Knows { is_of_another_user, .. } = link.knows;
+        let Knows { is_of_another_user, .. } = *link.knows;
+        let knows = Knows { is_of_another_user: false, ..*link.knows };
         let Link { dialect, framer: server, answering: current, queue, status, .. } = link;
         let queue = queue.into_inner();
         let Link { residue, has_warnings, .. } = link;
-        Self { dialect, server, current, queue, status, residue, is_of_another_user, has_warnings }
+        Self {
+            dialect,
+            server,
+            current,
+            queue,
+            status,
+            residue,
+            is_of_another_user,
+            has_warnings,
+            knows,
+        }
     }
 }
 
 impl From<LinkState> for Link {
     fn from(state: LinkState) -> Self {
         let LinkState { dialect, server, current, queue, status, .. } = state;
-        let LinkState { residue, is_of_another_user, has_warnings, .. } = state;
+        let LinkState { residue, is_of_another_user, has_warnings, knows, .. } = state;
         let (framer, answering, queue, held) = (server, current, queue.into(), Held::None);
-        let knows = Knows { is_of_another_user, ..Knows::default() };
+        let knows = Knows { is_of_another_user, ..knows }.into();
         Self { dialect, framer, answering, queue, status, residue, held, knows, has_warnings }
     }
 }
@@ -202,6 +215,7 @@ impl From<ConversationState> for Conversation {
         let ConversationState { dialect, client, server, turn, current, queue, status, .. } = state;
         let ConversationState { next_sequence, residue, quit, links, turned_to, .. } = state;
         let (is_of_another_user, has_warnings) = (false, state.has_warnings);
+        let knows = Knows::default();
         let home = LinkState {
             dialect,
             server,
@@ -211,6 +225,7 @@ impl From<ConversationState> for Conversation {
             residue,
             is_of_another_user,
             has_warnings,
+            knows,
         };
         let front = Front { framer: client, turn, next_sequence, quit, whole: WHOLE_COMMAND };
         let mut all = smallvec![Link::from(home)];

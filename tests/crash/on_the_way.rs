@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use odp::wire::command::code;
 
 use crate::scene::{Layered, Layers};
-use crate::support::{Packet, may_look_into_proxies};
 use crate::support::raw::{command_packets, packets};
+use crate::support::{Packet, may_look_into_proxies};
 
 /// Each of these scenes over connections of this kind.
 macro_rules! over {
@@ -25,47 +25,71 @@ macro_rules! over {
     };
 }
 
-over!(plain, super::Layers::Nothing, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    commands_that_were_sent_at_once_are_answered_in_their_order,
-    a_file_that_is_loaded_arrives_as_it_is,
-    who_has_said_all_it_has_to_say_is_answered,
-    who_never_stops_does_not_notice_kills,
-]);
-over!(tls_1_3, super::Layers::Tls13, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    commands_that_were_sent_at_once_are_answered_in_their_order,
-    a_file_that_is_loaded_arrives_as_it_is,
-    who_has_said_all_it_has_to_say_is_answered,
-    who_never_stops_does_not_notice_kills,
-    secrets_are_in_no_memory_that_is_dumped,
-]);
-over!(tls_1_2, super::Layers::Tls12, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    commands_that_were_sent_at_once_are_answered_in_their_order,
-    who_never_stops_does_not_notice_kills,
-]);
-over!(zlib, super::Layers::Zlib, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    commands_that_were_sent_at_once_are_answered_in_their_order,
-    a_file_that_is_loaded_arrives_as_it_is,
-    who_never_stops_does_not_notice_kills,
-]);
-over!(zstd, super::Layers::Zstd, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    who_never_stops_does_not_notice_kills,
-]);
-over!(tls_and_zlib, super::Layers::TlsAndZlib, [
-    a_result_that_is_read_slowly_arrives_as_it_was_sent,
-    a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
-    commands_that_were_sent_at_once_are_answered_in_their_order,
-    who_never_stops_does_not_notice_kills,
-]);
+over!(
+    plain,
+    super::Layers::Nothing,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        commands_that_were_sent_at_once_are_answered_in_their_order,
+        a_file_that_is_loaded_arrives_as_it_is,
+        who_has_said_all_it_has_to_say_is_answered,
+        who_never_stops_does_not_notice_kills,
+    ]
+);
+over!(
+    tls_1_3,
+    super::Layers::Tls13,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        commands_that_were_sent_at_once_are_answered_in_their_order,
+        a_file_that_is_loaded_arrives_as_it_is,
+        who_has_said_all_it_has_to_say_is_answered,
+        who_never_stops_does_not_notice_kills,
+        secrets_are_in_no_memory_that_is_dumped,
+    ]
+);
+over!(
+    tls_1_2,
+    super::Layers::Tls12,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        commands_that_were_sent_at_once_are_answered_in_their_order,
+        who_never_stops_does_not_notice_kills,
+    ]
+);
+over!(
+    zlib,
+    super::Layers::Zlib,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        commands_that_were_sent_at_once_are_answered_in_their_order,
+        a_file_that_is_loaded_arrives_as_it_is,
+        who_never_stops_does_not_notice_kills,
+    ]
+);
+over!(
+    zstd,
+    super::Layers::Zstd,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        who_never_stops_does_not_notice_kills,
+    ]
+);
+over!(
+    tls_and_zlib,
+    super::Layers::TlsAndZlib,
+    [
+        a_result_that_is_read_slowly_arrives_as_it_was_sent,
+        a_statement_that_comes_in_pieces_is_executed_as_it_was_said,
+        commands_that_were_sent_at_once_are_answered_in_their_order,
+        who_never_stops_does_not_notice_kills,
+    ]
+);
 
 fn is_as(found: &Packet, expected: &Packet) -> bool {
     (found.sequence, &found.payload) == (expected.sequence, &expected.payload)

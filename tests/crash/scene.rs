@@ -158,11 +158,8 @@ impl Layered {
         });
         let entrance = legs.entrance(&scene.proxy.address());
         let is_12 = tls == Some("TLSv1.2");
-        let login = Login {
-            tls: legs.tls && legs.client.is_none(),
-            tls_12: is_12,
-            ..Login::default()
-        };
+        let login =
+            Login { tls: legs.tls && legs.client.is_none(), tls_12: is_12, ..Login::default() };
         Some(Self { scene, entrance, login, _dir: dir })
     }
 

@@ -238,11 +238,7 @@ impl Records {
 
     /// The session of a state without keys, which has these, from their front on, and stands as
     /// these words say; None if that cannot be.
-    pub fn found(
-        mut state: RecordsState,
-        words: [u64; WORDS],
-        keys: &mut &[u8],
-    ) -> Option<Self> {
+    pub fn found(mut state: RecordsState, words: [u64; WORDS], keys: &mut &[u8]) -> Option<Self> {
         let [flags, read, read_spent, write, write_spent] = words;
         let side = |bit: u32| if flags >> bit & 1 == 1 { Side::Closed } else { Side::Open };
         state.read.take_keys(keys)?;

@@ -493,8 +493,8 @@ impl Relay {
             version = Some(self.session.version());
         }
         let editions = if layers.is_empty() { 0 } else { self.editions() };
-        let is_rekeyed = !layers.is_empty()
-            && (record.version.is_none() || editions != record.editions);
+        let is_rekeyed =
+            !layers.is_empty() && (record.version.is_none() || editions != record.editions);
         let secret = is_rekeyed.then(|| self.secret());
         let is_cold = version != record.version || is_rekeyed;
         let cold = is_cold.then(|| parcel::cold(self, handle)).transpose();

@@ -30,7 +30,7 @@ impl Link {
     /// How often what seldom changes may have.
     #[inline]
     pub(in crate::session) fn version(&self) -> u32 {
-        self.queue.edition()
+        self.queue.edition().wrapping_add(self.knows.edition())
     }
 
     /// Stands as these words say; None if they say nothing that can be.

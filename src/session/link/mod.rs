@@ -215,24 +215,37 @@ pub struct Link {
     /// Depends on the connections, so whoever has them says it anew.
     pub(super) held: Held,
     /// What it has of the session. Of no meaning for the home, where it has all of it.
-    pub(super) knows: Knows,
+    pub(super) knows: Watched<Knows>,
     /// SHOW WARNINGS would show something there.
     pub(super) has_warnings: bool,
 }
 
 /// What another server than the home has of a session.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Knows {
     /// The version of its state that it was told; None: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub told: Option<u32>,
     /// The version of its system variables that it was told with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub variables: Option<u32>,
     /// The version of its state that cannot be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub untold: Option<u32>,
     /// How many of its writes are surely there; None: not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub has: Option<u64>,
-    /// The session was another user's when this link was made.
+    /// The session was another user's when this link was made. Snapshots have it elsewhere.
+    #[serde(skip)]
     pub is_of_another_user: bool,
+}
+
+impl Knows {
+    /// Whether it is nothing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Link {
@@ -246,7 +259,7 @@ impl Link {
             status: ServerStatus::Unknown,
             residue: false,
             held: Held::None,
-            knows: Knows::default(),
+            knows: Watched::default(),
             has_warnings: false,
         }
     }
@@ -263,7 +276,7 @@ impl Link {
 
     /// What it has of the session.
     pub fn knows(&self) -> Knows {
-        self.knows
+        *self.knows
     }
 
     /// What was negotiated.

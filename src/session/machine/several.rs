@@ -38,7 +38,7 @@ impl Session {
         }
         Standpoint {
             current,
-            knows: self.conversation.link(current).knows,
+            knows: self.conversation.link(current).knows(),
             version: portable.map_or(0, Portable::version),
             writes: portable.map_or(0, Portable::writes),
             is_pinned: portable.is_none_or(Portable::is_pinned),

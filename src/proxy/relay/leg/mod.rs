@@ -204,11 +204,7 @@ impl Leg {
         }
     }
 
-    fn poll_decode(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_decode(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let Self { stream, counted, compressor: Some(compressor) } = self else {
             return Poll::Ready(Ok(0));
         };
