@@ -68,8 +68,8 @@ impl Session {
         own.into_iter().map(u64::from).sum::<u64>() + links.sum::<u64>()
     }
 
-    /// What is kept for another server than the one that was asked, and which edition of that it is:
-    /// with each read over a link that is not the home's it is another one.
+    /// What is kept for another server than the one that was asked, and which edition of that it
+    /// is: with each read over a link that is not the home's it is another one.
     #[inline]
     pub fn spill(&self) -> (&[u8], u32) {
         (&self.kept.command, self.kept.edition())

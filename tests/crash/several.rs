@@ -175,8 +175,8 @@ fn a_readers_result_that_is_read_slowly_arrives_as_it_was_sent() {
     assert_eq!((kills, wire.run("SELECT 7").text()), (3, "7".to_owned()));
 }
 
-/// Reads, writes and transactions that never stop, while the proxy is killed again and again. Who is
-/// killed while its home is asked about its state is lost, and nobody is told anything wrong.
+/// Reads, writes and transactions that never stop, while the proxy is killed again and again. Who
+/// is killed while its home is asked about its state is lost; nobody is told anything wrong.
 #[test]
 fn who_reads_here_and_writes_there_is_told_nothing_wrong() {
     const CLIENTS: usize = 8;

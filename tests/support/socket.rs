@@ -27,8 +27,8 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// TLS from here on, with whoever is there, 1.2 if no other is to be; the handshake is over when
-    /// this returns.
+    /// TLS from here on, with whoever is there, 1.2 if no other is to be; the handshake is over
+    /// when this returns.
     pub(crate) fn into_tls(self, is_12: bool) -> std::io::Result<Self> {
         let Self::Tcp(mut stream) = self else { panic!("TLS over TCP only") };
         let mut provider = default_provider();
