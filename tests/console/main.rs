@@ -6,6 +6,7 @@ mod support;
 
 mod fleet;
 mod forms;
+mod hostile;
 mod login;
 mod pages;
 mod scene;
