@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod axe;
 mod fleet;
 mod forms;
 mod hostile;
