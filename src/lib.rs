@@ -17,10 +17,10 @@
 //! | 1 | [`config`] | std, serde, toml |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
-//! | 3 | [`fleet`] | std, tokio, mysql_async, error, config, names, net, state, task, restart's handle and `prepare_run_dir` |
-//! | 4 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks` |
+//! | 3 | [`fleet`] | std, tokio, mysql_async, hyper, error, config, names, net, state, task, restart's handle and `prepare_run_dir` |
+//! | 4 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks` and `settings` |
 //! | 5 | [`http`] | admin, wire, error, config, task; a stream and its TLS of net; what restarts are asked by, of one proxy and of a fleet |
-//! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record` and `tasks` |
+//! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record`, `tasks` and `settings` |
 //! | 6 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 7 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!
@@ -47,7 +47,8 @@
 //! - [`http`]: the HTTP port: figures, the API and the console, over the commands of admin.
 //! - [`app`]: what `odp run` is: all of the above put together, its ports, its signals.
 //! - [`fleet`]: other odp processes, on this machine and elsewhere: asked, restarted in turn, by
-//!   tasks that outlive the process that coordinates them, known from outside when they hang.
+//!   tasks that outlive the process that coordinates them, known from outside when they hang. Also
+//!   what they have in common: what operators have altered, in etcd.
 //! - [`load`]: the continuity tester: what clients feel while a proxy restarts.
 //! - [`cli`]: one file a subcommand: its arguments, and what it prints.
 //! - [`fuzz`]: entry points for fuzzing, nothing else.

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use support::clock;
 use support::fleet::{NAMES, introduce};
 use support::proxy::{ADMIN_PASSWORD, Options};
 use support::{Database, Proxy, Server, fixtures_dir, scratch, until};
@@ -292,6 +293,49 @@ fn a_coordinator_that_is_killed_goes_on_after_its_start() {
             assert_eq!(count, 1, "{moment}: {restarts:?}");
         }
     }
+}
+
+#[test]
+fn clocks_that_differ_make_no_difference() {
+    if clock::shifted("+0").is_none() {
+        return;
+    }
+    let shifted = |by: &str| {
+        let environment = clock::shifted(by).unwrap_or_default();
+        Options { environment, ..Options::new(&["127.0.0.1:1".to_owned()]) }
+    };
+    let proxies = ["+2h", "-3h", "+0"].map(|by| Proxy::start_with(&shifted(by))).into();
+    let mut fleet = Fleet { proxies, options: shifted("+0") };
+    introduce(&fleet.proxies);
+    let started = |at: usize| {
+        let rows = fleet.rows(at, "SHOW PROXYINFO BINARY").expect("it answers");
+        rows.iter().find(|row| row["name"] == "started_at").expect("a time")["info"].clone()
+    };
+    assert!(started(0) > started(2) && started(2) > started(1), "the clocks differ");
+    let before = fleet.pids();
+    // Of the coordinator's clock, the one that is ahead, and the one behind, in turn.
+    for at in 0..3 {
+        let id = fleet.order(at, "RESTART FLEET PAUSE = '200ms'").expect("it is taken");
+        let row = fleet.ended(at, id);
+        assert_eq!(row["state"], "COMPLETED", "{row:?}\n{}", fleet.proxies[at].log());
+        assert!(row["started_at"] <= row["ended_at"], "{row:?}");
+    }
+    assert!(fleet.pids().iter().zip(&before).all(|(after, before)| after != before));
+    // Each was restarted once by each task.
+    for at in 0..3 {
+        let restarts = fleet.rows(at, "SHOW RESTART").expect("its tasks");
+        let restarts = restarts.iter().filter(|row| row["mode"] == "RESTART");
+        assert_eq!(restarts.count(), 3);
+    }
+    // The one that is killed meanwhile comes back with another time.
+    let id = fleet.order(0, "RESTART FLEET PAUSE = '1s'").expect("it is taken");
+    until("the first to be there", || {
+        let steps = fleet.rows(0, &format!("SHOW FLEET TASK {id}"))?;
+        steps.iter().any(|row| row["state"] == "WATCHED").then_some(())
+    });
+    fleet.proxies[0].start_again(&shifted("-5h"), &[]).expect("it starts");
+    let row = fleet.ended(0, id);
+    assert_eq!(row["state"], "COMPLETED", "{row:?}\n{}", fleet.proxies[0].log());
 }
 
 #[test]

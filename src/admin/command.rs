@@ -459,6 +459,7 @@ mod tests {
             ("RESTART FLEET PROXIES = 'a, b'", {
                 request(|it| it.proxies = vec!["a".into(), "b".into()])
             }),
+            ("RESTART FLEET CLUSTER = 'two'", request(|it| it.cluster = Some("two".into()))),
             ("restart fleet binary = '/x'", request(|it| it.binary = Some("/x".into()))),
             ("RESTART FLEET REHEARSAL = OFF", request(|it| it.rehearsal = false)),
             ("RESTART FLEET STOP", fleet::Order::Of(fleet::Word::Stop, None)),
@@ -472,6 +473,7 @@ mod tests {
             "RESTART FLEET BATCH",
             "RESTART FLEET BATCH = 0",
             "RESTART FLEET BATCH = 1001",
+            "RESTART FLEET CLUSTER = ''",
             "RESTART FLEET MAX_ERROR_PERCENT = 101",
             "RESTART FLEET PAUSE = 'soon'",
             "RESTART FLEET REHEARSAL = 'maybe'",

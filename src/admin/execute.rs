@@ -6,8 +6,9 @@ use super::command::{Change, Command, Expression};
 use super::table::Table;
 use super::{Admin, Caller, fleet, show};
 use crate::config::Role;
-use crate::config::parameter::Unfit;
-use crate::config::parameter::cluster::name;
+use crate::config::alterations::{Alterations, Altered};
+use crate::config::parameter::cluster::{is_server_list, name};
+use crate::config::parameter::{self, Unfit};
 use crate::error::ClientError;
 use crate::proxy::{Author, NotAltered};
 use crate::restart::Refusal;
@@ -15,6 +16,9 @@ use crate::restart::task::{Mode, Request, State};
 
 /// How long ALTER waits until what it has changed is on the disk.
 const KEPT: Duration = Duration::from_secs(5);
+
+/// How long it waits until the rest of the fleet can know.
+const SHARED: Duration = Duration::from_secs(5);
 
 /// What a command came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,10 +156,37 @@ async fn set(
         }
         NotAltered::Files(error) => ClientError::refused(error.to_string()),
     })?;
-    Ok(match admin.proxy.in_force().keeping().settled(KEPT).await {
-        None => Answer::done(""),
-        Some(trouble) => Answer::done(format!("in force, but not kept: {trouble}")),
-    })
+    let mine = admin.proxy.in_force().altered();
+    let kept = admin.proxy.in_force().keeping().settled(KEPT).await;
+    let mut remarks: Vec<String> =
+        kept.map(|trouble| format!("in force, but not kept: {trouble}")).into_iter().collect();
+    if admin.proxy.config().fleet.is_shared() {
+        let shared = admin.proxy.in_force().sharing().settled(SHARED).await;
+        remarks.extend(shared.map(|trouble| format!("in force here, but not shared: {trouble}")));
+        overtaken(admin, &mine, &author, changes)?;
+    }
+    Ok(Answer::done(remarks.join("; ")))
+}
+
+/// Whether somebody has altered the same at another proxy, and was first.
+fn overtaken(
+    admin: &Admin,
+    mine: &Alterations,
+    author: &Author,
+    changes: &[(String, String)],
+) -> Result<(), ClientError> {
+    let now = admin.proxy.in_force().altered();
+    for name in changes.iter().map(|(name, _)| parameter::original(name)) {
+        let (Some(mine), Some(now)) = (mine.get(&name), now.get(&name)) else { continue };
+        let is_mine = now.by == author.by && now.at == author.at;
+        // Of servers both changes count.
+        if !is_mine && now.value != mine.value && !is_server_list(&name) {
+            let Altered { value, by, .. } = now;
+            let text = format!("{name} = '{value}' counts: {by} has altered it at the same time");
+            return Err(ClientError::refused(text));
+        }
+    }
+    Ok(())
 }
 
 async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError> {

@@ -13,7 +13,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Admin, crash_metrics, server_metrics};
+use super::{Admin, crash_metrics, server_metrics, settings};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, State};
 
@@ -44,7 +44,9 @@ struct Snapshot {
 
 impl Snapshot {
     fn of(admin: &Admin) -> Self {
-        Self { counters: counters(admin), gauges: gauges(admin), pauses: admin.proxy.all_pauses() }
+        let mut gauges = gauges(admin);
+        gauges.extend(settings::gauges(admin));
+        Self { counters: counters(admin), gauges, pauses: admin.proxy.all_pauses() }
     }
 }
 

@@ -15,8 +15,8 @@ use crate::fleet::tasks::{Mode, Refused, Request, Step, StepState, Task};
 
 /// What may follow RESTART FLEET.
 pub(super) const EXPECTED: &str = "expected FORCE, BATCH, CANARY, PAUSE, MAX_ERROR_PERCENT, \
-    STOP_ON_FAILURE, REHEARSAL, PROXIES, EXIT_TIMEOUT, BINARY or CONFIG; or STOP, ROLLBACK or \
-    RETRY, and perhaps the id of a task";
+    STOP_ON_FAILURE, REHEARSAL, CLUSTER, PROXIES, EXIT_TIMEOUT, BINARY or CONFIG; or STOP, \
+    ROLLBACK or RETRY, and perhaps the id of a task";
 
 /// RESTART FLEET …
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub fn set(request: &mut Request, option: &str, value: &str) -> Result<(), Clien
         }
         "stop_on_failure" => request.stop_on_failure = flag()?,
         "rehearsal" => request.rehearsal = flag()?,
+        "cluster" if value.is_empty() => return Err(wrong("expected the name of a cluster")),
+        "cluster" => request.cluster = Some(value.to_owned()),
         "proxies" => {
             let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
             request.proxies = names.map(str::to_owned).collect();

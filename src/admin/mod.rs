@@ -14,6 +14,7 @@ mod like;
 pub mod server;
 mod server_metrics;
 mod servers;
+mod settings;
 mod show;
 mod spell;
 mod table;
@@ -23,6 +24,7 @@ mod variables;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use audit::{Audit, Door};
@@ -30,6 +32,7 @@ pub use execute::{Answer, execute};
 pub use table::{Row, Table};
 
 use crate::config::{AdminUser, Role};
+use crate::fleet::settings::Standing;
 use crate::fleet::tasks::Tasks;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
@@ -43,6 +46,8 @@ pub struct Admin {
     pub lifecycle: Lifecycle,
     /// Restarts of several proxies.
     pub fleet: Tasks,
+    /// How what operators have altered is shared with the other proxies.
+    pub settings: watch::Receiver<Standing>,
     /// When this process started.
     pub started: SystemTime,
     /// Who did what.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::like::is_like;
 use super::table::{Columns, Table};
-use super::{Admin, Caller, fleet, servers, variables};
+use super::{Admin, Caller, fleet, servers, settings, variables};
 use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
@@ -143,6 +143,16 @@ static SHOWS: &[Show] = &[
         rows: Here(|admin, _| Ok(Table::of(fleet::TASKS, &admin.fleet.list()))),
     },
     Show { phrases: &["fleet task"], takes: Takes::Name, rows: Here(fleet::steps) },
+    Show {
+        phrases: &["fleet etcd"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(settings::store(admin))),
+    },
+    Show {
+        phrases: &["fleet settings"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(settings::settings(admin))),
+    },
     Show {
         phrases: &["proxyconfig"],
         takes: Takes::Like,
@@ -400,12 +410,25 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
 fn differences(admin: &Admin, operands: &Operands) -> Table {
     let in_force = admin.proxy.in_force();
     let kept = in_force.keeping().trouble().unwrap_or_else(|| "yes".into());
-    let mut table =
-        Table::with_columns(&["name", "value", "in_file", "changed_by", "changed_at", "kept"]);
+    let mut table = Table::with_columns(&[
+        "name",
+        "value",
+        "in_file",
+        "changed_by",
+        "changed_at",
+        "kept",
+        "shared",
+    ]);
+    let is_shared = admin.proxy.config().fleet.is_shared();
     for Difference { name, altered } in in_force.differences() {
         if operands.matches(&name) {
-            let Altered { from, value, by, at } = altered;
-            table.push([name, value, from, by, at, kept.clone()]);
+            let shared = match (is_shared, altered.is_shared()) {
+                (false, _) => "",
+                (true, true) => "yes",
+                (true, false) => "not yet",
+            };
+            let Altered { from, value, by, at, .. } = altered;
+            table.push([name, value, from, by, at, kept.clone(), shared.into()]);
         }
     }
     table

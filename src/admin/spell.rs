@@ -78,6 +78,7 @@ fn fleet(f: &mut fmt::Formatter<'_>, request: &tasks::Request) -> fmt::Result {
         ("MAX_ERROR_PERCENT", (percent != usual.max_error_percent).then(|| percent.to_string())),
         ("STOP_ON_FAILURE", (!request.stop_on_failure).then(|| flag(request.stop_on_failure))),
         ("REHEARSAL", (!request.rehearsal).then(|| flag(request.rehearsal))),
+        ("CLUSTER", request.cluster.clone()),
         ("PROXIES", Some(request.proxies.join(",")).filter(|names| !names.is_empty())),
         ("EXIT_TIMEOUT", exit_timeout.map(|timeout| timeout.to_string())),
         ("BINARY", path(binary)),
@@ -174,10 +175,13 @@ mod tests {
         let of = (0..Word::ALL.len(), proptest::option::of(any::<u64>()))
             .prop_map(|(at, id)| Order::Of(Word::ALL[at].1, id));
         let names = proptest::collection::vec("[a-z][a-z0-9.:-]{0,8}", 0..3);
+        let cluster = proptest::option::of(text());
         let path = || proptest::option::of("/[ -~]{1,8}".prop_map(Into::into));
         let numbers = (any::<bool>(), 1..=1000_usize, 0..=1000_usize, 0..=100_u32, 0..100_u64);
-        let start = (numbers, any::<(bool, bool, bool)>(), names, path(), path()).prop_map(
-            |((force, batch, canary, percent, seconds), flags, proxies, binary, config)| {
+        let which = (cluster, names);
+        let start = (numbers, any::<(bool, bool, bool)>(), which, path(), path()).prop_map(
+            |((force, batch, canary, percent, seconds), flags, which, binary, config)| {
+                let (cluster, proxies) = which;
                 let span = std::time::Duration::from_secs(seconds);
                 let timeout = crate::config::ExitTimeout::After(span);
                 let mode = if force { tasks::Mode::Force } else { tasks::Mode::Restart };
@@ -192,6 +196,7 @@ mod tests {
                     max_error_percent: percent,
                     stop_on_failure: flags.1,
                     rehearsal: flags.2,
+                    cluster,
                     proxies,
                 })
             },

@@ -12,12 +12,14 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use super::ourselves;
 pub(crate) use super::ourselves::Names;
 use crate::config::Config;
+use crate::fleet::settings::Store;
 use crate::net::tls::settings::{Settings, SettingsError};
 
 /// All that is wrong with what it names, a line each: where it stands, and what was expected.
 pub(crate) fn errors(config: &Config) -> Vec<String> {
     let mut wrong: Vec<String> =
         Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
+    wrong.extend(Store::new(&config.fleet).err().map(|error| error.to_string()));
     wrong.extend(ourselves::listed(config, Names::Resolved));
     let run_dir = &config.proxy.run_dir;
     if let Err(error) = usable(run_dir) {

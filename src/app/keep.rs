@@ -181,7 +181,7 @@ enum Unfit {
 }
 
 /// Waits for another state than this. Cancel safe.
-async fn other_state(
+pub(super) async fn other_state(
     standings: &mut tokio::sync::watch::Receiver<crate::restart::Standing>,
     state: State,
 ) {
@@ -219,7 +219,7 @@ fn put_aside(path: &Path) -> io::Result<()> {
 /// Every value that is not the file's, in the log.
 pub(super) fn log_differences(proxy: &Proxy) {
     for Difference { name, altered } in proxy.in_force().differences() {
-        let Altered { from, value, by, at } = altered;
+        let Altered { from, value, by, at, .. } = altered;
         let hidden = name.ends_with("init_sql").then_some("***");
         let (value, from) = (hidden.unwrap_or(&value), hidden.unwrap_or(&from));
         let (by, at) = (Some(by).filter(|by| !by.is_empty()), Some(at).filter(|it| !it.is_empty()));

@@ -7,6 +7,7 @@
 //!   lookout    looks at them as a client would
 //!   signals    orders by signal
 //!   keep       what operators have altered, on the disk
+//!   share      the same in all of the fleet
 //!   announce   what the service manager is told
 //! rehearse   a successor that only judges
 //! config     the config that it is to serve: what is wrong with it
@@ -24,4 +25,5 @@ mod ports;
 pub(crate) mod rehearse;
 pub(crate) mod remarks;
 pub(crate) mod run;
+mod share;
 mod signals;

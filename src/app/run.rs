@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use sha1::{Digest, Sha1};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -17,11 +17,13 @@ use super::keep::{Keeper, Past};
 use super::pair::{self, Heritage, Life, Pair};
 use super::ports::Ports;
 use super::remarks::log_remarks;
+use super::share::Sharer;
 use super::{announce, keep, lookout, signals};
 use crate::admin::{self, Admin, Audit, server};
 use crate::config::Config;
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
+use crate::fleet::settings::Standing;
 use crate::fleet::tasks::Tasks;
 use crate::net::listen::{open_files, raise_limit};
 use crate::net::tls::settings as tls;
@@ -140,19 +142,16 @@ async fn live(
         journal: pair.as_ref().map(|pair| pair.journal.clone()),
     });
     altered.into_iter().for_each(|altered| proxy.in_force().inherit_altered(altered));
+    let sharer = sharer(&proxy, &start, heritage.as_ref()).await;
     endow(&proxy, &start, heritage, &keeper);
     keeper.serve(&proxy, &lifecycle);
-    let under_way = serve(&ports, &config, &proxy, &lifecycle, admin_users);
+    let settings = sharer.standing();
+    sharer.serve(&lifecycle);
+    let under_way = serve(&ports, (&config, &proxy, &lifecycle), admin_users, settings);
     let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
-    let subject = signals::Subject {
-        lifecycle: lifecycle.clone(),
-        proxy: proxy.clone(),
-        config: path.to_owned(),
-        lookout,
-    };
-    orders.obey(subject).context("cannot listen for signals")?;
+    orders.obey(subject(path, &proxy, &lifecycle, lookout)).context("cannot listen for signals")?;
     if let Some(pair) = pair {
         pair.serve(&proxy, &lifecycle, &ports);
     }
@@ -174,6 +173,26 @@ async fn live(
     finish_answers(&under_way).await;
     proxy.part_with_servers().await;
     Ok(())
+}
+
+/// Who shares what is altered here; a proxy that starts by itself knows what the fleet has altered.
+async fn sharer(proxy: &Arc<Proxy>, start: &Start, heritage: Option<&Heritage>) -> Sharer {
+    let mut sharer = Sharer::new(proxy);
+    if matches!(start, Start::Cold(_)) && heritage.is_none() {
+        sharer.begin().await;
+    }
+    sharer
+}
+
+/// What signals are about.
+fn subject(
+    path: &Path,
+    proxy: &Arc<Proxy>,
+    lifecycle: &Lifecycle,
+    lookout: Arc<Notify>,
+) -> signals::Subject {
+    let (proxy, lifecycle) = (proxy.clone(), lifecycle.clone());
+    signals::Subject { lifecycle, proxy, config: path.to_owned(), lookout }
 }
 
 /// Whoever asked for this process's end is to hear of it.
@@ -251,17 +270,17 @@ fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>
 /// are under way.
 fn serve(
     ports: &Ports,
-    config: &Arc<ArcSwap<Config>>,
-    proxy: &Arc<Proxy>,
-    lifecycle: &Lifecycle,
+    (config, proxy, lifecycle): (&Arc<ArcSwap<Config>>, &Arc<Proxy>, &Lifecycle),
     users: UnboundedReceiver<LocalLogin>,
+    settings: watch::Receiver<Standing>,
 ) -> TaskTracker {
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
     let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
     fleet.serve();
     let audit = Audit::new(&audit_dir(&proxy.config()));
     let under_way = TaskTracker::new();
-    let admin = Admin { proxy, lifecycle, fleet, started, audit, under_way: under_way.clone() };
+    let tracker = under_way.clone();
+    let admin = Admin { proxy, lifecycle, fleet, settings, started, audit, under_way: tracker };
     let admin = Arc::new(admin);
     ports.serve(&admin);
     let users = Arc::new(Mutex::new(users));

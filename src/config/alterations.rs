@@ -30,6 +30,28 @@ pub struct Altered {
     /// When, in UTC.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub at: String,
+    /// What the store of the fleet said when it was last looked at; None: nothing, or nobody has
+    /// looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Shared>,
+}
+
+/// What the store of the fleet says of a parameter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    /// Which store: one that was emptied is another one.
+    pub store: String,
+    /// Its value there.
+    pub value: String,
+    /// Counts up with each change of it.
+    pub revision: u64,
+}
+
+impl Altered {
+    /// Whether the store of the fleet says the same.
+    pub fn is_shared(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.value == self.value)
+    }
 }
 
 /// All of them, by the names of parameters.
@@ -100,14 +122,18 @@ mod tests {
 
     fn altered(value: &str, at: &str) -> Altered {
         let text = |text: &str| text.to_owned();
-        Altered { from: text("1s"), value: text(value), by: text("root"), at: text(at) }
+        let (from, value, by, at) = (text("1s"), text(value), text("root"), text(at));
+        Altered { from, value, by, at, shared: None }
     }
 
     fn file() -> AlterationsFile {
         let names = ["connect_timeout", "cluster.a \"b\".init_sql"];
         let values = ["5s", "SET @a = 'x\\y\n\u{1}ü'"];
         let all = names.into_iter().zip(values).map(|(name, it)| (name.into(), altered(it, "2")));
-        AlterationsFile::new("/run/odp".as_ref(), all.collect())
+        let mut all: Alterations = all.collect();
+        let shared = Shared { store: "s".into(), value: "5s".into(), revision: u64::MAX >> 1 };
+        all.entry("connect_timeout".into()).and_modify(|it| it.shared = Some(shared));
+        AlterationsFile::new("/run/odp".as_ref(), all)
     }
 
     #[test]

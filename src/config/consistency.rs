@@ -54,6 +54,7 @@ impl Config {
         remarks.extend(self.open_password_files());
         remarks.extend(self.remarks_on_clusters());
         remarks.extend(self.remarks_on_console());
+        remarks.extend(self.fleet.remarks_on_etcd());
         remarks
     }
 

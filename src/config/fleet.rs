@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::consistency::{Flaw, repeated};
-use super::{Config, Role, Secret, ServerAddress};
+use super::{Config, EtcdEndpoint, Role, Secret, ServerAddress};
 
 /// More of them are no fleet of one console.
 const MOST: usize = 1000;
 
 /// The section.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FleetSection {
     /// A name with a port: all of its addresses are proxies. Empty: they are listed.
@@ -31,9 +31,40 @@ pub struct FleetSection {
     /// PEM: by which CAs the certificates of admin ports must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The etcd where the settings of the fleet are; empty: each proxy has its own.
+    pub etcd: Vec<EtcdEndpoint>,
+    /// What the names of its keys there begin with.
+    pub etcd_prefix: String,
+    /// PEM: by which CAs its certificate must be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_ca: Option<PathBuf>,
+    /// PEM: our own certificate, if it asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_certificate: Option<PathBuf>,
+    /// PEM: its private key, without a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_key: Option<PathBuf>,
     /// The list.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub proxy: Vec<FleetProxy>,
+}
+
+impl Default for FleetSection {
+    fn default() -> Self {
+        Self {
+            dns: String::new(),
+            user: None,
+            password: None,
+            password_file: None,
+            ca: None,
+            etcd: Vec::new(),
+            etcd_prefix: "/odp/".into(),
+            etcd_ca: None,
+            etcd_certificate: None,
+            etcd_key: None,
+            proxy: Vec::new(),
+        }
+    }
 }
 
 /// `[[fleet.proxy]]`: one of them.
@@ -69,10 +100,11 @@ impl FleetSection {
         for ca in of_proxies.chain([&mut self.ca]).flatten() {
             *ca = directory.join(&*ca);
         }
+        self.resolve_etcd(directory);
     }
 
     pub(super) fn flaws(&self) -> Vec<Flaw> {
-        let mut flaws = Vec::new();
+        let mut flaws = self.flaws_of_etcd();
         if !self.dns.is_empty() && !self.proxy.is_empty() {
             let text = "fleet.dns: expected either this or [[fleet.proxy]]";
             flaws.push(Flaw::new("fleet.dns", text));

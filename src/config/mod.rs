@@ -11,6 +11,7 @@ pub mod compression;
 mod consistency;
 pub mod console;
 mod document;
+mod etcd;
 mod fleet;
 mod nearest;
 pub mod networks;
@@ -37,6 +38,7 @@ pub use cluster::{
 pub use console::{AdminToken, ConsoleSection};
 use document::Document;
 pub use document::Mistake;
+pub use etcd::{EtcdEndpoint, Scheme};
 pub use fleet::{FleetProxy, FleetSection};
 pub use proxy::ProxySection;
 pub use secret::{Secret, stage2};

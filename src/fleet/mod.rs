@@ -9,10 +9,12 @@
 //! hung     one of this machine that does not answer is killed and started again
 //!   owners    who listens there
 //!   record    how a process was started, which it has left in its run_dir
+//! settings what operators have altered, the same in all of the fleet; etcd: where that stands
 //! tls      what a certificate must be by
 //! ```
 //! Prints nothing, and knows no arguments: those are the command line's.
 
+pub(crate) mod etcd;
 #[cfg(test)]
 pub(crate) mod fake;
 mod hung;
@@ -22,6 +24,7 @@ pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod roll;
+pub mod settings;
 pub(crate) mod status;
 pub mod tasks;
 pub(crate) mod tls;

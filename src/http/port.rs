@@ -44,6 +44,9 @@ const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Serves one connection.
 pub async fn serve(http: Arc<Http>, stream: Stream) {
+    let Ok(_place) = http.places.clone().try_acquire_owned() else {
+        return tracing::debug!("http: too many connections");
+    };
     let address = stream.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
     let begun = match tokio::time::timeout(HEAD * 2, begin(&http, stream)).await {
         Ok(begun) => begun,

@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::events::Hub;
 use super::idempotency::Answered;
 use super::store::Kept;
 use super::who::Who;
 use crate::admin::Admin;
+
+/// Connections at most; one more is closed. They must not take the open files that clients need.
+const MOST: usize = 1024;
 
 /// What the HTTP port stands on.
 pub struct Http {
@@ -14,6 +19,7 @@ pub struct Http {
     pub(super) who: Who,
     pub(super) hub: Hub,
     pub(super) answered: Kept<Answered>,
+    pub(super) places: Arc<Semaphore>,
 }
 
 impl Http {
@@ -24,6 +30,7 @@ impl Http {
             who: Who::new(&dir),
             hub: Hub::new(admin.clone()),
             answered: Kept::new(dir.join("console.requests")),
+            places: Arc::new(Semaphore::new(MOST)),
             admin,
         }
     }

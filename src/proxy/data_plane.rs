@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 use super::cluster::loops::Trail;
 use super::cluster::view::{ClusterView, CongestionView, ServerView};
 use super::deadlines::{self, Drain};
-use super::in_force::{Author, InForce, NotAltered};
+use super::in_force::{Author, InForce, NotAltered, Unfitting};
 use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
@@ -35,6 +35,7 @@ use super::suspicion::suspected;
 use super::switchover::{self, NotSwitched, Switched};
 use super::taught::Taught;
 use crate::config::Config;
+use crate::config::alterations::Alterations;
 use crate::error::ClientError;
 use crate::journal::Journal;
 use crate::metrics::Totals;
@@ -177,6 +178,13 @@ impl Proxy {
         self.changed.notify_one();
         self.peer.altered();
         Ok(())
+    }
+
+    /// Takes what the fleet shares. See `InForce::take_shared`.
+    pub fn take_shared(&self, seen: &Alterations, shared: Alterations) -> Option<Vec<Unfitting>> {
+        let unfit = self.in_force.take_shared(seen, shared);
+        self.changed.notify_one();
+        unfit
     }
 
     /// The config in force, and what of it is not the file's.

@@ -67,6 +67,7 @@ pub struct InForce {
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
     keeping: Keeping,
+    sharing: Keeping,
 }
 
 /// Hears what servers say of themselves.
@@ -91,8 +92,9 @@ impl InForce {
         let clusters = Arc::new(ArcSwap::from_pointee(Clusters::new(&config.load(), None)));
         let origins = Origins { file: config.load_full(), altered: Alterations::new() };
         let monitors = Monitors::new(Arc::new(Heard(clusters.clone())));
-        let (origins, keeping) = (Mutex::new(origins), Keeping::default());
-        let in_force = Self { config, tls, clusters, monitors, origins, keeping };
+        let (origins, keeping, sharing) =
+            (Mutex::new(origins), Keeping::default(), Keeping::default());
+        let in_force = Self { config, tls, clusters, monitors, origins, keeping, sharing };
         in_force.watch_servers();
         in_force
     }
@@ -136,7 +138,8 @@ impl InForce {
             let of = |config: &Config| parameter::value(config, &name);
             if let (Some(from), Some(value)) = (of(&origins.file), of(&config)) {
                 let Author { by, at } = author.clone();
-                altered.insert(name, Altered { from, value, by, at });
+                let shared = altered.remove(&name).and_then(|before| before.shared);
+                altered.insert(name, Altered { from, value, by, at, shared });
             }
         }
         // As a reload would make it: of a server that comes back the file may know more.
@@ -153,11 +156,12 @@ impl InForce {
     /// and workers count only after a restart.
     pub fn reload(&self, file: Config) -> Result<(), SettingsError> {
         let mut origins = self.origins();
-        let (config, altered) = merged(&file, origins.altered.clone());
-        self.tls.reload(&config.tls)?;
+        let merged = merged(&file, origins.altered.clone());
+        self.tls.reload(&merged.config.tls)?;
+        merged.log_unfit();
         origins.file = file.into();
-        self.store_altered(&mut origins, altered);
-        self.store_config(config);
+        self.store_altered(&mut origins, merged.kept);
+        self.store_config(merged.config);
         Ok(())
     }
 
@@ -165,18 +169,46 @@ impl InForce {
     /// TLS as it is in force here.
     pub fn inherit_altered(&self, inherited: Alterations) {
         let mut origins = self.origins();
-        let (mut config, mut kept) = merged(&origins.file, inherited);
-        if config.tls != self.config().tls
-            && let Err(error) = self.tls.reload(&config.tls)
-        {
-            tracing::warn!(%error, "altered parameters of TLS not kept");
-            let own = origins.altered.iter().filter(|(name, _)| is_of_tls(name));
-            kept = without_tls(kept);
-            kept.extend(own.map(|(name, it)| (name.clone(), it.clone())));
-            (config, kept) = merged(&origins.file, kept);
+        let merged = self.fitting(&origins, inherited);
+        merged.log_unfit();
+        self.store_altered(&mut origins, merged.kept);
+        self.store_config(merged.config);
+    }
+
+    /// Takes what the fleet shares, unless something else is altered here now than was seen: None.
+    /// What of it does not fit here is told, by name, with the reason; that stays as it was.
+    pub fn take_shared(&self, seen: &Alterations, shared: Alterations) -> Option<Vec<Unfitting>> {
+        let mut origins = self.origins();
+        if origins.altered != *seen {
+            return None;
         }
-        self.store_altered(&mut origins, kept);
-        self.store_config(config);
+        let Merged { config, kept, unfit } = self.fitting(&origins, shared);
+        // Also who shares is told of each change.
+        if origins.altered != kept {
+            self.store_altered(&mut origins, kept);
+            self.store_config(config);
+        }
+        Some(unfit)
+    }
+
+    /// What can be in force of that; instead of what cannot, what is altered here already.
+    fn fitting(&self, origins: &Origins, wanted: Alterations) -> Merged {
+        let mut merged = merged(&origins.file, wanted);
+        if merged.config.tls != self.config().tls
+            && let Err(error) = self.tls.reload(&merged.config.tls)
+        {
+            let of_tls = merged.kept.keys().filter(|name| is_of_tls(name));
+            merged.unfit.extend(of_tls.map(|name| (name.clone(), error.to_string())));
+        }
+        if merged.unfit.is_empty() {
+            return merged;
+        }
+        let Merged { mut kept, unfit, .. } = merged;
+        for (name, _) in &unfit {
+            kept.remove(name);
+            kept.extend(origins.altered.get(name).map(|own| (name.clone(), own.clone())));
+        }
+        Merged { unfit, ..self::merged(&origins.file, kept) }
     }
 
     /// What operators have altered.
@@ -187,6 +219,11 @@ impl InForce {
     /// Whether that would outlive this process.
     pub fn keeping(&self) -> &Keeping {
         &self.keeping
+    }
+
+    /// Whether all of the fleet has it.
+    pub fn sharing(&self) -> &Keeping {
+        &self.sharing
     }
 
     /// Every parameter whose value is not what the file says.
@@ -201,7 +238,8 @@ impl InForce {
             let from = parameter::value(&origins.file, &name)?;
             let known = origins.altered.get(&parameter::original(&name));
             let (by, at) = known.map(|it| (it.by.clone(), it.at.clone())).unwrap_or_default();
-            let altered = Altered { from, value, by, at };
+            let shared = known.and_then(|known| known.shared.clone());
+            let altered = Altered { from, value, by, at, shared };
             (altered.from != altered.value).then_some(Difference { name, altered })
         };
         names.filter_map(difference).collect()
@@ -223,6 +261,7 @@ impl InForce {
         self.clusters.store(Arc::new(Clusters::new(&config, Some(&before))));
         self.config.store(Arc::new(config));
         self.watch_servers();
+        self.sharing.changed();
     }
 
     fn watch_servers(&self) {
@@ -234,48 +273,74 @@ impl InForce {
     }
 }
 
-/// The file's config with what was altered, and what of that is left: a file that says something
-/// new about a parameter wins.
-fn merged(file: &Config, altered: Alterations) -> (Config, Alterations) {
-    let is_as_it_was =
-        |name: &str, from: &str| parameter::value(file, name).is_some_and(|value| value == from);
-    let mut kept: Alterations =
-        altered.into_iter().filter(|(name, it)| is_as_it_was(name, &it.from)).collect();
-    let mut config = file.clone();
-    // Certificate and key mean nothing alone.
-    let of_tls = kept.iter().filter(|(name, _)| is_of_tls(name));
-    match parameter::changed(file, of_tls.map(|(name, it)| (name.as_str(), it.value.as_str()))) {
-        Ok(changed) => config = changed,
-        Err(error) => {
-            tracing::warn!(%error, "altered parameters of TLS not kept");
-            kept = without_tls(kept);
+/// A parameter that cannot be what it is to be, and why.
+pub type Unfitting = (String, String);
+
+/// The file's config with what was altered.
+struct Merged {
+    config: Config,
+    /// What is left of that: a file that says something new about a parameter wins.
+    kept: Alterations,
+    /// What cannot be.
+    unfit: Vec<Unfitting>,
+}
+
+impl Merged {
+    fn log_unfit(&self) {
+        for (name, error) in &self.unfit {
+            tracing::warn!(name, error, "altered parameter not kept");
         }
     }
+}
+
+fn merged(file: &Config, altered: Alterations) -> Merged {
+    let mut merged = Merged { config: file.clone(), kept: Alterations::new(), unfit: Vec::new() };
+    for (name, mut it) in altered {
+        let from = parameter::value(file, &name);
+        if !file.fleet.is_shared() {
+            it.shared = None;
+        }
+        match (from, &it.shared) {
+            // What all of the fleet has counts whatever the file says.
+            (Some(from), Some(_)) => _ = merged.kept.insert(name, Altered { from, ..it }),
+            (None, Some(_)) => merged.unfit.push((name, "there is no such parameter here".into())),
+            (Some(from), None) if from == it.from => _ = merged.kept.insert(name, it),
+            (_, None) => {}
+        }
+    }
+    // Certificate and key mean nothing alone.
+    let of_tls = merged.kept.iter().filter(|(name, _)| is_of_tls(name));
+    let of_tls: Vec<_> = of_tls.map(|(name, it)| (name.clone(), it.value.clone())).collect();
+    let changes = of_tls.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    match parameter::changed(file, changes) {
+        Ok(changed) => merged.config = changed,
+        Err(error) => {
+            let unfit = of_tls.into_iter().map(|(name, _)| (name, error.to_string()));
+            merged.unfit.extend(unfit);
+            merged.kept.retain(|name, _| !is_of_tls(name));
+        }
+    }
+    let Merged { config, kept, unfit } = &mut merged;
     kept.retain(|name, Altered { value, .. }| {
         if is_of_tls(name) {
             return true;
         }
-        match parameter::changed(&config, [(name.as_str(), value.as_str())]) {
+        match parameter::changed(config, [(name.as_str(), value.as_str())]) {
             Ok(changed) => {
-                config = changed;
+                *config = changed;
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "altered parameter not kept");
+                unfit.push((name.clone(), error.to_string()));
                 false
             }
         }
     });
-    (config, kept)
+    merged
 }
 
 fn values(altered: &Alterations) -> impl Iterator<Item = (&str, &str)> {
     altered.iter().map(|(name, it)| (name.as_str(), it.value.as_str()))
-}
-
-fn without_tls(mut altered: Alterations) -> Alterations {
-    altered.retain(|name, _| !is_of_tls(name));
-    altered
 }
 
 #[cfg(test)]
@@ -376,7 +441,7 @@ mod tests {
         alter(&in_force, "login_timeout", "10s");
         let difference = |name: &str, from: &str, value: &str| {
             let Author { by, at } = author();
-            let altered = Altered { from: from.into(), value: value.into(), by, at };
+            let altered = Altered { from: from.into(), value: value.into(), by, at, shared: None };
             Difference { name: name.into(), altered }
         };
         let expected = [difference("connect_timeout", "10s", "3s"), difference(SPLIT, "off", "on")];

@@ -1,7 +1,7 @@
-//! Whether what operators have altered would outlive this process.
+//! Whether what operators have altered would outlive this process, or is known to all of the fleet.
 //!
-//! Whoever keeps it is told of each change, and says what became of it; who has altered something
-//! waits for that. Nothing is written here.
+//! Whoever keeps it, or shares it, is told of each change, and says what became of it; who has
+//! altered something waits for that. Nothing is written here.
 
 use std::time::Duration;
 

@@ -51,5 +51,5 @@ mod taught;
 mod tests;
 
 pub use data_plane::{Foundation, Gates, Proxy};
-pub use in_force::{Author, Difference, InForce, NotAltered};
+pub use in_force::{Author, Difference, InForce, NotAltered, Unfitting};
 pub use keeping::Keeping;

@@ -1,7 +1,8 @@
 //! Restarts of several proxies by the API, and what is to become of them.
 
-use crate::scene::{alone, manager};
+use crate::scene::{alone, console, manager};
 use crate::support::fleet::introduce;
+use crate::support::proxy::Options;
 use crate::support::{Proxy, until};
 
 const RESTART: &str = "/api/v1/clusters/main/restart";
@@ -94,6 +95,50 @@ fn what_cannot_be_asked_of_a_fleet_is_told_and_nothing_begins() {
         assert_eq!(answer.status, 404, "{path}: {answer:?}");
     }
     assert!(asker.get("/api/v1/tasks").json()["fleet"].as_array().is_some_and(Vec::is_empty));
+}
+
+#[test]
+fn of_a_cluster_only_those_are_restarted_that_serve_it() {
+    let mut both = Options::new(&["127.0.0.1:1".to_owned()]);
+    both.rest = console(&cluster("two"));
+    let mut other = both.clone();
+    other.rest = other.rest.replace("name = \"two\"", "name = \"three\"");
+    let fleet = [alone(), Proxy::start_with(&both), Proxy::start_with(&other)];
+    introduce(&fleet);
+    let pids = || fleet.iter().map(Proxy::pid).collect::<Vec<_>>();
+    let before = pids();
+    let asker = manager(&fleet[1]);
+    let named = asker.ask("POST", "/api/v1/clusters/two/restart", r#"{"proxies": ["a", "b"]}"#);
+    assert_eq!(named.status, 409, "{named:?}");
+    assert!(named.body.contains("a does not serve the cluster 'two'"), "{named:?}");
+    let answer = asker.ask("POST", "/api/v1/clusters/two/restart", r#"{"canary": 0}"#);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json()["task"]["proxies"], 1, "{answer:?}");
+    let path = answer.field("location").expect("where the task is").to_owned();
+    let whole = until("the task to end", || {
+        let whole = asker.try_ask("GET", &path, "")?.json();
+        (whole["task"]["state"] != "IN_PROGRESS").then_some(whole)
+    });
+    assert_eq!(whole["task"]["state"], "COMPLETED", "{whole:#}");
+    let after = pids();
+    assert_eq!([after[0], after[2]], [before[0], before[2]]);
+    assert_ne!(after[1], before[1]);
+    let audit = asker.get("/api/v1/audit").items();
+    assert_eq!(audit[0]["action"], "RESTART FLEET CANARY = '0' CLUSTER = 'two'", "{audit:?}");
+    // All of them serve this one.
+    let answer = manager(&fleet[0]).ask("POST", RESTART, "");
+    assert_eq!((answer.status, &answer.json()["task"]["proxies"]), (202, &3.into()), "{answer:?}");
+    // A proxy that does not know a cluster may be asked by SQL.
+    let sql = "RESTART FLEET CLUSTER = 'none'";
+    let reply = fleet[2].admin().expect("the admin port").query(sql);
+    assert!(reply.error().is_some());
+    let told = String::from_utf8_lossy(&reply.last().payload).into_owned();
+    assert!(told.contains("no proxy of the fleet serves the cluster 'none'"), "{told}");
+}
+
+/// Lines of a config.
+fn cluster(name: &str) -> String {
+    format!("[[cluster]]\nname = \"{name}\"\n[[cluster.server]]\naddress = \"127.0.0.1:1\"")
 }
 
 #[test]

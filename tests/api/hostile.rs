@@ -3,9 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::scene::{MANAGER, alone, manager};
 use crate::support::http::{PATIENCE, raw};
-use crate::support::{Proxy, until};
+use crate::support::{Proxy, may_look_into_proxies, until};
 
 const CHANGE: &str = "/api/v1/parameters";
 
@@ -162,6 +164,37 @@ fn the_slow_are_hung_up_on() {
     }
     assert_eq!(timeout(&proxy), "10s");
     until("an answer", || (proxy.http_status("/readyz") == Some(200)).then_some(()));
+}
+
+/// So many connections are kept at most, and each of the slow for seconds.
+#[test]
+fn a_flood_of_connections_takes_nothing_from_others() {
+    const MANY: usize = 2000;
+    if !may_look_into_proxies() {
+        return;
+    }
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most.min(8192), most).expect("below what we may");
+    let proxy = alone();
+    let files = format!("/proc/{}/fd", proxy.pid());
+    let open_files = || std::fs::read_dir(&files).expect("it lives").count();
+    let before = open_files();
+    let open = |_| TcpStream::connect(("127.0.0.1", proxy.http)).expect("it listens");
+    let flood: Vec<TcpStream> = (0..MANY).map(open).collect();
+    let mut highest = 0;
+    until("as many as are kept", || {
+        highest = highest.max(open_files() - before);
+        (highest >= 1000).then_some(())
+    });
+    proxy.admin().expect("operators are let in").run("SHOW PROXYSTAT");
+    TcpStream::connect(("127.0.0.1", proxy.sql)).expect("so are clients");
+    for mut stream in &flood {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        assert!(matches!(stream.read(&mut [0]), Ok(_)), "it is hung up on");
+        highest = highest.max(open_files() - before);
+    }
+    assert!(highest < 1200, "{highest} at once");
+    assert_eq!(manager(&proxy).get("/api/v1/clusters").status, 200);
 }
 
 #[test]

@@ -4,8 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod axe;
 mod fleet;
 mod forms;
+mod hostile;
 mod login;
 mod pages;
 mod scene;

@@ -51,6 +51,12 @@ impl Person {
         Self { asker, csrf }
     }
 
+    /// His cookie: its name and its value.
+    pub(crate) fn cookie(&self) -> &str {
+        let cookie = self.asker.fields.iter().find(|(name, _)| name == "Cookie");
+        cookie.map(|(_, value)| value.as_str()).expect("he has logged in")
+    }
+
     /// The same with one more field in all requests.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         Self { asker: self.asker.with(name, value), csrf: self.csrf.clone() }

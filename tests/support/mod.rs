@@ -8,8 +8,10 @@
 
 pub(crate) mod anybody;
 pub(crate) mod blackhole;
+pub(crate) mod clock;
 pub(crate) mod compare;
 pub(crate) mod database;
+pub(crate) mod etcd;
 pub(crate) mod fake_server;
 pub(crate) mod fleet;
 pub(crate) mod http;

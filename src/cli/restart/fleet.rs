@@ -32,6 +32,9 @@ pub(super) struct FleetArgs {
     /// With --fleet: how long those that were restarted are watched then [default: 5s].
     #[arg(long, value_name = "D", requires = "fleet")]
     pause: Option<Span>,
+    /// With --fleet: only those of its proxies that serve this cluster.
+    #[arg(long, value_name = "NAME", requires = "fleet")]
+    cluster: Option<String>,
     /// With --fleet: only these of its proxies.
     #[arg(long, value_name = "NAME", requires = "fleet")]
     only: Vec<String>,
@@ -120,6 +123,7 @@ fn statement(args: &Args) -> anyhow::Result<String> {
         ("BATCH", Some(args.batch.to_string())),
         ("CANARY", of_fleet.canary.map(|it| it.to_string())),
         ("PAUSE", of_fleet.pause.map(|it| it.to_string())),
+        ("CLUSTER", of_fleet.cluster.clone()),
         ("PROXIES", (!of_fleet.only.is_empty()).then(|| of_fleet.only.join(","))),
         ("REHEARSAL", of_fleet.no_rehearsal.then(|| "off".into())),
         ("EXIT_TIMEOUT", args.exit_timeout.map(|it| it.to_string())),

@@ -85,6 +85,11 @@ pub(super) fn value(config: &Config, name: &str) -> Option<String> {
     Some((find(key)?.read)(config.find_cluster(cluster)?))
 }
 
+/// Whether it names the servers of a cluster.
+pub fn is_server_list(name: &str) -> bool {
+    parts(name).is_some_and(|(_, key)| key.eq_ignore_ascii_case(SERVERS.name))
+}
+
 /// As the config writes it.
 pub(super) fn original(given: &str) -> String {
     parts(given).map_or_else(|| given.to_owned(), |(cluster, key)| name(cluster, key))
@@ -177,7 +182,7 @@ impl ServerChange {
 }
 
 /// Behind the address of a server that is being drained.
-const DRAINING: &str = " draining";
+pub(super) const DRAINING: &str = " draining";
 
 fn shown(servers: &[ServerSection]) -> String {
     let words = servers.iter().map(|ServerSection { address, draining, .. }| {

@@ -7,6 +7,7 @@
 pub mod changes;
 pub mod cluster;
 pub(super) mod kind;
+pub mod servers;
 pub(super) mod tls;
 
 use super::{Config, proxy};

@@ -201,6 +201,13 @@ impl Admin {
         self.rows("SHOW FLEET TASKS").await
     }
 
+    /// The clusters that the proxy serves.
+    pub(crate) async fn clusters(&mut self) -> Result<Vec<String>, Trouble> {
+        let rows = self.rows("SHOW PROXYCLUSTER").await?;
+        let name = |row: &Row| row.text("cluster_name").map(str::to_owned);
+        Ok(rows.iter().filter_map(name).collect())
+    }
+
     /// Each proxy of such a task, with what it has gone through.
     pub(crate) async fn fleet_steps(&mut self, task: u64) -> Result<Vec<Row>, Trouble> {
         self.rows(&format!("SHOW FLEET TASK {task}")).await

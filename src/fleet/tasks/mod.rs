@@ -220,6 +220,9 @@ impl Inner {
         }
         let chosen = |it: &Member| request.proxies.is_empty() || request.proxies.contains(&it.name);
         all.retain(chosen);
+        if let Some(cluster) = &request.cluster {
+            all = serving(all, cluster, &request.proxies).await?;
+        }
         let (tasks, addresses) = (tasks_of(&all).await, all.iter().map(|it| it.port.name.clone()));
         let addresses: Vec<String> = addresses.collect();
         let mut whys = Vec::new();
@@ -262,6 +265,42 @@ fn in_the_way(status: &Status, mode: Mode) -> Option<String> {
             "" => format!("it is {}, expected RUNNING", text("state")),
             phase => format!("it is {} ({phase}), expected RUNNING", text("state")),
         }),
+    }
+}
+
+/// Those of them that serve a cluster, and those that cannot be asked, which is in the way. Whoever
+/// was named must serve it.
+async fn serving(
+    members: Vec<Member>,
+    cluster: &str,
+    named: &[String],
+) -> Result<Vec<Member>, Refused> {
+    let mut asking = JoinSet::new();
+    for (at, member) in members.into_iter().enumerate() {
+        let cluster = cluster.to_owned();
+        asking.spawn(async move {
+            let asked = async {
+                let mut admin = member.port.connect().await?;
+                let clusters = admin.clusters().await;
+                admin.quit().await;
+                clusters
+            };
+            // Each is bounded by the deadlines of the client.
+            let serves = asked.await.map_or(true, |clusters| clusters.contains(&cluster));
+            (at, member, serves)
+        });
+    }
+    let mut asked = asking.join_all().await;
+    asked.sort_by_key(|(at, _, _)| *at);
+    let other = asked.iter().find(|(_, member, serves)| !serves && named.contains(&member.name));
+    if let Some((_, member, _)) = other {
+        return Err(Refused(format!("{} does not serve the cluster '{cluster}'", member.name)));
+    }
+    let serving = asked.into_iter().filter(|(_, _, serves)| *serves);
+    let serving: Vec<Member> = serving.map(|(_, member, _)| member).collect();
+    match serving.is_empty() {
+        true => Err(Refused(format!("no proxy of the fleet serves the cluster '{cluster}'"))),
+        false => Ok(serving),
     }
 }
 

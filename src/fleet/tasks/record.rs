@@ -34,6 +34,9 @@ pub struct Request {
     pub stop_on_failure: bool,
     /// Whether each is asked first what it would not take over.
     pub rehearsal: bool,
+    /// Only those that serve this cluster; None: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Only these; empty: all.
     pub proxies: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl Default for Request {
             max_error_percent: 5,
             stop_on_failure: true,
             rehearsal: true,
+            cluster: None,
             proxies: Vec::new(),
         }
     }

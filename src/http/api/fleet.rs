@@ -7,14 +7,16 @@ use serde_json::{Map, Value, json};
 use super::operation::{Context, unknown};
 use crate::admin::command::Change;
 use crate::admin::fleet::{Order, Word};
+use crate::fleet::tasks::Request;
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::resource::{FLEET_TASK, TASK};
 
 /// Begins one.
 pub(super) async fn restart(of: &Context<'_>) -> Result<Reply, Problem> {
-    of.known_cluster().await?;
+    let cluster = Some(of.known_cluster().await?.to_owned());
     let request = fleet::request(&options(of.request.object()?)?)?;
+    let request = Request { cluster, ..request };
     let id = of.change(Change::Fleet(Order::Start(request))).await?;
     let name = fleet::name(id);
     let mut reply = one(of, &name, StatusCode::ACCEPTED).await?;

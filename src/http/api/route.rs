@@ -139,7 +139,7 @@ const FLEET: &[Input] = &[
     typed("batch", "integer", "so many at a time (default 1)"),
     typed("canary", "integer", "so many first, before all others (default 1)"),
     typed("stop_on_failure", "boolean", "whether it stops at the first failure (the default)"),
-    typed("proxies", "array", "names: only these; without it all of the fleet"),
+    typed("proxies", "array", "names: only these; without it all that serve the cluster"),
 ];
 
 /// What looks.
@@ -208,7 +208,8 @@ pub(super) static ROUTES: &[Route] = &[
             Verb::Post,
             "clusters/{cluster}/restart",
             Operation::RestartCluster,
-            "Begins a restart of the fleet, one after the other; its task tells how it goes",
+            "Begins a restart of all proxies of the fleet that serve the cluster, one after the \
+             other; its task tells how it goes",
         )
     },
     Route {

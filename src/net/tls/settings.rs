@@ -55,7 +55,8 @@ pub struct Acceptor {
 impl Acceptor {
     /// Reads the files; `name` is `client`, `admin` or `console`. None when TLS is off.
     pub fn load(section: &TlsAccept, name: &str) -> Result<Option<Self>, SettingsError> {
-        let files = Files { name };
+        let keys = format!("tls.{name}.");
+        let files = Files { keys: &keys };
         let (Some(certificate), Some(key)) = (&section.certificate, &section.key) else {
             return Ok(None);
         };
@@ -98,7 +99,15 @@ pub struct Connector {
 impl Connector {
     /// Reads the files of `[tls.server]`. None when TLS is off.
     pub fn load(section: &TlsConnect) -> Result<Option<Self>, SettingsError> {
-        let files = Files { name: "server" };
+        Self::of(section, Files { keys: "tls.server." })
+    }
+
+    /// Reads the files of `fleet.etcd_…`. None when TLS is off.
+    pub fn of_etcd(section: &TlsConnect) -> Result<Option<Self>, SettingsError> {
+        Self::of(section, Files { keys: "fleet.etcd_" })
+    }
+
+    fn of(section: &TlsConnect, files: Files<'_>) -> Result<Option<Self>, SettingsError> {
         let chain = match (section.mode, &section.ca) {
             (ConnectMode::Off, _) => return Ok(None),
             (ConnectMode::Prefer | ConnectMode::Require, _) | (_, None) => Chain::Unchecked,
@@ -242,12 +251,13 @@ fn client_verifier(
 /// Reads the files of one section.
 #[derive(Clone, Copy)]
 struct Files<'a> {
-    name: &'a str,
+    /// What its keys begin with.
+    keys: &'a str,
 }
 
 impl Files<'_> {
     fn error(self, key: &str, path: &Path, what: &dyn std::fmt::Display) -> SettingsError {
-        let key = format!("tls.{}.{key}", self.name);
+        let key = format!("{}{key}", self.keys);
         SettingsError { key, path: path.into(), what: what.to_string() }
     }
 

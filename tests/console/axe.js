@@ -1,0 +1,62 @@
+// Looks at pages of the console in headless Chromium with axe-core, and prints what it finds as JSON.
+//
+//   node axe.js BASE_URL COOKIE LOOKS PATH...
+//
+// LOOKS are widths with colours: 360-light,1024-dark. Chromium is $CHROMIUM, and its profile goes to
+// $PROFILE.
+'use strict';
+
+const puppeteer = require('puppeteer-core');
+const axe = require('axe-core');
+
+const GRAVE = ['serious', 'critical'];
+
+async function look(page, url) {
+  await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 60000 });
+  await page.evaluate(axe.source);
+  const found = await page.evaluate(() => axe.run(document, {
+    resultTypes: ['violations'],
+    runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  }));
+  return found.violations.map(({ id, impact, help, nodes }) => ({
+    id, impact, help, nodes: nodes.map((node) => node.html.slice(0, 300)).slice(0, 5),
+  }));
+}
+
+async function main([base, cookie, as, ...paths]) {
+  const browser = await puppeteer.launch({
+    executablePath: process.env.CHROMIUM,
+    userDataDir: process.env.PROFILE,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+  });
+  const findings = [];
+  let looks = 0;
+  try {
+    const page = await browser.newPage();
+    // axe is not the console's own, and its policy would keep it out.
+    await page.setBypassCSP(true);
+    const [name, value] = cookie.split('=');
+    if (value) await page.setCookie({ name, value, url: base });
+    for (const one of as.split(',')) {
+      const [width, colours] = one.split('-');
+      await page.setViewport({ width: Number(width), height: 900 });
+      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: colours }]);
+      for (const path of paths) {
+        looks += 1;
+        for (const violation of await look(page, base + path)) {
+          findings.push({ path, width, colours, ...violation });
+        }
+      }
+    }
+  } finally {
+    await browser.close();
+  }
+  const grave = findings.filter((finding) => GRAVE.includes(finding.impact));
+  console.log(JSON.stringify({ looks, grave, slight: findings.length - grave.length,
+    kinds: [...new Set(findings.map((finding) => `${finding.impact} ${finding.id}`))] }));
+}
+
+main(process.argv.slice(2)).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});

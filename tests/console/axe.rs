@@ -1,0 +1,103 @@
+//! What axe-core finds on the pages, in real headless Chromium: nothing serious.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::scene::Person;
+use crate::support::database::PASSWORD;
+use crate::support::fleet::introduce;
+use crate::support::proxy::Options;
+use crate::support::{Database, Login, Proxy, Server, Wire, fixtures_dir, scratch, skip, until};
+
+/// Where distributions have Chromium.
+const CHROMIUM: [&str; 3] =
+    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
+
+/// Chromium, and where `tests/fetch` has put axe-core; None, and a note, where one is missing.
+fn tools() -> Option<(PathBuf, PathBuf)> {
+    let clients = std::env::var_os("ODP_TEST_CLIENTS").map(PathBuf::from);
+    let axe = clients.unwrap_or_else(|| fixtures_dir().join("clients")).join("axe");
+    let chromium = CHROMIUM.iter().map(PathBuf::from).find(|path| path.exists());
+    match (chromium, axe.join("ready").exists()) {
+        (Some(chromium), true) => Some((chromium, axe)),
+        (None, _) => {
+            skip("chromium is needed");
+            None
+        }
+        (Some(_), false) => {
+            skip("axe-core is not to be had here");
+            None
+        }
+    }
+}
+
+/// What is found on these pages, at widths and in colours.
+fn look(proxy: &Proxy, cookie: &str, looks: &str, paths: &[String]) -> Value {
+    let Some((chromium, axe)) = tools() else { return Value::Null };
+    let profile = scratch();
+    let mut node = Command::new("node");
+    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/axe.js"));
+    node.env("NODE_PATH", axe.join("node_modules"));
+    node.env("CHROMIUM", chromium).env("PROFILE", profile.path().join("profile"));
+    node.arg(format!("http://127.0.0.1:{}", proxy.http)).arg(cookie).arg(looks).args(paths);
+    let output = node.output().expect("node runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn no_page_has_a_serious_fault() {
+    if tools().is_none() {
+        return;
+    }
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let fleet = [(); 2].map(|()| {
+        let mut options = Options::new(&[database.address(), "127.0.0.1:1".into()]);
+        options.rest = "[console]\nenabled = true\n".into();
+        Proxy::start_with(&options)
+    });
+    introduce(&fleet);
+    let proxy = &fleet[0];
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let mut client = Wire::open(&proxy.address(), &login).expect("it is let in");
+    client.run("SELECT 1");
+    proxy.restart();
+    let mut admin = proxy.admin().expect("the admin port takes us");
+    admin.run("ALTER PROXYCONFIG SET login_timeout = '7s'");
+    // A task that fails: there is no such program.
+    admin.run("RESTART FLEET BINARY = '/none'");
+    let id = until("a task that has failed, and the session", || {
+        let tasks = admin.try_query("SHOW FLEET TASKS").ok()?.named_rows();
+        let sessions = admin.try_query("SHOW PROXYSESSION").ok()?.named_rows();
+        (tasks.first()?["state"] == "FAILED").then(|| sessions.first()?.get("Id").cloned())?
+    });
+    let of_cluster = "/clusters/main";
+    let paths = [
+        "/clusters".to_owned(),
+        of_cluster.to_owned(),
+        format!("{of_cluster}/restart"),
+        format!("{of_cluster}/proxies/local/restart"),
+        "/tasks".into(),
+        "/tasks/1".into(),
+        "/tasks/fleet-1".into(),
+        "/sessions".into(),
+        format!("/sessions/{id}"),
+        "/statements".into(),
+        "/parameters".into(),
+        "/parameters?edit=connect_timeout".into(),
+        "/audit".into(),
+        "/nothing".into(),
+    ];
+    // Who may only look has the same pages, with other controls.
+    for (user, looks) in [("root", "360-light,1024-dark,1600-light"), ("watch", "1024-light")] {
+        let person = Person::log_in(proxy, user);
+        let found = look(proxy, person.cookie(), looks, &paths);
+        assert_eq!(found["looks"], looks.split(',').count() * paths.len(), "{found:#}");
+        assert!(found["grave"].as_array().is_some_and(Vec::is_empty), "{user}: {found:#}");
+    }
+    let found = look(proxy, "", "360-dark,1600-light", &["/login".to_owned()]);
+    assert!(found["grave"].as_array().is_some_and(Vec::is_empty), "{found:#}");
+}
