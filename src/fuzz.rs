@@ -9,7 +9,7 @@ use crate::net::proxy_header;
 use crate::session::link::LinkId;
 use crate::session::{Directory, Session};
 use crate::sql::analysis::{Class, analyse};
-use crate::sql::{Modes, ids};
+use crate::sql::{Modes, digest, ids};
 use crate::wire::authentication::Told;
 use crate::wire::handshake::{Greeting, LoginResponse};
 use crate::wire::id::{SessionId, ThreadId};
@@ -54,6 +54,9 @@ pub fn sql(data: &[u8]) {
             let analysis = analyse(data, extent, modes);
             let is_read = analysis.class == Class::Read;
             assert!(!is_read || extent == ids::Extent::Whole, "a beginning is no read");
+            digest::digest(data, extent, modes);
+            let shape = digest::shape(data, extent, modes);
+            assert!(shape.len() <= digest::LONGEST_TEXT, "a shape is too long");
         }
     }
 }

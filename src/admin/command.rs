@@ -58,6 +58,8 @@ pub enum Change {
     Kill(SessionId),
     /// `MOVE PROXYSESSION id TO 'host:port'`
     Move(SessionId, String),
+    /// RESET PROXYDIGEST: what was counted of statements is forgotten.
+    ResetDigests,
 }
 
 impl Change {
@@ -117,6 +119,7 @@ impl<'a> Input<'a> {
             "alter" => self.alter(),
             "kill" => self.kill(),
             "move" => self.move_session(),
+            "reset" if self.keyword("proxydigest") => Ok(Command::Change(Change::ResetDigests)),
             "ping" if self.keyword("proxy") => Ok(Command::Ping),
             "select" => self.select(),
             "set" | "begin" | "start" | "commit" | "rollback" | "use" => {
@@ -562,6 +565,9 @@ mod tests {
                 "move proxysession 7 to 'h:1';",
                 Command::Change(Change::Move(SessionId(7), "h:1".into())),
             ),
+            ("reset proxydigest;", Command::Change(Change::ResetDigests)),
+            ("show proxydigest like '%t%'", show_like("proxydigest", "%t%")),
+            ("show proxydigest running", show("proxydigest running")),
             ("show proxycluster", show("proxycluster")),
             ("show proxyroute like 'm%'", show_like("proxyroute", "m%")),
             ("show proxycongestion all 'main'", show_like("proxycongestion all", "main")),
@@ -636,6 +642,7 @@ mod tests {
             "alter proxyconfig set a=1",
             "kill 1",
             "move proxysession 1 to 'h:1'",
+            "reset proxydigest",
             "alter cluster main set kind = 'mysql'",
             "alter cluster main add server 'h:1'",
         ] {

@@ -108,6 +108,10 @@ async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Ans
             let refused = |why| ClientError::refused(format!("cluster {cluster} stays: {why}"));
             switched.map(|it| Answer::done(it.to_string())).map_err(refused)
         }
+        Change::ResetDigests => {
+            admin.proxy.in_force().digests().reset();
+            Ok(Answer::done(""))
+        }
         Change::Kill(id) => match admin.proxy.kill(id) {
             true => Ok(Answer::done("")),
             false => Err(ClientError::unknown_thread(id.0.into())),

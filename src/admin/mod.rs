@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod command;
 mod crash_metrics;
+mod digests;
 mod execute;
 pub mod exposition;
 pub mod fleet;

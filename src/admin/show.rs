@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::like::is_like;
 use super::table::{Columns, Table};
-use super::{Admin, Caller, fleet, servers, settings, variables};
+use super::{Admin, Caller, digests, fleet, servers, settings, variables};
 use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
@@ -203,6 +203,16 @@ static SHOWS: &[Show] = &[
         phrases: &["proxytrace"],
         takes: Takes::Name,
         rows: Here(|admin, it| Ok(servers::traces(admin, it))),
+    },
+    Show {
+        phrases: &["proxydigest"],
+        takes: Takes::Like,
+        rows: Here(|admin, it| Ok(digests::digests(admin, it))),
+    },
+    Show {
+        phrases: &["proxydigest running"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(digests::running(admin))),
     },
     Show {
         phrases: &["proxycongestion all"],

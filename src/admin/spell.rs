@@ -42,6 +42,7 @@ impl fmt::Display for Change {
             }
             Self::Kill(id) => write!(f, "KILL PROXYSESSION {id}"),
             Self::Move(id, server) => write!(f, "MOVE PROXYSESSION {id} TO {}", Text(server)),
+            Self::ResetDigests => f.write_str("RESET PROXYDIGEST"),
         }
     }
 }
@@ -163,6 +164,7 @@ mod tests {
             switchover,
             fleets().prop_map(Change::Fleet),
             Just(Change::Rollback),
+            Just(Change::ResetDigests),
             names().prop_map(Change::Alter),
             (text(), names()).prop_map(|(cluster, names)| Change::AlterCluster(cluster, names)),
             server,

@@ -124,6 +124,8 @@ keys! {
         kind::SPAN, "for so long a successor that dies is replaced by its predecessor";
     delay_exit_time: Span = Span(Duration::from_millis(100)),
         kind::SPAN, "how long after SIGTERM sessions may go on";
+    digest_table_size: usize = 10_000, kind::DIGESTS,
+        "shapes of statements that are counted, the rest together; 0: none is";
     session_handover: bool = true,
         kind::FLAG, "a restart hands sessions over; false: listeners only, then drain";
     crash_protection: bool = false,

@@ -122,6 +122,36 @@ pub(super) static SESSION: Resource = Resource {
     ],
 };
 
+pub(super) static STATEMENT: Resource = Resource {
+    name: "Statement",
+    fields: &[
+        same("digest", Text, "what its shape is known by; all zeros: all that have no room"),
+        field("text", "digest_text", Text, "the shape: the statement without its values"),
+        same("count", Integer, "how many were answered"),
+        same("errors", Integer, "of them, those that were answered with an error"),
+        same("p50_us", Integer, "how long answers took: half of them, within 5 %"),
+        same("p99_us", Integer, "99 of 100"),
+        same("max_us", Integer, "the longest"),
+        same("sum_us", Integer, "all of them together"),
+        same("bytes", Integer, "bytes of answers"),
+        same("rows", Integer, "rows of answers, and rows that were changed"),
+        same("first_seen", Time, "when one was first answered"),
+        same("last_seen", Time, "when one was last answered"),
+    ],
+};
+
+pub(super) static RUNNING: Resource = Resource {
+    name: "RunningStatement",
+    fields: &[
+        field("session", "proxy_sessid", Integer, "whose it is"),
+        same("user", Text, "the user, as the server knows it"),
+        same("server", Text, "the session's server"),
+        same("digest", Text, "what its shape is known by"),
+        field("text", "digest_text", Text, "the shape: the statement without its values"),
+        same("elapsed_us", Integer, "for how long"),
+    ],
+};
+
 pub(super) static ATTRIBUTE: Resource = Resource {
     name: "Attribute",
     fields: &[
@@ -229,11 +259,13 @@ pub(super) static FLEET_STEP: Resource = Resource {
 };
 
 /// All of them.
-pub(super) static ALL: [&Resource; 11] = [
+pub(super) static ALL: [&Resource; 13] = [
     &CLUSTER,
     &PROXY,
     &SERVER,
     &SESSION,
+    &STATEMENT,
+    &RUNNING,
     &ATTRIBUTE,
     &PARAMETER,
     &TASK,

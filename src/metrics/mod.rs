@@ -4,6 +4,7 @@
 //! line); whoever reads adds them up as [`Totals`]. Totals of ended sessions and of predecessors
 //! are kept apart, so that no sum ever goes back.
 
+pub mod latency;
 pub mod pauses;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -480,7 +480,8 @@ impl Proxy {
         let accounts = |name: &[u8]| login::destination::account(&self.in_force, handle, name);
         let cluster = handle.facts().cluster.clone();
         let fired = |server: &str| self.in_force.fired(&cluster, server);
-        let ambient = Ambient { accounts: &accounts, fired: &fired };
+        let digests = self.in_force.digests();
+        let ambient = Ambient { accounts: &accounts, fired: &fired, digests };
         match relay.run(&self.sessions.registry, handle, ambient).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended

@@ -244,23 +244,28 @@ impl DataPlane for Proxy {
     }
 
     fn counters(&self) -> Bytes {
-        let counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
+        let mut counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
+        counted.digests = self.in_force.digests().all();
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
-        if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
+        if let Ok(mut counted) = serde_json::from_slice::<Counted>(counters) {
+            self.in_force.digests().inherit(&std::mem::take(&mut counted.digests));
             self.sessions.counters.inherit(counted);
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let counted = self.sessions.counters.counted_here(self.sessions.registry.settled_totals());
+        let mut counted =
+            self.sessions.counters.counted_here(self.sessions.registry.settled_totals());
+        counted.digests = self.in_force.digests().own();
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
+            self.in_force.digests().credit(&counted.digests);
             self.sessions.counters.credit(&counted);
         }
     }

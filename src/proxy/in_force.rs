@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::cluster::clusters::Clusters;
 use super::cluster::fired::UNSEEN;
+use super::digests::Digests;
 use super::keeping::Keeping;
 use super::lock::lock;
 use super::monitor::order::Detection;
@@ -68,6 +69,7 @@ pub struct InForce {
     origins: Mutex<Origins>,
     keeping: Keeping,
     sharing: Keeping,
+    digests: Digests,
 }
 
 /// Hears what servers say of themselves.
@@ -94,7 +96,9 @@ impl InForce {
         let monitors = Monitors::new(Arc::new(Heard(clusters.clone())));
         let (origins, keeping, sharing) =
             (Mutex::new(origins), Keeping::default(), Keeping::default());
-        let in_force = Self { config, tls, clusters, monitors, origins, keeping, sharing };
+        let digests = Digests::new(config.load().proxy.digest_table_size);
+        let in_force =
+            Self { config, tls, clusters, monitors, origins, keeping, sharing, digests };
         in_force.watch_servers();
         in_force
     }
@@ -245,6 +249,11 @@ impl InForce {
         names.filter_map(difference).collect()
     }
 
+    /// Statements by their shapes.
+    pub fn digests(&self) -> &Digests {
+        &self.digests
+    }
+
     fn store_altered(&self, origins: &mut Origins, altered: Alterations) {
         if origins.altered != altered {
             origins.altered = altered;
@@ -259,6 +268,7 @@ impl InForce {
     fn store_config(&self, config: Config) {
         let before = self.clusters.load_full();
         self.clusters.store(Arc::new(Clusters::new(&config, Some(&before))));
+        self.digests.set_limit(config.proxy.digest_table_size);
         self.config.store(Arc::new(config));
         self.watch_servers();
         self.sharing.changed();

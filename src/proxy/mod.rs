@@ -19,16 +19,19 @@
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
+//! - `digests`: statements by their shapes; `running`: those that are under way.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
 //! - `keeping`: whether what they have altered would outlive the process.
 //! - `peer`: the data plane of the other generation, while two live.
 //! - `deadlines`: silent sessions, the end of a drain.
 
+mod clock;
 pub mod cluster;
 mod compression;
 pub mod credentials;
 mod data_plane;
 mod deadlines;
+pub mod digests;
 mod handover;
 mod in_force;
 mod inheritance;
@@ -41,6 +44,7 @@ mod packet_reader;
 mod peer;
 pub mod relay;
 pub mod rsa;
+pub mod running;
 pub mod service;
 pub mod sessions;
 mod split;

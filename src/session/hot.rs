@@ -28,7 +28,7 @@ impl Session {
     pub fn hot(&self) -> Option<([u64; WORDS], usize)> {
         // What is not here is what `version` tells of, or does not cross a restart.
         let Self { conversation, user: _, database: _, names: _, ids: _, kept: _, .. } = self;
-        let Self { query_attributes: _, portable: _, asked_at, transaction, .. } = self;
+        let Self { query_attributes: _, portable: _, counted: _, asked_at, transaction, .. } = self;
         let (links, current) = (&conversation.links, conversation.current.place());
         if links.len() > MOST_LINKS {
             return None;
@@ -63,6 +63,7 @@ impl Session {
             self.names.edition(),
             self.ids.edition(),
             self.portable.as_ref().map_or(0, |portable| portable.edition()),
+            self.counted.as_ref().map_or(0, |counted| counted.prepared.edition()),
         ];
         let links = self.conversation.links.iter().map(|link| u64::from(link.version()));
         own.into_iter().map(u64::from).sum::<u64>() + links.sum::<u64>()

@@ -15,6 +15,7 @@
 //!   [`wishes`]: what the client asks of us.
 //!   [`state`]: what a server knows of it.
 //! - `ids`, `change_user`: commands that name a connection, or another user.
+//! - [`stamp`]: what is counted of each statement.
 //! - [`snapshot`]: a session as bytes. - [`hot`]: what of it changes with each message, as words.
 
 mod change_user;
@@ -32,6 +33,7 @@ pub mod numbering;
 pub mod portable;
 pub mod routing;
 pub mod snapshot;
+pub mod stamp;
 pub mod state;
 pub mod transaction;
 mod watched;

@@ -19,6 +19,7 @@ use super::machine::{Names, Route, Session};
 use super::portable::Portable;
 use super::portable::prepared::Prepared;
 use super::routing::{Asked as AskedAt, Earlier};
+use super::stamp::{Counted, Prepared as CountedPrepared};
 use super::transaction::Transaction;
 use crate::wire::packet::Framer;
 use crate::wire::response::{Dialect, ServerStatus};
@@ -53,6 +54,9 @@ pub struct SessionSnapshot {
     kept: Kept,
     #[serde(default, skip_serializing_if = "Transaction::is_empty")]
     transaction: Transaction,
+    /// Digests of prepared statements.
+    #[serde(default, skip_serializing_if = "CountedPrepared::is_empty")]
+    counted: CountedPrepared,
 }
 
 /// The path of the fields that a reader must know of a session whose statements have other ids on
@@ -245,6 +249,7 @@ impl From<Session> for SessionSnapshot {
         let AskedAt { earlier, is_unsure, .. } = session.asked_at;
         let (asked_at, clears) = (session.asked_at.places(), earlier == Earlier::PutAway);
         let transaction = session.transaction;
+        let counted = session.counted.map(|it| it.prepared.into_inner()).unwrap_or_default();
         Self {
             conversation,
             user,
@@ -259,6 +264,7 @@ impl From<Session> for SessionSnapshot {
             is_unsure,
             kept: session.kept.into_inner(),
             transaction,
+            counted,
         }
     }
 }
@@ -278,6 +284,9 @@ impl From<SessionSnapshot> for Session {
             (false, false) => Earlier::Left,
         };
         let is_unsure = snapshot.is_unsure;
+        // What is under way has an end that is counted, too.
+        let counted = Some(Box::new(Counted::of(snapshot.counted)));
+        let counted = counted.filter(|it| !it.prepared.is_empty() || conversation.is_counted());
         let asked_at = AskedAt { earlier, is_unsure, ..AskedAt::of(snapshot.asked_at) };
         Self {
             conversation,
@@ -294,6 +303,7 @@ impl From<SessionSnapshot> for Session {
             asked_at,
             kept: snapshot.kept.into(),
             transaction: snapshot.transaction,
+            counted,
         }
     }
 }

@@ -141,7 +141,8 @@ mod tests {
 
     fn ended(sql: &str, ending: Ending) -> Ended {
         let changes = analyse(sql.as_bytes(), Extent::Whole, Modes::USUAL).changes;
-        Ended { ending, note: Note::Plain, changes, diagnostics: None, rows: None }
+        let (diagnostics, rows, stamp) = (None, None, None);
+        Ended { ending, note: Note::Plain, changes, diagnostics, rows, stamp }
     }
 
     fn after(all: &[(&str, Ending)]) -> Wishes {

@@ -3,9 +3,11 @@
 //! [`inspect`] tells no more than the first few words: what a statement starts with. What it does
 //! not know is [`Statement::Other`], which is always safe. [`analysis`] tells what a statement may
 //! do to a session and what it asks of it, for those with more than one server. [`ids`] finds
-//! where a statement names a connection. The last two read the tokens of one lexer.
+//! where a statement names a connection, and [`digest`] what statements have in common that differ
+//! in values only. The last three read the tokens of one lexer.
 
 pub mod analysis;
+pub mod digest;
 pub mod ids;
 mod lexer;
 

@@ -132,23 +132,23 @@ impl Framer {
 
     /// Consumes the rest of the current payload and a run of packets whose first byte says that
     /// they are rows, the last one perhaps in part; moves `at` along. The sequence number of the
-    /// last one, if there is one.
+    /// last one, if there is one, and how many there were.
     ///
     /// 0xFE and 0xFF may start something else: those, and empty packets, are left to
     /// [`Self::next`].
     #[inline]
-    pub fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) -> Option<u8> {
+    pub fn skip_rows(&mut self, bytes: &[u8], at: &mut usize) -> Option<(u8, u64)> {
         self.consume_payload(bytes, at);
         if !self.is_between_packets() {
             return None;
         }
-        let mut last = None;
+        let (mut last, mut rows) = (None, 0);
         while let Some(&[a, b, c, sequence, first]) = bytes[*at..].first_chunk() {
             let length = u32::from_le_bytes([a, b, c, 0]) as usize;
             if first >= 0xFE || length == 0 || length == MAX_PAYLOAD {
                 break;
             }
-            last = Some(sequence);
+            (last, rows) = (Some(sequence), rows + 1);
             let end = *at + HEADER + length;
             if end > bytes.len() {
                 self.left = (end - bytes.len()) as u32;
@@ -157,7 +157,7 @@ impl Framer {
             }
             *at = end;
         }
-        last
+        last.map(|last| (last, rows))
     }
 
     /// Consumes the rest of the current payload and the next header, moving `at` behind them.

@@ -118,10 +118,10 @@ pub fn warnings(head: &[u8], dialect: Dialect) -> u16 {
     told.unwrap_or_default()
 }
 
-/// Whether an OK packet tells of rows that were changed.
-pub fn has_changed_rows(head: &[u8]) -> bool {
+/// How many rows were changed, as an OK packet tells; 0 for what is none.
+pub fn changed_rows(head: &[u8]) -> u64 {
     let affected = head.strip_prefix(&[0x00]).and_then(lenenc);
-    affected.is_some_and(|(affected, _)| affected > 0)
+    affected.map_or(0, |(affected, _)| affected)
 }
 
 /// The answer to one command, as far as it has come.

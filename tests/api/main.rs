@@ -12,4 +12,5 @@ mod orders;
 mod restart;
 mod scene;
 mod schema;
+mod statements;
 mod who;

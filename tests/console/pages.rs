@@ -5,12 +5,13 @@ use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
 use crate::support::{Login, Wire};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "/clusters",
     "/clusters/main",
     "/clusters/main/proxies/local/restart",
     "/tasks",
     "/sessions",
+    "/statements",
     "/parameters",
     "/parameters?edit=connect_timeout",
     "/audit",

@@ -90,6 +90,12 @@ pub(in crate::config) const MOST: Kind<usize> = Kind {
 pub(in crate::config) const LIMIT: Kind<usize> =
     Kind::new("[0,2147483648]", shown, |value| parse(value, "0 or more"));
 
+/// Entries of a table in memory.
+pub(in crate::config) const DIGESTS: Kind<usize> = Kind {
+    expected: |most| (*most > 100_000).then_some("0 to 100000"),
+    ..Kind::new("[0,100000]", shown, |value| parse(value, "0 to 100000"))
+};
+
 /// So many a second; 0 is no limit.
 pub(in crate::config) const RATE: Kind<u32> = Kind {
     expected: |rate| (*rate > 1_000_000).then_some("at most 1000000"),

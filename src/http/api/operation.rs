@@ -21,13 +21,14 @@ use crate::http::fleet::{members, number};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SERVER, SESSION,
+    STATEMENT, TASK,
 };
 use crate::restart::task::{Mode, Request as Restart};
 use crate::wire::id::SessionId;
 
-/// Sessions in one answer, unless somebody asks for more or fewer.
-const SESSIONS: usize = 1000;
+/// Rows in one answer, unless somebody asks for more or fewer.
+const ROWS: usize = 1000;
 
 /// What an operation works with.
 pub(super) struct Context<'a> {
@@ -67,6 +68,17 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         }
         Operation::Kill => {
             of.change(Change::Kill(of.session()?)).await?;
+            Ok(empty(StatusCode::NO_CONTENT))
+        }
+        Operation::Statements => {
+            let statements = of.show("SHOW PROXYDIGEST").await?;
+            Ok(listed(&STATEMENT, statements.rows().take(of.limit()?)))
+        }
+        Operation::RunningStatements => {
+            Ok(items(&RUNNING, &of.show("SHOW PROXYDIGEST RUNNING").await?))
+        }
+        Operation::ResetStatements => {
+            of.change(Change::ResetDigests).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
         Operation::Parameters => Ok(items(&PARAMETER, &of.show("SHOW PROXYCONFIG").await?)),
@@ -209,12 +221,7 @@ impl Context<'_> {
     }
 
     async fn sessions(&self) -> Result<Reply, Problem> {
-        let limit = match self.request.asked("limit") {
-            None => SESSIONS,
-            Some(text) => text.parse().map_err(|_| {
-                Problem::bad(format!("limit = '{text}': expected a number from 0 on"))
-            })?,
-        };
+        let limit = self.limit()?;
         let filters = [("cluster", "Cluster"), ("user", "User"), ("server", "server")];
         let filters = filters.map(|(name, column)| (self.request.asked(name), column));
         let is_wanted = |row: &Row| {
@@ -222,6 +229,13 @@ impl Context<'_> {
         };
         let sessions = self.show("SHOW PROXYSESSION").await?;
         Ok(listed(&SESSION, sessions.rows().filter(is_wanted).take(limit)))
+    }
+
+    /// How many rows are wanted.
+    fn limit(&self) -> Result<usize, Problem> {
+        let Some(text) = self.request.asked("limit") else { return Ok(ROWS) };
+        let wrong = || Problem::bad(format!("limit = '{text}': expected a number from 0 on"));
+        text.parse().map_err(|_| wrong())
     }
 
     fn session(&self) -> Result<SessionId, Problem> {

@@ -4,7 +4,8 @@ use hyper::Method;
 
 use crate::http::reply::Problem;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, Resource, SERVER, SESSION, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SERVER, SESSION,
+    STATEMENT, TASK,
 };
 
 /// A method.
@@ -45,6 +46,9 @@ pub(super) enum Operation {
     Sessions,
     Session,
     Kill,
+    Statements,
+    RunningStatements,
+    ResetStatements,
     Parameters,
     Alter,
     Tasks,
@@ -262,6 +266,27 @@ pub(super) static ROUTES: &[Route] = &[
         "What is known of a session",
     ),
     change(Verb::Delete, "sessions/{session}", Operation::Kill, "Closes a session"),
+    Route {
+        query: &[LIMIT],
+        ..look(
+            "statements",
+            Operation::Statements,
+            Gives::Many(&STATEMENT),
+            "Statements by their shapes, those first that took most of the time",
+        )
+    },
+    look(
+        "statements/running",
+        Operation::RunningStatements,
+        Gives::Many(&RUNNING),
+        "Statements that are under way, the slowest first",
+    ),
+    change(
+        Verb::Delete,
+        "statements",
+        Operation::ResetStatements,
+        "Forgets what was counted of statements",
+    ),
     look("parameters", Operation::Parameters, Gives::Many(&PARAMETER), "Every parameter"),
     Route {
         status: 200,

@@ -8,10 +8,11 @@ use crate::http::reply::Problem;
 use crate::http::who::Visitor;
 
 /// The pages in the head of each.
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 6] = [
     ("clusters", "Clusters"),
     ("tasks", "Tasks"),
     ("sessions", "Sessions"),
+    ("statements", "Statements"),
     ("parameters", "Parameters"),
     ("audit", "Audit"),
 ];

@@ -4,7 +4,8 @@
 //! ```text
 //! mod        which page a path is, and who may see it
 //!   login      the only page for nobody
-//!   clusters, overview, fleet, restart, tasks, fleet_tasks, sessions, parameters, audit
+//!   clusters, overview, fleet, restart, tasks, fleet_tasks, sessions, statements, parameters,
+//!   audit
 //!     scene      who looks at what; what a form does
 //!     frame      what all pages have around them, and the pieces they are made of
 //!     words      how values are told
@@ -25,6 +26,7 @@ mod parameters;
 mod restart;
 mod scene;
 mod sessions;
+mod statements;
 mod tasks;
 mod words;
 
@@ -81,6 +83,7 @@ async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
         },
         ["sessions"] => sessions::page(scene).await,
         ["sessions", id] => sessions::one(scene, id).await,
+        ["statements"] => statements::page(scene).await,
         ["parameters"] => parameters::page(scene).await,
         ["audit"] => audit::page(scene).await,
         _ => Err(Problem::not_found("There is no such page.")),
@@ -105,6 +108,7 @@ async fn act(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
             (None, _) => Err(Problem::not_found("There is no such form.")),
         },
         ["sessions", id, "kill"] => sessions::kill(scene, id).await,
+        ["statements", "reset"] => statements::act(scene).await,
         ["parameters"] => parameters::act(scene).await,
         _ => Err(Problem::not_found("There is no such form.")),
     }

@@ -29,6 +29,17 @@ pub(super) fn pause(us: &str) -> String {
     }
 }
 
+/// `1500` → `1.5 kB`.
+pub(super) fn bytes(bytes: &str) -> String {
+    match bytes.parse::<f64>() {
+        Ok(bytes) if bytes < 1e3 => format!("{bytes} B"),
+        Ok(bytes) if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+        Ok(bytes) if bytes < 1e9 => format!("{:.1} MB", bytes / 1e6),
+        Ok(bytes) => format!("{:.1} GB", bytes / 1e9),
+        Err(_) => bytes.to_owned(),
+    }
+}
+
 /// Milliseconds.
 pub(super) fn elapsed(ms: &str) -> String {
     match ms.parse::<f64>() {
@@ -99,6 +110,7 @@ mod tests {
         for (us, expected) in pauses {
             assert_eq!(pause(us), expected);
         }
+        assert_eq!((bytes("999"), bytes("2500000")), ("999 B".into(), "2.5 MB".into()));
         assert_eq!((elapsed("52"), elapsed("1500")), ("52 ms".into(), "1.5 s".into()));
         assert_eq!(
             (count("1", "session"), count("0", "session")),

@@ -22,6 +22,7 @@ use std::task::{Context, Poll, ready};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
+use super::digests::Digests;
 use super::sessions::handle::{Handle, Signal, Spoken, Stage};
 use super::sessions::registry::Registry;
 use crate::error::ClientError;
@@ -34,6 +35,7 @@ use crate::session::machine::repeat::Farewell;
 use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
+use crate::session::stamp::Shapes;
 use crate::session::{Account, Directory, Session, Want};
 use crate::sql::analysis::Changes;
 use crate::wire::compressed::Compression;
@@ -99,6 +101,8 @@ pub struct Ambient<'a> {
     pub accounts: &'a Accounts<'a>,
     /// What triggers do.
     pub fired: &'a Fired<'a>,
+    /// Who counts statements.
+    pub digests: &'a Digests,
 }
 
 /// What triggers of the server at this address may change in a session.
@@ -110,6 +114,10 @@ pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + 
 impl Directory for Others<'_> {
     fn router(&self) -> Option<&dyn Router> {
         self.router
+    }
+
+    fn shapes(&self) -> Option<&dyn Shapes> {
+        self.ambient.digests.shapes()
     }
 
     fn fired(&self) -> Changes {
@@ -306,6 +314,7 @@ impl Relay {
             handle.set_pins(portable.pins());
         }
         self.publish_reader(handle);
+        handle.set_running(self.session.running());
         if self.session.is_renamed() && self.session.take_renamed() {
             let joined = self.session.take_joined();
             let tenant = {
@@ -558,6 +567,10 @@ impl Relay {
             counters: &around.handle.counters,
         };
         judge.down(current, down);
+        if !self.session.finished().is_empty() {
+            around.ambient.digests.count(self.session.finished());
+            self.session.forget_finished();
+        }
     }
 }
 

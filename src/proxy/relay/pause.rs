@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::clock::monotonic_us;
+
 /// No session stands still for so long: whoever says so has another clock.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -19,9 +21,7 @@ pub struct FrozenAt {
 impl FrozenAt {
     /// Now.
     pub fn now() -> Self {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
-        Self { us: seconds.saturating_mul(1_000_000).saturating_add(nanoseconds / 1000) }
+        Self { us: monotonic_us() }
     }
 
     /// How long ago that is; None if it cannot be true. What comes from another process may have

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::Totals;
 use crate::metrics::pauses::{PauseClock, Pauses};
+use crate::proxy::digests::Counted as Digests;
 use crate::proxy::lock::lock;
 
 /// What is counted beside the sessions' own counters.
@@ -38,6 +39,9 @@ pub struct Counted {
     #[serde(flatten)]
     totals: Totals,
     pauses: Pauses,
+    /// Statements by their shapes, which are counted elsewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub digests: Vec<Digests>,
 }
 
 impl Counted {
@@ -89,7 +93,7 @@ impl Counters {
         let refused = self.refused.load(Ordering::Relaxed);
         totals.refused_client_connections += refused;
         totals.total_client_connections += refused;
-        Counted { totals, pauses: self.pauses.pauses() }
+        Counted { totals, pauses: self.pauses.pauses(), digests: Vec::new() }
     }
 
     /// Counts on from what a predecessor has counted.

@@ -21,7 +21,9 @@ use crate::net::tls::keys::{Suite, Version};
 use crate::proxy::lock::lock;
 use crate::restart::{Parcel, Replica};
 use crate::session::portable::{LoggedInAs, Pins};
+use crate::session::stamp::Stamp;
 use crate::session::state::{Shown as Variable, Whose};
+use crate::sql::digest::Digest;
 use crate::wire::compressed::Compression;
 use crate::wire::id::{SessionId, ThreadId};
 
@@ -230,6 +232,8 @@ pub struct Handle {
     slot: AtomicU32,
     /// How many commands it had had when it was to be killed; 0: never.
     killed_at: AtomicU64,
+    /// The digest of the statement under way, and since when; 0: none.
+    running: [AtomicU64; 2],
 }
 
 /// The sockets of a session with one server: its client's, and that one's.
@@ -259,6 +263,7 @@ impl Handle {
             links: AtomicU32::new(1),
             slot: AtomicU32::new(0),
             killed_at: AtomicU64::new(0),
+            running: Default::default(),
         }
     }
 
@@ -303,6 +308,25 @@ impl Handle {
     #[inline]
     pub fn set_stage(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Written by the session's task.
+    #[inline]
+    pub fn set_running(&self, stamp: Option<Stamp>) {
+        let [digest, since] = &self.running;
+        let since_us = stamp.map_or(0, |stamp| stamp.since_us);
+        if since.load(Ordering::Relaxed) != since_us {
+            digest.store(stamp.map_or(0, |stamp| stamp.digest.0), Ordering::Relaxed);
+            since.store(since_us, Ordering::Release);
+        }
+    }
+
+    /// The statement under way, if it is counted, and since when on the host's clock. (The digest
+    /// may be the next one's already.)
+    pub fn running(&self) -> Option<(Digest, u64)> {
+        let [digest, since] = &self.running;
+        let since_us = since.load(Ordering::Acquire);
+        (since_us != 0).then(|| (Digest(digest.load(Ordering::Relaxed)), since_us))
     }
 
     /// What seldom changes.

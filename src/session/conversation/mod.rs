@@ -145,6 +145,11 @@ impl Conversation {
         self.current_link().held
     }
 
+    /// Whether something under way is counted.
+    pub fn is_counted(&self) -> bool {
+        self.links.iter().any(Link::is_counted)
+    }
+
     /// How many answers are to come that may change the user or the database.
     pub fn names_awaited(&self) -> usize {
         self.current_link().names_awaited()

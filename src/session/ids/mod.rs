@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change_user::Account;
 use super::routing::Router;
+use super::stamp::Shapes;
 use crate::error::ClientError;
 use crate::sql::analysis::Changes;
 use crate::sql::ids::Named;
@@ -29,6 +30,11 @@ pub const OURS: u32 = 1 << 31;
 pub trait Directory {
     /// Who says where commands go; None: all to where the one before went.
     fn router(&self) -> Option<&dyn Router> {
+        None
+    }
+
+    /// Who counts statements; None: nobody.
+    fn shapes(&self) -> Option<&dyn Shapes> {
         None
     }
 

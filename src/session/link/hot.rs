@@ -57,7 +57,9 @@ impl Link {
 /// the upper half what is changed; then how much is left.
 #[inline]
 fn answering_words(answering: &Answering) -> [u64; 2] {
-    let Answering { answer, sequence, begun, note, takes_id, changes, frame } = *answering;
+    // What is under way when the process dies is not counted.
+    let Answering { answer, sequence, begun, note, takes_id, changes, frame, stamp: _ } =
+        *answering;
     let (kind, [execute, out], left) = match answer {
         Answer::ResultSets { execute } => (0, [execute, false], 0),
         Answer::Definitions { left, execute } => (1, [execute, false], left),
@@ -120,5 +122,6 @@ fn answering(word: u64, left: u64) -> Option<Answering> {
         takes_id: is(8),
         changes: Changes::of_bits((word >> 32) as u32),
         frame: is(20).then_some((word >> 21) as u8),
+        stamp: None,
     })
 }

@@ -8,6 +8,7 @@
 //! A link hears its server's bytes and nothing else; whose turn it is the client's half knows.
 //! Invariant: nothing is in the queue while nothing is answered.
 
+mod exchanges;
 pub(super) mod hot;
 
 use std::collections::VecDeque;
@@ -15,13 +16,13 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::look::{Ahead, Place, whole};
+use super::stamp::Stamp;
 use super::watched::Watched;
 use crate::sql::analysis::Changes;
-use crate::wire::authentication::CLEAR;
 use crate::wire::command::Reply;
-use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
+use crate::wire::packet::{Framer, HEADER, Header, Logical, Start, Step};
 use crate::wire::response::{
-    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, has_changed_rows, warnings,
+    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, warnings,
 };
 
 /// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
@@ -71,14 +72,17 @@ pub struct Asked {
     /// The last frame of it that a compressed client has sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame: Option<u8>,
+    /// What it is counted as, if statements are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
 }
 
 impl Asked {
     /// A command whose answer is passed on.
     #[inline]
     pub fn new(reply: Reply, sequence: u8, empty: bool) -> Self {
-        let (note, changes) = (Note::Plain, Changes::default());
-        Self { reply, sequence, empty, note, takes_id: false, changes, frame: None }
+        let (note, changes, stamp) = (Note::Plain, Changes::default(), None);
+        Self { reply, sequence, empty, note, takes_id: false, changes, frame: None, stamp }
     }
 }
 
@@ -117,18 +121,22 @@ pub(super) struct Answering {
     /// As of [`Asked`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frame: Option<u8>,
+    /// As of [`Asked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<Stamp>,
 }
 
 impl Answering {
     /// The first packet of an answer will have the number behind this one.
     fn new(answer: Answer, sequence: u8) -> Self {
-        let (note, changes) = (Note::Plain, Changes::default());
-        Self { answer, sequence, begun: false, note, takes_id: false, changes, frame: None }
+        let (note, changes, frame, stamp) = (Note::Plain, Changes::default(), None, None);
+        Self { answer, sequence, begun: false, note, takes_id: false, changes, frame, stamp }
     }
 
     /// What this packet says of a statement that somebody wants to know of.
     fn prepared(&self, head: &[u8]) -> Option<Prepared> {
-        let is_wanted = self.takes_id || self.note == Note::Statement;
+        let is_remembered = self.takes_id || self.note == Note::Statement;
+        let is_wanted = is_remembered || self.stamp.is_some();
         if !is_wanted || self.answer != Answer::Prepare {
             return None;
         }
@@ -137,7 +145,25 @@ impl Answering {
         let has_columns = *head.get(5..7)? != [0, 0];
         let parameters = u16::from_le_bytes(*head.get(7..)?.first_chunk()?);
         let id = u32::from_le_bytes(*id.first_chunk()?);
-        Some(Prepared { id, has_columns, parameters, takes_id: self.takes_id })
+        let (takes_id, stamp) = (self.takes_id, self.stamp);
+        Some(Prepared { id, has_columns, parameters, takes_id, is_remembered, stamp })
+    }
+}
+
+impl Answering {
+    /// What is counted of it, now that it has ended with this packet. Of what was only prepared
+    /// nothing is.
+    fn ended(&self, ending: Ending, header: Header, head: &[u8]) -> Option<Stamp> {
+        let stamp = match self.answer {
+            Answer::Prepare
+            | Answer::PrepareDefinitions { .. }
+            | Answer::PrepareUntilEof { .. } => {
+                return None;
+            }
+            _ => self.stamp?,
+        };
+        let changed = if ending == Ending::Ok { changed_rows(head) } else { 0 };
+        Some(stamp.ended(header.length, changed))
     }
 }
 
@@ -173,6 +199,8 @@ pub struct Ended {
     pub diagnostics: Option<bool>,
     /// Whether ROW_COUNT() is that of a write; None: as before.
     pub rows: Option<bool>,
+    /// What it is counted as, if it was a statement's.
+    pub stamp: Option<Stamp>,
 }
 
 /// A statement that is prepared.
@@ -186,6 +214,10 @@ pub struct Prepared {
     pub parameters: u16,
     /// Its parameter is a connection's id.
     pub takes_id: bool,
+    /// Others than who counts its executions want to know of it.
+    pub is_remembered: bool,
+    /// What its executions are counted as, if they are.
+    pub stamp: Option<Stamp>,
 }
 
 /// Which authentication exchanges are left with the caller: nothing of them is judged.
@@ -397,6 +429,31 @@ impl Link {
         }
     }
 
+    /// The command that was asked last is counted as this.
+    pub fn note_stamp(&mut self, stamp: Stamp) {
+        let rest = self.framer.rest();
+        match self.asked_last() {
+            Some(Last::Waiting(asked)) => asked.stamp = Some(stamp),
+            Some(Last::Answering(answering)) => answering.stamp = Some(stamp.behind(rest)),
+            None => {}
+        }
+    }
+
+    /// What is counted of the statement whose answer is coming.
+    pub fn stamp(&self) -> Option<Stamp> {
+        self.answering?.stamp
+    }
+
+    /// Whether something under way is counted.
+    pub fn is_counted(&self) -> bool {
+        self.stamp().is_some() || self.queue.iter().any(|asked| asked.stamp.is_some())
+    }
+
+    /// Whether a command waits behind the one whose answer is coming.
+    pub fn has_several(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// The command that was asked last ends in this frame, or a later one.
     pub fn note_frame(&mut self, frame: u8) {
         match self.asked_last() {
@@ -414,12 +471,15 @@ impl Link {
     }
 
     fn begin_answer(&mut self, asked: Asked) {
-        let Asked { reply, sequence, note, takes_id, changes, frame, empty: _ } = asked;
+        let Asked { reply, sequence, note, takes_id, changes, frame, stamp, empty: _ } = asked;
+        // As in `note_stamp`: what is left of the packet before is no part of its answer.
+        let stamp = stamp.map(|stamp| stamp.behind(self.framer.rest()));
         self.answering = Answer::to(reply).map(|answer| Answering {
             note,
             takes_id,
             changes,
             frame,
+            stamp,
             ..Answering::new(answer, sequence)
         });
     }
@@ -436,6 +496,27 @@ impl Link {
     /// `at` moves along, and so does `next`, the number of the next packet to the client.
     #[inline]
     pub fn handle(&mut self, bytes: &[u8], at: &mut usize, next: &mut u8) -> Option<Heard> {
+        let before = *at;
+        let start = self.next_start(bytes, at, next);
+        if let Some(stamp) = self.answering.as_mut().and_then(|it| it.stamp.as_mut()) {
+            stamp.handle_bytes(*at - before);
+        }
+        let start = start?;
+        *next = start.header.sequence.wrapping_add(1);
+        Some(match start.logical {
+            Logical::Continued => Heard::Other,
+            Logical::First => self.judge(start.header, start.head),
+        })
+    }
+
+    /// The next header that somebody looks at.
+    #[inline]
+    fn next_start<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        at: &mut usize,
+        next: &mut u8,
+    ) -> Option<Start<'a>> {
         if self.holds_exchange() {
             self.framer.consume_payload(bytes, at);
             return None;
@@ -443,8 +524,9 @@ impl Link {
         match self.answering.map(|answering| (answering.answer, answering.begun)) {
             // Most packets of most answers are rows that nobody looks at.
             Some((Answer::Rows { .. }, true)) => {
-                if let Some(sequence) = self.framer.skip_rows(bytes, at) {
+                if let Some((sequence, rows)) = self.framer.skip_rows(bytes, at) {
                     *next = sequence.wrapping_add(1);
+                    self.count_rows(rows);
                 }
             }
             Some((Answer::Auth, _)) => {
@@ -456,15 +538,17 @@ impl Link {
             }
             _ => {}
         }
-        let start = match self.framer.next(bytes, at, |_, _| HEAD) {
-            Step::Packet(start) => start,
-            Step::NeedMore => return None,
-        };
-        *next = start.header.sequence.wrapping_add(1);
-        Some(match start.logical {
-            Logical::Continued => Heard::Other,
-            Logical::First => self.judge(start.header, start.head),
-        })
+        match self.framer.next(bytes, at, |_, _| HEAD) {
+            Step::Packet(start) => Some(start),
+            Step::NeedMore => None,
+        }
+    }
+
+    #[inline]
+    fn count_rows(&mut self, rows: u64) {
+        if let Some(stamp) = self.answering.as_mut().and_then(|it| it.stamp.as_mut()) {
+            stamp.rows += rows;
+        }
     }
 
     #[inline]
@@ -479,9 +563,12 @@ impl Link {
             Verdict::Continues => {
                 prepared.map_or(Heard::Other, |prepared| Heard::Prepared(prepared, None))
             }
-            Verdict::Row => Heard::Other,
+            Verdict::Row => {
+                self.count_rows(1);
+                Heard::Other
+            }
             Verdict::LocalInfile => self.begin_file(),
-            Verdict::Ends(ending) => match (prepared, self.end_answer(ending, head)) {
+            Verdict::Ends(ending) => match (prepared, self.end_answer(ending, header, head)) {
                 (Some(prepared), Heard::End(ended)) => Heard::Prepared(prepared, Some(ended)),
                 (_, heard) => heard,
             },
@@ -489,15 +576,16 @@ impl Link {
         }
     }
 
-    /// `head`: of the packet that ends it.
-    fn end_answer(&mut self, ending: Ending, head: &[u8]) -> Heard {
+    /// `header` and `head`: of the packet that ends it.
+    fn end_answer(&mut self, ending: Ending, header: Header, head: &[u8]) -> Heard {
         let ended = self.answering.take();
+        let stamp = ended.and_then(|answering| answering.ended(ending, header, head));
         let diagnostics = match ended.map(|answering| answering.answer) {
             Some(Answer::One | Answer::Stream) if ending != Ending::Error => None,
             _ => Some(ending == Ending::Error || warnings(head, self.dialect) != 0),
         };
         let rows = match ended.map(|answering| answering.answer) {
-            Some(Answer::ResultSets { .. } | Answer::One) => Some(has_changed_rows(head)),
+            Some(Answer::ResultSets { .. } | Answer::One) => Some(changed_rows(head) > 0),
             Some(Answer::Rows { .. }) => Some(false),
             _ => None,
         };
@@ -511,9 +599,9 @@ impl Link {
         }
         match ended.map(|answering| answering.answer) {
             Some(Answer::Auth | Answer::Stream) => {
-                Heard::Released(Ended { ending, note, changes, diagnostics, rows })
+                Heard::Released(Ended { ending, note, changes, diagnostics, rows, stamp })
             }
-            _ => Heard::End(Ended { ending, note, changes, diagnostics, rows }),
+            _ => Heard::End(Ended { ending, note, changes, diagnostics, rows, stamp }),
         }
     }
 
@@ -600,74 +688,4 @@ fn is_definition(header: Header, head: &[u8]) -> bool {
 fn unasked(header: Header, head: &[u8]) -> Heard {
     let is_notice = head.first() == Some(&0xFF) && header.sequence == 0;
     if is_notice { Heard::Other } else { Heard::Nonsense }
-}
-
-/// Authentication exchanges that are the caller's.
-impl Link {
-    /// Which authentication exchanges are left with the caller.
-    pub fn hold_exchanges(&mut self, held: Held) {
-        self.held = held;
-    }
-
-    /// Whether all of them are.
-    pub fn holds_exchanges(&self) -> bool {
-        matches!(self.held, Held::All | Held::Asked)
-    }
-
-    /// An exchange is under way that nothing is judged of, up to [`Self::handle_exchange`].
-    pub fn holds_exchange(&self) -> bool {
-        let waits = |answering: Answering| answering.answer == Answer::Auth && !answering.begun;
-        self.holds_exchanges() && self.answering.is_some_and(waits)
-    }
-
-    /// The exchange is over, but for the server's verdict, which is judged as ever.
-    pub fn handle_exchange(&mut self) {
-        if let Some(answering) = &mut self.answering {
-            answering.begun = true;
-        }
-    }
-
-    /// Leaves an exchange with the caller in which these bytes of the server's ask for a password
-    /// in clear; true also as long as that can't be told.
-    fn holds_clear_password(&mut self, bytes: &[u8], next: u8) -> bool {
-        let Some(answering) = &mut self.answering else { return false };
-        if self.held != Held::InClear || !self.framer.is_between_packets() {
-            return false;
-        }
-        match Asks::judge(bytes) {
-            Asks::Otherwise => return false,
-            Asks::Perhaps => return true,
-            Asks::InClear => {}
-        }
-        self.held = Held::All;
-        if answering.begun {
-            // The exchange begins here.
-            (answering.begun, answering.sequence) = (false, next.wrapping_sub(1));
-        }
-        true
-    }
-}
-
-/// Whether a server's packet asks for a password in clear, as far as its beginning tells.
-enum Asks {
-    InClear,
-    Otherwise,
-    /// It is too short to tell.
-    Perhaps,
-}
-
-impl Asks {
-    /// Of bytes that begin with a header.
-    fn judge(bytes: &[u8]) -> Self {
-        let Some(header) = Header::parse(bytes) else { return Self::Perhaps };
-        let payload = &bytes[HEADER..];
-        let payload = &payload[..payload.len().min(header.length)];
-        let is_whole = payload.len() == header.length;
-        match payload.split_first() {
-            Some((0xFE | 0x02, name)) if name.starts_with(CLEAR) => Self::InClear,
-            Some((0xFE | 0x02, name)) if !is_whole && CLEAR.starts_with(name) => Self::Perhaps,
-            None if !is_whole => Self::Perhaps,
-            _ => Self::Otherwise,
-        }
-    }
 }

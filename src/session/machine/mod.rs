@@ -8,6 +8,7 @@
 #[cfg(test)]
 pub(super) mod tests;
 
+mod counting;
 pub mod repeat;
 mod several;
 
@@ -23,6 +24,7 @@ use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::portable::{LoggedInAs, Portable};
 use super::routing::{Asked, Earlier};
+use super::stamp::Counted;
 use super::transaction::Transaction;
 use super::watched::Watched;
 use crate::error::ClientError;
@@ -95,6 +97,8 @@ pub struct Session {
     pub(super) asked_at: Asked,
     pub(super) kept: Watched<Kept>,
     pub(super) transaction: Transaction,
+    /// Where statements are counted; None: nothing was so far.
+    pub(super) counted: Option<Box<Counted>>,
 }
 
 /// Where the client's next command goes.
@@ -144,6 +148,7 @@ impl Session {
             asked_at: Asked::default(),
             kept: Watched::default(),
             transaction: Transaction::default(),
+            counted: None,
         }
     }
 
@@ -299,6 +304,9 @@ impl Session {
                 break;
             };
             self.keep(header, head);
+            if let Some(shapes) = directory.shapes() {
+                self.stamp(header, head, shapes);
+            }
             let uncounted;
             let counters = match self.take_asked_again() {
                 false => counters,
@@ -356,11 +364,13 @@ impl Session {
 
     /// A statement is prepared; the id that the client gets if it is not the server's.
     fn handle_prepared(&mut self, prepared: Prepared) -> Option<u32> {
-        let Prepared { id, takes_id, .. } = prepared;
-        let own = self.portable.as_mut().and_then(|portable| portable.handle_prepared(prepared));
+        let Prepared { id, takes_id, is_remembered, stamp, .. } = prepared;
+        let portable = self.portable.as_mut().filter(|_| is_remembered);
+        let own = portable.and_then(|portable| portable.handle_prepared(prepared));
         if takes_id {
             self.ids.insert(own.unwrap_or(id));
         }
+        self.stamp_prepared(own.unwrap_or(id), stamp);
         own
     }
 
@@ -591,6 +601,7 @@ impl Session {
             Ending::ResultSet => &counters.server_resultset_responses,
         };
         counter.add(1);
+        self.finish(ended.stamp, ending);
         self.note_ended(ended);
         if let Some(portable) = &mut self.portable {
             portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());

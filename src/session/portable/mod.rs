@@ -146,6 +146,11 @@ impl Portable {
         self.texts.all()
     }
 
+    /// Whether its client speaks UTF-8, for sure.
+    pub(super) fn is_utf8(&self) -> bool {
+        self.is_utf8
+    }
+
     /// What a text is.
     pub(super) fn analyse<'a>(&self, sql: &'a [u8], is_whole: bool, link: &Link) -> Analysis<'a> {
         analyse(sql, extent(is_whole), self.modes_of(link))
@@ -337,7 +342,7 @@ impl Portable {
 
     /// A command was answered.
     pub(super) fn handle_end(&mut self, ended: Ended, status: ServerStatus) {
-        let Ended { ending, note, changes, diagnostics, rows } = ended;
+        let Ended { ending, note, changes, diagnostics, rows, stamp: _ } = ended;
         self.has_diagnostics = diagnostics.unwrap_or(self.has_diagnostics);
         self.has_rows = rows.unwrap_or(self.has_rows);
         if let ServerStatus::Known(flags) = status
@@ -500,7 +505,8 @@ mod tests {
         ] {
             portable.handle_statement((sql.as_bytes(), b""), true, &fired, &mut link);
             let (ending, note) = (Ending::Ok, Note::Text);
-            let ended = Ended { ending, note, changes, diagnostics: None, rows: None };
+            let (diagnostics, rows, stamp) = (None, None, None);
+            let ended = Ended { ending, note, changes, diagnostics, rows, stamp };
             portable.handle_end(ended, ServerStatus::Known(0));
             assert!(portable.is_pinned(), "{sql}");
         }

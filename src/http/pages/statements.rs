@@ -1,0 +1,179 @@
+//! `/statements`: which shapes of statements there are, what they cost, and what is slow now.
+
+use std::cmp::Reverse;
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live_by, refusal};
+use super::scene::Scene;
+use super::words;
+use crate::admin::Row;
+use crate::admin::command::Change;
+use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::encoded;
+
+/// More are not shown: whoever looks for one says which.
+const SHOWN: usize = 100;
+
+/// Of those that are under way.
+const SLOWEST: usize = 10;
+
+/// What can be sorted by: a column, in words. From the highest.
+const SORTS: [(&str, &str); 6] = [
+    ("sum_us", "time of all"),
+    ("count", "count"),
+    ("p99_us", "p99"),
+    ("max_us", "longest"),
+    ("errors", "errors"),
+    ("bytes", "bytes"),
+];
+
+pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    let digests = scene.show("SHOW PROXYDIGEST").await?;
+    let running = scene.show("SHOW PROXYDIGEST RUNNING").await?;
+    let wanted = scene.request.asked("q").unwrap_or_default();
+    let sort = scene.request.asked("sort").unwrap_or_default();
+    let (sort, _) = SORTS.into_iter().find(|(it, _)| *it == sort).unwrap_or(SORTS[0]);
+    let is_wanted = |row: &Row| {
+        wanted.is_empty()
+            || row.text("digest_text").to_lowercase().contains(&wanted.to_lowercase())
+            || row.text("digest") == wanted
+    };
+    let mut found: Vec<_> = digests.rows().filter(is_wanted).collect();
+    found.sort_by_key(|row| Reverse(row.text(sort).parse::<u64>().unwrap_or_default()));
+    let limit = scene.admin().proxy.in_force().digests().limit();
+    let url = format!("/statements?q={}&sort={sort}", encoded(wanted));
+    let body = html! {
+        h1 { "Statements" }
+        @if limit == 0 {
+            p class="note" {
+                "Statements are not counted: the parameter "
+                a href="/parameters?edit=digest_table_size#edit" { "digest_table_size" }
+                " is 0."
+            }
+        }
+        h2 { "Slowest now" }
+        div id="now" { (now(&running.rows().take(SLOWEST).collect::<Vec<_>>())) }
+        h2 { "Since they are counted" }
+        (filter(wanted, sort))
+        div id="digests" { (shapes(&found, digests.rows.len(), limit)) }
+        (reset(scene))
+        (live_by("every 5s", &url, &["now".to_owned(), "digests".to_owned()]))
+    };
+    scene.page("Statements", body).await
+}
+
+fn now(running: &[Row<'_>]) -> Markup {
+    html! {
+        @if running.is_empty() {
+            p class="hint" { "No statement is under way." }
+        } @else {
+            table {
+                thead { tr {
+                    th { "For" } th { "Statement" } th { "Session" } th { "User" } th { "Server" }
+                } }
+                tbody {
+                    @for row in running {
+                        tr {
+                            td data-label="For" { (words::pause(row.text("elapsed_us"))) }
+                            td data-label="Statement" class="long" {
+                                code { (row.text("digest_text")) }
+                            }
+                            td data-label="Session" {
+                                a href={ "/sessions/" (row.text("proxy_sessid")) } {
+                                    (row.text("proxy_sessid"))
+                                }
+                            }
+                            td data-label="User" { (row.text("user")) }
+                            td data-label="Server" { (row.text("server")) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn filter(wanted: &str, sort: &str) -> Markup {
+    html! {
+        form class="filter" method="get" action="/statements" role="search" {
+            label { "Find " input type="search" name="q" value=(wanted); }
+            label { "By "
+                select name="sort" {
+                    @for (value, text) in SORTS {
+                        option value=(value) selected[value == sort] { (text) }
+                    }
+                }
+            }
+            button { "Show" }
+        }
+    }
+}
+
+fn shapes(found: &[Row<'_>], all: usize, limit: usize) -> Markup {
+    html! {
+        p class="hint" {
+            (found.len()) " of " (all) " shapes"
+            @if found.len() > SHOWN { "; the first " (SHOWN) " are shown" }
+            ". A shape is a statement without its values, of which nothing is kept; there is room \
+             for " (limit) ", and all others are counted in one row. Times are those of whole \
+             answers, as the proxy sees them."
+        }
+        @if found.is_empty() {
+            p { "Nothing was counted yet." }
+        } @else {
+            table {
+                thead { tr {
+                    th { "Statement" } th class="number" { "Count" } th class="number" { "Errors" }
+                    th class="number" { "p50" } th class="number" { "p99" }
+                    th class="number" { "Longest" } th class="number" { "Rows" }
+                    th class="number" { "Bytes" } th { "First seen" } th { "Last seen" }
+                } }
+                tbody { @for row in found.iter().take(SHOWN) { (shape(row)) } }
+            }
+        }
+    }
+}
+
+fn shape(row: &Row<'_>) -> Markup {
+    let figures = [
+        ("Count", row.text("count").to_owned()),
+        ("Errors", row.text("errors").to_owned()),
+        ("p50", words::pause(row.text("p50_us"))),
+        ("p99", words::pause(row.text("p99_us"))),
+        ("Longest", words::pause(row.text("max_us"))),
+        ("Rows", row.text("rows").to_owned()),
+        ("Bytes", words::bytes(row.text("bytes"))),
+    ];
+    html! {
+        tr {
+            td data-label="Statement" class="long" { code { (row.text("digest_text")) } }
+            @for (label, value) in &figures {
+                td data-label=(label) class="number" { (value) }
+            }
+            td data-label="First seen" { (words::time(row.text("first_seen"))) }
+            td data-label="Last seen" { (words::time(row.text("last_seen"))) }
+        }
+    }
+}
+
+fn reset(scene: &Scene<'_>) -> Markup {
+    let why_not = scene.refusal();
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let mut ways = Ways::of(Change::ResetDigests.to_string(), &admin);
+    ways.api = Some(("DELETE", "/api/v1/statements".to_owned(), String::new()));
+    html! {
+        (refusal(why_not.as_deref()))
+        form method="post" action="/statements/reset" {
+            (csrf(scene.visitor))
+            (button("danger", "Count anew", why_not.as_deref()))
+            p class="hint" { "What was counted is forgotten, for all who look." }
+            (ways.shown())
+        }
+    }
+}
+
+pub(super) async fn act(scene: &Scene<'_>) -> Result<Reply, Problem> {
+    scene.change(Change::ResetDigests).await?;
+    Ok(see_other("/statements"))
+}
