@@ -383,6 +383,7 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
         "visible_level",
         "range",
         "config_level",
+        "default_value",
     ]);
     for parameter in parameter::all() {
         if !operands.matches(parameter.name) {
@@ -397,12 +398,14 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
             "USER".into(),
             parameter.range.into(),
             "LEVEL_GLOBAL".into(),
+            parameter::default_value(parameter.name).unwrap_or_default(),
         ]);
     }
     for key in parameter::cluster::all(&config) {
         if !operands.matches(&key.name) {
             continue;
         }
+        let default = parameter::default_value(&key.name).unwrap_or_default();
         table.push([
             key.name,
             key.value,
@@ -411,6 +414,7 @@ fn config(admin: &Admin, operands: &Operands) -> Table {
             "USER".into(),
             key.range.into(),
             "LEVEL_CLUSTER".into(),
+            default,
         ]);
     }
     table

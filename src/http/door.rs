@@ -98,6 +98,30 @@ pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Pro
     Ok(table)
 }
 
+/// The columns of SHOW PROXYCONFIG DIFF that [`parameters`] has, too.
+const OF_DIFF: [&str; 3] = ["in_file", "changed_by", "changed_at"];
+
+/// A row is a parameter, with what the file says of it, and who has altered it.
+pub(super) async fn parameters(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    let mut table = show(admin, caller, "SHOW PROXYCONFIG").await?;
+    let differences = show(admin, caller, "SHOW PROXYCONFIG DIFF").await?;
+    let of = |row: &Row<'_>| {
+        let name = row.text("name");
+        let found = differences.rows().find(|it| it.text("name") == name);
+        match found {
+            Some(it) => OF_DIFF
+                .map(|column| it.value(column).filter(|text| !text.is_empty()).map(str::to_owned)),
+            None => [row.value("value").map(str::to_owned), None, None],
+        }
+    };
+    let more: Vec<_> = table.rows().map(|row| of(&row)).collect();
+    for (row, more) in table.rows.iter_mut().zip(more) {
+        row.extend(more);
+    }
+    table.columns.extend(OF_DIFF.map(str::to_owned));
+    Ok(table)
+}
+
 /// The columns of [`clusters`].
 const CLUSTER: &[&str] = &[
     "name",

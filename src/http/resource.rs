@@ -170,6 +170,10 @@ pub(super) static PARAMETER: Resource = Resource {
         field("needs_restart", "need_reboot", Flag, "whether only a restart changes it"),
         same("range", Text, "which values there are"),
         field("level", "config_level", Text, "of the proxy, or of a cluster"),
+        field("default", "default_value", Text, "its value where the file says nothing of it"),
+        same("in_file", Text, "what the file says"),
+        same("changed_by", Text, "who has altered it, if that is in force"),
+        same("changed_at", Time, "when"),
     ],
 };
 

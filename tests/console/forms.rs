@@ -84,6 +84,11 @@ fn servers_sessions_and_parameters() {
     assert_eq!(person.send("/parameters", "name=proxy_local_cmd&value=1").status, 400);
     assert_eq!(person.send("/parameters", "name=connect_timeout&value=9s").status, 303);
     assert!(person.see("/parameters?q=connect_timeout").contains("9s"));
+    let differing = person.see("/parameters?only=diff");
+    for part in ["1 not as in the file", "changed live", "by root@127.0.0.1", "10s"] {
+        assert!(differing.contains(part), "{part}: {differing}");
+    }
+    assert!(!differing.contains("login_timeout"), "{differing}");
 }
 
 #[test]

@@ -90,6 +90,12 @@ pub fn is_server_list(name: &str) -> bool {
     parts(name).is_some_and(|(_, key)| key.eq_ignore_ascii_case(SERVERS.name))
 }
 
+/// The value of a key that a cluster does not have; None: it names no key of a cluster.
+pub(super) fn default_value(name: &str) -> Option<String> {
+    let (_, key) = parts(name)?;
+    Some((find(key)?.read)(&ClusterSection::default()))
+}
+
 /// As the config writes it.
 pub(super) fn original(given: &str) -> String {
     parts(given).map_or_else(|| given.to_owned(), |(cluster, key)| name(cluster, key))

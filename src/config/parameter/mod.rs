@@ -57,6 +57,12 @@ pub fn value(config: &Config, name: &str) -> Option<String> {
     parameter.or_else(|| cluster::value(config, name))
 }
 
+/// The value that a name has where the config says nothing of it; None: nothing has the name.
+pub fn default_value(name: &str) -> Option<String> {
+    let parameter = Parameter::find(name).map(|parameter| parameter.value(&Config::default()));
+    parameter.or_else(|| cluster::default_value(name))
+}
+
 /// The name under which a change is kept: there may be several for one key.
 pub fn original(name: &str) -> String {
     match Parameter::find(name) {

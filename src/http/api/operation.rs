@@ -81,7 +81,9 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
             of.change(Change::ResetDigests).await?;
             Ok(empty(StatusCode::NO_CONTENT))
         }
-        Operation::Parameters => Ok(items(&PARAMETER, &of.show("SHOW PROXYCONFIG").await?)),
+        Operation::Parameters => {
+            Ok(items(&PARAMETER, &door::parameters(of.admin, of.caller).await?))
+        }
         Operation::Alter => of.alter().await,
         Operation::Tasks => fleet::tasks(of).await,
         Operation::Task if of.is_of_fleet() => fleet::one(of, of.first(), StatusCode::OK).await,
@@ -260,7 +262,7 @@ impl Context<'_> {
         }
         let names: Vec<_> = changes.iter().map(|(name, _)| name.to_lowercase()).collect();
         self.change(Change::Alter(changes)).await?;
-        let all = self.show("SHOW PROXYCONFIG").await?;
+        let all = door::parameters(self.admin, self.caller).await?;
         let rows = all.rows().filter(|row| names.contains(&row.text("name").to_lowercase()));
         Ok(listed(&PARAMETER, rows))
     }

@@ -4,19 +4,39 @@ use maud::{Markup, html};
 
 use super::frame::{Ways, button, csrf, refusal};
 use super::scene::Scene;
+use super::words;
 use crate::admin::Row;
 use crate::admin::command::Change;
+use crate::http::door;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::{encoded, find};
 
+/// Which of them are shown.
+const ONLY: [(&str, &str); 4] = [
+    ("", "all"),
+    ("diff", "not as in the file"),
+    ("set", "not the default"),
+    ("restart", "that need a restart"),
+];
+
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
-    let all = scene.show("SHOW PROXYCONFIG").await?;
+    let all = door::parameters(scene.admin(), &scene.visitor.caller).await?;
     let wanted = scene.request.asked("q").unwrap_or_default();
+    let only = scene.request.asked("only").unwrap_or_default();
     let edited = scene.request.asked("edit");
     let edited = edited.and_then(|name| all.rows().find(|row| row.text("name") == name));
-    let is_wanted =
-        |row: &Row| [row.text("name"), row.text("info")].iter().any(|it| it.contains(wanted));
+    let is_wanted = |row: &Row| {
+        let is_found = [row.text("name"), row.text("info")].iter().any(|it| it.contains(wanted));
+        let is_one = match only {
+            "diff" => is_altered(row),
+            "set" => row.text("value") != row.text("default_value"),
+            "restart" => needs_restart(row),
+            _ => true,
+        };
+        is_found && is_one
+    };
     let found: Vec<_> = all.rows().filter(is_wanted).collect();
+    let altered = all.rows().filter(is_altered).count();
     let why_not = scene.refusal();
     let body = html! {
         h1 { "Parameters" }
@@ -24,14 +44,19 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
         @if let Some(row) = edited {
             (form(scene, &row, wanted, why_not.as_deref()))
         }
-        form class="filter" method="get" action="/parameters" role="search" {
-            label { "Find " input type="search" name="q" value=(wanted); }
-            button { "Show" }
+        p {
+            @if altered == 0 { "All are as in the file." }
+            @else {
+                a href="/parameters?only=diff" { (altered) " not as in the file" }
+                ", altered while the proxy ran."
+            }
         }
+        (filter(wanted, only))
         p class="hint" { (found.len()) " of " (all.rows().count()) }
         table {
             thead { tr {
-                th { "Name" } th { "Value" } th { "What it does" } th { "Values" } th { "Change" }
+                th { "Name" } th { "Value" } th { "In the file" } th { "Default" }
+                th { "What it does" } th { "Values" } th { "Change" }
             } }
             tbody { @for row in &found { (parameter(row, wanted, why_not.as_deref())) } }
         }
@@ -39,19 +64,60 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     scene.page("Parameters", body).await
 }
 
+fn filter(wanted: &str, only: &str) -> Markup {
+    html! {
+        form class="filter" method="get" action="/parameters" role="search" {
+            label { "Find " input type="search" name="q" value=(wanted); }
+            label { "Only "
+                select name="only" {
+                    @for (value, text) in ONLY {
+                        option value=(value) selected[value == only] { (text) }
+                    }
+                }
+            }
+            button { "Show" }
+        }
+    }
+}
+
+/// Whether it is not what the file says.
+fn is_altered(row: &Row) -> bool {
+    row.value("in_file").unwrap_or_default() != row.text("value")
+}
+
+fn needs_restart(row: &Row) -> bool {
+    row.text("need_reboot") == "True"
+}
+
 fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
     let name = row.text("name");
-    let value = row.text("value");
+    let (value, default) = (row.text("value"), row.text("default_value"));
     html! {
         tr {
             td data-label="Name" class="long" { (name) }
             td data-label="Value" class="long" {
-                @if value.is_empty() { span class="hint" { "empty" } } @else { code { (value) } }
+                (shown(value))
+                @if is_altered(row) {
+                    " " span class="mark busy" { "changed live" }
+                    @if let Some(by) = row.value("changed_by") {
+                        div class="hint" {
+                            "by " (by) ", " (words::time(row.text("changed_at")))
+                        }
+                    }
+                }
+            }
+            td data-label="In the file" class="long" {
+                @if is_altered(row) { (shown(row.text("in_file"))) }
+                @else { span class="hint" { "the same" } }
+            }
+            td data-label="Default" class="long" {
+                @if value == default { span class="hint" { "the same" } }
+                @else { (shown(default)) }
             }
             td data-label="What it does" class="long" { (row.text("info")) }
             td data-label="Values" class="long" { span class="hint" { (row.text("range")) } }
             td data-label="Change" {
-                @if row.text("need_reboot") == "True" {
+                @if needs_restart(row) {
                     span class="hint" { "in the file, then restart" }
                 } @else if why_not.is_some() {
                     span class="hint" { "needs manager" }
@@ -65,10 +131,16 @@ fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
     }
 }
 
+fn shown(value: &str) -> Markup {
+    html! {
+        @if value.is_empty() { span class="hint" { "empty" } } @else { code { (value) } }
+    }
+}
+
 fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
     let (name, value) = (row.text("name"), row.text("value"));
-    let is_fixed = row.text("need_reboot") == "True";
-    let fixed = is_fixed.then_some("it is changed in the file, and counts after a restart");
+    let fixed =
+        needs_restart(row).then_some("it is changed in the file, and counts after a restart");
     let change = Change::Alter(vec![(name.to_owned(), value.to_owned())]);
     let admin = scene.admin().proxy.config().admin.listen.to_string();
     let mut ways = Ways::of(change.to_string(), &admin);
@@ -81,6 +153,10 @@ fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Ma
             (csrf(scene.visitor))
             input type="hidden" name="name" value=(name);
             input type="hidden" name="q" value=(wanted);
+            p class="hint" {
+                "In the file: " (shown(row.text("in_file"))) ". Default: "
+                (shown(row.text("default_value"))) "."
+            }
             label for="value" { "Value" }
             input id="value" name="value" value=(value) autofocus autocomplete="off";
             p class="hint" { (row.text("range")) }
