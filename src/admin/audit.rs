@@ -162,6 +162,11 @@ impl Audit {
 }
 
 impl Asked {
+    /// The id of its entry.
+    pub(crate) fn id(&self) -> &str {
+        &self.entry.id
+    }
+
     /// It has ended.
     pub(crate) async fn end(mut self, outcome: &str, detail: String) {
         (self.entry.outcome, self.entry.detail) = (outcome.to_owned(), detail);

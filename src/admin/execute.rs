@@ -47,7 +47,7 @@ pub async fn execute(
     command: Command,
 ) -> Result<Answer, ClientError> {
     match command {
-        Command::Change(change) => audited(admin, caller, change).await,
+        Command::Change(change) => audited(admin, caller, change, |_| ()).await,
         Command::Show(show, operands) => {
             show.table(admin, caller, &operands).await.map(Answer::Rows)
         }
@@ -60,10 +60,17 @@ pub async fn execute(
     }
 }
 
-async fn audited(admin: &Admin, caller: &Caller, change: Change) -> Result<Answer, ClientError> {
+/// Carries out a change of this caller; `begun` is told the id of its entry in the audit.
+pub async fn audited(
+    admin: &Admin,
+    caller: &Caller,
+    change: Change,
+    begun: impl FnOnce(String),
+) -> Result<Answer, ClientError> {
     let Caller { user, peer, role, .. } = caller;
     let told = change.without_sql();
     let asked = admin.audit.ask(caller, told.to_string()).await;
+    begun(asked.id().to_owned());
     let result = match role {
         Role::Viewer => Err(ClientError::role_denied("manager")),
         Role::Manager => {

@@ -11,6 +11,7 @@ mod digests;
 mod execute;
 pub mod exposition;
 pub mod fleet;
+mod history;
 mod like;
 pub mod server;
 mod server_metrics;
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 pub use audit::{Audit, Door};
-pub use execute::{Answer, execute};
+pub use execute::{Answer, audited, execute};
 pub use table::{Row, Table};
 
 use crate::config::{AdminUser, Role};

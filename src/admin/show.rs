@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::like::is_like;
 use super::table::{Columns, Table};
-use super::{Admin, Caller, digests, fleet, servers, settings, variables};
+use super::{Admin, Caller, digests, fleet, history, servers, settings, variables};
 use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
@@ -213,6 +213,11 @@ static SHOWS: &[Show] = &[
         phrases: &["proxydigest running"],
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(digests::running(admin))),
+    },
+    Show {
+        phrases: &["proxyhistory"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(history::history(admin))),
     },
     Show {
         phrases: &["proxycongestion all"],

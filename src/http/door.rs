@@ -1,11 +1,13 @@
 //! The one way to the proxy from here: tables of SHOW, and the changes that SQL asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
+use tokio::sync::watch;
 
 use crate::admin::command::{Change, Command};
-use crate::admin::{Admin, Answer, Caller, Row, Table, execute};
+use crate::admin::{Admin, Answer, Caller, Row, Table, audited, execute};
 use crate::error::ClientError;
 use crate::task;
 
@@ -22,6 +24,38 @@ pub(super) async fn show(admin: &Admin, caller: &Caller, sql: &str) -> Result<Ta
     }
 }
 
+/// So long somebody waits for a change that may take longer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// So long it may take to write down that it was asked for.
+const NOTED: Duration = Duration::from_secs(5);
+
+/// What has become of a change.
+pub(super) enum Changed {
+    /// It is done.
+    Done,
+    /// It goes on; its entry in the audit tells how it ends.
+    UnderWay(String),
+}
+
+/// Carries out a change that may take longer than connections last; it is waited for so long.
+pub(super) async fn change_for_long(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    change: Change,
+    patience: Duration,
+) -> Result<Changed, Problem> {
+    let (asked, mut entry) = watch::channel(None);
+    let carried_out = carry_out(admin, caller, change, move |id| drop(asked.send(Some(id))));
+    if let Ok(ended) = tokio::time::timeout(patience, carried_out).await {
+        return ended.map(|_| Changed::Done);
+    }
+    let noted = tokio::time::timeout(NOTED, entry.wait_for(Option::is_some)).await;
+    let id = noted.ok().and_then(|noted| noted.ok()?.clone());
+    let none = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "it goes on: see the audit");
+    id.map(Changed::UnderWay).ok_or_else(none)
+}
+
 /// Carries out a change; a task's id, 0 for none.
 ///
 /// Who asks may leave meanwhile: it is seen to its end, and that is in the audit.
@@ -30,10 +64,19 @@ pub(super) async fn change(
     caller: &Caller,
     change: Change,
 ) -> Result<u64, Problem> {
+    carry_out(admin, caller, change, |_| ()).await
+}
+
+/// The same; `asked` is told its entry in the audit.
+async fn carry_out(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    change: Change,
+    asked: impl FnOnce(String) + Send + 'static,
+) -> Result<u64, Problem> {
     let (admin, caller) = (admin.clone(), caller.clone());
-    let carried_out = task::spawn("console change", async move {
-        execute(&admin, &caller, Command::Change(change)).await
-    });
+    let carried_out =
+        task::spawn("console change", async move { audited(&admin, &caller, change, asked).await });
     let Ok(Ok(answer)) = carried_out.await else {
         let text = "it has failed in the middle: see the log";
         return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text));
@@ -137,10 +180,25 @@ const CLUSTER: &[&str] = &[
     "running_task",
 ];
 
+/// Everything about clusters, each asked for once.
+pub(super) struct Overview {
+    /// A row is a cluster, with what serves it.
+    pub clusters: Table,
+    /// As of [`proxies`].
+    pub proxies: Table,
+    /// SHOW PROXYROUTE.
+    pub servers: Table,
+}
+
 /// A row is a cluster, with what serves it.
 pub(super) async fn clusters(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    Ok(overview(admin, caller).await?.clusters)
+}
+
+/// Everything about clusters.
+pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview, Problem> {
     let clusters = show(admin, caller, "SHOW PROXYCLUSTER").await?;
-    let routes = show(admin, caller, "SHOW PROXYROUTE").await?;
+    let servers = show(admin, caller, "SHOW PROXYROUTE").await?;
     let proxies = proxies(admin, caller).await?;
     let restarts = show(admin, caller, "SHOW RESTART").await?;
     let running = proxies.rows().filter(|row| row.text("status") == "RUNNING").count();
@@ -153,7 +211,7 @@ pub(super) async fn clusters(admin: &Admin, caller: &Caller) -> Result<Table, Pr
         let text = |column: &str| Some(row.text(column).to_owned());
         let name = row.text("cluster_name");
         let of_cluster = |route: &Row| route.text("cluster") == name;
-        let links = routes.rows().filter(of_cluster).map(|route| route.text("links"));
+        let links = servers.rows().filter(of_cluster).map(|route| route.text("links"));
         let links: u64 = links.filter_map(|links| links.parse::<u64>().ok()).sum();
         table.rows.push(vec![
             text("cluster_name"),
@@ -169,5 +227,5 @@ pub(super) async fn clusters(admin: &Admin, caller: &Caller) -> Result<Table, Pr
             task.map(|row| row.text("task_id").to_owned()),
         ]);
     }
-    Ok(table)
+    Ok(Overview { clusters: table, proxies, servers })
 }

@@ -5,6 +5,8 @@
 //!   event: state       how the proxy stands, all of it
 //!   event: task        a restart, all of it
 //!   event: fleet       a restart of the fleet, all of it
+//!   event: sample      ten seconds of the proxy
+//!   event: look        the proxies of the fleet were asked how they are
 //! ```
 //! Events tell how something is, not what has happened to it: who comes anew, or from another
 //! process, is told how everything is, and has missed nothing. One task looks for all who listen;
@@ -16,13 +18,15 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 
 use super::door;
 use super::fleet;
+use super::look::Look;
 use super::reply::{Problem, Reply, live};
 use super::resource;
+use super::who::Standing;
 use crate::admin::{Admin, Caller};
 use crate::task;
 
@@ -73,6 +77,7 @@ impl Event {
 /// Who listens, and what there was.
 pub(super) struct Hub {
     admin: Arc<Admin>,
+    look: Arc<Look>,
     places: Arc<Semaphore>,
     told: Arc<Mutex<Told>>,
 }
@@ -85,17 +90,18 @@ struct Told {
 }
 
 impl Hub {
-    pub(super) fn new(admin: Arc<Admin>) -> Self {
+    pub(super) fn new(admin: Arc<Admin>, look: Arc<Look>) -> Self {
         let to = broadcast::Sender::new(KEPT);
         let told = Told { number: 0, last: VecDeque::new(), to, is_watched: false };
         let (places, told) = (Arc::new(Semaphore::new(MOST)), Arc::new(Mutex::new(told)));
-        Self { admin, places, told }
+        Self { admin, look, places, told }
     }
 
-    /// Tells somebody, who has heard `last` if anything.
+    /// Tells somebody, who has heard `last` if anything, as long as he is somebody.
     pub(super) async fn listen(
         &self,
         caller: &Caller,
+        standing: Standing,
         last: Option<&str>,
     ) -> Result<Reply, Problem> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| {
@@ -109,13 +115,14 @@ impl Hub {
             let missed = told.since(last);
             told.tell(now);
             if !std::mem::replace(&mut told.is_watched, true) {
-                let (admin, told, caller) = (self.admin.clone(), self.told.clone(), caller.clone());
-                task::spawn("console events", watch(admin, told, caller));
+                let (admin, look) = (self.admin.clone(), self.look.clone());
+                let (told, caller) = (self.told.clone(), caller.clone());
+                task::spawn("console events", watch(admin, look, told, caller));
             }
             (missed.unwrap_or_else(|| told.newest()), events)
         };
         let (to, pieces) = mpsc::channel(WAITING);
-        task::spawn("console listener", pass_on(missed, events, to, place));
+        task::spawn("console listener", pass_on(missed, events, to, standing, place));
         Ok(live("text/event-stream", pieces))
     }
 }
@@ -179,6 +186,10 @@ async fn how_it_is(
         let about = format!("task {}", row.text("task_id"));
         now.push((about, "task", resource::TASK.value(&row)));
     }
+    let history = door::show(admin, caller, "SHOW PROXYHISTORY").await?;
+    if let Some(row) = history.rows().next_back() {
+        now.push(("sample".into(), "sample", resource::SAMPLE.value(&row)));
+    }
     let fleet = fleet::tasks(admin, caller).await?;
     for row in fleet.rows().take(4).collect::<Vec<_>>().into_iter().rev() {
         let name = row.text("task_id");
@@ -190,15 +201,21 @@ async fn how_it_is(
 }
 
 /// Looks for all who listen.
-async fn watch(admin: Arc<Admin>, told: Arc<Mutex<Told>>, caller: Caller) {
+async fn watch(admin: Arc<Admin>, look: Arc<Look>, told: Arc<Mutex<Told>>, caller: Caller) {
     let mut standing = admin.lifecycle.subscribe();
+    let mut heard = look.subscribe();
     loop {
+        look.ask(&caller);
         tokio::time::sleep(SHORTEST).await;
         let changed = tokio::time::timeout(PERIOD - SHORTEST, standing.changed()).await;
         if matches!(changed, Ok(Err(_))) {
             tokio::time::sleep(PERIOD).await;
         }
-        let now = how_it_is(&admin, &caller).await;
+        let mut now = how_it_is(&admin, &caller).await;
+        if let (true, Ok(now)) = (heard.has_changed().unwrap_or_default(), &mut now) {
+            let looks = heard.borrow_and_update().as_ref().map_or(0, |heard| heard.looks);
+            now.push(("look".into(), "look", json!({"looks": looks})));
+        }
         let mut told = lock(&told);
         if told.to.receiver_count() == 0 {
             told.is_watched = false;
@@ -216,6 +233,7 @@ async fn pass_on(
     missed: Vec<Arc<Event>>,
     mut events: broadcast::Receiver<Arc<Event>>,
     to: mpsc::Sender<Bytes>,
+    mut standing: Standing,
     _place: OwnedSemaphorePermit,
 ) {
     let hello = Bytes::from(format!("retry: {RETRY_MS}\n\n"));
@@ -229,6 +247,7 @@ async fn pass_on(
         let next = tokio::select! {
             // A receiver that is dropped in the middle has lost nothing.
             next = tokio::time::timeout(SILENCE, events.recv()) => next,
+            () = standing.has_ended() => return,
             () = to.closed() => return,
         };
         let piece = match next {

@@ -6,7 +6,8 @@
 //!     pages      the console: HTML
 //!     api        /api/v1: JSON; its routes are one table, which is its OpenAPI document too
 //!       events     what changes, as server-sent events
-//!       fleet      its proxies and tasks
+//!       fleet      its proxies and tasks; look: all of them asked at once, for all who look
+//!       parts      what of a page is the same for everybody
 //!       door       everything is a command of the admin port, asked by somebody
 //!         who        tokens, log-ins, and who fails too often
 //!           resource, idempotency, request, reply, store
@@ -22,7 +23,9 @@ mod events;
 mod fleet;
 mod health;
 mod idempotency;
+mod look;
 mod pages;
+mod parts;
 pub mod port;
 mod reply;
 mod request;

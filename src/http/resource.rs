@@ -152,6 +152,19 @@ pub(super) static RUNNING: Resource = Resource {
     ],
 };
 
+pub(super) static SAMPLE: Resource = Resource {
+    name: "Sample",
+    fields: &[
+        same("time", Time, "when it ended"),
+        same("seconds", Integer, "how long it was"),
+        same("queries", Integer, "commands of clients in it"),
+        same("errors", Integer, "answers that were errors"),
+        same("sessions", Integer, "clients at its end"),
+        same("p50_us", Integer, "how long statements took: half of them; 0: there were none"),
+        same("p99_us", Integer, "99 of 100"),
+    ],
+};
+
 pub(super) static ATTRIBUTE: Resource = Resource {
     name: "Attribute",
     fields: &[
@@ -263,13 +276,14 @@ pub(super) static FLEET_STEP: Resource = Resource {
 };
 
 /// All of them.
-pub(super) static ALL: [&Resource; 13] = [
+pub(super) static ALL: [&Resource; 14] = [
     &CLUSTER,
     &PROXY,
     &SERVER,
     &SESSION,
     &STATEMENT,
     &RUNNING,
+    &SAMPLE,
     &ATTRIBUTE,
     &PARAMETER,
     &TASK,

@@ -6,6 +6,8 @@ use tokio::sync::Semaphore;
 
 use super::events::Hub;
 use super::idempotency::Answered;
+use super::look::Look;
+use super::parts::Parts;
 use super::store::Kept;
 use super::who::Who;
 use crate::admin::Admin;
@@ -16,8 +18,10 @@ const MOST: usize = 1024;
 /// What the HTTP port stands on.
 pub struct Http {
     pub(super) admin: Arc<Admin>,
-    pub(super) who: Who,
+    pub(super) who: Arc<Who>,
     pub(super) hub: Hub,
+    pub(super) look: Arc<Look>,
+    pub(super) parts: Parts,
     pub(super) answered: Kept<Answered>,
     pub(super) places: Arc<Semaphore>,
 }
@@ -26,9 +30,12 @@ impl Http {
     /// That of this proxy.
     pub fn new(admin: Arc<Admin>) -> Self {
         let dir = admin.proxy.config().proxy.run_dir.clone();
+        let look = Look::new(admin.clone());
         Self {
-            who: Who::new(&dir),
-            hub: Hub::new(admin.clone()),
+            who: Arc::new(Who::new(&dir)),
+            hub: Hub::new(admin.clone(), look.clone()),
+            look,
+            parts: Parts::default(),
             answered: Kept::new(dir.join("console.requests")),
             places: Arc::new(Semaphore::new(MOST)),
             admin,

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 use super::cluster::loops::Trail;
 use super::cluster::view::{ClusterView, CongestionView, ServerView};
 use super::deadlines::{self, Drain};
+use super::history::{self, History};
 use super::in_force::{Author, InForce, NotAltered, Unfitting};
 use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
@@ -77,6 +78,7 @@ pub struct Proxy {
     pub(super) drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
     lingering: Arc<Semaphore>,
+    pub(super) history: Arc<History>,
 }
 
 /// How a session comes to be relayed.
@@ -142,6 +144,7 @@ impl Proxy {
             changed: Notify::new(),
             drain: signal::Sender::new(Drain::No),
             lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
+            history: Arc::default(),
         });
         let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
         task::keep("silent sessions", move || {
@@ -155,6 +158,13 @@ impl Proxy {
         task::keep("servers to be left", move || drain::watch(watched.clone()));
         let (watched, drain) = (Arc::downgrade(&proxy.sessions), proxy.drain.subscribe());
         task::keep("drain deadline", move || deadlines::drain(watched.clone(), drain.clone()));
+        if proxy.config().console.enabled {
+            let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
+            let kept = proxy.history.clone();
+            task::keep("history", move || {
+                history::take(watched.clone(), in_force.clone(), kept.clone())
+            });
+        }
         proxy
     }
 
@@ -244,20 +254,20 @@ impl Proxy {
 
     /// Every server of every cluster, and how many connections sessions have to it.
     pub fn servers(&self) -> Vec<(ServerView, usize)> {
-        let mut on: HashMap<_, (usize, u64, u64)> = HashMap::new();
+        let mut on: HashMap<[Arc<str>; 2], (usize, u64, u64)> = HashMap::new();
         for handle in self.sessions.registry.all() {
             let (reads, writes) = handle.statements();
             let facts = handle.facts();
-            let here = on.entry((facts.cluster.to_string(), facts.server.to_string()));
+            let here = on.entry([facts.cluster.clone(), facts.server.clone()]);
             let (links, all_reads, all_writes) = here.or_default();
             (*links, *all_reads, *all_writes) =
                 (*links + 1, *all_reads + reads, *all_writes + writes);
             for server in &facts.further {
-                on.entry((facts.cluster.to_string(), server.to_string())).or_default().0 += 1;
+                on.entry([facts.cluster.clone(), server.clone()]).or_default().0 += 1;
             }
         }
         let with_links = |mut view: ServerView| {
-            let here = on.get(&(view.cluster.clone(), view.server.clone()));
+            let here = on.get(&[view.cluster.as_str().into(), view.server.as_str().into()]);
             let (links, reads, writes) = here.copied().unwrap_or_default();
             (view.reads, view.writes) = (view.reads + reads, view.writes + writes);
             (view, links)
@@ -365,6 +375,11 @@ impl Proxy {
     /// What was counted here and in predecessors. Never goes back, also while sessions move.
     pub fn totals(&self) -> Totals {
         self.sessions.totals()
+    }
+
+    /// The last hour, where there is a console.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// How long sessions stood still in restarts, here and in predecessors. Never goes back.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::deadlines::Drain;
+use super::history::Sample;
 use super::sessions::admission::address_of;
 use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
@@ -58,6 +59,9 @@ pub(super) struct Legacy {
     /// What clients' sessions have told of servers, by address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     inventories: BTreeMap<String, serde_json::Value>,
+    /// The last hour, for charts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    history: Vec<Sample>,
 }
 
 /// What a session arrives with, beside its parcel.
@@ -87,14 +91,15 @@ impl Proxy {
         self.inherit_deaths(legacy.crashes);
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
         self.orders.inventories().inherit(legacy.inventories);
+        self.history.inherit(legacy.history);
     }
 
     /// What whoever comes after a crash is to know, beside sessions.
     pub fn will(&self) -> Bytes {
-        self.legacy_with(Vec::new())
+        self.legacy_with(Vec::new(), Vec::new())
     }
 
-    fn legacy_with(&self, crashes: Vec<Death>) -> Bytes {
+    fn legacy_with(&self, crashes: Vec<Death>, history: Vec<Sample>) -> Bytes {
         let greetings = self.in_force.clusters().greetings().collect();
         let altered = self.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
@@ -112,6 +117,7 @@ impl Proxy {
                 .collect(),
             crashes,
             inventories: self.orders.inventories().all_heard(),
+            history,
         };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
         match serde_json::to_writer(&mut body, &legacy) {
@@ -240,7 +246,7 @@ impl DataPlane for Proxy {
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        self.legacy_with(self.deaths())
+        self.legacy_with(self.deaths(), self.history.samples())
     }
 
     fn counters(&self) -> Bytes {

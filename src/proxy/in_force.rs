@@ -97,8 +97,7 @@ impl InForce {
         let (origins, keeping, sharing) =
             (Mutex::new(origins), Keeping::default(), Keeping::default());
         let digests = Digests::new(config.load().proxy.digest_table_size);
-        let in_force =
-            Self { config, tls, clusters, monitors, origins, keeping, sharing, digests };
+        let in_force = Self { config, tls, clusters, monitors, origins, keeping, sharing, digests };
         in_force.watch_servers();
         in_force
     }

@@ -20,6 +20,7 @@
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
 //! - `digests`: statements by their shapes; `running`: those that are under way.
+//! - `history`: the last hour, for charts.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
 //! - `keeping`: whether what they have altered would outlive the process.
 //! - `peer`: the data plane of the other generation, while two live.
@@ -33,6 +34,7 @@ mod data_plane;
 mod deadlines;
 pub mod digests;
 mod handover;
+pub mod history;
 mod in_force;
 mod inheritance;
 mod keeping;

@@ -48,6 +48,24 @@ fn a_switchover_that_cannot_be_is_told_and_in_the_audit() {
 }
 
 #[test]
+fn a_switchover_that_nobody_waits_for_is_followed_in_the_audit() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy).with("Prefer", "respond-async");
+    let path = "/api/v1/clusters/main/switchover";
+    let answer = asker.ask("POST", path, r#"{"server": "127.0.0.1:9"}"#);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json()["action"], "ALTER CLUSTER 'main' SWITCHOVER TO '127.0.0.1:9'");
+    let entry = answer.field("location").expect("where it is followed").to_owned();
+    let ended = until("its end", || {
+        let entry = asker.get(&entry).json();
+        (entry["outcome"] != "asked").then_some(entry)
+    });
+    assert_eq!(ended["outcome"], "refused");
+    assert!(ended["detail"].as_str().is_some_and(|it| it.contains("cluster main stays")));
+    assert_eq!(asker.get("/api/v1/audit/1.99999").status, 404);
+}
+
+#[test]
 fn sessions_are_listed_filtered_and_closed() {
     let Some((_database, proxy)) = pair() else { return };
     let asker = manager(&proxy);
@@ -109,4 +127,12 @@ fn parameters_are_altered_together_or_not_at_all() {
     let answer = asker.ask("PATCH", path, r#"{"cluster.main.max_replica_lag": "7s"}"#);
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(value("cluster.main.max_replica_lag"), "7s");
+    let all = asker.get(path).items();
+    let lag = all.iter().find(|it| it["name"] == "cluster.main.max_replica_lag").expect("it");
+    let [default, in_file] = ["default", "in_file"].map(|name| lag[name].as_str());
+    assert_eq!((default, in_file), (Some("10s"), Some("10s")), "{lag}");
+    assert!(lag["changed_by"].as_str().is_some_and(|by| by.starts_with("ops@")), "{lag}");
+    let same = all.iter().find(|it| it["name"] == "login_timeout").expect("it");
+    assert_eq!(same["value"], same["in_file"], "{same}");
+    assert!(same["changed_by"].is_null(), "{same}");
 }

@@ -1,6 +1,8 @@
 //! The fleet on the Overview: ticked, restarted together, followed as a task.
 
-use crate::scene::{Person, alone};
+use std::net::TcpListener;
+
+use crate::scene::{Person, alone, with};
 use crate::support::fleet::introduce;
 use crate::support::until;
 
@@ -9,12 +11,16 @@ fn the_six_steps_for_what_is_ticked() {
     let proxies = [alone(), alone()];
     introduce(&proxies);
     let person = Person::log_in(&proxies[0], "root");
-    let overview = person.see("/clusters/main");
+    let overview = until("all to be asked", || {
+        Some(person.see("/clusters/main")).filter(|page| !page.contains("being asked"))
+    });
     for part in ["Batch Restart", "Restart Cluster", "value=\"a\"", "value=\"b\"", "f1-status"] {
         assert!(overview.contains(part), "{part}: {overview}");
     }
-    let kept = person.see("/clusters/main?part=own");
-    assert!(!kept.contains("Batch Restart"), "others are asked for the whole page only");
+    let part = person.see("/clusters/main?part=own");
+    assert!(part.contains("p0-status") && !part.contains("Batch Restart"), "{part}");
+    let part = person.see("/clusters/main?part=fleet");
+    assert!(part.contains("f1-status") && !part.contains("p0-status"), "{part}");
     let none = person.asker.get("/clusters/main/restart?ticked=yes");
     assert_eq!(none.status, 400, "{none:?}");
     assert_eq!(person.asker.get("/clusters/main/restart?proxy=z").status, 404);
@@ -48,4 +54,26 @@ fn the_six_steps_for_what_is_ticked() {
     for (form, fields) in [(path, "mode=restart"), ("/tasks/fleet-1/rollback", "")] {
         assert_eq!(viewer.send(form, fields).status, 403, "{form}");
     }
+}
+
+/// A proxy that takes connections and says nothing is no reason to wait with the page.
+#[test]
+fn nobody_waits_for_a_proxy_that_says_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("it is bound");
+    let member = format!(
+        "[[fleet.proxy]]\nname = \"mute\"\naddress = \"{address}\"\nuser = \"root\"\n\
+         password = \"x\"\n"
+    );
+    let proxy = with(&member);
+    let person = Person::log_in(&proxy, "root");
+    let page = person.see("/clusters/main");
+    assert!(page.contains("being asked") && page.contains("p0-status"), "{page}");
+    let part = until("it to be given up", || {
+        let part = person.see("/clusters/main?part=fleet");
+        part.contains("UNREACHABLE").then_some(part)
+    });
+    assert!(part.contains("mute") && part.contains("no answer in"), "{part}");
+    let asked = silent.incoming().take(1).count();
+    assert_eq!(asked, 1);
 }

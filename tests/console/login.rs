@@ -143,3 +143,16 @@ fn another_sites_page_can_do_nothing() {
     assert_eq!(person.with("Origin", &own).send("/parameters", form).status, 303);
     assert!(person.see("/parameters?q=connect_timeout").contains("7s"));
 }
+
+#[test]
+fn who_logs_out_is_told_nothing_more() {
+    let proxy = alone();
+    let (person, other) = (Person::log_in(&proxy, "root"), Person::log_in(&proxy, "root"));
+    let mut events = person.asker.listen();
+    let mut still = other.asker.listen();
+    assert!(events.next().is_some() && still.next().is_some());
+    assert_eq!(person.send("/logout", "").status, 303);
+    while events.next().is_some() {}
+    proxy.admin().expect("admin").run("ALTER PROXYCONFIG SET proxy_local_cmd = '3'");
+    still.until("state", |state| state["status"] == "OFFLINE").expect("the other is");
+}

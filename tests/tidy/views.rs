@@ -28,6 +28,7 @@ const FOR_ADMIN: &[&str] = &[
     "proxy::Proxy",
     "proxy::cluster::view",
     "proxy::digests::Counted",
+    "proxy::history::PERIOD",
     "proxy::login::LocalLogin",
     "proxy::login::preamble",
     "proxy::login::random_salt",

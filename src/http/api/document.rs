@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::route::{Gives, Input, Needs, ROUTES, Route, Verb};
-use crate::http::resource::{ALL, FLEET_STEP, FLEET_TASK, Resource, TASK};
+use crate::http::resource::{ALL, AUDIT, FLEET_STEP, FLEET_TASK, Resource, TASK};
 
 /// All of it.
 pub(super) fn document() -> Value {
@@ -126,7 +126,7 @@ fn responses(route: &Route) -> Value {
         Gives::FleetTask => Some(fleet_task()),
         Gives::Task => Some(json!({"oneOf": [of(&TASK), fleet_task()]})),
         Gives::Document => Some(json!({"type": "object"})),
-        Gives::Nothing | Gives::Events => None,
+        Gives::Nothing | Gives::NothingYet | Gives::Events => None,
     };
     let mut good = json!({"description": route.info});
     match (schema, route.gives) {
@@ -142,7 +142,14 @@ fn responses(route: &Route) -> Value {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
         },
     });
-    json!({route.status.to_string(): good, "default": bad})
+    let mut responses = json!({route.status.to_string(): good, "default": bad});
+    if let Gives::NothingYet = route.gives {
+        responses["202"] = json!({
+            "description": "it goes on; Location is where its entry in the audit is",
+            "content": {"application/json": {"schema": of(&AUDIT)}},
+        });
+    }
+    responses
 }
 
 fn schema(input: &Input) -> Value {

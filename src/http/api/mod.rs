@@ -61,8 +61,8 @@ async fn perform(
     route: &Route,
     arguments: Vec<String>,
 ) -> Result<Reply, Problem> {
-    let (admin, hub, caller) = (&http.admin, &http.hub, &visitor.caller);
-    let context = Context { admin, hub, caller, request, arguments };
+    let (admin, caller) = (&http.admin, &visitor.caller);
+    let context = Context { http, visitor, admin, caller, request, arguments };
     match route.verb {
         Verb::Post => {
             let run = run(route.operation, &context);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::LOCATION;
+use hyper::header::{HeaderName, LOCATION};
 use serde_json::{Map, Value, json};
 
 use super::document::document;
@@ -15,15 +15,16 @@ use crate::admin::fleet::Word;
 use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
-use crate::http::door::{self, show};
-use crate::http::events::Hub;
+use crate::http::door::{self, Changed, Overview, show};
 use crate::http::fleet::{members, number};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SERVER, SESSION,
-    STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE, SERVER,
+    SESSION, STATEMENT, TASK,
 };
+use crate::http::service::Http;
+use crate::http::who::{Standing, Visitor};
 use crate::restart::task::{Mode, Request as Restart};
 use crate::wire::id::SessionId;
 
@@ -32,8 +33,9 @@ const ROWS: usize = 1000;
 
 /// What an operation works with.
 pub(super) struct Context<'a> {
+    pub http: &'a Http,
+    pub visitor: &'a Visitor,
     pub admin: &'a Arc<Admin>,
-    pub hub: &'a Hub,
     pub caller: &'a Caller,
     pub request: &'a Request,
     /// What stands in the places of the route.
@@ -51,6 +53,8 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         Operation::Cluster => of.cluster().await,
         Operation::Proxies => Ok(items(&PROXY, &door::proxies(of.admin, of.caller).await?)),
         Operation::Proxy => of.proxy().await,
+        Operation::History if of.first() != door::LOCAL => Err(unknown("proxy", of.first())),
+        Operation::History => Ok(items(&SAMPLE, &of.show("SHOW PROXYHISTORY").await?)),
         Operation::Restart => of.restart().await,
         Operation::RestartCluster => fleet::restart(of).await,
         Operation::Fleet => {
@@ -93,12 +97,16 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         Operation::Retry => fleet::order(of, Word::Retry).await,
         Operation::Stop => fleet::order(of, Word::Stop).await,
         Operation::Audit => Ok(items(&AUDIT, &of.show("SHOW AUDIT").await?)),
-        Operation::Events => of.hub.listen(of.caller, of.request.field(LAST_EVENT_ID)).await,
+        Operation::AuditEntry => of.entry(of.first(), StatusCode::OK).await,
+        Operation::Events => {
+            let standing = Standing::of(&of.http.who, of.admin, of.visitor);
+            let last = of.request.field(LAST_EVENT_ID);
+            of.http.hub.listen(of.caller, standing, last).await
+        }
     }
 }
 
-const LAST_EVENT_ID: hyper::header::HeaderName =
-    hyper::header::HeaderName::from_static("last-event-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl Context<'_> {
     pub(super) fn first(&self) -> &str {
@@ -139,17 +147,35 @@ impl Context<'_> {
             }
         }
         let address = server.ok_or_else(|| Problem::bad("server: expected 'host:port'"))?;
-        self.change(Change::SwitchOver { cluster, address, force }).await?;
-        Ok(empty(StatusCode::NO_CONTENT))
+        let change = Change::SwitchOver { cluster, address, force };
+        // RFC 7240.
+        let prefers = self.request.field(HeaderName::from_static("prefer")).unwrap_or_default();
+        let is_async = prefers.split([',', ';']).any(|it| it.trim() == "respond-async");
+        let patience = if is_async { Duration::ZERO } else { door::PATIENCE };
+        match door::change_for_long(self.admin, self.caller, change, patience).await? {
+            Changed::Done => Ok(empty(StatusCode::NO_CONTENT)),
+            Changed::UnderWay(id) => {
+                let mut reply = self.entry(&id, StatusCode::ACCEPTED).await?;
+                set(&mut reply, LOCATION, &format!("/api/v1/audit/{id}"));
+                Ok(reply)
+            }
+        }
+    }
+
+    /// An entry of the audit.
+    async fn entry(&self, id: &str, status: StatusCode) -> Result<Reply, Problem> {
+        let entries = self.show("SHOW AUDIT").await?;
+        let row = entries.rows().find(|row| row.text("id") == id);
+        let row = row.ok_or_else(|| unknown("entry", id))?;
+        Ok(json(status, &AUDIT.value(&row)))
     }
 
     async fn cluster(&self) -> Result<Reply, Problem> {
         let name = self.first();
-        let clusters = door::clusters(self.admin, self.caller).await?;
+        let Overview { clusters, proxies, servers } =
+            door::overview(self.admin, self.caller).await?;
         let row = clusters.rows().find(|row| row.text("name") == name);
         let row = row.ok_or_else(|| unknown("cluster", name))?;
-        let proxies = door::proxies(self.admin, self.caller).await?;
-        let servers = self.show("SHOW PROXYROUTE").await?;
         let servers = servers.rows().filter(|row| row.text("cluster") == name);
         let whole = json!({
             "cluster": CLUSTER.value(&row),

@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::http::reply::Problem;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SERVER, SESSION,
-    STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE, SERVER,
+    SESSION, STATEMENT, TASK,
 };
 
 /// A method.
@@ -36,6 +36,7 @@ pub(super) enum Operation {
     Cluster,
     Proxies,
     Proxy,
+    History,
     Restart,
     RestartCluster,
     SwitchOver,
@@ -57,6 +58,7 @@ pub(super) enum Operation {
     Retry,
     Stop,
     Audit,
+    AuditEntry,
     Events,
 }
 
@@ -85,6 +87,8 @@ pub(super) enum Gives {
     FleetTask,
     /// Nothing but the status.
     Nothing,
+    /// The same, or with 202 an entry of the audit, if it goes on.
+    NothingYet,
     /// Server-sent events.
     Events,
     /// An OpenAPI document.
@@ -178,6 +182,12 @@ pub(super) static ROUTES: &[Route] = &[
     ),
     look("proxies", Operation::Proxies, Gives::Many(&PROXY), "Every proxy that is known here"),
     look("proxies/{proxy}", Operation::Proxy, Gives::One(&PROXY), "A proxy"),
+    look(
+        "proxies/{proxy}/history",
+        Operation::History,
+        Gives::Many(&SAMPLE),
+        "The last hour of a proxy, the oldest sample first",
+    ),
     Route {
         body: &[
             Input {
@@ -221,11 +231,14 @@ pub(super) static ROUTES: &[Route] = &[
             input("server", "the server that is to be the primary, as host:port; it has to be"),
             typed("force", "boolean", "sessions that cannot move stay behind"),
         ],
+        gives: Gives::NothingYet,
         ..change(
             Verb::Post,
             "clusters/{cluster}/switchover",
             Operation::SwitchOver,
-            "Makes another server the primary; it is done when it is answered",
+            "Makes another server the primary; it is done when it is answered. If that takes \
+             longer than 20 s, or with Prefer: respond-async, the answer is 202, and the entry of \
+             the audit tells how it ends",
         )
     },
     Route {
@@ -325,10 +338,17 @@ pub(super) static ROUTES: &[Route] = &[
     ),
     look("audit", Operation::Audit, Gives::Many(&AUDIT), "Who changed what, newest first"),
     look(
+        "audit/{entry}",
+        Operation::AuditEntry,
+        Gives::One(&AUDIT),
+        "One entry: how something goes that was asked for",
+    ),
+    look(
         "events",
         Operation::Events,
         Gives::Events,
-        "What changes: state (a Proxy), task (a Task) and fleet (a task of the fleet). With \
+        "What changes: state (a Proxy), task (a Task), fleet (a task of the fleet), sample (a \
+         Sample) and look (the proxies of the fleet were asked how they are). With \
          Last-Event-ID, what came behind that; without, or if that is not known any more, how \
          everything is",
     ),

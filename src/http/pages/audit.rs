@@ -2,13 +2,41 @@
 
 use maud::html;
 
-use super::frame::mark;
+use super::frame::{live_by, mark};
 use super::scene::Scene;
 use super::words;
 use crate::http::reply::{Problem, Reply};
+use crate::http::request::encoded;
 
 /// The newest ones: all of them are in the file.
 const SHOWN: usize = 200;
+
+/// What is asked for and goes on, or how it has ended.
+pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
+    let entries = scene.show("SHOW AUDIT").await?;
+    let row = entries.rows().find(|row| row.text("id") == id);
+    let row = row.ok_or_else(|| Problem::not_found(format!("There is no entry '{id}'.")))?;
+    let goes_on = row.text("outcome") == "asked";
+    let url = format!("/audit/{}", encoded(id));
+    let body = html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/audit" { "Audit" } " / " (id)
+        }
+        h1 { code { (row.text("action")) } }
+        div id="entry" aria-live="polite" {
+            p {
+                @if goes_on { (mark("asked", "It goes on")) }
+                @else { (mark(row.text("outcome"), row.text("outcome"))) }
+                " asked by " (row.text("user")) ", " (words::time(row.text("time")))
+            }
+            @if let Some(detail) = row.value("detail").filter(|detail| !detail.is_empty()) {
+                p class="detail" { (detail) }
+            }
+            @if goes_on { (live_by("every 2s", &url, &["entry".to_owned()])) }
+        }
+    };
+    scene.page(row.text("action"), body).await
+}
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let entries = scene.show("SHOW AUDIT").await?;

@@ -1,22 +1,35 @@
 //! `/clusters`: all of them.
 
-use maud::html;
+use maud::{Markup, html};
 
 use super::frame::{live, mark};
 use super::scene::Scene;
+use super::words;
+use crate::http::door::{self, Overview};
 use crate::http::reply::{Problem, Reply};
 use crate::http::request::encoded;
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
-    let clusters = scene.clusters().await?;
-    let proxies = scene.proxies().await?;
-    let sessions: u64 =
-        proxies.rows().filter_map(|row| row.text("sessions").parse::<u64>().ok()).sum();
+    if scene.request.asked("part").is_some() {
+        return scene.part(shown(scene)).await;
+    }
     let body = html! {
         h1 { "Clusters" }
+        (shown(scene).await?)
+        (live("/clusters?part=live", &["facts".into(), "clusters".into()]))
+    };
+    scene.page("Clusters", body).await
+}
+
+async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
+    let Overview { clusters, proxies, .. } =
+        door::overview(scene.admin(), &scene.visitor.caller).await?;
+    let sessions: u64 =
+        proxies.rows().filter_map(|row| row.text("sessions").parse::<u64>().ok()).sum();
+    Ok(html! {
         p class="facts" id="facts" {
-            span { b { (proxies.rows().count()) } " proxies" }
-            span { b { (sessions) } " sessions" }
+            span { b { (words::proxies(proxies.rows.len())) } }
+            span { b { (words::count(&sessions.to_string(), "session")) } }
         }
         table id="clusters" {
             thead { tr {
@@ -55,12 +68,10 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
                 }
             }
         }
-        (live("/clusters", &["facts".into(), "clusters".into()]))
-    };
-    scene.page("Clusters", body).await
+    })
 }
 
-fn all(some: &str, all: &str) -> maud::Markup {
+fn all(some: &str, all: &str) -> Markup {
     let text = format!("{some} of {all}");
     match some == all {
         true => html! { (text) },

@@ -15,41 +15,64 @@ use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
 /// Cells of a proxy that change.
-const CELLS: [&str; 5] = ["status", "version", "generation", "uptime", "sessions"];
+const CELLS: [&str; 6] = ["status", "version", "generation", "uptime", "sessions", "last"];
 
-/// When all of them are asked again, while somebody looks.
-const AGAIN: &str = "sse:fleet, every 5s";
+/// The proxies of the fleet, to be ticked; nothing where there is no fleet. It is the same for all
+/// who look.
+pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Markup {
+    let known = scene.http.look.known(&scene.visitor.caller).await;
+    let part = format!("{url}?part=fleet");
+    let Some(heard) = known else {
+        return html! {
+            div id="fleet" {
+                h2 { "The fleet" }
+                p class="hint" { "Its proxies are being asked how they are." }
+                // Whatever comes first.
+                (live_by("sse:look, every 2s", &part, &["fleet".to_owned()]))
+            }
+        };
+    };
+    html! {
+        div id="fleet" {
+            @match heard.proxies {
+                Ok(members) if members.rows.is_empty() => {}
+                Ok(members) => (table(&members, url, &part)),
+                Err(problem) => {
+                    h2 { "The fleet" }
+                    p class="problem" { (problem.detail) }
+                    (live_by("sse:look", &part, &["fleet".to_owned()]))
+                }
+            }
+        }
+    }
+}
 
-/// The proxies of the fleet, to be ticked; nothing where there is no fleet.
-pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Result<Markup, Problem> {
-    let members = fleet::members(scene.admin(), &scene.visitor.caller).await?;
+fn table(members: &Table, url: &str, part: &str) -> Markup {
     let ids = (0..members.rows.len())
         .flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")))
         .collect::<Vec<_>>();
-    Ok(html! {
-        @if !members.rows.is_empty() {
-            h2 { "The fleet" }
-            form method="get" action={ (url) "/restart" } {
-                input type="hidden" name="ticked" value="yes";
-                table {
-                    thead { tr {
-                        th { "Name" } th { "Status" } th { "Version" } th { "Generation" }
-                        th { "Up for" } th { "Sessions" } th { "Last restart" }
-                    } }
-                    tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at)) } }
-                }
-                p class="buttons" {
-                    button class="action" { "Batch Restart" }
-                    a class="action" href={ (url) "/restart" } { "Restart Cluster" }
-                }
-                p class="hint" {
-                    "Batch Restart is for those that are ticked. Nothing happens before the next \
-                     page."
-                }
+    html! {
+        h2 { "The fleet" }
+        form method="get" action={ (url) "/restart" } {
+            input type="hidden" name="ticked" value="yes";
+            table {
+                thead { tr {
+                    th { "Name" } th { "Status" } th { "Version" } th { "Generation" }
+                    th { "Up for" } th { "Sessions" } th { "Last restart" }
+                } }
+                tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at)) } }
             }
-            (live_by(AGAIN, url, &ids))
+            p class="buttons" {
+                button class="action" { "Batch Restart" }
+                a class="action" href={ (url) "/restart" } { "Restart Cluster" }
+            }
+            p class="hint" {
+                "Batch Restart is for those that are ticked. Nothing happens before the next \
+                 page."
+            }
         }
-    })
+        (live_by("sse:look, sse:fleet", part, &ids))
+    }
 }
 
 fn member(row: &Row, at: usize) -> Markup {
@@ -71,9 +94,10 @@ fn member(row: &Row, at: usize) -> Markup {
             td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
             td data-label="Up for" id=(id("uptime")) { (words::span(row.text("uptime_s"))) }
             td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
-            td data-label="Last restart" {
+            td data-label="Last restart" id=(id("last")) {
                 @match row.value("last_restart") {
                     Some(state) => (mark(state, words::state(state))),
+                    None if status == "UNREACHABLE" => span class="hint" { "not known" },
                     None => span class="hint" { "none yet" },
                 }
             }
@@ -154,7 +178,9 @@ impl Dialog {
                 @for row in self.proxies.rows() {
                     li {
                         b { (row.text("name")) } " " (mark(row.text("state"), row.text("state")))
-                        " " (words::count(row.text("sessions"), "session"))
+                        @if let Some(sessions) = row.value("sessions") {
+                            " " (words::count(sessions, "session"))
+                        }
                     }
                 }
             }

@@ -82,7 +82,7 @@ impl Frame<'_> {
                             @let current = (path == self.here).then_some("page");
                             a href={ "/" (path) } aria-current=[current] {
                                 (name)
-                                @if path == "tasks" { (self.counts()) }
+                                @if path == "tasks" { (self.counts.shown()) }
                             }
                         }
                     }
@@ -95,9 +95,11 @@ impl Frame<'_> {
             }
         }
     }
+}
 
-    fn counts(&self) -> Markup {
-        let Counts { running, failed } = self.counts;
+impl Counts {
+    pub(super) fn shown(self) -> Markup {
+        let Self { running, failed } = self;
         html! {
             span id="counts" {
                 @if running > 0 { span class="mark busy" { (running) " running" } }
@@ -120,7 +122,8 @@ pub(super) fn csrf(visitor: &Visitor) -> Markup {
 
 /// Keeps parts of a page up to date: those that have these ids, from the page at `url`.
 pub(super) fn live(url: &str, ids: &[String]) -> Markup {
-    live_by("sse:state, sse:task, sse:fleet", url, ids)
+    // How many sessions there are changes with each second: that is shown a little later.
+    live_by("sse:state throttle:2s, sse:task, sse:fleet", url, ids)
 }
 
 /// The same, by these triggers of htmx.

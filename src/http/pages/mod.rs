@@ -8,6 +8,7 @@
 //!   audit
 //!     scene      who looks at what; what a form does
 //!     frame      what all pages have around them, and the pieces they are made of
+//!     charts     the last hour, drawn
 //!     words      how values are told
 //!   assets     style and script, from here and nowhere else
 //! ```
@@ -16,6 +17,7 @@
 
 mod assets;
 mod audit;
+mod charts;
 mod clusters;
 mod fleet;
 mod fleet_tasks;
@@ -86,6 +88,7 @@ async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
         ["statements"] => statements::page(scene).await,
         ["parameters"] => parameters::page(scene).await,
         ["audit"] => audit::page(scene).await,
+        ["audit", id] => audit::one(scene, id).await,
         _ => Err(Problem::not_found("There is no such page.")),
     }
 }

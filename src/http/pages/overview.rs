@@ -2,122 +2,192 @@
 
 use maud::{Markup, html};
 
-use super::fleet;
-use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::frame::{Ways, button, csrf, live, live_by, mark, refusal};
 use super::scene::Scene;
-use super::words;
-use crate::admin::Row;
+use super::{charts, fleet, words};
 use crate::admin::command::Change;
+use crate::admin::{Row, Table};
 use crate::config::parameter::cluster::ServerChange;
+use crate::http::door::{self, Changed, Overview};
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
+/// What is shown of a cluster: of it alone.
+struct Shown(Overview);
+
 pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem> {
-    let clusters = scene.clusters().await?;
-    let cluster = clusters.rows().find(|row| row.text("name") == name);
-    let cluster = cluster.ok_or_else(|| unknown(name))?;
-    let proxies = scene.proxies().await?;
-    let routes = scene.show("SHOW PROXYROUTE").await?;
-    let servers: Vec<_> = routes.rows().filter(|row| row.text("cluster") == name).collect();
-    let why_not = scene.refusal();
-    let why_not = why_not.as_deref();
-    let mut ids = vec!["facts".to_owned()];
-    let live_ids = |prefix: &str, at: usize, names: &[&str]| {
-        names.iter().map(|name| format!("{prefix}{at}-{name}")).collect::<Vec<_>>()
-    };
-    for at in 0..proxies.rows().count() {
-        ids.extend(live_ids("p", at, PROXY));
-    }
-    for at in 0..servers.len() {
-        ids.extend(live_ids("s", at, SERVER));
-    }
     let url = format!("/clusters/{}", encoded(name));
-    // Other proxies are asked for the whole page only, and for their own part of it.
-    let fleet = match scene.request.asked("part") {
-        None => fleet::section(scene, &url).await?,
-        Some(_) => html! {},
-    };
+    match scene.request.asked("part") {
+        Some("charts") => return scene.part(async { charts(scene).await }).await,
+        Some("fleet") => return scene.part(async { Ok(fleet::section(scene, &url).await) }).await,
+        Some(_) => return scene.part(async { Ok(shown(scene, name).await?.part()) }).await,
+        None => {}
+    }
+    let shown = shown(scene, name).await?;
+    let why_not = scene.refusal();
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " (name)
         }
         h1 { "Overview of " (name) }
-        p class="facts" id="facts" {
-            span { b { (cluster.text("proxies_running")) " of " (cluster.text("proxies")) }
-                   " proxies running" }
-            span { b { (cluster.text("servers_online")) " of " (cluster.text("servers")) }
-                   " servers online" }
-            @if let Some(id) = cluster.value("running_task") {
-                span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
-            }
-        }
-        (refusal(why_not))
+        (shown.facts())
+        (refusal(why_not.as_deref()))
         h2 { "OBProxies" }
-        table {
-            thead { tr {
-                th { "Name" } th { "Address" } th { "Status" } th { "Version" }
-                th { "Generation" } th { "Process" } th { "Up for" } th { "Sessions" }
-                th { "In transaction" } th { "Last restart" } th { "Actions" }
-            } }
-            tbody {
-                @for (at, row) in proxies.rows().enumerate() {
-                    (proxy(&row, at, &url))
-                }
-            }
-        }
-        (fleet)
+        (shown.proxies(&url))
+        (fleet::section(scene, &url).await)
         h2 { "Servers" }
-        table {
-            thead { tr {
-                th { "Server" } th { "Role" } th { "Place" } th { "Weight" } th { "State" }
-                th { "Behind" } th { "Connections" } th { "Last error" } th { "Actions" }
-            } }
-            tbody {
-                @for (at, row) in servers.iter().enumerate() {
-                    (server(scene, row, at, &url, why_not))
-                }
-            }
-        }
-        (live(&format!("{url}?part=own"), &ids))
+        (shown.servers(scene, &url, why_not.as_deref()))
+        h2 { "The last hour of this proxy" }
+        (charts(scene).await?)
+        (live(&format!("{url}?part=own"), &shown.ids()))
+        (live_by("sse:sample", &format!("{url}?part=charts"), &["charts".to_owned()]))
     };
     scene.page(name, body).await
+}
+
+async fn charts(scene: &Scene<'_>) -> Result<Markup, Problem> {
+    Ok(charts::charts(&scene.show("SHOW PROXYHISTORY").await?))
+}
+
+async fn shown(scene: &Scene<'_>, name: &str) -> Result<Shown, Problem> {
+    let mut all = door::overview(scene.admin(), &scene.visitor.caller).await?;
+    retain(&mut all.clusters, |row| row.text("name") == name);
+    if all.clusters.rows.is_empty() {
+        return Err(unknown(name));
+    }
+    retain(&mut all.servers, |row| row.text("cluster") == name);
+    Ok(Shown(all))
+}
+
+fn retain(table: &mut Table, is_wanted: impl Fn(&Row) -> bool) {
+    let wanted: Vec<_> = table.rows().map(|row| is_wanted(&row)).collect();
+    let mut wanted = wanted.into_iter();
+    table.rows.retain(|_| wanted.next().unwrap_or_default());
+}
+
+impl Shown {
+    /// The ids of what changes.
+    fn ids(&self) -> Vec<String> {
+        let cells = |prefix: &str, rows: usize, names: &[&str]| {
+            let of = |at: usize| names.iter().map(move |name| (at, *name));
+            let all = (0..rows).flat_map(of);
+            all.map(|(at, name)| format!("{prefix}{at}-{name}")).collect::<Vec<_>>()
+        };
+        let proxies = cells("p", self.0.proxies.rows.len(), PROXY);
+        let servers = cells("s", self.0.servers.rows.len(), SERVER);
+        std::iter::once("facts".to_owned()).chain(proxies).chain(servers).collect()
+    }
+
+    fn facts(&self) -> Markup {
+        html! {
+            @for cluster in self.0.clusters.rows() {
+                p class="facts" id="facts" {
+                    span {
+                        b { (cluster.text("proxies_running")) " of " (cluster.text("proxies")) }
+                        " proxies running"
+                    }
+                    span {
+                        b { (cluster.text("servers_online")) " of " (cluster.text("servers")) }
+                        " servers online"
+                    }
+                    @if let Some(id) = cluster.value("running_task") {
+                        span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn proxies(&self, url: &str) -> Markup {
+        html! {
+            table {
+                thead { tr {
+                    th { "Name" } th { "Address" } th { "Status" } th { "Version" }
+                    th { "Generation" } th { "Process" } th { "Up for" } th { "Sessions" }
+                    th { "In transaction" } th { "Last restart" } th { "Actions" }
+                } }
+                tbody {
+                    @for (at, row) in self.0.proxies.rows().enumerate() {
+                        tr {
+                            td data-label="Name" { (row.text("name")) }
+                            td data-label="Address" { (row.text("address")) }
+                            (proxy(&row, at))
+                            td data-label="Actions" { (actions(&row, url)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn servers(&self, scene: &Scene<'_>, url: &str, why_not: Option<&str>) -> Markup {
+        html! {
+            table {
+                thead { tr {
+                    th { "Server" } th { "Place" } th { "Weight" } th { "Role" } th { "State" }
+                    th { "Behind" } th { "Connections" } th { "Last error" } th { "Actions" }
+                } }
+                tbody {
+                    @for (at, row) in self.0.servers.rows().enumerate() {
+                        tr {
+                            td data-label="Server" { (row.text("server")) }
+                            td data-label="Place" { (place(&row)) }
+                            td data-label="Weight" { (row.text("weight")) }
+                            (server(&row, at))
+                            td data-label="Actions" { (orders(scene, &row, url, why_not)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What changes, and nothing else.
+    fn part(&self) -> Markup {
+        html! {
+            (self.facts())
+            table {
+                @for (at, row) in self.0.proxies.rows().enumerate() { tr { (proxy(&row, at)) } }
+                @for (at, row) in self.0.servers.rows().enumerate() { tr { (server(&row, at)) } }
+            }
+        }
+    }
 }
 
 /// Cells of a proxy that change.
 const PROXY: &[&str] =
     &["status", "version", "generation", "pid", "uptime", "sessions", "transactions", "last"];
 
-fn proxy(row: &Row, at: usize, url: &str) -> Markup {
+fn proxy(row: &Row, at: usize) -> Markup {
     let id = |name: &str| format!("p{at}-{name}");
-    let name = row.text("name");
     html! {
-        tr {
-            td data-label="Name" { (name) }
-            td data-label="Address" { (row.text("address")) }
-            td data-label="Status" id=(id("status")) {
-                (mark(row.text("status"), row.text("status")))
-                @if let Some(phase) = row.value("phase") { " " span class="hint" { (phase) } }
-            }
-            td data-label="Version" id=(id("version")) { (row.text("version")) }
-            td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
-            td data-label="Process" id=(id("pid")) { (row.text("pid")) }
-            td data-label="Up for" id=(id("uptime"))
-                title={ "since " (words::time(row.text("started_at"))) } {
-                (words::span(row.text("uptime_s")))
-            }
-            td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
-            td data-label="In transaction" id=(id("transactions")) { (row.text("in_transaction")) }
-            td data-label="Last restart" id=(id("last")) { (last_restart(row)) }
-            td data-label="Actions" {
-                details class="menu" {
-                    summary { "More" }
-                    div {
-                        a class="action" href={ (url) "/proxies/" (encoded(name)) "/restart" } {
-                            "Restart"
-                        }
-                        a class="action" href="/tasks" { "Tasks" }
-                    }
+        td data-label="Status" id=(id("status")) {
+            (mark(row.text("status"), row.text("status")))
+            @if let Some(phase) = row.value("phase") { " " span class="hint" { (phase) } }
+        }
+        td data-label="Version" id=(id("version")) { (row.text("version")) }
+        td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
+        td data-label="Process" id=(id("pid")) { (row.text("pid")) }
+        td data-label="Up for" id=(id("uptime"))
+            title={ "since " (words::time(row.text("started_at"))) } {
+            (words::span(row.text("uptime_s")))
+        }
+        td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
+        td data-label="In transaction" id=(id("transactions")) { (row.text("in_transaction")) }
+        td data-label="Last restart" id=(id("last")) { (last_restart(row)) }
+    }
+}
+
+fn actions(row: &Row, url: &str) -> Markup {
+    html! {
+        details class="menu" {
+            summary { "More" }
+            div {
+                a class="action"
+                    href={ (url) "/proxies/" (encoded(row.text("name"))) "/restart" } {
+                    "Restart"
                 }
+                a class="action" href="/tasks" { "Tasks" }
             }
         }
     }
@@ -142,36 +212,39 @@ fn last_restart(row: &Row) -> Markup {
 /// Cells of a server that change.
 const SERVER: &[&str] = &["role", "state", "lag", "links", "error"];
 
-fn server(scene: &Scene<'_>, row: &Row, at: usize, url: &str, why_not: Option<&str>) -> Markup {
+fn server(row: &Row, at: usize) -> Markup {
     let id = |name: &str| format!("s{at}-{name}");
-    let place: Vec<_> =
-        [row.text("idc"), row.text("region")].into_iter().filter(|it| !it.is_empty()).collect();
     let state = row.text("state");
     html! {
-        tr {
-            td data-label="Server" { (row.text("server")) }
-            td data-label="Role" id=(id("role")) { (row.text("role")) }
-            td data-label="Place" { (place.join(", ")) }
-            td data-label="Weight" { (row.text("weight")) }
-            td data-label="State" id=(id("state")) { (mark(state, state)) }
-            td data-label="Behind" id=(id("lag")) {
-                @match row.value("lag") {
-                    Some(lag) => { (lag) " s" }
-                    None => span class="hint" { "not known" },
-                }
+        td data-label="Role" id=(id("role")) { (row.text("role")) }
+        td data-label="State" id=(id("state")) { (mark(state, state)) }
+        td data-label="Behind" id=(id("lag")) {
+            @match row.value("lag") {
+                Some(lag) => { (lag) " s" }
+                None => span class="hint" { "not known" },
             }
-            td data-label="Connections" id=(id("links")) { (row.text("links")) }
-            td data-label="Last error" class="long" id=(id("error")) { (row.text("last_error")) }
-            td data-label="Actions" {
-                details class="menu" {
-                    summary { "More" }
-                    div {
-                        @for (what, order, text, explained) in ORDERS {
-                            (form(scene, row, url, (what, *order), (text, explained), why_not))
-                        }
-                        @if row.text("role") == "replica" {
-                            (switch_over(scene, row, url, why_not))
-                        }
+        }
+        td data-label="Connections" id=(id("links")) { (row.text("links")) }
+        td data-label="Last error" class="long" id=(id("error")) { (row.text("last_error")) }
+    }
+}
+
+fn place(row: &Row) -> String {
+    let place = [row.text("idc"), row.text("region")];
+    place.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+fn orders(scene: &Scene<'_>, row: &Row, url: &str, why_not: Option<&str>) -> Markup {
+    html! {
+        details class="menu" {
+            summary { "More" }
+            div {
+                @for (what, order, text, explained) in ORDERS {
+                    (form(scene, row, url, (what, *order), (text, explained), why_not))
+                }
+                @if row.text("role") == "replica" {
+                    @for force in [false, true] {
+                        (switch_over(scene, row, url, (force, why_not)))
                     }
                 }
             }
@@ -220,30 +293,51 @@ fn form(
 }
 
 /// The form that makes a replica the primary.
-fn switch_over(scene: &Scene<'_>, row: &Row, url: &str, why_not: Option<&str>) -> Markup {
+fn switch_over(
+    scene: &Scene<'_>,
+    row: &Row,
+    url: &str,
+    (force, why_not): (bool, Option<&str>),
+) -> Markup {
     let (cluster, server) = (row.text("cluster"), row.text("server"));
     let admin = scene.admin().proxy.config().admin.listen.to_string();
-    let change =
-        Change::SwitchOver { cluster: cluster.into(), address: server.into(), force: false };
-    let body = serde_json::json!({"server": server}).to_string();
+    let change = Change::SwitchOver { cluster: cluster.into(), address: server.into(), force };
+    let (what, text, explained) = SWITCHOVERS[usize::from(force)];
+    let (option, body) = match force {
+        false => ("", serde_json::json!({"server": server})),
+        true => (" --force", serde_json::json!({"server": server, "force": true})),
+    };
     let path = format!("/api/v1/clusters/{}/switchover", encoded(cluster));
     let ways = Ways {
         sql: change.to_string(),
-        api: Some(("POST", path, body)),
-        command: format!("odp switchover -a {admin} {cluster} {server}"),
+        api: Some(("POST", path, body.to_string())),
+        command: format!("odp switchover -a {admin}{option} {cluster} {server}"),
     };
     html! {
-        form method="post" action={ (url) "/servers/" (encoded(server)) "/switchover" } {
+        form method="post" action={ (url) "/servers/" (encoded(server)) "/" (what) } {
             (csrf(scene.visitor))
-            (button("action", "Switchover", why_not))
-            p class="hint" {
-                "It becomes the primary: sessions wait between two transactions meanwhile, and go \
-                 on there. If one cannot move, nothing is changed."
-            }
+            (button(if force { "danger" } else { "action" }, text, why_not))
+            p class="hint" { (explained) }
             (ways.shown())
         }
     }
 }
+
+/// Without FORCE, and with it: the form's name, the button, what happens.
+const SWITCHOVERS: [(&str, &str, &str); 2] = [
+    (
+        "switchover",
+        "Switchover",
+        "It becomes the primary: sessions wait between two transactions meanwhile, and go on \
+         there. If one cannot move, nothing is changed.",
+    ),
+    (
+        "switchover-force",
+        "Force Switchover",
+        "The same, but sessions that cannot move, or whose transaction does not end in time, stay \
+         behind on the old primary, which takes no writes any more: those fail there.",
+    ),
+];
 
 /// Drains a server, puts it back, or makes it the primary.
 pub(super) async fn act(
@@ -253,10 +347,13 @@ pub(super) async fn act(
     what: &str,
 ) -> Result<Reply, Problem> {
     let back = see_other(&format!("/clusters/{}", encoded(cluster)));
-    if what == "switchover" {
+    if let Some(at) = SWITCHOVERS.iter().position(|(name, ..)| *name == what) {
         let (cluster, address) = (cluster.to_owned(), server.to_owned());
-        scene.change(Change::SwitchOver { cluster, address, force: false }).await?;
-        return Ok(back);
+        let change = Change::SwitchOver { cluster, address, force: at == 1 };
+        return Ok(match scene.change_for_long(change).await? {
+            Changed::Done => back,
+            Changed::UnderWay(entry) => see_other(&format!("/audit/{}", encoded(&entry))),
+        });
     }
     let order = ORDERS.iter().find(|(name, ..)| *name == what);
     let (_, order, ..) = order.ok_or_else(|| Problem::not_found("There is no such form."))?;

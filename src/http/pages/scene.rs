@@ -4,14 +4,14 @@ use super::frame::{Counts, Frame};
 use crate::admin::command::Change;
 use crate::admin::{Admin, Table};
 use crate::config::Role;
-use crate::http::door;
+use crate::http::door::{self, Changed};
 use crate::http::fleet;
-use crate::http::reply::{Problem, Reply, html};
+use crate::http::reply::{Problem, Reply, html as page, whole};
 use crate::http::request::{Pairs, Request};
 use crate::http::service::Http;
 use crate::http::who::{self, Visitor};
 use hyper::StatusCode;
-use maud::Markup;
+use maud::{Markup, html};
 
 /// A request of somebody.
 pub(super) struct Scene<'a> {
@@ -43,6 +43,12 @@ impl Scene<'_> {
         door::change(&self.http.admin, &self.visitor.caller, change).await
     }
 
+    /// The same for one that may take longer than connections last.
+    pub(super) async fn change_for_long(&self, change: Change) -> Result<Changed, Problem> {
+        let (admin, caller) = (&self.http.admin, &self.visitor.caller);
+        door::change_for_long(admin, caller, change, door::PATIENCE).await
+    }
+
     /// The fields of the form.
     pub(super) fn form(&self) -> Result<Pairs, Problem> {
         self.request.form()
@@ -69,16 +75,35 @@ impl Scene<'_> {
         Err(problem)
     }
 
+    /// What of a page is the same for all who look: there is nothing of the visitor in it.
+    pub(super) async fn part(
+        &self,
+        body: impl Future<Output = Result<Markup, Problem>>,
+    ) -> Result<Reply, Problem> {
+        let Request { path, query, .. } = self.request;
+        let name = format!("{path:?} {query:?}");
+        let make = async {
+            let (counts, body) = (self.counts().await?, body.await?);
+            Ok(html! { (counts.shown()) (body) }.into_string())
+        };
+        let part = self.http.parts.get(&name, make).await?;
+        Ok(whole(StatusCode::OK, "text/html; charset=utf-8", part))
+    }
+
     /// A page.
     pub(super) async fn page(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
+        let counts = self.counts().await?;
+        let here = self.request.path.first().map_or("", String::as_str);
+        let frame = Frame { title, here, visitor: Some(self.visitor), counts };
+        Ok(page(StatusCode::OK, frame.around(body)))
+    }
+
+    async fn counts(&self) -> Result<Counts, Problem> {
         let tasks = self.show("SHOW RESTART").await?;
         let fleet = fleet::tasks(self.admin(), &self.visitor.caller).await?;
         let count = |state: &str| {
             tasks.rows().chain(fleet.rows()).filter(|row| row.text("state") == state).count()
         };
-        let counts = Counts { running: count("IN_PROGRESS"), failed: count("FAILED") };
-        let here = self.request.path.first().map_or("", String::as_str);
-        let frame = Frame { title, here, visitor: Some(self.visitor), counts };
-        Ok(html(StatusCode::OK, frame.around(body)))
+        Ok(Counts { running: count("IN_PROGRESS"), failed: count("FAILED") })
     }
 }

@@ -28,24 +28,24 @@ const SORTS: [(&str, &str); 6] = [
     ("bytes", "bytes"),
 ];
 
+/// What somebody wants to see.
+struct Wanted<'a> {
+    text: &'a str,
+    sort: &'static str,
+}
+
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
-    let digests = scene.show("SHOW PROXYDIGEST").await?;
-    let running = scene.show("SHOW PROXYDIGEST RUNNING").await?;
-    let wanted = scene.request.asked("q").unwrap_or_default();
     let sort = scene.request.asked("sort").unwrap_or_default();
     let (sort, _) = SORTS.into_iter().find(|(it, _)| *it == sort).unwrap_or(SORTS[0]);
-    let is_wanted = |row: &Row| {
-        wanted.is_empty()
-            || row.text("digest_text").to_lowercase().contains(&wanted.to_lowercase())
-            || row.text("digest") == wanted
-    };
-    let mut found: Vec<_> = digests.rows().filter(is_wanted).collect();
-    found.sort_by_key(|row| Reverse(row.text(sort).parse::<u64>().unwrap_or_default()));
-    let limit = scene.admin().proxy.in_force().digests().limit();
-    let url = format!("/statements?q={}&sort={sort}", encoded(wanted));
+    let wanted = Wanted { text: scene.request.asked("q").unwrap_or_default(), sort };
+    if scene.request.asked("part").is_some() {
+        return scene.part(async { Ok(live(scene, &wanted).await?.both()) }).await;
+    }
+    let live = live(scene, &wanted).await?;
+    let url = format!("/statements?part=live&q={}&sort={sort}", encoded(wanted.text));
     let body = html! {
         h1 { "Statements" }
-        @if limit == 0 {
+        @if limit(scene) == 0 {
             p class="note" {
                 "Statements are not counted: the parameter "
                 a href="/parameters?edit=digest_table_size#edit" { "digest_table_size" }
@@ -53,14 +53,47 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
             }
         }
         h2 { "Slowest now" }
-        div id="now" { (now(&running.rows().take(SLOWEST).collect::<Vec<_>>())) }
+        (live.now)
         h2 { "Since they are counted" }
-        (filter(wanted, sort))
-        div id="digests" { (shapes(&found, digests.rows.len(), limit)) }
+        (filter(wanted.text, wanted.sort))
+        (live.shapes)
         (reset(scene))
-        (live_by("every 5s", &url, &["now".to_owned(), "digests".to_owned()]))
+        (live_by("every 5s", &url, &["now".to_owned(), "shapes".to_owned()]))
     };
     scene.page("Statements", body).await
+}
+
+fn limit(scene: &Scene<'_>) -> usize {
+    scene.admin().proxy.in_force().digests().limit()
+}
+
+/// What changes while somebody looks.
+struct Live {
+    now: Markup,
+    shapes: Markup,
+}
+
+impl Live {
+    fn both(self) -> Markup {
+        html! { (self.now) (self.shapes) }
+    }
+}
+
+async fn live(scene: &Scene<'_>, wanted: &Wanted<'_>) -> Result<Live, Problem> {
+    let digests = scene.show("SHOW PROXYDIGEST").await?;
+    let running = scene.show("SHOW PROXYDIGEST RUNNING").await?;
+    let text = wanted.text.to_lowercase();
+    let is_wanted = |row: &Row| {
+        row.text("digest_text").to_lowercase().contains(&text) || row.text("digest") == text
+    };
+    let mut found: Vec<_> = digests.rows().filter(is_wanted).collect();
+    let number = |row: &Row| row.text(wanted.sort).parse::<u64>().unwrap_or_default();
+    found.sort_by_key(|row| Reverse(number(row)));
+    let running: Vec<_> = running.rows().take(SLOWEST).collect();
+    Ok(Live {
+        now: html! { div id="now" { (now(&running)) } },
+        shapes: html! { div id="shapes" { (shapes(&found, digests.rows.len(), limit(scene))) } },
+    })
 }
 
 fn now(running: &[Row<'_>]) -> Markup {
@@ -164,7 +197,7 @@ fn reset(scene: &Scene<'_>) -> Markup {
     ways.api = Some(("DELETE", "/api/v1/statements".to_owned(), String::new()));
     html! {
         (refusal(why_not.as_deref()))
-        form method="post" action="/statements/reset" {
+        form class="below" method="post" action="/statements/reset" {
             (csrf(scene.visitor))
             (button("danger", "Count anew", why_not.as_deref()))
             p class="hint" { "What was counted is forgotten, for all who look." }

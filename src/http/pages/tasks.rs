@@ -26,10 +26,22 @@ const PHASES: [(&str, &str); 10] = [
 ];
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
-    let tasks = scene.show("SHOW RESTART").await?;
-    let fleet = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
+    if scene.request.asked("part").is_some() {
+        return scene.part(shown(scene)).await;
+    }
     let body = html! {
         h1 { "Tasks" }
+        (shown(scene).await?)
+        p class="hint" { "Who asked for each is in the " a href="/audit" { "audit" } "." }
+        (live("/tasks?part=live", &["tasks".into()]))
+    };
+    scene.page("Tasks", body).await
+}
+
+async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
+    let tasks = scene.show("SHOW RESTART").await?;
+    let fleet = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
+    Ok(html! {
         div id="tasks" {
             (fleet_tasks::list(&fleet))
             @if !fleet.rows.is_empty() { h2 { "Of this proxy" } }
@@ -44,10 +56,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
                 }
             }
         }
-        p class="hint" { "Who asked for each is in the " a href="/audit" { "audit" } "." }
-        (live("/tasks", &["tasks".into()]))
-    };
-    scene.page("Tasks", body).await
+    })
 }
 
 fn task(row: &Row) -> Markup {

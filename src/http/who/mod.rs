@@ -6,6 +6,7 @@
 
 mod failures;
 mod sessions;
+mod standing;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -17,6 +18,8 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use failures::Failures;
 use sessions::Sessions;
+use standing::Proof;
+pub(super) use standing::Standing;
 
 use super::reply::{Problem, Reply, set};
 use super::request::Request;
@@ -36,18 +39,23 @@ pub(super) struct Visitor {
     pub caller: Caller,
     /// What his pages prove by that they are ours; a token needs no such proof.
     pub csrf: Option<String>,
+    /// By what he is somebody.
+    proof: Proof,
 }
 
 /// What is known of visitors.
 pub(super) struct Who {
     sessions: Sessions,
     failures: Failures,
+    /// Log-ins that have ended.
+    ended: tokio::sync::watch::Sender<u64>,
 }
 
 impl Who {
     /// Log-ins are kept in this directory.
     pub(super) fn new(dir: &Path) -> Self {
-        Self { sessions: Sessions::new(dir), failures: Failures::default() }
+        let ended = tokio::sync::watch::Sender::new(0);
+        Self { sessions: Sessions::new(dir), failures: Failures::default(), ended }
     }
 
     /// Who asks; None: nobody has said so.
@@ -60,16 +68,20 @@ impl Who {
             return self.bearer(admin, request).map(Some);
         }
         let Some(secret) = request.cookie(COOKIE) else { return Ok(None) };
-        let Some(name) = self.sessions.user(secret, SystemTime::now()) else { return Ok(None) };
-        let Some(user) = admin.user(&name) else { return Ok(None) };
-        // A new password ends all log-ins with the old one.
-        if !self.sessions.proves(secret, &user.stage2()) || user.weakness().is_some() {
-            return Ok(None);
-        }
+        let Some((name, user)) = self.logged_in(admin, secret) else { return Ok(None) };
         let csrf = Some(csrf(secret));
         let peer = address(admin, request);
         let caller = caller(admin, name, peer, user.role, Door::Console);
-        Ok(Some(Visitor { caller, csrf }))
+        Ok(Some(Visitor { caller, csrf, proof: Proof::LogIn(secret.to_owned()) }))
+    }
+
+    /// Whose log-in this is, if it counts still.
+    fn logged_in(&self, admin: &Admin, secret: &str) -> Option<(String, AdminUser)> {
+        let name = self.sessions.user(secret, SystemTime::now())?;
+        let user = admin.user(&name)?;
+        // A new password ends all log-ins with the old one.
+        let counts = self.sessions.proves(secret, &user.stage2()) && user.weakness().is_none();
+        counts.then_some((name, user))
     }
 
     fn bearer(&self, admin: &Admin, request: &Request) -> Result<Visitor, Problem> {
@@ -95,7 +107,8 @@ impl Who {
             return Err(Problem::nobody("no such token"));
         };
         let caller = caller(admin, token.name.clone(), peer, token.role, Door::Api);
-        Ok(Visitor { caller, csrf: None })
+        let proof = Proof::Token { name: token.name.clone(), hash: shown.as_ref().to_vec() };
+        Ok(Visitor { caller, csrf: None, proof })
     }
 
     /// Somebody logs in; the cookie.
@@ -145,6 +158,7 @@ impl Who {
         if let Err(error) = self.sessions.end(&secret).await {
             tracing::error!(%error, "console: a log-out cannot be kept");
         }
+        self.ended.send_modify(|ended| *ended += 1);
         admin.audit.note(&visitor.caller, "LOG OUT", "done", "").await;
     }
 
