@@ -190,7 +190,7 @@ fn a_flood_of_connections_takes_nothing_from_others() {
     TcpStream::connect(("127.0.0.1", proxy.sql)).expect("so are clients");
     for mut stream in &flood {
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        assert!(matches!(stream.read(&mut [0]), Ok(_)), "it is hung up on");
+        assert!(stream.read(&mut [0]).is_ok(), "it is hung up on");
         highest = highest.max(open_files() - before);
     }
     assert!(highest < 1200, "{highest} at once");

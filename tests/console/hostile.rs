@@ -19,7 +19,7 @@ fn check(page: &str, what: &str) {
 }
 
 fn proxy(server: &FakeServer, lines: &str) -> Proxy {
-    let mut options = Options::new(&[server.address.clone()]);
+    let mut options = Options::new(std::slice::from_ref(&server.address));
     options.proxy = lines.into();
     options.rest = "[console]\nenabled = true\n".into();
     Proxy::start_with(&options)

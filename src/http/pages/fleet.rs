@@ -107,6 +107,7 @@ fn member(row: &Row, at: usize) -> Markup {
 
 /// What the dialog has found out.
 struct Dialog {
+    cluster: String,
     url: String,
     /// Those that are to be restarted.
     proxies: Table,
@@ -138,6 +139,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
     let back = format!("/clusters/{}", encoded(cluster));
     let dialog = Dialog {
+        cluster: cluster.to_owned(),
         url: format!("{back}/restart"),
         proxies,
         names,
@@ -260,7 +262,8 @@ impl Dialog {
     }
 
     fn ways(&self) -> Ways {
-        let request = Request { proxies: self.names.clone(), ..Request::default() };
+        let cluster = Some(self.cluster.clone());
+        let request = Request { cluster, proxies: self.names.clone(), ..Request::default() };
         let only: String = self.names.iter().map(|name| format!(" --only {name}")).collect();
         let body = match self.names.is_empty() {
             true => serde_json::json!({"mode": "restart"}),
@@ -270,19 +273,22 @@ impl Dialog {
         Ways {
             sql: Change::Fleet(Order::Start(request)).to_string(),
             api: Some(("POST", path, body.to_string())),
-            command: format!("odp restart --fleet -c /etc/odp/odp.toml{only}"),
+            command: format!(
+                "odp restart --fleet --cluster {} -c /etc/odp/odp.toml{only}",
+                self.cluster
+            ),
         }
     }
 }
 
 /// Begins it.
-pub(super) async fn act(scene: &Scene<'_>) -> Result<Reply, Problem> {
+pub(super) async fn act(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
     let mut form = scene.form()?;
     form.retain(|(name, value)| name != "csrf" && (name == "proxies" || !value.is_empty()));
     if !form.iter().any(|(name, _)| name == "mode") {
         return Err(Problem::bad("Choose Restart or Force Restart."));
     }
-    let request = fleet::request(&form)?;
+    let request = Request { cluster: Some(cluster.to_owned()), ..fleet::request(&form)? };
     let id = scene.change(Change::Fleet(Order::Start(request))).await?;
     Ok(see_other(&format!("/tasks/{}", fleet::name(id))))
 }

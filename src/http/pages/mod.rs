@@ -104,7 +104,7 @@ async fn act(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
         ["clusters", cluster, "servers", server, what] => {
             overview::act(scene, cluster, server, what).await
         }
-        ["clusters", _, "restart"] => fleet::act(scene).await,
+        ["clusters", cluster, "restart"] => fleet::act(scene, cluster).await,
         ["tasks", id, what] => match (number(id), *what) {
             (Some(number), what) => fleet_tasks::act(scene, id, number, what).await,
             (None, "rollback") => tasks::roll_back(scene, id).await,
