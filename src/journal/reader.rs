@@ -13,7 +13,7 @@ use super::heap::{Heap, Place};
 use super::layout::{
     self, Counted, DEATH, Death, Deaths, Hot, LEGS, Phase, RING, head, slot, state,
 };
-use super::standing::{Since, Use, stand};
+use super::standing::{Since, Use, is_still, stand};
 use super::{Free, Journal, STATE_WORDS, Slot, Stretch, cookie, lock};
 use crate::buffer::arena::Piece;
 
@@ -58,6 +58,8 @@ pub struct Found {
     pub fds: Vec<OwnedFd>,
     /// Its state at the last commit: what seldom changes.
     pub cold: Vec<u8>,
+    /// It was given to another process.
+    pub is_given: bool,
     /// What has become of it since.
     pub standing: Result<Standing, Since>,
 }
@@ -90,9 +92,16 @@ struct Record {
     number: u64,
     place: Place,
     fds: Vec<RawFd>,
+    is_given: bool,
 }
 
 impl Slot {
+    /// Whether nobody has used its session's sockets since the last commit.
+    pub fn is_still(&self, fds: &[OwnedFd]) -> bool {
+        let uses = self.journal.uses(self.index, fds).collect::<Vec<_>>();
+        is_still(&self.hot, &uses)
+    }
+
     /// What is on record of its session, whose task has lost its way but not its sockets, nor its
     /// buffers; None if that is not enough to go on with.
     pub fn revisit(mut self, fds: Vec<OwnedFd>, mut pieces: Vec<Piece>) -> Option<Found> {
@@ -106,7 +115,7 @@ impl Slot {
             Some(pieces.swap_remove(at))
         });
         self.is_live = standing.is_ok();
-        Some(Found { id, slot: self, fds, cold, standing })
+        Some(Found { id, slot: self, fds, cold, is_given: false, standing })
     }
 }
 
@@ -126,6 +135,7 @@ impl Journal {
         let mut records: Vec<Record> = Vec::new();
         // No descriptor is two sessions'.
         let mut owned = HashSet::new();
+        let mut given = Vec::new();
         for index in 0..used {
             let word = |at| self.memory.get(layout::slot_at(index) + at);
             match word(slot::STATE) {
@@ -139,11 +149,20 @@ impl Journal {
                         self.forget(index, &mut free);
                     }
                 },
+                Some(state::GIVEN) => given.push(index),
                 state => {
                     // It was used for something that is not on record.
                     left.unprotected += u64::from(state == Some(state::REGISTERING));
                     self.forget(index, &mut free);
                 }
+            }
+        }
+        // Who has come back is on record twice for a moment: where it lives counts.
+        for index in given {
+            let is_back = |record: &Record| records.iter().any(|it| it.id == record.id);
+            match self.record(index).filter(|record| !is_back(record)) {
+                Some(record) => records.push(Record { is_given: true, ..record }),
+                None => self.forget(index, &mut free),
             }
         }
         let taken = records.iter().map(|record| record.place);
@@ -179,12 +198,13 @@ impl Journal {
         let place = Place::of(hot.at, hot.len).filter(|_| is_inside)?;
         let fd = |leg| RawFd::try_from(word(slot::FDS + leg)?).ok();
         let fds = (0..count).map(fd).collect::<Option<Vec<_>>>()?;
-        Some(Record { index, id: u32::try_from(word(slot::ID)?).ok()?, hot, number, place, fds })
+        let id = u32::try_from(word(slot::ID)?).ok()?;
+        Some(Record { index, id, hot, number, place, fds, is_given: false })
     }
 
     /// The session of a record; None if one of its sockets is not there any more.
     fn find(self: &Arc<Self>, record: Record) -> Option<Found> {
-        let Record { index, id, hot, number, place, fds } = record;
+        let Record { index, id, hot, number, place, fds, is_given } = record;
         let mut slot = Slot {
             journal: self.clone(),
             index,
@@ -210,8 +230,8 @@ impl Journal {
         let fds: Vec<OwnedFd> = fds.into_iter().map(own).collect();
         let cold = self.memory.read(hot.at, hot.len)?;
         let standing = self.standing(index, &hot, &fds, |place| self.arena.claim(place));
-        slot.is_live = standing.is_ok();
-        Some(Found { id, slot, fds, cold, standing })
+        slot.is_live = standing.is_ok() && !is_given;
+        Some(Found { id, slot, fds, cold, is_given, standing })
     }
 
     /// What has become of a session since a commit. `claim`: its buffers by their places.
@@ -225,11 +245,8 @@ impl Journal {
         let word = |at| self.memory.get(layout::slot_at(index) + at);
         let fills: [u64; LEGS] =
             std::array::from_fn(|lane| word(slot::FILLS + lane).unwrap_or(u64::MAX));
-        let uses = fds.iter().enumerate().map(|(leg, fd)| {
-            let base = |at| word(slot::BASES + 2 * leg + at).unwrap_or_default();
-            Use::of(fd.as_fd(), [base(0), base(1)])
-        });
-        let (stretches, counted) = stand(hot, &fills, &uses.collect::<Result<Vec<Use>, Since>>()?)?;
+        let uses = self.uses(index, fds).collect::<Result<Vec<Use>, Since>>()?;
+        let (stretches, counted) = stand(hot, &fills, &uses)?;
         let mut lane = |stretch: Stretch| {
             let piece = match stretch.place {
                 Some(place) => Some(claim(place).ok_or(Since::Moved)?),
@@ -239,6 +256,14 @@ impl Journal {
         };
         let lanes = stretches.into_iter().map(&mut lane).collect::<Result<_, Since>>()?;
         Ok(Standing { hot: hot.state, lanes, counted })
+    }
+
+    fn uses(&self, index: u32, fds: &[OwnedFd]) -> impl Iterator<Item = Result<Use, Since>> {
+        fds.iter().enumerate().map(move |(leg, fd)| {
+            let at = layout::slot_at(index) + slot::BASES + 2 * leg;
+            let base = |word| self.memory.get(at + word).unwrap_or_default();
+            Use::of(fd.as_fd(), [base(0), base(1)])
+        })
     }
 
     /// Where the process stands, or stood, that writes.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Off                                     the process has no journal, or the session is closing
-//!   Wanted ─ it waits ─► Registered ─ other connections ─► Wanted
+//!   Wanted ─ it begins, or waits ─► Registered ─ other connections ─► Wanted
 //!      └─ cannot be ─► Unprotected ─ other connections ─► Wanted
 //! ```
 //!
@@ -197,6 +197,25 @@ impl Relay {
         true
     }
 
+    /// It is given to somebody else as it stands: what is on record of it, which stays.
+    pub(in crate::proxy) fn give(&mut self, handle: &Handle) -> Option<Slot> {
+        if let Protection::Registered(_) = self.protection {
+            // Also what was read and written since: whoever comes after a crash is to see whether
+            // the other one has used its connections.
+            self.write_down(handle);
+        }
+        let mut slot = self.leave_record()?;
+        slot.give().then_some(slot)
+    }
+
+    /// The same of one that was given before, and taken up again.
+    pub(in crate::proxy) fn leave_record(&mut self) -> Option<Slot> {
+        match std::mem::take(&mut self.protection) {
+            Protection::Registered(record) => Some(record.slot),
+            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(..) => None,
+        }
+    }
+
     /// It is lost if the process dies from now on.
     pub(super) fn protect_no_more(&mut self) {
         if !matches!(self.protection, Protection::Off) {
@@ -219,21 +238,32 @@ impl Relay {
 
     /// Puts it on record, if it is to be and is not.
     pub(super) fn record(&mut self, handle: &Handle) {
-        let Protection::Wanted(journal) = &self.protection else { return };
-        if self.closing.is_some() {
-            return;
-        }
-        let journal = journal.clone();
-        self.protection = match self.enter(&journal, handle) {
-            Ok(slot) => Protection::Registered(Box::new(Record { slot, version: None })),
-            Err(why) => Protection::Unprotected(why, journal.clone()),
-        };
-        if matches!(self.protection, Protection::Registered(_)) {
-            let arena = journal.arena();
-            self.lanes_mut().for_each(|lane| lane.keep_in(arena));
-            self.write_down(handle);
+        let Some((journal, entered)) = self.try_enter(handle) else { return };
+        match entered {
+            Ok(slot) => self.register(slot, handle),
+            Err(why) => self.protection = Protection::Unprotected(why, journal),
         }
         self.show_protection(handle);
+    }
+
+    /// The same before it is relayed. What cannot be now may be when it waits.
+    pub(in crate::proxy) fn record_at_once(&mut self, handle: &Handle) {
+        if let Some((_, Ok(slot))) = self.try_enter(handle) {
+            self.register(slot, handle);
+            self.show_protection(handle);
+        }
+    }
+
+    fn try_enter(&self, handle: &Handle) -> Option<(Arc<Journal>, Result<Slot, Why>)> {
+        let Protection::Wanted(journal) = &self.protection else { return None };
+        self.closing.is_none().then(|| (journal.clone(), self.enter(journal, handle)))
+    }
+
+    fn register(&mut self, slot: Slot, handle: &Handle) {
+        let arena = slot.journal().arena();
+        self.protection = Protection::Registered(Box::new(Record { slot, version: None }));
+        self.lanes_mut().for_each(|lane| lane.keep_in(arena));
+        self.write_down(handle);
     }
 
     /// Puts on record what has changed: then its sockets may be used.
