@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[cfg(target_arch = "x86_64")]
+mod campaign;
 #[cfg(feature = "crash-points")]
 mod hanging;
 #[cfg(feature = "crash-points")]
@@ -15,3 +17,7 @@ mod poison;
 #[cfg(feature = "crash-points")]
 mod restarting;
 mod scene;
+#[cfg(target_arch = "x86_64")]
+mod stepping;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
