@@ -16,7 +16,7 @@ use super::drive::incoming::{self, TakeoverError};
 use super::host::fd::channel_from_stdin;
 use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
-use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId, TaskState};
+use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
 use super::transport::socket;
@@ -93,13 +93,6 @@ impl Lifecycle {
     /// A process of this generation has died, and this one is in its place; these tasks are known.
     pub fn resume(&self, generation: u64, tasks: Vec<Task>) {
         self.board().resume(Generation(generation), tasks);
-    }
-
-    /// Those that have ended, newest first: they do not change any more.
-    pub fn past_tasks(&self) -> Vec<Task> {
-        let mut tasks = self.tasks();
-        tasks.retain(|task| task.state != TaskState::InProgress);
-        tasks
     }
 
     /// Tells of every change.

@@ -144,7 +144,7 @@ fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Estate {
         config: proxy.config().text.as_str().to_owned(),
         legacy: text(&proxy.will()),
         counters: text(&proxy.counters()),
-        tasks: lifecycle.past_tasks(),
+        tasks: lifecycle.tasks(),
         ..Estate::of(lifecycle.generation().0, &ports.listeners())
     }
 }
