@@ -71,7 +71,7 @@ pub struct Replica {
 pub struct Refused {
     /// The session. Its sockets are gone if they were what was wrong; whoever has sent it has his
     /// own.
-    pub parcel: Parcel,
+    pub parcel: Box<Parcel>,
     /// Such as `phase 'X' is unknown`.
     pub reason: String,
     /// The session is here, by another parcel.
@@ -81,7 +81,7 @@ pub struct Refused {
 impl Refused {
     /// It cannot go on here.
     pub fn new(parcel: Parcel, reason: impl Into<String>) -> Self {
-        Self { parcel, reason: reason.into(), is_here: false }
+        Self { parcel: parcel.into(), reason: reason.into(), is_here: false }
     }
 }
 

@@ -60,8 +60,11 @@ fn run(sessions: u64, kills: u64) {
     }
     let begun = Instant::now();
     let mut killer = Killer::new(&scene, seed);
-    for _ in 0..kills {
+    for number in 1..=kills {
         killer.kill();
+        if number % 50 == 0 {
+            eprintln!("campaign: {number} kills, {:?}", begun.elapsed());
+        }
         let troubled = clients.iter().filter_map(Client::trouble).next();
         if let Some(trouble) = troubled {
             finish(&plan, clients);
