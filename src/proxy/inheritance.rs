@@ -34,8 +34,8 @@ enum Gone {
 }
 
 impl Proxy {
-    /// Goes on with the sessions of a process that has died; with suspects last. Not with those that
-    /// it had given to another one, and that nobody there has used yet: they are the caller's.
+    /// Goes on with the sessions of a process that has died; with suspects last. Not with those
+    /// that it had given to another one, and that nobody there has used yet: they are the caller's.
     pub fn resume(&self, left: Left) -> Vec<Parcel> {
         let Left { sessions, unknown, unprotected, given_up, highest_id, .. } = left;
         let Some(journal) = &self.journal else { return Vec::new() };

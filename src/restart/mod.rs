@@ -21,9 +21,9 @@
 //! plane       what a restart may ask of the data plane; tie: what is left of one by a crash
 //! message     what two processes tell each other; task: what people are told
 //! ```
-//! A line leads downwards only: lifecycle, coordinator, drive, (machine, transport), (host, board),
-//! and below them all plane, tie, message, task and timeouts. `machine` and `message` know no runtime,
-//! no clock, no log and no socket.
+//! A line leads downwards only: lifecycle, coordinator, drive, (machine, transport), (host,
+//! board), and below them all plane, tie, message, task and timeouts. `machine` and `message`
+//! know no runtime, no clock, no log and no socket.
 //!
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 

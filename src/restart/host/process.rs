@@ -295,8 +295,8 @@ impl Peer {
     }
 
     fn signal(&self, signal: Signal) {
-        // First a keeper: it passes on what ends, and has nobody come after the process that it has,
-        // which may be another one than is known here.
+        // First a keeper: it passes on what ends, and has nobody come after the process that it
+        // has, which may be another one than is known here.
         let sent = match &self.kind {
             // Not yet reaped, so the pid is still its own.
             Kind::Child(child, _) => match child.id().and_then(|pid| Pid::from_raw(pid as i32)) {
