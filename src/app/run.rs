@@ -127,7 +127,7 @@ async fn live(
     let keeper = Keeper::of(&config.load());
     let altered = match (&start, &heritage) {
         (Start::Cold(_), None) => Some(keeper.begin(past)?),
-        (Start::Warm(_), _) | (Start::Cold(_), Some(_)) => None,
+        (Start::Warm(_) | Start::Unfinished(_), _) | (Start::Cold(_), Some(_)) => None,
     };
     let left = heritage.as_mut().map(Heritage::take_listeners).unwrap_or_default();
     let (ports, start) = open_ports(&config.load(), start, left).await?;
@@ -143,7 +143,7 @@ async fn live(
     });
     altered.into_iter().for_each(|altered| proxy.in_force().inherit_altered(altered));
     let sharer = sharer(&proxy, &start, heritage.as_ref()).await;
-    endow(&proxy, &start, heritage, &keeper);
+    let start = endow(&proxy, start, heritage, &keeper);
     keeper.serve(&proxy, &lifecycle);
     let settings = sharer.standing();
     sharer.serve(&lifecycle);
@@ -221,17 +221,25 @@ async fn begin(
     }
 }
 
-/// Gives it what another one offers or has left, and says what is in force then.
-fn endow(proxy: &Arc<Proxy>, start: &Start, heritage: Option<Heritage>, keeper: &Keeper) {
-    if let Start::Warm(offer) = start {
+/// Gives it what another one offers or has left, and says what is in force then. How it begins,
+/// which may be with a restart that the one before was in.
+fn endow(
+    proxy: &Arc<Proxy>,
+    mut start: Start,
+    heritage: Option<Heritage>,
+    keeper: &Keeper,
+) -> Start {
+    if let Start::Warm(offer) = &start {
         proxy.inherit(&offer.legacy());
     }
     if let Some(heritage) = heritage {
-        heritage.pass_to(proxy);
+        let unfinished = heritage.pass_to(proxy);
+        start = unfinished.map_or(start, |it| Start::Unfinished(Box::new(it)));
         keeper.resume(proxy);
     }
     log_remarks(&proxy.config());
     keep::log_differences(proxy);
+    start
 }
 
 /// With what a predecessor offers, who is told if that is not possible.
@@ -241,7 +249,7 @@ async fn open_ports(
     left: Vec<restart::Listener>,
 ) -> anyhow::Result<(Ports, Start)> {
     let inherited = match &mut start {
-        Start::Cold(_) => left,
+        Start::Cold(_) | Start::Unfinished(_) => left,
         Start::Warm(offer) => offer.listeners(),
     };
     match Ports::open(config, inherited) {

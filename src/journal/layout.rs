@@ -59,6 +59,8 @@ pub(super) mod head {
     pub(in crate::journal) const CAUSE: usize = 7;
     /// Counts up as long as the process's runtime runs.
     pub(in crate::journal) const BEATS: usize = 24;
+    /// See `tie`.
+    pub(in crate::journal) const TIE: usize = 25;
     /// Deaths by signal; 0: without one.
     pub(in crate::journal) const SIGNALS: usize = 640;
     /// What each thread that serves sessions is at: the session's [`Served`](super::Served), and
@@ -110,6 +112,8 @@ pub(super) mod state {
     pub(in crate::journal) const REGISTERING: u64 = 1;
     /// A session's.
     pub(in crate::journal) const LIVE: u64 = 2;
+    /// A session's that was given to another process: whose it is that one says.
+    pub(in crate::journal) const GIVEN: u64 = 3;
 }
 
 /// Where the process stands that carries the sessions.
@@ -120,7 +124,7 @@ pub enum Phase {
     Starting = 0,
     /// It serves, and nobody else has a part in it: who comes after it goes on.
     Serving = 1,
-    /// A restart is under way: who has which session the other side decides.
+    /// All is another process's, or it is to stop: nobody goes on after it.
     Restarting = 2,
     /// It has come after one that died, and does not serve yet.
     Resuming = 3,

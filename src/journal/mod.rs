@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   FREE ─ enter ─► REGISTERING ─ first commit ─► LIVE ─ dropped ─► FREE
-//!                                                 │  ▲
+//!                                                 │  ▲ └ give ─► GIVEN ─ dropped ─► FREE
 //!                                                 └──┘ commit: the older of two copies, then its
 //!                                                      number; whoever is killed in between has
 //!                                                      left the newer one as it was
@@ -30,7 +30,7 @@
 //!   `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
 //!   session since its last commit.
-//! - `suspects`: which session a process has died of.
+//! - `suspects`: which session a process has died of. - `tie`: the other process of a restart.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
@@ -43,6 +43,7 @@ mod standing;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod tie;
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -58,6 +59,7 @@ use mapping::Mapping;
 pub use reader::{Found, Lane, Layer, Left, Standing};
 pub use standing::Since;
 pub use suspects::{Blame, Origin, Served, Serving, Strikes};
+pub use tie::{Part, Tie};
 
 use crate::buffer::arena::{Arena, Kind};
 use crate::position::Position;

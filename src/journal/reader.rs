@@ -15,7 +15,7 @@ use super::hot::{
     self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, STATE_WORDS, Shape, TRAYS, Tray,
 };
 use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
-use super::standing::{Since, Stand, Use, stand};
+use super::standing::{Since, Stand, Use, is_still, stand};
 use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie, lock};
 use crate::buffer::arena::Piece;
 
@@ -60,6 +60,8 @@ pub struct Found {
     pub fds: Vec<OwnedFd>,
     /// Its state at the last commit: what seldom changes.
     pub cold: Vec<u8>,
+    /// It was given to another process.
+    pub is_given: bool,
     /// What has become of it since.
     pub standing: Result<Standing, Since>,
 }
@@ -115,6 +117,7 @@ struct Record {
     fds: Vec<RawFd>,
     /// The slot that does not count beside this one.
     after: Option<u32>,
+    is_given: bool,
 }
 
 impl Record {
@@ -129,9 +132,20 @@ impl Record {
 struct Claims<'a> {
     piece: &'a mut dyn FnMut(u32) -> Option<Piece>,
     tray: &'a mut dyn FnMut(u32) -> Option<Piece>,
+    /// Its connections are nobody else's.
+    may_shut: bool,
 }
 
 impl Slot {
+    /// Whether nobody has used its session's sockets since the last commit.
+    pub fn is_still(&self, fds: &[OwnedFd]) -> bool {
+        let Some(Record { shape, hot, .. }) = self.journal.record(self.index) else {
+            return false;
+        };
+        let annex = self.journal.annex(self.index, shape);
+        is_still(&hot, &self.journal.uses(self.index, annex, fds))
+    }
+
     /// What is on record of its session, whose task has lost its way but not its sockets, nor its
     /// buffers, of lanes and of layers; None if that is not enough to go on with.
     pub fn revisit(
@@ -152,10 +166,11 @@ impl Slot {
         let claims = Claims {
             piece: &mut |place| find(&mut pieces, place),
             tray: &mut |place| find(&mut trays, place),
+            may_shut: true,
         };
         let standing = self.journal.standing((self.index, shape), &hot, &fds, claims);
         self.is_live = standing.is_ok();
-        Some(Found { id, slot: self, fds, cold, standing })
+        Some(Found { id, slot: self, fds, cold, is_given: false, standing })
     }
 }
 
@@ -173,6 +188,7 @@ impl Journal {
         let used = u32::try_from(used).unwrap_or(u32::MAX).min(self.slots);
         let mut free = Free { given_back: Vec::new(), untouched: used };
         let mut records: HashMap<u32, Record> = HashMap::new();
+        let mut given = Vec::new();
         for index in 0..used {
             let word = |at| self.memory.get(layout::slot_at(index) + at);
             match word(slot::STATE) {
@@ -183,6 +199,7 @@ impl Journal {
                         self.forget(index, &mut free);
                     }
                 },
+                Some(state::GIVEN) => given.push(index),
                 state => {
                     // It was used for something that is not on record.
                     left.unprotected += u64::from(state == Some(state::REGISTERING));
@@ -191,6 +208,7 @@ impl Journal {
             }
         }
         self.forget_outdated(&mut records, &mut free);
+        self.add_given(&mut records, given, &mut free);
         let records = self.without_doubles(records, &mut left, &mut free);
         let places = records.iter().flat_map(|record| record.taken());
         let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
@@ -235,7 +253,18 @@ impl Journal {
         }
     }
 
-    /// No descriptor is two sessions', and no place.
+    /// Who has come back is on record twice for a moment: where it lives counts.
+    fn add_given(&self, records: &mut HashMap<u32, Record>, given: Vec<u32>, free: &mut Free) {
+        let mut ids: HashSet<u32> = records.values().map(|record| record.id).collect();
+        for index in given {
+            match self.record(index).filter(|record| ids.insert(record.id)) {
+                Some(record) => drop(records.insert(index, Record { is_given: true, ..record })),
+                None => self.forget(index, free),
+            }
+        }
+    }
+
+    /// No descriptor is two sessions', and no place: of who lives here above all.
     fn without_doubles(
         &self,
         records: HashMap<u32, Record>,
@@ -244,7 +273,7 @@ impl Journal {
     ) -> Vec<Record> {
         let (mut fds, mut places) = (HashSet::new(), HashSet::new());
         let mut sorted: Vec<Record> = records.into_values().collect();
-        sorted.sort_unstable_by_key(|record| record.index);
+        sorted.sort_unstable_by_key(|record| (record.is_given, record.index));
         sorted.retain(|record| {
             let is_own = record.fds.iter().all(|fd| fds.insert(*fd))
                 && record.taken().all(|place| places.insert(place.at()));
@@ -281,7 +310,7 @@ impl Journal {
         let fds = (0..shape.count).map(fd).collect::<Option<Vec<_>>>()?;
         let id = u32::try_from(word(slot::ID)?).ok()?;
         let after = word(slot::AFTER)?.checked_sub(1).and_then(|it| u32::try_from(it).ok());
-        Some(Record { index, id, shape, annex, hot, number, places, fds, after })
+        Some(Record { index, id, shape, annex, hot, number, places, fds, after, is_given: false })
     }
 
     /// Where in the heap a blob is, if it is one; None if it is nowhere.
@@ -295,7 +324,7 @@ impl Journal {
 
     /// The session of a record; None if one of its sockets is not there any more.
     fn find(self: &Arc<Self>, record: Record) -> Option<Found> {
-        let Record { index, id, shape, annex, hot, number, places, fds, .. } = record;
+        let Record { index, id, shape, annex, hot, number, places, fds, is_given, .. } = record;
         let [cold_place, spill, secret] = places;
         let mut slot = Slot {
             journal: self.clone(),
@@ -329,10 +358,11 @@ impl Journal {
         let claims = Claims {
             piece: &mut |place| self.arena.claim(place),
             tray: &mut |place| self.trays.claim(place),
+            may_shut: !is_given,
         };
         let standing = self.standing((index, shape), &hot, &fds, claims);
-        slot.is_live = standing.is_ok();
-        Some(Found { id, slot, fds, cold, standing })
+        slot.is_live = standing.is_ok() && !is_given;
+        Some(Found { id, slot, fds, cold, is_given, standing })
     }
 
     /// What has become of a session since a commit.
@@ -343,24 +373,18 @@ impl Journal {
         fds: &[OwnedFd],
         claims: Claims<'_>,
     ) -> Result<Standing, Since> {
-        let shape_word = self.memory.get(layout::slot_at(index) + slot::SHAPE);
-        let annex = shape_word.and_then(Shape::of).and_then(|(_, at)| {
-            self.place(Blob { at, len: shape.annex() * size_of::<u64>() }).flatten()
-        });
+        let annex = self.annex(index, shape);
         let word = self.words(index, annex);
         let word = |at| word(at).unwrap_or(u64::MAX);
         let fills: Vec<u64> = (0..shape.count).map(|leg| word(hot::fill_at(leg))).collect();
-        let used = |(leg, fd): (usize, &OwnedFd)| {
-            let bases = hot::bases_at(leg);
-            Use::of(fd.as_fd(), [word(bases), word(bases + 1)])
-        };
-        let uses: Vec<_> = fds.iter().enumerate().map(used).collect();
+        let uses = self.uses(index, annex, fds);
         let Stand { lanes, counted, layers, broken } = stand(hot, &fills, &uses)?;
-        for (fd, _) in fds.iter().zip(broken).filter(|(_, is_broken)| *is_broken) {
+        let broken = fds.iter().zip(broken).filter(|(_, is_broken)| *is_broken && claims.may_shut);
+        for (fd, _) in broken {
             // What comes of it now is meant for nobody.
             let _ = rustix::net::shutdown(fd, Shutdown::Both);
         }
-        let Claims { piece, tray } = claims;
+        let Claims { piece, tray, may_shut: _ } = claims;
         let lane = |stretch: Stretch| -> Result<Lane, Since> {
             Ok(Lane { piece: claimed(stretch.place, &mut *piece)?, stretch })
         };
@@ -379,6 +403,29 @@ impl Journal {
         let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Moved)?;
         let secret = Zeroizing::new(secret);
         Ok(Standing { hot: hot.state, extra: hot.extra, spill, secret, lanes, counted, layers })
+    }
+
+    /// How far each connection was used since we began to count.
+    fn uses(
+        &self,
+        index: u32,
+        annex: Option<Place>,
+        fds: &[OwnedFd],
+    ) -> Vec<Result<Use, Since>> {
+        let word = self.words(index, annex);
+        let word = |at| word(at).unwrap_or(u64::MAX);
+        let used = |(leg, fd): (usize, &OwnedFd)| {
+            let bases = hot::bases_at(leg);
+            Use::of(fd.as_fd(), [word(bases), word(bases + 1)])
+        };
+        fds.iter().enumerate().map(used).collect()
+    }
+
+    /// Where the annex of a slot is, if it has one.
+    fn annex(&self, index: u32, shape: Shape) -> Option<Place> {
+        let shape_word = self.memory.get(layout::slot_at(index) + slot::SHAPE)?;
+        let (_, at) = Shape::of(shape_word)?;
+        self.place(Blob { at, len: shape.annex() * size_of::<u64>() }).flatten()
     }
 
     /// Where the process stands, or stood, that writes.

@@ -76,6 +76,16 @@ fn has_ended_well(fd: BorrowedFd<'_>) -> bool {
     matches!(rustix::net::sockopt::socket_error(fd), Ok(Ok(())))
 }
 
+/// Whether nobody has read or written since this commit. Who has closed meanwhile has done neither.
+pub(super) fn is_still(hot: &Hot, uses: &[Result<Use, Since>]) -> bool {
+    uses.iter().zip(&hot.counted).all(|(now, then)| match now {
+        Ok(Use { counted: now, .. }) => {
+            beyond(now.read, then.read) == 0 && beyond(now.written, then.written) == 0
+        }
+        Err(_) => true,
+    })
+}
+
 /// How a session stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stand {

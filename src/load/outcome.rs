@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::bank::Audit;
 use super::mix::Class;
 use super::moves::Moved;
-use super::restarts::Restart;
+use super::restarts::{Act, Restart};
 use super::servers::ServerRow;
 use super::tally::{Event, Gap, Journal, Latencies, Merged, Transaction};
 use crate::metrics::pauses::Pauses;
@@ -260,6 +260,11 @@ impl Outcome {
         self.moves.as_ref().is_some_and(|moves| moves.moved == 0)
     }
 
+    /// What was done to the proxy, as people call one.
+    pub(super) fn act(&self) -> &'static str {
+        Act::of(&self.restarts).name()
+    }
+
     /// In what it happened.
     fn during(&self) -> String {
         let count = |count: u64, one: &str| match count {
@@ -267,7 +272,7 @@ impl Outcome {
             1 => Some(format!("1 {one}")),
             _ => Some(format!("{} {one}s", grouped(count))),
         };
-        let restarts = count(self.restarts.len() as u64, "restart");
+        let restarts = count(self.restarts.len() as u64, self.act());
         let moves = count(self.moves.as_ref().map_or(0, |moves| moves.moved), "move");
         match [restarts, moves].into_iter().flatten().collect::<Vec<_>>().join(" and ") {
             nothing if nothing.is_empty() => nothing,
@@ -301,7 +306,7 @@ impl Outcome {
             }
         }
         if self.restarts_failed > 0 {
-            parts.push(format!("{} of {restarts} restarts failed", self.restarts_failed));
+            parts.push(format!("{} of {restarts} {}s failed", self.restarts_failed, self.act()));
             during.clear();
         }
         if self.bank_failure.is_some() {
@@ -501,7 +506,8 @@ impl Outcome {
         let completed = self.restarts.len() - self.restarts_failed;
         writeln!(
             f,
-            "  restarts            {completed:>12}   of {} completed, in {:.2} s to {:.2} s\n",
+            "  {:<20}{completed:>12}   of {} completed, in {:.2} s to {:.2} s\n",
+            format!("{}s", self.act()),
             self.restarts.len(),
             seconds(shortest),
             seconds(longest)
@@ -514,11 +520,12 @@ impl Outcome {
         columns.iter().try_for_each(|column| write!(f, "{column:>11}"))?;
         writeln!(f)?;
         let moves = self.moves.as_ref().map(|moves| moves.waits).unwrap_or_default();
+        let during = |what: &str| format!("{what}, in {}s", self.act());
         for (name, latency) in [
             ("statements, else", &self.statement_latency.outside),
-            ("statements, in restarts", &self.statement_latency.inside),
+            (during("statements").as_str(), &self.statement_latency.inside),
             ("connects, else", &self.connect_latency.outside),
-            ("connects, in restarts", &self.connect_latency.inside),
+            (during("connects").as_str(), &self.connect_latency.inside),
             ("pauses in the proxy", &self.pauses.unwrap_or_default()),
             ("each client's longest wait", &self.waits),
             ("longest wait around a move", &moves),
@@ -589,7 +596,8 @@ impl Outcome {
         for restart in self.restarts.iter().filter(|restart| restart.failure.is_some()) {
             let at = restart.began_ms as f64 / 1e3;
             let failure = restart.failure.as_deref().unwrap_or_default();
-            writeln!(f, "  restart failed: {} at {at:.1} s: {failure}", restart.target)?;
+            let act = restart.act.name();
+            writeln!(f, "  {act} failed: {} at {at:.1} s: {failure}", restart.target)?;
         }
         Ok(())
     }

@@ -44,9 +44,36 @@ pub(crate) struct Plan {
     pub(crate) how: How,
 }
 
-/// A restart that was asked for.
+/// What is done to a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Act {
+    /// It is asked to restart.
+    Restart,
+    /// It is killed.
+    Kill,
+}
+
+impl Act {
+    /// As people call one.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Kill => "kill",
+        }
+    }
+
+    /// What these are; a run has one kind.
+    pub(super) fn of(restarts: &[Restart]) -> Self {
+        restarts.first().map_or(Self::Restart, |first| first.act)
+    }
+}
+
+/// A restart that was asked for, or a kill.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Restart {
+    /// Which of them.
+    pub(super) act: Act,
     /// The admin port, or `command`.
     pub(super) target: String,
     /// Milliseconds since the start of the load.
@@ -102,7 +129,8 @@ pub(super) async fn run(run: Arc<Run>, plan: Plan, stop: CancellationToken) -> V
                     let outcome = timeout(plan.deadline, kill::crash(port)).await;
                     let late = || anyhow!("nobody serves in its place after {:?}", plan.deadline);
                     let outcome = outcome.unwrap_or_else(|_| Err(late()));
-                    restarts.push(window.conclude(&port.name, plan.settle, outcome).await);
+                    let killed = window.conclude(&port.name, plan.settle, outcome).await;
+                    restarts.push(Restart { act: Act::Kill, ..killed });
                 }
             }
             How::Admin(ports) => {
@@ -157,8 +185,8 @@ impl<'a> Window<'a> {
         let (window_ended_ms, waits) = self.close();
         let (task, failure) = verdict(outcome);
         let (target, pauses, began_ms) = (target.to_owned(), pauses(&task), self.began_ms);
-        let task = task.0;
-        Restart { target, began_ms, ended_ms, window_ended_ms, failure, task, pauses, waits }
+        let (act, task) = (Act::Restart, task.0);
+        Restart { act, target, began_ms, ended_ms, window_ended_ms, failure, task, pauses, waits }
     }
 }
 

@@ -548,9 +548,10 @@ impl Proxy {
     }
 
     /// Whether the session is somebody else's now.
-    fn give_out(&self, relay: Relay, handle: &Arc<Handle>) -> bool {
+    fn give_out(&self, mut relay: Relay, handle: &Arc<Handle>) -> bool {
         let frozen_at = FrozenAt::now();
         let taught = self.taught(&relay, handle);
+        let slot = relay.give(handle);
         let parts = match relay.into_parts() {
             Ok(parts) => parts,
             Err(error) => {
@@ -558,7 +559,7 @@ impl Proxy {
                 return false;
             }
         };
-        let parcel = match parcel::pack(parts, handle, frozen_at, taught.as_ref()) {
+        let parcel = match parcel::pack(parts, handle, frozen_at, taught.as_ref(), slot) {
             Ok(parcel) => parcel,
             Err(error) => {
                 tracing::error!(id = handle.id.0, %error, "session lost: cannot be packed");
@@ -619,6 +620,8 @@ impl Entry {
         }
         if let Some(journal) = &proxy.journal {
             relay.protect(handle, journal);
+            // Before its client hears that it is logged in.
+            relay.record_at_once(handle);
         }
         let rules = proxy.split(&mut relay, handle);
         loop {

@@ -16,16 +16,17 @@ use super::sessions::counters::Counted;
 use super::sessions::other_generation::Since;
 use crate::config::alterations::Alterations;
 use crate::error::ClientError;
-use crate::journal::{Death, Phase, Slot, Standing};
+use crate::journal::{self, Death, Phase, Slot, Standing};
 use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
 use crate::proxy::data_plane::{Beginning, Entry, Proxy};
-use crate::proxy::relay::parcel::{self, Unpacked};
+use crate::proxy::relay::parcel::{self, Given, Unpacked};
 use crate::proxy::sessions::handle::{Handle, Signal, Stage};
 use crate::restart::{
-    Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica,
+    Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Other, Parcel, Part, Refused,
+    Replica, Tie,
 };
 use crate::wire::handshake::Greeting;
 use crate::wire::id::SessionId;
@@ -134,7 +135,7 @@ impl Proxy {
                 true
             }
             Err(refused) => {
-                let Refused { parcel, reason } = refused;
+                let Refused { parcel, reason, .. } = refused;
                 tracing::error!(id = parcel.id, reason, "session lost");
                 false
             }
@@ -144,18 +145,24 @@ impl Proxy {
     /// Takes a session that is nobody else's.
     pub(super) fn adopt_here(
         &self,
-        parcel: Parcel,
+        mut parcel: Parcel,
         Arrival { left, last_words }: Arrival,
     ) -> Result<Adopted, Refused> {
         let Some(proxy) = self.myself.upgrade() else {
-            return Err(Refused { parcel, reason: "the process ends".into() });
+            return Err(Refused::new(parcel, "the process ends"));
         };
+        // It is on record as the other side's until it is as ours.
+        let claim = parcel.claim.take();
+        let given = claim.as_ref().and_then(Claim::record::<Given>);
+        if given.is_some_and(|given| !given.slot.is_still(&parcel.fds)) {
+            return Err(Refused::new(parcel, "its connections were used meanwhile"));
+        }
         let before = self.sessions.registry.find(SessionId(parcel.id));
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
             let reason = format!("a session with the id {} is here already", parcel.id);
-            return Err(Refused { parcel, reason });
+            return Err(Refused { is_here: true, ..Refused::new(parcel, reason) });
         }
         let unpacked = parcel::unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.sessions.registry.end(present));
@@ -167,8 +174,9 @@ impl Proxy {
             frozen_at = None;
             if !relay.take_up(slot, standing) {
                 let (fds, state) = (Vec::new(), Zeroizing::default());
-                let parcel = Parcel { id: handle.id.0, fds, state, bytes: Vec::new() };
-                return Err(Refused { parcel, reason: "other connections than on record".into() });
+                let (claim, id) = (None, handle.id.0);
+                let parcel = Parcel { claim, id, fds, state, bytes: Vec::new() };
+                return Err(Refused::new(parcel, "other connections than on record"));
             }
         }
         let clusters = self.in_force.clusters();
@@ -185,18 +193,22 @@ impl Proxy {
         self.sessions.registry.keep_server(&handle, &home.server, home.thread);
         self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
-        // Its first poll counts as well.
-        handle.set_slot(slot);
+        match (slot, &self.journal) {
+            // Its first poll counts as well.
+            (Some(slot), _) => handle.set_slot(Some(slot)),
+            // Before the other side knows that it is here.
+            (None, Some(journal)) => {
+                relay.protect(&handle, journal);
+                relay.record_at_once(&handle);
+            }
+            (None, None) => {}
+        }
+        drop(claim);
         Ok(Adopted::new(move || {
             last_words.into_iter().for_each(|words| relay.close_with(words));
             let entry = Entry::of(proxy, handle);
             entry.begin(move |entry| entry.carry(relay.into(), Beginning::Thaw { frozen_at }));
         }))
-    }
-
-    /// From here on another process may serve, and decides who goes on with what.
-    fn share(&self) {
-        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
     }
 
     /// Puts a session that has arrived among those that live here.
@@ -237,7 +249,6 @@ impl DataPlane for Proxy {
                 tokio::join!(self.gates.control.open(), self.gates.clients.close());
             }
             Accepting::No => {
-                self.share();
                 tokio::join!(self.gates.control.close(), self.gates.clients.close());
                 self.sessions.counters.close(true);
             }
@@ -277,7 +288,6 @@ impl DataPlane for Proxy {
     }
 
     async fn surrender(&self, class: Class, n: usize, except: &HashSet<u32>) -> Vec<Parcel> {
-        self.share();
         let freeze = |handle: Arc<Handle>| {
             let parcel = handle.order_parcel();
             handle.raise(Signal::Freeze);
@@ -315,6 +325,8 @@ impl DataPlane for Proxy {
     }
 
     fn undrain(&self) {
+        // What was all the other side's comes back.
+        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Serving));
         self.drain.send_replace(Drain::No);
     }
 
@@ -360,7 +372,24 @@ impl DataPlane for Proxy {
     }
 
     fn own(&self) {
-        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Serving));
+        if let Some(journal) = &self.journal {
+            journal.untie();
+            journal.set_phase(Phase::Serving);
+        }
+    }
+
+    fn tie(&self, tie: Tie) {
+        let Tie { part, channel, other: Other { pid, process, carrier } } = tie;
+        let part = match part {
+            Part::Predecessor => journal::Part::Predecessor,
+            Part::Successor => journal::Part::Successor,
+        };
+        let tie = journal::Tie { part, channel, pid, process, carrier };
+        self.journal.iter().for_each(|journal| journal.tie(tie));
+    }
+
+    fn conclude(&self) {
+        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
     }
 
     fn part(&self) {

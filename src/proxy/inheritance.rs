@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 use super::data_plane::{Proxy, SEQUENCE_BITS};
 use super::handover::Arrival;
+use super::relay::parcel::{self, Unpacked};
+use super::relay::pause::FrozenAt;
 use super::relay::protection::Salvaged;
 use super::sessions::handle::Handle;
 use super::sessions::protection::Shown;
@@ -31,10 +33,14 @@ enum Gone {
 }
 
 impl Proxy {
-    /// Goes on with the sessions of a process that has died; with suspects last.
-    pub fn resume(&self, left: Left) {
+    /// Goes on with the sessions of a process that has died; with suspects last. Not with those
+    /// that it had given to another one, and that nobody there has used yet: they are the caller's.
+    pub fn resume(&self, left: Left) -> Vec<Parcel> {
         let Left { sessions, unknown, unprotected, given_up, highest_id, .. } = left;
-        let Some(journal) = &self.journal else { return };
+        let Some(journal) = &self.journal else { return Vec::new() };
+        let (given, sessions): (Vec<_>, Vec<_>) =
+            sessions.into_iter().partition(|found| found.is_given);
+        let held = given.into_iter().filter_map(|found| self.hold(found)).collect();
         let found = sessions.len() as u64 + unknown + unprotected + given_up;
         // Those that were not on record had ids as well.
         let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
@@ -70,6 +76,20 @@ impl Proxy {
         tracing::warn!(sessions = found, resumed, "the proxy has crashed; its sessions go on");
         // All is said and done when they do it again.
         waiting.into_iter().for_each(|(adopted, _)| adopted.go_on());
+        held
+    }
+
+    /// A session that was given to another process, to be sent or adopted as it was then. None if
+    /// somebody has used it since: that can be only who got it.
+    fn hold(&self, found: Found) -> Option<Parcel> {
+        let Found { id, slot, fds, cold, standing, .. } = found;
+        let standing = standing.ok().filter(|_| slot.is_still(&fds))?;
+        let state = Zeroizing::new(cold);
+        let parcel = Parcel { claim: None, id, fds, state, bytes: Vec::new() };
+        let Unpacked { mut relay, handle, taught, .. } = parcel::unpack(parcel).ok()?;
+        let slot = relay.take_up(slot, standing).then(|| relay.leave_record()).flatten()?;
+        let parts = relay.into_parts().ok()?;
+        parcel::pack(parts, &handle, FrozenAt::now(), taught.as_ref(), Some(slot)).ok()
     }
 
     /// Goes on with a session whose task has panicked, as it stood at its last commit: once.
@@ -93,7 +113,7 @@ impl Proxy {
     }
 
     fn resume_one(&self, found: Found) -> Result<Adopted, Gone> {
-        let Found { id, slot, fds, cold, standing } = found;
+        let Found { id, slot, fds, cold, standing, .. } = found;
         let (journal, index) = (slot.journal().clone(), slot.index());
         let strikes = journal.strikes(index);
         let _serving = journal.recover(Served { id, slot: Some(index) });
@@ -114,7 +134,8 @@ impl Proxy {
             ClientError::deadly()
         });
         let arrival = Arrival { left: Some((slot, standing)), last_words };
-        let parcel = Parcel { id, fds, state: Zeroizing::new(cold), bytes: Vec::new() };
+        let (claim, state) = (None, Zeroizing::new(cold));
+        let parcel = Parcel { claim, id, fds, state, bytes: Vec::new() };
         self.adopt_here(parcel, arrival).map_err(|refused| {
             tracing::error!(id, reason = refused.reason, "session lost in a crash");
             Gone::NotUnderstood

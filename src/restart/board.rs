@@ -173,7 +173,13 @@ impl Board {
     /// This process is of a generation that another one was of before, which knew these tasks.
     pub(super) fn resume(&self, generation: Generation, tasks: Vec<Task>) {
         let mut ledger = self.ledger();
-        tasks.into_iter().for_each(|task| ledger.put(task));
+        for mut task in tasks {
+            if task.state == TaskState::InProgress {
+                task.state = TaskState::Failed;
+                task.detail = "ended by a crash of the proxy".into();
+            }
+            ledger.put(task);
+        }
         drop(ledger);
         self.0.standing.send_modify(|standing| standing.generation = generation);
     }

@@ -13,14 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::board::{Board, Origin, Settings, Standing};
 use super::coordinator;
 use super::drive::incoming::{self, TakeoverError};
-use super::host::fd::{channel_from_stdin, nofile};
-use super::message::Hello;
+use super::host::fd::channel_from_stdin;
 use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
-use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId, TaskState};
+use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
-use super::transport::{disguise, socket};
+use super::transport::socket;
 
 /// Orders that may wait for the coordinator.
 const ORDERS: usize = 16;
@@ -96,13 +95,6 @@ impl Lifecycle {
         self.board().resume(Generation(generation), tasks);
     }
 
-    /// Those that have ended, newest first: they do not change any more.
-    pub fn past_tasks(&self) -> Vec<Task> {
-        let mut tasks = self.tasks();
-        tasks.retain(|task| task.state != TaskState::InProgress);
-        tasks
-    }
-
     /// Tells of every change.
     pub fn subscribe(&self) -> watch::Receiver<Standing> {
         self.board().subscribe()
@@ -159,22 +151,14 @@ impl Lifecycle {
             match self.take_over_from(socket).await? {
                 // Who died before it gave anything may have left to a successor, who is there now.
                 Start::Cold(reason) => tracing::info!(reason, "looking for another predecessor"),
-                warm @ Start::Warm(_) => return Ok(warm),
+                other @ (Start::Warm(_) | Start::Unfinished(_)) => return Ok(other),
             }
         }
     }
 
     pub(super) async fn take_over_from(&self, socket: OwnedFd) -> Result<Start, TakeoverError> {
         let channel = Channel::new(socket).map_err(TakeoverError::Socket)?;
-        let (origin, own) = (self.board().origin(), std::process::id());
-        let hello = Hello {
-            versions: disguise::versions(),
-            build: origin.build.clone(),
-            pid: origin.pid,
-            config_hash: origin.config_hash.clone(),
-            nofile: nofile(),
-            carrier: if origin.pid == own { 0 } else { own },
-        };
+        let hello = incoming::hello(self.board());
         let Some(offer) = incoming::greet(channel, hello, self.board().timeouts()).await? else {
             return Ok(Start::Cold("the predecessor died before it handed anything over".into()));
         };

@@ -18,12 +18,12 @@
 //!   disguise, later           let a test pass for another version
 //! host/       the system: processes, descriptors, how far a socket was used, crash points
 //! board       what is shown: how the proxy stands, and the ledger of its tasks
-//! plane       what a restart may ask of the data plane
+//! plane       what a restart may ask of the data plane; tie: what is left of one by a crash
 //! message     what two processes tell each other; task: what people are told
 //! ```
-//! A line leads downwards only: lifecycle, coordinator, drive, (machine, transport), (host, board),
-//! and below them all plane, message, task and timeouts. `machine` and `message` know no runtime,
-//! no clock, no log and no socket.
+//! A line leads downwards only: lifecycle, coordinator, drive, (machine, transport), (host,
+//! board), and below them all plane, tie, message, task and timeouts. `machine` and `message`
+//! know no runtime, no clock, no log and no socket.
 //!
 //! Invariant: before COMMIT every error ends with the predecessor serving everything that is its.
 
@@ -43,6 +43,7 @@ mod plane;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod tie;
 mod timeouts;
 mod transport;
 
@@ -52,8 +53,11 @@ pub use drive::rehearsal::understudy;
 pub(crate) use host::crash;
 pub use host::fd::ended;
 pub use lifecycle::Lifecycle;
-pub use order::{Exit, Refusal, Start};
-pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
+pub use order::{Exit, Refusal, Start, Unfinished};
+pub use plane::{
+    Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Parcel, Refused, Replica,
+};
+pub use tie::{Other, Part, Tie};
 pub use timeouts::Timeouts;
 #[cfg(test)]
 pub(crate) use transport::later;

@@ -2,13 +2,16 @@
 //!
 //! An answer is for whoever gave the order: nobody decides by its words.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::board::Standing;
 use super::drive::incoming::Offer;
+use super::plane::Parcel;
 use super::task::{Request, State, TaskId};
+use super::tie::{Other, Part};
 
 /// How a process comes to serve.
 #[derive(Debug)]
@@ -17,6 +20,21 @@ pub enum Start {
     Cold(String),
     /// A predecessor hands over.
     Warm(Box<Offer>),
+    /// The process before this one has died in a restart.
+    Unfinished(Box<Unfinished>),
+}
+
+/// A restart in which the process before this one has died.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What that one was.
+    pub part: Part,
+    /// The way to the other side.
+    pub channel: OwnedFd,
+    /// The other side.
+    pub other: Other<OwnedFd>,
+    /// Sessions that were given to it, and may be there.
+    pub held: Vec<Parcel>,
 }
 
 /// Why `serve` has ended. The process should exit.

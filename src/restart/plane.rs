@@ -3,6 +3,7 @@
 //! Invariant: whoever holds a [`Parcel`] owns the session. Nothing else of the data plane is known
 //! here, and the data plane knows nothing else of a restart.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use super::tie::Tie;
 use crate::metrics::pauses::Pauses;
 
 /// One session in transit: its sockets, its state and the bytes it has read and not yet passed on.
@@ -18,6 +20,8 @@ use crate::metrics::pauses::Pauses;
 /// the death of the other side, is answered by adopting it again where it came from.
 #[derive(Debug)]
 pub struct Parcel {
+    /// What keeps it on record meanwhile, as this side's or the other's.
+    pub claim: Option<Claim>,
     /// The session's id, as SHOW PROXYSESSION shows it.
     pub id: u32,
     /// The client's socket, then the servers'.
@@ -26,6 +30,27 @@ pub struct Parcel {
     pub state: Zeroizing<Vec<u8>>,
     /// Raw bytes that `state` refers to.
     pub bytes: Vec<u8>,
+}
+
+/// A session's record that outlives this process; dropped, there is none any more. Opaque here.
+pub struct Claim(Box<dyn Any + Send + Sync>);
+
+impl Claim {
+    /// By whatever keeps it.
+    pub fn new(record: impl Any + Send + Sync) -> Self {
+        Self(Box::new(record))
+    }
+
+    /// What keeps it, if it is such a thing.
+    pub fn record<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Claim")
+    }
 }
 
 /// A copy of a session that goes on: what its [`Parcel`] would be, without the sockets.
@@ -46,9 +71,18 @@ pub struct Replica {
 pub struct Refused {
     /// The session. Its sockets are gone if they were what was wrong; whoever has sent it has his
     /// own.
-    pub parcel: Parcel,
+    pub parcel: Box<Parcel>,
     /// Such as `phase 'X' is unknown`.
     pub reason: String,
+    /// The session is here, by another parcel.
+    pub is_here: bool,
+}
+
+impl Refused {
+    /// It cannot go on here.
+    pub fn new(parcel: Parcel, reason: impl Into<String>) -> Self {
+        Self { parcel: parcel.into(), reason: reason.into(), is_here: false }
+    }
 }
 
 /// A session that is this side's, and that does nothing until the other side knows it.
@@ -227,6 +261,13 @@ pub trait DataPlane: Send + Sync + 'static {
     /// From here on nobody else has a part in what is here: if this process dies, nobody takes
     /// anything back.
     fn own(&self) {}
+
+    /// From here on the other process may have sessions of this one: whoever comes after this one
+    /// is to find it.
+    fn tie(&self, _tie: Tie) {}
+
+    /// From here on all is the other process's: nobody is to come after this one.
+    fn conclude(&self) {}
 
     /// There is no other generation any more.
     fn part(&self) {}

@@ -7,6 +7,8 @@ mod support;
 #[allow(dead_code, reason = "others do more with it")]
 mod pair;
 
+#[cfg(target_arch = "x86_64")]
+mod campaign;
 #[cfg(feature = "crash-points")]
 mod hanging;
 #[cfg(feature = "crash-points")]
@@ -20,3 +22,7 @@ mod poison;
 mod restarting;
 mod scene;
 mod several;
+#[cfg(target_arch = "x86_64")]
+mod stepping;
+#[cfg(target_arch = "x86_64")]
+mod tracer;

@@ -1,22 +1,18 @@
-//! A crash of either side in the middle of a restart: whoever is left serves, in one pair, and no
-//! session is in two places. What the dead had is lost but for what the other side takes back.
+//! A crash of either side in the middle of a restart, wherever it is: every session goes on, in one
+//! process, and no byte is lost; who is left serves, in one pair.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::scene::Scene;
+use crate::support::pressure::{Pressure, Waiting, Work, audit, open_bank};
 use crate::support::{Login, Wire, until};
 
-/// What must come of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
-    /// Nobody notices.
-    Nothing,
-    /// The dead take sessions with them.
-    Losses,
-}
+/// No log-ins: those under way end with a process.
+const WORKS: [Work; 5] =
+    [Work::Transfer, Work::Transfer, Work::Prepared, Work::Select, Work::Select];
 
-fn crash(at: &str, expect: Expect) {
+fn crash(at: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let spec = dir.path().join("crash");
     std::fs::write(&spec, "").expect("the directory is ours");
@@ -26,7 +22,9 @@ fn crash(at: &str, expect: Expect) {
         options.proxy = "hot_upgrade_probation = \"1s\"\n".into();
     });
     let Some(scene) = scene else { return };
-    let mut sessions = scene.innocents(40);
+    open_bank(&scene.database);
+    let mut waiting = Waiting::open(&scene.proxy.address(), 40);
+    let pressure = Pressure::start(&scene.proxy.address(), &WORKS);
     let before = scene.proxy.process().living();
     std::fs::write(&spec, at).expect("the directory is ours");
     kill(Pid::from_raw(before[0] as i32), Signal::SIGUSR2).expect("it lives");
@@ -34,60 +32,130 @@ fn crash(at: &str, expect: Expect) {
         let ends = ["restart undone", "takeover completed", "serving without the predecessor"];
         ends.iter().any(|end| log.contains(end))
     };
-    until(&format!("one pair after {at}\n{}", scene.proxy.log()), || {
+    until(&format!("one pair after {at}"), || {
         let is_one = scene.proxy.process().living().len() == 2
             && scene.proxy.http_status("/readyz") == Some(200);
         let has_crashed = || scene.crashes().len() == 1;
         (is_one && (is_over(&scene.proxy.log()) || has_crashed())).then_some(())
     });
-    std::fs::write(&spec, "").expect("the directory is ours");
-    let mut lost = 0;
-    for (n, wire) in sessions.iter_mut().enumerate() {
-        match wire.try_query("SELECT @n") {
-            Ok(reply) => assert_eq!(reply.text(), n.to_string(), "{at}"),
-            Err(_) => lost += 1,
-        }
-    }
-    eprintln!("{at}: sessions lost: {lost}");
-    if expect == Expect::Nothing {
-        assert_eq!(lost, 0, "{at}\n{}", scene.proxy.log());
-    }
+    let left = std::fs::read_to_string(&spec).expect("the directory is ours");
+    assert_eq!(left, "", "{at}: nobody has passed there");
+    pressure.until_more(2);
+    let log = || scene.proxy.log();
+    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
     let here = scene.admin().query("SHOW PROXYSESSION").named_rows();
-    assert_eq!(here.len(), sessions.len() - lost, "{at}: {here:?}");
+    assert_eq!(here.len(), 40 + WORKS.len(), "{at}: {here:?}");
     // It is a pair as any other: its carrier may die, and it can be succeeded.
-    sessions.retain_mut(|wire| wire.try_query("SELECT @n").is_ok());
     let mut late = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
     late.run("SELECT 1");
     scene.kill(Signal::SIGKILL);
     scene.proxy.restart();
-    for wire in sessions.iter_mut().chain([&mut late]) {
-        wire.run("SELECT @n");
-    }
+    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
+    late.run("SELECT 1");
+    pressure.until_more(2);
+    let tally = pressure.stop();
+    assert_eq!(tally.troubles, Vec::<String>::new(), "{at}\n{}", log());
+    assert_eq!(audit(&scene.database), tally.acknowledged, "{at}");
 }
 
-/// `point!(name: "SIDE:POINT:N:WHAT", Outcome)` makes a test of it.
+/// The same while sessions come back.
+fn crash_on_the_way_back(at: &str) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = dir.path().join("crash");
+    std::fs::write(&spec, "").expect("the directory is ours");
+    let scene = Scene::start_with(|options| {
+        let value = format!("@{}", spec.display());
+        options.environment.push(("ODP_CRASH_AT".into(), value));
+        options.proxy = "hot_upgrade_probation = \"1h\"\n".into();
+    });
+    let Some(scene) = scene else { return };
+    open_bank(&scene.database);
+    let mut waiting = Waiting::open(&scene.proxy.address(), 40);
+    let pressure = Pressure::start(&scene.proxy.address(), &WORKS);
+    let before = scene.proxy.process().living();
+    scene.admin().run("RESTART");
+    until("the probation", || {
+        let rows = scene.proxy.admin().ok()?.try_query("SHOW RESTART").ok()?.named_rows();
+        (rows.first()?["phase"] == "PROBATION").then_some(())
+    });
+    pressure.until_more(2);
+    std::fs::write(&spec, at).expect("the directory is ours");
+    scene.admin().run("RESTART ROLLBACK");
+    until(&format!("the first pair again after {at}"), || {
+        let living = scene.proxy.process().living();
+        let is_one = living.len() == 2 && living[0] == before[0];
+        (is_one && scene.proxy.http_status("/readyz") == Some(200)).then_some(())
+    });
+    let left = std::fs::read_to_string(&spec).expect("the directory is ours");
+    assert_eq!(left, "", "{at}: nobody has passed there");
+    pressure.until_more(2);
+    let log = || scene.proxy.log();
+    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
+    let here = scene.admin().query("SHOW PROXYSESSION").named_rows();
+    assert_eq!(here.len(), 40 + WORKS.len(), "{at}: {here:?}");
+    scene.kill(Signal::SIGKILL);
+    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
+    let tally = pressure.stop();
+    assert_eq!(tally.troubles, Vec::<String>::new(), "{at}\n{}", log());
+    assert_eq!(audit(&scene.database), tally.acknowledged, "{at}");
+}
+
+/// `point!(crash name: "SIDE:POINT:N:WHAT")` makes a test of it.
 macro_rules! point {
-    ($($name:ident: $spec:literal, $expect:ident;)+) => {
+    ($crash:ident $($name:ident: $spec:literal;)+) => {
         $(
             #[test]
             fn $name() {
-                crash($spec, Expect::$expect);
+                $crash($spec);
             }
         )+
     };
 }
 
 point! {
-    the_successor_dies_before_it_has_anything: "successor:ready:1:kill", Nothing;
-    the_successor_dies_while_sessions_move: "successor:parcels:2:kill", Nothing;
-    the_successor_dies_once_it_accepts: "successor:accepted:1:kill", Nothing;
-    the_successor_dies_on_probation: "successor:probation:1:kill", Nothing;
-    the_successor_dies_at_the_commit: "successor:commit:1:kill", Nothing;
-    the_successor_dies_when_it_has_confirmed: "successor:committed:1:kill", Nothing;
-    the_predecessor_dies_when_the_successor_has_come: "predecessor:hello:1:kill", Nothing;
-    the_predecessor_dies_when_it_has_given_its_listeners: "predecessor:warm:1:kill", Nothing;
-    the_predecessor_dies_before_it_gives_sessions: "predecessor:ready:1:kill", Nothing;
-    the_predecessor_dies_while_sessions_move: "predecessor:sent:2:kill", Losses;
-    the_predecessor_dies_on_probation: "predecessor:probation:1:kill", Nothing;
-    the_predecessor_dies_when_all_is_confirmed: "predecessor:committed:1:kill", Nothing;
+    crash
+    the_successor_dies_before_hello: "successor:hello:1:kill";
+    the_successor_dies_warm: "successor:warm:1:kill";
+    the_successor_dies_with_the_listeners: "successor:listen:1:kill";
+    the_successor_dies_before_it_has_anything: "successor:ready:1:kill";
+    the_successor_dies_with_the_canary: "successor:parcels:1:kill";
+    the_successor_dies_while_sessions_move: "successor:parcels:3:kill";
+    the_successor_dies_at_the_first_session: "successor:adopt:1:kill";
+    the_successor_dies_in_the_middle_of_a_batch: "successor:adopt:15:kill";
+    the_successor_dies_at_one_of_the_last: "successor:adopt:44:kill";
+    the_successor_dies_after_an_ack: "successor:acked:1:kill";
+    the_successor_dies_after_another_ack: "successor:acked:3:kill";
+    the_successor_dies_at_go: "successor:go:1:kill";
+    the_successor_dies_once_it_accepts: "successor:accepted:1:kill";
+    the_successor_dies_on_probation: "successor:probation:1:kill";
+    the_successor_dies_later_on_probation: "successor:probation:4:kill";
+    the_successor_dies_at_the_commit: "successor:commit:1:kill";
+    the_successor_dies_when_it_has_confirmed: "successor:committed:1:kill";
+    the_predecessor_dies_when_the_successor_has_come: "predecessor:hello:1:kill";
+    the_predecessor_dies_before_it_gives_its_listeners: "predecessor:listen:1:kill";
+    the_predecessor_dies_when_it_has_given_its_listeners: "predecessor:warm:1:kill";
+    the_predecessor_dies_before_it_gives_sessions: "predecessor:ready:1:kill";
+    the_predecessor_dies_with_the_canary_frozen: "predecessor:frozen:1:kill";
+    the_predecessor_dies_with_a_batch_frozen: "predecessor:frozen:3:kill";
+    the_predecessor_dies_before_it_sends: "predecessor:send:2:kill";
+    the_predecessor_dies_when_it_has_sent_the_canary: "predecessor:sent:1:kill";
+    the_predecessor_dies_while_sessions_move: "predecessor:sent:3:kill";
+    the_predecessor_dies_at_an_ack: "predecessor:acked:1:kill";
+    the_predecessor_dies_at_another_ack: "predecessor:acked:3:kill";
+    the_predecessor_dies_when_it_accepts_no_more: "predecessor:closed:1:kill";
+    the_predecessor_dies_once_the_other_accepts: "predecessor:accepted:1:kill";
+    the_predecessor_dies_in_its_drain: "predecessor:drain:1:kill";
+    the_predecessor_dies_on_probation: "predecessor:probation:1:kill";
+    the_predecessor_dies_later_on_probation: "predecessor:probation:4:kill";
+    the_predecessor_dies_before_it_commits: "predecessor:commit:1:kill";
+    the_predecessor_dies_when_all_is_confirmed: "predecessor:committed:1:kill";
+}
+
+point! {
+    crash_on_the_way_back
+    the_successor_dies_before_it_gives_back: "successor:send:1:kill";
+    the_successor_dies_when_it_has_given_one_batch_back: "successor:sent:1:kill";
+    the_successor_dies_when_it_has_given_more_back: "successor:sent:2:kill";
+    the_predecessor_dies_at_the_first_that_comes_back: "predecessor:adopt:1:kill";
+    the_predecessor_dies_at_one_that_comes_back: "predecessor:adopt:20:kill";
 }

@@ -14,7 +14,11 @@ const RESTART_FOR_PROXY: &[&str] = &[
     "Adopted",
     "Class",
     "Census",
+    "Claim",
     "Listener",
+    "Tie",
+    "Part",
+    "Other",
 ];
 
 /// What admin sees of those it stands on: views, handles, and what it takes to serve a connection.

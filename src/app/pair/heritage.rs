@@ -1,15 +1,15 @@
 //! What a proxy finds that comes after one that has died.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::estate::Estate;
 use super::service::Pair;
 use super::{Kind, Life, fault, memory};
-use crate::journal::Left;
+use crate::journal::{self, Left, Tie};
 use crate::proxy::Proxy;
-use crate::restart::{DataPlane as _, Listener};
+use crate::restart::{Adopted, DataPlane as _, Listener, Other, Part, Unfinished};
 
 /// See above.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(in crate::app) struct Heritage {
     pub(in crate::app) estate: Estate,
     listeners: Vec<Listener>,
     sessions: Left,
+    /// A restart that it was in.
+    unfinished: Option<Unfinished>,
 }
 
 impl Life {
@@ -38,15 +40,21 @@ impl Life {
                 let estate = sessions.estate.take();
                 let estate = estate.and_then(|text| serde_json::from_slice::<Estate>(&text).ok());
                 let estate = estate.unwrap_or_default();
-                let listening: Vec<RawFd> = estate.listeners.iter().map(|(_, fd)| *fd).collect();
+                let mut keep: Vec<RawFd> = estate.listeners.iter().map(|(_, fd)| *fd).collect();
+                let tie = journal.tied();
+                keep.extend(tie.iter().flat_map(|tie| {
+                    [Some(tie.channel), tie.process, tie.carrier].map(|fd| fd.unwrap_or(-1))
+                }));
                 if kind == Kind::Afresh {
                     sessions.give_up();
                 }
                 let names = estate.listeners.iter().map(|(name, _)| name.clone());
                 let listener = |(name, fd): (_, Option<_>)| Some(Listener { name, fd: fd? });
-                let kept = journal.sweep(&sessions, &listening)?;
+                let mut kept = journal.sweep(&sessions, &keep)?;
+                let of_tie = kept.split_off(estate.listeners.len());
                 let listeners = names.zip(kept).filter_map(listener).collect();
-                Some(Heritage { estate, listeners, sessions })
+                let unfinished = tie.and_then(|tie| unfinished(tie, of_tie));
+                Some(Heritage { estate, listeners, sessions, unfinished })
             }
         };
         Ok((Pair { journal, keeper }, heritage))
@@ -59,13 +67,35 @@ impl Heritage {
         std::mem::take(&mut self.listeners)
     }
 
-    /// The proxy goes on with all of it.
-    pub(in crate::app) fn pass_to(self, proxy: &Arc<Proxy>) {
-        let Self { estate, sessions, .. } = self;
+    /// The proxy goes on with all of it, but for a restart that it was in.
+    pub(in crate::app) fn pass_to(self, proxy: &Arc<Proxy>) -> Option<Unfinished> {
+        let Self { estate, sessions, unfinished, .. } = self;
         if !estate.legacy.is_empty() {
             proxy.inherit(estate.legacy.as_bytes());
         }
         proxy.inherit_counters(estate.counters.as_bytes());
-        proxy.resume(sessions);
+        let held = proxy.resume(sessions);
+        match unfinished {
+            Some(unfinished) => Some(Unfinished { held, ..unfinished }),
+            None => {
+                // Nobody else can have them.
+                let adopted = held.into_iter().filter_map(|parcel| proxy.adopt(parcel).ok());
+                adopted.for_each(Adopted::go_on);
+                None
+            }
+        }
     }
+}
+
+/// The restart that it was in, with the descriptors that there are of it.
+fn unfinished(tie: Tie, fds: Vec<Option<OwnedFd>>) -> Option<Unfinished> {
+    let part = match tie.part {
+        journal::Part::Predecessor => Part::Predecessor,
+        journal::Part::Successor => Part::Successor,
+    };
+    let mut fds = fds.into_iter();
+    let mut next = || fds.next().flatten();
+    let channel = next()?;
+    let other = Other { pid: tie.pid, process: next(), carrier: next() };
+    Some(Unfinished { part, channel, other, held: Vec::new() })
 }

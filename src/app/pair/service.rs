@@ -41,6 +41,8 @@ impl Pair {
         ports: &Arc<Ports>,
     ) {
         tracing::info!(keeper = self.keeper, "sessions go on after a crash");
+        // Before anybody can give it something.
+        self.leave(&estate(proxy, ports, lifecycle));
         let (pair, asked) = (self.clone(), lifecycle.clone());
         task::keep("keeper", move || {
             let (pair, lifecycle) = (pair.clone(), asked.clone());
@@ -69,6 +71,7 @@ impl Pair {
             // Behind it: who comes after a process that serves finds what it left.
             let standing = *standings.borrow();
             if let Some(phase) = phase(standing) {
+                self.journal.untie();
                 self.journal.set_phase(phase);
             }
             // All branches are cancel safe.
@@ -141,21 +144,19 @@ fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Estate {
         config: proxy.config().text.as_str().to_owned(),
         legacy: text(&proxy.will()),
         counters: text(&proxy.counters()),
-        tasks: lifecycle.past_tasks(),
+        tasks: lifecycle.tasks(),
         ..Estate::of(lifecycle.generation().0, &ports.listeners())
     }
 }
 
-/// What a standing means for whoever would come after a crash; None: as before.
+/// What a standing means for whoever would come after a crash, where there is no other process;
+/// None: there is, or none is to come.
 fn phase(standing: Standing) -> Option<Phase> {
-    use crate::restart::task::Phase::{Hello, Listen, Preflight, Warm};
     match (standing.state, standing.phase) {
-        (State::Starting, _) => None,
         (State::Running | State::Offline, None) => Some(Phase::Serving),
-        // A successor has nothing yet, and who comes after this process does without it. Where this
-        // ends the data plane says.
-        (State::Restarting, Some(Preflight | Hello | Listen | Warm)) => None,
-        (State::Running | State::Offline, Some(_))
-        | (State::Restarting | State::Draining | State::Stopping, _) => Some(Phase::Restarting),
+        (State::Stopping, _) => Some(Phase::Restarting),
+        // In a restart the data plane says it.
+        (State::Starting | State::Restarting | State::Draining, _)
+        | (State::Running | State::Offline, Some(_)) => None,
     }
 }

@@ -89,9 +89,9 @@ impl Plot {
         let after = self.x(seconds(restart.ended_ms.max(restart.window_ended_ms)));
         let (floor, class) = (self.floor(), if restart.failure.is_some() { " bad" } else { "" });
         let lasted = seconds(restart.lasted_ms());
-        let began = seconds(restart.began_ms);
+        let (began, act) = (seconds(restart.began_ms), restart.act.name());
         self.add(format_args!(
-            "<g><title>restart {number} at {began:.1} s, {lasted:.2} s</title>\
+            "<g><title>{act} {number} at {began:.1} s, {lasted:.2} s</title>\
              <rect class=\"settle\" x=\"{to:.1}\" y=\"{TOP}\" width=\"{:.1}\" height=\"{:.1}\"/>\
              <rect class=\"band{class}\" x=\"{from:.1}\" y=\"{TOP}\" width=\"{:.1}\" \
              height=\"{:.1}\"/></g>",

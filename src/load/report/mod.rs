@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 
 use super::outcome::{self, ClassRow, Latency, Outcome, StayedRow, human};
-use super::restarts::Restart;
+use super::restarts::{Act, Restart};
 use super::servers::ServerRow;
 use super::tally::{Kind, Latencies, Transaction};
 use super::timeline::Timeline;
@@ -32,7 +32,7 @@ pub(super) fn page(outcome: &Outcome, timeline: &Timeline, statements: &Latencie
     page.push_str(&header(outcome));
     page.push_str(&tiles(outcome));
     page.push_str(&time_charts(outcome, timeline));
-    page.push_str(&percentiles(statements));
+    page.push_str(&percentiles(statements, Act::of(&outcome.restarts).name()));
     page.push_str(&pauses(&outcome.restarts));
     page.push_str(&latencies(outcome));
     page.push_str(&classes(outcome));
@@ -86,7 +86,11 @@ fn tiles(outcome: &Outcome) -> String {
     if !outcome.restarts.is_empty() {
         let class = if outcome.restarts_failed == 0 { "" } else { " bad" };
         let of = format!("of {}", outcome.restarts.len());
-        tiles.push_str(&tile(class, &completed.to_string(), "restarts completed", &of));
+        let name = match Act::of(&outcome.restarts) {
+            Act::Restart => "restarts completed",
+            Act::Kill => "kills gone through",
+        };
+        tiles.push_str(&tile(class, &completed.to_string(), name, &of));
     }
     let (gap, who) = match &outcome.longest_gap {
         None => ("–".into(), String::new()),
@@ -112,11 +116,17 @@ fn time_charts(outcome: &Outcome, timeline: &Timeline) -> String {
     let width = timeline.width() * together as u32;
     let time = chart::Time { slices: &slices, width, restarts: &outcome.restarts };
     let milliseconds = width.as_millis();
+    let (one, band) = match Act::of(&outcome.restarts) {
+        Act::Restart => {
+            ("a restart", "a restart, by its number; paler: its probation, or settling")
+        }
+        Act::Kill => ("a kill", "a kill -9, by its number, until the next process serves"),
+    };
     let latency_legend = [
         ("p50", "p50".to_owned()),
         ("p99", "p99".to_owned()),
         ("max", "longest".to_owned()),
-        ("band", "a restart, by its number; paler: its probation, or settling".to_owned()),
+        ("band", band.to_owned()),
     ];
     let mut html = section(
         "Latency over time",
@@ -130,7 +140,7 @@ fn time_charts(outcome: &Outcome, timeline: &Timeline) -> String {
     if any > 0 {
         let items = [
             ("loss", "one or more; a silent session notices at its next look".to_owned()),
-            ("band", "a restart".to_owned()),
+            ("band", one.to_owned()),
         ];
         let body = format!("{}{}", legend(&items), chart::troubles(&time));
         html.push_str(&section("What went wrong, over time", "", &body));
@@ -140,16 +150,15 @@ fn time_charts(outcome: &Outcome, timeline: &Timeline) -> String {
     html
 }
 
-fn percentiles(statements: &Latencies) -> String {
+fn percentiles(statements: &Latencies, act: &str) -> String {
     let mut curves = Vec::new();
     let mut items = Vec::new();
-    for (class, name, histogram) in [
-        ("outside", "outside of restarts", &statements.outside),
-        ("inside", "in restarts", &statements.inside),
-    ] {
+    for (class, name, histogram) in
+        [("outside", "outside of", &statements.outside), ("inside", "in", &statements.inside)]
+    {
         if !histogram.is_empty() {
             curves.push((class, curve(histogram)));
-            items.push((class, format!("{name} ({})", grouped(histogram.len()))));
+            items.push((class, format!("{name} {act}s ({})", grouped(histogram.len()))));
         }
     }
     let body = format!("{}{}", legend(&items), chart::percentiles(&curves));
@@ -159,12 +168,14 @@ fn percentiles(statements: &Latencies) -> String {
 /// What restarts were, as the proxy counted it and as clients felt it.
 fn pauses(restarts: &[Restart]) -> String {
     let (pauses, waits) = (outcome::pauses(restarts), outcome::waits(restarts));
+    let act = Act::of(restarts).name();
+    let longest = format!("the longest wait of a client in a {act}");
     let mut groups = Vec::new();
     if let Some(pauses) = pauses.filter(|pauses| pauses.count() > 0) {
         groups.push(("pause", "a session stood still in the proxy", pauses));
     }
     if waits.count() > 0 {
-        groups.push(("wait", "the longest wait of a client in a restart", waits));
+        groups.push(("wait", longest.as_str(), waits));
     }
     if groups.is_empty() {
         return String::new();
@@ -178,8 +189,9 @@ fn pauses(restarts: &[Restart]) -> String {
     let items: Vec<_> = groups.iter().map(item).collect();
     let bars: Vec<_> = groups.iter().map(|(class, _, it)| (*class, it.octaves())).collect();
     let body = format!("{}{}", legend(&items), chart::pauses(&bars));
-    let about = "how many were how long, of all restarts together, each kind to its own scale";
-    section("Pauses in restarts", about, &body)
+    let about =
+        format!("how many were how long, of all {act}s together, each kind to its own scale");
+    section(&format!("Pauses in {act}s"), &about, &body)
 }
 
 /// Where the curve of a histogram goes: finer and finer towards its end.
@@ -192,16 +204,17 @@ fn curve(histogram: &Histogram<u64>) -> Vec<(f64, u64)> {
 
 fn latencies(outcome: &Outcome) -> String {
     let head = ["p50", "p99", "p99.9", "longest", "measured"];
+    let act = outcome.act();
     let mut rows = Vec::new();
-    for (name, latency) in [
-        ("statements, outside of restarts", &outcome.statement_latency.outside),
-        ("statements, in restarts", &outcome.statement_latency.inside),
-        ("connects, outside of restarts", &outcome.connect_latency.outside),
-        ("connects, in restarts", &outcome.connect_latency.inside),
+    for (what, latency) in [
+        ("statements, outside of", &outcome.statement_latency.outside),
+        ("statements, in", &outcome.statement_latency.inside),
+        ("connects, outside of", &outcome.connect_latency.outside),
+        ("connects, in", &outcome.connect_latency.inside),
     ] {
         if latency.count > 0 {
             let Latency { count, p50_us, p99_us, p999_us, max_us } = *latency;
-            let mut cells = left(name);
+            let mut cells = left(&format!("{what} {act}s"));
             [p50_us, p99_us, p999_us, max_us]
                 .iter()
                 .for_each(|value| cells.push_str(&cell(&human(*value))));
@@ -218,6 +231,7 @@ fn latencies(outcome: &Outcome) -> String {
 }
 
 fn classes(outcome: &Outcome) -> String {
+    let inside = format!("p99 in {}s", outcome.act());
     let head = [
         "clients",
         "answers",
@@ -227,7 +241,7 @@ fn classes(outcome: &Outcome) -> String {
         "wrong",
         "p50",
         "p99",
-        "p99 in restarts",
+        inside.as_str(),
         "longest",
     ];
     let row = |row: &ClassRow| {
@@ -365,13 +379,17 @@ fn restarts(restarts: &[Restart]) -> String {
     head.push("longest wait");
     head.extend(spaced.iter().map(String::as_str));
     let of = if several { "" } else { first.target.as_str() };
+    let (title, show) = match first.act {
+        Act::Restart => ("Restarts", "SHOW RESTART"),
+        Act::Kill => ("Kills", "SHOW CRASH"),
+    };
     let about = match (of, names.is_empty()) {
         (of, true) => format!("by {of}"),
-        ("", false) => "with what SHOW RESTART said at the end of each".into(),
-        (of, false) => format!("of {of}, with what SHOW RESTART said at the end of each"),
+        ("", false) => format!("with what {show} said at the end of each"),
+        (of, false) => format!("of {of}, with what {show} said at the end of each"),
     };
     let table = table(&texts, &head, &rows).replace("<table>", "<table class=\"dense\">");
-    section("Restarts", &about, &table)
+    section(title, &about, &table)
 }
 
 /// What the table of restarts shows.

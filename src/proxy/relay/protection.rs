@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Off                                     the process has no journal, or the session is closing
-//!   Wanted ─ it waits ─► Registered ─ other connections ─► Wanted
+//!   Wanted ─ it begins, or waits ─► Registered ─ other connections ─► Wanted
 //!      └─ cannot be ─► Unprotected ─ other connections ─► Wanted
 //! ```
 //!
@@ -352,6 +352,30 @@ impl Relay {
         true
     }
 
+    /// It is given to somebody else as it stands: what is on record of it, which stays.
+    pub(in crate::proxy) fn give(&mut self, handle: &Handle) -> Option<Slot> {
+        if self.all_legs().any(Leg::is_layered) {
+            // What is between the sockets and its bytes is taken apart.
+            self.protection = Protection::Off;
+            return None;
+        }
+        if let Protection::Registered(_) = self.protection {
+            // Also what was read and written since: whoever comes after a crash is to see whether
+            // the other one has used its connections.
+            self.write_down(handle);
+        }
+        let mut slot = self.leave_record()?;
+        slot.give().then_some(slot)
+    }
+
+    /// The same of one that was given before, and taken up again.
+    pub(in crate::proxy) fn leave_record(&mut self) -> Option<Slot> {
+        match std::mem::take(&mut self.protection) {
+            Protection::Registered(record) => Some(record.slot),
+            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(..) => None,
+        }
+    }
+
     /// It is lost if the process dies from now on.
     pub(super) fn protect_no_more(&mut self) {
         if !matches!(self.protection, Protection::Off) {
@@ -402,20 +426,37 @@ impl Relay {
         self.register(&journal, None, handle);
     }
 
+    /// The same before it is relayed. What cannot be now may be when it waits.
+    pub(in crate::proxy) fn record_at_once(&mut self, handle: &Handle) {
+        let Protection::Wanted(journal) = &self.protection else { return };
+        if self.closing.is_some() {
+            return;
+        }
+        let journal = journal.clone();
+        if let Ok(slot) = self.enter(&journal, None, handle) {
+            self.begin_record(slot, handle);
+            self.show_protection(handle);
+        }
+    }
+
     fn register(&mut self, journal: &Arc<Journal>, before: Option<&Slot>, handle: &Handle) {
-        self.protection = match self.enter(journal, before, handle) {
-            Ok(slot) => Protection::Registered(Record::new(slot)),
-            Err(why) => Protection::Unprotected(why, journal.clone()),
-        };
-        if matches!(self.protection, Protection::Registered(_)) {
-            let (arena, trays) = (journal.arena(), journal.trays());
-            self.lanes_mut().for_each(|lane| lane.keep_in(arena));
-            self.legs_mut().for_each(|leg| leg.keep_in(trays));
-            self.write_down(handle);
-        } else {
-            self.keep_no_more();
+        match self.enter(journal, before, handle) {
+            Ok(slot) => self.begin_record(slot, handle),
+            Err(why) => {
+                self.protection = Protection::Unprotected(why, journal.clone());
+                self.keep_no_more();
+            }
         }
         self.show_protection(handle);
+    }
+
+    fn begin_record(&mut self, slot: Slot, handle: &Handle) {
+        let journal = slot.journal().clone();
+        let (arena, trays) = (journal.arena(), journal.trays());
+        self.protection = Protection::Registered(Record::new(slot));
+        self.lanes_mut().for_each(|lane| lane.keep_in(arena));
+        self.legs_mut().for_each(|leg| leg.keep_in(trays));
+        self.write_down(handle);
     }
 
     /// Whatever was done by the way is over, and how it stands is on record again.

@@ -41,7 +41,9 @@ impl Custody {
     }
 
     /// The other side has adopted it. Where it cannot be compared later, nothing is kept.
-    pub(crate) fn park(&mut self, parcel: Parcel) {
+    pub(crate) fn park(&mut self, mut parcel: Parcel) {
+        // From here on nobody who comes after this process goes on with it.
+        parcel.claim = None;
         if self.positions.contains_key(&parcel.id) {
             self.parked.insert(parcel.id, parcel);
         }
@@ -97,12 +99,18 @@ pub(crate) fn adopt_all<D: DataPlane>(
     for parcel in parcels {
         let id = parcel.id;
         let injected = crash::at(side, "adopt").map_err(|injected| injected.to_string());
-        match injected.and_then(|()| plane.adopt(parcel).map_err(|refused| refused.reason)) {
+        let adopted = match injected {
+            Ok(()) => plane.adopt(parcel).map_err(|it| (it.reason, it.is_here)),
+            Err(injected) => Err((injected, false)),
+        };
+        match adopted {
             Ok(adopted) => {
                 acks.adopted.push(id);
                 all.push(adopted);
             }
-            Err(reason) => {
+            // It has come back before; but he who knows that has died.
+            Err((_, true)) if side == Side::Predecessor => acks.adopted.push(id),
+            Err((reason, _)) => {
                 tracing::warn!(id, reason, "session not adopted");
                 acks.refused.push(Nack { id, reason });
             }

@@ -13,9 +13,11 @@ use tokio::time::timeout;
 
 use super::custody::adopt_all;
 use super::or_never;
+use super::outgoing::Link;
 use super::pump::{Done, Event, Pump, Waits};
 use crate::restart::board::Board;
 use crate::restart::host::crash::{self, Injected, Side};
+use crate::restart::host::fd::nofile;
 use crate::restart::host::process::Peer;
 use crate::restart::machine::plan::Stage;
 use crate::restart::machine::shipment::Ship;
@@ -25,10 +27,11 @@ use crate::restart::message::{
 };
 use crate::restart::plane::{Adopted, DataPlane, Listener, Parcel};
 use crate::restart::task::{Phase, State, Task, TaskState};
+use crate::restart::tie::Part;
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, FDS_LOST, Received};
-use crate::restart::transport::parcels;
 use crate::restart::transport::socket::{self, HandoverSocket, SocketError};
+use crate::restart::transport::{disguise, parcels};
 use crate::task::{self, Panicked};
 
 /// What a predecessor offers: build the data plane with it, then `Lifecycle::serve`.
@@ -142,6 +145,19 @@ impl Offer {
     }
 }
 
+/// What this process is, as a successor.
+pub(crate) fn hello(board: &Board) -> Hello {
+    let (origin, own) = (board.origin(), std::process::id());
+    Hello {
+        versions: disguise::versions(),
+        build: origin.build.clone(),
+        pid: origin.pid,
+        config_hash: origin.config_hash.clone(),
+        nofile: nofile(),
+        carrier: if origin.pid == own { 0 } else { own },
+    }
+}
+
 /// HELLO, OFFER, LISTEN. None: the predecessor died before it gave anything.
 pub(crate) async fn greet(
     channel: Channel,
@@ -236,13 +252,42 @@ impl<D: DataPlane> Incoming<D> {
             Ok(()) => machine.handle_ready(Instant::now()),
             Err(error) => machine.handle_error(&error.to_string()),
         }
+        let pump = Pump::new(plane, channel, predecessor, timeouts);
+        Self { task: terms.map(|terms| terms.task), ..Self::over(pump, board, machine, stage) }
+    }
+
+    /// The process before this one has died in a takeover, and had given these sessions back.
+    pub(crate) fn heir(
+        plane: Arc<D>,
+        board: Board,
+        (link, hello): (Link, Hello),
+        held: Vec<Parcel>,
+        stage: watch::Sender<Stage>,
+    ) -> Self {
+        let timeouts = board.timeouts();
+        let given = held.iter().map(|parcel| parcel.id);
+        let machine = Successor::heir(hello, given, timeouts, Instant::now());
+        let Link { channel, peer, .. } = link;
+        let mut pump = Pump::new(plane, channel, peer, timeouts);
+        pump.hold(held);
+        Self::over(pump, board, machine, stage)
+    }
+
+    fn over(
+        mut pump: Pump<D>,
+        board: Board,
+        machine: Successor,
+        stage: watch::Sender<Stage>,
+    ) -> Self {
+        // Before anything is taken.
+        pump.tie(Part::Successor);
         Self {
-            pump: Pump::new(plane, channel, predecessor, timeouts),
+            pump,
+            timeouts: board.timeouts(),
             board,
             stage,
             machine,
-            timeouts,
-            task: terms.map(|terms| terms.task),
+            task: None,
             arrived: Vec::new(),
             progress: None,
             adopted: Vec::new(),
@@ -340,7 +385,8 @@ impl<D: DataPlane> Incoming<D> {
     /// that comes after it has no use for a successor.
     async fn handle_closed(&mut self) {
         self.pump.close();
-        let keeper = self.pump.peer.as_mut().filter(|peer| peer.has_keeper());
+        let is_heir = self.machine.is_heir();
+        let keeper = self.pump.peer.as_mut().filter(|peer| is_heir || peer.has_keeper());
         let goes_on = match keeper {
             Some(peer) => timeout(self.timeouts.answer, peer.gone()).await.is_err(),
             None => false,
@@ -423,13 +469,7 @@ impl<D: DataPlane> Incoming<D> {
             Action::KeepProgress => self.keep_progress(),
             Action::Accept(accepting) => self.pump.accept(accepting),
             Action::Ship(Ship::Surrender(wanted)) => self.pump.surrender(wanted),
-            Action::Ship(Ship::Send(ids)) => match self.pump.send_parcels(&ids).await {
-                Err(ChannelError::Congested(_)) => {
-                    self.machine.handle_congestion(ids, Instant::now());
-                }
-                Err(error) => tracing::warn!(%error, "sessions were not given back"),
-                Ok(()) => {}
-            },
+            Action::Ship(Ship::Send(ids)) => self.give_back(ids).await,
             Action::Ship(Ship::Thaw(ids)) => self.pump.thaw(&ids),
             Action::Release(ids) => {
                 for id in &ids {
@@ -445,6 +485,20 @@ impl<D: DataPlane> Incoming<D> {
                 self.socket =
                     HandoverSocket::if_possible(&self.board.origin().run_dir, self.timeouts);
             }
+        }
+    }
+
+    async fn give_back(&mut self, ids: Vec<u32>) {
+        let passed = crash::at(Side::Successor, "send");
+        match self.pump.send_parcels(&ids).await {
+            Err(ChannelError::Congested(_)) => {
+                self.machine.handle_congestion(ids, Instant::now());
+            }
+            Err(error) => tracing::warn!(%error, "sessions were not given back"),
+            Ok(()) => {}
+        }
+        if let Err(error) = passed.and_then(|()| crash::at(Side::Successor, "sent")) {
+            self.machine.handle_error(&error.to_string());
         }
     }
 

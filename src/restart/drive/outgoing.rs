@@ -24,6 +24,7 @@ use crate::restart::machine::shipment::Ship;
 use crate::restart::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
 use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel};
 use crate::restart::task::{Phase, State, Task, TaskId, TaskState};
+use crate::restart::tie::Part;
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
 use crate::restart::transport::parcels;
 use crate::task::{self, Panicked};
@@ -55,8 +56,8 @@ pub(crate) enum Order {
 pub(crate) struct Link {
     /// The way to it.
     pub channel: Channel,
-    /// Its process.
-    pub peer: Peer,
+    /// Its process, if it can be watched.
+    pub peer: Option<Peer>,
     /// What it has said, if it has knocked.
     pub hello: Option<Hello>,
 }
@@ -110,17 +111,17 @@ impl<D: DataPlane> Outgoing<D> {
         let Link { channel, mut peer, hello } = link;
         let Assignment { task_id, plan, binary, stage } = assignment;
         let mut machine = Predecessor::new(plan, now);
-        let mut new_pid = peer.pid();
+        let mut new_pid = peer.as_ref().map_or(0, Peer::pid);
         if let Some(hello) = hello {
             if hello.carrier != 0 {
                 new_pid = hello.pid;
-                carry(&mut peer, hello.carrier);
+                peer.iter_mut().for_each(|peer| carry(peer, hello.carrier));
             }
             machine.handle_message(&Message::Hello(hello), now);
         }
         board.update_task(task_id, |task| task.new_pid = new_pid);
         Self {
-            pump: Pump::new(plane, channel, Some(peer), board.timeouts()),
+            pump: Pump::new(plane, channel, peer, board.timeouts()),
             board,
             task_id,
             binary,
@@ -133,6 +134,26 @@ impl<D: DataPlane> Outgoing<D> {
             is_emptied: false,
             shown: None,
         }
+    }
+
+    /// The process before this one has died in a restart, and had given these sessions out.
+    pub(crate) fn heir(
+        plane: Arc<D>,
+        board: Board,
+        link: Link,
+        assignment: Assignment,
+        held: Vec<Parcel>,
+    ) -> Self {
+        let machine = Predecessor::heir(
+            assignment.plan.clone(),
+            held.iter().map(|parcel| parcel.id),
+            Instant::now(),
+        );
+        let mut heir = Self { machine, ..Self::new(plane, board, link, assignment) };
+        heir.custody.watch(&held);
+        heir.pump.hold(held);
+        heir.pump.tie(Part::Predecessor);
+        heir
     }
 
     /// Runs it to its end.
@@ -157,6 +178,9 @@ impl<D: DataPlane> Outgoing<D> {
 
     async fn step(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Outcome> {
         self.act().await;
+        if self.machine.is_alone() {
+            self.pump.plane.conclude();
+        }
         self.report();
         if let Some(outcome) = self.machine.outcome().cloned() {
             self.finish().await;
@@ -252,7 +276,10 @@ impl<D: DataPlane> Outgoing<D> {
         match &frame.message {
             Message::Hello(hello) if hello.carrier != 0 => {
                 self.pump.peer.iter_mut().for_each(|peer| carry(peer, hello.carrier));
+                self.pump.tie_again(Part::Predecessor);
             }
+            // Before anything is given.
+            Message::Ready {} => self.pump.tie(Part::Predecessor),
             Message::Note {} => self.pump.plane.hear(&frame.body),
             Message::Returned {} => {
                 self.pump.plane.credit_counters(&frame.body);
@@ -275,7 +302,7 @@ impl<D: DataPlane> Outgoing<D> {
             Some(peer) => timeout(within, peer.gone()).await.ok(),
             None => None,
         };
-        let Some(how) = died else { return self.machine.handle_closed() };
+        let Some(how) = died else { return self.machine.handle_closed(Instant::now()) };
         self.pump.peer = None;
         self.machine.handle_channel_error(&format!("the successor died ({how})"));
     }
@@ -463,6 +490,8 @@ impl<D: DataPlane> Outgoing<D> {
         }
         self.update_task();
         let Some(task) = self.task() else { return };
+        // Before the successor can have it: it goes on alone if this process dies.
+        self.pump.plane.conclude();
         let message = Message::Commit(Progress { task });
         self.send(Frame { message, body: self.pump.plane.counters() }).await;
     }
@@ -494,6 +523,8 @@ impl<D: DataPlane> Outgoing<D> {
         self.custody.forget(&ids);
         let returned = std::mem::take(&mut self.returned);
         let (acks, adopted) = adopt_all(&*self.pump.plane, Side::Predecessor, returned);
+        // Of those that were given by a process that has died: where they are is known now.
+        acks.adopted.iter().for_each(|id| drop(self.pump.take(*id)));
         if !self.pump.is_closed() {
             self.send(Message::Acks(acks).into()).await;
         }

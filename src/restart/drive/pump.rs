@@ -5,6 +5,7 @@
 //! plane that gives sessions out is never dropped before it has ended.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::restart::host::process::{End, Peer};
 use crate::restart::machine::shipment::{Size, Wanted};
 use crate::restart::message::Frame;
 use crate::restart::plane::{Accepting, DataPlane, Parcel};
+use crate::restart::tie::{Other, Part, Tie};
 use crate::restart::timeouts::Timeouts;
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
 use crate::restart::transport::parcels;
@@ -75,6 +77,7 @@ pub(crate) struct Pump<D> {
     pub peer: Option<Peer>,
     channel: Channel,
     is_closed: bool,
+    is_tied: bool,
     timeouts: Timeouts,
     /// Frozen, and nobody else's yet.
     held: HashMap<u32, Parcel>,
@@ -97,6 +100,7 @@ impl<D: DataPlane> Pump<D> {
             peer,
             channel,
             is_closed: false,
+            is_tied: false,
             timeouts,
             held: HashMap::new(),
             works: VecDeque::new(),
@@ -146,6 +150,23 @@ impl<D: DataPlane> Pump<D> {
     /// Whether it has.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
+    }
+
+    /// From here on sessions may be the other side's: whoever comes after this process is to find
+    /// it.
+    pub(crate) fn tie(&mut self, part: Part) {
+        let other = self.peer.as_ref().map(Peer::to_leave);
+        let other = other.unwrap_or(Other { pid: 0, process: None, carrier: None });
+        let channel = self.channel.socket().as_raw_fd();
+        self.plane.tie(Tie { part, channel, other });
+        self.is_tied = true;
+    }
+
+    /// The other side's process is another one.
+    pub(crate) fn tie_again(&mut self, part: Part) {
+        if self.is_tied {
+            self.tie(part);
+        }
     }
 
     /// Sends a frame without fds.

@@ -3,7 +3,7 @@
 //! Only with the feature `crash-points`; otherwise [`at`] is nothing. `ODP_CRASH_AT` holds
 //! `SIDE:POINT[:N]:WHAT`, or `@FILE` with that in the file, read again at each point. SIDE is
 //! `predecessor` or `successor`, WHAT is `kill`, `stop`, `panic` or `err`, N counts the passes
-//! from 1.
+//! from 1. A file is emptied by a kill, so that it befalls nobody who comes in its place.
 //!
 //! | point | crash points | where |
 //! |---|---|---|
@@ -12,8 +12,8 @@
 //! | `listen` | C4 | P before the listeners; S with all of them |
 //! | `ready` | C4 | S before READY; P on READY |
 //! | `frozen` | C8 | P has a batch frozen |
-//! | `send` | C9 | P before it sends a batch |
-//! | `sent` | C10 | P has sent a batch |
+//! | `send` | C9 | each side before it sends a batch |
+//! | `sent` | C10 | each side has sent a batch |
 //! | `rehearse` | | S is shown copies in a rehearsal |
 //! | `parcels` | C5, C10, C13 | S before it adopts a batch |
 //! | `adopt` | C10, C12 | each side before it adopts one session of the other |
@@ -66,10 +66,11 @@ mod armed {
     static PASSES: LazyLock<Mutex<HashMap<String, u64>>> = LazyLock::new(Mutex::default);
 
     pub(super) fn pass(side: Side, point: &'static str) -> Result<(), Injected> {
-        let Ok(spec) = std::env::var("ODP_CRASH_AT") else { return Ok(()) };
-        let spec = match spec.strip_prefix('@') {
+        let Ok(variable) = std::env::var("ODP_CRASH_AT") else { return Ok(()) };
+        let file = variable.strip_prefix('@');
+        let spec = match file {
             Some(file) => std::fs::read_to_string(file).unwrap_or_default(),
-            None => spec,
+            None => variable.clone(),
         };
         let mut parts: Vec<&str> = spec.trim().split(':').collect();
         let what = parts.pop().unwrap_or_default();
@@ -82,7 +83,10 @@ mod armed {
             return Ok(());
         }
         match what {
-            "kill" => signal(Signal::KILL),
+            "kill" => {
+                file.into_iter().for_each(|file| drop(std::fs::write(file, "")));
+                signal(Signal::KILL);
+            }
             "stop" => signal(Signal::STOP),
             "panic" => panic!("injected panic at {point}"),
             _ => return Err(Injected(point)),

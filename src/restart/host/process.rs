@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::fd::{pidfd_of, watched};
+use crate::restart::tie::Other;
 use crate::restart::timeouts::Timeouts;
 
 /// How much of what `check` says is passed on.
@@ -160,7 +161,9 @@ impl Program {
         let failed = |source| ProgramError::Start { path: self.path.clone(), source };
         let child = command.spawn().map_err(failed)?;
         let pid = child.id().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        Ok(Peer { pid, kind: Kind::Child(Box::new(child)), carrier: None })
+        // Not reaped yet, so it is its own.
+        let pidfd = pidfd_of(pid).ok();
+        Ok(Peer { pid, kind: Kind::Child(Box::new(child), pidfd), carrier: None })
     }
 
     fn command(&self) -> Command {
@@ -191,7 +194,8 @@ pub(crate) struct Peer {
 
 #[derive(Debug)]
 enum Kind {
-    Child(Box<Child>),
+    /// With a descriptor of it for who comes after this process, and is not its parent.
+    Child(Box<Child>, Option<OwnedFd>),
     Other(AsyncFd<OwnedFd>),
 }
 
@@ -199,6 +203,24 @@ impl Peer {
     /// A process that is not ours, by a descriptor that cannot come to mean another one.
     pub(crate) fn other(pid: u32, pidfd: OwnedFd) -> io::Result<Self> {
         Ok(Self { pid, kind: Kind::Other(watched(pidfd)?), carrier: None })
+    }
+
+    /// One that the process before this one has left.
+    pub(crate) fn left(other: Other<OwnedFd>) -> io::Result<Self> {
+        let Other { pid, process, carrier } = other;
+        let process = process.ok_or(io::ErrorKind::NotFound)?;
+        let carrier = carrier.map(watched).transpose()?;
+        Ok(Self { pid, kind: Kind::Other(watched(process)?), carrier })
+    }
+
+    /// What is to be left of it.
+    pub(crate) fn to_leave(&self) -> Other<RawFd> {
+        let process = match &self.kind {
+            Kind::Child(_, pidfd) => pidfd.as_ref().map(AsRawFd::as_raw_fd),
+            Kind::Other(pidfd) => Some(pidfd.as_raw_fd()),
+        };
+        let carrier = self.carrier.as_ref().map(AsRawFd::as_raw_fd);
+        Other { pid: self.pid, process, carrier }
     }
 
     /// The process id, as this process sees it.
@@ -240,7 +262,7 @@ impl Peer {
             return End::Unknown(error);
         }
         match &mut self.kind {
-            Kind::Child(child) => match child.wait().await {
+            Kind::Child(child, _) => match child.wait().await {
                 Ok(status) => End::Status(status),
                 Err(error) => End::Unknown(error),
             },
@@ -273,19 +295,19 @@ impl Peer {
     }
 
     fn signal(&self, signal: Signal) {
-        // A keeper ends with who carries the sessions.
-        let sent = match (&self.carrier, &self.kind) {
-            (Some(carrier), _) => pidfd_send_signal(carrier.get_ref(), signal),
+        // First a keeper: it passes on what ends, and has nobody come after the process that it
+        // has, which may be another one than is known here.
+        let sent = match &self.kind {
             // Not yet reaped, so the pid is still its own.
-            (None, Kind::Child(child)) => {
-                match child.id().and_then(|pid| Pid::from_raw(pid as i32)) {
-                    Some(pid) => kill_process(pid, signal),
-                    None => Ok(()),
-                }
-            }
-            (None, Kind::Other(pidfd)) => pidfd_send_signal(pidfd.get_ref(), signal),
+            Kind::Child(child, _) => match child.id().and_then(|pid| Pid::from_raw(pid as i32)) {
+                Some(pid) => kill_process(pid, signal),
+                None => Ok(()),
+            },
+            Kind::Other(pidfd) => pidfd_send_signal(pidfd.get_ref(), signal),
         };
-        if let Err(error) = sent {
+        let carrier = self.carrier.as_ref();
+        let carried = carrier.map_or(Ok(()), |it| pidfd_send_signal(it.get_ref(), signal));
+        for error in [sent, carried].into_iter().filter_map(Result::err) {
             tracing::debug!(pid = self.pid, %error, "the process is gone already");
         }
     }

@@ -99,6 +99,7 @@ pub(crate) struct Predecessor {
     progress_at: Instant,
     is_closed: bool,
     is_emptied: bool,
+    is_heir: bool,
     note: Option<String>,
     actions: VecDeque<Action>,
 }
@@ -115,9 +116,19 @@ impl Predecessor {
             progress_at: now,
             is_closed: false,
             is_emptied: false,
+            is_heir: false,
             note: None,
             actions: VecDeque::new(),
         }
+    }
+
+    /// The process before this one has died in a restart; what it had given may have arrived.
+    pub(crate) fn heir(plan: Plan, given: impl IntoIterator<Item = u32>, now: Instant) -> Self {
+        let mut machine = Self { is_heir: true, ..Self::new(plan, now) };
+        machine.shipment.inherit(given);
+        let (state, reason) = (TaskState::Failed, "the predecessor has crashed".into());
+        machine.take_back(Ending { state, reason }, now);
+        machine
     }
 
     /// What is to be done next.
@@ -170,6 +181,11 @@ impl Predecessor {
     /// What people should know, such as why a session was refused.
     pub(crate) fn note(&self) -> Option<&str> {
         self.note.as_deref()
+    }
+
+    /// Whether all but what is here is the successor's for good.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.state, State::Alone { .. })
     }
 
     /// Whether the wait for the last session is on.
@@ -256,8 +272,14 @@ impl Predecessor {
                 self.handle_returning(now);
             }
             (_, State::Ending(_)) => {}
-            (Message::Promoted(it), _) => self.handle_promoted(it, now),
+            (Message::Promoted(it), _) => self.handle_promoted(&it.reason, now),
             (Message::Returned {}, State::Returning { .. }) => self.end("all that could came back"),
+            // Whoever has come after it has not heard that.
+            (Message::Rollback(_), State::Returning { .. }) => {
+                self.send(Message::Return {});
+                self.handle_returning(now);
+            }
+            (Message::Hello(_), _) if self.is_linked() => {} // Of another process of its pair.
             (_, State::Returning { .. }) => {}
             (Message::Hello(hello), State::Hello) => self.handle_hello(hello),
             (Message::Refuse(it), _) => self.fail(format!("the successor: {}", it.reason)),
@@ -271,17 +293,19 @@ impl Predecessor {
             (Message::Stop {}, State::Draining { .. } | State::Probation) => self.handle_stop(now),
             (Message::Rollback(it), _) => self.handle_rollback(it, now),
             (Message::Confirm {}, State::Probation) => self.commit(now),
-            (Message::Confirm {}, _) => {}
-            (Message::Force {} | Message::Stop {}, State::Committing { .. }) => {}
+            (Message::Confirm {}, _)
+            | (Message::Force {} | Message::Stop {}, State::Committing { .. }) => {}
             (other, _) => self.fail(format!("unexpected {} from the successor", other.name())),
         }
     }
 
     /// The other end is closed, but its process lives.
-    pub(crate) fn handle_closed(&mut self) {
+    pub(crate) fn handle_closed(&mut self, now: Instant) {
         match self.state {
             // Had it not taken everything, it had said so before.
             State::Committing { .. } => self.state = State::Done(Outcome::Committed),
+            // What it has said the process before this one has heard.
+            State::Returning { .. } if self.is_heir => self.handle_promoted("it has left", now),
             _ => self.handle_channel_error("the successor closed the channel"),
         }
     }
@@ -333,12 +357,16 @@ impl Predecessor {
             | State::Done(_) => {}
             _ if gives_back => {
                 self.resume();
-                self.send(Message::Return {});
-                let until = now + self.plan.timeouts.answer + self.plan.timeouts.login;
-                self.state = State::Returning { ending, until };
+                self.take_back(ending, now);
             }
             _ => self.end_with(ending),
         }
+    }
+
+    fn take_back(&mut self, ending: Ending, now: Instant) {
+        self.send(Message::Return {});
+        let until = now + self.plan.timeouts.answer + self.plan.timeouts.login;
+        self.state = State::Returning { ending, until };
     }
 
     /// It is to be undone, and what the successor has is not wanted back: FORCE, or a stop.
@@ -553,8 +581,13 @@ impl Predecessor {
         }
     }
 
-    fn handle_promoted(&mut self, it: &Reason, now: Instant) {
-        thaw(self.shipment.take_back(), &mut self.actions);
+    fn handle_promoted(&mut self, reason: &str, now: Instant) {
+        let unacknowledged = self.shipment.take_back();
+        match self.is_heir {
+            // It may have acknowledged them to the process before this one.
+            true => self.release(unacknowledged, now),
+            false => thaw(unacknowledged, &mut self.actions),
+        }
         self.forget_all();
         if !self.is_closed {
             self.actions.push_back(Action::Accept(Accepting::No));
@@ -563,7 +596,7 @@ impl Predecessor {
         self.actions.push_back(Action::Drain(deadline));
         let limit = deadline.map(|deadline| deadline + self.plan.timeouts.answer);
         self.is_emptied = false;
-        self.state = State::Alone { outcome: Outcome::Superseded(it.reason.clone()), limit };
+        self.state = State::Alone { outcome: Outcome::Superseded(reason.to_owned()), limit };
     }
 
     /// The operator stops the proxy, and has asked this process. Only in DRAIN and PROBATION.

@@ -130,6 +130,17 @@ impl Shipment {
         self.transfer.take_back()
     }
 
+    /// These were on their way when the process before this one died.
+    pub(crate) fn inherit(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.transfer.outstanding.extend(ids);
+    }
+
+    /// Sends all that is on its way once more: whoever has got it may have died.
+    pub(crate) fn repeat<A: From<Ship>>(&self, actions: &mut VecDeque<A>) {
+        let ids: Vec<u32> = self.transfer.outstanding.iter().copied().collect();
+        actions.extend(ids.chunks(BATCH).map(|some| Ship::Send(some.to_vec()).into()));
+    }
+
     /// Asks for the next batch, if enough is not on its way.
     pub(crate) fn advance<A: From<Ship>>(
         &mut self,

@@ -89,6 +89,8 @@ pub(crate) struct Successor {
     login_until: Option<Instant>,
     /// It has asked the predecessor to take everything back; COMMIT is no answer to that.
     wants_back: bool,
+    /// It has come after one that has died.
+    is_heir: bool,
     actions: VecDeque<Action>,
 }
 
@@ -102,8 +104,25 @@ impl Successor {
             liveness: Liveness::new(timeouts.silence, now),
             login_until: None,
             wants_back: false,
+            is_heir: false,
             actions: VecDeque::from([Action::Send(Message::Hello(hello))]),
         }
+    }
+
+    /// The process before this one has died when it had taken over, or not all of it: the
+    /// predecessor is to take everything back. Of these sessions, which were given back, it is not
+    /// known whether they have arrived.
+    pub(crate) fn heir(
+        hello: Hello,
+        given: impl IntoIterator<Item = u32>,
+        timeouts: Timeouts,
+        now: Instant,
+    ) -> Self {
+        let state = State::Serving { kill_at: None };
+        let mut machine = Self { state, is_heir: true, ..Self::new(hello, timeouts, now) };
+        machine.shipment.inherit(given);
+        machine.give_up(TakeBack::Failed("the successor has crashed".into()));
+        machine
     }
 
     /// What is to be done next.
@@ -122,6 +141,11 @@ impl Successor {
     /// Whether the data plane may be built now.
     pub(crate) fn is_warm(&self) -> bool {
         matches!(self.state, State::Warm { .. })
+    }
+
+    /// Whether it has come after one that has died.
+    pub(crate) fn is_heir(&self) -> bool {
+        self.is_heir
     }
 
     /// Whether this side takes clients.
@@ -175,6 +199,10 @@ impl Successor {
             self.liveness.handle_tick(now);
             if self.liveness.is_silent(now) {
                 let silence = self.timeouts.silence;
+                if self.is_heir {
+                    // It lives, and may have acknowledged these to the process before this one.
+                    self.actions.push_back(Action::Release(self.shipment.take_back()));
+                }
                 return self.promote(format!("the predecessor hangs: silent for {silence:?}"), now);
             }
         }
@@ -242,6 +270,9 @@ impl Successor {
                 self.login_until = Some(now + self.timeouts.login);
                 self.state = State::Closing { until: now + self.timeouts.step };
             }
+            // It has heard that already, or the one that did has died.
+            (Message::Return {}, State::Closing { .. }) => {}
+            (Message::Return {}, State::Returning | State::Returned) => self.give_back(now),
             (Message::Stop {}, State::Serving { .. }) => self.done(Outcome::Stopped),
             (Message::Commit(_), State::Serving { .. }) if self.wants_back => {}
             (Message::Commit(_), State::Serving { .. }) => {
@@ -273,6 +304,10 @@ impl Successor {
     /// The predecessor has crashed, and its keeper has a process that goes on in its place: it had
     /// not given anything yet.
     pub(crate) fn handle_outlived(&mut self, now: Instant) {
+        if self.is_heir {
+            // What it has said the process before this one has heard.
+            return self.done(Outcome::Ended("the predecessor goes on".into()));
+        }
         match &self.state {
             State::Greeting { .. }
             | State::Listening { .. }
@@ -331,10 +366,7 @@ impl Successor {
                 let reason = reason.clone();
                 self.done(Outcome::Promoted(reason));
             }
-            (State::Closing { .. }, Accepting::No) => {
-                self.state = State::Returning;
-                self.next_batch(now);
-            }
+            (State::Closing { .. }, Accepting::No) => self.give_back(now),
             _ => {}
         }
     }
@@ -376,6 +408,13 @@ impl Successor {
         if let State::Serving { .. } = self.state {
             self.send(Message::Confirm {});
         }
+    }
+
+    /// All that is here, once more what was sent already.
+    fn give_back(&mut self, now: Instant) {
+        self.state = State::Returning;
+        self.shipment.repeat(&mut self.actions);
+        self.next_batch(now);
     }
 
     fn give_up(&mut self, why: TakeBack) {

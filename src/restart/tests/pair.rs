@@ -259,7 +259,7 @@ impl Pair {
                 return !self.p_actions_are_empty();
             }
             if self.s.outcome().is_some() {
-                self.p.handle_closed();
+                self.p.handle_closed(self.now);
                 return !self.p_actions_are_empty();
             }
         }

@@ -152,7 +152,7 @@ async fn echo(
                 let fd: OwnedFd = stream.into_std().expect("deregistered").into();
                 let state = format!("{{\"id\":{id}}}").into_bytes();
                 let (fds, state) = (vec![fd], state.into());
-                let _ = order.send(Parcel { id, fds, state, bytes: pending });
+                let _ = order.send(Parcel { claim: None, id, fds, state, bytes: pending });
                 return Ended::Frozen;
             }
             _ = drain.changed() => {}
@@ -254,7 +254,7 @@ impl DataPlane for EchoPlane {
 
     fn adopt(&self, mut parcel: Parcel) -> Result<Adopted, Refused> {
         if self.refused.contains(&parcel.id) {
-            return Err(Refused { parcel, reason: "not this one".into() });
+            return Err(Refused::new(parcel, "not this one"));
         }
         assert_eq!(*parcel.state, format!("{{\"id\":{}}}", parcel.id).into_bytes());
         let fd = parcel.fds.remove(0);

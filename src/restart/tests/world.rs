@@ -307,7 +307,8 @@ impl World {
             demands: Demands { versions: VERSIONS, descriptors: 0 },
             timeouts: timeouts(),
         };
-        let link = Link { channel: Channel::new(socket).expect("a channel"), peer, hello: None };
+        let channel = Channel::new(socket).expect("a channel");
+        let link = Link { channel, peer: Some(peer), hello: None };
         let stage = watch::Sender::new(Stage::Moving);
         let assignment = Assignment { task_id, plan, binary: None, stage };
         let (plane, board) = (self.old.clone(), self.predecessor.board().clone());

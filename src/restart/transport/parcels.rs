@@ -99,7 +99,7 @@ pub(crate) fn unpack(entries: &[Entry], fds: Vec<OwnedFd>, body: &[u8]) -> Optio
             return None;
         }
         let (state, bytes) = (Zeroizing::new(state.to_vec()), bytes.to_vec());
-        parcels.push(Parcel { id: entry.id, fds: own, state, bytes });
+        parcels.push(Parcel { claim: None, id: entry.id, fds: own, state, bytes });
     }
     fds.next().is_none().then_some(parcels)
 }

@@ -21,6 +21,8 @@ use super::leg::{Leg, LegState};
 use super::link::Link;
 use super::pause::FrozenAt;
 use super::{Parts, Relay};
+use crate::buffer::arena::Piece;
+use crate::journal::Slot;
 use crate::metrics::Totals;
 use crate::net::stream::{Parts as StreamParts, Stream};
 use crate::net::tls::stream::{TlsState, TlsStream};
@@ -28,7 +30,7 @@ use crate::net::tls::wiped::Wiped;
 use crate::proxy::relay::leg::Parts as LegParts;
 use crate::proxy::sessions::handle::{Facts, Handle};
 use crate::proxy::taught::{AccountState, Taught};
-use crate::restart::{Parcel, Refused, Replica};
+use crate::restart::{Claim, Parcel, Refused, Replica};
 use crate::session::Session;
 use crate::session::lane::{Lane, Source};
 use crate::session::numbering::Numbering;
@@ -130,12 +132,21 @@ struct LaneState {
     source: Source,
 }
 
-/// Packs a session that has been frozen since then, with what is known of its account.
+/// A session that was given out, as it stays on record: its slot, and the buffers that are named
+/// there.
+pub(in crate::proxy) struct Given {
+    pub slot: Slot,
+    _pieces: Vec<Piece>,
+}
+
+/// Packs a session that has been frozen since then, with what is known of its account and what is
+/// on record of it.
 pub(in crate::proxy) fn pack(
     parts: Parts,
     handle: &Handle,
     frozen_at: FrozenAt,
     taught: Option<&Taught>,
+    slot: Option<Slot>,
 ) -> Result<Parcel, serde_json::Error> {
     let Parts { client, up, links, numbering, session } = parts;
     let mut fds = Vec::with_capacity(1 + links.len());
@@ -145,12 +156,19 @@ pub(in crate::proxy) fn pack(
     };
     let client = inside(client);
     let servers = links.iter().map(|link| (link.server.clone(), link.thread)).collect();
-    let (downs, legs) = links.into_iter().map(|link| (link.down, inside(link.leg))).unzip();
-    let whole = Whole { session, numbering, up: &up, downs, client, servers, legs };
+    let links = links.into_iter().map(|link| (link.down, inside(link.leg)));
+    let (downs, legs): (Vec<Lane>, _) = links.unzip();
+    let lanes = downs.iter().collect();
+    let whole = Whole { session, numbering, up: &up, downs: lanes, client, servers, legs };
     let (mut state, bytes) = whole.describe(handle);
     state.frozen_at = Some(frozen_at);
     state.account = taught.map(AccountState::from);
-    Ok(Parcel { id: handle.id.0, fds, state: encode(&state)?, bytes })
+    let state = encode(&state)?;
+    let claim = slot.map(|slot| {
+        let pieces = std::iter::once(up).chain(downs).flat_map(Lane::into_pieces);
+        Claim::new(Given { slot, _pieces: pieces.collect() })
+    });
+    Ok(Parcel { claim, id: handle.id.0, fds, state, bytes })
 }
 
 /// What the parcel would be if the session were frozen now, but for the keys in it.
@@ -330,7 +348,7 @@ pub struct Unpacked {
 pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
     match understand(&parcel.state, &parcel.bytes, parcel.fds.len()) {
         Ok(understood) => revive(parcel, understood),
-        Err(reason) => Err(Refused { parcel, reason }),
+        Err(reason) => Err(Refused::new(parcel, reason)),
     }
 }
 
@@ -474,7 +492,7 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     });
     let (client, links) = match revived {
         Ok(revived) => revived,
-        Err(error) => return Err(Refused { parcel, reason: error.to_string() }),
+        Err(error) => return Err(Refused::new(parcel, error.to_string())),
     };
     let now = Instant::now();
     // What a crash leaves may have been written down long ago.

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep_until, timeout};
 
+mod heir;
+
 use super::board::Board;
 use super::drive::incoming::{self, Incoming};
 use super::drive::or_never;
@@ -158,6 +160,7 @@ impl<D: DataPlane> Coordinator<D> {
                 let running = Box::pin(async move { incoming.run(&mut receiver).await });
                 self.job = Job::Incoming { orders, stage, running };
             }
+            Start::Unfinished(it) => self.finish(*it).await,
         }
     }
 
@@ -404,7 +407,7 @@ impl<D: DataPlane> Coordinator<D> {
         tracing::info!(pid = peer.pid(), build = hello.build, "a successor knocks");
         let (orders, mut receiver) = mpsc::channel(ORDERS);
         let (shown, stage) = watch::channel(Stage::Moving);
-        let link = Link { channel, peer, hello: Some(hello) };
+        let link = Link { channel, peer: Some(peer), hello: Some(hello) };
         let assignment = Assignment { task_id, plan, binary: None, stage: shown };
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let outgoing = Outgoing::new(plane, board, link, assignment);
@@ -642,7 +645,7 @@ enum SpawnError {
 fn spawn(program: &Program, config: &Path) -> Result<Link, SpawnError> {
     let (ours, theirs) = Channel::pair()?;
     let channel = Channel::new(ours)?;
-    Ok(Link { channel, peer: program.spawn(config, theirs)?, hello: None })
+    Ok(Link { channel, peer: Some(program.spawn(config, theirs)?), hello: None })
 }
 
 async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {

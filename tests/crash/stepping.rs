@@ -1,0 +1,138 @@
+//! Kills between single instructions of a query and its answer: at each of its system calls, before
+//! it and behind it, and anywhere in between.
+//!
+//! Single steps are slow, and there are many: some are taken at random, `ODP_STEPS` says how many.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use odp::wire::command::code;
+
+use crate::campaign::Random;
+use crate::scene::Scene;
+use crate::support::{Login, Packet, Wire, may_look_into_proxies, until};
+use crate::tracer::Traced;
+
+/// What is asked, and what the answer to it is, of about a buffer's length.
+const QUESTION: &str = "SELECT seq, REPEAT('x', seq % 7) FROM seq_1_to_300";
+
+/// Longer than any query takes.
+const MOST: u64 = 30_000_000;
+
+/// So many instructions from one look at the answer to the next.
+const LOOK: u64 = 500;
+
+/// A session, and the one process that has it.
+struct Stepped {
+    scene: Scene,
+    wire: Wire,
+    expected: Vec<Packet>,
+    resumed: u64,
+}
+
+impl Stepped {
+    fn start() -> Option<Self> {
+        if !may_look_into_proxies() {
+            return None;
+        }
+        let scene = Scene::start_with(|options| {
+            options.proxy = "workers = 1\n".into();
+            // Whoever is stepped through does not get far in ten seconds.
+            options.environment.push(("ODP_HANG_MS".into(), "3600000".into()));
+        })?;
+        let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("clients");
+        let expected = wire.run(QUESTION).packets;
+        Some(Self { scene, wire, expected, resumed: 0 })
+    }
+
+    /// Asks, has the proxy do that much of it, kills it, and compares the answer.
+    fn die(&mut self, what: &str, go: impl FnOnce(&mut Traced)) {
+        let carrier = self.scene.carrier();
+        let pid = Pid::from_raw(carrier as i32);
+        let mut traced = Traced::attach(pid);
+        self.wire.command(code::QUERY, QUESTION.as_bytes());
+        go(&mut traced);
+        kill(pid, Signal::SIGKILL).expect("it lives");
+        traced.bury();
+        let found = self.wire.reply(code::QUERY).packets;
+        assert_eq!(found.len(), self.expected.len(), "{what}");
+        for (found, expected) in found.iter().zip(&self.expected) {
+            assert_eq!(found, expected, "{what}");
+        }
+        assert!(self.wire.is_drained(), "{what}: nothing comes twice");
+        let death = until(&format!("the next proxy: {what}"), || {
+            let mut admin = self.scene.proxy.admin().ok()?;
+            let rows = admin.try_query("SHOW CRASH").ok()?.named_rows();
+            rows.into_iter().next().filter(|row| row["pid"] == carrier.to_string())
+        });
+        assert_eq!((&death["sessions"][..], &death["resumed"][..]), ("1", "1"), "{what}");
+        self.resumed += 1;
+    }
+
+    /// Of one query: its instructions, and the ends of its system calls.
+    fn measure(&mut self) -> (u64, u64) {
+        let pid = Pid::from_raw(self.scene.carrier() as i32);
+        let (mut instructions, mut calls) = (0, 0);
+        for is_by_call in [false, true] {
+            let mut traced = Traced::attach(pid);
+            self.wire.command(code::QUERY, QUESTION.as_bytes());
+            let count = if is_by_call { &mut calls } else { &mut instructions };
+            while !((is_by_call || *count % LOOK == 0) && self.is_answered()) {
+                assert!(*count < MOST, "no answer");
+                let lives = if is_by_call { traced.to_system_call() } else { traced.step() };
+                assert!(lives, "nobody kills it");
+                *count += 1;
+            }
+            drop(traced);
+            self.wire.reply(code::QUERY);
+        }
+        (instructions, calls)
+    }
+
+    /// Whether the whole answer is there to be read.
+    fn is_answered(&self) -> bool {
+        let whole: usize = self.expected.iter().map(|packet| 4 + packet.payload.len()).sum();
+        let tcp = self.wire.tcp();
+        let mut bytes = vec![0; whole];
+        tcp.set_nonblocking(true).expect("it is open");
+        let there = tcp.peek(&mut bytes).unwrap_or_default();
+        tcp.set_nonblocking(false).expect("it is open");
+        there == whole
+    }
+}
+
+#[test]
+fn a_query_outlives_a_kill_at_any_of_its_system_calls() {
+    let Some(mut stepped) = Stepped::start() else { return };
+    let (_, calls) = stepped.measure();
+    // And somewhat behind the answer.
+    for call in 1..=calls + 6 {
+        stepped.die(&format!("call {call} of {calls}"), |traced| {
+            for at in 0..call {
+                // It waits for its client then, who waits for it.
+                if at >= calls && traced.begins_to_wait() {
+                    break;
+                }
+                assert!(traced.to_system_call(), "nobody kills it");
+            }
+        });
+    }
+    eprintln!("killed at {} ends of system calls", stepped.resumed);
+}
+
+#[test]
+fn a_query_outlives_a_kill_at_any_of_its_instructions() {
+    let Some(mut stepped) = Stepped::start() else { return };
+    let (instructions, _) = stepped.measure();
+    let wanted = std::env::var("ODP_STEPS").ok().map(|text| text.parse().expect("a number"));
+    let seed = std::process::id().into();
+    let mut random = Random::new(seed, 0);
+    for _ in 0..wanted.unwrap_or(40) {
+        let at = random.below(instructions);
+        stepped.die(&format!("instruction {at} of {instructions}, seed {seed}"), |traced| {
+            for _ in 0..at {
+                assert!(traced.step(), "nobody kills it");
+            }
+        });
+    }
+    eprintln!("killed at {} of {instructions} instructions", stepped.resumed);
+}
