@@ -406,12 +406,7 @@ impl Journal {
     }
 
     /// How far each connection was used since we began to count.
-    fn uses(
-        &self,
-        index: u32,
-        annex: Option<Place>,
-        fds: &[OwnedFd],
-    ) -> Vec<Result<Use, Since>> {
+    fn uses(&self, index: u32, annex: Option<Place>, fds: &[OwnedFd]) -> Vec<Result<Use, Since>> {
         let word = self.words(index, annex);
         let word = |at| word(at).unwrap_or(u64::MAX);
         let used = |(leg, fd): (usize, &OwnedFd)| {
