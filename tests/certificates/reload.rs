@@ -110,8 +110,10 @@ async fn altered_tls_is_in_force_at_once_and_after_restarts_while_its_files_are_
     // Files that are gone: the file's word counts, and the session lives on.
     std::fs::remove_file(&files.server).expect("ours");
     proxy.restart();
-    let said =
-        format!("altered parameters of TLS not kept error=tls.client.certificate {certificate}");
+    let said = format!(
+        "altered parameter not kept name=\"tls_client_certificate\" \
+         error=\"tls.client.certificate {certificate}"
+    );
     assert!(proxy.log().contains(&said), "{}", proxy.log());
     let mut admin = proxy.admin().expect("an operator");
     assert_eq!(value(&mut admin, "tls_client_mode"), "off");

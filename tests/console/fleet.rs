@@ -25,7 +25,7 @@ fn the_six_steps_for_what_is_ticked() {
     assert_eq!(none.status, 400, "{none:?}");
     assert_eq!(person.asker.get("/clusters/main/restart?proxy=z").status, 404);
     let all = person.see("/clusters/main/restart");
-    assert!(all.contains("Restart 2 proxies") && all.contains("RESTART FLEET;"), "{all}");
+    assert!(all.contains("Restart 2 proxies") && all.contains("RESTART FLEET CLUSTER = "), "{all}");
     let dialog = person.see("/clusters/main/restart?ticked=yes&proxy=b");
     for part in ["Restart 1 proxy", "Force Restart", "--only b", "name=\"proxies\" value=\"b\""] {
         assert!(dialog.contains(part), "{part}: {dialog}");

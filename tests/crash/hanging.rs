@@ -11,7 +11,7 @@ use crate::support::Wire;
 use odp::wire::command::code;
 
 /// Who does not move for so long hangs.
-const LIMIT: Duration = Duration::from_millis(3000);
+const LIMIT: Duration = Duration::from_millis(5000);
 
 fn start(workers: usize) -> Option<Scene> {
     Scene::start_with(|options| {

@@ -132,6 +132,9 @@ fn a_statement_that_comes_in_pieces_is_executed_as_it_was_said(layered: &Layered
     }
 }
 
+/// Commands that are sent at once.
+const MANY: usize = 240;
+
 /// More commands than are answered before anything is read.
 fn commands_that_were_sent_at_once_are_answered_in_their_order(layered: &Layered) {
     let mut wire = layered.open();
@@ -146,28 +149,28 @@ fn commands_that_were_sent_at_once_are_answered_in_their_order(layered: &Layered
             };
             command_packets(code::QUERY, sql.as_bytes())
         };
-        let all: Vec<u8> = (0..600).flat_map(command).collect();
+        let all: Vec<u8> = (0..MANY).flat_map(command).collect();
         // What is not taken yet does not keep us from reading.
         let (first, rest) = all.split_at(all.len() * (1 + round) / 6);
         wire.send(first).expect("the connection is open");
         layered.kill(1);
         wire.send(rest).expect("the connection is open");
-        for n in 0..600 {
+        for n in 0..MANY {
             let reply = wire.reply(code::QUERY);
             assert_eq!(reply.error(), None);
             if n % 3 == 1 {
                 assert_eq!(reply.rows()[0][1], Some(n.to_string().repeat(n % 997).into_bytes()));
             }
-            if n == 200 + 50 * round {
+            if n == MANY / 3 + MANY / 12 * round {
                 layered.kill(1);
                 kills += 1;
             }
         }
     }
     let sums = wire.run("SELECT COUNT(*), SUM(n) FROM said").rows();
-    let sum: usize = (0..600).filter(|n| n % 3 == 0).sum();
+    let sum: usize = (0..MANY).filter(|n| n % 3 == 0).sum();
     let text = |number: usize| Some(number.to_string().into_bytes());
-    assert_eq!((kills, &sums[0][..]), (4, &[text(4 * 200), text(4 * sum)][..]));
+    assert_eq!((kills, &sums[0][..]), (4, &[text(4 * MANY / 3), text(4 * sum)][..]));
 }
 
 /// The file comes in packets, cut anywhere.
