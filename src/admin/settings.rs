@@ -11,8 +11,8 @@ use crate::fleet::settings::{Link, Standing};
 /// One row: the store, and how we stand with it.
 pub(super) fn store(admin: &Admin) -> Table {
     let config = admin.proxy.config();
-    let standing = admin.settings.borrow().clone();
-    let Standing { link, since, trouble, refused, .. } = &standing;
+    let standing = admin.settings.borrow();
+    let Standing { link, since, trouble, refused, .. } = &*standing;
     let mut table = Table::with_columns(&[
         "endpoints",
         "prefix",
@@ -30,7 +30,7 @@ pub(super) fn store(admin: &Admin) -> Table {
         link.to_string(),
         timestamp(*since),
         standing.count().to_string(),
-        not_shared(admin).to_string(),
+        not_shared(admin, *link).to_string(),
         refused.len().to_string(),
         trouble.clone(),
     ]);
@@ -41,7 +41,7 @@ pub(super) fn store(admin: &Admin) -> Table {
 pub(super) fn settings(admin: &Admin) -> Table {
     let columns = ["name", "value", "altered_by", "altered_at", "revision", "here"];
     let mut table = Table::with_columns(&columns);
-    let standing = admin.settings.borrow().clone();
+    let standing = admin.settings.borrow();
     if standing.link == Link::Off {
         return table;
     }
@@ -64,7 +64,7 @@ pub(super) fn settings(admin: &Admin) -> Table {
 
 /// Nothing where there is no store.
 pub(super) fn gauges(admin: &Admin) -> Vec<Family<f64>> {
-    let standing = admin.settings.borrow().clone();
+    let standing = admin.settings.borrow();
     if standing.link == Link::Off {
         return Vec::new();
     }
@@ -85,13 +85,13 @@ pub(super) fn gauges(admin: &Admin) -> Vec<Family<f64>> {
         (
             "odp_fleet_settings_not_shared",
             "Parameters that are altered here and not yet in etcd",
-            count(not_shared(admin)),
+            count(not_shared(admin, standing.link)),
         ),
     ]
 }
 
-fn not_shared(admin: &Admin) -> usize {
-    match admin.settings.borrow().link {
+fn not_shared(admin: &Admin, link: Link) -> usize {
+    match link {
         Link::Off => 0,
         Link::Connecting | Link::Connected | Link::Unreachable => {
             admin.proxy.in_force().altered().values().filter(|it| !it.is_shared()).count()

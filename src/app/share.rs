@@ -219,17 +219,16 @@ impl Sharer {
     }
 
     fn tell(&self, link: Link, trouble: String) {
-        let Standing { link: before, trouble: told, .. } = self.standing.borrow().clone();
-        match link {
-            Link::Unreachable if trouble != told => {
-                tracing::warn!(trouble, "the fleet's settings are not shared; serving on");
-            }
-            Link::Connected if before != Link::Connected => {
-                tracing::info!("the fleet's settings are shared");
-            }
-            Link::Off | Link::Connecting | Link::Connected | Link::Unreachable => {}
-        }
         self.standing.send_modify(|it| {
+            match link {
+                Link::Unreachable if trouble != it.trouble => {
+                    tracing::warn!(trouble, "the fleet's settings are not shared; serving on");
+                }
+                Link::Connected if it.link != Link::Connected => {
+                    tracing::info!("the fleet's settings are shared");
+                }
+                Link::Off | Link::Connecting | Link::Connected | Link::Unreachable => {}
+            }
             if it.link != link {
                 it.since = SystemTime::now();
             }

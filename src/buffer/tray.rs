@@ -134,7 +134,14 @@ impl<const SIZE: usize> Tray<SIZE> {
     /// Moves what is there to the front if there is no room for `total` bytes from its start.
     pub fn make_room(&mut self, total: usize) {
         let most = self.most();
-        if self.start + total <= most && self.end < most || self.start == 0 {
+        if self.start + total > most || self.end == most {
+            self.compact();
+        }
+    }
+
+    /// Moves what is there to the front.
+    pub fn compact(&mut self) {
+        if self.start == 0 {
             return;
         }
         let (start, len) = (self.start, self.len());
@@ -155,7 +162,7 @@ impl<const SIZE: usize> Tray<SIZE> {
         if self.end + bytes.len() > most {
             match len > most {
                 true => self.grow(len),
-                false => self.make_room(most),
+                false => self.compact(),
             }
         }
         let end = self.end;

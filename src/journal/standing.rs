@@ -207,45 +207,50 @@ fn beyond(now: u64, then: u64) -> usize {
 impl Stretch {
     /// So many bytes were read behind what was there, or to the beginning of this place.
     fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
-        if read > SIZE - self.end {
-            return Err(Since::Moved);
-        }
-        if self.end == 0 && read > 0 {
-            self.place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
-        }
-        self.end += read;
-        Ok(())
+        filled((&mut self.place, &mut self.end), SIZE, read, fill)
     }
 
     /// So many were written.
     fn drain(&mut self, written: usize) -> Result<(), Since> {
-        if written > self.judged - self.start {
-            return Err(Since::Moved);
-        }
-        self.start += written;
-        Ok(())
+        drained(&mut self.start, self.judged, written)
     }
 }
 
 impl Tray {
     /// As [`Stretch::fill`].
     fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
-        if read > TRAY - self.end {
-            return Err(Since::Moved);
-        }
-        if self.end == 0 && read > 0 {
-            self.place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
-        }
-        self.end += read;
-        Ok(())
+        filled((&mut self.place, &mut self.end), TRAY, read, fill)
     }
 
     /// As [`Stretch::drain`].
     fn drain(&mut self, written: usize) -> Result<(), Since> {
-        if written > self.end - self.start {
-            return Err(Since::Moved);
-        }
-        self.start += written;
-        Ok(())
+        drained(&mut self.start, self.end, written)
     }
+}
+
+/// So many bytes were read behind an end, in a place that has room for `most`; in this one if there
+/// was none.
+fn filled(
+    (place, end): (&mut Option<u32>, &mut usize),
+    most: usize,
+    read: usize,
+    fill: u64,
+) -> Result<(), Since> {
+    if read > most - *end {
+        return Err(Since::Moved);
+    }
+    if *end == 0 && read > 0 {
+        *place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
+    }
+    *end += read;
+    Ok(())
+}
+
+/// So many bytes were written from a start, where they could be up to there.
+fn drained(start: &mut usize, until: usize, written: usize) -> Result<(), Since> {
+    if written > until - *start {
+        return Err(Since::Moved);
+    }
+    *start += written;
+    Ok(())
 }

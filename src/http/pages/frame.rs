@@ -213,3 +213,34 @@ pub(super) fn problem(problem: &Problem, visitor: Option<&Visitor>) -> String {
     };
     Frame { title, here: "", visitor, counts }.around(body)
 }
+
+/// One of the ways in which a page picks what it shows.
+pub(super) struct Choice<'a> {
+    /// Such as "Only".
+    pub label: &'a str,
+    /// Of the parameter in the address.
+    pub name: &'a str,
+    /// Its values, each with its words.
+    pub options: &'a [(&'a str, &'a str)],
+    /// The value now.
+    pub chosen: &'a str,
+}
+
+/// The form by which a page is asked for a part of what it has.
+pub(super) fn filter(path: &str, wanted: &str, choices: &[Choice<'_>]) -> Markup {
+    html! {
+        form class="filter" method="get" action=(path) role="search" {
+            label { "Find " input type="search" name="q" value=(wanted); }
+            @for Choice { label, name, options, chosen } in choices {
+                label { (label) " "
+                    select name=(name) {
+                        @for (value, text) in *options {
+                            option value=(value) selected[value == chosen] { (text) }
+                        }
+                    }
+                }
+            }
+            button { "Show" }
+        }
+    }
+}

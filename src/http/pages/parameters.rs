@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, refusal};
+use super::frame::{self, Choice, Ways, button, csrf, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -65,19 +65,8 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 }
 
 fn filter(wanted: &str, only: &str) -> Markup {
-    html! {
-        form class="filter" method="get" action="/parameters" role="search" {
-            label { "Find " input type="search" name="q" value=(wanted); }
-            label { "Only "
-                select name="only" {
-                    @for (value, text) in ONLY {
-                        option value=(value) selected[value == only] { (text) }
-                    }
-                }
-            }
-            button { "Show" }
-        }
-    }
+    let only = Choice { label: "Only", name: "only", options: &ONLY, chosen: only };
+    frame::filter("/parameters", wanted, &[only])
 }
 
 /// Whether it is not what the file says.

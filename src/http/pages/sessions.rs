@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, refusal};
+use super::frame::{self, Choice, Ways, button, csrf, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -65,28 +65,10 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 }
 
 fn filter(wanted: &str, sort: &str, only: &str) -> Markup {
-    html! {
-        form class="filter" method="get" action="/sessions" role="search" {
-            label { "Find " input type="search" name="q" value=(wanted); }
-            label { "Only "
-                select name="only" {
-                    @for (value, text) in
-                        [("", "all"), ("transaction", "in a transaction"), ("pinned", "pinned")]
-                    {
-                        option value=(value) selected[value == only] { (text) }
-                    }
-                }
-            }
-            label { "By "
-                select name="sort" {
-                    @for (value, text) in SORTS {
-                        option value=(value) selected[value == sort] { (text) }
-                    }
-                }
-            }
-            button { "Show" }
-        }
-    }
+    let all = [("", "all"), ("transaction", "in a transaction"), ("pinned", "pinned")];
+    let only = Choice { label: "Only", name: "only", options: &all, chosen: only };
+    let by = Choice { label: "By", name: "sort", options: &SORTS, chosen: sort };
+    frame::filter("/sessions", wanted, &[only, by])
 }
 
 fn session(row: &Row) -> Markup {

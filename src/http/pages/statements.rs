@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live_by, refusal};
+use super::frame::{self, Choice, Ways, button, csrf, live_by, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -128,19 +128,8 @@ fn now(running: &[Row<'_>]) -> Markup {
 }
 
 fn filter(wanted: &str, sort: &str) -> Markup {
-    html! {
-        form class="filter" method="get" action="/statements" role="search" {
-            label { "Find " input type="search" name="q" value=(wanted); }
-            label { "By "
-                select name="sort" {
-                    @for (value, text) in SORTS {
-                        option value=(value) selected[value == sort] { (text) }
-                    }
-                }
-            }
-            button { "Show" }
-        }
-    }
+    let by = Choice { label: "By", name: "sort", options: &SORTS, chosen: sort };
+    frame::filter("/statements", wanted, &[by])
 }
 
 fn shapes(found: &[Row<'_>], all: usize, limit: usize) -> Markup {

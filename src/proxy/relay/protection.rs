@@ -126,9 +126,10 @@ impl Protection {
         }
     }
 
+    /// Whether what is between this leg's socket and its lane is on record, too.
     #[inline]
-    fn is_registered(&self) -> bool {
-        matches!(self, Self::Registered(_))
+    fn keeps_layers(&self, leg: &Leg) -> bool {
+        leg.is_layered() && matches!(self, Self::Registered(_))
     }
 }
 
@@ -153,7 +154,7 @@ impl Committed<'_> {
         let current = self.relay.current();
         let Relay { up, links, protection, .. } = self.relay;
         let leg = &mut links[current].leg;
-        match leg.is_layered() && protection.is_registered() {
+        match protection.keeps_layers(leg) {
             true => self.poll_drain_layers(cx, End::Server(current)),
             false => leg.poll_drain(cx, up),
         }
@@ -164,7 +165,7 @@ impl Committed<'_> {
     pub(super) fn poll_drain_down(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let current = self.relay.current();
         let Relay { client, links, protection, .. } = self.relay;
-        match client.is_layered() && protection.is_registered() {
+        match protection.keeps_layers(client) {
             true => self.poll_drain_layers(cx, End::Client),
             false => client.poll_drain(cx, &mut links[current].down),
         }
@@ -174,7 +175,7 @@ impl Committed<'_> {
     #[inline]
     pub(super) fn poll_fill_up(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Relay { client, up, protection, .. } = self.relay;
-        if client.is_layered() && protection.is_registered() {
+        if protection.keeps_layers(client) {
             return self.poll_fill_layers(cx, End::Client);
         }
         protection.announce(0, || up.target());
@@ -187,7 +188,7 @@ impl Committed<'_> {
         let current = self.relay.current();
         let Relay { links, protection, .. } = self.relay;
         let Link { leg, down, .. } = &mut links[current];
-        if leg.is_layered() && protection.is_registered() {
+        if protection.keeps_layers(leg) {
             return self.poll_fill_layers(cx, End::Server(current));
         }
         protection.announce(1 + current, || down.target());
@@ -199,7 +200,7 @@ impl Committed<'_> {
         let Self { relay, handle } = self;
         let current = relay.current();
         let leg = &mut relay.links[current].leg;
-        if !(leg.is_layered() && relay.protection.is_registered()) {
+        if !relay.protection.keeps_layers(leg) {
             return leg.shutdown_write();
         }
         leg.close_write();

@@ -458,6 +458,11 @@ impl Session {
         }
     }
 
+    /// Where the text of a COM_QUERY begins, if that can be told.
+    fn text_at(&self, head: &[u8]) -> Option<usize> {
+        if self.query_attributes { behind_attributes(head) } else { Some(1) }
+    }
+
     fn handle_statement(
         &mut self,
         header: Header,
@@ -465,7 +470,7 @@ impl Session {
         directory: &dyn Directory,
         counters: &SessionCounters,
     ) -> Replaced {
-        let text = if self.query_attributes { behind_attributes(head) } else { Some(1) };
+        let text = self.text_at(head);
         let sql = text.map_or(&[][..], |at| &head[at..]);
         let statement = sql::inspect(sql);
         let counter = match statement {

@@ -286,7 +286,7 @@ impl Compressor {
     /// Moves what is left of a frame to the front if there is little room behind it.
     fn make_room(&mut self) {
         if !self.incoming.is_empty() && self.incoming.room().len() < LEAST_ROOM {
-            self.incoming.make_room(usize::MAX / 2);
+            self.incoming.compact();
         }
     }
 

@@ -1,14 +1,13 @@
 //! Statements as they are counted: a stamp goes with each command, and comes back with the end of
 //! its answer. Where nobody counts nothing is done.
 
-use super::Session;
+use super::{Session, extent};
 use crate::session::link::Link;
 use crate::session::stamp::{Finished, MOST_PREPARED, Prepared, Shapes, Stamp};
 use crate::sql::digest::Digest;
-use crate::sql::{Charset, Extent, Known, Modes};
+use crate::sql::{Charset, Known, Modes};
 use crate::wire::command::code;
 use crate::wire::packet::Header;
-use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
 
@@ -35,11 +34,10 @@ impl Session {
     pub(super) fn stamp(&mut self, header: Header, head: &[u8], shapes: &dyn Shapes) {
         let Some((&command, body)) = head.split_first() else { return };
         let id = || body.first_chunk().map(|id| u32::from_le_bytes(*id));
-        let extent = if header.length == head.len() { Extent::Whole } else { Extent::Beginning };
+        let extent = extent(header, head);
         let digest = match command {
             code::QUERY => {
-                let text = if self.query_attributes { behind_attributes(head) } else { Some(1) };
-                let sql = text.and_then(|at| head.get(at..));
+                let sql = self.text_at(head).and_then(|at| head.get(at..));
                 sql.map_or(Digest::REST, |sql| shapes.digest(sql, extent, self.modes()))
             }
             code::STMT_PREPARE => {

@@ -7,6 +7,7 @@ use crate::metrics::SessionCounters;
 use crate::session::ids::Directory;
 use crate::session::link::LinkId;
 use crate::session::snapshot::SessionSnapshot;
+use crate::sql::Extent;
 use crate::sql::digest;
 use crate::wire::command::LATEST;
 use crate::wire::id::{SessionId, ThreadId};
