@@ -138,15 +138,28 @@ impl Sessions {
     }
 
     fn all_go_on(&mut self, database: &Database) {
+        self.go_on_until_the_commit();
+        self.commit();
+        self.begin(database);
+    }
+
+    /// The transaction is still open.
+    fn go_on_until_the_commit(&mut self) {
         assert_eq!(self.idle.run("SELECT @round").text(), self.round.to_string());
         assert!(self.in_transaction.run("SELECT RELEASE_LOCK('gate')").in_transaction());
         let waited = self.waiting.reply(com::QUERY);
         assert_eq!(waited.error(), None, "{:?}", waited.last());
-        let count = "SELECT COUNT(*) FROM t WHERE v = ";
-        let inserted = format!("{count}{}", self.round);
-        assert_eq!(self.idle.run(&inserted).text(), "0", "it is not committed yet");
+        assert_eq!(self.idle.run(&self.inserted()).text(), "0", "it is not committed yet");
+    }
+
+    /// How often what the transaction inserts is there.
+    fn inserted(&self) -> String {
+        format!("SELECT COUNT(*) FROM t WHERE v = {}", self.round)
+    }
+
+    fn commit(&mut self) {
         self.in_transaction.run("COMMIT");
-        assert_eq!(self.idle.run(&inserted).text(), "1");
+        assert_eq!(self.idle.run(&self.inserted()).text(), "1");
         self.execute();
         self.half.send(b"CT 1").expect("a session");
         assert_eq!(self.half.reply(com::QUERY).text(), "1");
@@ -162,7 +175,6 @@ impl Sessions {
         {
             assert_eq!(wire.run("SELECT CONNECTION_ID()").text(), *thread);
         }
-        self.begin(database);
     }
 
     /// The id of the one that is not understood, as operators see it.
@@ -272,8 +284,10 @@ fn stays(predecessor: &str, reason: &str) {
     };
     assert_eq!((&*task["draining"], &*task["moved"]), ("1", "4"), "{task:?}");
     assert!(scene.proxy.process().living().contains(&first));
-    scene.sessions.all_go_on(&scene.database);
+    scene.sessions.go_on_until_the_commit();
+    // Between two transactions it is a session as any other, and may move.
     assert!(scene.proxy.process().living().contains(&first), "it is still served there");
+    scene.sessions.commit();
     // With its last session the predecessor goes.
     let Scene { sessions, .. } = &mut scene;
     sessions.in_transaction.send(b"\x01\0\0\0\x01").expect("a session");

@@ -1,6 +1,9 @@
 //! A crash of either side in the middle of a restart, wherever it is: every session goes on, in one
 //! process, and no byte is lost; who is left serves, in one pair.
 
+use std::io::Read as _;
+use std::net::TcpStream;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -11,6 +14,17 @@ use crate::support::{Login, Wire, until};
 /// No log-ins: those under way end with a process.
 const WORKS: [Work; 5] =
     [Work::Transfer, Work::Transfer, Work::Prepared, Work::Select, Work::Select];
+
+/// A client in the middle of its log-in.
+struct Halfway(#[expect(dead_code, reason = "it is only to be there")] TcpStream);
+
+impl Halfway {
+    fn open(scene: &Scene) -> Self {
+        let mut client = TcpStream::connect(scene.proxy.address()).expect("takes clients");
+        client.read_exact(&mut [0; 16]).expect("is greeted");
+        Self(client)
+    }
+}
 
 fn crash(at: &str) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -25,6 +39,8 @@ fn crash(at: &str) {
     open_bank(&scene.database);
     let mut waiting = Waiting::open(&scene.proxy.address(), 40);
     let pressure = Pressure::start(&scene.proxy.address(), &WORKS);
+    // Without somebody who cannot move there may be nothing to drain.
+    let _halfway = at.contains(":drain:").then(|| Halfway::open(&scene));
     let before = scene.proxy.process().living();
     std::fs::write(&spec, at).expect("the directory is ours");
     kill(Pid::from_raw(before[0] as i32), Signal::SIGUSR2).expect("it lives");
@@ -35,7 +51,7 @@ fn crash(at: &str) {
     until(&format!("one pair after {at}"), || {
         let is_one = scene.proxy.process().living().len() == 2
             && scene.proxy.http_status("/readyz") == Some(200);
-        let has_crashed = || scene.crashes().len() == 1;
+        let has_crashed = || scene.try_crashes().is_some_and(|deaths| deaths.len() == 1);
         (is_one && (is_over(&scene.proxy.log()) || has_crashed())).then_some(())
     });
     let left = std::fs::read_to_string(&spec).expect("the directory is ours");

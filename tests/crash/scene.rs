@@ -101,6 +101,12 @@ impl Scene {
     pub(crate) fn crashes(&self) -> Vec<BTreeMap<String, String>> {
         self.admin().query("SHOW CRASH").named_rows()
     }
+
+    /// The same, where whoever is asked may be about to die.
+    pub(crate) fn try_crashes(&self) -> Option<Vec<BTreeMap<String, String>>> {
+        let mut admin = self.proxy.admin().ok()?;
+        Some(admin.try_query("SHOW CRASH").ok()?.named_rows())
+    }
 }
 
 /// What both connections of a session have beside packets.
