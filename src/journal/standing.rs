@@ -2,9 +2,9 @@
 //!
 //! | what was committed | counted since | what becomes of it |
 //! |---|---|---|
-//! | a lane without bytes | n read | they are at the beginning of where it was to be read into |
-//! | a lane with bytes | n read | they are behind its end |
 //! | bytes to be written | n written | they are gone from its beginning |
+//! | a lane without bytes, or all written | n read | at the beginning of where it was to be read into |
+//! | a lane with bytes | n read | they are behind its end |
 //! | any | more than there was room for, or than was judged | it cannot be: over |
 //! | the source is open | our FIN is out | it cannot be: over |
 //! | the source has ended | our FIN is out, or not | it is sent, again or at last |
@@ -12,6 +12,7 @@
 //! | any | reset, or the client is gone | over |
 //! | a reader | anything that is not on record, or reset | it is lost, the session goes on |
 //!
+//! A lane is read into only when all of it is written that is to be: so writes come before reads.
 //! Of a connection that is layered the trays next to its socket take the lane's part. A reader is a
 //! server's connection but the first: whoever asks it something by the way has nothing on record of
 //! that, and another one may take its place.
@@ -96,6 +97,9 @@ pub(super) struct Stand {
     pub broken: Vec<bool>,
 }
 
+/// Of a connection that is spoken with: the lane that it is read into, and what is written to it.
+type Lanes = Option<(usize, usize)>;
+
 /// The place of the first server's connection; those behind it are readers.
 const HOME: usize = 1;
 
@@ -111,19 +115,24 @@ pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Re
         layers: hot.layers.clone(),
         broken: vec![false; count],
     };
-    // Of what goes out over a connection, and of what comes in, the lanes.
-    let lanes = |leg: usize| match leg {
-        0 => Some((0, current)),
-        _ if leg == current => Some((leg, 0)),
-        _ => None,
+    let lanes = |leg: usize| -> Lanes {
+        match leg {
+            0 => Some((0, current)),
+            _ if leg == current => Some((leg, 0)),
+            _ => None,
+        }
     };
-    for (leg, used) in uses.iter().enumerate() {
-        let mut tried = stand.clone();
-        let moved = used.and_then(|used| tried.move_by(leg, lanes(leg), used, fills[leg]));
-        match moved {
-            Ok(()) => stand = tried,
-            Err(_) if leg > HOME => stand.give_up(leg, lanes(leg)),
-            Err(why) => return Err(why),
+    for step in [Stand::write_by, Stand::read_by] {
+        for (leg, used) in uses.iter().enumerate() {
+            if stand.broken[leg] {
+                continue;
+            }
+            let mut tried = stand.clone();
+            match used.and_then(|used| step(&mut tried, leg, lanes(leg), used, fills[leg])) {
+                Ok(()) => stand = tried,
+                Err(_) if leg > HOME => stand.give_up(leg, lanes(leg)),
+                Err(why) => return Err(why),
+            }
         }
     }
     stand.settle();
@@ -131,36 +140,40 @@ pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Re
 }
 
 impl Stand {
-    /// A connection, whose bytes come into and go out from these lanes, was used so far.
-    fn move_by(
-        &mut self,
-        leg: usize,
-        lanes: Option<(usize, usize)>,
-        used: Use,
-        fill: u64,
-    ) -> Result<(), Since> {
+    /// A connection, whose bytes come into and go out from these lanes, was written to so far.
+    fn write_by(&mut self, leg: usize, lanes: Lanes, used: Use, _fill: u64) -> Result<(), Since> {
         let then = self.counted[leg];
-        let read = beyond(used.counted.read, then.read);
         let written = beyond(used.counted.written, then.written);
-        let Some((from, to)) = lanes else {
+        let Some((_, to)) = lanes else {
             // It is not spoken with.
-            return if (read, written) == (0, 0) { Ok(()) } else { Err(Since::Moved) };
+            return if written == 0 { Ok(()) } else { Err(Since::Moved) };
         };
         // Who speaks with a server has FIN passed on to it; to a client's nobody does on record.
         let may_be_shut = leg != 0 && self.lanes[to].stage != 0;
         if used.is_shut && !may_be_shut {
             return Err(Since::Ended);
         }
-        self.counted[leg] =
-            Counted { read: then.read + read as u64, written: then.written + written as u64 };
-        if let Some(Layers { trays: [incoming, outgoing, ..], .. }) = &mut self.layers[leg] {
-            // Who has closed reads nothing any more.
-            let written = if used.is_over { outgoing.end - outgoing.start } else { written };
-            return incoming.fill(read, fill).and_then(|()| outgoing.drain(written));
+        self.counted[leg].written += written as u64;
+        // Who has closed reads nothing any more.
+        if let Some(Layers { trays: [_, outgoing, ..], .. }) = &mut self.layers[leg] {
+            return outgoing.drain(if used.is_over { outgoing.len() } else { written });
         }
-        self.lanes[from].fill(read, fill)?;
         let lane = &mut self.lanes[to];
         lane.drain(if used.is_over { lane.judged - lane.start } else { written })
+    }
+
+    /// The same, and read from.
+    fn read_by(&mut self, leg: usize, lanes: Lanes, used: Use, fill: u64) -> Result<(), Since> {
+        let then = self.counted[leg];
+        let read = beyond(used.counted.read, then.read);
+        let Some((from, _)) = lanes else {
+            return if read == 0 { Ok(()) } else { Err(Since::Moved) };
+        };
+        self.counted[leg].read += read as u64;
+        match &mut self.layers[leg] {
+            Some(Layers { trays: [incoming, ..], .. }) => incoming.fill(read, fill),
+            None => self.lanes[from].fill(read, fill),
+        }
     }
 
     /// A reader is lost: what has come of its answers and is not judged is nothing.
@@ -184,11 +197,7 @@ impl Stand {
 
     /// Where there are no bytes there is no place.
     fn settle(&mut self) {
-        for lane in &mut self.lanes {
-            if lane.start == lane.end {
-                *lane = Stretch { stage: lane.stage, ..Stretch::default() };
-            }
-        }
+        self.lanes.iter_mut().for_each(Stretch::settle);
         let trays = self.layers.iter_mut().flatten().flat_map(|layers| &mut layers.trays);
         for tray in trays.filter(|tray| tray.start == tray.end) {
             *tray = Tray::default();
@@ -205,8 +214,15 @@ fn beyond(now: u64, then: u64) -> usize {
 }
 
 impl Stretch {
+    fn settle(&mut self) {
+        if self.start == self.end {
+            *self = Self { stage: self.stage, ..Self::default() };
+        }
+    }
+
     /// So many bytes were read behind what was there, or to the beginning of this place.
     fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
+        self.settle();
         filled((&mut self.place, &mut self.end), SIZE, read, fill)
     }
 
@@ -217,6 +233,10 @@ impl Stretch {
 }
 
 impl Tray {
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
     /// As [`Stretch::fill`].
     fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
         filled((&mut self.place, &mut self.end), TRAY, read, fill)

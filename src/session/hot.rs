@@ -23,9 +23,10 @@ pub const MOST_LINKS: usize = 7;
 pub const WORDS: usize = OWN + MOST_LINKS * hot::WORDS;
 
 impl Session {
-    /// What changes with each message: so many words of these. None if it does not fit.
+    /// What changes with each message, into the first of these words: so many. None if it does not
+    /// fit.
     #[inline]
-    pub fn hot(&self) -> Option<([u64; WORDS], usize)> {
+    pub fn hot(&self, words: &mut [u64; WORDS]) -> Option<usize> {
         // What is not here is what `version` tells of, or does not cross a restart.
         let Self { conversation, user: _, database: _, names: _, ids: _, kept: _, .. } = self;
         let Self { query_attributes: _, portable: _, counted: _, asked_at, transaction, .. } = self;
@@ -33,7 +34,6 @@ impl Session {
         if links.len() > MOST_LINKS {
             return None;
         }
-        let mut words = [0; WORDS];
         words[0] = front(&conversation.front) | (current as u64) << 48;
         let [warnings, row_count, found_rows] = asked_at.places().map(|place| place as u64);
         let earlier = match asked_at.earlier {
@@ -51,7 +51,7 @@ impl Session {
         for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
             words.copy_from_slice(&link.hot());
         }
-        Some((words, OWN + links.len() * hot::WORDS))
+        Some(OWN + links.len() * hot::WORDS)
     }
 
     /// How often the rest of it may have changed.

@@ -30,6 +30,7 @@ use crate::journal::{
 use crate::net::tls::stream::Unloaded;
 use crate::proxy::sessions::handle::Handle;
 use crate::proxy::sessions::protection::{Shown, Why};
+use crate::session::hot::WORDS as HOT_WORDS;
 use crate::session::lane::{Lane, Source, Standing as LaneStanding, Target};
 use crate::session::link::LinkId;
 use crate::session::numbering::Numbering;
@@ -490,26 +491,23 @@ impl Relay {
     }
 
     fn write_down(&mut self, handle: &Handle) {
-        let downs = self.links.iter().map(|link| &link.down);
-        let lanes: Option<SmallVec<[Stretch; 2]>> =
-            std::iter::once(&self.up).chain(downs).map(stretch).collect();
-        let counted: SmallVec<[Counted; 2]> = self.all_legs().map(Leg::counted).collect();
-        let layered = self.all_legs().filter(|leg| leg.is_layered());
-        let layers: Option<SmallVec<[Layers; 2]>> = layered.map(Leg::layers).collect();
-        let (Some(lanes), Some(layers)) = (lanes, layers) else {
-            // An arena is used up, or a frame is longer than what it has room for: what is here is
-            // in nobody's sight until it is gone.
-            return self.protection.suspend();
+        let written = match &self.links[..] {
+            [link] if !self.client.is_layered() && !link.leg.is_layered() => {
+                let (up, down) = (stretch(&self.up), stretch(&link.down));
+                let counted = [self.client.counted(), link.leg.counted()];
+                up.zip(down).map(|(up, down)| self.write_lanes(handle, &[up, down], &counted, &[]))
+            }
+            _ => self.write_all(handle),
         };
-        match self.write_lanes(handle, &lanes, &counted, &layers) {
-            Ok(()) => {
+        match written {
+            Some(Ok(())) => {
                 self.session.wipe_mark();
                 self.lanes_mut().for_each(Lane::recorded);
-                if !layers.is_empty() {
-                    self.legs_mut().for_each(Leg::recorded);
-                }
             }
-            Err(why) => {
+            // An arena is used up, or a frame is longer than what it has room for: what is here is
+            // in nobody's sight until it is gone.
+            None => self.protection.suspend(),
+            Some(Err(why)) => {
                 self.start_over();
                 if let Protection::Wanted(journal) = std::mem::take(&mut self.protection) {
                     self.protection = Protection::Unprotected(why, journal);
@@ -517,6 +515,22 @@ impl Relay {
                 self.show_protection(handle);
             }
         }
+    }
+
+    /// Of a session with many connections, or with something between them and its bytes. None while
+    /// some of it is where nobody finds it.
+    fn write_all(&mut self, handle: &Handle) -> Option<Result<(), Why>> {
+        let downs = self.links.iter().map(|link| &link.down);
+        let lanes: SmallVec<[Stretch; 2]> =
+            std::iter::once(&self.up).chain(downs).map(stretch).collect::<Option<_>>()?;
+        let counted: SmallVec<[Counted; 2]> = self.all_legs().map(Leg::counted).collect();
+        let layered = self.all_legs().filter(|leg| leg.is_layered());
+        let layers: SmallVec<[Layers; 2]> = layered.map(Leg::layers).collect::<Option<_>>()?;
+        let written = self.write_lanes(handle, &lanes, &counted, &layers);
+        if written.is_ok() && !layers.is_empty() {
+            self.legs_mut().for_each(Leg::recorded);
+        }
+        Some(written)
     }
 
     fn write_lanes(
@@ -527,11 +541,12 @@ impl Relay {
         layers: &[Layers],
     ) -> Result<(), Why> {
         let Protection::Registered(record) = &self.protection else { return Ok(()) };
-        let (mut hot, mut version) = (None, record.version);
+        let (mut hot, mut state, mut version) = ([0; HOT_WORDS], &[][..], record.version);
         let (spill, edition) = self.session.spill();
         let is_spilled = record.slot.has_annex() && edition != record.spilled;
         if self.session.is_marked() || version.is_none() {
-            hot = Some(self.session.hot().ok_or(Why::TooLarge)?);
+            let count = self.session.hot(&mut hot).ok_or(Why::TooLarge)?;
+            state = &hot[..count];
             version = Some(self.session.version());
         }
         let editions = if layers.is_empty() { 0 } else { self.editions() };
@@ -539,10 +554,10 @@ impl Relay {
             !layers.is_empty() && (record.version.is_none() || editions != record.editions);
         let secret = is_rekeyed.then(|| self.secret());
         let is_cold = version != record.version || is_rekeyed;
-        let cold = is_cold.then(|| parcel::cold(self, handle)).transpose();
-        let cold = cold.map_err(|_| Why::TooLarge)?;
-        let cold = cold.as_deref().map(|state| &state[..]);
-        let state = hot.as_ref().map_or(&[][..], |(words, count)| &words[..*count]);
+        let cold = match is_cold {
+            true => Some(parcel::cold(self, handle).ok_or(Why::TooLarge)?),
+            false => None,
+        };
         let commit = Commit {
             current: self.session.conversation().current().place(),
             lanes,
@@ -550,7 +565,7 @@ impl Relay {
             layers,
             state,
             extra: self.numbering.map_or(0, Numbering::word),
-            cold,
+            cold: cold.as_deref().map(|state| &state[..]),
             spill: is_spilled.then_some(spill),
             secret: secret.as_deref().map(|keys| &keys[..]),
         };

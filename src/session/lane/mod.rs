@@ -231,6 +231,7 @@ impl Lane {
     pub fn discard(&mut self, n: usize) {
         let nothing = Rewrite { range: 0..n, with: Vec::new() };
         assert!(self.splice(&nothing), "less takes no room");
+        self.is_changed = true;
         self.start_over_if_empty();
     }
 
@@ -280,7 +281,8 @@ impl Lane {
         (self.start, self.judged, self.end, self.is_changed) = (0, 0, 0, true);
     }
 
-    /// So many bytes of what is to be written are.
+    /// So many bytes of what is to be written are. Of a lane that is empty for that nothing new is
+    /// on record: what is read next is known not to be behind bytes that were written.
     #[inline]
     pub fn written(&mut self, n: usize) {
         self.start += n;
@@ -332,10 +334,9 @@ impl Lane {
         (self.start, self.is_changed) = (0, true);
     }
 
+    #[inline]
     fn start_over_if_empty(&mut self) {
         if self.start == self.end {
-            // What is read next goes to where something else is on record.
-            self.is_changed |= self.end > 0;
             (self.start, self.judged, self.end) = (0, 0, 0);
         }
     }
@@ -417,6 +418,7 @@ impl Lane {
     #[inline]
     pub fn target(&mut self) -> Target {
         debug_assert!(!self.is_changed, "what is read is behind what is on record");
+        debug_assert!(self.pending().is_empty(), "what is to be written is first");
         if self.end > 0 {
             return Target::OnRecord;
         }

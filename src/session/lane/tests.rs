@@ -153,7 +153,9 @@ impl Kept {
         (self.read, self.written) = (Vec::new(), 0);
     }
 
+    /// What is to be written is first.
     fn read(&mut self, n: usize) {
+        self.write(usize::MAX);
         self.lane.make_room();
         if self.lane.is_changed() {
             self.record();
@@ -219,12 +221,16 @@ impl Kept {
             other.fill(0x55);
         }
         let Standing { place, start, judged, end, .. } = self.recorded;
-        let place = if end > 0 { place } else { self.fill };
+        let is_drained = start + self.written == end;
+        let (place, [start, judged, end]) = match is_drained {
+            true => (self.fill, [0; 3]),
+            false => (place, [start + self.written, judged, end]),
+        };
         let found = place.map_or(Vec::new(), |place| self.arena.peek(place));
         let pending = &self.pending[self.written..];
         let unjudged = [&self.unjudged[..], &self.read].concat();
         if !pending.is_empty() || !unjudged.is_empty() {
-            assert_eq!(&found[start + self.written..judged], pending);
+            assert_eq!(&found[start..judged], pending);
             assert_eq!(&found[judged..end + self.read.len()], unjudged);
         }
     }

@@ -8,6 +8,8 @@
 //! not know it leaves the session where it is. Golden files of every version, in tests/handover,
 //! are understood for ever.
 
+mod packed;
+
 use std::borrow::Borrow;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
+
+pub(in crate::proxy) use packed::unpack as unpack_record;
 
 use super::leg::{Leg, LegState};
 use super::link::Link;
@@ -192,10 +196,7 @@ pub fn copy(relay: &Relay, handle: &Handle) -> Result<Replica, serde_json::Error
 }
 
 /// The state in which somebody else could go on with it who has its lanes already, and its keys.
-pub(super) fn cold(
-    relay: &Relay,
-    handle: &Handle,
-) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
+pub(super) fn cold(relay: &Relay, handle: &Handle) -> Option<Zeroizing<Vec<u8>>> {
     let empty = Lane::default();
     let inside = |leg: &Leg| {
         let (tls, frames) = leg.cold();
@@ -216,7 +217,7 @@ pub(super) fn cold(
     };
     let (mut state, _) = whole.describe(handle);
     state.frozen_at = Some(FrozenAt::now());
-    encode(&state)
+    packed::pack(&encode(&state).ok()?)
 }
 
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::Totals;
+use crate::session::hot::WORDS;
 use crate::session::snapshot::SessionSnapshot;
 use crate::wire::capability as cap;
 use crate::wire::packet::packet;
@@ -132,7 +133,8 @@ impl Recorded {
         if self.version != Some(session.version()) {
             (self.version, self.told) = (Some(session.version()), told(session));
         }
-        let (words, count) = session.hot().expect("it has few links");
+        let mut words = [0; WORDS];
+        let count = session.hot(&mut words).expect("it has few links");
         self.pieces += 1;
         if self.pieces.is_multiple_of(self.every) {
             let spill = session.spill().0.to_vec();
