@@ -63,6 +63,13 @@ impl Traced {
         self.begins().is_some_and(|call| WAITS.contains(&(call as libc::c_long)))
     }
 
+    fn blocks_signals(&self) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.thread));
+        let status = status.expect("it is stopped");
+        let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        blocked.is_some_and(|mask| mask.trim().bytes().any(|digit| digit != b'0'))
+    }
+
     /// Its process is dead: what is known of the thread is let go, so that its parent is told.
     pub(crate) fn bury(mut self) {
         while self.wait() {}
@@ -104,17 +111,24 @@ pub(crate) fn fault(process: Pid) {
 
 /// A thread of it sends itself what abort(3) does.
 pub(crate) fn abort(process: Pid) {
-    let mut traced = Traced::attach_busy(process);
-    while traced.begins().is_none() {
-        assert!(traced.to_system_call(), "it lives");
-    }
-    let thread = traced.thread;
-    traced.change(|registers| {
-        registers.orig_rax = libc::SYS_tgkill as u64;
-        registers.rdi = process.as_raw() as u64;
-        registers.rsi = thread.as_raw() as u64;
-        registers.rdx = Signal::SIGABRT as u64;
-    });
+    let is_sent = || {
+        let mut traced = Traced::attach_busy(process);
+        // Who blocks signals is about to end, and would take it along.
+        while traced.begins().is_none() || traced.blocks_signals() {
+            if !traced.to_system_call() {
+                return None;
+            }
+        }
+        let thread = traced.thread;
+        traced.change(|registers| {
+            registers.orig_rax = libc::SYS_tgkill as u64;
+            registers.rdi = process.as_raw() as u64;
+            registers.rsi = thread.as_raw() as u64;
+            registers.rdx = Signal::SIGABRT as u64;
+        });
+        Some(())
+    };
+    until("a thread that aborts", is_sent);
 }
 
 /// A thread of it by the system call that it is in, if there is one.
