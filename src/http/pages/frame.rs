@@ -141,6 +141,11 @@ pub(super) fn mark(state: &str, text: &str) -> Markup {
     html! { span class={ "mark " (words::color(state)) } { (text) } }
 }
 
+/// Why something is in a state.
+pub(super) fn detail(state: &str, text: &str) -> Markup {
+    html! { p class={ "detail " (words::color(state)) } { (text) } }
+}
+
 /// Why somebody may change nothing, above what he may not.
 pub(super) fn refusal(why: Option<&str>) -> Markup {
     html! {
