@@ -53,7 +53,9 @@ pub(crate) use host::crash;
 pub use host::fd::ended;
 pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start};
-pub use plane::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica};
+pub use plane::{
+    Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Replica, Report,
+};
 pub use timeouts::Timeouts;
 #[cfg(test)]
 pub(crate) use transport::later;
