@@ -14,6 +14,7 @@
 #[path = "../../tests/support/anybody.rs"]
 mod anybody;
 mod client;
+mod console;
 mod crowd;
 mod link;
 mod load;
@@ -98,6 +99,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "split: point_select, 16 threads", measure: split::point_select_16 },
     Scenario { name: "split: idle sessions", measure: split::idle },
     Scenario { name: "split: 90 % reads, fixed rates", measure: split::fixed_rate },
+    Scenario { name: "console: 50 proxies, 50 browsers", measure: console::overview },
 ];
 
 fn main() -> ExitCode {

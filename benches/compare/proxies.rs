@@ -52,6 +52,8 @@ enum With {
     NoCrashProtection,
     /// The console.
     Console,
+    /// The console, and an admin port that every address of the loopback leads to.
+    Everywhere,
 }
 
 impl With {
@@ -61,7 +63,7 @@ impl With {
             Self::Defaults => ["", ""],
             Self::CrashProtection => ["crash_protection = true\n", ""],
             Self::NoCrashProtection => ["crash_protection = false\n", ""],
-            Self::Console => ["", "[console]\nenabled = true\n"],
+            Self::Console | Self::Everywhere => ["", "[console]\nenabled = true\n"],
         }
     }
 }
@@ -71,6 +73,8 @@ pub(crate) struct Servers {
     addresses: Vec<SocketAddr>,
     /// Of odp's `[[cluster]]`.
     lines: String,
+    /// Admin ports of the other proxies of odp's fleet.
+    fleet: Vec<String>,
 }
 
 /// A subject that runs.
@@ -81,6 +85,8 @@ pub(crate) struct Proxy {
     pub way: Way,
     /// odp's admin port.
     pub admin: SocketAddr,
+    /// odp's HTTP port.
+    pub http: SocketAddr,
     process: Option<Process>,
     directory: TempDir,
 }
@@ -88,7 +94,7 @@ pub(crate) struct Proxy {
 impl Servers {
     /// A server on its own.
     pub(crate) fn one(address: SocketAddr) -> Self {
-        Self { addresses: vec![address], lines: String::new() }
+        Self { addresses: vec![address], lines: String::new(), fleet: Vec::new() }
     }
 
     /// A primary, and replicas that are read from; with this `causal_reads`.
@@ -99,7 +105,7 @@ impl Servers {
              service_user = \"{user}\"\nservice_password = \"{password}\"\n\
              [[cluster.user]]\nname = \"{user}\"\npassword = \"{password}\"\n"
         );
-        Self { addresses: addresses.to_vec(), lines }
+        Self { addresses: addresses.to_vec(), lines, fleet: Vec::new() }
     }
 
     /// Whether reads go elsewhere than writes.
@@ -183,6 +189,22 @@ impl Kind {
         }
     }
 
+    /// Two with the console, which know of so many proxies: the second one is all the others.
+    pub(crate) fn start_fleet(&self, database: &Database, members: usize) -> Outcome<[Proxy; 2]> {
+        let Program::Odp { path, workers, .. } = &self.program else {
+            return Err("it has no console".into());
+        };
+        let with = |with| {
+            let program = Program::Odp { path: path.clone(), workers: *workers, with };
+            Self { name: self.name.clone(), program }
+        };
+        let other = with(With::Everywhere).start(database)?;
+        let port = other.admin.port();
+        let mut servers = Servers::one(database.address);
+        servers.fleet = (2..=members).map(|at| format!("127.0.0.{at}:{port}")).collect();
+        Ok([with(With::Console).start_before(&servers)?, other])
+    }
+
     fn start_by(&self, way: Way, servers: &Servers) -> Outcome<Proxy> {
         let directory = tempfile::tempdir()?;
         let path = directory.path();
@@ -193,7 +215,7 @@ impl Kind {
             fs::write(&certificate, pem)?;
         }
         let tls = (way != Way::Plain).then_some(&*certificate);
-        let (mut address, admin) = (free_address()?, free_address()?);
+        let (mut address, admin, http) = (free_address()?, free_address()?, free_address()?);
         let (log, target) = (fs::File::create(path.join("log"))?, servers.addresses[0]);
         let process = match &self.program {
             Program::Direct => {
@@ -204,7 +226,7 @@ impl Kind {
             Program::Odp { path: binary, workers, with } => {
                 let of =
                     Setting { workers: *workers, with: *with, state_dir: knows_state_dir(binary)? };
-                let mut config = odp_config(path, [address, admin], servers, &of);
+                let mut config = odp_config(path, [address, admin, http], servers, &of);
                 if let Some(pem) = tls.map(Path::display) {
                     config += &format!(
                         "[tls.client]\nmode = \"require\"\ncertificate = \"{pem}\"\n\
@@ -225,7 +247,7 @@ impl Kind {
             Program::Router { path: binary } => Some(router(binary, path, address, target)?),
         };
         let process = process.map(|mut command| Process::start(&mut command, log)).transpose()?;
-        let proxy = Proxy { address, way, admin, process, directory };
+        let proxy = Proxy { address, way, admin, http, process, directory };
         wait_for(&self.name, Duration::from_secs(10), || {
             TcpStream::connect(address)?;
             proxy.client()?.quit()
@@ -295,7 +317,7 @@ fn knows_state_dir(binary: &Path) -> Outcome<bool> {
 
 fn odp_config(
     directory: &Path,
-    [listen, admin]: [SocketAddr; 2],
+    [listen, admin, http]: [SocketAddr; 3],
     servers: &Servers,
     setting: &Setting,
 ) -> String {
@@ -303,6 +325,15 @@ fn odp_config(
     let [lines, sections] = setting.with.lines();
     let state_dir = if setting.state_dir { "state_dir = \"\"\n" } else { "" };
     let password = ADMIN.password;
+    let own = admin.to_string();
+    let fleet: String = match servers.fleet.is_empty() {
+        true => String::new(),
+        false => std::iter::once(&own).chain(&servers.fleet).map(member).collect(),
+    };
+    let admin = match setting.with {
+        With::Everywhere => SocketAddr::from(([0, 0, 0, 0], admin.port())),
+        _ => admin,
+    };
     let all = servers.addresses.iter();
     let all: String =
         all.map(|address| format!("[[cluster.server]]\naddress = \"{address}\"\n")).collect();
@@ -310,11 +341,17 @@ fn odp_config(
         "[proxy]\nlisten = [\"{listen}\"]\nworkers = {workers}\nrun_dir = \"{}\"\n\
          {state_dir}{lines}[admin]\nlisten = \"{admin}\"\n\
          [[admin.user]]\nname = \"root\"\nrole = \"manager\"\npassword = \"{password}\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n{sections}\
+         [http]\nlisten = \"{http}\"\n{sections}{fleet}\
          [[cluster]]\nname = \"main\"\n{}{all}",
         run_dir.display(),
         servers.lines
     )
+}
+
+/// A proxy of the fleet.
+fn member(address: &String) -> String {
+    let name = address.replace(':', "-");
+    format!("[[fleet.proxy]]\nname = \"{name}\"\naddress = \"{address}\"\n")
 }
 
 fn router(

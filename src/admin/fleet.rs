@@ -11,6 +11,7 @@ use super::table::{Columns, Table};
 use super::{Admin, Caller};
 use crate::config::ExitTimeout;
 use crate::error::{ClientError, chain};
+use crate::fleet::hour::Sum;
 use crate::fleet::tasks::{Mode, Refused, Request, Step, StepState, Task};
 
 /// What may follow RESTART FLEET.
@@ -133,6 +134,7 @@ pub(super) const TASKS: &Columns<Task> = &[
     ("done", |task| count(task, StepState::Done)),
     ("failed", |task| count(task, StepState::Failed)),
     ("detail", |task| task.detail.clone()),
+    ("rollback_refused", |task| task.why_no_roll_back().unwrap_or_default()),
 ];
 
 /// Every proxy of a task with what it has gone through, a row each.
@@ -181,7 +183,7 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
     Box::pin(async {
         let mut columns = vec!["name"];
         columns.extend(OF_PROXY);
-        columns.extend(["last_restart", "error"]);
+        columns.extend(["last_restart", "clusters", "error"]);
         let mut table = Table::with_columns(&columns);
         let members = admin.fleet.members().await;
         let members = members.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
@@ -192,7 +194,7 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
                     let text = |name| status.proxy.text(name).map(str::to_owned);
                     row.extend(OF_PROXY.map(text));
                     let last = status.last.as_ref().and_then(|row| row.text("state"));
-                    row.push(last.map(str::to_owned));
+                    row.extend([last.map(str::to_owned), status.clusters]);
                     None
                 }
                 Err(trouble) => {
@@ -205,6 +207,28 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
             table.rows.push(row);
         }
         Ok(table)
+    })
+}
+
+/// A row is a sum of what all have counted in ten seconds.
+const SUMS: &Columns<Sum> = &[
+    ("ago_s", |sum| sum.ago_s.to_string()),
+    ("seconds", |sum| sum.seconds.to_string()),
+    ("queries", |sum| sum.queries.to_string()),
+    ("errors", |sum| sum.errors.to_string()),
+    ("sessions", |sum| sum.sessions.to_string()),
+    ("p50_us", |sum| sum.p50_us.to_string()),
+    ("p99_us", |sum| sum.p99_us.to_string()),
+    ("proxies", |sum| sum.proxies.to_string()),
+    ("missing", |sum| sum.missing.join(",")),
+];
+
+/// The last hour of the fleet.
+pub(super) fn history(admin: &Admin) -> Asked<'_> {
+    Box::pin(async {
+        let sums = admin.fleet.hour().await;
+        let sums = sums.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
+        Ok(Table::of(SUMS, &sums))
     })
 }
 

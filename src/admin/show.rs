@@ -122,7 +122,7 @@ enum Rows {
     /// They are a session's variables, which is asked for them.
     Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
     /// They are the other proxies', who are asked for them.
-    Fleet,
+    Fleet(for<'a> fn(&'a Admin) -> fleet::Asked<'a>),
     /// They are on the disk.
     Audit,
 }
@@ -136,7 +136,8 @@ static SHOWS: &[Show] = &[
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks()))),
     },
-    Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet },
+    Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::members) },
+    Show { phrases: &["fleet history"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::history) },
     Show {
         phrases: &["fleet tasks"],
         takes: Takes::Nothing,
@@ -214,11 +215,7 @@ static SHOWS: &[Show] = &[
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(digests::running(admin))),
     },
-    Show {
-        phrases: &["proxyhistory"],
-        takes: Takes::Nothing,
-        rows: Here(|admin, _| Ok(history::history(admin))),
-    },
+    Show { phrases: &["proxyhistory"], takes: Takes::Name, rows: Here(history::history) },
     Show {
         phrases: &["proxycongestion all"],
         takes: Takes::Name,
@@ -306,7 +303,7 @@ impl Show {
     ) -> Result<Table, ClientError> {
         match self.rows {
             Here(rows) => rows(admin, operands),
-            Rows::Fleet => fleet::members(admin).await,
+            Rows::Fleet(rows) => rows(admin).await,
             Rows::Audit => {
                 let table = admin.audit.table().await;
                 table.map_err(|error| ClientError::refused(format!("the audit: {error}")))

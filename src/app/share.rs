@@ -17,7 +17,9 @@ use super::keep::other_state;
 use crate::config::FleetSection;
 use crate::config::alterations::{Alterations, Shared};
 use crate::error::chain;
-use crate::fleet::settings::{Contents, Link, Merged, Read, Setting, Standing, Store, merge};
+use crate::fleet::settings::{
+    Contents, Link, Merged, Read, Setting, Standing, Store, Trouble, merge,
+};
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
 use crate::restart::task::State;
@@ -28,6 +30,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 /// When it is tried again after a failure.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// The same when etcd does not let us in: each try costs it the computing of a hash.
+const AGAIN_IF_DENIED: Duration = Duration::from_secs(60);
 
 /// How long a proxy that starts by itself waits for what the fleet has altered.
 const BEGINNING: Duration = Duration::from_secs(3);
@@ -83,23 +88,24 @@ impl Sharer {
             let (change, state) =
                 (*changes.borrow_and_update(), standings.borrow_and_update().state);
             let is_shared = proxy.config().fleet.is_shared();
-            let mut read = None;
+            let (mut read, mut pause) = (None, PERIOD);
             // A successor that does not serve yet may have a config that never counts.
             if state != State::Starting {
                 let round = if is_shared { Some(self.round().await) } else { None };
-                sharing.settle(change, round.as_ref().and_then(|it| it.as_ref().err().cloned()));
+                let trouble = round.as_ref().and_then(|it| it.as_ref().err());
+                sharing.settle(change, trouble.map(|trouble| trouble.why.clone()));
+                pause = pause_behind(round.as_ref());
                 read = round.and_then(Result::ok);
                 if !is_shared {
                     self.part();
                 }
             }
-            let is_failing = is_shared && read.is_none();
             // All branches are cancel safe.
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },
                 () = other_state(&mut standings, state) => {}
                 () = self.changed_there(read.as_ref()) => {}
-                () = sleep(if is_failing { AGAIN } else { PERIOD }) => self.unfit.clear(),
+                () = sleep(pause) => self.unfit.clear(),
             }
         }
     }
@@ -116,7 +122,7 @@ impl Sharer {
     }
 
     /// Makes one of what is here and what is there; what was there at last.
-    async fn round(&mut self) -> Result<Read, String> {
+    async fn round(&mut self) -> Result<Read, Unshared> {
         let before = self.standing.borrow().link;
         if before == Link::Off {
             self.tell(Link::Connecting, String::new());
@@ -136,15 +142,15 @@ impl Sharer {
             Err(trouble) => {
                 // Certificates may have been renewed.
                 self.store = None;
-                self.tell(Link::Unreachable, trouble.clone());
+                self.tell(Link::Unreachable, trouble.why.clone());
             }
         }
         round
     }
 
-    async fn rounds(&mut self) -> Result<Read, String> {
+    async fn rounds(&mut self) -> Result<Read, Unshared> {
         for _ in 0..TRIES {
-            let read = self.store()?.read().await.map_err(|error| chain(&error))?;
+            let read = self.store()?.read().await?;
             let seen = self.proxy.in_force().altered();
             let (mut ours, mut theirs) = (seen.clone(), read.contents.clone());
             self.unfit.retain(|name, (revision, _)| {
@@ -155,7 +161,7 @@ impl Sharer {
             if theirs.store.is_none() || !puts.is_empty() {
                 let new = name_of_store()?;
                 let written = self.store()?.write(&theirs, &puts, &new).await;
-                if written.map_err(|error| chain(&error))? && theirs.store.is_none() {
+                if written? && theirs.store.is_none() {
                     tracing::warn!("etcd had no settings of this fleet: it has those of here now");
                 }
                 // Written or not: what is there now is other than what was read.
@@ -174,7 +180,8 @@ impl Sharer {
             }
             return Ok(read);
         }
-        Err(format!("others have changed the settings in etcd {TRIES} times in between"))
+        let why = format!("others have changed the settings in etcd {TRIES} times in between");
+        Err(why.into())
     }
 
     /// What is no good here stays as it is, here and there, until it is altered: what is here.
@@ -238,9 +245,56 @@ impl Sharer {
     }
 }
 
+/// Why the settings are not shared.
+#[derive(Clone, Debug)]
+struct Unshared {
+    why: String,
+    /// Etcd does not let us in.
+    is_denied: bool,
+}
+
+impl From<String> for Unshared {
+    fn from(why: String) -> Self {
+        Self { why, is_denied: false }
+    }
+}
+
+impl From<Trouble> for Unshared {
+    fn from(trouble: Trouble) -> Self {
+        Self { why: chain(&trouble), is_denied: trouble.is_denied }
+    }
+}
+
+/// When the next round is due, if nothing happens before; None: there is nothing to share.
+fn pause_behind(round: Option<&Result<Read, Unshared>>) -> Duration {
+    match round {
+        None | Some(Ok(_)) => PERIOD,
+        Some(Err(Unshared { is_denied: true, .. })) => AGAIN_IF_DENIED,
+        Some(Err(_)) => AGAIN,
+    }
+}
+
 /// Nobody else's.
 fn name_of_store() -> Result<String, String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_let_in_does_not_ask_again_soon() {
+        let failed = |is_denied| Some(Err(Unshared { why: "x".into(), is_denied }));
+        for (round, expected) in [
+            (None, PERIOD),
+            (Some(Ok(Read::default())), PERIOD),
+            (failed(false), AGAIN),
+            (failed(true), AGAIN_IF_DENIED),
+        ] {
+            assert_eq!(pause_behind(round.as_ref()), expected, "{round:?}");
+        }
+    }
 }

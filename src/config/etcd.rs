@@ -129,6 +129,21 @@ impl FleetSection {
             );
             flaws.push(Flaw::new("fleet.etcd_prefix", text));
         }
+        let has_password = self.etcd_password.is_some() || self.etcd_password_file.is_some();
+        let missing = match (&self.etcd_user, has_password) {
+            (Some(user), _) if user.is_empty() => {
+                Some(("fleet.etcd_user", "fleet.etcd_user = \"\": expected a name"))
+            }
+            (Some(_), true) | (None, false) => None,
+            (Some(_), false) => {
+                let expected = "fleet.etcd_user: expected etcd_password or etcd_password_file";
+                Some(("fleet.etcd_user", expected))
+            }
+            (None, true) => {
+                Some(("fleet", "fleet.etcd_password: expected an etcd_user, whose it is"))
+            }
+        };
+        flaws.extend(missing.map(|(path, text)| Flaw::new(path, text)));
         let secure = self.etcd.iter().find(|endpoint| endpoint.scheme == Scheme::Https);
         if let Some(endpoint) = secure.filter(|_| self.etcd_ca.is_none()) {
             let text = format!("fleet.etcd_ca: expected the CA of the certificate of {endpoint}");
@@ -146,9 +161,12 @@ impl FleetSection {
 
     pub(super) fn remarks_on_etcd(&self) -> Option<String> {
         let open = self.etcd.iter().find(|endpoint| endpoint.is_open())?;
+        let what = match self.etcd_user {
+            Some(_) => "the fleet's settings and the password of etcd_user, and",
+            None => "the fleet's settings and",
+        };
         Some(format!(
-            "fleet.etcd {open}: without TLS whoever is on the way reads the fleet's settings and \
-             can change them"
+            "fleet.etcd {open}: without TLS whoever is on the way reads {what} can change them"
         ))
     }
 }
@@ -197,12 +215,24 @@ mod tests {
             ("etcd_prefix = '/'", "fleet.etcd_prefix = \"/\": expected"),
             ("etcd_prefix = '/a b/'", "fleet.etcd_prefix"),
             ("etcd_key = 'k'", "fleet.etcd_certificate: expected one"),
+            ("etcd_user = 'u'", "line 2, column 13: fleet.etcd_user: expected etcd_password"),
+            ("etcd_user = ''\netcd_password = 'x'", "fleet.etcd_user = \"\": expected a name"),
+            ("etcd_password = 'x'", "fleet.etcd_password: expected an etcd_user"),
+            (
+                "etcd_user = 'u'\netcd_password = 'x'\netcd_password_file = 'f'",
+                "expected exactly one of etcd_password and etcd_password_file",
+            ),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(expected), "{expected} is not in: {error}");
         }
         let config = parse("etcd = ['http://etcd:1']\netcd_ca = 'ca.pem'").expect("it is good");
         assert!(config.remarks().iter().any(|it| it.contains("http://etcd:1: without TLS")));
+        let with_user = "etcd = ['http://etcd:1']\netcd_user = 'u'\netcd_password = 'hush'";
+        let config = parse(with_user).expect("it is good");
+        assert!(config.remarks().iter().any(|it| it.contains("the password of etcd_user")));
+        assert!(!format!("{config:?}").contains("hush"));
+        let config = parse("etcd = ['http://etcd:1']\netcd_ca = 'ca.pem'").expect("it is good");
         assert_eq!(config.fleet.etcd_ca.as_deref(), Some("/etc/ca.pem".as_ref()));
         assert!(config.fleet.is_shared() && !Config::default().fleet.is_shared());
     }

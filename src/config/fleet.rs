@@ -35,6 +35,15 @@ pub struct FleetSection {
     pub etcd: Vec<EtcdEndpoint>,
     /// What the names of its keys there begin with.
     pub etcd_prefix: String,
+    /// Who logs in there; None: nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_user: Option<String>,
+    /// By which password; also if a file holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_password: Option<Secret>,
+    /// The file that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd_password_file: Option<PathBuf>,
     /// PEM: by which CAs its certificate must be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub etcd_ca: Option<PathBuf>,
@@ -59,6 +68,9 @@ impl Default for FleetSection {
             ca: None,
             etcd: Vec::new(),
             etcd_prefix: "/odp/".into(),
+            etcd_user: None,
+            etcd_password: None,
+            etcd_password_file: None,
             etcd_ca: None,
             etcd_certificate: None,
             etcd_key: None,

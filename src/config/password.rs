@@ -30,7 +30,7 @@ pub(super) enum Files {
     OfFleet,
 }
 
-/// For whom a password is.
+/// For whom a password is: servers, etcd among them, or proxies of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
     Servers,
@@ -77,7 +77,19 @@ impl Config {
                 file: &mut cluster.service_password_file,
             });
         }
-        let FleetSection { password, password_file, proxy, .. } = &mut self.fleet;
+        let FleetSection {
+            password, password_file, proxy, etcd_password, etcd_password_file, ..
+        } = &mut self.fleet;
+        // Nobody but who serves asks etcd.
+        written.push(Written {
+            whose: "fleet".into(),
+            path: "fleet".into(),
+            prefix: "etcd_",
+            is_needed: false,
+            for_whom: For::Servers,
+            password: etcd_password,
+            file: etcd_password_file,
+        });
         let of_proxies = proxy.iter_mut().enumerate().map(|(at, proxy)| {
             let FleetProxy { name, password, password_file, .. } = proxy;
             let whose = format!("fleet.proxy '{name}'");
@@ -94,7 +106,8 @@ impl Config {
     /// Files of passwords that others may read or change, one line each.
     pub(super) fn open_password_files(&self) -> Vec<String> {
         let of_fleet = self.fleet.proxy.iter().map(|proxy| &proxy.password_file);
-        let of_fleet = of_fleet.chain([&self.fleet.password_file]).flatten();
+        let of_all = [&self.fleet.password_file, &self.fleet.etcd_password_file];
+        let of_fleet = of_fleet.chain(of_all).flatten();
         let files = self.cluster.iter().flat_map(|cluster| {
             let of_users = cluster.user.iter().map(|user| &user.password_file);
             of_users.chain([&cluster.service_password_file]).flatten()

@@ -6,6 +6,7 @@
 //! status   how each of them is
 //! members  which there are, as the config says; tasks: restarts of them that outlive a process
 //! port     a client of admin ports; port::run_dir: the way that needs no password
+//! hour     what all have counted in the last hour, in one sum
 //! hung     one of this machine that does not answer is killed and started again
 //!   owners    who listens there
 //!   record    how a process was started, which it has left in its run_dir
@@ -17,6 +18,7 @@
 pub(crate) mod etcd;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod hour;
 mod hung;
 pub(crate) mod members;
 mod owners;

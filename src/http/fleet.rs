@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::door::show;
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
-use crate::admin::{Admin, Caller, Table, fleet};
-use crate::fleet::tasks::{Mode, Request};
+use crate::admin::{Admin, Caller, Row, Table, fleet};
+use crate::fleet::tasks::{Mode, Request, serves};
 
 /// What names of tasks begin with.
 const PREFIX: &str = "fleet-";
@@ -34,6 +34,15 @@ pub(super) async fn members(admin: &Admin, caller: &Caller) -> Result<Table, Pro
         true => Ok(Table::default()),
         false => show(admin, caller, "SHOW FLEET").await,
     }
+}
+
+/// Those of the members that a restart of a cluster is of: a task chooses them so, too.
+pub(super) fn serving(mut members: Table, cluster: &str) -> Table {
+    let serves = |row: Row| serves(row.value("clusters"), cluster);
+    let wanted: Vec<_> = members.rows().map(serves).collect();
+    let mut wanted = wanted.into_iter();
+    members.rows.retain(|_| wanted.next().unwrap_or_default());
+    members
 }
 
 /// Its tasks, newest first, by their names.

@@ -3,6 +3,7 @@
 //!
 //! They are asked while somebody looks, and no more often than each [`FRESH`]. Nobody waits for a
 //! proxy that does not answer: what was known last is shown, and what comes is told as an event.
+//! What all have counted is asked for as often as they count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::door::show;
 use super::fleet::members;
 use super::reply::Problem;
 use crate::admin::{Admin, Caller, Table};
@@ -17,6 +19,9 @@ use crate::task;
 
 /// What was heard is new for so long.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// So long what they have counted is.
+const COUNTED: Duration = Duration::from_secs(10);
 
 /// So long the first who looks waits for it.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -26,10 +31,14 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(super) struct Heard {
     /// A row is a proxy; or why nobody could be asked.
     pub proxies: Result<Arc<Table>, Problem>,
+    /// A row is what all have counted in ten seconds.
+    pub hour: Arc<Table>,
     /// How many looks there were.
     pub looks: u64,
     /// When the last of them has answered, or failed to.
     at: Instant,
+    /// When they were asked what they have counted.
+    counted_at: Instant,
 }
 
 /// The look.
@@ -53,8 +62,8 @@ impl Look {
     /// What is known of the fleet; None: they are being asked for the first time.
     pub(super) async fn known(self: &Arc<Self>, caller: &Caller) -> Option<Heard> {
         if !self.has_fleet() {
-            let (proxies, looks, at) = (Ok(Arc::default()), 0, Instant::now());
-            return Some(Heard { proxies, looks, at });
+            let (proxies, hour, now) = (Ok(Arc::default()), Arc::default(), Instant::now());
+            return Some(Heard { proxies, hour, looks: 0, at: now, counted_at: now });
         }
         let mut heard = self.heard.subscribe();
         self.ask(caller);
@@ -73,12 +82,25 @@ impl Look {
         let (asking, caller) = (Asking(self.clone()), caller.clone());
         task::spawn("fleet look", async move {
             let look = &asking.0;
-            let proxies = members(&look.admin, &caller).await.map(Arc::new);
-            look.heard.send_modify(|heard| {
-                let looks = heard.as_ref().map_or(0, |heard| heard.looks) + 1;
-                *heard = Some(Heard { proxies, looks, at: Instant::now() });
-            });
+            let before = look.heard.borrow().clone();
+            let (proxies, (hour, counted_at)) =
+                tokio::join!(members(&look.admin, &caller), look.hour(&caller, before.as_ref()));
+            let (proxies, at) = (proxies.map(Arc::new), Instant::now());
+            let looks = before.map_or(0, |heard| heard.looks) + 1;
+            look.heard.send_replace(Some(Heard { proxies, hour, looks, at, counted_at }));
         });
+    }
+
+    /// What all have counted, and when they were asked.
+    async fn hour(&self, caller: &Caller, before: Option<&Heard>) -> (Arc<Table>, Instant) {
+        let known = before.filter(|it| it.counted_at.elapsed() < COUNTED);
+        if let Some(known) = known {
+            return (known.hour.clone(), known.counted_at);
+        }
+        let now = Instant::now();
+        // Whoever cannot be asked for that cannot be asked how he is, which is told.
+        let hour = show(&self.admin, caller, "SHOW FLEET HISTORY").await;
+        (Arc::new(hour.unwrap_or_default()), now)
     }
 
     /// Hears of each look.

@@ -26,7 +26,7 @@ use crate::proxy::relay::parcel::{self, Given, Unpacked};
 use crate::proxy::sessions::handle::{Handle, Signal, Stage};
 use crate::restart::{
     Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Other, Parcel, Part, Refused,
-    Replica, Tie,
+    Replica, Report, Tie,
 };
 use crate::wire::handshake::Greeting;
 use crate::wire::id::SessionId;
@@ -260,15 +260,21 @@ impl DataPlane for Proxy {
         self.legacy_with(self.deaths(), self.history.samples())
     }
 
-    fn counters(&self) -> Bytes {
+    fn counters(&self, report: Report) -> Bytes {
         let mut counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
-        counted.digests = self.in_force.digests().all();
+        if report == Report::Full {
+            counted.digests = self.in_force.digests().all();
+        }
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
         if let Ok(mut counted) = serde_json::from_slice::<Counted>(counters) {
-            self.in_force.digests().inherit(&std::mem::take(&mut counted.digests));
+            let digests = std::mem::take(&mut counted.digests);
+            // Then nothing is said of them.
+            if !digests.is_empty() {
+                self.in_force.digests().inherit(&digests);
+            }
             self.sessions.counters.inherit(counted);
         }
     }

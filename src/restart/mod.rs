@@ -55,7 +55,7 @@ pub use host::fd::ended;
 pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start, Unfinished};
 pub use plane::{
-    Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Parcel, Refused, Replica,
+    Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Parcel, Refused, Replica, Report,
 };
 pub use tie::{Other, Part, Tie};
 pub use timeouts::Timeouts;

@@ -171,6 +171,15 @@ pub struct Listener {
     pub fd: OwnedFd,
 }
 
+/// How much is told of what was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// What is of one size however long the proxy has run: five times a second.
+    Brief,
+    /// Everything: before the other side serves, and at the end.
+    Full,
+}
+
 /// What a restart may ask of the data plane. Nothing else crosses this line.
 pub trait DataPlane: Send + Sync + 'static {
     /// Duplicates of every listening socket: clients', admin and HTTP.
@@ -183,9 +192,10 @@ pub trait DataPlane: Send + Sync + 'static {
     fn legacy(&self) -> Bytes;
 
     /// Counters of this process and its predecessors, for the other side to add to its own.
-    fn counters(&self) -> Bytes;
+    fn counters(&self, report: Report) -> Bytes;
 
-    /// Takes over the counters of a predecessor; a later call replaces an earlier one.
+    /// Takes over the counters of a predecessor; a later call replaces an earlier one, but for what
+    /// a brief report leaves out.
     fn inherit_counters(&self, counters: &[u8]);
 
     /// What only this process has counted, for the predecessor that takes everything back. What its

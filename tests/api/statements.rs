@@ -1,10 +1,15 @@
 //! Statements by their shapes, as the API, SQL and the console tell them, also over a restart.
 
+use odp::proxy;
+use odp::restart::{DataPlane as _, Report};
+use odp::session::stamp::Shapes as _;
+use odp::sql::{Extent, Modes};
 use serde_json::Value;
 
 use crate::scene::{manager, pair, viewer};
 use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
+use crate::support::planes::{self, Planes};
 use crate::support::{Login, Proxy, Wire, com, until};
 
 const READ: &str = "select a from shapes.t where b = ?";
@@ -18,6 +23,26 @@ fn client(proxy: &Proxy) -> Wire {
 fn counted(asker: &Asker, text: &str, count: u64) -> Option<Value> {
     let items = asker.try_ask("GET", "/api/v1/statements", "")?.items();
     items.into_iter().find(|it| it["text"] == text && it["count"] == count)
+}
+
+/// They would be megabytes, five times a second, and for as long as somebody drains.
+#[tokio::test]
+async fn a_heartbeat_of_a_restart_does_not_carry_them() {
+    let Planes { planes: [plane, successor], .. } = planes::start("127.0.0.1:1", None, "").await;
+    let bare = plane.counters(Report::Brief).len();
+    let digests = plane.in_force().digests();
+    for n in 0..digests.limit() {
+        digests.digest(format!("select c{n} from t").as_bytes(), Extent::Whole, Modes::USUAL);
+    }
+    let (brief, full) = (plane.counters(Report::Brief), plane.counters(Report::Full));
+    println!("{} shapes: brief {} bytes, full {}", digests.limit(), brief.len(), full.len());
+    assert_eq!(brief.len(), bare);
+    assert!(full.len() > 100 * brief.len());
+    // It leaves them as they are.
+    let known = |plane: &proxy::Proxy| plane.in_force().digests().all().len();
+    successor.inherit_counters(&full);
+    successor.inherit_counters(&brief);
+    assert_eq!(known(&successor), known(&plane));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-// Looks at pages of the console in headless Chromium with axe-core, and prints what it finds as JSON.
+// Looks at pages of the console in headless Chromium with axe-core, and prints what it finds as JSON,
+// and which pages are wider than the window.
 //
 //   node axe.js BASE_URL COOKIE LOOKS PATH...
 //
@@ -23,6 +24,12 @@ async function look(page, url) {
   }));
 }
 
+// How many pixels of the page are beside the window.
+const beside = () => {
+  const { scrollWidth, clientWidth } = document.documentElement;
+  return scrollWidth - clientWidth;
+};
+
 async function main([base, cookie, as, ...paths]) {
   const browser = await puppeteer.launch({
     executablePath: process.env.CHROMIUM,
@@ -30,6 +37,7 @@ async function main([base, cookie, as, ...paths]) {
     args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
   });
   const findings = [];
+  const wide = [];
   let looks = 0;
   try {
     const page = await browser.newPage();
@@ -46,13 +54,19 @@ async function main([base, cookie, as, ...paths]) {
         for (const violation of await look(page, base + path)) {
           findings.push({ path, width, colours, ...violation });
         }
+        // Whatever can be opened is open.
+        await page.evaluate(() => document.querySelectorAll('details').forEach((it) => {
+          it.open = true;
+        }));
+        const pixels = await page.evaluate(beside);
+        if (pixels > 0) wide.push({ path, width, pixels });
       }
     }
   } finally {
     await browser.close();
   }
   const grave = findings.filter((finding) => GRAVE.includes(finding.impact));
-  console.log(JSON.stringify({ looks, grave, slight: findings.length - grave.length,
+  console.log(JSON.stringify({ looks, grave, wide, slight: findings.length - grave.length,
     kinds: [...new Set(findings.map((finding) => `${finding.impact} ${finding.id}`))] }));
 }
 

@@ -56,6 +56,64 @@ fn the_six_steps_for_what_is_ticked() {
     }
 }
 
+#[test]
+fn the_last_hour_is_that_of_all_and_who_is_not_in_it_is_named() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let person = Person::log_in(&proxies[0], "root");
+    let page = until("both to have told", || {
+        Some(person.see("/clusters/main")).filter(|page| page.contains("the sum of 2 proxies"))
+    });
+    assert!(
+        page.contains("The last hour of the fleet") && !page.contains("id=\"missing\""),
+        "{page}"
+    );
+    assert!(person.see("/clusters/main?hour=own").contains("The last hour of this proxy"));
+    // Both count from when they have begun.
+    let mut admin = proxies[0].admin().expect("the admin port takes us");
+    let sums = admin.query("SHOW FLEET HISTORY").named_rows();
+    let last = sums.last().expect("a sum");
+    assert_eq!((&*last["ago_s"], &*last["proxies"], &*last["missing"]), ("0", "2", ""), "{sums:?}");
+    assert!(admin.query("SHOW PROXYHISTORY soon").error().is_some());
+    proxies[1].kill9();
+    let page = until("the other one to be missed", || {
+        Some(person.see("/clusters/main")).filter(|page| page.contains("Not in the sum"))
+    });
+    assert!(page.contains("Not in the sum: </b>b."), "{page}");
+}
+
+#[test]
+fn the_dialog_of_a_cluster_is_about_those_that_serve_it() {
+    let both = with("[[cluster]]\nname = \"two\"\n[[cluster.server]]\naddress = \"127.0.0.1:1\"");
+    let proxies = [alone(), both];
+    introduce(&proxies);
+    let person = Person::log_in(&proxies[1], "root");
+    let dialog = person.see("/clusters/two/restart");
+    assert!(dialog.contains("Restart 1 proxy<") && dialog.contains("<b>b</b>"), "{dialog}");
+    assert!(!dialog.contains("<b>a</b>"), "{dialog}");
+    let other = person.asker.get("/clusters/two/restart?ticked=yes&proxy=a");
+    assert_eq!(other.status, 409, "{other:?}");
+    assert!(other.body.contains("a does not serve the cluster"), "{other:?}");
+    assert!(person.see("/clusters/main/restart").contains("Restart 2 proxies"));
+    // So does what is there to be ticked.
+    let overview = until("all to be asked", || {
+        Some(person.see("/clusters/two")).filter(|page| !page.contains("being asked"))
+    });
+    assert!(overview.contains("value=\"b\"") && !overview.contains("value=\"a\""), "{overview}");
+    // It is as many as are restarted.
+    let answer = person.send("/clusters/two/restart", "mode=restart&canary=0");
+    assert_eq!(answer.status, 303, "{answer:?}");
+    until("the task to be over", || {
+        let page = person.asker.try_ask("GET", "/tasks/fleet-1", "")?.body;
+        page.contains("1 of 1 proxies done").then_some(())
+    });
+    // One that is gone is in the way, and can be left out.
+    proxies[0].kill9();
+    let dialog = person.see("/clusters/main/restart");
+    assert!(dialog.contains("a is UNREACHABLE"), "{dialog}");
+    assert!(dialog.contains("href=\"/clusters/main/restart?ticked=yes&amp;proxy=b\""), "{dialog}");
+}
+
 /// A proxy that takes connections and says nothing is no reason to wait with the page.
 #[test]
 fn nobody_waits_for_a_proxy_that_says_nothing() {

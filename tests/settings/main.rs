@@ -7,3 +7,4 @@ mod support;
 mod etcd;
 mod faults;
 mod scene;
+mod users;

@@ -17,6 +17,9 @@ use super::{LIMIT, Process, free_ports, scratch, skip, until};
 /// Where Debian's package has it.
 const PROGRAMS: [&str; 2] = ["/usr/bin/etcd", "/usr/local/bin/etcd"];
 
+/// The password of its user root.
+const ROOT: &str = "root-secret";
+
 /// See the module.
 pub(crate) struct Etcd {
     /// Of clients.
@@ -26,6 +29,8 @@ pub(crate) struct Etcd {
     dir: tempfile::TempDir,
     /// Arguments for TLS.
     tls: Vec<String>,
+    /// Of its user root, if it has users.
+    token: Option<String>,
 }
 
 impl Etcd {
@@ -57,7 +62,7 @@ impl Etcd {
             return None;
         }
         let [port, peers] = free_ports();
-        Some(Self { port, peers, process: None, dir: scratch(), tls: Vec::new() })
+        Some(Self { port, peers, process: None, dir: scratch(), tls: Vec::new(), token: None })
     }
 
     /// Starts it, with what it knew before; ready when this returns.
@@ -83,7 +88,8 @@ impl Etcd {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         let process = Process::spawn("etcd", command, &self.dir.path().join("etcd.log"));
-        let is_plain = self.tls.is_empty();
+        // Nobody has a token any more.
+        let is_plain = self.tls.is_empty() && self.token.is_none();
         until("etcd to be ready", || {
             assert!(process.ended().is_none(), "etcd has ended: {}", process.log());
             match is_plain {
@@ -92,6 +98,38 @@ impl Etcd {
             }
         });
         self.process = Some(process);
+        if self.token.take().is_some() {
+            self.log_in();
+        }
+    }
+
+    /// From now on it wants to know who asks: this user may do everything below the prefix, and
+    /// `poor`, with the same password, nothing.
+    pub(crate) fn want_users(&mut self, user: &str, password: &str, prefix: &str) {
+        let mut asked = range(prefix);
+        asked["permType"] = "READWRITE".into();
+        for name in ["root", user] {
+            self.auth("role/add", json!({"name": name}));
+        }
+        self.auth("role/grant", json!({"name": user, "perm": asked}));
+        for (name, password) in [("root", ROOT), (user, password), ("poor", password)] {
+            self.auth("user/add", json!({"name": name, "password": password}));
+        }
+        for name in ["root", user] {
+            self.auth("user/grant", json!({"user": name, "role": name}));
+        }
+        self.auth("enable", json!({}));
+        self.log_in();
+    }
+
+    /// As its user root.
+    fn log_in(&mut self) {
+        let answer = self.auth("authenticate", json!({"name": "root", "password": ROOT}));
+        self.token = answer["token"].as_str().map(str::to_owned);
+    }
+
+    fn auth(&self, what: &str, asked: Value) -> Value {
+        until(&format!("etcd to do {what}"), || self.post(&format!("auth/{what}"), &asked))
     }
 
     /// Kills it; what it knows stays.
@@ -141,12 +179,19 @@ impl Etcd {
     }
 
     fn try_ask(&self, what: &str, asked: &Value) -> Option<Value> {
+        self.post(&format!("kv/{what}"), asked)
+    }
+
+    fn post(&self, path: &str, asked: &Value) -> Option<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
         stream.set_read_timeout(Some(LIMIT.min(Duration::from_secs(10)))).ok()?;
         let body = asked.to_string();
         let length = body.len();
         // 1.0: the end of the answer is the end of the stream.
-        let head = format!("POST /v3/kv/{what} HTTP/1.0\r\nHost: e\r\nContent-Length: {length}");
+        let mut head = format!("POST /v3/{path} HTTP/1.0\r\nHost: e\r\nContent-Length: {length}");
+        if let Some(token) = &self.token {
+            head.push_str(&format!("\r\nAuthorization: {token}"));
+        }
         stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).ok()?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).ok()?;

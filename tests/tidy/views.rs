@@ -10,6 +10,7 @@ const RESTART_FOR_PROXY: &[&str] = &[
     "Parcel",
     "Refused",
     "Replica",
+    "Report",
     "Accepting",
     "Adopted",
     "Class",

@@ -10,7 +10,7 @@ use crate::app::ports::Ports;
 use crate::journal::{Journal, Phase};
 use crate::proxy::Proxy;
 use crate::restart::task::{Mode, Request, State};
-use crate::restart::{DataPlane as _, Lifecycle, Standing, ended};
+use crate::restart::{DataPlane as _, Lifecycle, Report, Standing, ended};
 use crate::task;
 
 /// Between two beats: much less than what a keeper takes for a hang.
@@ -143,7 +143,7 @@ fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Estate {
     Estate {
         config: proxy.config().text.as_str().to_owned(),
         legacy: text(&proxy.will()),
-        counters: text(&proxy.counters()),
+        counters: text(&proxy.counters(Report::Brief)),
         tasks: lifecycle.tasks(),
         ..Estate::of(lifecycle.generation().0, &ports.listeners())
     }

@@ -42,6 +42,8 @@ pub(crate) enum Watched {
     Nothing,
     /// Something is not what it was, or may not be.
     Change,
+    /// It is over, and nothing will be heard of changes.
+    End,
 }
 
 /// Asks for all keys with a prefix.
@@ -76,6 +78,20 @@ pub(super) fn transaction(holds: &[Holds], puts: &[(String, String)]) -> Value {
     let compare: Vec<Value> = holds.iter().map(compare).collect();
     let success: Vec<Value> = puts.iter().map(put).collect();
     json!({"compare": compare, "success": success})
+}
+
+/// Asks for a token.
+pub(super) fn log_in(name: &str, password: &str) -> Value {
+    json!({"name": name, "password": password})
+}
+
+/// The answer to [`log_in`].
+pub(super) fn token(body: &[u8]) -> Result<String, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: String,
+    }
+    serde_json::from_slice(body).map(|answer: Answer| answer.token)
 }
 
 /// The answer to [`range`].
@@ -119,6 +135,7 @@ pub(super) fn watched(line: &[u8]) -> Watched {
         canceled: bool,
     }
     match serde_json::from_slice(line) {
+        Ok(Answer { result: Told { canceled: true, .. } }) => Watched::End,
         Ok(Answer { result: Told { events, canceled: false } }) if events.is_empty() => {
             Watched::Nothing
         }
@@ -219,6 +236,8 @@ mod tests {
                 "{body}"
             );
         }
+        assert_eq!(token(br#"{"header":{},"token":"a.1"}"#).ok(), Some("a.1".into()));
+        assert!(token(b"{}").is_err());
         assert_eq!(is_made(br#"{"header":{},"succeeded":true}"#).ok(), Some(true));
         assert_eq!(is_made(br#"{"header":{}}"#).ok(), Some(false));
     }
@@ -229,7 +248,8 @@ mod tests {
             (r#"{"result":{"header":{"revision":"1"},"created":true}}"#, Watched::Nothing),
             (r#"{"result":{"header":{"revision":"9"}}}"#, Watched::Nothing),
             (r#"{"result":{"events":[{"kv":{"key":"YQ=="}}]}}"#, Watched::Change),
-            (r#"{"result":{"canceled":true,"compact_revision":"5"}}"#, Watched::Change),
+            (r#"{"result":{"canceled":true,"compact_revision":"5"}}"#, Watched::End),
+            (r#"{"result":{"created":true,"canceled":true,"cancel_reason":"x"}}"#, Watched::End),
             (r#"{"error":{"grpc_code":14}}"#, Watched::Change),
             ("x", Watched::Change),
         ] {

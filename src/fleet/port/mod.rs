@@ -201,6 +201,11 @@ impl Admin {
         self.rows("SHOW FLEET TASKS").await
     }
 
+    /// What the proxy has counted of late, the oldest sample first.
+    pub(crate) async fn history(&mut self, of: Duration) -> Result<Vec<Row>, Trouble> {
+        self.rows(&format!("SHOW PROXYHISTORY {}", of.as_secs())).await
+    }
+
     /// The clusters that the proxy serves.
     pub(crate) async fn clusters(&mut self) -> Result<Vec<String>, Trouble> {
         let rows = self.rows("SHOW PROXYCLUSTER").await?;

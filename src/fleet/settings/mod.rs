@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use merge::{Contents, Merged, Put, Setting, merge};
 
-use super::etcd::{Etcd, Holds, Trouble};
+pub(crate) use super::etcd::Trouble;
+use super::etcd::{Etcd, Holds};
 use crate::config::FleetSection;
 use crate::names::named;
 use crate::net::tls::settings::SettingsError;

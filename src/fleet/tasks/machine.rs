@@ -116,6 +116,11 @@ impl Task {
         Ok(())
     }
 
+    /// Why it would not be rolled back, were it asked for; None: it would.
+    pub fn why_no_roll_back(&self) -> Option<String> {
+        self.clone().roll_back().err()
+    }
+
     /// What a proxy is to be restarted into; the error is why that cannot be had.
     pub(super) fn build_before<'s>(&self, step: &'s Step) -> Result<&'s Build, Refused> {
         let proxy = &step.proxy;

@@ -29,9 +29,11 @@ use tokio::time::timeout;
 pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Task};
 use store::Store;
 
+use super::hour::{Hours, Sum};
 use super::members::{Member, members};
 use super::port::Row;
-use super::status::{Asked, Status, ask_all};
+pub(crate) use super::status::serves;
+use super::status::{self, Asked, Status, ask_all};
 use crate::config::Config;
 use crate::error::chain;
 use crate::restart::{Lifecycle, task::State as Standing};
@@ -56,6 +58,8 @@ struct Inner {
     news: Notify,
     /// Held while a task is judged that is to be begun.
     judging: Mutex<()>,
+    /// What the proxies have counted.
+    hours: Hours,
 }
 
 /// Why an order was not taken; nothing was begun.
@@ -74,6 +78,7 @@ impl Tasks {
             is_ready: watch::Sender::new(false),
             news: Notify::new(),
             judging: Mutex::default(),
+            hours: Hours::new(),
         }))
     }
 
@@ -158,6 +163,11 @@ impl Tasks {
         Ok(self::ask(members).await)
     }
 
+    /// The last hour of all of them in one sum, the oldest first.
+    pub(crate) async fn hour(&self) -> anyhow::Result<Vec<Sum>> {
+        self.0.hours.ask(&self.0.config.load_full()).await
+    }
+
     async fn order(
         &self,
         id: u64,
@@ -220,15 +230,16 @@ impl Inner {
         }
         let chosen = |it: &Member| request.proxies.is_empty() || request.proxies.contains(&it.name);
         all.retain(chosen);
+        let asked = ask(all.clone()).await;
+        let mut both: Vec<_> = all.into_iter().zip(asked).collect();
         if let Some(cluster) = &request.cluster {
-            all = serving(all, cluster, &request.proxies).await?;
+            both = serving(both, cluster, &request.proxies)?;
         }
-        let (tasks, addresses) = (tasks_of(&all).await, all.iter().map(|it| it.port.name.clone()));
-        let addresses: Vec<String> = addresses.collect();
+        let tasks = tasks_of(both.iter().map(|(member, _)| member.clone()).collect()).await;
         let mut whys = Vec::new();
         let mut steps = Vec::new();
-        for ((asked, address), others) in ask(all).await.into_iter().zip(addresses).zip(tasks) {
-            let name = asked.name;
+        for ((member, asked), others) in both.into_iter().zip(tasks) {
+            let (name, address) = (asked.name, member.port.name);
             let status = match asked.answer {
                 Ok(status) => status,
                 Err(trouble) => {
@@ -270,44 +281,31 @@ fn in_the_way(status: &Status, mode: Mode) -> Option<String> {
 
 /// Those of them that serve a cluster, and those that cannot be asked, which is in the way. Whoever
 /// was named must serve it.
-async fn serving(
-    members: Vec<Member>,
+fn serving(
+    mut both: Vec<(Member, Asked)>,
     cluster: &str,
     named: &[String],
-) -> Result<Vec<Member>, Refused> {
-    let mut asking = JoinSet::new();
-    for (at, member) in members.into_iter().enumerate() {
-        let cluster = cluster.to_owned();
-        asking.spawn(async move {
-            let asked = async {
-                let mut admin = member.port.connect().await?;
-                let clusters = admin.clusters().await;
-                admin.quit().await;
-                clusters
-            };
-            // Each is bounded by the deadlines of the client.
-            let serves = asked.await.map_or(true, |clusters| clusters.contains(&cluster));
-            (at, member, serves)
-        });
+) -> Result<Vec<(Member, Asked)>, Refused> {
+    let serves = |asked: &Asked| {
+        let clusters = asked.answer.as_ref().ok().and_then(|status| status.clusters.as_deref());
+        status::serves(clusters, cluster)
+    };
+    let other = both.iter().find(|(_, asked)| !serves(asked) && named.contains(&asked.name));
+    if let Some((_, Asked { name, .. })) = other {
+        return Err(Refused(format!("{name} does not serve the cluster '{cluster}'")));
     }
-    let mut asked = asking.join_all().await;
-    asked.sort_by_key(|(at, _, _)| *at);
-    let other = asked.iter().find(|(_, member, serves)| !serves && named.contains(&member.name));
-    if let Some((_, member, _)) = other {
-        return Err(Refused(format!("{} does not serve the cluster '{cluster}'", member.name)));
-    }
-    let serving = asked.into_iter().filter(|(_, _, serves)| *serves);
-    let serving: Vec<Member> = serving.map(|(_, member, _)| member).collect();
-    match serving.is_empty() {
+    both.retain(|(_, asked)| serves(asked));
+    match both.is_empty() {
         true => Err(Refused(format!("no proxy of the fleet serves the cluster '{cluster}'"))),
-        false => Ok(serving),
+        false => Ok(both),
     }
 }
 
 /// What each of them coordinates already.
-async fn tasks_of(members: &[Member]) -> Vec<Option<String>> {
+async fn tasks_of(members: Vec<Member>) -> Vec<Option<String>> {
+    let count = members.len();
     let mut asking = JoinSet::new();
-    for (at, member) in members.iter().cloned().enumerate() {
+    for (at, member) in members.into_iter().enumerate() {
         asking.spawn(async move {
             let mut admin = member.port.connect().await.ok()?;
             // Older versions do not know of such tasks.
@@ -320,7 +318,7 @@ async fn tasks_of(members: &[Member]) -> Vec<Option<String>> {
     }
     let found: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
     let of = |at: usize| found.iter().find(|(of, _)| *of == at).map(|(_, why)| why.clone());
-    (0..members.len()).map(of).collect()
+    (0..count).map(of).collect()
 }
 
 fn step(proxy: String, address: String, coordinates: bool) -> Step {

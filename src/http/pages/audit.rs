@@ -44,7 +44,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
         h1 { "Audit" }
         @if entries.rows().next().is_none() { p { "Nobody has changed anything yet." } }
         @else {
-            table {
+            table class="slim" {
                 thead { tr {
                     th { "When" } th { "Who" } th { "From" } th { "By" } th { "What" }
                     th { "Outcome" } th { "Answer" }

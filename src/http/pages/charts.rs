@@ -1,4 +1,4 @@
-//! The last hour of this proxy, drawn: queries, latency, sessions, errors.
+//! The last hour of this proxy, or of the fleet, drawn: queries, latency, sessions, errors.
 //!
 //! Lines are drawn in a box of 360 by 100, one unit for each ten seconds, which the browser
 //! stretches. What they tell stands beside them as text.
@@ -75,12 +75,34 @@ fn number(value: f64) -> String {
     }
 }
 
-/// All four, from SHOW PROXYHISTORY.
+/// All four, from SHOW PROXYHISTORY or SHOW FLEET HISTORY.
 pub(super) fn charts(history: &Table) -> Markup {
     let rows: Vec<_> = history.rows().collect();
     html! {
-        div id="charts" class="charts" {
+        div class="charts" {
             @for chart in &CHARTS { (drawn(chart, &rows)) }
+        }
+    }
+}
+
+/// Of whom a sum is, and of whom it is not.
+pub(super) fn told_of(history: &Table) -> Markup {
+    let Some(last) = history.rows().next_back() else {
+        return html! { p class="hint" { "No proxy has told of its last hour yet." } };
+    };
+    let missing: Vec<_> = last.text("missing").split(',').filter(|it| !it.is_empty()).collect();
+    let count: usize = last.text("proxies").parse().unwrap_or_default();
+    html! {
+        p class="hint" {
+            "Queries, sessions and errors are the sum of " (words::proxies(count))
+            "; the latency is that of the slowest of them."
+        }
+        @if !missing.is_empty() {
+            p class="note bad" id="missing" {
+                b { "Not in the sum: " }
+                (missing.join(", "))
+                ". Who does not answer, or has no console, tells nothing."
+            }
         }
     }
 }
@@ -187,6 +209,20 @@ mod tests {
             runs(&points, 10.0),
             ["0.0,90.0 0.0,90.0", "358.0,50.0 358.0,50.0 359.0,0.0 360.0,100.0"]
         );
+    }
+
+    #[test]
+    fn who_is_not_in_a_sum_is_named() {
+        let told = |proxies: &str, missing: &str| {
+            let mut table = Table::with_columns(&["proxies", "missing"]);
+            table.push([proxies, missing].map(Into::into));
+            told_of(&table).into_string()
+        };
+        let page = told("2", "c,d<");
+        assert!(page.contains("the sum of 2 proxies"), "{page}");
+        assert!(page.contains("Not in the sum: </b>c, d&lt;."), "{page}");
+        assert!(!told("3", "").contains("Not in the sum"));
+        assert!(told_of(&Table::default()).into_string().contains("No proxy has told"));
     }
 
     #[test]

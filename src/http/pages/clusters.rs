@@ -1,11 +1,15 @@
 //! `/clusters`: all of them.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 
-use super::frame::{live, mark};
+use super::frame::live_with_fleet;
 use super::scene::Scene;
-use super::words;
+use super::{fleet as of_fleet, words};
+use crate::admin::{Row, Table};
 use crate::http::door::{self, Overview};
+use crate::http::fleet;
 use crate::http::reply::{Problem, Reply};
 use crate::http::request::encoded;
 
@@ -16,7 +20,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let body = html! {
         h1 { "Clusters" }
         (shown(scene).await?)
-        (live("/clusters?part=live", &["facts".into(), "clusters".into()]))
+        (live_with_fleet("/clusters?part=live", &["facts".into(), "clusters".into()]))
     };
     scene.page("Clusters", body).await
 }
@@ -24,11 +28,14 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     let Overview { clusters, proxies, .. } =
         door::overview(scene.admin(), &scene.visitor.caller).await?;
-    let sessions: u64 =
-        proxies.rows().filter_map(|row| row.text("sessions").parse::<u64>().ok()).sum();
+    let heard = scene.http.look.known(&scene.visitor.caller).await;
+    let members = heard.and_then(|heard| heard.proxies.ok()).filter(|it| !it.rows.is_empty());
+    let members = members.as_deref();
+    let all = members.unwrap_or(&proxies);
+    let sessions: u64 = all.rows().filter_map(|row| row.text("sessions").parse::<u64>().ok()).sum();
     Ok(html! {
         p class="facts" id="facts" {
-            span { b { (words::proxies(proxies.rows.len())) } }
+            span { b { (words::proxies(all.rows.len())) } }
             span { b { (words::count(&sessions.to_string(), "session")) } }
         }
         table id="clusters" {
@@ -39,6 +46,7 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
             } }
             tbody {
                 @for row in clusters.rows() {
+                    @let Of { some, all, versions } = of_cluster(&row, members);
                     tr {
                         td data-label="Cluster" {
                             a href={ "/clusters/" (encoded(row.text("name"))) } {
@@ -49,12 +57,10 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
                             }
                         }
                         td data-label="Kind" { (row.text("kind")) }
-                        td data-label="Proxies running" {
-                            (all(row.text("proxies_running"), row.text("proxies")))
-                        }
-                        td data-label="Versions" { (row.text("versions")) }
+                        td data-label="Proxies running" { (words::of_all(&some, &all)) }
+                        td data-label="Versions" { (versions) }
                         td data-label="Servers online" {
-                            (all(row.text("servers_online"), row.text("servers")))
+                            (words::of_all(row.text("servers_online"), row.text("servers")))
                         }
                         td data-label="Primary" { (row.value("primary").unwrap_or("not known")) }
                         td data-label="Server connections" { (row.text("links")) }
@@ -71,10 +77,26 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     })
 }
 
-fn all(some: &str, all: &str) -> Markup {
-    let text = format!("{some} of {all}");
-    match some == all {
-        true => html! { (text) },
-        false => mark(if some == "0" { "FAILED" } else { "suspect" }, &text),
+/// Proxies of a cluster.
+struct Of {
+    some: String,
+    all: String,
+    versions: String,
+}
+
+/// Of the fleet, as far as it is known.
+fn of_cluster(row: &Row, members: Option<&Table>) -> Of {
+    let Some(members) = members else {
+        let text = |column| row.text(column).to_owned();
+        let (some, all) = (text("proxies_running"), text("proxies"));
+        return Of { some, all, versions: text("versions") };
+    };
+    let serving = fleet::serving(members.clone(), row.text("name"));
+    let versions: BTreeSet<_> = serving.rows().filter_map(|row| row.value("version")).collect();
+    let versions: Vec<_> = versions.into_iter().collect();
+    Of {
+        some: of_fleet::running(&serving).to_string(),
+        all: serving.rows.len().to_string(),
+        versions: versions.join(", "),
     }
 }

@@ -1,5 +1,8 @@
 //! The fleet on the Overview, and the dialog of its restart.
 
+use std::collections::BTreeMap;
+
+use hyper::StatusCode;
 use maud::{Markup, html};
 
 use super::frame::{Ways, button, csrf, live_by, mark, refusal};
@@ -14,15 +17,49 @@ use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
+/// A proxy that may be restarted.
+const RUNNING: &str = "RUNNING";
+
 /// Cells of a proxy that change.
 const CELLS: [&str; 6] = ["status", "version", "generation", "uptime", "sessions", "last"];
 
-/// The proxies of the fleet, to be ticked; nothing where there is no fleet. It is the same for all
-/// who look.
-pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Markup {
-    let known = scene.http.look.known(&scene.visitor.caller).await;
+/// More names are not told in one line.
+const NAMED: usize = 4;
+
+/// The fleet, as far as it is known.
+pub(super) enum Fleet {
+    /// There is none, or it cannot be asked.
+    None,
+    /// Nobody has answered yet.
+    Asking,
+    /// Those that serve the cluster.
+    Members(Table),
+}
+
+/// What was heard of the proxies that serve a cluster.
+pub(super) async fn known(scene: &Scene<'_>, cluster: &str) -> Fleet {
+    let Some(heard) = scene.http.look.known(&scene.visitor.caller).await else {
+        return Fleet::Asking;
+    };
+    match heard.proxies {
+        Ok(members) if !members.rows.is_empty() => {
+            Fleet::Members(fleet::serving((*members).clone(), cluster))
+        }
+        Ok(_) | Err(_) => Fleet::None,
+    }
+}
+
+/// How many of them are RUNNING.
+pub(super) fn running(members: &Table) -> usize {
+    members.rows().filter(|row| row.text("state") == RUNNING).count()
+}
+
+/// The proxies of the fleet that serve a cluster, to be ticked; nothing where there is no fleet. It
+/// is the same for all who look.
+pub(super) async fn section(scene: &Scene<'_>, cluster: &str, url: &str) -> Markup {
+    let heard = scene.http.look.known(&scene.visitor.caller).await;
     let part = format!("{url}?part=fleet");
-    let Some(heard) = known else {
+    let Some(heard) = heard else {
         return html! {
             div id="fleet" {
                 h2 { "The fleet" }
@@ -36,7 +73,7 @@ pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Markup {
         div id="fleet" {
             @match heard.proxies {
                 Ok(members) if members.rows.is_empty() => {}
-                Ok(members) => (table(&members, url, &part)),
+                Ok(members) => (table(&fleet::serving((*members).clone(), cluster), url, &part)),
                 Err(problem) => {
                     h2 { "The fleet" }
                     p class="problem" { (problem.detail) }
@@ -48,21 +85,21 @@ pub(super) async fn section(scene: &Scene<'_>, url: &str) -> Markup {
 }
 
 fn table(members: &Table, url: &str, part: &str) -> Markup {
-    let ids = (0..members.rows.len())
-        .flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")))
-        .collect::<Vec<_>>();
+    let ids = (0..members.rows.len()).flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")));
+    let ids = ids.chain(["f-counts".to_owned()]).collect::<Vec<_>>();
     html! {
         h2 { "The fleet" }
+        (counts(members))
         form method="get" action={ (url) "/restart" } {
             input type="hidden" name="ticked" value="yes";
-            table {
+            table class="slim" {
                 thead { tr {
                     th { "Name" } th { "Status" } th { "Version" } th { "Generation" }
-                    th { "Up for" } th { "Sessions" } th { "Last restart" }
+                    th { "Up for" } th { "Sessions" } th { "Last restart" } th { "Actions" }
                 } }
-                tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at)) } }
+                tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at, url)) } }
             }
-            p class="buttons" {
+            p class="buttons sticky" {
                 button class="action" { "Batch Restart" }
                 a class="action" href={ (url) "/restart" } { "Restart Cluster" }
             }
@@ -75,7 +112,29 @@ fn table(members: &Table, url: &str, part: &str) -> Markup {
     }
 }
 
-fn member(row: &Row, at: usize) -> Markup {
+/// How many are in each state, and the names of those that need somebody.
+fn counts(members: &Table) -> Markup {
+    let mut others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in members.rows().filter(|row| row.text("state") != RUNNING) {
+        others.entry(row.text("state")).or_default().push(row.text("name"));
+    }
+    html! {
+        p class="facts" id="f-counts" {
+            span {
+                b { (running(members)) " of " (members.rows.len()) } " running"
+            }
+            @for (state, names) in &others {
+                span {
+                    (mark(state, &format!("{} {state}", names.len()))) " "
+                    (names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
+                    @if names.len() > NAMED { " and " (names.len() - NAMED) " more" }
+                }
+            }
+        }
+    }
+}
+
+fn member(row: &Row, at: usize, url: &str) -> Markup {
     let id = |name: &str| format!("f{at}-{name}");
     let (name, status) = (row.text("name"), row.text("state"));
     html! {
@@ -101,6 +160,11 @@ fn member(row: &Row, at: usize) -> Markup {
                     None => span class="hint" { "none yet" },
                 }
             }
+            td data-label="Actions" {
+                a href={ (url) "/restart?ticked=yes&proxy=" (encoded(name)) } {
+                    "Restart" span class="unseen" { " " (name) }
+                }
+            }
         }
     }
 }
@@ -122,19 +186,12 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     let clusters = scene.clusters().await?;
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
     let caller = &scene.visitor.caller;
-    let mut proxies = fleet::members(scene.admin(), caller).await?;
-    if proxies.rows.is_empty() {
+    let members = fleet::members(scene.admin(), caller).await?;
+    if members.rows.is_empty() {
         let text = "There is no fleet: the config has neither [[fleet.proxy]] nor fleet.dns.";
         return Err(Problem::not_found(text));
     }
-    let names = ticked(scene)?;
-    let unknown = names.iter().find(|name| !proxies.rows().any(|row| row.text("name") == **name));
-    if let Some(name) = unknown {
-        return Err(Problem::not_found(format!("The fleet has no proxy '{name}'.")));
-    }
-    let is_chosen =
-        |name: Option<&str>| names.is_empty() || names.iter().any(|it| Some(&**it) == name);
-    proxies.rows.retain(|row| is_chosen(row.first().and_then(|name| name.as_deref())));
+    let (names, proxies) = chosen(ticked(scene)?, members, cluster)?;
     let tasks = fleet::tasks(scene.admin(), caller).await?;
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
     let back = format!("/clusters/{}", encoded(cluster));
@@ -151,7 +208,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " a href=(back) { (cluster) } " / Restart"
         }
-        div class="dialog" role="group" aria-labelledby="title" {
+        div class="dialog wide" role="group" aria-labelledby="title" {
             h1 id="title" { (title) }
             (dialog.facts())
             (refusal(dialog.refusal.as_deref()))
@@ -160,6 +217,34 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         }
     };
     scene.page(&title, body).await
+}
+
+/// Those of the members that a task would be of, with the names that were ticked.
+fn chosen(
+    names: Vec<String>,
+    members: Table,
+    cluster: &str,
+) -> Result<(Vec<String>, Table), Problem> {
+    let has = |members: &Table, name: &str| members.rows().any(|row| row.text("name") == name);
+    if let Some(name) = names.iter().find(|name| !has(&members, name)) {
+        return Err(Problem::not_found(format!("The fleet has no proxy '{name}'.")));
+    }
+    let mut serving = fleet::serving(members, cluster);
+    if let Some(name) = names.iter().find(|name| !has(&serving, name)) {
+        let text = format!("{name} does not serve the cluster '{cluster}'.");
+        return Err(Problem::new(StatusCode::CONFLICT, text));
+    }
+    if !names.is_empty() {
+        let name = |row: &[Option<String>]| row.first().cloned().flatten();
+        serving.rows.retain(|row| name(row).is_some_and(|name| names.contains(&name)));
+    }
+    match serving.rows.is_empty() {
+        true => {
+            let text = format!("No proxy of the fleet serves the cluster '{cluster}'.");
+            Err(Problem::new(StatusCode::CONFLICT, text))
+        }
+        false => Ok((names, serving)),
+    }
 }
 
 /// Names of those that were ticked; none: all are meant.
@@ -176,7 +261,7 @@ fn ticked(scene: &Scene<'_>) -> Result<Vec<String>, Problem> {
 impl Dialog {
     fn facts(&self) -> Markup {
         html! {
-            ul {
+            ul class="members" {
                 @for row in self.proxies.rows() {
                     li {
                         b { (row.text("name")) } " " (mark(row.text("state"), row.text("state")))
@@ -186,6 +271,10 @@ impl Dialog {
                     }
                 }
             }
+            @if let Some(others) = self.without_those_in_the_way() {
+                p { a href=(others.0) { "Leave out what is not RUNNING" } ": "
+                    (words::proxies(others.1)) " would be restarted." }
+            }
             p class="hint" {
                 "First each is asked whether every session would move; if one refuses, nothing is \
                  restarted. The proxy that does it is the last, and its successor goes on."
@@ -193,12 +282,24 @@ impl Dialog {
         }
     }
 
+    /// The dialog for those that may be restarted, if there are others; and how many they are.
+    fn without_those_in_the_way(&self) -> Option<(String, usize)> {
+        let mut address = format!("{}?ticked=yes", self.url);
+        let good = self.proxies.rows().filter(|row| row.text("state") == RUNNING);
+        for row in good {
+            address.push_str("&proxy=");
+            address.push_str(&encoded(row.text("name")));
+        }
+        let count = running(&self.proxies);
+        (count > 0 && count < self.proxies.rows.len()).then_some((address, count))
+    }
+
     /// Why a choice is refused.
     fn why_not(&self, mode: Mode) -> Option<String> {
         let refusal = self.refusal.as_ref().map(|_| "it needs the role manager".to_owned());
         let busy = self.busy.as_ref().map(|task| format!("task {task} is in progress"));
         let fits = |row: &Row| match mode {
-            Mode::Restart => row.text("state") == "RUNNING",
+            Mode::Restart => row.text("state") == RUNNING,
             Mode::Force => row.text("state") != "UNREACHABLE",
         };
         let other = self.proxies.rows().find(|row| !fits(row));
@@ -238,9 +339,9 @@ impl Dialog {
                         }
                     }
                 }
-                label for="batch" { "So many at a time" }
+                label for="batch" { "Proxies at a time" }
                 input id="batch" name="batch" value="1" size="4" inputmode="numeric";
-                label for="canary" { "So many first, before all others" }
+                label for="canary" { "Canaries: proxies that are restarted before all others" }
                 input id="canary" name="canary" value="1" size="4" inputmode="numeric";
                 label for="exit_timeout" { "Exit timeout of what cannot move" }
                 input id="exit_timeout" name="exit_timeout" size="8";

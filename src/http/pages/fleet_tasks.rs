@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::frame::{self, Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
@@ -83,14 +83,14 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<R
                 (mark(state, words::state(state)))
                 " " (row.text("done")) " of " (row.text("proxies")) " proxies done"
             }
-            @if let Some(detail) = row.value("detail") { p class="detail" { (detail) } }
+            @if let Some(detail) = row.value("detail") { (frame::detail(state, detail)) }
             p class="hint" {
                 "Asked by " (row.text("started_by")) " at " (words::time(row.text("started_at")))
                 @if let Some(ended) = row.value("ended_at") { ", ended at " (words::time(ended)) }
                 "."
             }
             (phases(&steps))
-            (orders(scene, name, number, state))
+            (orders(scene, name, number, &row))
         }
         (live(&format!("/tasks/{name}"), &["task".into()]))
     };
@@ -99,7 +99,7 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<R
 
 fn phases(steps: &Table) -> Markup {
     html! {
-        table {
+        table class="slim" {
             thead { tr {
                 th { "Proxy" } th { "Stands" } th { "Phase" } th { "Began" } th { "Ended" }
                 th { "Detail" }
@@ -125,16 +125,20 @@ fn phases(steps: &Table) -> Markup {
     }
 }
 
-fn orders(scene: &Scene<'_>, name: &str, number: u64, state: &str) -> Markup {
-    let why_not = scene.refusal();
-    let why_not = why_not.as_deref();
-    let possible = ORDERS.iter().filter(|(.., states)| states.contains(&state));
+fn orders(scene: &Scene<'_>, name: &str, number: u64, task: &Row) -> Markup {
+    let refused = scene.refusal();
+    let refused = refused.as_deref();
+    let why_not = |word: Word| match word {
+        Word::RollBack => refused.or(task.value("rollback_refused")),
+        Word::Stop | Word::Retry => refused,
+    };
+    let possible = ORDERS.iter().filter(|(.., states)| states.contains(&task.text("state")));
     html! {
-        (refusal(why_not))
+        (refusal(refused))
         @for (word, text, explained, _) in possible {
-            form method="post" action={ "/tasks/" (name) "/" (path(*word)) } {
+            form class="below" method="post" action={ "/tasks/" (name) "/" (path(*word)) } {
                 (csrf(scene.visitor))
-                (button("quiet", text, why_not))
+                (button("quiet", text, why_not(*word)))
                 p class="hint" { (explained) }
                 (ways(*word, name, number).shown())
             }

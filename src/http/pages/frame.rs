@@ -126,6 +126,11 @@ pub(super) fn live(url: &str, ids: &[String]) -> Markup {
     live_by("sse:state throttle:2s, sse:task, sse:fleet", url, ids)
 }
 
+/// The same for what is told of other proxies, too.
+pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {
+    live_by("sse:state throttle:2s, sse:task, sse:fleet, sse:look", url, ids)
+}
+
 /// The same, by these triggers of htmx.
 pub(super) fn live_by(trigger: &str, url: &str, ids: &[String]) -> Markup {
     let parts: Vec<_> =
@@ -139,6 +144,11 @@ pub(super) fn live_by(trigger: &str, url: &str, ids: &[String]) -> Markup {
 /// A state with its color.
 pub(super) fn mark(state: &str, text: &str) -> Markup {
     html! { span class={ "mark " (words::color(state)) } { (text) } }
+}
+
+/// Why something is in a state.
+pub(super) fn detail(state: &str, text: &str) -> Markup {
+    html! { p class={ "detail " (words::color(state)) } { (text) } }
 }
 
 /// Why somebody may change nothing, above what he may not.

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live, live_by, mark, refusal};
+use super::fleet::Fleet;
+use super::frame::{Ways, button, csrf, live_by, live_with_fleet, mark, refusal};
 use super::scene::Scene;
 use super::{charts, fleet, words};
 use crate::admin::command::Change;
@@ -13,18 +14,25 @@ use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
 /// What is shown of a cluster: of it alone.
-struct Shown(Overview);
+struct Shown {
+    of: Overview,
+    fleet: Fleet,
+}
 
 pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem> {
     let url = format!("/clusters/{}", encoded(name));
     match scene.request.asked("part") {
-        Some("charts") => return scene.part(async { charts(scene).await }).await,
-        Some("fleet") => return scene.part(async { Ok(fleet::section(scene, &url).await) }).await,
+        Some("charts") => return scene.part(async { own_hour(scene).await }).await,
+        Some("hour") => return scene.part(async { fleet_hour(scene).await }).await,
+        Some("fleet") => {
+            return scene.part(async { Ok(fleet::section(scene, name, &url).await) }).await;
+        }
         Some(_) => return scene.part(async { Ok(shown(scene, name).await?.part()) }).await,
         None => {}
     }
     let shown = shown(scene, name).await?;
     let why_not = scene.refusal();
+    let has_fleet = !matches!(shown.fleet, Fleet::None);
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " (name)
@@ -34,19 +42,51 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         (refusal(why_not.as_deref()))
         h2 { "OBProxies" }
         (shown.proxies(&url))
-        (fleet::section(scene, &url).await)
+        (fleet::section(scene, name, &url).await)
         h2 { "Servers" }
         (shown.servers(scene, &url, why_not.as_deref()))
-        h2 { "The last hour of this proxy" }
-        (charts(scene).await?)
-        (live(&format!("{url}?part=own"), &shown.ids()))
-        (live_by("sse:sample", &format!("{url}?part=charts"), &["charts".to_owned()]))
+        (hour(scene, &url, has_fleet).await?)
+        (live_with_fleet(&format!("{url}?part=own"), &shown.ids()))
     };
     scene.page(name, body).await
 }
 
-async fn charts(scene: &Scene<'_>) -> Result<Markup, Problem> {
-    Ok(charts::charts(&scene.show("SHOW PROXYHISTORY").await?))
+/// The last hour: of the fleet if there is one, unless somebody wants that of this proxy.
+async fn hour(scene: &Scene<'_>, url: &str, has_fleet: bool) -> Result<Markup, Problem> {
+    let wants_own = scene.request.asked("hour") == Some("own");
+    let ids = ["charts".to_owned()];
+    Ok(match has_fleet && !wants_own {
+        true => html! {
+            h2 { "The last hour of the fleet" }
+            p class="hint" { a href={ (url) "?hour=own#charts" } { "That of this proxy alone" } }
+            (fleet_hour(scene).await?)
+            (live_by("sse:look", &format!("{url}?part=hour"), &ids))
+        },
+        false => html! {
+            h2 { "The last hour of this proxy" }
+            @if has_fleet {
+                p class="hint" { a href={ (url) "#charts" } { "That of the whole fleet" } }
+            }
+            (own_hour(scene).await?)
+            (live_by("sse:sample", &format!("{url}?part=charts"), &ids))
+        },
+    })
+}
+
+async fn own_hour(scene: &Scene<'_>) -> Result<Markup, Problem> {
+    let charts = charts::charts(&scene.show("SHOW PROXYHISTORY").await?);
+    Ok(html! { div id="charts" { (charts) } })
+}
+
+async fn fleet_hour(scene: &Scene<'_>) -> Result<Markup, Problem> {
+    let heard = scene.http.look.known(&scene.visitor.caller).await;
+    let history = heard.map(|heard| heard.hour).unwrap_or_default();
+    Ok(html! {
+        div id="charts" {
+            (charts::charts(&history))
+            (charts::told_of(&history))
+        }
+    })
 }
 
 async fn shown(scene: &Scene<'_>, name: &str) -> Result<Shown, Problem> {
@@ -56,7 +96,7 @@ async fn shown(scene: &Scene<'_>, name: &str) -> Result<Shown, Problem> {
         return Err(unknown(name));
     }
     retain(&mut all.servers, |row| row.text("cluster") == name);
-    Ok(Shown(all))
+    Ok(Shown { of: all, fleet: fleet::known(scene, name).await })
 }
 
 fn retain(table: &mut Table, is_wanted: impl Fn(&Row) -> bool) {
@@ -73,22 +113,23 @@ impl Shown {
             let all = (0..rows).flat_map(of);
             all.map(|(at, name)| format!("{prefix}{at}-{name}")).collect::<Vec<_>>()
         };
-        let proxies = cells("p", self.0.proxies.rows.len(), PROXY);
-        let servers = cells("s", self.0.servers.rows.len(), SERVER);
+        let proxies = cells("p", self.of.proxies.rows.len(), PROXY);
+        let servers = cells("s", self.of.servers.rows.len(), SERVER);
         std::iter::once("facts".to_owned()).chain(proxies).chain(servers).collect()
     }
 
     fn facts(&self) -> Markup {
         html! {
-            @for cluster in self.0.clusters.rows() {
+            @for cluster in self.of.clusters.rows() {
                 p class="facts" id="facts" {
+                    span { (self.running(&cluster)) }
                     span {
-                        b { (cluster.text("proxies_running")) " of " (cluster.text("proxies")) }
-                        " proxies running"
-                    }
-                    span {
-                        b { (cluster.text("servers_online")) " of " (cluster.text("servers")) }
+                        (words::of_all(cluster.text("servers_online"), cluster.text("servers")))
                         " servers online"
+                    }
+                    @let suspects = self.of.servers.rows().filter(is_suspect).count();
+                    @if suspects > 0 {
+                        span { (mark("suspect", &suspects.to_string())) " failed of late" }
                     }
                     @if let Some(id) = cluster.value("running_task") {
                         span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
@@ -96,6 +137,19 @@ impl Shown {
                 }
             }
         }
+    }
+
+    /// How many proxies of the cluster run, of all.
+    fn running(&self, cluster: &Row) -> Markup {
+        let of_all = match &self.fleet {
+            Fleet::Asking => return html! { "proxies are being asked" },
+            Fleet::Members(members) => {
+                let (some, all) = (fleet::running(members), members.rows.len());
+                words::of_all(&some.to_string(), &all.to_string())
+            }
+            Fleet::None => words::of_all(cluster.text("proxies_running"), cluster.text("proxies")),
+        };
+        html! { (of_all) " proxies running" }
     }
 
     fn proxies(&self, url: &str) -> Markup {
@@ -107,7 +161,7 @@ impl Shown {
                     th { "In transaction" } th { "Last restart" } th { "Actions" }
                 } }
                 tbody {
-                    @for (at, row) in self.0.proxies.rows().enumerate() {
+                    @for (at, row) in self.of.proxies.rows().enumerate() {
                         tr {
                             td data-label="Name" { (row.text("name")) }
                             td data-label="Address" { (row.text("address")) }
@@ -128,7 +182,7 @@ impl Shown {
                     th { "Behind" } th { "Connections" } th { "Last error" } th { "Actions" }
                 } }
                 tbody {
-                    @for (at, row) in self.0.servers.rows().enumerate() {
+                    @for (at, row) in self.of.servers.rows().enumerate() {
                         tr {
                             td data-label="Server" { (row.text("server")) }
                             td data-label="Place" { (place(&row)) }
@@ -147,11 +201,16 @@ impl Shown {
         html! {
             (self.facts())
             table {
-                @for (at, row) in self.0.proxies.rows().enumerate() { tr { (proxy(&row, at)) } }
-                @for (at, row) in self.0.servers.rows().enumerate() { tr { (server(&row, at)) } }
+                @for (at, row) in self.of.proxies.rows().enumerate() { tr { (proxy(&row, at)) } }
+                @for (at, row) in self.of.servers.rows().enumerate() { tr { (server(&row, at)) } }
             }
         }
     }
+}
+
+/// Whether a server takes sessions, and has failed not long ago.
+fn is_suspect(row: &Row) -> bool {
+    row.text("state") == "suspect"
 }
 
 /// Cells of a proxy that change.

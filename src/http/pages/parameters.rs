@@ -83,7 +83,7 @@ fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
     let (value, default) = (row.text("value"), row.text("default_value"));
     html! {
         tr {
-            td data-label="Name" class="long" { (name) }
+            td data-label="Name" class="long" { (words::breakable(name)) }
             td data-label="Value" class="long" {
                 (shown(value))
                 @if is_altered(row) {
@@ -95,14 +95,8 @@ fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
                     }
                 }
             }
-            td data-label="In the file" class="long" {
-                @if is_altered(row) { (shown(row.text("in_file"))) }
-                @else { span class="hint" { "the same" } }
-            }
-            td data-label="Default" class="long" {
-                @if value == default { span class="hint" { "the same" } }
-                @else { (shown(default)) }
-            }
+            (beside("In the file", row.text("in_file"), is_altered(row)))
+            (beside("Default", default, value != default))
             td data-label="What it does" class="long" { (row.text("info")) }
             td data-label="Values" class="long" { span class="hint" { (row.text("range")) } }
             td data-label="Change" {
@@ -117,6 +111,14 @@ fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What else a value could be.
+fn beside(label: &str, other: &str, differs: bool) -> Markup {
+    html! {
+        @if differs { td data-label=(label) class="long" { (shown(other)) } }
+        @else { td data-label=(label) class="same" { span class="hint" { "the same" } } }
     }
 }
 

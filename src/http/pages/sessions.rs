@@ -103,7 +103,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
             a href="/sessions" { "Sessions" } " / " (id)
         }
         h1 { "Session " (id) }
-        table {
+        table class="slim" {
             thead { tr { th { "Attribute" } th { "Value" } th { "Belongs to" } } }
             tbody {
                 @for row in attributes.rows() {

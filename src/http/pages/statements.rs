@@ -101,7 +101,7 @@ fn now(running: &[Row<'_>]) -> Markup {
         @if running.is_empty() {
             p class="hint" { "No statement is under way." }
         } @else {
-            table {
+            table class="slim" {
                 thead { tr {
                     th { "For" } th { "Statement" } th { "Session" } th { "User" } th { "Server" }
                 } }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::fleet_tasks;
-use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::frame::{self, Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -107,7 +107,7 @@ fn outcome(row: &Row) -> Markup {
             (mark(state, words::state(state)))
             " after " (words::elapsed(row.text("elapsed_ms")))
         }
-        @if !detail.is_empty() { p class="detail" { (detail) } }
+        @if !detail.is_empty() { (frame::detail(state, detail)) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How values are told to people.
 
+use maud::{Markup, html};
+
 /// `2026-11-29T00:35:35.123Z` → `2026-11-29 00:35:35 UTC`.
 pub(super) fn time(text: &str) -> String {
     let Some((day, rest)) = text.split_once('T') else { return text.to_owned() };
@@ -53,6 +55,23 @@ pub(super) fn elapsed(ms: &str) -> String {
 /// `n sessions`, `1 session`.
 pub(super) fn count(number: &str, one: &str) -> String {
     if number == "1" { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// A name that may go on in the next line behind each `_`.
+pub(super) fn breakable(name: &str) -> Markup {
+    html! {
+        @for (at, part) in name.split('_').enumerate() { @if at > 0 { "_" wbr; } (part) }
+    }
+}
+
+/// `n of m`, in a color unless it is all of them.
+pub(super) fn of_all(some: &str, all: &str) -> Markup {
+    let color = match some {
+        some if some == all => return html! { b { (some) " of " (all) } },
+        "0" => "bad",
+        _ => "busy",
+    };
+    html! { span class={ "mark " (color) } { (some) " of " (all) } }
 }
 
 /// `n proxies`, `1 proxy`.
@@ -111,6 +130,7 @@ mod tests {
             assert_eq!(pause(us), expected);
         }
         assert_eq!((bytes("999"), bytes("2500000")), ("999 B".into(), "2.5 MB".into()));
+        assert_eq!(breakable("a_b<").into_string(), "a_<wbr>b&lt;");
         assert_eq!((elapsed("52"), elapsed("1500")), ("52 ms".into(), "1.5 s".into()));
         assert_eq!(
             (count("1", "session"), count("0", "session")),

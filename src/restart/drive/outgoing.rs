@@ -22,7 +22,7 @@ use crate::restart::machine::plan::{Ending, Outcome, Plan, Stage};
 use crate::restart::machine::predecessor::{Action, Predecessor};
 use crate::restart::machine::shipment::Ship;
 use crate::restart::message::{Frame, Hello, Listen, Message, Progress, Reason, Terms};
-use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel};
+use crate::restart::plane::{Accepting, Adopted, DataPlane, Parcel, Report};
 use crate::restart::task::{Phase, State, Task, TaskId, TaskState};
 use crate::restart::tie::Part;
 use crate::restart::transport::channel::{Channel, ChannelError, Received};
@@ -360,7 +360,7 @@ impl<D: DataPlane> Outgoing<D> {
                 if matches!(message, Message::Go {}) {
                     self.send_news().await;
                     // Whoever asks the successor first must not hear of less than was told here.
-                    self.send_counters(self.board.timeouts().answer).await;
+                    self.send_counters(Report::Full, self.board.timeouts().answer).await;
                 }
                 self.send(message.into()).await;
             }
@@ -469,15 +469,15 @@ impl<D: DataPlane> Outgoing<D> {
             _ => true,
         };
         if may_send {
-            self.send_counters(HEARTBEAT).await;
+            self.send_counters(Report::Brief, HEARTBEAT).await;
         }
     }
 
-    async fn send_counters(&mut self, within: Duration) {
+    async fn send_counters(&mut self, report: Report, within: Duration) {
         self.update_task();
         let Some(task) = self.task() else { return };
         let message = Message::Progress(Progress { task });
-        let frame = Frame { message, body: self.pump.plane.counters() };
+        let frame = Frame { message, body: self.pump.plane.counters(report) };
         // A full socket is no error yet: silence is noticed by its own clock.
         if let Err(error) = self.pump.send_within(&frame, within).await {
             tracing::trace!(%error, "progress was not sent");
@@ -493,7 +493,7 @@ impl<D: DataPlane> Outgoing<D> {
         // Before the successor can have it: it goes on alone if this process dies.
         self.pump.plane.conclude();
         let message = Message::Commit(Progress { task });
-        self.send(Frame { message, body: self.pump.plane.counters() }).await;
+        self.send(Frame { message, body: self.pump.plane.counters(Report::Full) }).await;
     }
 
     async fn send_parcels(&mut self, ids: Vec<u32>) {

@@ -70,7 +70,8 @@ named! {
         Go {} = "GO",
         /// S→P: I do.
         Accepted {} = "ACCEPTED",
-        /// P→S, at least every 200 ms from READY on. The body is the counters.
+        /// P→S, at least every 200 ms from READY on. The body is the counters, but for those that
+        /// become more with time: they come with the one before GO, and with COMMIT.
         Progress(Progress) = "PROGRESS",
         /// S→P, the answer to PROGRESS.
         Seen {} = "SEEN",

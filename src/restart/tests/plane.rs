@@ -13,7 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 
-use crate::restart::{Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused};
+use crate::restart::{
+    Accepting, Adopted, Census, Class, DataPlane, Listener, Parcel, Refused, Report,
+};
 
 /// What a drained session gets instead of a MySQL error packet.
 pub(crate) const FAREWELL: &[u8] = b"1053\n";
@@ -221,8 +223,11 @@ impl DataPlane for EchoPlane {
         Bytes::from_static(b"legacy")
     }
 
-    fn counters(&self) -> Bytes {
-        Bytes::from_static(b"counters")
+    fn counters(&self, report: Report) -> Bytes {
+        match report {
+            Report::Brief => Bytes::from_static(b"brief"),
+            Report::Full => Bytes::from_static(b"counters"),
+        }
     }
 
     fn inherit_counters(&self, counters: &[u8]) {
