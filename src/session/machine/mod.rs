@@ -29,7 +29,7 @@ use super::transaction::Transaction;
 use super::watched::Watched;
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
-use crate::sql::analysis::Class;
+use crate::sql::analysis::{Changes, Class};
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
@@ -495,6 +495,9 @@ impl Session {
             let schema = self.names.back().map_or(&*self.database, |names| &names.database);
             let is_one_shot = portable.pins().has(Pins::NEXT_TRANSACTION);
             let (of, earlier) = portable.handle_statement((sql, schema), is_whole, fired, link);
+            if of.2.intersects(Changes::IDENTITY) {
+                self.expect_names(Note::Database, Names::schema(b""));
+            }
             let current = self.conversation.current;
             self.asked_at.handle_statement((of.0, of.1), earlier, current);
             let is_open = self.conversation.status().may_be_in_transaction();

@@ -159,7 +159,7 @@ impl<'a> Pull<'a> {
 
     fn hear_diagnostics(&mut self, answer: Answer) -> Result<(), StateError> {
         const WHAT: &str = "diagnostics";
-        let [rows, found, insert_id, warnings, errors, schema, time] = row(answer, WHAT)?;
+        let [rows, found, insert_id, warnings, errors, schema, time, user] = row(answer, WHAT)?;
         let count = |digits: Option<Vec<u8>>| {
             number(digits.as_deref()).ok_or(StateError::Malformed { what: WHAT })
         };
@@ -174,6 +174,7 @@ impl<'a> Pull<'a> {
         self.state.last_insert_id = count(insert_id)?;
         self.state.schema = schema;
         self.time = time;
+        self.state.user = user.map(name_of);
         Ok(())
     }
 
@@ -477,6 +478,7 @@ const DIAGNOSTICS: &[&str] = &[
     "@@session.error_count",
     "DATABASE()",
     "@@session.timestamp",
+    "USER()",
 ];
 
 const PLACE: &[&str] = &["LAST_INSERT_ID()", "DATABASE()", "@@session.timestamp"];
@@ -494,6 +496,13 @@ const TEMPORARY_COUNT: &str = "SELECT CAST(VARIABLE_VALUE AS BINARY) \
 
 const TEMPORARY_LIST: &str = "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.TABLES \
     WHERE TABLE_TYPE='TEMPORARY'";
+
+/// Of `name@host`, which is where we come from, the name.
+fn name_of(mut user: Vec<u8>) -> Vec<u8> {
+    let at = user.iter().rposition(|byte| *byte == b'@');
+    user.truncate(at.unwrap_or(user.len()));
+    user
+}
 
 fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
     let mut sql = SELECT.as_bytes().to_vec();

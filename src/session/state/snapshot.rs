@@ -21,6 +21,8 @@ pub struct State {
     pub user_variables: BTreeMap<Vec<u8>, UserValue>,
     /// The role.
     pub role: Role,
+    /// Whose session it is, by USER(); None: nobody asked.
+    pub user: Option<Vec<u8>>,
     /// LAST_INSERT_ID().
     pub last_insert_id: u64,
     /// What `SET timestamp` has set, if it has.
@@ -107,6 +109,7 @@ impl State {
             variables: BTreeMap::new(),
             user_variables: BTreeMap::new(),
             role: Role::Unknown,
+            user: None,
             last_insert_id: 0,
             timestamp: None,
             diagnostics: None,

@@ -109,7 +109,7 @@ fn a_mariadb_session_is_pulled_with_its_diagnostics() {
     let inventory = inventory(M11, &[("character_set_client", "utf8mb4"), ("autocommit", "1")]);
     let mut pull = Pull::new(&inventory, 7, Scope::All);
     let [number, text] = [NUMBER, STRING];
-    let diagnostics = ["-1", "3", "77", "1", "0", "p", "1.5"].map(Some);
+    let diagnostics = ["-1", "3", "77", "1", "0", "p", "1.5", "me@home@10.0.0.1"].map(Some);
     let table = vec![
         (
             "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
@@ -315,7 +315,13 @@ fn a_set_that_fails_is_told_in_halves_and_one_variable_is_lost() {
     let mut after = state(M11, &[("a", "2"), ("b", "1"), ("c", "4")], Origin::Session);
     after.variables.extend(state(M11, &[("transaction_isolation", "x")], Origin::Server).variables);
     after.role = Role::None;
-    assert_eq!(source.differences(&after, &push), [Subject::Role, b]);
+    assert_eq!(source.differences(&after, &push), [Subject::Role, b.clone()]);
+
+    // Of servers that were not asked whose session it is nothing is held against it.
+    after.user = Some(b"me".to_vec());
+    assert_eq!(source.differences(&after, &push), [Subject::Role, b.clone()]);
+    source.user = Some(b"another".to_vec());
+    assert_eq!(source.differences(&after, &push), [Subject::Role, Subject::User, b]);
 }
 
 #[test]
