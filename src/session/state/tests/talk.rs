@@ -197,6 +197,36 @@ fn a_mysql_session_without_user_variables_is_not_touched() {
     assert_eq!((state.variables.len(), state.diagnostics), (1, None));
 }
 
+/// What a node of a Galera cluster sets for each statement is no part of a session, unless it was
+/// told not to.
+#[test]
+fn a_galera_node_numbers_rows_by_itself() {
+    let variables = [("auto_increment_offset", "1"), ("wsrep_on", "1")];
+    let inventory = inventory(M10, &variables);
+    for (control, is_carried) in [("1", false), ("0", true)] {
+        let mut pull = Pull::new(&inventory, 7, Scope::All);
+        let uncut = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0…";
+        let table = vec![
+            ("SELECT…", row(&["0", "0", "0", "0", "0", "p", "1", "me@h"].map(Some))),
+            ("SHOW WARNINGS LIMIT 65535", rows(&[STRING; 3], &[])),
+            ("SELECT…", row(&[Some("3"), Some("1")])),
+            ("SELECT…", row(&[None, Some("2")])),
+            (
+                "SELECT /*+ MAX_EXECUTION_TIME(60000) */ CAST(CONVERT(\
+                 @@global.wsrep_auto_increment_control USING utf8mb4) AS BINARY) LIMIT 1",
+                row(&[Some(control)]),
+            ),
+            (uncut, row(&[Some("0")])),
+            (uncut, rows(&[STRING], &[])),
+        ];
+        talk(&mut pull, table);
+        let state = pull.finish().expect("it is done");
+        assert_eq!(state.user.as_deref(), Some(&b"me"[..]));
+        assert!(state.variables.contains_key("wsrep_on"));
+        assert_eq!(state.variables.contains_key("auto_increment_offset"), is_carried, "{control}");
+    }
+}
+
 #[test]
 fn without_a_service_account_mysql_says_what_it_cannot_know() {
     let inventory = inventory(MYSQL, &[("autocommit", "1")]);
