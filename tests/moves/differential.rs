@@ -15,7 +15,7 @@ const REASONS: &[&str] =
     &["transaction", "warnings", "anything", "prepared under another", "pinned: PREPARE"];
 
 /// Seeds that have failed once.
-const FAILED: &[u64] = &[1454, 462_001, 463_098];
+const FAILED: &[u64] = &[1454, 360_073, 362_032, 461_015, 462_001, 463_098, 464_037];
 
 /// A session that is asked directly.
 struct Direct {

@@ -17,6 +17,8 @@ pub struct State {
     pub schema: Option<Vec<u8>>,
     /// System variables by their names on that server.
     pub variables: BTreeMap<String, Variable>,
+    /// Of which collation its statements are; None: of that which its character set has.
+    pub collation: Option<Vec<u8>>,
     /// User variables by their names, in UTF-8.
     pub user_variables: BTreeMap<Vec<u8>, UserValue>,
     /// The role.
@@ -107,6 +109,7 @@ impl State {
             flavour,
             schema: None,
             variables: BTreeMap::new(),
+            collation: None,
             user_variables: BTreeMap::new(),
             role: Role::Unknown,
             user: None,
