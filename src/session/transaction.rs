@@ -117,7 +117,7 @@ impl Transaction {
     pub(super) fn handle_parted(&mut self) {
         let parted = self.joined.take();
         self.is_torn |= parted.is_some_and(|joined| joined.is_read_only && joined.has_read);
-        self.begun.iter_mut().for_each(|begun| begun.is_homes = true);
+        self.handle_own_ways();
     }
 
     /// From now on they are the home's.
@@ -150,6 +150,16 @@ impl Transaction {
         if looks_at_data(class, asks) || is_write {
             self.handle_look(link);
         }
+        if changes.intersects(Changes::VARIABLES) && self.joined.is_none() {
+            // Perhaps of how the next one is to be: a reader's would be like that already.
+            self.handle_own_ways();
+        }
+    }
+
+    /// The one that is open may be of another isolation level or access mode than a reader's would
+    /// be, which begins with what the session has now.
+    pub(super) fn handle_own_ways(&mut self) {
+        self.begun.iter_mut().for_each(|begun| begun.is_homes = true);
     }
 
     /// A statement that may look at data goes to this link.
@@ -242,6 +252,9 @@ mod tests {
             (&["BEGIN", "!UPDATE t SET n = 1"], false),
             (&["BEGIN", "SET @a = (SELECT n FROM t)"], false),
             (&["BEGIN", "SELECT f()"], false),
+            (&["BEGIN", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"], false),
+            (&["BEGIN", "SET SESSION TRANSACTION READ ONLY", "COMMIT", "BEGIN"], true),
+            (&["BEGIN", "SET tx_read_only = 1"], false),
             (&["BEGIN", "CALL p()"], false),
             (&["BEGIN", "COMMIT"], false),
             (&["BEGIN", "COMMIT AND CHAIN"], false),

@@ -5,6 +5,7 @@ mod support;
 
 mod alter;
 mod drain;
+mod galera;
 mod group;
 mod health;
 mod names;

@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 use crate::support::raw::status;
-use crate::support::{Login, Server, com};
+use crate::support::{Login, Reply, Server, Wire, com};
 
 /// Statements that make something of a session, and one that shows it.
 const STATE: &[(&[&str], &str)] = &[
@@ -47,6 +47,47 @@ fn carries(server: Server) {
         let back = client.wire.query(shown);
         assert_eq!(before.packets, back.packets, "{statements:?}, back");
     }
+}
+
+/// Executes a statement with one parameter, a text: what comes.
+fn with_text(wire: &mut Wire, id: u32) -> Reply {
+    // No flags, once, no NULL, with its type.
+    let body = [&id.to_le_bytes()[..], &[0, 1, 0, 0, 0, 0, 1, 253, 0], b"\x01e"].concat();
+    wire.ask(com::EXECUTE, &body)
+}
+
+/// A parameter is of the collation of the client's statements, which no variable tells.
+fn carries_collations_of_parameters(server: Server) {
+    let Some(scene) = Scene::start(server) else { return };
+    let named: &[&[&str]] = &[
+        &[],
+        &["SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci"],
+        &["SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci", "SET character_set_results = NULL"],
+        &["SET NAMES utf8mb4 COLLATE utf8mb4_bin", "SET sql_select_limit = 0"],
+        &["SET NAMES latin1 COLLATE latin1_german2_ci"],
+        &["SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci", "SET character_set_client = latin1"],
+    ];
+    for statements in named {
+        let mut client = scene.open(&Login::default());
+        let from = scene.place(&mut client.wire);
+        statements.iter().for_each(|statement| drop(client.wire.run(statement)));
+        let asked = ["SELECT COLLATION(?) LIMIT 1", "SELECT ? = 'E' LIMIT 1", "SELECT ? LIMIT 1"];
+        let asked = asked.map(|sql| client.wire.prepare(sql));
+        let before = asked.map(|id| with_text(&mut client.wire, id).packets);
+        client.move_to(1 - from).unwrap_or_else(|error| panic!("{statements:?}: {error}"));
+        let after = asked.map(|id| with_text(&mut client.wire, id).packets);
+        assert_eq!(before, after, "{statements:?}");
+    }
+}
+
+#[test]
+fn mariadb_collations_of_parameters_are_carried() {
+    carries_collations_of_parameters(Server::MariaDb);
+}
+
+#[test]
+fn mysql_collations_of_parameters_are_carried() {
+    carries_collations_of_parameters(Server::MySql);
 }
 
 #[test]

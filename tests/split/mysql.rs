@@ -128,6 +128,7 @@ fn mysql_prepared_reads_go_where_texts_do() {
         "/*FORCE_MASTER*/ SELECT name FROM p.who",
         "SELECT name FROM p.who FOR UPDATE",
         "SELECT name FROM p.who FOR SHARE",
+        "SELECT name FROM p.who WHERE @a IS NULL",
     ] {
         let other = wire.prepare(sql);
         assert!(is_from(&execute(&mut wire, other), "primary"), "{sql}");

@@ -103,6 +103,29 @@ fn what_ends_a_transaction_ends_the_readers() {
     assert_eq!(wire.run(N).text(), "91");
 }
 
+/// A reader's transaction begins as the session's next one would: one that is otherwise is the
+/// home's.
+#[test]
+fn a_transaction_of_its_own_kind_is_the_homes() {
+    let Some((_pair, mut wire)) = marked("transaction_split = true") else { return };
+    let its_own: &[&[&str]] = &[
+        &["SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "BEGIN"],
+        &["SET TRANSACTION READ ONLY", "BEGIN"],
+        &["BEGIN", "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"],
+        &["BEGIN", "SET tx_isolation = 'SERIALIZABLE'"],
+    ];
+    for statements in its_own {
+        statements.iter().for_each(|sql| drop(wire.run(sql)));
+        assert_eq!(wire.run(WHO).text(), "primary", "{statements:?}");
+        wire.run("COMMIT");
+        for begin in ["BEGIN", READ_ONLY] {
+            wire.run(begin);
+            assert_eq!(wire.run(WHO).text(), "replica", "{statements:?}, {begin}");
+            wire.run("COMMIT");
+        }
+    }
+}
+
 /// Data of two times are never mixed.
 #[test]
 fn a_transaction_is_of_one_time() {

@@ -8,6 +8,8 @@ use crate::proxy::service::client::{self, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::session::link::LinkId;
+use crate::session::state::text::is_word;
+use crate::session::state::variable::Value;
 use crate::session::state::{
     Answer, Base, Errand, Of, Pull, Push, Question, Scope, State, StateError, Subject, Survey,
 };
@@ -21,6 +23,9 @@ const MOST: usize = 64 << 20;
 
 /// What says in which character set results come.
 const RESULTS: &str = "character_set_results";
+
+/// What says in which character set statements are.
+const CLIENT: &str = "character_set_client";
 
 /// A session's own connection to a server, and perhaps one of the service account.
 pub(in crate::proxy) struct Carrier<'a> {
@@ -199,7 +204,12 @@ impl<'a> Carrier<'a> {
         thread: ThreadId,
     ) -> Result<Vec<Subject>, Stranded> {
         let mut told = state.clone();
-        if self.take_results(results).await? {
+        if inventory.flavour().is_mariadb() {
+            told.collation = self.client_collation(state, results.as_ref()).await?;
+        }
+        let is_named = told.collation.is_some();
+        let is_alike = results.as_ref().map(|it| &it.charset[..]) == text(state, CLIENT);
+        if self.take_results(results).await? && (is_alike || !is_named) {
             told.variables.remove(RESULTS);
         }
         let mut push = Push::new(&told, inventory, base);
@@ -237,13 +247,39 @@ impl<'a> Carrier<'a> {
         let answer = client::query(self.leg, self.terms, sql.as_bytes(), MOST).await?;
         let Told::Rows { mut set, .. } = answer else { return Ok(false) };
         let name = set.rows.pop().and_then(|row| row.into_iter().next().flatten());
-        let is_word = |text: &[u8]| text.iter().all(|it| it.is_ascii_alphanumeric() || *it == b'_');
         let Some(name) = name.filter(|name| is_word(name) && is_word(&wanted.charset)) else {
             return Ok(false);
         };
         let sql = [b"SET NAMES ", &wanted.charset[..], b" COLLATE ", &name[..]].concat();
         let answer = client::query(self.leg, self.terms, &sql, MOST).await?;
         Ok(matches!(answer, Told::Ok(_)) && self.results().await?.as_ref() == Some(&wanted))
+    }
+
+    /// Of which collation a client's statements are: on MariaDB so are parameters that it binds.
+    ///
+    /// No variable tells, but a log-in and SET NAMES have that of results and of literals be the
+    /// same one, and what sets the character set alone sets its own collation.
+    async fn client_collation(
+        &mut self,
+        state: &State,
+        results: Option<&Results>,
+    ) -> Result<Option<Vec<u8>>, ServiceError> {
+        let charset = text(state, CLIENT);
+        if let Some(results) = results.filter(|it| Some(&it.charset[..]) == charset) {
+            return self.collation_name(results.collation).await;
+        }
+        let collation = text(state, "collation_connection");
+        let collation = collation.filter(|_| text(state, "character_set_connection") == charset);
+        Ok(collation.filter(|name| is_word(name)).map(<[u8]>::to_vec))
+    }
+
+    /// A collation by its number, whatever limits the session's statements have.
+    async fn collation_name(&mut self, number: u16) -> Result<Option<Vec<u8>>, ServiceError> {
+        let sql = format!(
+            "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, sql_big_selects=1 \
+             FOR SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID={number}"
+        );
+        Ok(self.value(sql.as_bytes()).await?.filter(|name| is_word(name)))
     }
 
     /// The one value that a statement has for an answer; None is NULL, or an error.
@@ -266,6 +302,13 @@ impl<'a> Carrier<'a> {
             Told::Ok(done) => Ok(done.status),
             Told::Rows { .. } | Told::Err(_) => Err("its status flags".into()),
         }
+    }
+}
+
+fn text<'a>(state: &'a State, variable: &str) -> Option<&'a [u8]> {
+    match &state.variables.get(variable)?.value {
+        Value::Text(text) => Some(text),
+        Value::Number(_) | Value::Null => None,
     }
 }
 

@@ -223,9 +223,18 @@ impl Rules {
             // Reads that are the home's: of what the server there keeps for itself, or in a
             // transaction that they would begin.
             Kind::Read if begins || standpoint.is_in_own_schema => Kind::Other,
+            Kind::Read if self.keeps_types(command, standpoint) => Kind::Other,
             Kind::BeginReadOnly if begins || standpoint.transaction.stays_home() => Kind::Begin,
             kind => kind,
         })
+    }
+
+    /// MySQL tells of a user variable the type that it had when the statement was prepared, which
+    /// another server has not seen. Who reads there already goes on to.
+    fn keeps_types(&self, command: &Command<'_>, standpoint: &Standpoint<'_>) -> bool {
+        let Command::Execute { analysis, .. } = command else { return false };
+        let is_joined = standpoint.transaction.joined().is_some();
+        analysis.asks.intersects(Asks::USER_VARIABLES) && !is_joined && !self.is_mariadb()
     }
 
     /// What is to be done with a command, and why, if that was decided.

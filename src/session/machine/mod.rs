@@ -22,13 +22,14 @@ use super::front::{Turn, WHOLE_COMMAND};
 use super::ids::{self, Directory, Replaced, Statements};
 use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
-use super::portable::{LoggedInAs, Portable};
+use super::portable::{LoggedInAs, Pins, Portable};
 use super::routing::{Asked, Earlier};
 use super::stamp::Counted;
 use super::transaction::Transaction;
 use super::watched::Watched;
 use crate::error::ClientError;
 use crate::metrics::SessionCounters;
+use crate::sql::analysis::{Changes, Class};
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
@@ -492,11 +493,18 @@ impl Session {
             let link = self.conversation.link_mut(self.conversation.current);
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&*self.database, |names| &names.database);
+            let is_one_shot = portable.pins().has(Pins::NEXT_TRANSACTION);
             let (of, earlier) = portable.handle_statement((sql, schema), is_whole, fired, link);
+            if of.2.intersects(Changes::IDENTITY) {
+                self.expect_names(Note::Database, Names::schema(b""));
+            }
             let current = self.conversation.current;
             self.asked_at.handle_statement((of.0, of.1), earlier, current);
             let is_open = self.conversation.status().may_be_in_transaction();
             self.transaction.handle_statement(of, current, is_open);
+            if is_one_shot && matches!(of.0, Class::Begin { .. }) {
+                self.transaction.handle_own_ways();
+            }
         }
         // A reader is asked by its own ids what names a connection by those of the home.
         let is_elsewhere =

@@ -358,24 +358,17 @@ impl Portable {
         {
             wishes.handle_end(ended);
         }
+        let is_any = changes.intersects(Changes::ANYTHING);
         match (note, ending) {
             (Note::Statement, Ending::Error) => self.prepared.refused(),
-            (Note::Reset | Note::User, Ending::Ok) => {
-                self.prepared.clear();
-                self.texts.clear();
-                self.version = self.version.wrapping_add(1);
-                self.variables = self.variables.wrapping_add(1);
-                // What a replica hears goes on until its connection ends.
-                self.pins = Pins::default();
-                self.has_diagnostics = false;
-                self.has_rows = false;
-                self.wishes = None;
-                self.modes = self.modes.wrapping_add(1);
-                // MySQL goes to the server's own character set.
-                self.is_utf8 = false;
-                if note == Note::User {
-                    self.option = None;
-                }
+            (Note::User, Ending::Ok) => {
+                self.begin_anew(Pins::default());
+                self.option = None;
+            }
+            // Whose session it is stays.
+            (Note::Reset, Ending::Ok) => self.begin_anew(self.pins.only(Pins::IDENTITY)),
+            (_, Ending::Ok) if changes.intersects(Changes::IDENTITY) && !is_any => {
+                self.begin_anew(Pins::IDENTITY);
             }
             // What failed has changed nothing, unless it is more than one thing, or was done row by
             // row before the one that failed.
@@ -397,6 +390,22 @@ impl Portable {
                 }
             }
         }
+    }
+
+    /// The session is as one that has just begun, but for these pins.
+    fn begin_anew(&mut self, pins: Pins) {
+        self.prepared.clear();
+        self.texts.clear();
+        self.version = self.version.wrapping_add(1);
+        self.variables = self.variables.wrapping_add(1);
+        // What a replica hears goes on until its connection ends.
+        self.pins = pins;
+        self.has_diagnostics = false;
+        self.has_rows = false;
+        self.wishes = None;
+        self.modes = self.modes.wrapping_add(1);
+        // MySQL goes to the server's own character set.
+        self.is_utf8 = false;
     }
 }
 
@@ -510,6 +519,36 @@ mod tests {
             portable.handle_end(ended, ServerStatus::Known(0));
             assert!(portable.is_pinned(), "{sql}");
         }
+    }
+
+    /// A session that is another user's stays where it is, also when it is reset.
+    #[test]
+    fn whose_session_it_is_keeps_it_until_a_log_in() {
+        let mut portable = Portable::new(LoggedInAs::default());
+        let mut end = |note, ending, changes| {
+            let (diagnostics, rows, stamp) = (None, None, None);
+            let ended = Ended { ending, note, changes, diagnostics, rows, stamp };
+            portable.handle_end(ended, ServerStatus::Known(0));
+            portable.pins().to_string()
+        };
+        let of = |sql: &'static str| analyse(sql.as_bytes(), Extent::Whole, Modes::default());
+        let changes = of("SET SESSION AUTHORIZATION u").changes;
+        let alone = Pins::IDENTITY.to_string();
+        assert_eq!(alone, "SET SESSION AUTHORIZATION");
+        // No server of before MariaDB 12 knows it.
+        assert_eq!(end(Note::Database, Ending::Error, changes), "");
+        assert_eq!(end(Note::Plain, Ending::Ok, Changes::HANDLER_OPENED), "HANDLER");
+        assert_eq!(end(Note::Database, Ending::Ok, changes), alone, "it has begun anew");
+        assert_eq!(
+            end(Note::Plain, Ending::Ok, Changes::ANYTHING),
+            format!("{}, {alone}", Pins::UNKNOWN)
+        );
+        assert_eq!(end(Note::Reset, Ending::Ok, Changes::default()), alone);
+        assert_eq!(end(Note::User, Ending::Ok, Changes::default()), "");
+        // Among several it is not known how far they have come.
+        let several = of("SET SESSION AUTHORIZATION u; SELECT").changes;
+        assert!(end(Note::Database, Ending::Error, several).contains(&alone));
+        assert_eq!(end(Note::Reset, Ending::Ok, Changes::default()), alone);
     }
 
     #[test]

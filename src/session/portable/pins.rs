@@ -68,6 +68,8 @@ pins! {
     ROW_COUNT = 19: "ROW_COUNT() of its last statement",
     /// MARIADB_CLIENT_CACHE_METADATA: a server tells the columns of a prepared statement once.
     COLUMNS = 20: "columns that its server does not tell again",
+    /// It is another user's than the one that has logged in, until there is a log-in again.
+    IDENTITY = 21: "SET SESSION AUTHORIZATION",
 }
 
 impl Pins {
@@ -143,6 +145,7 @@ const SET: &[(Changes, Pins)] = &[
     (Changes::TEMPORARY_TABLE_MADE, Pins::TEMPORARY_TABLE),
     (Changes::RANDOM_SEED, Pins::RANDOM),
     (Changes::STATUS, Pins::STATUS),
+    (Changes::IDENTITY, Pins::IDENTITY),
     (Changes::ANYTHING, Pins::UNKNOWN),
     // Those whose texts are known were told apart before.
     (Changes::EXECUTED, Pins::UNKNOWN),

@@ -14,6 +14,8 @@ pub enum Subject {
     Schema,
     /// The role.
     Role,
+    /// Whose session it is.
+    User,
     /// How statements are read and results written, while ours are told.
     Reading,
     /// A system variable, by its name at its source.
@@ -33,6 +35,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Schema => f.write_str("default schema"),
             Self::Role => f.write_str("role"),
+            Self::User => f.write_str("user"),
             Self::Reading => f.write_str("character sets and sql_mode"),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::UserVariable(name) => write!(f, "user variable {}", name.escape_ascii()),
@@ -54,6 +57,9 @@ impl State {
         let mut found = Vec::new();
         found.extend((self.schema != after.schema).then_some(Subject::Schema));
         found.extend(role.then_some(Subject::Role));
+        // It cannot be told: the other session is of who has logged in.
+        let user = self.user.is_some() && after.user.is_some() && self.user != after.user;
+        found.extend(user.then_some(Subject::User));
         for (name, variable) in self.variables.iter().filter(|(name, _)| is_carried(name)) {
             let there = after.variables.get(name);
             let there = there.or_else(|| after.variables.get(other_name(name)?));

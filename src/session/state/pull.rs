@@ -20,7 +20,7 @@ use super::role::Role;
 use super::snapshot::{Diagnostics, Hidden, State, Warning};
 use super::text::{SELECT, bytes_of, is_word};
 use super::user::{Kind, UserValue, put_reading, put_variable};
-use super::variable::{Origin, Value, Variable, is_carried};
+use super::variable::{OF_THE_NODE, Origin, Value, Variable, is_carried};
 use crate::wire::flavour::Flavour;
 
 /// How much of a session is asked.
@@ -47,6 +47,8 @@ enum Step {
     Place,
     Role,
     Timestamp,
+    /// Whether a node of a Galera cluster numbers rows.
+    Numbering,
     TemporaryCount,
     TemporaryList,
     Names,
@@ -83,6 +85,8 @@ pub struct Pull<'a> {
     touched: bool,
     /// The schema by thread, a second time.
     asked_again: bool,
+    /// See [`OF_THE_NODE`].
+    is_numbered: bool,
 }
 
 impl<'a> Pull<'a> {
@@ -91,14 +95,12 @@ impl<'a> Pull<'a> {
         let names: Vec<String> =
             inventory.names().filter(|name| is_carried(name)).map(str::to_owned).collect();
         let queue = match inventory.flavour() {
-            Flavour::MariaDb { .. } => VecDeque::from([
-                Step::Diagnostics,
-                Step::Warnings,
-                Step::Variables(names),
-                Step::Role,
-                Step::TemporaryCount,
-                Step::Names,
-            ]),
+            Flavour::MariaDb { .. } => {
+                let first = [Step::Diagnostics, Step::Warnings, Step::Variables(names), Step::Role];
+                let numbering = is_node(inventory).then_some(Step::Numbering);
+                let rest = [Step::TemporaryCount, Step::Names];
+                first.into_iter().chain(numbering).chain(rest).collect()
+            }
             Flavour::MySql { .. } => VecDeque::from([Step::ByThread(ByThread::Variables)]),
             Flavour::OceanBase => {
                 VecDeque::from([Step::Warnings, Step::Variables(names), Step::Place, Step::Role])
@@ -119,6 +121,7 @@ impl<'a> Pull<'a> {
             time: None,
             touched: false,
             asked_again: false,
+            is_numbered: false,
         }
     }
 
@@ -128,6 +131,9 @@ impl<'a> Pull<'a> {
             return None;
         }
         for (name, value) in std::mem::take(&mut self.read) {
+            if self.is_numbered && OF_THE_NODE.contains(&&*name) {
+                continue;
+            }
             let Some(known) = self.inventory.variable(&name) else { continue };
             let origin = if known.fresh == value { Origin::Server } else { Origin::Session };
             self.state.variables.insert(name, Variable { value, origin });
@@ -159,7 +165,7 @@ impl<'a> Pull<'a> {
 
     fn hear_diagnostics(&mut self, answer: Answer) -> Result<(), StateError> {
         const WHAT: &str = "diagnostics";
-        let [rows, found, insert_id, warnings, errors, schema, time] = row(answer, WHAT)?;
+        let [rows, found, insert_id, warnings, errors, schema, time, user] = row(answer, WHAT)?;
         let count = |digits: Option<Vec<u8>>| {
             number(digits.as_deref()).ok_or(StateError::Malformed { what: WHAT })
         };
@@ -174,6 +180,7 @@ impl<'a> Pull<'a> {
         self.state.last_insert_id = count(insert_id)?;
         self.state.schema = schema;
         self.time = time;
+        self.state.user = user.map(name_of);
         Ok(())
     }
 
@@ -229,6 +236,12 @@ impl<'a> Pull<'a> {
         let role = Role::parse(self.inventory.flavour(), role);
         self.state.role = role.ok_or(StateError::Malformed { what: WHAT })?;
         self.hear_time(time);
+        Ok(())
+    }
+
+    fn hear_numbering(&mut self, answer: Answer) -> Result<(), StateError> {
+        let [is_numbered] = row(answer, "who numbers its rows")?;
+        self.is_numbered = is_numbered.is_some_and(|it| it == b"1");
         Ok(())
     }
 
@@ -461,6 +474,7 @@ impl Step {
             Self::Warnings => b"SHOW WARNINGS LIMIT 65535".to_vec(),
             Self::Place => bytes_of(PLACE),
             Self::Timestamp => bytes_of(&["@@session.timestamp"]),
+            Self::Numbering => bytes_of(&["@@global.wsrep_auto_increment_control"]),
             Self::TemporaryCount => [UNCUT, TEMPORARY_COUNT].concat().into_bytes(),
             Self::TemporaryList => [UNCUT, TEMPORARY_LIST].concat().into_bytes(),
             Self::Names => [UNCUT, NAMES].concat().into_bytes(),
@@ -477,6 +491,7 @@ const DIAGNOSTICS: &[&str] = &[
     "@@session.error_count",
     "DATABASE()",
     "@@session.timestamp",
+    "USER()",
 ];
 
 const PLACE: &[&str] = &["LAST_INSERT_ID()", "DATABASE()", "@@session.timestamp"];
@@ -494,6 +509,19 @@ const TEMPORARY_COUNT: &str = "SELECT CAST(VARIABLE_VALUE AS BINARY) \
 
 const TEMPORARY_LIST: &str = "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.TABLES \
     WHERE TABLE_TYPE='TEMPORARY'";
+
+/// Whether a server is a node of a Galera cluster.
+fn is_node(inventory: &Inventory) -> bool {
+    let wsrep_on = inventory.variable("wsrep_on");
+    wsrep_on.is_some_and(|known| known.fresh == Value::Number(b"1".to_vec()))
+}
+
+/// Of `name@host`, which is where we come from, the name.
+fn name_of(mut user: Vec<u8>) -> Vec<u8> {
+    let at = user.iter().rposition(|byte| *byte == b'@');
+    user.truncate(at.unwrap_or(user.len()));
+    user
+}
 
 fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
     let mut sql = SELECT.as_bytes().to_vec();
@@ -575,6 +603,7 @@ impl Errand for Pull<'_> {
                 self.hear_time(time);
                 Ok(())
             }
+            Step::Numbering => self.hear_numbering(answer),
             Step::TemporaryCount => self.hear_temporary_count(answer),
             Step::TemporaryList => {
                 self.hear_count(answer, Hidden::TemporaryTables);

@@ -19,7 +19,7 @@ use super::inventory::Inventory;
 use super::question::{Answer, Errand, Of, Question, StateError, rows};
 use super::role::Role;
 use super::snapshot::State;
-use super::text::{is_number, put_name};
+use super::text::{is_number, is_word, put_name};
 use super::user::put_variable;
 use super::variable::{
     Origin, READING, Turn, Value, Variable, dragged_along, is_carried, is_of_the_server, turn,
@@ -295,14 +295,32 @@ impl Push {
 
     fn put_reading(&mut self, state: &State) {
         let mut assignments = Vec::new();
+        let is_named = self.put_names(state);
         for &name in READING {
             let Some(variable) = state.variables.get(name) else { continue };
+            if is_named && name == "character_set_client" {
+                continue;
+            }
             let mut sql = [name.as_bytes(), b"="].concat();
             variable.value.put(&mut sql);
             // Told in any case, so a refusal of it matters in any case.
             assignments.push(Assignment { name: name.into(), origin: Origin::Session, sql });
         }
         self.put_set(assignments);
+    }
+
+    /// Only SET NAMES has statements be of another collation than their character set has.
+    fn put_names(&mut self, state: &State) -> bool {
+        let charset = state.variables.get("character_set_client").map(|it| &it.value);
+        let (Some(Value::Text(charset)), Some(collation)) = (charset, &state.collation) else {
+            return false;
+        };
+        if !is_word(charset) || !is_word(collation) {
+            return false;
+        }
+        let sql = [b"SET NAMES ", &charset[..], b" COLLATE ", collation].concat();
+        self.queue.push_back(Step::One(Subject::Reading, sql));
+        true
     }
 
     fn put_end(&mut self, state: &State, base: Base<'_>) {

@@ -17,10 +17,14 @@ pub struct State {
     pub schema: Option<Vec<u8>>,
     /// System variables by their names on that server.
     pub variables: BTreeMap<String, Variable>,
+    /// Of which collation its statements are; None: of that which its character set has.
+    pub collation: Option<Vec<u8>>,
     /// User variables by their names, in UTF-8.
     pub user_variables: BTreeMap<Vec<u8>, UserValue>,
     /// The role.
     pub role: Role,
+    /// Whose session it is, by USER(); None: nobody asked.
+    pub user: Option<Vec<u8>>,
     /// LAST_INSERT_ID().
     pub last_insert_id: u64,
     /// What `SET timestamp` has set, if it has.
@@ -105,8 +109,10 @@ impl State {
             flavour,
             schema: None,
             variables: BTreeMap::new(),
+            collation: None,
             user_variables: BTreeMap::new(),
             role: Role::Unknown,
+            user: None,
             last_insert_id: 0,
             timestamp: None,
             diagnostics: None,

@@ -146,8 +146,10 @@ impl UserValue {
             Kind::Signed => put_cast(sql, value, b"SIGNED"),
             Kind::Unsigned => put_cast(sql, value, b"UNSIGNED"),
             Kind::Decimal => {
-                let scale = value.iter().rev().position(|&byte| byte == b'.').unwrap_or(0);
-                put_cast(sql, value, format!("DECIMAL(65,{scale})").as_bytes())
+                // As it is: what is calculated with it is as wide as it was written.
+                sql.extend(Some(value).filter(|value| is_number(value))?);
+                sql.extend((!value.contains(&b'.')).then_some(b'.'));
+                Some(())
             }
             Kind::Double => {
                 sql.extend(Some(value).filter(|value| is_number(value))?);

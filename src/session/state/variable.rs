@@ -91,7 +91,16 @@ const NEVER_CARRIED: &[&str] = &[
 ];
 
 /// Carried if the session itself has changed them; else every server has its own.
-const OF_THE_SERVER: &[&str] = &["gtid_domain_id", "innodb_tmpdir", "server_id"];
+const OF_THE_SERVER: &[&str] = &[
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "gtid_domain_id",
+    "innodb_tmpdir",
+    "server_id",
+];
+
+/// What a node of a Galera cluster sets anew for each statement, whatever the session has set.
+pub const OF_THE_NODE: [&str; 2] = ["auto_increment_increment", "auto_increment_offset"];
 
 const OF_THE_SERVER_PREFIXES: &[&str] = &["optimizer_", "wsrep_"];
 

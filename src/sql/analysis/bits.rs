@@ -157,6 +157,8 @@ bits! {
         /// One of the user variables that say where statements go: see
         /// [`wishes`](super::wishes::wishes).
         ROUTING = "routing",
+        /// Whose session it is, which begins anew as that one's: SET SESSION AUTHORIZATION.
+        IDENTITY = "identity",
     }
 }
 

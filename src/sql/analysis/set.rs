@@ -102,6 +102,11 @@ impl<'a> Scan<'a> {
             while self.next()? != Token::End {}
             return Some(());
         }
+        if is(word, b"authorization") && scope == Scope::Own {
+            self.changes |= BEGUN_ANEW;
+            while self.next()? != Token::End {}
+            return Some(());
+        }
         if is(word, b"authorization") || is(word, b"resource") {
             return None;
         }
@@ -194,6 +199,15 @@ impl Scope {
         }
     }
 }
+
+/// What SET SESSION AUTHORIZATION leaves nothing of.
+const BEGUN_ANEW: Changes = Changes::IDENTITY
+    .with(Changes::VARIABLES)
+    .with(Changes::LEXING)
+    .with(Changes::USER_VARIABLES)
+    .with(Changes::SCHEMA)
+    .with(Changes::ROLE)
+    .with(Changes::LAST_INSERT_ID);
 
 /// What setting a system variable changes.
 fn changed_by(variable: &[u8], scope: Scope) -> Changes {

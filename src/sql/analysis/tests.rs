@@ -227,6 +227,10 @@ fn writes_and_definitions_say_what_they_change() {
     ]);
 }
 
+/// A session that is another user's from then on.
+const BEGUN_ANEW: &str = "Set | variables, lexing, user variables, schema, last insert id, role, \
+                          identity | ";
+
 #[test]
 fn set_says_what_is_set() {
     check(&[
@@ -268,10 +272,17 @@ fn set_says_what_is_set() {
             "Commit(Completion { chain: None, release: None }) | \
             variables, transaction | ",
         ),
-        ("SET SESSION AUTHORIZATION u@h", "Set | anything | anything"),
+        ("SET SESSION AUTHORIZATION u@h", BEGUN_ANEW),
+        ("set session authorization 'u'@'h'", BEGUN_ANEW),
+        ("SET AUTHORIZATION u", "Set | anything | anything"),
         ("SET `sql_mode` = ''", "Set | anything | anything"),
         ("/*!40101 SET NAMES utf8 */", "Unknown | anything | anything"),
         ("SET @x = 1; SET @y = 2", "Multi | anything, user variables | anything"),
+        (
+            "SET SESSION AUTHORIZATION u; SELECT 1",
+            "Multi | anything, variables, lexing, user variables, schema, last insert id, role, \
+             identity | anything",
+        ),
     ]);
 }
 

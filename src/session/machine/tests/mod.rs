@@ -269,6 +269,18 @@ fn answers_end_where_they_end_and_not_before() {
     }
 }
 
+/// The session is another user's, and in no database.
+#[test]
+fn who_becomes_another_user_by_a_statement_is_in_no_database() {
+    let mut bench = Bench::new(0, 0);
+    bench.session.follow(LoggedInAs::default());
+    let statement = b"\x03SET SESSION AUTHORIZATION u@localhost";
+    bench.asks(statement).answers(&[b"\xff\x28\x04#42000no"]).is_over();
+    assert_eq!(bench.session.database(), b"here", "it has failed");
+    bench.asks(statement).answers(&[&[0, 0, 0, 2, 0, 0, 0]]).is_over();
+    assert_eq!(bench.session.database(), b"");
+}
+
 /// Each trace follows each: pipelined, byte by byte, with a restart at every byte.
 #[test]
 fn pipelined_commands_are_answered_in_turn() {

@@ -109,7 +109,7 @@ fn a_mariadb_session_is_pulled_with_its_diagnostics() {
     let inventory = inventory(M11, &[("character_set_client", "utf8mb4"), ("autocommit", "1")]);
     let mut pull = Pull::new(&inventory, 7, Scope::All);
     let [number, text] = [NUMBER, STRING];
-    let diagnostics = ["-1", "3", "77", "1", "0", "p", "1.5"].map(Some);
+    let diagnostics = ["-1", "3", "77", "1", "0", "p", "1.5", "me@home@10.0.0.1"].map(Some);
     let table = vec![
         (
             "SELECT /*+ MAX_EXECUTION_TIME(60000) */ \
@@ -195,6 +195,36 @@ fn a_mysql_session_without_user_variables_is_not_touched() {
     assert_eq!(state.schema.as_deref(), Some(&b"p"[..]), "what is not told is asked again");
     assert_eq!(state.variables["autocommit"].value, Value::Number(b"0".to_vec()));
     assert_eq!((state.variables.len(), state.diagnostics), (1, None));
+}
+
+/// What a node of a Galera cluster sets for each statement is no part of a session, unless it was
+/// told not to.
+#[test]
+fn a_galera_node_numbers_rows_by_itself() {
+    let variables = [("auto_increment_offset", "1"), ("wsrep_on", "1")];
+    let inventory = inventory(M10, &variables);
+    for (control, is_carried) in [("1", false), ("0", true)] {
+        let mut pull = Pull::new(&inventory, 7, Scope::All);
+        let uncut = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0…";
+        let table = vec![
+            ("SELECT…", row(&["0", "0", "0", "0", "0", "p", "1", "me@h"].map(Some))),
+            ("SHOW WARNINGS LIMIT 65535", rows(&[STRING; 3], &[])),
+            ("SELECT…", row(&[Some("3"), Some("1")])),
+            ("SELECT…", row(&[None, Some("2")])),
+            (
+                "SELECT /*+ MAX_EXECUTION_TIME(60000) */ CAST(CONVERT(\
+                 @@global.wsrep_auto_increment_control USING utf8mb4) AS BINARY) LIMIT 1",
+                row(&[Some(control)]),
+            ),
+            (uncut, row(&[Some("0")])),
+            (uncut, rows(&[STRING], &[])),
+        ];
+        talk(&mut pull, table);
+        let state = pull.finish().expect("it is done");
+        assert_eq!(state.user.as_deref(), Some(&b"me"[..]));
+        assert!(state.variables.contains_key("wsrep_on"));
+        assert_eq!(state.variables.contains_key("auto_increment_offset"), is_carried, "{control}");
+    }
 }
 
 #[test]
@@ -315,7 +345,13 @@ fn a_set_that_fails_is_told_in_halves_and_one_variable_is_lost() {
     let mut after = state(M11, &[("a", "2"), ("b", "1"), ("c", "4")], Origin::Session);
     after.variables.extend(state(M11, &[("transaction_isolation", "x")], Origin::Server).variables);
     after.role = Role::None;
-    assert_eq!(source.differences(&after, &push), [Subject::Role, b]);
+    assert_eq!(source.differences(&after, &push), [Subject::Role, b.clone()]);
+
+    // Of servers that were not asked whose session it is nothing is held against it.
+    after.user = Some(b"me".to_vec());
+    assert_eq!(source.differences(&after, &push), [Subject::Role, b.clone()]);
+    source.user = Some(b"another".to_vec());
+    assert_eq!(source.differences(&after, &push), [Subject::Role, Subject::User, b]);
 }
 
 #[test]
@@ -401,8 +437,8 @@ fn a_user_variable_is_a_literal_of_its_type_and_collation() {
             Some("CAST('-9223372036854775808' AS SIGNED)")
         }),
         (digits(Kind::Unsigned, Some("5")), Some("CAST('5' AS UNSIGNED)")),
-        (digits(Kind::Decimal, Some("-1.10")), Some("CAST('-1.10' AS DECIMAL(65,2))")),
-        (digits(Kind::Decimal, Some("7")), Some("CAST('7' AS DECIMAL(65,0))")),
+        (digits(Kind::Decimal, Some("-1.10")), Some("-1.10")),
+        (digits(Kind::Decimal, Some("7")), Some("7.")),
         (digits(Kind::Double, Some("5e-324")), Some("5e-324")),
         (digits(Kind::Double, Some("0.1")), Some("0.1e0")),
         (digits(Kind::Double, Some("1'")), None),
