@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use odp::config::Config;
+use odp::config::{Config, Secret};
 use serde_json::{Value, json};
 
 use support::{fixtures_dir, scratch, skip};
@@ -119,6 +119,8 @@ fn what_is_set_arrives_and_what_is_missing_is_told() {
         "proxy": "workers = 2",
         "sections": "[console]\nenabled = true\nbehind_proxy = true",
         "etcd": ["http://a:2379", "http://b:2379"],
+        "etcdUser": "odp",
+        "etcdPassword": "a \"b\"",
         "replicas": 5,
         "storage": {"className": "fast"},
         "service": {"type": "LoadBalancer"},
@@ -128,6 +130,8 @@ fn what_is_set_arrives_and_what_is_missing_is_told() {
     assert_eq!((config.proxy.workers, config.console.enabled), (2, true));
     assert_eq!(config.fleet.etcd.len(), 2);
     assert_eq!(config.fleet.etcd_prefix, "/odp/there/fleet/");
+    assert_eq!(config.fleet.etcd_user.as_deref(), Some("odp"));
+    assert_eq!(config.fleet.etcd_password.as_ref().map(Secret::reveal), Some("a \"b\""));
     assert_eq!(config.cluster[0].server[0].address.to_string(), "db:3306");
     let set = &of_kind(&objects, "StatefulSet")[0]["spec"];
     assert_eq!(set["replicas"], 5);
