@@ -30,7 +30,7 @@ pub(super) const OWN_LEGS: usize = 2;
 pub const STATE_WORDS: usize = OWN_STATE + MORE_STATE * (LEGS - OWN_LEGS);
 
 /// Those of a session that has no further connections.
-const OWN_STATE: usize = 5;
+const OWN_STATE: usize = 6;
 
 /// Those of each further connection.
 const MORE_STATE: usize = 3;

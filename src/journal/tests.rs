@@ -155,13 +155,13 @@ fn words_stand_where_they_stood() {
     let lane = |n: u64| n | n << 17 | (n + 1) << 32 | (n + 2) << 47 | (n % 3) << 62;
     let counted = |leg: u64| (2 + leg) | (3 + leg) << 32;
     let own = [2, 0, 32 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
-    assert_eq!(words(16..29), [&own[..], &[200, 201, 202, 203, 204, 2]].concat());
-    assert!(words(0..16).iter().chain(&words(29..SLOT)).all(|word| *word == 0));
+    assert_eq!(words(16..30), [&own[..], &[200, 201, 202, 203, 204, 205, 2]].concat());
+    assert!(words(0..16).iter().chain(&words(30..SLOT)).all(|word| *word == 0));
     // Behind what is of the third connection, which does not change.
     let annex = words(SLOT + 5..SLOT + shape.annex());
     let (copy, other) = annex.split_at(annex.len() / 2);
     let tray = |at: u64| (12 + at) | 3 << 24 | 6 << 40;
-    let mut expected = vec![2, 33 << 32 | 2, 34 << 32 | 2, 9, lane(4), counted(2), 205, 206, 207];
+    let mut expected = vec![2, 33 << 32 | 2, 34 << 32 | 2, 9, lane(4), counted(2), 206, 207, 208];
     expected.extend((0..5).map(tray).chain(2010..2016).chain([2]));
     assert_eq!(copy, expected);
     assert!(other.iter().all(|word| *word == 0));

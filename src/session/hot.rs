@@ -1,7 +1,8 @@
 //! What of a session changes with each message, as a few words that can be written down before
 //! each use of a socket; and whether the rest has changed, which is told by a snapshot.
 //!
-//! Words: one of the client's half, one of where statements went, three for each link. Invariant:
+//! Words: one of the client's half, one of where statements went, one of what the last one has left,
+//! three for each link. Invariant:
 //! a session from a snapshot that was taken at one version, which then resumes words of the same
 //! version, is the session whose words they are.
 
@@ -14,7 +15,7 @@ use super::transaction::Transaction;
 use crate::wire::packet::Framer;
 
 /// Words of the session itself.
-const OWN: usize = 2;
+const OWN: usize = 3;
 
 /// Links of a session that can be told in words.
 pub const MOST_LINKS: usize = 7;
@@ -48,6 +49,7 @@ impl Session {
             | u64::from(asked_at.is_unsure) << 26
             | u64::from(self.kept.is_again) << 27
             | u64::from(transaction.bits()) << 32;
+        words[2] = self.portable.as_ref().map_or(0, |portable| portable.hot());
         for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
             words.copy_from_slice(&link.hot());
         }
@@ -97,6 +99,9 @@ impl Session {
             Asked { earlier, is_unsure, ..Asked::of([warnings, row_count, found_rows]) };
         *self.kept = Kept { command: spill, is_again: own[1] >> 27 & 1 == 1 };
         self.transaction = Transaction::of_bits((own[1] >> 32) as u32, count)?;
+        if let Some(portable) = &mut self.portable {
+            portable.resume(own[2]);
+        }
         let mut of_links = of_links.chunks_exact(hot::WORDS);
         for link in &mut conversation.links {
             let words = of_links.next()?.first_chunk::<{ hot::WORDS }>()?;

@@ -149,7 +149,7 @@ impl SessionSnapshot {
 
     /// Whether it can be a session again: what is pointed at is there.
     pub fn is_whole(&self) -> bool {
-        let prepared = self.portable.as_ref().map(|portable| &portable.prepared);
+        let prepared = self.portable.as_ref().map(|portable| portable.prepared());
         let copies = prepared.into_iter().flat_map(Prepared::places);
         let joined = self.transaction.joined().map(|joined| joined.link().place());
         let single = [self.conversation.turned_to].into_iter().chain(joined);

@@ -140,7 +140,7 @@ async fn carry(
         return Err(Failure::Stays(pins.into()));
     }
     let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
-    let prepared: Vec<_> = portable.prepared.texts().map(copy).collect();
+    let prepared: Vec<_> = portable.prepared().texts().map(copy).collect();
     let texts: Vec<_> = portable.texts().map(copy).collect();
     let thread = relay.home().thread;
     let Recruit { link, here, there, here_service, there_service } = recruit;

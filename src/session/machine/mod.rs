@@ -494,7 +494,10 @@ impl Session {
             let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&*self.database, |names| &names.database);
             let is_one_shot = portable.pins().has(Pins::NEXT_TRANSACTION);
-            let (of, earlier) = portable.handle_statement((sql, schema), is_whole, fired, link);
+            let handle = |portable: &mut Portable| {
+                portable.handle_statement((sql, schema), is_whole, fired, link)
+            };
+            let (of, earlier) = portable.edit(Portable::mark, handle);
             if of.2.intersects(Changes::IDENTITY) {
                 self.expect_names(Note::Database, Names::schema(b""));
             }
@@ -617,7 +620,8 @@ impl Session {
         self.finish(ended.stamp, ending);
         self.note_ended(ended);
         if let Some(portable) = &mut self.portable {
-            portable.handle_end(ended, self.conversation.links[LinkId::HOME.place()].status());
+            let status = self.conversation.links[LinkId::HOME.place()].status();
+            portable.edit(Portable::mark, |portable| portable.handle_end(ended, status));
         }
         match note {
             Note::Reset if ending == Ending::Ok => self.transaction = Transaction::default(),

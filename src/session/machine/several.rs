@@ -98,7 +98,7 @@ impl Session {
     /// The copies of prepared statements that the command ends which these bytes begin with: where
     /// they are, and their ids there.
     pub fn copies_ended(&self, bytes: &[u8]) -> Vec<(LinkId, u32)> {
-        let prepared = self.portable().map(|portable| &portable.prepared);
+        let prepared = self.portable().map(Portable::prepared);
         let head = bytes.get(HEADER..).unwrap_or_default();
         prepared.map(|prepared| prepared.ended_by(head)).unwrap_or_default()
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::{self, Ended, Link, LinkId, Note};
 use super::routing::{Earlier, earlier_warnings, may_write};
+use super::watched::Watched;
 use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
@@ -45,11 +46,11 @@ pub struct Portable {
     /// How its client has logged in.
     pub login: LoggedInAs,
     /// Its prepared statements.
-    pub prepared: Prepared,
+    pub(super) prepared: Watched<Prepared>,
     /// Those prepared by PREPARE. [`Pins::TEXT_PREPARE`] is set as long as there may be any: other
     /// versions know no better.
-    #[serde(skip_serializing_if = "Texts::is_default")]
-    texts: Texts,
+    #[serde(skip_serializing_if = "are_none")]
+    texts: Watched<Texts>,
     pins: Pins,
     /// How often modes or character sets may have changed.
     modes: u32,
@@ -70,14 +71,70 @@ pub struct Portable {
     #[serde(skip_serializing_if = "Option::is_none")]
     option: Option<u16>,
     /// What its client asks of us.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wishes: Option<Box<Wishes>>,
+    #[serde(skip_serializing_if = "has_none")]
+    wishes: Watched<Option<Box<Wishes>>>,
+}
+
+fn are_none(texts: &Watched<Texts>) -> bool {
+    texts.is_default()
+}
+
+fn has_none(wishes: &Watched<Option<Box<Wishes>>>) -> bool {
+    wishes.is_none()
+}
+
+/// What tells a session from how it was, but for what changes with each statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    login: LoggedInAs,
+    pins: Pins,
+    modes: u32,
+    is_utf8: bool,
+    version: u32,
+    variables: u32,
+    option: Option<u16>,
+    editions: [u32; 3],
 }
 
 impl Portable {
     /// Of a session that has just logged in.
     pub fn new(login: LoggedInAs) -> Self {
         Self { login, is_utf8: is_utf8(login.collation), ..Self::default() }
+    }
+
+    /// See [`Mark`]; the rest is [`Portable::hot`]'s.
+    #[inline]
+    pub(super) fn mark(&self) -> Mark {
+        let Self { login, prepared, texts, pins, modes, is_utf8, version, variables, .. } = self;
+        let Self { writes: _, has_diagnostics: _, has_rows: _, option, wishes, .. } = self;
+        Mark {
+            login: *login,
+            pins: *pins,
+            modes: *modes,
+            is_utf8: *is_utf8,
+            version: *version,
+            variables: *variables,
+            option: *option,
+            editions: [prepared.edition(), texts.edition(), wishes.edition()],
+        }
+    }
+
+    /// What changes with each statement, as a word: `diagnostics | rows | writes (62)`.
+    #[inline]
+    pub(super) fn hot(&self) -> u64 {
+        u64::from(self.has_diagnostics) | u64::from(self.has_rows) << 1 | self.writes << 2
+    }
+
+    /// Stands as this word says.
+    pub(super) fn resume(&mut self, word: u64) {
+        self.has_diagnostics = word & 1 == 1;
+        self.has_rows = word >> 1 & 1 == 1;
+        self.writes = word >> 2;
+    }
+
+    /// Its prepared statements.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     /// What keeps it on its server.
@@ -354,7 +411,7 @@ impl Portable {
             self.texts.answered(ending != Ending::Error);
         }
         if changes.intersects(Changes::ROUTING)
-            && let Some(wishes) = &mut self.wishes
+            && let Some(wishes) = &mut *self.wishes
         {
             wishes.handle_end(ended);
         }
@@ -402,7 +459,7 @@ impl Portable {
         self.pins = pins;
         self.has_diagnostics = false;
         self.has_rows = false;
-        self.wishes = None;
+        *self.wishes = None;
         self.modes = self.modes.wrapping_add(1);
         // MySQL goes to the server's own character set.
         self.is_utf8 = false;
