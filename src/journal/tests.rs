@@ -34,7 +34,7 @@ fn stretch(n: usize) -> Stretch {
 /// What a session of this shape says at its commit with this number.
 fn hot(shape: Shape, n: u64) -> Hot {
     let counted = |leg| Counted { read: n + leg, written: n + leg + 1 };
-    let used = 5 + 3 * (shape.count - 2);
+    let used = 6 + 3 * (shape.count - 2);
     let word = |at: usize| if at < used { n * 100 + at as u64 } else { 0 };
     let tray = |at| Tray { place: Some(n as u32 + at), start: 3, end: 4 + n as usize };
     let layers = |leg: usize| Layers {
@@ -80,7 +80,7 @@ impl Recorded {
     fn commit(&mut self, shape: Shape, number: u64, hot: &Hot, says_all: bool) {
         self.stores.clear();
         let layers: Vec<Layers> = hot.layers.iter().flatten().copied().collect();
-        let used = 5 + 3 * (shape.count - 2);
+        let used = 6 + 3 * (shape.count - 2);
         let said = Said {
             current: hot.current as usize,
             lanes: &hot.lanes,
@@ -189,7 +189,7 @@ fn an_estate_that_is_cut_off_leaves_the_one_before() {
 }
 
 fn commit<'a>(lanes: &'a [Stretch], counted: &'a [Counted]) -> Commit<'a> {
-    Commit { lanes, counted, state: &[7, 8, 0, 0, 0], ..Commit::default() }
+    Commit { lanes, counted, state: &[7, 8, 0, 0, 0, 0], ..Commit::default() }
 }
 
 /// A session as its process leaves it when it is killed.
