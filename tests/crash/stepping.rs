@@ -79,7 +79,7 @@ impl Stepped {
             let count = if is_by_call { &mut calls } else { &mut instructions };
             while !((is_by_call || *count % LOOK == 0) && self.is_answered()) {
                 assert!(*count < MOST, "no answer");
-                let lives = if is_by_call { traced.to_system_call() } else { traced.step() };
+                let lives = if is_by_call { traced.run_to_call() } else { traced.step() };
                 assert!(lives, "nobody kills it");
                 *count += 1;
             }
@@ -121,7 +121,7 @@ fn a_query_outlives_a_kill_at_any_of_its_system_calls() {
                 if at >= calls && traced.begins_to_wait() {
                     break;
                 }
-                assert!(traced.to_system_call(), "nobody kills it");
+                assert!(traced.run_to_call(), "nobody kills it");
             }
         });
     }

@@ -48,7 +48,7 @@ impl Traced {
     }
 
     /// Up to where a system call begins, or ends. False: it is dead.
-    pub(crate) fn to_system_call(&mut self) -> bool {
+    pub(crate) fn run_to_call(&mut self) -> bool {
         ptrace::syscall(self.thread, None).is_ok() && self.wait()
     }
 
@@ -115,7 +115,7 @@ pub(crate) fn abort(process: Pid) {
         let mut traced = Traced::attach_busy(process);
         // Who blocks signals is about to end, and would take it along.
         while traced.begins().is_none() || traced.blocks_signals() {
-            if !traced.to_system_call() {
+            if !traced.run_to_call() {
                 return None;
             }
         }
