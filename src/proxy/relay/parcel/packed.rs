@@ -1,4 +1,5 @@
-//! A session's state as it is on record: most of it is what every session's says, and takes no room.
+//! A session's state as it is on record: most of it is what every session's says, and takes no
+//! room.
 //!
 //! The same image writes and reads it. What is wrong with it when it is read is told like anything
 //! else that is not understood.
