@@ -1,5 +1,5 @@
 //! The last hour of the whole fleet: each proxy keeps its own, and here they are one sum. Who asks
-//! whom is [`Hours`]; the rest is pure.
+//! whom is told by `Hours`; the rest is pure.
 //!
 //! Samples are placed by their age, as clocks differ. Invariant: whose sample is not in a sum is
 //! named beside it.

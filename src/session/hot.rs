@@ -1,10 +1,9 @@
 //! What of a session changes with each message, as a few words that can be written down before
 //! each use of a socket; and whether the rest has changed, which is told by a snapshot.
 //!
-//! Words: one of the client's half, one of where statements went, one of what the last one has left,
-//! three for each link. Invariant:
-//! a session from a snapshot that was taken at one version, which then resumes words of the same
-//! version, is the session whose words they are.
+//! Words: one of the client's half, one of where statements went, one of what the last one has
+//! left, three for each link. Invariant: a session from a snapshot that was taken at one version,
+//! which then resumes words of the same version, is the session whose words they are.
 
 use super::front::{Front, Turn};
 use super::link::{LinkId, hot};
