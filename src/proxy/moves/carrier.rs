@@ -8,7 +8,7 @@ use crate::proxy::service::client::{self, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::session::link::LinkId;
-use crate::session::state::text::is_word;
+use crate::session::state::text::{UNCUT, is_word};
 use crate::session::state::variable::Value;
 use crate::session::state::{
     Answer, Base, Errand, Of, Pull, Push, Question, Scope, State, StateError, Subject, Survey,
@@ -276,8 +276,7 @@ impl<'a> Carrier<'a> {
     /// A collation by its number, whatever limits the session's statements have.
     async fn collation_name(&mut self, number: u16) -> Result<Option<Vec<u8>>, ServiceError> {
         let sql = format!(
-            "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, sql_big_selects=1 \
-             FOR SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID={number}"
+            "{UNCUT}SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID={number}"
         );
         Ok(self.value(sql.as_bytes()).await?.filter(|name| is_word(name)))
     }

@@ -115,11 +115,10 @@ enum Source {
 }
 
 impl Source {
-    fn sql(self) -> &'static str {
-        match self {
+    fn sql(self) -> String {
+        let question = match self {
             Self::MariaDb => {
-                "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, sql_big_selects=1 \
-                 FOR SELECT VARIABLE_NAME, READ_ONLY FROM \
+                "SELECT VARIABLE_NAME, READ_ONLY FROM \
                  information_schema.SYSTEM_VARIABLES WHERE VARIABLE_SCOPE<>'GLOBAL'"
             }
             Self::Metadata => {
@@ -130,7 +129,9 @@ impl Source {
                 "SELECT VARIABLE_NAME, 'NO' FROM performance_schema.session_variables LIMIT 100000"
             }
             Self::Show => "SHOW SESSION VARIABLES",
-        }
+        };
+        let head = if self == Self::MariaDb { text::UNCUT } else { "" };
+        [head, question].concat()
     }
 
     fn next(self) -> Option<Self> {

@@ -18,7 +18,7 @@ use super::question::{Answer, Errand, Of, Question, StateError, number, row, row
 use super::reading::{self, Form, Told};
 use super::role::Role;
 use super::snapshot::{Diagnostics, Hidden, State, Warning};
-use super::text::{SELECT, bytes_of, is_word};
+use super::text::{SELECT, UNCUT, bytes_of, is_word};
 use super::user::{Kind, UserValue, put_reading, put_variable};
 use super::variable::{OF_THE_NODE, Origin, Value, Variable, is_carried};
 use crate::wire::flavour::Flavour;
@@ -495,12 +495,6 @@ const DIAGNOSTICS: &[&str] = &[
 ];
 
 const PLACE: &[&str] = &["LAST_INSERT_ID()", "DATABASE()", "@@session.timestamp"];
-
-/// Under a small max_join_size, sql_select_limit or max_statement_time, tables of
-/// information_schema are refused, or cut without a word. max_join_size itself is left alone: when
-/// it is put back, sql_big_selects is not what it was.
-const UNCUT: &str = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, \
-    sql_big_selects=1 FOR ";
 
 const NAMES: &str = "SELECT CAST(VARIABLE_NAME AS BINARY) FROM information_schema.USER_VARIABLES";
 

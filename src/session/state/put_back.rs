@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::question::{Answer, Errand, Of, Question, StateError, rows};
 use super::snapshot::Diagnostics;
+use super::text::UNCUT;
 
 /// So many rows are found once more; of more a statement would be felt.
 const MOST: u64 = 100_000;
@@ -49,11 +50,8 @@ fn finding(rows: u64) -> Vec<u8> {
         factors += &format!("{comma}{TEN} t{most}");
         most *= 10;
     }
-    format!(
-        "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, sql_big_selects=1 FOR \
-         SELECT SQL_CALC_FOUND_ROWS 1 FROM (SELECT 1{factors} LIMIT {rows}) t LIMIT 1"
-    )
-    .into_bytes()
+    format!("{UNCUT}SELECT SQL_CALC_FOUND_ROWS 1 FROM (SELECT 1{factors} LIMIT {rows}) t LIMIT 1")
+        .into_bytes()
 }
 
 impl Errand for PutBack {

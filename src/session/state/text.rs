@@ -45,6 +45,13 @@ pub fn put_string(out: &mut Vec<u8>, text: &[u8]) {
 /// it is a comment.
 pub const SELECT: &str = "SELECT /*+ MAX_EXECUTION_TIME(60000) */ ";
 
+/// How one to MariaDB begins whose answer must be whole: under a small max_join_size,
+/// sql_select_limit or max_statement_time, tables of information_schema are refused, or cut without
+/// a word. max_join_size itself is left alone: when it is put back, sql_big_selects is not what it
+/// was.
+pub const UNCUT: &str = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0, \
+    sql_big_selects=1 FOR ";
+
 /// A SELECT of expressions, one row, as UTF-8 that no character set of the session changes.
 ///
 /// MariaDB converts numbers too to character_set_results, and MySQL's CAST of a number to bytes
