@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::Scene;
+use crate::scene::{Mined, Scene};
 use crate::support::until;
 
 fn state_of(pid: u32) -> Option<(char, u32)> {
@@ -35,20 +35,14 @@ enum Whose {
 
 /// While one side stands at this point; in the end there is a pair, and nobody was lost.
 fn dies(at: &str, whose: Whose) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let spec = dir.path().join("crash");
-    std::fs::write(&spec, "").expect("the directory is ours");
-    let scene = Scene::start_with(|options| {
-        let value = format!("@{}", spec.display());
-        options.environment.push(("ODP_CRASH_AT".into(), value));
-    });
-    let Some(scene) = scene else { return };
+    let Some(mined) = Mined::start("") else { return };
+    let scene = &mined.scene;
     let mut innocents = scene.innocents(40);
     let (old_keeper, old) = (scene.proxy.process().pid(), scene.carrier());
-    std::fs::write(&spec, at).expect("the directory is ours");
+    mined.arm(at);
     signal(old_keeper, Signal::SIGUSR2);
-    let stopped = stopped(&scene);
-    std::fs::write(&spec, "").expect("the directory is ours");
+    let stopped = stopped(scene);
+    mined.disarm();
     let new = until("the successor", || {
         let living = scene.proxy.process().living();
         let is_new = |pid: &u32| {

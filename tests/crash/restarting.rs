@@ -7,13 +7,16 @@ use std::net::TcpStream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::Scene;
+use crate::scene::{Mined, Scene};
 use crate::support::pressure::{Pressure, Waiting, Work, audit, open_bank};
 use crate::support::{Login, Wire, until};
 
 /// No log-ins: those under way end with a process.
 const WORKS: [Work; 5] =
     [Work::Transfer, Work::Transfer, Work::Prepared, Work::Select, Work::Select];
+
+/// Clients that wait.
+const WAITING: usize = 40;
 
 /// A client in the middle of its log-in.
 struct Halfway(#[expect(dead_code, reason = "it is only to be there")] TcpStream);
@@ -26,23 +29,52 @@ impl Halfway {
     }
 }
 
+/// Clients that wait, and clients that work.
+struct Busy {
+    waiting: Waiting,
+    pressure: Pressure,
+    mined: Mined,
+}
+
+impl Busy {
+    fn start(probation: &str) -> Option<Self> {
+        let mined = Mined::start(&format!("hot_upgrade_probation = \"{probation}\"\n"))?;
+        open_bank(&mined.scene.database);
+        let address = mined.scene.proxy.address();
+        let waiting = Waiting::open(&address, WAITING);
+        let pressure = Pressure::start(&address, &WORKS);
+        Some(Self { waiting, pressure, mined })
+    }
+
+    /// Somebody has passed there, and every session is here.
+    fn have_all_gone_on(&mut self, at: &str) {
+        assert!(!self.mined.is_armed(), "{at}: nobody has passed there");
+        self.pressure.until_more(2);
+        self.nobody_is_dead(at);
+        let here = self.mined.scene.admin().query("SHOW PROXYSESSION").named_rows();
+        assert_eq!(here.len(), WAITING + WORKS.len(), "{at}: {here:?}");
+    }
+
+    fn nobody_is_dead(&mut self, at: &str) {
+        assert_eq!(self.waiting.dead(), 0, "{at}\n{}", self.mined.scene.proxy.log());
+    }
+
+    /// Nobody has noticed anything, and no money has come or gone.
+    fn end(self, at: &str) {
+        let Self { pressure, mined: Mined { scene, .. }, .. } = self;
+        let tally = pressure.stop();
+        assert_eq!(tally.troubles, Vec::<String>::new(), "{at}\n{}", scene.proxy.log());
+        assert_eq!(audit(&scene.database), tally.acknowledged, "{at}");
+    }
+}
+
 fn crash(at: &str) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let spec = dir.path().join("crash");
-    std::fs::write(&spec, "").expect("the directory is ours");
-    let scene = Scene::start_with(|options| {
-        let value = format!("@{}", spec.display());
-        options.environment.push(("ODP_CRASH_AT".into(), value));
-        options.proxy = "hot_upgrade_probation = \"1s\"\n".into();
-    });
-    let Some(scene) = scene else { return };
-    open_bank(&scene.database);
-    let mut waiting = Waiting::open(&scene.proxy.address(), 40);
-    let pressure = Pressure::start(&scene.proxy.address(), &WORKS);
+    let Some(mut busy) = Busy::start("1s") else { return };
+    let scene = &busy.mined.scene;
     // Without somebody who cannot move there may be nothing to drain.
-    let _halfway = at.contains(":drain:").then(|| Halfway::open(&scene));
+    let _halfway = at.contains(":drain:").then(|| Halfway::open(scene));
     let before = scene.proxy.process().living();
-    std::fs::write(&spec, at).expect("the directory is ours");
+    busy.mined.arm(at);
     kill(Pid::from_raw(before[0] as i32), Signal::SIGUSR2).expect("it lives");
     let is_over = |log: &str| {
         let ends = ["restart undone", "takeover completed", "serving without the predecessor"];
@@ -54,66 +86,41 @@ fn crash(at: &str) {
         let has_crashed = || scene.try_crashes().is_some_and(|deaths| deaths.len() == 1);
         (is_one && (is_over(&scene.proxy.log()) || has_crashed())).then_some(())
     });
-    let left = std::fs::read_to_string(&spec).expect("the directory is ours");
-    assert_eq!(left, "", "{at}: nobody has passed there");
-    pressure.until_more(2);
-    let log = || scene.proxy.log();
-    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
-    let here = scene.admin().query("SHOW PROXYSESSION").named_rows();
-    assert_eq!(here.len(), 40 + WORKS.len(), "{at}: {here:?}");
+    busy.have_all_gone_on(at);
+    let scene = &busy.mined.scene;
     // It is a pair as any other: its carrier may die, and it can be succeeded.
     let mut late = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
     late.run("SELECT 1");
     scene.kill(Signal::SIGKILL);
     scene.proxy.restart();
-    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
+    busy.nobody_is_dead(at);
     late.run("SELECT 1");
-    pressure.until_more(2);
-    let tally = pressure.stop();
-    assert_eq!(tally.troubles, Vec::<String>::new(), "{at}\n{}", log());
-    assert_eq!(audit(&scene.database), tally.acknowledged, "{at}");
+    busy.pressure.until_more(2);
+    busy.end(at);
 }
 
 /// The same while sessions come back.
 fn crash_on_the_way_back(at: &str) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let spec = dir.path().join("crash");
-    std::fs::write(&spec, "").expect("the directory is ours");
-    let scene = Scene::start_with(|options| {
-        let value = format!("@{}", spec.display());
-        options.environment.push(("ODP_CRASH_AT".into(), value));
-        options.proxy = "hot_upgrade_probation = \"1h\"\n".into();
-    });
-    let Some(scene) = scene else { return };
-    open_bank(&scene.database);
-    let mut waiting = Waiting::open(&scene.proxy.address(), 40);
-    let pressure = Pressure::start(&scene.proxy.address(), &WORKS);
+    let Some(mut busy) = Busy::start("1h") else { return };
+    let scene = &busy.mined.scene;
     let before = scene.proxy.process().living();
     scene.admin().run("RESTART");
     until("the probation", || {
         let rows = scene.proxy.admin().ok()?.try_query("SHOW RESTART").ok()?.named_rows();
         (rows.first()?["phase"] == "PROBATION").then_some(())
     });
-    pressure.until_more(2);
-    std::fs::write(&spec, at).expect("the directory is ours");
+    busy.pressure.until_more(2);
+    busy.mined.arm(at);
     scene.admin().run("RESTART ROLLBACK");
     until(&format!("the first pair again after {at}"), || {
         let living = scene.proxy.process().living();
         let is_one = living.len() == 2 && living[0] == before[0];
         (is_one && scene.proxy.http_status("/readyz") == Some(200)).then_some(())
     });
-    let left = std::fs::read_to_string(&spec).expect("the directory is ours");
-    assert_eq!(left, "", "{at}: nobody has passed there");
-    pressure.until_more(2);
-    let log = || scene.proxy.log();
-    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
-    let here = scene.admin().query("SHOW PROXYSESSION").named_rows();
-    assert_eq!(here.len(), 40 + WORKS.len(), "{at}: {here:?}");
-    scene.kill(Signal::SIGKILL);
-    assert_eq!(waiting.dead(), 0, "{at}\n{}", log());
-    let tally = pressure.stop();
-    assert_eq!(tally.troubles, Vec::<String>::new(), "{at}\n{}", log());
-    assert_eq!(audit(&scene.database), tally.acknowledged, "{at}");
+    busy.have_all_gone_on(at);
+    busy.mined.scene.kill(Signal::SIGKILL);
+    busy.nobody_is_dead(at);
+    busy.end(at);
 }
 
 /// `point!(crash name: "SIDE:POINT:N:WHAT")` makes a test of it.

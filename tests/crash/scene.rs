@@ -1,6 +1,7 @@
 //! A server, a proxy with crash protection, and its deaths.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -63,7 +64,7 @@ impl Scene {
         let (before, deaths) = (self.carrier(), self.crashes().len());
         kill(Pid::from_raw(before as i32), signal).expect("it lives");
         until(&format!("somebody after {before}\n{}", self.proxy.log()), || {
-            let rows = self.proxy.admin().ok()?.try_query("SHOW CRASH").ok()?.named_rows();
+            let rows = self.try_crashes()?;
             (rows.len() > deaths && rows[0]["pid"] == before.to_string()).then_some(())
         });
         let after = self.carrier();
@@ -74,7 +75,7 @@ impl Scene {
     /// Waits until so many processes have died; what SHOW CRASH shows then.
     pub(crate) fn after(&self, deaths: usize) -> Vec<BTreeMap<String, String>> {
         until(&format!("{deaths} deaths\n{}", self.proxy.log()), || {
-            let rows = self.proxy.admin().ok()?.try_query("SHOW CRASH").ok()?.named_rows();
+            let rows = self.try_crashes()?;
             (rows.len() >= deaths).then_some(rows)
         })
     }
@@ -106,6 +107,51 @@ impl Scene {
     pub(crate) fn try_crashes(&self) -> Option<Vec<BTreeMap<String, String>>> {
         let mut admin = self.proxy.admin().ok()?;
         Some(admin.try_query("SHOW CRASH").ok()?.named_rows())
+    }
+
+    /// What it says of the death of this carrier, if that is the last one.
+    pub(crate) fn death_of(&self, carrier: u32) -> Option<BTreeMap<String, String>> {
+        let last = self.try_crashes()?.into_iter().next();
+        last.filter(|row| row["pid"] == carrier.to_string())
+    }
+}
+
+/// A scene in which whoever passes a crash point stops or dies, as soon as one is named.
+pub(crate) struct Mined {
+    pub scene: Scene,
+    /// Holds the crash point; whoever dies of it empties it.
+    spec: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Mined {
+    /// With these lines in the proxy's section. None where there is nothing to test.
+    pub(crate) fn start(proxy: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let spec = dir.path().join("crash");
+        let scene = Scene::start_with(|options| {
+            let value = format!("@{}", spec.display());
+            options.environment.push(("ODP_CRASH_AT".into(), value));
+            options.proxy = proxy.into();
+        })?;
+        let mined = Self { scene, spec, _dir: dir };
+        mined.disarm();
+        Some(mined)
+    }
+
+    /// From now on, at this point.
+    pub(crate) fn arm(&self, at: &str) {
+        std::fs::write(&self.spec, at).expect("the directory is ours");
+    }
+
+    /// Nowhere any more.
+    pub(crate) fn disarm(&self) {
+        self.arm("");
+    }
+
+    /// Whether somebody is still to pass there.
+    pub(crate) fn is_armed(&self) -> bool {
+        !std::fs::read_to_string(&self.spec).expect("the directory is ours").is_empty()
     }
 }
 

@@ -60,11 +60,7 @@ impl Stepped {
             assert_eq!(found, expected, "{what}");
         }
         assert!(self.wire.is_drained(), "{what}: nothing comes twice");
-        let death = until(&format!("the next proxy: {what}"), || {
-            let mut admin = self.scene.proxy.admin().ok()?;
-            let rows = admin.try_query("SHOW CRASH").ok()?.named_rows();
-            rows.into_iter().next().filter(|row| row["pid"] == carrier.to_string())
-        });
+        let death = until(&format!("the next proxy: {what}"), || self.scene.death_of(carrier));
         assert_eq!((&death["sessions"][..], &death["resumed"][..]), ("1", "1"), "{what}");
         self.resumed += 1;
     }

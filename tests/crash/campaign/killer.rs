@@ -73,7 +73,7 @@ impl<'a> Killer<'a> {
         }
         *self.kills.entry(means).or_default() += 1;
         let what = format!("somebody after {carrier}, that died of {means:?}");
-        let death = until(&what, || self.death_of(carrier));
+        let death = until(&what, || self.scene.death_of(carrier));
         let number = |name: &str| death[name].parse::<u64>().expect("a number");
         self.resumed_ms.push(number("resume_ms"));
         self.sessions += number("resumed");
@@ -95,13 +95,6 @@ impl<'a> Killer<'a> {
             self.own = Instant::now();
         }
         means
-    }
-
-    /// What SHOW CRASH says of it, once somebody does.
-    fn death_of(&self, carrier: u32) -> Option<BTreeMap<String, String>> {
-        let mut admin = self.scene.proxy.admin().ok()?;
-        let rows = admin.try_query("SHOW CRASH").ok()?.named_rows();
-        rows.into_iter().next().filter(|row| row["pid"] == carrier.to_string())
     }
 
     /// Log-ins under way, and sessions that are being closed, are nobody's yet or any more; clients
