@@ -122,13 +122,17 @@ pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Re
             _ => None,
         }
     };
-    for step in [Stand::write_by, Stand::read_by] {
+    for is_read in [false, true] {
         for (leg, used) in uses.iter().enumerate() {
             if stand.broken[leg] {
                 continue;
             }
             let mut tried = stand.clone();
-            match used.and_then(|used| step(&mut tried, leg, lanes(leg), used, fills[leg])) {
+            let moved = used.and_then(|used| match is_read {
+                false => tried.write_by(leg, lanes(leg), used),
+                true => tried.read_by(leg, lanes(leg), used, fills[leg]),
+            });
+            match moved {
                 Ok(()) => stand = tried,
                 Err(_) if leg > HOME => stand.give_up(leg, lanes(leg)),
                 Err(why) => return Err(why),
@@ -141,7 +145,7 @@ pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Re
 
 impl Stand {
     /// A connection, whose bytes come into and go out from these lanes, was written to so far.
-    fn write_by(&mut self, leg: usize, lanes: Lanes, used: Use, _fill: u64) -> Result<(), Since> {
+    fn write_by(&mut self, leg: usize, lanes: Lanes, used: Use) -> Result<(), Since> {
         let then = self.counted[leg];
         let written = beyond(used.counted.written, then.written);
         let Some((_, to)) = lanes else {
