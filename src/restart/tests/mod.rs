@@ -22,7 +22,7 @@ async fn every_session_moves_and_no_client_notices() {
     let outcome = world.restart(Fate::None).await;
     assert_eq!(outcome, Outcome::Committed);
     world.successor_serves_everybody().await;
-    let task = world.successor.tasks().remove(0);
+    let task = world.successors_task().await;
     assert_eq!((task.state, task.moved, task.disconnected), (TaskState::Completed, 100, 0));
     assert_eq!(world.successor.state(), State::Running);
     assert_eq!(world.successor.generation(), Generation(2));
@@ -63,7 +63,7 @@ async fn what_is_left_at_the_exit_timeout_is_told_so() {
     let mut world = World::new(rules, 3).await;
     assert_eq!(world.restart(Fate::None).await, Outcome::Committed);
     world.everybody_is_told_1053().await;
-    let task = world.successor.tasks().remove(0);
+    let task = world.successors_task().await;
     assert_eq!((task.state, task.disconnected), (TaskState::Completed, 3));
 }
 

@@ -21,7 +21,7 @@ use crate::restart::host::fd::pidfd_of;
 use crate::restart::host::process::Peer;
 use crate::restart::machine::plan::{Demands, Outcome, Plan, Stage};
 use crate::restart::message::VERSIONS;
-use crate::restart::task::{Mode, State};
+use crate::restart::task::{Mode, State, Task, TaskState};
 use crate::restart::transport::channel::Channel;
 use crate::restart::{
     Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Settings, Start, Timeouts,
@@ -231,6 +231,15 @@ impl World {
         let mut standing = self.successor.subscribe();
         let reached = standing.wait_for(|standing| standing.state == state);
         timeout(SOON, reached).await.expect("soon").expect("alive");
+    }
+
+    /// The task as the successor knows it, once it has heard how it ended.
+    pub(crate) async fn successors_task(&self) -> Task {
+        self.until(|world| {
+            world.successor.tasks().first().is_some_and(|task| task.state != TaskState::InProgress)
+        })
+        .await;
+        self.successor.tasks().remove(0)
     }
 
     pub(crate) async fn successor_exit(&mut self) -> Option<Exit> {
