@@ -2,7 +2,8 @@
 //!
 //! Needs a binary with the feature `crash-points`; the points and their numbers C-n stand in
 //! `src/restart/host/crash.rs`. After each the surviving side serves, sessions that did not belong
-//! to the dead live, and the next restart succeeds.
+//! to the dead live, and the next restart succeeds. Of processes that nobody watches over; what
+//! comes of the others is in `tests/crash`.
 #![cfg(feature = "crash-points")]
 
 #[path = "support/mod.rs"]
@@ -48,8 +49,9 @@ impl Stage {
         let mut options = Options::new(&[database.address()]);
         options.environment = vec![("ODP_CRASH_AT".into(), format!("@{}", spec.display()))];
         // The defaults are generous to slow starters.
-        options.proxy =
-            "hot_upgrade_rollback_timeout = \"5s\"\nhot_upgrade_probation = \"1s\"\n".into();
+        options.proxy = "crash_protection = false\nhot_upgrade_rollback_timeout = \"5s\"\n\
+                         hot_upgrade_probation = \"1s\"\n"
+            .into();
         let proxy = Proxy::start_with(&options);
         Some(Self { database, proxy, spec, _dir: dir })
     }

@@ -290,6 +290,8 @@ fn a_death_before_the_file_has_its_name_leaves_the_one_before() {
     std::fs::write(&spec, "").expect("ours");
     let mut options = options();
     options.environment = vec![("ODP_CRASH_AT".into(), format!("@{}", spec.display()))];
+    // The death is to be the end.
+    options.proxy.push_str("crash_protection = false\n");
     let mut proxy = Proxy::start_with(&options);
     for (before, next) in [("9s", "3s"), ("3s", "4s")] {
         std::fs::write(&spec, "predecessor:kept:1:kill").expect("ours");

@@ -128,7 +128,7 @@ keys! {
         "shapes of statements that are counted, the rest together; 0: none is";
     session_handover: bool = true,
         kind::FLAG, "a restart hands sessions over; false: listeners only, then drain";
-    crash_protection: bool = false,
+    crash_protection: bool = true,
         kind::FLAG_IN_FILE, "true: sessions go on when the proxy crashes, in another process";
     enable_client_ssl: bool = false,
         kind::FLAG, by tls::switch_client,

@@ -1,12 +1,16 @@
-//! Places in the journal for what has no fixed size, by powers of two.
+//! Places in the journal for what has no fixed size, in four sizes from one power of two to the
+//! next.
 //!
 //! Which are free is known to the living process only; who comes after it is told which are not.
 
-/// The smallest place.
-const LEAST: usize = 256;
+/// The smallest place; each begins at a multiple of it.
+pub(super) const LEAST: usize = 64;
 
-/// The largest is this many times doubled: 1 MiB.
-const CLASSES: usize = 13;
+/// Sizes between one power of two and the next.
+const STEPS: usize = 4;
+
+/// The first four sizes, and so many times four of which each is twice as large: up to 1 MiB.
+const CLASSES: usize = STEPS * 13;
 
 /// A place for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,7 @@ impl Place {
 
     /// How many bytes it has.
     pub(super) fn len(self) -> usize {
-        LEAST << self.class
+        size(self.class)
     }
 
     fn end(self) -> usize {
@@ -48,7 +52,7 @@ pub(super) struct Heap {
 impl Heap {
     /// All of this is free.
     pub(super) fn new(begin: usize, end: usize) -> Self {
-        Self { free: Default::default(), untouched: begin, end }
+        Self { free: [const { Vec::new() }; CLASSES], untouched: begin, end }
     }
 
     /// All but these places is free.
@@ -65,10 +69,10 @@ impl Heap {
     /// What lies before is free, in places as large as fit.
     fn free_up_to(&mut self, end: usize) {
         while self.untouched + LEAST <= end {
-            let room = (end - self.untouched) / LEAST;
-            let class = (room.ilog2() as usize).min(CLASSES - 1);
+            let room = end - self.untouched;
+            let class = (0..CLASSES).rfind(|class| size(*class) <= room).unwrap_or(0);
             self.free[class].push(self.untouched);
-            self.untouched += LEAST << class;
+            self.untouched += size(class);
         }
     }
 
@@ -91,8 +95,24 @@ impl Heap {
     }
 }
 
+/// How large its places are: 64, 128, 192, 256, then 320, 384, 448, 512, then 640 and so on.
+fn size(class: usize) -> usize {
+    let (doubled, step) = (class / STEPS, class % STEPS + 1);
+    match doubled {
+        0 => LEAST * step,
+        _ => (LEAST * (STEPS + step)) << (doubled - 1),
+    }
+}
+
+/// The first one whose places are large enough.
 fn class(len: usize) -> Option<usize> {
-    let class = len.max(1).div_ceil(LEAST).next_power_of_two().ilog2() as usize;
+    let units = len.max(1).div_ceil(LEAST);
+    // The last power of two that is less, and how many of its quarters are beyond it.
+    let doubled = ((units - 1) / STEPS).checked_ilog2().map_or(0, |power| power as usize + 1);
+    let class = match doubled {
+        0 => units - 1,
+        _ => STEPS * doubled + units.div_ceil(1 << (doubled - 1)) - STEPS - 1,
+    };
     (class < CLASSES).then_some(class)
 }
 
@@ -130,8 +150,18 @@ mod tests {
     }
 
     #[test]
+    fn a_class_is_the_first_that_is_large_enough() {
+        for len in 0..=1 << 20 {
+            let class = class(len).expect("not larger than 1 MiB");
+            assert!(size(class) >= len, "{len}");
+            assert!(class == 0 || size(class - 1) < len, "{len}");
+        }
+    }
+
+    #[test]
     fn a_place_is_for_what_it_was_taken_for() {
-        for (len, room) in [(0, 256), (256, 256), (257, 512), (1 << 20, 1 << 20)] {
+        let sizes = [(0, 64), (64, 64), (65, 128), (160, 192), (257, 320), (513, 640)];
+        for (len, room) in sizes.into_iter().chain([((1 << 19) + 1, 5 << 17), (1 << 20, 1 << 20)]) {
             let place = Heap::new(0, 1 << 30).take(len).expect("room");
             assert_eq!((place.end(), Place::of(0, len)), (room, Some(place)), "{len}");
         }

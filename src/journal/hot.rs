@@ -17,6 +17,7 @@
 //! Invariant: of what is stored in one copy, the other one is what it was. A copy counts if the
 //! number at all of its ends is the same; so who is killed in between has left the other one.
 
+use super::heap;
 use super::layout::{SLOT, older, slot};
 use crate::buffer::{SIZE, TRAY};
 
@@ -74,9 +75,6 @@ const NO_TRAY: u64 = (1 << 24) - 1;
 
 /// The most pieces that have a name.
 pub(super) const MOST_PIECES: u32 = NOWHERE as u32;
-
-/// Places of the heap begin at a multiple of this.
-const HEAP_UNIT: usize = 256;
 
 /// How far a socket was used since we have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -218,13 +216,13 @@ impl Shape {
 
     /// As a word, with where its annex begins, in bytes.
     pub(super) fn word(self, annex: usize) -> u64 {
-        self.count as u64 | u64::from(self.layered) << 8 | ((annex / HEAP_UNIT) as u64) << 16
+        self.count as u64 | u64::from(self.layered) << 8 | ((annex / heap::LEAST) as u64) << 16
     }
 
     /// The same, back.
     pub(super) fn of(word: u64) -> Option<(Self, usize)> {
         let shape = Self { count: (word & 0xFF) as usize, layered: (word >> 8) as u8 };
-        let annex = usize::try_from(word >> 16).ok()?.checked_mul(HEAP_UNIT)?;
+        let annex = usize::try_from(word >> 16).ok()?.checked_mul(heap::LEAST)?;
         let is_sound = (OWN_LEGS..=LEGS).contains(&shape.count)
             && u32::from(shape.layered) < 1_u32 << shape.count;
         is_sound.then_some((shape, annex))
@@ -274,11 +272,11 @@ pub(super) struct Blob {
 impl Blob {
     #[inline]
     pub(super) fn word(self) -> u64 {
-        ((self.at / HEAP_UNIT) as u64) << 32 | self.len as u64
+        ((self.at / heap::LEAST) as u64) << 32 | self.len as u64
     }
 
     fn of(word: u64) -> Option<Self> {
-        let at = usize::try_from(word >> 32).ok()?.checked_mul(HEAP_UNIT)?;
+        let at = usize::try_from(word >> 32).ok()?.checked_mul(heap::LEAST)?;
         Some(Self { at, len: usize::try_from(word & 0xFFFF_FFFF).ok()? })
     }
 }

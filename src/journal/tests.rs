@@ -154,14 +154,14 @@ fn words_stand_where_they_stood() {
         |range: std::ops::Range<usize>| -> Vec<u64> { range.map(|at| written.get(at)).collect() };
     let lane = |n: u64| n | n << 17 | (n + 1) << 32 | (n + 2) << 47 | (n % 3) << 62;
     let counted = |leg: u64| (2 + leg) | (3 + leg) << 32;
-    let own = [2, 0, 32 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
+    let own = [2, 0, 128 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
     assert_eq!(words(16..30), [&own[..], &[200, 201, 202, 203, 204, 205, 2]].concat());
     assert!(words(0..16).iter().chain(&words(30..SLOT)).all(|word| *word == 0));
     // Behind what is of the third connection, which does not change.
     let annex = words(SLOT + 5..SLOT + shape.annex());
     let (copy, other) = annex.split_at(annex.len() / 2);
     let tray = |at: u64| (12 + at) | 3 << 24 | 6 << 40;
-    let mut expected = vec![2, 33 << 32 | 2, 34 << 32 | 2, 9, lane(4), counted(2), 206, 207, 208];
+    let mut expected = vec![2, 132 << 32 | 2, 136 << 32 | 2, 9, lane(4), counted(2), 206, 207, 208];
     expected.extend((0..5).map(tray).chain(2010..2016).chain([2]));
     assert_eq!(copy, expected);
     assert!(other.iter().all(|word| *word == 0));
@@ -476,9 +476,9 @@ proptest! {
         words in prop::collection::vec((0_usize..7_000, prop_oneof![
             0_u64..16, any::<u64>(), Just(u64::MAX), 8192_u64..1_000_000,
             // Places of the heap.
-            (192_u64..256).prop_map(|at| at << 32 | 20),
+            (768_u64..1024).prop_map(|at| at << 32 | 20),
             // Shapes.
-            (2_u64..10, any::<u8>(), 192_u64..256)
+            (2_u64..10, any::<u8>(), 768_u64..1024)
                 .prop_map(|(count, layered, at)| count | u64::from(layered) << 8 | at << 16),
         ]), 0..400),
         live in prop::collection::vec(0_u32..100, 0..20),

@@ -104,14 +104,17 @@ impl Stream {
         })
     }
 
-    /// Takes it out of this runtime, with what is needed to go on elsewhere.
-    pub fn into_parts(self) -> io::Result<Parts> {
+    /// Takes it out of this runtime, with what is needed to go on elsewhere, and its memory that is
+    /// in an arena.
+    pub fn into_parts(self) -> io::Result<(Parts, Vec<Piece>)> {
         match self {
             Self::Tls(stream) => {
-                let TlsParts { fd, state, bytes } = stream.into_parts()?;
-                Ok(Parts { fd, tls: Some((state, bytes)) })
+                let (TlsParts { fd, state, bytes }, pieces) = stream.into_parts()?;
+                Ok((Parts { fd, tls: Some((state, bytes)) }, pieces))
             }
-            Self::Tcp(_) | Self::Unix(_) => Ok(Parts { fd: self.into_fd()?, tls: None }),
+            Self::Tcp(_) | Self::Unix(_) => {
+                Ok((Parts { fd: self.into_fd()?, tls: None }, Vec::new()))
+            }
         }
     }
 

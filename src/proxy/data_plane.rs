@@ -32,7 +32,7 @@ use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
 use super::split::{self, Rules};
-use super::suspicion::suspected;
+use super::suspicion::Suspected;
 use super::switchover::{self, NotSwitched, Switched};
 use super::taught::Taught;
 use crate::config::Config;
@@ -595,9 +595,9 @@ impl Entry {
         match self.proxy.journal.clone() {
             None => task::spawn("session", task(self)),
             Some(journal) => {
-                let handle = self.handle.clone();
-                // Boxed: it would have it twice.
-                task::spawn("session", suspected(journal, handle, Box::pin(task(self))))
+                let (handle, trial) = (self.handle.clone(), None);
+                let task = Box::pin(task(self));
+                task::spawn("session", Suspected { journal, handle, task, trial })
             }
         };
     }

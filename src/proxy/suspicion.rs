@@ -3,9 +3,9 @@
 //!
 //! Invariant: strikes expire once a session was polled and has lived, and not before.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::sessions::handle::Handle;
@@ -19,33 +19,38 @@ const LIFE: Duration = Duration::from_secs(1);
 
 /// What a suspect has gone through here.
 #[derive(Debug, Default)]
-struct Trial {
+pub(super) struct Trial {
     polls: u32,
     begun: Option<Instant>,
 }
 
 /// The task of a session that may be in this journal.
-pub(super) async fn suspected<T>(
-    journal: Arc<Journal>,
-    handle: Arc<Handle>,
-    task: impl Future<Output = T>,
-) -> T {
-    let mut task = pin!(task);
-    let mut trial = Trial::default();
-    poll_fn(|cx| {
-        trial.begin(&journal, &handle);
-        let _serving = journal.serve(Served { id: handle.id.0, slot: handle.slot() });
+#[derive(Debug)]
+pub(super) struct Suspected<T> {
+    pub journal: Arc<Journal>,
+    pub handle: Arc<Handle>,
+    pub task: Pin<Box<T>>,
+    /// Few ever are. Boxed, as there is one of these for each session.
+    pub trial: Option<Box<Trial>>,
+}
+
+impl<T: Future> Future for Suspected<T> {
+    type Output = T::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T::Output> {
+        let Self { journal, handle, task, trial } = &mut *self;
+        let slot = handle.slot();
+        if let Some(slot) = slot.filter(|slot| journal.strikes(*slot).is_suspect()) {
+            trial.get_or_insert_default().begin(journal, slot);
+        }
+        let _serving = journal.serve(Served { id: handle.id.0, slot });
         task.as_mut().poll(cx)
-    })
-    .await
+    }
 }
 
 impl Trial {
-    /// Before a poll: those before count.
-    fn begin(&mut self, journal: &Journal, handle: &Handle) {
-        let Some(slot) = handle.slot().filter(|slot| journal.strikes(*slot).is_suspect()) else {
-            return;
-        };
+    /// Before a suspect is polled: polls before count.
+    fn begin(&mut self, journal: &Journal, slot: u32) {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         if self.polls >= POLLS || self.polls > 0 && begun.elapsed() >= LIFE {
             journal.acquit(slot);
@@ -63,11 +68,9 @@ mod tests {
 
     use super::*;
     use crate::journal::{Commit, Counted, Leg, Slot, Stretch};
-    use crate::metrics::Totals;
-    use crate::wire::id::SessionId;
 
     /// A session in a journal, with one strike.
-    fn suspect() -> (Arc<Journal>, Slot, Handle, TcpStream) {
+    fn suspect() -> (Arc<Journal>, Slot, TcpStream) {
         let journal = Arc::new(Journal::new(4).expect("memory"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
@@ -76,33 +79,31 @@ mod tests {
         let (lanes, counted) = (&[Stretch::default(); 2], &[Counted::default(); 2]);
         let commit = Commit { lanes, counted, cold: Some(b"state"), ..Commit::default() };
         slot.commit(&commit).expect("room");
-        let handle = Handle::new(SessionId(7), "c".into(), Instant::now(), &Totals::default());
-        handle.set_slot(Some(slot.index()));
-        std::mem::forget(journal.serve(Served { id: 7, slot: handle.slot() }));
+        std::mem::forget(journal.serve(Served { id: 7, slot: Some(slot.index()) }));
         journal.blame(true);
-        (journal, slot, handle, stream)
+        (journal, slot, stream)
     }
 
     #[test]
     fn a_suspect_that_was_polled_and_lived_is_none_any_more() {
-        let (journal, slot, handle, _stream) = suspect();
+        let (journal, slot, _stream) = suspect();
         let mut trial = Trial::default();
         for poll in 0..POLLS {
-            trial.begin(&journal, &handle);
+            trial.begin(&journal, slot.index());
             assert!(journal.strikes(slot.index()).is_suspect(), "{poll}");
         }
-        trial.begin(&journal, &handle);
+        trial.begin(&journal, slot.index());
         assert!(!journal.strikes(slot.index()).is_suspect());
     }
 
     #[test]
     fn time_alone_acquits_nobody() {
-        let (journal, slot, handle, _stream) = suspect();
+        let (journal, slot, _stream) = suspect();
         let long_ago = Instant::now().checked_sub(LIFE).expect("the machine is up");
         let mut trial = Trial { polls: 0, begun: Some(long_ago) };
-        trial.begin(&journal, &handle);
+        trial.begin(&journal, slot.index());
         assert!(journal.strikes(slot.index()).is_suspect(), "it was not polled yet");
-        trial.begin(&journal, &handle);
+        trial.begin(&journal, slot.index());
         assert!(!journal.strikes(slot.index()).is_suspect());
     }
 }

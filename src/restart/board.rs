@@ -32,6 +32,14 @@ pub struct Origin {
     pub run_dir: PathBuf,
 }
 
+impl Origin {
+    /// This process, if its keeper is the one that others know; else 0.
+    pub(super) fn carrier(&self) -> u32 {
+        let own = std::process::id();
+        if self.pid == own { 0 } else { own }
+    }
+}
+
 /// What may change by ALTER PROXYCONFIG; asked for at each restart.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -157,7 +165,9 @@ impl Board {
     /// Opens a task.
     pub(super) fn begin_task(&self, mode: Mode) -> TaskId {
         let kind = (mode, self.generation().next());
-        self.ledger().begin(self.origin().pid, kind, Instant::now())
+        let task_id = self.ledger().begin(self.origin().pid, kind, Instant::now());
+        self.update_task(task_id, |task| task.old_carrier = self.origin().carrier());
+        task_id
     }
 
     /// One of the tasks as it stands.

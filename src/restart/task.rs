@@ -124,10 +124,16 @@ pub struct Task {
     pub phase: Phase,
     /// The generation that it makes.
     pub generation: Generation,
-    /// The process that served before.
+    /// The process that served before, as a service manager knows it: it, or its keeper.
     pub old_pid: u32,
-    /// The process that serves after; 0 until it is known.
+    /// The same of the process that serves after; 0 until it is known.
     pub new_pid: u32,
+    /// The process that served before, if that is its keeper; else 0.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub old_carrier: u32,
+    /// The same of the process that serves after.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub new_carrier: u32,
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: u64,
     /// Milliseconds from start to end, or until now.
@@ -160,6 +166,8 @@ impl Task {
             generation,
             old_pid,
             new_pid: 0,
+            old_carrier: 0,
+            new_carrier: 0,
             started_at_ms: 0,
             elapsed_ms: 0,
             sessions: 0,
@@ -171,6 +179,21 @@ impl Task {
             detail: String::new(),
         }
     }
+
+    /// The process that served before, as people see it.
+    pub fn predecessor(&self) -> u32 {
+        if is_none(&self.old_carrier) { self.old_pid } else { self.old_carrier }
+    }
+
+    /// The same of the process that serves after; 0 until it is known.
+    pub fn successor(&self) -> u32 {
+        if is_none(&self.new_carrier) { self.new_pid } else { self.new_carrier }
+    }
+}
+
+/// Whether a process is none.
+fn is_none(pid: &u32) -> bool {
+    *pid == 0
 }
 
 /// What RESTART asks for.

@@ -16,7 +16,7 @@ fn state_of(pid: u32) -> Option<(char, u32)> {
 /// One of its processes that stands still at a crash point.
 fn stopped(scene: &Scene) -> u32 {
     until(&format!("somebody to stop\n{}", scene.proxy.log()), || {
-        let living = scene.proxy.process().living();
+        let living = scene.proxy.process().all_living();
         living.into_iter().find(|pid| state_of(*pid).is_some_and(|(state, _)| state == 'T'))
     })
 }
@@ -35,7 +35,7 @@ enum Whose {
 
 /// While one side stands at this point; in the end there is a pair, and nobody was lost.
 fn dies(at: &str, whose: Whose) {
-    let Some(mined) = Mined::start("") else { return };
+    let Some(mined) = Mined::start("", "off") else { return };
     let scene = &mined.scene;
     let mut innocents = scene.innocents(40);
     let (old_keeper, old) = (scene.proxy.process().pid(), scene.carrier());
@@ -44,7 +44,7 @@ fn dies(at: &str, whose: Whose) {
     let stopped = stopped(scene);
     mined.disarm();
     let new = until("the successor", || {
-        let living = scene.proxy.process().living();
+        let living = scene.proxy.process().all_living();
         let is_new = |pid: &u32| {
             ![old_keeper, old].contains(pid)
                 && state_of(*pid).is_some_and(|(_, parent)| ![old, old_keeper].contains(&parent))
@@ -68,7 +68,7 @@ fn dies(at: &str, whose: Whose) {
         _ => false,
     };
     until(&format!("a pair\n{}", scene.proxy.log()), || {
-        let living = scene.proxy.process().living();
+        let living = scene.proxy.process().all_living();
         // Two may also be a proxy without a keeper and the one that it has started.
         let is_done = is_pair(&living)
             && scene.proxy.http_status("/readyz") == Some(200)

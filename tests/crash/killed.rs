@@ -117,9 +117,9 @@ fn a_stop_ends_both_processes() {
     let Some(scene) = Scene::start() else { return };
     let _wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
     let carrier = scene.carrier();
-    assert_eq!(scene.proxy.process().living().len(), 2);
+    assert_eq!(scene.proxy.process().all_living().len(), 2);
     scene.proxy.process().signal(Signal::SIGTERM);
-    until("both to be gone", || scene.proxy.process().living().is_empty().then_some(()));
+    until("both to be gone", || scene.proxy.process().all_living().is_empty().then_some(()));
     assert_eq!(scene.proxy.process().ended().and_then(|status| status.code()), Some(0));
     assert!(!std::path::Path::new(&format!("/proc/{carrier}")).exists());
 }
@@ -135,7 +135,7 @@ fn who_has_lost_the_keeper_restarts_into_a_new_pair() {
     assert_ne!(keeper, before, "the process that was started only watches");
     scene.proxy.process().signal(Signal::SIGKILL);
     until(&format!("another pair\n{}", scene.proxy.log()), || {
-        let living = scene.proxy.process().living();
+        let living = scene.proxy.process().all_living();
         (living.len() == 2 && !living.contains(&before)).then_some(())
     });
     assert_eq!(wire.run("SELECT @kept").text(), "yes");
@@ -206,7 +206,7 @@ fn a_proxy_that_hangs_is_replaced_with_its_keeper() {
     let Some(scene) = Scene::start() else { return };
     let config = scene.proxy.config();
     let revived = Revived { config: &config };
-    let before = scene.proxy.process().living();
+    let before = scene.proxy.process().all_living();
     let carrier = scene.carrier();
     kill(Pid::from_raw(carrier as i32), Signal::SIGSTOP).expect("it lives");
     let odp = Command::new(env!("CARGO_BIN_EXE_odp"))

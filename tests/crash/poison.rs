@@ -32,7 +32,7 @@ pub(crate) fn open(scene: &Scene) -> (Wire, String) {
 }
 
 /// It kills two processes, and nobody goes with it.
-fn costs_two_deaths_and_itself(what: &str, how: &str) {
+fn costs_two_deaths_and_itself(what: &str, hows: &[&str]) {
     let Some(scene) = poisoned(what) else { return };
     let mut innocents = scene.innocents(30);
     for round in 1..=2 {
@@ -44,7 +44,8 @@ fn costs_two_deaths_and_itself(what: &str, how: &str) {
         let deaths = scene.after(2 * round);
         assert_eq!(deaths.len(), 2 * round, "{deaths:?}");
         for (death, lost) in deaths.iter().zip(["1", "0"]) {
-            assert_eq!((&death["how"][..], &death["suspect"]), (how, &id), "{death:?}");
+            assert!(hows.contains(&&death["how"][..]), "{death:?}");
+            assert_eq!(death["suspect"], id, "{death:?}");
             assert_eq!((&death["sessions"][..], &death["lost"][..]), ("31", lost), "{death:?}");
         }
         assert_eq!(deaths[0]["reasons"], "the proxy died of it: 1");
@@ -54,13 +55,13 @@ fn costs_two_deaths_and_itself(what: &str, how: &str) {
 
 #[test]
 fn a_session_that_aborts_the_proxy_costs_two_deaths_and_itself() {
-    costs_two_deaths_and_itself("abort", "SIGABRT");
+    costs_two_deaths_and_itself("abort", &["SIGABRT"]);
 }
 
-/// The end of its stack.
+/// The end of its stack. Where Rust's runtime knows it for that, it aborts.
 #[test]
 fn a_session_that_makes_the_proxy_fault_costs_two_deaths_and_itself() {
-    costs_two_deaths_and_itself("fault", "SIGSEGV");
+    costs_two_deaths_and_itself("fault", &["SIGSEGV", "SIGABRT"]);
 }
 
 /// An operator, or somebody else; as often as he likes.

@@ -9,14 +9,15 @@ use nix::unistd::Pid;
 
 use crate::scene::{Mined, Scene};
 use crate::support::pressure::{Pressure, Waiting, Work, audit, open_bank};
+use crate::support::tunnel::{Compression, Tunnel};
 use crate::support::{Login, Wire, until};
 
 /// No log-ins: those under way end with a process.
 const WORKS: [Work; 5] =
     [Work::Transfer, Work::Transfer, Work::Prepared, Work::Select, Work::Select];
 
-/// Clients that wait.
-const WAITING: usize = 40;
+/// Clients that wait: plain ones, by TLS, and compressed ones.
+const WAITING: [usize; 3] = [24, 8, 8];
 
 /// A client in the middle of its log-in.
 struct Halfway(#[expect(dead_code, reason = "it is only to be there")] TcpStream);
@@ -31,19 +32,27 @@ impl Halfway {
 
 /// Clients that wait, and clients that work.
 struct Busy {
-    waiting: Waiting,
+    waiting: [Waiting; 3],
     pressure: Pressure,
+    tunnel: Tunnel,
     mined: Mined,
 }
 
 impl Busy {
-    fn start(probation: &str) -> Option<Self> {
-        let mined = Mined::start(&format!("hot_upgrade_probation = \"{probation}\"\n"))?;
+    fn start(probation: &str, server_tls: &str) -> Option<Self> {
+        let lines = format!("hot_upgrade_probation = \"{probation}\"\n");
+        let mined = Mined::start(&lines, server_tls)?;
         open_bank(&mined.scene.database);
         let address = mined.scene.proxy.address();
-        let waiting = Waiting::open(&address, WAITING);
+        let tunnel = Tunnel::start(address.clone(), Compression::Zlib);
+        let [plain, tls, compressed] = WAITING;
+        let waiting = [
+            Waiting::open(&address, plain),
+            Waiting::open_with(&address, tls, &Login { tls: true, ..Login::default() }),
+            Waiting::open(&tunnel.address, compressed),
+        ];
         let pressure = Pressure::start(&address, &WORKS);
-        Some(Self { waiting, pressure, mined })
+        Some(Self { waiting, pressure, tunnel, mined })
     }
 
     /// Somebody has passed there, and every session is here.
@@ -52,11 +61,14 @@ impl Busy {
         self.pressure.until_more(2);
         self.nobody_is_dead(at);
         let here = self.mined.scene.admin().query("SHOW PROXYSESSION").named_rows();
-        assert_eq!(here.len(), WAITING + WORKS.len(), "{at}: {here:?}");
+        let all = WAITING.iter().sum::<usize>() + WORKS.len();
+        assert_eq!(here.len(), all, "{at}: {here:?}");
     }
 
     fn nobody_is_dead(&mut self, at: &str) {
-        assert_eq!(self.waiting.dead(), 0, "{at}\n{}", self.mined.scene.proxy.log());
+        let dead = self.waiting.each_mut().map(Waiting::dead);
+        assert_eq!(dead, [0; 3], "{at}\n{}", self.mined.scene.proxy.log());
+        self.tunnel.check();
     }
 
     /// Nobody has noticed anything, and no money has come or gone.
@@ -69,11 +81,20 @@ impl Busy {
 }
 
 fn crash(at: &str) {
-    let Some(mut busy) = Busy::start("1s") else { return };
+    crash_with(at, "off");
+}
+
+/// The same with TLS to the server, too.
+fn crash_by_tls(at: &str) {
+    crash_with(at, "require");
+}
+
+fn crash_with(at: &str, server_tls: &str) {
+    let Some(mut busy) = Busy::start("1s", server_tls) else { return };
     let scene = &busy.mined.scene;
     // Without somebody who cannot move there may be nothing to drain.
     let _halfway = at.contains(":drain:").then(|| Halfway::open(scene));
-    let before = scene.proxy.process().living();
+    let before = scene.proxy.process().all_living();
     busy.mined.arm(at);
     kill(Pid::from_raw(before[0] as i32), Signal::SIGUSR2).expect("it lives");
     let is_over = |log: &str| {
@@ -81,7 +102,7 @@ fn crash(at: &str) {
         ends.iter().any(|end| log.contains(end))
     };
     until(&format!("one pair after {at}"), || {
-        let is_one = scene.proxy.process().living().len() == 2
+        let is_one = scene.proxy.process().all_living().len() == 2
             && scene.proxy.http_status("/readyz") == Some(200);
         let has_crashed = || scene.try_crashes().is_some_and(|deaths| deaths.len() == 1);
         (is_one && (is_over(&scene.proxy.log()) || has_crashed())).then_some(())
@@ -101,9 +122,9 @@ fn crash(at: &str) {
 
 /// The same while sessions come back.
 fn crash_on_the_way_back(at: &str) {
-    let Some(mut busy) = Busy::start("1h") else { return };
+    let Some(mut busy) = Busy::start("1h", "off") else { return };
     let scene = &busy.mined.scene;
-    let before = scene.proxy.process().living();
+    let before = scene.proxy.process().all_living();
     scene.admin().run("RESTART");
     until("the probation", || {
         let rows = scene.proxy.admin().ok()?.try_query("SHOW RESTART").ok()?.named_rows();
@@ -113,7 +134,7 @@ fn crash_on_the_way_back(at: &str) {
     busy.mined.arm(at);
     scene.admin().run("RESTART ROLLBACK");
     until(&format!("the first pair again after {at}"), || {
-        let living = scene.proxy.process().living();
+        let living = scene.proxy.process().all_living();
         let is_one = living.len() == 2 && living[0] == before[0];
         (is_one && scene.proxy.http_status("/readyz") == Some(200)).then_some(())
     });
@@ -172,6 +193,14 @@ point! {
     the_predecessor_dies_later_on_probation: "predecessor:probation:4:kill";
     the_predecessor_dies_before_it_commits: "predecessor:commit:1:kill";
     the_predecessor_dies_when_all_is_confirmed: "predecessor:committed:1:kill";
+}
+
+point! {
+    crash_by_tls
+    the_successor_dies_with_a_canary_by_tls: "successor:parcels:1:kill";
+    the_successor_dies_with_sessions_by_tls: "successor:acked:2:kill";
+    the_predecessor_dies_with_sessions_by_tls_frozen: "predecessor:frozen:3:kill";
+    the_predecessor_dies_when_sessions_by_tls_move: "predecessor:sent:3:kill";
 }
 
 point! {

@@ -116,7 +116,8 @@ impl Scene {
     }
 }
 
-/// A scene in which whoever passes a crash point stops or dies, as soon as one is named.
+/// A scene in which whoever passes a crash point stops or dies, as soon as one is named. Clients
+/// may have TLS.
 pub(crate) struct Mined {
     pub scene: Scene,
     /// Holds the crash point; whoever dies of it empties it.
@@ -125,15 +126,24 @@ pub(crate) struct Mined {
 }
 
 impl Mined {
-    /// With these lines in the proxy's section. None where there is nothing to test.
-    pub(crate) fn start(proxy: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
+    /// With these lines in the proxy's section, and this mode of TLS to the server. None where
+    /// there is nothing to test.
+    pub(crate) fn start(proxy: &str, server_tls: &str) -> Option<Self> {
+        if is_haproxy() {
+            return None;
+        }
+        let dir = scratch();
         let spec = dir.path().join("crash");
-        let scene = Scene::start_with(|options| {
+        let files = Pki::new().write(dir.path());
+        let of_server = files.of_server();
+        let of_server: Vec<&str> = of_server.iter().map(String::as_str).collect();
+        let database = Database::start_with(Server::MariaDb, &of_server)?;
+        let scene = Scene::before(database, |options| {
             let value = format!("@{}", spec.display());
             options.environment.push(("ODP_CRASH_AT".into(), value));
             options.proxy = proxy.into();
-        })?;
+            options.rest = files.of_proxy(server_tls);
+        });
         let mined = Self { scene, spec, _dir: dir };
         mined.disarm();
         Some(mined)

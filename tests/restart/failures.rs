@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::scene::{Scene, failing_restart, restart, said, signal_pid, until_said};
+use crate::support::proxy::Options;
 use crate::support::{Login, Wire, scratch, until};
 
 fn built() -> PathBuf {
@@ -169,7 +170,9 @@ fn t_19_a_new_config_without_the_listener_and_the_server_in_use() {
 
 #[test]
 fn t_05_a_predecessor_that_is_killed_before_it_restarts() {
-    let Some(scene) = Scene::start() else { return };
+    // Nobody comes after it.
+    let change = |options: &mut Options| options.proxy = "crash_protection = false\n".into();
+    let Some(scene) = Scene::start_with(change) else { return };
     restart(&scene.proxy);
     // Stale files of a dead proxy in the way of the next: it starts cold.
     let Scene { pressure, waiting, proxy, database } = scene;

@@ -271,10 +271,15 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// Opens them; every third is in a transaction, every fifth has a temporary table.
     pub(crate) fn open(address: &str, count: usize) -> Self {
+        Self::open_with(address, count, &Login::default())
+    }
+
+    /// The same, as this.
+    pub(crate) fn open_with(address: &str, count: usize, login: &Login) -> Self {
         let mut wires = Vec::new();
         let mut threads = Vec::new();
         for number in 0..count {
-            let mut wire = Wire::open(address, &Login::default()).expect("a session");
+            let mut wire = Wire::open(address, login).expect("a session");
             wire.run(&format!("SET @x = {number}"));
             if number % 3 == 0 {
                 wire.run("BEGIN");

@@ -17,6 +17,9 @@ use nix::unistd::Pid;
 
 use super::{skip, until};
 
+/// What the system calls a process that only watches over a proxy.
+pub(crate) const KEEPER: &str = "odp-keeper";
+
 /// See the module.
 pub(crate) struct Process {
     name: String,
@@ -103,8 +106,18 @@ impl Process {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// The living processes of its group, oldest first: the proxy and its successors.
+    /// The living processes of its group, oldest first: the proxy and its successors, without those
+    /// that only watch over them.
     pub(crate) fn living(&self) -> Vec<u32> {
+        self.living_but(Some(KEEPER))
+    }
+
+    /// The same with those that watch over them.
+    pub(crate) fn all_living(&self) -> Vec<u32> {
+        self.living_but(None)
+    }
+
+    fn living_but(&self, watching: Option<&str>) -> Vec<u32> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
@@ -113,10 +126,11 @@ impl Process {
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
             // The name stands in brackets and may hold anything; behind it: state, ppid, pgrp, …
             // and as the 20th the start time.
-            let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+            let Some((front, rest)) = stat.rsplit_once(") ") else { continue };
+            let name = front.split_once('(').map(|(_, name)| name);
             let fields: Vec<&str> = rest.split(' ').collect();
             let dead = matches!(fields[0], "Z" | "X");
-            if !dead && fields[2] == self.group.to_string() {
+            if !dead && name != watching && fields[2] == self.group.to_string() {
                 let started: u64 = fields[19].parse().expect("a start time in /proc/PID/stat");
                 found.push((started, pid));
             }

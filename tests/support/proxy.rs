@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::process::KEEPER;
 use super::raw::{Login, Wire, WireError};
 use super::{Database, Process, Server, free_ports, scratch, until};
 
@@ -111,7 +112,7 @@ impl Proxy {
     pub(crate) fn start_again(&mut self, options: &Options, more: &[&str]) -> Result<(), String> {
         self.process.kill9();
         // A successor is nobody's child whose end could be waited for.
-        until("every generation to be gone", || self.process.living().is_empty().then_some(()));
+        until("every generation to be gone", || self.process.all_living().is_empty().then_some(()));
         let mut command = odp(&self.config(), options);
         command.args(more);
         self.process = Process::spawn("the proxy", command, &self.dir.path().join("proxy.log"));
@@ -339,8 +340,14 @@ pub(crate) struct Revived<'a> {
 }
 
 impl Revived<'_> {
-    /// Those that were started with it.
+    /// Those that were started with it and serve.
     pub(crate) fn pids(&self) -> Vec<i32> {
+        let name =
+            |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        self.all().into_iter().filter(|pid| name(*pid).trim() != KEEPER).collect()
+    }
+
+    fn all(&self) -> Vec<i32> {
         let config = self.config.to_str().expect("a path of ours");
         let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -354,7 +361,7 @@ impl Revived<'_> {
 
 impl Drop for Revived<'_> {
     fn drop(&mut self) {
-        for pid in self.pids() {
+        for pid in self.all() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }

@@ -67,7 +67,7 @@ async fn listen() -> (TcpListener, SocketAddr) {
 
 /// As by a restart: to JSON and raw bytes, and back.
 pub(crate) fn moved(stream: Stream) -> Stream {
-    let Parts { fd, tls } = stream.into_parts().expect("a socket");
+    let (Parts { fd, tls }, _) = stream.into_parts().expect("a socket");
     let (state, bytes) = tls.expect("TLS");
     let text = serde_json::to_string(&state).expect("JSON");
     assert!(!format!("{state:?}").contains("[1"), "Debug shows no bytes of keys");
@@ -196,7 +196,7 @@ async fn what_was_taken_under_back_pressure_arrives_after_a_move() {
 async fn a_record_cut_short_is_an_error_and_a_plain_end_is_not() {
     let (server, mut client) = pair().await;
     client.write_all(b"hello").await.expect("room");
-    let Parts { fd, tls } = client.into_parts().expect("a socket");
+    let (Parts { fd, tls }, _) = client.into_parts().expect("a socket");
     drop(tls);
     let mut socket = std::os::unix::net::UnixStream::from(fd);
     let mut server = moved(server);
@@ -209,7 +209,7 @@ async fn a_record_cut_short_is_an_error_and_a_plain_end_is_not() {
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
 
     let (mut server, client) = pair().await;
-    let Parts { fd, .. } = client.into_parts().expect("a socket");
+    let (Parts { fd, .. }, _) = client.into_parts().expect("a socket");
     let socket = std::os::unix::net::UnixStream::from(fd);
     socket.shutdown(Shutdown::Write).expect("FIN");
     assert_eq!(server.read(&mut buffer).await.expect("FIN"), 0);
@@ -411,7 +411,7 @@ async fn snapshots_of_every_version_are_read() {
     let state: TlsState = serde_json::from_str(GOLDEN).expect("a snapshot");
     let parts = Parts { fd, tls: Some((state.clone(), b"\x17\x03\x03--".to_vec())) };
     let stream = Stream::from_parts(parts).expect("a session");
-    let parts = stream.into_parts().expect("a socket");
+    let (parts, _) = stream.into_parts().expect("a socket");
     assert_eq!(parts.tls, Some((state.clone(), b"\x17\x03\x03--".to_vec())));
 
     let wrong = Parts { fd: parts.fd, tls: Some((state, b"\x17\x03\x03-".to_vec())) };
@@ -421,7 +421,7 @@ async fn snapshots_of_every_version_are_read() {
 
 /// The same session, but its keys have encrypted so many records and blocks.
 fn worn(stream: Stream, spent: u64) -> Stream {
-    let Parts { fd, tls } = stream.into_parts().expect("a socket");
+    let (Parts { fd, tls }, _) = stream.into_parts().expect("a socket");
     let (state, bytes) = tls.expect("TLS");
     let mut text = serde_json::to_value(&state).expect("JSON");
     text["records"]["write"]["spent"] = spent.into();
@@ -465,7 +465,7 @@ async fn used_up_keys_are_named() {
 #[tokio::test]
 async fn worn_keys_are_replaced_unasked() {
     let key = |stream: Stream| {
-        let Parts { fd, tls } = stream.into_parts().expect("a socket");
+        let (Parts { fd, tls }, _) = stream.into_parts().expect("a socket");
         let tls = tls.expect("TLS");
         let text = serde_json::to_value(&tls.0).expect("JSON");
         let key = text["records"]["write"]["key"].clone();
@@ -481,7 +481,7 @@ async fn worn_keys_are_replaced_unasked() {
         assert_ne!(before, after);
         stream.shutdown().await.expect("room");
         assert!(client.await.expect("a happy client") == bytes);
-        let Parts { tls, .. } = stream.into_parts().expect("a socket");
+        let (Parts { tls, .. }, _) = stream.into_parts().expect("a socket");
         let text = serde_json::to_value(tls.expect("TLS").0).expect("JSON");
         let spent = text["records"]["write"]["spent"].as_u64().expect("a number");
         assert!((1..17 * 1025).contains(&spent), "counted anew: {spent}");

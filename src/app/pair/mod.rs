@@ -25,6 +25,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::prctl;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::signal::{sigaction, sigprocmask};
 use nix::sys::wait::WaitStatus;
@@ -65,11 +66,14 @@ pub(super) fn divide(sessions: u32) -> anyhow::Result<Life> {
     let journal = Arc::new(Journal::new(sessions).context("cannot make a journal")?);
     let (mine, before) = block().context("cannot hold back signals")?;
     let keeper = std::process::id();
+    // People who look at processes are to tell the two apart.
+    let _ = prctl::set_name(c"odp-keeper");
     let mut verdict = Verdict::default();
     let mut kind = Kind::First;
     loop {
         match clone() {
             Ok(None) => {
+                let _ = prctl::set_name(c"odp");
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
                     .context("cannot let signals through")?;
                 return Ok(Life { journal, keeper, kind });

@@ -24,6 +24,7 @@ use super::handshake::{Established, Handshake, HandshakeError, Step, TicketSink}
 use super::keys::{HEADER, Suite, Version};
 use super::record::{Opened, RecordError, Records, RecordsState, Update};
 use super::settings::{Acceptor, Connector};
+use crate::buffer::arena::Piece;
 use crate::buffer::tray::{self, Tray};
 use crate::net::stream::Stream;
 
@@ -150,10 +151,10 @@ impl TlsStream {
     }
 
     /// Takes the session apart, for another process or another time.
-    pub fn into_parts(self) -> io::Result<Parts> {
-        let state = self.describe(self.records.state());
-        let bytes = self.bytes();
-        Ok(Parts { fd: self.socket.into_fd()?, state, bytes })
+    pub fn into_parts(self) -> io::Result<(Parts, Vec<Piece>)> {
+        let (state, bytes) = (self.describe(self.records.state()), self.bytes());
+        let (fd, pieces) = self.into_pieces()?;
+        Ok((Parts { fd, state, bytes }, pieces))
     }
 
     /// What [`Self::into_parts`] would give beside the socket, with zeros for the keys: for whoever

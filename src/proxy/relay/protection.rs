@@ -356,11 +356,6 @@ impl Relay {
 
     /// It is given to somebody else as it stands: what is on record of it, which stays.
     pub(in crate::proxy) fn give(&mut self, handle: &Handle) -> Option<Slot> {
-        if self.all_legs().any(Leg::is_layered) {
-            // What is between the sockets and its bytes is taken apart.
-            self.protection = Protection::Off;
-            return None;
-        }
         if let Protection::Registered(_) = self.protection {
             // Also what was read and written since: whoever comes after a crash is to see whether
             // the other one has used its connections.

@@ -147,14 +147,14 @@ impl Offer {
 
 /// What this process is, as a successor.
 pub(crate) fn hello(board: &Board) -> Hello {
-    let (origin, own) = (board.origin(), std::process::id());
+    let origin = board.origin();
     Hello {
         versions: disguise::versions(),
         build: origin.build.clone(),
         pid: origin.pid,
         config_hash: origin.config_hash.clone(),
         nofile: nofile(),
-        carrier: if origin.pid == own { 0 } else { own },
+        carrier: origin.carrier(),
     }
 }
 
@@ -564,7 +564,8 @@ impl<D: DataPlane> Incoming<D> {
             }
             Outcome::Promoted(reason) => {
                 task.state = TaskState::Failed;
-                task.new_pid = self.board.origin().pid;
+                let own = self.board.origin();
+                (task.new_pid, task.new_carrier) = (own.pid, own.carrier());
                 let (phase, lost) = (task.phase, task.draining);
                 task.detail = format!(
                     "{reason} in {phase}; the successor serves on, without up to {lost} sessions"

@@ -111,15 +111,17 @@ impl<D: DataPlane> Outgoing<D> {
         let Link { channel, mut peer, hello } = link;
         let Assignment { task_id, plan, binary, stage } = assignment;
         let mut machine = Predecessor::new(plan, now);
-        let mut new_pid = peer.as_ref().map_or(0, Peer::pid);
+        let (mut new_pid, mut new_carrier) = (peer.as_ref().map_or(0, Peer::pid), 0);
         if let Some(hello) = hello {
             if hello.carrier != 0 {
-                new_pid = hello.pid;
+                (new_pid, new_carrier) = (hello.pid, hello.carrier);
                 peer.iter_mut().for_each(|peer| carry(peer, hello.carrier));
             }
             machine.handle_message(&Message::Hello(hello), now);
         }
-        board.update_task(task_id, |task| task.new_pid = new_pid);
+        board.update_task(task_id, |task| {
+            (task.new_pid, task.new_carrier) = (new_pid, new_carrier);
+        });
         Self {
             pump: Pump::new(plane, channel, peer, board.timeouts()),
             board,
@@ -277,6 +279,7 @@ impl<D: DataPlane> Outgoing<D> {
             Message::Hello(hello) if hello.carrier != 0 => {
                 self.pump.peer.iter_mut().for_each(|peer| carry(peer, hello.carrier));
                 self.pump.tie_again(Part::Predecessor);
+                self.board.update_task(self.task_id, |task| task.new_carrier = hello.carrier);
             }
             // Before anything is given.
             Message::Ready {} => self.pump.tie(Part::Predecessor),

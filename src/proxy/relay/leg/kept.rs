@@ -246,15 +246,17 @@ impl Leg {
     pub fn into_pieces(self) -> io::Result<(OwnedFd, Vec<Piece>)> {
         let Self { stream, compressor, .. } = self;
         let (fd, mut pieces) = stream.into_pieces()?;
-        if let Some(compressor) = compressor {
-            let Compressor { incoming, outgoing, .. } = *compressor;
-            pieces.extend(incoming.into_pieces().chain(outgoing.into_pieces()));
-        }
+        pieces.extend(compressor.into_iter().flat_map(|frames| frames.into_pieces()));
         Ok((fd, pieces))
     }
 }
 
 impl Compressor {
+    /// Its memory that is in an arena.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        self.incoming.into_pieces().chain(self.outgoing.into_pieces())
+    }
+
     fn frames(&mut self) -> [&mut Frame; 2] {
         [&mut self.incoming, &mut self.outgoing]
     }

@@ -21,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::buffer::arena::Piece;
 use crate::buffer::tray::{FRAMES, Tray};
 use crate::buffer::{self, Buffer};
 use crate::journal::Counted;
@@ -75,6 +76,8 @@ pub struct Parts {
     pub stream: StreamParts,
     /// With compression: its state, and the raw bytes of frames, those that came in first.
     pub compression: Option<(LegState, Vec<u8>)>,
+    /// Its memory that is in an arena.
+    pub pieces: Vec<Piece>,
 }
 
 /// What another process needs to go on with the compression of a leg, beside the bytes.
@@ -271,7 +274,9 @@ impl Leg {
     /// Takes it out of this runtime, with what is needed to go on elsewhere.
     pub fn into_parts(self) -> io::Result<Parts> {
         let compression = self.compression_parts();
-        Ok(Parts { stream: self.stream.into_parts()?, compression })
+        let (stream, mut pieces) = self.stream.into_parts()?;
+        pieces.extend(self.compressor.into_iter().flat_map(|frames| frames.into_pieces()));
+        Ok(Parts { stream, compression, pieces })
     }
 
     /// The compression as it would travel.

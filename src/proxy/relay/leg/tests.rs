@@ -60,7 +60,7 @@ async fn send(peer: &mut UnixStream, sequence: u8, plain: &[u8]) {
 
 /// The same leg as another process would have it.
 fn moved(leg: Leg) -> Leg {
-    let Parts { stream, compression } = leg.into_parts().expect("a socket");
+    let Parts { stream, compression, .. } = leg.into_parts().expect("a socket");
     let compression = compression.map(|(state, bytes)| {
         let told = serde_json::to_vec(&state).expect("a leg can be told");
         let heard: LegState = serde_json::from_slice(&told).expect("and heard");

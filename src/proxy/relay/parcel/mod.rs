@@ -154,8 +154,10 @@ pub(in crate::proxy) fn pack(
 ) -> Result<Parcel, serde_json::Error> {
     let Parts { client, up, links, numbering, session } = parts;
     let mut fds = Vec::with_capacity(1 + links.len());
+    let mut pieces = Vec::new();
     let mut inside = |leg: LegParts| {
         fds.push(leg.stream.fd);
+        pieces.extend(leg.pieces);
         Inside { tls: leg.stream.tls, frames: leg.compression }
     };
     let client = inside(client);
@@ -169,8 +171,8 @@ pub(in crate::proxy) fn pack(
     state.account = taught.map(AccountState::from);
     let state = encode(&state)?;
     let claim = slot.map(|slot| {
-        let pieces = std::iter::once(up).chain(downs).flat_map(Lane::into_pieces);
-        Claim::new(Given { slot, _pieces: pieces.collect() })
+        pieces.extend(std::iter::once(up).chain(downs).flat_map(Lane::into_pieces));
+        Claim::new(Given { slot, _pieces: pieces })
     });
     Ok(Parcel { claim, id: handle.id.0, fds, state, bytes })
 }

@@ -76,6 +76,8 @@ fn task() -> Task {
         generation: Generation(8),
         old_pid: 100,
         new_pid: 101,
+        old_carrier: 0,
+        new_carrier: 0,
         started_at_ms: 1_790_000_000_000,
         elapsed_ms: 12,
         sessions: 50,
