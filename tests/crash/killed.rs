@@ -216,7 +216,7 @@ fn a_proxy_that_hangs_is_replaced_with_its_keeper() {
         .expect("it runs");
     assert!(odp.status.success(), "{odp:?}");
     until("another pair", || {
-        let living = revived.pids();
+        let living = revived.all_pids();
         let is_new = |pid: &i32| !before.contains(&(*pid as u32));
         (living.len() == 2 && living.iter().all(is_new)).then_some(())
     });

@@ -67,6 +67,8 @@ impl Scene {
             let rows = self.try_crashes()?;
             (rows.len() > deaths && rows[0]["pid"] == before.to_string()).then_some(())
         });
+        // Whoever is killed again and again before it serves is taken for a danger to all others.
+        until("it to serve", || (self.proxy.http_status("/readyz") == Some(200)).then_some(()));
         let after = self.carrier();
         assert_ne!(before, after);
         after

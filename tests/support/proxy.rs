@@ -344,10 +344,11 @@ impl Revived<'_> {
     pub(crate) fn pids(&self) -> Vec<i32> {
         let name =
             |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        self.all().into_iter().filter(|pid| name(*pid).trim() != KEEPER).collect()
+        self.all_pids().into_iter().filter(|pid| name(*pid).trim() != KEEPER).collect()
     }
 
-    fn all(&self) -> Vec<i32> {
+    /// The same with those that watch over them.
+    pub(crate) fn all_pids(&self) -> Vec<i32> {
         let config = self.config.to_str().expect("a path of ours");
         let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -361,7 +362,7 @@ impl Revived<'_> {
 
 impl Drop for Revived<'_> {
     fn drop(&mut self) {
-        for pid in self.all() {
+        for pid in self.all_pids() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
     }

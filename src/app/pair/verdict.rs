@@ -54,8 +54,19 @@ pub(super) struct Died {
 /// Remembers how often proxies have died.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
-    /// The last one first; whether somebody is suspected, who is not served for ever.
-    deaths: [Option<(Instant, bool)>; MOST],
+    /// The last one first.
+    deaths: [Option<Death>; MOST],
+}
+
+/// One that may be of a series.
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    at: Instant,
+    /// Somebody is suspected, who is not served for ever.
+    has_suspect: bool,
+    /// It was killed from outside before it served. That may be what it does to the machine, but
+    /// not if the next one gets to serve.
+    is_premature: bool,
 }
 
 impl Verdict {
@@ -71,18 +82,23 @@ impl Verdict {
         if !is_crash || is_told || !is_ours {
             return Next::Exit(code);
         }
-        if is_from_outside(status, blame) && phase == Phase::Serving {
-            return Next::Again(Kind::Heir, Duration::ZERO);
+        let is_premature = is_from_outside(status, blame);
+        if phase == Phase::Serving {
+            for death in &mut self.deaths {
+                death.take_if(|death| death.is_premature);
+            }
+            if is_premature {
+                return Next::Again(Kind::Heir, Duration::ZERO);
+            }
         }
         self.deaths.rotate_right(1);
-        self.deaths[0] = Some((now, blame.suspects[0] != 0));
-        let recent = |death: &Option<(Instant, bool)>| {
-            death.filter(|(at, _)| now.duration_since(*at) < LOOP)
-        };
+        let has_suspect = blame.suspects[0] != 0;
+        self.deaths[0] = Some(Death { at: now, has_suspect, is_premature });
         let (mut all, mut unexplained) = (0, 0);
-        for (_, has_suspect) in self.deaths.iter().filter_map(recent) {
-            all += 1;
-            unexplained += usize::from(!has_suspect);
+        for Death { at, has_suspect, .. } in self.deaths.iter().flatten() {
+            let is_recent = now.duration_since(*at) < LOOP;
+            all += usize::from(is_recent);
+            unexplained += usize::from(is_recent && !has_suspect);
         }
         let kind = match unexplained {
             HOPELESS.. => return Next::Exit(code),
@@ -188,12 +204,18 @@ mod tests {
         }
         let resuming = [(); 3].map(|()| die(Phase::Resuming));
         assert!(matches!(resuming[2], Next::Again(Kind::Afresh, _)));
+        assert_eq!(die(Phase::Serving), AGAIN);
+        for _ in 0..9 {
+            assert_eq!(die(Phase::Resuming), AGAIN);
+            assert_eq!(die(Phase::Serving), AGAIN, "the last one has got that far");
+        }
         let sent = Blame { is_from_outside: true, ..Blame::default() };
         let mut abort = |blame| {
             verdict.on(Died { blame, ..died(killed(Signal::SIGABRT), Phase::Serving) }, now)
         };
         assert_eq!(abort(sent), AGAIN);
         let hung = Blame { has_hung: true, ..Blame::default() };
-        assert!(matches!(abort(hung), Next::Again(Kind::Afresh, _)), "the keeper had a reason");
+        let hung = [(); 3].map(|()| abort(hung));
+        assert!(matches!(hung[2], Next::Again(Kind::Afresh, _)), "the keeper had a reason");
     }
 }
