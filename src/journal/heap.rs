@@ -4,39 +4,45 @@
 //! Which are free is known to the living process only; who comes after it is told which are not.
 
 /// The smallest place; each begins at a multiple of it.
-pub(super) const LEAST: usize = 64;
+pub(super) const LEAST: usize = 32;
 
 /// Sizes between one power of two and the next.
 const STEPS: usize = 4;
 
 /// The first four sizes, and so many times four of which each is twice as large: up to 1 MiB.
-const CLASSES: usize = STEPS * 13;
+const CLASSES: usize = STEPS * 14;
 
 /// A place for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    at: usize,
-    class: usize,
+    /// In units of [`LEAST`]: each session has one of these.
+    unit: u32,
+    class: u8,
 }
 
 impl Place {
-    /// Where so many bytes are that begin there; None if no place is so large.
+    /// Where so many bytes are that begin there; None if no place is so large, or none is there.
     pub(super) fn of(at: usize, len: usize) -> Option<Self> {
-        class(len).map(|class| Self { at, class })
+        Self::at_class(at, class(len)?)
+    }
+
+    fn at_class(at: usize, class: usize) -> Option<Self> {
+        let unit = u32::try_from(at / LEAST).ok().filter(|_| at.is_multiple_of(LEAST))?;
+        Some(Self { unit, class: u8::try_from(class).ok()? })
     }
 
     /// Where it begins.
     pub(super) fn at(self) -> usize {
-        self.at
+        self.unit as usize * LEAST
     }
 
     /// How many bytes it has.
     pub(super) fn len(self) -> usize {
-        size(self.class)
+        size(usize::from(self.class))
     }
 
     fn end(self) -> usize {
-        self.at + self.len()
+        self.at() + self.len()
     }
 }
 
@@ -57,10 +63,10 @@ impl Heap {
 
     /// All but these places is free.
     pub(super) fn without(begin: usize, end: usize, mut taken: Vec<Place>) -> Self {
-        taken.sort_by_key(|place| place.at);
+        taken.sort_by_key(|place| place.at());
         let mut heap = Self::new(begin, end);
         for place in taken {
-            heap.free_up_to(place.at);
+            heap.free_up_to(place.at());
             heap.untouched = heap.untouched.max(place.end());
         }
         heap
@@ -80,9 +86,9 @@ impl Heap {
     pub(super) fn take(&mut self, len: usize) -> Option<Place> {
         let class = class(len)?;
         if let Some(at) = self.free[class].pop() {
-            return Some(Place { at, class });
+            return Place::at_class(at, class);
         }
-        let place = Place { at: self.untouched, class };
+        let place = Place::at_class(self.untouched, class)?;
         (place.end() <= self.end).then(|| {
             self.untouched = place.end();
             place
@@ -91,11 +97,11 @@ impl Heap {
 
     /// Nobody needs it any more.
     pub(super) fn give_back(&mut self, place: Place) {
-        self.free[place.class].push(place.at);
+        self.free[usize::from(place.class)].push(place.at());
     }
 }
 
-/// How large its places are: 64, 128, 192, 256, then 320, 384, 448, 512, then 640 and so on.
+/// How large its places are: 32, 64, 96, 128, then 160, 192, 224, 256, then 320 and so on.
 fn size(class: usize) -> usize {
     let (doubled, step) = (class / STEPS, class % STEPS + 1);
     match doubled {
@@ -140,9 +146,9 @@ mod tests {
                     heap = Heap::without(4096, 4096 + (8 << 20), taken.clone());
                 }
                 let mut sorted = taken.clone();
-                sorted.sort_by_key(|place| place.at);
+                sorted.sort_by_key(|place| place.at());
                 for pair in sorted.windows(2) {
-                    prop_assert!(pair[0].end() <= pair[1].at);
+                    prop_assert!(pair[0].end() <= pair[1].at());
                 }
                 prop_assert!(sorted.last().is_none_or(|last| last.end() <= heap.end));
             }
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_place_is_for_what_it_was_taken_for() {
-        let sizes = [(0, 64), (64, 64), (65, 128), (160, 192), (257, 320), (513, 640)];
+        let sizes = [(0, 32), (32, 32), (33, 64), (160, 160), (161, 192), (257, 320), (513, 640)];
         for (len, room) in sizes.into_iter().chain([((1 << 19) + 1, 5 << 17), (1 << 20, 1 << 20)]) {
             let place = Heap::new(0, 1 << 30).take(len).expect("room");
             assert_eq!((place.end(), Place::of(0, len)), (room, Some(place)), "{len}");

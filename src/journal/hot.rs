@@ -178,18 +178,23 @@ pub struct Layers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// Connections.
-    pub count: usize,
+    pub count: u8,
     /// By their places, a bit each: those between whose socket and bytes there is something.
     pub layered: u8,
 }
 
 impl Shape {
+    /// How many connections.
+    pub(super) fn legs(self) -> usize {
+        usize::from(self.count)
+    }
+
     pub(super) fn is_layered(self, leg: usize) -> bool {
         self.layered >> leg & 1 == 1
     }
 
     fn further(self) -> usize {
-        self.count.saturating_sub(OWN_LEGS)
+        self.legs().saturating_sub(OWN_LEGS)
     }
 
     pub(super) fn layers(self) -> usize {
@@ -216,15 +221,15 @@ impl Shape {
 
     /// As a word, with where its annex begins, in bytes.
     pub(super) fn word(self, annex: usize) -> u64 {
-        self.count as u64 | u64::from(self.layered) << 8 | ((annex / heap::LEAST) as u64) << 16
+        u64::from(self.count) | u64::from(self.layered) << 8 | ((annex / heap::LEAST) as u64) << 16
     }
 
     /// The same, back.
     pub(super) fn of(word: u64) -> Option<(Self, usize)> {
-        let shape = Self { count: (word & 0xFF) as usize, layered: (word >> 8) as u8 };
+        let shape = Self { count: word as u8, layered: (word >> 8) as u8 };
         let annex = usize::try_from(word >> 16).ok()?.checked_mul(heap::LEAST)?;
-        let is_sound = (OWN_LEGS..=LEGS).contains(&shape.count)
-            && u32::from(shape.layered) < 1_u32 << shape.count;
+        let is_sound = (OWN_LEGS..=LEGS).contains(&shape.legs())
+            && u32::from(shape.layered) < 1_u32 << shape.legs();
         is_sound.then_some((shape, annex))
     }
 
@@ -334,7 +339,7 @@ fn store_annex(shape: Shape, number: u64, said: &Said<'_>, words: &mut impl Word
     }
     words.put(base + MORE_EXTRA, said.extra);
     let mut at = MORE_LEGS;
-    for leg in OWN_LEGS..shape.count {
+    for leg in OWN_LEGS..shape.legs() {
         words.put(base + at, said.lanes[leg].word());
         words.put(base + at + 1, said.counted[leg].word());
         for word in 0..MORE_STATE {
@@ -396,11 +401,11 @@ impl Hot {
         let mut hot = Self {
             current: word(base + HOT_CURRENT)?,
             blobs: [Blob::of(word(base + HOT_COLD)?)?, Blob::default(), Blob::default()],
-            lanes: Vec::with_capacity(shape.count),
-            counted: Vec::with_capacity(shape.count),
+            lanes: Vec::with_capacity(shape.legs()),
+            counted: Vec::with_capacity(shape.legs()),
             state: [0; STATE_WORDS],
             extra: more(MORE_EXTRA)?,
-            layers: vec![None; shape.count],
+            layers: vec![None; shape.legs()],
         };
         for (at, blob) in (MORE_BLOBS..).zip(&mut hot.blobs[1..]) {
             *blob = Blob::of(more(at)?)?;
@@ -414,7 +419,7 @@ impl Hot {
             *state.next()? = word(base + at)?;
         }
         let mut at = MORE_LEGS;
-        for _ in OWN_LEGS..shape.count {
+        for _ in OWN_LEGS..shape.legs() {
             hot.lanes.push(Stretch::of(more(at)?)?);
             hot.counted.push(Counted::of(more(at + 1)?));
             for word in 0..MORE_STATE {
@@ -422,7 +427,7 @@ impl Hot {
             }
             at += LEG;
         }
-        for leg in (0..shape.count).filter(|leg| shape.is_layered(*leg)) {
+        for leg in (0..shape.legs()).filter(|leg| shape.is_layered(*leg)) {
             let mut layers = Layers::default();
             for (word, tray) in layers.trays.iter_mut().enumerate() {
                 *tray = Tray::of(more(at + word)?)?;
@@ -443,9 +448,9 @@ impl Said<'_> {
     pub(super) fn fits(&self, shape: Shape) -> bool {
         let is_state = self.state.is_empty() || self.state.len() == shape.state();
         is_state
-            && self.lanes.len() == shape.count
-            && self.counted.len() == shape.count
+            && self.lanes.len() == shape.legs()
+            && self.counted.len() == shape.legs()
             && self.layers.len() == shape.layers()
-            && self.current + 1 < shape.count
+            && self.current + 1 < shape.legs()
     }
 }

@@ -259,12 +259,13 @@ impl Journal {
         legs: &[Leg<'_>],
         before: Option<&Slot>,
     ) -> Result<Slot, Unregistered> {
+        let count = u8::try_from(legs.len()).map_err(|_| Unregistered::TooManyLegs)?;
         if !(hot::OWN_LEGS..=LEGS).contains(&legs.len()) {
             return Err(Unregistered::TooManyLegs);
         }
         let is_layered = |(at, leg): (usize, &Leg<'_>)| u8::from(leg.is_layered) << at;
         let layered = legs.iter().enumerate().map(is_layered).sum();
-        let shape = Shape { count: legs.len(), layered };
+        let shape = Shape { count, layered };
         let index = self.take_slot().ok_or(Unregistered::Full)?;
         let mut slot = Slot {
             journal: self.clone(),

@@ -307,7 +307,7 @@ impl Journal {
         let [cold, spill, secret] = hot.blobs;
         let places = [self.place(cold)?, self.place(spill)?, self.secret_place(secret)?];
         let fd = |leg| RawFd::try_from(word(hot::fd_at(leg))?).ok();
-        let fds = (0..shape.count).map(fd).collect::<Option<Vec<_>>>()?;
+        let fds = (0..shape.legs()).map(fd).collect::<Option<Vec<_>>>()?;
         let id = u32::try_from(word(slot::ID)?).ok()?;
         let after = word(slot::AFTER)?.checked_sub(1).and_then(|it| u32::try_from(it).ok());
         Some(Record { index, id, shape, annex, hot, number, places, fds, after, is_given: false })
@@ -376,7 +376,7 @@ impl Journal {
         let annex = self.annex(index, shape);
         let word = self.words(index, annex);
         let word = |at| word(at).unwrap_or(u64::MAX);
-        let fills: Vec<u64> = (0..shape.count).map(|leg| word(hot::fill_at(leg))).collect();
+        let fills: Vec<u64> = (0..shape.legs()).map(|leg| word(hot::fill_at(leg))).collect();
         let uses = self.uses(index, annex, fds);
         let Stand { lanes, counted, layers, broken } = stand(hot, &fills, &uses)?;
         let broken = fds.iter().zip(broken).filter(|(_, is_broken)| *is_broken && claims.may_shut);

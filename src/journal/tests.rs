@@ -34,7 +34,7 @@ fn stretch(n: usize) -> Stretch {
 /// What a session of this shape says at its commit with this number.
 fn hot(shape: Shape, n: u64) -> Hot {
     let counted = |leg| Counted { read: n + leg, written: n + leg + 1 };
-    let used = 6 + 3 * (shape.count - 2);
+    let used = 6 + 3 * (shape.legs() - 2);
     let word = |at: usize| if at < used { n * 100 + at as u64 } else { 0 };
     let tray = |at| Tray { place: Some(n as u32 + at), start: 3, end: 4 + n as usize };
     let layers = |leg: usize| Layers {
@@ -47,13 +47,13 @@ fn hot(shape: Shape, n: u64) -> Hot {
         len: (n * has_annex) as usize,
     };
     Hot {
-        current: n % (shape.count as u64 - 1),
+        current: n % (shape.legs() as u64 - 1),
         blobs: [Blob { at: 4096 * n as usize, len: n as usize }, blob(1), blob(2)],
-        lanes: (0..shape.count).map(|leg| stretch(n as usize + leg)).collect(),
-        counted: (0..shape.count as u64).map(counted).collect(),
+        lanes: (0..shape.legs()).map(|leg| stretch(n as usize + leg)).collect(),
+        counted: (0..shape.legs() as u64).map(counted).collect(),
         state: std::array::from_fn(word),
         extra: (n + 7) * has_annex,
-        layers: (0..shape.count).map(|leg| shape.is_layered(leg).then(|| layers(leg))).collect(),
+        layers: (0..shape.legs()).map(|leg| shape.is_layered(leg).then(|| layers(leg))).collect(),
     }
 }
 
@@ -80,7 +80,7 @@ impl Recorded {
     fn commit(&mut self, shape: Shape, number: u64, hot: &Hot, says_all: bool) {
         self.stores.clear();
         let layers: Vec<Layers> = hot.layers.iter().flatten().copied().collect();
-        let used = 6 + 3 * (shape.count - 2);
+        let used = 6 + 3 * (shape.legs() - 2);
         let said = Said {
             current: hot.current as usize,
             lanes: &hot.lanes,
@@ -105,7 +105,7 @@ const SHAPES: [Shape; 6] = [
     Shape { count: 2, layered: 0b11 },
     Shape { count: 3, layered: 0 },
     Shape { count: 5, layered: 0b1_0001 },
-    Shape { count: LEGS, layered: 0xFF },
+    Shape { count: LEGS as u8, layered: 0xFF },
 ];
 
 /// After any number of commits, and any part of the next: the last one or the next.
@@ -154,14 +154,14 @@ fn words_stand_where_they_stood() {
         |range: std::ops::Range<usize>| -> Vec<u64> { range.map(|at| written.get(at)).collect() };
     let lane = |n: u64| n | n << 17 | (n + 1) << 32 | (n + 2) << 47 | (n % 3) << 62;
     let counted = |leg: u64| (2 + leg) | (3 + leg) << 32;
-    let own = [2, 0, 128 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
+    let own = [2, 0, 256 << 32 | 2, lane(2), lane(3), counted(0), counted(1)];
     assert_eq!(words(16..30), [&own[..], &[200, 201, 202, 203, 204, 205, 2]].concat());
     assert!(words(0..16).iter().chain(&words(30..SLOT)).all(|word| *word == 0));
     // Behind what is of the third connection, which does not change.
     let annex = words(SLOT + 5..SLOT + shape.annex());
     let (copy, other) = annex.split_at(annex.len() / 2);
     let tray = |at: u64| (12 + at) | 3 << 24 | 6 << 40;
-    let mut expected = vec![2, 132 << 32 | 2, 136 << 32 | 2, 9, lane(4), counted(2), 206, 207, 208];
+    let mut expected = vec![2, 264 << 32 | 2, 272 << 32 | 2, 9, lane(4), counted(2), 206, 207, 208];
     expected.extend((0..5).map(tray).chain(2010..2016).chain([2]));
     assert_eq!(copy, expected);
     assert!(other.iter().all(|word| *word == 0));
@@ -476,9 +476,9 @@ proptest! {
         words in prop::collection::vec((0_usize..7_000, prop_oneof![
             0_u64..16, any::<u64>(), Just(u64::MAX), 8192_u64..1_000_000,
             // Places of the heap.
-            (768_u64..1024).prop_map(|at| at << 32 | 20),
+            (1536_u64..2048).prop_map(|at| at << 32 | 20),
             // Shapes.
-            (2_u64..10, any::<u8>(), 768_u64..1024)
+            (2_u64..10, any::<u8>(), 1536_u64..2048)
                 .prop_map(|(count, layered, at)| count | u64::from(layered) << 8 | at << 16),
         ]), 0..400),
         live in prop::collection::vec(0_u32..100, 0..20),

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use zeroize::Zeroizing;
-use zstd_safe::{CCtx, CDict, DCtx, DDict, compress_bound};
+use zstd_safe::{CCtx, CDict, DCtx, DDict, compress_bound, get_frame_content_size};
 
 /// A state as most are; another one in its place is as right, but others take more room then.
 const USUAL: &[u8] = include_bytes!("usual.json");
@@ -18,9 +18,6 @@ const LEVEL: i32 = 1;
 
 /// No state is that long.
 const LONGEST: usize = 64 * 1024 * 1024;
-
-/// Bytes of the length that comes first.
-const LENGTH: usize = size_of::<u32>();
 
 static TO_PACK: LazyLock<CDict<'static>> = LazyLock::new(|| CDict::create(USUAL, LEVEL));
 static TO_UNPACK: LazyLock<DDict<'static>> = LazyLock::new(|| DDict::create(USUAL));
@@ -32,24 +29,22 @@ thread_local! {
 
 /// Makes a state short; None if it is too long.
 pub(super) fn pack(state: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let length = u32::try_from(state.len()).ok().filter(|_| state.len() <= LONGEST)?;
-    let mut packed = Zeroizing::new(vec![0; LENGTH + compress_bound(state.len())]);
-    packed[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    if state.len() > LONGEST {
+        return None;
+    }
+    let mut packed = Zeroizing::new(vec![0; compress_bound(state.len())]);
     let written = PACKING.with_borrow_mut(|context| {
         let context = context.get_or_insert_with(CCtx::create);
-        context.compress_using_cdict(&mut packed[LENGTH..], state, &TO_PACK).ok()
+        context.compress_using_cdict(&mut packed[..], state, &TO_PACK).ok()
     })?;
-    packed.truncate(LENGTH + written);
+    packed.truncate(written);
     Some(packed)
 }
 
 /// The state that was made short; None if this is none.
 pub(in crate::proxy) fn unpack(packed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (length, packed) = packed.split_first_chunk()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    if length > LONGEST {
-        return None;
-    }
+    let length = get_frame_content_size(packed).ok()??;
+    let length = usize::try_from(length).ok().filter(|length| *length <= LONGEST)?;
     let mut state = Zeroizing::new(vec![0; length]);
     let written = UNPACKING.with_borrow_mut(|context| {
         let context = context.get_or_insert_with(DCtx::create);
