@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::SOON;
 use super::plane::EchoPlane;
 use super::world::timeouts;
+use super::{SOON, ended_tasks};
 use crate::config::ExitTimeout;
-use crate::restart::task::{Generation, Mode, Phase, Request, State, Task, TaskId, TaskState};
+use crate::restart::task::{Generation, Mode, Phase, Request, State, TaskId, TaskState};
 use crate::restart::{
     Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Refusal, Settings, Start,
 };
@@ -75,19 +75,6 @@ impl Proxy {
         let mut standing = self.lifecycle.subscribe();
         let reached = standing.wait_for(|standing| standing.state == state);
         timeout(SOON, reached).await.expect("soon").expect("alive");
-    }
-
-    /// Its tasks, once it has heard how each has ended.
-    async fn ended_tasks(&self) -> Vec<Task> {
-        let begun = Instant::now();
-        loop {
-            let tasks = self.lifecycle.tasks();
-            if tasks.iter().all(|task| task.state != TaskState::InProgress) {
-                return tasks;
-            }
-            assert!(begun.elapsed() < SOON, "{tasks:?}");
-            sleep(Duration::from_millis(2)).await;
-        }
     }
 
     async fn exit(self) -> Exit {
@@ -253,7 +240,7 @@ async fn generations_take_over_through_the_handover_socket() {
         assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
         assert!(begun.elapsed() < SOON);
         assert_eq!(successor.lifecycle.generation(), Generation(generation));
-        let tasks = successor.ended_tasks().await;
+        let tasks = ended_tasks(&successor.lifecycle).await;
         assert_eq!(tasks.len() as u64, generation - 1);
         assert!(tasks.iter().all(|task| task.state == TaskState::Completed));
         proxy = successor;

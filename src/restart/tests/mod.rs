@@ -5,16 +5,31 @@ mod pair;
 mod plane;
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Exit;
+use tokio::time::sleep;
+
 use super::machine::plan::Outcome;
 use super::plane::Accepting;
-use super::task::{Generation, Mode, Request, State, TaskState};
+use super::task::{Generation, Mode, Request, State, Task, TaskState};
+use super::{Exit, Lifecycle};
 use world::{Fate, Rules, World};
 
 /// Longer than any way to the end, with the tests' timeouts.
 const SOON: Duration = Duration::from_secs(20);
+
+/// The tasks of a process, once it has heard how each has ended.
+async fn ended_tasks(lifecycle: &Lifecycle) -> Vec<Task> {
+    let begun = Instant::now();
+    loop {
+        let tasks = lifecycle.tasks();
+        if tasks.iter().all(|task| task.state != TaskState::InProgress) {
+            return tasks;
+        }
+        assert!(begun.elapsed() < SOON, "{tasks:?}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_session_moves_and_no_client_notices() {

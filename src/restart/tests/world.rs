@@ -13,15 +13,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::SOON;
 use super::plane::{EchoPlane, FAREWELL};
+use super::{SOON, ended_tasks};
 use crate::config::ExitTimeout;
 use crate::restart::drive::outgoing::{Assignment, Link, Outgoing};
 use crate::restart::host::fd::pidfd_of;
 use crate::restart::host::process::Peer;
 use crate::restart::machine::plan::{Demands, Outcome, Plan, Stage};
 use crate::restart::message::VERSIONS;
-use crate::restart::task::{Mode, State, Task, TaskState};
+use crate::restart::task::{Mode, State, Task};
 use crate::restart::transport::channel::Channel;
 use crate::restart::{
     Accepting, DataPlane, Exit, Lifecycle, Listener, Origin, Settings, Start, Timeouts,
@@ -235,11 +235,7 @@ impl World {
 
     /// The task as the successor knows it, once it has heard how it ended.
     pub(crate) async fn successors_task(&self) -> Task {
-        self.until(|world| {
-            world.successor.tasks().first().is_some_and(|task| task.state != TaskState::InProgress)
-        })
-        .await;
-        self.successor.tasks().remove(0)
+        ended_tasks(&self.successor).await.remove(0)
     }
 
     pub(crate) async fn successor_exit(&mut self) -> Option<Exit> {
