@@ -82,18 +82,18 @@ impl Verdict {
         if !is_crash || is_told || !is_ours {
             return Next::Exit(code);
         }
-        let is_premature = is_from_outside(status, blame);
+        let is_from_outside = is_from_outside(status, blame);
         if phase == Phase::Serving {
             for death in &mut self.deaths {
                 death.take_if(|death| death.is_premature);
             }
-            if is_premature {
+            if is_from_outside {
                 return Next::Again(Kind::Heir, Duration::ZERO);
             }
         }
         self.deaths.rotate_right(1);
         let has_suspect = blame.suspects[0] != 0;
-        self.deaths[0] = Some(Death { at: now, has_suspect, is_premature });
+        self.deaths[0] = Some(Death { at: now, has_suspect, is_premature: is_from_outside });
         let (mut all, mut unexplained) = (0, 0);
         for Death { at, has_suspect, .. } in self.deaths.iter().flatten() {
             let is_recent = now.duration_since(*at) < LOOP;
