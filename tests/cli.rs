@@ -11,7 +11,7 @@ use serde_json::Value;
 
 mod support;
 
-use support::proxy::{ADMIN_PASSWORD, Options, Revived, config_text};
+use support::proxy::{ADMIN_PASSWORD, Options, Revived, config_text, killed};
 use support::user::{NOBODY, may_become_nobody};
 use support::{Database, Login, Process, Proxy, Wire, until};
 
@@ -180,12 +180,6 @@ fn a_living_proxy_is_forced_without_being_killed() {
     let found = status(&proxy);
     assert_ne!(found["pid"], before, "{found:#}");
     assert_eq!(found["last_restart"]["mode"], "FORCE", "{found:#}");
-}
-
-/// Who was killed because it hung, as the results say; the processes that watched over it as well.
-fn killed(results: &str) -> Vec<u32> {
-    let (_, pids) = results.split_once("it hung; killed pid ").expect("somebody was killed");
-    pids.split(", ").map_while(|pid| pid.parse().ok()).collect()
 }
 
 #[test]

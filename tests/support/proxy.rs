@@ -333,6 +333,13 @@ pub(crate) fn haproxy(config: &Path, port: u16, server: &str) -> Command {
     command
 }
 
+/// Who was killed because it hung, as the results of `odp restart --force` say; the
+/// processes that watched over it as well.
+pub(crate) fn killed(results: &str) -> Vec<u32> {
+    let (_, pids) = results.split_once("it hung; killed pid ").expect("somebody was killed");
+    pids.split(", ").map_while(|pid| pid.parse().ok()).collect()
+}
+
 /// Ends what `odp restart --force` has started: it is in no group of the test's.
 pub(crate) struct Revived<'a> {
     /// The config that they were started with.
