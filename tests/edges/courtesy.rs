@@ -61,10 +61,8 @@ fn come(stage: Stage, user: &str, address: &str) -> Option<Wire> {
         return Some(wire);
     }
     let asked = wire.packet();
-    if matches!(stage, Stage::AnsweredInVain) {
-        // Or it is asked anew: behind a server that has not greeted in time.
-        let is_asked_anew = asked.payload[0] == 0xFE;
-        assert!(is_asked_anew || asked.payload == [1, 4], "the cache is empty: {asked:?}");
+    // Behind a server that has not greeted in time it is asked anew first.
+    if matches!(stage, Stage::AnsweredInVain) && asked.payload == [1, 4] {
         return Some(wire);
     }
     assert_eq!(asked.payload[0], 0xFE, "{stage:?}: {asked:?}");
@@ -73,7 +71,7 @@ fn come(stage: Stage, user: &str, address: &str) -> Option<Wire> {
             let socket = SockRef::from(wire.tcp());
             socket.set_linger(Some(Duration::ZERO)).expect("an option");
         }
-        Stage::AskedForPassword | Stage::GivenKey => {
+        Stage::AskedForPassword | Stage::GivenKey | Stage::AnsweredInVain => {
             let rest = &asked.payload[1..];
             let end = rest.iter().position(|&byte| byte == 0).expect("a plugin's name");
             let salt = rest[end + 1..].strip_suffix(&[0]).expect("a challenge");
