@@ -277,9 +277,10 @@ impl Journal {
             annex: None,
             is_live: false,
         };
+        // First: whoever finds it half made is to know whose it would have been.
+        slot.set(slot::ID, u64::from(id));
         slot.set(slot::STATE, state::REGISTERING);
         let annex = slot.make_annex()?;
-        slot.set(slot::ID, u64::from(id));
         slot.set(slot::SHAPE, shape.word(annex));
         let strikes = before.map_or(0, |before| before.words.get(slot::STRIKES));
         slot.set(slot::STRIKES, strikes);
@@ -357,6 +358,11 @@ impl Slot {
             self.give_back_blobs(said.blobs, fresh);
         }
         Ok(())
+    }
+
+    /// The slot that its session had before is given up.
+    pub fn settle(&mut self) {
+        self.set(slot::AFTER, 0);
     }
 
     /// What happens from now on is not on record, until the next commit.

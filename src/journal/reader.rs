@@ -188,7 +188,7 @@ impl Journal {
         let used = u32::try_from(used).unwrap_or(u32::MAX).min(self.slots);
         let mut free = Free { given_back: Vec::new(), untouched: used };
         let mut records: HashMap<u32, Record> = HashMap::new();
-        let mut given = Vec::new();
+        let (mut given, mut half_made) = (Vec::new(), Vec::new());
         for index in 0..used {
             let word = |at| self.memory.get(layout::slot_at(index) + at);
             match word(slot::STATE) {
@@ -202,13 +202,18 @@ impl Journal {
                 Some(state::GIVEN) => given.push(index),
                 state => {
                     // It was used for something that is not on record.
-                    left.unprotected += u64::from(state == Some(state::REGISTERING));
+                    if state == Some(state::REGISTERING) {
+                        half_made.extend(word(slot::ID));
+                    }
                     self.forget(index, &mut free);
                 }
             }
         }
         self.forget_outdated(&mut records, &mut free);
         self.add_given(&mut records, given, &mut free);
+        // Whose connections are others may still have its slot of before.
+        let has_another = |id: &u64| records.values().any(|it| u64::from(it.id) == *id);
+        left.unprotected += half_made.iter().filter(|id| !has_another(id)).count() as u64;
         let records = self.without_doubles(records, &mut left, &mut free);
         let places = records.iter().flat_map(|record| record.taken());
         let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
@@ -362,6 +367,7 @@ impl Journal {
         };
         let standing = self.standing((index, shape), &hot, &fds, claims);
         slot.is_live = standing.is_ok() && !is_given;
+        slot.settle();
         Some(Found { id, slot, fds, cold, is_given, standing })
     }
 

@@ -203,11 +203,19 @@ struct Session {
 
 impl Session {
     fn enter(journal: &Arc<Journal>, id: u32) -> (Self, [TcpStream; 2]) {
+        Self::enter_after(journal, id, None)
+    }
+
+    fn enter_after(
+        journal: &Arc<Journal>,
+        id: u32,
+        before: Option<&Slot>,
+    ) -> (Self, [TcpStream; 2]) {
         let ((client, far_client), (server, far_server)) = (pair(), pair());
         let counted = [Counted::default(); 2];
         let leg = |fd, counted| Leg { fd, counted, is_layered: false };
         let legs = [leg(client.as_fd(), counted[0]), leg(server.as_fd(), counted[1])];
-        let slot = journal.enter(id, &legs, None).expect("a slot");
+        let slot = journal.enter(id, &legs, before).expect("a slot");
         let lanes = [Stretch::default(); 2];
         (Self { client, server, slot, counted, lanes }, [far_client, far_server])
     }
@@ -402,6 +410,52 @@ fn who_is_suspended_is_not_found_until_the_next_commit() {
                 false => (0, 1),
             }
         );
+    }
+}
+
+/// Twice, so that the third slot is the first one again.
+#[test]
+fn who_has_other_connections_is_found_once_whenever_the_writer_dies() {
+    let names: [&[u8]; 3] = [b"first", b"second", b"third"];
+    for deadly in 0..=8 {
+        let journal = Arc::new(Journal::new(8).expect("memory"));
+        let mut far = Vec::new();
+        let mut enter = |before: Option<&Session>| {
+            let (session, peers) =
+                Session::enter_after(&journal, 1, before.map(|before| &before.slot));
+            far.push(peers);
+            session
+        };
+        let mut all = vec![enter(None)];
+        all[0].commit(Some(names[0]));
+        let (mut step, mut expected) = (0, names[0]);
+        let mut dies = || {
+            step += 1;
+            step > deadly
+        };
+        for name in &names[1..] {
+            if dies() {
+                break;
+            }
+            all.push(enter(all.last()));
+            if dies() {
+                break;
+            }
+            all.last_mut().expect("it was entered").commit(Some(name));
+            expected = name;
+            if dies() {
+                break;
+            }
+            drop(all.remove(0));
+            if dies() {
+                break;
+            }
+            all[0].slot.settle();
+        }
+        all.into_iter().for_each(Session::die);
+        let left = journal.take_over();
+        let found: Vec<_> = left.sessions.iter().map(|found| &found.cold[..]).collect();
+        assert_eq!((&found[..], left.unprotected), (&[expected][..], 0), "at {deadly}");
     }
 }
 

@@ -411,6 +411,10 @@ impl Relay {
         };
         let journal = before.slot.journal().clone();
         self.register(&journal, Some(&before.slot), handle);
+        drop(before);
+        if let Protection::Registered(record) = &mut self.protection {
+            record.slot.settle();
+        }
     }
 
     /// Puts it on record, if it is to be and is not.
