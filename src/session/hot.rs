@@ -47,6 +47,7 @@ impl Session {
             | earlier << 24
             | u64::from(asked_at.is_unsure) << 26
             | u64::from(self.kept.is_again) << 27
+            | u64::from(conversation.errand) << 28
             | u64::from(transaction.bits()) << 32;
         words[2] = self.portable.as_ref().map_or(0, |portable| portable.hot());
         for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
@@ -85,6 +86,7 @@ impl Session {
         let place = |place: u64| usize::try_from(place).ok().filter(|place| *place < count);
         resume_front(&mut conversation.front, own[0])?;
         conversation.current = LinkId::at(place(own[0] >> 48)?);
+        conversation.errand = own[1] >> 28 & 1 == 1;
         let earlier = match own[1] >> 24 & 3 {
             0 => Earlier::Left,
             1 => Earlier::PutAway,

@@ -192,7 +192,8 @@ impl From<LinkState> for Link {
 
 impl From<Conversation> for ConversationState {
     fn from(conversation: Conversation) -> Self {
-        let Conversation { front, links, current: turned_to } = conversation;
+        // A session on an errand is not taken out of its process; its hot words have the flag.
+        let Conversation { front, links, current: turned_to, errand: _ } = conversation;
         let mut links = links.into_iter().map(LinkState::from);
         let home = links.next().expect("a session has a link from its log-in on");
         let LinkState { dialect, server, current, queue, status, residue, has_warnings, .. } = home;
@@ -234,7 +235,7 @@ impl From<ConversationState> for Conversation {
         let front = Front { framer: client, turn, next_sequence, quit, whole: WHOLE_COMMAND };
         let mut all = smallvec![Link::from(home)];
         all.extend(links.into_iter().map(Link::from));
-        Self { front, links: all, current: LinkId::at(turned_to) }
+        Self { front, links: all, current: LinkId::at(turned_to), errand: false }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sessions with several servers, and such as have moved, outlive the proxy.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use odp::wire::command::code;
@@ -13,16 +14,21 @@ use crate::support::proxy::Options;
 use crate::support::raw::command_packets;
 use crate::support::{Database, Login, Server, Wire, until};
 
-const WHO: &str = "SELECT name FROM p.who";
+pub(crate) const WHO: &str = "SELECT name FROM p.who";
 
 /// Where clients of a primary read.
-struct Split {
-    scene: Scene,
-    replica: Database,
+pub(crate) struct Split {
+    pub scene: Scene,
+    pub replica: Database,
 }
 
 impl Split {
     fn start() -> Option<Self> {
+        Self::start_with("causal_reads = \"off\"", |_| ())
+    }
+
+    /// With this line for the cluster, and other options.
+    pub(crate) fn start_with(causal_reads: &str, change: fn(&mut Options)) -> Option<Self> {
         if crate::support::proxy::is_haproxy() {
             return None;
         }
@@ -30,11 +36,12 @@ impl Split {
         let mut options = Options::new(&[replica.address(), primary.address()]);
         options.cluster = format!(
             "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
-             read_write_split = \"on\"\ncausal_reads = \"off\"\n"
+             read_write_split = \"on\"\n{causal_reads}\n"
         );
         options.proxy =
             "crash_protection = true\nserver_detect_refresh_interval = \"100ms\"\n".into();
         options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+        change(&mut options);
         let pair = Pair::with(primary, replica, &options);
         pair.marked();
         let Pair { primary, replica, proxy } = pair;
@@ -175,42 +182,34 @@ fn a_readers_result_that_is_read_slowly_arrives_as_it_was_sent() {
     assert_eq!((kills, wire.run("SELECT 7").text()), (3, "7".to_owned()));
 }
 
-/// Reads, writes and transactions that never stop, while the proxy is killed again and again. Who
-/// is killed while its home is asked about its state is lost; nobody is told anything wrong.
-#[test]
-fn who_reads_here_and_writes_there_is_told_nothing_wrong() {
+/// Reads, writes and transactions that never stop, while the proxy is killed again and again: also
+/// while a session's home is asked about its state, or how far a reader must be.
+fn reads_here_and_writes_there(split: &Split) {
     const CLIENTS: usize = 8;
-    let Some(split) = Split::start() else { return };
     let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
-    // None: it was lost.
-    let turn = |wire: &mut Wire, own: usize| -> Option<String> {
-        let mut run = |sql: &str| {
-            let reply = wire.try_query(sql).ok()?;
-            assert_eq!(reply.error(), None, "{sql}");
-            Some(reply)
-        };
-        run(&format!("INSERT INTO p.t (n) VALUES ({own})"))?;
+    let turn = |wire: &mut Wire, own: usize, turns: usize| -> String {
+        wire.run(&format!("INSERT INTO p.t (n) VALUES ({own})"));
+        wire.run(&format!("SET @turns = {turns}"));
         // The primary, as long as it is not known who else there is.
-        let who = run(WHO)?.text();
-        run("BEGIN")?;
-        run("UPDATE p.t SET n = n WHERE id = 1 AND n = 0")?;
-        assert_eq!(run(WHO)?.text(), "primary");
-        run("COMMIT")?;
-        Some(who)
+        let row = wire.run("SELECT @turns, name FROM p.who").rows().remove(0);
+        assert_eq!(row[0], Some(turns.to_string().into_bytes()));
+        let who = row[1].clone().expect("a name");
+        wire.run("BEGIN");
+        wire.run("UPDATE p.t SET n = n WHERE id = 1 AND n = 0");
+        assert_eq!(wire.run(WHO).text(), "primary");
+        wire.run("COMMIT");
+        String::from_utf8(who).expect("a name")
     };
     let client = |n: usize| {
         let (mut wire, mut turns, own) = (split.open(), 0, 1000 * (n + 1));
         are_there.wait();
         while !is_over.load(Ordering::Relaxed) {
-            let Some(who) = turn(&mut wire, own) else { return false };
+            let who = turn(&mut wire, own, turns);
             assert!(["primary", "replica"].contains(&&*who), "{who}");
             turns += 1;
         }
         let count = format!("SELECT COUNT(*) FROM p.t WHERE n = {own} FOR UPDATE");
-        wire.try_query(&count).is_ok_and(|reply| {
-            assert_eq!(reply.text(), turns.to_string());
-            true
-        })
+        assert_eq!(wire.run(&count).text(), turns.to_string());
     };
     let client = &client;
     std::thread::scope(|scope| {
@@ -220,40 +219,113 @@ fn who_reads_here_and_writes_there_is_told_nothing_wrong() {
             split.scene.kill(Signal::SIGKILL);
         }
         is_over.store(true, Ordering::Relaxed);
-        let ended = clients.into_iter().map(|it| it.join().expect("nothing wrong is told"));
-        let lost = ended.filter(|has_gone_on| !has_gone_on).count() as u64;
-        let told = |crash: std::collections::BTreeMap<String, String>| -> u64 {
-            crash["lost"].parse().expect("a number")
-        };
-        assert_eq!(split.scene.crashes().into_iter().map(told).sum::<u64>(), lost);
+        clients.into_iter().for_each(|it| it.join().expect("nothing wrong is told"));
     });
+    for crash in split.scene.crashes() {
+        assert_eq!(crash["lost"], "0", "{crash:?}");
+    }
+}
+
+#[test]
+fn who_reads_here_and_writes_there_goes_on() {
+    let Some(split) = Split::start() else { return };
+    reads_here_and_writes_there(&split);
+}
+
+#[test]
+fn who_reads_its_own_writes_elsewhere_goes_on() {
+    let Some(split) = Split::start_with("causal_reads = \"session\"", |_| ()) else { return };
+    reads_here_and_writes_there(&split);
+}
+
+/// Two servers that a session may move between.
+struct Two {
+    scene: Scene,
+    other: Database,
+}
+
+impl Two {
+    fn start() -> Option<Self> {
+        if crate::support::proxy::is_haproxy() {
+            return None;
+        }
+        let start = || Database::start(Server::MariaDb);
+        let (one, other) = (start()?, start()?);
+        let mut options = Options::new(&[one.address(), other.address()]);
+        options.proxy = "crash_protection = true\n".into();
+        options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
+        let proxy = crate::support::Proxy::start_with(&options);
+        Some(Self { scene: Scene { database: one, proxy }, other })
+    }
+
+    /// A client, and the id that operators know it by.
+    fn open(&self) -> (Wire, u32) {
+        let wire = Wire::open(&self.scene.proxy.address(), &Login::default());
+        let mut wire = wire.expect("takes clients");
+        wire.run("SET @kept = 'yes'");
+        let id = wire.greeting.connection_id;
+        (wire, id)
+    }
+
+    /// Kills the proxy; the one session goes on.
+    fn kill(&self) {
+        self.scene.kill(Signal::SIGKILL);
+        let crash = &self.scene.crashes()[0];
+        assert_eq!((&crash["sessions"][..], &crash["resumed"][..]), ("1", "1"), "{crash:?}");
+    }
 }
 
 #[test]
 fn a_session_that_has_moved_goes_on_where_it_went() {
-    if crate::support::proxy::is_haproxy() {
-        return;
-    }
-    let start = || Database::start(Server::MariaDb);
-    let (Some(one), Some(other)) = (start(), start()) else { return };
-    let mut options = Options::new(&[one.address(), other.address()]);
-    options.proxy = "crash_protection = true\n".into();
-    options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
-    let proxy = crate::support::Proxy::start_with(&options);
-    let scene = Scene { database: one, proxy };
-    let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
-    wire.run("SET @kept = 'yes'");
-    let id = wire.greeting.connection_id;
+    let Some(two) = Two::start() else { return };
+    let (mut wire, id) = two.open();
     for _ in 0..3 {
         let port = wire.run("SELECT @@port").text();
-        let is_at_one = scene.database.address().ends_with(&format!(":{port}"));
-        let to = if is_at_one { other.address() } else { scene.database.address() };
-        scene.admin().run(&format!("MOVE PROXYSESSION {id} TO '{to}'"));
-        scene.kill(Signal::SIGKILL);
-        let crash = &scene.crashes()[0];
-        assert_eq!((&crash["sessions"][..], &crash["resumed"][..]), ("1", "1"), "{crash:?}");
+        let is_at_one = two.scene.database.address().ends_with(&format!(":{port}"));
+        let to = if is_at_one { two.other.address() } else { two.scene.database.address() };
+        two.scene.admin().run(&format!("MOVE PROXYSESSION {id} TO '{to}'"));
+        two.kill();
         let port = wire.run("SELECT @@port").text();
         assert!(to.ends_with(&format!(":{port}")), "{to}, but it is on {port}");
         assert_eq!(wire.run("SELECT @kept").text(), "yes");
     }
+}
+
+/// Says that it is over, also if that is by a panic.
+struct Ender<'a>(&'a AtomicBool);
+
+impl Drop for Ender<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_session_on_its_way_goes_on_here_or_there() {
+    let Some(two) = Two::start() else { return };
+    let (mut wire, id) = two.open();
+    let (two, is_over, moves) = (&two, AtomicBool::new(false), AtomicU64::new(0));
+    let mut random = crate::campaign::Random::new(std::process::id().into(), 3);
+    std::thread::scope(|scope| {
+        let _ender = Ender(&is_over);
+        scope.spawn(|| {
+            let ways = [two.other.address(), two.scene.database.address()];
+            for to in ways.iter().cycle() {
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+                // Whoever is asked may be about to die.
+                let Ok(mut admin) = two.scene.proxy.admin() else { continue };
+                let moved = admin.try_query(&format!("MOVE PROXYSESSION {id} TO '{to}'"));
+                moves.fetch_add(u64::from(moved.is_ok()), Ordering::Relaxed);
+            }
+        });
+        for _ in 0..15 {
+            let goal = moves.load(Ordering::Relaxed) + 1;
+            until("a move", || (moves.load(Ordering::Relaxed) >= goal).then_some(()));
+            random.pause(Duration::from_millis(12));
+            two.kill();
+            assert_eq!(wire.run("SELECT @kept").text(), "yes");
+        }
+    });
 }

@@ -2,11 +2,13 @@
 
 use super::recruit::Inventoried;
 use crate::proxy::relay::Relay;
+use crate::proxy::relay::errand::AtHome;
 use crate::proxy::relay::leg::Leg;
 use crate::proxy::service::answer::Answer as Told;
-use crate::proxy::service::client::{self, Terms};
+use crate::proxy::service::client::{self, Channel, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
+use crate::proxy::sessions::handle::Handle;
 use crate::session::link::LinkId;
 use crate::session::state::text::{UNCUT, is_word};
 use crate::session::state::variable::Value;
@@ -29,9 +31,22 @@ const CLIENT: &str = "character_set_client";
 
 /// A session's own connection to a server, and perhaps one of the service account.
 pub(in crate::proxy) struct Carrier<'a> {
-    pub(in crate::proxy) leg: &'a mut Leg,
+    pub(in crate::proxy) channel: &'a mut dyn Channel,
     pub(in crate::proxy) terms: Terms,
     pub(in crate::proxy) service: Option<&'a mut LoggedIn>,
+}
+
+/// A session's home, to be asked things by the way.
+pub(in crate::proxy) struct Home<'a> {
+    line: Line<'a>,
+    terms: Terms,
+}
+
+enum Line<'a> {
+    /// All that is said and heard is on record.
+    OnRecord(AtHome<'a>),
+    /// Nothing is: if the process dies the session is lost.
+    Leg(&'a mut Leg),
 }
 
 /// How a session gets its results.
@@ -73,7 +88,7 @@ pub(in crate::proxy) async fn survey_unseen(
     // It has no warnings then and has found no rows; nor were any changed.
     let nothing = b"SELECT NULL FROM information_schema.CHARACTER_SETS LIMIT 0";
     carrier.value(nothing).await?;
-    client::command(carrier.leg, carrier.terms, code::PING, &[]).await?;
+    client::command(carrier.channel, carrier.terms, code::PING, &[]).await?;
     surveyed
 }
 
@@ -88,15 +103,41 @@ pub(in crate::proxy) async fn pull(
     pull.finish().ok_or(Stranded::State(StateError::Unasked))
 }
 
+impl<'a> Home<'a> {
+    /// Of this session. It is asked until this is dropped.
+    pub(in crate::proxy) fn of(relay: &'a mut Relay, handle: &'a Handle) -> Self {
+        let terms = Terms::of(relay.session(), LinkId::HOME);
+        let line = match AtHome::begin(relay, handle) {
+            Ok(home) => Line::OnRecord(home),
+            // Something is still on its way to the client.
+            Err(relay) => Line::Leg(relay.leg(LinkId::HOME)),
+        };
+        Self { line, terms }
+    }
+
+    /// Asks it; `service` tells what its server keeps from the session itself.
+    pub(in crate::proxy) fn carrier<'b>(
+        &'b mut self,
+        service: Option<&'b mut LoggedIn>,
+    ) -> Carrier<'b> {
+        let channel: &mut dyn Channel = match &mut self.line {
+            Line::OnRecord(home) => home,
+            Line::Leg(leg) => *leg,
+        };
+        Carrier { channel, terms: self.terms, service }
+    }
+}
+
 impl<'a> Carrier<'a> {
-    /// Of a link of this session; `service` tells what its server keeps from the session itself.
+    /// Of a reader's link of this session; `service` tells what its server keeps from the session
+    /// itself.
     pub(in crate::proxy) fn of(
         relay: &'a mut Relay,
         link: LinkId,
         service: Option<&'a mut LoggedIn>,
     ) -> Self {
         let terms = Terms::of(relay.session(), link);
-        Self { leg: relay.leg(link), terms, service }
+        Self { channel: relay.leg(link), terms, service }
     }
 
     /// Carries what an errand asks until it is done.
@@ -124,7 +165,7 @@ impl<'a> Carrier<'a> {
                 client::queries(&mut service.leg, service.terms, &texts, MOST).await?
             }
             (Some(Of::Session) | None, _) => {
-                client::queries(self.leg, self.terms, &texts, MOST).await?
+                client::queries(self.channel, self.terms, &texts, MOST).await?
             }
         };
         Ok(told.into_iter().map(answer).collect())
@@ -143,7 +184,7 @@ impl<'a> Carrier<'a> {
                 self.command(code::INIT_DB, own).await?;
                 current = own;
             }
-            let prepared = client::prepare(self.leg, self.terms, text, MOST).await;
+            let prepared = client::prepare(self.channel, self.terms, text, MOST).await;
             let prepared = prepared.map_err(|error| error.to_string())?;
             // The error's text may quote the statement.
             let failed = |code| format!("a prepared statement (error {code})");
@@ -168,7 +209,7 @@ impl<'a> Carrier<'a> {
                 self.command(code::INIT_DB, own).await?;
                 current = own;
             }
-            let answer = client::query(self.leg, self.terms, text, MOST).await;
+            let answer = client::query(self.channel, self.terms, text, MOST).await;
             match answer.map_err(|error| error.to_string())? {
                 Told::Ok(_) => {}
                 Told::Err(error) => return Err(format!("a PREPARE (error {})", error.code)),
@@ -187,7 +228,7 @@ impl<'a> Carrier<'a> {
         code: u8,
         argument: &[u8],
     ) -> Result<(), String> {
-        let answer = client::command(self.leg, self.terms, code, argument).await;
+        let answer = client::command(self.channel, self.terms, code, argument).await;
         match answer.map_err(|error| error.to_string())? {
             Told::Err(error) => Err(format!("command {code:#x} (error {})", error.code)),
             Told::Ok(_) | Told::Rows { .. } => Ok(()),
@@ -221,7 +262,7 @@ impl<'a> Carrier<'a> {
     /// How results come.
     pub(in crate::proxy) async fn results(&mut self) -> Result<Option<Results>, ServiceError> {
         let sql = b"SELECT @@character_set_results LIMIT 1";
-        Ok(match client::query(self.leg, self.terms, sql, MOST).await? {
+        Ok(match client::query(self.channel, self.terms, sql, MOST).await? {
             Told::Rows { mut set, .. } => {
                 let collation = set.columns.first().map(|column| column.charset);
                 let value = set.rows.pop().and_then(|row| row.into_iter().next().flatten());
@@ -244,14 +285,14 @@ impl<'a> Carrier<'a> {
             "SELECT COLLATION_NAME FROM information_schema.COLLATIONS WHERE ID = {} LIMIT 1",
             wanted.collation
         );
-        let answer = client::query(self.leg, self.terms, sql.as_bytes(), MOST).await?;
+        let answer = client::query(self.channel, self.terms, sql.as_bytes(), MOST).await?;
         let Told::Rows { mut set, .. } = answer else { return Ok(false) };
         let name = set.rows.pop().and_then(|row| row.into_iter().next().flatten());
         let Some(name) = name.filter(|name| is_word(name) && is_word(&wanted.charset)) else {
             return Ok(false);
         };
         let sql = [b"SET NAMES ", &wanted.charset[..], b" COLLATE ", &name[..]].concat();
-        let answer = client::query(self.leg, self.terms, &sql, MOST).await?;
+        let answer = client::query(self.channel, self.terms, &sql, MOST).await?;
         Ok(matches!(answer, Told::Ok(_)) && self.results().await?.as_ref() == Some(&wanted))
     }
 
@@ -286,7 +327,7 @@ impl<'a> Carrier<'a> {
         &mut self,
         sql: &[u8],
     ) -> Result<Option<Vec<u8>>, ServiceError> {
-        Ok(match client::query(self.leg, self.terms, sql, MOST).await? {
+        Ok(match client::query(self.channel, self.terms, sql, MOST).await? {
             Told::Rows { mut set, .. } => {
                 set.rows.pop().and_then(|row| row.into_iter().next().flatten())
             }
@@ -296,7 +337,7 @@ impl<'a> Carrier<'a> {
 
     /// The session's status flags.
     pub(in crate::proxy) async fn status(&mut self) -> Result<u16, String> {
-        let answer = client::query(self.leg, self.terms, b"DO 1", MOST).await;
+        let answer = client::query(self.channel, self.terms, b"DO 1", MOST).await;
         match answer.map_err(|error| error.to_string())? {
             Told::Ok(done) => Ok(done.status),
             Told::Rows { .. } | Told::Err(_) => Err("its status flags".into()),

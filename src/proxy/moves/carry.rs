@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use super::carrier::{Carrier, Stranded, pull};
+use super::carrier::{Carrier, Home, Stranded, pull};
 use super::gate::Gate;
 use super::look::look_now;
 use super::orders::Order;
@@ -23,7 +23,7 @@ use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Handle, Seen};
 use crate::session::lane::Lane;
-use crate::session::link::{Link as LinkState, LinkId};
+use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
 use crate::session::state::{Base, PutBack, State, Subject};
 use crate::task;
@@ -145,14 +145,16 @@ async fn carry(
     let thread = relay.home().thread;
     let Recruit { link, here, there, here_service, there_service } = recruit;
     let address = link.server.address.to_string();
-    let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
+    let mut home = Home::of(relay, handle);
+    let mut asked = home.carrier(here_service.as_mut());
     let broken = |error: Stranded| match error {
         Stranded::Service(error) => Failure::Broken(error.to_string()),
         // All was answered, if not as it should be.
         Stranded::State(error) => Failure::Stays(Stays::NotPulled(error.to_string())),
     };
-    let state = pull(&mut home, here, thread).await.map_err(broken)?;
-    let results = home.results().await.map_err(|error| broken(error.into()))?;
+    let state = pull(&mut asked, here, thread).await.map_err(broken)?;
+    let results = asked.results().await.map_err(|error| broken(error.into()))?;
+    drop(home);
     relay.put_on_record(handle);
     if !state.hidden.is_empty() {
         let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
@@ -160,7 +162,7 @@ async fn carry(
     }
     let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
     let terms = link.terms;
-    let mut other = Carrier { leg: &mut link.leg, terms, service: there_service.as_mut() };
+    let mut other = Carrier { channel: &mut link.leg, terms, service: there_service.as_mut() };
     let taken = |brought: Result<Vec<Subject>, Stranded>| -> Result<(), Stays> {
         let differences = brought.map_err(|error| refused(error.to_string()))?;
         let names: Vec<_> = differences.iter().map(ToString::to_string).collect();

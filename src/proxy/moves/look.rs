@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
 
-use super::carrier::{Carrier, Stranded, pull};
+use super::carrier::{Carrier, Home, Stranded, pull};
 use super::orders::Order;
 use super::recruit::{Inventoried, Wants};
 use super::{Stays, Surroundings};
@@ -21,7 +21,6 @@ use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::sessions::handle::{Handle, Seen, Stage};
 use crate::proxy::sessions::view::{Then, VariablesView};
-use crate::session::link::LinkId;
 use crate::session::state::{Glance, PutBack, Shown, State, StateError};
 use crate::task;
 
@@ -109,7 +108,7 @@ impl Surroundings<'_> {
             let limit = self.in_force.config().proxy.connect_timeout.0;
             let mut glance = Glance::new(&inventory, facts.server_thread.0.into());
             let mut carrier =
-                Carrier { leg: &mut service.leg, terms: service.terms, service: None };
+                Carrier { channel: &mut service.leg, terms: service.terms, service: None };
             let glanced = timeout(limit, carrier.run(&mut glance)).await;
             let silent = |_| ServiceError::Silent { what: "answer about a session", limit };
             glanced
@@ -133,10 +132,11 @@ pub(super) async fn look_now(
         return (Err(why), true);
     }
     let (address, thread) = (relay.home().server.clone(), relay.home().thread);
-    let mut home = Carrier::of(relay, LinkId::HOME, None);
+    let mut home = Home::of(relay, handle);
     let asked = async {
-        let state = pull(&mut home, inventory, thread).await?;
-        let is_as_before = put_back(&mut home, &state).await?;
+        let mut asked = home.carrier(None);
+        let state = pull(&mut asked, inventory, thread).await?;
+        let is_as_before = put_back(&mut asked, &state).await?;
         Ok::<_, Stranded>((state, is_as_before))
     };
     match timeout(LIMIT, asked).await {

@@ -231,7 +231,7 @@ impl<'a> Wants<'a> {
         let mut asked = self.log_in(server, credentials, &Wanted::default()).await?;
         let flavour = Flavour::of(&asked.greeting.version);
         let limit = self.in_force.config().proxy.connect_timeout.0;
-        let mut carrier = Carrier { leg: &mut asked.leg, terms: asked.terms, service: None };
+        let mut carrier = Carrier { channel: &mut asked.leg, terms: asked.terms, service: None };
         let surveyed = tokio::time::timeout(limit, survey(&mut carrier, flavour)).await;
         let address = || server.address.to_string();
         let silent = |_| Stays::Server {

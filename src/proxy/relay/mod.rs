@@ -4,6 +4,7 @@
 //! any two polls. Invariant: a byte that was read is in a lane or was written.
 
 mod closing;
+pub(super) mod errand;
 pub mod leg;
 pub mod link;
 mod marked;
@@ -244,6 +245,9 @@ impl Relay {
             let signal = handle.signal();
             if signal != obeyed {
                 match signal {
+                    // What its home owes comes first; it is not much.
+                    Signal::Freeze | Signal::Inactive | Signal::Shutdown if self.is_on_errand() => {
+                    }
                     Signal::Freeze if self.closing.is_none() => return Poll::Ready(Exit::Frozen),
                     Signal::None | Signal::Freeze => obeyed = signal,
                     Signal::Inactive | Signal::Shutdown => {
@@ -256,8 +260,13 @@ impl Relay {
                     Signal::Kill => return Poll::Ready(Exit::Ended),
                 }
             }
+            let was_on_errand = self.is_on_errand();
             if self.poll_relay(cx, around).is_ready() {
                 return Poll::Ready(Exit::Ended);
+            }
+            if was_on_errand && !self.is_on_errand() {
+                // Whoever waits for that has not been heard.
+                cx.waker().wake_by_ref();
             }
             self.publish(registry, handle);
             self.record(handle);
@@ -277,7 +286,7 @@ impl Relay {
 
     /// A session that would not move, as it is on its way in or out, gives none.
     fn give_copy(&self, order: oneshot::Sender<Replica>, handle: &Handle) {
-        if self.closing.is_some() {
+        if self.closing.is_some() || self.is_on_errand() {
             return;
         }
         match parcel::copy(self, handle) {
@@ -441,6 +450,7 @@ impl Relay {
             }
             match self.up.source() {
                 Source::Closed => return Poll::Pending,
+                Source::Open | Source::Ended if self.is_on_errand() => return Poll::Pending,
                 Source::Ended
                     if (self.numbering.is_some() || self.router.is_some())
                         && self.judge_up(around) => {}
@@ -511,6 +521,7 @@ impl Relay {
                         Ok(_) | Err(_) => self.links[current].down.set_source(Source::Ended),
                     }
                 }
+                Source::Ended if self.is_on_errand() => self.abandon_errand(),
                 // A replica that is gone: the session goes on at home.
                 Source::Ended if self.ask_again(cx, around) => {}
                 Source::Ended => {
@@ -531,6 +542,9 @@ impl Relay {
 
     /// Whether anything was judged.
     fn judge_up(&mut self, around: Surroundings<'_>) -> bool {
+        if self.is_on_errand() {
+            return false;
+        }
         let current = self.current();
         let home = (current != LinkId::HOME.place()).then(|| self.home().server.clone());
         let Link { leg, server, .. } = &mut self.links[current];
@@ -552,6 +566,9 @@ impl Relay {
     }
 
     fn judge_down(&mut self, around: Surroundings<'_>) {
+        if self.is_on_errand() {
+            return self.drop_answers();
+        }
         let current = self.session.conversation().current();
         let Link { leg, down, .. } = &mut self.links[current.place()];
         match self.session.farewell(down.unjudged()) {

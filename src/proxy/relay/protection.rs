@@ -8,9 +8,10 @@
 //!
 //! Its sockets are read, written and shut by [`Committed`] only, which there is none of without a
 //! commit of all that has changed; whoever takes its connections for something else suspends it
-//! first, and if the process dies then, the session is lost. But readers, which are servers' links
-//! beside the home, are asked things by the way: of that nothing is on record, and if the process
-//! dies meanwhile, it is that link which is lost. Invariant: dropped before its sockets are.
+//! first, and if the process dies then, the session is lost. What its home is asked by the way goes
+//! by its lanes ([`errand`](super::errand)). But of what readers are asked, which are servers' links
+//! beside the home, nothing is on record, and if the process dies meanwhile, it is that link which
+//! is lost. Invariant: dropped before its sockets are.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -316,6 +317,7 @@ impl Relay {
         if self.session.resume(&hot, spill).is_none() {
             return false;
         }
+        self.take_up_errand();
         self.numbering = self.numbering.map(|fresh| Numbering::of_word(extra).unwrap_or(fresh));
         let mut keys = &secret[..];
         for (at, layer) in layers.into_iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::proxy::relay::leg::Leg;
 use crate::session::Session;
 use crate::session::link::LinkId;
 use crate::session::numbering::Frames;
-use crate::wire::command::code;
+use crate::wire::command::{Reply, code, reply};
 use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, packet};
 use crate::wire::response::Dialect;
 
@@ -32,24 +32,65 @@ pub struct Terms {
     pub query_attributes: bool,
 }
 
+/// What commands of ours and their answers go over.
+pub trait Channel: Send {
+    /// A command that gets this kind of answer is to be written.
+    fn begin(&mut self, reply: Reply);
+
+    /// Whether frames are numbered, and packets are not.
+    fn is_framed(&self) -> bool;
+
+    /// Writes as much of `bytes` as can be; see [`Leg::poll_write`].
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Ready when all that was written is the system's.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads what is there; 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+}
+
+/// A connection that nobody else uses meanwhile.
+impl Channel for Leg {
+    fn begin(&mut self, _: Reply) {
+        self.begin_command();
+    }
+
+    fn is_framed(&self) -> bool {
+        Frames::is_framed(self)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Self::poll_write(self, cx, bytes)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Self::poll_flush(self, cx)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        Self::poll_read(self, cx, buffer)
+    }
+}
+
 /// Runs one statement that has one result, of which no more than `limit` bytes are heard.
 pub async fn query(
-    leg: &mut Leg,
+    channel: &mut dyn Channel,
     terms: Terms,
     sql: &[u8],
     limit: usize,
 ) -> Result<Answer, ServiceError> {
-    only(query_all(leg, terms, sql, limit).await?)
+    only(query_all(channel, terms, sql, limit).await?)
 }
 
 /// Runs a text of one or several statements: their results, up to the first ERR.
 pub async fn query_all(
-    leg: &mut Leg,
+    channel: &mut dyn Channel,
     terms: Terms,
     sql: &[u8],
     limit: usize,
 ) -> Result<Vec<Answer>, ServiceError> {
-    let mut talk = Talk::new(leg, limit);
+    let mut talk = Talk::new(channel, limit);
     talk.say(&terms.query(sql)).await?;
     let answers = talk.answers(Collecting::query(terms.dialect)).await?;
     talk.over()?;
@@ -60,12 +101,12 @@ pub async fn query_all(
 /// waited for: a later one runs whatever became of those before it. The limit is for all answers
 /// together.
 pub async fn queries(
-    leg: &mut Leg,
+    channel: &mut dyn Channel,
     terms: Terms,
     statements: &[&[u8]],
     limit: usize,
 ) -> Result<Vec<Answer>, ServiceError> {
-    let mut talk = Talk::new(leg, limit);
+    let mut talk = Talk::new(channel, limit);
     for sql in statements {
         talk.say(&terms.query(sql)).await?;
     }
@@ -81,12 +122,12 @@ pub async fn queries(
 /// A command that is answered by one packet, OK or ERR: COM_PING, COM_INIT_DB,
 /// COM_RESET_CONNECTION and the like.
 pub async fn command(
-    leg: &mut Leg,
+    channel: &mut dyn Channel,
     terms: Terms,
     code: u8,
     argument: &[u8],
 ) -> Result<Answer, ServiceError> {
-    let mut talk = Talk::new(leg, MOST_OF_ONE);
+    let mut talk = Talk::new(channel, MOST_OF_ONE);
     talk.say(&[&[code], argument].concat()).await?;
     let answers = talk.answers(Collecting::one(terms.dialect)).await?;
     talk.over()?;
@@ -94,8 +135,12 @@ pub async fn command(
 }
 
 /// A command without an answer: COM_STMT_CLOSE, COM_STMT_SEND_LONG_DATA.
-pub async fn tell(leg: &mut Leg, code: u8, argument: &[u8]) -> Result<(), ServiceError> {
-    Talk::new(leg, MOST_OF_ONE).say(&[&[code], argument].concat()).await
+pub async fn tell(
+    channel: &mut dyn Channel,
+    code: u8,
+    argument: &[u8],
+) -> Result<(), ServiceError> {
+    Talk::new(channel, MOST_OF_ONE).say(&[&[code], argument].concat()).await
 }
 
 /// Takes leave. Whether the server hears it is its affair.
@@ -105,12 +150,12 @@ pub async fn quit(mut leg: Leg) {
 
 /// Prepares a statement.
 pub async fn prepare(
-    leg: &mut Leg,
+    channel: &mut dyn Channel,
     terms: Terms,
     sql: &[u8],
     limit: usize,
 ) -> Result<Result<Prepared, ServerError>, ServiceError> {
-    let mut talk = Talk::new(leg, limit);
+    let mut talk = Talk::new(channel, limit);
     talk.say(&[&[code::STMT_PREPARE], sql].concat()).await?;
     let mut preparing = Preparing::new(terms.dialect);
     loop {
@@ -148,7 +193,7 @@ impl Terms {
 
 /// Commands and answers that belong together.
 struct Talk<'a> {
-    leg: &'a mut Leg,
+    channel: &'a mut dyn Channel,
     /// What was read, and how much of it is dealt with.
     ahead: Vec<u8>,
     at: usize,
@@ -167,15 +212,15 @@ struct Logical {
 }
 
 impl<'a> Talk<'a> {
-    fn new(leg: &'a mut Leg, limit: usize) -> Self {
-        Self { leg, ahead: Vec::new(), at: 0, heard: 0, limit, sequence: 0 }
+    fn new(channel: &'a mut dyn Channel, limit: usize) -> Self {
+        Self { channel, ahead: Vec::new(), at: 0, heard: 0, limit, sequence: 0 }
     }
 
     /// Sends a command. What the server says meanwhile is kept: while it waits for us to read it
     /// would not read either.
     async fn say(&mut self, payload: &[u8]) -> Result<(), ServiceError> {
         self.sequence = 0;
-        self.leg.begin_command();
+        self.channel.begin(reply(payload.first().copied()));
         let mut rest = payload;
         loop {
             let (piece, behind) = rest.split_at(rest.len().min(MAX_PAYLOAD));
@@ -193,8 +238,8 @@ impl<'a> Talk<'a> {
         poll_fn(|cx| {
             loop {
                 let written = match bytes {
-                    [] => self.leg.poll_flush(cx).map_ok(|()| 0),
-                    _ => self.leg.poll_write(cx, bytes),
+                    [] => self.channel.poll_flush(cx).map_ok(|()| 0),
+                    _ => self.channel.poll_write(cx, bytes),
                 };
                 match written {
                     Poll::Ready(Ok(_)) if bytes.is_empty() => return Poll::Ready(Ok(())),
@@ -241,7 +286,7 @@ impl<'a> Talk<'a> {
                 let payload = payload.to_vec();
                 self.at += HEADER + header.length;
                 // In frames nobody numbers packets one by one, see `session::numbering`.
-                if !self.leg.is_framed() && header.sequence != self.sequence {
+                if !self.channel.is_framed() && header.sequence != self.sequence {
                     return Err(ServiceError::Malformed("a packet out of order"));
                 }
                 self.sequence = header.sequence.wrapping_add(1);
@@ -254,7 +299,7 @@ impl<'a> Talk<'a> {
     /// Reads what is there.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ServiceError>> {
         let mut chunk = Buffer::lend();
-        let n = ready!(self.leg.poll_read(cx, &mut chunk))?;
+        let n = ready!(self.channel.poll_read(cx, &mut chunk))?;
         if n == 0 {
             let error = io::Error::from(io::ErrorKind::UnexpectedEof);
             return Poll::Ready(Err(error.into()));

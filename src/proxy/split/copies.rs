@@ -81,7 +81,7 @@ async fn prepare_there(
     if is_elsewhere {
         reader.command(code::INIT_DB, &wanted.schema).await?;
     }
-    let prepared = client::prepare(reader.leg, reader.terms, &wanted.text, MOST).await;
+    let prepared = client::prepare(reader.channel, reader.terms, &wanted.text, MOST).await;
     let prepared = prepared.map_err(|error| error.to_string())?;
     if is_elsewhere {
         reader.command(code::INIT_DB, schema).await?;
@@ -89,7 +89,7 @@ async fn prepare_there(
     let Ok(prepared) = prepared else { return Ok(None) };
     if prepared.parameters != wanted.parameters {
         let id = prepared.id.to_le_bytes();
-        let told = client::tell(reader.leg, code::STMT_CLOSE, &id).await;
+        let told = client::tell(reader.channel, code::STMT_CLOSE, &id).await;
         told.map_err(|error| error.to_string())?;
         return Ok(None);
     }

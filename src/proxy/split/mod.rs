@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use super::in_force::InForce;
 use super::moves::Orders;
-use super::moves::carrier::Carrier;
+use super::moves::carrier::Home;
 use super::moves::carry::move_now;
 use super::moves::recruit::Wants;
 use super::relay::Relay;
@@ -83,7 +83,11 @@ impl Surroundings<'_> {
             return true;
         }
         // Behind an error it is not known whether the transaction that it would read in is open.
-        if is_joined && is_read && has_unknown_status(relay) && ask_status(relay).await.is_none() {
+        if is_joined
+            && is_read
+            && has_unknown_status(relay)
+            && ask_status(relay, handle).await.is_none()
+        {
             return false;
         }
         if is_joined && rules.parts(&ahead(relay), &relay.session().standpoint()) {
@@ -106,7 +110,7 @@ impl Surroundings<'_> {
             Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
             // Whether a transaction is open is not known behind an error.
             Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
-                let Some(()) = ask_status(relay).await else { return false };
+                let Some(()) = ask_status(relay, handle).await else { return false };
                 match goes(relay, rules).0 {
                     Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
                     _ => refuse(relay, &Refusal::Fenced),
@@ -326,9 +330,10 @@ fn has_unknown_status(relay: &Relay) -> bool {
 }
 
 /// Asks the home for its status; None: it does not answer.
-async fn ask_status(relay: &mut Relay) -> Option<()> {
-    let mut home = Carrier::of(relay, LinkId::HOME, None);
-    let status = tokio::time::timeout(LIMIT, home.status()).await.ok()?.ok()?;
+async fn ask_status(relay: &mut Relay, handle: &Handle) -> Option<()> {
+    let mut home = Home::of(relay, handle);
+    let status = tokio::time::timeout(LIMIT, home.carrier(None).status()).await.ok()?.ok()?;
+    drop(home);
     relay.session_mut().handle_home_status(ServerStatus::Known(status));
     Some(())
 }

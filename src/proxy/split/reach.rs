@@ -12,7 +12,7 @@ use crate::config::CausalReads;
 use crate::proxy::cluster::Cluster;
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Orders;
-use crate::proxy::moves::carrier::{Carrier, Stranded, pull};
+use crate::proxy::moves::carrier::{Carrier, Home, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
 use crate::proxy::sessions::handle::{Facts, Handle, Seen};
@@ -91,7 +91,7 @@ impl<'a> Reach<'a> {
             self.catch_up(relay, handle, link).await?;
         }
         copies::prepare(relay, link, self.deadline, self.rules).await?;
-        self.clear_home(relay).await?;
+        self.clear_home(relay, handle).await?;
         Ok(link)
     }
 
@@ -188,9 +188,11 @@ impl<'a> Reach<'a> {
         let (mut here_service, mut there_service) = services.map_err(|it| it.to_string())?;
         let is_joined = relay.session().standpoint().transaction.joined().is_some();
         let (home_thread, thread) = (relay.home().thread, relay.links()[link.place()].thread);
-        let mut home = Carrier::of(relay, LinkId::HOME, here_service.as_mut());
-        let state = of_home(pull(&mut home, &here, home_thread)).await?;
-        let results = of_home(async { Ok(home.results().await?) }).await?;
+        let mut home = Home::of(relay, handle);
+        let mut asked = home.carrier(here_service.as_mut());
+        let state = of_home(pull(&mut asked, &here, home_thread)).await?;
+        let results = of_home(async { Ok(asked.results().await?) }).await?;
+        drop(home);
         relay.put_on_record(handle);
         handle.facts().seen = Seen::of(&state.shown(), SystemTime::now());
         if !state.hidden.is_empty() || finds_last_inserted(&state) {
@@ -255,8 +257,9 @@ impl<'a> Reach<'a> {
             true => (b"SELECT @@gtid_binlog_pos LIMIT 1", "MASTER_GTID_WAIT"),
             false => (b"SELECT @@global.gtid_executed LIMIT 1", "WAIT_FOR_EXECUTED_GTID_SET"),
         };
-        let mut home = Carrier::of(relay, LinkId::HOME, None);
-        let position = of_home(async { Ok(home.value(position).await?) }).await?;
+        let mut home = Home::of(relay, handle);
+        let position = of_home(async { Ok(home.carrier(None).value(position).await?) }).await?;
+        drop(home);
         relay.put_on_record(handle);
         // An error is none.
         let position = String::from_utf8_lossy(&position.unwrap_or_default()).replace('\n', "");
@@ -279,7 +282,7 @@ impl<'a> Reach<'a> {
     }
 
     /// Has the home put away its warnings, if a read that goes elsewhere would have.
-    async fn clear_home(&self, relay: &mut Relay) -> Result<(), Unreached> {
+    async fn clear_home(&self, relay: &mut Relay, handle: &Handle) -> Result<(), Unreached> {
         let command = relay.session().command_ahead(relay.next_command());
         let puts_away = command.earlier_warnings() == Earlier::PutAway;
         let has_some = relay.session().standpoint().home_has_warnings;
@@ -290,8 +293,9 @@ impl<'a> Reach<'a> {
         let sql = "SET STATEMENT sql_select_limit = DEFAULT, max_statement_time = 0, \
                    sql_big_selects = 1, max_join_size = 18446744073709551615 \
                    FOR SELECT NULL FROM information_schema.USER_VARIABLES LIMIT 0";
-        let mut home = Carrier::of(relay, LinkId::HOME, None);
-        of_home(async { Ok(home.value(sql.as_bytes()).await?) }).await?;
+        let mut home = Home::of(relay, handle);
+        of_home(async { Ok(home.carrier(None).value(sql.as_bytes()).await?) }).await?;
+        drop(home);
         relay.session_mut().handle_no_warnings();
         Ok(())
     }

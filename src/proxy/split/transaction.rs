@@ -59,7 +59,7 @@ pub(super) async fn join(
     words: Words,
 ) -> Result<LinkId, Unreached> {
     let reader = Carrier::of(relay, link, None);
-    let asked = client::query(reader.leg, reader.terms, words.sql.as_bytes(), MOST);
+    let asked = client::query(reader.channel, reader.terms, words.sql.as_bytes(), MOST);
     match timeout(LIMIT, asked).await {
         Ok(Ok(Answer::Ok(_))) => {
             let mut joined = Joined::new(link, words.is_read_only);
@@ -80,7 +80,7 @@ pub(super) async fn part(relay: &mut Relay) {
     let Some(joined) = relay.session().standpoint().transaction.joined() else { return };
     let reader = Carrier::of(relay, joined.link(), None);
     let sql = b"ROLLBACK AND NO CHAIN NO RELEASE";
-    let told = timeout(LIMIT, client::query(reader.leg, reader.terms, sql, MOST)).await;
+    let told = timeout(LIMIT, client::query(reader.channel, reader.terms, sql, MOST)).await;
     if !matches!(told, Ok(Ok(Answer::Ok(_)))) {
         relay.break_link(joined.link());
     }

@@ -17,8 +17,8 @@ use smallvec::{SmallVec, smallvec};
 use super::front::{Front, Said, Turn};
 use super::link::{Asked, Heard, Held, Link, LinkId};
 use super::look::{Ahead, Place};
-use crate::wire::command;
-use crate::wire::packet::Header;
+use crate::wire::command::{self, Reply};
+use crate::wire::packet::{Framer, Header};
 use crate::wire::response::{Dialect, ServerStatus};
 
 /// The protocol state of one client with its servers.
@@ -28,6 +28,8 @@ pub struct Conversation {
     pub(super) links: SmallVec<[Link; 1]>,
     /// Who gets the client's packets, and owes it answers.
     pub(super) current: LinkId,
+    /// What the home owes are answers to us; see [`Self::begin_errand`].
+    pub(super) errand: bool,
 }
 
 impl Conversation {
@@ -37,6 +39,7 @@ impl Conversation {
             front: Front::logging_in(),
             links: smallvec![Link::logging_in(dialect)],
             current: LinkId::HOME,
+            errand: false,
         }
     }
 
@@ -230,6 +233,66 @@ impl Conversation {
         let heard = self.links[link.place()].handle(bytes, at, next)?;
         self.front.handle_heard(heard);
         Some(heard)
+    }
+}
+
+/// Errands: between two of the client's commands the home is asked things by the way. What is said
+/// and heard then is nobody's but the caller's; the client's commands wait.
+impl Conversation {
+    /// From now on the home is asked by us; false while a link owes the client an answer.
+    #[must_use]
+    pub fn begin_errand(&mut self) -> bool {
+        let may = self.turn() == Turn::Command && self.turn_to(LinkId::HOME) && !self.errand;
+        let is_free = may && !self.awaits_answer() && self.current_link().is_between_packets();
+        self.errand |= is_free;
+        is_free
+    }
+
+    /// Whether the home is asked by us.
+    pub fn is_on_errand(&self) -> bool {
+        self.errand
+    }
+
+    /// The home is asked something that gets this kind of answer.
+    pub fn ask_errand(&mut self, reply: Reply) {
+        self.link_mut(LinkId::HOME).ask(Asked::new(reply, 0, false));
+    }
+
+    /// Consumes what the home answers: so many bytes. None for what no server says.
+    pub fn hear_errand(&mut self, bytes: &[u8]) -> Option<usize> {
+        let link = self.link_mut(LinkId::HOME);
+        let (status, mut at, mut next) = (link.status, 0, 0);
+        while link.awaits_answer() {
+            match link.handle(bytes, &mut at, &mut next) {
+                Some(Heard::Nonsense | Heard::FileWanted | Heard::FileSent) => return None,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if !link.awaits_answer() {
+            link.framer.consume_payload(bytes, &mut at);
+        }
+        // What the client's own statements have left is what is known of them.
+        link.status = status;
+        Some(at)
+    }
+
+    /// The client's commands go to this link again, if all that was asked is answered.
+    #[must_use]
+    pub fn end_errand(&mut self, then: LinkId) -> bool {
+        let is_over = !self.awaits_answer() && self.current_link().is_between_packets();
+        if is_over {
+            (self.errand, self.current) = (false, then);
+        }
+        is_over
+    }
+
+    /// What is not answered yet never will be: the home is lost.
+    pub fn abandon_errand(&mut self) {
+        let home = self.link_mut(LinkId::HOME);
+        (home.framer, home.answering) = (Framer::default(), None);
+        home.queue.clear();
+        self.errand = false;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::session::transaction::Joined;
 use crate::sql::analysis::{Analysis, Class, Hints};
 use crate::sql::ids::{Extent, Named, connections};
 use crate::wire::capability as cap;
-use crate::wire::command::code;
+use crate::wire::command::{Reply, code};
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::ServerStatus;
@@ -22,6 +22,33 @@ impl Session {
         let has_turned = self.turn_to(link);
         debug_assert!(has_turned, "a route is wanted between two commands");
         self.route = Route::Taken;
+    }
+
+    /// See [`Conversation::begin_errand`](super::Conversation::begin_errand).
+    #[must_use]
+    pub fn begin_errand(&mut self) -> bool {
+        self.conversation.begin_errand()
+    }
+
+    /// The home is asked something by us that gets this kind of answer.
+    pub fn ask_errand(&mut self, reply: Reply) {
+        self.conversation.ask_errand(reply);
+    }
+
+    /// What the home answers to us: so many of the bytes. None for what no server says.
+    pub fn hear_errand(&mut self, bytes: &[u8]) -> Option<usize> {
+        self.conversation.hear_errand(bytes)
+    }
+
+    /// The errand is over, if all was answered: the client's commands go to this link again.
+    #[must_use]
+    pub fn end_errand(&mut self, then: LinkId) -> bool {
+        self.conversation.end_errand(then)
+    }
+
+    /// The errand is over, and so is the home.
+    pub fn abandon_errand(&mut self) {
+        self.conversation.abandon_errand();
     }
 
     /// Where it stands between two commands.
