@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use crate::support::legs::Entrance;
 use crate::support::pki::Pki;
 use crate::support::proxy::{Options, is_haproxy};
+use crate::support::raw::WireError;
 use crate::support::tunnel::Compression;
 use crate::support::{Database, Legs, Login, Proxy, Server, Wire, scratch, until};
 
@@ -168,7 +169,7 @@ impl Mined {
 }
 
 /// What both connections of a session have beside packets.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layers {
     Nothing,
     Tls13,
@@ -229,7 +230,13 @@ impl Layered {
 
     /// A client.
     pub(crate) fn open(&self) -> Wire {
-        Wire::open(self.entrance.address(), &self.login).expect("takes clients")
+        self.try_open(Login::default()).expect("takes clients")
+    }
+
+    /// A client that logs in so, if it is let in.
+    pub(crate) fn try_open(&self, login: Login) -> Result<Wire, WireError> {
+        let login = Login { tls: self.login.tls, tls_12: self.login.tls_12, ..login };
+        Wire::open(self.entrance.address(), &login)
     }
 
     /// Kills the proxy; all of this many sessions go on.

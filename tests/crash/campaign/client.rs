@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use super::script::{ROUNDS, Reference, Script};
 use super::{Plan, Random};
+use crate::scene::{Layered, Layers};
 use crate::support::raw::WireError;
 use crate::support::{Wire, until};
 
@@ -58,6 +59,12 @@ impl Kind {
         Self::Pieces,
         Self::Connect,
     ];
+
+    /// All that there are over these. Who ends half of a connection ends what is in it.
+    pub(crate) fn over(layers: Layers) -> impl Iterator<Item = Self> + Clone {
+        let may_be = move |it: &Self| layers == Layers::Nothing || *it != Self::HalfClosed;
+        Self::ALL.into_iter().filter(may_be)
+    }
 
     /// For the report.
     pub(crate) fn name(self) -> &'static str {
@@ -117,7 +124,7 @@ impl Client {
     /// Starts it.
     pub(crate) fn start(
         plan: &Arc<Plan>,
-        reference: &Arc<Reference>,
+        (layered, reference): (&Arc<Layered>, &Arc<Reference>),
         number: u64,
         kind: Kind,
     ) -> Self {
@@ -130,8 +137,9 @@ impl Client {
             trouble: Mutex::default(),
         });
         let (own, plan, reference) = (shared.clone(), plan.clone(), reference.clone());
+        let layered = layered.clone();
         let thread = std::thread::spawn(move || {
-            let played = catch_unwind(AssertUnwindSafe(|| own.play(&plan, &reference)));
+            let played = catch_unwind(AssertUnwindSafe(|| own.play(&plan, &layered, &reference)));
             let trouble = match played {
                 Ok(Ok(())) => return,
                 Ok(Err(trouble)) => trouble,
@@ -182,14 +190,14 @@ impl Client {
 }
 
 impl Shared {
-    fn play(&self, plan: &Plan, reference: &Reference) -> Result<(), String> {
+    fn play(&self, plan: &Plan, layered: &Layered, reference: &Reference) -> Result<(), String> {
         let mut script = Script {
             kind: self.kind,
             worker: self.number,
             random: Some(Random::new(plan.seed, self.number + 1)),
             statement: 0,
         };
-        let Some(mut wire) = self.log_in(plan, &mut script) else { return Ok(()) };
+        let Some(mut wire) = self.log_in(plan, layered, &mut script) else { return Ok(()) };
         for n in 0.. {
             if plan.stop.load(Ordering::Relaxed) {
                 break;
@@ -208,8 +216,9 @@ impl Shared {
             }
             self.bytes.fetch_add(found.len() as u64, Ordering::Relaxed);
             self.rounds.fetch_add(1, Ordering::Relaxed);
+            script.pause(plan.rest);
             if self.kind.is_brief() {
-                let Some(next) = self.log_in(plan, &mut script) else { return Ok(()) };
+                let Some(next) = self.log_in(plan, layered, &mut script) else { return Ok(()) };
                 wire = next;
             }
         }
@@ -218,12 +227,12 @@ impl Shared {
 
     /// A session. A log-in that is cut is tried again: only who has logged in is kept. None: it is
     /// over.
-    fn log_in(&self, plan: &Plan, script: &mut Script) -> Option<Wire> {
+    fn log_in(&self, plan: &Plan, layered: &Layered, script: &mut Script) -> Option<Wire> {
         until("a log-in", || {
             if plan.stop.load(Ordering::Relaxed) {
                 return Some(None);
             }
-            match Wire::open(&plan.address, &self.kind.login()) {
+            match layered.try_open(self.kind.login()) {
                 Ok(mut wire) => {
                     script.prepare(&mut wire);
                     Some(Some(wire))

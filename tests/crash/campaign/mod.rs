@@ -6,8 +6,10 @@
 //!   reference ── the same script ──► server      are the bytes that came here before
 //!   killer ── SIGKILL, SIGABRT, a fault, an abort ──► whoever carries the sessions
 //! ```
-//! A short one is a test. `ODP_CAMPAIGN_KILLS` and `ODP_CAMPAIGN_SESSIONS` make it a long one,
-//! `ODP_CAMPAIGN_SEED` the same as before, as far as clocks allow.
+//! A short one is a test. `ODP_CAMPAIGN_KILLS` and `ODP_CAMPAIGN_SESSIONS` make it a long one, whose
+//! clients rest up to `ODP_CAMPAIGN_REST` milliseconds between two rounds; `ODP_CAMPAIGN_LAYERS`
+//! (`tls13`, `tls12`, `zlib`, `zstd`, `tls+zlib`) puts those on both legs, `ODP_CAMPAIGN_SEED` makes
+//! it the same as before, as far as clocks allow.
 
 mod client;
 mod killer;
@@ -23,7 +25,7 @@ use client::{Client, Kind, Tally};
 use killer::Killer;
 pub(crate) use random::Random;
 
-use crate::scene::Scene;
+use crate::scene::{Layered, Layers};
 use crate::support::Database;
 
 /// Accounts of the bank, and what each holds at first.
@@ -32,8 +34,9 @@ const DEPOSIT: u64 = 1000;
 
 /// What all clients share.
 struct Plan {
-    address: String,
     seed: u64,
+    /// Milliseconds, at most, between two rounds.
+    rest: u64,
     stop: AtomicBool,
 }
 
@@ -43,23 +46,26 @@ fn sessions_of_every_kind_outlive_random_kills() {
 }
 
 fn run(sessions: u64, kills: u64) {
-    let Some(scene) = Scene::start() else { return };
+    let layers = layers();
+    let Some(layered) = Layered::start(layers) else { return };
+    let layered = Arc::new(layered);
+    let scene = &layered.scene;
     open_bank(&scene.database);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     let seed = from_environment("ODP_CAMPAIGN_SEED", now.as_nanos() as u64);
-    eprintln!("campaign: {sessions} sessions, {kills} kills, seed {seed}");
+    eprintln!("campaign: {sessions} sessions, {layers:?}, {kills} kills, seed {seed}");
     let reference = Arc::new(script::Reference::of(&scene.database));
-    let stop = AtomicBool::new(false);
-    let plan = Arc::new(Plan { address: scene.proxy.address(), seed, stop });
+    let rest = from_environment("ODP_CAMPAIGN_REST", 0);
+    let plan = Arc::new(Plan { seed, rest, stop: AtomicBool::new(false) });
     let clients: Vec<Client> = (0..sessions)
-        .zip(Kind::ALL.into_iter().cycle())
-        .map(|(number, kind)| Client::start(&plan, &reference, number, kind))
+        .zip(Kind::over(layers).cycle())
+        .map(|(number, kind)| Client::start(&plan, (&layered, &reference), number, kind))
         .collect();
     for client in &clients {
         client.until_more(1);
     }
     let begun = Instant::now();
-    let mut killer = Killer::new(&scene, seed);
+    let mut killer = Killer::new(scene, seed);
     for number in 1..=kills {
         killer.kill();
         if number % 50 == 0 {
@@ -101,6 +107,18 @@ fn report(killer: &Killer, tallies: &[Tally], begun: Instant) {
     let refused: u64 = tallies.iter().map(|tally| tally.refused).sum();
     eprintln!("  log-ins under way that were cut: {refused}");
     killer.report();
+}
+
+fn layers() -> Layers {
+    match std::env::var("ODP_CAMPAIGN_LAYERS").as_deref() {
+        Err(_) => Layers::Nothing,
+        Ok("tls13") => Layers::Tls13,
+        Ok("tls12") => Layers::Tls12,
+        Ok("zlib") => Layers::Zlib,
+        Ok("zstd") => Layers::Zstd,
+        Ok("tls+zlib") => Layers::TlsAndZlib,
+        Ok(other) => panic!("ODP_CAMPAIGN_LAYERS: {other}"),
+    }
 }
 
 fn from_environment(name: &str, default: u64) -> u64 {

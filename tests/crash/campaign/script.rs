@@ -157,8 +157,8 @@ impl Script {
         }
     }
 
-    fn pause(&mut self, most_ms: u64) {
-        if let Some(random) = &mut self.random {
+    pub(super) fn pause(&mut self, most_ms: u64) {
+        if let Some(random) = self.random.as_mut().filter(|_| most_ms > 0) {
             random.pause(Duration::from_millis(most_ms));
         }
     }
