@@ -520,17 +520,8 @@ impl Wire {
 
     /// Exactly the next bytes, whatever they are.
     pub(crate) fn take(&mut self, length: usize) -> std::io::Result<Vec<u8>> {
-        let mut buffer = [0; 64 * 1024];
         while self.unread.len() - self.at < length {
-            let read = self.socket.read(&mut buffer)?;
-            if read == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            if self.at > 0 {
-                self.unread.drain(..self.at);
-                self.at = 0;
-            }
-            self.unread.extend(&buffer[..read]);
+            self.read_more()?;
         }
         let taken = self.unread[self.at..self.at + length].to_vec();
         self.at += length;
@@ -540,12 +531,24 @@ impl Wire {
         Ok(taken)
     }
 
+    fn read_more(&mut self) -> std::io::Result<()> {
+        let mut buffer = [0; 64 * 1024];
+        let read = self.socket.read(&mut buffer)?;
+        if read == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        self.unread.drain(..std::mem::take(&mut self.at));
+        self.unread.extend(&buffer[..read]);
+        Ok(())
+    }
+
     /// Reads until the server closes; what came. A reset is a close.
     pub(crate) fn until_closed(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
         loop {
-            match self.take(1) {
-                Ok(byte) => all.extend(byte),
+            let at_hand = self.unread.len() - self.at;
+            match self.take(at_hand.max(1)) {
+                Ok(bytes) => all.extend(bytes),
                 Err(error) => {
                     let closed = [
                         ErrorKind::UnexpectedEof,

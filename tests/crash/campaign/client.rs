@@ -162,11 +162,15 @@ impl Client {
         self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits until it has played so many more rounds, or has ended.
-    pub(crate) fn until_more(&self, rounds: u64) {
-        let goal = self.shared.rounds.load(Ordering::Relaxed) + rounds;
+    /// How many rounds it has played.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.shared.rounds.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it has played so many rounds, or has ended.
+    pub(crate) fn until_played(&self, goal: u64) {
         until(&format!("{} {}", self.shared.kind.name(), self.shared.number), || {
-            let is_there = self.shared.rounds.load(Ordering::Relaxed) >= goal;
+            let is_there = self.rounds() >= goal;
             (is_there || self.trouble().is_some()).then_some(())
         });
     }

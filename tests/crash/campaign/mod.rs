@@ -61,9 +61,7 @@ fn run(sessions: u64, kills: u64) {
         .zip(Kind::over(layers).cycle())
         .map(|(number, kind)| Client::start(&plan, (&layered, &reference), number, kind))
         .collect();
-    for client in &clients {
-        client.until_more(1);
-    }
+    until_all(&clients);
     let begun = Instant::now();
     let mut killer = Killer::new(scene, seed);
     for number in 1..=kills {
@@ -78,14 +76,20 @@ fn run(sessions: u64, kills: u64) {
         }
     }
     // Everybody goes on.
-    for client in &clients {
-        client.until_more(1);
-    }
+    until_all(&clients);
     let tallies = finish(&plan, clients);
     report(&killer, &tallies, begun);
     let troubles: Vec<_> = tallies.iter().filter_map(|tally| tally.trouble.clone()).collect();
     assert!(troubles.is_empty(), "{troubles:#?}\n{}", scene.proxy.log());
     audit(&scene.database, &tallies, &reference);
+}
+
+/// Waits until each has played one more round.
+fn until_all(clients: &[Client]) {
+    let goals: Vec<u64> = clients.iter().map(|client| client.rounds() + 1).collect();
+    for (client, goal) in clients.iter().zip(goals) {
+        client.until_played(goal);
+    }
 }
 
 fn finish(plan: &Plan, clients: Vec<Client>) -> Vec<Tally> {
