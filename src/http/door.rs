@@ -173,6 +173,7 @@ const CLUSTER: &[&str] = &[
     "primary",
     "servers",
     "servers_online",
+    "servers_unknown",
     "links",
     "proxies",
     "proxies_running",
@@ -211,6 +212,10 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
         let text = |column: &str| Some(row.text(column).to_owned());
         let name = row.text("cluster_name");
         let of_cluster = |route: &Row| route.text("cluster") == name;
+        let count = |state: &str| {
+            let is_in_it = |route: &Row| of_cluster(route) && route.text("state") == state;
+            Some(servers.rows().filter(is_in_it).count().to_string())
+        };
         let links = servers.rows().filter(of_cluster).map(|route| route.text("links"));
         let links: u64 = links.filter_map(|links| links.parse::<u64>().ok()).sum();
         table.rows.push(vec![
@@ -219,7 +224,8 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
             text("is_default"),
             text("primary").filter(|primary| !primary.is_empty()),
             text("servers"),
-            text("online"),
+            count("online"),
+            count("unknown"),
             Some(links.to_string()),
             Some(proxies.rows().count().to_string()),
             Some(running.to_string()),

@@ -259,7 +259,7 @@ fn elsewhere<'a>(routes: &'a [Row], cluster: &str, server: &str) -> Option<&'a s
     let rows = || routes.iter().filter(|row| row.text("cluster") == Some(cluster));
     let at = rows().position(|row| row.text("server") == Some(server)).map_or(0, |at| at + 1);
     let is_good = |row: &&Row| {
-        row.text("state") == Some("online")
+        matches!(row.text("state"), Some("online" | "unknown"))
             && row.text("role") != Some("replica")
             && row.text("server") != Some(server)
     };
@@ -282,7 +282,7 @@ mod tests {
             row("main", "a:1", "unknown", "online"),
             row("main", "b:1", "replica", "online"),
             row("other", "c:1", "unknown", "online"),
-            row("main", "d:1", "primary", "online"),
+            row("main", "d:1", "primary", "unknown"),
             row("main", "e:1", "unknown", "draining"),
         ];
         for (cluster, server, to) in [

@@ -270,7 +270,7 @@ impl Proxy {
             let here = on.get(&[view.cluster.as_str().into(), view.server.as_str().into()]);
             let (links, reads, writes) = here.copied().unwrap_or_default();
             (view.reads, view.writes) = (view.reads + reads, view.writes + writes);
-            (view, links)
+            (view.with_links(links), links)
         };
         self.in_force.clusters().server_views().into_iter().map(with_links).collect()
     }

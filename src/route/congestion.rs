@@ -51,9 +51,24 @@ pub enum Standing {
     Congested,
 }
 
+/// What was heard of it last, whoever has asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heard {
+    /// Nobody has asked it yet.
+    #[default]
+    Nothing,
+    /// It has answered.
+    Answer,
+    /// It has failed, and nobody has had an answer since.
+    Failure,
+}
+
 /// What is known of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Congestion {
+    /// For people: who chooses a server goes by its standing.
+    heard: Heard,
+
     /// When it last failed, or was tried again since; None if it has answered since.
     suspected_at: Option<Instant>,
     connect: Kind,
@@ -143,10 +158,22 @@ impl Congestion {
         self.suspected_at.is_some()
     }
 
+    /// What was heard of it last.
+    pub fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    /// It has greeted somebody, which does not take back that it has failed.
+    pub fn greet(&mut self) {
+        if self.heard == Heard::Nothing {
+            self.heard = Heard::Answer;
+        }
+    }
+
     /// Somebody begins to try it. One that had failed is tried by this one alone: until it is
     /// known how that went, the others go elsewhere.
     pub fn begin(&mut self, now: Instant) {
-        let Self { suspected_at, connect, alive, detect: _ } = self;
+        let Self { suspected_at, connect, alive, heard: _, detect: _ } = self;
         for since in [suspected_at, &mut connect.congested_at, &mut alive.congested_at] {
             if since.is_some() {
                 *since = Some(now);
@@ -156,7 +183,7 @@ impl Congestion {
 
     /// It could not be used.
     pub fn fail(&mut self, failure: Failure, now: Instant, limits: &Limits) {
-        self.suspected_at = Some(now);
+        (self.heard, self.suspected_at) = (Heard::Failure, Some(now));
         match failure {
             Failure::Connect => self.connect.fail(now, limits),
             Failure::Alive => self.alive.fail(now, limits),
@@ -165,13 +192,14 @@ impl Congestion {
 
     /// It has answered a log-in.
     pub fn recover(&mut self) {
-        self.suspected_at = None;
+        (self.heard, self.suspected_at) = (Heard::Answer, None);
         self.connect.recover();
         self.alive.recover();
     }
 
     /// It was asked and has answered.
     pub fn detect_alive(&mut self) -> Detected {
+        self.heard = Heard::Answer;
         self.detect.in_a_row = 0;
         match std::mem::take(&mut self.detect.is_congested) {
             true => Detected::Alive,
@@ -181,6 +209,7 @@ impl Congestion {
 
     /// It was asked and did not answer in time.
     pub fn detect_dead(&mut self, now: Instant, limits: &Limits) -> Detected {
+        self.heard = Heard::Failure;
         let Detect { in_a_row, is_congested, history } = &mut self.detect;
         *in_a_row = in_a_row.saturating_add(1);
         history.failures += 1;
@@ -272,13 +301,14 @@ mod tests {
         Alive,
         Begin,
         Recover,
+        Greeted,
         AskedInVain,
         Answered,
         StopAsking,
         /// The standing is this.
         Is(Standing),
     }
-    use Event::{Alive, Answered, AskedInVain, Begin, Connect, Is, Recover, StopAsking};
+    use Event::{Alive, Answered, AskedInVain, Begin, Connect, Greeted, Is, Recover, StopAsking};
     use Standing::{Congested, Good, Suspect};
 
     fn apply(congestion: &mut Congestion, event: Event, now: Instant) {
@@ -287,6 +317,7 @@ mod tests {
             Alive => congestion.fail(Failure::Alive, now, &LIMITS),
             Begin => congestion.begin(now),
             Recover => congestion.recover(),
+            Greeted => congestion.greet(),
             AskedInVain => drop(congestion.detect_dead(now, &LIMITS)),
             Answered => drop(congestion.detect_alive()),
             StopAsking => congestion.stop_detecting(),
@@ -379,6 +410,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_heard_last_is_of_whoever_has_asked() {
+        let heard = |events: &[(u64, Event)]| after(events).heard();
+        for (events, expected) in [
+            (&[(0, Begin), (0, StopAsking)][..], Heard::Nothing),
+            (&[(0, Greeted)], Heard::Answer),
+            (&[(0, Answered), (1, AskedInVain)], Heard::Failure),
+            (&[(0, AskedInVain), (1, Recover)], Heard::Answer),
+            (&[(0, Connect), (1, Answered)], Heard::Answer),
+            // Neither by time, nor by a greeting.
+            (&[(0, Alive), (999, Is(Good)), (999, Begin), (999, Greeted)], Heard::Failure),
+        ] {
+            assert_eq!(heard(events), expected, "{events:?}");
+        }
+    }
+
+    #[test]
     fn what_detection_finds_is_told_once() {
         let now = Instant::now();
         let mut congestion = Congestion::default();
@@ -432,7 +479,7 @@ mod tests {
     }
 
     fn event() -> impl Strategy<Value = Event> {
-        let events = [Connect, Alive, Begin, Recover, AskedInVain, Answered, StopAsking];
+        let events = [Connect, Alive, Begin, Recover, Greeted, AskedInVain, Answered, StopAsking];
         prop::sample::select(events.to_vec())
     }
 
@@ -453,7 +500,7 @@ mod tests {
                     Connect | Alive => failed_at = Some(now),
                     Begin => failed_at = failed_at.map(|_| now),
                     Recover => failed_at = None,
-                    AskedInVain | Answered | StopAsking | Is(_) => {}
+                    Greeted | AskedInVain | Answered | StopAsking | Is(_) => {}
                 }
                 let is_of_late = failed_at.is_some_and(|at| now - at < LIMITS.retry);
                 match congestion.standing(now, &LIMITS) {

@@ -12,7 +12,15 @@ fn a_server_is_drained_and_put_back() {
     let asker = manager(&proxy);
     let path = format!("/api/v1/servers/{}", database.address().replace(':', "%3a"));
     let state = || asker.get("/api/v1/servers").items()[0]["state"].clone();
-    assert_eq!(state(), "online");
+    let counts = || {
+        let cluster = asker.get("/api/v1/clusters").items().remove(0);
+        ["servers", "servers_online", "servers_unknown"].map(|name| cluster[name].to_string())
+    };
+    // Nobody has asked it yet.
+    assert_eq!((state(), counts()), ("unknown".into(), ["1", "0", "1"].map(str::to_owned)));
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let _client = Wire::open(&proxy.address(), &login).expect("it is let in");
+    assert_eq!((state(), counts()), ("online".into(), ["1", "1", "0"].map(str::to_owned)));
     assert_eq!(asker.ask("POST", &format!("{path}/drain"), "").status, 204);
     assert_eq!(state(), "draining");
     let shown = proxy.admin().expect("admin").query("SHOW PROXYROUTE").named_rows();

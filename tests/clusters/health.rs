@@ -99,6 +99,39 @@ fn a_server_that_hangs_is_left_out() {
 }
 
 #[test]
+fn nobody_is_told_that_a_server_is_up_that_nobody_has_asked() {
+    let Some(mut database) = Database::start(Server::MariaDb) else { return };
+    let mut options = Options::new(&[database.address()]);
+    // A failure is forgotten at once, by who chooses a server.
+    options.proxy = "congestion_retry_interval = \"1ms\"".into();
+    let proxy = Proxy::start_with(&options);
+    let address = database.address();
+    let state = || {
+        let congestion = show(&proxy, "PROXYCONGESTION ALL").remove(0);
+        let state = route(&proxy, &address)["state"].clone();
+        assert_eq!(congestion["server_state"], state.to_uppercase());
+        state
+    };
+    assert_eq!(state(), "unknown");
+    let client = open(&proxy, "odp").expect("it lives");
+    assert_eq!(state(), "online");
+    // Sessions on it tell a successor as much.
+    proxy.restart();
+    assert_eq!(route(&proxy, &address)["state"], "online");
+    drop(client);
+    database.kill9();
+    assert_eq!(refused(open(&proxy, "odp")).0, 2003);
+    until("the failure to be forgotten", || {
+        let row = show(&proxy, "PROXYCONGESTION ALL").remove(0);
+        (row["server_state"] == "SUSPECT").then_some(())
+    });
+    assert_eq!(state(), "suspect", "it has not answered since");
+    database.start_again();
+    drop(open(&proxy, "odp").expect("it is back"));
+    assert_eq!(state(), "online");
+}
+
+#[test]
 fn without_detection_clients_find_out() {
     let Some([mut dead, other]) =
         Database::start(Server::MariaDb).zip(Database::start(Server::MariaDb)).map(<[_; 2]>::from)

@@ -60,7 +60,7 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
                         td data-label="Proxies running" { (words::of_all(&some, &all)) }
                         td data-label="Versions" { (versions) }
                         td data-label="Servers online" {
-                            (words::of_all(row.text("servers_online"), row.text("servers")))
+                            (words::servers(&row))
                         }
                         td data-label="Primary" { (row.value("primary").unwrap_or("not known")) }
                         td data-label="Server connections" { (row.text("links")) }

@@ -123,13 +123,12 @@ impl Shown {
             @for cluster in self.of.clusters.rows() {
                 p class="facts" id="facts" {
                     span { (self.running(&cluster)) }
-                    span {
-                        (words::of_all(cluster.text("servers_online"), cluster.text("servers")))
-                        " servers online"
-                    }
+                    span { (words::servers(&cluster)) " servers online" }
+                    @let unknown = cluster.text("servers_unknown");
+                    @if unknown != "0" { span { b { (unknown) } " not asked yet" } }
                     @let suspects = self.of.servers.rows().filter(is_suspect).count();
                     @if suspects > 0 {
-                        span { (mark("suspect", &suspects.to_string())) " failed of late" }
+                        span { (mark("suspect", &suspects.to_string())) " failed when last asked" }
                     }
                     @if let Some(id) = cluster.value("running_task") {
                         span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
@@ -208,7 +207,7 @@ impl Shown {
     }
 }
 
-/// Whether a server takes sessions, and has failed not long ago.
+/// Whether a server takes sessions, and has not answered since it failed.
 fn is_suspect(row: &Row) -> bool {
     row.text("state") == "suspect"
 }
@@ -276,7 +275,7 @@ fn server(row: &Row, at: usize) -> Markup {
     let state = row.text("state");
     html! {
         td data-label="Role" id=(id("role")) { (row.text("role")) }
-        td data-label="State" id=(id("state")) { (mark(state, state)) }
+        td data-label="State" id=(id("state")) { (mark(state, words::server(state))) }
         td data-label="Behind" id=(id("lag")) {
             @match row.value("lag") {
                 Some(lag) => { (lag) " s" }

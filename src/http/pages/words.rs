@@ -2,6 +2,8 @@
 
 use maud::{Markup, html};
 
+use crate::admin::Row;
+
 /// `2026-11-29T00:35:35.123Z` → `2026-11-29 00:35:35 UTC`.
 pub(super) fn time(text: &str) -> String {
     let Some((day, rest)) = text.split_once('T') else { return text.to_owned() };
@@ -74,6 +76,22 @@ pub(super) fn of_all(some: &str, all: &str) -> Markup {
     html! { span class={ "mark " (color) } { (some) " of " (all) } }
 }
 
+/// How many servers of a cluster are online; red is not for those that nobody has asked.
+pub(super) fn servers(cluster: &Row) -> Markup {
+    let columns = ["servers_online", "servers_unknown", "servers"];
+    let [some, unknown, all] = columns.map(|column| cluster.text(column));
+    let [online, others, servers] = [some, unknown, all].map(|it| it.parse().unwrap_or(0_usize));
+    match others > 0 && online + others == servers {
+        true => html! { b { (some) " of " (all) } },
+        false => of_all(some, all),
+    }
+}
+
+/// The state of a server.
+pub(super) fn server(state: &str) -> &str {
+    if state == "unknown" { "not asked yet" } else { state }
+}
+
 /// `n proxies`, `1 proxy`.
 pub(super) fn proxies(number: usize) -> String {
     if number == 1 { "1 proxy".into() } else { format!("{number} proxies") }
@@ -115,6 +133,7 @@ pub(super) fn color(state: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::Table;
 
     #[test]
     fn values_are_told_in_the_units_that_people_read() {
@@ -130,6 +149,14 @@ mod tests {
             assert_eq!(pause(us), expected);
         }
         assert_eq!((bytes("999"), bytes("2500000")), ("999 B".into(), "2.5 MB".into()));
+        let row = |servers: [&str; 3]| {
+            let mut table = Table::with_columns(&["servers_online", "servers_unknown", "servers"]);
+            table.push(servers.map(Into::into));
+            table.rows().map(|row| self::servers(&row).into_string()).collect::<String>()
+        };
+        assert_eq!(row(["0", "1", "1"]), "<b>0 of 1</b>", "nobody knows");
+        assert!(row(["0", "1", "2"]).contains("mark bad"));
+        assert!(row(["1", "0", "2"]).contains("mark busy"));
         assert_eq!(breakable("a_b<").into_string(), "a_<wbr>b&lt;");
         assert_eq!((elapsed("52"), elapsed("1500")), ("52 ms".into(), "1.5 s".into()));
         assert_eq!(

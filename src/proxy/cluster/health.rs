@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::config::ProxySection;
 use crate::proxy::lock::lock;
 use crate::route::Allotment;
-use crate::route::congestion::{Congestion, Detected, Failure, Limits, Standing, View};
+use crate::route::congestion::{Congestion, Detected, Failure, Heard, Limits, Standing, View};
 
 /// What is known of one server.
 #[derive(Clone, Debug)]
@@ -69,6 +69,16 @@ impl Health {
     /// Whether it has failed since it last answered.
     pub(super) fn is_suspected(&self) -> bool {
         lock(&self.0).congestion.is_suspected()
+    }
+
+    /// What was heard of it last.
+    pub(super) fn heard(&self) -> Heard {
+        lock(&self.0).congestion.heard()
+    }
+
+    /// It has greeted.
+    pub(super) fn greet(&self) {
+        lock(&self.0).congestion.greet();
     }
 
     /// It could not be used.

@@ -582,6 +582,7 @@ impl Server {
 
     /// Keeps what other clients may be greeted with; a server that was upgraded says new things.
     fn remember(&self, greeting: Greeting) -> Arc<Greeting> {
+        self.health.greet();
         let known = self.greeting.load();
         let is_new = known.as_ref().is_none_or(|known| {
             loops::is_one_of_us(known) != loops::is_one_of_us(&greeting)

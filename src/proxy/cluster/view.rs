@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Cluster;
 use super::clusters::Clusters;
 use crate::config::ClusterKind;
-use crate::route::congestion::{self, Standing};
+use crate::route::congestion::{self, Heard, Standing};
 use crate::route::topology::{FoundRole, Lag, State};
 
 /// One cluster as SHOW PROXYCLUSTER shows it.
@@ -29,6 +29,12 @@ pub struct ClusterView {
     pub online: usize,
 }
 
+/// The state of a server that is as it should be.
+const ONLINE: &str = "online";
+
+/// The state of one of which nothing was heard.
+const UNKNOWN: &str = "unknown";
+
 /// One server as SHOW PROXYROUTE shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
@@ -44,8 +50,9 @@ pub struct ServerView {
     pub region: String,
     /// As configured.
     pub weight: u32,
-    /// Whether work may come to it: online, suspect (it failed of late), congested (it is on the
-    /// black list), draining or lost.
+    /// Whether work may come to it: online, unknown (the same, but this process has asked it
+    /// nothing yet), suspect (it has failed, and not answered since), congested (it is on the black
+    /// list), draining or lost.
     pub state: &'static str,
     /// How often its cluster's primary has changed.
     pub epoch: u64,
@@ -57,6 +64,16 @@ pub struct ServerView {
     pub writes: u64,
     /// What it last failed by.
     pub last_error: String,
+}
+
+impl ServerView {
+    /// The same, when sessions have connections to it: it was heard, if by a predecessor.
+    pub fn with_links(mut self, links: usize) -> Self {
+        if links > 0 && self.state == UNKNOWN {
+            self.state = ONLINE;
+        }
+        self
+    }
 }
 
 impl Clusters {
@@ -109,7 +126,11 @@ impl Cluster {
                     (State::Draining, _) => "draining",
                     (State::Online, Standing::Congested) => "congested",
                     (State::Online, Standing::Suspect) => "suspect",
-                    (State::Online, Standing::Good) => "online",
+                    (State::Online, Standing::Good) => match server.health.heard() {
+                        Heard::Failure => "suspect",
+                        Heard::Nothing => UNKNOWN,
+                        Heard::Answer => ONLINE,
+                    },
                 },
                 epoch: topology.epoch().0,
                 lag: match found.lag {
