@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::execute::Answer;
 use super::show::{Operands, timestamp};
@@ -212,6 +212,7 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
 
 /// A row is a sum of what all have counted in ten seconds.
 const SUMS: &Columns<Sum> = &[
+    ("time", |sum| timestamp(SystemTime::now() - Duration::from_secs(sum.ago_s))),
     ("ago_s", |sum| sum.ago_s.to_string()),
     ("seconds", |sum| sum.seconds.to_string()),
     ("queries", |sum| sum.queries.to_string()),

@@ -36,6 +36,14 @@ pub(super) async fn members(admin: &Admin, caller: &Caller) -> Result<Table, Pro
     }
 }
 
+/// A row is what all of it have counted in ten seconds; none where there is no fleet.
+pub(super) async fn hour(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    match admin.proxy.config().fleet.is_empty() {
+        true => Ok(Table::default()),
+        false => show(admin, caller, "SHOW FLEET HISTORY").await,
+    }
+}
+
 /// Those of the members that a restart of a cluster is of: a task chooses them so, too.
 pub(super) fn serving(mut members: Table, cluster: &str) -> Table {
     let serves = |row: Row| serves(row.value("clusters"), cluster);

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::door::show;
-use super::fleet::members;
+use super::fleet::{hour, members};
 use super::reply::Problem;
 use crate::admin::{Admin, Caller, Table};
 use crate::task;
@@ -99,7 +98,7 @@ impl Look {
         }
         let now = Instant::now();
         // Whoever cannot be asked for that cannot be asked how he is, which is told.
-        let hour = show(&self.admin, caller, "SHOW FLEET HISTORY").await;
+        let hour = hour(&self.admin, caller).await;
         (Arc::new(hour.unwrap_or_default()), now)
     }
 

@@ -170,6 +170,21 @@ pub(super) static SAMPLE: Resource = Resource {
     ],
 };
 
+pub(super) static FLEET_SAMPLE: Resource = Resource {
+    name: "FleetSample",
+    fields: &[
+        same("time", Time, "when it ended, by the clock of the proxy that answers"),
+        same("seconds", Integer, "how long it was"),
+        same("queries", Integer, "commands of clients in it, of all proxies"),
+        same("errors", Integer, "answers that were errors"),
+        same("sessions", Integer, "clients at its end"),
+        same("p50_us", Integer, "of the slowest proxy: how long half of the statements took"),
+        same("p99_us", Integer, "of the slowest proxy: 99 of 100"),
+        same("proxies", Integer, "how many proxies it is of"),
+        same("missing", List, "names of those that it is not of: they tell nothing"),
+    ],
+};
+
 pub(super) static ATTRIBUTE: Resource = Resource {
     name: "Attribute",
     fields: &[
@@ -281,7 +296,7 @@ pub(super) static FLEET_STEP: Resource = Resource {
 };
 
 /// All of them.
-pub(super) static ALL: [&Resource; 14] = [
+pub(super) static ALL: [&Resource; 15] = [
     &CLUSTER,
     &PROXY,
     &SERVER,
@@ -289,6 +304,7 @@ pub(super) static ALL: [&Resource; 14] = [
     &STATEMENT,
     &RUNNING,
     &SAMPLE,
+    &FLEET_SAMPLE,
     &ATTRIBUTE,
     &PARAMETER,
     &TASK,

@@ -1,6 +1,8 @@
 //! Restarts of several proxies by the API, and what is to become of them.
 
-use crate::scene::{alone, console, manager};
+use serde_json::Value;
+
+use crate::scene::{alone, console, manager, viewer};
 use crate::support::fleet::introduce;
 use crate::support::proxy::Options;
 use crate::support::{Proxy, until};
@@ -144,10 +146,29 @@ fn cluster(name: &str) -> String {
 }
 
 #[test]
+fn its_last_hour_is_that_of_all_and_who_is_not_in_it_is_named() {
+    let fleet = fleet();
+    let asker = viewer(&fleet[0]);
+    let last = || asker.get("/api/v1/fleet/history").items().pop();
+    let sum = until("both to have counted", || last().filter(|sum| sum["proxies"] == 2));
+    assert_eq!((&sum["seconds"], &sum["missing"]), (&10.into(), &Value::Array(vec![])), "{sum}");
+    // SQL tells the same.
+    let mut admin = fleet[0].admin().expect("the admin port takes us");
+    let rows = admin.query("SHOW FLEET HISTORY").named_rows();
+    let told = rows.last().expect("a sum");
+    assert_eq!((&*told["seconds"], &*told["proxies"], &*told["missing"]), ("10", "2", ""));
+    assert!(told["time"].ends_with('Z'), "{told:?}");
+    fleet[1].kill9();
+    let sum = until("the other one to be missed", || last().filter(|sum| sum["proxies"] != 2));
+    assert_eq!((&sum["proxies"], &sum["missing"]), (&1.into(), &serde_json::json!(["b"])), "{sum}");
+}
+
+#[test]
 fn without_a_fleet_there_is_none() {
     let proxy = alone();
     let asker = manager(&proxy);
     assert!(asker.get("/api/v1/fleet").items().is_empty());
+    assert!(asker.get("/api/v1/fleet/history").items().is_empty());
     let answer = asker.ask("POST", RESTART, "");
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("there is no fleet"), "{answer:?}");

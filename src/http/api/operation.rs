@@ -16,12 +16,12 @@ use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview, show};
-use crate::http::fleet::{members, number};
+use crate::http::fleet::{hour, members, number};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE, SERVER,
-    SESSION, STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE,
+    SERVER, SESSION, STATEMENT, TASK,
 };
 use crate::http::service::Http;
 use crate::http::who::{Standing, Visitor};
@@ -61,6 +61,7 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
             let proxies = members(of.admin, of.caller).await?;
             Ok(items(&MEMBER, &proxies))
         }
+        Operation::FleetHistory => Ok(items(&FLEET_SAMPLE, &hour(of.admin, of.caller).await?)),
         Operation::SwitchOver => of.switch_over().await,
         Operation::Servers => of.servers().await,
         Operation::Drain => of.alter_server(ServerChange::Drain).await,

@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::http::reply::Problem;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE, SERVER,
-    SESSION, STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE,
+    SERVER, SESSION, STATEMENT, TASK,
 };
 
 /// A method.
@@ -41,6 +41,7 @@ pub(super) enum Operation {
     RestartCluster,
     SwitchOver,
     Fleet,
+    FleetHistory,
     Servers,
     Drain,
     Online,
@@ -213,6 +214,13 @@ pub(super) static ROUTES: &[Route] = &[
         Operation::Fleet,
         Gives::Many(&MEMBER),
         "Every proxy of [[fleet.proxy]] or fleet.dns, asked now",
+    ),
+    look(
+        "fleet/history",
+        Operation::FleetHistory,
+        Gives::Many(&FLEET_SAMPLE),
+        "The last hour of the fleet as one sum, the oldest sample first; nothing where there is \
+         no fleet",
     ),
     Route {
         body: FLEET,
