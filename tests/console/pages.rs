@@ -55,6 +55,10 @@ fn pages_load_what_is_ours_and_run_nothing_of_their_own() {
         }
         weight = weight.max(body.len());
     }
+    // A length would tell of the token in it.
+    let page = person.with("Accept-Encoding", "gzip").asker.get("/clusters/main");
+    assert_eq!(page.field("content-encoding"), None);
+    let mut light = weight;
     let page = &pages[0].body;
     let assets: Vec<_> = ["src", "href"]
         .iter()
@@ -68,7 +72,14 @@ fn pages_load_what_is_ours_and_run_nothing_of_their_own() {
         assert!(asset.field("cache-control").is_some_and(|it| it.contains("immutable")));
         assert_eq!(asset.field("x-content-type-options"), Some("nosniff"));
         weight += asset.body.len();
+        assert_eq!(asset.field("vary"), Some("accept-encoding"), "{path}");
+        let browser = Asker::nobody(&proxy).with("Accept-Encoding", "gzip, deflate, br");
+        let gzip = browser.get(path);
+        assert_eq!(gzip.field("content-encoding"), Some("gzip"), "{path}");
+        let length = gzip.field("content-length").and_then(|it| it.parse::<usize>().ok());
+        light += length.expect("a number");
     }
+    assert!(light < 80 << 10, "by gzip {light}");
     assert!(weight < 200 << 10, "a first look weighs {weight}");
     assert_eq!(Asker::nobody(&proxy).get("/assets/nothing").status, 404);
 }

@@ -2,39 +2,58 @@
 //!
 //! `htmx.min.js` is htmx 2.0.11 and `sse.min.js` its extension for server-sent events 2.2.4, as
 //! they are in their npm packages, under the licence in `LICENSE`. A test knows their hashes.
+//!
+//! Who takes gzip gets it, made once. Pages are not compressed: what somebody was made to ask for
+//! would stand there beside the token of his forms, and the length would tell of both (BREACH).
 
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::StatusCode;
-use hyper::header::CACHE_CONTROL;
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, VARY};
 
 use crate::http::reply::{Problem, Reply, set, whole};
+use crate::http::request::Request;
 
 /// One file.
 pub(super) struct Asset {
-    /// Its path begins so.
+    /// Its path ends so.
     name: &'static str,
     kind: &'static str,
     text: &'static str,
+    /// Empty: it would be no shorter.
+    gzip: OnceLock<Bytes>,
 }
 
 pub(super) static STYLE: Asset = Asset {
     name: "console.css",
     kind: "text/css; charset=utf-8",
     text: include_str!("../assets/console.css"),
+    gzip: OnceLock::new(),
 };
 
-pub(super) static ICON: Asset =
-    Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") };
+pub(super) static ICON: Asset = Asset {
+    name: "icon.svg",
+    kind: "image/svg+xml",
+    text: include_str!("../assets/icon.svg"),
+    gzip: OnceLock::new(),
+};
 
 pub(super) static HTMX: Asset = Asset {
     name: "htmx.min.js",
     kind: "text/javascript; charset=utf-8",
     text: include_str!("../assets/htmx.min.js"),
+    gzip: OnceLock::new(),
 };
 
 pub(super) static SSE: Asset = Asset {
     name: "sse.min.js",
     kind: "text/javascript; charset=utf-8",
     text: include_str!("../assets/sse.min.js"),
+    gzip: OnceLock::new(),
 };
 
 impl Asset {
@@ -42,16 +61,49 @@ impl Asset {
     pub(super) fn path(&self) -> String {
         format!("/assets/{:08x}-{}", hash(self.text), self.name)
     }
+
+    /// The same, compressed; None if that is no shorter.
+    fn gzip(&self) -> Option<Bytes> {
+        let made = self.gzip.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            let written = encoder.write_all(self.text.as_bytes()).and_then(|()| encoder.finish());
+            written.ok().filter(|it| it.len() < self.text.len()).unwrap_or_default().into()
+        });
+        (!made.is_empty()).then(|| made.clone())
+    }
+
+    /// For who takes these encodings.
+    fn reply(&self, encodings: &str) -> Reply {
+        let gzip = self.gzip().filter(|_| takes_gzip(encodings));
+        let is_gzip = gzip.is_some();
+        let body = gzip.unwrap_or(Bytes::from_static(self.text.as_bytes()));
+        let mut reply = whole(StatusCode::OK, self.kind, body);
+        if is_gzip {
+            set(&mut reply, CONTENT_ENCODING, "gzip");
+        }
+        set(&mut reply, VARY, "accept-encoding");
+        set(&mut reply, CACHE_CONTROL, "public, max-age=31536000, immutable");
+        reply
+    }
 }
 
 /// The answer.
-pub(super) fn answer(name: &str) -> Reply {
+pub(super) fn answer(request: &Request, name: &str) -> Reply {
     let all = [&STYLE, &ICON, &HTMX, &SSE];
     let found = all.into_iter().find(|asset| asset.path().ends_with(&format!("/{name}")));
-    let Some(asset) = found else { return Problem::not_found("there is no such file").reply() };
-    let mut reply = whole(StatusCode::OK, asset.kind, asset.text);
-    set(&mut reply, CACHE_CONTROL, "public, max-age=31536000, immutable");
-    reply
+    match found {
+        Some(asset) => asset.reply(request.field(ACCEPT_ENCODING).unwrap_or_default()),
+        None => Problem::not_found("there is no such file").reply(),
+    }
+}
+
+/// Whether Accept-Encoding names it; `*` and x-gzip are for those who say no more.
+fn takes_gzip(encodings: &str) -> bool {
+    encodings.split(',').any(|encoding| {
+        let (name, weight) = encoding.split_once(';').unwrap_or((encoding, "q=1"));
+        let weight = weight.trim().strip_prefix("q=").and_then(|it| it.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight.is_some_and(|it| it > 0.0)
+    })
 }
 
 /// FNV-1a: names, and proves nothing.
@@ -61,9 +113,15 @@ fn hash(text: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use aws_lc_rs::digest::{SHA256, digest};
+    use flate2::read::GzDecoder;
 
     use super::*;
+    use crate::http::reply::Body;
+
+    const ALL: [&Asset; 4] = [&STYLE, &ICON, &HTMX, &SSE];
 
     #[test]
     fn what_others_wrote_is_what_they_published() {
@@ -78,9 +136,49 @@ mod tests {
         }
     }
 
+    /// Length of the body, whether it is compressed, and the text.
+    fn of(asset: &Asset, encodings: &str) -> (usize, bool, String) {
+        let reply = asset.reply(encodings);
+        let is_gzip = reply.headers().get(CONTENT_ENCODING).is_some_and(|it| it == "gzip");
+        assert_eq!(reply.headers()[VARY], "accept-encoding");
+        let Body::Whole(Some(body)) = reply.into_body() else { panic!("a body") };
+        let mut text = String::new();
+        let read = match is_gzip {
+            true => GzDecoder::new(&body[..]).read_to_string(&mut text),
+            false => (&body[..]).read_to_string(&mut text),
+        };
+        read.expect("text");
+        (body.len(), is_gzip, text)
+    }
+
+    #[test]
+    fn who_takes_gzip_gets_the_same_in_less() {
+        for (encodings, expected) in [
+            ("gzip, deflate, br, zstd", true),
+            ("br;q=1.0, GZIP;q=0.5", true),
+            ("br, gzip;q=0", false),
+            ("gzip;q=0.000", false),
+            ("gzip;q=x", false),
+            ("identity", false),
+            ("xgzip", false),
+            ("*", false),
+            ("", false),
+        ] {
+            for asset in ALL {
+                let (length, is_gzip, text) = of(asset, encodings);
+                // What is very short would only get longer.
+                let is_long = asset.text.len() > 1000;
+                assert!(is_gzip == (expected && is_long) || !is_long, "{encodings}");
+                assert!(text == asset.text && is_gzip == (length < text.len()), "{encodings}");
+            }
+        }
+    }
+
     #[test]
     fn a_first_look_weighs_little() {
-        let weight: usize = [&STYLE, &HTMX, &SSE].iter().map(|asset| asset.text.len()).sum();
-        assert!(weight < 80 << 10, "{weight}");
+        let weight = |encodings| ALL.map(|asset| of(asset, encodings).0).iter().sum::<usize>();
+        let [plain, gzip] = ["", "gzip"].map(weight);
+        println!("{plain} bytes, by gzip {gzip}");
+        assert!(plain < 80 << 10 && gzip < 25 << 10, "{plain} {gzip}");
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn answer(http: &Http, request: &Request) -> Reply {
     let segments = request.segments();
     if let ["assets", name] = segments[..] {
         return match is_look {
-            true => assets::answer(name),
+            true => assets::answer(request, name),
             false => Problem::method("GET, HEAD").reply(),
         };
     }
