@@ -2,7 +2,10 @@
 //! cost that stay on it.
 //!
 //! A browser does here what the page has it do: it listens to events, and asks for those parts
-//! whose triggers have come, each on a connection of its own: that costs more than a real one.
+//! whose triggers have come, each on a connection of its own, as HTTP is spoken there.
+//!
+//! One process is all of the other proxies: what they tell costs as much as if they were many, but
+//! it has no sessions. `--sessions` says how many the proxy has that is looked at.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -54,11 +57,12 @@ pub(crate) fn overview(kind: &Kind, database: &Database, scale: Scale) -> Outcom
     firsts.sort_by(f64::total_cmp);
     let mut weight = page.len();
     for asset in links(&page) {
-        weight += visitor.get(asset)?.1.len();
+        weight += visitor.weigh(asset)?;
     }
     let share = browse(&visitor, &page, pid, scale.window)?;
     clients.into_iter().try_for_each(Client::quit)?;
     Ok(vec![
+        ("sessions", scale.sessions as f64),
         ("first byte ms", firsts[LOOKS / 2]),
         ("worst ms", firsts[LOOKS - 1]),
         ("KB", weight as f64 / 1e3),
@@ -100,6 +104,7 @@ impl Visitor {
             body.len()
         );
         let (_, answer) = exchange(address, &request)?;
+        let answer = String::from_utf8_lossy(&answer);
         let (_, cookie) = answer.split_once("set-cookie: ").ok_or("log-in: no cookie")?;
         let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
         Ok(Self { address, cookie })
@@ -108,6 +113,7 @@ impl Visitor {
     /// How long the first byte took, and the body.
     fn get(&self, path: &str) -> Outcome<(Duration, String)> {
         let (first, answer) = exchange(self.address, &self.request(path, "close"))?;
+        let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
         match head.starts_with("HTTP/1.1 200") {
             true => Ok((first, body.to_owned())),
@@ -115,11 +121,21 @@ impl Visitor {
         }
     }
 
+    /// How many bytes of a body come.
+    fn weigh(&self, path: &str) -> Outcome<usize> {
+        let (_, answer) = exchange(self.address, &self.request(path, "close"))?;
+        let end = answer.windows(4).position(|it| it == b"\r\n\r\n").ok_or("no answer")?;
+        match answer.starts_with(b"HTTP/1.1 200") {
+            true => Ok(answer.len() - end - 4),
+            false => Err(format!("{path}: {}", String::from_utf8_lossy(&answer)).into()),
+        }
+    }
+
     fn request(&self, path: &str, connection: &str) -> String {
         let Self { address, cookie } = self;
         format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nCookie: {cookie}\r\nConnection: \
-             {connection}\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nCookie: {cookie}\r\nAccept-Encoding: \
+             gzip, deflate, br, zstd\r\nConnection: {connection}\r\n\r\n"
         )
     }
 
@@ -182,7 +198,7 @@ fn links(page: &str) -> impl Iterator<Item = &str> {
 }
 
 /// How long the first byte took, and the answer to its end.
-fn exchange(address: SocketAddr, request: &str) -> Outcome<(Duration, String)> {
+fn exchange(address: SocketAddr, request: &str) -> Outcome<(Duration, Vec<u8>)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let began = Instant::now();
@@ -191,5 +207,5 @@ fn exchange(address: SocketAddr, request: &str) -> Outcome<(Duration, String)> {
     stream.read_exact(&mut answer)?;
     let first = began.elapsed();
     stream.read_to_end(&mut answer)?;
-    Ok((first, String::from_utf8_lossy(&answer).into_owned()))
+    Ok((first, answer))
 }
