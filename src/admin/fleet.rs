@@ -180,30 +180,43 @@ pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Table, ClientErro
 /// How each proxy is.
 pub(super) fn members(admin: &Admin) -> Asked<'_> {
     const OF_PROXY: [&str; 6] = ["state", "version", "generation", "pid", "uptime_s", "sessions"];
+    const MORE: [&str; 2] = ["address", "in_transaction"];
+    const OF_LAST: [(&str, &str); 3] = [
+        ("last_restart_at", "started_at"),
+        ("last_restart_moved", "moved"),
+        ("last_restart_pause_max_us", "pause_max_us"),
+    ];
     Box::pin(async {
         let mut columns = vec!["name"];
         columns.extend(OF_PROXY);
         columns.extend(["last_restart", "clusters", "error"]);
+        columns.extend(MORE);
+        columns.extend(OF_LAST.map(|(column, _)| column));
+        columns.push("is_local");
         let mut table = Table::with_columns(&columns);
         let members = admin.fleet.members().await;
         let members = members.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
         for member in members {
             let mut row = vec![Some(member.name)];
-            let error = match member.answer {
+            match member.answer {
                 Ok(status) => {
                     let text = |name| status.proxy.text(name).map(str::to_owned);
+                    let last = |name| status.last.as_ref()?.text(name).map(str::to_owned);
                     row.extend(OF_PROXY.map(text));
-                    let last = status.last.as_ref().and_then(|row| row.text("state"));
-                    row.extend([last.map(str::to_owned), status.clusters]);
-                    None
+                    row.extend([last("state"), status.clusters.clone(), None]);
+                    row.extend(MORE.map(text));
+                    row.extend(OF_LAST.map(|(_, name)| last(name)));
+                    let is_local = admin.fleet.is_this(&status);
+                    row.push(Some(if is_local { "yes" } else { "no" }.into()));
                 }
                 Err(trouble) => {
                     row.push(Some("UNREACHABLE".into()));
+                    row.resize(OF_PROXY.len() + 3, None);
+                    row.push(Some(chain(&trouble)));
                     row.resize(columns.len() - 1, None);
-                    Some(chain(&trouble))
+                    row.push(Some("no".into()));
                 }
-            };
-            row.push(error);
+            }
             table.rows.push(row);
         }
         Ok(table)

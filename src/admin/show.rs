@@ -552,8 +552,10 @@ fn stat(admin: &Admin, operands: &Operands) -> Table {
 }
 
 fn binary(admin: &Admin) -> Table {
-    let standing = admin.lifecycle.standing();
+    let (standing, gauges) = (admin.lifecycle.standing(), admin.proxy.gauges());
     let uptime = admin.started.elapsed().unwrap_or_default();
+    let config = admin.proxy.config();
+    let addresses: Vec<_> = config.proxy.listen.iter().map(ToString::to_string).collect();
     let rows = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("pid", std::process::id().to_string()),
@@ -562,10 +564,13 @@ fn binary(admin: &Admin) -> Table {
         ("phase", standing.phase.map(|phase| phase.to_string()).unwrap_or_default()),
         ("started_at", timestamp(admin.started)),
         ("uptime_s", uptime.as_secs().to_string()),
-        ("sessions", admin.proxy.gauges().current_client_connections.to_string()),
+        ("sessions", gauges.current_client_connections.to_string()),
         ("config", admin.lifecycle.config_path().display().to_string()),
         ("binary", admin.lifecycle.binary().display().to_string()),
         ("listen", admin.proxy.listening().join(",")),
+        ("in_transaction", gauges.current_client_transactions.to_string()),
+        // Where clients connect, of all that stands in `listen`.
+        ("address", addresses.join(",")),
     ];
     let mut table = Table::with_columns(&["name", "info"]);
     for (name, info) in rows {

@@ -16,6 +16,9 @@ use super::reply::Problem;
 /// The name of the proxy that answers.
 pub(super) const LOCAL: &str = "local";
 
+/// What names of the fleet's tasks begin with: restarts of one proxy count from 1 too.
+pub(super) const FLEET_TASK: &str = "fleet-";
+
 /// The rows of a statement.
 pub(super) async fn show(admin: &Admin, caller: &Caller, sql: &str) -> Result<Table, Problem> {
     match execute(admin, caller, Command::parse(sql)?).await? {
@@ -179,6 +182,7 @@ const CLUSTER: &[&str] = &[
     "proxies_running",
     "versions",
     "running_task",
+    "running_fleet_task",
 ];
 
 /// Everything about clusters, each asked for once.
@@ -206,7 +210,10 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
     let mut versions: Vec<&str> = proxies.rows().map(|row| row.text("version")).collect();
     versions.sort_unstable();
     versions.dedup();
-    let task = restarts.rows().find(|row| row.text("state") == "IN_PROGRESS");
+    let fleet_tasks = show(admin, caller, "SHOW FLEET TASKS").await?;
+    let is_under_way = |row: &Row| row.text("state") == "IN_PROGRESS";
+    let task = restarts.rows().find(is_under_way);
+    let fleet_task = fleet_tasks.rows().find(is_under_way);
     let mut table = Table::with_columns(CLUSTER);
     for row in clusters.rows() {
         let text = |column: &str| Some(row.text(column).to_owned());
@@ -231,6 +238,7 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
             Some(running.to_string()),
             Some(versions.join(",")),
             task.map(|row| row.text("task_id").to_owned()),
+            fleet_task.map(|row| format!("{FLEET_TASK}{}", row.text("task_id"))),
         ]);
     }
     Ok(Overview { clusters: table, proxies, servers })

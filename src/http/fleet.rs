@@ -5,14 +5,11 @@
 
 use serde_json::{Value, json};
 
-use super::door::show;
+use super::door::{FLEET_TASK as PREFIX, show};
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
 use crate::admin::{Admin, Caller, Row, Table, fleet};
 use crate::fleet::tasks::{Mode, Request, serves};
-
-/// What names of tasks begin with.
-const PREFIX: &str = "fleet-";
 
 /// What may be said of a restart.
 pub(super) const OPTIONS: &str = "mode, exit_timeout, batch, canary, stop_on_failure or proxies";

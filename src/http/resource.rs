@@ -54,10 +54,11 @@ pub(super) static CLUSTER: Resource = Resource {
         same("servers_online", Integer, "of them, those whose state is online"),
         same("servers_unknown", Integer, "of them, those that nobody has asked yet"),
         same("links", Integer, "connections to its servers"),
-        same("proxies", Integer, "proxies that serve it"),
+        same("proxies", Integer, "proxies that serve it, but for others of the fleet"),
         same("proxies_running", Integer, "of them, those whose status is RUNNING"),
         same("versions", List, "versions of those proxies"),
-        same("running_task", Integer, "the task that is in progress, if there is one"),
+        same("running_task", Integer, "the restart of this proxy that is in progress"),
+        same("running_fleet_task", Text, "the restart of the fleet that is in progress"),
     ],
 };
 
@@ -253,13 +254,19 @@ pub(super) static MEMBER: Resource = Resource {
     name: "FleetProxy",
     fields: &[
         same("name", Text, "as the config calls it"),
+        same("is_local", Flag, "whether it is the one that answers"),
+        same("address", Text, "where clients connect"),
         field("status", "state", Text, "RUNNING, or what else; UNREACHABLE: it does not answer"),
         same("version", Text, "of its program"),
         same("generation", Integer, "counts up with each restart"),
         same("pid", Integer, "its process"),
         same("uptime_s", Integer, "seconds since the process has started"),
         same("sessions", Integer, "clients"),
+        same("in_transaction", Integer, "of them, those in a transaction"),
         field("last_restart_state", "last_restart", Text, "how the last restart ended"),
+        same("last_restart_at", Time, "when it began"),
+        same("last_restart_moved", Integer, "sessions that it has moved"),
+        same("last_restart_pause_max_us", Integer, "the longest that one stood still"),
         same("error", Text, "why it does not answer"),
     ],
 };

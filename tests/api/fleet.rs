@@ -22,6 +22,15 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     let members = asker.get("/api/v1/fleet").items();
     let names: Vec<_> = members.iter().map(|it| (&it["name"], &it["status"])).collect();
     assert_eq!(names, [(&"a".into(), &"RUNNING".into()), (&"b".into(), &"RUNNING".into())]);
+    let addresses: Vec<_> = members.iter().map(|it| it["address"].as_str()).collect();
+    assert_eq!(
+        addresses,
+        [0, 1].map(|at| Some(fleet[at].address())).each_ref().map(|it| it.as_deref())
+    );
+    let is_local: Vec<_> = members.iter().map(|it| it["is_local"] == true).collect();
+    assert_eq!(is_local, [true, false]);
+    let running = || asker.get("/api/v1/clusters").items()[0]["running_fleet_task"].clone();
+    assert_eq!(running(), Value::Null);
     let before = [fleet[0].pid(), fleet[1].pid()];
     let answer = asker.ask("POST", RESTART, r#"{"mode": "restart", "canary": 0, "batch": 2}"#);
     assert_eq!(answer.status, 202, "{answer:?}");
@@ -30,6 +39,7 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     assert_eq!(answer.json()["task"]["state"], "IN_PROGRESS");
     let again = asker.ask("POST", RESTART, "");
     assert_eq!(again.status, 409, "{again:?}");
+    assert_eq!(running(), "fleet-1");
     let whole = until("the task to end", || {
         let whole = asker.try_ask("GET", &path, "")?.json();
         let state = whole["task"]["state"].as_str()?;
@@ -46,6 +56,8 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     assert!(before[0] != fleet[0].pid() && before[1] != fleet[1].pid());
     let tasks = asker.get("/api/v1/tasks").json();
     assert_eq!(tasks["fleet"][0]["id"], "fleet-1", "{tasks:#}");
+    let members = asker.get("/api/v1/fleet").items();
+    assert!(members.iter().all(|it| it["last_restart_moved"] == 0), "{members:?}");
     let own = tasks["items"].as_array().expect("restarts of this proxy");
     assert_eq!(own.iter().filter(|it| it["mode"] == "RESTART").count(), 1, "{tasks:#}");
     let retry = asker.ask("POST", &format!("{path}/retry"), "");

@@ -21,11 +21,29 @@ fn the_six_steps_for_what_is_ticked() {
     assert!(part.contains("p0-status") && !part.contains("Batch Restart"), "{part}");
     let part = person.see("/clusters/main?part=fleet");
     assert!(part.contains("f1-status") && !part.contains("p0-status"), "{part}");
+    // Where each is, and which of them serves the page.
+    for proxy in &proxies {
+        assert!(part.contains(&proxy.address()) && part.contains(&format!("pid {}", proxy.pid())));
+    }
+    assert_eq!(part.matches("this one").count(), 1, "{part}");
+    // What a load balancer has left is told in each dialog.
+    let other = "1 of 1 other proxies of this cluster is ready";
+    for path in ["/clusters/main/proxies/local/restart", "/clusters/main/restart?proxy=a"] {
+        let dialog = person.see(path);
+        assert!(dialog.contains(other), "{path}: {dialog}");
+    }
     let none = person.asker.get("/clusters/main/restart?ticked=yes");
     assert_eq!(none.status, 400, "{none:?}");
     assert_eq!(person.asker.get("/clusters/main/restart?proxy=z").status, 404);
     let all = person.see("/clusters/main/restart");
     assert!(all.contains("Restart 2 proxies") && all.contains("RESTART FLEET CLUSTER = "), "{all}");
+    assert!(all.contains("These are all proxies of this cluster"), "{all}");
+    // Whoever may only look has nothing that he could enter.
+    let watcher = Person::log_in(&proxies[0], "watch").see("/clusters/main/restart");
+    let (_, form) = watcher.split_once("<fieldset>").expect("the form");
+    for input in form.split(['<', '>']).filter(|it| it.starts_with("input ")) {
+        assert!(input.contains(" disabled"), "{input}");
+    }
     let dialog = person.see("/clusters/main/restart?ticked=yes&proxy=b");
     for part in ["Restart 1 proxy", "Force Restart", "--only b", "name=\"proxies\" value=\"b\""] {
         assert!(dialog.contains(part), "{part}: {dialog}");

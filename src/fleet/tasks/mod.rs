@@ -163,6 +163,11 @@ impl Tasks {
         Ok(self::ask(members).await)
     }
 
+    /// Whether it is this process that has said so.
+    pub(crate) fn is_this(&self, status: &Status) -> bool {
+        self.0.is_us(&status.proxy)
+    }
+
     /// The last hour of all of them in one sum, the oldest first.
     pub(crate) async fn hour(&self) -> anyhow::Result<Vec<Sum>> {
         self.0.hours.ask(&self.0.config.load_full()).await

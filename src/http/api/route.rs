@@ -181,7 +181,12 @@ pub(super) static ROUTES: &[Route] = &[
         Gives::Whole,
         "A cluster, the proxies that serve it, and its servers",
     ),
-    look("proxies", Operation::Proxies, Gives::Many(&PROXY), "Every proxy that is known here"),
+    look(
+        "proxies",
+        Operation::Proxies,
+        Gives::Many(&PROXY),
+        "The proxy that answers, called local; those of the fleet are in /fleet",
+    ),
     look("proxies/{proxy}", Operation::Proxy, Gives::One(&PROXY), "A proxy"),
     look(
         "proxies/{proxy}/history",

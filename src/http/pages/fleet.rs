@@ -49,6 +49,43 @@ pub(super) async fn known(scene: &Scene<'_>, cluster: &str) -> Fleet {
     }
 }
 
+/// Whether it is the one that serves the page.
+fn is_local(row: &Row) -> bool {
+    row.text("is_local") == "yes"
+}
+
+/// How many other proxies take the clients of those that are restarted: what a load balancer in
+/// front of them has left.
+pub(super) fn others(ready: usize, all: usize) -> String {
+    match (ready, all) {
+        (0, 0) => "No other proxy of this cluster is known here: clients have only what is \
+                   restarted."
+            .to_owned(),
+        (0, all) => format!(
+            "None of the {all} other proxies of this cluster is ready: clients have only what is \
+             restarted."
+        ),
+        (ready, all) => format!(
+            "{ready} of {all} other proxies of this cluster {} ready, and can take new clients \
+             meanwhile.",
+            if ready == 1 { "is" } else { "are" }
+        ),
+    }
+}
+
+/// The same of those that are not this one; None: they are being asked.
+pub(super) fn others_than_this(fleet: &Fleet) -> Option<String> {
+    match fleet {
+        Fleet::Asking => None,
+        Fleet::None => Some(others(0, 0)),
+        Fleet::Members(members) => {
+            let others_of = || members.rows().filter(|row| !is_local(row));
+            let ready = others_of().filter(|row| row.text("state") == RUNNING).count();
+            Some(others(ready, others_of().count()))
+        }
+    }
+}
+
 /// How many of them are RUNNING.
 pub(super) fn running(members: &Table) -> usize {
     members.rows().filter(|row| row.text("state") == RUNNING).count()
@@ -94,8 +131,9 @@ fn table(members: &Table, url: &str, part: &str) -> Markup {
             input type="hidden" name="ticked" value="yes";
             table class="slim" {
                 thead { tr {
-                    th { "Name" } th { "Status" } th { "Version" } th { "Generation" }
-                    th { "Up for" } th { "Sessions" } th { "Last restart" } th { "Actions" }
+                    th { "Name" } th { "Address" } th { "Status" } th { "Version" }
+                    th { "Generation" } th { "Up for" } th { "Sessions" } th { "Last restart" }
+                    th { "Actions" }
                 } }
                 tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at, url)) } }
             }
@@ -144,24 +182,34 @@ fn member(row: &Row, at: usize, url: &str) -> Markup {
                     input id=(id("tick")) type="checkbox" name="proxy" value=(name);
                     " " (name)
                 }
+                @if is_local(row) { " " span class="hint" { "this one" } }
             }
+            td data-label="Address" class="long" { (row.text("address").replace(',', ", ")) }
             td data-label="Status" id=(id("status")) {
                 (mark(status, status))
                 @if let Some(error) = row.value("error") { " " span class="hint" { (error) } }
             }
             td data-label="Version" id=(id("version")) { (row.text("version")) }
-            td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
+            td data-label="Generation" id=(id("generation")) {
+                (row.text("generation"))
+                @if let Some(pid) = row.value("pid") { " " span class="hint" { "pid " (pid) } }
+            }
             td data-label="Up for" id=(id("uptime")) { (words::span(row.text("uptime_s"))) }
-            td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
+            td data-label="Sessions" id=(id("sessions")) {
+                (row.text("sessions"))
+                @if let Some(open) = row.value("in_transaction").filter(|open| *open != "0") {
+                    " " span class="hint" { (open) " in a transaction" }
+                }
+            }
             td data-label="Last restart" id=(id("last")) {
                 @match row.value("last_restart") {
-                    Some(state) => (mark(state, words::state(state))),
+                    Some(state) => { (mark(state, words::state(state))) (words::moved(row)) },
                     None if status == "UNREACHABLE" => span class="hint" { "not known" },
                     None => span class="hint" { "none yet" },
                 }
             }
             td data-label="Actions" {
-                a href={ (url) "/restart?ticked=yes&proxy=" (encoded(name)) } {
+                a href={ (url) "/restart?proxy=" (encoded(name)) } {
                     "Restart" span class="unseen" { " " (name) }
                 }
             }
@@ -177,6 +225,8 @@ struct Dialog {
     proxies: Table,
     /// Their names, if they are not all.
     names: Vec<String>,
+    /// How many others serve the cluster and are RUNNING, and how many there are.
+    others: (usize, usize),
     /// The task that is in progress.
     busy: Option<String>,
     refusal: Option<String>,
@@ -191,7 +241,11 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         let text = "There is no fleet: the config has neither [[fleet.proxy]] nor fleet.dns.";
         return Err(Problem::not_found(text));
     }
+    let serving = fleet::serving(members.clone(), cluster);
     let (names, proxies) = chosen(ticked(scene)?, members, cluster)?;
+    let left = |all: usize, chosen: usize| all.saturating_sub(chosen);
+    let others =
+        (left(running(&serving), running(&proxies)), left(serving.rows.len(), proxies.rows.len()));
     let tasks = fleet::tasks(scene.admin(), caller).await?;
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
     let back = format!("/clusters/{}", encoded(cluster));
@@ -200,6 +254,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         url: format!("{back}/restart"),
         proxies,
         names,
+        others,
         busy: busy.map(|row| row.text("task_id").to_owned()),
         refusal: scene.refusal(),
     };
@@ -275,10 +330,21 @@ impl Dialog {
                 p { a href=(others.0) { "Leave out what is not RUNNING" } ": "
                     (words::proxies(others.1)) " would be restarted." }
             }
+            p { (self.others()) }
             p class="hint" {
                 "First each is asked whether every session would move; if one refuses, nothing is \
                  restarted. The proxy that does it is the last, and its successor goes on."
             }
+        }
+    }
+
+    /// Who takes clients meanwhile.
+    fn others(&self) -> String {
+        match (self.names.is_empty(), self.proxies.rows.len()) {
+            (true, 2..) => "These are all proxies of this cluster: those that are not under way \
+                            take new clients meanwhile."
+                .to_owned(),
+            _ => others(self.others.0, self.others.1),
         }
     }
 
@@ -340,17 +406,19 @@ impl Dialog {
                     }
                 }
                 label for="batch" { "Proxies at a time" }
-                input id="batch" name="batch" value="1" size="4" inputmode="numeric";
+                input id="batch" name="batch" value="1" size="4" inputmode="numeric"
+                    disabled[both.is_some()];
                 label for="canary" { "Canaries: proxies that are restarted before all others" }
-                input id="canary" name="canary" value="1" size="4" inputmode="numeric";
+                input id="canary" name="canary" value="1" size="4" inputmode="numeric"
+                    disabled[both.is_some()];
                 label for="exit_timeout" { "Exit timeout of what cannot move" }
-                input id="exit_timeout" name="exit_timeout" size="8";
+                input id="exit_timeout" name="exit_timeout" size="8" disabled[both.is_some()];
                 p class="hint" {
                     "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever; empty: as each \
                      proxy's config says."
                 }
                 label for="stop_on_failure" { "Stop at the first failure" }
-                select id="stop_on_failure" name="stop_on_failure" {
+                select id="stop_on_failure" name="stop_on_failure" disabled[both.is_some()] {
                     option value="on" { "yes" }
                     option value="off" { "no" }
                 }

@@ -130,7 +130,7 @@ impl Shown {
                     @if suspects > 0 {
                         span { (mark("suspect", &suspects.to_string())) " failed when last asked" }
                     }
-                    @if let Some(id) = cluster.value("running_task") {
+                    @if let Some(id) = words::running_task(&cluster) {
                         span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
                     }
                 }
@@ -259,10 +259,7 @@ fn last_restart(row: &Row) -> Markup {
     html! {
         a href={ "/tasks/" (id) } { "Task " (id) } " "
         (mark(state, words::state(state)))
-        div class="hint" {
-            (words::count(row.text("last_restart_moved"), "session")) " moved, longest pause "
-            (words::pause(row.text("last_restart_pause_max_us")))
-        }
+        (words::moved(row))
         div class="hint" { (words::time(row.text("last_restart_at"))) }
     }
 }

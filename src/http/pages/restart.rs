@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live, mark, refusal};
+use super::frame::{Ways, button, csrf, live_with_fleet, mark, refusal};
 use super::overview::unknown;
 use super::scene::Scene;
-use super::words;
+use super::{fleet, words};
 use crate::admin::command::Change;
 use crate::admin::{Row, Table};
 use crate::http::api::operation::exit_timeout;
@@ -25,7 +25,8 @@ struct Dialog<'a> {
     proxy: Row<'a>,
     url: String,
     restarts: &'a Table,
-    ready_others: usize,
+    /// What takes clients meanwhile; None: that is being found out.
+    others: Option<String>,
     timeout: String,
     /// Why nothing can be done by this visitor.
     refusal: Option<String>,
@@ -40,12 +41,11 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
     let restarts = scene.show("SHOW RESTART").await?;
     let sql = "SHOW PROXYCONFIG LIKE 'hot\\_upgrade\\_exit\\_timeout'";
     let timeout = scene.show(sql).await?;
-    let others = proxies.rows().filter(|row| row.text("name") != name);
     let dialog = Dialog {
         proxy,
         url: format!("/clusters/{}/proxies/{}/restart", encoded(cluster), encoded(name)),
         restarts: &restarts,
-        ready_others: others.filter(|row| row.text("status") == "RUNNING").count(),
+        others: fleet::others_than_this(&fleet::known(scene, cluster).await),
         timeout: timeout.rows().next().map_or("30s", |row| row.text("value")).to_owned(),
         refusal: scene.refusal(),
     };
@@ -62,7 +62,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
             (dialog.form(scene, &back))
             (dialog.ways(scene).shown())
         }
-        (live(&dialog.url, &["facts".into(), "rehearsal".into()]))
+        (live_with_fleet(&dialog.url, &["facts".into(), "rehearsal".into()]))
     };
     scene.page(&format!("Restart {name}"), body).await
 }
@@ -78,11 +78,10 @@ impl Dialog<'_> {
                     span { b { (words::count(proxy.text("sessions"), "session")) } }
                     span { b { (proxy.text("in_transaction")) } " in a transaction" }
                 }
-                p class="hint" {
-                    @match self.ready_others {
-                        0 => "No other proxy of this cluster is known here: clients have only \
-                              this one.",
-                        n => { (n) " other proxies of this cluster are ready." }
+                p {
+                    @match &self.others {
+                        Some(others) => (others),
+                        None => "The other proxies of this cluster are being asked how they are.",
                     }
                 }
             }

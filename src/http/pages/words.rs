@@ -54,6 +54,17 @@ pub(super) fn elapsed(ms: &str) -> String {
     }
 }
 
+/// What the last restart of a proxy has moved.
+pub(super) fn moved(proxy: &Row) -> Markup {
+    let [moved, longest] =
+        ["last_restart_moved", "last_restart_pause_max_us"].map(|column| proxy.value(column));
+    html! {
+        @if let (Some(moved), Some(longest)) = (moved, longest) {
+            div class="hint" { (count(moved, "session")) " moved, longest pause " (pause(longest)) }
+        }
+    }
+}
+
 /// `n sessions`, `1 session`.
 pub(super) fn count(number: &str, one: &str) -> String {
     if number == "1" { format!("1 {one}") } else { format!("{number} {one}s") }
@@ -85,6 +96,11 @@ pub(super) fn servers(cluster: &Row) -> Markup {
         true => html! { b { (some) " of " (all) } },
         false => of_all(some, all),
     }
+}
+
+/// The restart that is in progress: that of the fleet has this proxy's in it.
+pub(super) fn running_task<'r>(cluster: &Row<'r>) -> Option<&'r str> {
+    cluster.value("running_fleet_task").or(cluster.value("running_task"))
 }
 
 /// The state of a server.
