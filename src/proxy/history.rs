@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
 
 use super::in_force::InForce;
 use super::lock::lock;
@@ -84,12 +83,17 @@ impl History {
         lock(&self.0).iter().copied().collect()
     }
 
-    /// Goes on from those of a predecessor.
+    /// Goes on from those of a predecessor. What this process has seen before them was none of its
+    /// sessions yet.
     pub(super) fn inherit(&self, samples: Vec<Sample>) {
-        let mut all = lock(&self.0);
-        if all.is_empty() {
-            all.extend(samples.into_iter().take(KEPT));
+        if !samples.is_empty() {
+            *lock(&self.0) = samples.into_iter().take(KEPT).collect();
         }
+    }
+
+    /// When the last one has ended, since the Unix epoch.
+    fn last(&self) -> Option<Duration> {
+        lock(&self.0).back().map(|sample| Duration::from_millis(sample.at_ms))
     }
 
     fn add(&self, sample: impl FnOnce(Option<&Sample>) -> Sample) {
@@ -102,25 +106,40 @@ impl History {
     }
 }
 
+/// How long until the next one is due. A successor goes on in time with its predecessor: a sample
+/// of its own when it has just begun would tell of no session at all.
+fn rest(last: Option<Duration>, now: Duration) -> Duration {
+    last.map_or(Duration::ZERO, |last| {
+        let since = now.saturating_sub(last).as_millis() % PERIOD.as_millis();
+        PERIOD - Duration::from_millis(since as u64)
+    })
+}
+
 /// Takes samples, as long as these sessions live.
 pub(super) async fn take(sessions: Weak<Sessions>, in_force: Arc<InForce>, history: Arc<History>) {
-    let mut period = tokio::time::interval(PERIOD);
-    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before: Option<Latencies> = None;
+    let mut before = in_force.digests().latencies();
     loop {
-        period.tick().await;
+        let last = history.last();
+        tokio::time::sleep(rest(last, now())).await;
+        // Those of a predecessor may have come meanwhile.
+        if history.last() != last {
+            continue;
+        }
         let Some(sessions) = sessions.upgrade() else { return };
         let latencies = in_force.digests().latencies();
-        let new = before.replace(latencies.clone()).map(|before| latencies.since(&before));
-        sample(&sessions, &new.unwrap_or_default(), &history);
+        sample(&sessions, &latencies.since(&before), &history);
+        before = latencies;
     }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn sample(sessions: &Sessions, latencies: &Latencies, history: &History) {
     let (totals, gauges) = (sessions.totals(), sessions.registry.gauges());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     history.add(|before| Sample {
-        at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+        at_ms: u64::try_from(now().as_millis()).unwrap_or(u64::MAX),
         sessions: gauges.current_client_connections,
         p50_us: latencies.quantile_us(0.5),
         p99_us: latencies.quantile_us(0.99),
@@ -152,6 +171,24 @@ mod tests {
         add(&next, 7, 0);
         add(&next, 1600, 12);
         assert_eq!(of(&next), [(0, 0), (500, 2), (0, 0), (100, 0)]);
+    }
+
+    #[test]
+    fn a_successor_counts_in_time_with_its_predecessor() {
+        let history = History::default();
+        let rest = |now_ms| rest(history.last(), Duration::from_millis(now_ms)).as_millis();
+        assert_eq!(rest(77), 0, "the first is due at once");
+        history.add(|before| Sample { at_ms: 77, ..Sample::behind(before, 0, 0) });
+        // It has begun, and hears of its predecessor only then.
+        history.inherit(vec![Sample { at_ms: 20_000, sessions: 7, ..Sample::default() }]);
+        assert_eq!(history.samples().len(), 1);
+        for (now_ms, expected) in
+            [(20_000, 10_000), (21_500, 8500), (29_999, 1), (45_000, 5000), (19_000, 10_000)]
+        {
+            assert_eq!(rest(now_ms), expected, "{now_ms}");
+        }
+        history.inherit(Vec::new());
+        assert_eq!(history.samples()[0].sessions, 7, "a predecessor without a console");
     }
 
     #[test]
