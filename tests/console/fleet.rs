@@ -55,6 +55,10 @@ fn the_six_steps_for_what_is_ticked() {
     let fields = "proxies=b&mode=restart&batch=1&canary=1&exit_timeout=&stop_on_failure=on";
     let answer = person.send(path, fields);
     assert_eq!((answer.status, answer.field("location")), (303, Some("/tasks/fleet-1")));
+    // It goes on while somebody is about to press one of these.
+    let orders = person.see("/tasks/fleet-1");
+    assert_eq!(orders.matches("<form class=\"below\"").count(), 2, "{orders}");
+    assert_eq!(orders.matches("hx-preserve").count(), 2, "{orders}");
     let page = until("the task to be completed", || {
         let page = person.asker.try_ask("GET", "/tasks/fleet-1", "")?.body;
         page.contains("Completed").then_some(page)

@@ -15,17 +15,25 @@ use crate::http::request::encoded;
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     if scene.request.asked("part").is_some() {
-        return scene.part(shown(scene)).await;
+        return scene.part(async { Ok(shown(scene).await?.0) }).await;
     }
+    let (shown, rows) = shown(scene).await?;
+    // A link stays where somebody is about to press it.
+    let cells = (0..rows).flat_map(|at| CELLS.map(|name| format!("c{at}-{name}")));
+    let ids: Vec<_> = std::iter::once("facts".to_owned()).chain(cells).collect();
     let body = html! {
         h1 { "Clusters" }
-        (shown(scene).await?)
-        (live_with_fleet("/clusters?part=live", &["facts".into(), "clusters".into()]))
+        (shown)
+        (live_with_fleet("/clusters?part=live", &ids))
     };
     scene.page("Clusters", body).await
 }
 
-async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
+/// Cells of a cluster that change.
+const CELLS: [&str; 6] = ["proxies", "versions", "servers", "primary", "links", "task"];
+
+/// The page's middle, and how many clusters there are.
+async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
     let Overview { clusters, proxies, .. } =
         door::overview(scene.admin(), &scene.visitor.caller).await?;
     let heard = scene.http.look.known(&scene.visitor.caller).await;
@@ -33,19 +41,20 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     let members = members.as_deref();
     let all = members.unwrap_or(&proxies);
     let sessions: u64 = all.rows().filter_map(|row| row.text("sessions").parse::<u64>().ok()).sum();
-    Ok(html! {
+    let shown = html! {
         p class="facts" id="facts" {
             span { b { (words::proxies(all.rows.len())) } }
             span { b { (words::count(&sessions.to_string(), "session")) } }
         }
-        table id="clusters" {
+        table {
             thead { tr {
                 th { "Cluster" } th { "Kind" } th { "Proxies running" } th { "Versions" }
-                th { "Servers online" } th { "Primary" } th { "Server connections" }
-                th { "Running task" }
+                th { "Servers online" } th { "Primary" }
+                th { "This proxy's connections" } th { "Running task" }
             } }
             tbody {
-                @for row in clusters.rows() {
+                @for (at, row) in clusters.rows().enumerate() {
+                    @let id = |name: &str| format!("c{at}-{name}");
                     @let Of { some, all, versions } = of_cluster(&row, members);
                     tr {
                         td data-label="Cluster" {
@@ -57,15 +66,24 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
                             }
                         }
                         td data-label="Kind" { (row.text("kind")) }
-                        td data-label="Proxies running" { (words::of_all(&some, &all)) }
-                        td data-label="Versions" { (versions) }
-                        td data-label="Servers online" {
-                            (words::servers(&row))
+                        td data-label="Proxies running" id=(id("proxies")) {
+                            (words::of_all(&some, &all))
                         }
-                        td data-label="Primary" { (row.value("primary").unwrap_or("not known")) }
-                        td data-label="Server connections" { (row.text("links")) }
-                        td data-label="Running task" {
-                            @match row.value("running_task") {
+                        td data-label="Versions" id=(id("versions")) { (versions) }
+                        td data-label="Servers online" id=(id("servers")) {
+                            (words::servers(&row))
+                            @if row.text("servers_unknown") != "0" {
+                                " " span class="hint" {
+                                    (row.text("servers_unknown")) " not asked yet"
+                                }
+                            }
+                        }
+                        td data-label="Primary" id=(id("primary")) {
+                            (row.value("primary").unwrap_or("not known"))
+                        }
+                        td data-label="Connections" id=(id("links")) { (row.text("links")) }
+                        td data-label="Running task" id=(id("task")) {
+                            @match words::running_task(&row) {
                                 Some(id) => a href={ "/tasks/" (id) } { "Task " (id) },
                                 None => span class="hint" { "none" },
                             }
@@ -74,7 +92,8 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
                 }
             }
         }
-    })
+    };
+    Ok((shown, clusters.rows.len()))
 }
 
 /// Proxies of a cluster.

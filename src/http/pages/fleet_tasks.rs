@@ -136,9 +136,12 @@ fn orders(scene: &Scene<'_>, name: &str, number: u64, task: &Row) -> Markup {
     html! {
         (refusal(refused))
         @for (word, text, explained, _) in possible {
-            form class="below" method="post" action={ "/tasks/" (name) "/" (path(*word)) } {
+            @let why_not = why_not(*word);
+            @let standing = if why_not.is_some() { "refused" } else { task.text("state") };
+            form class="below" method="post" action={ "/tasks/" (name) "/" (path(*word)) }
+                id={ "order-" (path(*word)) "-" (standing) } hx-preserve {
                 (csrf(scene.visitor))
-                (button("quiet", text, why_not(*word)))
+                (button("quiet", text, why_not))
                 p class="hint" { (explained) }
                 (ways(*word, name, number).shown())
             }

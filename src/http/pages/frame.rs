@@ -120,14 +120,16 @@ pub(super) fn csrf(visitor: &Visitor) -> Markup {
     }
 }
 
-/// Keeps parts of a page up to date: those that have these ids, from the page at `url`.
+/// Keeps parts of a page up to date that tell of tasks: those that have these ids, from the page at
+/// `url`. What is swapped under somebody's hand is not pressed: what is to be pressed is no part of
+/// it, or preserved.
 pub(super) fn live(url: &str, ids: &[String]) -> Markup {
-    // How many sessions there are changes with each second: that is shown a little later.
-    live_by("sse:state throttle:2s, sse:task, sse:fleet", url, ids)
+    live_by("sse:task, sse:fleet", url, ids)
 }
 
-/// The same for what is told of other proxies, too.
+/// The same for what is told of proxies, too.
 pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {
+    // How many sessions there are changes with each second: that is shown a little later.
     live_by("sse:state throttle:2s, sse:task, sse:fleet, sse:look", url, ids)
 }
 

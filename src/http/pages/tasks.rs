@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::fleet_tasks;
-use super::frame::{self, Ways, button, csrf, live, mark, refusal};
+use super::frame::{self, Ways, button, csrf, live, live_by, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -95,7 +95,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
             @if row.text("mode") != "REHEARSE" { (phases(&row)) }
             (roll_back_form(scene, &row))
         }
-        (live(&format!("/tasks/{id}"), &["task".into()]))
+        (live_by("sse:state throttle:2s, sse:task", &format!("/tasks/{id}"), &["task".into()]))
     };
     scene.page(&format!("Task {id}"), body).await
 }
@@ -184,7 +184,8 @@ fn roll_back_form(scene: &Scene<'_>, row: &Row) -> Markup {
     html! {
         @if is_open {
             (refusal(why_not.as_deref()))
-            form method="post" action={ "/tasks/" (id) "/rollback" } {
+            form method="post" action={ "/tasks/" (id) "/rollback" } id="order-rollback"
+                hx-preserve {
                 (csrf(scene.visitor))
                 (button("quiet", "Roll back", why_not.as_deref()))
                 p class="hint" { "Sessions go back to the old process, which serves on." }
