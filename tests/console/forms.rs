@@ -47,6 +47,10 @@ fn a_rehearsal_tells_what_would_move() {
     let _client = Wire::open(&proxy.address(), &login).expect("it is let in");
     let person = Person::log_in(&proxy, "root");
     let link = "/clusters/main/proxies/local/restart";
+    // Whoever opens the page has it begin by itself; not the page that is kept up to date.
+    let begins = |page: &str| page.contains("hx-trigger=\"load\"");
+    assert!(begins(&person.see(link)));
+    assert!(!begins(&person.with("HX-Request", "true").see(link)));
     let answer = person.send(link, "mode=rehearse");
     assert_eq!((answer.status, answer.field("location")), (303, Some(link)));
     until("the verdict", || person.see(link).contains("1 of 1 sessions would move").then_some(()));

@@ -110,8 +110,10 @@ impl Dialog<'_> {
         let last = self.restarts.rows().find(|row| row.text("mode") == "REHEARSE");
         let why_not = self.why_not(Mode::Rehearse);
         let is_fresh = last.is_some_and(|row| age_s(row.text("started_at")) < FRESH_S);
-        // A look at this page by somebody who may restart is worth a rehearsal.
-        let begins = !is_fresh && why_not.is_none();
+        // A look at this page by somebody who may restart is worth a rehearsal. The page that looks
+        // again by itself, with each event, would ask for one in the middle of the other.
+        let is_a_look = !scene.request.headers.contains_key("hx-request");
+        let begins = is_a_look && !is_fresh && why_not.is_none();
         html! {
             section id="rehearsal" aria-live="polite" {
                 h2 { "Would every session move?" }
