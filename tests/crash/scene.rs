@@ -1,5 +1,6 @@
 //! A server, a proxy with crash protection, and its deaths.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -192,6 +193,11 @@ pub(crate) struct Layered {
 impl Layered {
     /// None where there is nothing to test.
     pub(crate) fn start(layers: Layers) -> Option<Self> {
+        Self::start_with(layers, |_| ())
+    }
+
+    /// With other options.
+    pub(crate) fn start_with(layers: Layers, change: impl FnOnce(&mut Options)) -> Option<Self> {
         if is_haproxy() {
             return None;
         }
@@ -220,12 +226,19 @@ impl Layered {
             if legs.tls {
                 options.rest = files.of_proxy("require");
             }
+            change(options);
         });
         let entrance = legs.entrance(&scene.proxy.address());
         let is_12 = tls == Some("TLSv1.2");
         let login =
             Login { tls: legs.tls && legs.client.is_none(), tls_12: is_12, ..Login::default() };
         Some(Self { scene, entrance, login, _dir: dir })
+    }
+
+    /// The scene, and what keeps the way to it open.
+    pub(crate) fn into_scene(self) -> (Scene, Box<dyn Any>) {
+        let Self { scene, entrance, _dir, .. } = self;
+        (scene, Box::new((entrance, _dir)))
     }
 
     /// A client.

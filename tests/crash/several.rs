@@ -10,9 +10,11 @@ use odp::wire::command::code;
 use crate::pair::Pair;
 use crate::scene::Scene;
 use crate::support::database::PASSWORD;
+use crate::support::pki::Pki;
 use crate::support::proxy::Options;
 use crate::support::raw::command_packets;
-use crate::support::{Database, Login, Server, Wire, until};
+use crate::support::replication::replicating;
+use crate::support::{Database, Login, Server, Wire, scratch, until};
 
 pub(crate) const WHO: &str = "SELECT name FROM p.who";
 
@@ -20,6 +22,10 @@ pub(crate) const WHO: &str = "SELECT name FROM p.who";
 pub(crate) struct Split {
     pub scene: Scene,
     pub replica: Database,
+    /// How clients log in.
+    login: Login,
+    /// Whoever comes after a crash may read the files again.
+    _dir: Option<tempfile::TempDir>,
 }
 
 impl Split {
@@ -32,7 +38,29 @@ impl Split {
         if crate::support::proxy::is_haproxy() {
             return None;
         }
-        let (primary, replica) = Pair::replicating(Server::MariaDb)?;
+        Self::over(Pair::replicating(Server::MariaDb)?, causal_reads, change)
+    }
+
+    /// The same, where all connections have TLS.
+    pub(crate) fn start_with_tls(causal_reads: &str) -> Option<Self> {
+        if crate::support::proxy::is_haproxy() {
+            return None;
+        }
+        let dir = scratch();
+        let files = Pki::new().write(dir.path());
+        let of_server = files.of_server();
+        let of_server: Vec<&str> = of_server.iter().map(String::as_str).collect();
+        let two = replicating(Server::MariaDb, &of_server)?;
+        let tls = files.of_proxy("require");
+        let split = Self::over(two, causal_reads, |options| options.rest.push_str(&tls))?;
+        Some(Self { login: Login { tls: true, ..Login::default() }, _dir: Some(dir), ..split })
+    }
+
+    fn over(
+        (primary, replica): (Database, Database),
+        causal_reads: &str,
+        change: impl FnOnce(&mut Options),
+    ) -> Option<Self> {
         let mut options = Options::new(&[replica.address(), primary.address()]);
         options.cluster = format!(
             "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
@@ -45,11 +73,12 @@ impl Split {
         let pair = Pair::with(primary, replica, &options);
         pair.marked();
         let Pair { primary, replica, proxy } = pair;
-        Some(Self { scene: Scene { database: primary, proxy }, replica })
+        let (scene, login) = (Scene { database: primary, proxy }, Login::default());
+        Some(Self { scene, replica, login, _dir: None })
     }
 
     fn open(&self) -> Wire {
-        let wire = Wire::open(&self.scene.proxy.address(), &Login::default());
+        let wire = Wire::open(&self.scene.proxy.address(), &self.login);
         let mut wire = wire.expect("takes clients");
         self.until_roles(&mut wire);
         wire
@@ -235,6 +264,12 @@ fn who_reads_here_and_writes_there_goes_on() {
 #[test]
 fn who_reads_its_own_writes_elsewhere_goes_on() {
     let Some(split) = Split::start_with("causal_reads = \"session\"", |_| ()) else { return };
+    reads_here_and_writes_there(&split);
+}
+
+#[test]
+fn who_reads_here_and_writes_there_by_tls_goes_on() {
+    let Some(split) = Split::start_with_tls("causal_reads = \"session\"") else { return };
     reads_here_and_writes_there(&split);
 }
 

@@ -4,15 +4,17 @@
 //! Single steps are slow, each death takes a new process, and there are many: some are taken at
 //! random, `ODP_STEPS` says how many. With more than it has system calls, all of them are.
 
+use std::any::Any;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use odp::wire::command::code;
 
 use crate::campaign::Random;
-use crate::scene::Scene;
+use crate::scene::{Layered, Layers, Scene};
 use crate::several::{Split, WHO};
 use crate::support::proxy::Options;
-use crate::support::{Database, Login, Packet, Wire, may_look_into_proxies, until};
+use crate::support::{Login, Packet, Wire, may_look_into_proxies, until};
 use crate::tracer::Traced;
 
 /// What is asked, and what the answer to it is, of about a buffer's length.
@@ -34,15 +36,14 @@ struct Stepped {
     /// What may be answered: as much, whoever answers it.
     expected: Vec<Vec<Packet>>,
     resumed: u64,
+    _held: Box<dyn Any>,
 }
 
 /// What is to be so before a session asks.
 enum Ready {
     Always,
     /// A replica is known that is to answer, and has not all of the session's state.
-    Behind {
-        _replica: Database,
-    },
+    Behind,
 }
 
 /// One thread, which may take its time.
@@ -53,15 +54,15 @@ fn slow(options: &mut Options) {
 }
 
 impl Stepped {
-    fn start() -> Option<Self> {
+    fn start(layers: Layers) -> Option<Self> {
         if !may_look_into_proxies() {
             return None;
         }
-        let scene = Scene::start_with(slow)?;
-        let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("clients");
+        let layered = Layered::start_with(layers, slow)?;
+        let mut wire = layered.open();
         let expected = vec![wire.run(QUESTION).packets];
-        let (ready, question) = (Ready::Always, QUESTION);
-        Some(Self { scene, wire, ready, question, expected, resumed: 0 })
+        let (ready, question, (scene, _held)) = (Ready::Always, QUESTION, layered.into_scene());
+        Some(Self { scene, wire, ready, question, expected, resumed: 0, _held })
     }
 
     /// A session whose home is asked about its state before each question.
@@ -69,7 +70,7 @@ impl Stepped {
         if !may_look_into_proxies() {
             return None;
         }
-        let Split { scene, replica } = Split::start_with("causal_reads = \"session\"", slow)?;
+        let Split { scene, replica, .. } = Split::start_with("causal_reads = \"session\"", slow)?;
         let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("clients");
         let question = "SELECT name FROM p.who WHERE @n > 0";
         let mut expected = Vec::new();
@@ -79,13 +80,13 @@ impl Stepped {
             expected.push(direct.run(question).packets);
         }
         wire.run("SET @n = 1");
-        let ready = Ready::Behind { _replica: replica };
-        Some(Self { scene, wire, ready, question, expected, resumed: 0 })
+        let (ready, _held) = (Ready::Behind, Box::new(replica));
+        Some(Self { scene, wire, ready, question, expected, resumed: 0, _held })
     }
 
     /// Has it be so.
     fn prepare(&mut self) {
-        if let Ready::Behind { .. } = self.ready {
+        if let Ready::Behind = self.ready {
             until("a replica", || (self.wire.run(WHO).text() == "replica").then_some(()));
             self.wire.run(&format!("SET @n = {}", 2 + self.resumed));
             self.wire.run("UPDATE p.t SET n = n + 1 WHERE id = 1");
@@ -110,29 +111,20 @@ impl Stepped {
         self.resumed += 1;
     }
 
-    /// Of one query: its instructions, and the ends of its system calls.
-    fn measure(&mut self) -> (u64, u64) {
-        let pid = Pid::from_raw(self.scene.carrier() as i32);
-        let (mut instructions, mut calls) = (0, 0);
-        for is_by_call in [false, true] {
-            // Whoever waits for another server takes too many.
-            if !is_by_call && matches!(self.ready, Ready::Behind { .. }) {
-                continue;
-            }
-            self.prepare();
-            let mut traced = Traced::attach(pid);
-            self.wire.command(code::QUERY, self.question.as_bytes());
-            let count = if is_by_call { &mut calls } else { &mut instructions };
-            while !((is_by_call || *count % LOOK == 0) && self.is_answered()) {
-                assert!(*count < MOST, "no answer");
-                let lives = if is_by_call { traced.run_to_call() } else { traced.step() };
-                assert!(lives, "nobody kills it");
-                *count += 1;
-            }
-            drop(traced);
-            self.wire.reply(code::QUERY);
+    /// Of one query: its instructions, or the ends of its system calls.
+    fn measure(&mut self, step: fn(&mut Traced) -> bool, look: u64) -> u64 {
+        self.prepare();
+        let mut traced = Traced::attach(Pid::from_raw(self.scene.carrier() as i32));
+        self.wire.command(code::QUERY, self.question.as_bytes());
+        let mut count = 0;
+        while !(count % look == 0 && self.is_answered()) {
+            assert!(count < MOST, "no answer");
+            assert!(step(&mut traced), "nobody kills it");
+            count += 1;
         }
-        (instructions, calls)
+        drop(traced);
+        self.wire.reply(code::QUERY);
+        count
     }
 
     /// Whether the whole answer is there to be read.
@@ -156,7 +148,19 @@ fn steps(usual: u64) -> u64 {
 
 #[test]
 fn a_query_outlives_a_kill_at_any_of_its_system_calls() {
-    let Some(stepped) = Stepped::start() else { return };
+    let Some(stepped) = Stepped::start(Layers::Nothing) else { return };
+    kill_at_calls(stepped);
+}
+
+#[test]
+fn a_query_by_tls_outlives_a_kill_at_any_of_its_system_calls() {
+    let Some(stepped) = Stepped::start(Layers::Tls13) else { return };
+    kill_at_calls(stepped);
+}
+
+#[test]
+fn a_compressed_query_outlives_a_kill_at_any_of_its_system_calls() {
+    let Some(stepped) = Stepped::start(Layers::Zlib) else { return };
     kill_at_calls(stepped);
 }
 
@@ -167,7 +171,7 @@ fn a_read_whose_home_is_asked_first_outlives_a_kill_at_any_of_its_system_calls()
 }
 
 fn kill_at_calls(mut stepped: Stepped) {
-    let (_, calls) = stepped.measure();
+    let calls = stepped.measure(Traced::run_to_call, 1);
     // And somewhat behind the answer.
     let last = calls + 6;
     let stride = last.div_ceil(steps(20)).max(1);
@@ -188,8 +192,18 @@ fn kill_at_calls(mut stepped: Stepped) {
 
 #[test]
 fn a_query_outlives_a_kill_at_any_of_its_instructions() {
-    let Some(mut stepped) = Stepped::start() else { return };
-    let (instructions, _) = stepped.measure();
+    let Some(stepped) = Stepped::start(Layers::Nothing) else { return };
+    kill_at_instructions(stepped);
+}
+
+#[test]
+fn a_query_by_tls_outlives_a_kill_at_any_of_its_instructions() {
+    let Some(stepped) = Stepped::start(Layers::Tls13) else { return };
+    kill_at_instructions(stepped);
+}
+
+fn kill_at_instructions(mut stepped: Stepped) {
+    let instructions = stepped.measure(Traced::step, LOOK);
     let seed = std::process::id().into();
     let mut random = Random::new(seed, 0);
     for _ in 0..steps(10) {

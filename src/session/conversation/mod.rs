@@ -242,9 +242,12 @@ impl Conversation {
     /// From now on the home is asked by us; false while a link owes the client an answer.
     #[must_use]
     pub fn begin_errand(&mut self) -> bool {
-        let may = self.turn() == Turn::Command && self.turn_to(LinkId::HOME) && !self.errand;
-        let is_free = may && !self.awaits_answer() && self.current_link().is_between_packets();
-        self.errand |= is_free;
+        let home = self.link(LinkId::HOME);
+        let is_between = home.is_between_packets() && !home.awaits_answer();
+        let is_free = self.turn() == Turn::Command && !self.awaits_answer() && is_between;
+        if is_free {
+            (self.errand, self.current) = (true, LinkId::HOME);
+        }
         is_free
     }
 

@@ -107,3 +107,56 @@ fn questions_for_passwords_in_clear_are_held() {
         }
     }
 }
+
+/// A session between two commands, whose home is asked two things by us.
+fn on_errand() -> Conversation {
+    let mut conversation = Conversation::logging_in(Dialect::new(cap::DEPRECATE_EOF, 0));
+    assert!(!conversation.begin_errand(), "its log-in is under way");
+    feed(&mut conversation, &packet(2, &[0, 0, 0, 2, 0, 0, 0]));
+    let reader = conversation.add(Link::idle(Dialect::default(), ServerStatus::Unknown));
+    assert!(conversation.turn_to(reader) && conversation.begin_errand());
+    assert_eq!(conversation.current(), LinkId::HOME);
+    conversation.ask_errand(Reply::ResultSets);
+    conversation.ask_errand(Reply::ResultSets);
+    conversation
+}
+
+/// A row, then an error, with warnings and other flags than before.
+fn told() -> Vec<u8> {
+    [
+        packet(1, &[1]),
+        packet(2, b"\x03def\x00\x00\x00\x01c\x00\x0c\x21\0\x68\x01\0\0\xfe\x01\0\0\0\0"),
+        packet(3, b"\x03abc"),
+        packet(4, &[0xFE, 0, 0, 0x23, 0, 7, 0]),
+        packet(1, b"\xFF\x48\x04#42000No"),
+    ]
+    .concat()
+}
+
+#[test]
+fn what_is_heard_on_an_errand_leaves_the_session_as_it_was() {
+    let told = told();
+    for cut in 0..=told.len() {
+        let mut conversation = on_errand();
+        let (status, reader) = (conversation.status(), LinkId::at(1));
+        let mut heard = conversation.hear_errand(&told[..cut]).expect("that is an answer");
+        let is_over = conversation.clone().end_errand(reader);
+        assert_eq!(is_over, cut == told.len(), "{cut}");
+        heard += conversation.hear_errand(&told[heard..]).expect("that is one, too");
+        assert_eq!(heard, told.len(), "{cut}");
+        assert!(conversation.is_on_errand() && conversation.end_errand(reader), "{cut}");
+        assert_eq!((conversation.status(), conversation.current()), (status, reader), "{cut}");
+        assert!(conversation.is_idle() && !conversation.is_on_errand(), "{cut}");
+    }
+}
+
+#[test]
+fn an_errand_hears_its_answers_and_no_more() {
+    let mut conversation = on_errand();
+    let all = [told(), packet(0, b"\xFF\x48\x04#08S01Bye")].concat();
+    assert_eq!(conversation.hear_errand(&all), Some(told().len()));
+    let mut conversation = on_errand();
+    assert_eq!(conversation.hear_errand(&packet(1, b"\xFBfile")), None, "a file is wanted");
+    conversation.abandon_errand();
+    assert!(conversation.is_idle() && !conversation.is_on_errand());
+}
