@@ -13,6 +13,7 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::libc;
+use rustix::net::AddressFamily;
 
 /// Queues move while they are read; that often the reading is repeated.
 const ATTEMPTS: usize = 8;
@@ -105,6 +106,11 @@ impl Position {
             is_gone: state == tcp::CLOSE,
         }
     }
+}
+
+/// Whether it is a Unix socket, of whose use the kernel counts nothing.
+pub(crate) fn is_unix(fd: BorrowedFd<'_>) -> bool {
+    matches!(rustix::net::sockopt::socket_domain(fd), Ok(AddressFamily::UNIX))
 }
 
 /// Where some sockets stand; None if that cannot be told of one of them.
@@ -290,5 +296,6 @@ mod tests {
     fn of_a_unix_socket_nothing_can_be_told() {
         let (ours, _peer) = std::os::unix::net::UnixStream::pair().expect("a pair");
         assert_eq!(Position::of(ours.as_fd()), None);
+        assert!(is_unix(ours.as_fd()) && !is_unix(pair().0.as_fd()));
     }
 }

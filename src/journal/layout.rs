@@ -68,6 +68,10 @@ pub(super) mod head {
     pub(in crate::journal) const WORKERS: usize = 768;
 }
 
+/// Of a Unix socket's count of bytes that were read, which stands where others have what the kernel
+/// had counted: the socket is being used.
+pub(super) const IN_USE: u64 = 1 << 63;
+
 /// Threads that serve sessions and are watched.
 pub const WORKERS: usize = 128;
 

@@ -62,7 +62,7 @@ pub use suspects::{Blame, Origin, Served, Serving, Strikes};
 pub use tie::{Part, Tie};
 
 use crate::buffer::arena::{Arena, Kind};
-use crate::position::Position;
+use crate::position::{Position, is_unix};
 
 /// The journal of a pair of processes.
 #[derive(Debug)]
@@ -93,7 +93,8 @@ struct Free {
 pub enum Unregistered {
     /// All slots are taken.
     Full,
-    /// One of its sockets does not tell how far it was used.
+    /// It is not to be known how far one of its sockets was used: it is no TCP or Unix socket, or
+    /// never at rest.
     Uncounted,
     /// It has more connections than a slot has room for.
     TooManyLegs,
@@ -286,13 +287,17 @@ impl Journal {
         slot.set(slot::STRIKES, strikes);
         slot.set(slot::AFTER, before.map_or(0, |before| u64::from(before.index) + 1));
         for (at, Leg { fd, counted, .. }) in legs.iter().enumerate() {
-            let (position, cookie) =
-                Position::of(*fd).zip(cookie(*fd)).ok_or(Unregistered::Uncounted)?;
             slot.set(hot::fd_at(at), fd.as_raw_fd() as u64);
-            slot.set(hot::cookie_at(at), cookie);
-            let bases = hot::bases_at(at);
-            slot.set(bases, position.consumed().wrapping_sub(counted.read));
-            slot.set(bases + 1, position.produced().wrapping_sub(counted.written));
+            slot.set(hot::cookie_at(at), cookie(*fd).ok_or(Unregistered::Uncounted)?);
+            match Position::of(*fd) {
+                Some(position) => {
+                    let bases = hot::bases_at(at);
+                    slot.set(bases, position.consumed().wrapping_sub(counted.read));
+                    slot.set(bases + 1, position.produced().wrapping_sub(counted.written));
+                }
+                None if is_unix(*fd) => slot.end_use(at, *counted),
+                None => return Err(Unregistered::Uncounted),
+            }
             // The one before may have left something there.
             slot.set(hot::fill_at(at), u64::MAX);
         }
@@ -386,6 +391,22 @@ impl Slot {
         if self.words.get(at) != place {
             self.words.put(at, place);
         }
+    }
+
+    /// A Unix socket, of whose use the kernel counts nothing, is about to be read or written:
+    /// whoever finds it so cannot know how far.
+    #[inline]
+    pub fn begin_use(&mut self, leg: usize) {
+        let at = hot::bases_at(leg);
+        self.words.put(at, self.words.get(at) | layout::IN_USE);
+    }
+
+    /// It was, so far in all.
+    #[inline]
+    pub fn end_use(&mut self, leg: usize, counted: Counted) {
+        let at = hot::bases_at(leg);
+        self.words.put(at + 1, counted.written);
+        self.words.put(at, counted.read & !layout::IN_USE);
     }
 
     /// Which one it is.

@@ -18,6 +18,7 @@ use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, s
 use super::standing::{Since, Stand, Use, is_still, stand};
 use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie, lock};
 use crate::buffer::arena::Piece;
+use crate::position::is_unix;
 
 /// All that was left.
 #[derive(Debug, Default)]
@@ -137,8 +138,12 @@ struct Claims<'a> {
 }
 
 impl Slot {
-    /// Whether nobody has used its session's sockets since the last commit.
+    /// Whether surely nobody has used its session's sockets since the last commit, in whatever
+    /// process. Of a Unix socket that is not known.
     pub fn is_still(&self, fds: &[OwnedFd]) -> bool {
+        if fds.iter().any(|fd| is_unix(fd.as_fd())) {
+            return false;
+        }
         let Some(Record { shape, hot, .. }) = self.journal.record(self.index) else {
             return false;
         };

@@ -12,6 +12,9 @@
 //! | any | reset, or the client is gone | over |
 //! | a reader | anything that is not on record, or reset | it is lost, the session goes on |
 //!
+//! Of a Unix socket the kernel counts nothing, so its user does, and marks it while it is at it: a
+//! session that is found so is over, which is at most one for each thread.
+//!
 //! A lane is read into only when all of it is written that is to be: so writes come before reads.
 //! Of a connection that is layered the trays next to its socket take the lane's part. A reader is a
 //! server's connection but the first: whoever asks it something by the way has nothing on record of
@@ -21,8 +24,9 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::hot::{Counted, Hot, Layers, Stretch, Tray};
+use super::layout::IN_USE;
 use crate::buffer::{SIZE, TRAY};
-use crate::position::Position;
+use crate::position::{Position, is_unix};
 
 /// Why a session cannot go on from its last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,15 @@ const ATTEMPTS: u32 = 200;
 const REST: Duration = Duration::from_micros(250);
 
 impl Use {
-    /// How far a socket was used since these positions, read and written.
+    /// How far a socket was used since these positions, read and written. Of a Unix socket they are
+    /// how far it was.
     pub(super) fn of(fd: BorrowedFd<'_>, [read, written]: [u64; 2]) -> Result<Self, Since> {
+        if is_unix(fd) {
+            return match read & IN_USE {
+                0 => Ok(Self { counted: Counted { read, written }, ..Self::default() }),
+                _ => Err(Since::Moved),
+            };
+        }
         let position = (0..ATTEMPTS).find_map(|attempt| {
             if attempt > 0 {
                 std::thread::sleep(REST);

@@ -327,7 +327,7 @@ fn a_session_that_has_moved_goes_on_where_it_went() {
 }
 
 /// Says that it is over, also if that is by a panic.
-struct Ender<'a>(&'a AtomicBool);
+pub(crate) struct Ender<'a>(pub &'a AtomicBool);
 
 impl Drop for Ender<'_> {
     fn drop(&mut self) {

@@ -128,6 +128,20 @@ impl Protection {
         }
     }
 
+    /// Uses this connection, which may be a Unix socket: nobody else counts how far.
+    #[inline]
+    fn using<R>(&mut self, at: usize, leg: &mut Leg, call: impl FnOnce(&mut Leg) -> R) -> R {
+        match self {
+            Self::Registered(record) if leg.stream().is_unix() && record.slot.is_live() => {
+                record.slot.begin_use(at);
+                let result = call(leg);
+                record.slot.end_use(at, leg.counted());
+                result
+            }
+            _ => call(leg),
+        }
+    }
+
     /// Whether what is between this leg's socket and its lane is on record, too.
     #[inline]
     fn keeps_layers(&self, leg: &Leg) -> bool {
@@ -158,7 +172,7 @@ impl Committed<'_> {
         let leg = &mut links[current].leg;
         match protection.keeps_layers(leg) {
             true => self.poll_drain_layers(cx, End::Server(current)),
-            false => leg.poll_drain(cx, up),
+            false => protection.using(1 + current, leg, |leg| leg.poll_drain(cx, up)),
         }
     }
 
@@ -169,7 +183,9 @@ impl Committed<'_> {
         let Relay { client, links, protection, .. } = self.relay;
         match protection.keeps_layers(client) {
             true => self.poll_drain_layers(cx, End::Client),
-            false => client.poll_drain(cx, &mut links[current].down),
+            false => {
+                protection.using(0, client, |leg| leg.poll_drain(cx, &mut links[current].down))
+            }
         }
     }
 
@@ -181,7 +197,7 @@ impl Committed<'_> {
             return self.poll_fill_layers(cx, End::Client);
         }
         protection.announce(0, || up.target());
-        client.poll_fill(cx, up)
+        protection.using(0, client, |leg| leg.poll_fill(cx, up))
     }
 
     /// From the server that has the client's commands.
@@ -194,7 +210,7 @@ impl Committed<'_> {
             return self.poll_fill_layers(cx, End::Server(current));
         }
         protection.announce(1 + current, || down.target());
-        leg.poll_fill(cx, down)
+        protection.using(1 + current, leg, |leg| leg.poll_fill(cx, down))
     }
 
     /// FIN to that server.
@@ -215,7 +231,7 @@ impl Committed<'_> {
     fn poll_drain_layers(self, cx: &mut Context<'_>, to: End) -> Poll<io::Result<()>> {
         let Self { relay, handle } = self;
         loop {
-            ready!(relay.leg_at(to).push(cx))?;
+            ready!(relay.using(to, |leg| leg.push(cx)))?;
             let current = relay.current();
             let Relay { client, up, links, .. } = &mut *relay;
             let is_loaded = match to {
@@ -224,7 +240,7 @@ impl Committed<'_> {
             };
             if !is_loaded {
                 // FIN is due behind what is owed.
-                return relay.leg_at(to).push(cx);
+                return relay.using(to, |leg| leg.push(cx));
             }
             let _ = relay.commit(handle);
         }
@@ -249,7 +265,7 @@ impl Committed<'_> {
             }
             if leg.load_owed()? {
                 // Whether the peer takes it changes nothing for the reader.
-                let _ = relay.commit(handle).relay.leg_at(from).push(cx);
+                let _ = relay.commit(handle).relay.using(from, |leg| leg.push(cx));
             }
             let Relay { client, links, protection, .. } = relay.commit(handle).relay;
             let leg = match from {
@@ -257,7 +273,7 @@ impl Committed<'_> {
                 End::Server(place) => &mut links[place].leg,
             };
             protection.announce(at, || leg.target());
-            if ready!(leg.pull(cx))? == 0 {
+            if ready!(protection.using(at, leg, |leg| leg.pull(cx)))? == 0 {
                 return Poll::Ready(Ok(0));
             }
         }
@@ -484,6 +500,15 @@ impl Relay {
         Committed { relay: self, handle }
     }
 
+    /// See [`Protection::using`].
+    fn using<R>(&mut self, end: End, call: impl FnOnce(&mut Leg) -> R) -> R {
+        let Self { client, links, protection, .. } = self;
+        match end {
+            End::Client => protection.using(0, client, call),
+            End::Server(place) => protection.using(1 + place, &mut links[place].leg, call),
+        }
+    }
+
     fn leg_at(&mut self, end: End) -> &mut Leg {
         match end {
             End::Client => &mut self.client,
@@ -572,6 +597,11 @@ impl Relay {
         };
         let Protection::Registered(record) = &mut self.protection else { return Ok(()) };
         record.slot.commit(&commit)?;
+        // What was asked by the way is in nobody's count yet.
+        let legs = std::iter::once(&self.client).chain(self.links.iter().map(|link| &link.leg));
+        for (at, leg) in legs.enumerate().filter(|(_, leg)| leg.stream().is_unix()) {
+            record.slot.end_use(at, leg.counted());
+        }
         (record.version, record.spilled, record.is_stale) = (version, edition, false);
         record.editions = editions;
         Ok(())

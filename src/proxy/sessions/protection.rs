@@ -35,7 +35,7 @@ named! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     #[allow(missing_docs)]
     pub enum Why {
-        UnixSocket = "Unix socket",
+        Uncounted = "a socket that is never at rest",
         SeveralServers = "more than seven servers",
         NoRoom = "no room in the journal",
         TooLarge = "too much is known of it",
@@ -46,7 +46,7 @@ impl From<Unregistered> for Why {
     fn from(why: Unregistered) -> Self {
         match why {
             Unregistered::Full => Self::NoRoom,
-            Unregistered::Uncounted => Self::UnixSocket,
+            Unregistered::Uncounted => Self::Uncounted,
             Unregistered::TooManyLegs => Self::SeveralServers,
             Unregistered::TooLarge => Self::TooLarge,
         }
