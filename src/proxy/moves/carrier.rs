@@ -2,10 +2,11 @@
 
 use super::recruit::Inventoried;
 use crate::proxy::relay::Relay;
+use crate::proxy::relay::channel::Channel;
 use crate::proxy::relay::errand::AtHome;
 use crate::proxy::relay::leg::Leg;
 use crate::proxy::service::answer::Answer as Told;
-use crate::proxy::service::client::{self, Channel, Terms};
+use crate::proxy::service::client::{self, Terms};
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::handle::Handle;

@@ -16,7 +16,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::Relay;
-use crate::proxy::service::client::Channel;
+use super::channel::Channel;
 use crate::proxy::sessions::handle::Handle;
 use crate::session::lane::Source;
 use crate::session::link::LinkId;

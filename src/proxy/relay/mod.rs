@@ -3,6 +3,7 @@
 //! Everything about the session is in [`Relay`], nothing in a future: it can be taken apart between
 //! any two polls. Invariant: a byte that was read is in a lane or was written.
 
+pub mod channel;
 mod closing;
 pub(super) mod errand;
 pub mod leg;

@@ -9,9 +9,9 @@
 //! Its sockets are read, written and shut by [`Committed`] only, which there is none of without a
 //! commit of all that has changed; whoever takes its connections for something else suspends it
 //! first, and if the process dies then, the session is lost. What its home is asked by the way goes
-//! by its lanes ([`errand`](super::errand)). But of what readers are asked, which are servers' links
-//! beside the home, nothing is on record, and if the process dies meanwhile, it is that link which
-//! is lost. Invariant: dropped before its sockets are.
+//! by its lanes ([`errand`](super::errand)). But of what readers are asked, which are servers'
+//! links beside the home, nothing is on record, and if the process dies meanwhile, it is that link
+//! which is lost. Invariant: dropped before its sockets are.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -12,11 +12,11 @@ use std::task::{Context, Poll, ready};
 use super::answer::{Answer, Collecting, Prepared, Preparing, Step};
 use super::error::{ServerError, ServiceError};
 use crate::buffer::Buffer;
+use crate::proxy::relay::channel::Channel;
 use crate::proxy::relay::leg::Leg;
 use crate::session::Session;
 use crate::session::link::LinkId;
-use crate::session::numbering::Frames;
-use crate::wire::command::{Reply, code, reply};
+use crate::wire::command::{code, reply};
 use crate::wire::packet::{HEADER, Header, MAX_PAYLOAD, packet};
 use crate::wire::response::Dialect;
 
@@ -30,47 +30,6 @@ pub struct Terms {
     pub dialect: Dialect,
     /// A count of attributes stands in front of a statement's text.
     pub query_attributes: bool,
-}
-
-/// What commands of ours and their answers go over.
-pub trait Channel: Send {
-    /// A command that gets this kind of answer is to be written.
-    fn begin(&mut self, reply: Reply);
-
-    /// Whether frames are numbered, and packets are not.
-    fn is_framed(&self) -> bool;
-
-    /// Writes as much of `bytes` as can be; see [`Leg::poll_write`].
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-
-    /// Ready when all that was written is the system's.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-
-    /// Reads what is there; 0 is the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
-}
-
-/// A connection that nobody else uses meanwhile.
-impl Channel for Leg {
-    fn begin(&mut self, _: Reply) {
-        self.begin_command();
-    }
-
-    fn is_framed(&self) -> bool {
-        Frames::is_framed(self)
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Self::poll_write(self, cx, bytes)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Self::poll_flush(self, cx)
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        Self::poll_read(self, cx, buffer)
-    }
 }
 
 /// Runs one statement that has one result, of which no more than `limit` bytes are heard.

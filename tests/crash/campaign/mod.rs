@@ -6,10 +6,10 @@
 //!   reference ── the same script ──► server      are the bytes that came here before
 //!   killer ── SIGKILL, SIGABRT, a fault, an abort ──► whoever carries the sessions
 //! ```
-//! A short one is a test. `ODP_CAMPAIGN_KILLS` and `ODP_CAMPAIGN_SESSIONS` make it a long one, whose
-//! clients rest up to `ODP_CAMPAIGN_REST` milliseconds between two rounds; `ODP_CAMPAIGN_LAYERS`
-//! (`tls13`, `tls12`, `zlib`, `zstd`, `tls+zlib`) puts those on both legs, `ODP_CAMPAIGN_SEED` makes
-//! it the same as before, as far as clocks allow.
+//! A short one is a test. `ODP_CAMPAIGN_KILLS` and `ODP_CAMPAIGN_SESSIONS` make it a long one,
+//! whose clients rest up to `ODP_CAMPAIGN_REST` milliseconds between two rounds;
+//! `ODP_CAMPAIGN_LAYERS` (`tls13`, `tls12`, `zlib`, `zstd`, `tls+zlib`) puts those on both legs,
+//! `ODP_CAMPAIGN_SEED` makes it the same as before, as far as clocks allow.
 
 mod client;
 mod killer;
