@@ -215,9 +215,9 @@ impl Journal {
             }
         }
         self.forget_outdated(&mut records, &mut free);
-        self.add_given(&mut records, given, &mut free);
+        let ids = self.add_given(&mut records, given, &mut free);
         // Whose connections are others may still have its slot of before.
-        let has_another = |id: &u64| records.values().any(|it| u64::from(it.id) == *id);
+        let has_another = |id: &u64| u32::try_from(*id).is_ok_and(|id| ids.contains(&id));
         left.unprotected += half_made.iter().filter(|id| !has_another(id)).count() as u64;
         let records = self.without_doubles(records, &mut left, &mut free);
         let places = records.iter().flat_map(|record| record.taken());
@@ -263,8 +263,13 @@ impl Journal {
         }
     }
 
-    /// Who has come back is on record twice for a moment: where it lives counts.
-    fn add_given(&self, records: &mut HashMap<u32, Record>, given: Vec<u32>, free: &mut Free) {
+    /// Who has come back is on record twice for a moment: where it lives counts. The ids of all.
+    fn add_given(
+        &self,
+        records: &mut HashMap<u32, Record>,
+        given: Vec<u32>,
+        free: &mut Free,
+    ) -> HashSet<u32> {
         let mut ids: HashSet<u32> = records.values().map(|record| record.id).collect();
         for index in given {
             match self.record(index).filter(|record| ids.insert(record.id)) {
@@ -272,6 +277,7 @@ impl Journal {
                 None => self.forget(index, free),
             }
         }
+        ids
     }
 
     /// No descriptor is two sessions', and no place: of who lives here above all.

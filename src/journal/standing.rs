@@ -57,18 +57,19 @@ impl Use {
     /// How far a socket was used since these positions, read and written. Of a Unix socket they are
     /// how far it was.
     pub(super) fn of(fd: BorrowedFd<'_>, [read, written]: [u64; 2]) -> Result<Self, Since> {
-        if is_unix(fd) {
-            return match read & IN_USE {
-                0 => Ok(Self { counted: Counted { read, written }, ..Self::default() }),
-                _ => Err(Since::Moved),
-            };
-        }
-        let position = (0..ATTEMPTS).find_map(|attempt| {
-            if attempt > 0 {
-                std::thread::sleep(REST);
+        let position = match Position::of(fd) {
+            None if is_unix(fd) => {
+                return match read & IN_USE {
+                    0 => Ok(Self { counted: Counted { read, written }, ..Self::default() }),
+                    _ => Err(Since::Moved),
+                };
             }
-            Position::of(fd)
-        });
+            None => (1..ATTEMPTS).find_map(|_| {
+                std::thread::sleep(REST);
+                Position::of(fd)
+            }),
+            found => found,
+        };
         let position = position.ok_or(Since::Ended)?;
         let (is_shut, is_over) = (position.is_shut(), position.is_gone());
         if is_over && !has_ended_well(fd) {
