@@ -595,13 +595,18 @@ impl Relay {
             spill: is_spilled.then_some(spill),
             secret: secret.as_deref().map(|keys| &keys[..]),
         };
-        let Protection::Registered(record) = &mut self.protection else { return Ok(()) };
-        record.slot.commit(&commit)?;
-        // What was asked by the way is in nobody's count yet.
-        let legs = std::iter::once(&self.client).chain(self.links.iter().map(|link| &link.leg));
-        for (at, leg) in legs.enumerate().filter(|(_, leg)| leg.stream().is_unix()) {
-            record.slot.end_use(at, leg.counted());
+        let Self { protection: Protection::Registered(record), client, links, .. } = self else {
+            return Ok(());
+        };
+        if record.is_stale || !record.slot.is_live() {
+            // Of Unix sockets that were used by the way nobody has counted how far.
+            for (at, leg) in legs(client, links).enumerate() {
+                if leg.stream().is_unix() {
+                    record.slot.end_use(at, leg.counted());
+                }
+            }
         }
+        record.slot.commit(&commit)?;
         (record.version, record.spilled, record.is_stale) = (version, edition, false);
         record.editions = editions;
         Ok(())
@@ -628,7 +633,7 @@ impl Relay {
     }
 
     fn all_legs(&self) -> impl Iterator<Item = &Leg> {
-        std::iter::once(&self.client).chain(self.links.iter().map(|link: &Link| &link.leg))
+        legs(&self.client, &self.links)
     }
 
     fn legs_mut(&mut self) -> impl Iterator<Item = &mut Leg> {
@@ -652,6 +657,11 @@ impl Relay {
         }
         Ok(journal.enter(handle.id.0, &legs, before)?)
     }
+}
+
+/// The client's, then its servers'.
+fn legs<'a>(client: &'a Leg, links: &'a [Link]) -> impl Iterator<Item = &'a Leg> {
+    std::iter::once(client).chain(links.iter().map(|link| &link.leg))
 }
 
 /// None while it has bytes that are in no arena.
