@@ -28,35 +28,29 @@ pub(super) struct Asset {
     gzip: OnceLock<Bytes>,
 }
 
-pub(super) static STYLE: Asset = Asset {
-    name: "console.css",
-    kind: "text/css; charset=utf-8",
-    text: include_str!("../assets/console.css"),
-    gzip: OnceLock::new(),
-};
+pub(super) static STYLE: Asset =
+    Asset::new("console.css", "text/css; charset=utf-8", include_str!("../assets/console.css"));
 
-pub(super) static ICON: Asset = Asset {
-    name: "icon.svg",
-    kind: "image/svg+xml",
-    text: include_str!("../assets/icon.svg"),
-    gzip: OnceLock::new(),
-};
+pub(super) static ICON: Asset =
+    Asset::new("icon.svg", "image/svg+xml", include_str!("../assets/icon.svg"));
 
-pub(super) static HTMX: Asset = Asset {
-    name: "htmx.min.js",
-    kind: "text/javascript; charset=utf-8",
-    text: include_str!("../assets/htmx.min.js"),
-    gzip: OnceLock::new(),
-};
+pub(super) static HTMX: Asset = Asset::new(
+    "htmx.min.js",
+    "text/javascript; charset=utf-8",
+    include_str!("../assets/htmx.min.js"),
+);
 
-pub(super) static SSE: Asset = Asset {
-    name: "sse.min.js",
-    kind: "text/javascript; charset=utf-8",
-    text: include_str!("../assets/sse.min.js"),
-    gzip: OnceLock::new(),
-};
+pub(super) static SSE: Asset = Asset::new(
+    "sse.min.js",
+    "text/javascript; charset=utf-8",
+    include_str!("../assets/sse.min.js"),
+);
 
 impl Asset {
+    const fn new(name: &'static str, kind: &'static str, text: &'static str) -> Self {
+        Self { name, kind, text, gzip: OnceLock::new() }
+    }
+
     /// Where it is: a proxy of another version may have another one, by another name.
     pub(super) fn path(&self) -> String {
         format!("/assets/{:08x}-{}", hash(self.text), self.name)
@@ -74,7 +68,7 @@ impl Asset {
 
     /// For who takes these encodings.
     fn reply(&self, encodings: &str) -> Reply {
-        let gzip = self.gzip().filter(|_| takes_gzip(encodings));
+        let gzip = takes_gzip(encodings).then(|| self.gzip()).flatten();
         let is_gzip = gzip.is_some();
         let body = gzip.unwrap_or(Bytes::from_static(self.text.as_bytes()));
         let mut reply = whole(StatusCode::OK, self.kind, body);
