@@ -8,7 +8,7 @@ use crate::scene::{open, order, port, until_route};
 use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
 use crate::support::proxy::Options;
-use crate::support::{Database, Proxy, Server, until};
+use crate::support::{Database, Ender, Proxy, Server, until};
 
 /// Who may ask by HTTP, and what the config has of that.
 const TOKEN: &str = "a token";
@@ -112,15 +112,6 @@ impl Pair {
     }
 }
 
-/// Ends the clients, also when a test fails.
-struct Stops<'a>(&'a AtomicBool);
-
-impl Drop for Stops<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// A pause in which everybody has written once more.
 fn until_written(written: &AtomicUsize, clients: usize) {
     let goal = written.load(Ordering::Relaxed) + 2 * clients;
@@ -139,7 +130,7 @@ fn nothing_is_lost_to_and_fro(kind: Server) {
             scope.spawn(move || pair.write(client, stop, written))
         };
         let clients: Vec<_> = (0..CLIENTS).map(write).collect();
-        let stops = Stops(&stop);
+        let stops = Ender(&stop);
         for place in [1, 0, 1, 0] {
             until_written(&written, CLIENTS);
             assert_eq!(pair.switch_to(place, ""), None);

@@ -8,9 +8,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::scene::Scene;
-use crate::several::Ender;
 use crate::support::proxy::{Revived, is_haproxy};
-use crate::support::{Database, Login, Server, Wire, until};
+use crate::support::{Database, Ender, Login, Server, Wire, until};
 use odp::wire::command::code;
 
 type Row = std::collections::BTreeMap<String, String>;

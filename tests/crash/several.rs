@@ -14,7 +14,7 @@ use crate::support::pki::Pki;
 use crate::support::proxy::Options;
 use crate::support::raw::command_packets;
 use crate::support::replication::replicating;
-use crate::support::{Database, Login, Server, Wire, scratch, until};
+use crate::support::{Database, Ender, Login, Server, Wire, scratch, until};
 
 pub(crate) const WHO: &str = "SELECT name FROM p.who";
 
@@ -323,15 +323,6 @@ fn a_session_that_has_moved_goes_on_where_it_went() {
         let port = wire.run("SELECT @@port").text();
         assert!(to.ends_with(&format!(":{port}")), "{to}, but it is on {port}");
         assert_eq!(wire.run("SELECT @kept").text(), "yes");
-    }
-}
-
-/// Says that it is over, also if that is by a panic.
-pub(crate) struct Ender<'a>(pub &'a AtomicBool);
-
-impl Drop for Ender<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use odp::wire::capability as cap;
 use super::legs::Entrance;
 use super::proxy::is_haproxy;
 use super::raw::{Login, Record, Wire, WireError};
-use super::{Database, Every, Legs, Proxy, Server, Steps};
+use super::{Database, Ender, Every, Legs, Proxy, Server, Steps};
 
 /// A script is moved at every byte if no more than this passes, both directions together.
 const SHORT: u64 = 6_000;
@@ -199,13 +199,6 @@ pub(crate) fn perhaps_under_restarts<T>(proxy: &Proxy, run: impl FnOnce() -> T) 
 
 /// Restarts the proxy again and again while something runs; how often it did.
 pub(crate) fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
-    /// Ends the restarts also when the test panics.
-    struct Stop<'a>(&'a AtomicBool);
-    impl Drop for Stop<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let restarts = scope.spawn(|| {
@@ -216,7 +209,7 @@ pub(crate) fn under_restarts(proxy: &Proxy, run: impl FnOnce()) -> usize {
             }
             count
         });
-        let stopper = Stop(&stop);
+        let stopper = Ender(&stop);
         run();
         drop(stopper);
         restarts.join().expect("every restart succeeds")

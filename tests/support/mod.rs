@@ -36,6 +36,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use compare::{Stage, transparent, transparent_with};
@@ -48,6 +49,15 @@ pub(crate) use raw::{Login, Packet, Reply, Wire, com};
 pub(crate) use relay::{Chop, Relay};
 pub(crate) use steps::{Every, Steps};
 pub(crate) use tunnel::{Compression, Tunnel};
+
+/// Tells other threads that it is over when it is dropped, also by a panic.
+pub(crate) struct Ender<'a>(pub &'a AtomicBool);
+
+impl Drop for Ender<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// How long a test waits for something before it fails. Long: the machine may be busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
