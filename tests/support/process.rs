@@ -125,12 +125,14 @@ impl Process {
             };
             let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
             // The name stands in brackets and may hold anything; behind it: state, ppid, pgrp, …
-            // and as the 20th the start time.
+            // as the 18th the threads, and as the 20th the start time.
             let Some((front, rest)) = stat.rsplit_once(") ") else { continue };
             let name = front.split_once('(').map(|(_, name)| name);
             let fields: Vec<&str> = rest.split(' ').collect();
-            let dead = matches!(fields[0], "Z" | "X");
-            if !dead && name != watching && fields[2] == self.group.to_string() {
+            // Other threads may outlive the first for a moment, and hold what it has open.
+            let ends = matches!(fields[0], "Z" | "X");
+            let threads: u32 = fields[17].parse().expect("a count in /proc/PID/stat");
+            if !(ends && threads <= 1) && name != watching && fields[2] == self.group.to_string() {
                 let started: u64 = fields[19].parse().expect("a start time in /proc/PID/stat");
                 found.push((started, pid));
             }
@@ -139,8 +141,14 @@ impl Process {
         found.into_iter().map(|(_, pid)| pid).collect()
     }
 
-    /// Kills the whole group at once.
+    /// Kills the whole group at once, and waits until nobody has anything of it open.
     pub(crate) fn kill9(&self) {
+        self.kill_group();
+        // Those that came later are nobody's children whose end could be waited for.
+        until("all to be gone", || self.all_living().is_empty().then_some(()));
+    }
+
+    fn kill_group(&self) {
         // ESRCH: all of it is gone already.
         let _ = killpg(self.group, Signal::SIGKILL);
         let _ = self.child().wait();
@@ -150,7 +158,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let ended = self.ended();
-        self.kill9();
+        self.kill_group();
         if let Some(mut pipe) = self.watchdog.stdin.take() {
             let _ = pipe.write_all(b"done\n");
         }

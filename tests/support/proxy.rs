@@ -111,8 +111,6 @@ impl Proxy {
     /// what it says if it does not serve.
     pub(crate) fn start_again(&mut self, options: &Options, more: &[&str]) -> Result<(), String> {
         self.process.kill9();
-        // A successor is nobody's child whose end could be waited for.
-        until("every generation to be gone", || self.process.all_living().is_empty().then_some(()));
         let mut command = odp(&self.config(), options);
         command.args(more);
         self.process = Process::spawn("the proxy", command, &self.dir.path().join("proxy.log"));
