@@ -31,7 +31,7 @@ pub(super) const OWN_LEGS: usize = 2;
 pub const STATE_WORDS: usize = OWN_STATE + MORE_STATE * (LEGS - OWN_LEGS);
 
 /// Those of a session that has no further connections.
-const OWN_STATE: usize = 6;
+pub(super) const OWN_STATE: usize = 6;
 
 /// Those of each further connection.
 const MORE_STATE: usize = 3;
@@ -184,6 +184,9 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// A client, a server, and nothing between their sockets and bytes.
+    pub(super) const PLAIN_PAIR: Self = Self { count: 2, layered: 0 };
+
     /// How many connections.
     pub(super) fn legs(self) -> usize {
         usize::from(self.count)
@@ -299,34 +302,71 @@ pub(super) struct Said<'a> {
     pub blobs: [Option<Blob>; BLOBS],
 }
 
+/// The same of what stands in the slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own {
+    pub current: usize,
+    pub lanes: [Stretch; OWN_LEGS],
+    pub counted: [Counted; OWN_LEGS],
+    /// If it is not what it was.
+    pub state: Option<[u64; OWN_STATE]>,
+    /// If it is another one.
+    pub cold: Option<Blob>,
+}
+
 /// The words of a slot and its annex, one behind the other.
 pub(super) trait Words {
     fn get(&self, at: usize) -> u64;
     fn put(&mut self, at: usize, value: u64);
+
+    /// The same of several, one after the other.
+    fn put_all<const N: usize>(&mut self, at: usize, values: [u64; N]) {
+        (at..).zip(values).for_each(|(at, value)| self.put(at, value));
+    }
 }
 
 /// Writes a commit over the older copy. What it does not say is as it was.
 #[inline]
 pub(super) fn store(shape: Shape, number: u64, said: &Said<'_>, words: &mut impl Words) {
-    let (copy, before) = (older(number), older(number.wrapping_sub(1)));
     if shape.annex() > 0 {
         store_annex(shape, number, said, words);
     }
-    let (base, before) = (slot::HOTS[copy], slot::HOTS[before]);
-    words.put(base, number);
-    words.put(base + HOT_CURRENT, said.current as u64);
-    let cold = said.blobs[0].map_or_else(|| words.get(before + HOT_COLD), Blob::word);
-    words.put(base + HOT_COLD, cold);
-    for leg in 0..OWN_LEGS {
-        words.put(base + HOT_LANES + leg, said.lanes[leg].word());
-        words.put(base + HOT_COUNTED + leg, said.counted[leg].word());
-    }
-    for at in HOT_STATE..HOT_LAST {
-        let word = said.state.get(at - HOT_STATE).copied();
-        let word = word.unwrap_or_else(|| words.get(before + at));
-        words.put(base + at, word);
-    }
-    words.put(base + HOT_LAST, number);
+    let own = Own {
+        current: said.current,
+        lanes: [said.lanes[0], said.lanes[1]],
+        counted: [said.counted[0], said.counted[1]],
+        state: said.state.first_chunk().copied(),
+        cold: said.blobs[0],
+    };
+    store_own(number, &own, words);
+}
+
+/// The same, all of it in the slot.
+#[inline]
+pub(super) fn store_own(number: u64, own: &Own, words: &mut impl Words) {
+    let Own { current, lanes: [up, down], counted: [client, server], cold, .. } = own;
+    let before = slot::HOTS[older(number.wrapping_sub(1))];
+    let state = || std::array::from_fn(|at| words.get(before + HOT_STATE + at));
+    let [a, b, c, d, e, f] = own.state.unwrap_or_else(state);
+    let cold = cold.map_or_else(|| words.get(before + HOT_COLD), Blob::word);
+    // As the constants above name them.
+    let copy: [u64; HOT_LAST + 1] = [
+        number,
+        *current as u64,
+        cold,
+        up.word(),
+        down.word(),
+        client.word(),
+        server.word(),
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        number,
+    ];
+    words.put_all(slot::HOTS[older(number)], copy);
 }
 
 fn store_annex(shape: Shape, number: u64, said: &Said<'_>, words: &mut impl Words) {

@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
-use hot::{BLOBS, Blob, Said, Shape, Words};
+use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
 use layout::{Copies, SLOT, head, slot, state};
 pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
@@ -261,7 +261,7 @@ impl Journal {
         before: Option<&Slot>,
     ) -> Result<Slot, Unregistered> {
         let count = u8::try_from(legs.len()).map_err(|_| Unregistered::TooManyLegs)?;
-        if !(hot::OWN_LEGS..=LEGS).contains(&legs.len()) {
+        if !(OWN_LEGS..=LEGS).contains(&legs.len()) {
             return Err(Unregistered::TooManyLegs);
         }
         let is_layered = |(at, leg): (usize, &Leg<'_>)| u8::from(leg.is_layered) << at;
@@ -354,15 +354,41 @@ impl Slot {
         };
         let number = self.number + 1;
         hot::store(self.shape, number, &said, &mut self.words);
+        self.completed(number);
+        if said.blobs.iter().any(Option::is_some) {
+            self.give_back_blobs(said.blobs, fresh);
+        }
+        Ok(())
+    }
+
+    /// The same of a session with one server and nothing between its sockets and bytes, of which
+    /// only this has changed, as it does with each message; the state, if that has. False if it is
+    /// no such session.
+    #[inline]
+    pub fn commit_message(
+        &mut self,
+        lanes: [Stretch; OWN_LEGS],
+        counted: [Counted; OWN_LEGS],
+        state: Option<[u64; OWN_STATE]>,
+    ) -> bool {
+        if self.shape != Shape::PLAIN_PAIR || self.number == 0 {
+            return false;
+        }
+        let number = self.number + 1;
+        let own = Own { current: 0, lanes, counted, state, cold: None };
+        hot::store_own(number, &own, &mut self.words);
+        self.completed(number);
+        true
+    }
+
+    /// This commit is the last one.
+    #[inline]
+    fn completed(&mut self, number: u64) {
         self.number = number;
         if !self.is_live {
             self.set(slot::STATE, state::LIVE);
             self.is_live = true;
         }
-        if said.blobs.iter().any(Option::is_some) {
-            self.give_back_blobs(said.blobs, fresh);
-        }
-        Ok(())
     }
 
     /// The slot that its session had before is given up.
@@ -495,6 +521,15 @@ impl Words for OwnWords {
     #[inline]
     fn put(&mut self, at: usize, value: u64) {
         self.word(at).store(value, layout::STORE);
+    }
+
+    #[inline]
+    fn put_all<const N: usize>(&mut self, at: usize, values: [u64; N]) {
+        let words = self.slot.get(at..).and_then(|words| words.first_chunk::<N>());
+        let words = words.expect("words of a slot");
+        for (word, value) in words.iter().zip(values) {
+            word.store(value, layout::STORE);
+        }
     }
 }
 

@@ -274,6 +274,35 @@ fn what_was_committed_is_found_by_who_comes_after() {
     assert_ne!(other.slot.index, found.slot.index);
 }
 
+/// Of the sessions that most are there is a shorter way to say what a message changes.
+#[test]
+fn what_a_message_has_changed_is_found_as_if_all_had_been_said() {
+    let journal = Arc::new(Journal::new(8).expect("memory"));
+    let (mut session, _far) = Session::enter(&journal, 7);
+    let (lanes, counted, state) = (session.lanes, session.counted, [5, 4, 3, 2, 1, 0]);
+    let is_said = session.slot.commit_message(lanes, counted, Some(state));
+    assert!(!is_said, "nothing else is on record yet");
+    session.commit(Some(b"cold"));
+    session.slot.suspend();
+    assert!(session.slot.commit_message(lanes, counted, Some(state)));
+    assert!(session.slot.commit_message(lanes, counted, None) && session.slot.is_live());
+    session.die();
+    let found = journal.take_over().sessions.pop().expect("the session");
+    let Standing { hot, lanes, counted, .. } = found.standing.expect("nothing has happened");
+    assert_eq!((&hot[..6], &found.cold[..]), (&state[..], &b"cold"[..]));
+    assert!(lanes.iter().all(|lane| lane.stretch == Stretch::default()));
+    assert_eq!(counted, [Counted::default(); 2]);
+    // One of whose words some are elsewhere is none of those.
+    let ((client, _one), (server, _two)) = (pair(), pair());
+    let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: true };
+    let legs = [leg(client.as_fd()), leg(server.as_fd())];
+    let mut slot = journal.enter(8, &legs, None).expect("a slot");
+    let (lanes, counted) = ([Stretch::default(); 2], [Counted::default(); 2]);
+    let layers = &[Layers::default(); 2];
+    slot.commit(&Commit { layers, ..commit(&lanes, &counted) }).expect("a place");
+    assert!(!slot.commit_message(lanes, counted, None));
+}
+
 /// A client's and a server's bytes, of which some were written: where they are found.
 #[test]
 fn bytes_that_were_on_their_way_are_found() {

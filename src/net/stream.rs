@@ -225,6 +225,17 @@ impl Stream {
         }
     }
 
+    /// Ready when a read may find something. TLS may have read ahead: it always is.
+    #[inline]
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is for the read to find.
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
+            Self::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            Self::Tls(_) => Poll::Ready(()),
+        }
+    }
+
     /// Reads what is there into `buffer`. Cancel safe. 0 is the end of the stream.
     #[inline]
     pub fn poll_read(

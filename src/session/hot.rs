@@ -19,29 +19,48 @@ const OWN: usize = 3;
 /// Links of a session that can be told in words.
 pub const MOST_LINKS: usize = 7;
 
+/// Words of a session that has no further links.
+pub const ONE: usize = OWN + hot::WORDS;
+
 /// The most words.
 pub const WORDS: usize = OWN + MOST_LINKS * hot::WORDS;
 
 impl Session {
     /// What changes with each message, into the first of these words: so many. None if it does not
     /// fit.
-    #[inline]
     pub fn hot(&self, words: &mut [u64; WORDS]) -> Option<usize> {
-        // What is not here is what `version` tells of, or does not cross a restart.
-        let Self { conversation, user: _, database: _, names: _, ids: _, kept: _, .. } = self;
-        let Self { query_attributes: _, portable: _, counted: _, asked_at, transaction, .. } = self;
-        let (links, current) = (&conversation.links, conversation.current.place());
+        let links = &self.conversation.links;
         if links.len() > MOST_LINKS {
             return None;
         }
-        words[0] = front(&conversation.front) | (current as u64) << 48;
+        words[..OWN].copy_from_slice(&self.own_words());
+        for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
+            words.copy_from_slice(&link.hot());
+        }
+        Some(OWN + links.len() * hot::WORDS)
+    }
+
+    /// The same of a session that has no further links.
+    #[inline]
+    pub fn hot_of_one(&self) -> [u64; ONE] {
+        let home = &self.conversation.links[LinkId::HOME.place()];
+        let ([a, b, c], [d, e, f]) = (self.own_words(), home.hot());
+        [a, b, c, d, e, f]
+    }
+
+    #[inline]
+    fn own_words(&self) -> [u64; OWN] {
+        // What is not here is what `version` tells of, or does not cross a restart.
+        let Self { conversation, user: _, database: _, names: _, ids: _, kept: _, .. } = self;
+        let Self { query_attributes: _, portable: _, counted: _, asked_at, transaction, .. } = self;
+        let current = conversation.current.place();
         let [warnings, row_count, found_rows] = asked_at.places().map(|place| place as u64);
         let earlier = match asked_at.earlier {
             Earlier::Left => 0,
             Earlier::PutAway => 1,
             Earlier::Unknown => 2,
         };
-        words[1] = warnings
+        let further = warnings
             | row_count << 8
             | found_rows << 16
             | earlier << 24
@@ -49,11 +68,11 @@ impl Session {
             | u64::from(self.kept.is_again) << 27
             | u64::from(conversation.errand) << 28
             | u64::from(transaction.bits()) << 32;
-        words[2] = self.portable.as_ref().map_or(0, |portable| portable.hot());
-        for (link, words) in links.iter().zip(words[OWN..].chunks_exact_mut(hot::WORDS)) {
-            words.copy_from_slice(&link.hot());
-        }
-        Some(OWN + links.len() * hot::WORDS)
+        [
+            front(&conversation.front) | (current as u64) << 48,
+            further,
+            self.portable.as_ref().map_or(0, |portable| portable.hot()),
+        ]
     }
 
     /// How often the rest of it may have changed.

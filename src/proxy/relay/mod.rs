@@ -479,6 +479,7 @@ impl Relay {
                         && !self.up.unjudged().is_empty()
                         && self.judge_up(around) => {}
                 Source::Open => {
+                    ready!(self.client.poll_readable(cx));
                     self.up.make_room();
                     match ready!(self.commit(around.handle).poll_fill_up(cx)) {
                         Ok(0) => self.up.set_source(Source::Ended),
@@ -502,7 +503,8 @@ impl Relay {
     fn poll_down(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
         loop {
             let current = self.current();
-            if ready!(self.commit(around.handle).poll_drain_down(cx)).is_err() {
+            if self.owes_client() && ready!(self.commit(around.handle).poll_drain_down(cx)).is_err()
+            {
                 return Poll::Ready(());
             }
             if !self.links[current].down.unjudged().is_empty() {
@@ -513,7 +515,9 @@ impl Relay {
             }
             match self.links[current].down.source() {
                 Source::Open => {
-                    self.links[current].down.make_room();
+                    let Link { leg, down, .. } = &mut self.links[current];
+                    ready!(leg.poll_readable(cx));
+                    down.make_room();
                     match ready!(self.commit(around.handle).poll_fill_down(cx)) {
                         Ok(n) if n > 0 => {
                             around.handle.counters.response_bytes.add(n as u64);
@@ -539,6 +543,11 @@ impl Relay {
                 Source::Closed => return Poll::Ready(()),
             }
         }
+    }
+
+    /// Whether something is to be written to the client; of what is layered nobody knows.
+    fn owes_client(&self) -> bool {
+        !self.links[self.current()].down.is_drained() || self.client.is_layered()
     }
 
     /// Whether anything was judged.

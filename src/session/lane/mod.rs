@@ -133,6 +133,12 @@ impl Lane {
         self.slice(self.start..self.judged)
     }
 
+    /// Whether nothing is to be written.
+    #[inline]
+    pub fn is_drained(&self) -> bool {
+        self.start == self.judged
+    }
+
     /// What is not judged yet.
     pub fn unjudged(&self) -> &[u8] {
         self.slice(self.judged..self.end)

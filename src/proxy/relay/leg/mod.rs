@@ -151,14 +151,31 @@ impl Leg {
     /// Writes what a lane has to be written; ready when the socket has all of it. Cancel safe.
     #[inline]
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, lane: &mut Lane) -> Poll<io::Result<()>> {
-        while !lane.pending().is_empty() {
+        // TLS and compression may hold on to what they have taken.
+        match lane.is_drained() && !self.is_layered() {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_drain_all(cx, lane),
+        }
+    }
+
+    fn poll_drain_all(&mut self, cx: &mut Context<'_>, lane: &mut Lane) -> Poll<io::Result<()>> {
+        while !lane.is_drained() {
             match ready!(self.poll_write(cx, lane.pending()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 n => lane.written(n),
             }
         }
-        // TLS and compression may hold on to what they have taken.
         self.poll_flush(cx)
+    }
+
+    /// Ready when a read may find something, so that a lane need not have a buffer before. Of what
+    /// is compressed something may have been read ahead: it always is.
+    #[inline]
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.compressor {
+            None => self.stream.poll_readable(cx),
+            Some(_) => Poll::Ready(()),
+        }
     }
 
     /// Reads more into a lane; 0 is the end of the stream. Cancel safe.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::Totals;
-use crate::session::hot::WORDS;
+use crate::session::hot::{ONE, WORDS};
 use crate::session::snapshot::SessionSnapshot;
 use crate::wire::capability as cap;
 use crate::wire::packet::packet;
@@ -135,6 +135,9 @@ impl Recorded {
         }
         let mut words = [0; WORDS];
         let count = session.hot(&mut words).expect("it has few links");
+        if count == ONE {
+            assert_eq!(words[..count], session.hot_of_one());
+        }
         self.pieces += 1;
         if self.pieces.is_multiple_of(self.every) {
             let spill = session.spill().0.to_vec();
