@@ -561,7 +561,8 @@ impl Relay {
         record.slot.commit_message([up, down], counted, state)
     }
 
-    /// None while some of it is where nobody finds it.
+    /// None while some of it is where nobody finds it. By itself, as it needs much of a stack.
+    #[inline(never)]
     fn write_all(&mut self, handle: &Handle) -> Option<Result<(), Why>> {
         let downs = self.links.iter().map(|link| &link.down);
         let lanes: SmallVec<[Stretch; 2]> =
