@@ -199,8 +199,13 @@ impl Sessions {
 #[test]
 fn up_and_down_between_neighbouring_versions_nobody_notices() {
     let Some(mut scene) = Scene::start(SAME) else { return };
+    let mut serving = SAME;
     for next in [OLDER, SAME, NEWER, OLDER, NEWER, SAME] {
         scene.restart(next);
+        let mut admin = scene.proxy.admin().expect("the admin port");
+        let who = admin.run("SHOW RESTART").named_rows()[0]["started_by"].clone();
+        assert_eq!(who.starts_with("root@127.0.0.1:"), serving != OLDER, "from {serving}: {who}");
+        serving = next;
     }
     let tasks = scene.proxy.admin().expect("the admin port").run("SHOW RESTART").named_rows();
     // What only the newer one understands is shown as what it is.

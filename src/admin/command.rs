@@ -138,7 +138,7 @@ impl<'a> Input<'a> {
             return self.restart_fleet().map(|order| Command::Change(Change::Fleet(order)));
         }
         let mode = Mode::Restart;
-        let mut request = Request { mode, exit_timeout: None, binary: None, config: None };
+        let mut request = Request::of(mode);
         while let Some(option) = self.word() {
             let mode = match option.as_str() {
                 "force" => Some(Mode::Force),
@@ -445,7 +445,7 @@ mod tests {
     use super::*;
 
     fn restart(mode: Mode) -> Request {
-        Request { mode, exit_timeout: None, binary: None, config: None }
+        Request::of(mode)
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub async fn audited(
 
 async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Answer, ClientError> {
     match change {
-        Change::Restart(request) => restart(admin, request).await,
+        Change::Restart(request) => restart(admin, caller, request).await,
         Change::Rollback => {
             let task = admin.lifecycle.rollback().await.map_err(refused)?;
             Ok(Answer::Done { id: task.0, info: format!("task {task} is being taken back") })
@@ -126,8 +126,8 @@ async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Ans
     }
 }
 
-async fn restart(admin: &Admin, request: Request) -> Result<Answer, ClientError> {
-    let task = admin.lifecycle.restart(request).await.map_err(refused)?;
+async fn restart(admin: &Admin, caller: &Caller, request: Request) -> Result<Answer, ClientError> {
+    let task = admin.lifecycle.restart(request.by(caller.who())).await.map_err(refused)?;
     Ok(Answer::Done { id: task.0, info: format!("task {task}; SHOW RESTART tells how it goes") })
 }
 
@@ -144,7 +144,7 @@ async fn alter(
     if let [(name, value)] = changes
         && name == "proxy_local_cmd"
     {
-        return local_command(admin, value).await;
+        return local_command(admin, caller, value).await;
     }
     set(admin, caller, changes).await
 }
@@ -156,9 +156,8 @@ async fn set(
     caller: &Caller,
     changes: &[(String, String)],
 ) -> Result<Answer, ClientError> {
-    let Caller { user, peer, .. } = caller;
     let at = show::timestamp(SystemTime::now());
-    let author = Author { by: format!("{user}@{peer}"), at };
+    let author = Author { by: caller.who(), at };
     let values = changes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     admin.proxy.alter(values, &author).map_err(|error| match error {
         NotAltered::Unfit(Unfit::Unknown(name)) => ClientError::unknown_variable(&name),
@@ -200,7 +199,7 @@ fn overtaken(
     Ok(())
 }
 
-async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError> {
+async fn local_command(admin: &Admin, caller: &Caller, value: &str) -> Result<Answer, ClientError> {
     let lifecycle = &admin.lifecycle;
     match value.trim() {
         "0" | "" => Ok(Answer::done("")),
@@ -208,10 +207,7 @@ async fn local_command(admin: &Admin, value: &str) -> Result<Answer, ClientError
             lifecycle.stop(admin.proxy.config().proxy.delay_exit_time.0);
             Ok(Answer::done("stopping"))
         }
-        "2" => {
-            let mode = Mode::Restart;
-            restart(admin, Request { mode, exit_timeout: None, binary: None, config: None }).await
-        }
+        "2" => restart(admin, caller, Request::of(Mode::Restart)).await,
         "3" => {
             lifecycle.offline().await.map_err(refused)?;
             Ok(Answer::done("offline"))

@@ -99,7 +99,7 @@ pub(super) async fn carry_out(
     caller: &Caller,
     order: Order,
 ) -> Result<Answer, ClientError> {
-    let by = format!("{}@{}", caller.user, caller.peer);
+    let by = caller.who();
     let refused = |refused: Refused| ClientError::refused(refused.to_string());
     let tasks = &admin.fleet;
     let (id, what) = match order {

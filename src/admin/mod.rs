@@ -74,6 +74,13 @@ pub struct Caller {
     pub connection_id: SessionId,
 }
 
+impl Caller {
+    /// As people are told.
+    fn who(&self) -> String {
+        format!("{}@{}", self.user, self.peer)
+    }
+}
+
 /// An instant as people are told.
 pub fn timestamp(at: SystemTime) -> String {
     show::timestamp(at)

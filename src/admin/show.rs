@@ -354,6 +354,7 @@ const RESTART: &Columns<Task> = &[
     ("pause_p99_us", |task| task.pauses.quantile_us(0.99).to_string()),
     ("pause_max_us", |task| task.pauses.max_us().to_string()),
     ("pause_buckets_us", |task| task.pauses.to_string()),
+    ("started_by", |task| task.by.clone()),
 ];
 
 /// A row is a process that has died.

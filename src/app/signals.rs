@@ -115,8 +115,7 @@ async fn listen(signals: Arc<Mutex<Signals>>, subject: Subject) {
 }
 
 async fn restart(lifecycle: Lifecycle) {
-    let request = Request { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
-    match lifecycle.restart(request).await {
+    match lifecycle.restart(Request::of(Mode::Restart).by("SIGUSR2")).await {
         Ok(task) => tracing::info!(%task, "restart by signal"),
         Err(reason) => tracing::warn!(%reason, "restart by signal refused"),
     }

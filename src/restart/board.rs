@@ -162,11 +162,14 @@ impl Board {
         }
     }
 
-    /// Opens a task.
-    pub(super) fn begin_task(&self, mode: Mode) -> TaskId {
+    /// Opens a task that somebody has asked for.
+    pub(super) fn begin_task(&self, mode: Mode, by: &str) -> TaskId {
         let kind = (mode, self.generation().next());
         let task_id = self.ledger().begin(self.origin().pid, kind, Instant::now());
-        self.update_task(task_id, |task| task.old_carrier = self.origin().carrier());
+        self.update_task(task_id, |task| {
+            task.old_carrier = self.origin().carrier();
+            by.clone_into(&mut task.by);
+        });
         task_id
     }
 

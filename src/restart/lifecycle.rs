@@ -16,7 +16,7 @@ use super::drive::incoming::{self, TakeoverError};
 use super::host::fd::channel_from_stdin;
 use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
-use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId};
+use super::task::{Generation, Mode, Phase, State, Task, TaskId, Wish};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
 use super::transport::socket;
@@ -107,10 +107,10 @@ impl Lifecycle {
 
     /// RESTART, RESTART FORCE or RESTART REHEARSE. Answers with the task's id after preflight has
     /// passed, or with why not; the task tells the rest.
-    pub async fn restart(&self, request: Request) -> Result<TaskId, Refusal> {
-        self.ask(|answer| match request.mode {
-            Mode::Rehearse => Order::Rehearse(request, answer),
-            Mode::Restart | Mode::Force | Mode::Unknown => Order::Restart(request, answer),
+    pub async fn restart(&self, wish: Wish) -> Result<TaskId, Refusal> {
+        self.ask(|answer| match wish.request.mode {
+            Mode::Rehearse => Order::Rehearse(wish, answer),
+            Mode::Restart | Mode::Force | Mode::Unknown => Order::Restart(wish, answer),
         })
         .await
     }

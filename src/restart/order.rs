@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::board::Standing;
 use super::drive::incoming::Offer;
 use super::plane::Parcel;
-use super::task::{Request, State, TaskId};
+use super::task::{State, TaskId, Wish};
 use super::tie::{Other, Part};
 
 /// How a process comes to serve.
@@ -92,9 +92,9 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T, Refusal>>;
 #[derive(Debug)]
 pub(super) enum Order {
     /// RESTART or RESTART FORCE.
-    Restart(Request, Answer<TaskId>),
+    Restart(Wish, Answer<TaskId>),
     /// RESTART REHEARSE.
-    Rehearse(Request, Answer<TaskId>),
+    Rehearse(Wish, Answer<TaskId>),
     /// RESTART ROLLBACK.
     Rollback(Answer<TaskId>),
     /// No new clients.

@@ -153,10 +153,13 @@ pub struct Task {
     pub pauses: Pauses,
     /// What is going on, or why it failed.
     pub detail: String,
+    /// Who has asked for it. Older versions do not say it, and drop it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
 }
 
 impl Task {
-    /// One that has just begun, at the epoch.
+    /// One that has just begun, at the epoch, asked for by nobody who is known.
     pub fn begun(task_id: TaskId, mode: Mode, generation: Generation, old_pid: u32) -> Self {
         Self {
             task_id,
@@ -177,6 +180,7 @@ impl Task {
             disconnected: 0,
             pauses: Pauses::default(),
             detail: String::new(),
+            by: String::new(),
         }
     }
 
@@ -196,6 +200,15 @@ fn is_none(pid: &u32) -> bool {
     *pid == 0
 }
 
+/// A restart that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What he wants.
+    pub request: Request,
+    /// Who he is, as people are told.
+    pub by: String,
+}
+
 /// What RESTART asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -207,4 +220,16 @@ pub struct Request {
     pub binary: Option<PathBuf>,
     /// Instead of the config this process was started with.
     pub config: Option<PathBuf>,
+}
+
+impl Request {
+    /// As usual, with the files that this process was started from.
+    pub fn of(mode: Mode) -> Self {
+        Self { mode, exit_timeout: None, binary: None, config: None }
+    }
+
+    /// Wanted by this one.
+    pub fn by(self, who: impl Into<String>) -> Wish {
+        Wish { request: self, by: who.into() }
+    }
 }

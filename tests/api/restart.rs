@@ -38,6 +38,9 @@ fn a_restart_is_a_task_and_no_session_notices() {
     let task = ended(&asker, &path);
     assert_eq!(task["state"], "COMPLETED", "{task}");
     assert_eq!(task["moved"], 1, "{task}");
+    // The successor knows what its predecessor was asked by whom.
+    let who = task["started_by"].as_str().expect("a text");
+    assert_eq!(who, "ops@127.0.0.1");
     let after = until("the successor", || {
         let after = asker.try_ask("GET", "/api/v1/proxies/local", "")?.json();
         (after["status"] == "RUNNING").then_some(after)

@@ -30,6 +30,9 @@ fn the_six_steps_of_a_restart() {
         page.contains("served by the new process now: generation 2").then_some(page)
     });
     assert!(page.contains("Completed"), "{page}");
+    for page in [&page, &person.see("/tasks")] {
+        assert!(page.contains("Asked by") && page.contains(">root@127.0.0.1"), "{page}");
+    }
     assert!(page.contains(&format!("{before} → {}", proxy.pid())), "{page}");
     assert!(person.see("/clusters/main").contains("RUNNING"));
     assert!(person.see("/clusters/main").contains("1 session moved"));

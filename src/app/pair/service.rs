@@ -122,9 +122,8 @@ impl Pair {
 
 /// Begins a restart into a pair that has a keeper.
 async fn renew(lifecycle: &Lifecycle) {
-    let (mode, none) = (Mode::Restart, None);
-    let request = Request { mode, exit_timeout: none, binary: None, config: None };
-    match lifecycle.restart(request).await {
+    let wish = Request::of(Mode::Restart).by("odp: its keeper has died");
+    match lifecycle.restart(wish).await {
         Ok(task) => tracing::warn!(%task, "restarting for want of a keeper"),
         Err(reason) => tracing::error!(%reason, "no restart for want of a keeper"),
     }

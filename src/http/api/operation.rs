@@ -297,8 +297,7 @@ impl Context<'_> {
 
 /// `{mode, exit_timeout}`
 fn restart(body: &Map<String, Value>) -> Result<Restart, Problem> {
-    let mut request =
-        Restart { mode: Mode::Restart, exit_timeout: None, binary: None, config: None };
+    let mut request = Restart::of(Mode::Restart);
     for (name, value) in body {
         let Value::String(text) = value else {
             return Err(Problem::bad(format!("{name}: expected a string")));

@@ -191,12 +191,8 @@ impl Dialog<'_> {
 
     fn ways(&self, scene: &Scene<'_>) -> Ways {
         let admin = scene.admin().proxy.config().admin.listen.to_string();
-        let request = Request {
-            mode: Mode::Restart,
-            exit_timeout: exit_timeout(&self.timeout).ok(),
-            binary: None,
-            config: None,
-        };
+        let exit_timeout = exit_timeout(&self.timeout).ok();
+        let request = Request { exit_timeout, ..Request::of(Mode::Restart) };
         let body = format!("{{\"mode\": \"restart\", \"exit_timeout\": \"{}\"}}", self.timeout);
         let path = format!("/api/v1/proxies/{}/restart", encoded(self.proxy.text("name")));
         Ways {
@@ -248,7 +244,7 @@ pub(super) async fn act(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<
         Some("rehearse") => Mode::Rehearse,
         _ => return Err(Problem::bad("Choose Restart or Force Restart.")),
     };
-    let request = Request { mode, exit_timeout, binary: None, config: None };
+    let request = Request { exit_timeout, ..Request::of(mode) };
     let task = scene.change(Change::Restart(request)).await?;
     Ok(see_other(&match mode {
         Mode::Rehearse => {

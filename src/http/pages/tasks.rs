@@ -32,7 +32,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let body = html! {
         h1 { "Tasks" }
         (shown(scene).await?)
-        p class="hint" { "Who asked for each is in the " a href="/audit" { "audit" } "." }
+        p class="hint" { "All that was asked for is in the " a href="/audit" { "audit" } "." }
         (live("/tasks?part=live", &["tasks".into()]))
     };
     scene.page("Tasks", body).await
@@ -49,8 +49,9 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
             @else {
                 table {
                     thead { tr {
-                        th { "Task" } th { "What" } th { "State" } th { "Phase" } th { "Began" }
-                        th { "Took" } th { "Moved" } th { "Longest pause" } th { "Detail" }
+                        th { "Task" } th { "What" } th { "State" } th { "Phase" } th { "Asked by" }
+                        th { "Began" } th { "Took" } th { "Moved" } th { "Longest pause" }
+                        th { "Detail" }
                     } }
                     tbody { @for row in tasks.rows() { (task(&row)) } }
                 }
@@ -67,12 +68,21 @@ fn task(row: &Row) -> Markup {
             td data-label="What" { (words::mode(row.text("mode"))) }
             td data-label="State" { (mark(state, words::state(state))) }
             td data-label="Phase" { (row.text("phase")) }
+            td data-label="Asked by" { (asked_by(row)) }
             td data-label="Began" { (words::time(row.text("started_at"))) }
             td data-label="Took" { (words::elapsed(row.text("elapsed_ms"))) }
             td data-label="Moved" { (row.text("moved")) " of " (row.text("sessions")) }
             td data-label="Longest pause" { (words::pause(row.text("pause_max_us"))) }
             td data-label="Detail" class="long" { (row.text("detail")) }
         }
+    }
+}
+
+/// Who has asked for it: a process of an older version did not say so.
+fn asked_by(row: &Row) -> String {
+    match row.text("started_by") {
+        "" => "not known".to_owned(),
+        who => who.to_owned(),
     }
 }
 
@@ -136,6 +146,7 @@ fn figures(row: &Row) -> Markup {
         ("Half stood still for at most", words::pause(row.text("pause_p50_us"))),
         ("99 of 100 for at most", words::pause(row.text("pause_p99_us"))),
         ("The longest for", words::pause(row.text("pause_max_us"))),
+        ("Asked by", asked_by(row)),
         ("Began", words::time(row.text("started_at"))),
         ("Process", format!("{} → {}", row.text("old_pid"), row.text("new_pid"))),
     ];

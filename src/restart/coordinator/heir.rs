@@ -37,7 +37,9 @@ impl<D: DataPlane> Coordinator<D> {
                 tracing::warn!(held = held.len(), "taking back what the successor has");
                 self.plane.accept(Accepting::Yes).await;
                 self.open_door().await;
-                let (task_id, plan) = self.plan(Mode::Restart, None);
+                let by = "odp: it has died in a restart";
+                let task_id = self.board.begin_task(Mode::Restart, by);
+                let plan = self.plan(task_id, Mode::Restart, None);
                 let assignment = Assignment { task_id, plan, binary: None, stage: shown };
                 let (orders, mut receiver) = mpsc::channel(ORDERS);
                 let outgoing = Outgoing::heir(plane, board, link, assignment, held);

@@ -26,7 +26,7 @@ use super::machine::plan::{self, Demands, Ending, Plan, Stage};
 use super::machine::successor;
 use super::order::{Answer, Exit, Order, Refusal, Start, reply};
 use super::plane::{Accepting, DataPlane};
-use super::task::{Mode, Phase, Request, State, TaskId, TaskState};
+use super::task::{Mode, Phase, Request, State, TaskId, TaskState, Wish};
 use super::transport::channel::Channel;
 use super::transport::disguise;
 use super::transport::socket::{self, HandoverSocket, Knock};
@@ -90,7 +90,7 @@ struct Coordinator<D> {
     is_offline: bool,
     job: Job,
     /// RESTART FORCE, or the RESTART that ends a probation: it waits until the job is over.
-    waiting: Option<(Request, Answer<TaskId>)>,
+    waiting: Option<(Wish, Answer<TaskId>)>,
     /// Ends the rehearsal, of which one at a time goes on beside `Serving`; the state is why.
     rehearsal: Option<oneshot::Sender<State>>,
     /// It has panicked, and a process in order is to go on from then on.
@@ -213,8 +213,8 @@ impl<D: DataPlane> Coordinator<D> {
         }
         self.renewal = None;
         tracing::warn!("restarting, because the coordinator has panicked");
-        let (mode, none) = (Mode::Restart, oneshot::channel().0);
-        self.begin(Request { mode, exit_timeout: None, binary: None, config: None }, none);
+        let wish = Request::of(Mode::Restart).by("odp: its coordinator has panicked");
+        self.begin(wish, oneshot::channel().0);
     }
 
     /// Every branch is cancel safe, or stays where it is when another one wins.
@@ -234,11 +234,11 @@ impl<D: DataPlane> Coordinator<D> {
 
     async fn handle_order(&mut self, order: Order) {
         match order {
-            Order::Restart(request, answer) => match request.mode {
-                Mode::Force => self.force(request, answer),
-                Mode::Restart | Mode::Rehearse | Mode::Unknown => self.restart(request, answer),
+            Order::Restart(wish, answer) => match wish.request.mode {
+                Mode::Force => self.force(wish, answer),
+                Mode::Restart | Mode::Rehearse | Mode::Unknown => self.restart(wish, answer),
             },
-            Order::Rehearse(request, answer) => self.rehearse(request, answer),
+            Order::Rehearse(wish, answer) => self.rehearse(wish, answer),
             Order::Rollback(answer) => reply(answer, self.rollback()),
             Order::Offline(answer) => reply(answer, self.switch(Accepting::Control).await),
             Order::Online(answer) => reply(answer, self.switch(Accepting::Yes).await),
@@ -250,21 +250,21 @@ impl<D: DataPlane> Coordinator<D> {
         matches!(self.job, Job::Serving) && !self.is_offline
     }
 
-    fn restart(&mut self, request: Request, answer: Answer<TaskId>) {
+    fn restart(&mut self, wish: Wish, answer: Answer<TaskId>) {
         match &self.job {
-            Job::Serving if !self.is_offline && request.mode == Mode::Restart => {
-                self.begin(request, answer);
+            Job::Serving if !self.is_offline && wish.request.mode == Mode::Restart => {
+                self.begin(wish, answer);
             }
             // This process serves, and its predecessor only waits whether it goes on to. Who orders
             // the next restart is content with the last one.
             Job::Incoming { orders, stage, .. }
                 if *stage.borrow() == Stage::Probation
                     && self.waiting.is_none()
-                    && request.mode == Mode::Restart =>
+                    && wish.request.mode == Mode::Restart =>
             {
                 // A full queue ends the takeover as well, by what is in it.
                 let _ = orders.try_send(incoming::Order::Confirm);
-                self.waiting = Some((request, answer));
+                self.waiting = Some((wish, answer));
             }
             _ => reply(answer, Err(self.not_now("RESTART"))),
         }
@@ -285,16 +285,16 @@ impl<D: DataPlane> Coordinator<D> {
         Refusal::NotNow { what, standing: self.board.standing() }
     }
 
-    fn force(&mut self, request: Request, answer: Answer<TaskId>) {
+    fn force(&mut self, wish: Wish, answer: Answer<TaskId>) {
         if let Some((_, superseded)) = self.waiting.take() {
             reply(superseded, Err(Refusal::Superseded));
         }
         match &self.job {
             Job::Stopping { .. } => {
                 self.plane.undrain();
-                self.begin(request, answer);
+                self.begin(wish, answer);
             }
-            Job::Serving => self.begin(request, answer),
+            Job::Serving => self.begin(wish, answer),
             // The successor serves: all that is left to force is the end of this process.
             Job::Outgoing { task_id, orders, stage, .. } if *stage.borrow() != Stage::Moving => {
                 let sent = orders.try_send(outgoing::Order::DrainNow);
@@ -302,12 +302,12 @@ impl<D: DataPlane> Coordinator<D> {
             }
             Job::Outgoing { orders, .. } => {
                 discard(orders, "ended by RESTART FORCE");
-                self.waiting = Some((request, answer));
+                self.waiting = Some((wish, answer));
             }
             Job::Incoming { orders, .. } => {
                 // A full queue holds the same order already.
                 let _ = orders.try_send(incoming::Order::Force);
-                self.waiting = Some((request, answer));
+                self.waiting = Some((wish, answer));
             }
             Job::Over(_) => reply(answer, Err(self.not_now("RESTART FORCE"))),
         }
@@ -330,7 +330,7 @@ impl<D: DataPlane> Coordinator<D> {
         }
     }
 
-    fn rehearse(&mut self, request: Request, answer: Answer<TaskId>) {
+    fn rehearse(&mut self, Wish { request, by }: Wish, answer: Answer<TaskId>) {
         if !matches!(self.job, Job::Serving) {
             return reply(answer, Err(self.not_now("RESTART REHEARSE")));
         }
@@ -340,7 +340,7 @@ impl<D: DataPlane> Coordinator<D> {
         let (end, ended) = oneshot::channel();
         self.rehearsal = Some(end);
         let (binary, config) = self.files(&request);
-        let task_id = self.board.begin_task(Mode::Rehearse);
+        let task_id = self.board.begin_task(Mode::Rehearse, &by);
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
         // Not in the coordinator's future: whatever becomes of it, orders are taken.
@@ -367,9 +367,10 @@ impl<D: DataPlane> Coordinator<D> {
         (absolute(binary), absolute(config))
     }
 
-    fn begin(&mut self, request: Request, answer: Answer<TaskId>) {
+    fn begin(&mut self, Wish { request, by }: Wish, answer: Answer<TaskId>) {
         let (binary, config) = self.files(&request);
-        let (task_id, plan) = self.plan(request.mode, request.exit_timeout);
+        let task_id = self.board.begin_task(request.mode, &by);
+        let plan = self.plan(task_id, request.mode, request.exit_timeout);
         let (orders, mut receiver) = mpsc::channel(ORDERS);
         let (shown, stage) = watch::channel(Stage::Moving);
         let (plane, board) = (self.plane.clone(), self.board.clone());
@@ -402,8 +403,10 @@ impl<D: DataPlane> Coordinator<D> {
         if !self.is_serving() {
             return knock.refuse(&self.not_now("takeover").to_string()).await;
         }
-        let (task_id, plan) = self.plan(Mode::Restart, None);
         let Knock { channel, peer, hello } = knock;
+        let by = format!("odp run --takeover as process {}", peer.pid());
+        let task_id = self.board.begin_task(Mode::Restart, &by);
+        let plan = self.plan(task_id, Mode::Restart, None);
         tracing::info!(pid = peer.pid(), build = hello.build, "a successor knocks");
         let (orders, mut receiver) = mpsc::channel(ORDERS);
         let (shown, stage) = watch::channel(Stage::Moving);
@@ -415,16 +418,15 @@ impl<D: DataPlane> Coordinator<D> {
         self.job = Job::Outgoing { task_id, orders, stage, running };
     }
 
-    /// Opens a task and says what it is to be.
-    fn plan(&mut self, mode: Mode, exit_timeout: Option<ExitTimeout>) -> (TaskId, Plan) {
+    /// What a task is to be that was opened.
+    fn plan(&mut self, task_id: TaskId, mode: Mode, exit_timeout: Option<ExitTimeout>) -> Plan {
         let (settings, timeouts) = (self.board.settings(), self.board.timeouts());
-        let task_id = self.board.begin_task(mode);
         let census = self.plane.census();
         self.board.update_task(task_id, |task| task.sessions = census.sessions);
         self.board.show(State::Restarting, Some(Phase::Preflight), !self.is_offline);
         self.end_rehearsal(State::Restarting);
         let session_handover = settings.session_handover && mode == Mode::Restart;
-        let plan = Plan {
+        Plan {
             mode,
             session_handover,
             exit_timeout: match exit_timeout.unwrap_or(settings.exit_timeout) {
@@ -442,8 +444,7 @@ impl<D: DataPlane> Coordinator<D> {
                 descriptors: if session_handover { census.descriptors() } else { 0 },
             },
             timeouts,
-        };
-        (task_id, plan)
+        }
     }
 
     fn idle_accepting(&self) -> Accepting {
@@ -497,8 +498,8 @@ impl<D: DataPlane> Coordinator<D> {
             let run_dir = &self.board.origin().run_dir;
             self.socket = HandoverSocket::if_possible(run_dir, self.board.timeouts());
         }
-        if let Some((request, answer)) = self.waiting.take() {
-            return self.begin(request, answer);
+        if let Some((wish, answer)) = self.waiting.take() {
+            return self.begin(wish, answer);
         }
         let is_stopped = self.stop.borrow().is_some();
         if is_stopped {
@@ -521,8 +522,8 @@ impl<D: DataPlane> Coordinator<D> {
             }
             Outcome::Stopped => return self.stop_now().await,
         }
-        if let Some((request, answer)) = self.waiting.take() {
-            return self.begin(request, answer);
+        if let Some((wish, answer)) = self.waiting.take() {
+            return self.begin(wish, answer);
         }
         self.show_idle();
     }

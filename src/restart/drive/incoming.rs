@@ -340,7 +340,7 @@ impl<D: DataPlane> Incoming<D> {
 
     async fn handle(&mut self, event: Event<Order>) {
         match event {
-            Event::Received(received) => self.hear(received).await,
+            Event::Received(received) => self.hear(*received).await,
             Event::Ordered(Order::Force) => self.machine.handle_force(Instant::now()),
             Event::Ordered(Order::Rollback) => self.machine.handle_rollback(),
             Event::Ordered(Order::Confirm) => self.machine.handle_confirm(),

@@ -230,7 +230,7 @@ impl<D: DataPlane> Outgoing<D> {
 
     async fn handle(&mut self, event: Event<Order>) {
         match event {
-            Event::Received(received) => self.handle_received(received).await,
+            Event::Received(received) => self.handle_received(*received).await,
             Event::Ordered(order) => self.handle_order(order),
             Event::Done(done) => self.handle_done(done),
             Event::Ended(how) => {

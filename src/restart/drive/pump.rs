@@ -42,7 +42,7 @@ pub(crate) enum Done {
 /// What happens next.
 pub(crate) enum Event<Order> {
     /// The other side says something, or closed its end.
-    Received(Result<Received, ChannelError>),
+    Received(Box<Result<Received, ChannelError>>),
     /// The coordinator says something.
     Ordered(Order),
     /// The data plane has done what it was asked.
@@ -117,7 +117,9 @@ impl<D: DataPlane> Pump<D> {
         let Waits { until, for_notes, for_empty } = waits;
         let event = tokio::select! {
             biased;
-            received = self.channel.recv(), if !self.is_closed => Event::Received(received),
+            received = self.channel.recv(), if !self.is_closed => {
+                Event::Received(Box::new(received))
+            }
             Some(order) = orders.recv() => Event::Ordered(order),
             done = or_never(self.works.front_mut().map(whole)) => Event::Done(done),
             end = or_never(self.ending.as_mut()) => Event::Ended(end),

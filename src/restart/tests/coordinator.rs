@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::plane::EchoPlane;
 use super::world::timeouts;
-use super::{SOON, ended_tasks};
+use super::{BY, SOON, ended_tasks};
 use crate::config::ExitTimeout;
 use crate::restart::task::{Generation, Mode, Phase, Request, State, TaskId, TaskState};
 use crate::restart::{
@@ -102,7 +102,7 @@ fn script(dir: &Path, check: &str, run: &str) -> Request {
 }
 
 fn request(mode: Mode, binary: Option<PathBuf>) -> Request {
-    Request { mode, exit_timeout: None, binary, config: None }
+    Request { binary, ..Request::of(mode) }
 }
 
 const HUNG: &str = "exec sleep 60 >/dev/null 2>&1";
@@ -111,7 +111,8 @@ const HUNG: &str = "exec sleep 60 >/dev/null 2>&1";
 async fn t_1_a_binary_that_is_not_there_is_refused_before_anything_happens() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
-    let error = proxy.lifecycle.restart(request(Mode::Restart, None)).await.expect_err("refused");
+    let error =
+        proxy.lifecycle.restart(request(Mode::Restart, None).by(BY)).await.expect_err("refused");
     let error = error.to_string();
     assert!(error.contains("binary /nonexistent/odp: "), "{error}");
     proxy.serves_on_because("No such file").await;
@@ -125,7 +126,7 @@ async fn t_1_what_is_no_file_is_refused_and_not_waited_for() {
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     for binary in [fifo, dir.path().to_owned()] {
         let bad = request(Mode::Restart, Some(binary));
-        let error = timeout(SOON, proxy.lifecycle.restart(bad)).await.expect("no hang");
+        let error = timeout(SOON, proxy.lifecycle.restart(bad.by(BY))).await.expect("no hang");
         assert!(error.expect_err("refused").to_string().ends_with("expected a regular file"));
     }
     proxy.serves_on_because("expected a regular file").await;
@@ -136,7 +137,7 @@ async fn t_1_what_preflight_says_is_the_refusal() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let bad = script(dir.path(), "echo line 3: expected a port >&2; exit 1", "exit 0");
-    let error = proxy.lifecycle.restart(bad).await.expect_err("refused");
+    let error = proxy.lifecycle.restart(bad.by(BY)).await.expect_err("refused");
     assert_eq!(error.to_string(), "preflight: line 3: expected a port");
     proxy.serves_on_because("line 3: expected a port").await;
     assert_eq!(proxy.lifecycle.tasks()[0].phase, Phase::Preflight);
@@ -150,7 +151,7 @@ async fn t_2_successors_that_die_leave_no_trace_and_the_next_restart_is_taken_at
         [("exit 3", "exit status: 3"), ("kill -9 $$", "signal: 9")].into_iter().enumerate()
     {
         let bad = script(dir.path(), "exit 0", run);
-        assert_eq!(proxy.lifecycle.restart(bad).await, Ok(TaskId(task as u64 + 1)));
+        assert_eq!(proxy.lifecycle.restart(bad.by(BY)).await, Ok(TaskId(task as u64 + 1)));
         proxy.serves_on_because(how).await;
     }
 }
@@ -160,7 +161,7 @@ async fn t_4_a_successor_that_hangs_is_killed_at_the_rollback_timeout() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), Duration::from_millis(200)).await;
     let hung = script(dir.path(), "exit 0", &format!("trap '' TERM; {HUNG}"));
-    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(TaskId(1)));
+    assert_eq!(proxy.lifecycle.restart(hung.by(BY)).await, Ok(TaskId(1)));
     assert_eq!(proxy.lifecycle.state(), State::Restarting);
     proxy.serves_on_because("did not send HELLO in time (signal: 9").await;
 }
@@ -170,8 +171,8 @@ async fn t_11_a_second_restart_is_refused_with_state_and_phase() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(TaskId(1)));
-    let error = proxy.lifecycle.restart(hung).await.expect_err("refused");
+    assert_eq!(proxy.lifecycle.restart(hung.clone().by(BY)).await, Ok(TaskId(1)));
+    let error = proxy.lifecycle.restart(hung.by(BY)).await.expect_err("refused");
     let error = error.to_string();
     assert!(error.starts_with("RESTART refused: state is RESTARTING, phase "), "{error}");
     assert_eq!(proxy.lifecycle.rollback().await, Ok(TaskId(1)));
@@ -186,9 +187,9 @@ async fn force_ends_a_hung_restart_first() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung.clone()).await, Ok(TaskId(1)));
+    assert_eq!(proxy.lifecycle.restart(hung.clone().by(BY)).await, Ok(TaskId(1)));
     let force = Request { mode: Mode::Force, ..hung };
-    assert_eq!(proxy.lifecycle.restart(force).await, Ok(TaskId(2)));
+    assert_eq!(proxy.lifecycle.restart(force.by(BY)).await, Ok(TaskId(2)));
     let tasks = proxy.lifecycle.tasks();
     assert_eq!((tasks[0].mode, tasks[0].state), (Mode::Force, TaskState::InProgress));
     assert_eq!((tasks[1].mode, tasks[1].state), (Mode::Restart, TaskState::Failed));
@@ -203,10 +204,10 @@ async fn force_ends_a_preflight_that_hangs() {
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), HUNG, HUNG);
     let own = proxy.lifecycle.clone();
-    let first = tokio::spawn(async move { own.restart(hung).await });
+    let first = tokio::spawn(async move { own.restart(hung.by(BY)).await });
     proxy.until(State::Restarting).await;
     let force = Request { mode: Mode::Force, ..script(dir.path(), "exit 0", HUNG) };
-    assert_eq!(proxy.lifecycle.restart(force).await, Ok(TaskId(2)));
+    assert_eq!(proxy.lifecycle.restart(force.by(BY)).await, Ok(TaskId(2)));
     let refused = first.await.expect("no panic");
     assert_eq!(refused, Err(Refusal::Undone("ended by RESTART FORCE".into())));
 }
@@ -220,9 +221,9 @@ async fn offline_takes_no_clients_and_online_does_again() {
     assert!(!proxy.lifecycle.standing().takes_clients);
     assert_eq!(proxy.plane.accepting(), Accepting::Control);
     let bad = script(dir.path(), "exit 0", "exit 1");
-    assert!(proxy.lifecycle.restart(bad.clone()).await.is_err());
+    assert!(proxy.lifecycle.restart(bad.clone().by(BY)).await.is_err());
     // A FORCE that fails leaves it as it was.
-    proxy.lifecycle.restart(Request { mode: Mode::Force, ..bad }).await.expect("taken");
+    proxy.lifecycle.restart(Request { mode: Mode::Force, ..bad }.by(BY)).await.expect("taken");
     proxy.until(State::Offline).await;
     assert_eq!(proxy.plane.accepting(), Accepting::Control);
     proxy.lifecycle.online().await.expect("taken");
@@ -255,7 +256,7 @@ async fn whose_socket_a_successor_has_replaced_before_it_failed_is_found_again()
     let proxy = Proxy::cold(dir.path(), SOON).await;
     std::fs::remove_file(dir.path().join("run/handover.sock")).expect("it is there");
     let bad = script(dir.path(), "exit 0", "exit 3");
-    assert_eq!(proxy.lifecycle.restart(bad).await, Ok(TaskId(1)));
+    assert_eq!(proxy.lifecycle.restart(bad.by(BY)).await, Ok(TaskId(1)));
     proxy.serves_on_because("exit status: 3").await;
     let successor = Proxy::warm(dir.path(), 1000).await;
     assert!(matches!(proxy.exit().await, Exit::Succeeded(_)));
@@ -275,7 +276,7 @@ async fn a_takeover_during_a_restart_is_refused_and_disturbs_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let proxy = Proxy::cold(dir.path(), SOON).await;
     let hung = script(dir.path(), "exit 0", HUNG);
-    assert_eq!(proxy.lifecycle.restart(hung).await, Ok(TaskId(1)));
+    assert_eq!(proxy.lifecycle.restart(hung.by(BY)).await, Ok(TaskId(1)));
     let error = lifecycle(dir.path(), SOON).take_over().await.expect_err("refused");
     let error = error.to_string();
     assert!(error.starts_with("takeover refused: state is RESTARTING"), "{error}");

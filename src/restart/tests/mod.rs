@@ -18,6 +18,9 @@ use world::{Fate, Rules, World};
 /// Longer than any way to the end, with the tests' timeouts.
 const SOON: Duration = Duration::from_secs(20);
 
+/// Who asks for restarts.
+const BY: &str = "ann@127.0.0.1:9";
+
 /// The tasks of a process, once it has heard how each has ended.
 async fn ended_tasks(lifecycle: &Lifecycle) -> Vec<Task> {
     let begun = Instant::now();
@@ -141,15 +144,16 @@ async fn force_on_the_successor_ends_the_drain_of_the_predecessor() {
     let mut world = World::new(rules, 2).await;
     let restart = world.begin(Fate::None).await;
     world.until_successor(State::Draining).await;
-    let request = Request { mode: Mode::Force, exit_timeout: None, binary: None, config: None };
+    let force = Request::of(Mode::Force).by("bob");
     // It is taken, and then fails for its own reason: there is no such binary.
-    let error = world.successor.restart(request).await.expect_err("no binary");
+    let error = world.successor.restart(force).await.expect_err("no binary");
     assert!(error.to_string().contains("No such file"), "{error}");
     assert_eq!(world.end(restart).await, Outcome::Committed);
     world.everybody_is_told_1053().await;
     let tasks = world.successor.tasks();
     assert_eq!((tasks[0].mode, tasks[0].state), (Mode::Force, TaskState::Failed));
     assert_eq!((tasks[1].state, tasks[1].disconnected), (TaskState::Completed, 2));
+    assert_eq!([&*tasks[0].by, &*tasks[1].by], ["bob", BY]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

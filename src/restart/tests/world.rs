@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::plane::{EchoPlane, FAREWELL};
-use super::{SOON, ended_tasks};
+use super::{BY, SOON, ended_tasks};
 use crate::config::ExitTimeout;
 use crate::restart::drive::outgoing::{Assignment, Link, Outgoing};
 use crate::restart::host::fd::pidfd_of;
@@ -301,7 +301,7 @@ impl World {
         dead: oneshot::Receiver<()>,
         kill: mpsc::Sender<()>,
     ) -> JoinHandle<Outcome> {
-        let task_id = self.predecessor.board().begin_task(self.rules.mode);
+        let task_id = self.predecessor.board().begin_task(self.rules.mode, BY);
         let plan = Plan {
             mode: self.rules.mode,
             session_handover: self.rules.session_handover && self.rules.mode == Mode::Restart,

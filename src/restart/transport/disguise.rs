@@ -148,6 +148,9 @@ mod worn {
         for name in ["build", "pid", "config_hash", "nofile", "sessions", "binary", "tasks"] {
             head.remove(name);
         }
+        if let Some(Value::Object(task)) = head.get_mut("task") {
+            task.remove("by");
+        }
         head.retain(|name, value| {
             !(is_default(value) && ["adopted", "refused"].contains(&&**name))
         });

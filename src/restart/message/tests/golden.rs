@@ -87,6 +87,7 @@ fn task() -> Task {
         disconnected: 0,
         detail: String::new(),
         pauses: Pauses::default(),
+        by: String::new(),
     }
 }
 
@@ -214,6 +215,20 @@ fn what_informs_may_be_of_a_later_version() {
     // In the next generation it is still one row of SHOW RESTART.
     let again = serde_json::to_value(&message).expect("JSON");
     assert_eq!(decode(&again), Ok(message));
+}
+
+/// The golden files are of versions that do not say it.
+#[test]
+fn who_has_asked_is_passed_on_and_may_be_missing() {
+    let progress = |by: &str| {
+        let task = Task { by: by.into(), ..task() };
+        Message::Progress(Progress { task })
+    };
+    for (by, expected) in [("ann@127.0.0.1:9", true), ("", false)] {
+        let head = serde_json::to_value(progress(by)).expect("JSON");
+        assert_eq!(head["task"].get("by").is_some(), expected, "{head}");
+        assert_eq!(decode(&head), Ok(progress(by)));
+    }
 }
 
 #[test]
