@@ -134,7 +134,7 @@ static SHOWS: &[Show] = &[
     Show {
         phrases: &["restart"],
         takes: Takes::Nothing,
-        rows: Here(|admin, _| Ok(Table::of(RESTART, &admin.lifecycle.tasks()))),
+        rows: Here(|admin, _| Ok(restarts(admin))),
     },
     Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::members) },
     Show { phrases: &["fleet history"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::history) },
@@ -356,6 +356,18 @@ const RESTART: &Columns<Task> = &[
     ("pause_buckets_us", |task| task.pauses.to_string()),
     ("started_by", |task| task.by.clone()),
 ];
+
+/// A row is a task, with the fleet's that it is part of.
+fn restarts(admin: &Admin) -> Table {
+    let tasks = admin.lifecycle.tasks();
+    let mut table = Table::of(RESTART, &tasks);
+    table.columns.push("fleet_task".into());
+    for (row, task) in table.rows.iter_mut().zip(&tasks) {
+        let of = admin.fleet.of_restart(task.mode, task.started_at_ms);
+        row.push(Some(of.map(|id| id.to_string()).unwrap_or_default()));
+    }
+    table
+}
 
 /// A row is a process that has died.
 const CRASH: &Columns<CrashView> = &[

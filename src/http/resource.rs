@@ -217,6 +217,7 @@ pub(super) static TASK: Resource = Resource {
         field("id", "task_id", Integer, "counts up for ever"),
         same("mode", Text, "RESTART, FORCE or REHEARSE"),
         same("started_by", Text, "who asked; empty: an older version does not tell"),
+        same("fleet_task", Integer, "N, if it is part of the fleet's task fleet-N of this proxy"),
         same("state", Text, "IN_PROGRESS, COMPLETED, FAILED or ROLLED_BACK"),
         same("phase", Text, "where it is, or where it ended"),
         same("generation", Integer, "the generation that it makes"),

@@ -157,3 +157,30 @@ fn nobody_waits_for_a_proxy_that_says_nothing() {
     let asked = silent.incoming().take(1).count();
     assert_eq!(asked, 1);
 }
+
+#[test]
+fn a_failure_of_the_fleet_is_counted_once() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let mut admin = proxies[0].admin().expect("the admin port takes us");
+    // Each says in its rehearsal that there is no such program, also the one that is asked.
+    admin.run("RESTART FLEET BINARY = '/none'");
+    until("the task to fail", || {
+        let tasks = admin.try_query("SHOW FLEET TASKS").ok()?.named_rows();
+        (tasks.first()?["state"] == "FAILED").then_some(())
+    });
+    let own = admin.query("SHOW RESTART").named_rows();
+    let told = [&own[0]["mode"], &own[0]["state"], &own[0]["fleet_task"]];
+    assert_eq!(told, ["REHEARSE", "FAILED", "1"], "{own:?}");
+    let person = Person::log_in(&proxies[0], "root");
+    let page = person.see("/tasks");
+    assert!(
+        page.contains(">1 failed<") && page.contains("for <a href=\"/tasks/fleet-1\""),
+        "{page}"
+    );
+    // What an operator asks for by himself is another one.
+    assert!(admin.query("RESTART REHEARSE BINARY = '/none'").error().is_some());
+    assert!(person.see("/tasks").contains(">2 failed<"));
+    // The other one knows of no fleet's task, and of one failure.
+    assert!(Person::log_in(&proxies[1], "root").see("/tasks").contains(">1 failed<"));
+}

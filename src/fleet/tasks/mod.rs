@@ -36,7 +36,7 @@ pub(crate) use super::status::serves;
 use super::status::{self, Asked, Status, ask_all};
 use crate::config::Config;
 use crate::error::chain;
-use crate::restart::{Lifecycle, task::State as Standing};
+use crate::restart::{Lifecycle, task as restart, task::State as Standing};
 use crate::task;
 
 /// How long a process that has just begun to serve may take to know what was there before it.
@@ -155,6 +155,11 @@ impl Tasks {
     /// There is no such task, or it is under way or completed.
     pub async fn retry(&self, id: u64, by: &str) -> Result<(), Refused> {
         self.order(id, by, "tried again", Task::retry).await
+    }
+
+    /// The task that a restart of this proxy is part of, or a rehearsal, by when it has begun.
+    pub fn of_restart(&self, mode: restart::Mode, started_at_ms: u64) -> Option<u64> {
+        self.0.store.newest(|task| task.has_begun(mode, started_at_ms))
     }
 
     /// How each proxy of the fleet is, by its name.

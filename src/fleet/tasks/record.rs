@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{ExitTimeout, Span};
 use crate::names::named;
+use crate::restart::task as restart;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +147,28 @@ pub struct Task {
     pub detail: String,
 }
 
+impl Task {
+    /// Whether it has had the proxy that coordinates it begin a restart, or a rehearsal, just then.
+    /// By the clock: a proxy that refuses one tells no id of it.
+    pub(super) fn has_begun(&self, mode: restart::Mode, at_ms: u64) -> bool {
+        let phases = match mode {
+            restart::Mode::Rehearse => &["REHEARSE"][..],
+            restart::Mode::Restart | restart::Mode::Force => &["RESTART", "ROLLBACK"],
+            restart::Mode::Unknown => return false,
+        };
+        let own = self.steps.iter().filter(|step| step.coordinates).flat_map(|step| {
+            let ends = step.phases.iter().skip(1).map(|next| next.begun_at_ms);
+            // One that was interrupted has no end of its own.
+            step.phases.iter().zip(ends.map(Some).chain([self.ended_at_ms]))
+        });
+        let mut own = own.filter(|(phase, _)| phases.contains(&phase.name.as_str()));
+        own.any(|(phase, limit)| {
+            let end = phase.ended_at_ms.or(limit).unwrap_or(u64::MAX);
+            (phase.begun_at_ms..=end).contains(&at_ms)
+        })
+    }
+}
+
 /// A proxy's part in a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -209,4 +232,59 @@ pub struct Phase {
     pub ended_at_ms: Option<u64>,
     /// How it ended.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use restart::Mode::{Force, Rehearse, Restart};
+
+    fn phase(name: &str, begun_at_ms: u64, ended_at_ms: Option<u64>) -> Phase {
+        Phase { name: name.into(), begun_at_ms, ended_at_ms, detail: String::new() }
+    }
+
+    #[test]
+    fn a_restart_is_part_of_the_task_that_has_it_begun() {
+        let step = |coordinates: bool, phases: &[Phase]| Step {
+            proxy: "a".into(),
+            address: "127.0.0.1:1".into(),
+            coordinates,
+            state: StepState::Failed,
+            before: None,
+            mark: None,
+            phases: phases.to_vec(),
+            detail: String::new(),
+        };
+        let other = step(false, &[phase("RESTART", 0, None)]);
+        let interrupted = phase("REHEARSE", 10, None);
+        let own = [interrupted, phase("REHEARSE", 20, Some(30)), phase("RESTART", 40, None)];
+        let task = Task {
+            id: 1,
+            request: Request::default(),
+            by: "ann".into(),
+            started_at_ms: 5,
+            ended_at_ms: Some(50),
+            state: State::Failed,
+            stage: Stage::Rolling,
+            is_stopping: false,
+            steps: vec![other, step(true, &own)],
+            detail: String::new(),
+        };
+        for (mode, at_ms, expected) in [
+            (Rehearse, 9, false),
+            (Rehearse, 15, true),
+            (Rehearse, 30, true),
+            (Rehearse, 31, false),
+            (Rehearse, 45, false),
+            (Restart, 25, false),
+            (Restart, 40, true),
+            (Force, 50, true),
+            (Restart, 51, false),
+            (restart::Mode::Unknown, 45, false),
+        ] {
+            assert_eq!(task.has_begun(mode, at_ms), expected, "{mode} at {at_ms}");
+        }
+        let under_way = Task { ended_at_ms: None, ..task };
+        assert!(under_way.has_begun(Restart, 1000));
+    }
 }

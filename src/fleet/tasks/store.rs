@@ -107,6 +107,13 @@ impl Store {
         Some(changed)
     }
 
+    /// The newest one that is so.
+    pub(super) fn newest(&self, is_so: impl Fn(&Task) -> bool) -> Option<u64> {
+        let kept = self.kept();
+        let found = kept.tasks.iter().rev().find(|task| is_so(task));
+        found.map(|task| task.id)
+    }
+
     /// One of them.
     pub(super) fn find(&self, id: u64) -> Option<Task> {
         self.kept().tasks.iter().find(|task| task.id == id).cloned()

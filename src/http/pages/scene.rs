@@ -101,8 +101,10 @@ impl Scene<'_> {
     async fn counts(&self) -> Result<Counts, Problem> {
         let tasks = self.show("SHOW RESTART").await?;
         let fleet = fleet::tasks(self.admin(), &self.visitor.caller).await?;
+        // What is part of another one is counted there.
+        let own = || tasks.rows().filter(|row| row.text("fleet_task").is_empty());
         let count = |state: &str| {
-            tasks.rows().chain(fleet.rows()).filter(|row| row.text("state") == state).count()
+            own().chain(fleet.rows()).filter(|row| row.text("state") == state).count()
         };
         Ok(Counts { running: count("IN_PROGRESS"), failed: count("FAILED") })
     }

@@ -68,13 +68,21 @@ fn task(row: &Row) -> Markup {
             td data-label="What" { (words::mode(row.text("mode"))) }
             td data-label="State" { (mark(state, words::state(state))) }
             td data-label="Phase" { (row.text("phase")) }
-            td data-label="Asked by" { (asked_by(row)) }
+            td data-label="Asked by" { (asked_by(row)) (part_of(row)) }
             td data-label="Began" { (words::time(row.text("started_at"))) }
             td data-label="Took" { (words::elapsed(row.text("elapsed_ms"))) }
             td data-label="Moved" { (row.text("moved")) " of " (row.text("sessions")) }
             td data-label="Longest pause" { (words::pause(row.text("pause_max_us"))) }
             td data-label="Detail" class="long" { (row.text("detail")) }
         }
+    }
+}
+
+/// The task of the fleet that it is part of.
+fn part_of(row: &Row) -> Markup {
+    let name = row.text("fleet_task").parse().ok().map(fleet::name);
+    html! {
+        @if let Some(name) = name { " for " a href={ "/tasks/" (name) } { "Task " (name) } }
     }
 }
 
@@ -118,6 +126,9 @@ fn outcome(row: &Row) -> Markup {
             " after " (words::elapsed(row.text("elapsed_ms")))
         }
         @if !detail.is_empty() { (frame::detail(state, detail)) }
+        @if !row.text("fleet_task").is_empty() {
+            p class="hint" { "It was done" (part_of(row)) "." }
+        }
     }
 }
 
