@@ -167,6 +167,26 @@ fn a_fleet_under_load_is_restarted_and_nobody_notices() {
 }
 
 #[test]
+fn a_command_has_those_rehearse_that_are_named_and_no_others() {
+    let fleet = fleet();
+    let config = fleet.proxies[0].config();
+    let config = config.to_str().expect("UTF-8");
+    let rehearse = |more: [&str; 2]| {
+        let arguments = ["restart", "--fleet", "-c", config, "--rehearse"];
+        odp(&[&arguments[..], &more].concat())
+    };
+    let (code, _, errors) = rehearse(["--only", "b"]);
+    assert_eq!(code, Some(0), "{errors}");
+    let tasks = [0, 1, 2].map(|at| fleet.rows(at, "SHOW RESTART").expect("its tasks").len());
+    assert_eq!(tasks, [0, 1, 0], "{errors}");
+    let (code, _, errors) = rehearse(["--only", "z"]);
+    assert!(code == Some(1) && errors.contains("no such proxy"), "{errors}");
+    // Which proxies serve it only they know.
+    let (code, _, errors) = rehearse(["--cluster", "main"]);
+    assert!(code == Some(2) && errors.contains("--rehearse"), "{errors}");
+}
+
+#[test]
 fn whoever_refuses_is_named_before_anything_is_done() {
     let mut fleet = fleet();
     let before = fleet.pids();

@@ -187,8 +187,13 @@ impl<'a> Input<'a> {
             });
             return Ok(fleet::Order::Of(word, id.transpose()?));
         }
+        let rehearses = self.keyword("rehearse");
         let mut request = tasks::Request::default();
         while let Some(option) = self.word() {
+            if rehearses && !["cluster", "proxies"].contains(&option.as_str()) {
+                let text = format!("'{option}': behind REHEARSE expected CLUSTER or PROXIES");
+                return Err(ClientError::syntax(text));
+            }
             if option == "force" {
                 fleet::force(&mut request);
                 continue;
@@ -198,7 +203,10 @@ impl<'a> Input<'a> {
             let value = self.value().ok_or_else(missing)?;
             fleet::set(&mut request, &option, &value)?;
         }
-        Ok(fleet::Order::Start(request))
+        match rehearses {
+            true => Ok(fleet::Order::Rehearse(request)),
+            false => Ok(fleet::Order::Start(request)),
+        }
     }
 
     fn show(&mut self) -> Result<Command, ClientError> {
@@ -465,6 +473,10 @@ mod tests {
             ("RESTART FLEET CLUSTER = 'two'", request(|it| it.cluster = Some("two".into()))),
             ("restart fleet binary = '/x'", request(|it| it.binary = Some("/x".into()))),
             ("RESTART FLEET REHEARSAL = OFF", request(|it| it.rehearsal = false)),
+            ("RESTART FLEET REHEARSE PROXIES = 'a'", {
+                let proxies = vec!["a".to_owned()];
+                fleet::Order::Rehearse(tasks::Request { proxies, ..tasks::Request::default() })
+            }),
             ("RESTART FLEET STOP", fleet::Order::Of(fleet::Word::Stop, None)),
             ("RESTART FLEET ROLLBACK 7;", fleet::Order::Of(fleet::Word::RollBack, Some(7))),
             ("RESTART FLEET RETRY 7", fleet::Order::Of(fleet::Word::Retry, Some(7))),

@@ -12,18 +12,21 @@ use super::{Admin, Caller};
 use crate::config::ExitTimeout;
 use crate::error::{ClientError, chain};
 use crate::fleet::hour::Sum;
-use crate::fleet::tasks::{Mode, Refused, Request, Step, StepState, Task};
+use crate::fleet::tasks::{Mode, Refused, Rehearsal, Request, Step, StepState, Task};
 
 /// What may follow RESTART FLEET.
 pub(super) const EXPECTED: &str = "expected FORCE, BATCH, CANARY, PAUSE, MAX_ERROR_PERCENT, \
     STOP_ON_FAILURE, REHEARSAL, CLUSTER, PROXIES, EXIT_TIMEOUT, BINARY or CONFIG; or STOP, \
-    ROLLBACK or RETRY, and perhaps the id of a task";
+    ROLLBACK or RETRY, and perhaps the id of a task; or REHEARSE, CLUSTER and PROXIES";
 
 /// RESTART FLEET …
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// A new task.
     Start(Request),
+    /// REHEARSE: each says what it would not move, and nothing is restarted. Only of a cluster, and
+    /// of proxies by their names.
+    Rehearse(Request),
     /// Of a task; None is the newest.
     Of(Word, Option<u64>),
 }
@@ -104,6 +107,12 @@ pub(super) async fn carry_out(
     let tasks = &admin.fleet;
     let (id, what) = match order {
         Order::Start(request) => (tasks.start(request, &by).await.map_err(refused)?, "begun"),
+        Order::Rehearse(request) => {
+            let count = tasks.rehearse(&request).await.map_err(refused)?;
+            let what = if count == 1 { "proxy is" } else { "proxies are" };
+            let info = format!("{count} {what} being asked; SHOW FLEET REHEARSALS tells the rest");
+            return Ok(Answer::Done { id: 0, info });
+        }
         Order::Of(word, id) => {
             let newest = || tasks.list().first().map(|task| task.id);
             let none = || ClientError::refused("there is no fleet task");
@@ -177,8 +186,8 @@ pub(super) fn steps(admin: &Admin, operands: &Operands) -> Result<Table, ClientE
 /// Rows that have to be asked for.
 pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Table, ClientError>> + Send + 'a>>;
 
-/// How each proxy is.
-pub(super) fn members(admin: &Admin) -> Asked<'_> {
+/// How each proxy is, or only the one that is named.
+pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {
     const OF_PROXY: [&str; 6] = ["state", "version", "generation", "pid", "uptime_s", "sessions"];
     const MORE: [&str; 2] = ["address", "in_transaction"];
     const OF_LAST: [(&str, &str); 3] = [
@@ -186,6 +195,7 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
         ("last_restart_moved", "moved"),
         ("last_restart_pause_max_us", "pause_max_us"),
     ];
+    const LATEST: [&str; 2] = ["phase", "started_at"];
     Box::pin(async {
         let mut columns = vec!["name"];
         columns.extend(OF_PROXY);
@@ -193,8 +203,11 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
         columns.extend(MORE);
         columns.extend(OF_LAST.map(|(column, _)| column));
         columns.push("is_local");
+        let before_latest = columns.len();
+        columns.extend(LATEST);
+        columns.push("last_restart_id");
         let mut table = Table::with_columns(&columns);
-        let members = admin.fleet.members().await;
+        let members = admin.fleet.members(operands.like.as_deref()).await;
         let members = members.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
         for member in members {
             let mut row = vec![Some(member.name)];
@@ -208,13 +221,16 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
                     row.extend(OF_LAST.map(|(_, name)| last(name)));
                     let is_local = admin.fleet.is_this(&status);
                     row.push(Some(if is_local { "yes" } else { "no" }.into()));
+                    row.extend(LATEST.map(text));
+                    row.push(last("task_id"));
                 }
                 Err(trouble) => {
                     row.push(Some("UNREACHABLE".into()));
                     row.resize(OF_PROXY.len() + 3, None);
                     row.push(Some(chain(&trouble)));
-                    row.resize(columns.len() - 1, None);
+                    row.resize(before_latest - 1, None);
                     row.push(Some("no".into()));
+                    row.resize(columns.len(), None);
                 }
             }
             table.rows.push(row);
@@ -222,6 +238,16 @@ pub(super) fn members(admin: &Admin) -> Asked<'_> {
         Ok(table)
     })
 }
+
+/// A row is what a proxy would not move.
+pub(super) const REHEARSALS: &Columns<Rehearsal> = &[
+    ("proxy", |it| it.proxy.clone()),
+    ("state", |it| it.state.to_string()),
+    ("started_at", |it| timestamp(it.started_at)),
+    ("sessions", |it| it.sessions.to_string()),
+    ("moved", |it| it.moved.to_string()),
+    ("detail", |it| it.detail.clone()),
+];
 
 /// A row is a sum of what all have counted in ten seconds.
 const SUMS: &Columns<Sum> = &[
@@ -238,7 +264,7 @@ const SUMS: &Columns<Sum> = &[
 ];
 
 /// The last hour of the fleet.
-pub(super) fn history(admin: &Admin) -> Asked<'_> {
+pub(super) fn history<'a>(admin: &'a Admin, _: &'a Operands) -> Asked<'a> {
     Box::pin(async {
         let sums = admin.fleet.hour().await;
         let sums = sums.map_err(|error| ClientError::refused(chain(error.as_ref())))?;

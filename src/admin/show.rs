@@ -122,7 +122,7 @@ enum Rows {
     /// They are a session's variables, which is asked for them.
     Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
     /// They are the other proxies', who are asked for them.
-    Fleet(for<'a> fn(&'a Admin) -> fleet::Asked<'a>),
+    Fleet(for<'a> fn(&'a Admin, &'a Operands) -> fleet::Asked<'a>),
     /// They are on the disk.
     Audit,
 }
@@ -137,11 +137,17 @@ static SHOWS: &[Show] = &[
         rows: Here(|admin, _| Ok(restarts(admin))),
     },
     Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::members) },
+    Show { phrases: &["fleet proxy"], takes: Takes::Name, rows: Rows::Fleet(fleet::members) },
     Show { phrases: &["fleet history"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::history) },
     Show {
         phrases: &["fleet tasks"],
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(Table::of(fleet::TASKS, &admin.fleet.list()))),
+    },
+    Show {
+        phrases: &["fleet rehearsals"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(Table::of(fleet::REHEARSALS, &admin.fleet.rehearsals()))),
     },
     Show { phrases: &["fleet task"], takes: Takes::Name, rows: Here(fleet::steps) },
     Show {
@@ -303,7 +309,7 @@ impl Show {
     ) -> Result<Table, ClientError> {
         match self.rows {
             Here(rows) => rows(admin, operands),
-            Rows::Fleet(rows) => rows(admin).await,
+            Rows::Fleet(rows) => rows(admin, operands).await,
             Rows::Audit => {
                 let table = admin.audit.table().await;
                 table.map_err(|error| ClientError::refused(format!("the audit: {error}")))

@@ -16,7 +16,8 @@ impl fmt::Display for Change {
         match self {
             Self::Restart(request) => restart(f, request),
             Self::Rollback => f.write_str("RESTART ROLLBACK"),
-            Self::Fleet(Order::Start(request)) => fleet(f, request),
+            Self::Fleet(Order::Start(request)) => fleet(f, "RESTART FLEET", request),
+            Self::Fleet(Order::Rehearse(request)) => fleet(f, "RESTART FLEET REHEARSE", request),
             Self::Fleet(Order::Of(word, id)) => {
                 let word = Word::ALL.iter().find(|(_, it)| it == word).map_or("", |(word, _)| word);
                 write!(f, "RESTART FLEET {}", word.to_uppercase())?;
@@ -66,7 +67,7 @@ fn restart(f: &mut fmt::Formatter<'_>, request: &Request) -> fmt::Result {
 }
 
 /// What is as it is without a word is left out.
-fn fleet(f: &mut fmt::Formatter<'_>, request: &tasks::Request) -> fmt::Result {
+fn fleet(f: &mut fmt::Formatter<'_>, verb: &str, request: &tasks::Request) -> fmt::Result {
     let usual = tasks::Request::default();
     let tasks::Request { mode, exit_timeout, binary, config, batch, canary, pause, .. } = request;
     let flag = |flag: bool| if flag { "on" } else { "off" }.to_owned();
@@ -85,7 +86,7 @@ fn fleet(f: &mut fmt::Formatter<'_>, request: &tasks::Request) -> fmt::Result {
         ("BINARY", path(binary)),
         ("CONFIG", path(config)),
     ];
-    f.write_str("RESTART FLEET")?;
+    f.write_str(verb)?;
     if *mode == tasks::Mode::Force {
         f.write_str(" FORCE")?;
     }
@@ -187,7 +188,7 @@ mod tests {
                 let span = std::time::Duration::from_secs(seconds);
                 let timeout = crate::config::ExitTimeout::After(span);
                 let mode = if force { tasks::Mode::Force } else { tasks::Mode::Restart };
-                Order::Start(tasks::Request {
+                tasks::Request {
                     mode,
                     exit_timeout: flags.0.then_some(timeout),
                     binary,
@@ -200,9 +201,16 @@ mod tests {
                     rehearsal: flags.2,
                     cluster,
                     proxies,
-                })
+                }
             },
         );
+        let start = (start, any::<bool>()).prop_map(|(request, rehearses)| match rehearses {
+            false => Order::Start(request),
+            true => {
+                let tasks::Request { cluster, proxies, .. } = request;
+                Order::Rehearse(tasks::Request { cluster, proxies, ..tasks::Request::default() })
+            }
+        });
         prop_oneof![of, start]
     }
 

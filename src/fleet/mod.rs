@@ -6,6 +6,7 @@
 //! status   how each of them is
 //! members  which there are, as the config says; tasks: restarts of them that outlive a process
 //! port     a client of admin ports; port::run_dir: the way that needs no password
+//! rehearsals what each would not move, asked before a restart of several
 //! hour     what all have counted in the last hour, in one sum
 //! hung     one of this machine that does not answer is killed and started again
 //!   owners    who listens there
@@ -25,6 +26,7 @@ mod owners;
 pub(crate) mod port;
 pub(crate) mod progress;
 pub(crate) mod record;
+mod rehearsals;
 pub(crate) mod roll;
 pub mod settings;
 pub(crate) mod status;

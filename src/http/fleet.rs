@@ -14,6 +14,9 @@ use crate::fleet::tasks::{Mode, Request, serves};
 /// What may be said of a restart.
 pub(super) const OPTIONS: &str = "mode, exit_timeout, batch, canary, stop_on_failure or proxies";
 
+/// The state of a proxy that does not answer.
+pub(super) const UNREACHABLE: &str = "UNREACHABLE";
+
 /// The name of a task.
 pub(super) fn name(id: u64) -> String {
     format!("{PREFIX}{id}")

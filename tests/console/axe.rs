@@ -36,13 +36,24 @@ fn tools() -> Option<(PathBuf, PathBuf)> {
 
 /// What is found on these pages, at widths and in colours.
 fn look(proxy: &Proxy, cookie: &str, looks: &str, paths: &[String]) -> Value {
+    let looks = std::iter::once(looks).chain(paths.iter().map(String::as_str));
+    told("axe.js", proxy, cookie, looks)
+}
+
+/// What a script tells of these; null where there is no Chromium.
+fn told<'a>(
+    script: &str,
+    proxy: &Proxy,
+    cookie: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Value {
     let Some((chromium, axe)) = tools() else { return Value::Null };
     let profile = scratch();
     let mut node = Command::new("node");
-    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/axe.js"));
+    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console").join(script));
     node.env("NODE_PATH", axe.join("node_modules"));
     node.env("CHROMIUM", chromium).env("PROFILE", profile.path().join("profile"));
-    node.arg(format!("http://127.0.0.1:{}", proxy.http)).arg(cookie).arg(looks).args(paths);
+    node.arg(format!("http://127.0.0.1:{}", proxy.http)).arg(cookie).args(arguments);
     let output = node.output().expect("node runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -112,4 +123,23 @@ fn no_page_has_a_serious_fault() {
         is_good(user, &found);
     }
     is_good("nobody", &look(proxy, "", "360-dark,1600-light", &["/login".to_owned()]));
+}
+
+/// Nothing has to be pressed for it, and nothing is asked for again when all have said it.
+#[test]
+fn the_dialog_of_several_has_them_rehearse_by_itself_and_once() {
+    let fleet = [(); 2].map(|()| crate::scene::alone());
+    introduce(&fleet);
+    let person = Person::log_in(&fleet[0], "root");
+    let arguments = ["/clusters/main/restart", "#rehearsals", "2 of 2 proxies"];
+    let seen = told("wait.js", &fleet[0], person.cookie(), arguments);
+    if seen.is_null() {
+        return;
+    }
+    assert_eq!((&seen["sent"], &seen["asked_since"]), (&1.into(), &0.into()), "{seen:#}");
+    assert!(seen["said"].as_str().is_some_and(|said| said.contains("sessions would move")));
+    for proxy in &fleet {
+        let tasks = proxy.admin().expect("the admin port").query("SHOW RESTART").named_rows();
+        assert_eq!(tasks.len(), 1, "{tasks:?}");
+    }
 }

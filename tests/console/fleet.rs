@@ -159,6 +159,52 @@ fn nobody_waits_for_a_proxy_that_says_nothing() {
 }
 
 #[test]
+fn the_dialog_of_several_says_of_each_whether_all_would_move() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let person = Person::log_in(&proxies[0], "root");
+    let path = "/clusters/main/restart";
+    let rehearsals = |at: usize| {
+        let tasks = proxies[at].admin().ok()?.try_query("SHOW RESTART").ok()?.named_rows();
+        Some(tasks.iter().filter(|task| task["mode"] == "REHEARSE").count())
+    };
+    // Whoever opens it has them asked; not the page that is kept up to date, nor who only looks.
+    let begins = |page: &str| page.contains("hx-trigger=\"load\"");
+    let dialog = person.see(path);
+    assert!(begins(&dialog) && dialog.contains("Not known yet"), "{dialog}");
+    assert!(!begins(&person.with("HX-Request", "true").see(path)));
+    assert!(!begins(&Person::log_in(&proxies[0], "watch").see(path)));
+    let answer = person.send(path, "mode=rehearse&proxies=a,b");
+    assert_eq!((answer.status, answer.field("location")), (303, Some(path)), "{answer:?}");
+    let part = "/clusters/main/restart?part=rehearsals&proxy=a&proxy=b";
+    let page = until("both to have said it", || {
+        Some(person.see(part)).filter(|page| page.contains("<b>2 of 2 proxies</b>"))
+    });
+    assert!(!page.contains("every 1s") && !page.contains("csrf"), "nothing is left: {page}");
+    let dialog = person.see(path);
+    let (before, button) = dialog.split_once("<fieldset>").expect("the form");
+    assert!(before.contains("0 of 0 sessions would move"), "{before}");
+    assert!(button.contains("Restart</button>"), "{button}");
+    // They were asked a moment ago, once.
+    assert!(!begins(&dialog), "{dialog}");
+    assert_eq!([rehearsals(0), rehearsals(1)], [Some(1), Some(1)]);
+    // One that is gone is named, and holds nobody up.
+    proxies[1].kill9();
+    let ticked = "mode=rehearse&proxies=b&ticked=yes";
+    let answer = person.send(path, ticked);
+    assert_eq!(answer.field("location"), Some("/clusters/main/restart?ticked=yes&proxy=b"));
+    let page = until("the other one to be missed", || {
+        Some(person.see(part)).filter(|page| page.contains(">Unreachable<"))
+    });
+    assert!(page.contains("<b>1 of 2 proxies</b>"), "{page}");
+    assert_eq!(person.send(path, "mode=rehearse&proxies=z").status, 409);
+    assert_eq!(person.send(path, "mode=rehearse&proxies=").status, 400);
+    let watcher = Person::log_in(&proxies[0], "watch");
+    assert_eq!(watcher.send(path, "mode=rehearse&proxies=a").status, 403);
+    assert!(person.see("/audit").contains("RESTART FLEET REHEARSE CLUSTER"));
+}
+
+#[test]
 fn a_failure_of_the_fleet_is_counted_once() {
     let proxies = [alone(), alone()];
     introduce(&proxies);

@@ -33,7 +33,7 @@ pub(super) struct FleetArgs {
     #[arg(long, value_name = "D", requires = "fleet")]
     pause: Option<Span>,
     /// With --fleet: only those of its proxies that serve this cluster.
-    #[arg(long, value_name = "NAME", requires = "fleet")]
+    #[arg(long, value_name = "NAME", requires = "fleet", conflicts_with = "rehearse")]
     cluster: Option<String>,
     /// With --fleet: only these of its proxies.
     #[arg(long, value_name = "NAME", requires = "fleet")]
@@ -55,6 +55,17 @@ pub(super) struct FleetArgs {
 /// The proxies of the fleet.
 pub(super) async fn ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
     let all = members(&args.access.fleet()?).await?;
+    Ok(all.into_iter().map(|member| member.port).collect())
+}
+
+/// Those of them that are named, or all.
+pub(super) async fn chosen(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
+    let mut all = members(&args.access.fleet()?).await?;
+    let only = &args.of_fleet.only;
+    if let Some(name) = only.iter().find(|name| all.iter().all(|it| it.name != **name)) {
+        bail!("--only {name}: the fleet has no such proxy");
+    }
+    all.retain(|member| only.is_empty() || only.contains(&member.name));
     Ok(all.into_iter().map(|member| member.port).collect())
 }
 

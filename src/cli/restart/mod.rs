@@ -74,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn restart(args: Args) -> anyhow::Result<ExitCode> {
     let ports = match (args.of_fleet.fleet, args.rehearse) {
         (true, false) => return fleet::restart(&args).await,
-        (true, true) => fleet::ports(&args).await?,
+        (true, true) => fleet::chosen(&args).await?,
         (false, _) => args.access.ports()?,
     };
     let failed = roll(ports, order(&args)?, args.batch as usize, Board::new()).await;

@@ -32,6 +32,8 @@ use store::Store;
 use super::hour::{Hours, Sum};
 use super::members::{Member, members};
 use super::port::Row;
+pub use super::rehearsals::Rehearsal;
+use super::rehearsals::Rehearsals;
 pub(crate) use super::status::serves;
 use super::status::{self, Asked, Status, ask_all};
 use crate::config::Config;
@@ -60,6 +62,8 @@ struct Inner {
     judging: Mutex<()>,
     /// What the proxies have counted.
     hours: Hours,
+    /// What they have said that they would not move.
+    rehearsals: Rehearsals,
 }
 
 /// Why an order was not taken; nothing was begun.
@@ -79,6 +83,7 @@ impl Tasks {
             news: Notify::new(),
             judging: Mutex::default(),
             hours: Hours::new(),
+            rehearsals: Rehearsals::new(),
         }))
     }
 
@@ -162,10 +167,39 @@ impl Tasks {
         self.0.store.newest(|task| task.has_begun(mode, started_at_ms))
     }
 
-    /// How each proxy of the fleet is, by its name.
-    pub(crate) async fn members(&self) -> anyhow::Result<Vec<Asked>> {
-        let members = members(&self.0.config.load_full()).await?;
+    /// How each proxy of the fleet is, by its name; or only this one, if there is one.
+    pub(crate) async fn members(&self, only: Option<&str>) -> anyhow::Result<Vec<Asked>> {
+        let mut members = members(&self.0.config.load_full()).await?;
+        members.retain(|member| only.is_none_or(|name| name == member.name));
         Ok(self::ask(members).await)
+    }
+
+    /// Has each that a task would be of asked what it would not move, and restarts none; how many
+    /// they are.
+    ///
+    /// # Errors
+    ///
+    /// There is no such proxy.
+    pub async fn rehearse(&self, request: &Request) -> Result<usize, Refused> {
+        let inner = &self.0;
+        let all = members(&inner.config.load_full()).await;
+        let all = all.map_err(|error| Refused(chain(error.as_ref())))?;
+        let mut chosen = all.clone();
+        request.choose(&mut chosen)?;
+        // Whoever was named is asked, which tells most.
+        if let (Some(cluster), []) = (&request.cluster, &*request.proxies) {
+            let asked = ask(chosen.clone()).await;
+            let both = serving(chosen.into_iter().zip(asked).collect(), cluster, &[])?;
+            chosen = both.into_iter().map(|(member, _)| member).collect();
+        }
+        let count = chosen.len();
+        inner.rehearsals.begin(chosen, &all);
+        Ok(count)
+    }
+
+    /// What each proxy has said last to that.
+    pub fn rehearsals(&self) -> Vec<Rehearsal> {
+        self.0.rehearsals.list()
     }
 
     /// Whether it is this process that has said so.
@@ -234,12 +268,7 @@ impl Inner {
         }
         let all = members(&self.config.load_full()).await;
         let mut all = all.map_err(|error| Refused(chain(error.as_ref())))?;
-        let unknown = request.proxies.iter().find(|name| all.iter().all(|it| it.name != **name));
-        if let Some(name) = unknown {
-            return Err(Refused(format!("the fleet has no proxy '{name}'")));
-        }
-        let chosen = |it: &Member| request.proxies.is_empty() || request.proxies.contains(&it.name);
-        all.retain(chosen);
+        request.choose(&mut all)?;
         let asked = ask(all.clone()).await;
         let mut both: Vec<_> = all.into_iter().zip(asked).collect();
         if let Some(cluster) = &request.cluster {
@@ -272,6 +301,18 @@ impl Inner {
         let (pid, started_at) = &self.identity;
         proxy.number("pid") == Some(u64::from(*pid))
             && proxy.text("started_at") == Some(started_at.as_str())
+    }
+}
+
+impl Request {
+    /// Leaves those that are named, or all.
+    fn choose(&self, all: &mut Vec<Member>) -> Result<(), Refused> {
+        let unknown = self.proxies.iter().find(|name| all.iter().all(|it| it.name != **name));
+        if let Some(name) = unknown {
+            return Err(Refused(format!("the fleet has no proxy '{name}'")));
+        }
+        all.retain(|it| self.proxies.is_empty() || self.proxies.contains(&it.name));
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 
 use super::frame::{Ways, button, csrf, live_by, mark, refusal};
 use super::overview::unknown;
+use super::rehearsals::{self, Asked};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
@@ -15,7 +16,7 @@ use crate::admin::{Row, Table};
 use crate::fleet::tasks::{Mode, Request};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
-use crate::http::request::encoded;
+use crate::http::request::{encoded, find};
 
 /// A proxy that may be restarted.
 const RUNNING: &str = "RUNNING";
@@ -235,6 +236,13 @@ struct Dialog {
 pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
     let clusters = scene.clusters().await?;
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
+    let (back, names) = (format!("/clusters/{}", encoded(cluster)), ticked(scene)?);
+    let url = format!("{back}/restart");
+    if scene.request.asked("part").is_some() {
+        let asked = Asked { url: &url, names, cluster, chosen: &[] };
+        let shown = async { Ok(asked.shown(&scene.show(rehearsals::SHOW).await?)) };
+        return scene.part(shown).await;
+    }
     let caller = &scene.visitor.caller;
     let members = fleet::members(scene.admin(), caller).await?;
     if members.rows.is_empty() {
@@ -242,22 +250,22 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         return Err(Problem::not_found(text));
     }
     let serving = fleet::serving(members.clone(), cluster);
-    let (names, proxies) = chosen(ticked(scene)?, members, cluster)?;
+    let (names, proxies) = chosen(names, members, cluster)?;
     let left = |all: usize, chosen: usize| all.saturating_sub(chosen);
     let others =
         (left(running(&serving), running(&proxies)), left(serving.rows.len(), proxies.rows.len()));
     let tasks = fleet::tasks(scene.admin(), caller).await?;
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
-    let back = format!("/clusters/{}", encoded(cluster));
     let dialog = Dialog {
         cluster: cluster.to_owned(),
-        url: format!("{back}/restart"),
+        url,
         proxies,
         names,
         others,
         busy: busy.map(|row| row.text("task_id").to_owned()),
         refusal: scene.refusal(),
     };
+    let rehearsals = dialog.asked().section(scene, dialog.why_nothing().as_deref()).await?;
     let title = format!("Restart {}", words::proxies(dialog.proxies.rows.len()));
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
@@ -267,6 +275,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
             h1 id="title" { (title) }
             (dialog.facts())
             (refusal(dialog.refusal.as_deref()))
+            (rehearsals)
             (dialog.form(scene, &back))
             (dialog.ways().shown())
         }
@@ -360,17 +369,28 @@ impl Dialog {
         (count > 0 && count < self.proxies.rows.len()).then_some((address, count))
     }
 
-    /// Why a choice is refused.
-    fn why_not(&self, mode: Mode) -> Option<String> {
+    /// All that it is about.
+    fn asked(&self) -> Asked<'_> {
+        let names = self.proxies.rows().map(|row| row.text("name").to_owned()).collect();
+        Asked { url: &self.url, names, cluster: &self.cluster, chosen: &self.names }
+    }
+
+    /// Why nothing can be asked for.
+    fn why_nothing(&self) -> Option<String> {
         let refusal = self.refusal.as_ref().map(|_| "it needs the role manager".to_owned());
         let busy = self.busy.as_ref().map(|task| format!("task {task} is in progress"));
+        refusal.or(busy)
+    }
+
+    /// Why a choice is refused.
+    fn why_not(&self, mode: Mode) -> Option<String> {
         let fits = |row: &Row| match mode {
             Mode::Restart => row.text("state") == RUNNING,
             Mode::Force => row.text("state") != "UNREACHABLE",
         };
         let other = self.proxies.rows().find(|row| !fits(row));
         let state = other.map(|row| format!("{} is {}", row.text("name"), row.text("state")));
-        refusal.or(busy).or(state)
+        self.why_nothing().or(state)
     }
 
     fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
@@ -450,9 +470,13 @@ impl Dialog {
     }
 }
 
-/// Begins it.
+/// Begins it, or has them asked.
 pub(super) async fn act(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
     let mut form = scene.form()?;
+    if find(&form, "mode") == Some("rehearse") {
+        let url = format!("/clusters/{}/restart", encoded(cluster));
+        return rehearsals::act(scene, cluster, &url).await;
+    }
     form.retain(|(name, value)| name != "csrf" && (name == "proxies" || !value.is_empty()));
     if !form.iter().any(|(name, _)| name == "mode") {
         return Err(Problem::bad("Choose Restart or Force Restart."));

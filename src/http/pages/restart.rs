@@ -1,12 +1,11 @@
 //! The dialog of a restart: what each choice does, what is refused and why, and what would not
 //! move.
 
-use std::time::SystemTime;
-
 use maud::{Markup, html};
 
 use super::frame::{Ways, button, csrf, live_with_fleet, mark, refusal};
 use super::overview::unknown;
+use super::rehearsals::{FRESH_S, age_s, verdict};
 use super::scene::Scene;
 use super::{fleet, words};
 use crate::admin::command::Change;
@@ -16,9 +15,6 @@ use crate::http::door::LOCAL;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::{encoded, find};
 use crate::restart::task::{Mode, Request};
-
-/// An older rehearsal says too little of now, in seconds.
-const FRESH_S: u64 = 60;
 
 /// What the dialog has found out.
 struct Dialog<'a> {
@@ -131,6 +127,7 @@ impl Dialog<'_> {
                             hx-include="closest form" {}
                     }
                     (button("quiet", "Rehearse now", why_not.as_deref()))
+                    (self.ways_to_rehearse(scene).shown())
                 }
             }
         }
@@ -189,6 +186,16 @@ impl Dialog<'_> {
         }
     }
 
+    fn ways_to_rehearse(&self, scene: &Scene<'_>) -> Ways {
+        let admin = scene.admin().proxy.config().admin.listen.to_string();
+        let path = format!("/api/v1/proxies/{}/restart", encoded(self.proxy.text("name")));
+        Ways {
+            sql: Change::Restart(Request::of(Mode::Rehearse)).to_string(),
+            api: Some(("POST", path, "{\"mode\": \"rehearse\"}".to_owned())),
+            command: format!("odp restart -a {admin} --rehearse"),
+        }
+    }
+
     fn ways(&self, scene: &Scene<'_>) -> Ways {
         let admin = scene.admin().proxy.config().admin.listen.to_string();
         let exit_timeout = exit_timeout(&self.timeout).ok();
@@ -201,33 +208,6 @@ impl Dialog<'_> {
             command: format!("odp restart -a {admin} --exit-timeout {}", self.timeout),
         }
     }
-}
-
-/// How a rehearsal has ended.
-fn verdict(row: &Row) -> Markup {
-    let (state, detail) = (row.text("state"), row.text("detail"));
-    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
-    let left = count("sessions").saturating_sub(count("moved"));
-    let (answer, words) = match state {
-        "IN_PROGRESS" => ("Asking", "the rehearsal is under way".to_owned()),
-        "COMPLETED" => ("Yes", words::count(row.text("moved"), "session")),
-        _ if left == 0 => ("Not known", "the rehearsal has failed, because".to_owned()),
-        _ => {
-            let left = words::count(&left.to_string(), "session");
-            ("No", format!("{left} cannot move, because"))
-        }
-    };
-    html! {
-        p { (mark(state, answer)) " " (words) }
-        @if !detail.is_empty() { p class="detail" { (detail) } }
-        p class="hint" { "Rehearsed at " (words::time(row.text("started_at"))) "." }
-    }
-}
-
-fn age_s(time: &str) -> u64 {
-    let at = humantime::parse_rfc3339_weak(time).ok();
-    let age = at.and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.map_or(0, |age| age.as_secs())
 }
 
 /// Restarts it, or rehearses that.

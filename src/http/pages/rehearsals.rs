@@ -1,0 +1,174 @@
+//! What would not move, in the dialogs of a restart; each of several is asked when somebody opens
+//! theirs, once.
+
+use std::time::SystemTime;
+
+use maud::{Markup, html};
+
+use super::frame::{Ways, button, csrf, live_by, mark};
+use super::scene::Scene;
+use super::words;
+use crate::admin::command::Change;
+use crate::admin::fleet::Order;
+use crate::admin::{Row, Table};
+use crate::fleet::tasks::Request;
+use crate::http::fleet::UNREACHABLE;
+use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::{encoded, find};
+
+/// An older rehearsal says too little of now, in seconds.
+pub(super) const FRESH_S: u64 = 60;
+
+/// Those that a dialog is about, and its address.
+pub(super) struct Asked<'a> {
+    pub url: &'a str,
+    pub names: Vec<String>,
+    pub cluster: &'a str,
+    /// Their names, if they are not all.
+    pub chosen: &'a [String],
+}
+
+impl Asked<'_> {
+    /// The part of the dialog that is the same for all who look.
+    fn part(&self) -> String {
+        let mut address = format!("{}?part=rehearsals", self.url);
+        for name in &self.names {
+            address.push_str("&proxy=");
+            address.push_str(&encoded(name));
+        }
+        address
+    }
+
+    /// What they have said, and what has them asked: a look at the page by somebody who may
+    /// restart, unless they were asked a moment ago.
+    pub(super) async fn section(
+        &self,
+        scene: &Scene<'_>,
+        why_not: Option<&str>,
+    ) -> Result<Markup, Problem> {
+        let said = scene.show(SHOW).await?;
+        let is_new = |row: &Row| age_s(row.text("started_at")) < FRESH_S;
+        let knows = |name: &String| said.rows().any(|row| is_of(&row, name) && is_new(&row));
+        let is_a_look = !scene.request.headers.contains_key("hx-request");
+        let begins = is_a_look && why_not.is_none() && !self.names.iter().all(knows);
+        Ok(html! {
+            (self.shown(&said))
+            form method="post" action=(self.url) {
+                (csrf(scene.visitor))
+                input type="hidden" name="mode" value="rehearse";
+                input type="hidden" name="proxies" value=(self.names.join(","));
+                @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
+                @if begins {
+                    div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
+                        hx-select-oob="#rehearsals,#counts" hx-include="closest form" {}
+                }
+                (button("quiet", "Rehearse now", why_not))
+                (self.ways().shown())
+            }
+        })
+    }
+
+    fn ways(&self) -> Ways {
+        let (cluster, proxies) = (Some(self.cluster.to_owned()), self.chosen.to_vec());
+        let request = Request { cluster, proxies, ..Request::default() };
+        let only: String = self.names.iter().map(|name| format!(" --only {name}")).collect();
+        Ways {
+            sql: Change::Fleet(Order::Rehearse(request)).to_string(),
+            api: None,
+            command: format!("odp restart --fleet -c /etc/odp/odp.toml --rehearse{only}"),
+        }
+    }
+
+    /// The same for all who look. It asks again as long as somebody has not answered.
+    pub(super) fn shown(&self, said: &Table) -> Markup {
+        let of = |name: &String| said.rows().find(|row| is_of(row, name));
+        let are = |state: &str| {
+            let rows = self.names.iter().filter_map(&of);
+            rows.filter(|row| row.text("state") == state).count()
+        };
+        let (good, open) = (are("COMPLETED"), are("IN_PROGRESS"));
+        html! {
+            section id="rehearsals" aria-live="polite" {
+                h2 { "Would every session move?" }
+                p {
+                    "Yes, say " b { (good) " of " (words::proxies(self.names.len())) }
+                    @if open > 0 { "; " (open) " being asked" } "."
+                }
+                ul class="members" {
+                    @for name in &self.names {
+                        li {
+                            b { (name) }
+                            @match of(name) {
+                                Some(row) if row.text("state") == UNREACHABLE => {
+                                    (mark(UNREACHABLE, "Unreachable"))
+                                    p class="detail" { (row.text("detail")) }
+                                }
+                                Some(row) => (verdict(&row)),
+                                None => p {
+                                    "Not known yet: a rehearsal asks a new process, and moves \
+                                     nothing."
+                                },
+                            }
+                        }
+                    }
+                }
+                @if open > 0 {
+                    (live_by("every 1s", &self.part(), &["rehearsals".to_owned()]))
+                }
+            }
+        }
+    }
+}
+
+/// What each has said last.
+pub(super) const SHOW: &str = "SHOW FLEET REHEARSALS";
+
+fn is_of(row: &Row, name: &str) -> bool {
+    row.text("proxy") == name
+}
+
+/// Has them asked.
+pub(super) async fn act(scene: &Scene<'_>, cluster: &str, url: &str) -> Result<Reply, Problem> {
+    let form = scene.form()?;
+    let names = find(&form, "proxies").unwrap_or_default();
+    let names: Vec<_> = names.split(',').filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        return Err(Problem::bad("proxies: expected the name of one at least"));
+    }
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    let (cluster, proxies) = (Some(cluster.to_owned()), names.clone());
+    let request = Request { cluster, proxies, ..Request::default() };
+    scene.change(Change::Fleet(Order::Rehearse(request))).await?;
+    let ticked = names.iter().map(|name| format!("&proxy={}", encoded(name)));
+    Ok(see_other(&match find(&form, "ticked") {
+        Some(_) => format!("{url}?ticked=yes{}", ticked.collect::<String>()),
+        None => url.to_owned(),
+    }))
+}
+
+/// How a rehearsal has ended.
+pub(super) fn verdict(row: &Row) -> Markup {
+    let (state, detail) = (row.text("state"), row.text("detail"));
+    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
+    let left = count("sessions").saturating_sub(count("moved"));
+    let (answer, words) = match state {
+        "IN_PROGRESS" => ("Asking", "the rehearsal is under way".to_owned()),
+        "COMPLETED" => ("Yes", words::count(row.text("moved"), "session")),
+        _ if left == 0 => ("Not known", "the rehearsal has failed, because".to_owned()),
+        _ => {
+            let left = words::count(&left.to_string(), "session");
+            ("No", format!("{left} cannot move, because"))
+        }
+    };
+    html! {
+        p { (mark(state, answer)) " " (words) }
+        @if !detail.is_empty() { p class="detail" { (detail) } }
+        p class="hint" { "Rehearsed at " (words::time(row.text("started_at"))) "." }
+    }
+}
+
+pub(super) fn age_s(time: &str) -> u64 {
+    let at = humantime::parse_rfc3339_weak(time).ok();
+    let age = at.and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.map_or(0, |age| age.as_secs())
+}
