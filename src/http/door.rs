@@ -144,6 +144,25 @@ pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Pro
     Ok(table)
 }
 
+/// The columns of SHOW FLEET for each of [`proxies`], where they have other names there.
+const OF_MEMBER: [(&str, &str); 3] = [
+    ("status", "state"),
+    ("last_restart", "last_restart_id"),
+    ("last_restart_state", "last_restart"),
+];
+
+/// A proxy of the fleet, as of [`proxies`].
+pub(super) fn member(row: &Row) -> Table {
+    let mut table = Table::with_columns(PROXY);
+    let value = |column: &&str| {
+        let other = OF_MEMBER.iter().find(|(own, _)| own == column);
+        let value = row.value(other.map_or(column, |(_, theirs)| theirs));
+        value.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    table.rows.push(PROXY.iter().map(value).collect());
+    table
+}
+
 /// The columns of SHOW PROXYCONFIG DIFF that [`parameters`] has, too.
 const OF_DIFF: [&str; 3] = ["in_file", "changed_by", "changed_at"];
 

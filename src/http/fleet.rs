@@ -3,6 +3,7 @@
 //!
 //! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too.
 
+use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::door::{FLEET_TASK as PREFIX, show};
@@ -34,6 +35,22 @@ pub(super) async fn members(admin: &Admin, caller: &Caller) -> Result<Table, Pro
         true => Ok(Table::default()),
         false => show(admin, caller, "SHOW FLEET").await,
     }
+}
+
+/// The row of one that answers.
+pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result<Table, Problem> {
+    let unknown = || Problem::not_found(format!("there is no proxy '{name}'"));
+    if admin.proxy.config().fleet.is_empty() {
+        return Err(unknown());
+    }
+    let quoted = name.replace('\\', "\\\\").replace('\'', "''");
+    let found = show(admin, caller, &format!("SHOW FLEET PROXY '{quoted}'")).await?;
+    let row = found.rows().next().ok_or_else(unknown)?;
+    if row.text("state") == UNREACHABLE {
+        let text = format!("{name} does not answer: {}", row.text("error"));
+        return Err(Problem::new(StatusCode::BAD_GATEWAY, text));
+    }
+    Ok(found)
 }
 
 /// A row is what all of it have counted in ten seconds; none where there is no fleet.

@@ -273,6 +273,22 @@ pub(super) static MEMBER: Resource = Resource {
     ],
 };
 
+pub(super) static REHEARSAL: Resource = Resource {
+    name: "Rehearsal",
+    fields: &[
+        same("proxy", Text, "which one"),
+        same(
+            "state",
+            Text,
+            "IN_PROGRESS, COMPLETED (all would move), FAILED or UNREACHABLE: it does not answer",
+        ),
+        same("started_at", Time, "when it was asked"),
+        same("sessions", Integer, "sessions that it has"),
+        same("moved", Integer, "those of them that would move"),
+        same("detail", Text, "why not all would, or why that is not known"),
+    ],
+};
+
 pub(super) static FLEET_TASK: Resource = Resource {
     name: "FleetTask",
     fields: &[
@@ -305,7 +321,7 @@ pub(super) static FLEET_STEP: Resource = Resource {
 };
 
 /// All of them.
-pub(super) static ALL: [&Resource; 15] = [
+pub(super) static ALL: [&Resource; 16] = [
     &CLUSTER,
     &PROXY,
     &SERVER,
@@ -319,6 +335,7 @@ pub(super) static ALL: [&Resource; 15] = [
     &TASK,
     &AUDIT,
     &MEMBER,
+    &REHEARSAL,
     &FLEET_TASK,
     &FLEET_STEP,
 ];

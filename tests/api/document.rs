@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::scene::{MANAGER, alone, manager, pair, viewer};
 use crate::schema::wrong;
 use crate::support::database::PASSWORD;
+use crate::support::fleet::introduce;
 use crate::support::http::{Answer, Asker};
 use crate::support::{Login, Wire, until};
 
@@ -89,6 +90,25 @@ fn each_operation_answers_as_the_document_says() {
         good += u32::from(answer.status < 300);
     }
     assert!(good >= 16, "{good}");
+}
+
+#[test]
+fn what_is_asked_of_another_proxy_answers_as_the_document_says() {
+    let fleet = [alone(), alone()];
+    introduce(&fleet);
+    let asker = manager(&fleet[0]);
+    let document = asker.get("/api/v1/openapi.json").json();
+    let restart = &document["paths"]["/proxies/{proxy}/restart"]["post"];
+    for (operation, method, path, body) in [
+        (&document["paths"]["/proxies/{proxy}"]["get"], "GET", "proxies/b", ""),
+        (restart, "POST", "proxies/b/restart", r#"{"mode": "rehearse"}"#),
+        (&document["paths"]["/fleet/rehearsals"]["get"], "GET", "fleet/rehearsals", ""),
+        (restart, "POST", "proxies/b/restart", r#"{"mode": "restart"}"#),
+    ] {
+        let answer = asker.ask(method, &format!("/api/v1/{path}"), body);
+        assert!(answer.status < 300, "{path}: {answer:?}");
+        judge(&document, operation, &answer, path);
+    }
 }
 
 #[test]

@@ -185,3 +185,55 @@ fn without_a_fleet_there_is_none() {
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("there is no fleet"), "{answer:?}");
 }
+
+#[test]
+fn a_proxy_of_the_fleet_is_asked_and_restarted_by_its_name() {
+    let fleet = fleet();
+    let asker = manager(&fleet[0]);
+    let before = [fleet[0].pid(), fleet[1].pid()];
+    let other = asker.get("/api/v1/proxies/b").json();
+    assert_eq!((&other["name"], &other["status"]), (&"b".into(), &"RUNNING".into()), "{other}");
+    assert_eq!((&other["pid"], &other["address"]), (&before[1].into(), &fleet[1].address().into()));
+    assert_eq!((&other["last_restart"], &other["phase"]), (&Value::Null, &Value::Null), "{other}");
+    assert!(other["started_at"].is_string(), "{other}");
+    let path = "/api/v1/proxies/b/restart";
+    let rehearsal = asker.ask("POST", path, r#"{"mode": "rehearse"}"#);
+    assert_eq!((rehearsal.status, &rehearsal.json()["proxy"]), (202, &"b".into()), "{rehearsal:?}");
+    let said = rehearsal.field("location").expect("where it is").to_owned();
+    until("the rehearsal to end", || {
+        let all = asker.get(&said).items();
+        (all.len() == 1 && all[0]["state"] == "COMPLETED").then_some(())
+    });
+    let answer = asker.ask("POST", path, r#"{"exit_timeout": "20s"}"#);
+    assert_eq!((answer.status, &answer.json()["task"]["proxies"]), (202, &1.into()), "{answer:?}");
+    let task = answer.field("location").expect("where the task is").to_owned();
+    until("the task to end", || {
+        let whole = asker.try_ask("GET", &task, "")?.json();
+        (whole["task"]["state"] == "COMPLETED").then_some(())
+    });
+    assert_eq!(fleet[0].pid(), before[0]);
+    assert_ne!(fleet[1].pid(), before[1]);
+    let other = asker.get("/api/v1/proxies/b").json();
+    assert_eq!(
+        (&other["generation"], &other["last_restart_state"]),
+        (&2.into(), &"COMPLETED".into())
+    );
+    // Its own list says that it was restarted, and has no more than it needs to.
+    assert!(other["last_restart"].is_u64() && other["last_restart_at"].is_string(), "{other}");
+    assert_eq!(asker.ask("POST", path, r#"{"mode": "soon"}"#).status, 400);
+    for name in ["z", "it's", "b%2Cb"] {
+        for (method, path) in [("GET", ""), ("POST", "/restart")] {
+            let answer = asker.ask(method, &format!("/api/v1/proxies/{name}{path}"), "");
+            let kind = answer.field("content-type");
+            assert_eq!((answer.status, kind), (404, Some("application/problem+json")), "{name}");
+        }
+    }
+    fleet[1].kill9();
+    for (method, path) in [("GET", "/api/v1/proxies/b"), ("POST", path)] {
+        let answer = asker.ask(method, path, "");
+        assert_eq!(answer.status, 502, "{answer:?}");
+        assert!(answer.body.contains("b does not answer: "), "{answer:?}");
+    }
+    let begun = asker.get("/api/v1/tasks").json()["fleet"].as_array().map(Vec::len);
+    assert_eq!(begun, Some(1));
+}

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::route::{Gives, Input, Needs, ROUTES, Route, Verb};
-use crate::http::resource::{ALL, AUDIT, FLEET_STEP, FLEET_TASK, Resource, TASK};
+use crate::http::resource::{ALL, AUDIT, FLEET_STEP, FLEET_TASK, REHEARSAL, Resource, TASK};
 
 /// All of it.
 pub(super) fn document() -> Value {
@@ -124,6 +124,7 @@ fn responses(route: &Route) -> Value {
             Some(object(properties, &["items", "fleet"]))
         }
         Gives::FleetTask => Some(fleet_task()),
+        Gives::Begun => Some(json!({"oneOf": [of(&TASK), fleet_task(), of(&REHEARSAL)]})),
         Gives::Task => Some(json!({"oneOf": [of(&TASK), fleet_task()]})),
         Gives::Document => Some(json!({"type": "object"})),
         Gives::Nothing | Gives::NothingYet | Gives::Events => None,

@@ -7,16 +7,45 @@ use serde_json::{Map, Value, json};
 use super::operation::{Context, unknown};
 use crate::admin::command::Change;
 use crate::admin::fleet::{Order, Word};
-use crate::fleet::tasks::Request;
+use crate::fleet::tasks::{Mode, Request};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, empty, json, set};
-use crate::http::resource::{FLEET_TASK, TASK};
+use crate::http::resource::{FLEET_TASK, REHEARSAL, TASK};
+use crate::restart::task::{Mode as One, Request as Restart};
 
 /// Begins one.
 pub(super) async fn restart(of: &Context<'_>) -> Result<Reply, Problem> {
     let cluster = Some(of.known_cluster().await?.to_owned());
     let request = fleet::request(&options(of.request.object()?)?)?;
-    let request = Request { cluster, ..request };
+    begin(of, Request { cluster, ..request }).await
+}
+
+/// Begins one of a single proxy, by its name: it is a task of the fleet, too.
+pub(super) async fn restart_one(of: &Context<'_>, asked: Restart) -> Result<Reply, Problem> {
+    let name = of.first();
+    fleet::member(of.admin, of.caller, name).await?;
+    let mode = match asked.mode {
+        One::Restart | One::Unknown => Mode::Restart,
+        One::Force => Mode::Force,
+        One::Rehearse => return rehearse(of, name).await,
+    };
+    let (exit_timeout, proxies) = (asked.exit_timeout, vec![name.to_owned()]);
+    begin(of, Request { mode, exit_timeout, proxies, ..Request::default() }).await
+}
+
+/// Has one say what it would not move.
+async fn rehearse(of: &Context<'_>, name: &str) -> Result<Reply, Problem> {
+    let request = Request { proxies: vec![name.to_owned()], ..Request::default() };
+    of.change(Change::Fleet(Order::Rehearse(request))).await?;
+    let all = of.show("SHOW FLEET REHEARSALS").await?;
+    let row = all.rows().find(|row| row.text("proxy") == name);
+    let row = row.ok_or_else(|| unknown("proxy", name))?;
+    let mut reply = json(StatusCode::ACCEPTED, &REHEARSAL.value(&row));
+    set(&mut reply, LOCATION, "/api/v1/fleet/rehearsals");
+    Ok(reply)
+}
+
+async fn begin(of: &Context<'_>, request: Request) -> Result<Reply, Problem> {
     let id = of.change(Change::Fleet(Order::Start(request))).await?;
     let name = fleet::name(id);
     let mut reply = one(of, &name, StatusCode::ACCEPTED).await?;

@@ -16,12 +16,12 @@ use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview, show};
-use crate::http::fleet::{hour, members, number};
+use crate::http::fleet::{hour, member, members, number};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE,
-    SERVER, SESSION, STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, REHEARSAL, RUNNING,
+    Resource, SAMPLE, SERVER, SESSION, STATEMENT, TASK,
 };
 use crate::http::service::Http;
 use crate::http::who::{Standing, Visitor};
@@ -62,6 +62,7 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
             Ok(items(&MEMBER, &proxies))
         }
         Operation::FleetHistory => Ok(items(&FLEET_SAMPLE, &hour(of.admin, of.caller).await?)),
+        Operation::Rehearsals => Ok(items(&REHEARSAL, &of.show("SHOW FLEET REHEARSALS").await?)),
         Operation::SwitchOver => of.switch_over().await,
         Operation::Servers => of.servers().await,
         Operation::Drain => of.alter_server(ServerChange::Drain).await,
@@ -187,17 +188,22 @@ impl Context<'_> {
     }
 
     async fn proxy(&self) -> Result<Reply, Problem> {
-        let proxies = door::proxies(self.admin, self.caller).await?;
-        let row = proxies.rows().find(|row| row.text("name") == self.first());
-        let row = row.ok_or_else(|| unknown("proxy", self.first()))?;
+        let table = match self.first() {
+            door::LOCAL => door::proxies(self.admin, self.caller).await?,
+            name => {
+                let found = member(self.admin, self.caller, name).await?;
+                found.rows().next().map(|row| door::member(&row)).unwrap_or_default()
+            }
+        };
+        let row = table.rows().next().ok_or_else(|| unknown("proxy", self.first()))?;
         Ok(json(StatusCode::OK, &PROXY.value(&row)))
     }
 
     async fn restart(&self) -> Result<Reply, Problem> {
-        if self.first() != door::LOCAL {
-            return Err(unknown("proxy", self.first()));
-        }
         let request = restart(&self.request.object()?)?;
+        if self.first() != door::LOCAL {
+            return fleet::restart_one(self, request).await;
+        }
         let task = self.change(Change::Restart(request)).await?;
         let id = task.to_string();
         let mut reply = self.task(&id, StatusCode::ACCEPTED).await?;

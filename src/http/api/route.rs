@@ -4,8 +4,8 @@ use hyper::Method;
 
 use crate::http::reply::Problem;
 use crate::http::resource::{
-    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, RUNNING, Resource, SAMPLE,
-    SERVER, SESSION, STATEMENT, TASK,
+    ATTRIBUTE, AUDIT, CLUSTER, FLEET_SAMPLE, MEMBER, PARAMETER, PROXY, REHEARSAL, RUNNING,
+    Resource, SAMPLE, SERVER, SESSION, STATEMENT,
 };
 
 /// A method.
@@ -42,6 +42,7 @@ pub(super) enum Operation {
     SwitchOver,
     Fleet,
     FleetHistory,
+    Rehearsals,
     Servers,
     Drain,
     Online,
@@ -86,6 +87,8 @@ pub(super) enum Gives {
     Task,
     /// A restart of the fleet, with what each proxy has gone through.
     FleetTask,
+    /// A restart that was begun, of this proxy or of the fleet; or a rehearsal of another one.
+    Begun,
     /// Nothing but the status.
     Nothing,
     /// The same, or with 202 an entry of the audit, if it goes on.
@@ -187,7 +190,13 @@ pub(super) static ROUTES: &[Route] = &[
         Gives::Many(&PROXY),
         "The proxy that answers, called local; those of the fleet are in /fleet",
     ),
-    look("proxies/{proxy}", Operation::Proxy, Gives::One(&PROXY), "A proxy"),
+    look(
+        "proxies/{proxy}",
+        Operation::Proxy,
+        Gives::One(&PROXY),
+        "A proxy: local, or one of the fleet by its name, which is asked now; 502 if it does not \
+         answer",
+    ),
     look(
         "proxies/{proxy}/history",
         Operation::History,
@@ -206,12 +215,13 @@ pub(super) static ROUTES: &[Route] = &[
             EXIT_TIMEOUT,
         ],
         status: 202,
-        gives: Gives::One(&TASK),
+        gives: Gives::Begun,
         ..change(
             Verb::Post,
             "proxies/{proxy}/restart",
             Operation::Restart,
-            "Begins a restart; its task tells how it goes",
+            "Begins a restart of a proxy: local, or one of the fleet by its name; its task tells \
+             how it goes. That of another one is a task of the fleet; 502 if it does not answer",
         )
     },
     look(
@@ -226,6 +236,13 @@ pub(super) static ROUTES: &[Route] = &[
         Gives::Many(&FLEET_SAMPLE),
         "The last hour of the fleet as one sum, the oldest sample first; nothing where there is \
          no fleet",
+    ),
+    look(
+        "fleet/rehearsals",
+        Operation::Rehearsals,
+        Gives::Many(&REHEARSAL),
+        "What each proxy has said last that it would not move; a minute later that may be \
+         otherwise",
     ),
     Route {
         body: FLEET,
