@@ -6,18 +6,19 @@
 //!      └─ cannot be ─► Unprotected ─ other connections ─► Wanted
 //! ```
 //!
-//! Its sockets are read, written and shut by [`Committed`] only, which there is none of without a
-//! commit of all that has changed; whoever takes its connections for something else suspends it
-//! first, and if the process dies then, the session is lost. What its home is asked by the way goes
-//! by its lanes ([`errand`](super::errand)). But of what readers are asked, which are servers'
-//! links beside the home, nothing is on record, and if the process dies meanwhile, it is that link
-//! which is lost. Invariant: dropped before its sockets are.
+//! Its sockets are read, written and shut by [`Committed`](committed::Committed) only, which there
+//! is none of without a commit of all that has changed; whoever takes its connections for something
+//! else suspends it first, and if the process dies then, the session is lost. What its home is
+//! asked by the way goes by its lanes ([`errand`](super::errand)). But of what readers are asked,
+//! which are servers' links beside the home, nothing is on record, and if the process dies
+//! meanwhile, it is that link which is lost. Invariant: dropped before its sockets are.
 
-use std::io;
+mod committed;
+
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
 
+use committed::End;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
@@ -28,11 +29,10 @@ use crate::buffer::arena::Piece;
 use crate::journal::{
     Commit, Counted, Journal, Layers, Leg as JournalLeg, Slot, Standing, Stretch,
 };
-use crate::net::tls::stream::Unloaded;
 use crate::proxy::sessions::handle::Handle;
 use crate::proxy::sessions::protection::{Shown, Why};
 use crate::session::hot::WORDS as HOT_WORDS;
-use crate::session::lane::{Lane, Source, Standing as LaneStanding, Target};
+use crate::session::lane::{Lane, Source, Standing as LaneStanding};
 use crate::session::link::LinkId;
 use crate::session::numbering::Numbering;
 
@@ -110,172 +110,6 @@ impl Protection {
             Self::Registered(record) if link == LinkId::HOME => record.slot.suspend(),
             Self::Registered(record) => record.is_stale = true,
             Self::Off | Self::Wanted(_) | Self::Unprotected(..) => {}
-        }
-    }
-
-    /// Where this lane, or what is between it and its socket, is read into is on record.
-    #[inline]
-    fn announce(&mut self, at: usize, target: impl FnOnce() -> Target) {
-        if let Self::Registered(record) = self
-            && record.slot.is_live()
-        {
-            let slot = &mut record.slot;
-            match target() {
-                Target::OnRecord => {}
-                Target::Piece(place) => slot.fill(at, place),
-                Target::Elsewhere => slot.suspend(),
-            }
-        }
-    }
-
-    /// Uses this connection, which may be a Unix socket: nobody else counts how far.
-    #[inline]
-    fn using<R>(&mut self, at: usize, leg: &mut Leg, call: impl FnOnce(&mut Leg) -> R) -> R {
-        match self {
-            Self::Registered(record) if leg.stream().is_unix() && record.slot.is_live() => {
-                record.slot.begin_use(at);
-                let result = call(leg);
-                record.slot.end_use(at, leg.counted());
-                result
-            }
-            _ => call(leg),
-        }
-    }
-
-    /// Whether what is between this leg's socket and its lane is on record, too.
-    #[inline]
-    fn keeps_layers(&self, leg: &Leg) -> bool {
-        leg.is_layered() && matches!(self, Self::Registered(_))
-    }
-}
-
-/// How a session stands is on record, if it is protected: its sockets may be used.
-pub(super) struct Committed<'a> {
-    relay: &'a mut Relay,
-    handle: &'a Handle,
-}
-
-/// A connection of a session.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Client,
-    /// By its place.
-    Server(usize),
-}
-
-impl Committed<'_> {
-    /// See [`Leg::poll_drain`]: client to the server that has its commands.
-    #[inline]
-    pub(super) fn poll_drain_up(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let current = self.relay.current();
-        let Relay { up, links, protection, .. } = self.relay;
-        let leg = &mut links[current].leg;
-        match protection.keeps_layers(leg) {
-            true => self.poll_drain_layers(cx, End::Server(current)),
-            false => protection.using(1 + current, leg, |leg| leg.poll_drain(cx, up)),
-        }
-    }
-
-    /// That server to the client.
-    #[inline]
-    pub(super) fn poll_drain_down(self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let current = self.relay.current();
-        let Relay { client, links, protection, .. } = self.relay;
-        match protection.keeps_layers(client) {
-            true => self.poll_drain_layers(cx, End::Client),
-            false => {
-                protection.using(0, client, |leg| leg.poll_drain(cx, &mut links[current].down))
-            }
-        }
-    }
-
-    /// See [`Leg::poll_fill`]: from the client.
-    #[inline]
-    pub(super) fn poll_fill_up(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Relay { client, up, protection, .. } = self.relay;
-        if protection.keeps_layers(client) {
-            return self.poll_fill_layers(cx, End::Client);
-        }
-        protection.announce(0, || up.target());
-        protection.using(0, client, |leg| leg.poll_fill(cx, up))
-    }
-
-    /// From the server that has the client's commands.
-    #[inline]
-    pub(super) fn poll_fill_down(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let current = self.relay.current();
-        let Relay { links, protection, .. } = self.relay;
-        let Link { leg, down, .. } = &mut links[current];
-        if protection.keeps_layers(leg) {
-            return self.poll_fill_layers(cx, End::Server(current));
-        }
-        protection.announce(1 + current, || down.target());
-        protection.using(1 + current, leg, |leg| leg.poll_fill(cx, down))
-    }
-
-    /// FIN to that server.
-    pub(super) fn shutdown_server(self) {
-        let Self { relay, handle } = self;
-        let current = relay.current();
-        let leg = &mut relay.links[current].leg;
-        if !relay.protection.keeps_layers(leg) {
-            return leg.shutdown_write();
-        }
-        leg.close_write();
-        // Not ready or failed: the next poll finds out, with a waker of the caller's.
-        let cx = &mut Context::from_waker(Waker::noop());
-        let _ = relay.commit(handle).poll_drain_layers(cx, End::Server(current));
-    }
-
-    /// As [`Leg::poll_drain`], with a commit before each write.
-    fn poll_drain_layers(self, cx: &mut Context<'_>, to: End) -> Poll<io::Result<()>> {
-        let Self { relay, handle } = self;
-        loop {
-            ready!(relay.using(to, |leg| leg.push(cx)))?;
-            let current = relay.current();
-            let Relay { client, up, links, .. } = &mut *relay;
-            let is_loaded = match to {
-                End::Client => client.load(&mut links[current].down)?,
-                End::Server(place) => links[place].leg.load(up)?,
-            };
-            if !is_loaded {
-                // FIN is due behind what is owed.
-                return relay.using(to, |leg| leg.push(cx));
-            }
-            let _ = relay.commit(handle);
-        }
-    }
-
-    /// As [`Leg::poll_fill`], with a commit before each read.
-    fn poll_fill_layers(self, cx: &mut Context<'_>, from: End) -> Poll<io::Result<usize>> {
-        let Self { relay, handle } = self;
-        loop {
-            let Relay { client, up, links, .. } = &mut *relay;
-            let (at, leg, lane) = match from {
-                End::Client => (0, client, up),
-                End::Server(place) => {
-                    let Link { leg, down, .. } = &mut links[place];
-                    (1 + place, leg, down)
-                }
-            };
-            match leg.unload(lane)? {
-                Unloaded::Data(n) => return Poll::Ready(Ok(n)),
-                Unloaded::End => return Poll::Ready(Ok(0)),
-                Unloaded::Missing => {}
-            }
-            if leg.load_owed()? {
-                // Whether the peer takes it changes nothing for the reader.
-                let _ = relay.commit(handle).relay.using(from, |leg| leg.push(cx));
-            }
-            let Relay { client, links, protection, .. } = relay.commit(handle).relay;
-            let leg = match from {
-                End::Client => client,
-                End::Server(place) => &mut links[place].leg,
-            };
-            protection.announce(at, || leg.target());
-            if ready!(protection.using(at, leg, |leg| leg.pull(cx)))? == 0 {
-                return Poll::Ready(Ok(0));
-            }
         }
     }
 }
@@ -476,44 +310,6 @@ impl Relay {
         self.lanes_mut().for_each(|lane| lane.keep_in(arena));
         self.legs_mut().for_each(|leg| leg.keep_in(trays));
         self.write_down(handle);
-    }
-
-    /// Whatever was done by the way is over, and how it stands is on record again.
-    pub fn put_on_record(&mut self, handle: &Handle) {
-        let _ = self.commit(handle);
-    }
-
-    /// Puts on record what has changed: then its sockets may be used.
-    #[inline]
-    pub(super) fn commit<'a>(&'a mut self, handle: &'a Handle) -> Committed<'a> {
-        if let Protection::Registered(record) = &self.protection {
-            let is_changed = !record.slot.is_live()
-                || record.is_stale
-                || self.session.is_marked()
-                || self.up.is_changed()
-                || self.links.iter().any(|link| link.down.is_changed())
-                || record.slot.has_annex() && self.all_legs().any(Leg::is_changed);
-            if is_changed {
-                self.write_down(handle);
-            }
-        }
-        Committed { relay: self, handle }
-    }
-
-    /// See [`Protection::using`].
-    fn using<R>(&mut self, end: End, call: impl FnOnce(&mut Leg) -> R) -> R {
-        let Self { client, links, protection, .. } = self;
-        match end {
-            End::Client => protection.using(0, client, call),
-            End::Server(place) => protection.using(1 + place, &mut links[place].leg, call),
-        }
-    }
-
-    fn leg_at(&mut self, end: End) -> &mut Leg {
-        match end {
-            End::Client => &mut self.client,
-            End::Server(place) => &mut self.links[place].leg,
-        }
     }
 
     fn write_down(&mut self, handle: &Handle) {
