@@ -164,7 +164,9 @@ impl Proxy {
             let reason = format!("a session with the id {} is here already", parcel.id);
             return Err(Refused { is_here: true, ..Refused::new(parcel, reason) });
         }
-        let unpacked = parcel::unpack(parcel).inspect_err(|_| {
+        let unpack: fn(_) -> _ =
+            if left.is_some() { parcel::unpack_record } else { parcel::unpack };
+        let unpacked = unpack(parcel).inspect_err(|_| {
             before.iter().for_each(|present| self.sessions.registry.end(present));
         });
         let Unpacked { mut relay, handle, mut frozen_at, taught } = unpacked?;

@@ -84,9 +84,9 @@ impl Proxy {
     fn hold(&self, found: Found) -> Option<Parcel> {
         let Found { id, slot, fds, cold, standing, .. } = found;
         let standing = standing.ok().filter(|_| slot.is_still(&fds))?;
-        let state = parcel::unpack_record(&Zeroizing::new(cold))?;
+        let state = Zeroizing::new(cold);
         let parcel = Parcel { claim: None, id, fds, state, bytes: Vec::new() };
-        let Unpacked { mut relay, handle, taught, .. } = parcel::unpack(parcel).ok()?;
+        let Unpacked { mut relay, handle, taught, .. } = parcel::unpack_record(parcel).ok()?;
         let slot = relay.take_up(slot, standing).then(|| relay.leave_record()).flatten()?;
         let parts = relay.into_parts().ok()?;
         parcel::pack(parts, &handle, FrozenAt::now(), taught.as_ref(), Some(slot)).ok()
@@ -134,10 +134,7 @@ impl Proxy {
             ClientError::deadly()
         });
         let arrival = Arrival { left: Some((slot, standing)), last_words };
-        let Some(state) = parcel::unpack_record(&Zeroizing::new(cold)) else {
-            tracing::error!(id, "session lost in a crash: its state is none");
-            return Err(Gone::NotUnderstood);
-        };
+        let state = Zeroizing::new(cold);
         let parcel = Parcel { claim: None, id, fds, state, bytes: Vec::new() };
         self.adopt_here(parcel, arrival).map_err(|refused| {
             tracing::error!(id, reason = refused.reason, "session lost in a crash");

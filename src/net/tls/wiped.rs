@@ -35,13 +35,19 @@ impl io::Write for Wiped {
 }
 
 /// Appends; if the buffer has to move, where it was is zeroized.
+#[inline]
 pub fn append(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    let needed = buffer.len() + bytes.len();
-    if needed > buffer.capacity() {
-        let mut larger = Vec::with_capacity(needed.max(2 * buffer.capacity()));
-        larger.extend_from_slice(buffer);
-        buffer.zeroize();
-        *buffer = larger;
+    if bytes.len() > buffer.capacity() - buffer.len() {
+        make_room(buffer, bytes.len());
     }
     buffer.extend_from_slice(bytes);
+}
+
+#[cold]
+fn make_room(buffer: &mut Vec<u8>, more: usize) {
+    let needed = buffer.len() + more;
+    let mut larger = Vec::with_capacity(needed.max(2 * buffer.capacity()));
+    larger.extend_from_slice(buffer);
+    buffer.zeroize();
+    *buffer = larger;
 }

@@ -19,8 +19,6 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-pub(in crate::proxy) use packed::unpack as unpack_record;
-
 use super::leg::{Leg, LegState};
 use super::link::Link;
 use super::pause::FrozenAt;
@@ -219,7 +217,7 @@ pub(super) fn cold(relay: &Relay, handle: &Handle) -> Option<Zeroizing<Vec<u8>>>
     };
     let (mut state, _) = whole.describe(handle);
     state.frozen_at = Some(FrozenAt::now());
-    packed::pack(&encode(&state).ok()?)
+    packed::pack(&state)
 }
 
 fn encode(state: &State) -> Result<Zeroizing<Vec<u8>>, serde_json::Error> {
@@ -349,7 +347,18 @@ pub struct Unpacked {
 /// Unpacks a session; a parcel that is not understood is given back unharmed, one whose sockets the
 /// runtime does not take without them.
 pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
-    match understand(&parcel.state, &parcel.bytes, parcel.fds.len()) {
+    let state = read(&parcel.state);
+    go_on(parcel, state)
+}
+
+/// The same of one whose state is what was on record.
+pub(in crate::proxy) fn unpack_record(parcel: Parcel) -> Result<Unpacked, Refused> {
+    let state = packed::unpack(&parcel.state).ok_or_else(|| "its state is none".to_owned());
+    go_on(parcel, state)
+}
+
+fn go_on(parcel: Parcel, state: Result<State, String>) -> Result<Unpacked, Refused> {
+    match state.and_then(|state| understand(state, &parcel.bytes, parcel.fds.len())) {
         Ok(understood) => revive(parcel, understood),
         Err(reason) => Err(Refused::new(parcel, reason)),
     }
@@ -357,7 +366,7 @@ pub fn unpack(parcel: Parcel) -> Result<Unpacked, Refused> {
 
 /// Whether a session in this state, with so many sockets, could go on here; the error is why not.
 pub fn rehearse(state: &[u8], bytes: &[u8], fds: usize) -> Result<(), String> {
-    let Understood { client, servers, .. } = understand(state, bytes, fds)?;
+    let Understood { client, servers, .. } = understand(read(state)?, bytes, fds)?;
     let legs = std::iter::once(client).chain(servers.into_iter().map(|server| server.inside));
     for (session, inside) in legs.filter_map(|leg| leg.tls) {
         session.check(&inside).map_err(|error| error.to_string())?;
@@ -381,8 +390,11 @@ struct UnderstoodServer {
     inside: Inside,
 }
 
-fn understand(state: &[u8], bytes: &[u8], fds: usize) -> Result<Understood, String> {
-    let mut state: State = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+fn read(state: &[u8]) -> Result<State, String> {
+    serde_json::from_slice(state).map_err(|error| error.to_string())
+}
+
+fn understand(mut state: State, bytes: &[u8], fds: usize) -> Result<Understood, String> {
     let (client_tls, account) = (state.client_tls.take(), state.account.take());
     let tls: Vec<_> = state.servers.iter_mut().map(|server| server.tls.take()).collect();
     if let Some(name) = first_unknown(&state).map_err(|error| error.to_string())? {
