@@ -109,8 +109,7 @@ impl Channel for AtHome<'_> {
             if down.source() != Source::Open {
                 return Poll::Ready(Ok(0));
             }
-            down.make_room();
-            if ready!(self.relay.commit(self.handle).poll_fill_down(cx))? == 0 {
+            if ready!(self.relay.poll_fill_down(cx, self.handle))? == 0 {
                 self.relay.links[LinkId::HOME.place()].down.set_source(Source::Ended);
             }
         }

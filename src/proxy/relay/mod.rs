@@ -478,23 +478,19 @@ impl Relay {
                     if self.numbering.is_some()
                         && !self.up.unjudged().is_empty()
                         && self.judge_up(around) => {}
-                Source::Open => {
-                    ready!(self.client.poll_readable(cx));
-                    self.up.make_room();
-                    match ready!(self.commit(around.handle).poll_fill_up(cx)) {
-                        Ok(0) => self.up.set_source(Source::Ended),
-                        Ok(n) => {
-                            around.handle.counters.request_bytes.add(n as u64);
-                            self.judge_up(around);
-                        }
-                        Err(error) if self.client.corrupt().is_some() => {
-                            tracing::info!(id = around.handle.id.0, %error, "client's compression");
-                            self.close_with(ClientError::corrupt_frame());
-                            return Poll::Pending;
-                        }
-                        Err(_) => return Poll::Ready(()),
+                Source::Open => match ready!(self.poll_fill_up(cx, around.handle)) {
+                    Ok(0) => self.up.set_source(Source::Ended),
+                    Ok(n) => {
+                        around.handle.counters.request_bytes.add(n as u64);
+                        self.judge_up(around);
                     }
-                }
+                    Err(error) if self.client.corrupt().is_some() => {
+                        tracing::info!(id = around.handle.id.0, %error, "client's compression");
+                        self.close_with(ClientError::corrupt_frame());
+                        return Poll::Pending;
+                    }
+                    Err(_) => return Poll::Ready(()),
+                },
             }
         }
     }
@@ -514,18 +510,13 @@ impl Relay {
                 }
             }
             match self.links[current].down.source() {
-                Source::Open => {
-                    let Link { leg, down, .. } = &mut self.links[current];
-                    ready!(leg.poll_readable(cx));
-                    down.make_room();
-                    match ready!(self.commit(around.handle).poll_fill_down(cx)) {
-                        Ok(n) if n > 0 => {
-                            around.handle.counters.response_bytes.add(n as u64);
-                            self.judge_down(around);
-                        }
-                        Ok(_) | Err(_) => self.links[current].down.set_source(Source::Ended),
+                Source::Open => match ready!(self.poll_fill_down(cx, around.handle)) {
+                    Ok(n) if n > 0 => {
+                        around.handle.counters.response_bytes.add(n as u64);
+                        self.judge_down(around);
                     }
-                }
+                    Ok(_) | Err(_) => self.links[current].down.set_source(Source::Ended),
+                },
                 Source::Ended if self.is_on_errand() => self.abandon_errand(),
                 // A replica that is gone: the session goes on at home.
                 Source::Ended if self.ask_again(cx, around) => {}

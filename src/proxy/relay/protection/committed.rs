@@ -97,10 +97,7 @@ impl Committed<'_> {
 
     /// See [`Leg::poll_fill`]: from the client.
     #[inline]
-    pub(in crate::proxy::relay) fn poll_fill_up(
-        self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_fill_up(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Relay { client, up, protection, .. } = self.relay;
         if protection.keeps_layers(client) {
             return self.poll_fill_layers(cx, End::Client);
@@ -111,10 +108,7 @@ impl Committed<'_> {
 
     /// From the server that has the client's commands.
     #[inline]
-    pub(in crate::proxy::relay) fn poll_fill_down(
-        self,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_fill_down(self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let current = self.relay.current();
         let Relay { links, protection, .. } = self.relay;
         let Link { leg, down, .. } = &mut links[current];
@@ -213,6 +207,39 @@ impl Relay {
             }
         }
         Committed { relay: self, handle }
+    }
+
+    /// Reads from the client; see [`Leg::poll_fill`]. How the session stands is put on record when
+    /// there is something to read, and not before: who waits needs no buffer.
+    #[inline]
+    pub(in crate::proxy::relay) fn poll_fill_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &Handle,
+    ) -> Poll<io::Result<usize>> {
+        if self.client.poll_readable(cx).is_pending() {
+            self.up.rest();
+            return Poll::Pending;
+        }
+        self.up.make_room();
+        self.commit(handle).poll_fill_up(cx)
+    }
+
+    /// The same, from the server that has the client's commands.
+    #[inline]
+    pub(in crate::proxy::relay) fn poll_fill_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: &Handle,
+    ) -> Poll<io::Result<usize>> {
+        let current = self.current();
+        let Link { leg, down, .. } = &mut self.links[current];
+        if leg.poll_readable(cx).is_pending() {
+            down.rest();
+            return Poll::Pending;
+        }
+        down.make_room();
+        self.commit(handle).poll_fill_down(cx)
     }
 
     /// See [`Protection::using`].
