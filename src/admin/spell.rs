@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::command::Change;
 use super::fleet::{Order, Word};
 use crate::config::parameter::cluster::ServerChange;
+use crate::fleet::port::quoted;
 use crate::fleet::tasks;
 use crate::restart::task::{Mode, Request};
 
@@ -109,7 +110,7 @@ struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}'", self.0.replace('\\', "\\\\").replace('\'', "''"))
+        f.write_str(&quoted(self.0))
     }
 }
 

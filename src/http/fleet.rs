@@ -10,6 +10,7 @@ use super::door::{FLEET_TASK as PREFIX, show};
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
 use crate::admin::{Admin, Caller, Row, Table, fleet};
+use crate::fleet::port::quoted;
 use crate::fleet::tasks::{Mode, Request, serves};
 
 /// What may be said of a restart.
@@ -43,8 +44,7 @@ pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result
     if admin.proxy.config().fleet.is_empty() {
         return Err(unknown());
     }
-    let quoted = name.replace('\\', "\\\\").replace('\'', "''");
-    let found = show(admin, caller, &format!("SHOW FLEET PROXY '{quoted}'")).await?;
+    let found = show(admin, caller, &format!("SHOW FLEET PROXY {}", quoted(name))).await?;
     let row = found.rows().next().ok_or_else(unknown)?;
     if row.text("state") == UNREACHABLE {
         let text = format!("{name} does not answer: {}", row.text("error"));
