@@ -45,6 +45,16 @@ pub(crate) async fn members(config: &Config) -> anyhow::Result<Vec<Member>> {
     ports.collect()
 }
 
+/// Leaves those that are named, or all if none is; the error is a name that none of them has.
+pub(crate) fn choose<'a>(all: &mut Vec<Member>, names: &'a [String]) -> Result<(), &'a str> {
+    let is_unknown = |name: &&String| all.iter().all(|it| it.name != **name);
+    if let Some(name) = names.iter().find(is_unknown) {
+        return Err(name);
+    }
+    all.retain(|it| names.is_empty() || names.contains(&it.name));
+    Ok(())
+}
+
 fn listed(config: &Config, proxy: &FleetProxy) -> anyhow::Result<Member> {
     member(config, Some(proxy), &proxy.address)
         .with_context(|| format!("fleet.proxy '{}'", proxy.name))

@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::time::sleep;
 
 use super::Args;
 use crate::config::Span;
 use crate::error::chain;
-use crate::fleet::members::members;
+use crate::fleet::members::{choose, members};
 use crate::fleet::port::{Admin, AdminPort, Row, quoted};
 
 /// How long the proxy that coordinates may not be there: it is restarted too, or starts again.
@@ -61,11 +61,8 @@ pub(super) async fn ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
 /// Those of them that are named, or all.
 pub(super) async fn chosen(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
     let mut all = members(&args.access.fleet()?).await?;
-    let only = &args.of_fleet.only;
-    if let Some(name) = only.iter().find(|name| all.iter().all(|it| it.name != **name)) {
-        bail!("--only {name}: the fleet has no such proxy");
-    }
-    all.retain(|member| only.is_empty() || only.contains(&member.name));
+    choose(&mut all, &args.of_fleet.only)
+        .map_err(|name| anyhow!("--only {name}: the fleet has no such proxy"))?;
     Ok(all.into_iter().map(|member| member.port).collect())
 }
 
@@ -128,7 +125,7 @@ fn statement(args: &Args) -> anyhow::Result<String> {
     let path = |path: &Option<std::path::PathBuf>| {
         let path = path.as_ref().map(std::path::absolute).transpose()?;
         let utf8 = path.map(|path| path.into_os_string().into_string());
-        utf8.transpose().map_err(|path| anyhow::anyhow!("{}: expected UTF-8", path.display()))
+        utf8.transpose().map_err(|path| anyhow!("{}: expected UTF-8", path.display()))
     };
     let options = [
         ("BATCH", Some(args.batch.to_string())),

@@ -30,7 +30,7 @@ pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Tas
 use store::Store;
 
 use super::hour::{Hours, Sum};
-use super::members::{Member, members};
+use super::members::{Member, choose, members};
 use super::port::Row;
 pub use super::rehearsals::Rehearsal;
 use super::rehearsals::Rehearsals;
@@ -307,12 +307,8 @@ impl Inner {
 impl Request {
     /// Leaves those that are named, or all.
     fn choose(&self, all: &mut Vec<Member>) -> Result<(), Refused> {
-        let unknown = self.proxies.iter().find(|name| all.iter().all(|it| it.name != **name));
-        if let Some(name) = unknown {
-            return Err(Refused(format!("the fleet has no proxy '{name}'")));
-        }
-        all.retain(|it| self.proxies.is_empty() || self.proxies.contains(&it.name));
-        Ok(())
+        let unknown = |name| Refused(format!("the fleet has no proxy '{name}'"));
+        choose(all, &self.proxies).map_err(unknown)
     }
 }
 
