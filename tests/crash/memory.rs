@@ -1,11 +1,12 @@
-//! Memory that is not to be had.
+//! Memory that is not to be had, and memory that is given back.
 
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::scene::Scene;
-use crate::support::{Login, Wire, skip, until};
+use crate::support::proxy::Options;
+use crate::support::{Login, Proxy, Wire, may_look_into_proxies, skip, until};
 
 /// Opens sessions until the carrier is gone; it is not told of those that it did not take.
 fn open_until_gone(scene: &Scene, carrier: u32) {
@@ -32,6 +33,41 @@ fn sessions_go_on_after_a_limit_of_memory() {
     let crash = &scene.after(1)[0];
     assert_eq!(crash["how"], "SIGABRT", "{crash:?}");
     scene.ask_all(&mut innocents);
+}
+
+/// What a process has for itself, and its share of the rest, in KiB.
+fn share_kb(pid: u32) -> usize {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Pss");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// A session that waits has its state, and no buffer in either direction: that would be 16 KiB each
+/// or, of a journal, the first page of each at least.
+#[test]
+fn sessions_that_wait_hold_no_buffers() {
+    const MORE: usize = 200;
+    if !may_look_into_proxies() {
+        return;
+    }
+    let Some(scene) = Scene::start() else { return };
+    let mut options = Options::new(&[scene.database.address()]);
+    options.proxy.insert_str(0, "crash_protection = false\n");
+    let bare = Proxy::start_with(&options);
+    for (proxy, pid) in [(&scene.proxy, scene.carrier()), (&bare, bare.pid())] {
+        let session = |_| {
+            let mut wire = Wire::open(&proxy.address(), &Login::default()).expect("a session");
+            assert_eq!(wire.run("SELECT REPEAT('x', 3000)").text().len(), 3000);
+            wire
+        };
+        // What there is but once is there by then.
+        let first: Vec<_> = (0..50).map(session).collect();
+        let before = share_kb(pid);
+        let more: Vec<_> = (0..MORE).map(session).collect();
+        let each = share_kb(pid).saturating_sub(before) / MORE;
+        assert!(each < 10, "{each} KiB each");
+        drop((first, more));
+    }
 }
 
 /// A control group of the test's own, if it may make one.
