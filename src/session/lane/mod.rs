@@ -327,15 +327,6 @@ impl Lane {
         self.filled(n);
     }
 
-    /// Gives its buffer back while nobody has anything to say, if nothing is in it, nor anything on
-    /// record that was not written.
-    #[inline]
-    pub fn rest(&mut self) {
-        if self.end == 0 && (self.arena.is_none() || !self.is_changed) {
-            self.buffer = None;
-        }
-    }
-
     /// Moves what is left to the front. It is short: the start of a packet that is not whole.
     fn compact(&mut self) {
         self.leave();

@@ -30,23 +30,6 @@ fn bytes_are_written_as_far_as_they_are_judged() {
     assert!(lane.buffer.is_none());
 }
 
-/// Whoever waits holds none, kept or not.
-#[test]
-fn a_lane_that_rests_gives_its_buffer_back_if_it_is_empty() {
-    let mut kept = Lane::default();
-    kept.keep_in(Arena::leaked(Kind::Buffers, 4));
-    for mut lane in [Lane::default(), kept] {
-        put(&mut lane, b"one");
-        lane.judge(3);
-        lane.recorded();
-        lane.rest();
-        assert_eq!(lane.pending(), b"one");
-        lane.written(3);
-        lane.rest();
-        assert!(lane.is_empty() && lane.buffer.is_none());
-    }
-}
-
 #[test]
 fn a_rewritten_stretch_is_judged_with_what_is_before_it() {
     let mut lane = Lane::default();
@@ -125,7 +108,6 @@ enum Step {
     Number(usize),
     Patch(usize),
     Clear,
-    Rest,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -144,7 +126,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             1 => few().prop_map(Step::Number),
             1 => few().prop_map(Step::Patch),
             1 => Just(Step::Clear),
-            2 => Just(Step::Rest),
         ],
         1..80,
     )
@@ -228,7 +209,6 @@ impl Kept {
             Step::Number(at) if at + HEADER <= unjudged => lane.number(at, 0xAA),
             Step::Patch(at) if at + 4 <= unjudged => lane.patch(at, [0x99; 4]),
             Step::Clear => lane.clear(),
-            Step::Rest => lane.rest(),
             Step::Rewrite(..) | Step::Discard(_) | Step::Number(_) | Step::Patch(_) => {}
         }
     }

@@ -209,20 +209,22 @@ impl Relay {
         Committed { relay: self, handle }
     }
 
-    /// Reads from the client; see [`Leg::poll_fill`]. How the session stands is put on record when
-    /// there is something to read, and not before: who waits needs no buffer.
+    /// Puts on record how the session stands, and reads from the client; see
+    /// [`Leg::poll_fill`]. Who waits holds no buffer.
     #[inline]
     pub(in crate::proxy::relay) fn poll_fill_up(
         &mut self,
         cx: &mut Context<'_>,
         handle: &Handle,
     ) -> Poll<io::Result<usize>> {
-        if self.client.poll_readable(cx).is_pending() {
-            self.up.rest();
+        self.up.make_room();
+        let committed = self.commit(handle);
+        let Relay { client, up, .. } = &mut *committed.relay;
+        if client.poll_readable(cx).is_pending() {
+            up.filled(0);
             return Poll::Pending;
         }
-        self.up.make_room();
-        self.commit(handle).poll_fill_up(cx)
+        committed.poll_fill_up(cx)
     }
 
     /// The same, from the server that has the client's commands.
@@ -233,13 +235,14 @@ impl Relay {
         handle: &Handle,
     ) -> Poll<io::Result<usize>> {
         let current = self.current();
-        let Link { leg, down, .. } = &mut self.links[current];
+        self.links[current].down.make_room();
+        let committed = self.commit(handle);
+        let Link { leg, down, .. } = &mut committed.relay.links[current];
         if leg.poll_readable(cx).is_pending() {
-            down.rest();
+            down.filled(0);
             return Poll::Pending;
         }
-        down.make_room();
-        self.commit(handle).poll_fill_down(cx)
+        committed.poll_fill_down(cx)
     }
 
     /// See [`Protection::using`].
