@@ -35,11 +35,15 @@ fn sessions_go_on_after_a_limit_of_memory() {
     scene.ask_all(&mut innocents);
 }
 
-/// What a process has for itself, and its share of the rest, in KiB.
+/// What a process has for itself, and its share of what it has with its keeper, in KiB. Its program
+/// is not in it: that is shared with all the proxies of other tests, and grows when one ends.
 fn share_kb(pid: u32) -> usize {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("Pss");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    let share = |name: &str| -> usize {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    share("Pss_Anon:") + share("Pss_Shmem:")
 }
 
 /// A session that waits has its state, and no buffer in either direction: that would be 16 KiB each
