@@ -113,9 +113,7 @@ const PROXY: &[&str] = &[
 /// A row is a proxy. Each of its values is one of a SHOW of that proxy.
 pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
     let binary = show(admin, caller, "SHOW PROXYINFO BINARY").await?;
-    let stat = show(admin, caller, "SHOW PROXYSTAT LIKE 'current\\_client\\_transactions'").await?;
     let restarts = show(admin, caller, "SHOW RESTART").await?;
-    let listen = show(admin, caller, "SHOW PROXYCONFIG LIKE 'listen'").await?;
     let info = |name: &str| {
         let row = binary.rows().find(|row| row.text("name") == name);
         row.map(|row| row.text("info").to_owned())
@@ -125,7 +123,7 @@ pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Pro
     let mut table = Table::with_columns(PROXY);
     table.rows.push(vec![
         Some(LOCAL.to_owned()),
-        listen.rows().next().map(|row| row.text("value").replace(',', ", ")),
+        info("address").map(|addresses| addresses.replace(',', ", ")),
         info("state"),
         info("phase").filter(|phase| !phase.is_empty()),
         info("version"),
@@ -134,7 +132,7 @@ pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Pro
         info("uptime_s"),
         info("started_at"),
         info("sessions"),
-        stat.rows().next().map(|row| row.text("value").to_owned()),
+        info("in_transaction"),
         of_last("task_id"),
         of_last("state"),
         of_last("started_at"),

@@ -72,9 +72,12 @@ impl OtherGeneration {
         lock(&self.0).sessions.values().map(|entry| entry.view.clone()).collect()
     }
 
-    /// Looks at every session that lives there.
-    pub fn for_each(&self, mut look: impl FnMut(&SessionView)) {
-        lock(&self.0).sessions.values().for_each(|entry| look(&entry.view));
+    /// Looks at all that live there. Nobody comes or goes meanwhile.
+    pub fn look<R>(
+        &self,
+        look: impl FnOnce(&mut dyn ExactSizeIterator<Item = &SessionView>) -> R,
+    ) -> R {
+        look(&mut lock(&self.0).sessions.values().map(|entry| &entry.view))
     }
 
     /// Whether a session lives there.

@@ -172,21 +172,22 @@ impl Registry {
     /// How many sessions of this kind the other generation has. One that is here as well, on its
     /// way, is counted here.
     pub fn count_elsewhere(&self, is_meant: impl Fn(&SessionView) -> bool) -> usize {
-        let mut count = 0;
-        self.other_generation.for_each(|view| {
-            if is_meant(view) && !lock(self.shard(view.id)).sessions.contains_key(&view.id) {
-                count += 1;
-            }
-        });
-        count
+        let is_here =
+            |view: &SessionView| lock(self.shard(view.id)).sessions.contains_key(&view.id);
+        self.other_generation
+            .look(|others| others.filter(|view| is_meant(view) && !is_here(view)).count())
     }
 
     /// Every session, in no order.
     pub fn all(&self) -> Vec<Arc<Handle>> {
-        let shards = self.shards.iter();
-        shards
-            .flat_map(|shard| lock(shard).sessions.values().cloned().collect::<Vec<_>>())
-            .collect()
+        let mut all = Vec::with_capacity(self.len());
+        self.parts().for_each(|part| all.extend(part));
+        all
+    }
+
+    /// The same in parts, for one who lets others go on between two of them.
+    pub fn parts(&self) -> impl Iterator<Item = Vec<Arc<Handle>>> {
+        self.shards.iter().map(|shard| lock(shard).sessions.values().cloned().collect())
     }
 
     /// Up to `n` sessions of a class that are not asked for anything, and none of `except`.
@@ -235,32 +236,29 @@ impl Registry {
     /// Numbers of the moment, of both generations while two live; nobody is counted twice.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        let mut counted = HashSet::new();
-        // In this order nobody is missed who goes there, or comes from there, meanwhile.
-        self.count_own(&mut counted, &mut gauges);
-        self.other_generation.for_each(|view| {
-            if counted.insert(view.id) {
-                gauges.current_client_connections += 1;
-                gauges.current_active_client_connections += u64::from(view.is_active());
-                gauges.current_client_transactions += u64::from(view.in_transaction);
-                gauges.current_server_connections += u64::from(view.server_thread.is_known());
-            }
-        });
-        self.count_own(&mut counted, &mut gauges);
-        gauges
-    }
-
-    fn count_own(&self, counted: &mut HashSet<SessionId>, gauges: &mut Gauges) {
-        for handle in self.all() {
-            if counted.insert(handle.id) {
+        // Nobody goes there or is taken from there meanwhile: who goes is here until he is there,
+        // and who comes is there until he is here.
+        self.other_generation.look(|others| {
+            let mut counted: HashSet<SessionId> = HashSet::new();
+            for handle in self.all() {
                 let stage = handle.stage();
                 gauges.current_client_connections += 1;
                 gauges.current_active_client_connections += u64::from(stage.is_active());
                 gauges.current_client_transactions += u64::from(stage.is_in_transaction());
                 gauges.current_server_connections +=
                     u64::from(handle.facts().server_thread.is_known());
+                if others.len() > 0 {
+                    counted.insert(handle.id);
+                }
             }
-        }
+            for view in others.filter(|view| !counted.contains(&view.id)) {
+                gauges.current_client_connections += 1;
+                gauges.current_active_client_connections += u64::from(view.is_active());
+                gauges.current_client_transactions += u64::from(view.in_transaction);
+                gauges.current_server_connections += u64::from(view.server_thread.is_known());
+            }
+        });
+        gauges
     }
 
     /// Numbers for SHOW RESTART.
