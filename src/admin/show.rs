@@ -361,6 +361,11 @@ const RESTART: &Columns<Task> = &[
     ("pause_max_us", |task| task.pauses.max_us().to_string()),
     ("pause_buckets_us", |task| task.pauses.to_string()),
     ("started_by", |task| task.by.clone()),
+    ("phases_ms", |task| {
+        let phases = task.phases.iter();
+        let reached: Vec<_> = phases.map(|it| format!("{} {}", it.phase, it.after_ms)).collect();
+        reached.join(",")
+    }),
 ];
 
 /// A row is a task, with the fleet's that it is part of.

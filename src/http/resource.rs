@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Time,
     /// Texts with commas between.
     List,
+    /// The same, each with a blank and milliseconds behind it.
+    Marks,
 }
 
 /// A field: its name, the column, what that stands for, what it tells.
@@ -41,7 +43,7 @@ const fn same(name: &'static str, kind: Kind, info: &'static str) -> Field {
     Field { name, column: name, kind, info }
 }
 
-use Kind::{Flag, Integer, List, Number, Text, Time};
+use Kind::{Flag, Integer, List, Marks, Number, Text, Time};
 
 pub(super) static CLUSTER: Resource = Resource {
     name: "Cluster",
@@ -220,6 +222,7 @@ pub(super) static TASK: Resource = Resource {
         same("fleet_task", Integer, "N, if it is part of the fleet's task fleet-N of this proxy"),
         same("state", Text, "IN_PROGRESS, COMPLETED, FAILED or ROLLED_BACK"),
         same("phase", Text, "where it is, or where it ended"),
+        field("phases", "phases_ms", Marks, "where it has been, and when, since it began"),
         same("generation", Integer, "the generation that it makes"),
         same("old_pid", Integer, "the process before it"),
         same("new_pid", Integer, "the process after it; 0 until that is known"),
@@ -320,6 +323,14 @@ pub(super) static FLEET_STEP: Resource = Resource {
     ],
 };
 
+/// What is said by [`Kind::Marks`].
+pub(super) fn marks(text: &str) -> impl Iterator<Item = (&str, u64)> {
+    text.split(',').filter_map(|mark| {
+        let (name, after_ms) = mark.rsplit_once(' ')?;
+        Some((name, after_ms.parse().ok()?))
+    })
+}
+
 /// All of them.
 pub(super) static ALL: [&Resource; 16] = [
     &CLUSTER,
@@ -381,6 +392,15 @@ impl Field {
             Flag => json!({"type": "boolean"}),
             Time => json!({"type": ["string", "null"], "format": "date-time"}),
             List => json!({"type": "array", "items": {"type": "string"}}),
+            Marks => json!({
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {"name": {"type": "string"}, "after_ms": {"type": "integer"}},
+                    "required": ["name", "after_ms"],
+                    "additionalProperties": false,
+                },
+            }),
         };
         let mut schema = of;
         schema["description"] = self.info.into();
@@ -396,6 +416,9 @@ impl Kind {
             Number => text.parse::<f64>().map_or(Value::Null, Value::from),
             Flag => matches!(text, "True" | "true" | "yes" | "1" | "in_trans").into(),
             List => text.split(',').filter(|it| !it.is_empty()).collect(),
+            Marks => marks(text)
+                .map(|(name, after_ms)| json!({"name": name, "after_ms": after_ms}))
+                .collect(),
         }
     }
 }

@@ -42,10 +42,10 @@ impl Ledger {
         let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.running.push((task_id, now));
         self.gauge_task(task_id);
-        self.put(Task {
-            started_at_ms: epoch.as_millis() as u64,
-            ..Task::begun(task_id, mode, generation, pid)
-        });
+        let mut task = Task::begun(task_id, mode, generation, pid);
+        task.started_at_ms = epoch.as_millis() as u64;
+        task.reach(task.phase);
+        self.put(task);
         task_id
     }
 
@@ -137,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::pauses::PauseClock;
+    use crate::restart::task::Phase;
 
     #[test]
     fn tasks_are_newest_first_bounded_and_numbered_across_generations() {
@@ -179,6 +180,21 @@ mod tests {
         let rows = ledger.rows(now);
         assert_eq!((rows[0].pauses.count(), rows[0].pauses.sum_us()), (1, 900));
         assert_eq!(rows[1].pauses, pauses(&[100, 200, 300]));
+    }
+
+    #[test]
+    fn a_task_tells_when_it_came_to_which_phase() {
+        let mut ledger = Ledger::default();
+        let began = Instant::now();
+        let task_id = ledger.begin(1, (Mode::Restart, Generation(2)), began);
+        for phase in [Phase::Hello, Phase::Hello, Phase::Warm] {
+            ledger.update(task_id, |task| task.reach(phase));
+        }
+        let task = ledger.rows(Instant::now()).remove(0);
+        let phases: Vec<_> = task.phases.iter().map(|reached| reached.phase).collect();
+        assert_eq!(phases, [Phase::Preflight, Phase::Hello, Phase::Warm]);
+        assert!(task.phases.is_sorted_by_key(|reached| reached.after_ms));
+        assert!(task.phases.iter().all(|reached| reached.after_ms <= task.elapsed_ms));
     }
 
     fn pauses(all_us: &[u64]) -> Pauses {

@@ -111,6 +111,15 @@ named! {
     }
 }
 
+/// When a restart came to a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// The phase.
+    pub phase: Phase,
+    /// Milliseconds since the restart began.
+    pub after_ms: u64,
+}
+
 /// One row of SHOW RESTART.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -122,6 +131,9 @@ pub struct Task {
     pub state: TaskState,
     /// Where it is, or where it ended.
     pub phase: Phase,
+    /// Where it has been, in order, and where it is. Older versions do not say it, and drop it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Reached>,
     /// The generation that it makes.
     pub generation: Generation,
     /// The process that served before, as a service manager knows it: it, or its keeper.
@@ -166,6 +178,7 @@ impl Task {
             mode,
             state: TaskState::InProgress,
             phase: Phase::Preflight,
+            phases: Vec::new(),
             generation,
             old_pid,
             new_pid: 0,
@@ -181,6 +194,14 @@ impl Task {
             pauses: Pauses::default(),
             detail: String::new(),
             by: String::new(),
+        }
+    }
+
+    /// It comes to a phase.
+    pub(super) fn reach(&mut self, phase: Phase) {
+        self.phase = phase;
+        if self.phases.iter().all(|reached| reached.phase != phase) {
+            self.phases.push(Reached { phase, after_ms: self.elapsed_ms });
         }
     }
 

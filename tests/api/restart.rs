@@ -41,6 +41,15 @@ fn a_restart_is_a_task_and_no_session_notices() {
     // The successor knows what its predecessor was asked by whom.
     let who = task["started_by"].as_str().expect("a text");
     assert_eq!(who, "ops@127.0.0.1");
+    // And the successor where it has been, and when.
+    let phases = task["phases"].as_array().expect("a list");
+    let names: Vec<_> = phases.iter().map(|it| it["name"].as_str().expect("a text")).collect();
+    assert_eq!((names[0], names[names.len() - 1]), ("PREFLIGHT", "COMMIT"), "{task}");
+    assert!(names.contains(&"SESSIONS"), "{task}");
+    let times: Vec<_> =
+        phases.iter().map(|it| it["after_ms"].as_u64().expect("a number")).collect();
+    assert!(times.is_sorted() && times[times.len() - 1] > 0, "{task}");
+    assert!(times[times.len() - 1] <= task["elapsed_ms"].as_u64().expect("a number"), "{task}");
     let after = until("the successor", || {
         let after = asker.try_ask("GET", "/api/v1/proxies/local", "")?.json();
         (after["status"] == "RUNNING").then_some(after)

@@ -30,6 +30,9 @@ fn the_six_steps_of_a_restart() {
         page.contains("served by the new process now: generation 2").then_some(page)
     });
     assert!(page.contains("Completed"), "{page}");
+    let phase = "</b> <span>All sessions move</span> <span class=\"hint\">after ";
+    let (_, times) = page.split_once(phase).expect("when its sessions moved");
+    assert!(times.split('<').next().is_some_and(|it| it.contains(" ms, took ")), "{page}");
     for page in [&page, &person.see("/tasks")] {
         assert!(page.contains("Asked by") && page.contains(">root@127.0.0.1"), "{page}");
     }

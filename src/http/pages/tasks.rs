@@ -10,6 +10,7 @@ use crate::admin::Row;
 use crate::admin::command::Change;
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::resource::marks;
 
 /// Phases of a restart, in order, in words.
 const PHASES: [(&str, &str); 10] = [
@@ -174,7 +175,18 @@ fn figures(row: &Row) -> Markup {
     }
 }
 
+/// Phases, with when they began, and how long those took that are over.
 fn phases(row: &Row) -> Markup {
+    let reached: Vec<_> = marks(row.text("phases_ms")).collect();
+    let times = |name: &str| {
+        let at = reached.iter().position(|(reached, _)| *reached == name)?;
+        let (began, ended) = (reached[at].1, reached.get(at + 1).map(|(_, ended)| ended));
+        let took = ended.map(|ended| ended.saturating_sub(began));
+        Some((
+            words::elapsed(&began.to_string()),
+            took.map(|took| words::elapsed(&took.to_string())),
+        ))
+    };
     let at = PHASES.iter().position(|(name, _)| *name == row.text("phase")).unwrap_or(0);
     let state = row.text("state");
     let standing = |of: usize| match (of.cmp(&at), state) {
@@ -190,6 +202,12 @@ fn phases(row: &Row) -> Markup {
                 li {
                     (mark(standing(of).0, standing(of).1))
                     " " b { (name) } " " span { (text) }
+                    @if let Some((began, took)) = times(name) {
+                        " " span class="hint" {
+                            "after " (began)
+                            @if let Some(took) = took { ", took " (took) }
+                        }
+                    }
                 }
             }
         }

@@ -559,7 +559,7 @@ impl<D: DataPlane> Incoming<D> {
         self.board.update_task(task_id, |task| match outcome {
             Outcome::Committed => {
                 task.state = TaskState::Completed;
-                task.phase = Phase::Commit;
+                task.reach(Phase::Commit);
                 task.draining = 0;
             }
             Outcome::Promoted(reason) => {

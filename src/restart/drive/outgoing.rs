@@ -578,7 +578,7 @@ impl<D: DataPlane> Outgoing<D> {
         let note = self.machine.note();
         let census = self.pump.plane.census();
         self.board.update_task(self.task_id, |task| {
-            task.phase = phase.unwrap_or(task.phase);
+            task.reach(phase.unwrap_or(task.phase));
             task.moved = moved;
             task.draining = census.sessions;
             task.in_transaction = census.in_transaction;

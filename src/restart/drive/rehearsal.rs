@@ -303,7 +303,7 @@ impl<D: DataPlane> Rehearsal<D> {
 
     fn show(&self, phase: Phase, moved: u64) {
         self.board.update_task(self.task_id, |task| {
-            task.phase = phase;
+            task.reach(phase);
             task.moved = moved;
         });
     }

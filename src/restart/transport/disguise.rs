@@ -150,6 +150,7 @@ mod worn {
         }
         if let Some(Value::Object(task)) = head.get_mut("task") {
             task.remove("by");
+            task.remove("phases");
         }
         head.retain(|name, value| {
             !(is_default(value) && ["adopted", "refused"].contains(&&**name))

@@ -14,7 +14,7 @@ use super::super::*;
 use super::datagram;
 use crate::metrics::pauses::Pauses;
 use crate::restart::later::{grow, names, renamed};
-use crate::restart::task::{Mode, Phase, TaskId, TaskState};
+use crate::restart::task::{Mode, Phase, Reached, TaskId, TaskState};
 
 /// What the file of this kind says.
 fn expected(kind: &str) -> Message {
@@ -73,6 +73,7 @@ fn task() -> Task {
         mode: Mode::Restart,
         state: TaskState::InProgress,
         phase: Phase::Sessions,
+        phases: Vec::new(),
         generation: Generation(8),
         old_pid: 100,
         new_pid: 101,
@@ -228,6 +229,23 @@ fn who_has_asked_is_passed_on_and_may_be_missing() {
         let head = serde_json::to_value(progress(by)).expect("JSON");
         assert_eq!(head["task"].get("by").is_some(), expected, "{head}");
         assert_eq!(decode(&head), Ok(progress(by)));
+    }
+}
+
+/// The same.
+#[test]
+fn where_it_has_been_is_passed_on_and_may_be_missing() {
+    let reached = |phase, after_ms| Reached { phase, after_ms };
+    for phases in [vec![], vec![reached(Phase::Preflight, 0), reached(Phase::Hello, 41)]] {
+        let task = Task { phases: phases.clone(), ..task() };
+        let message = Message::Progress(Progress { task });
+        let mut head = serde_json::to_value(&message).expect("JSON");
+        assert_eq!(head["task"].get("phases").is_some(), !phases.is_empty(), "{head}");
+        assert_eq!(decode(&head), Ok(message));
+        // One of a later version informs as well.
+        head["task"]["phases"] = json!([{"phase": "HANDSHAKE", "after_ms": 3}]);
+        let Ok(Message::Progress(seen)) = decode(&head) else { panic!("{head}") };
+        assert_eq!(seen.task.phases, [reached(Phase::Unknown, 3)]);
     }
 }
 
