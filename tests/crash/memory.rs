@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::scene::Scene;
+use crate::support::process::share_kb;
 use crate::support::proxy::Options;
 use crate::support::{Login, Proxy, Wire, may_look_into_proxies, skip, until};
 
@@ -33,17 +34,6 @@ fn sessions_go_on_after_a_limit_of_memory() {
     let crash = &scene.after(1)[0];
     assert_eq!(crash["how"], "SIGABRT", "{crash:?}");
     scene.ask_all(&mut innocents);
-}
-
-/// What a process has for itself, and its share of what it has with its keeper, in KiB. Its program
-/// is not in it: that is shared with all the proxies of other tests, and grows when one ends.
-fn share_kb(pid: u32) -> usize {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
-    let share = |name: &str| -> usize {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect(name);
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
-    };
-    share("Pss_Anon:") + share("Pss_Shmem:")
 }
 
 /// A session that waits has its state, and no buffer in either direction: that would be 16 KiB each

@@ -8,6 +8,7 @@ mod differential;
 mod forbidden;
 mod kill;
 mod lost;
+mod memory;
 mod metrics;
 mod mysql;
 mod pair;

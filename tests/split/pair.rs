@@ -16,13 +16,19 @@ impl Pair {
     /// Two MariaDBs, with these lines in `[[cluster]]`.
     pub(crate) fn start(cluster: &str) -> Option<Self> {
         let (primary, replica) = Self::replicating(Server::MariaDb)?;
-        Some(Self::of(primary, replica, cluster))
+        Some(Self::of(primary, replica, cluster, ""))
+    }
+
+    /// The same with these lines in `[proxy]`.
+    pub(crate) fn start_with(proxy: &str) -> Option<Self> {
+        let (primary, replica) = Self::replicating(Server::MariaDb)?;
+        Some(Self::of(primary, replica, "", proxy))
     }
 
     /// The same of MySQL.
     pub(crate) fn start_mysql(cluster: &str) -> Option<Self> {
         let (primary, replica) = Self::replicating(Server::MySql)?;
-        Some(Self::of(primary, replica, cluster))
+        Some(Self::of(primary, replica, cluster, ""))
     }
 
     /// A primary and its replica.
@@ -30,14 +36,14 @@ impl Pair {
         replicating(server, &[])
     }
 
-    fn of(primary: Database, replica: Database, cluster: &str) -> Self {
+    fn of(primary: Database, replica: Database, cluster: &str, proxy: &str) -> Self {
         // The replica is listed first: it is not the home for that.
         let mut options = Options::new(&[replica.address(), primary.address()]);
         options.cluster = format!(
             "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n\
              read_write_split = \"on\"\n{cluster}\n"
         );
-        options.proxy = "server_detect_refresh_interval = \"100ms\"\n".into();
+        options.proxy = format!("server_detect_refresh_interval = \"100ms\"\n{proxy}\n");
         options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
         Self::with(primary, replica, &options)
     }

@@ -43,6 +43,17 @@ pub(crate) fn may_look_into_proxies() -> bool {
     may
 }
 
+/// What a process has for itself, and its share of what it has with its keeper, in KiB. Its program
+/// is not in it: that is shared with all the proxies of other tests, and grows when one ends.
+pub(crate) fn share_kb(pid: u32) -> usize {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
+    let share = |name: &str| -> usize {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    share("Pss_Anon:") + share("Pss_Shmem:")
+}
+
 impl Process {
     /// Starts it; both its outputs go to the file `log`.
     pub(crate) fn spawn(name: &str, mut command: Command, log: &Path) -> Self {

@@ -439,6 +439,7 @@ impl Relay {
 
     /// Client to server; ready when the client is gone.
     fn poll_up(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
+        self.rest_others();
         loop {
             let current = self.current();
             if ready!(self.commit(around.handle).poll_drain_up(cx)).is_err() {

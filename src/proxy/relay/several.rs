@@ -55,6 +55,18 @@ impl Relay {
         }
     }
 
+    /// Links that do not have the client's commands hold no buffers; to be done before it is on
+    /// record who has them.
+    #[inline]
+    pub(super) fn rest_others(&mut self) {
+        if self.shown == Some(self.session.conversation().current()) {
+            return;
+        }
+        let current = self.current();
+        let others = self.links.iter_mut().enumerate().filter(|(place, _)| *place != current);
+        others.for_each(|(_, link)| link.down.rest());
+    }
+
     /// Whether the next command waits for its link, and all before it is sent.
     pub(super) fn is_route_due(&self) -> bool {
         self.session.poll_want() == Some(Want::Route)

@@ -287,6 +287,14 @@ impl Lane {
         (self.start, self.judged, self.end, self.is_changed) = (0, 0, 0, true);
     }
 
+    /// Nobody uses it for a while: it gives its buffer back, if nothing is in it. What is on record
+    /// stays until it is not.
+    pub fn rest(&mut self) {
+        if self.is_empty() && self.buffer.is_some() {
+            self.clear();
+        }
+    }
+
     /// So many bytes of what is to be written are. Of a lane that is empty for that nothing new is
     /// on record: what is read next is known not to be behind bytes that were written.
     #[inline]

@@ -31,6 +31,25 @@ fn bytes_are_written_as_far_as_they_are_judged() {
 }
 
 #[test]
+fn a_lane_that_rests_holds_nothing_that_is_on_record_no_more() {
+    let mut lane = Lane::default();
+    lane.keep_in(Arena::leaked(Kind::Buffers, 4));
+    put(&mut lane, b"one");
+    lane.judge(3);
+    lane.recorded();
+    lane.rest();
+    assert_eq!(lane.pending(), b"one");
+    lane.written(3);
+    lane.rest();
+    assert!(lane.is_empty() && lane.is_changed() && lane.buffer.is_none());
+    assert!(lane.before.is_some(), "it is on record");
+    lane.recorded();
+    assert!(lane.before.is_none());
+    lane.rest();
+    assert!(!lane.is_changed(), "there was nothing to be given back");
+}
+
+#[test]
 fn a_rewritten_stretch_is_judged_with_what_is_before_it() {
     let mut lane = Lane::default();
     put(&mut lane, b"say 4294967295 and more");
