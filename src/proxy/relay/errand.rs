@@ -55,6 +55,8 @@ impl Drop for AtHome<'_> {
         if !self.relay.session.end_errand(self.before) {
             self.relay.abandon_errand();
         }
+        // It may be a while until somebody reads from it again.
+        self.relay.links[LinkId::HOME.place()].down.rest();
     }
 }
 
