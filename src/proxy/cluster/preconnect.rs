@@ -11,11 +11,13 @@
 //! greet, clients are greeted with a challenge of ours.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::mem::take;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use super::loops::Trail;
 use super::server_login::Turn;
@@ -217,11 +219,11 @@ impl Lobby {
     }
 
     /// A connection that was kept, if its server still holds it.
-    async fn spared(&self) -> Option<Greeted> {
+    fn spared(&self) -> Option<Greeted> {
         loop {
             // The youngest: its server is the most patient.
-            let (_, mut greeted) = lock(&self.0).spare.pop_back()?;
-            if !greeted.server.is_suspect() && greeted.is_silent().await {
+            let (_, greeted) = lock(&self.0).spare.pop_back()?;
+            if !greeted.server.is_suspect() && greeted.is_silent() {
                 return Some(greeted);
             }
         }
@@ -291,9 +293,9 @@ impl Place {
 
     /// The connection, now that the client has answered; None if it was given back meanwhile, or
     /// its server is gone.
-    pub async fn take(self) -> Option<Greeted> {
-        let mut greeted = self.lobby.remove(self.number)?;
-        greeted.is_silent().await.then_some(greeted)
+    pub fn take(self) -> Option<Greeted> {
+        let greeted = self.lobby.remove(self.number)?;
+        greeted.is_silent().then_some(greeted)
     }
 }
 
@@ -311,13 +313,12 @@ impl Drop for Coming {
 
 impl Greeted {
     /// Whether the server still waits for us: between its greeting and our answer it has nothing to
-    /// say but that it goes.
-    async fn is_silent(&mut self) -> bool {
-        poll_fn(|cx| {
-            let read = self.dialed.stream.poll_read(cx, &mut [0]);
-            Poll::Ready(read.is_pending())
-        })
-        .await
+    /// say but that it goes. The kernel is asked, as it may be another worker that hears of this
+    /// connection.
+    fn is_silent(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = rustix::net::recv(self.dialed.stream.as_fd(), &mut [0; 1][..], flags);
+        matches!(peeked, Err(Errno::WOULDBLOCK))
     }
 }
 
@@ -400,13 +401,13 @@ impl Cluster {
         trail: &Trail,
         until: Instant,
     ) -> Result<Option<Greeted>, Arc<BackendError>> {
-        if let Some(greeted) = self.lobby.spared().await {
+        if let Some(greeted) = self.lobby.spared() {
             return Ok(Some(greeted));
         }
         if !self.is_known() {
             // One of those that wait gets the connection that was made to look.
             self.introduce(config, tls, trail, until).await?;
-            if let Some(greeted) = self.lobby.spared().await {
+            if let Some(greeted) = self.lobby.spared() {
                 return Ok(Some(greeted));
             }
         }

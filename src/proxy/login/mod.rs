@@ -213,7 +213,7 @@ impl<'a> Login<'a> {
         let Destination { cluster, tenant, response } = destination.map_err(Refusal::Tell)?;
         self.handle.facts().tenant = tenant;
         let greeted = match place {
-            Some(place) if Arc::ptr_eq(&cluster, clusters.default()) => place.take().await,
+            Some(place) if Arc::ptr_eq(&cluster, clusters.default()) => place.take(),
             _ => None,
         };
         // Boxed, as is the above: who is silent does not pay for what is still to come.
