@@ -45,13 +45,23 @@ pub(crate) fn may_look_into_proxies() -> bool {
 
 /// What a process has for itself, and its share of what it has with its keeper, in KiB. Its program
 /// is not in it: that is shared with all the proxies of other tests, and grows when one ends.
-pub(crate) fn share_kb(pid: u32) -> usize {
+fn share_kb(pid: u32) -> usize {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("it lives");
     let share = |name: &str| -> usize {
         let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect(name);
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     };
     share("Pss_Anon:") + share("Pss_Shmem:")
+}
+
+/// What a proxy holds for each of its sessions while they wait, in KiB.
+pub(crate) fn kb_each<T>(pid: u32, mut session: impl FnMut() -> T) -> usize {
+    const MORE: usize = 200;
+    // What there is but once is there by then.
+    let _first: Vec<T> = (0..50).map(|_| session()).collect();
+    let before = share_kb(pid);
+    let _more: Vec<T> = (0..MORE).map(|_| session()).collect();
+    share_kb(pid).saturating_sub(before) / MORE
 }
 
 impl Process {
