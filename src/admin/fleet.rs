@@ -114,9 +114,9 @@ pub(super) async fn carry_out(
             return Ok(Answer::Done { id: 0, info });
         }
         Order::Of(word, id) => {
-            let newest = || tasks.list().first().map(|task| task.id);
+            let newest = tasks.list().await.first().map(|task| task.id);
             let none = || ClientError::refused("there is no fleet task");
-            let id = id.or_else(newest).ok_or_else(none)?;
+            let id = id.or(newest).ok_or_else(none)?;
             let done = match word {
                 Word::Stop => (tasks.stop(id, &by).await, "begins nothing more"),
                 Word::RollBack => (tasks.roll_back(id, &by).await, "is being rolled back"),
@@ -131,7 +131,7 @@ pub(super) async fn carry_out(
 }
 
 /// A row is a task.
-pub(super) const TASKS: &Columns<Task> = &[
+const TASKS: &Columns<Task> = &[
     ("task_id", |task| task.id.to_string()),
     ("mode", |task| task.request.mode.to_string()),
     ("state", |task| task.state.to_string()),
@@ -146,19 +146,33 @@ pub(super) const TASKS: &Columns<Task> = &[
     ("rollback_refused", |task| task.why_no_roll_back().unwrap_or_default()),
 ];
 
+/// Rows that have to be asked for.
+pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Table, ClientError>> + Send + 'a>>;
+
+/// The tasks that this proxy coordinates, a row each.
+pub(super) fn tasks<'a>(admin: &'a Admin, _: &'a Operands) -> Asked<'a> {
+    Box::pin(async { Ok(Table::of(TASKS, &admin.fleet.list().await)) })
+}
+
 /// Every proxy of a task with what it has gone through, a row each.
-pub(super) fn steps(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
+pub(super) fn steps<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {
+    Box::pin(async {
+        let tasks = admin.fleet.list().await;
+        let asked = operands.like.as_deref();
+        let found = match asked {
+            Some(asked) => tasks.iter().find(|task| asked.parse() == Ok(task.id)),
+            None => tasks.first(),
+        };
+        let none = || format!("there is no fleet task {}", asked.unwrap_or_default());
+        let task = found.ok_or_else(|| ClientError::refused(none().trim_end()))?;
+        Ok(steps_of(task))
+    })
+}
+
+fn steps_of(task: &Task) -> Table {
     let columns =
         ["proxy", "address", "coordinates", "state", "phase", "begun_at", "ended_at", "detail"];
     let mut table = Table::with_columns(&columns);
-    let tasks = admin.fleet.list();
-    let asked = operands.like.as_deref();
-    let found = match asked {
-        Some(asked) => tasks.iter().find(|task| asked.parse() == Ok(task.id)),
-        None => tasks.first(),
-    };
-    let none = || format!("there is no fleet task {}", asked.unwrap_or_default());
-    let task = found.ok_or_else(|| ClientError::refused(none().trim_end()))?;
     for step in &task.steps {
         let Step { proxy, address, state, phases, .. } = step;
         let coordinates = if step.coordinates { "yes" } else { "no" };
@@ -180,11 +194,8 @@ pub(super) fn steps(admin: &Admin, operands: &Operands) -> Result<Table, ClientE
             push("", String::new(), String::new(), &step.detail);
         }
     }
-    Ok(table)
+    table
 }
-
-/// Rows that have to be asked for.
-pub(super) type Asked<'a> = Pin<Box<dyn Future<Output = Result<Table, ClientError>> + Send + 'a>>;
 
 /// How each proxy is, or only the one that is named.
 pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {

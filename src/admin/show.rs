@@ -121,7 +121,7 @@ enum Rows {
     Here(fn(&Admin, &Operands) -> Result<Table, ClientError>),
     /// They are a session's variables, which is asked for them.
     Variables(fn(&VariablesView, &Caller, &Operands) -> Table),
-    /// They are the other proxies', who are asked for them.
+    /// They are the fleet's: other proxies are asked for them, or the disk.
     Fleet(for<'a> fn(&'a Admin, &'a Operands) -> fleet::Asked<'a>),
     /// They are on the disk.
     Audit,
@@ -139,17 +139,13 @@ static SHOWS: &[Show] = &[
     Show { phrases: &["fleet"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::members) },
     Show { phrases: &["fleet proxy"], takes: Takes::Name, rows: Rows::Fleet(fleet::members) },
     Show { phrases: &["fleet history"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::history) },
-    Show {
-        phrases: &["fleet tasks"],
-        takes: Takes::Nothing,
-        rows: Here(|admin, _| Ok(Table::of(fleet::TASKS, &admin.fleet.list()))),
-    },
+    Show { phrases: &["fleet tasks"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::tasks) },
     Show {
         phrases: &["fleet rehearsals"],
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(Table::of(fleet::REHEARSALS, &admin.fleet.rehearsals()))),
     },
-    Show { phrases: &["fleet task"], takes: Takes::Name, rows: Here(fleet::steps) },
+    Show { phrases: &["fleet task"], takes: Takes::Name, rows: Rows::Fleet(fleet::steps) },
     Show {
         phrases: &["fleet etcd"],
         takes: Takes::Nothing,

@@ -171,9 +171,14 @@ fn a_replica_that_takes_its_leave_is_not_heard_by_the_client() {
         let idle = "SELECT id FROM information_schema.processlist WHERE command = 'Sleep' \
                     AND db = 'p' AND user = 'odp' AND host LIKE '127.0.0.1%'";
         let mut admin = pair.replica.admin();
-        let thread = admin.run(idle).text();
+        // It has answered, and comes to rest behind that.
+        let thread = until("it to sleep", || {
+            let found = admin.run(idle);
+            (found.row_count() == 1).then(|| found.text())
+        });
         admin.run(&format!("KILL CONNECTION {thread}"));
-        until("it to be gone", || (admin.run(idle).row_count() == 0).then_some(()));
+        let there = format!("SELECT 1 FROM information_schema.processlist WHERE id = {thread}");
+        until("it to be gone", || (admin.run(&there).row_count() == 0).then_some(()));
         assert_eq!(wire.ask(com::PING, b"").error(), None);
         assert_eq!(wire.run(WHO).text(), "replica");
     }

@@ -37,6 +37,7 @@ pub(super) async fn serve(inner: Arc<Inner>) {
     let mut standings = inner.lifecycle.subscribe();
     // To be shown; the predecessor may still drive.
     inner.store.load().await;
+    inner.is_known.send_replace(true);
     loop {
         if standings.wait_for(is_free).await.is_err() {
             return;

@@ -54,7 +54,9 @@ struct Inner {
     lifecycle: Lifecycle,
     /// Of this process, as SHOW PROXYINFO BINARY has it: nobody else has both.
     identity: (u32, String),
-    /// Whether what was kept is known.
+    /// Whether what was kept has been read.
+    is_known: watch::Sender<bool>,
+    /// Whether what is known is all there is: nobody else drives.
     is_ready: watch::Sender<bool>,
     /// There is something to do.
     news: Notify,
@@ -79,6 +81,7 @@ impl Tasks {
             config,
             lifecycle,
             identity: (std::process::id(), started_at),
+            is_known: watch::Sender::new(false),
             is_ready: watch::Sender::new(false),
             news: Notify::new(),
             judging: Mutex::default(),
@@ -93,8 +96,12 @@ impl Tasks {
         task::keep("fleet", move || driver::serve(inner.clone()));
     }
 
-    /// All tasks that are remembered, the newest first.
-    pub fn list(&self) -> Vec<Task> {
+    /// All tasks that are remembered, the newest first. A process that has just begun is waited
+    /// for until it knows them.
+    pub async fn list(&self) -> Vec<Task> {
+        let mut known = self.0.is_known.subscribe();
+        // What is kept cannot be read: what there is has to do.
+        let _ = timeout(KNOWING, known.wait_for(|is_known| *is_known)).await;
         self.0.store.list()
     }
 
