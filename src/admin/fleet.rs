@@ -216,7 +216,7 @@ pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a>
         columns.push("is_local");
         let before_latest = columns.len();
         columns.extend(LATEST);
-        columns.push("last_restart_id");
+        columns.extend(["last_restart_id", "fleet_task"]);
         let mut table = Table::with_columns(&columns);
         let members = admin.fleet.members(operands.like.as_deref()).await;
         let members = members.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
@@ -233,7 +233,8 @@ pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a>
                     let is_local = admin.fleet.is_this(&status);
                     row.push(Some(if is_local { "yes" } else { "no" }.into()));
                     row.extend(LATEST.map(text));
-                    row.push(last("task_id"));
+                    let of_fleet = text("fleet_task").filter(|id| !id.is_empty());
+                    row.extend([last("task_id"), of_fleet]);
                 }
                 Err(trouble) => {
                     row.push(Some("UNREACHABLE".into()));

@@ -591,6 +591,7 @@ fn binary(admin: &Admin) -> Table {
         ("in_transaction", gauges.current_client_transactions.to_string()),
         // Where clients connect, of all that stands in `listen`.
         ("address", addresses.join(",")),
+        ("fleet_task", admin.fleet.under_way().map(|id| id.to_string()).unwrap_or_default()),
     ];
     let mut table = Table::with_columns(&["name", "info"]);
     for (name, info) in rows {

@@ -34,7 +34,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
 pub(super) async fn members(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
     match admin.proxy.config().fleet.is_empty() {
         true => Ok(Table::default()),
-        false => show(admin, caller, "SHOW FLEET").await,
+        false => show(admin, caller, "SHOW FLEET").await.map(|table| named(table, "fleet_task")),
     }
 }
 
@@ -45,6 +45,7 @@ pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result
         return Err(unknown());
     }
     let found = show(admin, caller, &format!("SHOW FLEET PROXY {}", quoted(name))).await?;
+    let found = named(found, "fleet_task");
     let row = found.rows().next().ok_or_else(unknown)?;
     if row.text("state") == UNREACHABLE {
         let text = format!("{name} does not answer: {}", row.text("error"));
@@ -70,13 +71,27 @@ pub(super) fn serving(mut members: Table, cluster: &str) -> Table {
     members
 }
 
+/// Tasks that are under way, and which of the other members coordinate them: each proxy knows only
+/// its own.
+pub(super) fn tasks_of_others(members: &Table) -> Vec<(String, String)> {
+    let others = members.rows().filter(|row| row.text("is_local") != "yes");
+    let task = |row: Row| Some((row.value("fleet_task")?.to_owned(), row.text("name").to_owned()));
+    others.filter_map(task).collect()
+}
+
 /// Its tasks, newest first, by their names.
 pub(super) async fn tasks(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
-    let mut table = show(admin, caller, "SHOW FLEET TASKS").await?;
-    for id in table.rows.iter_mut().filter_map(|row| row.first_mut()?.as_mut()) {
+    let table = show(admin, caller, "SHOW FLEET TASKS").await?;
+    Ok(with_gaps(named(table, "task_id")))
+}
+
+/// Numbers of tasks in this column become their names.
+fn named(mut table: Table, column: &str) -> Table {
+    let at = table.columns.iter().position(|name| name == column);
+    for id in table.rows.iter_mut().filter_map(|row| row.get_mut(at?)?.as_mut()) {
         id.insert_str(0, PREFIX);
     }
-    Ok(with_gaps(table))
+    table
 }
 
 /// What each proxy has gone through in a task.

@@ -268,6 +268,7 @@ pub(super) static MEMBER: Resource = Resource {
         same("uptime_s", Integer, "seconds since the process has started"),
         same("sessions", Integer, "clients"),
         same("in_transaction", Integer, "of them, those in a transaction"),
+        same("fleet_task", Text, "the restart of the fleet that it coordinates now"),
         field("last_restart_state", "last_restart", Text, "how the last restart ended"),
         same("last_restart_at", Time, "when it began"),
         same("last_restart_moved", Integer, "sessions that it has moved"),

@@ -1,63 +1,19 @@
 //! What axe-core finds on the pages, in real headless Chromium: nothing serious; and no page is
 //! wider than the window.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use serde_json::Value;
 
+use crate::browser::{is_there, told};
 use crate::scene::Person;
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
 use crate::support::proxy::Options;
-use crate::support::{Database, Login, Proxy, Server, Wire, fixtures_dir, scratch, skip, until};
-
-/// Where distributions have Chromium.
-const CHROMIUM: [&str; 3] =
-    ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-
-/// Chromium, and where `tests/fetch` has put axe-core; None, and a note, where one is missing.
-fn tools() -> Option<(PathBuf, PathBuf)> {
-    let clients = std::env::var_os("ODP_TEST_CLIENTS").map(PathBuf::from);
-    let axe = clients.unwrap_or_else(|| fixtures_dir().join("clients")).join("axe");
-    let chromium = CHROMIUM.iter().map(PathBuf::from).find(|path| path.exists());
-    match (chromium, axe.join("ready").exists()) {
-        (Some(chromium), true) => Some((chromium, axe)),
-        (None, _) => {
-            skip("chromium is needed");
-            None
-        }
-        (Some(_), false) => {
-            skip("axe-core is not to be had here");
-            None
-        }
-    }
-}
+use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 /// What is found on these pages, at widths and in colours.
 fn look(proxy: &Proxy, cookie: &str, looks: &str, paths: &[String]) -> Value {
     let looks = std::iter::once(looks).chain(paths.iter().map(String::as_str));
     told("axe.js", proxy, cookie, looks)
-}
-
-/// What a script tells of these; null where there is no Chromium.
-fn told<'a>(
-    script: &str,
-    proxy: &Proxy,
-    cookie: &str,
-    arguments: impl IntoIterator<Item = &'a str>,
-) -> Value {
-    let Some((chromium, axe)) = tools() else { return Value::Null };
-    let profile = scratch();
-    let mut node = Command::new("node");
-    node.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console").join(script));
-    node.env("NODE_PATH", axe.join("node_modules"));
-    node.env("CHROMIUM", chromium).env("PROFILE", profile.path().join("profile"));
-    node.arg(format!("http://127.0.0.1:{}", proxy.http)).arg(cookie).args(arguments);
-    let output = node.output().expect("node runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 fn is_good(who: &str, found: &Value) {
@@ -68,7 +24,7 @@ fn is_good(who: &str, found: &Value) {
 
 #[test]
 fn no_page_has_a_serious_fault() {
-    if tools().is_none() {
+    if !is_there() {
         return;
     }
     let Some(database) = Database::start(Server::MariaDb) else { return };

@@ -136,6 +136,28 @@ fn the_dialog_of_a_cluster_is_about_those_that_serve_it() {
     assert!(dialog.contains("href=\"/clusters/main/restart?ticked=yes&amp;proxy=b\""), "{dialog}");
 }
 
+/// Whoever is asked shows that it is under way, and that who does it cannot be restarted meanwhile.
+#[test]
+fn a_task_is_seen_on_the_pages_of_those_that_do_not_coordinate_it() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let mut admin = proxies[1].admin().expect("the admin port takes us");
+    admin.run("RESTART FLEET PROXIES = 'b' PAUSE = '1h'");
+    let person = Person::log_in(&proxies[0], "root");
+    let tasks = until("it to be seen", || {
+        Some(person.see("/tasks")).filter(|page| page.contains("Task fleet-1 of "))
+    });
+    assert!(tasks.contains("<b>b</b>") && tasks.contains("1 running"), "{tasks}");
+    let why = "task fleet-1 of b is in progress";
+    for (query, is_free) in [("", false), ("?proxy=b", false), ("?proxy=a", true)] {
+        let dialog = person.see(&format!("/clusters/main/restart{query}"));
+        assert_eq!(dialog.contains(why), !is_free, "{query}: {dialog}");
+    }
+    let answer = person.send("/clusters/main/restart", "proxies=a,b&mode=restart");
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.body.contains("b: it coordinates fleet task 1"), "{answer:?}");
+}
+
 /// A proxy that takes connections and says nothing is no reason to wait with the page.
 #[test]
 fn nobody_waits_for_a_proxy_that_says_nothing() {

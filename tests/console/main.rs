@@ -5,10 +5,12 @@
 mod support;
 
 mod axe;
+mod browser;
 mod fleet;
 mod forms;
 mod hostile;
 mod login;
+mod operator;
 mod pages;
 mod scene;
 mod tls;

@@ -16,6 +16,7 @@ pub(crate) mod fake_server;
 pub(crate) mod fleet;
 pub(crate) mod http;
 pub(crate) mod legs;
+pub(crate) mod load;
 pub(crate) mod pki;
 pub(crate) mod planes;
 pub(crate) mod pressure;

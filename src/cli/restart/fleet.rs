@@ -12,7 +12,7 @@ use super::Args;
 use crate::config::Span;
 use crate::error::chain;
 use crate::fleet::members::{choose, members};
-use crate::fleet::port::{Admin, AdminPort, Row, quoted};
+use crate::fleet::port::{Admin, AdminPort, Row, Trouble, quoted};
 
 /// How long the proxy that coordinates may not be there: it is restarted too, or starts again.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -41,15 +41,25 @@ pub(super) struct FleetArgs {
     /// With --fleet: do not ask first what would not be taken over.
     #[arg(long, requires = "fleet")]
     no_rehearsal: bool,
-    /// With --fleet: have the newest task begin nothing more.
-    #[arg(long, requires = "fleet", conflicts_with_all = ["rollback", "retry"])]
-    stop: bool,
-    /// With --fleet: restart those that the newest task has restarted into what they ran before.
-    #[arg(long, requires = "fleet", conflicts_with = "retry")]
-    rollback: bool,
-    /// With --fleet: go on with the newest task from where it has failed.
-    #[arg(long, requires = "fleet")]
-    retry: bool,
+    /// With --fleet: have the newest task begin nothing more, or the one that is named by number.
+    #[arg(long, value_name = "TASK", num_args = 0..=1, requires = "fleet",
+          conflicts_with_all = ["rollback", "retry"])]
+    stop: Option<Option<u64>>,
+    /// With --fleet: restart those that this task has restarted into what they ran before.
+    #[arg(long, value_name = "TASK", num_args = 0..=1, requires = "fleet",
+          conflicts_with = "retry")]
+    rollback: Option<Option<u64>>,
+    /// With --fleet: go on with this task from where it has failed.
+    #[arg(long, value_name = "TASK", num_args = 0..=1, requires = "fleet")]
+    retry: Option<Option<u64>>,
+}
+
+impl FleetArgs {
+    /// What is to become of a task that there is: the word for it, and its number.
+    fn order(&self) -> Option<(&'static str, Option<u64>)> {
+        let all = [("STOP", self.stop), ("ROLLBACK", self.rollback), ("RETRY", self.retry)];
+        all.into_iter().find_map(|(word, said)| Some((word, said?)))
+    }
 }
 
 /// The proxies of the fleet.
@@ -70,13 +80,23 @@ pub(super) async fn chosen(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
 pub(super) async fn restart(args: &Args) -> anyhow::Result<ExitCode> {
     let mut candidates = args.access.ports().unwrap_or_default();
     candidates.extend(ports(args).await?);
-    let (port, mut admin) = coordinator(candidates).await?;
-    let task = admin.restart(&statement(args)?).await?;
+    let order = args.of_fleet.order();
+    let (port, mut admin, statement) = match order {
+        None => {
+            let (port, admin) = first(candidates).await?;
+            (port, admin, statement(args)?)
+        }
+        Some((word, number)) => {
+            let (port, admin, number) = coordinator(candidates, number).await?;
+            (port, admin, format!("RESTART FLEET {word} {number}"))
+        }
+    };
+    let task = admin.restart(&statement).await?;
     let _ = writeln!(std::io::stderr(), "{}: fleet task {task}", port.name);
-    let expected = match (args.of_fleet.stop, args.of_fleet.rollback) {
-        (true, _) => &["STOPPED", "COMPLETED"][..],
-        (_, true) => &["ROLLED_BACK"],
-        (false, false) => &["COMPLETED"],
+    let expected = match order {
+        Some(("STOP", _)) => &["STOPPED", "COMPLETED"][..],
+        Some(("ROLLBACK", _)) => &["ROLLED_BACK"],
+        _ => &["COMPLETED"],
     };
     let (row, steps) = watch(&port, admin, task).await?;
     for step in last(&steps) {
@@ -98,7 +118,7 @@ pub(super) async fn restart(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The first that answers: of the proxy whose config it is, rather than of another.
-async fn coordinator(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, Admin)> {
+async fn first(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, Admin)> {
     let mut why = None;
     for port in candidates {
         match port.connect().await {
@@ -109,15 +129,46 @@ async fn coordinator(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, A
     bail!("no proxy of the fleet answers: {}", why.unwrap_or_default())
 }
 
-fn statement(args: &Args) -> anyhow::Result<String> {
-    let of_fleet = &args.of_fleet;
-    for (is_said, word) in
-        [(of_fleet.stop, "STOP"), (of_fleet.rollback, "ROLLBACK"), (of_fleet.retry, "RETRY")]
-    {
-        if is_said {
-            return Ok(format!("RESTART FLEET {word}"));
+/// Who coordinates a task: the first that has one of this number, or whose newest is the newest of
+/// all; and its number.
+async fn coordinator(
+    candidates: Vec<AdminPort>,
+    number: Option<u64>,
+) -> anyhow::Result<(AdminPort, Admin, u64)> {
+    let mut newest: Option<(String, (AdminPort, Admin, u64))> = None;
+    let mut silent = Vec::new();
+    for port in candidates {
+        let asked = async {
+            let mut admin = port.connect().await?;
+            let tasks = admin.fleet_tasks().await?;
+            Ok::<_, Trouble>((admin, tasks))
+        };
+        let (admin, tasks) = match asked.await {
+            Ok(both) => both,
+            Err(trouble) => {
+                silent.push(format!("{}: {}", port.name, chain(&trouble)));
+                continue;
+            }
+        };
+        let is_it = |row: &&Row| number.is_none_or(|it| row.number("task_id") == Some(it));
+        let Some(row) = tasks.iter().find(is_it) else { continue };
+        let found = row.number("task_id").zip(row.text("started_at"));
+        let Some((id, started_at)) = found else { continue };
+        if number.is_some() {
+            return Ok((port, admin, id));
+        }
+        if newest.as_ref().is_none_or(|(before, _)| before.as_str() < started_at) {
+            newest = Some((started_at.to_owned(), (port, admin, id)));
         }
     }
+    let what = number.map(|number| format!(" {number}")).unwrap_or_default();
+    let silent = silent.iter().map(|why| format!("; {why}")).collect::<String>();
+    let none = || anyhow!("no proxy of the fleet has a fleet task{what}{silent}");
+    newest.map(|(_, found)| found).ok_or_else(none)
+}
+
+fn statement(args: &Args) -> anyhow::Result<String> {
+    let of_fleet = &args.of_fleet;
     let mut statement = String::from("RESTART FLEET");
     if args.force {
         statement.push_str(" FORCE");
@@ -159,7 +210,7 @@ async fn watch(port: &AdminPort, admin: Admin, task: u64) -> anyhow::Result<(Row
             };
             let tasks = admin.fleet_tasks().await?;
             let steps = admin.fleet_steps(task).await?;
-            Ok::<_, crate::fleet::port::Trouble>((admin, tasks, steps))
+            Ok::<_, Trouble>((admin, tasks, steps))
         };
         match looked.await {
             Ok((admin, tasks, steps)) => {

@@ -23,7 +23,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Task};
@@ -103,6 +102,11 @@ impl Tasks {
         // What is kept cannot be read: what there is has to do.
         let _ = timeout(KNOWING, known.wait_for(|is_known| *is_known)).await;
         self.0.store.list()
+    }
+
+    /// The one that is under way.
+    pub fn under_way(&self) -> Option<u64> {
+        self.0.store.under_way()
     }
 
     /// Counts changes of them.
@@ -281,10 +285,9 @@ impl Inner {
         if let Some(cluster) = &request.cluster {
             both = serving(both, cluster, &request.proxies)?;
         }
-        let tasks = tasks_of(both.iter().map(|(member, _)| member.clone()).collect()).await;
         let mut whys = Vec::new();
         let mut steps = Vec::new();
-        for ((member, asked), others) in both.into_iter().zip(tasks) {
+        for (member, asked) in both {
             let (name, address) = (asked.name, member.port.name);
             let status = match asked.answer {
                 Ok(status) => status,
@@ -294,7 +297,10 @@ impl Inner {
                 }
             };
             let coordinates = self.is_us(&status.proxy);
-            let why = in_the_way(&status, request.mode).or(others.filter(|_| !coordinates));
+            let others = status.proxy.number("fleet_task").filter(|_| !coordinates);
+            let others =
+                others.map(|id| format!("it coordinates fleet task {id}, which is under way"));
+            let why = in_the_way(&status, request.mode).or(others);
             whys.extend(why.map(|why| format!("{name}: {why}")));
             steps.push(step(name, address, coordinates));
         }
@@ -353,26 +359,6 @@ fn serving(
         true => Err(Refused(format!("no proxy of the fleet serves the cluster '{cluster}'"))),
         false => Ok(both),
     }
-}
-
-/// What each of them coordinates already.
-async fn tasks_of(members: Vec<Member>) -> Vec<Option<String>> {
-    let count = members.len();
-    let mut asking = JoinSet::new();
-    for (at, member) in members.into_iter().enumerate() {
-        asking.spawn(async move {
-            let mut admin = member.port.connect().await.ok()?;
-            // Older versions do not know of such tasks.
-            let tasks = admin.fleet_tasks().await.unwrap_or_default();
-            admin.quit().await;
-            let is_under_way = |row: &&Row| row.text("state") == Some(State::InProgress.name());
-            let id = tasks.iter().find(is_under_way)?.text("task_id")?.to_owned();
-            Some((at, format!("it coordinates fleet task {id}, which is under way")))
-        });
-    }
-    let found: Vec<_> = asking.join_all().await.into_iter().flatten().collect();
-    let of = |at: usize| found.iter().find(|(of, _)| *of == at).map(|(_, why)| why.clone());
-    (0..count).map(of).collect()
 }
 
 fn step(proxy: String, address: String, coordinates: bool) -> Step {

@@ -251,6 +251,8 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     }
     let serving = fleet::serving(members.clone(), cluster);
     let (names, proxies) = chosen(names, members, cluster)?;
+    let of_others = fleet::tasks_of_others(&proxies).into_iter().next();
+    let of_others = of_others.map(|(task, proxy)| format!("{task} of {proxy}"));
     let left = |all: usize, chosen: usize| all.saturating_sub(chosen);
     let others =
         (left(running(&serving), running(&proxies)), left(serving.rows.len(), proxies.rows.len()));
@@ -262,7 +264,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         proxies,
         names,
         others,
-        busy: busy.map(|row| row.text("task_id").to_owned()),
+        busy: busy.map(|row| row.text("task_id").to_owned()).or(of_others),
         refusal: scene.refusal(),
     };
     let rehearsals = dialog.asked().section(scene, dialog.why_nothing().as_deref()).await?;

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::frame::{self, Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
-use super::words;
+use super::{tasks, words};
 use crate::admin::command::Change;
 use crate::admin::fleet::{Order, Word};
 use crate::admin::{Row, Table};
@@ -33,11 +33,19 @@ const ORDERS: [(Word, &str, &str, &[&str]); 3] = [
     ),
 ];
 
-/// All of them, newest first; nothing where there was none.
-pub(super) fn list(tasks: &Table) -> Markup {
+/// All of them, newest first, behind those of others that are under way; nothing where there was
+/// none.
+pub(super) fn list(tasks: &Table, of_others: &[(String, String)]) -> Markup {
     html! {
+        @if !tasks.rows.is_empty() || !of_others.is_empty() { h2 { "Of the fleet" } }
+        @for (task, proxy) in of_others {
+            p class="note" {
+                (mark("IN_PROGRESS", words::state("IN_PROGRESS")))
+                " Task " (task) " of " b { (proxy) } ", which does it: the console of " (proxy)
+                " shows how it goes, and can stop it."
+            }
+        }
         @if !tasks.rows.is_empty() {
-            h2 { "Of the fleet" }
             table {
                 thead { tr {
                     th { "Task" } th { "What" } th { "State" } th { "Stage" } th { "Proxies" }
@@ -68,10 +76,12 @@ fn task(row: &Row) -> Markup {
 
 pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<Reply, Problem> {
     let caller = &scene.visitor.caller;
-    let tasks = fleet::tasks(scene.admin(), caller).await?;
-    let row = tasks.rows().find(|row| row.text("task_id") == name);
+    let all = fleet::tasks(scene.admin(), caller).await?;
+    let row = all.rows().find(|row| row.text("task_id") == name);
     let row = row.ok_or_else(|| Problem::not_found(format!("There is no task '{name}'.")))?;
     let steps = fleet::steps(scene.admin(), caller, number).await?;
+    let (restarts, proxies) = (scene.show("SHOW RESTART").await?, scene.proxies().await?);
+    let own = restarts.rows().find(|row| row.text("fleet_task").parse() == Ok(number));
     let (state, mode) = (row.text("state"), words::mode(row.text("mode")));
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
@@ -88,6 +98,9 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<R
                 "Asked by " (row.text("started_by")) " at " (words::time(row.text("started_at")))
                 @if let Some(ended) = row.value("ended_at") { ", ended at " (words::time(ended)) }
                 "."
+            }
+            @if let (Some(own), Some(now)) = (own, proxies.rows().next()) {
+                (tasks::whereabouts(&own, &now))
             }
             (phases(&steps))
             (orders(scene, name, number, &row))
@@ -158,7 +171,7 @@ fn ways(word: Word, name: &str, number: u64) -> Ways {
     Ways {
         sql: Change::Fleet(Order::Of(word, Some(number))).to_string(),
         api: Some(("POST", format!("/api/v1/tasks/{name}/{}", path(word)), String::new())),
-        command: format!("odp restart --fleet -c /etc/odp/odp.toml --{}", path(word)),
+        command: format!("odp restart --fleet -c /etc/odp/odp.toml --{} {number}", path(word)),
     }
 }
 

@@ -106,6 +106,14 @@ impl Scene<'_> {
         let count = |state: &str| {
             own().chain(fleet.rows()).filter(|row| row.text("state") == state).count()
         };
-        Ok(Counts { running: count("IN_PROGRESS"), failed: count("FAILED") })
+        let running = count("IN_PROGRESS") + self.fleet_tasks_of_others().await.len();
+        Ok(Counts { running, failed: count("FAILED") })
+    }
+
+    /// Those under way, as far as it is known, and who coordinates them.
+    pub(super) async fn fleet_tasks_of_others(&self) -> Vec<(String, String)> {
+        let heard = self.http.look.known(&self.visitor.caller).await;
+        let members = heard.and_then(|heard| heard.proxies.ok());
+        members.map(|members| fleet::tasks_of_others(&members)).unwrap_or_default()
     }
 }

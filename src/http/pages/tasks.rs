@@ -42,10 +42,11 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     let tasks = scene.show("SHOW RESTART").await?;
     let fleet = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
+    let of_others = scene.fleet_tasks_of_others().await;
     Ok(html! {
         div id="tasks" {
-            (fleet_tasks::list(&fleet))
-            @if !fleet.rows.is_empty() { h2 { "Of this proxy" } }
+            (fleet_tasks::list(&fleet, &of_others))
+            @if !fleet.rows.is_empty() || !of_others.is_empty() { h2 { "Of this proxy" } }
             @if tasks.rows().next().is_none() { p { "There was no restart yet." } }
             @else {
                 table {
@@ -134,7 +135,7 @@ fn outcome(row: &Row) -> Markup {
 }
 
 /// Who serves this page, if that has to do with it.
-fn whereabouts(row: &Row, now: &Row) -> Markup {
+pub(super) fn whereabouts(row: &Row, now: &Row) -> Markup {
     let (status, pid) = (now.text("status"), now.text("pid"));
     let is_successor = row.text("new_pid") == pid && row.text("state") == "COMPLETED";
     html! {
