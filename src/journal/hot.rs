@@ -325,6 +325,16 @@ pub(super) trait Words {
     }
 }
 
+/// Neither copy of a slot counts, nor does one that is half written later: at its end there may be
+/// the number that somebody else's commit had, who had the slot before. An annex is all zeroes at
+/// first.
+pub(super) fn forget(words: &mut impl Words) {
+    for copy in slot::HOTS {
+        words.put(copy, 0);
+        words.put(copy + HOT_LAST, 0);
+    }
+}
+
 /// Writes a commit over the older copy. What it does not say is as it was.
 #[inline]
 pub(super) fn store(shape: Shape, number: u64, said: &Said<'_>, words: &mut impl Words) {

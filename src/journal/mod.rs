@@ -301,9 +301,7 @@ impl Journal {
             // The one before may have left something there.
             slot.set(hot::fill_at(at), u64::MAX);
         }
-        for copy in slot::HOTS {
-            slot.set(copy, 0);
-        }
+        hot::forget(&mut slot.words);
         self.memory.word(head::HIGHEST_ID).fetch_max(u64::from(id), layout::STORE);
         Ok(slot)
     }

@@ -108,11 +108,24 @@ const SHAPES: [Shape; 6] = [
     Shape { count: LEGS as u8, layered: 0xFF },
 ];
 
+impl Recorded {
+    /// A slot that somebody else had, who has made so many commits.
+    fn used(shape: Shape, commits: u64) -> Self {
+        let mut written = Self::default();
+        (1..=commits).for_each(|number| written.commit(shape, number, &hot(shape, number), true));
+        hot::forget(&mut written);
+        written.words.retain(|at, _| *at < SLOT);
+        written
+    }
+}
+
 /// After any number of commits, and any part of the next: the last one or the next.
 #[test]
 fn a_commit_that_is_cut_off_leaves_the_one_before() {
-    for shape in SHAPES {
-        let mut written = Recorded::default();
+    let all = SHAPES.into_iter().flat_map(|shape| (0..5).map(move |commits| (shape, commits)));
+    for (shape, commits) in all {
+        let mut written = Recorded::used(shape, commits);
+        assert_eq!(written.newest(shape), None, "{shape:?} after {commits}");
         for number in 1..9 {
             let before = (number > 1).then(|| (number - 1, hot(shape, number - 1)));
             let (old, now) = (written.clone(), hot(shape, number));
@@ -122,7 +135,8 @@ fn a_commit_that_is_cut_off_leaves_the_one_before() {
                 words.words.extend(written.stores[..cut].iter().copied());
                 let is_whole = cut == written.stores.len();
                 let expected = if is_whole { Some((number, now.clone())) } else { before.clone() };
-                assert_eq!(words.newest(shape), expected, "{shape:?}: {cut} of {number}");
+                let at = format!("{shape:?} after {commits}: {cut} of {number}");
+                assert_eq!(words.newest(shape), expected, "{at}");
             }
         }
     }
