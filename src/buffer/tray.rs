@@ -156,15 +156,20 @@ impl<const SIZE: usize> Tray<SIZE> {
         (self.start, self.end, self.is_changed) = (0, len, true);
     }
 
+    /// Has room for so many behind those that are in it, however many these are.
+    pub fn lengthen(&mut self, more: usize) {
+        if self.end + more > self.most() && self.len() + more <= self.most() {
+            self.compact();
+        }
+        // Where they were moved to there may be less room than where they were.
+        if self.end + more > self.most() {
+            self.grow(self.len() + more);
+        }
+    }
+
     /// Puts these behind what is in it, however many they are.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let (len, most) = (self.len() + bytes.len(), self.most());
-        if self.end + bytes.len() > most {
-            match len > most {
-                true => self.grow(len),
-                false => self.compact(),
-            }
-        }
+        self.lengthen(bytes.len());
         let end = self.end;
         self.hold()[end..end + bytes.len()].copy_from_slice(bytes);
         self.put(bytes.len());
@@ -205,6 +210,10 @@ impl<const SIZE: usize> Tray<SIZE> {
     /// What is in it goes to the beginning of other memory.
     fn leave(&mut self, len: usize) {
         let mut fresh = lend::<SIZE>(self.arena);
+        if fresh.len() < len {
+            give_back::<SIZE>(fresh);
+            return self.grow(len);
+        }
         fresh[..len].copy_from_slice(self.bytes());
         if let Some(before) = self.memory.replace(fresh) {
             self.put_away(before);
@@ -390,6 +399,36 @@ mod tests {
         assert_eq!((tray.len(), &tray.bytes()[..7]), (100_006, &[1, 1, 1, 1, 1, 1, 2][..]));
         tray.extend(&[3; 100_000]);
         assert_eq!((tray.len(), tray.bytes()[200_005]), (200_006, 3));
+    }
+
+    /// Of what has grown there may be more than an arena's piece, or our own memory, has room for.
+    #[test]
+    fn what_is_left_of_a_long_frame_finds_room() {
+        let arena = Arena::leaked(Kind::Trays, 4);
+        let mut tray = Tray::<FRAMES>::default();
+        tray.keep_in(arena);
+        tray.extend(&[1; 70_000]);
+        tray.extend(&[2; 60_000]);
+        tray.take(70_000);
+        tray.compact();
+        assert_eq!((tray.len(), tray.bytes()[59_999]), (60_000, 2));
+        tray.take(40_000);
+        tray.lengthen(100);
+        assert!(tray.room().len() >= 100);
+        assert_eq!(tray.bytes(), [2; 20_000]);
+    }
+
+    /// Our own memory has less room than a piece that was lent when there were some.
+    #[test]
+    fn what_was_in_a_piece_finds_room_when_none_is_left() {
+        let arena = Arena::leaked(Kind::Trays, 4);
+        let mut tray = Tray::<FRAMES>::default();
+        tray.keep_in(arena);
+        tray.extend(&[1; 30_000]);
+        let _all: Vec<Piece> = std::iter::from_fn(|| arena.lend()).collect();
+        tray.take(10);
+        tray.compact();
+        assert_eq!(tray.bytes(), [1; 29_990]);
     }
 
     /// What a record names stays as it is until the next one, whatever is done.

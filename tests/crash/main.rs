@@ -14,6 +14,7 @@ mod hanging;
 #[cfg(feature = "crash-points")]
 mod keeperless;
 mod killed;
+mod long_frames;
 mod memory;
 mod on_the_way;
 #[cfg(feature = "crash-points")]

@@ -179,6 +179,8 @@ pub(crate) enum Layers {
     Zstd,
     /// The server's connection has both, the client's is compressed.
     TlsAndZlib,
+    /// The same, and the server is a MySQL.
+    TlsAndZstd,
 }
 
 /// A scene whose connections have them.
@@ -208,9 +210,13 @@ impl Layered {
             Layers::Zlib => (None, Some(Compression::Zlib)),
             Layers::Zstd => (None, Some(Compression::Zstd(3))),
             Layers::TlsAndZlib => (Some("TLSv1.3"), Some(Compression::Zlib)),
+            Layers::TlsAndZstd => (Some("TLSv1.3"), Some(Compression::Zstd(3))),
         };
         // MariaDB knows no zstd.
-        let server = zlib.map(|_| Compression::Zlib);
+        let (kind, server) = match layers {
+            Layers::TlsAndZstd => (Server::MySql, zlib),
+            _ => (Server::MariaDb, zlib.map(|_| Compression::Zlib)),
+        };
         let legs = Legs { client: zlib, server, tls: tls.is_some() };
         let dir = scratch();
         let files = Pki::new().write(dir.path());
@@ -220,7 +226,7 @@ impl Layered {
             of_server.push(format!("--tls-version={version}"));
         }
         let of_server: Vec<&str> = of_server.iter().map(String::as_str).collect();
-        let database = Database::start_with(Server::MariaDb, &of_server)?;
+        let database = Database::start_with(kind, &of_server)?;
         let scene = Scene::before(database, |options| {
             options.proxy.push_str(&legs.lines());
             if legs.tls {

@@ -166,6 +166,8 @@ impl Leg {
             }
             compressor.make_room();
             let Some(tls) = self.stream.tls_mut() else { return Ok(Unloaded::Missing) };
+            // What has come of a long frame stays until all of it has.
+            compressor.incoming.lengthen(1);
             match tls.unload(compressor.incoming.room())? {
                 Unloaded::Data(n) => compressor.incoming.put(n),
                 unloaded => return Ok(unloaded),
