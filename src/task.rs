@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | [`spawn`] | one connection, one order | it is over; its sockets are closed as its values drop |
 //! | [`keep`] | accept loops, watchers, listeners | started again, sooner or later |
-//! | [`caught`] | what has something to bring in order | its caller does |
+//! | [`caught`], [`attempt`] | what has something to bring in order | its caller does |
 //!
 //! [`see_through`] runs what all of them are for.
 //!
@@ -83,22 +83,25 @@ pub async fn caught<F: Future + Unpin>(
     task: &'static str,
     mut future: F,
 ) -> Result<F::Output, Panicked> {
-    let polled = poll_fn(|cx| {
-        let poll = || {
-            injected::pass(task);
-            Pin::new(&mut future).poll(cx)
-        };
-        // What is left of it is dropped or brought in order by whoever owns it.
-        match catch_unwind(AssertUnwindSafe(poll)) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => {
-                *lock().entry(task).or_default() += 1;
-                tracing::error!(task, "a task has panicked");
-                std::task::Poll::Ready(Err(Panicked))
-            }
-        }
+    let polled = poll_fn(|cx| match attempt(task, || Pin::new(&mut future).poll(cx)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panicked) => std::task::Poll::Ready(Err(panicked)),
     });
     polled.await
+}
+
+/// What the call comes to, or that it panicked.
+pub fn attempt<T>(task: &'static str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let call = || {
+        injected::pass(task);
+        call()
+    };
+    // What is left of it is dropped or brought in order by whoever owns it.
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| {
+        *lock().entry(task).or_default() += 1;
+        tracing::error!(task, "a task has panicked");
+        Panicked
+    })
 }
 
 fn lock() -> MutexGuard<'static, BTreeMap<&'static str, u64>> {

@@ -20,7 +20,7 @@ use super::remarks::log_remarks;
 use super::share::Sharer;
 use super::{announce, keep, lookout, signals};
 use crate::admin::{self, Admin, Audit, server};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::error::chain;
 use crate::fleet::record::{Kept, Record};
 use crate::fleet::settings::Standing;
@@ -65,7 +65,9 @@ pub(crate) fn run(path: &Path, beginning: Beginning, past: Past) -> anyhow::Resu
     // The thread that was cloned has the keeper's id.
     let proxy = std::thread::Builder::new().name("odp".into());
     let proxy = proxy.spawn(move || run_proxy(&path, beginning, past, Some(life)));
-    proxy.context("cannot start a thread")?.join().map_err(|_| anyhow!("the proxy has panicked"))?
+    let ended = proxy.context("cannot start a thread")?.join();
+    // It is told already; the keeper is to know by what the process ends with.
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Sessions that a journal is made for: more can't have sockets, or are not let in.
@@ -84,16 +86,18 @@ fn run_proxy(
 ) -> anyhow::Result<()> {
     let parts = life.map(Life::begin).transpose().context("cannot see what is left")?;
     let heritage = parts.as_ref().and_then(|(_, heritage)| heritage.as_ref());
-    let config = match heritage.map(|heritage| heritage.estate.config.as_str()) {
-        // A crash puts no new config in force, least of all one with mistakes.
-        Some(text) if !text.is_empty() => Config::again(text, path)?,
+    let (config, flaw) = match heritage.map(|heritage| heritage.estate.config.as_str()) {
+        Some(text) if !text.is_empty() => config_again(text, path)?,
         _ => {
             let config = config::load(path)?;
             config::not_ourselves(path, &config, Names::Resolved)?;
-            config
+            (config, None)
         }
     };
     let _log = log::start(&config.log).context("cannot start the log")?;
+    if let Some(error) = flaw {
+        tracing::error!(%error, "passwords are missing until the config is loaded again");
+    }
     raise_fd_limit();
     let mut runtime = match config.proxy.workers {
         // One worker has nobody to share with: this thread does it, without the locks.
@@ -108,6 +112,32 @@ fn run_proxy(
     task::see_through(runtime, live(path, config, (beginning, past), parts))
 }
 
+/// A crash puts no new config in force, least of all one with mistakes. Without files of passwords
+/// that are gone meanwhile sessions go on all the same: what is wrong with those, if anything.
+fn config_again(text: &str, path: &Path) -> anyhow::Result<(Config, Option<ConfigError>)> {
+    match Config::again(text, path) {
+        Ok(config) => Ok((config, None)),
+        Err(error) => Ok((Config::parse(text, path)?, Some(error))),
+    }
+}
+
+/// What handshakes need. Who comes after a crash serves without what cannot be read any more:
+/// nobody shakes hands there, and sessions go on.
+fn load_tls(
+    path: &Path,
+    config: &Config,
+    heritage: Option<&Heritage>,
+) -> anyhow::Result<tls::Settings> {
+    if heritage.is_none() {
+        return tls::Settings::load(&config.tls).map_err(config::in_config(path));
+    }
+    let (settings, errors) = tls::Settings::load_what_can_be(&config.tls);
+    for error in errors {
+        tracing::error!(%error, "no TLS handshakes there until the config is loaded again");
+    }
+    Ok(settings)
+}
+
 async fn live(
     path: &Path,
     config: Config,
@@ -116,13 +146,12 @@ async fn live(
 ) -> anyhow::Result<()> {
     let orders = signals::Orders::hear().context("cannot listen for signals")?;
     let (pair, heritage) = parts.unzip();
+    let mut heritage = heritage.flatten();
     let origin = origin(path, &config, pair.as_ref())?;
-    let tls = tls::Settings::load(&config.tls).map_err(config::in_config(path))?;
-    let tls = Arc::new(tls);
+    let tls = Arc::new(load_tls(path, &config, heritage.as_ref())?);
     let config = Arc::new(ArcSwap::from_pointee(config));
     let read = config.clone();
     let lifecycle = Lifecycle::new(origin, Timeouts::default(), move || settings(&read.load()));
-    let mut heritage = heritage.flatten();
     let start = begin(&lifecycle, beginning, heritage.as_ref()).await?;
     let keeper = Keeper::of(&config.load());
     let altered = match (&start, &heritage) {
@@ -345,8 +374,8 @@ fn keep_records(ports: &Ports, keeper: u32, run_dir: &Path) -> Vec<Kept> {
 fn origin(path: &Path, config: &Config, pair: Option<&Pair>) -> anyhow::Result<Origin> {
     let binary = std::env::current_exe().context("cannot tell the path of this program")?;
     let path = std::path::absolute(path).context("cannot tell the path of the config")?;
-    let text = std::fs::read(&path).with_context(|| format!("config {}", path.display()))?;
-    let hash = Sha1::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash =
+        Sha1::digest(config.text.as_str()).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Origin {
         binary,
         config: path,

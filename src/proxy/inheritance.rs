@@ -19,7 +19,11 @@ use super::sessions::view::{CrashTotals, CrashView};
 use crate::error::ClientError;
 use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since};
 use crate::restart::{Adopted, Parcel};
+use crate::task;
 use crate::wire::id::SessionId;
+
+/// As people know it that counts panics.
+const RECOVERY: &str = "recovery";
 
 /// Why a session does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +44,8 @@ impl Proxy {
         let Some(journal) = &self.journal else { return Vec::new() };
         let (given, sessions): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|found| found.is_given);
-        let held = given.into_iter().filter_map(|found| self.hold(found)).collect();
+        let held = |found| task::attempt(RECOVERY, || self.hold(found)).ok().flatten();
+        let held = given.into_iter().filter_map(held).collect();
         let found = sessions.len() as u64 + unknown + unprotected + given_up;
         // Those that were not on record had ids as well.
         let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
@@ -53,7 +58,7 @@ impl Proxy {
         let mut waiting = Vec::new();
         for found in innocents.into_iter().chain(suspects) {
             let (is_suspect, is_out) = (strikes(&found).is_suspect(), strikes(&found).is_out());
-            match self.resume_one(found) {
+            match self.try_one(found) {
                 Ok(adopted) if is_suspect => waiting.push((adopted, is_out)),
                 Ok(adopted) => {
                     adopted.go_on();
@@ -99,7 +104,7 @@ impl Proxy {
         slot.strike();
         let Some(found) = slot.revisit(fds, pieces, trays) else { return false };
         let id = found.id;
-        match self.resume_one(found) {
+        match self.try_one(found) {
             Ok(adopted) => {
                 tracing::warn!(id, "a session's task has panicked; the session goes on");
                 adopted.go_on();
@@ -110,6 +115,17 @@ impl Proxy {
                 false
             }
         }
+    }
+
+    /// A session whose taking up panics is lost, which is as deadly as any; nobody else is.
+    fn try_one(&self, found: Found) -> Result<Adopted, Gone> {
+        let id = SessionId(found.id);
+        task::attempt(RECOVERY, || self.resume_one(found)).unwrap_or_else(|_| {
+            tracing::error!(id = id.0, "session lost in a crash: it cannot be taken up");
+            let registry = &self.sessions.registry;
+            registry.find(id).iter().for_each(|handle| registry.end(handle));
+            Err(Gone::Deadly)
+        })
     }
 
     fn resume_one(&self, found: Found) -> Result<Adopted, Gone> {

@@ -11,6 +11,7 @@ mod pair;
 mod campaign;
 #[cfg(feature = "crash-points")]
 mod hanging;
+mod heirs;
 #[cfg(feature = "crash-points")]
 mod keeperless;
 mod killed;

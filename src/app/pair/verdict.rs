@@ -74,7 +74,10 @@ impl Verdict {
     pub(super) fn on(&mut self, died: Died, now: Instant) -> Next {
         let Died { status, phase, is_told, blame } = died;
         let (code, is_crash) = match status {
-            WaitStatus::Exited(_, code) => (code, code == PANICKED),
+            // Whoever cannot begin with what another one served by has not been told to end.
+            WaitStatus::Exited(_, code) => {
+                (code, code == PANICKED || code != 0 && phase == Phase::Resuming)
+            }
             WaitStatus::Signaled(_, signal, _) => (128 + signal as i32, true),
             _ => (1, false),
         };
@@ -156,6 +159,10 @@ mod tests {
             (exited(101), Phase::Serving, false, AGAIN),
             (exited(0), Phase::Serving, false, Next::Exit(0)),
             (exited(1), Phase::Starting, false, Next::Exit(1)),
+            (exited(1), Phase::Serving, false, Next::Exit(1)),
+            (exited(1), Phase::Resuming, false, AGAIN),
+            (exited(1), Phase::Resuming, true, Next::Exit(1)),
+            (exited(0), Phase::Resuming, false, Next::Exit(0)),
         ];
         for (status, phase, is_told, expected) in table {
             let died = Died { is_told, ..died(status, phase) };
@@ -175,6 +182,14 @@ mod tests {
         let afresh = |ms| Next::Again(Kind::Afresh, Duration::from_millis(ms));
         assert_eq!(all, [AGAIN, AGAIN, afresh(100), afresh(200), Next::Exit(139)]);
         assert_eq!(die(30), AGAIN, "that is long ago");
+    }
+
+    #[test]
+    fn who_never_gets_to_serve_is_not_tried_for_ever() {
+        let (mut verdict, now) = (Verdict::default(), Instant::now());
+        let all = [(); 5].map(|()| verdict.on(died(exited(1), Phase::Resuming), now));
+        let afresh = |ms| Next::Again(Kind::Afresh, Duration::from_millis(ms));
+        assert_eq!(all, [AGAIN, AGAIN, afresh(100), afresh(200), Next::Exit(1)]);
     }
 
     /// They are not served for ever, so it ends by itself; nobody else has to go for it.

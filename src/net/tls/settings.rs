@@ -12,8 +12,8 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ResolvesServerCertUsingSni, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use zeroize::Zeroizing;
@@ -78,6 +78,18 @@ impl Acceptor {
         Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
     }
 
+    /// For a port whose files cannot be read: whoever asks for TLS is refused, and who must have it
+    /// is not let in. None when it is off.
+    fn shut(section: &TlsAccept) -> Option<Self> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(section.min_version))
+            .expect("there are suites for all versions");
+        let nobody = Arc::new(ResolvesServerCertUsingSni::new());
+        let config = builder.with_no_client_auth().with_cert_resolver(nobody);
+        let shut = Self { mode: section.mode, config: Arc::new(config) };
+        (section.mode != AcceptMode::Off).then_some(shut)
+    }
+
     /// Whether a client may go without.
     pub fn mode(&self) -> AcceptMode {
         self.mode
@@ -139,6 +151,16 @@ impl Connector {
         Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
     }
 
+    /// For servers, when the files cannot be read: none of them is trusted. None when TLS is off.
+    fn shut(section: &TlsConnect) -> Option<Self> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(section.min_version))
+            .expect("there are suites for all versions");
+        let builder = builder.with_root_certificates(RootCertStore::empty());
+        let config = Arc::new(builder.with_no_client_auth());
+        (section.mode != ConnectMode::Off).then_some(Self { mode: section.mode, config })
+    }
+
     /// Whether a server may go without.
     pub fn mode(&self) -> ConnectMode {
         self.mode
@@ -171,6 +193,30 @@ impl Settings {
         let settings = Self::default();
         settings.reload(section)?;
         Ok(settings)
+    }
+
+    /// The same as far as they can be read, and what is wrong with the others: those legs shake
+    /// hands with nobody. Who must not go without TLS does not.
+    pub fn load_what_can_be(section: &TlsSection) -> (Self, Vec<SettingsError>) {
+        let (settings, mut errors) = (Self::default(), Vec::new());
+        let ports = [
+            (&settings.client, &section.client, "client"),
+            (&settings.admin, &section.admin, "admin"),
+            (&settings.console, &section.console, "console"),
+        ];
+        for (loaded, section, name) in ports {
+            let acceptor = Acceptor::load(section, name).unwrap_or_else(|error| {
+                errors.push(error);
+                Acceptor::shut(section)
+            });
+            loaded.store(acceptor.map(Arc::new));
+        }
+        let connector = Connector::load(&section.server).unwrap_or_else(|error| {
+            errors.push(error);
+            Connector::shut(&section.server)
+        });
+        settings.server.store(connector.map(Arc::new));
+        (settings, errors)
     }
 
     /// What is wrong with the files, one of each leg at most.
