@@ -306,6 +306,13 @@ impl Journal {
         Ok(slot)
     }
 
+    /// Whether the last commit of this session is how it stands, as whoever came after it would
+    /// find it in this slot.
+    pub fn is_live(&self, index: u32, id: u32) -> bool {
+        let word = |at| self.memory.get(layout::slot_at(index) + at);
+        word(slot::STATE) == Some(state::LIVE) && word(slot::ID) == Some(u64::from(id))
+    }
+
     fn take_slot(&self) -> Option<u32> {
         let mut free = lock(&self.free);
         if let Some(index) = free.given_back.pop() {

@@ -15,7 +15,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::layout::{self, STORE, SUSPECTS, WORKERS, halves, head, pair, slot, state};
+use super::layout::{self, STORE, SUSPECTS, WORKERS, halves, head, pair, slot};
 use super::{Journal, Slot};
 
 /// A slot that there is not: the session is not on record.
@@ -187,8 +187,7 @@ impl Journal {
         else {
             return;
         };
-        let word = |at| self.memory.get(layout::slot_at(index) + at);
-        if word(slot::STATE) != Some(state::LIVE) || word(slot::ID) != Some(u64::from(id)) {
+        if !self.is_live(index, id) {
             return;
         }
         let Strikes(before) = self.strikes(index);
@@ -202,9 +201,11 @@ impl Journal {
         Strikes(self.memory.get(layout::slot_at(index) + slot::STRIKES).unwrap_or_default())
     }
 
-    /// It was served and has lived.
-    pub fn acquit(&self, index: u32) {
-        self.set_strikes(index, Strikes::default());
+    /// A session was served and has lived. Its slot may be another one's meanwhile, who has not.
+    pub fn acquit(&self, id: u32, index: u32) {
+        if self.memory.get(layout::slot_at(index) + slot::ID) == Some(u64::from(id)) {
+            self.set_strikes(index, Strikes::default());
+        }
     }
 
     fn set_strikes(&self, index: u32, strikes: Strikes) {
@@ -342,7 +343,9 @@ mod tests {
         }
         assert!(journal.strikes(slot.index()).is_out());
         assert!(!journal.strikes(slot.index()).is_untouchable());
-        journal.acquit(slot.index());
+        journal.acquit(8, slot.index());
+        assert!(journal.strikes(slot.index()).is_suspect(), "it is another one's");
+        journal.acquit(7, slot.index());
         assert!(!journal.strikes(slot.index()).is_suspect());
         assert_eq!(journal.blame(true), Blame::default(), "nobody is served any more");
     }

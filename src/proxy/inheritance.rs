@@ -178,7 +178,8 @@ impl Proxy {
 
     /// Sessions that would not go on after a crash now.
     pub fn unprotected_sessions(&self) -> usize {
-        let is_unprotected = |handle: &&Arc<Handle>| handle.facts().protection != Shown::Protected;
+        let is_unprotected =
+            |handle: &&Arc<Handle>| !matches!(handle.protection(), Shown::Protected);
         self.sessions.registry.all().iter().filter(is_unprotected).count()
     }
 

@@ -41,7 +41,7 @@ impl<T: Future> Future for Suspected<T> {
         let Self { journal, handle, task, trial } = &mut *self;
         let slot = handle.slot();
         if let Some(slot) = slot.filter(|slot| journal.strikes(*slot).is_suspect()) {
-            trial.get_or_insert_default().begin(journal, slot);
+            trial.get_or_insert_default().begin(journal, (handle.id.0, slot));
         }
         let _serving = journal.serve(Served { id: handle.id.0, slot });
         task.as_mut().poll(cx)
@@ -50,10 +50,10 @@ impl<T: Future> Future for Suspected<T> {
 
 impl Trial {
     /// Before a suspect is polled: polls before count.
-    fn begin(&mut self, journal: &Journal, slot: u32) {
+    fn begin(&mut self, journal: &Journal, (id, slot): (u32, u32)) {
         let begun = *self.begun.get_or_insert_with(Instant::now);
         if self.polls >= POLLS || self.polls > 0 && begun.elapsed() >= LIFE {
-            journal.acquit(slot);
+            journal.acquit(id, slot);
             *self = Self::default();
         } else {
             self.polls += 1;
@@ -89,10 +89,10 @@ mod tests {
         let (journal, slot, _stream) = suspect();
         let mut trial = Trial::default();
         for poll in 0..POLLS {
-            trial.begin(&journal, slot.index());
+            trial.begin(&journal, (7, slot.index()));
             assert!(journal.strikes(slot.index()).is_suspect(), "{poll}");
         }
-        trial.begin(&journal, slot.index());
+        trial.begin(&journal, (7, slot.index()));
         assert!(!journal.strikes(slot.index()).is_suspect());
     }
 
@@ -101,9 +101,9 @@ mod tests {
         let (journal, slot, _stream) = suspect();
         let long_ago = Instant::now().checked_sub(LIFE).expect("the machine is up");
         let mut trial = Trial { polls: 0, begun: Some(long_ago) };
-        trial.begin(&journal, slot.index());
+        trial.begin(&journal, (7, slot.index()));
         assert!(journal.strikes(slot.index()).is_suspect(), "it was not polled yet");
-        trial.begin(&journal, slot.index());
+        trial.begin(&journal, (7, slot.index()));
         assert!(!journal.strikes(slot.index()).is_suspect());
     }
 }

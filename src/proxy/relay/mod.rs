@@ -421,7 +421,7 @@ impl Relay {
     }
 
     fn poll_closing(&mut self, cx: &mut Context<'_>, around: Surroundings<'_>) -> Poll<()> {
-        self.protect_no_more();
+        self.protect_no_more(around.handle);
         let current = self.current();
         let Some(closing) = &mut self.closing else { return Poll::Pending };
         closing.poll(
@@ -526,7 +526,7 @@ impl Relay {
                     down.judge(down.unjudged().len());
                     if down.pending().is_empty() {
                         // As a server's own connection would: FIN and nothing else.
-                        self.protect_no_more();
+                        self.protect_no_more(around.handle);
                         self.client.shutdown_write();
                         self.closing.get_or_insert_with(|| Closing::said().into());
                         return Poll::Pending;

@@ -283,6 +283,12 @@ impl Handle {
         self.slot.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// Whether it would go on after a crash now.
+    pub fn protection(&self) -> Shown {
+        let shown = self.facts().protection.clone();
+        shown.now(self.id.0, self.slot())
+    }
+
     /// Written by the session's task.
     pub fn set_slot(&self, slot: Option<u32>) {
         self.slot.store(slot.map_or(0, |slot| slot + 1), Ordering::Relaxed);
@@ -493,7 +499,7 @@ impl Handle {
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
             pins: self.pins().to_string(),
-            crash_protected: facts.protection.to_string(),
+            crash_protected: self.protection().to_string(),
         }
     }
 }

@@ -92,7 +92,7 @@ impl Protection {
         match self {
             Self::Off => Shown::Off,
             Self::Wanted(_) => Shown::Soon,
-            Self::Registered(..) => Shown::Protected,
+            Self::Registered(record) => Shown::Registered(record.slot.journal().clone()),
             Self::Unprotected(why, _) => Shown::Unprotected(*why),
         }
     }
@@ -226,8 +226,10 @@ impl Relay {
     }
 
     /// It is lost if the process dies from now on.
-    pub(super) fn protect_no_more(&mut self) {
+    pub(super) fn protect_no_more(&mut self, handle: &Handle) {
         if !matches!(self.protection, Protection::Off) {
+            // Before the slot is somebody else's.
+            handle.set_slot(None);
             self.protection = Protection::Off;
             self.keep_no_more();
         }
