@@ -271,3 +271,34 @@ fn a_proxy_that_hangs_is_replaced_with_its_keeper() {
     let mut wire = Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
     assert_eq!(wire.run("SELECT 1").text(), "1");
 }
+
+/// As soon as one is over whose place in the journal it gets.
+#[test]
+fn who_has_found_no_place_gets_one_when_there_is_one() {
+    let Some(scene) = Scene::start_with(|options| {
+        // Twice as many have a place.
+        options.proxy = "client_max_connections = 1\n".into();
+    }) else {
+        return;
+    };
+    scene.admin().run("ALTER PROXYCONFIG SET client_max_connections = 10");
+    let open = || Wire::open(&scene.proxy.address(), &Login::default()).expect("takes clients");
+    let mut sessions = [open(), open(), open()];
+    let attribute = |wire: &Wire| {
+        let id = wire.greeting.connection_id;
+        let show = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'crash_protected'");
+        scene.admin().query(&show).named_rows()[0]["value"].clone()
+    };
+    sessions.iter_mut().for_each(|wire| drop(wire.run("SET @kept = 'yes'")));
+    let [first, _second, mut third] = sessions;
+    assert_eq!((&attribute(&first)[..], &attribute(&third)[..]), ("true", NO_ROOM));
+    drop(first);
+    until("it to be on record", || {
+        third.run("SELECT 1");
+        (attribute(&third) == "true").then_some(())
+    });
+    scene.kill(Signal::SIGKILL);
+    assert_eq!(third.run("SELECT @kept").text(), "yes");
+}
+
+const NO_ROOM: &str = "false: no room in the journal";

@@ -3,7 +3,7 @@
 //! ```text
 //!   Off                                     the process has no journal, or the session is closing
 //!   Wanted ─ it begins, or waits ─► Registered ─ other connections ─► Wanted
-//!      └─ cannot be ─► Unprotected ─ other connections ─► Wanted
+//!      └─ cannot be ─► Unprotected ─ other connections, or it waits a second later ─► Wanted
 //! ```
 //!
 //! Its sockets are read, written and shut by [`Committed`](committed::Committed) only, which there
@@ -17,6 +17,7 @@ mod committed;
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use committed::End;
 use smallvec::SmallVec;
@@ -36,6 +37,9 @@ use crate::session::lane::{Lane, Source, Standing as LaneStanding};
 use crate::session::link::LinkId;
 use crate::session::numbering::Numbering;
 
+/// Between two tries to put a session on record.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Bytes of keys that sessions of two connections stay below.
 const USUAL_KEYS: usize = 512;
 
@@ -49,8 +53,16 @@ pub(in crate::proxy) enum Protection {
     Wanted(Arc<Journal>),
     /// It is on record.
     Registered(Box<Record>),
-    /// It cannot be on record.
-    Unprotected(Why, Arc<Journal>),
+    /// It could not be on record then.
+    Unprotected(Box<Attempt>),
+}
+
+/// To be put on record, in vain. Few ever are.
+#[derive(Debug)]
+pub(in crate::proxy) struct Attempt {
+    why: Why,
+    journal: Arc<Journal>,
+    made: Instant,
 }
 
 /// What is left of a session whose task has panicked.
@@ -87,13 +99,17 @@ impl Record {
 }
 
 impl Protection {
+    fn in_vain(why: Why, journal: Arc<Journal>) -> Self {
+        Self::Unprotected(Box::new(Attempt { why, journal, made: Instant::now() }))
+    }
+
     /// As people see it.
     fn shown(&self) -> Shown {
         match self {
             Self::Off => Shown::Off,
             Self::Wanted(_) => Shown::Soon,
             Self::Registered(record) => Shown::Registered(record.slot.journal().clone()),
-            Self::Unprotected(why, _) => Shown::Unprotected(*why),
+            Self::Unprotected(attempt) => Shown::Unprotected(attempt.why),
         }
     }
 
@@ -109,7 +125,7 @@ impl Protection {
         match self {
             Self::Registered(record) if link == LinkId::HOME => record.slot.suspend(),
             Self::Registered(record) => record.is_stale = true,
-            Self::Off | Self::Wanted(_) | Self::Unprotected(..) => {}
+            Self::Off | Self::Wanted(_) | Self::Unprotected(_) => {}
         }
     }
 }
@@ -127,7 +143,7 @@ impl Relay {
         handle.facts().protection = self.protection.shown();
         let slot = match &self.protection {
             Protection::Registered(record) => Some(record.slot.index()),
-            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(..) => None,
+            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(_) => None,
         };
         handle.set_slot(slot);
     }
@@ -221,7 +237,7 @@ impl Relay {
     pub(in crate::proxy) fn leave_record(&mut self) -> Option<Slot> {
         match std::mem::take(&mut self.protection) {
             Protection::Registered(record) => Some(record.slot),
-            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(..) => None,
+            Protection::Off | Protection::Wanted(_) | Protection::Unprotected(_) => None,
         }
     }
 
@@ -245,9 +261,8 @@ impl Relay {
         self.protection = match std::mem::take(&mut self.protection) {
             Protection::Off => Protection::Off,
             Protection::Registered(record) => Protection::Wanted(record.slot.journal().clone()),
-            Protection::Wanted(journal) | Protection::Unprotected(_, journal) => {
-                Protection::Wanted(journal)
-            }
+            Protection::Wanted(journal) => Protection::Wanted(journal),
+            Protection::Unprotected(attempt) => Protection::Wanted(attempt.journal),
         };
         self.keep_no_more();
     }
@@ -258,9 +273,9 @@ impl Relay {
         let before = match std::mem::take(&mut self.protection) {
             Protection::Off => return,
             Protection::Registered(record) => record,
-            Protection::Wanted(journal) | Protection::Unprotected(_, journal) => {
-                self.protection = Protection::Wanted(journal);
-                return;
+            it @ (Protection::Wanted(_) | Protection::Unprotected(_)) => {
+                self.protection = it;
+                return self.start_over();
             }
         };
         let journal = before.slot.journal().clone();
@@ -271,9 +286,15 @@ impl Relay {
         }
     }
 
-    /// Puts it on record, if it is to be and is not.
+    /// Puts it on record, if it is to be and is not. What could not be may be later: places are
+    /// given back, sockets come to rest.
     pub(super) fn record(&mut self, handle: &Handle) {
-        let Protection::Wanted(journal) = &self.protection else { return };
+        let journal = match &self.protection {
+            Protection::Off | Protection::Registered(_) => return,
+            Protection::Unprotected(attempt) if attempt.made.elapsed() < AGAIN => return,
+            Protection::Unprotected(attempt) => &attempt.journal,
+            Protection::Wanted(journal) => journal,
+        };
         if self.closing.is_some() {
             return;
         }
@@ -298,7 +319,7 @@ impl Relay {
         match self.enter(journal, before, handle) {
             Ok(slot) => self.begin_record(slot, handle),
             Err(why) => {
-                self.protection = Protection::Unprotected(why, journal.clone());
+                self.protection = Protection::in_vain(why, journal.clone());
                 self.keep_no_more();
             }
         }
@@ -330,7 +351,7 @@ impl Relay {
             Some(Err(why)) => {
                 self.start_over();
                 if let Protection::Wanted(journal) = std::mem::take(&mut self.protection) {
-                    self.protection = Protection::Unprotected(why, journal);
+                    self.protection = Protection::in_vain(why, journal);
                 }
                 self.show_protection(handle);
             }
