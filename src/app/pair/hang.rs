@@ -1,15 +1,20 @@
 //! A proxy that does not move any more, as its keeper sees it. Pure.
 //!
 //! Two things are watched: threads that are at the same session for too long, and the beat of the
-//! runtime, once there was one. Invariant: only what the keeper has seen stand still at each of its
-//! looks counts; if it was late itself, nobody moved.
+//! runtime, once there was one; of a proxy that others wait for, from its beginning. That one has
+//! more time, and beats with each session that it takes up. Invariant: only what the keeper has
+//! seen stand still at each of its looks counts; if it was late itself, nobody moved.
 
 use std::time::{Duration, Instant};
 
-use crate::journal::WORKERS;
+use crate::journal::{Phase, WORKERS};
 
 /// Looks until something that does not move has hung.
 const LOOKS: u32 = 10;
+
+/// The same of a proxy that comes after another one, until it serves: what it reads first may be
+/// slow to come.
+const LOOKS_AT_HEIRS: u32 = 6 * LOOKS;
 
 /// What does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +57,13 @@ impl Watch {
         self.looked + self.every
     }
 
-    /// Looks: at what each thread is (0: nothing) and how often it was at something, and how often
-    /// the runtime has beaten.
+    /// Looks: at what each thread is (0: nothing) and how often it was at something, and at the
+    /// beats of a proxy that stands there.
     pub(super) fn look(
         &mut self,
         now: Instant,
         worker: impl Fn(usize) -> (u64, u64),
-        beats: u64,
+        (phase, beats): (Phase, u64),
     ) -> Option<Hung> {
         let is_late = now.duration_since(self.looked) > self.every * 2;
         self.looked = now;
@@ -67,11 +72,15 @@ impl Watch {
         }
         for (at, seen) in self.workers.iter_mut().enumerate() {
             let (session, times) = worker(at);
-            if seen.is_still((session, times), session != 0) {
+            if seen.is_still((session, times), session != 0, LOOKS) {
                 return Some(Hung::Worker(at));
             }
         }
-        self.runtime.is_still((beats, 0), beats != 0).then_some(Hung::Runtime)
+        let (counts, most) = match phase {
+            Phase::Resuming => (true, LOOKS_AT_HEIRS),
+            Phase::Starting | Phase::Serving | Phase::Restarting => (beats != 0, LOOKS),
+        };
+        self.runtime.is_still((beats, 0), counts, most).then_some(Hung::Runtime)
     }
 
     /// Whether something has stood still for half of the time: whoever is let go just before the
@@ -88,11 +97,11 @@ impl Watch {
 
 impl Seen {
     /// Whether it has been so for too long, if it counts.
-    fn is_still(&mut self, what: (u64, u64), counts: bool) -> bool {
+    fn is_still(&mut self, what: (u64, u64), counts: bool, most: u32) -> bool {
         let is_same = counts && self.what == what;
         self.looks = if is_same { self.looks + 1 } else { 0 };
         self.what = what;
-        self.looks >= LOOKS
+        self.looks >= most
     }
 }
 
@@ -105,6 +114,7 @@ mod tests {
         watch: Watch,
         now: Instant,
         worker: (u64, u64),
+        phase: Phase,
         beats: u64,
     }
 
@@ -112,13 +122,13 @@ mod tests {
         fn new() -> Self {
             let now = Instant::now();
             let watch = Watch::new(Duration::from_secs(10), now);
-            Self { watch, now, worker: (0, 0), beats: 0 }
+            Self { watch, now, worker: (0, 0), phase: Phase::Serving, beats: 0 }
         }
 
         fn after(&mut self, ms: u64) -> Option<Hung> {
             self.now += Duration::from_millis(ms);
-            let worker = self.worker;
-            self.watch.look(self.now, |at| if at == 3 { worker } else { (0, 9) }, self.beats)
+            let (worker, stands) = (self.worker, (self.phase, self.beats));
+            self.watch.look(self.now, |at| if at == 3 { worker } else { (0, 9) }, stands)
         }
 
         fn all(&mut self, looks: u32) -> Vec<Option<Hung>> {
@@ -155,6 +165,23 @@ mod tests {
         }
         assert_eq!(proxy.all(9), [None; 9]);
         assert_eq!(proxy.after(1000), Some(Hung::Runtime));
+    }
+
+    #[test]
+    fn whoever_others_wait_for_has_no_time_without_end() {
+        let mut proxy = Proxy::new();
+        proxy.phase = Phase::Starting;
+        assert_eq!(proxy.all(100), [None; 100], "nobody does");
+        proxy.phase = Phase::Resuming;
+        assert_eq!(proxy.all(40), [None; 40]);
+        // It is slow, and takes sessions up.
+        proxy.beats = 1;
+        assert_eq!(proxy.all(60), [None; 60]);
+        assert_eq!(proxy.after(1000), Some(Hung::Runtime));
+        proxy.phase = Phase::Serving;
+        proxy.beats = 2;
+        assert_eq!(proxy.all(10), [None; 10]);
+        assert_eq!(proxy.after(1000), Some(Hung::Runtime), "it is as others are then");
     }
 
     #[test]

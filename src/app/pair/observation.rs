@@ -79,7 +79,8 @@ impl<'a> Observation<'a> {
         }
         let journal = self.journal;
         let now = Instant::now();
-        let hung = self.watch.look(now, |at| journal.pulse(at), journal.beats());
+        let stands = (journal.phase(), journal.beats());
+        let hung = self.watch.look(now, |at| journal.pulse(at), stands);
         if self.watch.is_slow() && is_held(self.proxy) {
             return self.watch.begin_again();
         }
