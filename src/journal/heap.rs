@@ -41,7 +41,8 @@ impl Place {
         size(usize::from(self.class))
     }
 
-    fn end(self) -> usize {
+    /// Behind its last byte.
+    pub(super) fn end(self) -> usize {
         self.at() + self.len()
     }
 }

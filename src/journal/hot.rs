@@ -45,6 +45,9 @@ pub const LAYER_WORDS: usize = 6;
 /// Places in the heap that a commit names: the cold state; what is spilled; what is secret.
 pub(super) const BLOBS: usize = 3;
 
+/// Which of them is secret.
+pub(super) const SECRET: usize = 2;
+
 /// Words about a connection that change only with it: fd, cookie, bases, fill.
 const FIXED: usize = 5;
 

@@ -61,6 +61,8 @@ pub(super) mod head {
     pub(in crate::journal) const BEATS: usize = 24;
     /// See `tie`.
     pub(in crate::journal) const TIE: usize = 25;
+    /// From here on, in bytes, no key was ever written down.
+    pub(in crate::journal) const SECRETS: usize = 32;
     /// Deaths by signal; 0: without one.
     pub(in crate::journal) const SIGNALS: usize = 640;
     /// What each thread that serves sessions is at: the session's [`Served`](super::Served), and

@@ -51,7 +51,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heap::{Heap, Place};
-use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, Said, Shape, Words};
+use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
 use layout::{Copies, SLOT, head, slot, state};
 pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
@@ -480,6 +480,11 @@ impl Slot {
                 self.give_back(fresh);
                 return Err(Unregistered::TooLarge);
             };
+            if at == SECRET {
+                // First: whoever finds them in a place that no record names knows of the place.
+                let secrets = self.journal.memory.word(head::SECRETS);
+                secrets.fetch_max(place.end() as u64, layout::STORE);
+            }
             memory.write(place.at(), bytes);
             (fresh[at], blobs[at]) = (Some(place), Some(Blob { at: place.at(), len: bytes.len() }));
         }

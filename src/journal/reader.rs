@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::heap::{Heap, Place};
 use super::hot::{
-    self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, STATE_WORDS, Shape, TRAYS, Tray,
+    self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, TRAYS, Tray,
 };
 use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
 use super::standing::{Since, Stand, Use, is_still, stand};
@@ -224,7 +224,9 @@ impl Journal {
         let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
         *lock(&self.heap) =
             Heap::without(layout::heap(self.slots), layout::arena(self.slots), places);
-        let secrets = records.iter().filter_map(|record| record.places[2]).collect();
+        let secrets: Vec<Place> =
+            records.iter().filter_map(|record| record.places[SECRET]).collect();
+        self.wipe_secrets(&secrets);
         *lock(&self.secret_heap) = Heap::without(0, layout::secrets(self.slots), secrets);
         *lock(&self.free) = free;
         for record in records {
@@ -234,6 +236,19 @@ impl Journal {
             }
         }
         left
+    }
+
+    /// Keys in other places than these are of sessions that are over, or were never on record.
+    fn wipe_secrets(&self, kept: &[Place]) {
+        let used = self.memory.get(head::SECRETS).unwrap_or_default();
+        let used = usize::try_from(used).unwrap_or(usize::MAX).min(layout::secrets(self.slots));
+        let mut kept: Vec<(usize, usize)> = kept.iter().map(|it| (it.at(), it.end())).collect();
+        kept.sort_unstable();
+        let mut begin = 0;
+        for (at, end) in kept.into_iter().chain([(used, used)]) {
+            self.secrets.wipe(begin, at.saturating_sub(begin));
+            begin = begin.max(end);
+        }
     }
 
     fn estate(&self) -> Option<Vec<u8>> {

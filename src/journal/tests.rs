@@ -516,6 +516,37 @@ fn nothing_is_left_of_who_is_gone() {
     assert!(bytes.iter().all(|byte| *byte == 0));
 }
 
+/// Off record, half made, or written down and named by no commit yet.
+#[test]
+fn no_keys_are_left_but_of_who_is_taken_up() {
+    let journal = Arc::new(Journal::new(8).expect("memory"));
+    let commit_keys = |id, keys: &[u8]| {
+        let ((client, far_client), (server, far_server)) = (pair(), pair());
+        let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: true };
+        let legs = [leg(client.as_fd()), leg(server.as_fd())];
+        let mut slot = journal.enter(id, &legs, None).expect("a slot");
+        let (lanes, counted) = ([Stretch::default(); 2], [Counted::default(); 2]);
+        let layers = &[Layers::default(); 2];
+        let commit = Commit { layers, secret: Some(keys), ..commit(&lanes, &counted) };
+        slot.commit(&commit).expect("a place");
+        std::mem::forget([client, far_client, server, far_server]);
+        slot
+    };
+    let mut suspended = commit_keys(1, &[1; 100]);
+    suspended.suspend();
+    let kept = commit_keys(2, &[2; 100]);
+    let fresh = Commit { secret: Some(&[3; 70]), ..Commit::default() };
+    kept.write_blobs(&fresh, &mut [None; BLOBS]).expect("a place");
+    let spoilt = commit_keys(4, &[4; 100]);
+    journal.memory.word(layout::slot_at(spoilt.index) + slot::SHAPE).store(0, layout::STORE);
+    std::mem::forget([suspended, kept, spoilt]);
+    let left = journal.take_over();
+    assert_eq!((left.sessions.len(), left.unprotected, left.unknown), (1, 1, 1));
+    let secrets = journal.secrets.read(0, layout::secrets(8)).expect("it is there");
+    let keys: Vec<u8> = secrets.into_iter().filter(|byte| *byte != 0).collect();
+    assert_eq!(keys, [2; 100]);
+}
+
 #[test]
 fn what_was_not_committed_or_is_over_is_not_there() {
     let journal = Arc::new(Journal::new(8).expect("memory"));
