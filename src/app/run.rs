@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{self, Names};
 use super::keep::{Keeper, Past};
-use super::pair::{self, Heritage, Life, Pair};
+use super::pair::{self, Heritage, Life, Pair, Score};
 use super::ports::Ports;
 use super::remarks::log_remarks;
 use super::share::Sharer;
@@ -50,6 +50,7 @@ pub(crate) enum Beginning {
 
 /// Runs a proxy with this config file to its end.
 pub(crate) fn run(path: &Path, beginning: Beginning, past: Past) -> anyhow::Result<()> {
+    let score = Score::look();
     // From here on there may be keys and passwords in memory: no core dump, and no debugger but
     // root's.
     nix::sys::prctl::set_dumpable(false).context("cannot forbid core dumps")?;
@@ -60,7 +61,7 @@ pub(crate) fn run(path: &Path, beginning: Beginning, past: Past) -> anyhow::Resu
         return run_proxy(path, beginning, past, None);
     }
     let _ = raise_limit();
-    let life = pair::divide(most_sessions(&config))?;
+    let life = pair::divide(most_sessions(&config), score.ok())?;
     let path = path.to_owned();
     // The thread that was cloned has the keeper's id.
     let proxy = std::thread::Builder::new().name("odp".into());

@@ -1,12 +1,12 @@
 //! What a proxy finds that comes after one that has died.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::estate::Estate;
 use super::service::Pair;
-use super::{Kind, Life, fault, memory};
+use super::{Kind, Life, fault};
 use crate::journal::{self, Left, Tie};
 use crate::proxy::Proxy;
 use crate::restart::{Adopted, DataPlane as _, Listener, Other, Part, Unfinished};
@@ -29,10 +29,8 @@ impl Life {
     ///
     /// What is open cannot be told.
     pub(in crate::app) fn begin(self) -> io::Result<(Pair, Option<Heritage>)> {
-        let Self { journal, keeper, kind } = self;
+        let Self { journal, keeper, kind, score } = self;
         fault::note_down(&journal)?;
-        // The log is not there yet, and it makes no difference before memory is short.
-        let _ = memory::go_first();
         let heritage = match kind {
             Kind::First => None,
             Kind::Heir | Kind::Afresh => {
@@ -45,12 +43,17 @@ impl Life {
                 keep.extend(tie.iter().flat_map(|tie| {
                     [Some(tie.channel), tie.process, tie.carrier].map(|fd| fd.unwrap_or(-1))
                 }));
+                keep.extend(score);
                 if kind == Kind::Afresh {
                     sessions.give_up();
                 }
                 let names = estate.listeners.iter().map(|(name, _)| name.clone());
                 let listener = |(name, fd): (_, Option<_>)| Some(Listener { name, fd: fd? });
                 let mut kept = journal.sweep(&sessions, &keep)?;
+                // It stays the keeper's.
+                if let Some(score) = score.and_then(|_| kept.pop()).flatten() {
+                    let _ = score.into_raw_fd();
+                }
                 let of_tie = kept.split_off(estate.listeners.len());
                 let listeners = names.zip(kept).filter_map(listener).collect();
                 let unfinished = tie.and_then(|tie| unfinished(tie, of_tie));

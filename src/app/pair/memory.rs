@@ -1,9 +1,12 @@
 //! Which process goes when memory is short: the proxy, whose sessions go on, and not its keeper.
+//!
+//! A clone is worth what its parent is at that moment, and nobody else need write it. So this is
+//! done by the keeper, with a file that was opened when the process could still be dumped: of one
+//! that cannot be the file is root's. Invariant: a proxy, which has secrets, can never be dumped.
 
-use std::io;
-use std::path::Path;
-
-use nix::sys::prctl;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 /// What a process is worth to the kernel, between -1000 and 1000: the highest goes first.
 const SCORE: &str = "/proc/self/oom_score_adj";
@@ -13,19 +16,37 @@ const MORE: i32 = 200;
 
 const HIGHEST: i32 = 1000;
 
-/// This process goes before its keeper.
-pub(super) fn go_first() -> io::Result<()> {
-    let score = std::fs::read_to_string(SCORE)?;
-    let score: i32 = score.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
-    let raised = (score + MORE).min(HIGHEST).to_string();
-    match std::fs::write(Path::new(SCORE), &raised) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-        written => return written,
+/// What this process is worth, and its clones are to be: the keeper takes no memory later.
+#[derive(Debug)]
+pub(in crate::app) struct Score {
+    file: File,
+    own: String,
+    of_clones: String,
+}
+
+impl Score {
+    /// To be called while the process may be dumped.
+    pub(in crate::app) fn look() -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).open(SCORE)?;
+        let mut own = String::new();
+        file.read_to_string(&mut own)?;
+        let score: i32 = own.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
+        let of_clones = (score + MORE).min(HIGHEST).to_string();
+        Ok(Self { file, own, of_clones })
     }
-    // What must not be dumped is root's, this file as well. Nothing has come in yet, so for this
-    // moment there is no more to be seen than the config.
-    prctl::set_dumpable(true)?;
-    let written = std::fs::write(Path::new(SCORE), &raised);
-    prctl::set_dumpable(false)?;
-    written
+
+    /// Whoever is cloned now goes before this process.
+    pub(super) fn raise(&self) -> io::Result<()> {
+        (&self.file).write_all(self.of_clones.as_bytes())
+    }
+
+    /// This process is worth what it was.
+    pub(super) fn restore(&self) -> io::Result<()> {
+        (&self.file).write_all(self.own.as_bytes())
+    }
+
+    /// The file's descriptor, which is in the table of all.
+    pub(super) fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
 }

@@ -19,6 +19,8 @@ mod observation;
 mod service;
 mod verdict;
 
+use std::mem::ManuallyDrop;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +35,7 @@ use nix::unistd::Pid;
 
 use crate::journal::{Blame, Death, Journal, Phase};
 pub(super) use heritage::Heritage;
+pub(super) use memory::Score;
 use observation::{Observation, rest};
 pub(super) use service::Pair;
 use verdict::{Died, Next, Verdict};
@@ -48,6 +51,8 @@ pub(super) struct Life {
     /// The process.
     keeper: u32,
     kind: Kind,
+    /// The keeper's descriptor for what processes are worth.
+    score: Option<RawFd>,
 }
 
 /// Which one of a keeper's proxies it is.
@@ -61,8 +66,9 @@ enum Kind {
     Afresh,
 }
 
-/// Divides the process: returns in each proxy. The keeper ends with its last proxy.
-pub(super) fn divide(sessions: u32) -> anyhow::Result<Life> {
+/// Divides the process: returns in each proxy. The keeper ends with its last proxy. Without a score
+/// whoever has more memory goes first, which is the proxy most of the time.
+pub(super) fn divide(sessions: u32, score: Option<Score>) -> anyhow::Result<Life> {
     let journal = Arc::new(Journal::new(sessions).context("cannot make a journal")?);
     let (mine, before) = block().context("cannot hold back signals")?;
     let keeper = std::process::id();
@@ -71,12 +77,20 @@ pub(super) fn divide(sessions: u32) -> anyhow::Result<Life> {
     let mut verdict = Verdict::default();
     let mut kind = Kind::First;
     loop {
-        match clone() {
+        // It makes no difference before memory is short.
+        let _ = score.as_ref().map(Score::raise);
+        let cloned = clone();
+        if cloned != Ok(None) {
+            let _ = score.as_ref().map(Score::restore);
+        }
+        match cloned {
             Ok(None) => {
                 let _ = prctl::set_name(c"odp");
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
                     .context("cannot let signals through")?;
-                return Ok(Life { journal, keeper, kind });
+                // What is closed here is closed for the keeper.
+                let score = score.map(|score| ManuallyDrop::new(score).fd());
+                return Ok(Life { journal, keeper, kind, score });
             }
             Ok(Some(proxy)) => {
                 let (status, is_told) = Observation::new(proxy, &journal).watch(&mine);
