@@ -636,4 +636,47 @@ proptest! {
         let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: false };
         prop_assert!(journal.enter(1, &[leg(client.as_fd()), leg(server.as_fd())], None).is_ok());
     }
+
+    /// Whatever stands beside sockets that are there.
+    #[test]
+    fn whoever_is_found_in_disorder_harms_nobody(
+        layered in 0_u8..4,
+        words in prop::collection::vec((0_usize..SLOT + 80, prop_oneof![
+            0_u64..16, any::<u64>(), Just(u64::MAX),
+            // Lanes, trays.
+            (0_u64..9, 0_u64..9, 0_u64..9, 0_u64..20_000).prop_map(|(place, start, more, end)| {
+                place | start << 17 | (start + more) << 32 | end << 47
+            }),
+            (0_u64..9, 0_u64..9, 0_u64..40_000)
+                .prop_map(|(place, start, end)| place | start << 24 | end << 40),
+        ]), 0..60),
+    ) {
+        let journal = Arc::new(Journal::new(4).expect("memory"));
+        let ((client, _far), (server, _other)) = (pair(), pair());
+        let leg = |fd, at: u32| {
+            Leg { fd, counted: Counted::default(), is_layered: layered >> at & 1 == 1 }
+        };
+        let legs = [leg(client.as_fd(), 0), leg(server.as_fd(), 1)];
+        let mut slot = journal.enter(7, &legs, None).expect("a slot");
+        let (lanes, counted) = ([Stretch::default(); 2], [Counted::default(); 2]);
+        let layers = &[Layers::default(); 2][..layered.count_ones() as usize];
+        let all = Commit { layers, cold: Some(b"state"), ..commit(&lanes, &counted) };
+        slot.commit(&all).expect("a place");
+        slot.commit(&all).expect("a place");
+        // Its sockets are its own, and both copies are whole.
+        let (annex, ends) = (slot.words.annex.len(), [0, 13]);
+        let of_slot = slot::HOTS.iter().flat_map(|at| ends.map(|end| at + end));
+        let of_annex = [0, annex / 2, (annex / 2).wrapping_sub(1), annex.wrapping_sub(1)];
+        let fixed: Vec<usize> = of_slot.chain(of_annex.map(|at| SLOT.wrapping_add(at))).collect();
+        for (at, value) in words {
+            let is_own = (slot::STATE..slot::FDS + 4).contains(&at) || fixed.contains(&at);
+            if at < SLOT + annex && !is_own {
+                slot.set(at, value);
+            }
+        }
+        let _ = (client.into_raw_fd(), server.into_raw_fd());
+        std::mem::forget(slot);
+        let left = Arc::new(journal.succeeded()).take_over();
+        prop_assert_eq!(left.sessions.len() as u64 + left.unknown, 1);
+    }
 }

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::record::{Records, WORDS as RECORDS_WORDS};
 use super::stream::{Fin, RecordBuffer, TlsState, TlsStream, failure};
 use crate::buffer::arena::{Arena, Piece};
+use crate::buffer::tray;
 
 /// Words of what changes with each record.
 pub const WORDS: usize = RECORDS_WORDS;
@@ -107,6 +108,9 @@ impl TlsStream {
             2 => Fin::Sent,
             _ => return None,
         };
+        if trays.iter().any(|(_, _, end)| *end > tray::RECORDS) {
+            return None;
+        }
         self.records = Records::found(self.records.state(), words, keys)?;
         let trays = trays.map(|(piece, start, end)| RecordBuffer::found(piece, start, end));
         [self.incoming, self.outgoing, self.spare] = trays;

@@ -7,6 +7,9 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::buffer::arena::{Arena, Kind};
+use crate::journal::{LAYER_WORDS, Layer, Tray as Stretch};
+use crate::net::tls::stream::Unloaded;
 use crate::proxy::relay::leg::*;
 use crate::wire::compressed::{FrameHeader, ZstdLevel, encode};
 
@@ -124,6 +127,39 @@ proptest! {
         let text = &text[..text.len().min(length)];
         let came = runtime().block_on(transfer(KINDS.get(kind).copied(), text, &pieces));
         prop_assert!(came == text);
+    }
+}
+
+proptest! {
+    /// Whatever is on record of it: it is refused, or goes on as far as it can.
+    #[test]
+    fn what_is_taken_up_may_be_anything(
+        kind in 0..2_usize,
+        words in proptest::collection::vec(prop_oneof![0..20_u64, any::<u64>()], LAYER_WORDS),
+        place in 0..3_u64,
+        (start, end) in (0..buffer::TRAY, 0..=buffer::TRAY),
+        front in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let arena = Arena::leaked(Kind::Trays, 2);
+        let runtime = runtime();
+        let _entered = runtime.enter();
+        let (mut leg, _peer) = against_raw(KINDS[kind]);
+        let (start, mut piece) = (start.min(end), arena.lend().expect("a piece"));
+        let n = front.len().min(end - start);
+        piece[start..start + n].copy_from_slice(&front[..n]);
+        let incoming = Stretch { place: Some(piece.place()), start, end };
+        let mut trays = std::array::from_fn(|_| (None, Stretch::default()));
+        trays[0] = (Some(piece), incoming);
+        let words: Vec<u64> = words.into_iter().map(|word| word & !3 | place).collect();
+        let words = words.try_into().expect("as many");
+        if leg.take_up(Layer { trays, words }, &mut &[][..]).is_some() {
+            leg.keep_in(arena);
+            let mut lane = Lane::default();
+            while let Ok(Unloaded::Data(1..)) = leg.unload(&mut lane) {
+                lane.clear();
+            }
+            let _ = (leg.load(&mut lane), leg.layers());
+        }
     }
 }
 
