@@ -89,8 +89,13 @@ impl Split {
         until("the roles to be known", || (wire.run(WHO).text() == "replica").then_some(()));
     }
 
-    /// Kills the proxy; all of this many sessions go on.
+    /// Kills the proxy; all of this many sessions go on. Whoever has left may not have been seen
+    /// off by its servers yet.
     fn kill(&self, sessions: usize) {
+        until("all others to be gone", || {
+            let shown = self.scene.admin().query("SHOW PROXYSESSION").row_count();
+            (shown == sessions).then_some(())
+        });
         self.scene.kill(Signal::SIGKILL);
         let (crash, sessions) = (&self.scene.crashes()[0], sessions.to_string());
         let log = || self.scene.proxy.log();
