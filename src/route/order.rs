@@ -33,6 +33,16 @@ pub struct Homes {
     pub spared: Vec<ServerId>,
 }
 
+impl Homes {
+    /// The same without those that come behind so many others (`connect_observer_max_retries`).
+    pub fn within(mut self, retries: u32) -> Self {
+        let most = usize::try_from(retries).unwrap_or(usize::MAX).saturating_add(1);
+        self.to_try.truncate(most);
+        self.spared.truncate(most - self.to_try.len());
+        self
+    }
+}
+
 /// `route_policy`: who is asked for reads that may go to a replica.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RoutePolicy {
@@ -280,6 +290,20 @@ mod tests {
             let got = homes(&topology, &standings(suspect, congested), asker);
             let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
             assert_eq!(shown, (to_try.into(), spared.into()), "{text}, {suspect}, {congested}");
+        }
+    }
+
+    #[test]
+    fn no_more_are_tried_than_are_allowed() {
+        // Retries; to try, spared.
+        for (retries, to_try, spared) in
+            [(0, "A", ""), (1, "AB", ""), (2, "AB", "C"), (3, "AB", "CD"), (u32::MAX, "AB", "CD")]
+        {
+            let ids = |text: [&str; 2]| text.map(sample::id).to_vec();
+            let homes = Homes { to_try: ids(["A", "B"]), spared: ids(["C", "D"]) };
+            let got = homes.within(retries);
+            let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
+            assert_eq!(shown, (to_try.into(), spared.into()), "{retries}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::scene::{cells, open, port, refused, route, show, until_route};
+use crate::scene::{cells, command, open, port, refused, route, show, until_route};
 use crate::support::proxy::Options;
 use crate::support::{Database, Proxy, Server, until};
 
@@ -129,6 +129,22 @@ fn nobody_is_told_that_a_server_is_up_that_nobody_has_asked() {
     database.start_again();
     drop(open(&proxy, "odp").expect("it is back"));
     assert_eq!(state(), "online");
+}
+
+/// ODP's `connect_observer_max_retries`.
+#[test]
+fn no_more_servers_are_tried_than_are_allowed() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    // Nobody listens there.
+    let [one, other] = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned);
+    let mut options = Options::new(&[one, other, database.address()]);
+    // Who has failed is tried again at once, in the order of the config.
+    options.proxy =
+        "congestion_retry_interval = \"1ms\"\nconnect_observer_max_retries = 1\n".into();
+    let proxy = Proxy::start_with(&options);
+    assert_eq!(refused(open(&proxy, "odp")).0, 2003);
+    command(&proxy, "ALTER PROXYCONFIG SET connect_observer_max_retries = 2");
+    assert_eq!(port(&mut open(&proxy, "odp").expect("the third one lives")), database.port);
 }
 
 #[test]

@@ -354,7 +354,7 @@ impl Cluster {
         let standing = |id: ServerId| self.standing(&topology, id, now);
         let share = self.turn.fetch_add(1, Ordering::Relaxed);
         let asker = Asker { idc: &config.proxy.proxy_idc_name, share };
-        homes(&topology, &standing, asker)
+        homes(&topology, &standing, asker).within(config.proxy.connect_observer_max_retries)
     }
 
     /// The server of this address.
