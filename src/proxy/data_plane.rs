@@ -244,7 +244,7 @@ impl Proxy {
 
     /// Every session of both generations, while two live, each once.
     pub fn sessions(&self) -> Vec<SessionView> {
-        self.sessions.all()
+        drain::explained(&self.in_force, self.sessions.all())
     }
 
     /// Every cluster.

@@ -13,7 +13,9 @@
 //!
 //! The first row that fits. [`decide`](decide::decide) is tested by this very table, each row and
 //! each case, so its words are fixed. *Home* is on the primary: where it is not and nothing holds
-//! it, it moves there first; if the primary can't be used it stays. *Left behind*: the primary has
+//! it, it moves there first; if the primary can't be used it stays, and on a peer of a primary that
+//! is to be left. Nothing is read on a server that is to be left while there is another one.
+//! *Left behind*: the primary has
 //! changed since the home's link was opened. *Routed*: by `@obproxy_route_addr`. *All writes* are
 //! `write` and `other`, also hinted and forced, *all reads* likewise; *other* is whatever is
 //! uncertain; *session* is of the session's own state. *In one on a replica*: a transaction is at

@@ -62,7 +62,54 @@ pub struct Reading {
     pub max_lag: Duration,
 }
 
-/// The servers for a new session's home. Draining ones are not among them, unless all are.
+/// Why a session does not leave a server that is to be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stays {
+    /// Its writes are for this server.
+    #[error("it is on the primary, and there is no other: a switchover comes first")]
+    OnPrimary,
+    /// There is another one that its writes are for.
+    #[error("the primary cannot be used now")]
+    PrimaryAway,
+    /// No server is known to take writes.
+    #[error("no server takes writes now")]
+    NoPrimary,
+    /// Nobody knows roles, and there is no other server.
+    #[error("no other server can be used now")]
+    NoOther,
+}
+
+/// Where a session goes on whose home is on a server that is to be left: where a home may be.
+///
+/// # Errors
+///
+/// Why it stays.
+pub fn refuge(
+    topology: &Topology,
+    standing: &dyn Fn(ServerId) -> Standing,
+    asker: Asker,
+    from: ServerId,
+) -> Result<ServerId, Stays> {
+    let is_good = |server: &Server| {
+        let is_sound = !server.is_lost && standing(server.id()) == Standing::Good;
+        server.id() != from && !server.is_draining && is_sound && topology.may_be_home(server)
+    };
+    let Homes { to_try, .. } = homes(topology, standing, asker);
+    if let Some(to) = to_try.into_iter().find(|id| topology.server(*id).is_some_and(is_good)) {
+        return Ok(to);
+    }
+    let primary = topology.primary().map(Server::id);
+    let is_known = topology.servers().iter().any(|server| server.found != FoundRole::Unknown);
+    Err(match primary {
+        Some(primary) if primary == from => Stays::OnPrimary,
+        Some(_) => Stays::PrimaryAway,
+        None if is_known => Stays::NoPrimary,
+        None => Stays::NoOther,
+    })
+}
+
+/// The servers for a new session's home. Draining ones are not among them, unless all are that may
+/// be one: on a replica a session could not write.
 pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker: Asker) -> Homes {
     let is_known = topology.primary().is_some();
     let role = |server: &Server| match server.found {
@@ -73,8 +120,11 @@ pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker
     };
     let nearness = Nearness { topology, idc: asker.idc };
     let mut servers: Vec<_> = topology.servers().iter().collect();
-    if servers.iter().any(|server| !server.is_draining) {
-        servers.retain(|server| !server.is_draining);
+    let may_be_home = |server: &Server| topology.may_be_home(server);
+    let is_any_left = servers.iter().any(|server| !server.is_draining && may_be_home(server));
+    let stays = |server: &Server| !server.is_draining || !is_any_left && may_be_home(server);
+    if servers.iter().any(|server| stays(server)) {
+        servers.retain(|server| stays(server));
     }
     // Sorting is stable: what is equal stays as configured.
     let near = |server: &Server| if is_known { nearness.distance(server) } else { 0 };
@@ -272,8 +322,13 @@ mod tests {
             ("A=p B=r", "", "A", "B", "A"),
             ("A=p B=r,weight=0 C=r", "C", "", "ABC", ""),
             // Not to those, unless there are no others.
-            ("A=p,draining B=r", "", "", "B", ""),
             ("A,draining B", "", "", "B", ""),
+            ("A=r,draining B=r", "", "", "B", ""),
+            ("A=r,draining B=r,draining", "", "", "AB", ""),
+            ("A=p,draining B=r,peer C=r,peer", "C", "", "BC", ""),
+            // On a replica it could not write.
+            ("A=p,draining B=r", "", "", "AB", ""),
+            ("A=p,draining B=r,draining C=r", "", "", "AC", ""),
             ("A=u,draining B=u,draining", "A", "", "BA", ""),
             ("A=p,lost B=r", "", "", "B", "A"),
             ("A=u,lost B", "", "B", "AB", ""),
@@ -304,6 +359,43 @@ mod tests {
             let got = homes.within(retries);
             let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
             assert_eq!(shown, (to_try.into(), spared.into()), "{retries}");
+        }
+    }
+
+    #[test]
+    fn who_leaves_goes_where_a_home_may_be() {
+        // Servers, A to be left; suspect, congested; where to, or why not.
+        let table = [
+            // Nobody knows roles: as configured.
+            ("A=u,draining B C", "", "", Ok('B')),
+            ("A=u,draining B C", "B", "", Ok('C')),
+            ("A=u,draining B=u,draining C", "", "", Ok('C')),
+            ("A=u,draining B", "B", "", Err(Stays::NoOther)),
+            ("A=u,draining B", "", "B", Err(Stays::NoOther)),
+            ("A=u,draining", "", "", Err(Stays::NoOther)),
+            // The primary stays where writes are, whatever stands beside it.
+            ("A=p,draining B=r C=r", "", "", Err(Stays::OnPrimary)),
+            ("A=p,draining B=u", "", "", Err(Stays::OnPrimary)),
+            ("A=p,lost,draining B=r", "", "", Err(Stays::OnPrimary)),
+            // Another one is it.
+            ("A=r,draining B=r C=p", "", "", Ok('C')),
+            ("A=u,draining B=r C=p", "", "", Ok('C')),
+            ("A=r,draining B=r C=p", "C", "", Err(Stays::PrimaryAway)),
+            ("A=r,draining B=r C=p,lost", "", "", Err(Stays::PrimaryAway)),
+            ("A=r,draining B=r C=p,draining", "", "", Err(Stays::PrimaryAway)),
+            ("A=r,draining B=r", "", "", Err(Stays::NoPrimary)),
+            // Several take writes.
+            ("A=p,peer,draining B=r,peer C=r,peer,weight=0", "", "", Ok('B')),
+            ("A=p,peer,draining B=r,peer C=r,peer", "B", "", Ok('C')),
+            ("A=p,peer,draining B=r,peer,draining C=r", "", "", Err(Stays::OnPrimary)),
+            ("A=r,peer,draining B=r,peer C=p,peer", "", "", Ok('C')),
+        ];
+        for (text, suspect, congested, expected) in table {
+            let topology = sample::topology(&text.replace("A,", "A=u,"), 1, Instant::now());
+            let standing = standings(suspect, congested);
+            let got = refuge(&topology, &standing, Asker::default(), sample::id("A"));
+            let got = got.map(sample::letter);
+            assert_eq!(got, expected, "{text}, {suspect}, {congested}");
         }
     }
 
@@ -402,7 +494,13 @@ mod tests {
             let mut ids = [&got.to_try[..], &got.spared].concat();
             ids.sort_unstable();
             let is_all_draining = all.iter().all(|server| server.is_draining);
-            let expected = all.iter().filter(|server| is_all_draining || !server.is_draining);
+            let writes_are_at = |server: &&Server| topology.may_be_home(server);
+            let are_all_left = all.iter().filter(writes_are_at).all(|server| server.is_draining);
+            let has_one = all.iter().any(|server| writes_are_at(&server));
+            let expected = all.iter().filter(|server| match are_all_left && has_one {
+                true => !server.is_draining || writes_are_at(server),
+                false => !server.is_draining || is_all_draining,
+            });
             prop_assert_eq!(ids, expected.map(Server::id).collect::<Vec<_>>());
             // As before there were roles, where there are none: what failed of late comes last.
             if topology.primary().is_none() && congested.is_empty() && got.spared.is_empty() {

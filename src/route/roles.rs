@@ -221,7 +221,9 @@ impl Roles {
         let mut rivals = Vec::new();
         for asked in &mut self.asked {
             let id = asked.server.id();
-            asked.server.found = match asked.claim() {
+            let claim = asked.claim();
+            asked.server.is_peer = claim == Claim::Peer;
+            asked.server.found = match claim {
                 _ if primary == Some(id) => FoundRole::Primary,
                 Claim::Replica | Claim::Peer | Claim::Primary(Some(Run::Running)) => {
                     FoundRole::Replica

@@ -1,7 +1,7 @@
 //! Topologies for tests, from a line each: `A=p B=r,draining,idc=x,region=y,weight=7,lag=3 C`.
 //!
-//! A server is a letter, its address; `=p`, `=r`, `=u` is what it was found to be. Those of the
-//! config go from `A` on: `A` is server 0.
+//! A server is a letter, its address; `=p`, `=r`, `=u` is what it was found to be, `peer` that it
+//! takes writes all the same. Those of the config go from `A` on: `A` is server 0.
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,7 @@ fn server(word: &str, now: Instant) -> Server {
             "p" => server.found = FoundRole::Primary,
             "r" => server.found = FoundRole::Replica,
             "u" => server.found = FoundRole::Unknown,
+            "peer" => server.is_peer = true,
             "draining" => server.is_draining = true,
             "lost" => server.is_lost = true,
             "stopped" => server.lag = Lag::Unknown,

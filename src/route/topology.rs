@@ -90,6 +90,9 @@ pub struct Server {
     pub member: Member,
     /// What it was found to be.
     pub found: FoundRole,
+    /// Whether it takes writes as others beside it do that agree with each other: a node of Galera,
+    /// a member of a group with several primaries.
+    pub is_peer: bool,
     /// Whether an operator wants it empty.
     pub is_draining: bool,
     /// Whether it does not answer.
@@ -137,10 +140,18 @@ impl Topology {
     }
 
     /// Whether a link to a server must not start a write: it was opened under an earlier primary,
-    /// and its server is not the primary now. What it wrote might be lost, even if it is taken.
+    /// and its server is neither the primary now nor its peer. What it wrote might be lost, even if
+    /// it is taken.
     pub fn is_fenced(&self, server: ServerId, opened_in: Epoch) -> bool {
-        let is_primary = self.primary().is_some_and(|primary| primary.member.id == server);
-        opened_in < self.epoch && !is_primary
+        let takes_writes = |server: &Server| server.found == FoundRole::Primary || server.is_peer;
+        opened_in < self.epoch && !self.server(server).is_some_and(takes_writes)
+    }
+
+    /// Whether a session's home may be on a server: it is the primary, or a peer of it; or nobody
+    /// knows what any of them is.
+    pub fn may_be_home(&self, server: &Server) -> bool {
+        let is_known = self.servers.iter().any(|it| it.found != FoundRole::Unknown);
+        !is_known || server.found == FoundRole::Primary || server.is_peer
     }
 }
 
@@ -148,7 +159,7 @@ impl Server {
     /// A server of which nothing is known yet.
     pub fn new(member: Member) -> Self {
         let (found, lag) = <(FoundRole, Lag)>::default();
-        Self { member, found, is_draining: false, is_lost: false, lag }
+        Self { member, found, is_peer: false, is_draining: false, is_lost: false, lag }
     }
 
     /// Which one.
@@ -217,6 +228,8 @@ mod tests {
             ("A=r B=p", 2, 1, 1, false),
             ("A=r B=r", 1, 0, 1, false),
             ("A=r B=r", 2, 0, 1, true),
+            ("A=r,peer B=p", 2, 0, 1, false),
+            ("A=u,peer B=p", 2, 0, 1, false),
             // Dropped from the config since.
             ("B=p", 2, 0, 1, true),
             ("A B", 0, 0, 0, false),
@@ -225,6 +238,23 @@ mod tests {
             let topology = sample::topology(text, epoch, Instant::now());
             let got = topology.is_fenced(ServerId(server), Epoch(opened_in));
             assert_eq!(got, expected, "{text} {epoch} {server} {opened_in}");
+        }
+    }
+
+    #[test]
+    fn homes_are_where_writes_are_as_far_as_that_is_known() {
+        for (text, expected) in [
+            ("A B", "AB"),
+            ("A=p B", "A"),
+            ("A=p B=r C=u", "A"),
+            ("A=r B=u", ""),
+            ("A=p B=r,peer C=r", "AB"),
+            ("A=u,draining B=u,lost", "AB"),
+        ] {
+            let topology = sample::topology(text, 1, Instant::now());
+            let may = topology.servers().iter().filter(|server| topology.may_be_home(server));
+            let ids: Vec<_> = may.map(Server::id).collect();
+            assert_eq!(sample::letters(&ids), expected, "{text}");
         }
     }
 

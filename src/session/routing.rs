@@ -146,6 +146,11 @@ impl Asked {
         Self { warnings, row_count, found_rows, last: row_count, ..Self::default() }
     }
 
+    /// Whether this link knows any of it.
+    pub fn is_at(self, link: LinkId) -> bool {
+        [self.warnings, self.row_count, self.found_rows].contains(&link)
+    }
+
     /// By the places of the links.
     pub fn places(self) -> [usize; 3] {
         [self.warnings, self.row_count, self.found_rows].map(LinkId::place)

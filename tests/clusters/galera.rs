@@ -74,6 +74,11 @@ struct Scene {
 
 impl Scene {
     fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// With these lines in `[[cluster]]`.
+    fn start_with(cluster: &str) -> Option<Self> {
         let (nodes, homes) = nodes()?;
         nodes[0].execute(&[
             "CREATE TABLE p.t (n INT PRIMARY KEY) ENGINE = InnoDB",
@@ -81,7 +86,8 @@ impl Scene {
         ]);
         let mut options = Options::new(&nodes.each_ref().map(Database::address));
         options.proxy = "server_detect_refresh_interval = \"100ms\"".into();
-        options.cluster = format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n");
+        options.cluster =
+            format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n{cluster}\n");
         options.rest = account();
         let scene = Self { nodes, proxy: Proxy::start_with(&options), _homes: homes };
         scene.until_roles(["primary", "replica", "replica"]);
@@ -168,6 +174,25 @@ fn who_is_on_a_node_that_is_drained_goes_on_on_another() {
     assert_eq!(busy.run("SELECT n FROM p.t").text(), wanted, "what was written is there");
     command(&scene.proxy, &format!("ALTER CLUSTER main ONLINE SERVER '{address}'"));
     until_route(&scene.proxy, &address, "state", "online");
+}
+
+/// The node that gets the writes is drained: others take them as well.
+#[test]
+fn who_has_left_a_drained_node_does_not_go_back_to_write() {
+    let Some(scene) = Scene::start_with("read_write_split = \"on\"") else { return };
+    let address = scene.nodes[0].address();
+    let (mut wire, at) = scene.open();
+    assert_eq!(at, 0);
+    command(&scene.proxy, &format!("ALTER CLUSTER main DRAIN SERVER '{address}'"));
+    until_route(&scene.proxy, &address, "links", "0");
+    let there = scene.place(&mut wire);
+    assert_ne!(there, 0, "it has moved");
+    for _ in 0..3 {
+        wire.run("UPDATE p.t SET n = n + 1");
+        assert_eq!(scene.place(&mut wire), there);
+    }
+    assert_ne!(scene.open().1, 0, "others begin elsewhere");
+    until_route(&scene.proxy, &address, "links", "0");
 }
 
 #[test]

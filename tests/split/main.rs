@@ -5,6 +5,7 @@ mod support;
 
 mod causal;
 mod differential;
+mod drain;
 mod forbidden;
 mod kill;
 mod lost;

@@ -1,27 +1,33 @@
 //! Servers that are to be left by everybody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::{Cluster, Server};
+use super::Cluster;
+use crate::route::order::{Asker, Stays, refuge};
+use crate::route::topology::{Server, ServerId};
 
 impl Cluster {
-    /// Whether any of its servers is to be left by everybody.
-    pub(in crate::proxy) fn has_draining_servers(&self) -> bool {
-        self.section.server.iter().any(|server| server.draining)
+    /// The addresses of those of its servers that are to be left by everybody.
+    pub(in crate::proxy) fn draining(&self) -> Vec<Arc<str>> {
+        let topology = self.topology();
+        let draining = topology.servers().iter().filter(|server| server.is_draining);
+        draining.map(|server| server.member.address.clone()).collect()
     }
 
-    /// Where a session may go that is on this server, if it is to leave that.
-    pub(in crate::proxy) fn refuge(&self, from: &str) -> Option<Arc<str>> {
-        if !self.is_draining(from) {
-            return None;
-        }
-        let is_good =
-            |server: &&Arc<Server>| !self.is_draining(&server.address) && !server.is_suspect();
-        self.servers.iter().find(is_good).map(|server| server.address.clone())
-    }
-
-    fn is_draining(&self, address: &str) -> bool {
-        let mut sections = self.section.server.iter();
-        sections.any(|server| server.draining && server.address.to_string() == address)
+    /// Where a session goes on whose home is on this server, if it is to leave that; or why it
+    /// stays all the same.
+    pub(in crate::proxy) fn refuge(
+        &self,
+        from: &str,
+        asker: Asker,
+    ) -> Option<Result<Arc<str>, Stays>> {
+        let (topology, now) = (self.topology(), Instant::now());
+        let from = topology.at(from).filter(|server| server.is_draining).map(Server::id)?;
+        let standing = |id: ServerId| self.standing(&topology, id, now);
+        Some(match refuge(&topology, &standing, asker, from) {
+            Ok(to) => Ok(topology.server(to)?.member.address.clone()),
+            Err(why) => Err(why),
+        })
     }
 }

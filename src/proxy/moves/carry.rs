@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 use super::carrier::{Carrier, Home, Stranded, pull};
+use super::drain::close_now;
 use super::gate::Gate;
 use super::look::look_now;
 use super::orders::Order;
@@ -52,6 +53,10 @@ impl Orders {
                 let (outcome, goes_on) = moved.await;
                 let _ = answer.send(outcome);
                 goes_on
+            }
+            Some(Order::Close { server, answer }) => {
+                let _ = answer.send(close_now(relay, handle, &server).await);
+                true
             }
             Some(Order::Look { inventory, answer }) => {
                 let looked = Box::pin(look_now(relay, handle, &inventory));

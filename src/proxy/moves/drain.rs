@@ -1,20 +1,29 @@
-//! Servers that are to be left by everybody: each of their sessions moves at its next boundary.
+//! Servers that are to be left by everybody: each session whose home is there moves at its next
+//! boundary, if there is another one that may be its home; each that reads there closes what it has
+//! for that.
 //!
-//! Who cannot, now, is asked again: a pin may go, a transaction end. What keeps it is shown
-//! (SHOW PROXYSESSION ATTRIBUTE, `pins`).
+//! Who cannot, now, is asked again: a pin may go, a transaction end, another server become the
+//! primary. What keeps it is shown (SHOW PROXYSESSION ATTRIBUTE, `pins`).
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{Orders, Surroundings};
-use crate::proxy::cluster::Cluster;
+use super::orders::Order;
+use super::{Orders, Stays, Surroundings};
 use crate::proxy::in_force::InForce;
+use crate::proxy::relay::Relay;
+use crate::proxy::service::client;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Handle, Stage};
+use crate::proxy::sessions::view::SessionView;
+use crate::route::order::Asker;
+use crate::session::link::LinkId;
 use crate::session::portable::Pins;
 use crate::task;
+use crate::wire::command::code;
 
 /// How often it is looked who is still there.
 const LOOK: Duration = Duration::from_millis(500);
@@ -24,6 +33,12 @@ const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Sessions that move at once: each logs in, which costs the other server more than it does us.
 const AT_ONCE: usize = 16;
+
+/// How long a session may take to come between two commands, to close a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a server that is read from may take to hear that it is left.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// What is looked at. It ends with the data plane.
 #[derive(Clone, Debug)]
@@ -58,44 +73,119 @@ pub async fn watch(watched: Watched) {
     }
 }
 
-/// A session that is to leave its server, and where it may go.
+/// A session that is to leave servers.
 struct Leave {
     handle: Arc<Handle>,
-    to: Arc<str>,
-    allowed: Pins,
+    ways: Vec<Way>,
+}
+
+/// How it leaves one.
+enum Way {
+    /// It closes what it has to this one.
+    Close(Arc<str>),
+    /// Its home moves to this one; these pins do not keep it.
+    Move(Arc<str>, Pins),
 }
 
 impl Leave {
     async fn go(self, watched: Watched) {
         let Watched { in_force, orders, .. } = &watched;
         let moves = Surroundings { in_force, orders };
-        let allowed = self.allowed;
-        if let Err(why) = moves.move_session(&self.handle, &self.to, allowed).await {
-            tracing::debug!(id = self.handle.id.0, %why, "stays on a server that is drained");
+        let Self { handle, ways } = self;
+        for way in ways {
+            let left = match way {
+                Way::Close(server) => close(orders, &handle, server).await,
+                Way::Move(to, allowed) => moves.move_session(&handle, &to, allowed).await,
+            };
+            if let Err(why) = left {
+                tracing::debug!(id = handle.id.0, %why, "stays on a server that is drained");
+            }
         }
     }
 }
 
+/// Has a session close what it has to a server that it reads from.
+async fn close(orders: &Orders, handle: &Arc<Handle>, server: Arc<str>) -> Result<(), Stays> {
+    let order = orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
+    order.give(handle, PATIENCE, |answer| Order::Close { server, answer }).await
+}
+
 /// Every session on a server that is drained, that could leave it as far as is known.
 fn leaving(in_force: &InForce, sessions: &Sessions) -> Vec<Leave> {
-    let clusters = in_force.clusters();
-    if !clusters.iter().any(|cluster| cluster.has_draining_servers()) {
+    let (clusters, config) = (in_force.clusters(), in_force.config());
+    let draining: HashMap<_, _> =
+        clusters.iter().map(|cluster| (&*cluster.name, cluster.draining())).collect();
+    if draining.values().all(Vec::is_empty) {
         return Vec::new();
     }
     let leave = |handle: Arc<Handle>| {
-        let (name, server, can) = {
+        let (name, server, further) = {
             let facts = handle.facts();
-            (facts.cluster.clone(), facts.server.clone(), facts.login.is_some())
+            facts.login?;
+            (facts.cluster.clone(), facts.server.clone(), facts.further.clone())
         };
-        let is_silent = handle.idle() >= FORGOTTEN;
-        let allowed = if is_silent { Pins::DIAGNOSTICS } else { Pins::default() };
-        let pins = handle.pins().without(allowed);
-        let may = can && pins.is_empty() && is_between(handle.stage());
-        let cluster: &Arc<Cluster> = clusters.find(&name).filter(|_| may)?;
-        let to = cluster.refuge(&server)?;
-        Some(Leave { handle, to, allowed })
+        let (cluster, draining) = (clusters.find(&name)?, draining.get(&*name)?);
+        let left = further.into_iter().filter(|reader| draining.contains(reader));
+        let mut ways: Vec<_> = left.map(Way::Close).collect();
+        let allowed = if is_silent(&handle) { Pins::DIAGNOSTICS } else { Pins::default() };
+        let asker = Asker { idc: &config.proxy.proxy_idc_name, share: handle.id.0.into() };
+        if handle.pins().without(allowed).is_empty()
+            && let Some(Ok(to)) = cluster.refuge(&server, asker)
+        {
+            ways.push(Way::Move(to, allowed));
+        }
+        (is_between(handle.stage()) && !ways.is_empty()).then_some(Leave { handle, ways })
     };
     sessions.registry.all().into_iter().filter_map(leave).collect()
+}
+
+/// The same sessions, with what keeps those that no server takes.
+pub fn explained(in_force: &InForce, mut sessions: Vec<SessionView>) -> Vec<SessionView> {
+    let (clusters, config) = (in_force.clusters(), in_force.config());
+    let asker = Asker { idc: &config.proxy.proxy_idc_name, share: 0 };
+    for cluster in clusters.iter().filter(|cluster| !cluster.draining().is_empty()) {
+        for view in sessions.iter_mut().filter(|view| *view.cluster == *cluster.name) {
+            if let Some(Err(stays)) = cluster.refuge(&view.server, asker) {
+                let pins = std::mem::take(&mut view.pins);
+                let separator = if pins.is_empty() { "" } else { ", " };
+                view.pins = format!("{pins}{separator}{stays}");
+            }
+        }
+    }
+    sessions
+}
+
+/// Closes what a session that is between two commands has to this server.
+pub(super) async fn close_now(
+    relay: &mut Relay,
+    handle: &Handle,
+    server: &str,
+) -> Result<(), Stays> {
+    let further = relay.links().iter().enumerate().skip(1);
+    let there = further.filter(|(_, link)| link.is_open() && *link.server == *server);
+    let there: Vec<_> = there.map(|(place, _)| LinkId::at(place)).collect();
+    for link in there {
+        if !is_silent(handle) && relay.session().standpoint().asked_at.is_at(link) {
+            return Err(Stays::Asked);
+        }
+        if relay.session().conversation().current() == link
+            && !relay.session_mut().turn_to(LinkId::HOME)
+        {
+            return Err(Stays::Busy(PATIENCE));
+        }
+        let parting = client::tell(relay.leg(link), code::QUIT, &[]);
+        // Whether it hears it is its affair.
+        let _ = tokio::time::timeout(FAREWELL, parting).await;
+        relay.break_link(link);
+        tracing::info!(id = handle.id.0, server, "session reads there no more");
+    }
+    relay.publish_connections(handle);
+    Ok(())
+}
+
+/// Whether nobody asks any more how the statement before went.
+fn is_silent(handle: &Handle) -> bool {
+    handle.idle() >= FORGOTTEN
 }
 
 /// Whether a session may come between two commands soon.

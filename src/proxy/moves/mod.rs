@@ -92,6 +92,9 @@ pub enum Stays {
     /// Something that nobody can carry.
     #[error("it is pinned: {0}")]
     Pinned(String),
+    /// What it would close knows how its last statements went.
+    #[error("its client may ask how its last statements went")]
+    Asked,
     /// It was to move together with others, who stay.
     #[error("all of them stay")]
     CalledOff,

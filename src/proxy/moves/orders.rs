@@ -42,6 +42,13 @@ pub(super) enum Order {
         /// Hears what has come of it.
         answer: oneshot::Sender<Result<(), Stays>>,
     },
+    /// Close what it has to a server that it reads from.
+    Close {
+        /// Its address.
+        server: Arc<str>,
+        /// Hears what has come of it.
+        answer: oneshot::Sender<Result<(), Stays>>,
+    },
     /// Tell its variables.
     Look {
         /// What its server is like.

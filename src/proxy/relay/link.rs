@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::leg::Leg;
 use crate::proxy::relay::leg::Parts as LegParts;
-use crate::session::lane::Lane;
+use crate::session::lane::{Lane, Source};
 use crate::wire::id::ThreadId;
 
 /// A connection to a server with what has come over it.
@@ -35,6 +35,11 @@ pub struct Parts {
 }
 
 impl Link {
+    /// Whether its server may still say something.
+    pub fn is_open(&self) -> bool {
+        self.down.source() == Source::Open
+    }
+
     /// Takes it out of this runtime.
     pub fn into_parts(self) -> io::Result<Parts> {
         let Self { leg, down, server, thread } = self;

@@ -381,7 +381,8 @@ impl Relay {
     pub fn publish_connections(&self, handle: &Handle) {
         handle.set_links(self.links.len());
         let mut facts = handle.facts();
-        facts.further = self.links[1..].iter().map(|link| link.server.clone()).collect();
+        let further = self.links[1..].iter().filter(|link| link.is_open());
+        facts.further = further.map(|link| link.server.clone()).collect();
         facts.client_tls = Spoken::on(self.client.stream());
         facts.server_tls = Spoken::on(self.home().leg.stream());
     }

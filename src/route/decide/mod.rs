@@ -299,7 +299,9 @@ impl Question<'_> {
     fn target(&self, addresses: &[&str], why: Why) -> Decision {
         let first = addresses.first().map(|&address| address.to_owned()).unwrap_or_default();
         let known = || addresses.iter().filter_map(|address| self.topology.at(address));
-        let go = match known().find(|server| self.is_usable(server)) {
+        let usable = || known().filter(|server| self.is_usable(server));
+        let best = usable().find(|server| !server.is_draining).or_else(|| usable().next());
+        let go = match best {
             Some(server) if self.may_take(server) => return self.at(server.id(), why),
             Some(server) => Refusal::NotPrimary(server.member.address.to_string()),
             None if known().next().is_some() => Refusal::Unreachable(first),
@@ -353,9 +355,17 @@ impl Question<'_> {
     /// Home, which is on the primary: where it is not it moves there.
     fn home(&self, why: Why) -> Decision {
         match self.topology.primary() {
-            Some(primary) if self.is_usable(primary) => self.at(primary.id(), why),
+            Some(primary) if self.is_usable(primary) && !self.has_left(primary) => {
+                self.at(primary.id(), why)
+            }
             Some(_) | None => self.stay(self.session.home, why),
         }
+    }
+
+    /// Whether the home has left the primary, which is to be left, for a peer of it.
+    fn has_left(&self, primary: &Server) -> bool {
+        let is_good = |home: &Server| home.is_peer && self.is_usable(home);
+        primary.is_draining && self.topology.server(self.session.home.server).is_some_and(is_good)
     }
 
     /// To this link and no other.

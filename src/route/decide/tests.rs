@@ -356,6 +356,41 @@ fn a_home_on_a_replica_moves_to_the_primary() {
     }
 }
 
+/// What is to be left is, by reads and by whoever names others, too; who has left does not go back.
+#[test]
+fn what_is_draining_is_left() {
+    let now = Instant::now();
+    let good = |_| Standing::Good;
+    for (text, servers, home, expected) in [
+        ("read", "A=p B=r,draining C=r", "A", Go::Use(sample::id("C"))),
+        ("read", "A=p B=r,draining", "A", Go::Keep),
+        ("read", "A=p,draining B=r", "A", Go::Use(sample::id("B"))),
+        ("write", "A=p,draining B=r", "A", Go::Keep),
+        // A home on a replica cannot write.
+        ("write", "A=p,draining B=r", "B", Go::Use(sample::id("A"))),
+        ("write", "A=p,peer,draining B=r,peer", "B", Go::Keep),
+        ("session", "A=p,peer,draining B=r,peer", "B", Go::Keep),
+        ("write", "A=p,peer,draining B=r,peer,lost", "B", Go::Use(sample::id("A"))),
+        ("write", "A=p,peer B=r,peer,draining", "B", Go::Use(sample::id("A"))),
+        ("hinted read", "A=p B=r C=r D=r,draining", "A", Go::Use(sample::id("D"))),
+        (
+            "read hinted to a lost one and another",
+            "A=p B=r C=r D=r,draining E=r,lost",
+            "A",
+            Go::Use(sample::id("B")),
+        ),
+    ] {
+        let topology = sample::topology(servers, 2, now);
+        let (policy, statement) = (policy("on"), statement(text));
+        let (asker, standing) = (Asker::default(), &good);
+        let home = Link { server: sample::id(home), opened_in: Epoch(1) };
+        let session = Place { home, last_used: home.server, ..place("free") };
+        let question =
+            Question { topology: &topology, standing, now, asker, policy, session, statement };
+        assert_eq!(decide(&question).go, expected, "{text} | {servers}");
+    }
+}
+
 #[test]
 fn targets_come_in_order() {
     let table: [(&str, &[&str]); 4] =
