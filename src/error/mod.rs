@@ -198,6 +198,11 @@ impl ClientError {
         Self::new(1105, "HY000", message)
     }
 
+    /// 1290: what a server says that is read-only, and drivers know as the end of a primary.
+    pub fn read_only(message: impl Into<String>) -> Self {
+        Self::new(1290, "HY000", message)
+    }
+
     /// 1064: a statement of the admin port that is no known command.
     pub fn syntax(message: impl Into<String>) -> Self {
         Self::new(1064, "42000", message)

@@ -21,13 +21,13 @@ use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
 use super::moves::look::Unseen;
-use super::moves::{self, Orders, Stays};
+use super::moves::{self, Orders, Stays, fence};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
 use super::relay::{Ambient, Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
 use super::rsa::OwnKey;
 use super::sessions::Sessions;
-use super::sessions::handle::{Handle, Signal, Stage};
+use super::sessions::handle::{Due, Handle, Signal, Stage};
 use super::sessions::limits::Seat;
 use super::sessions::trace::Traced;
 use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
@@ -155,7 +155,9 @@ impl Proxy {
             orders: proxy.orders.clone(),
             sessions: Arc::downgrade(&proxy.sessions),
         };
+        let fenced = watched.clone();
         task::keep("servers to be left", move || drain::watch(watched.clone()));
+        task::keep("new primaries", move || fence::watch(fenced.clone()));
         let (watched, drain) = (Arc::downgrade(&proxy.sessions), proxy.drain.subscribe());
         task::keep("drain deadline", move || deadlines::drain(watched.clone(), drain.clone()));
         if proxy.config().console.enabled {
@@ -531,7 +533,10 @@ impl Proxy {
         let cluster = handle.facts().cluster.clone();
         let Self { in_force, sessions, .. } = self;
         // Who has several links is led to the right one, whatever the config says meanwhile.
-        if relay.links().len() == 1 && !Rules::are_wanted(in_force, &cluster) {
+        let is_wanted = relay.links().len() > 1
+            || Rules::are_wanted(in_force, &cluster)
+            || Rules::is_left_behind(in_force, &cluster, &relay.home().server);
+        if !is_wanted {
             return None;
         }
         let rules = Arc::new(Rules::of(in_force, sessions, &cluster, handle.id.0.into()));
@@ -623,12 +628,16 @@ impl Entry {
             // Before its client hears that it is logged in.
             relay.record_at_once(handle);
         }
-        let rules = proxy.split(&mut relay, handle);
+        let mut rules = proxy.split(&mut relay, handle);
         loop {
             let turned =
                 task::caught("relay", pin!(proxy.turn(&mut relay, handle, rules.as_deref()))).await;
             match turned {
                 Ok(Exit::Changing | Exit::Moving | Exit::Routing) => {}
+                Ok(Exit::Fencing) => {
+                    handle.set_done(Due::Fence);
+                    rules = rules.or_else(|| proxy.split(&mut relay, handle));
+                }
                 Ok(Exit::Frozen) => {
                     handle.set_stage(Stage::Moving);
                     // Then it has an entry of its own.

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::cluster::clusters::Clusters;
 use super::cluster::fired::UNSEEN;
@@ -65,6 +66,7 @@ pub struct InForce {
     tls: Arc<Settings>,
     clusters: Arc<ArcSwap<Clusters>>,
     monitors: Monitors,
+    new_primary: Arc<Notify>,
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
     keeping: Keeping,
@@ -72,15 +74,19 @@ pub struct InForce {
     digests: Digests,
 }
 
-/// Hears what servers say of themselves.
+/// Hears what servers say of themselves, and says when that makes another one the primary.
 #[derive(Debug)]
-struct Heard(Arc<ArcSwap<Clusters>>);
+struct Heard(Arc<ArcSwap<Clusters>>, Arc<Notify>);
 
 impl Watcher for Heard {
     fn handle_report(&self, report: Report) {
         if let Some(cluster) = self.0.load().find(&report.cluster) {
             let error = report.outcome.as_ref().err().map(ToString::to_string);
+            let before = cluster.topology().epoch();
             cluster.hear(&report.server, report.observation(), error);
+            if cluster.topology().epoch() != before {
+                self.1.notify_one();
+            }
             if let Some(fired) = report.fired {
                 cluster.hear_fired(&report.server, fired);
             }
@@ -93,13 +99,29 @@ impl InForce {
     pub fn new(config: Arc<ArcSwap<Config>>, tls: Arc<Settings>) -> Self {
         let clusters = Arc::new(ArcSwap::from_pointee(Clusters::new(&config.load(), None)));
         let origins = Origins { file: config.load_full(), altered: Alterations::new() };
-        let monitors = Monitors::new(Arc::new(Heard(clusters.clone())));
+        let new_primary = Arc::<Notify>::default();
+        let monitors = Monitors::new(Arc::new(Heard(clusters.clone(), new_primary.clone())));
         let (origins, keeping, sharing) =
             (Mutex::new(origins), Keeping::default(), Keeping::default());
         let digests = Digests::new(config.load().proxy.digest_table_size);
-        let in_force = Self { config, tls, clusters, monitors, origins, keeping, sharing, digests };
+        let in_force = Self {
+            config,
+            tls,
+            clusters,
+            monitors,
+            new_primary,
+            origins,
+            keeping,
+            sharing,
+            digests,
+        };
         in_force.watch_servers();
         in_force
+    }
+
+    /// Told when a cluster has another primary; heard by one.
+    pub(super) fn new_primary(&self) -> &Notify {
+        &self.new_primary
     }
 
     /// What triggers of a server may change in a session.

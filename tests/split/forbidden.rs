@@ -107,7 +107,7 @@ pub(crate) fn an_old_primary_gets_no_write(start: fn(&str) -> Option<Pair>) {
     for sql in [WRITE, "CREATE TABLE p.never (n INT)", "CALL p.nothing()"] {
         for wire in [&mut transaction, &mut pinned] {
             let reply = wire.query(sql);
-            assert_eq!(reply.error(), Some(1105), "{sql}: {:?}", reply.last());
+            assert_eq!(reply.error(), Some(1290), "{sql}: {:?}", reply.last());
         }
     }
     transaction.run("ROLLBACK");

@@ -22,7 +22,7 @@ use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
-use crate::proxy::sessions::handle::{Handle, Seen};
+use crate::proxy::sessions::handle::{Due, Handle, Seen};
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
@@ -44,7 +44,7 @@ impl Orders {
         handle: &Arc<Handle>,
         sessions: &Sessions,
     ) -> bool {
-        handle.set_move_due(false);
+        handle.set_done(Due::Move);
         // Nobody may be waiting any more for what comes of it.
         match self.take(handle.id) {
             None => true,

@@ -15,12 +15,13 @@
 //! - `recruit`: a second log-in.
 //! - `carry`: what happens between two commands. `carrier`: questions and answers.
 //! - `look`: what a session's variables are.
-//! - `drain`: servers that are to be left by everybody.
+//! - `drain`: servers that are to be left by everybody. `fence`: those that were the primary.
 //! - `gate`: where sessions wait for each other.
 
 pub(super) mod carrier;
 pub(super) mod carry;
 pub mod drain;
+pub mod fence;
 pub(super) mod gate;
 pub mod look;
 mod orders;

@@ -16,7 +16,7 @@ use super::gate::Gate;
 use super::look::Unseen;
 use super::recruit::{Inventoried, Inventories, Recruit};
 use crate::proxy::lock::lock;
-use crate::proxy::sessions::handle::Handle;
+use crate::proxy::sessions::handle::{Due, Handle};
 use crate::session::portable::Pins;
 use crate::session::state::Shown;
 use crate::wire::id::SessionId;
@@ -100,12 +100,12 @@ impl Reserved<'_> {
         if let Some(place) = lock(&self.orders.all).get_mut(&self.id) {
             *place = Some(order(answer));
         }
-        handle.set_move_due(true);
+        handle.set_due(Due::Move);
         let ended = |_| E::from(Stays::Ended);
         if let Ok(answer) = tokio::time::timeout(patience, &mut answered).await {
             return answer.map_err(ended)?;
         }
-        handle.set_move_due(false);
+        handle.set_done(Due::Move);
         match self.orders.take(self.id) {
             Some(_) => Err(Stays::Busy(patience).into()),
             // It has begun, and has deadlines of its own.

@@ -25,7 +25,7 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
 use super::digests::Digests;
-use super::sessions::handle::{Handle, Signal, Spoken, Stage};
+use super::sessions::handle::{Due, Handle, Signal, Spoken, Stage};
 use super::sessions::registry::Registry;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
@@ -84,6 +84,8 @@ pub enum Exit {
     Moving,
     /// Its next command is for another link than the one before.
     Routing,
+    /// Its cluster has another primary.
+    Fencing,
 }
 
 /// The session's view of the others on its server.
@@ -240,8 +242,10 @@ impl Relay {
                 poison::pass(&self.client);
             }
             handle.listen(cx.waker());
-            if let Some(order) = handle.copy_order() {
-                self.give_copy(order, handle);
+            if handle.is_anything_due()
+                && let Some(exit) = self.due_at_once(handle)
+            {
+                return Poll::Ready(exit);
             }
             let signal = handle.signal();
             if signal != obeyed {
@@ -274,7 +278,7 @@ impl Relay {
             if self.is_exchange_due() {
                 return Poll::Ready(Exit::Changing);
             }
-            if handle.is_move_due() && self.may_move() {
+            if handle.is_due(Due::Move) && self.may_move() {
                 return Poll::Ready(Exit::Moving);
             }
             if self.is_route_due() {
@@ -283,6 +287,15 @@ impl Relay {
             Poll::Pending
         })
         .await
+    }
+
+    /// What it is asked to do before anything more is passed on, if it can.
+    fn due_at_once(&self, handle: &Handle) -> Option<Exit> {
+        if let Some(order) = handle.copy_order() {
+            self.give_copy(order, handle);
+        }
+        let can_fence = self.closing.is_none() && !self.is_on_errand();
+        (handle.is_due(Due::Fence) && can_fence).then_some(Exit::Fencing)
     }
 
     /// A session that would not move, as it is on its way in or out, gives none.

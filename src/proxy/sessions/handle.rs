@@ -3,7 +3,7 @@
 //! Invariant: the session's task writes its handle, everybody else reads it or raises a [`Signal`].
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
@@ -46,6 +46,18 @@ pub enum Signal {
 impl Signal {
     /// By their numbers.
     const ALL: [Self; 5] = [Self::None, Self::Freeze, Self::Inactive, Self::Shutdown, Self::Kill];
+}
+
+/// What a session is asked to do as soon as it can, which may be never. A bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Due {
+    /// What it is ordered, between two commands.
+    Move = 1,
+    /// To see where its commands go from now on: its cluster has another primary.
+    Fence = 2,
+    /// To give a copy of itself.
+    Copy = 4,
 }
 
 /// How far a session is.
@@ -220,11 +232,11 @@ pub struct Handle {
     facts: Mutex<Facts>,
     seat: Mutex<Seat>,
     parcel: Mutex<Option<oneshot::Sender<Parcel>>>,
-    is_move_due: AtomicBool,
+    /// What it is asked to do as soon as it can, a bit each.
+    due: AtomicU8,
     pins: AtomicU32,
     /// Reads and writes before the session came to its server.
     statements_before: [AtomicU64; 2],
-    is_copy_wanted: AtomicBool,
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
     /// How many connections to servers it has.
     links: AtomicU32,
@@ -254,10 +266,9 @@ impl Handle {
             facts: Mutex::new(Facts { client, ..Facts::default() }),
             seat: Mutex::default(),
             parcel: Mutex::default(),
-            is_move_due: AtomicBool::new(false),
+            due: AtomicU8::new(0),
             pins: AtomicU32::new(0),
             statements_before: Default::default(),
-            is_copy_wanted: AtomicBool::new(false),
             copy: Mutex::default(),
             // Its log-in makes one.
             links: AtomicU32::new(1),
@@ -375,17 +386,27 @@ impl Handle {
         lock(&self.parcel).take()
     }
 
-    /// Asks the session to do what it is ordered as soon as it is between two commands, and wakes
-    /// it; or no more.
-    pub fn set_move_due(&self, is_due: bool) {
-        self.is_move_due.store(is_due, Ordering::Release);
+    /// Asks the session for something, and wakes it.
+    pub fn set_due(&self, due: Due) {
+        self.due.fetch_or(due as u8, Ordering::AcqRel);
         self.waker.wake();
     }
 
-    /// Whether it is asked to.
+    /// It is done, or wanted no more.
+    pub fn set_done(&self, due: Due) {
+        self.due.fetch_and(!(due as u8), Ordering::AcqRel);
+    }
+
+    /// Whether it is asked for that.
     #[inline]
-    pub fn is_move_due(&self) -> bool {
-        self.is_move_due.load(Ordering::Acquire)
+    pub fn is_due(&self, due: Due) -> bool {
+        self.due.load(Ordering::Acquire) & due as u8 != 0
+    }
+
+    /// Whether it is asked for anything.
+    #[inline]
+    pub fn is_anything_due(&self) -> bool {
+        self.due.load(Ordering::Acquire) != 0
     }
 
     /// Statements that read and that write since the session is on its server, there.
@@ -432,18 +453,16 @@ impl Handle {
     pub fn order_copy(&self) -> oneshot::Receiver<Replica> {
         let (sender, receiver) = oneshot::channel();
         *lock(&self.copy) = Some(sender);
-        self.is_copy_wanted.store(true, Ordering::Release);
-        self.waker.wake();
+        self.set_due(Due::Copy);
         receiver
     }
 
     /// Who waits for a copy.
-    #[inline]
     pub fn copy_order(&self) -> Option<oneshot::Sender<Replica>> {
-        if !self.is_copy_wanted.load(Ordering::Acquire) {
+        if !self.is_due(Due::Copy) {
             return None;
         }
-        self.is_copy_wanted.store(false, Ordering::Release);
+        self.set_done(Due::Copy);
         lock(&self.copy).take()
     }
 

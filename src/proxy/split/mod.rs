@@ -1,5 +1,5 @@
 //! Sessions whose reads go to replicas: one client, its home, and a link to each replica that it
-//! reads from.
+//! reads from. Also those whose home is not on the primary any more, whatever becomes of reads.
 //!
 //! ```text
 //!   command ─► Rules (in the relay's loop) ─► for the link that the one before used: passed on
@@ -318,7 +318,10 @@ fn refuse(relay: &mut Relay, why: &Refusal) -> bool {
     if *why == Refusal::OtherTime {
         relay.session_mut().handle_unfit();
     }
-    let words = ClientError::refused(why.to_string());
+    let words = match why {
+        Refusal::Fenced => ClientError::read_only(why.to_string()),
+        _ => ClientError::refused(why.to_string()),
+    };
     if !relay.answer(&words.packet(1)) {
         relay.close_with(words);
     }

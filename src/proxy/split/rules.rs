@@ -94,6 +94,15 @@ impl Rules {
         in_force.clusters().find(cluster).is_some_and(split)
     }
 
+    /// Whether the home of a session is where its cluster's writes went under an earlier primary.
+    pub(in crate::proxy) fn is_left_behind(in_force: &InForce, cluster: &str, home: &str) -> bool {
+        let topology = in_force.clusters().find(cluster).map(|cluster| cluster.topology());
+        topology.is_some_and(|topology| {
+            let home = topology.at(home).is_some_and(|home| topology.may_be_home(home));
+            topology.epoch() > FIRST && topology.primary().is_some() && !home
+        })
+    }
+
     /// Where its statements went.
     pub(in crate::proxy) fn trace(&self) -> &Arc<Trace> {
         &self.trace
@@ -267,6 +276,8 @@ impl Rules {
         let is_begin = kind == Some(Kind::BeginReadOnly);
         match (decision.go, decision.why) {
             (Go::Keep, _) => Goes::To(LinkId::HOME),
+            // It is not surely read from data, but surely writes none.
+            (Go::Refuse(Refusal::Fenced), _) if is_read => Goes::To(LinkId::HOME),
             (Go::Refuse(why), _) => Goes::Refused(why),
             (Go::Use(server), Why::Reader | Why::SplitTransaction | Why::Transaction)
                 if is_read =>
@@ -336,7 +347,7 @@ impl Rules {
     /// Whether a command may write.
     pub(super) fn may_write(&self, command: &Command<'_>) -> bool {
         match self.kind(command) {
-            Some(Kind::Write | Kind::Other | Kind::Begin) => true,
+            Some(Kind::Write | Kind::Other | Kind::Begin) => !only_looks(command),
             Some(
                 Kind::Read
                 | Kind::Session
@@ -532,6 +543,9 @@ impl Router for Rules {
         self.links.store(Arc::new(Links { servers, counting, home_opened_in }));
     }
 }
+
+/// The epoch of the first primary that was ever known.
+const FIRST: Epoch = Epoch(1);
 
 /// The open transaction; `joined`: the server of the reader that has joined it.
 fn transaction(
