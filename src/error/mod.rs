@@ -203,6 +203,13 @@ impl ClientError {
         Self::new(1290, "HY000", message)
     }
 
+    /// 2013: the connection to the primary was lost while a session read elsewhere. What its client
+    /// has said was not executed.
+    pub fn home_lost() -> Self {
+        let text = "Lost connection to the primary before this was executed";
+        Self::new(2013, "HY000", text)
+    }
+
     /// 1064: a statement of the admin port that is no known command.
     pub fn syntax(message: impl Into<String>) -> Self {
         Self::new(1064, "42000", message)

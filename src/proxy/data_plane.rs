@@ -509,6 +509,7 @@ impl Proxy {
                 Exit::Ended
             }
             Exit::Routing if !Box::pin(self.route(relay, handle, rules)).await => Exit::Ended,
+            Exit::Resting if !Box::pin(self.rest(relay, handle, rules)).await => Exit::Ended,
             exit => exit,
         }
     }
@@ -523,6 +524,17 @@ impl Proxy {
             }
             // Nobody else asks for it.
             None => false,
+        }
+    }
+
+    /// Sees to the home of a session that reads elsewhere; false if that has ended it.
+    async fn rest(&self, relay: &mut Relay, handle: &Handle, rules: Option<&Rules>) -> bool {
+        match rules {
+            Some(rules) => split::rest::see_to_home(relay, handle, rules).await,
+            None => {
+                handle.set_done(Due::Rest);
+                true
+            }
         }
     }
 
@@ -633,7 +645,7 @@ impl Entry {
             let turned =
                 task::caught("relay", pin!(proxy.turn(&mut relay, handle, rules.as_deref()))).await;
             match turned {
-                Ok(Exit::Changing | Exit::Moving | Exit::Routing) => {}
+                Ok(Exit::Changing | Exit::Moving | Exit::Routing | Exit::Resting) => {}
                 Ok(Exit::Fencing) => {
                     handle.set_done(Due::Fence);
                     rules = rules.or_else(|| proxy.split(&mut relay, handle));

@@ -9,7 +9,7 @@ use tokio::sync::watch::Receiver;
 
 use super::in_force::InForce;
 use super::sessions::Sessions;
-use super::sessions::handle::{Signal, Stage};
+use super::sessions::handle::{Due, Signal, Stage};
 
 /// Whether sessions are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,9 @@ pub(super) enum Drain {
     Until(Option<Instant>),
 }
 
-/// Ends sessions that were silent for `default_inactivity_timeout`, once a second. So no session
-/// needs a timer, and none reads the clock for a packet.
+/// Ends sessions that were silent for `default_inactivity_timeout`, once a second, and has those
+/// that read elsewhere see to their homes. So no session needs a timer, and none reads the clock
+/// for a packet.
 pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,9 +34,15 @@ pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InFo
             for handle in part {
                 // A log-in has a deadline of its own.
                 let watched = !matches!(handle.stage(), Stage::LoggingIn | Stage::Moving);
-                if watched && handle.tick() >= limit {
+                if !watched {
+                    continue;
+                }
+                let idle = handle.tick();
+                if idle >= limit {
                     tracing::info!(id = handle.id.0, "session was silent for too long");
                     handle.raise(Signal::Inactive);
+                } else if handle.is_home_due(idle) {
+                    handle.set_due(Due::Rest);
                 }
             }
             // Ten thousand at once would be felt by those who speak.

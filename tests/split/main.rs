@@ -14,6 +14,7 @@ mod metrics;
 mod mysql;
 mod pair;
 mod prepared;
+mod rest;
 mod restart;
 mod same;
 mod second;

@@ -86,6 +86,8 @@ pub enum Exit {
     Routing,
     /// Its cluster has another primary.
     Fencing,
+    /// Its home is to be seen to, which has nothing to do.
+    Resting,
 }
 
 /// The session's view of the others on its server.
@@ -294,8 +296,13 @@ impl Relay {
         if let Some(order) = handle.copy_order() {
             self.give_copy(order, handle);
         }
-        let can_fence = self.closing.is_none() && !self.is_on_errand();
-        (handle.is_due(Due::Fence) && can_fence).then_some(Exit::Fencing)
+        if self.closing.is_some() || self.is_on_errand() {
+            return None;
+        }
+        if handle.is_due(Due::Fence) {
+            return Some(Exit::Fencing);
+        }
+        handle.is_due(Due::Rest).then_some(Exit::Resting)
     }
 
     /// A session that would not move, as it is on its way in or out, gives none.

@@ -15,6 +15,7 @@ use super::limits::Seat;
 use super::protection::Shown;
 use super::trace::Trace;
 use super::view::{SessionState, SessionView};
+use super::vigil::Second;
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
 use crate::net::tls::keys::{Suite, Version};
@@ -58,6 +59,8 @@ pub enum Due {
     Fence = 2,
     /// To give a copy of itself.
     Copy = 4,
+    /// To see to its home, which hears nothing as it reads elsewhere.
+    Rest = 8,
 }
 
 /// How far a session is.
@@ -487,6 +490,19 @@ impl Handle {
         };
         self.idle_seconds.store(idle, Ordering::Relaxed);
         Duration::from_secs(idle.into())
+    }
+
+    /// Called each second: has its home to be seen to?
+    pub fn is_home_due(&self, idle: Duration) -> bool {
+        if self.links.load(Ordering::Relaxed) < 2 {
+            return false;
+        }
+        let (trace, reads_elsewhere) = {
+            let facts = self.facts();
+            (facts.trace.clone(), facts.reader.is_some())
+        };
+        let second = Second { idle, bytes: self.bytes(), reads_elsewhere };
+        trace.is_some_and(|trace| trace.vigil().tick(second))
     }
 
     fn bytes(&self) -> u64 {

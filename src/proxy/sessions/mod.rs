@@ -10,6 +10,7 @@ pub mod protection;
 pub mod registry;
 pub mod trace;
 pub mod view;
+pub mod vigil;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use std::array;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::vigil::Vigil;
 use crate::metrics::Counter;
 
 /// Statements that are remembered.
@@ -22,6 +23,7 @@ pub struct Trace {
     entries: [AtomicU64; REMEMBERED],
     /// Texts that were read elsewhere than at home.
     elsewhere: Counter,
+    vigil: Vigil,
 }
 
 /// A statement.
@@ -44,6 +46,7 @@ impl Default for Trace {
             next: AtomicUsize::new(0),
             entries: array::from_fn(|_| AtomicU64::new(0)),
             elsewhere: Counter::default(),
+            vigil: Vigil::default(),
         }
     }
 }
@@ -60,6 +63,11 @@ impl Trace {
     /// A text is read elsewhere than at home.
     pub fn count_elsewhere(&self) {
         self.elsewhere.add(1);
+    }
+
+    /// What its home hears meanwhile.
+    pub fn vigil(&self) -> &Vigil {
+        &self.vigil
     }
 
     /// How many were.

@@ -14,6 +14,7 @@
 //!
 //! - `rules`: what is asked of `route`, and what it means for the links that there are.
 //! - `reach`: a reader is made ready for a read.
+//! - `rest`: what its home hears while a session reads elsewhere.
 //! - `copies`: prepared statements on readers.
 //! - `transaction`: a reader joins a transaction, and parts from it.
 //! - `explain`: EXPLAIN ROUTE.
@@ -26,6 +27,7 @@
 mod copies;
 mod explain;
 mod reach;
+pub(super) mod rest;
 mod rules;
 mod transaction;
 
@@ -98,6 +100,9 @@ impl Surroundings<'_> {
         }
         let (to, why) = goes(relay, rules);
         match to {
+            Goes::To(LinkId::HOME) if is_home_lost(relay).await => {
+                rest::end_without_home(relay, handle)
+            }
             Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
             Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
             Goes::To(link) => without(relay, rules, link),
@@ -268,6 +273,12 @@ fn ahead(relay: &Relay) -> Command<'_> {
 
 fn goes(relay: &Relay, rules: &Rules) -> (Goes, Option<Why>) {
     rules.goes(&ahead(relay), &relay.session().standpoint())
+}
+
+/// Whether the home, which had nothing to do, is there no more.
+async fn is_home_lost(relay: &mut Relay) -> bool {
+    let is_at_rest = relay.session().conversation().current() != LinkId::HOME;
+    is_at_rest && !relay.is_alive(LinkId::HOME).await
 }
 
 /// The next command goes to this link.

@@ -195,6 +195,11 @@ impl<'a> Reach<'a> {
         drop(home);
         relay.put_on_record(handle);
         handle.facts().seen = Seen::of(&state.shown(), SystemTime::now());
+        if let Some(Value::Number(seconds)) =
+            state.variables.get("wait_timeout").map(|it| &it.value)
+        {
+            self.rules.note_wait_timeout(seconds, version);
+        }
         if !state.hidden.is_empty() || finds_last_inserted(&state) {
             relay.session_mut().handle_untold(link, version);
             return Err("its state cannot be carried".to_owned().into());

@@ -108,8 +108,19 @@ impl Rules {
         &self.trace
     }
 
+    /// The session's `wait_timeout`, in this version of its state.
+    pub(super) fn note_wait_timeout(&self, digits: &[u8], version: u32) {
+        let seconds = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        if let Some(seconds) = seconds {
+            self.trace.vigil().set_timeout(seconds, version);
+        }
+    }
+
     /// A command goes over this link.
     pub(super) fn record(&self, command: &Command<'_>, why: Option<Why>, link: LinkId) {
+        if link == LinkId::HOME {
+            self.trace.vigil().handle_use();
+        }
         let (Some(kind), Some(why)) = (self.kind(command), why) else { return };
         self.trace_at(link, kind, why);
         if kind == Kind::Read && link != LinkId::HOME {
