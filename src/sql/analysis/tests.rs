@@ -40,6 +40,7 @@ fn plain_queries_are_reads() {
         "SELECT 1 ; # the end",
         "SELECT 1;/* the end */",
         "(SELECT 1) UNION ALL (SELECT 2) ORDER BY 1 LIMIT 3",
+        "SELECT ST_Buffer(a, 1), MBRContains (a, b), JSON_PRETTY(c) FROM t",
         "((select 1))",
         "VALUES ROW(1,2), ROW(3,4)",
         "VALUES (1,2)",
