@@ -237,6 +237,11 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// The same text, from its beginning.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.words.sql, self.extent, self.modes)
+    }
+
     /// None where the text is cut off, or could go on in different ways.
     pub(super) fn next_token(&mut self) -> Option<Token<'a>> {
         self.next_shape().map(|shape| self.token(shape))

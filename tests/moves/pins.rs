@@ -8,9 +8,15 @@ use crate::support::{Login, Server, com};
 /// does.
 const PINS: &[(&[&str], &str, &[&str])] = &[
     (&["DO GET_LOCK('l', 1)"], "user lock", &[]),
+    (&["DO GET_LOCK('l', 1)", "DO GET_LOCK('m', 1)"], "user lock", &["DO RELEASE_ALL_LOCKS()"]),
     (&["LOCK TABLES t READ"], "LOCK TABLES", &["UNLOCK TABLES"]),
     (&["FLUSH TABLES WITH READ LOCK"], "FLUSH TABLES WITH READ LOCK", &["UNLOCK TABLES"]),
-    (&["HANDLER t OPEN"], "HANDLER", &[]),
+    (&["HANDLER t OPEN"], "HANDLER", &["HANDLER t CLOSE"]),
+    (
+        &["HANDLER t OPEN", "HANDLER t OPEN AS h", "HANDLER t CLOSE"],
+        "HANDLER",
+        &["HANDLER h CLOSE"],
+    ),
     (&["SET TRANSACTION READ ONLY"], "SET TRANSACTION", &["BEGIN", "COMMIT"]),
     (&["CREATE TEMPORARY TABLE x (n INT)"], "temporary table", &[]),
     (&["CREATE TEMPORARY TABLE x AS SELECT 1 n"], "temporary table", &[]),
@@ -63,6 +69,22 @@ fn a_failed_statement_pins_nothing() {
     }
     client.wire.run("SELECT 1");
     client.move_to(1 - from).expect("nothing keeps it");
+}
+
+#[test]
+fn a_branch_keeps_the_session_until_it_ends() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    let mut client = scene.open(&Login::default());
+    for end in ["XA COMMIT 'a'", "XA ROLLBACK 'a'"] {
+        let from = scene.place(&mut client.wire);
+        for statement in ["XA START 'a'", "XA END 'a'", "XA PREPARE 'a'", "XA RECOVER"] {
+            client.wire.run(statement);
+            client.move_to(1 - from).expect_err(statement);
+        }
+        client.wire.run(end);
+        client.wire.run("XA RECOVER");
+        client.move_to(1 - from).expect("it has ended");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! ([`prepared`]), what it asks of us ([`wishes`](super::wishes)), and what keeps it where it is
 //! (`pins`). A session whose cluster has no way to move it has none of this, and costs nothing.
 
+mod open;
 mod pins;
 pub mod prepared;
 pub mod texts;
@@ -22,6 +23,7 @@ use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
+use open::Opened;
 pub use pins::Pins;
 use prepared::{Executed, Prepared, Reading, Translated, Unmovable};
 use texts::{Text, Texts};
@@ -73,10 +75,17 @@ pub struct Portable {
     /// What its client asks of us.
     #[serde(skip_serializing_if = "has_none")]
     wishes: Watched<Option<Box<Wishes>>>,
+    /// What is open at its server.
+    #[serde(skip_serializing_if = "is_nothing")]
+    open: Opened,
 }
 
 fn are_none(texts: &Watched<Texts>) -> bool {
     texts.is_default()
+}
+
+fn is_nothing(open: &Opened) -> bool {
+    open.is_none()
 }
 
 fn has_none(wishes: &Watched<Option<Box<Wishes>>>) -> bool {
@@ -93,7 +102,7 @@ pub(super) struct Mark {
     version: u32,
     variables: u32,
     option: Option<u16>,
-    editions: [u32; 3],
+    editions: [u32; 4],
 }
 
 impl Portable {
@@ -106,7 +115,7 @@ impl Portable {
     #[inline]
     pub(super) fn mark(&self) -> Mark {
         let Self { login, prepared, texts, pins, modes, is_utf8, version, variables, .. } = self;
-        let Self { writes: _, has_diagnostics: _, has_rows: _, option, wishes, .. } = self;
+        let Self { writes: _, has_diagnostics: _, has_rows: _, option, wishes, open, .. } = self;
         Mark {
             login: *login,
             pins: *pins,
@@ -115,7 +124,7 @@ impl Portable {
             version: *version,
             variables: *variables,
             option: *option,
-            editions: [prepared.edition(), texts.edition(), wishes.edition()],
+            editions: [prepared.edition(), texts.edition(), wishes.edition(), open.edition()],
         }
     }
 
@@ -250,8 +259,12 @@ impl Portable {
                 self.texts.deallocate(name);
                 link.note(Note::Text);
             }
+            Class::Xa(xa) => {
+                changes = open::handle_xa(&mut self.open, (xa, name), changes, self.pins);
+            }
             _ if changes.intersects(Changes::EXECUTED) => {
                 let executed = name.map_or(Changes::ANYTHING, |name| self.texts.changes(name));
+                let executed = open::handle_executed(&mut self.open, executed);
                 changes = changes.without(Changes::EXECUTED) | executed;
                 let by_text = name.and_then(|name| self.texts.earlier_warnings(name));
                 earlier = by_text.unwrap_or(Earlier::Unknown);
@@ -380,7 +393,8 @@ impl Portable {
             Some(with) => (Header::parse(with)?, &with[HEADER..]),
         };
         self.writes += u64::from(!self.prepared.only_reads(head));
-        let changes = with_fired(self.prepared.changes(head), fired);
+        let changes = open::handle_executed(&mut self.open, self.prepared.changes(head));
+        let changes = with_fired(changes, fired);
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
             self.is_utf8 = false;
@@ -435,7 +449,7 @@ impl Portable {
                 let failed = ending == Ending::Error && !changes.intersects(Changes::ANYTHING);
                 let by_rows = if changes.intersects(Changes::TRIGGERS) { FIRED } else { BY_ROWS };
                 let changes = if failed { changes.only(by_rows) } else { changes };
-                self.pins = self.pins.after(changes);
+                self.pins = open::handle_end(&mut self.open, changes, self.pins).after(changes);
                 if note == Note::Text && self.texts.is_empty() {
                     self.pins = self.pins.without(Pins::TEXT_PREPARE);
                 }
@@ -457,6 +471,7 @@ impl Portable {
         self.variables = self.variables.wrapping_add(1);
         // What a replica hears goes on until its connection ends.
         self.pins = pins;
+        *self.open = None;
         self.has_diagnostics = false;
         self.has_rows = false;
         *self.wishes = None;

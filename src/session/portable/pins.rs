@@ -36,7 +36,8 @@ pins! {
     BACKUP_LOCK = 3: "backup lock",
     /// HANDLER … OPEN.
     HANDLER = 4: "HANDLER",
-    /// Between XA START and its end.
+    /// Between XA START and the XA COMMIT or XA ROLLBACK of that branch. Others may begin in
+    /// between: MySQL takes what is prepared out of the session, but not to other servers.
     XA = 5: "XA transaction",
     /// SET TRANSACTION for the next one only.
     NEXT_TRANSACTION = 6: "SET TRANSACTION for the next transaction",
@@ -68,6 +69,8 @@ pins! {
     ROW_COUNT = 19: "ROW_COUNT() of its last statement",
     /// MARIADB_CLIENT_CACHE_METADATA: a server tells the columns of a prepared statement once.
     COLUMNS = 20: "columns that its server does not tell again",
+    /// XA START while another branch had begun: which of them are left is not known.
+    BRANCHES = 22: "XA transactions",
     /// It is another user's than the one that has logged in, until there is a log-in again.
     IDENTITY = 21: "SET SESSION AUTHORIZATION",
 }
@@ -126,8 +129,11 @@ impl Pins {
     pub fn after(self, changes: Changes) -> Self {
         let released = RELEASED.iter().filter(|(change, _)| changes.intersects(*change));
         let set = SET.iter().filter(|(change, _)| changes.intersects(*change));
+        // Of a branch that was prepared nothing is known any more.
+        let is_another = self.has(Self::XA) && changes.intersects(Changes::XA);
+        let others = if is_another { Self::BRANCHES } else { Self::default() };
         let without = released.fold(self, |pins, (_, pin)| pins.without(*pin));
-        set.fold(without, |pins, (_, pin)| pins.with(*pin))
+        set.fold(without.with(others), |pins, (_, pin)| pins.with(*pin))
     }
 }
 
@@ -151,13 +157,14 @@ const SET: &[(Changes, Pins)] = &[
     (Changes::EXECUTED, Pins::UNKNOWN),
 ];
 
-/// What a change takes back. Of several user locks, temporary tables, handlers one may be left.
+/// What a change takes back. Of several temporary tables one may be left; handlers are counted.
 const RELEASED: &[(Changes, Pins)] = &[
     (Changes::TABLE_LOCKS_RELEASED, Pins::TABLE_LOCK),
     (Changes::TABLE_LOCKS_RELEASED, Pins::GLOBAL_LOCK),
     (Changes::BACKUP_LOCK_RELEASED, Pins::BACKUP_LOCK),
     (Changes::TRANSACTION, Pins::NEXT_TRANSACTION),
-    (Changes::TRANSACTION, Pins::XA),
+    (Changes::XA_ENDED, Pins::XA),
+    (Changes::USER_LOCKS_RELEASED, Pins::USER_LOCK),
 ];
 
 impl fmt::Display for Pins {

@@ -114,12 +114,10 @@ bits! {
         STATEMENTS = "statements",
         /// A temporary table may be there afterwards.
         TEMPORARY_TABLE_MADE = "temporary table made",
-        /// A temporary table may be gone afterwards.
-        TEMPORARY_TABLE_DROPPED = "temporary table dropped",
         /// A lock of GET_LOCK.
         USER_LOCK_TAKEN = "user lock taken",
-        /// A lock of GET_LOCK is given back.
-        USER_LOCK_RELEASED = "user lock released",
+        /// All locks of GET_LOCK are given back.
+        USER_LOCKS_RELEASED = "user locks released",
         /// LOCK TABLES and the like.
         TABLE_LOCKS_TAKEN = "table locks taken",
         /// UNLOCK TABLES. It ends the global read lock too.
@@ -132,10 +130,12 @@ bits! {
         BACKUP_LOCK_RELEASED = "backup lock released",
         /// HANDLER … OPEN.
         HANDLER_OPENED = "handler opened",
-        /// HANDLER … CLOSE.
+        /// HANDLER … CLOSE, of one.
         HANDLER_CLOSED = "handler closed",
-        /// An XA transaction's branch.
+        /// XA START.
         XA = "xa",
+        /// XA COMMIT or XA ROLLBACK.
+        XA_ENDED = "xa ended",
         /// SET TRANSACTION for the next transaction only.
         NEXT_TRANSACTION = "next transaction",
         /// A transaction begins or ends, be it by itself.

@@ -23,6 +23,8 @@ pub(super) enum Call {
     Changes(Changes),
     /// LAST_INSERT_ID: asks, and with an argument changes.
     LastInsertId,
+    /// RELEASE_ALL_LOCKS: asks, and where a statement does nothing else changes.
+    ReleaseAllLocks,
     /// RAND: without an argument it asks for the session's own.
     Random,
     /// Anything.
@@ -437,8 +439,9 @@ const EFFECTS: &[(&str, Call)] = &[
     ("nextval", Call::Changes(Changes::SEQUENCE)),
     ("ps_current_thread_id", Call::Asks(Asks::SERVER)),
     ("rand", Call::Random),
-    ("release_all_locks", Call::Changes(Changes::USER_LOCK_RELEASED)),
-    ("release_lock", Call::Changes(Changes::USER_LOCK_RELEASED)),
+    ("release_all_locks", Call::ReleaseAllLocks),
+    // What it gives back may not be the last one.
+    ("release_lock", Call::Asks(Asks::SERVER)),
     ("row_count", Call::Asks(Asks::DIAGNOSTICS.with(Asks::ROW_COUNT))),
     ("setval", Call::Changes(Changes::SEQUENCE)),
     ("source_pos_wait", Call::Asks(Asks::SERVER)),

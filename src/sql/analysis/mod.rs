@@ -141,8 +141,8 @@ pub struct Analysis<'a> {
     pub asks: Asks,
     /// What its comments ask of the proxy.
     pub hints: Hints<'a>,
-    /// The database of USE, the statement of PREPARE, EXECUTE and DEALLOCATE, the text behind
-    /// EXPLAIN ROUTE.
+    /// The database of USE, the statement of PREPARE, EXECUTE and DEALLOCATE, the branch of XA,
+    /// the text behind EXPLAIN ROUTE.
     /// None where it does not stand there plainly, as with a quote in it.
     pub name: Option<&'a [u8]>,
 }

@@ -406,10 +406,35 @@ impl<'a> Scan<'a> {
                     self.changes |= Changes::LAST_INSERT_ID;
                 }
             }
+            Call::ReleaseAllLocks => {
+                self.asks |= Asks::SERVER;
+                if self.is_only_call(name) {
+                    self.changes |= Changes::USER_LOCKS_RELEASED;
+                }
+            }
             Call::Random if has_arguments => {}
             Call::Random => self.asks |= Asks::RANDOM,
             Call::PureIfAdjacent | Call::Unknown => self.call_anything(),
         }
+    }
+
+    /// Whether all of the text is one SELECT or DO of this function, which surely calls it.
+    fn is_only_call(&self, name: &[u8]) -> bool {
+        let mut lexer = self.lexer.anew();
+        let mut next = || loop {
+            match lexer.next_token() {
+                Some(Token::Comment(_)) => {}
+                token => break token.filter(|_| lexer.comment() == 0),
+            }
+        };
+        let is_verb = |word: &[u8]| is(word, b"select") || is(word, b"do");
+        let is_call = matches!(next(), Some(Token::Word(verb)) if is_verb(verb))
+            && next() == Some(Token::Word(name))
+            && next() == Some(Token::Symbol(b'('))
+            && next() == Some(Token::Symbol(b')'));
+        let behind = is_call.then(&mut next).flatten();
+        behind == Some(Token::End)
+            || behind == Some(Token::Symbol(b';')) && next() == Some(Token::End)
     }
 
     pub(super) fn call_anything(&mut self) {

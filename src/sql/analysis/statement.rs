@@ -299,10 +299,8 @@ impl<'a> Scan<'a> {
             self.asks |= Asks::TABLES;
         }
         self.changes |= match () {
-            () if is_one_of!(verb, b"drop") && is_one_of!(object, b"table" | b"tables") => {
-                Changes::TEMPORARY_TABLE_DROPPED
-            }
-            () if is_one_of!(verb, b"drop") && is_temporary => Changes::TEMPORARY_TABLE_DROPPED,
+            // Of several one may be left.
+            () if is_one_of!(verb, b"drop") && is_temporary => Changes::default(),
             () if is_temporary => Changes::TEMPORARY_TABLE_MADE,
             () if is_one_of!(object, b"database" | b"schema") => {
                 Changes::SCHEMA | Changes::VARIABLES
@@ -529,20 +527,28 @@ impl<'a> Scan<'a> {
     fn handler(&mut self) -> Option<Class> {
         self.asks |= Asks::SERVER | Asks::TABLES;
         self.forget();
-        loop {
-            match self.next()? {
-                Token::End => return Some(Class::Handler),
-                token => {
-                    if is_the(token, b"open") {
-                        self.changes |= Changes::HANDLER_OPENED;
-                    }
-                    if is_the(token, b"close") {
-                        self.changes |= Changes::HANDLER_CLOSED;
-                    }
-                    self.see(token);
-                }
-            }
+        let mut token = self.next()?;
+        self.see(token);
+        token = self.next()?;
+        while token == Token::Symbol(b'.') {
+            self.see(token);
+            token = self.next()?;
+            self.see(token);
+            token = self.next()?;
         }
+        if is_the(token, b"close") {
+            self.expect_end()?;
+            self.changes |= Changes::HANDLER_CLOSED;
+            return Some(Class::Handler);
+        }
+        while token != Token::End {
+            if is_the(token, b"open") {
+                self.changes |= Changes::HANDLER_OPENED;
+            }
+            self.see(token);
+            token = self.next()?;
+        }
+        Some(Class::Handler)
     }
 
     fn rare(&mut self, word: &'a [u8]) -> Option<Class> {
@@ -619,21 +625,41 @@ impl<'a> Scan<'a> {
     }
 
     fn xa(&mut self) -> Option<Class> {
-        self.changes |= Changes::XA | Changes::TRANSACTION;
-        let verb = match key(self.next_word()?) {
-            word if is_one_of!(word, b"start" | b"begin") => Xa::Start,
-            word if is_one_of!(word, b"end") => Xa::End,
-            word if is_one_of!(word, b"prepare") => Xa::Prepare,
-            word if is_one_of!(word, b"commit") => Xa::Commit,
-            word if is_one_of!(word, b"rollback") => Xa::Rollback,
+        let (verb, changes) = match key(self.next_word()?) {
+            word if is_one_of!(word, b"start" | b"begin") => (Xa::Start, Changes::XA),
+            word if is_one_of!(word, b"end") => (Xa::End, Changes::default()),
+            word if is_one_of!(word, b"prepare") => (Xa::Prepare, Changes::default()),
+            word if is_one_of!(word, b"commit") => (Xa::Commit, Changes::XA_ENDED),
+            word if is_one_of!(word, b"rollback") => (Xa::Rollback, Changes::XA_ENDED),
             word if is_one_of!(word, b"recover") => {
                 self.asks |= Asks::SERVER;
-                Xa::Recover
+                self.rest()?;
+                return Some(Class::Xa(Xa::Recover));
             }
             _ => return None,
         };
-        self.rest()?;
+        self.changes |= changes | Changes::TRANSACTION;
+        self.name = self.branch()?;
         Some(Class::Xa(verb))
+    }
+
+    /// The branch that XA names, as it stands there, and what is behind it.
+    fn branch(&mut self) -> Option<Option<&'a [u8]>> {
+        self.forget();
+        let (mut from, mut to) = (None, 0);
+        loop {
+            let token = self.next()?;
+            if token == Token::End {
+                break;
+            }
+            from = from.or(Some(self.lexer.start()));
+            // Behind it stand words, as ONE PHASE.
+            if !matches!(token, Token::Word(_)) {
+                to = self.lexer.words.at;
+            }
+            self.see(token);
+        }
+        Some(from.and_then(|from| self.lexer.words.sql.get(from..to)))
     }
 
     /// A statement of which no more has to be known than that it ends.

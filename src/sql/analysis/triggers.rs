@@ -208,7 +208,7 @@ impl<'a> Body<'a> {
         self.changes |= match functions::call(name) {
             // What a trigger makes of LAST_INSERT_ID() is undone behind it.
             Call::Pure | Call::PureIfAdjacent | Call::Asks(_) => return,
-            Call::LastInsertId | Call::Random => return,
+            Call::LastInsertId | Call::ReleaseAllLocks | Call::Random => return,
             Call::Changes(changes) => changes,
             Call::Unknown => Changes::ANYTHING,
         };
