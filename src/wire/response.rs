@@ -118,6 +118,13 @@ pub fn warnings(head: &[u8], dialect: Dialect) -> u16 {
     told.unwrap_or_default()
 }
 
+/// Whether an ERR packet says that the server could not read a statement, or that there is none:
+/// ER_PARSE_ERROR, ER_EMPTY_QUERY.
+pub fn is_unread(head: &[u8]) -> bool {
+    let code = head.strip_prefix(&[0xFF]).and_then(|rest| rest.first_chunk());
+    matches!(code.map(|code| u16::from_le_bytes(*code)), Some(1064 | 1065))
+}
+
 /// How many rows were changed, as an OK packet tells; 0 for what is none.
 pub fn changed_rows(head: &[u8]) -> u64 {
     let affected = head.strip_prefix(&[0x00]).and_then(lenenc);

@@ -56,7 +56,15 @@ fn a_failed_statement_pins_nothing() {
     let Some(scene) = Scene::start(Server::MariaDb) else { return };
     let mut client = scene.open(&Login::default());
     let from = scene.place(&mut client.wire);
+    // Which is remembered with how texts are read.
+    client.wire.run("PREPARE kept FROM 'SELECT 1'");
     for statement in [
+        "SELEC 1",
+        "-- ping",
+        "",
+        "SELEC count(*) FROM t; SELECT 1",
+        "INSERT INTO t (n) VALUES ('o'brien')",
+        "GO",
         "LOCK TABLES nowhere READ",
         "HANDLER nowhere OPEN",
         "CREATE TEMPORARY TABLE x (n NOTYPE)",
@@ -69,6 +77,19 @@ fn a_failed_statement_pins_nothing() {
     }
     client.wire.run("SELECT 1");
     client.move_to(1 - from).expect("nothing keeps it");
+}
+
+/// What has failed half-way may have changed anything, also if what failed is a syntax error.
+#[test]
+fn a_program_that_fails_keeps_the_session() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    scene.setup(&["CREATE PROCEDURE p.q() BEGIN DO GET_LOCK('l', 1); EXECUTE IMMEDIATE 'x'; END"]);
+    let mut client = scene.open(&Login::default());
+    let from = scene.place(&mut client.wire);
+    assert!(client.wire.query("CALL q()").error().is_some(), "a syntax error in it");
+    client.wire.run("SELECT 1");
+    let error = client.move_to(1 - from).expect_err("it has a lock");
+    assert!(error.contains("anything"), "{error}");
 }
 
 #[test]

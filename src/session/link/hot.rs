@@ -80,6 +80,7 @@ fn answering_words(answering: &Answering) -> [u64; 2] {
         Note::Statement => 3,
         Note::Reset => 4,
         Note::Text => 5,
+        Note::Unread => 6,
     };
     let frame = frame.map_or(0, |frame| u64::from(frame) << 1 | 1);
     let flags =
@@ -112,6 +113,7 @@ fn answering(word: u64, left: u64) -> Option<Answering> {
         3 => Note::Statement,
         4 => Note::Reset,
         5 => Note::Text,
+        6 => Note::Unread,
         _ => return None,
     };
     Some(Answering {

@@ -22,7 +22,7 @@ use crate::sql::analysis::Changes;
 use crate::wire::command::Reply;
 use crate::wire::packet::{Framer, HEADER, Header, Logical, Start, Step};
 use crate::wire::response::{
-    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, warnings,
+    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, is_unread, warnings,
 };
 
 /// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
@@ -99,6 +99,8 @@ pub enum Note {
     Reset,
     /// It is a PREPARE or DEALLOCATE in text.
     Text,
+    /// It may change anything, but not if its server cannot read it.
+    Unread,
     /// Nothing; also what another version wants to do with it, as with ids in rows once.
     #[default]
     #[serde(other)]
@@ -557,6 +559,9 @@ impl Link {
             return Heard::Other;
         }
         let Some(answering) = &mut self.answering else { return unasked(header, head) };
+        if answering.note == Note::Unread && !answering.begun && is_unread(head) {
+            answering.changes = answering.changes.without(Changes::ANYTHING);
+        }
         answering.begun = true;
         let prepared = answering.prepared(head);
         match answering.answer.handle(self.dialect, header, head, &mut self.status) {

@@ -625,7 +625,7 @@ impl Session {
         }
         match note {
             Note::Reset if ending == Ending::Ok => self.transaction = Transaction::default(),
-            Note::Plain | Note::Statement | Note::Reset | Note::Text => {}
+            Note::Plain | Note::Statement | Note::Reset | Note::Text | Note::Unread => {}
             Note::Database | Note::User => {
                 let names = self.names.pop_front();
                 let names = names.filter(|_| ending == Ending::Ok);

@@ -5,6 +5,7 @@
 //! ([`prepared`]), what it asks of us ([`wishes`](super::wishes)), and what keeps it where it is
 //! (`pins`). A session whose cluster has no way to move it has none of this, and costs nothing.
 
+mod doubt;
 mod open;
 mod pins;
 pub mod prepared;
@@ -23,6 +24,7 @@ use crate::wire::command::code;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
+use doubt::Doubt;
 use open::Opened;
 pub use pins::Pins;
 use prepared::{Executed, Prepared, Reading, Translated, Unmovable};
@@ -78,6 +80,9 @@ pub struct Portable {
     /// What is open at its server.
     #[serde(skip_serializing_if = "is_nothing")]
     open: Opened,
+    /// What is thought of a command under way.
+    #[serde(skip)]
+    doubt: Doubt,
 }
 
 fn are_none(texts: &Watched<Texts>) -> bool {
@@ -271,6 +276,9 @@ impl Portable {
             }
             _ => {}
         }
+        if is_whole {
+            changes |= self.handle_unsure(sql, changes, link);
+        }
         changes = with_fired(changes, fired);
         if class == Class::Use && !matches!(sql::inspect(sql), sql::Statement::Use(_)) {
             // To which database is not known.
@@ -283,7 +291,9 @@ impl Portable {
             self.wishes.get_or_insert_default().handle_statement(sql, modes);
         }
         // Whether it succeeds or not: one too many only keeps a session that has statements.
+        self.forget_doubt();
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
+            self.doubt(link);
             self.modes = self.modes.wrapping_add(1);
             // If it fails it was so before, or is not known.
             self.is_utf8 = self.is_utf8 && keeps_utf8(sql);
@@ -329,6 +339,7 @@ impl Portable {
         schema: &[u8],
         link: &mut Link,
     ) {
+        self.forget_doubt();
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
         let earlier = earlier_warnings((class, asks, changes));
         changes |= made_by_writes(class, asks);
@@ -366,6 +377,7 @@ impl Portable {
         fired: &dyn Fn() -> Changes,
         (at, link): (LinkId, &mut Link),
     ) -> Option<Vec<u8>> {
+        self.forget_doubt();
         match head.first() {
             Some(&code::INIT_DB) => {
                 link.note_changes(Changes::SCHEMA);
@@ -424,12 +436,16 @@ impl Portable {
         if note == Note::Text {
             self.texts.answered(ending != Ending::Error);
         }
+        let is_any = changes.intersects(Changes::ANYTHING);
+        if note == Note::Unread && !is_any {
+            self.dispel_doubt();
+        }
+        self.handle_status(status, changes);
         if changes.intersects(Changes::ROUTING)
             && let Some(wishes) = &mut *self.wishes
         {
             wishes.handle_end(ended);
         }
-        let is_any = changes.intersects(Changes::ANYTHING);
         match (note, ending) {
             (Note::Statement, Ending::Error) => self.prepared.refused(),
             (Note::User, Ending::Ok) => {
@@ -484,11 +500,7 @@ impl Portable {
 impl Portable {
     /// How the server reads texts, as far as that is known.
     fn modes_of(&self, link: &Link) -> Modes {
-        let no_backslash_escapes = match link.status() {
-            ServerStatus::Known(flags) if flags & status::NO_BACKSLASH_ESCAPES != 0 => Known::Yes,
-            ServerStatus::Known(_) => Known::No,
-            ServerStatus::Unknown => Known::Unknown,
-        };
+        let no_backslash_escapes = self.no_backslash_escapes(link.status());
         let charset = if self.is_utf8 { Charset::Utf8 } else { Charset::Other };
         Modes { ansi_quotes: Known::Unknown, no_backslash_escapes, charset }
     }

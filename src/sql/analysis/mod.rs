@@ -17,6 +17,7 @@ mod scan;
 mod set;
 mod statement;
 mod triggers;
+mod unread;
 pub mod wishes;
 
 pub use bits::{Asks, Changes};
@@ -24,6 +25,7 @@ pub use hints::{Consistency, Hints};
 pub use prepared::prepared_text;
 use scan::Scan;
 pub use triggers::fired;
+pub use unread::unread;
 
 use super::lexer::{Extent, Modes};
 
