@@ -60,7 +60,7 @@ impl Modes {
         Self { ansi_quotes: Known::No, no_backslash_escapes: Known::No, charset: Charset::Utf8 };
 
     /// Whether `\` escapes what comes behind it between two of these quotes.
-    fn escapes(self, quote: u8) -> Known {
+    pub(super) fn escapes(self, quote: u8) -> Known {
         let in_strings = match self.no_backslash_escapes {
             Known::Yes => Known::No,
             Known::No => Known::Yes,

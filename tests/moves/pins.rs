@@ -108,6 +108,31 @@ fn a_branch_keeps_the_session_until_it_ends() {
     }
 }
 
+/// They are read while they pass by.
+#[test]
+fn long_lists_pin_nothing_unless_they_call_something() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    scene.setup(&["CREATE TABLE p.t (n INT)", "CREATE FUNCTION p.f() RETURNS INT RETURN 1"]);
+    let rows = vec!["(1)"; 20_000].join(", ");
+    let numbers = vec!["1"; 20_000].join(", ");
+    let mut client = scene.open(&Login::default());
+    // Which is remembered with how texts are read.
+    client.wire.run("PREPARE kept FROM 'SELECT 1'");
+    for statement in [
+        format!("INSERT INTO t (n) VALUES {rows}"),
+        format!("SELECT COUNT(*) FROM t WHERE n IN ({numbers}) -- the end"),
+        format!("DELETE FROM t WHERE n IN ({numbers})"),
+    ] {
+        let from = scene.place(&mut client.wire);
+        client.wire.run(&statement);
+        client.move_to(1 - from).expect("all of it was read");
+    }
+    let from = scene.place(&mut client.wire);
+    client.wire.run(&format!("INSERT INTO t (n) VALUES {rows}, (f())"));
+    let error = client.move_to(1 - from).expect_err("a function");
+    assert!(error.contains("anything"), "{error}");
+}
+
 #[test]
 fn who_cannot_move_is_told_why() {
     let Some(scene) = Scene::start(Server::MariaDb) else { return };

@@ -9,6 +9,7 @@
 pub(super) mod tests;
 
 mod counting;
+mod passing;
 pub mod repeat;
 mod several;
 
@@ -296,6 +297,7 @@ impl Session {
     ) -> Intake {
         let mut at = 0;
         loop {
+            self.read_on(&bytes[at..], directory);
             if let Some(router) = directory.router()
                 && self.is_elsewhere(bytes, &mut at, router)
             {
@@ -512,10 +514,15 @@ impl Session {
         // A reader is asked by its own ids what names a connection by those of the home.
         let is_elsewhere =
             self.conversation.current != LinkId::HOME && statement == Statement::Other;
-        if !is_elsewhere && !are_likely(&statement, sql) {
-            return None;
+        let replaced = if is_elsewhere || are_likely(&statement, sql) {
+            ids::in_text((header, head), text?, &connections(sql, extent), directory)
+        } else {
+            None
+        };
+        if extent == Extent::Beginning && replaced.is_none() {
+            self.begin_rest(header, text);
         }
-        ids::in_text((header, head), text?, &connections(sql, extent), directory)
+        replaced
     }
 
     /// An answer over the link at hand has ended.

@@ -1,10 +1,11 @@
 //! What is thought of a command under way until more is known: that it may have done anything.
 //!
-//! That is taken back where its server says that it cannot read it. Invariant: nothing depends on
-//! it, so it crosses no restart: then the worst is thought for good.
+//! That is taken back where a text is read to its end while it passes by, and where its server says
+//! that it cannot read it. Invariant: nothing depends on it, so it crosses no restart: then the
+//! worst is thought for good.
 
-use super::{Changes, Link, Note, Portable};
-use crate::sql::analysis::unread;
+use super::{Changes, Link, Note, Portable, made_by_writes, with_fired};
+use crate::sql::analysis::{Long, unread};
 use crate::sql::{self, Known};
 use crate::wire::response::ServerStatus;
 use crate::wire::status;
@@ -30,6 +31,12 @@ impl Eq for Doubt {}
 struct Thought {
     /// How texts were read before it, unless another may have been read since in its way.
     before: Option<(u32, bool)>,
+    /// Its text, if that is long.
+    long: Option<Long>,
+    /// Bytes in front of the text that are still to come.
+    skip: usize,
+    /// Bytes of its packet that are.
+    left: usize,
 }
 
 impl Portable {
@@ -38,10 +45,12 @@ impl Portable {
         self.doubt.thought = None;
     }
 
-    /// Behind the command that was asked last texts may be read in other ways.
-    pub(super) fn doubt(&mut self, link: &Link) {
+    /// Behind the command that was asked last, which may have such a text, texts may be read in
+    /// other ways.
+    pub(super) fn doubt(&mut self, link: &Link, long: Option<Long>) {
         let before = (!link.has_several()).then_some((self.modes, self.is_utf8));
-        self.doubt.thought = Some(Box::new(Thought { before }));
+        let thought = Thought { before, long, skip: 0, left: 0 };
+        self.doubt.thought = Some(Box::new(thought));
     }
 
     /// They are not, as it has turned out.
@@ -88,6 +97,51 @@ impl Portable {
             link.note(Note::Unread);
         }
         unread.unwrap_or_default()
+    }
+
+    /// The command that was asked last has a packet of this length, none of which has passed, with
+    /// so many bytes in front of its text; and no other packet.
+    pub(in crate::session) fn begin_rest(&mut self, skip: usize, length: usize) {
+        if let Some(thought) = &mut self.doubt.thought
+            && thought.long.is_some()
+        {
+            (thought.skip, thought.left) = (skip, length);
+        }
+    }
+
+    /// Whether somebody wants to know how the packet under way goes on.
+    #[inline]
+    pub(in crate::session) fn awaits_rest(&self) -> bool {
+        self.doubt.thought.as_ref().is_some_and(|thought| thought.left > 0)
+    }
+
+    /// Of the packet under way `rest` bytes have not passed, with which these begin.
+    pub(in crate::session) fn handle_rest(
+        &mut self,
+        (bytes, rest): (&[u8], usize),
+        fired: &dyn Fn() -> Changes,
+        link: &mut Link,
+    ) {
+        let Some(thought) = &mut self.doubt.thought else { return };
+        // Some may have been looked at before, and left where they are.
+        let fresh = rest.checked_sub(thought.left).and_then(|seen| bytes.get(seen..));
+        let fresh = fresh.unwrap_or_default();
+        let fresh = &fresh[..fresh.len().min(thought.left)];
+        let (in_front, text) = fresh.split_at(thought.skip.min(fresh.len()));
+        thought.skip -= in_front.len();
+        thought.left -= fresh.len();
+        if let Some(long) = &mut thought.long {
+            long.handle(text);
+        }
+        if thought.left > 0 {
+            return;
+        }
+        let Some((class, asks, changes)) = thought.long.take().and_then(Long::end) else { return };
+        let changes = with_fired(changes, fired) | made_by_writes(class, asks);
+        if !changes.intersects(Changes::ANYTHING | Changes::LEXING) {
+            self.dispel_doubt();
+        }
+        link.note_changes(changes);
     }
 }
 
@@ -147,6 +201,34 @@ mod tests {
             link = Link::idle(Dialect::default(), ServerStatus::Unknown);
             let changes = ask(&mut portable, &mut link, r"SELECT 'it\'s'", true);
             assert_eq!(changes.intersects(Changes::ANYTHING), !is_known, "{failed}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_to_its_end_in_whatever_pieces() {
+        let row = ", (1, 'x')".repeat(50);
+        for (tail, is_told) in [("", true), (", (f(1))", false), ("; SELECT 1", false)] {
+            let sql = ["INSERT INTO t VALUES (0, 'a')", &row, tail].concat();
+            let packet = [b"\x03", sql.as_bytes()].concat();
+            for piece in [1, 7, packet.len()] {
+                let (mut portable, mut link) = session();
+                let before = portable.mark();
+                ask(&mut portable, &mut link, &sql[..100], false);
+                portable.begin_rest(1, packet.len());
+                let mut at = 0;
+                while at < packet.len() {
+                    assert!(portable.awaits_rest());
+                    // Each is looked at twice.
+                    let bytes = &packet[at..packet.len().min(at + piece)];
+                    for _ in 0..2 {
+                        let of = (bytes, packet.len() - at);
+                        portable.handle_rest(of, &Changes::default, &mut link);
+                    }
+                    at += bytes.len();
+                }
+                assert!(!portable.awaits_rest());
+                assert_eq!(portable.mark() == before, is_told, "{tail} by {piece}");
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use super::link::{self, Ended, Link, LinkId, Note};
 use super::routing::{Earlier, earlier_warnings, may_write};
 use super::watched::Watched;
 use super::wishes::Wishes;
-use crate::sql::analysis::{Analysis, Asks, Changes, Class, analyse, prepared_text};
+use crate::sql::analysis::{Analysis, Asks, Changes, Class, Long, analyse, prepared_text};
 use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -293,7 +293,9 @@ impl Portable {
         // Whether it succeeds or not: one too many only keeps a session that has statements.
         self.forget_doubt();
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
-            self.doubt(link);
+            let is_told = !is_whole && !changes.intersects(Changes::ROUTING);
+            let modes = self.modes_of(link);
+            self.doubt(link, is_told.then(|| Long::new(class, modes)).flatten());
             self.modes = self.modes.wrapping_add(1);
             // If it fails it was so before, or is not known.
             self.is_utf8 = self.is_utf8 && keeps_utf8(sql);

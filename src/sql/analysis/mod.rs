@@ -12,6 +12,7 @@ mod bits;
 mod functions;
 mod hints;
 mod key;
+mod long;
 mod prepared;
 mod scan;
 mod set;
@@ -22,6 +23,7 @@ pub mod wishes;
 
 pub use bits::{Asks, Changes};
 pub use hints::{Consistency, Hints};
+pub use long::Long;
 pub use prepared::prepared_text;
 use scan::Scan;
 pub use triggers::fired;

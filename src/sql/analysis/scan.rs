@@ -190,6 +190,12 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// What follows goes on behind a comma, and is looked through to the end.
+    pub(super) fn go_on(&mut self) -> Option<()> {
+        self.last = Last::Other;
+        self.tail()
+    }
+
     /// What comes next has nothing to do with what stands before.
     pub(super) fn forget(&mut self) {
         self.last = Last::Nothing;
