@@ -168,8 +168,6 @@ fn queries_that_are_not_surely_one_are_no_reads() {
         ("SELECT $$a$$", "Select | anything | anything"),
         ("SELECT :x", "Select | anything | anything"),
         ("SELECTx", "Unknown | anything | anything"),
-        ("", "Unknown | anything | anything"),
-        ("-- ping", "Unknown | anything | anything"),
         (";SELECT 1", "Multi | anything | anything"),
     ]);
 }
@@ -379,6 +377,11 @@ fn other_statements_are_known_by_what_they_touch() {
         ("KILL 5", "Admin | transaction | "),
         ("USE shop", "Use | schema | "),
         ("GO", "Unknown | anything | anything"),
+        ("", "Unknown |  | anything"),
+        ("-- ping", "Unknown |  | anything"),
+        (" /* ping */ ;", "Unknown |  | anything"),
+        ("/* ping */ ; GO", "Multi | anything | anything"),
+        ("/*! ping */", "Unknown | anything | anything"),
     ]);
 }
 
