@@ -1,8 +1,8 @@
 //! What is thought of a command under way until more is known: that it may have done anything.
 //!
-//! That is taken back where a text is read to its end while it passes by, and where its server says
-//! that it cannot read it. Invariant: nothing depends on it, so it crosses no restart: then the
-//! worst is thought for good.
+//! That is taken back where a text is read to its end while it passes by, where its server says
+//! that it cannot read it, and where what else has failed has changed nothing. Invariant: nothing
+//! depends on it, so it crosses no restart: then the worst is thought for good.
 
 use super::{Changes, Link, Note, Portable, made_by_writes, with_fired};
 use crate::sql::analysis::{Long, unread};
@@ -183,6 +183,14 @@ mod tests {
         let changes = ask(&mut portable, &mut link, "SELEC 1", true);
         end(&mut portable, changes, Note::Unread, Ending::Error);
         assert!(portable.is_pinned() && portable.mark() != before);
+        // It was read, and failed.
+        for sql in ["SET sql_mode = 'nonsense'", "SET SESSION AUTHORIZATION nobody"] {
+            let (mut portable, mut link) = session();
+            let changes = ask(&mut portable, &mut link, sql, true);
+            assert!(portable.modes != 0);
+            end(&mut portable, changes, Note::Plain, Ending::Error);
+            assert_eq!(portable.modes, 0, "{sql}");
+        }
         // What is prepared meanwhile is read as it may be then.
         let (mut portable, mut link) = session();
         let changes = ask(&mut portable, &mut link, "SELEC 1", true);

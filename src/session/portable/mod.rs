@@ -462,11 +462,17 @@ impl Portable {
             // What failed has changed nothing, unless it is more than one thing, or was done row by
             // row before the one that failed.
             (_, Ending::Error)
-                if !changes.intersects(Changes::ANYTHING | Changes::TRIGGERS | BY_ROWS) => {}
+                if !changes.intersects(Changes::ANYTHING | Changes::TRIGGERS | BY_ROWS) =>
+            {
+                self.dispel_doubt();
+            }
             _ => {
                 let failed = ending == Ending::Error && !changes.intersects(Changes::ANYTHING);
                 let by_rows = if changes.intersects(Changes::TRIGGERS) { FIRED } else { BY_ROWS };
                 let changes = if failed { changes.only(by_rows) } else { changes };
+                if failed && !changes.intersects(Changes::LEXING) {
+                    self.dispel_doubt();
+                }
                 self.pins = open::handle_end(&mut self.open, changes, self.pins).after(changes);
                 if note == Note::Text && self.texts.is_empty() {
                     self.pins = self.pins.without(Pins::TEXT_PREPARE);
