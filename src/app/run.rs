@@ -384,6 +384,7 @@ fn origin(path: &Path, config: &Config, pair: Option<&Pair>) -> anyhow::Result<O
         pid: pair.map_or_else(std::process::id, |pair| pair.keeper),
         config_hash: hash,
         run_dir: config.proxy.run_dir.clone(),
+        oom_score_adj: pair.and_then(|pair| pair.worth),
     })
 }
 

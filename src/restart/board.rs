@@ -30,6 +30,8 @@ pub struct Origin {
     pub config_hash: String,
     /// Holds the handover socket.
     pub run_dir: PathBuf,
+    /// What a successor is to be worth to the kernel when memory is short, if not what we are.
+    pub oom_score_adj: Option<i32>,
 }
 
 impl Origin {

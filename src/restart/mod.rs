@@ -52,6 +52,7 @@ pub use drive::incoming::{Offer, TakeoverError};
 pub use drive::rehearsal::understudy;
 pub(crate) use host::crash;
 pub use host::fd::ended;
+pub use host::process::OOM_SCORE_ADJ;
 pub use lifecycle::Lifecycle;
 pub use order::{Exit, Refusal, Start, Unfinished};
 pub use plane::{

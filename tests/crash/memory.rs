@@ -89,6 +89,31 @@ impl Drop for Group {
     }
 }
 
+/// What a process is worth to the kernel when memory is short.
+fn score(pid: u32) -> i32 {
+    let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+    score.expect("it lives").trim().parse().expect("a number")
+}
+
+/// Else odp would sooner or later go before everything else on the machine.
+#[test]
+fn a_restart_makes_no_process_worth_more() {
+    let Some(scene) = Scene::start() else { return };
+    let scores = || {
+        let pair = until("one pair", || {
+            let all = scene.proxy.process().all_living();
+            <[u32; 2]>::try_from(all).ok()
+        });
+        pair.map(score)
+    };
+    let before = scores();
+    assert_eq!(before[1], (before[0] + 200).min(1000));
+    for _ in 0..2 {
+        scene.proxy.restart();
+        assert_eq!(scores(), before);
+    }
+}
+
 /// The kernel takes the process that is to go first, and that is not the keeper.
 #[test]
 fn sessions_go_on_after_the_oom_killer() {
@@ -96,10 +121,6 @@ fn sessions_go_on_after_the_oom_killer() {
     let Some(scene) = Scene::start() else { return };
     let mut innocents = scene.innocents(20);
     let (keeper, carrier) = (scene.proxy.process().pid(), scene.carrier());
-    let score = |pid: u32| {
-        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
-        score.expect("it lives").trim().parse::<i32>().expect("a number")
-    };
     assert_eq!(score(carrier), (score(keeper) + 200).min(1000));
     // Alone, as the limit would be too low for whoever comes after it. What it has already is
     // charged elsewhere.

@@ -30,6 +30,7 @@ impl Life {
     /// What is open cannot be told.
     pub(in crate::app) fn begin(self) -> io::Result<(Pair, Option<Heritage>)> {
         let Self { journal, keeper, kind, score } = self;
+        let (score, worth) = score.unzip();
         fault::note_down(&journal)?;
         let heritage = match kind {
             Kind::First => None,
@@ -60,7 +61,7 @@ impl Life {
                 Some(Heritage { estate, listeners, sessions, unfinished })
             }
         };
-        Ok((Pair { journal, keeper }, heritage))
+        Ok((Pair { journal, keeper, worth }, heritage))
     }
 }
 

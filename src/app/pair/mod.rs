@@ -51,8 +51,8 @@ pub(super) struct Life {
     /// The process.
     keeper: u32,
     kind: Kind,
-    /// The keeper's descriptor for what processes are worth.
-    score: Option<RawFd>,
+    /// The keeper's descriptor for what processes are worth, and what it is worth itself.
+    score: Option<(RawFd, i32)>,
 }
 
 /// Which one of a keeper's proxies it is.
@@ -89,7 +89,7 @@ pub(super) fn divide(sessions: u32, score: Option<Score>) -> anyhow::Result<Life
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)
                     .context("cannot let signals through")?;
                 // What is closed here is closed for the keeper.
-                let score = score.map(|score| ManuallyDrop::new(score).fd());
+                let score = score.map(ManuallyDrop::new).map(|score| (score.fd(), score.own()));
                 return Ok(Life { journal, keeper, kind, score });
             }
             Ok(Some(proxy)) => {

@@ -30,6 +30,8 @@ pub(in crate::app) struct Pair {
     pub(in crate::app) journal: Arc<Journal>,
     /// The process that watches over it.
     pub(in crate::app) keeper: u32,
+    /// What that is worth to the kernel when memory is short.
+    pub(in crate::app) worth: Option<i32>,
 }
 
 impl Pair {

@@ -381,7 +381,7 @@ impl<D: DataPlane> Coordinator<D> {
                 Err(ending) => return (plan::Outcome::Kept(ending), Some(answer)),
             };
             reply(answer, Ok(task_id));
-            let link = match spawn(&program, &config) {
+            let link = match spawn(&program, &config, board.origin().oom_score_adj) {
                 Ok(link) => link,
                 Err(error) => {
                     let reason = error.to_string();
@@ -643,10 +643,10 @@ enum SpawnError {
     Program(#[from] ProgramError),
 }
 
-fn spawn(program: &Program, config: &Path) -> Result<Link, SpawnError> {
+fn spawn(program: &Program, config: &Path, score: Option<i32>) -> Result<Link, SpawnError> {
     let (ours, theirs) = Channel::pair()?;
     let channel = Channel::new(ours)?;
-    Ok(Link { channel, peer: Some(program.spawn(config, theirs)?), hello: None })
+    Ok(Link { channel, peer: Some(program.spawn(config, theirs, score)?), hello: None })
 }
 
 async fn discarded(orders: &mut mpsc::Receiver<outgoing::Order>) -> Ending {

@@ -95,6 +95,10 @@ impl fmt::Display for End {
     }
 }
 
+/// Tells a successor what it is to be worth to the kernel when memory is short: as a child it is
+/// worth what its parent is.
+pub const OOM_SCORE_ADJ: &str = "ODP_OOM_SCORE_ADJ";
+
 /// A binary, pinned.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -143,9 +147,16 @@ impl Program {
         Err(ProgramError::Verdict(said))
     }
 
-    /// Starts `run -c CONFIG --takeover` with the channel as its standard input.
-    pub(crate) fn spawn(&self, config: &Path, channel: OwnedFd) -> Result<Peer, ProgramError> {
+    /// Starts `run -c CONFIG --takeover` with the channel as its standard input, to be worth so much
+    /// to the kernel when memory is short.
+    pub(crate) fn spawn(
+        &self,
+        config: &Path,
+        channel: OwnedFd,
+        score: Option<i32>,
+    ) -> Result<Peer, ProgramError> {
         let mut command = self.command();
+        command.envs(score.map(|score| (OOM_SCORE_ADJ, score.to_string())));
         command.arg("run").arg("-c").arg(config).arg("--takeover").stdin(Stdio::from(channel));
         self.start(&mut command)
     }

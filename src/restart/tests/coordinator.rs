@@ -31,6 +31,7 @@ fn lifecycle(dir: &Path, rollback_timeout: Duration) -> Lifecycle {
         pid: std::process::id(),
         config_hash: String::new(),
         run_dir: dir.join("run"),
+        oom_score_adj: None,
     };
     let settings = Settings {
         exit_timeout: ExitTimeout::Never,

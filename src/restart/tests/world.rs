@@ -105,6 +105,7 @@ fn lifecycle(rules: &Rules, dir: &Path) -> Lifecycle {
         pid: std::process::id(),
         config_hash: String::new(),
         run_dir: dir.join("run"),
+        oom_score_adj: None,
     };
     let settings = Settings {
         exit_timeout: rules.exit_timeout.map_or(ExitTimeout::Never, ExitTimeout::After),
