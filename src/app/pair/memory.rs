@@ -4,8 +4,8 @@
 //! done by the keeper, with a file that was opened when the process could still be dumped: of one
 //! that cannot be the file is root's. Invariant: a proxy, which has secrets, can never be dumped.
 //!
-//! A successor is started by a proxy, and is to be worth what that one's keeper is: else each restart
-//! would make odp worth more, until it goes before everything else on the machine.
+//! A successor is started by a proxy, and is to be worth what that one's keeper is: else each
+//! restart would make odp worth more, until it goes before everything else on the machine.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -147,8 +147,8 @@ impl Program {
         Err(ProgramError::Verdict(said))
     }
 
-    /// Starts `run -c CONFIG --takeover` with the channel as its standard input, to be worth so much
-    /// to the kernel when memory is short.
+    /// Starts `run -c CONFIG --takeover` with the channel as its standard input, to be worth so
+    /// much to the kernel when memory is short.
     pub(crate) fn spawn(
         &self,
         config: &Path,
