@@ -7,11 +7,13 @@
 //! rights, [`PASSWORD`]), and dies with the test.
 
 use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use socket2::{Domain, Socket, Type};
 
 use super::raw::{Login, Wire, WireError};
 use super::{Process, fixtures_dir, free_port, scratch, seekdb, skip, until};
@@ -147,6 +149,14 @@ pub(crate) fn mariadb11_python() -> Option<Command> {
     })
 }
 
+/// Nobody listens there, and nobody is given it who asks for any port.
+fn reserve(port: u16) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+    Ok(socket)
+}
+
 fn multiarch() -> String {
     format!("{}-linux-gnu", std::env::consts::ARCH)
 }
@@ -168,6 +178,8 @@ pub(crate) struct Database {
     pub socket: PathBuf,
     options: Vec<String>,
     process: Option<Process>,
+    /// Bound to its port while it is down: another test may look for one that is free.
+    reserved: Option<Socket>,
     dir: tempfile::TempDir,
 }
 
@@ -189,7 +201,8 @@ impl Database {
         let dir = scratch();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let socket = dir.path().join("s");
-        let mut database = Self { server, port: 0, socket, options, process: None, dir };
+        let (process, reserved) = (None, None);
+        let mut database = Self { server, port: 0, socket, options, process, reserved, dir };
         if server == Server::SeekDb {
             database.socket = seekdb::socket(&database.data());
             database.port = seekdb::bridge(database.socket.clone());
@@ -212,6 +225,7 @@ impl Database {
     /// Starts it again on the same port after [`Self::kill9`] or [`Self::shut_down`].
     pub(crate) fn start_again(&mut self) {
         let program = self.server.program().expect("it was there for the first start");
+        self.reserved = None;
         assert!(self.launch(&program), "start again: {}", self.log());
     }
 
@@ -312,13 +326,14 @@ impl Database {
     /// Kills it.
     pub(crate) fn kill9(&mut self) {
         self.process = None;
+        self.reserved = reserve(self.port).ok();
     }
 
     /// Ends it in order.
     pub(crate) fn shut_down(&mut self) {
         self.process().signal(Signal::SIGTERM);
         self.process().wait();
-        self.process = None;
+        self.kill9();
     }
 
     /// A connection of the user `odp` to the database `p`, by the socket.

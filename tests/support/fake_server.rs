@@ -11,8 +11,8 @@ use std::thread;
 use odp::wire::handshake::{Greeting, LoginResponse, ok};
 use odp::wire::packet::packet;
 
-use super::LIMIT;
 use super::reply::MAX_PAYLOAD;
+use super::{LIMIT, until};
 
 /// What it does next.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Act {
     Command,
     /// Sends FIN, and goes on to hear.
     HalfClose,
-    /// Leaves; heard as an empty packet.
+    /// Leaves; heard as an empty packet, once the other side's kernel knows.
     Leave,
 }
 
@@ -163,6 +163,7 @@ impl Talk {
                 Act::HalfClose => self.stream.shutdown(Shutdown::Write)?,
                 Act::Leave => {
                     self.stream.shutdown(Shutdown::Both)?;
+                    until("FIN to be there", || is_fin_there(&self.stream).then_some(()));
                     let _ = self.heard.send(Vec::new());
                     return Ok(());
                 }
@@ -184,4 +185,19 @@ fn hear(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
     let mut payload = vec![0; u32::from_le_bytes(header) as usize & MAX_PAYLOAD];
     stream.read_exact(&mut payload)?;
     Ok((header[3], payload))
+}
+
+/// Whether FIN, which was sent, has been acknowledged: a busy kernel delivers it later.
+fn is_fin_there(stream: &TcpStream) -> bool {
+    const FIN_WAIT1: &str = "04";
+    let ports = [stream.local_addr(), stream.peer_addr()].map(|end| end.map(|it| it.port()));
+    let [Ok(own), Ok(peer)] = ports else { return true };
+    let ends = [own, peer].map(|port| format!(":{port:04X}"));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let is_it = |line: &&str| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        ends.iter().all(|end| words.next().is_some_and(|address| address.ends_with(end)))
+    };
+    let line = table.lines().find(is_it);
+    line.and_then(|line| line.split_ascii_whitespace().nth(3)) != Some(FIN_WAIT1)
 }
