@@ -114,9 +114,11 @@ pub(super) async fn carry_out(
             return Ok(Answer::Done { id: 0, info });
         }
         Order::Of(word, id) => {
-            let newest = tasks.list().await.first().map(|task| task.id);
-            let none = || ClientError::refused("there is no fleet task");
-            let id = id.or(newest).ok_or_else(none)?;
+            let id = match id {
+                Some(id) => Some(id),
+                None => tasks.list().await.first().map(|task| task.id),
+            };
+            let id = id.ok_or_else(|| ClientError::refused("there is no fleet task"))?;
             let done = match word {
                 Word::Stop => (tasks.stop(id, &by).await, "begins nothing more"),
                 Word::RollBack => (tasks.roll_back(id, &by).await, "is being rolled back"),

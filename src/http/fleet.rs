@@ -71,10 +71,15 @@ pub(super) fn serving(mut members: Table, cluster: &str) -> Table {
     members
 }
 
+/// Whether it is the one that answers.
+pub(super) fn is_local(row: &Row) -> bool {
+    row.text("is_local") == "yes"
+}
+
 /// Tasks that are under way, and which of the other members coordinate them: each proxy knows only
 /// its own.
 pub(super) fn tasks_of_others(members: &Table) -> Vec<(String, String)> {
-    let others = members.rows().filter(|row| row.text("is_local") != "yes");
+    let others = members.rows().filter(|row| !is_local(row));
     let task = |row: Row| Some((row.value("fleet_task")?.to_owned(), row.text("name").to_owned()));
     others.filter_map(task).collect()
 }

@@ -529,12 +529,10 @@ impl Proxy {
 
     /// Sees to the home of a session that reads elsewhere; false if that has ended it.
     async fn rest(&self, relay: &mut Relay, handle: &Handle, rules: Option<&Rules>) -> bool {
+        handle.set_done(Due::Rest);
         match rules {
             Some(rules) => split::rest::see_to_home(relay, handle, rules).await,
-            None => {
-                handle.set_done(Due::Rest);
-                true
-            }
+            None => true,
         }
     }
 

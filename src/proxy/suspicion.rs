@@ -63,22 +63,16 @@ impl Trial {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd as _;
+    use std::net::TcpStream;
 
     use super::*;
-    use crate::journal::{Commit, Counted, Leg, Slot, Stretch};
+    use crate::journal::Slot;
+    use crate::proxy::sessions::protection::tests::{commit, entered};
 
     /// A session in a journal, with one strike.
     fn suspect() -> (Arc<Journal>, Slot, TcpStream) {
-        let journal = Arc::new(Journal::new(4).expect("memory"));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
-        let leg = Leg { fd: stream.as_fd(), counted: Counted::default(), is_layered: false };
-        let mut slot = journal.enter(7, &[leg; 2], None).expect("a slot");
-        let (lanes, counted) = (&[Stretch::default(); 2], &[Counted::default(); 2]);
-        let commit = Commit { lanes, counted, cold: Some(b"state"), ..Commit::default() };
-        slot.commit(&commit).expect("room");
+        let (journal, mut slot, stream) = entered();
+        commit(&mut slot);
         std::mem::forget(journal.serve(Served { id: 7, slot: Some(slot.index()) }));
         journal.blame(true);
         (journal, slot, stream)

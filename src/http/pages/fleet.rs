@@ -50,11 +50,6 @@ pub(super) async fn known(scene: &Scene<'_>, cluster: &str) -> Fleet {
     }
 }
 
-/// Whether it is the one that serves the page.
-fn is_local(row: &Row) -> bool {
-    row.text("is_local") == "yes"
-}
-
 /// How many other proxies take the clients of those that are restarted: what a load balancer in
 /// front of them has left.
 pub(super) fn others(ready: usize, all: usize) -> String {
@@ -80,7 +75,7 @@ pub(super) fn others_than_this(fleet: &Fleet) -> Option<String> {
         Fleet::Asking => None,
         Fleet::None => Some(others(0, 0)),
         Fleet::Members(members) => {
-            let others_of = || members.rows().filter(|row| !is_local(row));
+            let others_of = || members.rows().filter(|row| !fleet::is_local(row));
             let ready = others_of().filter(|row| row.text("state") == RUNNING).count();
             Some(others(ready, others_of().count()))
         }
@@ -183,7 +178,7 @@ fn member(row: &Row, at: usize, url: &str) -> Markup {
                     input id=(id("tick")) type="checkbox" name="proxy" value=(name);
                     " " (name)
                 }
-                @if is_local(row) { " " span class="hint" { "this one" } }
+                @if fleet::is_local(row) { " " span class="hint" { "this one" } }
             }
             td data-label="Address" class="long" { (row.text("address").replace(',', ", ")) }
             td data-label="Status" id=(id("status")) {

@@ -33,11 +33,10 @@ const ORDERS: [(Word, &str, &str, &[&str]); 3] = [
     ),
 ];
 
-/// All of them, newest first, behind those of others that are under way; nothing where there was
-/// none.
+/// All of them, newest first, behind those of others that are under way.
 pub(super) fn list(tasks: &Table, of_others: &[(String, String)]) -> Markup {
     html! {
-        @if !tasks.rows.is_empty() || !of_others.is_empty() { h2 { "Of the fleet" } }
+        h2 { "Of the fleet" }
         @for (task, proxy) in of_others {
             p class="note" {
                 (mark("IN_PROGRESS", words::state("IN_PROGRESS")))

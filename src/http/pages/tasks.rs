@@ -45,8 +45,10 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     let of_others = scene.fleet_tasks_of_others().await;
     Ok(html! {
         div id="tasks" {
-            (fleet_tasks::list(&fleet, &of_others))
-            @if !fleet.rows.is_empty() || !of_others.is_empty() { h2 { "Of this proxy" } }
+            @if !fleet.rows.is_empty() || !of_others.is_empty() {
+                (fleet_tasks::list(&fleet, &of_others))
+                h2 { "Of this proxy" }
+            }
             @if tasks.rows().next().is_none() { p { "There was no restart yet." } }
             @else {
                 table {

@@ -178,6 +178,25 @@ impl Connector {
     }
 }
 
+/// What the files of each leg come to; None where TLS is off.
+struct Legs {
+    client: Result<Option<Acceptor>, SettingsError>,
+    server: Result<Option<Connector>, SettingsError>,
+    admin: Result<Option<Acceptor>, SettingsError>,
+    console: Result<Option<Acceptor>, SettingsError>,
+}
+
+impl Legs {
+    fn load(section: &TlsSection) -> Self {
+        Self {
+            client: Acceptor::load(&section.client, "client"),
+            server: Connector::load(&section.server),
+            admin: Acceptor::load(&section.admin, "admin"),
+            console: Acceptor::load(&section.console, "console"),
+        }
+    }
+}
+
 /// What every leg uses at present.
 #[derive(Debug, Default)]
 pub struct Settings {
@@ -198,20 +217,21 @@ impl Settings {
     /// The same as far as they can be read, and what is wrong with the others: those legs shake
     /// hands with nobody. Who must not go without TLS does not.
     pub fn load_what_can_be(section: &TlsSection) -> (Self, Vec<SettingsError>) {
+        let Legs { client, server, admin, console } = Legs::load(section);
         let (settings, mut errors) = (Self::default(), Vec::new());
-        let ports = [
-            (&settings.client, &section.client, "client"),
-            (&settings.admin, &section.admin, "admin"),
-            (&settings.console, &section.console, "console"),
+        let acceptors = [
+            (&settings.client, client, &section.client),
+            (&settings.admin, admin, &section.admin),
+            (&settings.console, console, &section.console),
         ];
-        for (loaded, section, name) in ports {
-            let acceptor = Acceptor::load(section, name).unwrap_or_else(|error| {
+        for (leg, loaded, section) in acceptors {
+            let acceptor = loaded.unwrap_or_else(|error| {
                 errors.push(error);
                 Acceptor::shut(section)
             });
-            loaded.store(acceptor.map(Arc::new));
+            leg.store(acceptor.map(Arc::new));
         }
-        let connector = Connector::load(&section.server).unwrap_or_else(|error| {
+        let connector = server.unwrap_or_else(|error| {
             errors.push(error);
             Connector::shut(&section.server)
         });
@@ -221,22 +241,16 @@ impl Settings {
 
     /// What is wrong with the files, one of each leg at most.
     pub fn errors(section: &TlsSection) -> Vec<SettingsError> {
-        let legs = [
-            Acceptor::load(&section.client, "client").err(),
-            Connector::load(&section.server).err(),
-            Acceptor::load(&section.admin, "admin").err(),
-            Acceptor::load(&section.console, "console").err(),
-        ];
-        legs.into_iter().flatten().collect()
+        let Legs { client, server, admin, console } = Legs::load(section);
+        let all = [client.err(), server.err(), admin.err(), console.err()];
+        all.into_iter().flatten().collect()
     }
 
     /// Reads them again, and replaces everything or nothing. Tickets given out before are worth a
     /// full handshake from then on, as a client may not be trusted any more.
     pub fn reload(&self, section: &TlsSection) -> Result<(), SettingsError> {
-        let client = Acceptor::load(&section.client, "client")?;
-        let server = Connector::load(&section.server)?;
-        let admin = Acceptor::load(&section.admin, "admin")?;
-        let console = Acceptor::load(&section.console, "console")?;
+        let Legs { client, server, admin, console } = Legs::load(section);
+        let (client, server, admin, console) = (client?, server?, admin?, console?);
         self.client.store(client.map(Arc::new));
         self.server.store(server.map(Arc::new));
         self.admin.store(admin.map(Arc::new));

@@ -72,33 +72,44 @@ impl From<Unregistered> for Why {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::proxy) mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
 
     use super::*;
-    use crate::journal::{Commit, Counted, Leg, Stretch};
+    use crate::journal::{Commit, Counted, Leg, Slot, Stretch};
 
-    #[test]
-    fn what_is_shown_is_what_whoever_comes_after_it_would_find() {
+    /// Session 7 in a journal, of which nothing is said yet, and its socket.
+    pub(in crate::proxy) fn entered() -> (Arc<Journal>, Slot, TcpStream) {
         let journal = Arc::new(Journal::new(4).expect("memory"));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let stream = TcpStream::connect(listener.local_addr().expect("one")).expect("connects");
         let leg = Leg { fd: stream.as_fd(), counted: Counted::default(), is_layered: false };
-        let mut slot = journal.enter(7, &[leg; 2], None).expect("a slot");
+        let slot = journal.enter(7, &[leg; 2], None).expect("a slot");
+        (journal, slot, stream)
+    }
+
+    /// Puts it on record.
+    pub(in crate::proxy) fn commit(slot: &mut Slot) {
         let (lanes, counted) = (&[Stretch::default(); 2], &[Counted::default(); 2]);
         let commit = Commit { lanes, counted, cold: Some(b"state"), ..Commit::default() };
+        slot.commit(&commit).expect("room");
+    }
+
+    #[test]
+    fn what_is_shown_is_what_whoever_comes_after_it_would_find() {
+        let (journal, mut slot, _stream) = entered();
         let index = slot.index();
         let shown = |id, slot| Shown::Registered(journal.clone()).now(id, slot).to_string();
         let suspended = "false: what it is at is not on record";
         assert_eq!(shown(7, Some(index)), suspended, "nothing is said yet");
         for _ in 0..2 {
-            slot.commit(&commit).expect("room");
+            commit(&mut slot);
             assert_eq!(shown(7, Some(index)), "true");
             slot.suspend();
             assert_eq!(shown(7, Some(index)), suspended);
         }
-        slot.commit(&commit).expect("room");
+        commit(&mut slot);
         assert_eq!((shown(8, Some(index)), shown(7, None)), (suspended.into(), suspended.into()));
         drop(slot);
         assert_eq!(shown(7, Some(index)), suspended);

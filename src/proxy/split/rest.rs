@@ -9,7 +9,7 @@ use super::rules::Rules;
 use crate::error::ClientError;
 use crate::proxy::moves::carrier::Carrier;
 use crate::proxy::relay::Relay;
-use crate::proxy::sessions::handle::{Due, Handle};
+use crate::proxy::sessions::handle::Handle;
 use crate::session::link::LinkId;
 use crate::wire::command::code;
 
@@ -20,12 +20,11 @@ pub(in crate::proxy) async fn see_to_home(
     handle: &Handle,
     rules: &Rules,
 ) -> bool {
-    handle.set_done(Due::Rest);
     let (session, vigil) = (relay.session(), rules.trace().vigil());
     let version = session.standpoint().version;
     let known = vigil.timeout_of(version);
     if known.is_some_and(|limit| handle.idle() >= limit) && session.conversation().is_idle() {
-        // "MySQL says so unasked, MariaDB just closes."
+        // MySQL says so unasked, MariaDB just closes.
         if rules.is_mariadb() {
             return false;
         }

@@ -270,6 +270,7 @@ mod tests {
 
     use super::*;
     use crate::sql::analysis::analyse;
+    use crate::sql::analysis::tests::modes;
 
     type Told = Option<(Class, Asks, Changes)>;
 
@@ -380,16 +381,6 @@ mod tests {
         (0..HEADS.len(), pieces).prop_map(|(head, pieces)| {
             let pieces: String = pieces.into_iter().map(|at| PIECES[at]).collect();
             [HEADS[head], &pieces].concat().into_bytes()
-        })
-    }
-
-    fn modes() -> impl Strategy<Value = Modes> {
-        let known = || prop_oneof![Just(Known::Yes), Just(Known::No), Just(Known::Unknown)];
-        let charset = prop_oneof![Just(Charset::Utf8), Just(Charset::Other)];
-        (known(), known(), charset).prop_map(|(ansi_quotes, no_backslash_escapes, charset)| Modes {
-            ansi_quotes,
-            no_backslash_escapes,
-            charset,
         })
     }
 

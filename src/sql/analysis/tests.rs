@@ -549,7 +549,8 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn modes() -> impl Strategy<Value = Modes> {
+/// Any of them, known or not.
+pub(super) fn modes() -> impl Strategy<Value = Modes> {
     let known = || prop_oneof![Just(Known::Yes), Just(Known::No), Just(Known::Unknown)];
     let charset = prop_oneof![Just(Charset::Utf8), Just(Charset::Other)];
     (known(), known(), charset).prop_map(|(ansi_quotes, no_backslash_escapes, charset)| Modes {
