@@ -42,11 +42,22 @@ const MOST_FIELDS: usize = 64;
 /// The first byte of a TLS handshake, which begins no request.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// Serves one connection.
-pub async fn serve(http: Arc<Http>, stream: Stream) {
-    let Ok(_place) = http.places.clone().try_acquire_owned() else {
-        return tracing::debug!("http: too many connections");
+/// Serves one connection. Who finds no place is hung up on at once, before the next one is let in.
+pub fn serve(http: Arc<Http>, stream: Stream) -> impl Future<Output = ()> {
+    let admitted = match http.places.clone().try_acquire_owned() {
+        Ok(place) => Some((place, stream)),
+        Err(_) => {
+            tracing::debug!("http: too many connections");
+            None
+        }
     };
+    async move {
+        let Some((_place, stream)) = admitted else { return };
+        speak(http, stream).await;
+    }
+}
+
+async fn speak(http: Arc<Http>, stream: Stream) {
     let address = stream.peer().map_or_else(|| "unix".into(), |peer| peer.to_string());
     let begun = match tokio::time::timeout(HEAD * 2, begin(&http, stream)).await {
         Ok(begun) => begun,
