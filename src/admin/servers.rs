@@ -31,6 +31,71 @@ pub(super) fn clusters(admin: &Admin, operands: &Operands) -> Table {
     Table::of(CLUSTER, &clusters)
 }
 
+/// Every idc in which a cluster has servers, as ODP's SHOW PROXYCLUSTER IDC.
+pub(super) fn idcs(admin: &Admin, operands: &Operands) -> Table {
+    let columns = ["cluster_name", "cluster_id", "idc_url", "idc", "region"];
+    let mut table = Table::with_columns(&columns);
+    for (view, _) in admin.proxy.servers() {
+        let row = [view.cluster, "0".into(), String::new(), view.idc, view.region];
+        let row: Vec<_> = row.into_iter().map(Some).collect();
+        let is_new =
+            !row[3].as_deref().unwrap_or_default().is_empty() && !table.rows.contains(&row);
+        if is_new && operands.matches(row[0].as_deref().unwrap_or_default()) {
+            table.rows.push(row);
+        }
+    }
+    table
+}
+
+/// How near the servers of each cluster are, as ODP's SHOW PROXYINFO IDC.
+pub(super) fn nearness(admin: &Admin) -> Table {
+    let columns = [
+        "global_idc_name",
+        "cluster_name",
+        "match_type",
+        "regions_name",
+        "same_idc",
+        "same_region",
+        "other_region",
+    ];
+    let mut table = Table::with_columns(&columns);
+    let (idc, servers) = (&admin.proxy.config().proxy.proxy_idc_name, admin.proxy.servers());
+    for cluster in admin.proxy.clusters() {
+        let own = || servers.iter().map(|(view, _)| view).filter(|it| it.cluster == cluster.name);
+        let is_matched = !idc.is_empty() && own().any(|view| view.distance == 0);
+        let none = || "[]".to_owned();
+        let at = |distance: u8| listed(own().filter(|it| it.distance == distance), |it| &it.server);
+        // Without an idc, or where no server has it, none is nearer than another.
+        let [same_idc, same_region, other] = match is_matched {
+            true => [0, 1, 2].map(at),
+            false => [none(), none(), listed(own(), |view| &view.server)],
+        };
+        let regions = match is_matched {
+            true => listed(own().filter(|view| view.distance == 0), |view| &view.region),
+            false => none(),
+        };
+        let kind = if is_matched { "MATCHED_BY_IDC" } else { "MATCHED_BY_NONE" };
+        let (idc, kind) = (idc.clone(), kind.to_owned());
+        table.push([idc, cluster.name, kind, regions, same_idc, same_region, other]);
+    }
+    table
+}
+
+/// As ODP prints a list: `[[0]"a", [1]"b"]`; each once, empty ones not at all.
+fn listed<'a>(
+    views: impl Iterator<Item = &'a ServerView>,
+    of: impl Fn(&'a ServerView) -> &'a String,
+) -> String {
+    let mut texts: Vec<&String> = Vec::new();
+    for text in views.map(of) {
+        if !text.is_empty() && !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    let texts = texts.iter().enumerate().map(|(at, text)| format!("[{at}]\"{text}\""));
+    format!("[{}]", texts.collect::<Vec<_>>().join(", "))
+}
+
 /// Every server.
 pub(super) fn routes(admin: &Admin, operands: &Operands) -> Table {
     let mut table = Table::with_columns(&[

@@ -198,6 +198,11 @@ static SHOWS: &[Show] = &[
         rows: Here(|admin, it| Ok(servers::clusters(admin, it))),
     },
     Show {
+        phrases: &["proxycluster idc"],
+        takes: Takes::Like,
+        rows: Here(|admin, it| Ok(servers::idcs(admin, it))),
+    },
+    Show {
         phrases: &["proxyroute"],
         takes: Takes::Like,
         rows: Here(|admin, it| Ok(servers::routes(admin, it))),
@@ -252,6 +257,11 @@ static SHOWS: &[Show] = &[
         phrases: &["proxyinfo upgrade"],
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(upgrade(admin))),
+    },
+    Show {
+        phrases: &["proxyinfo idc"],
+        takes: Takes::Nothing,
+        rows: Here(|admin, _| Ok(servers::nearness(admin))),
     },
     Show {
         phrases: &["variables"],
@@ -480,7 +490,7 @@ const SESSION: &Columns<SessionView> = &[
     ("Host", |view| view.client.clone()),
     ("db", |view| view.database.clone()),
     ("trans_count", |view| view.transactions.to_string()),
-    ("svr_session_count", |view| u64::from(view.server_thread.is_known()).to_string()),
+    ("svr_session_count", |view| server_connections(view).to_string()),
     ("state", |view| view.state.to_string()),
     ("tid", |_| "0".into()),
     ("pid", |view| view.pid.to_string()),
@@ -495,6 +505,17 @@ const SESSION: &Columns<SessionView> = &[
     ("idle_ms", |view| view.idle.as_millis().to_string()),
     ("pins", |view| view.pins.clone()),
 ];
+
+fn server_connections(view: &SessionView) -> usize {
+    usize::from(view.server_thread.is_known()) + view.readers.len()
+}
+
+/// Of `ip:port`; a client of a Unix socket has neither.
+fn host(view: &SessionView) -> (&str, &str) {
+    let (ip, port) = view.client.rsplit_once(':').unwrap_or((&view.client, ""));
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_port { (ip, port) } else { (&view.client, "") }
+}
 
 fn transact_state(view: &SessionView) -> &'static str {
     if view.in_transaction { "in_trans" } else { "not_in_trans" }
@@ -521,15 +542,18 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
     let sessions = admin.proxy.sessions();
     let found = sessions.iter().find(|view| view.id == id);
     let view = found.ok_or_else(|| ClientError::unknown_thread(id.0.into()))?;
-    let rows: [(&str, String, &str); 19] = [
+    let (host_ip, host_port) = host(view);
+    let rows = [
         ("proxy_sessid", view.id.to_string(), "cs common"),
         ("cs_id", view.id.to_string(), "cs common"),
         ("cluster", view.cluster.clone(), "cs common"),
         ("tenant", view.tenant.clone(), "cs common"),
         ("user", view.user.clone(), "cs common"),
-        ("host_ip", view.client.clone(), "cs common"),
+        ("host_ip", host_ip.to_owned(), "cs common"),
+        ("host_port", host_port.to_owned(), "cs common"),
         ("db", view.database.clone(), "cs common"),
         ("total_trans_cnt", view.transactions.to_string(), "cs common"),
+        ("svr_session_cnt", server_connections(view).to_string(), "cs common"),
         ("total_request_cnt", view.commands.to_string(), "cs common"),
         ("read_state", view.state.to_string(), "cs common"),
         ("pid", view.pid.to_string(), "cs common"),
@@ -539,6 +563,7 @@ fn session(admin: &Admin, operands: &Operands) -> Result<Table, ClientError> {
         ("server_sessid", view.server_thread.to_string(), "last used ss"),
         ("client_tls", view.client_tls.clone(), "cs common"),
         ("server_tls", view.server_tls.clone(), "last used ss"),
+        ("readers", view.readers.join(","), "further ss"),
         ("pins", view.pins.clone(), "last used ss"),
         ("crash_protected", view.crash_protected.clone(), "cs common"),
     ];

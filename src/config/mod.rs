@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{ListenAddress, ServerAddress};
 pub use cluster::{
     CausalReads, ClusterKind, ClusterSection, ClusterTenant, ClusterUser, ProxyProtocol,
-    ReadWriteSplit, RoutePolicy, ServerRole, ServerSection,
+    ReadWriteSplit, RoutePolicy, RoutingMode, ServerRole, ServerSection,
 };
 pub use console::{AdminToken, ConsoleSection};
 use document::Document;

@@ -13,7 +13,7 @@ use super::consistency::Flaw;
 use super::networks::Networks;
 use super::parameter::kind::{self, Kind};
 use super::parameter::{Parameter, parameter, tls};
-use super::{ExitTimeout, ListenAddress, Separators, Span, compression};
+use super::{ExitTimeout, ListenAddress, RoutingMode, Separators, Span, compression};
 
 /// `key: Type = default, kind, "what it does";`, and `by f` before the last if something follows
 /// from the value.
@@ -70,6 +70,8 @@ keys! {
         kind::SEPARATORS, "what may stand between cluster, tenant and user";
     proxy_idc_name: String = String::new(),
         kind::TEXT, "where this proxy is: its servers come first, then those of the region";
+    server_routing_mode: RoutingMode = RoutingMode::Oceanbase,
+        kind::ROUTING_MODE, "random: where no roles are known, new sessions go anywhere by weight";
     enable_read_write_split: bool = false,
         kind::FLAG, "true: read_write_split of clusters is weak if it is off";
     server_detect_mode: u8 = 0,

@@ -3,7 +3,6 @@
 //! The only place where session, route and net meet. One task a session; the task owns the client's
 //! socket and the server's, so a session can stop at one instant.
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,7 +12,6 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 
 use super::cluster::loops::Trail;
-use super::cluster::view::{ClusterView, CongestionView, ServerView};
 use super::deadlines::{self, Drain};
 use super::history::{self, History};
 use super::in_force::{Author, InForce, NotAltered, Unfitting};
@@ -21,7 +19,7 @@ use super::lock::lock;
 use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
 use super::moves::look::Unseen;
-use super::moves::{self, Orders, Stays, fence};
+use super::moves::{self, Orders, Stays, fence, lost};
 use super::peer::Peer;
 use super::relay::pause::FrozenAt;
 use super::relay::{Ambient, Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
@@ -29,8 +27,7 @@ use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::handle::{Due, Handle, Signal, Stage};
 use super::sessions::limits::Seat;
-use super::sessions::trace::Traced;
-use super::sessions::view::{Gauges, SessionView, TraceView, VariablesView};
+use super::sessions::view::{Gauges, SessionView, VariablesView};
 use super::split::{self, Rules};
 use super::suspicion::Suspected;
 use super::switchover::{self, NotSwitched, Switched};
@@ -44,8 +41,6 @@ use crate::metrics::pauses::Pauses;
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
 use crate::net::tls::settings::{Settings, SettingsError};
-use crate::route::decide::{Kind, Why};
-use crate::route::topology::ServerId;
 use crate::session::OURS;
 use crate::session::portable::Pins;
 use crate::task::{self, Panicked};
@@ -155,9 +150,10 @@ impl Proxy {
             orders: proxy.orders.clone(),
             sessions: Arc::downgrade(&proxy.sessions),
         };
-        let fenced = watched.clone();
+        let (fenced, awaited) = (watched.clone(), watched.clone());
         task::keep("servers to be left", move || drain::watch(watched.clone()));
         task::keep("new primaries", move || fence::watch(fenced.clone()));
+        task::keep("lost servers", move || lost::watch(awaited.clone()));
         let (watched, drain) = (Arc::downgrade(&proxy.sessions), proxy.drain.subscribe());
         task::keep("drain deadline", move || deadlines::drain(watched.clone(), drain.clone()));
         if proxy.config().console.enabled {
@@ -211,9 +207,13 @@ impl Proxy {
         reloaded
     }
 
-    /// Waits until operators have put something else in force. For one who waits; cancel safe.
+    /// Waits until something else is in force, or another server the primary. For one who waits;
+    /// cancel safe.
     pub async fn changed(&self) {
-        self.changed.notified().await;
+        tokio::select! {
+            () = self.changed.notified() => {}
+            () = self.in_force.new_primary().heirs.notified() => {}
+        }
     }
 
     /// Operators have ordered the config file to be read again, and may mean the other generation,
@@ -247,61 +247,6 @@ impl Proxy {
     /// Every session of both generations, while two live, each once.
     pub fn sessions(&self) -> Vec<SessionView> {
         drain::explained(&self.in_force, self.sessions.all())
-    }
-
-    /// Every cluster.
-    pub fn clusters(&self) -> Vec<ClusterView> {
-        self.in_force.clusters().views()
-    }
-
-    /// Every server of every cluster, and how many connections sessions have to it.
-    pub fn servers(&self) -> Vec<(ServerView, usize)> {
-        let mut on: HashMap<[Arc<str>; 2], (usize, u64, u64)> = HashMap::new();
-        for handle in self.sessions.registry.all() {
-            let (reads, writes) = handle.statements();
-            let facts = handle.facts();
-            let here = on.entry([facts.cluster.clone(), facts.server.clone()]);
-            let (links, all_reads, all_writes) = here.or_default();
-            (*links, *all_reads, *all_writes) =
-                (*links + 1, *all_reads + reads, *all_writes + writes);
-            for server in &facts.further {
-                on.entry([facts.cluster.clone(), server.clone()]).or_default().0 += 1;
-            }
-        }
-        let with_links = |mut view: ServerView| {
-            let here = on.get(&[view.cluster.as_str().into(), view.server.as_str().into()]);
-            let (links, reads, writes) = here.copied().unwrap_or_default();
-            (view.reads, view.writes) = (view.reads + reads, view.writes + writes);
-            (view.with_links(links), links)
-        };
-        self.in_force.clusters().server_views().into_iter().map(with_links).collect()
-    }
-
-    /// The last statements of all sessions that are split, those of a session the youngest first.
-    pub fn traces(&self) -> Vec<TraceView> {
-        let clusters = self.in_force.clusters();
-        let of = |handle: Arc<Handle>| {
-            let facts = handle.facts().clone();
-            let topology = clusters.find(&facts.cluster).map(|cluster| cluster.topology());
-            let view = move |traced: Traced| {
-                let known = topology.as_ref()?.server(ServerId(traced.server.into()));
-                Some(TraceView {
-                    session: handle.id,
-                    ago: traced.ago,
-                    server: known.map(|it| it.member.address.to_string()).unwrap_or_default(),
-                    statement: Kind::ALL.get(usize::from(traced.kind))?.1.to_owned(),
-                    reason: Why::ALL.get(usize::from(traced.why))?.text(),
-                })
-            };
-            let traced = facts.trace.map(|trace| trace.last()).unwrap_or_default();
-            traced.into_iter().filter_map(view).collect::<Vec<_>>()
-        };
-        self.sessions.registry.all().into_iter().flat_map(of).collect()
-    }
-
-    /// The black list.
-    pub fn congestion(&self) -> Vec<CongestionView> {
-        self.in_force.clusters().congestion_views()
     }
 
     /// Closes a session, in either generation; false if there is none with this id.
@@ -496,9 +441,10 @@ impl Proxy {
     async fn turn(&self, relay: &mut Relay, handle: &Arc<Handle>, rules: Option<&Rules>) -> Exit {
         let accounts = |name: &[u8]| login::destination::account(&self.in_force, handle, name);
         let cluster = handle.facts().cluster.clone();
-        let fired = |server: &str| self.in_force.fired(&cluster, server);
+        let programs = self.in_force.programs(&cluster);
+        let lost = |server: &str| self.in_force.is_lost(&cluster, server);
         let digests = self.in_force.digests();
-        let ambient = Ambient { accounts: &accounts, fired: &fired, digests };
+        let ambient = Ambient { accounts: &accounts, programs: &programs, lost: &lost, digests };
         match relay.run(&self.sessions.registry, handle, ambient).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
                 Exit::Ended

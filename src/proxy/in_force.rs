@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::cluster::clusters::Clusters;
-use super::cluster::fired::UNSEEN;
+use super::cluster::programs::UNSEEN;
 use super::digests::Digests;
 use super::keeping::Keeping;
 use super::lock::lock;
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::net::tls::settings::{Settings, SettingsError};
+use crate::session::programs::ProgramsOf;
 use crate::sql::analysis::Changes;
 
 /// Who alters parameters, and when.
@@ -66,7 +67,7 @@ pub struct InForce {
     tls: Arc<Settings>,
     clusters: Arc<ArcSwap<Clusters>>,
     monitors: Monitors,
-    new_primary: Arc<Notify>,
+    new_primary: Arc<NewPrimary>,
     /// Also held while the config in force is replaced.
     origins: Mutex<Origins>,
     keeping: Keeping,
@@ -76,7 +77,24 @@ pub struct InForce {
 
 /// Hears what servers say of themselves, and says when that makes another one the primary.
 #[derive(Debug)]
-struct Heard(Arc<ArcSwap<Clusters>>, Arc<Notify>);
+struct Heard(Arc<ArcSwap<Clusters>>, Arc<NewPrimary>);
+
+/// Who hears that a cluster has another primary: one of each.
+#[derive(Debug, Default)]
+pub(super) struct NewPrimary {
+    /// Who sees to it that sessions do.
+    pub(super) sessions: Notify,
+    /// Who writes down what is to outlive a crash: whoever goes on then must not believe in the old
+    /// one.
+    pub(super) heirs: Notify,
+}
+
+impl NewPrimary {
+    pub(super) fn tell(&self) {
+        self.heirs.notify_one();
+        self.sessions.notify_one();
+    }
+}
 
 impl Watcher for Heard {
     fn handle_report(&self, report: Report) {
@@ -85,11 +103,34 @@ impl Watcher for Heard {
             let before = cluster.topology().epoch();
             cluster.hear(&report.server, report.observation(), error);
             if cluster.topology().epoch() != before {
-                self.1.notify_one();
+                self.1.tell();
             }
-            if let Some(fired) = report.fired {
-                cluster.hear_fired(&report.server, fired);
+            if let Some((programs, began)) = report.programs {
+                cluster.hear_programs(&report.server, programs, began);
             }
+        }
+    }
+}
+
+/// See [`InForce::programs`].
+struct OfCluster<'a> {
+    clusters: &'a ArcSwap<Clusters>,
+    name: &'a str,
+}
+
+impl ProgramsOf for OfCluster<'_> {
+    fn fired(&self, server: &str) -> Changes {
+        self.clusters.load().find(self.name).map_or(UNSEEN, |cluster| cluster.fired(server))
+    }
+
+    fn called(&self, server: &str, name: &[u8]) -> Changes {
+        let clusters = self.clusters.load();
+        clusters.find(self.name).map_or(Changes::ANYTHING, |cluster| cluster.called(server, name))
+    }
+
+    fn handle_definition(&self, server: &str) {
+        if let Some(cluster) = self.clusters.load().find(self.name) {
+            cluster.doubt_programs(server);
         }
     }
 }
@@ -99,7 +140,7 @@ impl InForce {
     pub fn new(config: Arc<ArcSwap<Config>>, tls: Arc<Settings>) -> Self {
         let clusters = Arc::new(ArcSwap::from_pointee(Clusters::new(&config.load(), None)));
         let origins = Origins { file: config.load_full(), altered: Alterations::new() };
-        let new_primary = Arc::<Notify>::default();
+        let new_primary = Arc::<NewPrimary>::default();
         let monitors = Monitors::new(Arc::new(Heard(clusters.clone(), new_primary.clone())));
         let (origins, keeping, sharing) =
             (Mutex::new(origins), Keeping::default(), Keeping::default());
@@ -119,14 +160,20 @@ impl InForce {
         in_force
     }
 
-    /// Told when a cluster has another primary; heard by one.
-    pub(super) fn new_primary(&self) -> &Notify {
+    /// Told when a cluster has another primary.
+    pub(super) fn new_primary(&self) -> &NewPrimary {
         &self.new_primary
     }
 
-    /// What triggers of a server may change in a session.
-    pub(super) fn fired(&self, cluster: &str, server: &str) -> Changes {
-        self.clusters.load().find(cluster).map_or(UNSEEN, |cluster| cluster.fired(server))
+    /// Whether a server of a cluster does not answer, as far as it was asked.
+    pub(super) fn is_lost(&self, cluster: &str, server: &str) -> bool {
+        let topology = self.clusters.load().find(cluster).map(|cluster| cluster.topology());
+        topology.is_some_and(|topology| topology.at(server).is_some_and(|server| server.is_lost))
+    }
+
+    /// What stored programs of a cluster's servers do.
+    pub(super) fn programs<'a>(&'a self, cluster: &'a str) -> impl ProgramsOf + Sync + 'a {
+        OfCluster { clusters: &self.clusters, name: cluster }
     }
 
     /// The config.

@@ -20,7 +20,7 @@
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
 //! - `digests`: statements by their shapes; `running`: those that are under way.
-//! - `history`: the last hour, for charts.
+//! - `history`: the last hour, for charts. `shown`: clusters and servers, for people.
 //! - `in_force`: the config with what operators have altered, certificates, servers.
 //! - `keeping`: whether what they have altered would outlive the process.
 //! - `peer`: the data plane of the other generation, while two live.
@@ -49,6 +49,7 @@ pub mod rsa;
 pub mod running;
 pub mod service;
 pub mod sessions;
+mod shown;
 mod split;
 mod suspicion;
 pub mod switchover;

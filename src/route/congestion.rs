@@ -138,6 +138,11 @@ pub enum Detected {
 }
 
 impl Congestion {
+    /// Whether it was asked in vain so often in a row that it is given up.
+    pub fn is_detected_dead(&self) -> bool {
+        self.detect.is_congested
+    }
+
     /// How it is to be treated.
     pub fn standing(&self, now: Instant, limits: &Limits) -> Standing {
         let is_within = |since: Option<Instant>| {

@@ -5,9 +5,10 @@
 //! among equals their weight: each is the first for its share of the clients.
 //!
 //! While no primary is known all are the same, and come as configured: their operator may have
-//! meant it so. Where one is known, it is the first even if it has failed of late: a session that
-//! gets a replica for its home, for a moment's trouble, would read old data as long as it lives.
-//! If it fails on, it is congested, and no longer the first.
+//! meant it so, unless `server_routing_mode` says that each is to have its share. Where one is
+//! known, it is the first even if it has failed of late: a session that gets a replica for its
+//! home, for a moment's trouble, would read old data as long as it lives. If it fails on, it is
+//! congested, and no longer the first.
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,16 @@ pub struct Asker<'a> {
     pub idc: &'a str,
     /// Any number, the same for one client and different for others; which, does not matter.
     pub share: u64,
+}
+
+/// What goes for a primary while none is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unknown {
+    /// The first server that can be used, as configured.
+    #[default]
+    First,
+    /// Each for its share of the clients (`server_routing_mode = "random"`).
+    Any,
 }
 
 /// Servers for a new session.
@@ -79,7 +90,8 @@ pub enum Stays {
     NoOther,
 }
 
-/// Where a session goes on whose home is on a server that is to be left: where a home may be.
+/// Where a session goes on whose home is on a server that is to be left, or is one of these no more
+/// (None): where a home may be.
 ///
 /// # Errors
 ///
@@ -88,20 +100,20 @@ pub fn refuge(
     topology: &Topology,
     standing: &dyn Fn(ServerId) -> Standing,
     asker: Asker,
-    from: ServerId,
+    from: Option<ServerId>,
 ) -> Result<ServerId, Stays> {
     let is_good = |server: &Server| {
         let is_sound = !server.is_lost && standing(server.id()) == Standing::Good;
-        server.id() != from && !server.is_draining && is_sound && topology.may_be_home(server)
+        Some(server.id()) != from && !server.is_draining && is_sound && topology.may_be_home(server)
     };
-    let Homes { to_try, .. } = homes(topology, standing, asker);
+    let Homes { to_try, .. } = homes(topology, standing, asker, Unknown::First);
     if let Some(to) = to_try.into_iter().find(|id| topology.server(*id).is_some_and(is_good)) {
         return Ok(to);
     }
     let primary = topology.primary().map(Server::id);
     let is_known = topology.servers().iter().any(|server| server.found != FoundRole::Unknown);
     Err(match primary {
-        Some(primary) if primary == from => Stays::OnPrimary,
+        Some(primary) if Some(primary) == from => Stays::OnPrimary,
         Some(_) => Stays::PrimaryAway,
         None if is_known => Stays::NoPrimary,
         None => Stays::NoOther,
@@ -110,8 +122,14 @@ pub fn refuge(
 
 /// The servers for a new session's home. Draining ones are not among them, unless all are that may
 /// be one: on a replica a session could not write.
-pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker: Asker) -> Homes {
+pub fn homes(
+    topology: &Topology,
+    standing: &dyn Fn(ServerId) -> Standing,
+    asker: Asker,
+    unknown: Unknown,
+) -> Homes {
     let is_known = topology.primary().is_some();
+    let are_shared_out = is_known || unknown == Unknown::Any;
     let role = |server: &Server| match server.found {
         _ if !is_known => 0,
         FoundRole::Primary => 0,
@@ -127,10 +145,10 @@ pub fn homes(topology: &Topology, standing: &dyn Fn(ServerId) -> Standing, asker
         servers.retain(|server| stays(server));
     }
     // Sorting is stable: what is equal stays as configured.
-    let near = |server: &Server| if is_known { nearness.distance(server) } else { 0 };
+    let near = |server: &Server| if are_shared_out { nearness.distance(server) } else { 0 };
     let rank = |server: &Server| (role(server), standing(server.id()), near(server));
     servers.sort_by_key(|server| rank(server));
-    if is_known {
+    if are_shared_out {
         for equals in servers.chunk_by_mut(|one, other| rank(one) == rank(other)) {
             share_out(equals, asker.share);
         }
@@ -194,10 +212,13 @@ fn replicas<'a>(
     max_lag: Duration,
     now: Instant,
 ) -> impl Iterator<Item = &'a Server> + Clone {
+    // Nothing is written any more that they could be behind of, and who follows a lost one does not
+    // know how far it is.
+    let is_primary_lost = topology.primary().is_some_and(|primary| primary.is_lost);
     topology.servers().iter().filter(move |server| {
         server.found == FoundRole::Replica
             && is_usable(server, standing)
-            && server.lag.is_within(max_lag, now)
+            && (is_primary_lost || server.lag.is_within(max_lag, now))
     })
 }
 
@@ -208,6 +229,11 @@ fn is_usable(server: &Server, standing: &dyn Fn(ServerId) -> Standing) -> bool {
 /// Whether a server is left alone while there is another.
 pub(super) fn is_spared(server: &Server, standing: Standing) -> bool {
     server.is_lost || standing == Standing::Congested
+}
+
+/// How near a server is to clients in this idc: 0 in the same, 1 in the same region, 2 remote.
+pub fn distance(topology: &Topology, server: &Server, idc: &str) -> u8 {
+    Nearness { topology, idc }.distance(server)
 }
 
 /// How near servers are to a client.
@@ -342,7 +368,7 @@ mod tests {
         let asker = Asker { idc: "x", share: 0 };
         for (text, suspect, congested, to_try, spared) in table {
             let topology = sample::topology(&text.replace("A,", "A=u,"), 1, Instant::now());
-            let got = homes(&topology, &standings(suspect, congested), asker);
+            let got = homes(&topology, &standings(suspect, congested), asker, Unknown::First);
             let shown = (sample::letters(&got.to_try), sample::letters(&got.spared));
             assert_eq!(shown, (to_try.into(), spared.into()), "{text}, {suspect}, {congested}");
         }
@@ -393,7 +419,7 @@ mod tests {
         for (text, suspect, congested, expected) in table {
             let topology = sample::topology(&text.replace("A,", "A=u,"), 1, Instant::now());
             let standing = standings(suspect, congested);
-            let got = refuge(&topology, &standing, Asker::default(), sample::id("A"));
+            let got = refuge(&topology, &standing, Asker::default(), Some(sample::id("A")));
             let got = got.map(sample::letter);
             assert_eq!(got, expected, "{text}, {suspect}, {congested}");
         }
@@ -460,6 +486,28 @@ mod tests {
         assert_eq!(orders, again, "one client gets the same each time");
     }
 
+    #[test]
+    fn servers_of_unknown_roles_are_shared_out_if_they_are_to_be() {
+        let text = "A=u,weight=100 B=u,weight=300 C=u,weight=0 D=r,weight=0 E=u,idc=y";
+        let topology = sample::topology(text, 1, Instant::now());
+        let first = |share, unknown| {
+            let asker = Asker { idc: "", share };
+            sample::letters(&homes(&topology, &good, asker, unknown).to_try)[..1].to_owned()
+        };
+        let count = |unknown, letter: &str| {
+            (0..4_000).filter(|share| first(*share, unknown) == letter).count()
+        };
+        assert_eq!(count(Unknown::First, "A"), 4_000);
+        let [a, b, e] = ["A", "B", "E"].map(|letter| count(Unknown::Any, letter));
+        assert!((700..900).contains(&a) && (2_300..2_500).contains(&b), "{a}, {b}");
+        assert_eq!(a + b + e, 4_000, "no weight is no share");
+        // Where one is the primary, it is.
+        let topology = sample::topology("A=u B=p C=u", 1, Instant::now());
+        let asker = Asker { idc: "", share: 7 };
+        let homes = homes(&topology, &good, asker, Unknown::Any);
+        assert!(sample::letters(&homes.to_try).starts_with('B'));
+    }
+
     /// `A=pd` in letters: role, draining, lost, standing, weight, idc.
     fn servers() -> impl Strategy<Value = (Topology, String, String)> {
         let server = (
@@ -488,7 +536,7 @@ mod tests {
         #[test]
         fn no_home_is_forgotten((topology, suspect, congested) in servers(), share: u64) {
             let standing = standings(&suspect, &congested);
-            let got = homes(&topology, &standing, Asker { idc: "x", share });
+            let got = homes(&topology, &standing, Asker { idc: "x", share }, Unknown::First);
             let all = topology.servers();
             prop_assert_eq!(got.to_try.is_empty(), all.is_empty());
             let mut ids = [&got.to_try[..], &got.spared].concat();

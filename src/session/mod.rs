@@ -31,6 +31,7 @@ mod look;
 pub mod machine;
 pub mod numbering;
 pub mod portable;
+pub mod programs;
 pub mod routing;
 pub mod snapshot;
 pub mod stamp;

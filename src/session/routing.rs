@@ -112,6 +112,8 @@ pub struct Asked {
     pub row_count: LinkId,
     /// FOUND_ROWS(): of the last query.
     pub found_rows: LinkId,
+    /// The same, before the statement under way: one that fails finds nothing.
+    pub(super) found_before: LinkId,
     /// The last one that was executed or prepared: MySQL has then put away all warnings before.
     pub last: LinkId,
     /// What the last statement has done with the warnings of those before it.
@@ -137,13 +139,15 @@ impl Asked {
     pub fn all(link: LinkId) -> Self {
         let earlier = Earlier::PutAway;
         let (warnings, row_count, found_rows, last) = (link, link, link, link);
-        Self { warnings, row_count, found_rows, last, earlier, is_unsure: false }
+        let found_before = link;
+        Self { warnings, row_count, found_rows, found_before, last, earlier, is_unsure: false }
     }
 
     /// From [`Asked::places`].
     pub fn of([warnings, row_count, found_rows]: [usize; 3]) -> Self {
         let [warnings, row_count, found_rows] = [warnings, row_count, found_rows].map(LinkId::at);
-        Self { warnings, row_count, found_rows, last: row_count, ..Self::default() }
+        let (last, found_before) = (row_count, found_rows);
+        Self { warnings, row_count, found_rows, found_before, last, ..Self::default() }
     }
 
     /// Whether this link knows any of it.
@@ -164,6 +168,10 @@ impl Asked {
         link: LinkId,
     ) {
         self.row_count = link;
+        // Of several the first ones may have found some.
+        let is_program =
+            matches!(class, Class::Multi | Class::Call | Class::Execute | Class::Compound);
+        self.found_before = if is_program { link } else { self.found_rows };
         self.handle_bound(earlier, link);
         let is_no_query = matches!(
             class,
@@ -176,11 +184,24 @@ impl Asked {
                 | Class::Savepoint
                 | Class::Ddl
                 | Class::Prepare
+                | Class::Deallocate
+                | Class::Do
                 | Class::Diagnostics
         );
         if !is_no_query || asks.intersects(Asks::ANYTHING) {
             self.found_rows = link;
         }
+    }
+
+    /// A prepared statement is executed over this link.
+    pub(super) fn handle_executed(&mut self, link: LinkId) {
+        self.found_before = self.found_rows;
+        (self.row_count, self.found_rows) = (link, link);
+    }
+
+    /// The statement under way, over this link, has failed.
+    pub(super) fn handle_failure(&mut self, link: LinkId) {
+        (self.row_count, self.found_rows) = (link, self.found_before);
     }
 
     /// A statement is prepared, or executed, over this link.
@@ -222,6 +243,10 @@ pub fn earlier_warnings((class, asks, changes): (Class, Asks, Changes)) -> Earli
     };
     match class {
         _ if asks.intersects(Asks::WARNINGS) => Earlier::Left,
+        // A sequence is a table.
+        _ if asks.intersects(Asks::SEQUENCE) || changes.intersects(Changes::SEQUENCE) => {
+            Earlier::PutAway
+        }
         Class::Write | Class::Handler => Earlier::PutAway,
         Class::Call | Class::Execute | Class::Multi | Class::Compound | Class::Unknown => {
             Earlier::Unknown
@@ -264,7 +289,7 @@ pub(super) fn may_write(class: Class, changes: Changes) -> bool {
             | Class::Savepoint
             | Class::Rollback(_)
     );
-    !only_reads || changes.intersects(Changes::ANYTHING | Changes::SEQUENCE)
+    !only_reads || changes.intersects(Changes::ANYTHING | Changes::CALLED | Changes::SEQUENCE)
 }
 
 /// Whether each server keeps what is its own in the database of this name.

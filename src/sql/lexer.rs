@@ -206,6 +206,10 @@ const KINDS: [Kind; 256] = {
     kinds
 };
 
+/// No server that is spoken to is older: MySQL 5.6, MariaDB 10, which leaves out what is for 5.7 to
+/// 9.9 of MySQL.
+const KNOWN_TO_ALL: &[u8] = b"50600";
+
 /// The tokens of a text, as long as every server reads the same ones.
 #[derive(Clone, Copy)]
 pub(super) struct Lexer<'a> {
@@ -219,6 +223,8 @@ pub(super) struct Lexer<'a> {
     /// Executable comments that have begun.
     comments: u32,
     is_in_comment: bool,
+    /// Every server executes what stands in the last one.
+    is_for_all: bool,
     /// How many have been seen.
     pub(super) parameters: u32,
 }
@@ -233,6 +239,7 @@ impl<'a> Lexer<'a> {
             word_end: usize::MAX,
             comments: 0,
             is_in_comment: false,
+            is_for_all: false,
             parameters: 0,
         }
     }
@@ -290,6 +297,15 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Ends before the last token, which is a `;`. What is behind it.
+    pub(super) fn end_here(&mut self) -> Self {
+        let (sql, behind) = (self.words.sql, self.words.at);
+        let following = Self::new(&sql[behind..], self.extent, self.modes);
+        self.words = Words { sql: &sql[..self.start], at: self.start };
+        self.extent = Extent::Whole;
+        following
+    }
+
     /// Where the last token began.
     pub(super) fn start(&self) -> usize {
         self.start
@@ -303,6 +319,12 @@ impl<'a> Lexer<'a> {
     /// Which executable comment this is in; 0 is none.
     pub(super) fn comment(&self) -> u32 {
         if self.is_in_comment { self.comments } else { 0 }
+    }
+
+    /// Whether the last token is there for some servers only.
+    #[inline(always)]
+    pub(super) fn is_optional(&self) -> bool {
+        self.is_in_comment && !self.is_for_all
     }
 
     fn symbol(&mut self, symbol: u8) -> Option<Shape> {
@@ -439,6 +461,12 @@ impl<'a> Lexer<'a> {
         let rest = &self.words.sql[self.start..];
         let version = rest[mark..].iter().take(6).take_while(|byte| byte.is_ascii_digit()).count();
         self.is_in_comment = true;
+        self.is_for_all = match &rest[..mark + version] {
+            [b'/', b'*', b'!'] => true,
+            // Who reads five digits of six reads on at the last.
+            [b'/', b'*', b'!', version @ ..] => version.len() == 5 && version < KNOWN_TO_ALL,
+            _ => false,
+        };
         self.comments += 1;
         Some(mark + version)
     }

@@ -59,6 +59,15 @@ pub fn is_definition(sql: &[u8]) -> bool {
     is_any(&[b"create", b"alter", b"truncate", b"rename", b"grant", b"revoke"])
 }
 
+/// Whether what is defined by a text of a definition may be a stored program.
+pub fn defines_program(sql: &[u8]) -> bool {
+    const PROGRAMS: [&[u8]; 4] = [b"procedure", b"function", b"trigger", b"package"];
+    // `CREATE DEFINER = 'a'@'b' OR REPLACE …`: it stands near the beginning.
+    let beginning = &sql[..sql.len().min(300)];
+    let mut words = beginning.split(|byte| !byte.is_ascii_alphanumeric());
+    words.any(|word| PROGRAMS.iter().any(|known| is(word, known)))
+}
+
 fn use_database(mut words: Words<'_>) -> Statement<'_> {
     words.skip_blank();
     let rest = &words.sql[words.at..];

@@ -125,6 +125,16 @@ pub fn is_unread(head: &[u8]) -> bool {
     matches!(code.map(|code| u16::from_le_bytes(*code)), Some(1064 | 1065))
 }
 
+/// Whether an ERR packet says that a statement names or calls something that is not there, or may
+/// not be used: before any of it was executed, if it runs no other statements. Unknown columns and
+/// tables, wrong numbers of arguments, privileges.
+pub fn is_unresolved(head: &[u8]) -> bool {
+    let code = head.strip_prefix(&[0xFF]).and_then(|rest| rest.first_chunk());
+    let code = code.map(|code| u16::from_le_bytes(*code));
+    matches!(code, Some(1044 | 1049 | 1051 | 1052 | 1054 | 1066 | 1109 | 1142 | 1143 | 1146))
+        || matches!(code, Some(1064 | 1222 | 1305 | 1370 | 1582..=1584 | 1630 | 4091))
+}
+
 /// How many rows were changed, as an OK packet tells; 0 for what is none.
 pub fn changed_rows(head: &[u8]) -> u64 {
     let affected = head.strip_prefix(&[0x00]).and_then(lenenc);

@@ -140,22 +140,21 @@ fn who_is_pinned_stays_and_leaves_later() {
 }
 
 #[test]
-fn sessions_of_a_server_that_is_dropped_stay_and_can_be_moved() {
+fn sessions_leave_a_server_that_is_dropped() {
     let Some(scene) = Scene::start() else { return };
     let (proxy, [from, to]) = (&scene.proxy, &scene.servers);
-    let (mut moved, mut stays) = (scene.open(), scene.open());
-    moved.run("SET @x = 'kept'");
-    assert_eq!((port(&mut moved), port(&mut stays)), (from.port, from.port));
+    let (mut free, mut pinned) = (scene.open(), scene.open());
+    free.run("SET @x = 'kept'");
+    pinned.run("DO GET_LOCK('mine', 0)");
+    assert_eq!((port(&mut free), port(&mut pinned)), (from.port, from.port));
     scene.alter("DROP", 0);
-    assert_eq!(port(&mut moved), from.port, "it stays");
     assert_eq!(port(&mut scene.open()), to.port);
-    let id = moved.greeting.connection_id;
-    command(proxy, &format!("MOVE PROXYSESSION {id} TO '{}'", to.address()));
-    assert_eq!(port(&mut moved), to.port);
-    assert_eq!(moved.run("SELECT @x").text(), "kept");
+    until("it to leave", || (port(&mut free) == to.port).then_some(()));
+    assert_eq!(free.run("SELECT @x").text(), "kept");
+    assert_eq!(port(&mut pinned), from.port, "it cannot");
+    assert_eq!(scene.attribute(&pinned, "pins"), "user lock");
     proxy.restart();
-    assert_eq!(port(&mut stays), from.port, "also after a restart");
-    let id = stays.greeting.connection_id;
-    command(proxy, &format!("MOVE PROXYSESSION {id} TO '{}'", to.address()));
-    assert_eq!(port(&mut stays), to.port);
+    assert_eq!(port(&mut pinned), from.port, "also after a restart");
+    pinned.run("DO RELEASE_ALL_LOCKS()");
+    until("it to leave", || (port(&mut pinned) == to.port).then_some(()));
 }

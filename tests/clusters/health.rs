@@ -99,6 +99,23 @@ fn a_server_that_hangs_is_left_out() {
 }
 
 #[test]
+fn a_server_is_lost_after_as_many_failures_as_the_threshold_says() {
+    let Some(([hung, _other], proxy)) = start() else { return };
+    let mut admin = proxy.admin().expect("the proxy takes operators");
+    admin.run("ALTER PROXYCONFIG SET server_detect_fail_threshold = 1000");
+    hung.process().signal(Signal::SIGSTOP);
+    let row = until("a failure", || {
+        let row = route(&proxy, &hung.address());
+        (row["last_error"] != "").then_some(row)
+    });
+    assert_eq!(row["state"], "suspect");
+    admin.run("ALTER PROXYCONFIG SET server_detect_fail_threshold = 2");
+    until_route(&proxy, &hung.address(), "state", "lost");
+    hung.process().signal(Signal::SIGCONT);
+    until_route(&proxy, &hung.address(), "state", "online");
+}
+
+#[test]
 fn nobody_is_told_that_a_server_is_up_that_nobody_has_asked() {
     let Some(mut database) = Database::start(Server::MariaDb) else { return };
     let mut options = Options::new(&[database.address()]);

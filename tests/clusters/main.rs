@@ -9,6 +9,7 @@ mod galera;
 mod group;
 mod health;
 mod names;
+mod nearness;
 mod oceanbase;
 mod plain;
 mod roles;

@@ -4,6 +4,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::scene::{open, order, port, until_route};
 use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
@@ -22,6 +25,11 @@ struct Pair {
 
 impl Pair {
     fn start(kind: Server) -> Option<Self> {
+        Self::start_with(kind, "")
+    }
+
+    /// With these lines in `[proxy]`.
+    fn start_with(kind: Server, lines: &str) -> Option<Self> {
         let gtid: &[&str] = match kind {
             Server::MySql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
             _ => &["--log-slave-updates=ON"],
@@ -32,9 +40,12 @@ impl Pair {
         let rights = match kind {
             Server::MySql => {
                 "SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION_SLAVE_ADMIN, \
-                 REPLICATION CLIENT, REPLICATION SLAVE, PROCESS, SELECT"
+                 REPLICATION CLIENT, REPLICATION SLAVE, RELOAD, PROCESS, SELECT"
             }
-            _ => "READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICA MONITOR, REPLICATION SLAVE",
+            _ => {
+                "READ_ONLY ADMIN, REPLICATION SLAVE ADMIN, REPLICA MONITOR, REPLICATION SLAVE, \
+                 RELOAD"
+            }
         };
         // What each has of its own accord is no part of what they share.
         match kind {
@@ -73,7 +84,7 @@ impl Pair {
         ]);
         replica.until_counted("SELECT COUNT(*) FROM mysql.user WHERE user = 'app'");
         let mut options = Options::new(&servers.each_ref().map(Database::address));
-        options.proxy = "server_detect_refresh_interval = \"100ms\"".into();
+        options.proxy = format!("server_detect_refresh_interval = \"100ms\"\n{lines}");
         options.cluster = format!("service_user = \"svc\"\nservice_password = \"{PASSWORD}\"\n");
         options.rest = format!(
             "[[cluster.user]]\nname = \"app\"\npassword = \"{PASSWORD}\"\n[console]\n\
@@ -165,6 +176,30 @@ fn nothing_is_lost_to_and_fro_mariadb() {
 #[test]
 fn nothing_is_lost_to_and_fro_mysql() {
     nothing_is_lost_to_and_fro(Server::MySql);
+}
+
+/// Whoever goes on after a crash must not believe in the primary that there was before.
+#[test]
+fn who_comes_after_a_crash_knows_the_new_primary() {
+    let lines = "crash_protection = true\n";
+    let Some(pair) = Pair::start_with(Server::MariaDb, lines) else { return };
+    let mut wire = open(&pair.proxy, "app").expect("log in");
+    let mut n = 0;
+    for place in [1, 0, 1, 0] {
+        assert_eq!(pair.switch_to(place, ""), None);
+        let mut admin = pair.proxy.admin().expect("the proxy takes operators");
+        let rows = admin.run("SHOW PROXYINFO BINARY").named_rows();
+        let pid = rows.iter().find(|row| row["name"] == "pid").expect("a pid")["info"].parse();
+        kill(Pid::from_raw(pid.expect("a number")), Signal::SIGKILL).expect("it lives");
+        for _ in 0..20 {
+            wire.run(&format!("INSERT INTO p.t VALUES (7, {n})"));
+            n += 1;
+            let count = wire.run("SELECT COUNT(*) FROM p.t WHERE client = 7").text();
+            assert_eq!((count, port(&mut wire)), (n.to_string(), pair.servers[place].port));
+        }
+        until_route(&pair.proxy, &pair.servers[place].address(), "role", "primary");
+        until_route(&pair.proxy, &pair.servers[1 - place].address(), "role", "replica");
+    }
 }
 
 #[test]

@@ -71,6 +71,11 @@ fn init_sql_is_run_on_every_connection() {
     admin.run("ALTER CLUSTER main SET init_sql = 'nonsense'");
     let refused = Wire::open(&scene.proxy.address(), &Login::default()).err();
     assert_eq!(refused.and_then(|error| error.code()), Some(1105));
+    // Whether the client may send several at once is its own affair.
+    let several = "SET div_precision_increment = 9; SET @x = ''a;b''; ";
+    admin.run(&format!("ALTER CLUSTER main SET init_sql = '{several}'"));
+    let mut told = scene.open(&Login::default());
+    assert_eq!(told.wire.run("SELECT CONCAT(1/3, @x)").text(), "0.333333333a;b");
     admin.run("ALTER CLUSTER main SET init_sql = ''");
     let mut plain = scene.open(&Login::default());
     assert_eq!(plain.wire.run("SELECT 1/3").text(), "0.3333");

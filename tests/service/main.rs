@@ -5,7 +5,7 @@ mod support;
 
 mod answers;
 mod plugins;
+mod programs;
 mod roles;
 mod scene;
-mod triggers;
 mod trouble;

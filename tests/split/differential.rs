@@ -72,7 +72,12 @@ fn scene(start: fn(&str) -> Option<Pair>, lines: &str) -> Option<Pair> {
         "CREATE PROCEDURE p.q(x INT) BEGIN SET @a = x; SELECT n FROM p.t ORDER BY id; \
          IF x IS NULL THEN SIGNAL SQLSTATE '45000'; END IF; END",
         "CREATE FUNCTION p.f(x INT) RETURNS INT NO SQL BEGIN SET @b = x; RETURN x + 1; END",
+        "CREATE PROCEDURE p.sets(x INT, OUT twice INT) \
+         BEGIN SET twice = 2 * x; SET SESSION div_precision_increment = x; CALL p.q(x); END",
     ]);
+    // Who asks now sees the routines.
+    pair.proxy.restart();
+    pair.until_roles(&["replica", "primary"]);
     Some(pair)
 }
 

@@ -352,3 +352,21 @@ fn what_is_scattered_is_refused() {
     wire.run("GET DIAGNOSTICS @n = ROW_COUNT");
     assert_eq!(wire.run("SELECT @n").text(), "1");
 }
+
+/// What a sequence gave last nobody else can tell, and it keeps no read from the replica.
+#[test]
+fn a_sequence_keeps_the_session_and_not_its_reads() {
+    let Some((pair, mut wire)) = marked("causal_reads = \"off\"") else { return };
+    pair.primary.execute(&["CREATE SEQUENCE p.numbers START WITH 5"]);
+    assert_eq!(wire.run("SELECT NEXTVAL(p.numbers)").text(), "5");
+    assert_eq!(wire.run(WHO).text(), "replica");
+    assert_eq!(wire.run("SELECT LASTVAL(p.numbers)").text(), "5");
+    assert_eq!(wire.run("SELECT PREVIOUS VALUE FOR p.numbers").text(), "5");
+    assert_eq!(wire.run(WHO).text(), "replica");
+    let id = wire.greeting.connection_id;
+    let to = pair.replica.address();
+    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
+    let pins = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'");
+    assert_eq!(admin.run(&pins).named_rows()[0]["value"], "last value of a sequence");
+    assert!(admin.query(&format!("MOVE PROXYSESSION {id} TO '{to}'")).error().is_some());
+}

@@ -2,6 +2,8 @@
 
 use std::net::Shutdown;
 
+use nix::sys::signal::Signal;
+
 use crate::pair::Pair;
 use crate::support::raw::command_packets;
 use crate::support::{Reply, Wire, com, until};
@@ -219,4 +221,48 @@ fn nobody_answers_what_a_killed_replica_does_not_in_a_transaction() {
     wire.run("ROLLBACK");
     assert_eq!(wire.run(WHO).text(), "primary");
     drop(holder);
+}
+
+/// Its kernel goes on acknowledging what it does not read any more: only who asks it notices.
+#[test]
+fn home_answers_what_a_replica_that_hangs_does_not() {
+    let lines = "server_detect_timeout = \"500ms\"\nserver_detect_fail_threshold = 2\n";
+    let Some(pair) = Pair::start_with(lines) else { return };
+    pair.marked();
+    let mut wire = pair.open();
+    assert_eq!(wire.run(WHO).text(), "replica");
+    let holder = hold(&pair);
+    start_reading(&pair, &mut wire);
+    pair.replica.process().signal(Signal::SIGSTOP);
+    assert_eq!(wire.reply(com::QUERY).text(), "primary");
+    assert_eq!(wire.run(WHO).text(), "primary", "nobody reads there");
+    pair.replica.process().signal(Signal::SIGCONT);
+    drop(holder);
+    pair.until_roles(&["replica", "primary"]);
+    until("reads to go there again", || (wire.run(WHO).text() == "replica").then_some(()));
+}
+
+/// A primary that is gone is no place to read from, however far behind the replica may be.
+#[test]
+fn a_replica_answers_when_the_primary_hangs() {
+    let lines = "server_detect_timeout = \"500ms\"\nserver_detect_fail_threshold = 2\n";
+    let Some(pair) = Pair::start_with(lines) else { return };
+    pair.marked();
+    let mut wire = pair.open();
+    assert_eq!(wire.run(WHO).text(), "replica");
+    pair.primary.process().signal(Signal::SIGSTOP);
+    until("the primary to be given up", || {
+        let mut admin = pair.proxy.admin().ok()?;
+        let rows = admin.run("SHOW PROXYROUTE").named_rows();
+        rows.iter().any(|row| row["state"] == "lost").then_some(())
+    });
+    // Behind it the lag of who follows it is not known any more.
+    pair.replica.execute(&["STOP SLAVE"]);
+    until("the lag to be unknown", || {
+        let mut admin = pair.proxy.admin().ok()?;
+        let rows = admin.run("SHOW PROXYROUTE").named_rows();
+        (rows[0]["lag"] == "").then_some(())
+    });
+    assert_eq!(wire.run(WHO).text(), "replica");
+    pair.primary.process().signal(Signal::SIGCONT);
 }

@@ -122,6 +122,27 @@ const FOUND: &[&str] = &[
     "SELECT ROW_COUNT(), @@warning_count, FOUND_ROWS()",
 ];
 
+/// Several at once, and what a routine does by the way.
+const SEVERAL: &[&str] = &[
+    "SELECT 1; SELECT n FROM p.t ORDER BY id; SELECT 3",
+    "SET @a = 11; SET time_zone = '+02:00'; SELECT @a, @b",
+    "SET @b = 'before'; SELECT nothing; SET @b = 'behind'",
+    "INSERT INTO p.t (n) VALUES (5); SELECT LAST_INSERT_ID(); SELECT n FROM p.t ORDER BY id",
+    "INSERT INTO p.t (n) VALUES (4); SELECT nothing; SELECT 1",
+    "BEGIN; UPDATE p.t SET n = 12 WHERE id = 1; SELECT n FROM p.t ORDER BY id",
+    "COMMIT; SET @E = 5",
+    "SET @a = 1; SET NAMES latin1",
+    "/*!40101 SET @old = @@sql_mode */; /*!40101 SET @c = 'of a comment' */;",
+    "/*!40101 SET sql_mode = 'ANSI_QUOTES' */",
+    "SELECT /*!40001 SQL_NO_CACHE */ n FROM p.t ORDER BY id",
+    "CALL p.q(1)",
+    "CALL p.q(NULL)",
+    "CALL p.sets(5, @a)",
+    "CALL p.sets(6, @E); SELECT @a, @E",
+    "SELECT p.f(3), id FROM p.t ORDER BY id LIMIT 1",
+    "INSERT INTO p.t (n) VALUES (p.f(8))",
+];
+
 /// What nobody can carry, and what takes it back.
 const PINS: &[&str] = &[
     "CREATE TEMPORARY TABLE p.x (n INT)",
@@ -133,12 +154,7 @@ const PINS: &[&str] = &[
     "UNLOCK TABLES",
     "DO GET_LOCK('l', 10)",
     "SELECT RELEASE_ALL_LOCKS()",
-    "SELECT 1; SELECT n FROM p.t ORDER BY id; SELECT 3",
-    "INSERT INTO p.t (n) VALUES (4); SELECT nothing; SELECT 1",
     "USE mysql; USE p",
-    "CALL p.q(1)",
-    "CALL p.q(NULL)",
-    "SELECT p.f(3), id FROM p.t ORDER BY id LIMIT 1",
     "SET TRANSACTION READ ONLY",
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "PREPARE s FROM 'SELECT n FROM p.t WHERE id = ?'",
@@ -229,7 +245,8 @@ pub(crate) fn program(random: &mut Random) -> Vec<Step> {
 fn one(random: &mut Random, pins: bool) -> Step {
     match random.below(40) {
         0..=13 => query(random.of(READS)),
-        14..=15 => query(random.of(OWN)),
+        14 => query(random.of(OWN)),
+        15 => query(random.of(SEVERAL)),
         16..=20 => query(random.of(WRITES)),
         21..=22 => query(random.of(TRANSACTIONS)),
         23..=24 if pins => query(random.of(PINS)),

@@ -132,6 +132,19 @@ pub enum ReadWriteSplit {
     On,
 }
 
+/// ODP's `server_routing_mode`: where new sessions go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoutingMode {
+    /// To the primary, as far as roles are known; else to the first server as configured.
+    #[default]
+    Oceanbase,
+    /// The same.
+    Mysql,
+    /// To the primary, or where roles are not known to any, by idc and weight.
+    Random,
+}
+
 /// ODP's `proxy_route_policy`: who answers a read that may go to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

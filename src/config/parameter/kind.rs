@@ -13,7 +13,7 @@ use super::Reboot;
 use crate::config::networks::Networks;
 use crate::config::{
     CausalReads, ClusterKind, ExitTimeout, ListenAddress, LogLevel, ProxyProtocol, ReadWriteSplit,
-    RoutePolicy, Separators, Span, compression,
+    RoutePolicy, RoutingMode, Separators, Span, compression,
 };
 
 /// Values of a type.
@@ -168,6 +168,8 @@ pub(in crate::config) const PROXY_PROTOCOL: Kind<ProxyProtocol> = Kind::word("of
 
 pub(in crate::config) const SPLIT: Kind<ReadWriteSplit> = Kind::word("off,weak,on");
 
+pub(in crate::config) const ROUTING_MODE: Kind<RoutingMode> = Kind::word("oceanbase,mysql,random");
+
 pub(in crate::config) const ROUTE_POLICY: Kind<RoutePolicy> = Kind {
     read: |value| word_of(&value.to_ascii_uppercase()),
     ..Kind::word("FOLLOWER_FIRST,FOLLOWER_ONLY")
@@ -196,9 +198,11 @@ fn flag(value: &str) -> Result<bool, String> {
 }
 
 /// A duration, or as ODP counts: a bare number of microseconds.
+/// Without a unit it could be meant in any.
 fn span(value: &str) -> Result<Span, String> {
     match value.parse::<u64>() {
-        Ok(micros) => Span::from_str(&format!("{}us", Duration::from_micros(micros).as_micros())),
+        Ok(0) => Ok(Span(Duration::ZERO)),
+        Ok(number) => Err(format!("expected a unit, as in '{number}s' or '{number}ms'")),
         Err(_) => value.parse(),
     }
 }
@@ -206,7 +210,11 @@ fn span(value: &str) -> Result<Span, String> {
 fn exit_timeout(value: &str) -> Result<ExitTimeout, String> {
     match value.trim() {
         "-1" => Ok(ExitTimeout::Never),
-        other => span(other).map(|span| ExitTimeout::After(span.0)),
+        // ODP's is a number of microseconds.
+        other => match other.parse() {
+            Ok(micros) => Ok(ExitTimeout::After(Duration::from_micros(micros))),
+            Err(_) => span(other).map(|span| ExitTimeout::After(span.0)),
+        },
     }
 }
 

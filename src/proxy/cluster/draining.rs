@@ -15,6 +15,13 @@ impl Cluster {
         draining.map(|server| server.member.address.clone()).collect()
     }
 
+    /// The addresses of those that do not answer.
+    pub(in crate::proxy) fn lost(&self) -> Vec<Arc<str>> {
+        let topology = self.topology();
+        let lost = topology.servers().iter().filter(|server| server.is_lost);
+        lost.map(|server| server.member.address.clone()).collect()
+    }
+
     /// Where a session goes on whose home is on this server, if it is to leave that; or why it
     /// stays all the same.
     pub(in crate::proxy) fn refuge(
@@ -23,7 +30,10 @@ impl Cluster {
         asker: Asker,
     ) -> Option<Result<Arc<str>, Stays>> {
         let (topology, now) = (self.topology(), Instant::now());
-        let from = topology.at(from).filter(|server| server.is_draining).map(Server::id)?;
+        let from = match topology.at(from) {
+            Some(server) if !server.is_draining => return None,
+            server => server.map(Server::id),
+        };
         let standing = |id: ServerId| self.standing(&topology, id, now);
         Some(match refuge(&topology, &standing, asker, from) {
             Ok(to) => Ok(topology.server(to)?.member.address.clone()),

@@ -101,6 +101,11 @@ impl Health {
         }
     }
 
+    /// Whether it was asked in vain so often that it counts as dead.
+    pub(super) fn is_detected_dead(&self) -> bool {
+        lock(&self.0).congestion.is_detected_dead()
+    }
+
     /// Nobody asks it any more.
     pub(super) fn stop_detecting(&self) {
         lock(&self.0).congestion.stop_detecting();

@@ -14,12 +14,12 @@ pub mod clusters;
 mod direct;
 pub(super) mod door;
 mod draining;
-pub(super) mod fired;
 mod greeted;
 mod greetings;
 mod health;
 pub(super) mod loops;
 pub(super) mod preconnect;
+pub mod programs;
 mod roster;
 pub(super) mod server_login;
 pub mod view;
@@ -36,21 +36,22 @@ use tokio::io::AsyncWriteExt;
 
 use super::lock::lock;
 use super::packet_reader::read_packet;
-use crate::config::{ClusterSection, Config, ProxyProtocol, ProxySection, ServerAddress};
+use crate::config::{
+    ClusterSection, Config, ProxyProtocol, ProxySection, RoutingMode, ServerAddress,
+};
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
 use crate::net::stream::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::route::congestion::{Detected, Failure, Limits, Standing};
-use crate::route::order::{Asker, Homes, homes};
+use crate::route::order::{Asker, Homes, Unknown, homes};
 use crate::route::roles::Observation;
 use crate::route::topology::{ServerId, Topology};
 use crate::route::{Allotment, Budget};
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, Malformed};
 use door::Door;
-use fired::Fired;
 pub use greeted::{Answered, Greeted};
 use health::{Health, Wait};
 use loops::Trail;
@@ -124,7 +125,7 @@ pub struct Server {
     /// What it last failed by, as people read it.
     last_error: Mutex<String>,
     counted: Statements,
-    fired: Fired,
+    pub(super) programs: programs::Known,
     partings: Partings,
 }
 
@@ -309,6 +310,9 @@ impl Cluster {
     ) {
         let Some(server) = self.server(address) else { return };
         let detected = server.health.detect(observation != Some(Observation::Unreachable));
+        // `server_detect_fail_threshold`: before that it is only suspect.
+        let is_given_up = server.health.is_detected_dead();
+        let observation = observation.filter(|it| *it != Observation::Unreachable || is_given_up);
         if let Some(error) = error {
             *lock(&server.last_error) = error;
         }
@@ -354,7 +358,12 @@ impl Cluster {
         let standing = |id: ServerId| self.standing(&topology, id, now);
         let share = self.turn.fetch_add(1, Ordering::Relaxed);
         let asker = Asker { idc: &config.proxy.proxy_idc_name, share };
-        homes(&topology, &standing, asker).within(config.proxy.connect_observer_max_retries)
+        let unknown = match config.proxy.server_routing_mode {
+            RoutingMode::Oceanbase | RoutingMode::Mysql => Unknown::First,
+            RoutingMode::Random => Unknown::Any,
+        };
+        let homes = homes(&topology, &standing, asker, unknown);
+        homes.within(config.proxy.connect_observer_max_retries)
     }
 
     /// The server of this address.
@@ -469,7 +478,7 @@ impl Server {
             health: Health::new(limits),
             last_error: Mutex::default(),
             counted: Statements::default(),
-            fired: Fired::default(),
+            programs: programs::Known::default(),
             partings: partings.clone(),
         }
     }

@@ -8,6 +8,7 @@ use super::Cluster;
 use super::clusters::Clusters;
 use crate::config::ClusterKind;
 use crate::route::congestion::{self, Heard, Standing};
+use crate::route::order::distance;
 use crate::route::topology::{FoundRole, Lag, State};
 
 /// One cluster as SHOW PROXYCLUSTER shows it.
@@ -48,6 +49,8 @@ pub struct ServerView {
     pub idc: String,
     /// As configured.
     pub region: String,
+    /// How near it is to clients of this proxy: see [`distance`].
+    pub distance: u8,
     /// As configured.
     pub weight: u32,
     /// Whether work may come to it: online, unknown (the same, but this process has asked it
@@ -99,14 +102,14 @@ impl Clusters {
         self.iter().map(view).collect()
     }
 
-    /// A row for each server of each cluster.
-    pub fn server_views(&self) -> Vec<ServerView> {
-        self.iter().flat_map(|cluster| cluster.server_views()).collect()
+    /// A row for each server of each cluster, for clients in this idc.
+    pub fn server_views(&self, idc: &str) -> Vec<ServerView> {
+        self.iter().flat_map(|cluster| cluster.server_views(idc)).collect()
     }
 }
 
 impl Cluster {
-    fn server_views(&self) -> Vec<ServerView> {
+    fn server_views(&self, idc: &str) -> Vec<ServerView> {
         let (topology, now) = (self.roster.topology(), Instant::now());
         let view = |server: &Arc<super::Server>| {
             let found = topology.at(&server.address)?;
@@ -120,6 +123,7 @@ impl Cluster {
                 },
                 idc: found.member.idc.to_string(),
                 region: found.member.region.to_string(),
+                distance: distance(&topology, found, idc),
                 weight: found.member.weight,
                 state: match (found.state(), server.health.standing(now)) {
                     (State::Lost, _) => "lost",
@@ -172,7 +176,7 @@ impl Clusters {
     pub fn congestion_views(&self) -> Vec<CongestionView> {
         let rows = |cluster: &Arc<Cluster>| {
             let cluster = cluster.clone();
-            let views = cluster.server_views();
+            let views = cluster.server_views("");
             let row = move |view: ServerView| {
                 let (server, now) = (cluster.server(&view.server)?, Instant::now());
                 let (failures, standing) = server.health.view(now);

@@ -22,10 +22,10 @@
 mod note;
 pub(super) mod once;
 pub mod order;
+mod programs;
 mod question;
 mod reading;
 pub mod report;
 mod round;
-mod triggers;
 mod warm;
 pub mod watch;

@@ -22,7 +22,7 @@ pub(in crate::proxy) async fn ask(
     tls: Option<&Arc<Connector>>,
 ) -> Result<Said, ServiceError> {
     let order = detection.order(server, config, tls);
-    let mut rounds = Rounds::default();
+    let mut rounds = Rounds::of_roles();
     let said = rounds.ask(&order).await;
     rounds.end(PARTING).await;
     said

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::triggers;
+use super::programs;
 use crate::wire::flavour::Flavour;
 
 /// How long a question is spared.
@@ -33,6 +33,12 @@ pub(super) enum Subject {
     Triggers,
     /// Those.
     TriggerBodies,
+    /// How many stored routines there are. As seldom.
+    Routines,
+    /// Those.
+    RoutineBodies,
+    /// Their parameters.
+    Parameters,
 }
 
 /// Questions that are spared, each until then, and why.
@@ -53,13 +59,14 @@ impl Subject {
     pub(super) fn of(flavour: Flavour) -> &'static [Self] {
         match flavour {
             Flavour::MariaDb { .. } => {
-                &[Self::ReadOnly, Self::Replication, Self::Wsrep, Self::Triggers]
+                &[Self::ReadOnly, Self::Replication, Self::Wsrep, Self::Routines, Self::Triggers]
             }
             Flavour::MySql { .. } => &[
                 Self::ReadOnly,
                 Self::SuperReadOnly,
                 Self::Replication,
                 Self::Group,
+                Self::Routines,
                 Self::Triggers,
             ],
             Flavour::OceanBase => {
@@ -88,8 +95,11 @@ impl Subject {
                 CONCAT(member_state, ' ', member_role) \
                 FROM performance_schema.replication_group_members \
                 WHERE member_id = @@global.server_uuid)"],
-            Self::Triggers => triggers::counting(flavour),
-            Self::TriggerBodies => triggers::reading(flavour),
+            Self::Triggers => programs::counting(flavour),
+            Self::TriggerBodies => programs::reading(flavour),
+            Self::Routines => programs::counting_routines(flavour),
+            Self::RoutineBodies => programs::reading_routines(flavour),
+            Self::Parameters => programs::reading_parameters(flavour),
         }
     }
 }
@@ -112,6 +122,11 @@ impl Spared {
     pub(super) fn add(&mut self, subject: Subject, why: Why, now: Instant) {
         self.0.retain(|(spared, ..)| *spared != subject);
         self.0.push((subject, now + SPARED, why));
+    }
+
+    /// It is asked this one again at once.
+    pub(super) fn remove(&mut self, subject: Subject) {
+        self.0.retain(|(spared, ..)| *spared != subject);
     }
 
     /// A connection is made: it may be another server, with other plugins.
@@ -160,10 +175,11 @@ mod tests {
     #[test]
     fn a_server_is_spoken_to_in_its_own_words() {
         let of_mariadb =
-            [Subject::ReadOnly, Subject::Replication, Subject::Wsrep, Subject::Triggers];
+            [Subject::ReadOnly, Subject::Replication, Subject::Wsrep, Subject::Routines];
+        let of_mariadb = [&of_mariadb[..], &[Subject::Triggers]].concat();
         let of_others =
             [Subject::ReadOnly, Subject::SuperReadOnly, Subject::Replication, Subject::Group];
-        let of_mysql = [&of_others[..], &[Subject::Triggers]].concat();
+        let of_mysql = [&of_others[..], &[Subject::Routines, Subject::Triggers]].concat();
         let cases: [(&[u8], &[Subject], &str); 4] = [
             (b"5.5.5-10.11.19-MariaDB-0+deb12u1", &of_mariadb, "SHOW ALL SLAVES STATUS"),
             (b"11.8.9-MariaDB", &of_mariadb, "SHOW ALL SLAVES STATUS"),

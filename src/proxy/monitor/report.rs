@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use std::time::Instant;
+
 use crate::proxy::cluster::BackendError;
+use crate::proxy::cluster::programs::Programs;
 use crate::proxy::service::error::ServiceError;
 use crate::route::roles::{Observation, Said};
-use crate::sql::analysis::Changes;
 
 /// What came of a round.
 pub type Outcome = Result<Said, ServiceError>;
@@ -20,9 +22,8 @@ pub struct Report {
     pub server: Arc<str>,
     /// What it said. Without an account only that it lives.
     pub outcome: Outcome,
-    /// What its triggers may change in a session, if that was asked; None of that: they cannot be
-    /// seen.
-    pub fired: Option<Option<Changes>>,
+    /// What its stored programs may change in a session, and as of when, if that was asked.
+    pub programs: Option<(Programs, Instant)>,
 }
 
 /// Who is told what came of each round. It is told by many tasks, and must not wait.

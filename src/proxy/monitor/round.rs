@@ -1,15 +1,17 @@
 //! One round: what is asked of a server, over a connection that is made when there is none.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
 use super::order::Order;
+use super::programs::{self, Counted};
 use super::question::{Spared, Subject, Why};
 use super::reading::{self, Replicas};
-use super::triggers::{self, Counted};
 use super::warm;
+use crate::proxy::cluster::programs::Programs;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::relay::leg::Leg;
 use crate::proxy::service::answer::Answer;
@@ -27,6 +29,12 @@ const MOST: usize = 1 << 20;
 /// No such command: ER_PARSE_ERROR.
 const PARSE_ERROR: u16 = 1064;
 
+/// See [`Programs::routines`].
+type Routines = Arc<HashMap<Vec<u8>, Changes>>;
+
+/// What stored programs there are.
+const PROGRAMS: [Subject; 2] = [Subject::Routines, Subject::Triggers];
+
 /// What is known of a server between two rounds.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
@@ -38,8 +46,10 @@ pub(super) struct Rounds {
     refused: Vec<ServerError>,
     /// A connection was made since that was last told.
     is_new: bool,
-    /// What triggers may do, since it was last told.
-    fired: Option<Option<Changes>>,
+    /// What stored programs may do.
+    programs: Programs,
+    /// When that was asked, since it was last told.
+    programs_asked: Option<Instant>,
 }
 
 /// A connection that is kept.
@@ -52,6 +62,15 @@ struct Line {
 }
 
 impl Rounds {
+    /// Of roles, and of nothing that a server may be long about.
+    pub(super) fn of_roles() -> Self {
+        let mut rounds = Self::default();
+        for subject in PROGRAMS {
+            rounds.spared.add(subject, Why::Slow, Instant::now());
+        }
+        rounds
+    }
+
     /// Asks everything that is to be asked, within the time of a round.
     pub(super) async fn ask(&mut self, order: &Order) -> Result<Said, ServiceError> {
         let limit = order.timeout;
@@ -83,9 +102,11 @@ impl Rounds {
         is_mysql.then_some(if is_new { warm::Line::New } else { warm::Line::Kept })
     }
 
-    /// What triggers may change in a session, if that was asked since this was last asked.
-    pub(super) fn take_fired(&mut self) -> Option<Option<Changes>> {
-        self.fired.take()
+    /// What stored programs may change in a session, and as of when, if that was asked since this
+    /// was last asked.
+    pub(super) fn take_programs(&mut self) -> Option<(Programs, Instant)> {
+        let began = self.programs_asked.take()?;
+        Some((self.programs.clone(), began))
     }
 
     /// Takes leave.
@@ -108,6 +129,9 @@ impl Rounds {
         };
         if self.line.as_ref().is_some_and(|line| line.credentials != *credentials) {
             self.line = None;
+        }
+        if order.server.programs.is_stale(Instant::now()) {
+            PROGRAMS.iter().for_each(|subject| self.spared.remove(*subject));
         }
         let is_kept = self.line.is_some();
         if !is_kept {
@@ -137,6 +161,7 @@ impl Rounds {
 
     async fn ask_all(&mut self) -> Result<Said, ServiceError> {
         let mut said = nothing();
+        let began = Instant::now();
         let flavour = self.line.as_ref().map(|line| line.flavour);
         for subject in flavour.map(Subject::of).into_iter().flatten() {
             let is_spared = self.spared.has(*subject, Instant::now());
@@ -145,8 +170,10 @@ impl Rounds {
             }
             match self.ask_one(*subject).await? {
                 Some(set) => self.read(&mut said, *subject, &set).await?,
-                None if *subject == Subject::Triggers => self.fired = Some(None),
-                None => {}
+                None => self.handle_refused(*subject),
+            }
+            if PROGRAMS.contains(subject) {
+                self.programs_asked = Some(began);
             }
         }
         said.at = Instant::now();
@@ -176,22 +203,51 @@ impl Rounds {
             Subject::Triggers => {
                 // Before: bodies that do not come are not asked for again in each round.
                 self.spared.add(subject, Why::Slow, Instant::now());
-                self.fired = Some(self.read_triggers(set).await?);
+                self.programs.triggers = None;
+                self.programs.triggers = self.read_triggers(set).await?;
             }
-            Subject::TriggerBodies => {}
+            Subject::Routines => {
+                self.spared.add(subject, Why::Slow, Instant::now());
+                self.programs.routines = Arc::default();
+                self.programs.routines = self.read_routines(set).await?;
+            }
+            Subject::TriggerBodies | Subject::RoutineBodies | Subject::Parameters => {}
         }
         Ok(())
     }
 
     /// What triggers may do; None: they are too many, or cannot be seen.
     async fn read_triggers(&mut self, set: &ResultSet) -> Result<Option<Changes>, ServiceError> {
-        match triggers::counted(set) {
+        match programs::counted(set) {
             Counted::None => Ok(Some(Changes::default())),
             Counted::TooMany | Counted::Hidden => Ok(None),
             Counted::Some => {
                 let bodies = self.ask_one(Subject::TriggerBodies).await?;
-                Ok(bodies.as_ref().map(triggers::fired))
+                let routines = &self.programs.routines;
+                Ok(bodies.map(|bodies| programs::fired(&bodies, routines)))
             }
+        }
+    }
+
+    /// What routines may do, as far as they can be seen.
+    async fn read_routines(&mut self, set: &ResultSet) -> Result<Routines, ServiceError> {
+        if !programs::can_read_routines(set) {
+            return Ok(Routines::default());
+        }
+        let Some(bodies) = self.ask_one(Subject::RoutineBodies).await? else {
+            return Ok(Routines::default());
+        };
+        let parameters = self.ask_one(Subject::Parameters).await?;
+        let parameters = parameters.unwrap_or(ResultSet { columns: Vec::new(), rows: Vec::new() });
+        Ok(Arc::new(programs::routines(&bodies, &parameters)))
+    }
+
+    /// The server does not want to answer this.
+    fn handle_refused(&mut self, subject: Subject) {
+        match subject {
+            Subject::Triggers => self.programs.triggers = None,
+            Subject::Routines => self.programs.routines = Arc::default(),
+            _ => {}
         }
     }
 

@@ -116,11 +116,11 @@ impl Watch {
             let (cluster, server) = (order.cluster.name.clone(), order.server.address.clone());
             self.notes.tell(&cluster, &server, &outcome, Instant::now());
             self.notes.tell_refused(&cluster, &server, self.rounds.take_refused());
-            let fired = self.rounds.take_fired();
-            if fired == Some(None) {
+            let programs = self.rounds.take_programs();
+            if programs.as_ref().is_some_and(|(programs, _)| programs.triggers.is_none()) {
                 self.notes.tell_unseen(&cluster, &server);
             }
-            self.watcher.handle_report(Report { cluster, server, outcome, fired });
+            self.watcher.handle_report(Report { cluster, server, outcome, programs });
             tokio::select! {
                 () = tokio::time::sleep_until((began + order.interval).into()) => {}
                 // Cancel safe. Another order counts at once.

@@ -2,6 +2,8 @@
 //! boundary, if there is another one that may be its home; each that reads there closes what it has
 //! for that.
 //!
+//! A server that is in the config no more is left in the same way.
+//!
 //! Who cannot, now, is asked again: a pin may go, a transaction end, another server become the
 //! primary. What keeps it is shown (SHOW PROXYSESSION ATTRIBUTE, `pins`).
 
@@ -28,6 +30,10 @@ use crate::wire::command::code;
 /// How often it is looked who is still there.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How many times as seldom it is looked who is on a server that is there no more: for that all
+/// sessions are looked at.
+const SELDOM: u64 = 4;
+
 /// After so long a silence nobody asks for the warnings of the statement before.
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
@@ -53,10 +59,11 @@ pub struct Watched {
 
 /// Sees to it that servers are left that are drained.
 pub async fn watch(watched: Watched) {
-    loop {
+    for turn in 0_u64.. {
         tokio::time::sleep(LOOK).await;
         let Some(sessions) = watched.sessions.upgrade() else { return };
-        let mut leaving = leaving(&watched.in_force, &sessions).into_iter();
+        let extent = if turn.is_multiple_of(SELDOM) { Extent::All } else { Extent::Drained };
+        let mut leaving = leaving(&watched.in_force, &sessions, extent).into_iter();
         drop(sessions);
         let mut moving = JoinSet::new();
         loop {
@@ -110,12 +117,21 @@ async fn close(orders: &Orders, handle: &Arc<Handle>, server: Arc<str>) -> Resul
     order.give(handle, PATIENCE, |answer| Order::Close { server, answer }).await
 }
 
-/// Every session on a server that is drained, that could leave it as far as is known.
-fn leaving(in_force: &InForce, sessions: &Sessions) -> Vec<Leave> {
+/// Which servers are to be left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Those that an operator wants empty.
+    Drained,
+    /// Those that are in the config no more, too.
+    All,
+}
+
+/// Every session on a server that is to be left, that could leave it as far as is known.
+fn leaving(in_force: &InForce, sessions: &Sessions, extent: Extent) -> Vec<Leave> {
     let (clusters, config) = (in_force.clusters(), in_force.config());
     let draining: HashMap<_, _> =
         clusters.iter().map(|cluster| (&*cluster.name, cluster.draining())).collect();
-    if draining.values().all(Vec::is_empty) {
+    if extent == Extent::Drained && draining.values().all(Vec::is_empty) {
         return Vec::new();
     }
     let leave = |handle: Arc<Handle>| {
@@ -125,7 +141,8 @@ fn leaving(in_force: &InForce, sessions: &Sessions) -> Vec<Leave> {
             (facts.cluster.clone(), facts.server.clone(), facts.further.clone())
         };
         let (cluster, draining) = (clusters.find(&name)?, draining.get(&*name)?);
-        let left = further.into_iter().filter(|reader| draining.contains(reader));
+        let is_left = |it: &Arc<str>| draining.contains(it) || cluster.server(it).is_none();
+        let left = further.into_iter().filter(is_left);
         let mut ways: Vec<_> = left.map(Way::Close).collect();
         let allowed = if is_silent(&handle) { Pins::DIAGNOSTICS } else { Pins::default() };
         let asker = Asker { idc: &config.proxy.proxy_idc_name, share: handle.id.0.into() };
@@ -143,7 +160,7 @@ fn leaving(in_force: &InForce, sessions: &Sessions) -> Vec<Leave> {
 pub fn explained(in_force: &InForce, mut sessions: Vec<SessionView>) -> Vec<SessionView> {
     let (clusters, config) = (in_force.clusters(), in_force.config());
     let asker = Asker { idc: &config.proxy.proxy_idc_name, share: 0 };
-    for cluster in clusters.iter().filter(|cluster| !cluster.draining().is_empty()) {
+    for cluster in clusters.iter() {
         for view in sessions.iter_mut().filter(|view| *view.cluster == *cluster.name) {
             if let Some(Err(stays)) = cluster.refuge(&view.server, asker) {
                 let pins = std::mem::take(&mut view.pins);

@@ -29,7 +29,8 @@ pub async fn watch(watched: Watched) {
         }
         drop(sessions);
         // Cancel safe: a word that comes meanwhile is kept.
-        let _ = tokio::time::timeout(LOOK, watched.in_force.new_primary().notified()).await;
+        let _ =
+            tokio::time::timeout(LOOK, watched.in_force.new_primary().sessions.notified()).await;
     }
 }
 

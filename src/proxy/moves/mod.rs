@@ -16,6 +16,7 @@
 //! - `carry`: what happens between two commands. `carrier`: questions and answers.
 //! - `look`: what a session's variables are.
 //! - `drain`: servers that are to be left by everybody. `fence`: those that were the primary.
+//!   `lost`: those that do not answer.
 //! - `gate`: where sessions wait for each other.
 
 pub(super) mod carrier;
@@ -24,6 +25,7 @@ pub mod drain;
 pub mod fence;
 pub(super) mod gate;
 pub mod look;
+pub mod lost;
 mod orders;
 pub(super) mod recruit;
 

@@ -9,6 +9,7 @@ pub(super) mod errand;
 pub mod leg;
 pub mod link;
 mod marked;
+mod others;
 pub mod parcel;
 pub mod pause;
 mod poison;
@@ -24,7 +25,6 @@ use std::task::{Context, Poll, ready};
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::digests::Digests;
 use super::sessions::handle::{Due, Handle, Signal, Spoken, Stage};
 use super::sessions::registry::Registry;
 use crate::error::ClientError;
@@ -37,16 +37,15 @@ use crate::session::machine::repeat::Farewell;
 use crate::session::numbering::Numbering;
 use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
-use crate::session::stamp::Shapes;
-use crate::session::{Account, Directory, Session, Want};
-use crate::sql::analysis::Changes;
+use crate::session::{Session, Want};
 use crate::wire::compressed::Compression;
-use crate::wire::id::{SessionId, ThreadId};
 use closing::{Closing, ClosingEnds};
 pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
 use marked::Marked;
+use others::Others;
+pub use others::{Accounts, Ambient};
 use protection::Protection;
 
 /// A session with its sockets and the bytes in transit.
@@ -88,61 +87,6 @@ pub enum Exit {
     Fencing,
     /// Its home is to be seen to, which has nothing to do.
     Resting,
-}
-
-/// The session's view of the others on its server.
-struct Others<'a> {
-    registry: &'a Registry,
-    server: &'a Arc<str>,
-    /// The home's, if that is another one.
-    home: Option<Arc<str>>,
-    router: Option<&'a dyn Router>,
-    ambient: Ambient<'a>,
-}
-
-/// What the session's cluster knows.
-#[derive(Clone, Copy)]
-pub struct Ambient<'a> {
-    /// What users' names mean.
-    pub accounts: &'a Accounts<'a>,
-    /// What triggers do.
-    pub fired: &'a Fired<'a>,
-    /// Who counts statements.
-    pub digests: &'a Digests,
-}
-
-/// What triggers of the server at this address may change in a session.
-pub type Fired<'a> = dyn Fn(&str) -> Changes + Sync + 'a;
-
-/// What a user's name means on a session's server. See [`Directory::account`].
-pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + Sync + 'a;
-
-impl Directory for Others<'_> {
-    fn router(&self) -> Option<&dyn Router> {
-        self.router
-    }
-
-    fn shapes(&self) -> Option<&dyn Shapes> {
-        self.ambient.digests.shapes()
-    }
-
-    fn fired(&self) -> Changes {
-        (self.ambient.fired)(self.server)
-    }
-
-    fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
-        self.registry.server_thread(connection, self.server)
-    }
-
-    fn thread_elsewhere(&self, thread: ThreadId) -> Option<ThreadId> {
-        let named = self.registry.find_named(thread.0.into(), self.home.as_ref()?)?;
-        let reader = named.facts().reader.clone()?;
-        (reader.server == *self.server).then_some(reader.thread)
-    }
-
-    fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
-        (self.ambient.accounts)(name)
-    }
 }
 
 /// What a poll needs beside the relay.
@@ -244,6 +188,10 @@ impl Relay {
                 poison::pass(&self.client);
             }
             handle.listen(cx.waker());
+            if handle.is_due(Due::Lost) {
+                handle.set_done(Due::Lost);
+                self.give_up_lost(ambient);
+            }
             if handle.is_anything_due()
                 && let Some(exit) = self.due_at_once(handle)
             {
@@ -289,6 +237,16 @@ impl Relay {
             Poll::Pending
         })
         .await
+    }
+
+    /// Waits no more for the answers of servers that do not answer: goes on as if they had closed.
+    fn give_up_lost(&mut self, ambient: Ambient<'_>) {
+        for (place, link) in self.links.iter_mut().enumerate() {
+            let state = self.session.conversation().link(LinkId::at(place));
+            if state.awaits_answer() && (ambient.lost)(&link.server) {
+                link.leg.shutdown_both();
+            }
+        }
     }
 
     /// What it is asked to do before anything more is passed on, if it can.

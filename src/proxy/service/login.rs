@@ -23,6 +23,7 @@ use crate::route::Allotment;
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::LoggedInAs;
+use crate::sql::analysis::statements;
 use crate::wire::authentication::{CACHING_SHA2, NATIVE};
 use crate::wire::capability as cap;
 use crate::wire::compressed::Compression;
@@ -184,14 +185,17 @@ pub fn attributes(pairs: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
-/// Runs `init_sql`.
+/// Runs `init_sql`: each statement by itself, as whether several may stand in one text is the
+/// client's affair.
 pub async fn initialise(leg: &mut Leg, terms: Terms, init: &[u8]) -> Result<(), ServiceError> {
     if init.is_empty() {
         return Ok(());
     }
-    for answer in query_all(leg, terms, init, MOST_OF_INIT).await? {
-        if let Answer::Err(error) = answer {
-            return Err(ServiceError::Init(error));
+    for statement in statements(init) {
+        for answer in query_all(leg, terms, statement, MOST_OF_INIT).await? {
+            if let Answer::Err(error) = answer {
+                return Err(ServiceError::Init(error));
+            }
         }
     }
     Ok(())

@@ -61,6 +61,8 @@ pub enum Due {
     Copy = 4,
     /// To see to its home, which hears nothing as it reads elsewhere.
     Rest = 8,
+    /// To wait no more for servers that do not answer.
+    Lost = 16,
 }
 
 /// How far a session is.
@@ -534,6 +536,7 @@ impl Handle {
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
             pins: self.pins().to_string(),
+            readers: facts.further.iter().map(ToString::to_string).collect(),
             crash_protected: self.protection().to_string(),
         }
     }

@@ -57,6 +57,10 @@ pub struct SessionView {
     /// What keeps it on its server; empty if nothing does, or nobody said so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pins: String,
+    /// Addresses of the servers that it has further connections to, for reads; empty if nobody said
+    /// so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readers: Vec<String>,
     /// Whether it would go on after a crash of the proxy, or why not; empty if nobody said so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub crash_protected: String,

@@ -99,7 +99,8 @@ impl Rules {
         let topology = in_force.clusters().find(cluster).map(|cluster| cluster.topology());
         topology.is_some_and(|topology| {
             let home = topology.at(home).is_some_and(|home| topology.may_be_home(home));
-            topology.epoch() > FIRST && topology.primary().is_some() && !home
+            let is_known = topology.primary().is_some_and(|primary| !primary.is_presumed);
+            topology.epoch() > FIRST && is_known && !home
         })
     }
 
@@ -382,7 +383,7 @@ impl Rules {
         }
         let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
         let more = analysis.asks.without(HOW_IT_WENT);
-        let is_all = more.is_empty() && analysis.changes.without(LEFT_BY_ALL).is_empty();
+        let is_all = more.is_empty() && analysis.changes.without(Changes::DIAGNOSTICS).is_empty();
         let is_like_home = standpoint.like_home & link.bit() != 0;
         let is_joined = standpoint.transaction.joined().is_some_and(|it| it.link() == link);
         let may_begin = standpoint.in_transaction && !is_joined || standpoint.begins_by_itself;
@@ -394,7 +395,7 @@ impl Rules {
             return Goes::To(link);
         }
         let may_be_had = more.without(OF_TABLES_AND_SESSION).is_empty()
-            && analysis.changes.without(LEFT_BY_ALL).is_empty()
+            && analysis.changes.without(Changes::DIAGNOSTICS).is_empty()
             && link == standpoint.current
             && self.is_ready_to_read(standpoint);
         if may_be_had { Goes::To(link) } else { scattered }
@@ -493,7 +494,7 @@ impl Rules {
         let may_end = match command {
             Command::Text(Analysis { class, changes, .. })
             | Command::Execute { analysis: Analysis { class, changes, .. }, .. } => {
-                changes.intersects(Changes::TRANSACTION | Changes::ANYTHING)
+                changes.intersects(Changes::TRANSACTION | Changes::ANYTHING | Changes::CALLED)
                     && *class != Class::Savepoint
             }
             Command::Reset { .. } => true,
@@ -599,15 +600,12 @@ const HOW_IT_WENT: Asks =
 const OF_TABLES_AND_SESSION: Asks =
     Asks::TABLES.with(Asks::USER_VARIABLES).with(Asks::VARIABLES).with(Asks::RANDOM);
 
-/// What every statement changes, and no other server needs to know.
-const LEFT_BY_ALL: Changes = Changes::DIAGNOSTICS.with(Changes::FOUND_ROWS);
-
 /// Whether a command that is the home's asks its server for no more than another one can tell, of
 /// itself: who names that server wants to hear it.
 fn only_looks(command: &Command<'_>) -> bool {
     let Command::Text(Analysis { class, changes, asks, .. }) = command else { return false };
     matches!(class, Class::Select | Class::Show | Class::Explain)
-        && changes.without(LEFT_BY_ALL).is_empty()
+        && changes.without(Changes::DIAGNOSTICS).is_empty()
         && asks.without(OF_TABLES_AND_SESSION | Asks::SERVER).is_empty()
 }
 

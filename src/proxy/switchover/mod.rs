@@ -261,7 +261,7 @@ impl Scene {
                 Err(why) => remarks.push(why.to_string()),
             }
         }
-        self.in_force.new_primary().notify_one();
+        self.in_force.new_primary().tell();
         let time = began.elapsed();
         let (moved, late) = held.go().await;
         drop(shut);

@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::change_user::Account;
+use super::programs::{Programs, Unread};
 use super::routing::Router;
 use super::stamp::Shapes;
 use crate::error::ClientError;
-use crate::sql::analysis::Changes;
 use crate::sql::ids::Named;
 use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
 use crate::wire::id::{SessionId, ThreadId};
@@ -38,9 +38,9 @@ pub trait Directory {
         None
     }
 
-    /// What triggers of this session's server may change in a session.
-    fn fired(&self) -> Changes {
-        Changes::default()
+    /// What stored programs of this session's server may change in a session.
+    fn programs(&self) -> &dyn Programs {
+        &Unread
     }
 
     /// The id on this session's server of a connection, by the id its client was shown.

@@ -10,6 +10,7 @@
 
 mod exchanges;
 pub(super) mod hot;
+mod refused;
 
 use std::collections::VecDeque;
 
@@ -22,7 +23,7 @@ use crate::sql::analysis::Changes;
 use crate::wire::command::Reply;
 use crate::wire::packet::{Framer, HEADER, Header, Logical, Start, Step};
 use crate::wire::response::{
-    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, is_unread, warnings,
+    Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, warnings,
 };
 
 /// Commands that may wait for their answers; the next one is not read before. 64 KiB of state.
@@ -559,8 +560,8 @@ impl Link {
             return Heard::Other;
         }
         let Some(answering) = &mut self.answering else { return unasked(header, head) };
-        if answering.note == Note::Unread && !answering.begun && is_unread(head) {
-            answering.changes = answering.changes.without(Changes::ANYTHING);
+        if !answering.begun {
+            answering.handle_first(head);
         }
         answering.begun = true;
         let prepared = answering.prepared(head);

@@ -419,8 +419,8 @@ impl Session {
             Some(portable) => {
                 let at = self.conversation.current;
                 let link = (at, self.conversation.link_mut(at));
-                let (fired, attributes) = (&|| directory.fired(), self.query_attributes);
-                portable.handle_command((header, head), replaced, attributes, fired, link)
+                let (programs, attributes) = (directory.programs(), self.query_attributes);
+                portable.handle_command((header, head), replaced, attributes, programs, link)
             }
         }
     }
@@ -493,11 +493,11 @@ impl Session {
         }
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
-            let (fired, is_whole) = (&|| directory.fired(), extent == Extent::Whole);
+            let (programs, is_whole) = (directory.programs(), extent == Extent::Whole);
             let schema = self.names.back().map_or(&*self.database, |names| &names.database);
             let is_one_shot = portable.pins().has(Pins::NEXT_TRANSACTION);
             let handle = |portable: &mut Portable| {
-                portable.handle_statement((sql, schema), is_whole, fired, link)
+                portable.handle_statement((sql, schema), is_whole, programs, link)
             };
             let (of, earlier) = portable.edit(Portable::mark, handle);
             if of.2.intersects(Changes::IDENTITY) {
@@ -531,7 +531,7 @@ impl Session {
             return;
         }
         if ending == Ending::Error {
-            self.asked_at.row_count = self.conversation.current;
+            self.asked_at.handle_failure(self.conversation.current);
         }
         if self.conversation.current == LinkId::HOME {
             self.transaction.handle_end(ending == Ending::Error);
@@ -569,7 +569,7 @@ impl Session {
                 let earlier = |it: &Portable| it.prepared.earlier_warnings(head);
                 let earlier = self.portable.as_ref().map_or(Earlier::Unknown, |it| earlier(it));
                 self.asked_at.handle_bound(earlier, link);
-                (self.asked_at.row_count, self.asked_at.found_rows) = (link, link);
+                self.asked_at.handle_executed(link);
                 self.transaction.handle_look(link);
             }
             code::STMT_PREPARE => {
@@ -611,7 +611,8 @@ impl Session {
         if let Some(portable) = &mut self.portable {
             let link = self.conversation.link_mut(self.conversation.current);
             let schema = self.names.back().map_or(&*self.database, |names| &names.database);
-            portable.handle_prepare(sql, header.length == head.len(), schema, link);
+            let is_whole = header.length == head.len();
+            portable.handle_prepare(sql, is_whole, schema, directory.programs(), link);
         }
         ids::in_text((header, head), 1, &named, directory)
     }

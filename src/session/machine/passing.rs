@@ -28,8 +28,9 @@ impl Session {
         let rest = self.conversation.front.rest_of_packet();
         let link = self.conversation.link_mut(self.conversation.current);
         let Some(portable) = &mut self.portable else { return };
-        let fired = || directory.fired();
-        portable.edit(Portable::mark, |portable| portable.handle_rest((bytes, rest), &fired, link));
+        let programs = directory.programs();
+        portable
+            .edit(Portable::mark, |portable| portable.handle_rest((bytes, rest), programs, link));
     }
 }
 

@@ -4,7 +4,8 @@
 //! that it cannot read it, and where what else has failed has changed nothing. Invariant: nothing
 //! depends on it, so it crosses no restart: then the worst is thought for good.
 
-use super::{Changes, Link, Note, Portable, made_by_writes, with_fired};
+use super::effects::{made_by_writes, with_fired};
+use super::{Changes, Link, Note, Portable, Programs};
 use crate::sql::analysis::{Long, unread};
 use crate::sql::{self, Known};
 use crate::wire::response::ServerStatus;
@@ -119,7 +120,7 @@ impl Portable {
     pub(in crate::session) fn handle_rest(
         &mut self,
         (bytes, rest): (&[u8], usize),
-        fired: &dyn Fn() -> Changes,
+        programs: &dyn Programs,
         link: &mut Link,
     ) {
         let Some(thought) = &mut self.doubt.thought else { return };
@@ -137,7 +138,7 @@ impl Portable {
             return;
         }
         let Some((class, asks, changes)) = thought.long.take().and_then(Long::end) else { return };
-        let changes = with_fired(changes, fired) | made_by_writes(class, asks);
+        let changes = with_fired(changes, programs) | made_by_writes(class, asks);
         if !changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.dispel_doubt();
         }
@@ -150,6 +151,7 @@ mod tests {
     use super::super::LoggedInAs;
     use super::*;
     use crate::session::link::Ended;
+    use crate::session::programs::Unread;
     use crate::wire::response::{Dialect, Ending};
 
     const UTF8: u8 = 45;
@@ -162,7 +164,7 @@ mod tests {
 
     fn ask(portable: &mut Portable, link: &mut Link, sql: &str, is_whole: bool) -> Changes {
         let of = (sql.as_bytes(), &b""[..]);
-        portable.handle_statement(of, is_whole, &Changes::default, link).0.2
+        portable.handle_statement(of, is_whole, &Unread, link).0.2
     }
 
     fn end(portable: &mut Portable, changes: Changes, note: Note, ending: Ending) {
@@ -194,7 +196,7 @@ mod tests {
         // What is prepared meanwhile is read as it may be then.
         let (mut portable, mut link) = session();
         let changes = ask(&mut portable, &mut link, "SELEC 1", true);
-        portable.handle_prepare(b"SELECT 1", true, b"", &mut link);
+        portable.handle_prepare(b"SELECT 1", true, b"", &Unread, &mut link);
         end(&mut portable, changes.without(Changes::ANYTHING), Note::Unread, Ending::Error);
         assert!(portable.mark() != before && !portable.is_pinned());
     }
@@ -230,7 +232,7 @@ mod tests {
                     let bytes = &packet[at..packet.len().min(at + piece)];
                     for _ in 0..2 {
                         let of = (bytes, packet.len() - at);
-                        portable.handle_rest(of, &Changes::default, &mut link);
+                        portable.handle_rest(of, &Unread, &mut link);
                     }
                     at += bytes.len();
                 }

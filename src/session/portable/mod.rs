@@ -6,6 +6,7 @@
 //! (`pins`). A session whose cluster has no way to move it has none of this, and costs nothing.
 
 mod doubt;
+mod effects;
 mod open;
 mod pins;
 pub mod prepared;
@@ -14,6 +15,7 @@ pub mod texts;
 use serde::{Deserialize, Serialize};
 
 use super::link::{self, Ended, Link, LinkId, Note};
+use super::programs::Programs;
 use super::routing::{Earlier, earlier_warnings, may_write};
 use super::watched::Watched;
 use super::wishes::Wishes;
@@ -25,6 +27,9 @@ use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
 use doubt::Doubt;
+use effects::{
+    BY_ROWS, BY_STEPS, STATE, VARIABLES, left_by_failed, made_by_writes, with_called, with_fired,
+};
 use open::Opened;
 pub use pins::Pins;
 use prepared::{Executed, Prepared, Reading, Translated, Unmovable};
@@ -194,7 +199,7 @@ impl Portable {
     /// Whether its statements have to go to its home.
     pub fn is_pinned(&self) -> bool {
         // What else keeps it from moving does not keep a read from going elsewhere.
-        !self.own_pins().is_empty()
+        !self.own_pins().without(Pins::OF_MOVES).is_empty()
     }
 
     /// What commands have left. A pin without a text is of a PREPARE that nobody has read.
@@ -243,20 +248,20 @@ impl Portable {
         self.wishes.as_deref().filter(|wishes| !wishes.is_empty())
     }
 
-    /// A COM_QUERY; `is_whole`: all of its text is at hand; `fired`: what triggers may change. What
-    /// it is, asks and changes; and what it makes of the warnings of those before it.
+    /// A COM_QUERY; `is_whole`: all of its text is at hand. What it is, asks and changes; and what
+    /// it makes of the warnings of those before it.
     pub(super) fn handle_statement(
         &mut self,
         (sql, schema): (&[u8], &[u8]),
         is_whole: bool,
-        fired: &dyn Fn() -> Changes,
+        programs: &dyn Programs,
         link: &mut Link,
     ) -> ((Class, Asks, Changes), Earlier) {
         let Analysis { mut changes, class, asks, name, .. } = self.analyse(sql, is_whole, link);
         let mut earlier = earlier_warnings((class, asks, changes));
         match class {
             Class::Prepare => {
-                let (made, by_text) = self.handle_text(name, sql, schema, link);
+                let (made, by_text) = self.handle_text(name, (sql, schema), programs, link);
                 changes |= made;
                 earlier = by_text;
             }
@@ -267,6 +272,7 @@ impl Portable {
             Class::Xa(xa) => {
                 changes = open::handle_xa(&mut self.open, (xa, name), changes, self.pins);
             }
+            Class::Ddl if sql::defines_program(sql) => programs.handle_definition(),
             _ if changes.intersects(Changes::EXECUTED) => {
                 let executed = name.map_or(Changes::ANYTHING, |name| self.texts.changes(name));
                 let executed = open::handle_executed(&mut self.open, executed);
@@ -276,10 +282,11 @@ impl Portable {
             }
             _ => {}
         }
+        changes = with_called(changes, (sql, is_whole), self.modes_of(link), programs);
         if is_whole {
             changes |= self.handle_unsure(sql, changes, link);
         }
-        changes = with_fired(changes, fired);
+        changes = with_fired(changes, programs);
         if class == Class::Use && !matches!(sql::inspect(sql), sql::Statement::Use(_)) {
             // To which database is not known.
             changes |= Changes::ANYTHING;
@@ -309,8 +316,8 @@ impl Portable {
     fn handle_text(
         &mut self,
         name: Option<&[u8]>,
-        sql: &[u8],
-        schema: &[u8],
+        (sql, schema): (&[u8], &[u8]),
+        programs: &dyn Programs,
         link: &mut Link,
     ) -> (Changes, Earlier) {
         link.note(Note::Text);
@@ -323,6 +330,7 @@ impl Portable {
         let Analysis { mut changes, class, asks, .. } = analyse(&text, Extent::Whole, modes);
         let earlier = earlier_warnings((class, asks, changes));
         changes |= made_by_writes(class, asks);
+        changes = with_called(changes, (&text, true), modes, programs);
         let reading =
             Reading { schema: schema.to_vec(), modes: self.modes, ..Reading::with(earlier) };
         // Of what its execution would ask of us nothing is known, so then all is the home's.
@@ -339,12 +347,14 @@ impl Portable {
         sql: &[u8],
         is_whole: bool,
         schema: &[u8],
+        programs: &dyn Programs,
         link: &mut Link,
     ) {
         self.forget_doubt();
         let Analysis { mut changes, class, asks, .. } = self.analyse(sql, is_whole, link);
         let earlier = earlier_warnings((class, asks, changes));
         changes |= made_by_writes(class, asks);
+        changes = with_called(changes, (sql, is_whole), self.modes_of(link), programs);
         let reading = Reading {
             schema: schema.to_vec(),
             modes: self.modes,
@@ -376,7 +386,7 @@ impl Portable {
         (header, head): (Header, &[u8]),
         replaced: Option<Vec<u8>>,
         query_attributes: bool,
-        fired: &dyn Fn() -> Changes,
+        programs: &dyn Programs,
         (at, link): (LinkId, &mut Link),
     ) -> Option<Vec<u8>> {
         self.forget_doubt();
@@ -408,7 +418,7 @@ impl Portable {
         };
         self.writes += u64::from(!self.prepared.only_reads(head));
         let changes = open::handle_executed(&mut self.open, self.prepared.changes(head));
-        let changes = with_fired(changes, fired);
+        let changes = with_fired(changes, programs);
         if changes.intersects(Changes::ANYTHING | Changes::LEXING) {
             self.modes = self.modes.wrapping_add(1);
             self.is_utf8 = false;
@@ -461,15 +471,12 @@ impl Portable {
             }
             // What failed has changed nothing, unless it is more than one thing, or was done row by
             // row before the one that failed.
-            (_, Ending::Error)
-                if !changes.intersects(Changes::ANYTHING | Changes::TRIGGERS | BY_ROWS) =>
-            {
+            (_, Ending::Error) if !changes.intersects(Changes::ANYTHING | BY_STEPS | BY_ROWS) => {
                 self.dispel_doubt();
             }
             _ => {
                 let failed = ending == Ending::Error && !changes.intersects(Changes::ANYTHING);
-                let by_rows = if changes.intersects(Changes::TRIGGERS) { FIRED } else { BY_ROWS };
-                let changes = if failed { changes.only(by_rows) } else { changes };
+                let changes = if failed { left_by_failed(changes) } else { changes };
                 if failed && !changes.intersects(Changes::LEXING) {
                     self.dispel_doubt();
                 }
@@ -514,44 +521,6 @@ impl Portable {
     }
 }
 
-/// What a statement may change, with what triggers may.
-fn with_fired(changes: Changes, fired: &dyn Fn() -> Changes) -> Changes {
-    match changes.intersects(Changes::TRIGGERS) {
-        true => changes | fired(),
-        false => changes,
-    }
-}
-
-/// A write that asks for a user variable that there is none of makes it, for the binary log.
-fn made_by_writes(class: Class, asks: Asks) -> Changes {
-    let is_made =
-        matches!(class, Class::Write | Class::Ddl) && asks.intersects(Asks::USER_VARIABLES);
-    if is_made { Changes::USER_VARIABLES } else { Changes::default() }
-}
-
-/// What a statement that fails may have done before.
-const BY_ROWS: Changes =
-    Changes::USER_VARIABLES.with(Changes::USER_LOCK_TAKEN).with(Changes::SEQUENCE);
-
-/// The same, where it has fired triggers.
-const FIRED: Changes = BY_ROWS
-    .with(Changes::TEMPORARY_TABLE_MADE)
-    .with(Changes::VARIABLES)
-    .with(Changes::LEXING)
-    .with(Changes::ROLE);
-
-/// What concerns system variables.
-const VARIABLES: Changes =
-    Changes::ANYTHING.with(Changes::EXECUTED).with(Changes::VARIABLES).with(Changes::LEXING);
-
-/// What other servers of the session have to know.
-const STATE: Changes = Changes::ANYTHING
-    .with(Changes::EXECUTED)
-    .with(Changes::VARIABLES)
-    .with(Changes::USER_VARIABLES)
-    .with(Changes::SCHEMA)
-    .with(Changes::ROLE);
-
 fn extent(is_whole: bool) -> Extent {
     if is_whole { Extent::Whole } else { Extent::Beginning }
 }
@@ -588,6 +557,7 @@ fn is_word(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::programs::Unread;
     use super::*;
     use crate::wire::response::Dialect;
 
@@ -598,13 +568,12 @@ mod tests {
         assert!(portable.is_pinned(), "by one that nobody has read");
         portable.handle_arrival();
         let mut link = Link::idle(Dialect::default(), ServerStatus::Known(0));
-        let fired = || Changes::default();
         for (sql, changes) in [
             ("PREPARE a FROM 'SELECT 1'", Changes::STATEMENTS),
             ("DEALLOCATE PREPARE a", Changes::default()),
             ("DEALLOCATE PREPARE b", Changes::default()),
         ] {
-            portable.handle_statement((sql.as_bytes(), b""), true, &fired, &mut link);
+            portable.handle_statement((sql.as_bytes(), b""), true, &Unread, &mut link);
             let (ending, note) = (Ending::Ok, Note::Text);
             let (diagnostics, rows, stamp) = (None, None, None);
             let ended = Ended { ending, note, changes, diagnostics, rows, stamp };

@@ -86,6 +86,10 @@ impl Pins {
             | Self::UNKNOWN.0,
     );
 
+    /// What keeps a session from moving, and none of its reads from going elsewhere: who asks for
+    /// the last value of a sequence asks the home.
+    pub const OF_MOVES: Self = Self::SEQUENCE;
+
     /// From [`Pins::bits`].
     pub fn from_bits(bits: u32) -> Self {
         Self(bits)

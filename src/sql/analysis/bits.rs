@@ -92,14 +92,13 @@ macro_rules! bits {
 bits! {
     /// What a statement may change in its session.
     Changes {
-        /// Anything at all, all of the others too: a procedure, a function that is not known to be
-        /// pure, several statements, a text that is not understood.
+        /// Anything at all, all of the others too: a text that is not understood.
         ANYTHING = "anything",
         /// Warnings, ROW_COUNT() and the like. Nearly every statement does, and most of them
         /// nothing else.
         DIAGNOSTICS = "diagnostics",
-        /// What FOUND_ROWS() tells of a statement with a LIMIT: SQL_CALC_FOUND_ROWS.
-        FOUND_ROWS = "found rows",
+        /// Several things, one after the other: when one fails those before it are done.
+        SEVERAL = "several",
         /// System variables of the session.
         VARIABLES = "variables",
         /// Of these, what the lexing of statements depends on: see [`Modes`](crate::sql::Modes).
@@ -148,9 +147,10 @@ bits! {
         ROLE = "role",
         /// Counters of SHOW STATUS.
         STATUS = "status",
-        /// Global variables: no session's, but every server's own.
-        GLOBAL = "global",
-        /// Whatever triggers of the server do in a session: [`fired`](super::fired) tells of each.
+        /// Whatever the stored routines do that it calls: [`calls`](super::calls) tells which.
+        CALLED = "called",
+        /// Whatever triggers of the server do in a session: [`program`](super::program) tells of
+        /// each.
         TRIGGERS = "triggers",
         /// Whatever a statement does that was prepared by PREPARE.
         EXECUTED = "executed",

@@ -72,8 +72,12 @@ enum State {
 impl Long {
     /// A text that begins like this; None if no more can be told of such.
     pub fn new(class: Class, modes: Modes) -> Option<Self> {
-        let is_list = matches!(class, Class::Write | Class::Select);
-        is_list.then(|| Self::with(class, modes, USUAL))
+        match class {
+            Class::Write | Class::Select => Some(Self::with(class, modes, USUAL)),
+            // What stands behind a comma is set, too: it is read as a whole, without its literals.
+            Class::Set => Some(Self::with(class, modes, usize::MAX)),
+            _ => None,
+        }
     }
 
     fn with(class: Class, modes: Modes, usual: usize) -> Self {
@@ -235,6 +239,14 @@ impl Long {
         if is_read { State::Plain } else { State::Lost }
     }
 
+    /// Whether a text of this class is one of those that this is about.
+    fn is_like(&self, class: Class, floor: Class) -> bool {
+        match self.class {
+            Class::Set => class == Class::Set,
+            begun => floor == begun,
+        }
+    }
+
     /// Reads the window, up to its end.
     fn read(&mut self) -> Option<()> {
         let mut scan = Scan::new(&self.window, Extent::Whole, self.modes);
@@ -244,13 +256,18 @@ impl Long {
                 let first = Words { sql: &self.window, at: 0 }.next_word();
                 // What its variables are for stands where it is not looked for.
                 let is_load = first.is_some_and(|word| is_one_of!(key(word), b"load"));
-                let is_known = scan.statement().is_some() && scan.floor == self.class && !is_load;
+                let is_known =
+                    scan.statement().is_some_and(|class| self.is_like(class, scan.floor))
+                        && !is_load;
                 is_known.then_some(())?;
             }
         }
         let clauses = scan.clauses;
         let is_other = clauses.has_procedure || clauses.writes && self.class == Class::Select;
-        let is_sure = !scan.changes.intersects(Changes::ANYTHING) && !scan.names_wish && !is_other;
+        let is_sure = !scan.changes.intersects(Changes::ANYTHING.with(Changes::CALLED))
+            && !scan.names_wish
+            && !is_other
+            && scan.following.is_none();
         self.asks |= scan.asks;
         self.changes |= scan.changes;
         self.is_begun = true;
@@ -298,6 +315,10 @@ mod tests {
         for (head, row, tail, changes) in [
             ("INSERT INTO t VALUES ", "(1, 'a''b', NOW(), \"c\", -0.5e3)", "", Some(inserted)),
             ("INSERT INTO t (a) VALUES ", "('o\\'brien @x :=')", ";", Some(inserted)),
+            ("SET @a = 'x", "y", "', @b = 1", Some(Changes::DIAGNOSTICS | Changes::USER_VARIABLES)),
+            ("SET @a = 'x", "y", "', @@time_zone = 'UTC', @b = f(1)", None),
+            ("SET @a = 'x", "y", "'; SET @b = 1", None),
+            ("SET @obproxy_route_addr = 'x", "y", "'", None),
             ("REPLACE t VALUES ", &format!("('{text}')"), " -- end", Some(inserted)),
             ("INSERT INTO t VALUES ", "(1) /* a, b */", " # end", Some(inserted)),
             ("DELETE FROM t WHERE a IN (", "7", ")", Some(written)),
@@ -402,7 +423,8 @@ mod tests {
                 prop_assert_eq!(changes, whole.changes, "{}", sql.escape_ascii());
                 prop_assert_eq!(asks, whole.asks, "{}", sql.escape_ascii());
             } else if sql.iter().all(is_plain) {
-                prop_assert!(whole.changes.intersects(Changes::ANYTHING), "{}", sql.escape_ascii());
+                let is_told = whole.changes.intersects(Changes::ANYTHING | Changes::CALLED);
+                prop_assert!(is_told, "{}", sql.escape_ascii());
             }
         }
     }

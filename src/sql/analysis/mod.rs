@@ -2,8 +2,8 @@
 //!
 //! It is no parser: it reads the words that begin a statement, and of the rest only what matters
 //! (calls, variables, locking clauses). What it is not sure of it takes for the worst. It sees the
-//! text and nothing else: that triggers may do something it says, and [`fired`] what a trigger's
-//! body may do. What a view does is not in here.
+//! text and nothing else: that triggers and routines may do something it says, and [`program`] what
+//! the body of one may do. What a view does is not in here.
 //!
 //! Invariant: [`Class::Read`] is said only of a whole statement that is a query and nothing else,
 //! of which every function is known to be pure on every server.
@@ -14,10 +14,12 @@ mod hints;
 mod key;
 mod long;
 mod prepared;
+mod programs;
 mod scan;
 mod set;
+mod several;
 mod statement;
-mod triggers;
+mod transaction;
 mod unread;
 pub mod wishes;
 
@@ -25,8 +27,9 @@ pub use bits::{Asks, Changes};
 pub use hints::{Consistency, Hints};
 pub use long::Long;
 pub use prepared::prepared_text;
+pub use programs::{Program, program};
 use scan::Scan;
-pub use triggers::fired;
+pub use several::{calls, statements};
 pub use unread::unread;
 
 use super::lexer::{Extent, Modes};
@@ -154,7 +157,7 @@ pub struct Analysis<'a> {
 impl Analysis<'_> {
     /// Whether this may be changed.
     pub fn may_change(&self, changes: Changes) -> bool {
-        self.changes.intersects(changes | Changes::ANYTHING)
+        self.changes.intersects(changes | Changes::ANYTHING | Changes::CALLED)
     }
 
     /// Whether this may be asked.
@@ -166,20 +169,9 @@ impl Analysis<'_> {
 /// Tells what a statement is. Of a beginning it tells only what holds however it goes on.
 pub fn analyse(sql: &[u8], extent: Extent, modes: Modes) -> Analysis<'_> {
     let mut scan = Scan::new(sql, extent, modes);
-    let class = match scan.statement() {
-        Some(class) => class,
-        None => {
-            scan.changes |= Changes::ANYTHING;
-            scan.asks |= Asks::ANYTHING;
-            match scan.floor {
-                // The body of a stored program, or a statement behind the definition.
-                Class::Ddl | Class::Compound => scan.floor,
-                _ if scan.has_several => Class::Multi,
-                floor => floor,
-            }
-        }
-    };
-    if scan.names_wish && scan.changes.intersects(Changes::USER_VARIABLES | Changes::ANYTHING) {
+    let class = scan.text();
+    const SETS: Changes = Changes::USER_VARIABLES.with(Changes::CALLED).with(Changes::ANYTHING);
+    if scan.names_wish && scan.changes.intersects(SETS) {
         scan.changes |= Changes::ROUTING;
     }
     let Scan { changes, asks, hints, name, .. } = scan;

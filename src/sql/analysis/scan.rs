@@ -61,6 +61,9 @@ pub(super) struct Clauses {
     pub(super) has_procedure: bool,
 }
 
+/// Who is told what a text calls: a name, or None where it has none that can be told.
+pub(super) type Listener<'a> = &'a mut dyn FnMut(Option<&[u8]>);
+
 /// A statement being read.
 pub(super) struct Scan<'a> {
     pub(super) lexer: Lexer<'a>,
@@ -79,17 +82,25 @@ pub(super) struct Scan<'a> {
     pub(super) name: Option<&'a [u8]>,
     /// What it is at least, whatever comes behind.
     pub(super) floor: Class,
-    pub(super) has_several: bool,
+    /// What stands behind its `;`.
+    pub(super) following: Option<Lexer<'a>>,
+    /// A `;` may stand in it.
+    pub(super) may_have_body: bool,
     /// A variable is named that says where statements go.
     pub(super) names_wish: bool,
     /// How many statements stand around this one.
     pub(super) depth: u8,
+    pub(super) listener: Option<Listener<'a>>,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(sql: &'a [u8], extent: Extent, modes: Modes) -> Self {
+        Self::of(Lexer::new(sql, extent, modes))
+    }
+
+    pub(super) fn of(lexer: Lexer<'a>) -> Self {
         Self {
-            lexer: Lexer::new(sql, extent, modes),
+            lexer,
             last: Last::Nothing,
             word: &[],
             key: 0,
@@ -101,13 +112,15 @@ impl<'a> Scan<'a> {
             hints: Hints::default(),
             name: None,
             floor: Class::Unknown,
-            has_several: false,
+            following: None,
+            may_have_body: false,
             names_wish: false,
             depth: 0,
+            listener: None,
         }
     }
 
-    /// The next token. None where one is not sure, or where another statement begins.
+    /// The next token. None where one is not sure, or where a `;` may not end the statement.
     pub(super) fn next(&mut self) -> Option<Token<'a>> {
         self.next_inline()
     }
@@ -117,7 +130,7 @@ impl<'a> Scan<'a> {
     pub(super) fn next_inline(&mut self) -> Option<Token<'a>> {
         let mut shape = self.lexer.next_shape()?;
         let is_usual = !matches!(shape, Shape::Comment | Shape::Symbol(b';'));
-        if !is_usual || self.lexer.comment() > 0 {
+        if !is_usual || self.lexer.is_optional() {
             shape = self.next_that_counts(shape)?;
         }
         Some(self.lexer.token(shape))
@@ -130,9 +143,8 @@ impl<'a> Scan<'a> {
             match self.lexer.token(shape) {
                 Token::Comment(comment) => self.hints.read(comment),
                 Token::Symbol(b';') => return self.end_of_statement(),
-                // What an executable comment holds is there for some servers only.
-                Token::Word(word) if self.lexer.comment() > 0 && is_harmless(word) => {}
-                _ if self.lexer.comment() > 0 => return None,
+                Token::Word(word) if self.lexer.is_optional() && is_harmless(word) => {}
+                _ if self.lexer.is_optional() => return None,
                 _ => return Some(shape),
             }
             shape = self.lexer.next_shape()?;
@@ -141,16 +153,19 @@ impl<'a> Scan<'a> {
 
     /// Behind `;`.
     fn end_of_statement(&mut self) -> Option<Shape> {
+        let mut ahead = self.lexer;
         loop {
-            match self.lexer.next_token()? {
+            match ahead.next_token()? {
                 Token::Comment(comment) => self.hints.read(comment),
-                Token::End => return Some(Shape::End),
-                _ => {
-                    self.has_several = true;
-                    return None;
+                Token::End => {
+                    self.lexer = ahead;
+                    return Some(Shape::End);
                 }
+                _ => break,
             }
         }
+        self.following = Some(self.lexer.end_here());
+        (!self.may_have_body).then_some(Shape::End)
     }
 
     /// The next token, which is a word.
@@ -271,15 +286,12 @@ impl<'a> Scan<'a> {
     }
 
     fn see_long_keyword(&mut self, word: &[u8]) {
-        if is(word, b"procedure") {
-            self.clauses.has_procedure = true;
-        } else if is(word, b"sql_calc_found_rows") {
-            self.changes |= Changes::FOUND_ROWS;
-        }
+        self.clauses.has_procedure |= is(word, b"procedure");
     }
 
     /// A part of a name, behind a dot.
-    fn see_part(&mut self, word: &[u8]) {
+    fn see_part(&mut self, word: &'a [u8]) {
+        self.word = word;
         if is_one_of!(key(word), b"nextval" | b"currval") {
             self.changes |= Changes::SEQUENCE;
             self.asks |= Asks::SEQUENCE;
@@ -328,6 +340,7 @@ impl<'a> Scan<'a> {
                 }
                 let is_behind = last == Last::Word;
                 self.before = if is_behind { context(self.word, self.key) } else { 0 };
+                self.word = &sql[start..end];
                 Last::Name
             }
         }
@@ -392,8 +405,13 @@ impl<'a> Scan<'a> {
         match self.last {
             Last::Word | Last::Name if is_definition => {}
             Last::Word => self.see_call(self.word, self.end + 1 == self.lexer.words.at),
+            // Names of functions that are no stored ones may stand there like this, too.
+            Last::Name => {
+                let is_stored = matches!(functions::call(self.word), Call::Unknown);
+                self.call_routine(Some(self.word).filter(|_| is_stored));
+            }
             // `@@x (` or `a.(`: no server knows it.
-            Last::Name | Last::System { .. } | Last::Dot => self.call_anything(),
+            Last::System { .. } | Last::Dot => self.call_anything(),
             Last::Nothing | Last::At | Last::Other => {}
         }
         Last::Other
@@ -420,7 +438,7 @@ impl<'a> Scan<'a> {
             }
             Call::Random if has_arguments => {}
             Call::Random => self.asks |= Asks::RANDOM,
-            Call::PureIfAdjacent | Call::Unknown => self.call_anything(),
+            Call::PureIfAdjacent | Call::Unknown => self.call_routine(Some(name)),
         }
     }
 
@@ -441,6 +459,15 @@ impl<'a> Scan<'a> {
         let behind = is_call.then(&mut next).flatten();
         behind == Some(Token::End)
             || behind == Some(Token::Symbol(b';')) && next() == Some(Token::End)
+    }
+
+    /// A stored routine of this name, of whatever schema; None: of any name.
+    pub(super) fn call_routine(&mut self, name: Option<&[u8]>) {
+        self.changes |= Changes::CALLED;
+        self.asks |= Asks::ANYTHING;
+        if let Some(listener) = &mut self.listener {
+            listener(name);
+        }
     }
 
     pub(super) fn call_anything(&mut self) {

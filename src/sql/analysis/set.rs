@@ -96,7 +96,7 @@ impl<'a> Scan<'a> {
             self.changes |= match scope {
                 Scope::Session | Scope::Open => Changes::NEXT_TRANSACTION,
                 Scope::Own => Changes::VARIABLES,
-                Scope::Global => Changes::GLOBAL,
+                Scope::Global => Changes::default(),
             };
             // Its characteristics are a list too, up to the end.
             while self.next()? != Token::End {}
@@ -212,7 +212,7 @@ const BEGUN_ANEW: Changes = Changes::IDENTITY
 /// What setting a system variable changes.
 fn changed_by(variable: &[u8], scope: Scope) -> Changes {
     if scope == Scope::Global {
-        return Changes::GLOBAL;
+        return Changes::default();
     }
     let is_any = |names: &[&[u8]]| names.iter().any(|name| is(variable, name));
     let more = match () {

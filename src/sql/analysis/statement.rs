@@ -2,10 +2,10 @@
 //!
 //! One function a kind. None where it is not sure, be it that the text is not one of these.
 
+use super::Class;
 use super::bits::{Asks, Changes};
 use super::key::{is_one_of, key};
 use super::scan::{DEEPEST, Scan};
-use super::{Access, Class, Completion, Xa};
 use crate::sql::is;
 use crate::sql::lexer::Token;
 
@@ -82,12 +82,11 @@ impl<'a> Scan<'a> {
         if clauses.is_locking {
             return Some(Class::LockingRead);
         }
-        const LEFT_BEHIND: Changes = Changes::DIAGNOSTICS.with(Changes::FOUND_ROWS);
         const ANSWERED_ANYWHERE: Asks =
             Asks::USER_VARIABLES.with(Asks::VARIABLES).with(Asks::RANDOM).with(Asks::TABLES);
         let is_read = self.depth == 0
             && !clauses.has_into
-            && self.changes.without(LEFT_BEHIND).is_empty()
+            && self.changes.without(Changes::DIAGNOSTICS).is_empty()
             && self.asks.without(ANSWERED_ANYWHERE).is_empty();
         Some(if is_read { Class::Read } else { Class::Select })
     }
@@ -151,95 +150,6 @@ impl<'a> Scan<'a> {
         Some(Class::Write)
     }
 
-    fn transaction(&mut self, key: u64) -> Option<Class> {
-        self.changes |= Changes::TRANSACTION;
-        if is_one_of!(key, b"begin") {
-            return self.begin();
-        }
-        if is_one_of!(key, b"start") {
-            return self.start();
-        }
-        let mut token = self.next()?;
-        if is_the(token, b"work") {
-            token = self.next()?;
-        }
-        if is_one_of!(key, b"rollback") && is_the(token, b"to") {
-            self.rest()?;
-            return Some(Class::Savepoint);
-        }
-        let completion = self.completion(token)?;
-        match is_one_of!(key, b"commit") {
-            true => Some(Class::Commit(completion)),
-            false => Some(Class::Rollback(completion)),
-        }
-    }
-
-    /// BEGIN: anything but WORK behind it makes it a block.
-    fn begin(&mut self) -> Option<Class> {
-        let token = self.next()?;
-        match token {
-            Token::End => {}
-            Token::Word(word) if is_one_of!(key(word), b"work") => self.expect_end()?,
-            _ => {
-                self.begins_as(Class::Compound);
-                return None;
-            }
-        }
-        Some(Class::Begin { access: Access::Default, consistent_snapshot: false })
-    }
-
-    fn start(&mut self) -> Option<Class> {
-        if !is(self.next_word()?, b"transaction") {
-            return self.other(Class::Admin, Changes::TRANSACTION);
-        }
-        let (mut access, mut consistent_snapshot) = (Access::Default, false);
-        let mut token = self.next()?;
-        while token != Token::End {
-            let Token::Word(word) = token else { return None };
-            if is_one_of!(key(word), b"with") {
-                let is_snapshot = is(self.next_word()?, b"consistent")
-                    && is_one_of!(key(self.next_word()?), b"snapshot");
-                consistent_snapshot = is_snapshot.then_some(true)?;
-            } else if is_one_of!(key(word), b"read") {
-                access = match key(self.next_word()?) {
-                    mode if is_one_of!(mode, b"only") => Access::ReadOnly,
-                    mode if is_one_of!(mode, b"write") => Access::ReadWrite,
-                    _ => return None,
-                };
-            } else {
-                return None;
-            }
-            token = self.next()?;
-            if token == Token::Symbol(b',') {
-                token = self.next()?;
-            }
-        }
-        Some(Class::Begin { access, consistent_snapshot })
-    }
-
-    /// `[AND [NO] CHAIN] [[NO] RELEASE]`
-    fn completion(&mut self, mut token: Token<'a>) -> Option<Completion> {
-        let mut completion = Completion::default();
-        if is_the(token, b"and") {
-            token = self.next()?;
-            let is_no = is_the(token, b"no");
-            if is_no {
-                token = self.next()?;
-            }
-            completion.chain = is_the(token, b"chain").then_some(Some(!is_no))?;
-            token = self.next()?;
-        }
-        if token != Token::End {
-            let is_no = is_the(token, b"no");
-            if is_no {
-                token = self.next()?;
-            }
-            completion.release = is_the(token, b"release").then_some(Some(!is_no))?;
-            self.expect_end()?;
-        }
-        Some(completion)
-    }
-
     fn show(&mut self) -> Option<Class> {
         let token = self.next()?;
         let is_diagnostics = match token {
@@ -301,9 +211,14 @@ impl<'a> Scan<'a> {
             word = self.next_word()?;
         }
         let object = key(word);
-        if is_one_of!(object, b"table" | b"tables" | b"view" | b"index" | b"unique" | b"sequence") {
+        let is_of_tables = is_one_of!(object, b"table" | b"tables" | b"view")
+            || is_one_of!(object, b"index" | b"unique" | b"sequence");
+        if is_of_tables {
             self.asks |= Asks::TABLES;
         }
+        self.may_have_body = !is_of_tables
+            && !is_one_of!(object, b"database" | b"schema" | b"user" | b"role")
+            && !is_one_of!(verb, b"drop");
         self.changes |= match () {
             // Of several one may be left.
             () if is_one_of!(verb, b"drop") && is_temporary => Changes::default(),
@@ -400,7 +315,11 @@ impl<'a> Scan<'a> {
     /// It may be a table of that name.
     fn has_more(&self) -> bool {
         let mut ahead = self.lexer;
-        matches!(ahead.next_token(), Some(Token::Word(_) | Token::Symbol(b'(')))
+        let mut next = ahead.next_token();
+        while matches!(next, Some(Token::Comment(_))) {
+            next = ahead.next_token();
+        }
+        matches!(next, Some(Token::Word(_) | Token::Symbol(b'(')))
     }
 
     fn explain_route(&mut self) -> Option<Class> {
@@ -437,9 +356,31 @@ impl<'a> Scan<'a> {
         if is_one_of!(verb, b"execute") {
             return self.execute();
         }
+        self.call()
+    }
+
+    /// `CALL [schema.]name [(…)]`
+    fn call(&mut self) -> Option<Class> {
         self.begins_as(Class::Call);
-        self.call_anything();
-        self.rest()?;
+        self.changes |= Changes::TRANSACTION;
+        let mut token = self.next()?;
+        let mut name = self.plain_name(token);
+        token = self.next()?;
+        while token == Token::Symbol(b'.') {
+            token = self.next()?;
+            name = self.plain_name(token);
+            token = self.next()?;
+        }
+        self.call_routine(name);
+        self.forget();
+        self.see(token);
+        if token != Token::End {
+            self.tail()?;
+        }
+        // OUT and INOUT.
+        if self.asks.intersects(Asks::USER_VARIABLES) {
+            self.changes |= Changes::USER_VARIABLES;
+        }
         Some(Class::Call)
     }
 
@@ -484,6 +425,9 @@ impl<'a> Scan<'a> {
         }
         let object = key(self.next_word()?);
         let is_tables = is_one_of!(object, b"table" | b"tables");
+        let is_stage = is_one_of!(object, b"stage");
+        let is_last_stage =
+            is_stage && matches!(self.next()?, Token::Word(word) if is(word, b"end"));
         self.changes |= match () {
             () if is_one_of!(verb, b"lock") && is_tables => {
                 Changes::TABLE_LOCKS_TAKEN | Changes::TABLE_LOCKS_RELEASED | Changes::TRANSACTION
@@ -494,9 +438,8 @@ impl<'a> Scan<'a> {
             }
             () if is_one_of!(verb, b"unlock") => Changes::BACKUP_LOCK_RELEASED,
             () if is_one_of!(object, b"unlock") => Changes::BACKUP_LOCK_RELEASED,
-            () if is_one_of!(object, b"stage") => {
-                Changes::BACKUP_LOCK_TAKEN | Changes::BACKUP_LOCK_RELEASED | Changes::TRANSACTION
-            }
+            () if is_last_stage => Changes::BACKUP_LOCK_RELEASED | Changes::TRANSACTION,
+            () if is_stage => Changes::BACKUP_LOCK_TAKEN | Changes::TRANSACTION,
             () => Changes::BACKUP_LOCK_TAKEN | Changes::TRANSACTION,
         };
         // `LOCK TABLES FOR BACKUP`, of some servers.
@@ -630,44 +573,6 @@ impl<'a> Scan<'a> {
         Some(Class::Diagnostics)
     }
 
-    fn xa(&mut self) -> Option<Class> {
-        let (verb, changes) = match key(self.next_word()?) {
-            word if is_one_of!(word, b"start" | b"begin") => (Xa::Start, Changes::XA),
-            word if is_one_of!(word, b"end") => (Xa::End, Changes::default()),
-            word if is_one_of!(word, b"prepare") => (Xa::Prepare, Changes::default()),
-            word if is_one_of!(word, b"commit") => (Xa::Commit, Changes::XA_ENDED),
-            word if is_one_of!(word, b"rollback") => (Xa::Rollback, Changes::XA_ENDED),
-            word if is_one_of!(word, b"recover") => {
-                self.asks |= Asks::SERVER;
-                self.rest()?;
-                return Some(Class::Xa(Xa::Recover));
-            }
-            _ => return None,
-        };
-        self.changes |= changes | Changes::TRANSACTION;
-        self.name = self.branch()?;
-        Some(Class::Xa(verb))
-    }
-
-    /// The branch that XA names, as it stands there, and what is behind it.
-    fn branch(&mut self) -> Option<Option<&'a [u8]>> {
-        self.forget();
-        let (mut from, mut to) = (None, 0);
-        loop {
-            let token = self.next()?;
-            if token == Token::End {
-                break;
-            }
-            from = from.or(Some(self.lexer.start()));
-            // Behind it stand words, as ONE PHASE.
-            if !matches!(token, Token::Word(_)) {
-                to = self.lexer.words.at;
-            }
-            self.see(token);
-        }
-        Some(from.and_then(|from| self.lexer.words.sql.get(from..to)))
-    }
-
     /// A statement of which no more has to be known than that it ends.
     pub(super) fn other(&mut self, class: Class, changes: Changes) -> Option<Class> {
         self.changes |= changes;
@@ -694,6 +599,6 @@ fn is_query(key: u64) -> bool {
     is_one_of!(key, b"select" | b"with" | b"values" | b"table")
 }
 
-fn is_the(token: Token<'_>, keyword: &[u8]) -> bool {
+pub(super) fn is_the(token: Token<'_>, keyword: &[u8]) -> bool {
     matches!(token, Token::Word(word) if is(word, keyword))
 }

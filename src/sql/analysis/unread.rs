@@ -15,7 +15,7 @@ use crate::sql::lexer::{Extent, Modes, Words, is_word};
 pub fn unread(sql: &[u8], modes: Modes) -> Option<Changes> {
     let mut scan = Scan::new(sql, Extent::Whole, modes);
     let class = scan.statement();
-    if scan.changes.intersects(Changes::ANYTHING) {
+    if scan.changes.intersects(Changes::ANYTHING.with(Changes::CALLED)) {
         return None;
     }
     let is_program = matches!(scan.floor, Class::Call | Class::Execute | Class::Compound);
@@ -33,7 +33,11 @@ pub fn unread(sql: &[u8], modes: Modes) -> Option<Changes> {
     if sql.contains(&b'@') {
         changes |= Changes::USER_VARIABLES;
     }
-    let read = class.map_or(scan.lexer.start(), |_| sql.len());
+    let read = match (&scan.following, class) {
+        (Some(following), Some(_)) => sql.len() - following.words.sql.len(),
+        (None, Some(_)) => sql.len(),
+        (_, None) => scan.lexer.start(),
+    };
     let mut opened = (read..sql.len()).filter(|at| sql[*at] == b'(');
     opened.all(|at| is_no_call(&sql[..at])).then_some(changes)
 }

@@ -1,4 +1,4 @@
-//! What a trigger may change in the session whose statement fires it. Pure.
+//! What a stored program may change in the session that runs it: a trigger, or a routine. Pure.
 //!
 //! It reads a body as [`analyse`](super::analyse) reads a statement: words, and what it is not sure
 //! of is the worst. What a body changes in tables is no session's affair.
@@ -35,17 +35,26 @@ struct Body<'a> {
     /// Parentheses that are open.
     depth: u32,
     declared: Vec<&'a [u8]>,
-    changes: Changes,
+    program: Program,
 }
 
-/// What a trigger of this body, read in these modes, may change.
-pub fn fired(body: &[u8], modes: Modes) -> Changes {
+/// What a program does to the session that runs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program {
+    /// What it may change by itself.
+    pub changes: Changes,
+    /// The stored routines that it calls, by their names without a schema, in lower case.
+    pub calls: Vec<Vec<u8>>,
+}
+
+/// What a program with this body, read in these modes, and these parameters does.
+pub fn program(body: &[u8], modes: Modes, parameters: &[&[u8]]) -> Program {
     let lexer = Lexer::new(body, Extent::Whole, modes);
-    let (declared, changes) = (Vec::new(), Changes::default());
-    let mut body = Body { lexer, at: At::Start, depth: 0, declared, changes };
+    let (declared, program) = (parameters.to_vec(), Program::default());
+    let mut body = Body { lexer, at: At::Start, depth: 0, declared, program };
     match body.read() {
-        Some(()) => body.changes,
-        None => Changes::ANYTHING,
+        Some(()) => body.program,
+        None => Program { changes: Changes::ANYTHING, calls: Vec::new() },
     }
 }
 
@@ -54,8 +63,7 @@ impl<'a> Body<'a> {
         loop {
             match self.lexer.next_token()? {
                 Token::Comment(_) => {}
-                // It is there for some servers only.
-                _ if self.lexer.comment() > 0 => return None,
+                _ if self.lexer.is_optional() => return None,
                 token => return Some(token),
             }
         }
@@ -63,20 +71,21 @@ impl<'a> Body<'a> {
 
     fn read(&mut self) -> Option<()> {
         // What stands before a parenthesis, and before that.
-        let (mut last, mut before): (&[u8], u64) = (&[], 0);
+        let (mut last, mut before) = (Name::NONE, 0);
         let mut is_dotted = false;
         loop {
             let token = self.next()?;
             let name = match token {
                 Token::End => return Some(()),
                 Token::Word(word) => {
-                    self.word(word, key(last))?;
-                    Some(word)
+                    self.word(word, last.key())?;
+                    Some(Name { text: word, is_plain: true })
                 }
-                Token::Text((_, end)) => {
-                    let is_name = self.lexer.words.sql[end] != b'\'';
+                Token::Text((start, end)) => {
+                    let sql = self.lexer.words.sql;
+                    let is_name = sql[end] != b'\'';
                     self.quoted(is_name);
-                    is_name.then_some(UNKNOWN)
+                    is_name.then_some(Name { text: &sql[start..end], is_plain: false })
                 }
                 Token::Symbol(b'.') => {
                     is_dotted = true;
@@ -93,10 +102,9 @@ impl<'a> Body<'a> {
                 Token::Number(_) | Token::Parameter | Token::Comment(_) => None,
             };
             (last, before) = match name {
-                // Of `a.b` it is not known what it is.
-                Some(_) if is_dotted => (UNKNOWN, before),
-                Some(name) => (name, key(last)),
-                None => (&[][..], 0),
+                Some(name) if is_dotted => (Name { is_plain: false, ..name }, before),
+                Some(name) => (name, last.key()),
+                None => (Name::NONE, 0),
             };
             is_dotted = false;
         }
@@ -122,12 +130,12 @@ impl<'a> Body<'a> {
         let is_set = self.at == At::Target;
         self.at = if is_set { At::Set } else { self.at };
         if self.lexer.next_byte() != Some(b'@') {
-            self.changes |= Changes::USER_VARIABLES;
+            self.program.changes |= Changes::USER_VARIABLES;
             return;
         }
         let _ = self.lexer.next_token();
         if is_set {
-            self.changes |= Changes::VARIABLES | Changes::LEXING;
+            self.program.changes |= Changes::VARIABLES | Changes::LEXING;
         }
     }
 
@@ -143,44 +151,106 @@ impl<'a> Body<'a> {
                     () => At::Handler,
                 };
             }
-            At::Target => self.target(word),
+            At::Target => self.target(word)?,
             // A CASE has some of these words, too.
             At::Set => {}
             At::Handler if is_one_of!(key, b"set") => self.at = At::Target,
             At::Start | At::Handler | At::Other if begins => self.at = At::Start,
-            At::Start => self.begin(key)?,
+            At::Start => self.begin(word)?,
+            // The handler's statement.
+            At::Handler if is_one_of!(key, b"call" | b"execute" | b"prepare" | b"drop") => {
+                self.begin(word)?;
+            }
+            At::Handler if is_one_of!(key, b"xa" | b"lock" | b"unlock" | b"backup" | b"flush") => {
+                return None;
+            }
             At::Handler | At::Other => {}
         }
         let is_next_value = is_one_of!(key, b"value") && is_one_of!(before, b"next");
         if is_next_value || is_one_of!(key, b"nextval" | b"setval") {
-            self.changes |= Changes::SEQUENCE;
+            self.program.changes |= Changes::SEQUENCE;
         }
         if is(word, b"temporary") {
-            self.changes |= Changes::TEMPORARY_TABLE_MADE;
+            self.program.changes |= Changes::TEMPORARY_TABLE_MADE;
         }
         Some(())
     }
 
     /// The first word of a statement.
-    fn begin(&mut self, key: u64) -> Option<()> {
+    fn begin(&mut self, word: &[u8]) -> Option<()> {
+        let key = key(word);
         self.at = match () {
             () if is_one_of!(key, b"set") => At::Target,
             () if is_one_of!(key, b"declare") => At::Declared,
-            // It may do what no body shows; the others are not for triggers.
-            () if is_one_of!(key, b"call" | b"execute" | b"prepare" | b"for") => return None,
+            () if is_one_of!(key, b"call") => {
+                self.call()?;
+                At::Other
+            }
+            // What they do no body shows, or nothing undoes.
+            () if is_one_of!(key, b"execute" | b"prepare" | b"for" | b"xa" | b"handler") => {
+                return None;
+            }
+            () if is_one_of!(
+                key,
+                b"lock" | b"unlock" | b"backup" | b"flush" | b"use" | b"load"
+            ) =>
+            {
+                return None;
+            }
+            () if is_one_of!(key, b"drop") && self.drops_database() => return None,
             () => At::Other,
         };
         Some(())
     }
 
+    /// Behind CALL: the name of a routine, perhaps with a schema's.
+    fn call(&mut self) -> Option<()> {
+        let mut ahead = self.lexer;
+        let sql = ahead.words.sql;
+        loop {
+            let name = match ahead.next_token()? {
+                Token::Word(word) => word,
+                Token::Text((start, end)) if sql[end] != b'\'' => &sql[start..end],
+                _ => return None,
+            };
+            // What follows is read as what stands behind that name.
+            self.lexer = ahead;
+            if ahead.next_token()? != Token::Symbol(b'.') {
+                self.calls(name);
+                return Some(());
+            }
+        }
+    }
+
+    fn calls(&mut self, name: &[u8]) {
+        let name = name.to_ascii_lowercase();
+        if !self.program.calls.contains(&name) {
+            self.program.calls.push(name);
+        }
+    }
+
+    fn drops_database(&self) -> bool {
+        let mut ahead = self.lexer;
+        let next = ahead.next_token();
+        matches!(next, Some(Token::Word(word)) if is(word, b"database") || is(word, b"schema"))
+    }
+
     /// What a SET sets: a column of the row, a variable of the body's, or of the session.
-    fn target(&mut self, word: &[u8]) {
+    fn target(&mut self, word: &[u8]) -> Option<()> {
         self.at = At::Set;
+        if is(word, b"statement") {
+            // Another one stands in it.
+            return None;
+        }
         let is_column = is_one_of!(key(word), b"new") && self.is_followed_by(b'.');
         let is_declared = self.declared.iter().any(|declared| is(declared, word));
         if !is_column && !is_declared {
-            self.changes |= Changes::VARIABLES | Changes::LEXING | Changes::ROLE;
+            self.program.changes |= Changes::VARIABLES | Changes::LEXING | Changes::ROLE;
         }
+        if is(word, b"transaction") {
+            self.program.changes |= Changes::NEXT_TRANSACTION;
+        }
+        Some(())
     }
 
     /// Something in quotes.
@@ -188,7 +258,7 @@ impl<'a> Body<'a> {
         match self.at {
             At::Target => {
                 self.at = At::Set;
-                self.changes |= Changes::VARIABLES | Changes::LEXING;
+                self.program.changes |= Changes::VARIABLES | Changes::LEXING;
             }
             // What is set by that name is taken for the session's.
             At::Declared if is_name => self.at = At::Handler,
@@ -198,19 +268,21 @@ impl<'a> Body<'a> {
     }
 
     /// An opening parenthesis: behind a name it is a call, if it is not a list of columns.
-    fn open(&mut self, name: &[u8], before: u64) {
+    fn open(&mut self, Name { text: name, is_plain }: Name<'_>, before: u64) {
         self.depth += 1;
         let is_list = is_one_of!(before, b"into" | b"insert" | b"replace" | b"ignore" | b"as")
             || is_one_of!(before, b"table" | b"with" | b"declare");
-        if name.is_empty() || is_list || is_type(name) {
+        if name.is_empty() || is_list || is_plain && is_type(name) {
             return;
         }
-        self.changes |= match functions::call(name) {
+        self.program.changes |= match functions::call(name) {
+            // A stored one, but for names that are others' too.
+            Call::Unknown => return self.calls(name),
+            _ if !is_plain => Changes::ANYTHING,
             // What a trigger makes of LAST_INSERT_ID() is undone behind it.
             Call::Pure | Call::PureIfAdjacent | Call::Asks(_) => return,
             Call::LastInsertId | Call::ReleaseAllLocks | Call::Random => return,
             Call::Changes(changes) => changes,
-            Call::Unknown => Changes::ANYTHING,
         };
     }
 
@@ -220,14 +292,30 @@ impl<'a> Body<'a> {
     }
 }
 
-/// No function's name.
-const UNKNOWN: &[u8] = b"?";
+/// What may be a function's name.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    text: &'a [u8],
+    /// Without quotes, and not a part of a longer one.
+    is_plain: bool,
+}
 
-/// Types that have parentheses, and are no functions.
+impl Name<'_> {
+    const NONE: Self = Self { text: b"", is_plain: false };
+
+    /// As a keyword; 0 if it surely is none.
+    fn key(self) -> u64 {
+        if self.is_plain { key(self.text) } else { 0 }
+    }
+}
+
+/// Types, and other words that have parentheses and are no functions; behind CALL stands a
+/// routine's name, which was read.
 fn is_type(word: &[u8]) -> bool {
     is_one_of!(key(word), b"int" | b"integer" | b"bigint" | b"smallint" | b"tinyint" | b"bit")
         || is_one_of!(key(word), b"numeric" | b"dec" | b"float" | b"double" | b"real" | b"enum")
         || is_one_of!(key(word), b"text" | b"blob" | b"if" | b"while" | b"until" | b"elseif")
+        || is_one_of!(key(word), b"call")
         || [&b"mediumint"[..], b"varbinary", b"character", b"nvarchar", b"return"]
             .iter()
             .any(|known| is(word, known))
@@ -239,7 +327,10 @@ mod tests {
     use crate::sql::Known;
 
     fn names(body: &str, modes: Modes) -> String {
-        fired(body.as_bytes(), modes).names().collect::<Vec<_>>().join(", ")
+        let Program { changes, calls } = program(body.as_bytes(), modes, &[b"given"]);
+        let calls = calls.iter().map(|name| format!("{}()", String::from_utf8_lossy(name)));
+        let changes = changes.names().map(str::to_owned);
+        changes.chain(calls).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
@@ -270,11 +361,26 @@ mod tests {
             ("SET NEW.n = NEXTVAL(s)", "sequence"),
             ("SET NEW.n = NEXT VALUE FOR s", "sequence"),
             ("CREATE TEMPORARY TABLE x (n INT)", "temporary table made"),
-            ("CALL q()", "anything"),
-            ("BEGIN CALL q; END", "anything"),
-            ("SET NEW.n = f(1)", "anything"),
-            ("SET NEW.n = p.f(1)", "anything"),
-            ("SET NEW.n = `f`(1)", "anything"),
+            ("CALL q()", "q()"),
+            ("BEGIN CALL q; CALL p.Q(@x); END", "user variables, q()"),
+            ("BEGIN CALL `p`.`Q r`(1); DROP TABLE t; COMMIT; END", "q r()"),
+            ("BEGIN DECLARE EXIT HANDLER FOR NOT FOUND CALL q; END", "q()"),
+            ("BEGIN DECLARE EXIT HANDLER FOR NOT FOUND EXECUTE s; END", "anything"),
+            ("SET NEW.n = f(1)", "f()"),
+            ("SET NEW.n = p.f(g(1))", "f(), g()"),
+            ("SET NEW.n = `f`(1)", "f()"),
+            ("RETURN given + f(1)", "f()"),
+            ("SET NEW.n = `get_lock`('a', 1)", "anything"),
+            ("SET NEW.n = p.abs(1)", "anything"),
+            ("BEGIN SET given = 1; SET NEW.n = given; END", ""),
+            ("EXECUTE IMMEDIATE 'SET @x = 1'", "anything"),
+            ("BEGIN PREPARE s FROM 'SET @x = 1'; EXECUTE s; END", "anything"),
+            ("BEGIN XA START 'a'; END", "anything"),
+            ("BEGIN FLUSH STATUS; END", "anything"),
+            ("DROP DATABASE p", "anything"),
+            ("SET TRANSACTION READ ONLY", "variables, lexing, next transaction, role"),
+            ("SET STATEMENT sql_mode = '' FOR CALL q", "anything"),
+            ("BEGIN START TRANSACTION; INSERT INTO t VALUES (1); ROLLBACK; END", ""),
             ("INSERT INTO `log`(a) VALUES (1)", ""),
             ("INSERT INTO `p`.audit (a) VALUES (1)", ""),
             ("SET NEW.a = CASE WHEN 1 THEN 2 ELSE 3 END, sql_mode = ''", "variables, lexing, role"),

@@ -1,0 +1,49 @@
+//! Servers that do not answer, as far as they are asked: who waits for an answer of one is told
+//! that it is lost, as if it had closed. What only reads runs once more at home.
+//!
+//! Its kernel may go on acknowledging what a process does not read any more, so nobody else would
+//! ever say so. Who has asked it nothing stays: it may come back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drain::Watched;
+use crate::proxy::in_force::InForce;
+use crate::proxy::sessions::Sessions;
+use crate::proxy::sessions::handle::{Due, Handle, Stage};
+
+/// How often it is looked who waits.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Sees to it that nobody waits for a server that is lost.
+pub async fn watch(watched: Watched) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(sessions) = watched.sessions.upgrade() else { return };
+        ask(&watched.in_force, &sessions);
+    }
+}
+
+fn ask(in_force: &InForce, sessions: &Sessions) {
+    let clusters = in_force.clusters();
+    let lost: HashSet<[Arc<str>; 2]> = clusters
+        .iter()
+        .flat_map(|cluster| {
+            let lost = cluster.lost().into_iter();
+            lost.map(|server| [cluster.name.clone(), server]).collect::<Vec<_>>()
+        })
+        .collect();
+    if lost.is_empty() {
+        return;
+    }
+    let waits = |handle: &Arc<Handle>| {
+        let is_active = matches!(handle.stage(), Stage::Active | Stage::ActiveInTransaction);
+        let facts = handle.facts();
+        let mut servers = facts.further.iter().chain([&facts.server]);
+        is_active && servers.any(|it| lost.contains(&[facts.cluster.clone(), it.clone()]))
+    };
+    for handle in sessions.registry.all().into_iter().filter(waits) {
+        handle.set_due(Due::Lost);
+    }
+}
