@@ -11,6 +11,8 @@ use serde_json::Value;
 mod database;
 #[path = "load/haproxy.rs"]
 mod haproxy;
+#[path = "load/kills.rs"]
+mod kills;
 #[path = "load/servers.rs"]
 mod servers;
 #[path = "support/mod.rs"]

@@ -55,7 +55,12 @@ impl Pair {
     }
 }
 
-fn moving<'a>(proxy: &str, admin: &'a str, more: &[&'a str]) -> (Option<i32>, serde_json::Value) {
+/// What a load by way of this proxy finds, whose admin port is this one.
+pub(crate) fn moving<'a>(
+    proxy: &str,
+    admin: &'a str,
+    more: &[&'a str],
+) -> (Option<i32>, serde_json::Value) {
     let url = url(proxy);
     let port = ["--url", &url, "-a", admin, "--admin-password", ADMIN_PASSWORD];
     outcome(&[&port[..], more].concat())
