@@ -1,5 +1,5 @@
 //! The console of a large fleet: how fast its Overview comes, how much that is, and what browsers
-//! cost that stay on it.
+//! cost that stay on it: while nothing happens, and while clients come and go at every proxy.
 //!
 //! A browser does here what the page has it do: it listens to events, and asks for those parts
 //! whose triggers have come, each on a connection of its own, as HTTP is spoken there.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::client::Client;
 use crate::machine::Database;
 use crate::process::{Usage, wait_for};
-use crate::proxies::{ADMIN, Kind};
+use crate::proxies::{ADMIN, Kind, Proxy};
 use crate::{Figures, Outcome, Scale, joined};
 
 /// Proxies of the fleet.
@@ -31,12 +31,18 @@ const LOOKS: usize = 100;
 /// Longer than any answer takes, and than it is quiet between two events.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Clients that come, and then go.
+const MOST: usize = 16;
+
+/// How long it is from one to the next: less than from one event to the next.
+const BETWEEN: Duration = Duration::from_millis(300);
+
 /// The page.
 const OVERVIEW: &str = "/clusters/main";
 
 /// The Overview, and browsers on it.
 pub(crate) fn overview(kind: &Kind, database: &Database, scale: Scale) -> Outcome<Figures> {
-    let [proxy, _others] = kind.start_fleet(database, PROXIES)?;
+    let [proxy, others] = kind.start_fleet(database, PROXIES)?;
     let pid = proxy.pid().ok_or("it is no proxy")?;
     let mut clients = Vec::with_capacity(scale.sessions);
     for _ in 0..scale.sessions {
@@ -59,24 +65,34 @@ pub(crate) fn overview(kind: &Kind, database: &Database, scale: Scale) -> Outcom
     for asset in links(&page) {
         weight += visitor.weigh(asset)?;
     }
-    let share = browse(&visitor, &page, pid, scale.window)?;
+    let quiet = browse(&visitor, &page, pid, scale.window, &[])?;
+    let busy = browse(&visitor, &page, pid, scale.window, &[&proxy, &others])?;
     clients.into_iter().try_for_each(Client::quit)?;
     Ok(vec![
         ("sessions", scale.sessions as f64),
         ("first byte ms", firsts[LOOKS / 2]),
         ("worst ms", firsts[LOOKS - 1]),
         ("KB", weight as f64 / 1e3),
-        ("CPU %, 50 browsers", share),
+        ("CPU %, 50 browsers", quiet),
+        ("and clients come", busy),
     ])
 }
 
-/// What of one CPU the browsers cost.
-fn browse(visitor: &Visitor, page: &str, pid: u32, window: Duration) -> Outcome<f64> {
+/// What of one CPU the browsers cost, while clients come to these proxies.
+fn browse(
+    visitor: &Visitor,
+    page: &str,
+    pid: u32,
+    window: Duration,
+    busy: &[&Proxy],
+) -> Outcome<f64> {
     let parts = parts(page);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let browser = || visitor.stay(&parts, &is_over);
         let browsers: Vec<_> = (0..BROWSERS).map(|_| scope.spawn(browser)).collect();
+        let coming: Vec<_> =
+            busy.iter().map(|proxy| scope.spawn(|| come_and_go(proxy, &is_over))).collect();
         // All of them are told first how everything is.
         std::thread::sleep(window);
         let (before, began) = (Usage::of(pid)?, Instant::now());
@@ -84,9 +100,22 @@ fn browse(visitor: &Visitor, page: &str, pid: u32, window: Duration) -> Outcome<
         let used = Usage::of(pid)?.since(before).cpu.as_secs_f64();
         let share = 100.0 * used / began.elapsed().as_secs_f64();
         is_over.store(true, Ordering::Relaxed);
-        browsers.into_iter().try_for_each(joined)?;
+        browsers.into_iter().chain(coming).try_for_each(joined)?;
         Ok(share)
     })
+}
+
+/// Sees to it that a proxy never has as many clients as when it was last asked.
+fn come_and_go(proxy: &Proxy, is_over: &AtomicBool) -> Outcome<()> {
+    let mut clients = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        if clients.len() == MOST {
+            clients.drain(..).try_for_each(Client::quit)?;
+        }
+        clients.push(proxy.client()?);
+        std::thread::sleep(BETWEEN);
+    }
+    clients.into_iter().try_for_each(Client::quit)
 }
 
 /// Somebody who has logged in.
@@ -179,8 +208,9 @@ fn parts(page: &str) -> Vec<Part> {
         let (triggers, _) = triggers.split_once('"')?;
         let trigger = |text: &str| {
             let kind = text.trim().strip_prefix("sse:")?.split(' ').next()?.to_owned();
-            let is_throttled = text.contains("throttle:2s");
-            Some((kind, Duration::from_secs(if is_throttled { 2 } else { 0 })))
+            let throttle = text.split_once("throttle:").and_then(|(_, it)| it.strip_suffix('s'));
+            let rest = throttle.and_then(|it| it.trim().parse().ok()).unwrap_or(0);
+            Some((kind, Duration::from_secs(rest)))
         };
         let triggers = triggers.split(',').filter_map(trigger).collect();
         Some(Part { path: path.replace("&amp;", "&"), triggers })
