@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::lines::Lines;
 use super::members::{Member, members};
 use super::port::{Row, Trouble};
 use crate::config::Config;
@@ -87,14 +88,14 @@ impl Hours {
     }
 
     /// Asks all for what is new, and sums up; the oldest sum first.
-    pub(super) async fn ask(&self, config: &Config) -> anyhow::Result<Vec<Sum>> {
+    pub(super) async fn ask(&self, config: &Config, lines: &Lines) -> anyhow::Result<Vec<Sum>> {
         let members = members(config).await?;
         let names: BTreeSet<String> = members.iter().map(|member| member.name.clone()).collect();
         let mut asking = JoinSet::new();
         for member in members {
-            let since = self.since(&member.name);
+            let (since, lines) = (self.since(&member.name), lines.clone());
             // Each is bounded by the deadlines of the client.
-            asking.spawn(async move { (hour(&member, since).await, member.name) });
+            asking.spawn(async move { (hour(&member, &lines, since).await, member.name) });
         }
         let answers = asking.join_all().await;
         let now = self.now();
@@ -130,11 +131,11 @@ impl Hours {
     }
 }
 
-async fn hour(member: &Member, seconds: u64) -> Result<Vec<Row>, Trouble> {
-    let mut admin = member.port.connect().await?;
-    let rows = admin.history(Duration::from_secs(seconds)).await;
-    admin.quit().await;
-    rows
+async fn hour(member: &Member, lines: &Lines, seconds: u64) -> Result<Vec<Row>, Trouble> {
+    let (mut admin, _) = lines.open(member).await?;
+    let rows = admin.history(Duration::from_secs(seconds)).await?;
+    lines.keep(member, admin);
+    Ok(rows)
 }
 
 impl Hour {

@@ -1,8 +1,11 @@
-//! How proxies are: each is asked on a connection of its own, all at once.
+//! How proxies are: all are asked at once, each on a connection of its own.
 
 use tokio::task::JoinSet;
 
-use super::port::{AdminPort, Row, Trouble};
+use super::lines::Lines;
+use super::members::Member;
+use super::port::{Admin, AdminPort, Row, Trouble};
+use crate::restart::task::State;
 
 /// What a proxy says of itself, and of its last restart.
 pub(crate) struct Status {
@@ -33,14 +36,37 @@ pub(crate) fn serves(clusters: Option<&str>, cluster: &str) -> bool {
     clusters.is_none_or(|all| all.split(BETWEEN).any(|name| name == cluster))
 }
 
+/// Whether a proxy serves, and is in no restart.
+pub(crate) fn is_settled(proxy: &Row) -> bool {
+    let text = |name| proxy.text(name).unwrap_or_default();
+    text("state") == State::Running.name() && text("phase").is_empty()
+}
+
 /// In the order of the ports.
 pub(crate) async fn ask_all(ports: Vec<AdminPort>) -> Vec<Asked> {
+    let asks = ports.into_iter().map(|port| async move {
+        let answer = ask(&port).await;
+        Asked { name: port.name, answer }
+    });
+    all(asks).await
+}
+
+/// In the order of the members, by their names; on connections that are kept.
+pub(super) async fn ask_members(members: Vec<Member>, lines: &Lines) -> Vec<Asked> {
+    let asks = members.into_iter().map(|member| {
+        let lines = lines.clone();
+        async move {
+            let answer = ask_member(&member, &lines).await;
+            Asked { name: member.name, answer }
+        }
+    });
+    all(asks).await
+}
+
+async fn all(asks: impl Iterator<Item: Future<Output = Asked> + Send + 'static>) -> Vec<Asked> {
     let mut asking = JoinSet::new();
-    for (at, port) in ports.into_iter().enumerate() {
-        asking.spawn(async move {
-            let answer = ask(&port).await;
-            (at, Asked { name: port.name, answer })
-        });
+    for (at, ask) in asks.enumerate() {
+        asking.spawn(async move { (at, ask.await) });
     }
     // Each is bounded by the deadlines of the client.
     let mut proxies = asking.join_all().await;
@@ -51,11 +77,24 @@ pub(crate) async fn ask_all(ports: Vec<AdminPort>) -> Vec<Asked> {
 async fn ask(port: &AdminPort) -> Result<Status, Trouble> {
     let mut admin = port.connect().await?;
     let proxy = admin.proxy().await?;
+    let status = rest(&mut admin, proxy).await?;
+    admin.quit().await;
+    Ok(status)
+}
+
+async fn ask_member(member: &Member, lines: &Lines) -> Result<Status, Trouble> {
+    let (mut admin, proxy) = lines.open(member).await?;
+    let status = rest(&mut admin, proxy).await?;
+    lines.keep(member, admin);
+    Ok(status)
+}
+
+/// What else is asked of a proxy.
+async fn rest(admin: &mut Admin, proxy: Row) -> Result<Status, Trouble> {
     let is_restart = |row: &Row| row.text("mode") != Some("REHEARSE");
     let last = admin.tasks().await?.into_iter().find(is_restart);
     let clusters = admin.clusters().await.ok().map(|names| names.join(BETWEEN));
     let detour = admin.detour().map(str::to_owned);
-    admin.quit().await;
     Ok(Status { proxy, last, clusters, detour })
 }
 

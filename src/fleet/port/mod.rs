@@ -90,6 +90,11 @@ impl AdminPort {
         Self { run_dir, ..self }
     }
 
+    /// Whether it is the same place, and the same log-in there.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.address == other.address && self.opts == other.opts
+    }
+
     /// Whether it is surely one of this machine.
     pub(crate) fn is_here(&self) -> bool {
         match &self.address {

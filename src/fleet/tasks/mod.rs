@@ -29,15 +29,16 @@ pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Tas
 use store::Store;
 
 use super::hour::{Hours, Sum};
+use super::lines::Lines;
 use super::members::{Member, choose, members};
 use super::port::Row;
 pub use super::rehearsals::Rehearsal;
 use super::rehearsals::Rehearsals;
 pub(crate) use super::status::serves;
-use super::status::{self, Asked, Status, ask_all};
+use super::status::{self, Asked, Status, ask_all, ask_members, is_settled};
 use crate::config::Config;
 use crate::error::chain;
-use crate::restart::{Lifecycle, task as restart, task::State as Standing};
+use crate::restart::{Lifecycle, task as restart};
 use crate::task;
 
 /// How long a process that has just begun to serve may take to know what was there before it.
@@ -61,6 +62,8 @@ struct Inner {
     news: Notify,
     /// Held while a task is judged that is to be begun.
     judging: Mutex<()>,
+    /// By which the proxies are looked at.
+    lines: Lines,
     /// What the proxies have counted.
     hours: Hours,
     /// What they have said that they would not move.
@@ -84,6 +87,7 @@ impl Tasks {
             is_ready: watch::Sender::new(false),
             news: Notify::new(),
             judging: Mutex::default(),
+            lines: Lines::default(),
             hours: Hours::new(),
             rehearsals: Rehearsals::new(),
         }))
@@ -182,7 +186,7 @@ impl Tasks {
     pub(crate) async fn members(&self, only: Option<&str>) -> anyhow::Result<Vec<Asked>> {
         let mut members = members(&self.0.config.load_full()).await?;
         members.retain(|member| only.is_none_or(|name| name == member.name));
-        Ok(self::ask(members).await)
+        Ok(ask_members(members, &self.0.lines).await)
     }
 
     /// Has each that a task would be of asked what it would not move, and restarts none; how many
@@ -220,7 +224,7 @@ impl Tasks {
 
     /// The last hour of all of them in one sum, the oldest first.
     pub(crate) async fn hour(&self) -> anyhow::Result<Vec<Sum>> {
-        self.0.hours.ask(&self.0.config.load_full()).await
+        self.0.hours.ask(&self.0.config.load_full(), &self.0.lines).await
     }
 
     async fn order(
@@ -328,10 +332,9 @@ impl Request {
 /// Why a proxy cannot be restarted now.
 fn in_the_way(status: &Status, mode: Mode) -> Option<String> {
     let text = |name| status.proxy.text(name).unwrap_or_default();
-    let is_free = text("state") == Standing::Running.name() && text("phase").is_empty();
     match mode {
         Mode::Force => None,
-        Mode::Restart if is_free => None,
+        Mode::Restart if is_settled(&status.proxy) => None,
         Mode::Restart => Some(match text("phase") {
             "" => format!("it is {}, expected RUNNING", text("state")),
             phase => format!("it is {} ({phase}), expected RUNNING", text("state")),
