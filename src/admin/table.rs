@@ -28,7 +28,7 @@ impl Table {
     }
 
     /// The table without these columns.
-    pub(super) fn without(mut self, names: &[&str]) -> Self {
+    pub fn without(mut self, names: &[&str]) -> Self {
         let keeps: Vec<_> =
             self.columns.iter().map(|column| !names.contains(&column.as_str())).collect();
         let keep = |at: usize| keeps[at];

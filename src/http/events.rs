@@ -6,7 +6,8 @@
 //!   event: task        a restart, all of it
 //!   event: fleet       a restart of the fleet, all of it
 //!   event: sample      ten seconds of the proxy
-//!   event: look        the proxies of the fleet were asked how they are
+//!   event: look        the proxies of the fleet were asked how they are: one is otherwise
+//!   event: hour        they were asked what they have counted
 //! ```
 //! Events tell how something is, not what has happened to it: who comes anew, or from another
 //! process, is told how everything is, and has missed nothing. One task looks for all who listen;
@@ -203,7 +204,7 @@ async fn how_it_is(
 /// Looks for all who listen.
 async fn watch(admin: Arc<Admin>, look: Arc<Look>, told: Arc<Mutex<Told>>, caller: Caller) {
     let mut standing = admin.lifecycle.subscribe();
-    let mut heard = look.subscribe();
+    let heard = look.subscribe();
     loop {
         look.ask(&caller);
         tokio::time::sleep(SHORTEST).await;
@@ -212,9 +213,9 @@ async fn watch(admin: Arc<Admin>, look: Arc<Look>, told: Arc<Mutex<Told>>, calle
             tokio::time::sleep(PERIOD).await;
         }
         let mut now = how_it_is(&admin, &caller).await;
-        if let (true, Ok(now)) = (heard.has_changed().unwrap_or_default(), &mut now) {
-            let looks = heard.borrow_and_update().as_ref().map_or(0, |heard| heard.looks);
-            now.push(("look".into(), "look", json!({"looks": looks})));
+        if let (Some(heard), Ok(now)) = (&*heard.borrow(), &mut now) {
+            now.push(("look".into(), "look", json!({"looks": heard.looks})));
+            now.push(("hour".into(), "hour", json!({"counts": heard.counts})));
         }
         let mut told = lock(&told);
         if told.to.receiver_count() == 0 {

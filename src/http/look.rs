@@ -2,8 +2,8 @@
 //! browser.
 //!
 //! They are asked while somebody looks, and no more often than each [`FRESH`]. Nobody waits for a
-//! proxy that does not answer: what was known last is shown, and what comes is told as an event.
-//! What all have counted is asked for as often as they count.
+//! proxy that does not answer: what was known last is shown, and what comes is told as an event, if
+//! it is another than before. What all have counted is asked for as often as they count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,9 @@ const FRESH: Duration = Duration::from_secs(5);
 /// So long what they have counted is.
 const COUNTED: Duration = Duration::from_secs(10);
 
+/// So long it is no news that all have served for longer.
+const OLDER: Duration = Duration::from_secs(60);
+
 /// So long the first who looks waits for it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -32,12 +35,51 @@ pub(super) struct Heard {
     pub proxies: Result<Arc<Table>, Problem>,
     /// A row is what all have counted in ten seconds.
     pub hour: Arc<Table>,
-    /// How many looks there were.
+    /// How many looks have shown something new.
     pub looks: u64,
+    /// How often they were asked what they have counted.
+    pub counts: u64,
     /// When the last of them has answered, or failed to.
     at: Instant,
+    /// When something was new.
+    new_at: Instant,
     /// When they were asked what they have counted.
     counted_at: Instant,
+}
+
+impl Heard {
+    /// Of nobody.
+    fn nothing() -> Self {
+        let (proxies, hour, now) = (Ok(Arc::default()), Arc::default(), Instant::now());
+        Self { proxies, hour, looks: 0, counts: 0, at: now, new_at: now, counted_at: now }
+    }
+
+    /// What is known now that they have said this.
+    fn followed_by(self, proxies: Result<Table, Problem>, hour: Option<Table>) -> Self {
+        let now = Instant::now();
+        let before = self.proxies.as_ref().map(|table| &**table);
+        let is_new = self.looks == 0
+            || self.new_at.elapsed() >= OLDER
+            || shown(before) != shown(proxies.as_ref());
+        let (counts, counted_at) = match hour {
+            Some(_) => (self.counts + 1, now),
+            None => (self.counts, self.counted_at),
+        };
+        Self {
+            proxies: proxies.map(Arc::new),
+            hour: hour.map_or(self.hour, Arc::new),
+            looks: self.looks + u64::from(is_new),
+            counts,
+            at: now,
+            new_at: if is_new { now } else { self.new_at },
+            counted_at,
+        }
+    }
+}
+
+/// What of a look is news if it is another.
+fn shown<'a>(of: Result<&'a Table, &'a Problem>) -> Result<Table, &'a Problem> {
+    of.map(|table| table.clone().without(&["uptime_s"]))
 }
 
 /// The look.
@@ -61,8 +103,7 @@ impl Look {
     /// What is known of the fleet; None: they are being asked for the first time.
     pub(super) async fn known(self: &Arc<Self>, caller: &Caller) -> Option<Heard> {
         if !self.has_fleet() {
-            let (proxies, hour, now) = (Ok(Arc::default()), Arc::default(), Instant::now());
-            return Some(Heard { proxies, hour, looks: 0, at: now, counted_at: now });
+            return Some(Heard::nothing());
         }
         let mut heard = self.heard.subscribe();
         self.ask(caller);
@@ -82,24 +123,20 @@ impl Look {
         task::spawn("fleet look", async move {
             let look = &asking.0;
             let before = look.heard.borrow().clone();
-            let (proxies, (hour, counted_at)) =
+            let (proxies, hour) =
                 tokio::join!(members(&look.admin, &caller), look.hour(&caller, before.as_ref()));
-            let (proxies, at) = (proxies.map(Arc::new), Instant::now());
-            let looks = before.map_or(0, |heard| heard.looks) + 1;
-            look.heard.send_replace(Some(Heard { proxies, hour, looks, at, counted_at }));
+            let before = before.unwrap_or_else(Heard::nothing);
+            look.heard.send_replace(Some(before.followed_by(proxies, hour)));
         });
     }
 
-    /// What all have counted, and when they were asked.
-    async fn hour(&self, caller: &Caller, before: Option<&Heard>) -> (Arc<Table>, Instant) {
-        let known = before.filter(|it| it.counted_at.elapsed() < COUNTED);
-        if let Some(known) = known {
-            return (known.hour.clone(), known.counted_at);
+    /// What all have counted; None: they have not counted since they were asked.
+    async fn hour(&self, caller: &Caller, before: Option<&Heard>) -> Option<Table> {
+        if before.is_some_and(|it| it.counted_at.elapsed() < COUNTED) {
+            return None;
         }
-        let now = Instant::now();
         // Whoever cannot be asked for that cannot be asked how he is, which is told.
-        let hour = hour(&self.admin, caller).await;
-        (Arc::new(hour.unwrap_or_default()), now)
+        Some(hour(&self.admin, caller).await.unwrap_or_default())
     }
 
     /// Hears of each look.
@@ -114,5 +151,41 @@ struct Asking(Arc<Look>);
 impl Drop for Asking {
     fn drop(&mut self) {
         self.0.is_asking.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(sessions: &str, uptime: &str) -> Table {
+        let mut table = Table::with_columns(&["name", "uptime_s", "sessions"]);
+        table.push(["a", uptime, sessions].map(str::to_owned));
+        table
+    }
+
+    #[test]
+    fn a_look_is_news_if_it_shows_something_else_than_that_time_goes_by() {
+        let first = Heard::nothing().followed_by(Ok(table("1", "7")), None);
+        let same = first.clone().followed_by(Ok(table("1", "9")), None);
+        let other = same.clone().followed_by(Ok(table("2", "9")), None);
+        let looks = [&first, &same, &other].map(|heard| heard.looks);
+        assert_eq!(looks, [1, 1, 2]);
+        let gone = || Err(Problem::not_found("no fleet"));
+        let none = other.clone().followed_by(gone(), None).followed_by(gone(), None);
+        assert_eq!(none.looks, 3);
+        // It is shown, too: now and then.
+        let past = Instant::now().checked_sub(OLDER).expect("the machine runs for longer");
+        let old = Heard { new_at: past, ..same };
+        assert_eq!(old.followed_by(Ok(table("1", "69")), None).looks, 2);
+    }
+
+    #[test]
+    fn what_all_have_counted_is_kept_until_they_have_counted_more() {
+        let counted = Heard::nothing().followed_by(Ok(table("1", "7")), Some(table("3", "")));
+        let same = counted.clone().followed_by(Ok(table("1", "8")), None);
+        assert_eq!((counted.counts, same.counts), (1, 1));
+        assert_eq!(same.hour, counted.hour);
+        assert_eq!(same.followed_by(Ok(table("1", "9")), Some(Table::default())).counts, 2);
     }
 }

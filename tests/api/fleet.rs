@@ -1,10 +1,13 @@
 //! Restarts of several proxies by the API, and what is to become of them.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 
 use crate::scene::{alone, console, manager, viewer};
 use crate::support::fleet::introduce;
 use crate::support::proxy::Options;
+use crate::support::relay::Detour;
 use crate::support::{Proxy, until};
 
 const RESTART: &str = "/api/v1/clusters/main/restart";
@@ -155,6 +158,32 @@ fn of_a_cluster_only_those_are_restarted_that_serve_it() {
 /// Lines of a config.
 fn cluster(name: &str) -> String {
     format!("[[cluster]]\nname = \"{name}\"\n[[cluster.server]]\naddress = \"127.0.0.1:1\"")
+}
+
+#[test]
+fn a_proxy_is_asked_by_one_connection_and_after_its_restart_its_successor_is() {
+    let other = alone();
+    let detour = Detour::start();
+    detour.lead_to(other.admin_address());
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    let address = &detour.address;
+    options.rest = console(&format!("[[fleet.proxy]]\nname = \"b\"\naddress = \"{address}\""));
+    let proxy = Proxy::start_with(&options);
+    let asker = viewer(&proxy);
+    let seen = || {
+        let all = asker.get("/api/v1/fleet").items();
+        (all[0]["status"].clone(), all[0]["pid"].clone())
+    };
+    let expected = |pid: u32| (Value::from("RUNNING"), Value::from(pid));
+    for _ in 0..3 {
+        assert_eq!(seen(), expected(other.pid()));
+    }
+    assert_eq!(detour.count.load(Ordering::SeqCst), 1);
+    let successor = other.restart();
+    for _ in 0..3 {
+        assert_eq!(seen(), expected(successor));
+    }
+    assert_eq!(detour.count.load(Ordering::SeqCst), 2);
 }
 
 #[test]

@@ -119,7 +119,7 @@ pub(super) async fn section(scene: &Scene<'_>, cluster: &str, url: &str) -> Mark
 
 fn table(members: &Table, url: &str, part: &str) -> Markup {
     let ids = (0..members.rows.len()).flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")));
-    let ids = ids.chain(["f-counts".to_owned()]).collect::<Vec<_>>();
+    let ids = ids.chain(["facts", "f-counts"].map(str::to_owned)).collect::<Vec<_>>();
     html! {
         h2 { "The fleet" }
         (counts(members))

@@ -127,10 +127,13 @@ pub(super) fn live(url: &str, ids: &[String]) -> Markup {
     live_by("sse:task, sse:fleet", url, ids)
 }
 
+/// How this proxy stands. How many sessions it has is another with each second: that is shown as
+/// often as the same of other proxies.
+pub(super) const STATE: &str = "sse:state throttle:5s";
+
 /// The same for what is told of proxies, too.
 pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {
-    // How many sessions there are changes with each second: that is shown a little later.
-    live_by("sse:state throttle:2s, sse:task, sse:fleet, sse:look", url, ids)
+    live_by(&format!("{STATE}, sse:task, sse:fleet, sse:look"), url, ids)
 }
 
 /// The same, by these triggers of htmx.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::fleet::Fleet;
-use super::frame::{Ways, button, csrf, live_by, live_with_fleet, mark, refusal};
+use super::frame::{STATE, Ways, button, csrf, live_by, mark, refusal};
 use super::scene::Scene;
 use super::{charts, fleet, words};
 use crate::admin::command::Change;
@@ -25,7 +25,7 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         Some("charts") => return scene.part(async { own_hour(scene).await }).await,
         Some("hour") => return scene.part(async { fleet_hour(scene).await }).await,
         Some("fleet") => {
-            return scene.part(async { Ok(fleet::section(scene, name, &url).await) }).await;
+            return scene.part(async { fleet_part(scene, name, &url).await }).await;
         }
         Some(_) => return scene.part(async { Ok(shown(scene, name).await?.part()) }).await,
         None => {}
@@ -46,9 +46,15 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         h2 { "Servers" }
         (shown.servers(scene, &url, why_not.as_deref()))
         (hour(scene, &url, has_fleet).await?)
-        (live_with_fleet(&format!("{url}?part=own"), &shown.ids()))
+        (live_by(&format!("{STATE}, sse:task, sse:fleet, every 60s"), &format!("{url}?part=own"), &shown.ids()))
     };
     scene.page(name, body).await
+}
+
+/// What a look at the fleet has shown.
+async fn fleet_part(scene: &Scene<'_>, name: &str, url: &str) -> Result<Markup, Problem> {
+    let shown = shown(scene, name).await?;
+    Ok(html! { (shown.facts()) (fleet::section(scene, name, url).await) })
 }
 
 /// The last hour: of the fleet if there is one, unless somebody wants that of this proxy.
@@ -60,7 +66,7 @@ async fn hour(scene: &Scene<'_>, url: &str, has_fleet: bool) -> Result<Markup, P
             h2 { "The last hour of the fleet" }
             p class="hint" { a href={ (url) "?hour=own#charts" } { "That of this proxy alone" } }
             (fleet_hour(scene).await?)
-            (live_by("sse:look", &format!("{url}?part=hour"), &ids))
+            (live_by("sse:hour", &format!("{url}?part=hour"), &ids))
         },
         false => html! {
             h2 { "The last hour of this proxy" }

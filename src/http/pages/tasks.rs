@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::fleet_tasks;
-use super::frame::{self, Ways, button, csrf, live, live_by, mark, refusal};
+use super::frame::{self, STATE, Ways, button, csrf, live, live_by, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::Row;
@@ -117,7 +117,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
             @if row.text("mode") != "REHEARSE" { (phases(&row)) }
             (roll_back_form(scene, &row))
         }
-        (live_by("sse:state throttle:2s, sse:task", &format!("/tasks/{id}"), &["task".into()]))
+        (live_by(&format!("{STATE}, sse:task"), &format!("/tasks/{id}"), &["task".into()]))
     };
     scene.page(&format!("Task {id}"), body).await
 }
