@@ -116,7 +116,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        // That of a keeper would go on without it.
+        let carrier = carrier(self.pid());
         let _ = self.0.kill();
+        drop(Heir(carrier));
         let _ = self.0.wait();
     }
 }
