@@ -3,18 +3,25 @@
 //!
 //! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::door::{FLEET_TASK as PREFIX, show};
+use super::door::{self, FLEET_TASK as PREFIX, show};
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
+use super::service::Http;
 use crate::admin::{Admin, Caller, Row, Table, fleet};
 use crate::fleet::port::quoted;
 use crate::fleet::tasks::{Mode, Request, serves};
 
 /// What may be said of a restart.
 pub(super) const OPTIONS: &str = "mode, exit_timeout, batch, canary, stop_on_failure or proxies";
+
+/// The state of a proxy that may be restarted.
+pub(super) const RUNNING: &str = "RUNNING";
 
 /// The state of a proxy that does not answer.
 pub(super) const UNREACHABLE: &str = "UNREACHABLE";
@@ -52,6 +59,76 @@ pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result
         return Err(Problem::new(StatusCode::BAD_GATEWAY, text));
     }
     Ok(found)
+}
+
+/// All proxies as of [`door::proxies`]: the one that answers, and as far as it is known the others of
+/// its fleet, by their names.
+pub(super) async fn proxies(http: &Http, caller: &Caller) -> Result<Table, Problem> {
+    let mut all = door::proxies(&http.admin, caller).await?;
+    if let Some(members) = heard(http, caller).await {
+        all.rows.extend(others(&members));
+    }
+    Ok(all)
+}
+
+/// Rows of [`door::proxies`] of those that are not the one that answers.
+pub(super) fn others(members: &Table) -> Vec<Vec<Option<String>>> {
+    let others = members.rows().filter(|row| !is_local(row));
+    others.flat_map(|row| door::member(&row).rows).collect()
+}
+
+/// What was heard of the members last, a moment ago at most, or hears it now; None: there is no
+/// fleet, or nobody knows which proxies it has.
+pub(super) async fn heard(http: &Http, caller: &Caller) -> Option<Arc<Table>> {
+    let members = http.look.heard(caller).await?.proxies.ok()?;
+    (!members.rows.is_empty()).then_some(members)
+}
+
+/// Proxies of a cluster.
+pub(super) struct Serving {
+    pub running: String,
+    pub all: String,
+    /// With commas between.
+    pub versions: String,
+}
+
+impl Serving {
+    /// Of a row of [`door::clusters`], which knows of this proxy only, and of the fleet as far as
+    /// it is known.
+    pub(super) fn of(cluster: &Row, members: Option<&Table>) -> Self {
+        let Some(members) = members else {
+            let text = |column| cluster.text(column).to_owned();
+            let (running, all) = (text("proxies_running"), text("proxies"));
+            return Self { running, all, versions: text("versions") };
+        };
+        let serving = serving(members.clone(), cluster.text("name"));
+        let versions: BTreeSet<_> = serving.rows().filter_map(|row| row.value("version")).collect();
+        Self {
+            running: running(&serving).to_string(),
+            all: serving.rows.len().to_string(),
+            versions: versions.into_iter().collect::<Vec<_>>().join(","),
+        }
+    }
+}
+
+/// How many of them are RUNNING.
+pub(super) fn running(members: &Table) -> usize {
+    members.rows().filter(|row| row.text("state") == RUNNING).count()
+}
+
+/// [`door::clusters`] with the proxies of the whole fleet.
+pub(super) fn with_fleet(mut clusters: Table, members: Option<&Table>) -> Table {
+    let all: Vec<_> = clusters.rows().map(|row| Serving::of(&row, members)).collect();
+    let columns = ["proxies_running", "proxies", "versions"];
+    let places = columns.map(|name| clusters.columns.iter().position(|column| column == name));
+    for (row, Serving { running, all, versions }) in clusters.rows.iter_mut().zip(all) {
+        for (at, value) in places.into_iter().zip([running, all, versions]) {
+            if let Some(cell) = at.and_then(|at| row.get_mut(at)) {
+                *cell = Some(value);
+            }
+        }
+    }
+    clusters
 }
 
 /// A row is what all of it have counted in ten seconds; none where there is no fleet.

@@ -28,6 +28,9 @@ const OLDER: Duration = Duration::from_secs(60);
 /// So long the first who looks waits for it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
+/// Longer than they may take.
+const LONGEST: Duration = Duration::from_secs(15);
+
 /// What was heard of the fleet.
 #[derive(Clone)]
 pub(super) struct Heard {
@@ -111,6 +114,18 @@ impl Look {
             let _ = tokio::time::timeout(PATIENCE, heard.wait_for(Option::is_some)).await;
         }
         heard.borrow_and_update().clone()
+    }
+
+    /// The same; who is the first waits until they have answered, or failed to.
+    pub(super) async fn heard(self: &Arc<Self>, caller: &Caller) -> Option<Heard> {
+        let known = self.known(caller).await;
+        if known.is_some() {
+            return known;
+        }
+        let mut heard = self.heard.subscribe();
+        // Who asks has deadlines; if he panics, there is nothing to be had.
+        let waited = tokio::time::timeout(LONGEST, heard.wait_for(Option::is_some)).await;
+        waited.ok()?.ok()?.clone()
     }
 
     /// Has all be asked, unless that was done a moment ago, or is being done.

@@ -56,7 +56,7 @@ pub(super) static CLUSTER: Resource = Resource {
         same("servers_online", Integer, "of them, those whose state is online"),
         same("servers_unknown", Integer, "of them, those that nobody has asked yet"),
         same("links", Integer, "connections to its servers"),
-        same("proxies", Integer, "proxies that serve it, but for others of the fleet"),
+        same("proxies", Integer, "proxies that serve it, of the whole fleet"),
         same("proxies_running", Integer, "of them, those whose status is RUNNING"),
         same("versions", List, "versions of those proxies"),
         same("running_task", Integer, "the restart of this proxy that is in progress"),
@@ -64,12 +64,15 @@ pub(super) static CLUSTER: Resource = Resource {
     ],
 };
 
+const STATUS: &str = "STARTING, RUNNING, RESTARTING, DRAINING, OFFLINE or STOPPING; UNREACHABLE: \
+                      it does not answer";
+
 pub(super) static PROXY: Resource = Resource {
     name: "Proxy",
     fields: &[
         same("name", Text, "its name; local is the one that answers"),
         same("address", Text, "where clients connect"),
-        same("status", Text, "STARTING, RUNNING, RESTARTING, DRAINING, OFFLINE or STOPPING"),
+        same("status", Text, STATUS),
         same("phase", Text, "of the restart that is under way"),
         same("version", Text, "its version"),
         same("generation", Integer, "counts up with each restart"),

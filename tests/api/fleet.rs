@@ -161,6 +161,29 @@ fn cluster(name: &str) -> String {
 }
 
 #[test]
+fn clusters_and_proxies_are_told_of_the_whole_fleet() {
+    let fleet = fleet();
+    let asker = viewer(&fleet[0]);
+    // By whoever asks first, too.
+    let proxies = asker.get("/api/v1/proxies").items();
+    let told: Vec<_> = proxies.iter().map(|it| (&it["name"], &it["pid"])).collect();
+    let pids = [0, 1].map(|at| Value::from(fleet[at].pid()));
+    assert_eq!(told, [(&"local".into(), &pids[0]), (&"b".into(), &pids[1])]);
+    assert!(proxies.iter().all(|it| it["status"] == "RUNNING" && it["sessions"] == 0));
+    let counts = || {
+        let cluster = asker.get("/api/v1/clusters").items().remove(0);
+        let whole = asker.get("/api/v1/clusters/main").json();
+        assert_eq!(whole["proxies"].as_array().map(Vec::len), Some(2), "{whole:#}");
+        (cluster["proxies"].clone(), cluster["proxies_running"].clone())
+    };
+    assert_eq!(counts(), (2.into(), 2.into()));
+    fleet[1].kill9();
+    until("the other one to be missed", || (counts() == (2.into(), 1.into())).then_some(()));
+    let other = asker.get("/api/v1/proxies").items().remove(1);
+    assert_eq!((&other["status"], &other["pid"]), (&"UNREACHABLE".into(), &Value::Null));
+}
+
+#[test]
 fn a_proxy_is_asked_by_one_connection_and_after_its_restart_its_successor_is() {
     let other = alone();
     let detour = Detour::start();

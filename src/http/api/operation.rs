@@ -16,7 +16,9 @@ use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview, show};
-use crate::http::fleet::{hour, member, members, number};
+use crate::http::fleet::{
+    heard, hour, member, members, number, others, proxies, serving, with_fleet,
+};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
@@ -48,10 +50,11 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         Operation::Document => Ok(json(StatusCode::OK, &document())),
         Operation::Clusters => {
             let clusters = door::clusters(of.admin, of.caller).await?;
-            Ok(items(&CLUSTER, &clusters))
+            let members = heard(of.http, of.caller).await;
+            Ok(items(&CLUSTER, &with_fleet(clusters, members.as_deref())))
         }
         Operation::Cluster => of.cluster().await,
-        Operation::Proxies => Ok(items(&PROXY, &door::proxies(of.admin, of.caller).await?)),
+        Operation::Proxies => Ok(items(&PROXY, &proxies(of.http, of.caller).await?)),
         Operation::Proxy => of.proxy().await,
         Operation::History if of.first() != door::LOCAL => Err(unknown("proxy", of.first())),
         Operation::History => Ok(items(&SAMPLE, &of.show("SHOW PROXYHISTORY").await?)),
@@ -174,10 +177,15 @@ impl Context<'_> {
 
     async fn cluster(&self) -> Result<Reply, Problem> {
         let name = self.first();
-        let Overview { clusters, proxies, servers } =
+        let Overview { clusters, mut proxies, servers } =
             door::overview(self.admin, self.caller).await?;
         let row = clusters.rows().find(|row| row.text("name") == name);
         let row = row.ok_or_else(|| unknown("cluster", name))?;
+        let members = heard(self.http, self.caller).await;
+        let clusters = with_fleet(clusters, members.as_deref());
+        if let Some(members) = &members {
+            proxies.rows.extend(others(&serving((**members).clone(), name)));
+        }
         let servers = servers.rows().filter(|row| row.text("cluster") == name);
         let whole = json!({
             "cluster": CLUSTER.value(&row),

@@ -188,7 +188,8 @@ pub(super) static ROUTES: &[Route] = &[
         "proxies",
         Operation::Proxies,
         Gives::Many(&PROXY),
-        "The proxy that answers, called local; those of the fleet are in /fleet",
+        "The proxy that answers, called local, and the others of its fleet by their names, as they \
+         were a moment ago",
     ),
     look(
         "proxies/{proxy}",

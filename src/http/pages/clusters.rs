@@ -1,15 +1,12 @@
 //! `/clusters`: all of them.
 
-use std::collections::BTreeSet;
-
 use maud::{Markup, html};
 
 use super::frame::live_with_fleet;
 use super::scene::Scene;
-use super::{fleet as of_fleet, words};
-use crate::admin::{Row, Table};
+use super::words;
 use crate::http::door::{self, Overview};
-use crate::http::fleet;
+use crate::http::fleet::Serving;
 use crate::http::reply::{Problem, Reply};
 use crate::http::request::encoded;
 
@@ -55,7 +52,7 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
             tbody {
                 @for (at, row) in clusters.rows().enumerate() {
                     @let id = |name: &str| format!("c{at}-{name}");
-                    @let Of { some, all, versions } = of_cluster(&row, members);
+                    @let Serving { running, all, versions } = Serving::of(&row, members);
                     tr {
                         td data-label="Cluster" {
                             a href={ "/clusters/" (encoded(row.text("name"))) } {
@@ -67,9 +64,11 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
                         }
                         td data-label="Kind" { (row.text("kind")) }
                         td data-label="Proxies running" id=(id("proxies")) {
-                            (words::of_all(&some, &all))
+                            (words::of_all(&running, &all))
                         }
-                        td data-label="Versions" id=(id("versions")) { (versions) }
+                        td data-label="Versions" id=(id("versions")) {
+                            (versions.replace(',', ", "))
+                        }
                         td data-label="Servers online" id=(id("servers")) {
                             (words::servers(&row))
                             @if row.text("servers_unknown") != "0" {
@@ -94,28 +93,4 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
         }
     };
     Ok((shown, clusters.rows.len()))
-}
-
-/// Proxies of a cluster.
-struct Of {
-    some: String,
-    all: String,
-    versions: String,
-}
-
-/// Of the fleet, as far as it is known.
-fn of_cluster(row: &Row, members: Option<&Table>) -> Of {
-    let Some(members) = members else {
-        let text = |column| row.text(column).to_owned();
-        let (some, all) = (text("proxies_running"), text("proxies"));
-        return Of { some, all, versions: text("versions") };
-    };
-    let serving = fleet::serving(members.clone(), row.text("name"));
-    let versions: BTreeSet<_> = serving.rows().filter_map(|row| row.value("version")).collect();
-    let versions: Vec<_> = versions.into_iter().collect();
-    Of {
-        some: of_fleet::running(&serving).to_string(),
-        all: serving.rows.len().to_string(),
-        versions: versions.join(", "),
-    }
 }

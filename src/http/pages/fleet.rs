@@ -14,12 +14,9 @@ use crate::admin::command::Change;
 use crate::admin::fleet::Order;
 use crate::admin::{Row, Table};
 use crate::fleet::tasks::{Mode, Request};
-use crate::http::fleet;
+use crate::http::fleet::{self, RUNNING, running};
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::{encoded, find};
-
-/// A proxy that may be restarted.
-const RUNNING: &str = "RUNNING";
 
 /// Cells of a proxy that change.
 const CELLS: [&str; 6] = ["status", "version", "generation", "uptime", "sessions", "last"];
@@ -80,11 +77,6 @@ pub(super) fn others_than_this(fleet: &Fleet) -> Option<String> {
             Some(others(ready, others_of().count()))
         }
     }
-}
-
-/// How many of them are RUNNING.
-pub(super) fn running(members: &Table) -> usize {
-    members.rows().filter(|row| row.text("state") == RUNNING).count()
 }
 
 /// The proxies of the fleet that serve a cluster, to be ticked; nothing where there is no fleet. It

@@ -10,6 +10,7 @@ use crate::admin::command::Change;
 use crate::admin::{Row, Table};
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview};
+use crate::http::fleet::running;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
@@ -149,7 +150,7 @@ impl Shown {
         let of_all = match &self.fleet {
             Fleet::Asking => return html! { "proxies are being asked" },
             Fleet::Members(members) => {
-                let (some, all) = (fleet::running(members), members.rows.len());
+                let (some, all) = (running(members), members.rows.len());
                 words::of_all(&some.to_string(), &all.to_string())
             }
             Fleet::None => words::of_all(cluster.text("proxies_running"), cluster.text("proxies")),
