@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::ledger::Ledger;
 use super::message::Terms;
-use super::task::{Generation, Mode, Phase, State, Task, TaskId, TaskState};
+use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId, TaskState};
 use super::timeouts::Timeouts;
 use crate::config::ExitTimeout;
 
@@ -162,6 +162,18 @@ impl Board {
             let phase = phase.map(tracing::field::display);
             tracing::info!(%state, phase, generation = self.generation().0, "lifecycle");
         }
+    }
+
+    /// Opens a task for what somebody has asked for.
+    pub(super) fn begin_asked(&self, request: &Request, by: &str) -> TaskId {
+        let task_id = self.begin_task(request.mode, by);
+        self.ledger().remember(task_id, request.clone());
+        task_id
+    }
+
+    /// What was asked for by a task, if it was the last one, and this process was asked.
+    pub(super) fn asked(&self, task_id: TaskId) -> Option<Request> {
+        self.ledger().asked(task_id)
     }
 
     /// Opens a task that somebody has asked for.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::task::{Generation, Mode, Task, TaskId, TaskState};
+use super::task::{Generation, Mode, Request, Task, TaskId, TaskState};
 use crate::metrics::pauses::Pauses;
 
 /// Tasks that are remembered.
@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     /// has not noticed it yet.
     running: Vec<(TaskId, Instant)>,
     gauge: Option<Gauge>,
+    /// What the newest task was that somebody has asked this process for.
+    asked: Option<(TaskId, Request)>,
     /// The newest task that this process takes part in, and what the gauge showed before.
     gauged: Option<(TaskId, Pauses)>,
 }
@@ -47,6 +49,17 @@ impl Ledger {
         task.reach(task.phase);
         self.put(task);
         task_id
+    }
+
+    /// What was asked for by a task.
+    pub(super) fn remember(&mut self, task_id: TaskId, request: Request) {
+        self.asked = Some((task_id, request));
+    }
+
+    /// The same, if it was the last one, and this process was asked.
+    pub(super) fn asked(&self, task_id: TaskId) -> Option<Request> {
+        let (_, request) = self.asked.as_ref().filter(|(last, _)| *last == task_id)?;
+        Some(request.clone())
     }
 
     /// The newest of them.

@@ -16,7 +16,7 @@ use super::drive::incoming::{self, TakeoverError};
 use super::host::fd::channel_from_stdin;
 use super::order::{Answer, Exit, Order, Refusal, Start};
 use super::plane::DataPlane;
-use super::task::{Generation, Mode, Phase, State, Task, TaskId, Wish};
+use super::task::{Generation, Mode, Phase, Request, State, Task, TaskId, Wish};
 use super::timeouts::Timeouts;
 use super::transport::channel::Channel;
 use super::transport::socket;
@@ -103,6 +103,11 @@ impl Lifecycle {
     /// The tasks of this process and its predecessors, newest first.
     pub fn tasks(&self) -> Vec<Task> {
         self.board().ledger().rows(Instant::now())
+    }
+
+    /// What a task was asked by: of the last one that this process was asked for.
+    pub fn asked(&self, task: TaskId) -> Option<Request> {
+        self.board().asked(task)
     }
 
     /// RESTART, RESTART FORCE or RESTART REHEARSE. Answers with the task's id after preflight has

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::scene::{manager, pair};
 use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
-use crate::support::{Login, Proxy, Wire, until};
+use crate::support::{Login, Proxy, Wire, scratch, until};
 
 const RESTART: &str = "/api/v1/proxies/local/restart";
 
@@ -100,6 +100,62 @@ fn what_cannot_be_asked_is_told_with_the_name_and_nothing_begins() {
     let form = asker.form(RESTART, "mode=force");
     assert_eq!(form.status, 415, "{form:?}");
     assert!(asker.get("/api/v1/tasks").items().is_empty());
+}
+
+#[test]
+fn a_restart_that_has_failed_is_begun_again_as_it_was_asked() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    let dir = scratch();
+    let binary = dir.path().join("odp");
+    let sql = format!("RESTART EXIT_TIMEOUT = '20s' BINARY = '{}'", binary.display());
+    let refused = proxy.admin().expect("the admin port").query(&sql);
+    assert!(refused.error().is_some(), "there is no such program");
+    let retry = || asker.ask("POST", "/api/v1/tasks/1/retry", "");
+    let stop = asker.ask("POST", "/api/v1/tasks/1/stop", "");
+    assert!(stop.status == 409 && stop.body.contains("task 1 is FAILED: it is over"), "{stop:?}");
+    // Nothing was mended.
+    assert_eq!(retry().status, 409);
+    assert_eq!(asker.get("/api/v1/tasks/2").json()["state"], "FAILED");
+    let old = retry();
+    assert!(old.status == 409 && old.body.contains("not the last one"), "{old:?}");
+    std::fs::copy(env!("CARGO_BIN_EXE_odp"), &binary).expect("a program");
+    let answer = asker.ask("POST", "/api/v1/tasks/2/retry", "");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let path = answer.field("location").expect("where the task is").to_owned();
+    assert_eq!(ended(&asker, &path)["state"], "COMPLETED");
+    let info = proxy.admin().expect("the admin port").query("SHOW PROXYINFO BINARY").named_rows();
+    let runs = info.iter().find(|row| row["name"] == "binary").expect("which program");
+    assert_eq!(runs["info"], binary.display().to_string());
+    for (task, what, part) in [
+        (3, "retry", "task 3 is COMPLETED: only one that has failed"),
+        (3, "stop", "task 3 is COMPLETED: it is over"),
+        // The process that was asked is gone.
+        (2, "retry", "how it was asked is not known any more"),
+    ] {
+        let answer = asker.ask("POST", &format!("/api/v1/tasks/{task}/{what}"), "");
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"));
+        assert!(answer.status == 409 && answer.body.contains(part), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_restart_that_is_under_way_is_taken_back_and_not_stopped() {
+    let Some((_database, proxy)) = pair() else { return };
+    let asker = manager(&proxy);
+    // It cannot move, and has the restart wait.
+    let mut client = client(&proxy);
+    client.run("CREATE TEMPORARY TABLE kept (a INT)");
+    let before = proxy.pid();
+    let answer = asker.ask("POST", RESTART, r#"{"exit_timeout": "60s"}"#);
+    let path = answer.field("location").expect("where the task is").to_owned();
+    let stop = asker.ask("POST", &format!("{path}/stop"), "");
+    assert!(stop.status == 409 && stop.body.contains("rollback takes it back"), "{stop:?}");
+    let rollback = asker.ask("POST", &format!("{path}/rollback"), "");
+    assert_eq!(rollback.status, 204, "{rollback:?}");
+    assert_eq!(ended(&asker, &path)["state"], "ROLLED_BACK");
+    assert_eq!(proxy.pid(), before);
+    client.run("SELECT * FROM kept");
 }
 
 #[test]

@@ -127,7 +127,7 @@ fn responses(route: &Route) -> Value {
         Gives::Begun => Some(json!({"oneOf": [of(&TASK), fleet_task(), of(&REHEARSAL)]})),
         Gives::Task => Some(json!({"oneOf": [of(&TASK), fleet_task()]})),
         Gives::Document => Some(json!({"type": "object"})),
-        Gives::Nothing | Gives::NothingYet | Gives::Events => None,
+        Gives::Nothing | Gives::NothingYet | Gives::NothingOrTask | Gives::Events => None,
     };
     let mut good = json!({"description": route.info});
     match (schema, route.gives) {
@@ -148,6 +148,12 @@ fn responses(route: &Route) -> Value {
         responses["202"] = json!({
             "description": "it goes on; Location is where its entry in the audit is",
             "content": {"application/json": {"schema": of(&AUDIT)}},
+        });
+    }
+    if let Gives::NothingOrTask = route.gives {
+        responses["202"] = json!({
+            "description": "it is begun; Location is where its task is",
+            "content": {"application/json": {"schema": of(&TASK)}},
         });
     }
     responses

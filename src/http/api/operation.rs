@@ -27,7 +27,7 @@ use crate::http::resource::{
 };
 use crate::http::service::Http;
 use crate::http::who::{Standing, Visitor};
-use crate::restart::task::{Mode, Request as Restart};
+use crate::restart::task::{Mode, Request as Restart, TaskId};
 use crate::wire::id::SessionId;
 
 /// Rows in one answer, unless somebody asks for more or fewer.
@@ -99,8 +99,10 @@ pub(super) async fn run(operation: Operation, of: &Context<'_>) -> Result<Reply,
         Operation::Task => of.task(of.first(), StatusCode::OK).await,
         Operation::Rollback if of.is_of_fleet() => fleet::order(of, Word::RollBack).await,
         Operation::Rollback => of.rollback().await,
-        Operation::Retry => fleet::order(of, Word::Retry).await,
-        Operation::Stop => fleet::order(of, Word::Stop).await,
+        Operation::Retry if of.is_of_fleet() => fleet::order(of, Word::Retry).await,
+        Operation::Retry => of.retry().await,
+        Operation::Stop if of.is_of_fleet() => fleet::order(of, Word::Stop).await,
+        Operation::Stop => of.stop().await,
         Operation::Audit => Ok(items(&AUDIT, &of.show("SHOW AUDIT").await?)),
         Operation::AuditEntry => of.entry(of.first(), StatusCode::OK).await,
         Operation::Events => {
@@ -179,13 +181,13 @@ impl Context<'_> {
         let name = self.first();
         let Overview { clusters, mut proxies, servers } =
             door::overview(self.admin, self.caller).await?;
-        let row = clusters.rows().find(|row| row.text("name") == name);
-        let row = row.ok_or_else(|| unknown("cluster", name))?;
         let members = heard(self.http, self.caller).await;
         let clusters = with_fleet(clusters, members.as_deref());
         if let Some(members) = &members {
             proxies.rows.extend(others(&serving((**members).clone(), name)));
         }
+        let row = clusters.rows().find(|row| row.text("name") == name);
+        let row = row.ok_or_else(|| unknown("cluster", name))?;
         let servers = servers.rows().filter(|row| row.text("cluster") == name);
         let whole = json!({
             "cluster": CLUSTER.value(&row),
@@ -212,6 +214,10 @@ impl Context<'_> {
         if self.first() != door::LOCAL {
             return fleet::restart_one(self, request).await;
         }
+        self.begin(request).await
+    }
+
+    async fn begin(&self, request: Restart) -> Result<Reply, Problem> {
         let task = self.change(Change::Restart(request)).await?;
         let id = task.to_string();
         let mut reply = self.task(&id, StatusCode::ACCEPTED).await?;
@@ -226,17 +232,50 @@ impl Context<'_> {
         Ok(json(status, &TASK.value(&row)))
     }
 
-    async fn rollback(&self) -> Result<Reply, Problem> {
+    /// How a restart of this proxy stands.
+    async fn state(&self) -> Result<String, Problem> {
         let id = self.first();
         let tasks = self.show("SHOW RESTART").await?;
         let row = tasks.rows().find(|row| row.text("task_id") == id);
-        let row = row.ok_or_else(|| unknown("task", id))?;
-        if row.text("state") != "IN_PROGRESS" {
-            let text = format!("task {id} is {}: it is over", row.text("state"));
-            return Err(Problem::new(StatusCode::CONFLICT, text));
+        row.map(|row| row.text("state").to_owned()).ok_or_else(|| unknown("task", id))
+    }
+
+    async fn rollback(&self) -> Result<Reply, Problem> {
+        match self.state().await?.as_str() {
+            "IN_PROGRESS" => {}
+            state => return Err(self.conflict(&format!("is {state}: it is over"))),
         }
         self.change(Change::Rollback).await?;
         Ok(empty(StatusCode::NO_CONTENT))
+    }
+
+    /// Begins it once more, as it was asked.
+    async fn retry(&self) -> Result<Reply, Problem> {
+        match self.state().await?.as_str() {
+            "FAILED" | "ROLLED_BACK" => {}
+            state => {
+                let text = format!("is {state}: only one that has failed can be tried again");
+                return Err(self.conflict(&text));
+            }
+        }
+        let asked = self.first().parse().ok().and_then(|id| self.admin.lifecycle.asked(TaskId(id)));
+        let forgotten = "is not the last one that this process was asked for, and how it was \
+                         asked is not known any more: begin another one";
+        self.begin(asked.ok_or_else(|| self.conflict(forgotten))?).await
+    }
+
+    /// There is nothing that a restart of one proxy would begin later.
+    async fn stop(&self) -> Result<Reply, Problem> {
+        Err(self.conflict(&match self.state().await?.as_str() {
+            "IN_PROGRESS" => {
+                "is of one proxy: nothing more would begin; rollback takes it back".into()
+            }
+            state => format!("is {state}: it is over"),
+        }))
+    }
+
+    fn conflict(&self, why: &str) -> Problem {
+        Problem::new(StatusCode::CONFLICT, format!("task {} {why}", self.first()))
     }
 
     async fn servers(&self) -> Result<Reply, Problem> {

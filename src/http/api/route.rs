@@ -93,6 +93,8 @@ pub(super) enum Gives {
     Nothing,
     /// The same, or with 202 an entry of the audit, if it goes on.
     NothingYet,
+    /// The same, or with 202 a restart of this proxy that was begun.
+    NothingOrTask,
     /// Server-sent events.
     Events,
     /// An OpenAPI document.
@@ -355,17 +357,22 @@ pub(super) static ROUTES: &[Route] = &[
         Operation::Rollback,
         "Takes back a restart: of this proxy while it is under way; of the fleet also later",
     ),
-    change(
-        Verb::Post,
-        "tasks/{task}/retry",
-        Operation::Retry,
-        "Goes on with a restart of the fleet that has failed or was stopped",
-    ),
+    Route {
+        gives: Gives::NothingOrTask,
+        ..change(
+            Verb::Post,
+            "tasks/{task}/retry",
+            Operation::Retry,
+            "Goes on with a restart of the fleet that has failed or was stopped; or begins one of \
+             this proxy that has failed once more, as it was asked, if it was the last one",
+        )
+    },
     change(
         Verb::Post,
         "tasks/{task}/stop",
         Operation::Stop,
-        "Has a restart of the fleet begin nothing more",
+        "Has a restart of the fleet begin nothing more; 409 for one of this proxy, which has \
+         nothing that could be left out",
     ),
     look("audit", Operation::Audit, Gives::Many(&AUDIT), "Who changed what, newest first"),
     look(

@@ -340,7 +340,7 @@ impl<D: DataPlane> Coordinator<D> {
         let (end, ended) = oneshot::channel();
         self.rehearsal = Some(end);
         let (binary, config) = self.files(&request);
-        let task_id = self.board.begin_task(Mode::Rehearse, &by);
+        let task_id = self.board.begin_asked(&request, &by);
         let (plane, board) = (self.plane.clone(), self.board.clone());
         let rehearsal = Rehearsal { plane, board, task_id, binary, config };
         // Not in the coordinator's future: whatever becomes of it, orders are taken.
@@ -369,7 +369,7 @@ impl<D: DataPlane> Coordinator<D> {
 
     fn begin(&mut self, Wish { request, by }: Wish, answer: Answer<TaskId>) {
         let (binary, config) = self.files(&request);
-        let task_id = self.board.begin_task(request.mode, &by);
+        let task_id = self.board.begin_asked(&request, &by);
         let plan = self.plan(task_id, request.mode, request.exit_timeout);
         let (orders, mut receiver) = mpsc::channel(ORDERS);
         let (shown, stage) = watch::channel(Stage::Moving);
