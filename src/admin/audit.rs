@@ -18,6 +18,7 @@ use super::Caller;
 use super::show::timestamp;
 use super::table::{Columns, Table};
 use crate::config::Role;
+use crate::wire::id::SessionId;
 
 /// A file that is longer is put aside.
 const LONGEST: u64 = 8 << 20;
@@ -41,6 +42,8 @@ pub enum Door {
     Api,
     /// From somebody who has logged in to the console.
     Console,
+    /// By a signal: whoever may send the process one.
+    Signal,
 }
 
 impl Door {
@@ -49,6 +52,7 @@ impl Door {
             Self::Sql => "sql",
             Self::Api => "api",
             Self::Console => "console",
+            Self::Signal => "signal",
         }
     }
 }
@@ -100,7 +104,7 @@ struct Inner {
 
 /// Something that was asked for and has not ended.
 #[must_use]
-pub(crate) struct Asked {
+pub struct Asked {
     audit: Audit,
     entry: Entry,
 }
@@ -117,6 +121,13 @@ impl Audit {
         let entry = self.entry(caller, action);
         self.write(entry.clone()).await;
         Asked { audit: self.clone(), entry }
+    }
+
+    /// The same by a signal of this name.
+    pub async fn ask_by_signal(&self, signal: &str, action: String) -> Asked {
+        let (user, peer) = ("signal".to_owned(), signal.to_owned());
+        let (role, door, connection_id) = (Role::Manager, Door::Signal, SessionId(0));
+        self.ask(&Caller { user, peer, role, door, connection_id }, action).await
     }
 
     /// Something has happened that nobody can take back, such as a log-in.
@@ -168,7 +179,7 @@ impl Asked {
     }
 
     /// It has ended.
-    pub(crate) async fn end(mut self, outcome: &str, detail: String) {
+    pub async fn end(mut self, outcome: &str, detail: String) {
         (self.entry.outcome, self.entry.detail) = (outcome.to_owned(), detail);
         self.audit.write(self.entry).await;
     }
@@ -240,7 +251,6 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
-    use crate::wire::id::SessionId;
 
     fn caller() -> Caller {
         let (user, peer) = ("ann".to_owned(), "127.0.0.1:9".to_owned());

@@ -177,11 +177,11 @@ async fn live(
     keeper.serve(&proxy, &lifecycle);
     let settings = sharer.standing();
     sharer.serve(&lifecycle);
-    let under_way = serve(&ports, (&config, &proxy, &lifecycle), admin_users, settings);
+    let admin = serve(&ports, (&config, &proxy, &lifecycle), admin_users, settings);
     let _records = keep_records(&ports, lifecycle.pid(), &config.load().proxy.run_dir);
     let ports = Arc::new(ports);
     let lookout = look_out(&ports, &lifecycle, config.load().proxy.run_dir.clone());
-    orders.obey(subject(path, &proxy, &lifecycle, lookout)).context("cannot listen for signals")?;
+    orders.obey(subject(path, &admin, lookout)).context("cannot listen for signals")?;
     if let Some(pair) = pair {
         pair.serve(&proxy, &lifecycle, &ports);
     }
@@ -200,7 +200,7 @@ async fn live(
         }
         Exit::Refused(reason) => return Err(anyhow!("takeover: {reason}")),
     }
-    finish_answers(&under_way).await;
+    finish_answers(&admin.under_way).await;
     proxy.part_with_servers().await;
     Ok(())
 }
@@ -215,14 +215,10 @@ async fn sharer(proxy: &Arc<Proxy>, start: &Start, heritage: Option<&Heritage>) 
 }
 
 /// What signals are about.
-fn subject(
-    path: &Path,
-    proxy: &Arc<Proxy>,
-    lifecycle: &Lifecycle,
-    lookout: Arc<Notify>,
-) -> signals::Subject {
-    let (proxy, lifecycle) = (proxy.clone(), lifecycle.clone());
-    signals::Subject { lifecycle, proxy, config: path.to_owned(), lookout }
+fn subject(path: &Path, admin: &Admin, lookout: Arc<Notify>) -> signals::Subject {
+    let Admin { proxy, lifecycle, audit, .. } = admin;
+    let (proxy, lifecycle, audit) = (proxy.clone(), lifecycle.clone(), audit.clone());
+    signals::Subject { lifecycle, proxy, audit, config: path.to_owned(), lookout }
 }
 
 /// Whoever asked for this process's end is to hear of it.
@@ -304,26 +300,24 @@ fn announce(lifecycle: &Lifecycle, grace: Duration) -> (Notifier, JoinHandle<()>
     (notifier, task::keep("announcer", tell))
 }
 
-/// Starts the accept loops, and takes operators that come to the clients' port. The answers that
-/// are under way.
+/// Starts the accept loops, and takes operators that come to the clients' port.
 fn serve(
     ports: &Ports,
     (config, proxy, lifecycle): (&Arc<ArcSwap<Config>>, &Arc<Proxy>, &Lifecycle),
     users: UnboundedReceiver<LocalLogin>,
     settings: watch::Receiver<Standing>,
-) -> TaskTracker {
+) -> Arc<Admin> {
     let (proxy, lifecycle, started) = (proxy.clone(), lifecycle.clone(), SystemTime::now());
     let fleet = Tasks::new(config.clone(), lifecycle.clone(), admin::timestamp(started));
     fleet.serve();
     let audit = Audit::new(&audit_dir(&proxy.config()));
     let under_way = TaskTracker::new();
-    let tracker = under_way.clone();
-    let admin = Admin { proxy, lifecycle, fleet, settings, started, audit, under_way: tracker };
+    let admin = Admin { proxy, lifecycle, fleet, settings, started, audit, under_way };
     let admin = Arc::new(admin);
     ports.serve(&admin);
-    let users = Arc::new(Mutex::new(users));
-    task::keep("admin users", move || serve_admin_users(admin.clone(), users.clone()));
-    under_way
+    let (served, users) = (admin.clone(), Arc::new(Mutex::new(users)));
+    task::keep("admin users", move || serve_admin_users(served.clone(), users.clone()));
+    admin
 }
 
 /// Where the audit is: where everything is that outlives the machine's next start, if that is ours.

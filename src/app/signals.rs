@@ -1,4 +1,5 @@
-//! Signals: SIGTERM and SIGINT stop, SIGUSR2 restarts, SIGHUP reads the config again.
+//! Signals: SIGTERM and SIGINT stop, SIGUSR2 restarts, SIGHUP reads the config again. What is
+//! restarted or read by one is in the audit; who has sent it the runtime does not tell.
 
 use std::future::pending;
 use std::io;
@@ -13,6 +14,8 @@ use tokio::time::timeout;
 
 use super::config;
 use super::remarks::log_remarks;
+use crate::admin::Audit;
+use crate::admin::command::Change;
 use crate::error::chain;
 use crate::proxy::Proxy;
 use crate::restart::Lifecycle;
@@ -36,6 +39,8 @@ pub(super) struct Subject {
     pub lifecycle: Lifecycle,
     /// Reloads.
     pub proxy: Arc<Proxy>,
+    /// Where it is written down that somebody has sent one.
+    pub audit: Audit,
     /// The config file.
     pub config: PathBuf,
     /// Looks at the listeners.
@@ -71,17 +76,17 @@ impl Orders {
 }
 
 async fn listen(signals: Arc<Mutex<Signals>>, subject: Subject) {
-    let Subject { lifecycle, proxy, config, lookout } = subject;
+    let Subject { lifecycle, proxy, audit, config, lookout } = subject;
     let mut signals = signals.lock().await;
     let Signals { orders, terminate, interrupt } = &mut *signals;
     let stop = || {
         tracing::info!("told to stop");
         lifecycle.stop(proxy.config().proxy.delay_exit_time.0);
     };
-    let begin = |reload: fn(&Proxy, &Path)| {
-        let (proxy, config) = (proxy.clone(), config.clone());
+    let begin = |whose: Whose| {
+        let reload = reload(proxy.clone(), config.clone(), whose);
         // A panic in it is in the log, as all are; the config in force stays.
-        timeout(RELOAD, spawn_blocking(move || reload(&proxy, &config)))
+        timeout(RELOAD, task::spawn("reload", reload))
     };
     let mut reloading = None;
     loop {
@@ -101,33 +106,67 @@ async fn listen(signals: Arc<Mutex<Signals>>, subject: Subject) {
                 lookout.notify_one();
             }
             _ = orders.restart.recv(), if is_free => {
-                task::spawn("restart", restart(lifecycle.clone()));
+                task::spawn("restart", restart(lifecycle.clone(), audit.clone()));
             }
             _ = orders.reload.recv(), if is_free => {
-                reloading = Some(Box::pin(begin(|proxy, config| {
-                    reload(proxy, config);
-                    proxy.pass_on_reload();
-                })));
+                reloading = Some(Box::pin(begin(Whose::Ours(audit.clone()))));
             }
-            () = proxy.told_to_reload(), if is_free => reloading = Some(Box::pin(begin(reload))),
+            () = proxy.told_to_reload(), if is_free => {
+                reloading = Some(Box::pin(begin(Whose::OtherGeneration)));
+            }
         }
     }
 }
 
-async fn restart(lifecycle: Lifecycle) {
-    match lifecycle.restart(Request::of(Mode::Restart).by("SIGUSR2")).await {
-        Ok(task) => tracing::info!(%task, "restart by signal"),
-        Err(reason) => tracing::warn!(%reason, "restart by signal refused"),
+async fn restart(lifecycle: Lifecycle, audit: Audit) {
+    let request = Request::of(Mode::Restart);
+    let asked = audit.ask_by_signal("SIGUSR2", Change::Restart(request.clone()).to_string()).await;
+    match lifecycle.restart(request.by("SIGUSR2")).await {
+        Ok(task) => {
+            tracing::info!(%task, "restart by signal");
+            asked.end("done", format!("task {task}")).await;
+        }
+        Err(reason) => {
+            tracing::warn!(%reason, "restart by signal refused");
+            asked.end("refused", reason.to_string()).await;
+        }
     }
 }
 
-/// All of the new config, with the files that it names, or nothing of it.
-fn reload(proxy: &Proxy, path: &Path) {
+/// To whom a signal came.
+enum Whose {
+    /// To us: it is written down, and the other generation is told.
+    Ours(Audit),
+    OtherGeneration,
+}
+
+async fn reload(proxy: Arc<Proxy>, path: PathBuf, whose: Whose) {
+    let asked = match &whose {
+        Whose::Ours(audit) => Some(audit.ask_by_signal("SIGHUP", "RELOAD CONFIG".into()).await),
+        Whose::OtherGeneration => None,
+    };
+    let (reloaded, from) = (proxy.clone(), path.clone());
+    let done = spawn_blocking(move || read_again(&reloaded, &from)).await;
+    if let Whose::Ours(_) = whose {
+        proxy.pass_on_reload();
+    }
+    let Some(asked) = asked else { return };
+    match done {
+        Ok(Ok(())) => asked.end("done", path.display().to_string()).await,
+        Ok(Err(why)) => asked.end("refused", why).await,
+        Err(_) => asked.end("failed", "it broke off: see the log".into()).await,
+    }
+}
+
+/// All of the new config, with the files that it names, or nothing of it, and why.
+fn read_again(proxy: &Proxy, path: &Path) -> Result<(), String> {
     let before = proxy.config();
     let reloaded =
         config::load(path).and_then(|config| proxy.reload(config).map_err(config::in_config(path)));
     if let Err(error) = reloaded {
-        return tracing::error!(error = chain(error.as_ref()), "config not reloaded");
+        let error = chain(error.as_ref());
+        tracing::error!(error, "config not reloaded");
+        return Err(error);
     }
     let config = proxy.config();
     if config.listen_addresses() != before.listen_addresses()
@@ -137,4 +176,5 @@ fn reload(proxy: &Proxy, path: &Path) {
     }
     log_remarks(&config);
     tracing::info!(config = %path.display(), "config reloaded");
+    Ok(())
 }

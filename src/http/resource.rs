@@ -248,10 +248,10 @@ pub(super) static AUDIT: Resource = Resource {
     fields: &[
         same("id", Text, "its id"),
         same("time", Time, "when it was asked"),
-        same("user", Text, "who asked, or by which token"),
-        same("address", Text, "from where"),
+        same("user", Text, "who asked, or by which token; signal: whoever has sent one"),
+        same("address", Text, "from where, or which signal"),
         same("role", Text, "manager or viewer"),
-        same("by", Text, "sql, api or console"),
+        same("by", Text, "sql, api, console or signal"),
         same("action", Text, "what, as SQL"),
         same("outcome", Text, "asked (it has not ended), done or refused"),
         same("detail", Text, "what the answer was"),

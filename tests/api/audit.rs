@@ -2,10 +2,13 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::scene::{VIEWER, alone, console, manager, viewer};
-use crate::support::Proxy;
 use crate::support::database::PASSWORD;
 use crate::support::proxy::Options;
+use crate::support::{Proxy, until};
 
 fn entries(proxy: &Proxy) -> Vec<[String; 4]> {
     let items = manager(proxy).get("/api/v1/audit").items();
@@ -54,6 +57,28 @@ fn without_a_state_dir_the_audit_is_in_the_run_dir() {
     manager(&proxy).ask("DELETE", "/api/v1/sessions/7", "");
     assert_eq!(entries(&proxy).len(), 1);
     assert!(proxy.run_dir().join("audit.log").exists());
+}
+
+#[test]
+fn what_is_asked_by_a_signal_is_in_the_audit() {
+    let proxy = alone();
+    let text = std::fs::read_to_string(proxy.config()).expect("a config");
+    let reload = |outcome: &str| {
+        kill(Pid::from_raw(proxy.pid() as i32), Signal::SIGHUP).expect("it lives");
+        let entry = ["signal", "signal", "RELOAD CONFIG", outcome].map(str::to_owned);
+        until("the entry", || (entries(&proxy)[..1] == [entry.clone()]).then_some(()));
+    };
+    reload("done");
+    std::fs::write(proxy.config(), format!("{text}\n[nonsense]\n")).expect("ours");
+    reload("refused");
+    std::fs::write(proxy.config(), text).expect("ours");
+    proxy.restart_by_signal();
+    let entry = ["signal", "signal", "RESTART", "done"].map(str::to_owned);
+    until("the successor", || {
+        let audit = manager(&proxy).try_ask("GET", "/api/v1/audit", "")?.items();
+        (audit[0]["address"] == "SIGUSR2" && audit[0]["detail"] == "task 1").then_some(())
+    });
+    assert_eq!(entries(&proxy)[0], entry);
 }
 
 #[test]
