@@ -210,6 +210,16 @@ fn the_dialog_of_several_says_of_each_whether_all_would_move() {
     // They were asked a moment ago, once.
     assert!(!begins(&dialog), "{dialog}");
     assert_eq!([rehearsals(0), rehearsals(1)], [Some(1), Some(1)]);
+    // What one has found out is in the way of all.
+    let text = std::fs::read_to_string(proxies[1].config()).expect("a config");
+    std::fs::write(proxies[1].config(), format!("{text}\n[nonsense]\n")).expect("ours");
+    person.send(path, "mode=rehearse&proxies=a,b");
+    let refusal = "Not now: b would refuse";
+    let page =
+        until("the refusal", || Some(person.see(part)).filter(|page| page.contains(refusal)));
+    assert!(page.contains("id=\"soft\"") && page.contains("nonsense"), "{page}");
+    assert!(person.see(path).contains(refusal));
+    std::fs::write(proxies[1].config(), text).expect("ours");
     // One that is gone is named, and holds nobody up.
     proxies[1].kill9();
     let ticked = "mode=rehearse&proxies=b&ticked=yes";

@@ -1,6 +1,6 @@
 //! What the forms do: the same as SQL; and nothing for who may only look.
 
-use crate::scene::{Person, pair};
+use crate::scene::{Person, alone, pair};
 use crate::support::database::PASSWORD;
 use crate::support::{Login, Wire, until};
 
@@ -64,6 +64,32 @@ fn a_rehearsal_tells_what_would_move() {
         assert_eq!(person.send(link, fields).status, status, "{fields}");
     }
     assert_eq!(person.send("/clusters/main/proxies/other/restart", "mode=restart").status, 404);
+}
+
+#[test]
+fn what_a_rehearsal_has_found_out_refuses_the_restart_until_it_is_mended() {
+    let proxy = alone();
+    let person = Person::log_in(&proxy, "root");
+    let link = "/clusters/main/proxies/local/restart";
+    let text = std::fs::read_to_string(proxy.config()).expect("a config");
+    let rehearsed = |part: &str| {
+        person.send(link, "mode=rehearse");
+        until(part, || Some(person.see(link)).filter(|page| page.contains(part)))
+    };
+    let soft = |page: &str| {
+        let (_, rest) = page.split_once("value=\"restart\"").expect("the choice");
+        rest.split('>').next().expect("its end").to_owned()
+    };
+    let good = rehearsed("0 of 0 sessions would move");
+    assert!(!soft(&good).contains("disabled") && !good.contains("Not now"), "{good}");
+    std::fs::write(proxy.config(), format!("{text}\n[nonsense]\n")).expect("ours");
+    let bad = rehearsed("Not now: the rehearsal has failed");
+    assert!(soft(&bad).contains("disabled") && bad.contains("nonsense"), "{bad}");
+    // What needs no successor to be willing may be chosen.
+    assert_eq!(bad.matches("Not now").count(), 1, "{bad}");
+    std::fs::write(proxy.config(), text).expect("ours");
+    let page = rehearsed("0 of 0 sessions would move");
+    assert_eq!(soft(&page), soft(&good));
 }
 
 #[test]

@@ -218,6 +218,35 @@ struct Dialog {
     /// The task that is in progress.
     busy: Option<String>,
     refusal: Option<String>,
+    /// Why a restart would fail, as was rehearsed.
+    objection: Option<String>,
+}
+
+/// What changes of the dialog; the same for all who look. Whoever is refused a choice by it is so
+/// until he has them rehearse again.
+async fn part(scene: &Scene<'_>, asked: &Asked<'_>) -> Result<Markup, Problem> {
+    let said = scene.show(rehearsals::SHOW).await?;
+    let objection = asked.objection(&said);
+    Ok(html! {
+        (asked.shown(&said))
+        @if objection.is_some() { (soft_choice(objection.as_deref())) }
+    })
+}
+
+/// The choice of a restart that nobody notices.
+fn soft_choice(why_not: Option<&str>) -> Markup {
+    html! {
+        label class="choice" id=(rehearsals::SOFT) {
+            input type="radio" name="mode" value="restart" required
+                checked[why_not.is_none()] disabled[why_not.is_some()];
+            span {
+                b { "Restart" } " (recommended)"
+                p { "Clients notice nothing but a pause of milliseconds. What cannot move goes on \
+                     in the old process until the exit timeout, and then gets error 1053." }
+                @if let Some(why) = why_not { p class="why" { "Not now: " (why) "." } }
+            }
+        }
+    }
 }
 
 pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
@@ -227,8 +256,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     let url = format!("{back}/restart");
     if scene.request.asked("part").is_some() {
         let asked = Asked { url: &url, names, cluster, chosen: &[] };
-        let shown = async { Ok(asked.shown(&scene.show(rehearsals::SHOW).await?)) };
-        return scene.part(shown).await;
+        return scene.part(part(scene, &asked)).await;
     }
     let caller = &scene.visitor.caller;
     let members = fleet::members(scene.admin(), caller).await?;
@@ -245,7 +273,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         (left(running(&serving), running(&proxies)), left(serving.rows.len(), proxies.rows.len()));
     let tasks = fleet::tasks(scene.admin(), caller).await?;
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
-    let dialog = Dialog {
+    let mut dialog = Dialog {
         cluster: cluster.to_owned(),
         url,
         proxies,
@@ -253,7 +281,9 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         others,
         busy: busy.map(|row| row.text("task_id").to_owned()).or(of_others),
         refusal: scene.refusal(),
+        objection: None,
     };
+    dialog.objection = dialog.asked().objection(&scene.show(rehearsals::SHOW).await?);
     let rehearsals = dialog.asked().section(scene, dialog.why_nothing().as_deref()).await?;
     let title = format!("Restart {}", words::proxies(dialog.proxies.rows.len()));
     let body = html! {
@@ -379,7 +409,8 @@ impl Dialog {
         };
         let other = self.proxies.rows().find(|row| !fits(row));
         let state = other.map(|row| format!("{} is {}", row.text("name"), row.text("state")));
-        self.why_nothing().or(state)
+        let objection = self.objection.clone().filter(|_| mode == Mode::Restart);
+        self.why_nothing().or(state).or(objection)
     }
 
     fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
@@ -393,17 +424,7 @@ impl Dialog {
                 }
                 fieldset {
                     legend { "How" }
-                    label class="choice" {
-                        input type="radio" name="mode" value="restart" required
-                            checked[soft.is_none()] disabled[soft.is_some()];
-                        span {
-                            b { "Restart" } " (recommended)"
-                            p { "Clients notice nothing but a pause of milliseconds. What cannot \
-                                 move goes on in the old process until the exit timeout, and then \
-                                 gets error 1053." }
-                            @if let Some(why) = &soft { p class="why" { "Not now: " (why) "." } }
-                        }
-                    }
+                    (soft_choice(soft.as_deref()))
                     label class="choice" {
                         input type="radio" name="mode" value="force" disabled[hard.is_some()];
                         span {

@@ -60,7 +60,7 @@ impl Asked<'_> {
                 @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
                 @if begins {
                     div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
-                        hx-select-oob="#rehearsals,#counts" hx-include="closest form" {}
+                        hx-select-oob={ "#rehearsals,#counts,#" (SOFT) } hx-include="closest form" {}
                 }
                 (button("quiet", "Rehearse now", why_not))
                 (self.ways().shown())
@@ -77,6 +77,15 @@ impl Asked<'_> {
             api: None,
             command: format!("odp restart --fleet -c /etc/odp/odp.toml --rehearse{only}"),
         }
+    }
+
+    /// Why a restart of all would fail: it is not begun if one would not move every session.
+    pub(super) fn objection(&self, said: &Table) -> Option<String> {
+        let is_meant = |row: &Row| self.names.iter().any(|name| is_of(row, name));
+        let is_against =
+            |row: &Row| row.text("state") == "FAILED" && age_s(row.text("started_at")) < FRESH_S;
+        let found = said.rows().find(|row| is_meant(row) && is_against(row));
+        found.map(|row| format!("{} would refuse: {}", row.text("proxy"), row.text("detail")))
     }
 
     /// The same for all who look. It asks again as long as somebody has not answered.
@@ -113,12 +122,15 @@ impl Asked<'_> {
                     }
                 }
                 @if open > 0 {
-                    (live_by("every 1s", &self.part(), &["rehearsals".to_owned()]))
+                    (live_by("every 1s", &self.part(), &["rehearsals".to_owned(), SOFT.to_owned()]))
                 }
             }
         }
     }
 }
+
+/// The id of the choice that is refused if a rehearsal has failed.
+pub(super) const SOFT: &str = "soft";
 
 /// What each has said last.
 pub(super) const SHOW: &str = "SHOW FLEET REHEARSALS";
@@ -146,11 +158,23 @@ pub(super) async fn act(scene: &Scene<'_>, cluster: &str, url: &str) -> Result<R
     }))
 }
 
+/// Sessions that would not move.
+fn left(row: &Row) -> u64 {
+    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
+    count("sessions").saturating_sub(count("moved"))
+}
+
+/// Why a restart of a proxy would fail, if it was rehearsed a moment ago. Sessions that cannot move
+/// are no reason: they go on in the old process until the exit timeout.
+pub(super) fn objection(row: &Row) -> Option<String> {
+    let has_failed = row.text("state") == "FAILED" && left(row) == 0;
+    let is_new = age_s(row.text("started_at")) < FRESH_S;
+    (has_failed && is_new).then(|| format!("the rehearsal has failed: {}", row.text("detail")))
+}
+
 /// How a rehearsal has ended.
 pub(super) fn verdict(row: &Row) -> Markup {
-    let (state, detail) = (row.text("state"), row.text("detail"));
-    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
-    let left = count("sessions").saturating_sub(count("moved"));
+    let (state, detail, left) = (row.text("state"), row.text("detail"), left(row));
     let (answer, words) = match state {
         "IN_PROGRESS" => ("Asking", "the rehearsal is under way".to_owned()),
         "COMPLETED" => ("Yes", words::count(row.text("moved"), "session")),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::frame::{Ways, button, csrf, live_with_fleet, mark, refusal};
 use super::overview::unknown;
-use super::rehearsals::{FRESH_S, age_s, verdict};
+use super::rehearsals::{FRESH_S, SOFT, age_s, objection, verdict};
 use super::scene::Scene;
 use super::{fleet, words};
 use crate::admin::command::Change;
@@ -58,7 +58,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
             (dialog.form(scene, &back))
             (dialog.ways(scene).shown())
         }
-        (live_with_fleet(&dialog.url, &["facts".into(), "rehearsal".into()]))
+        (live_with_fleet(&dialog.url, &["facts", "rehearsal", SOFT].map(str::to_owned)))
     };
     scene.page(&format!("Restart {name}"), body).await
 }
@@ -98,12 +98,17 @@ impl Dialog<'_> {
             (_, _) => Some(format!("a restart begins from RUNNING, and the proxy is {status}")),
         };
         let refusal = self.refusal.as_ref().map(|_| "it needs the role manager".to_owned());
-        refusal.or(busy).or(state)
+        let rehearsed = (mode == Mode::Restart).then(|| self.last_rehearsal()).flatten();
+        refusal.or(busy).or(state).or(rehearsed.and_then(|row| objection(&row)))
+    }
+
+    fn last_rehearsal(&self) -> Option<Row<'_>> {
+        self.restarts.rows().find(|row| row.text("mode") == "REHEARSE")
     }
 
     /// What would not move.
     fn rehearsal(&self, scene: &Scene<'_>) -> Markup {
-        let last = self.restarts.rows().find(|row| row.text("mode") == "REHEARSE");
+        let last = self.last_rehearsal();
         let why_not = self.why_not(Mode::Rehearse);
         let is_fresh = last.is_some_and(|row| age_s(row.text("started_at")) < FRESH_S);
         // A look at this page by somebody who may restart is worth a rehearsal. The page that looks
@@ -133,7 +138,9 @@ impl Dialog<'_> {
         }
     }
 
-    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
+    /// The choice of a restart that nobody notices. It is shown anew with each event; one that may
+    /// be chosen, and was or was not, stays as it is.
+    fn soft_choice(&self, why_not: Option<&str>) -> Markup {
         let proxy = &self.proxy;
         let last = match proxy.value("last_restart_pause_max_us") {
             Some(pause) => format!(
@@ -143,6 +150,27 @@ impl Dialog<'_> {
             ),
             None => String::new(),
         };
+        html! {
+            div id=(SOFT) {
+                label class="choice" id=[why_not.is_none().then_some("soft-open")]
+                    hx-preserve[why_not.is_none()] {
+                    input type="radio" name="mode" value="restart" required
+                        checked[why_not.is_none()] disabled[why_not.is_some()];
+                    span {
+                        b { "Restart" } " (recommended)"
+                        p { "Clients notice nothing but a pause of milliseconds: each session \
+                             moves to the new process, with its transaction. What cannot move \
+                             goes on in the old process until the exit timeout, and then gets \
+                             error 1053." (last) }
+                        @if let Some(why) = why_not { p class="why" { "Not now: " (why) "." } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
+        let proxy = &self.proxy;
         let (soft, hard) = (self.why_not(Mode::Restart), self.why_not(Mode::Force));
         let both = if soft.is_some() { hard.clone() } else { None };
         html! {
@@ -150,18 +178,7 @@ impl Dialog<'_> {
                 (csrf(scene.visitor))
                 fieldset {
                     legend { "How" }
-                    label class="choice" {
-                        input type="radio" name="mode" value="restart" required
-                            checked[soft.is_none()] disabled[soft.is_some()];
-                        span {
-                            b { "Restart" } " (recommended)"
-                            p { "Clients notice nothing but a pause of milliseconds: each session \
-                                 moves to the new process, with its transaction. What cannot move \
-                                 goes on in the old process until the exit timeout, and then gets \
-                                 error 1053." (last) }
-                            @if let Some(why) = &soft { p class="why" { "Not now: " (why) "." } }
-                        }
-                    }
+                    (self.soft_choice(soft.as_deref()))
                     label class="choice" {
                         input type="radio" name="mode" value="force" disabled[hard.is_some()];
                         span {
