@@ -186,6 +186,24 @@ fn a_canary_that_fails_is_the_only_one_and_a_retry_goes_on() {
     let fleet = fleet();
     let dir = scratch();
     let binary = dir.path().join("odp");
+#[test]
+fn a_command_goes_on_past_failures_if_it_is_told_to() {
+    let fleet = fleet();
+    let config = fleet.proxies[0].config();
+    let config = config.to_str().expect("UTF-8");
+    let arguments = ["--no-rehearsal", "--pause", "100ms", "--binary", "/none"];
+    let states = |more: &[&str], task: u64| {
+        let all = [&["restart", "--fleet", "-c", config], &arguments[..], more].concat();
+        let (code, results, errors) = odp(&all);
+        assert_eq!(code, Some(1), "{results}{errors}");
+        let steps = fleet.steps(0, task).into_iter();
+        steps.map(|mut row| row.remove("state").expect("one")).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&[], 1), ["WAITING", "FAILED", "WAITING"]);
+    assert_eq!(states(&["--stop-on-failure=true"], 2), ["WAITING", "FAILED", "WAITING"]);
+    assert_eq!(states(&["--stop-on-failure=false"], 3), ["FAILED"; 3]);
+}
+
     let before = fleet.pids();
     let sql =
         format!("RESTART FLEET REHEARSAL = 'off' PAUSE = '100ms' BINARY = '{}'", binary.display());

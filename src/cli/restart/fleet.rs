@@ -41,6 +41,9 @@ pub(super) struct FleetArgs {
     /// With --fleet: do not ask first what would not be taken over.
     #[arg(long, requires = "fleet")]
     no_rehearsal: bool,
+    /// With --fleet: whether nothing more is begun when one has failed [default: true].
+    #[arg(long, value_name = "BOOL", requires = "fleet")]
+    stop_on_failure: Option<bool>,
     /// With --fleet: have the newest task begin nothing more, or the one that is named by number.
     #[arg(long, value_name = "TASK", num_args = 0..=1, requires = "fleet",
           conflicts_with_all = ["rollback", "retry"])]
@@ -187,6 +190,7 @@ fn statement(args: &Args) -> anyhow::Result<String> {
         ("REHEARSAL", of_fleet.no_rehearsal.then(|| "off".into())),
         ("EXIT_TIMEOUT", args.exit_timeout.map(|it| it.to_string())),
         ("BINARY", path(&args.binary).context("--binary")?),
+        ("STOP_ON_FAILURE", of_fleet.stop_on_failure.map(|it| it.to_string())),
         ("CONFIG", path(&args.config).context("--config")?),
     ];
     for (name, value) in options {
