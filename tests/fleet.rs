@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use support::clock;
+use support::database::PASSWORD;
 use support::fleet::{NAMES, introduce};
 use support::load::Load;
+use support::pki::Pki;
 use support::proxy::{ADMIN_PASSWORD, Options};
-use support::{Database, Proxy, Server, fixtures_dir, scratch, until};
+use support::{Database, Login, Proxy, Server, Wire, fixtures_dir, scratch, until};
 
 type Row = BTreeMap<String, String>;
 
@@ -182,11 +187,6 @@ fn whoever_refuses_is_named_before_anything_is_done() {
 }
 
 #[test]
-fn a_canary_that_fails_is_the_only_one_and_a_retry_goes_on() {
-    let fleet = fleet();
-    let dir = scratch();
-    let binary = dir.path().join("odp");
-#[test]
 fn a_command_goes_on_past_failures_if_it_is_told_to() {
     let fleet = fleet();
     let config = fleet.proxies[0].config();
@@ -204,6 +204,11 @@ fn a_command_goes_on_past_failures_if_it_is_told_to() {
     assert_eq!(states(&["--stop-on-failure=false"], 3), ["FAILED"; 3]);
 }
 
+#[test]
+fn a_canary_that_fails_is_the_only_one_and_a_retry_goes_on() {
+    let fleet = fleet();
+    let dir = scratch();
+    let binary = dir.path().join("odp");
     let before = fleet.pids();
     let sql =
         format!("RESTART FLEET REHEARSAL = 'off' PAUSE = '100ms' BINARY = '{}'", binary.display());
@@ -229,6 +234,113 @@ fn link(path: &Path) {
     if std::fs::hard_link(&built, path).is_err() {
         std::fs::copy(&built, path).expect("a copy");
     }
+}
+
+#[test]
+fn who_answers_with_more_errors_after_its_restart_is_the_only_one_restarted() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let fleet = Fleet::start(&database.address());
+    let before = fleet.pids();
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let mut client = Wire::open(&fleet.proxies[0].address(), &login).expect("it is let in");
+    client.run("SELECT 1");
+    let sql = "RESTART FLEET PAUSE = '60s' MAX_ERROR_PERCENT = '5'";
+    let id = fleet.order(2, sql).expect("it is taken");
+    until("the canary to be watched", || {
+        fleet.steps(2, id).iter().any(|step| step["phase"] == "WATCH").then_some(())
+    });
+    // What the new build does not understand any more, as it were.
+    let row = until("the end", || {
+        (0..10).for_each(|_| drop(client.query("SELECT nonsense")));
+        fleet.task(2, id).filter(|row| row["state"] != "IN_PROGRESS")
+    });
+    assert_eq!(row["state"], "FAILED", "{row:?}");
+    let detail = &row["detail"];
+    assert!(detail.starts_with("a: not well") && detail.contains("answers were errors"), "{row:?}");
+    let after = fleet.pids();
+    assert_eq!((before[0] != after[0], &before[1..]), (true, &after[1..]));
+}
+
+#[test]
+fn who_takes_no_clients_after_its_restart_is_the_only_one_restarted() {
+    let fleet = fleet();
+    let before = fleet.pids();
+    let id = fleet.order(2, "RESTART FLEET PAUSE = '60s'").expect("it is taken");
+    until("the canary to be watched", || {
+        fleet.steps(2, id).iter().any(|step| step["phase"] == "WATCH").then_some(())
+    });
+    let done = fleet.order(0, "ALTER PROXYCONFIG SET proxy_local_cmd = '3'");
+    done.expect("it takes no clients then");
+    let row = fleet.ended(2, id);
+    assert_eq!(row["state"], "FAILED", "{row:?}");
+    assert!(row["detail"].starts_with("a: not well"), "{row:?}");
+    assert!(row["detail"].contains("it is OFFLINE"), "{row:?}");
+    assert_eq!(before[1..], fleet.pids()[1..]);
+}
+
+#[test]
+fn a_fleet_is_all_addresses_of_a_name() {
+    let proxy = Proxy::start_with(&Options::new(&["127.0.0.1:1".to_owned()]));
+    let address = proxy.admin_address();
+    let (_, port) = address.rsplit_once(':').expect("a port");
+    let text = std::fs::read_to_string(proxy.config()).expect("a config");
+    let password = format!("user = \"root\"\npassword = \"{ADMIN_PASSWORD}\"\n");
+    let lines = format!("[fleet]\ndns = \"localhost:{port}\"\n{password}");
+    std::fs::write(proxy.config(), format!("{text}\n{lines}")).expect("ours");
+    kill(Pid::from_raw(proxy.pid() as i32), Signal::SIGHUP).expect("it lives");
+    until("the fleet to be known", || {
+        let rows = proxy.admin().ok()?.query("SHOW FLEET");
+        (rows.error().is_none() && rows.row_count() > 0).then_some(())
+    });
+    let config = proxy.config();
+    let config = config.to_str().expect("UTF-8");
+    let (code, table, errors) = odp(&["status", "--fleet", "-c", config]);
+    let is_it = |line: &&str| line.contains(&address) && line.contains("RUNNING");
+    assert!(table.lines().any(|line| is_it(&line)), "{code:?} {table}{errors}");
+    let before = proxy.pid();
+    let only = ["--only", &address];
+    let arguments = ["restart", "--fleet", "-c", config, "--pause", "100ms"];
+    let (code, results, errors) = odp(&[&arguments[..], &only].concat());
+    assert_eq!(code, Some(0), "{results}{errors}");
+    assert!(results.contains(&format!("{address}: DONE")), "{results}");
+    assert_ne!(proxy.pid(), before);
+}
+
+#[test]
+fn a_proxy_of_the_fleet_must_have_a_certificate_by_its_ca() {
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    options.rest = format!(
+        "[tls.admin]\nmode = \"require\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+        files.server.display(),
+        files.server_key.display()
+    );
+    let other = Proxy::start_with(&options);
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("ours");
+    let foreign = Pki::new().write(&foreign);
+    let member = |name: &str, ca: &Path| {
+        let (address, ca) = (other.admin_address(), ca.display());
+        format!("[[fleet.proxy]]\nname = \"{name}\"\naddress = \"{address}\"\nca = \"{ca}\"\n")
+    };
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    options.rest = [member("known", &files.ca), member("foreign", &foreign.ca)].concat();
+    let proxy = Proxy::start_with(&options);
+    let mut admin = proxy.admin().expect("the admin port takes us");
+    let rows = admin.query("SHOW FLEET").named_rows();
+    let states: Vec<_> = rows.iter().map(|row| (&*row["name"], &*row["state"])).collect();
+    assert_eq!(states, [("known", "RUNNING"), ("foreign", "UNREACHABLE")], "{rows:?}");
+    assert!(rows[1]["error"].contains("certificate"), "{rows:?}");
+    // And is restarted by it.
+    let before = other.pid();
+    admin.run("RESTART FLEET PROXIES = 'known' PAUSE = '100ms'");
+    let row = until("the end", || {
+        let rows = admin.query("SHOW FLEET TASKS").named_rows();
+        rows.into_iter().find(|row| row["state"] != "IN_PROGRESS")
+    });
+    assert_eq!(row["state"], "COMPLETED", "{row:?}");
+    assert_ne!(other.pid(), before);
 }
 
 #[test]
