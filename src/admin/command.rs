@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
-use super::fleet;
 use super::show::{self, Operands, Show, Takes};
 use super::token::{Token, tokens};
+use super::{fleet, switchover};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::error::ClientError;
@@ -54,6 +54,8 @@ pub enum Change {
         /// Sessions that cannot move stay behind.
         force: bool,
     },
+    /// The same, and what it takes where several proxies are.
+    SwitchOverTogether(String, switchover::Order),
     /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
     Kill(SessionId),
     /// `MOVE PROXYSESSION id TO 'host:port'`
@@ -106,7 +108,7 @@ impl Command {
     }
 }
 
-struct Input<'a> {
+pub(super) struct Input<'a> {
     tokens: &'a [Token],
 }
 
@@ -257,12 +259,7 @@ impl<'a> Input<'a> {
             return Ok(Change::AlterCluster(name, self.assignments()?));
         }
         if self.keyword("switchover") {
-            if !self.keyword("to") {
-                let text = format!("ALTER CLUSTER {name} SWITCHOVER: expected TO 'host:port'");
-                return Err(ClientError::syntax(text));
-            }
-            let address = self.address()?;
-            return Ok(Change::SwitchOver { cluster: name, address, force: self.keyword("force") });
+            return self.switch_over(name);
         }
         let what = ServerChange::WORDS.into_iter().find(|(word, _)| self.keyword(word));
         let expected = "expected SET, ADD SERVER, DROP SERVER, DRAIN SERVER, ONLINE SERVER or \
@@ -288,7 +285,7 @@ impl<'a> Input<'a> {
         Ok(Command::Change(Change::Move(id, self.address()?)))
     }
 
-    fn address(&mut self) -> Result<String, ClientError> {
+    pub(super) fn address(&mut self) -> Result<String, ClientError> {
         let address = self.value().filter(|address| !address.is_empty());
         address.ok_or_else(|| ClientError::syntax("expected a server such as 'host:port'"))
     }
@@ -413,7 +410,7 @@ impl<'a> Input<'a> {
         Some(word)
     }
 
-    fn keyword(&mut self, keyword: &str) -> bool {
+    pub(super) fn keyword(&mut self, keyword: &str) -> bool {
         let found = matches!(self.tokens.first(),
             Some(Token::Word(word)) if word.eq_ignore_ascii_case(keyword));
         if found {

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::command::{Change, Command, Expression};
 use super::table::Table;
-use super::{Admin, Caller, fleet, show};
+use super::{Admin, Caller, fleet, show, switchover};
 use crate::config::Role;
 use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::cluster::{is_server_list, name};
@@ -35,7 +35,7 @@ pub enum Answer {
 }
 
 impl Answer {
-    fn done(info: impl Into<String>) -> Self {
+    pub(super) fn done(info: impl Into<String>) -> Self {
         Self::Done { id: 0, info: info.into() }
     }
 }
@@ -111,9 +111,12 @@ async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Ans
             Ok(Answer::done(format!("session {id} is on {address}")))
         }
         Change::SwitchOver { cluster, address, force } => {
-            let switched = admin.proxy.switch_over(&cluster, &address, force).await;
+            let switched = admin.proxy.switch_over(&cluster, &address, force, None).await;
             let refused = |why| ClientError::refused(format!("cluster {cluster} stays: {why}"));
             switched.map(|it| Answer::done(it.to_string())).map_err(refused)
+        }
+        Change::SwitchOverTogether(cluster, order) => {
+            Box::pin(switchover::carry_out(admin, cluster, order)).await
         }
         Change::ResetDigests => {
             admin.proxy.in_force().digests().reset();

@@ -19,6 +19,7 @@ mod servers;
 mod settings;
 mod show;
 mod spell;
+pub mod switchover;
 mod table;
 mod token;
 mod variables;

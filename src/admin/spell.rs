@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::command::Change;
 use super::fleet::{Order, Word};
+use super::switchover;
 use crate::config::parameter::cluster::ServerChange;
 use crate::fleet::port::quoted;
 use crate::fleet::tasks;
@@ -42,6 +43,7 @@ impl fmt::Display for Change {
                 let (cluster, address) = (Text(cluster), Text(address));
                 write!(f, "ALTER CLUSTER {cluster} SWITCHOVER TO {address}{force}")
             }
+            Self::SwitchOverTogether(cluster, order) => switchover::spell(f, cluster, order),
             Self::Kill(id) => write!(f, "KILL PROXYSESSION {id}"),
             Self::Move(id, server) => write!(f, "MOVE PROXYSESSION {id} TO {}", Text(server)),
             Self::ResetDigests => f.write_str("RESET PROXYDIGEST"),
@@ -106,7 +108,7 @@ fn assignments(f: &mut fmt::Formatter<'_>, changes: &[(String, String)]) -> fmt:
 }
 
 /// In quotes.
-struct Text<'a>(&'a str);
+pub(super) struct Text<'a>(pub(super) &'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,6 +134,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::command::Command;
+    use super::super::switchover::Aim;
     use super::*;
     use crate::wire::id::SessionId;
 
@@ -161,8 +164,18 @@ mod tests {
             });
         let switchover = (text(), text(), any::<bool>())
             .prop_map(|(cluster, address, force)| Change::SwitchOver { cluster, address, force });
+        let aim = || (text(), any::<bool>()).prop_map(|(address, force)| Aim { address, force });
+        let together = prop_oneof![
+            aim().prop_map(switchover::Order::Lead),
+            aim().prop_map(switchover::Order::Ready),
+            Just(switchover::Order::Wait),
+            Just(switchover::Order::Over),
+        ];
+        let together = (text(), together)
+            .prop_map(|(cluster, order)| Change::SwitchOverTogether(cluster, order));
         prop_oneof![
             restart,
+            together,
             switchover,
             fleets().prop_map(Change::Fleet),
             Just(Change::Rollback),

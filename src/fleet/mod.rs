@@ -11,6 +11,7 @@
 //! hung     one of this machine that does not answer is killed and started again
 //!   owners    who listens there
 //!   record    how a process was started, which it has left in its run_dir
+//! switchover what the other proxies are told of one
 //! settings what operators have altered, the same in all of the fleet; etcd: where that stands
 //! tls      what a certificate must be by
 //! ```
@@ -31,5 +32,6 @@ mod rehearsals;
 pub(crate) mod roll;
 pub mod settings;
 pub(crate) mod status;
+pub(crate) mod switchover;
 pub mod tasks;
 pub(crate) mod tls;

@@ -30,7 +30,7 @@ use super::sessions::limits::Seat;
 use super::sessions::view::{Gauges, SessionView, VariablesView};
 use super::split::{self, Rules};
 use super::suspicion::Suspected;
-use super::switchover::{self, NotSwitched, Switched};
+use super::switchover::elsewhere::Elsewhere;
 use super::taught::Taught;
 use crate::config::Config;
 use crate::config::alterations::Alterations;
@@ -57,6 +57,7 @@ pub struct Proxy {
     pub(super) sessions: Arc<Sessions>,
     pub(super) peer: Peer,
     pub(super) orders: Arc<Orders>,
+    pub(super) elsewhere: Elsewhere,
     pub(super) own_key: OwnKey,
     pub(super) trail: Trail,
     generation: u64,
@@ -127,6 +128,7 @@ impl Proxy {
             sessions,
             peer,
             orders: Arc::default(),
+            elsewhere: Elsewhere::default(),
             own_key: OwnKey::default(),
             trail: Trail::new(),
             generation,
@@ -272,28 +274,6 @@ impl Proxy {
         let handle = self.sessions.registry.find(id).ok_or(None)?;
         let moved = self.moves().move_session(&handle, address, Pins::default()).await;
         moved.map_err(Some)
-    }
-
-    /// Makes a replica of a cluster its primary, with all sessions. It goes on if nobody waits.
-    ///
-    /// # Errors
-    ///
-    /// Why nothing has changed.
-    pub async fn switch_over(
-        &self,
-        cluster: &str,
-        address: &str,
-        force: bool,
-    ) -> Result<Switched, NotSwitched> {
-        let Self { in_force, orders, sessions, .. } = self;
-        let (in_force, orders, sessions) = (in_force.clone(), orders.clone(), sessions.clone());
-        let scene = switchover::Scene { in_force, orders, sessions };
-        let (cluster, address) = (cluster.to_owned(), address.to_owned());
-        let switched = task::spawn("switchover", async move {
-            Box::pin(scene.switch(&cluster, &address, force)).await
-        });
-        let panicked = Err(NotSwitched::Panicked);
-        switched.await.unwrap_or(Err(Panicked)).unwrap_or(panicked)
     }
 
     /// What a session's variables are; its client does not notice that they are looked at.

@@ -9,8 +9,9 @@ use nix::unistd::Pid;
 
 use crate::scene::{open, order, port, until_route};
 use crate::support::database::PASSWORD;
+use crate::support::fleet::introduce;
 use crate::support::http::Asker;
-use crate::support::proxy::Options;
+use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::{Database, Ender, Proxy, Server, until};
 
 /// Who may ask by HTTP, and what the config has of that.
@@ -20,6 +21,7 @@ const TOKEN_HASH: &str = "e3316e2bafebb6103a3418e8778c0adc960d40213a03a7e7f4fcd3
 /// A primary, a replica that may become it, and clients that are nobody special.
 struct Pair {
     servers: [Database; 2],
+    options: Options,
     proxy: Proxy,
 }
 
@@ -92,9 +94,25 @@ impl Pair {
              sha256 = \"{TOKEN_HASH}\"\n"
         );
         let proxy = Proxy::start_with(&options);
-        until_route(&proxy, &primary.address(), "role", "primary");
-        until_route(&proxy, &replica.address(), "role", "replica");
-        Some(Self { servers, proxy })
+        let pair = Self { servers, options, proxy };
+        pair.until_known(&pair.proxy);
+        Some(pair)
+    }
+
+    /// Waits until a proxy knows who is who.
+    fn until_known(&self, proxy: &Proxy) {
+        let [primary, replica] = &self.servers;
+        until_route(proxy, &primary.address(), "role", "primary");
+        until_route(proxy, &replica.address(), "role", "replica");
+    }
+
+    /// The same switchover by a command, with these options; what it says, or why not.
+    fn command(&self, options: &[&str], place: usize) -> Result<String, String> {
+        let mut odp = Command::new(env!("CARGO_BIN_EXE_odp"));
+        odp.arg("switchover").args(options).arg("-c").arg(self.proxy.config());
+        let out = odp.args(["main", &self.servers[place].address()]).output().expect("odp runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
     }
 
     /// Asks for another primary; why not.
@@ -105,22 +123,27 @@ impl Pair {
 
     /// Writes until it is told to stop; how often that was acknowledged.
     fn write(&self, client: usize, stop: &AtomicBool, written: &AtomicUsize) -> usize {
-        let mut wire = open(&self.proxy, "app").expect("it may log in");
-        let mut n = 0;
-        let mut insert = |wire: &mut crate::support::Wire| {
-            wire.run(&format!("INSERT INTO p.t VALUES ({client}, {n})"));
-            n += 1;
-        };
-        while !stop.load(Ordering::Relaxed) {
-            insert(&mut wire);
-            wire.run("BEGIN");
-            insert(&mut wire);
-            insert(&mut wire);
-            wire.run("COMMIT");
-            written.fetch_add(1, Ordering::Relaxed);
-        }
-        n
+        write(&self.proxy, client, stop, written)
     }
+}
+
+/// The same, by any proxy.
+fn write(proxy: &Proxy, client: usize, stop: &AtomicBool, written: &AtomicUsize) -> usize {
+    let mut wire = open(proxy, "app").expect("it may log in");
+    let mut n = 0;
+    let mut insert = |wire: &mut crate::support::Wire| {
+        wire.run(&format!("INSERT INTO p.t VALUES ({client}, {n})"));
+        n += 1;
+    };
+    while !stop.load(Ordering::Relaxed) {
+        insert(&mut wire);
+        wire.run("BEGIN");
+        insert(&mut wire);
+        insert(&mut wire);
+        wire.run("COMMIT");
+        written.fetch_add(1, Ordering::Relaxed);
+    }
+    n
 }
 
 /// A pause in which everybody has written once more.
@@ -203,6 +226,109 @@ fn who_comes_after_a_crash_knows_the_new_primary() {
 }
 
 #[test]
+fn clients_of_all_proxies_of_the_fleet_wait_for_it() {
+    const CLIENTS: usize = 8;
+    let Some(pair) = Pair::start(Server::MariaDb) else { return };
+    let other = Proxy::start_with(&pair.options);
+    introduce(&[&pair.proxy, &other]);
+    pair.until_known(&other);
+    let proxies = [&pair.proxy, &other];
+    let (stop, written) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let counts = thread::scope(|scope| {
+        let write = |client: usize| {
+            let (proxy, stop, written) = (proxies[client % 2], &stop, &written);
+            scope.spawn(move || write(proxy, client, stop, written))
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(write).collect();
+        let stops = Ender(&stop);
+        for place in [1, 0, 1] {
+            until_written(&written, CLIENTS);
+            let said = pair.command(&["--fleet"], place).expect("it comes about");
+            assert!(said.contains("is the primary; 4 sessions moved"), "{said}");
+            for proxy in proxies {
+                until_route(proxy, &pair.servers[place].address(), "role", "primary");
+                until_route(proxy, &pair.servers[1 - place].address(), "role", "replica");
+            }
+        }
+        until_written(&written, CLIENTS);
+        drop(stops);
+        // Nobody has got an error.
+        clients.into_iter().map(|client| client.join().expect("no error")).collect::<Vec<_>>()
+    });
+    let total: usize = counts.iter().sum();
+    until("all rows to be there", || {
+        let found = pair.servers[1].admin().run("SELECT COUNT(*) FROM p.t").text();
+        (found == total.to_string()).then_some(())
+    });
+    // Who cannot wait there is in the way, and nobody waits for nothing.
+    let mut locked = open(&other, "app").expect("log in");
+    locked.run("SELECT GET_LOCK('mine', 0)");
+    let why = pair.command(&["--fleet"], 0).expect_err("it is refused");
+    assert!(why.contains("other proxies: b: ") && why.contains("user lock"), "{why}");
+    for proxy in proxies {
+        let mut client = open(proxy, "app").expect("log in");
+        assert_eq!(port(&mut client), pair.servers[1].port);
+    }
+    other.kill9();
+    let why = pair.command(&["--fleet"], 0).expect_err("it is refused");
+    assert!(why.contains("cluster main stays: b: "), "{why}");
+}
+
+/// Who carries it out may die at any moment.
+#[test]
+fn who_waits_for_another_proxy_that_says_no_more_goes_on() {
+    let Some(pair) = Pair::start(Server::MariaDb) else { return };
+    let mut client = open(&pair.proxy, "app").expect("log in");
+    let elsewhere =
+        |what: &str| order(&pair.proxy, &format!("ALTER CLUSTER main SWITCHOVER ELSEWHERE {what}"));
+    let to = format!("TO '{}'", pair.servers[1].address());
+    let why = elsewhere("WAIT").expect("nobody has announced it");
+    assert!(why.contains("no switchover of cluster 'main' by another proxy"), "{why}");
+    assert_eq!(elsewhere("OVER"), None);
+    assert_eq!(elsewhere(&to), None);
+    assert!(elsewhere(&to).is_some_and(|why| why.contains("under way")));
+    // It is ready, and at work.
+    client.run("INSERT INTO p.t VALUES (1, 1)");
+    assert_eq!(elsewhere("WAIT"), None);
+    assert!(pair.switch_to(1, "").is_some_and(|why| why.contains("under way")));
+    // Answered when it has been waited for long enough.
+    client.run("INSERT INTO p.t VALUES (1, 2)");
+    assert_eq!(port(&mut client), pair.servers[0].port);
+    // Or somebody says that it comes to nothing.
+    for sql in [&*to, "WAIT", "OVER"] {
+        assert_eq!(elsewhere(sql), None);
+    }
+    client.run("INSERT INTO p.t VALUES (1, 3)");
+    assert_eq!(port(&mut client), pair.servers[0].port);
+    assert_eq!(pair.switch_to(1, ""), None);
+    assert_eq!(port(&mut client), pair.servers[1].port);
+}
+
+#[test]
+fn the_console_does_the_same() {
+    let Some(pair) = Pair::start(Server::MariaDb) else { return };
+    let mut kept = open(&pair.proxy, "app").expect("log in");
+    kept.run("SET @x = 'kept'");
+    let nobody = Asker::nobody(&pair.proxy);
+    let login = nobody.form("/login", &format!("user=root&password={ADMIN_PASSWORD}"));
+    let cookie = login.field("set-cookie").and_then(|it| it.split(';').next()).expect("a cookie");
+    let person = nobody.with("Cookie", cookie);
+    let overview = person.get("/clusters/main").body;
+    let address = pair.servers[1].address().replace(':', "%3A");
+    let path = format!("/clusters/main/servers/{address}/switchover");
+    // Of the replica only.
+    assert_eq!(overview.matches("/switchover\"").count(), 1, "{overview}");
+    assert!(overview.contains(&format!("action=\"{path}\"")), "{overview}");
+    let (_, rest) = overview.split_once("name=\"csrf\" value=\"").expect("a form");
+    let csrf = rest.split('"').next().expect("its value");
+    let answer = person.form(&path, &format!("csrf={csrf}"));
+    assert_eq!((answer.status, answer.field("location")), (303, Some("/clusters/main")));
+    until_route(&pair.proxy, &pair.servers[1].address(), "role", "primary");
+    assert_eq!(port(&mut kept), pair.servers[1].port);
+    assert_eq!(kept.run("SELECT @x").text(), "kept");
+}
+
+#[test]
 fn the_api_does_the_same() {
     let Some(pair) = Pair::start(Server::MariaDb) else { return };
     let mut kept = open(&pair.proxy, "app").expect("log in");
@@ -281,12 +407,9 @@ fn who_is_not_ready_does_not_become_the_primary() {
     assert_eq!(port(&mut client), primary.port);
     drop(lock);
     until("the replica to be ready", || {
-        let mut odp = Command::new(env!("CARGO_BIN_EXE_odp"));
-        let (config, to) = (pair.proxy.config(), replica.address());
-        let out = odp.arg("switchover").arg("-c").arg(config).args(["main", &to]).output();
-        let out = out.expect("odp runs");
-        let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        out.status.success().then(|| assert!(text.contains("is the primary; 1 session"), "{text}"))
+        let text = pair.command(&[], 1).ok()?;
+        assert!(text.contains("is the primary; 1 session"), "{text}");
+        Some(())
     });
     client.run("INSERT INTO p.t VALUES (1, 3)");
     assert_eq!(port(&mut client), replica.port);

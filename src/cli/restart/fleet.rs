@@ -121,7 +121,9 @@ pub(super) async fn restart(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The first that answers: of the proxy whose config it is, rather than of another.
-async fn first(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, Admin)> {
+pub(in crate::cli) async fn first(
+    candidates: Vec<AdminPort>,
+) -> anyhow::Result<(AdminPort, Admin)> {
     let mut why = None;
     for port in candidates {
         match port.connect().await {
@@ -129,7 +131,7 @@ async fn first(candidates: Vec<AdminPort>) -> anyhow::Result<(AdminPort, Admin)>
             Err(trouble) => why = Some(format!("{}: {}", port.name, chain(&trouble))),
         }
     }
-    bail!("no proxy of the fleet answers: {}", why.unwrap_or_default())
+    bail!("no proxy answers: {}", why.unwrap_or_default())
 }
 
 /// Who coordinates a task: the first that has one of this number, or whose newest is the newest of
@@ -188,9 +190,9 @@ fn statement(args: &Args) -> anyhow::Result<String> {
         ("CLUSTER", of_fleet.cluster.clone()),
         ("PROXIES", (!of_fleet.only.is_empty()).then(|| of_fleet.only.join(","))),
         ("REHEARSAL", of_fleet.no_rehearsal.then(|| "off".into())),
+        ("STOP_ON_FAILURE", of_fleet.stop_on_failure.map(|it| it.to_string())),
         ("EXIT_TIMEOUT", args.exit_timeout.map(|it| it.to_string())),
         ("BINARY", path(&args.binary).context("--binary")?),
-        ("STOP_ON_FAILURE", of_fleet.stop_on_failure.map(|it| it.to_string())),
         ("CONFIG", path(&args.config).context("--config")?),
     ];
     for (name, value) in options {

@@ -11,7 +11,7 @@ use crate::fleet::roll::{Order, What, roll};
 use crate::task;
 
 mod board;
-mod fleet;
+pub(super) mod fleet;
 
 use board::Board;
 use fleet::FleetArgs;

@@ -143,6 +143,15 @@ impl Row {
     }
 }
 
+/// Whose sessions wait for a switchover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of the proxy that is asked.
+    Proxy,
+    /// Those of all proxies of its fleet.
+    Fleet,
+}
+
 /// A connection to an admin port.
 pub(crate) struct Admin {
     conn: Conn,
@@ -250,12 +259,22 @@ impl Admin {
         cluster: &str,
         to: &str,
         force: bool,
+        scope: Scope,
     ) -> Result<String, Trouble> {
         let (cluster, to) = (quoted(cluster), quoted(to));
         let force = if force { " FORCE" } else { "" };
-        let sql = format!("ALTER CLUSTER {cluster} SWITCHOVER TO {to}{force}");
+        let fleet = match scope {
+            Scope::Proxy => "",
+            Scope::Fleet => " FLEET",
+        };
+        let sql = format!("ALTER CLUSTER {cluster} SWITCHOVER TO {to}{force}{fleet}");
         within(SWITCHOVER, self.conn.query_drop(sql)).await?;
         Ok(self.conn.info().into_owned())
+    }
+
+    /// Gives an order of a switchover, which is carried out when this returns.
+    pub(crate) async fn order(&mut self, statement: &str) -> Result<(), Trouble> {
+        within(SWITCHOVER, self.conn.query_drop(statement)).await
     }
 
     /// How the proxy is: version, pid, generation, state and more, by their names.

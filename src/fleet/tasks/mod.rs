@@ -189,6 +189,26 @@ impl Tasks {
         Ok(ask_members(members, &self.0.lines).await)
     }
 
+    /// The other proxies of the fleet that serve a cluster.
+    ///
+    /// # Errors
+    ///
+    /// One does not answer, so nobody knows whether it does.
+    pub(crate) async fn others(&self, cluster: &str) -> Result<Vec<Member>, Refused> {
+        let all = members(&self.0.config.load_full()).await;
+        let all = all.map_err(|error| Refused(chain(error.as_ref())))?;
+        let asked = ask(all.clone()).await;
+        let mut others = Vec::new();
+        for (member, Asked { name, answer }) in all.into_iter().zip(asked) {
+            let status =
+                answer.map_err(|trouble| Refused(format!("{name}: {}", chain(&trouble))))?;
+            if !self.is_this(&status) && serves(status.clusters.as_deref(), cluster) {
+                others.push(member);
+            }
+        }
+        Ok(others)
+    }
+
     /// Has each that a task would be of asked what it would not move, and restarts none; how many
     /// they are.
     ///

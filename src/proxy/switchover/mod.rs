@@ -15,14 +15,16 @@
 //! time.
 //!
 //! - `words`: what servers are told. Pure. - `hand`: who tells them. - `held`: the sessions.
-//! - `scene`: what it needs.
+//! - `scene`: what it needs. - `elsewhere`: the sessions of a proxy while another one does it.
 
+pub(in crate::proxy) mod elsewhere;
 mod hand;
 mod held;
 mod scene;
 mod words;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,12 +32,14 @@ use self::hand::{Failure, Hand};
 use self::held::{COME, Held, Left};
 pub(super) use self::scene::Scene;
 use self::words::{Position, Source};
+use super::Proxy;
 use super::cluster::{Cluster, Server};
 use super::monitor::once;
 use super::monitor::order::Detection;
 use crate::config::{ClusterKind, Secret, ServerAddress};
 use crate::route::roles::{Observation, Run, Said};
 use crate::route::topology::FoundRole;
+use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
 /// How long the log-ins of all sessions at the target may take, during which they go on.
@@ -127,6 +131,12 @@ pub enum NotSwitched {
         /// The primary's address.
         server: String,
     },
+    /// Its clients would have got errors.
+    #[error("other proxies: {0}")]
+    Others(String),
+    /// Nobody has announced it, or it has taken too long since.
+    #[error("no switchover of cluster '{0}' by another proxy is expected")]
+    NotExpected(String),
     /// It did not come to its end.
     #[error("it broke off: see the log, and which server takes writes")]
     Panicked,
@@ -197,6 +207,54 @@ impl fmt::Display for Switched {
     }
 }
 
+/// What another one is told, and says to that: why it does not do it.
+pub type Told<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
+/// Other proxies in front of the same servers, whose clients are to wait, too.
+pub trait Others: Send {
+    /// Their sessions are logged in at the target, and go on.
+    fn ready(&mut self) -> Told<'_>;
+    /// They wait, until the target takes writes, or for a while.
+    fn wait(&mut self) -> Told<'_>;
+    /// They need not wait any more.
+    fn over(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl Proxy {
+    /// Makes a replica of a cluster its primary, with all sessions. It goes on if nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing has changed.
+    pub async fn switch_over(
+        &self,
+        cluster: &str,
+        address: &str,
+        force: bool,
+        others: Option<Box<dyn Others>>,
+    ) -> Result<Switched, NotSwitched> {
+        let scene = self.switchover_scene();
+        let (cluster, address) = (cluster.to_owned(), address.to_owned());
+        let switched = task::spawn("switchover", async move {
+            let Some(mut others) = others else {
+                return Box::pin(scene.switch(&cluster, &address, force, None)).await;
+            };
+            let switched = scene.switch(&cluster, &address, force, Some(&mut *others));
+            let switched = Box::pin(switched).await;
+            others.over().await;
+            switched
+        });
+        let panicked = Err(NotSwitched::Panicked);
+        switched.await.unwrap_or(Err(Panicked)).unwrap_or(panicked)
+    }
+
+    fn switchover_scene(&self) -> Scene {
+        let Self { in_force, orders, sessions, .. } = self;
+        let (in_force, orders, sessions) = (in_force.clone(), orders.clone(), sessions.clone());
+        Scene { in_force, orders, sessions }
+    }
+}
+
 /// What is to be done.
 struct Plan {
     cluster: Arc<Cluster>,
@@ -216,6 +274,7 @@ impl Scene {
         cluster: &str,
         address: &str,
         force: bool,
+        mut others: Option<&mut dyn Others>,
     ) -> Result<Switched, NotSwitched> {
         let plan = self.plan(cluster, address)?;
         let (cluster, primary, target) = (&plan.cluster, &plan.primary, &plan.target);
@@ -227,7 +286,20 @@ impl Scene {
             (self.hand(cluster, primary).await?, { self.hand(cluster, target).await? });
         let (mut held, way) = (Held::new(), (&**primary, &**target));
         // At leisure: everybody is at work meanwhile.
-        held.call(self, cluster, way, Instant::now() + ENTER).await;
+        let called = held.call(self, cluster, way, Instant::now() + ENTER);
+        if let Some(others) = &mut others {
+            let ((), ready) = tokio::join!(called, others.ready());
+            let waiting = match ready {
+                Ok(()) => others.wait().await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = waiting {
+                held.stay().await;
+                return Err(NotSwitched::Others(why));
+            }
+        } else {
+            called.await;
+        }
         let shut = cluster.door().shut();
         let shut = shut.ok_or_else(|| NotSwitched::UnderWay(cluster.name.to_string()))?;
         if !shut.left(Instant::now() + COME).await {
