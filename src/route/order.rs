@@ -212,14 +212,16 @@ fn replicas<'a>(
     max_lag: Duration,
     now: Instant,
 ) -> impl Iterator<Item = &'a Server> + Clone {
-    // Nothing is written any more that they could be behind of, and who follows a lost one does not
-    // know how far it is.
+    let may_be_asked = move |server: &&'a Server| {
+        server.found == FoundRole::Replica && is_usable(server, standing)
+    };
+    let is_close = move |server: &&'a Server| server.lag.is_within(max_lag, now);
+    let replicas = topology.servers().iter().filter(may_be_asked);
+    // Who follows a lost primary does not know how far it is, and nothing is written any more that
+    // it could be behind of.
     let is_primary_lost = topology.primary().is_some_and(|primary| primary.is_lost);
-    topology.servers().iter().filter(move |server| {
-        server.found == FoundRole::Replica
-            && is_usable(server, standing)
-            && (is_primary_lost || server.lag.is_within(max_lag, now))
-    })
+    let will_any_do = is_primary_lost && !replicas.clone().any(|server| is_close(&server));
+    replicas.filter(move |server| will_any_do || is_close(server))
 }
 
 fn is_usable(server: &Server, standing: &dyn Fn(ServerId) -> Standing) -> bool {
