@@ -4,8 +4,7 @@
 //! ```text
 //! roll     one or many proxies are restarted, so many at a time; progress: who watches that
 //! status   how each of them is
-//! members  which there are, as the config says
-//! lines    connections to them that are kept
+//! members  which there are, as the config says; lines: connections to them that are kept
 //! tasks    restarts of them that outlive a process
 //! port     a client of admin ports; port::run_dir: the way that needs no password
 //! rehearsals what each would not move, asked before a restart of several

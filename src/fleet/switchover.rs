@@ -1,7 +1,7 @@
 //! The other proxies of a fleet in a switchover: told to be ready, to wait, and that it is over.
 //!
-//! What they are told in which words whoever makes one knows. Invariant: a proxy that was told to be
-//! ready is told that it is over, as long as it can be.
+//! Whoever makes one knows the words. Invariant: a proxy that was told to be ready is told that it
+//! is over, as long as it can be.
 
 use std::mem;
 

@@ -61,8 +61,8 @@ pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result
     Ok(found)
 }
 
-/// All proxies as of [`door::proxies`]: the one that answers, and as far as it is known the others of
-/// its fleet, by their names.
+/// All proxies as of [`door::proxies`]: the one that answers, and as far as it is known the others
+/// of its fleet, by their names.
 pub(super) async fn proxies(http: &Http, caller: &Caller) -> Result<Table, Problem> {
     let mut all = door::proxies(&http.admin, caller).await?;
     if let Some(members) = heard(http, caller).await {

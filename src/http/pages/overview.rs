@@ -34,6 +34,8 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
     let shown = shown(scene, name).await?;
     let why_not = scene.refusal();
     let has_fleet = !matches!(shown.fleet, Fleet::None);
+    // For how long it is up is no event.
+    let own = format!("{STATE}, sse:task, sse:fleet, every 60s");
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " (name)
@@ -47,7 +49,7 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         h2 { "Servers" }
         (shown.servers(scene, &url, why_not.as_deref()))
         (hour(scene, &url, has_fleet).await?)
-        (live_by(&format!("{STATE}, sse:task, sse:fleet, every 60s"), &format!("{url}?part=own"), &shown.ids()))
+        (live_by(&own, &format!("{url}?part=own"), &shown.ids()))
     };
     scene.page(name, body).await
 }

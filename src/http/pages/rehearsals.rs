@@ -60,7 +60,8 @@ impl Asked<'_> {
                 @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
                 @if begins {
                     div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
-                        hx-select-oob={ "#rehearsals,#counts,#" (SOFT) } hx-include="closest form" {}
+                        hx-select-oob={ "#rehearsals,#counts,#" (SOFT) }
+                        hx-include="closest form" {}
                 }
                 (button("quiet", "Rehearse now", why_not))
                 (self.ways().shown())

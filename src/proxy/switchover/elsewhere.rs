@@ -1,9 +1,9 @@
 //! A switchover that another proxy carries out: the sessions of this one wait for it, too.
 //!
 //! ```text
-//!   ready: logged in at the target, and at work ─ WAIT ─► held: log-ins wait as well
-//!     │                                                     ├─ the target takes writes ─► they move
-//!     └─ OVER, or nobody says WAIT in time ─► they stay ◄───┴─ OVER, or it does not in time
+//!   ready: logged in at the target, at work ─ WAIT ─► held: log-ins wait as well
+//!     │                                                 ├─ the target takes writes ─► they move
+//!     └─ OVER, or no WAIT in time ─► they stay ◄────────┴─ OVER, or it does not in time
 //! ```
 //! Invariant: whoever was to say something may be gone, so each wait has an end. Whether the target
 //! takes writes it says itself.
@@ -189,7 +189,7 @@ impl Scene {
                 over = Some(asked);
             }
             if self.has_come_about(plan).await {
-                self.in_force.new_primary().notify_one();
+                self.in_force.new_primary().tell();
                 let (moved, left) = held.go().await;
                 let (time, left) = (began.elapsed(), left.len());
                 tracing::info!(cluster = name, server, moved, left, held = ?time, "they move");

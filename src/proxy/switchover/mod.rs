@@ -274,7 +274,7 @@ impl Scene {
         cluster: &str,
         address: &str,
         force: bool,
-        mut others: Option<&mut dyn Others>,
+        others: Option<&mut dyn Others>,
     ) -> Result<Switched, NotSwitched> {
         let plan = self.plan(cluster, address)?;
         let (cluster, primary, target) = (&plan.cluster, &plan.primary, &plan.target);
@@ -287,18 +287,9 @@ impl Scene {
         let (mut held, way) = (Held::new(), (&**primary, &**target));
         // At leisure: everybody is at work meanwhile.
         let called = held.call(self, cluster, way, Instant::now() + ENTER);
-        if let Some(others) = &mut others {
-            let ((), ready) = tokio::join!(called, others.ready());
-            let waiting = match ready {
-                Ok(()) => others.wait().await,
-                Err(why) => Err(why),
-            };
-            if let Err(why) = waiting {
-                held.stay().await;
-                return Err(NotSwitched::Others(why));
-            }
-        } else {
-            called.await;
+        if let Err(why) = gather(called, others).await {
+            held.stay().await;
+            return Err(NotSwitched::Others(why));
         }
         let shut = cluster.door().shut();
         let shut = shut.ok_or_else(|| NotSwitched::UnderWay(cluster.name.to_string()))?;
@@ -487,6 +478,20 @@ impl Scene {
             remarks.push(told(address, followed));
         }
     }
+}
+
+/// Sessions are called, here and elsewhere; those elsewhere wait then.
+async fn gather(
+    called: impl Future<Output = ()>,
+    others: Option<&mut dyn Others>,
+) -> Result<(), String> {
+    let Some(others) = others else {
+        called.await;
+        return Ok(());
+    };
+    let ((), ready) = tokio::join!(called, others.ready());
+    ready?;
+    others.wait().await
 }
 
 fn told(address: &str, followed: Result<(), Failure>) -> String {
