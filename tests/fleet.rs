@@ -320,12 +320,16 @@ fn a_proxy_of_the_fleet_must_have_a_certificate_by_its_ca() {
     let foreign = dir.path().join("foreign");
     std::fs::create_dir(&foreign).expect("ours");
     let foreign = Pki::new().write(&foreign);
-    let member = |name: &str, ca: &Path| {
-        let (address, ca) = (other.admin_address(), ca.display());
+    let own = other.admin_address();
+    // By another name: one address is one proxy.
+    let by_name = own.replace("127.0.0.1", "localhost");
+    let member = |name: &str, address: &str, ca: &Path| {
+        let ca = ca.display();
         format!("[[fleet.proxy]]\nname = \"{name}\"\naddress = \"{address}\"\nca = \"{ca}\"\n")
     };
     let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
-    options.rest = [member("known", &files.ca), member("foreign", &foreign.ca)].concat();
+    options.rest =
+        [member("known", &own, &files.ca), member("foreign", &by_name, &foreign.ca)].concat();
     let proxy = Proxy::start_with(&options);
     let mut admin = proxy.admin().expect("the admin port takes us");
     let rows = admin.query("SHOW FLEET").named_rows();

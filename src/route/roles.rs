@@ -223,7 +223,6 @@ impl Roles {
             let id = asked.server.id();
             let claim = asked.claim();
             asked.server.is_peer = claim == Claim::Peer;
-            asked.server.is_presumed = primary == Some(id) && claim == Claim::Nothing;
             asked.server.found = match claim {
                 _ if primary == Some(id) => FoundRole::Primary,
                 Claim::Replica | Claim::Peer | Claim::Primary(Some(Run::Running)) => {

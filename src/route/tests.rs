@@ -52,7 +52,6 @@ fn server(word: &str, now: Instant) -> Server {
             "u" => server.found = FoundRole::Unknown,
             "peer" => server.is_peer = true,
             "draining" => server.is_draining = true,
-            "presumed" => server.is_presumed = true,
             "lost" => server.is_lost = true,
             "stopped" => server.lag = Lag::Unknown,
             "lag" => {

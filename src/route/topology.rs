@@ -95,9 +95,6 @@ pub struct Server {
     pub is_peer: bool,
     /// Whether an operator wants it empty.
     pub is_draining: bool,
-    /// Whether it is the primary by the word of a predecessor alone, who may not have seen the last
-    /// one: here it was not asked yet. Nobody moves there for that, or is kept from another.
-    pub is_presumed: bool,
     /// Whether it does not answer.
     pub is_lost: bool,
     /// How far it is behind.
@@ -147,9 +144,7 @@ impl Topology {
     /// it is taken.
     pub fn is_fenced(&self, server: ServerId, opened_in: Epoch) -> bool {
         let takes_writes = |server: &Server| server.found == FoundRole::Primary || server.is_peer;
-        let is_presumed = self.primary().is_some_and(|primary| primary.is_presumed);
-        let is_older = opened_in < self.epoch && !is_presumed;
-        is_older && !self.server(server).is_some_and(takes_writes)
+        opened_in < self.epoch && !self.server(server).is_some_and(takes_writes)
     }
 
     /// Whether a session's home may be on a server: it is the primary, or a peer of it; or nobody
@@ -164,15 +159,7 @@ impl Server {
     /// A server of which nothing is known yet.
     pub fn new(member: Member) -> Self {
         let (found, lag) = <(FoundRole, Lag)>::default();
-        Self {
-            member,
-            found,
-            is_peer: false,
-            is_draining: false,
-            is_presumed: false,
-            is_lost: false,
-            lag,
-        }
+        Self { member, found, is_peer: false, is_draining: false, is_lost: false, lag }
     }
 
     /// Which one.
@@ -246,8 +233,6 @@ mod tests {
             // Dropped from the config since.
             ("B=p", 2, 0, 1, true),
             ("A B", 0, 0, 0, false),
-            // By a predecessor's word.
-            ("A=p,presumed B=u", 2, 1, 1, false),
         ];
         for (text, epoch, server, opened_in, expected) in table {
             let topology = sample::topology(text, epoch, Instant::now());

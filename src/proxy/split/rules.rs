@@ -99,8 +99,7 @@ impl Rules {
         let topology = in_force.clusters().find(cluster).map(|cluster| cluster.topology());
         topology.is_some_and(|topology| {
             let home = topology.at(home).is_some_and(|home| topology.may_be_home(home));
-            let is_known = topology.primary().is_some_and(|primary| !primary.is_presumed);
-            topology.epoch() > FIRST && is_known && !home
+            topology.epoch() > FIRST && topology.primary().is_some() && !home
         })
     }
 

@@ -355,14 +355,11 @@ impl Question<'_> {
     /// Home, which is on the primary: where it is not it moves there.
     fn home(&self, why: Why) -> Decision {
         match self.topology.primary() {
-            Some(primary) if self.takes_homes(primary) => self.at(primary.id(), why),
+            Some(primary) if self.is_usable(primary) && !self.has_left(primary) => {
+                self.at(primary.id(), why)
+            }
             Some(_) | None => self.stay(self.session.home, why),
         }
-    }
-
-    /// Whether sessions move to the primary.
-    fn takes_homes(&self, primary: &Server) -> bool {
-        !primary.is_presumed && self.is_usable(primary) && !self.has_left(primary)
     }
 
     /// Whether the home has left the primary, which is to be left, for a peer of it.
