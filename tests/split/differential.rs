@@ -221,7 +221,8 @@ fn run_programs(pair: Option<Pair>, failed_once: &[u64], programs: u64) {
     let all = tally(&pair, failed_once, programs);
     assert!(all.programs < 100 || all.split > all.programs / 3, "{all:?}");
     assert!(all.programs < 100 || all.ended < all.programs / 5, "{all:?}");
-    assert!(all.programs < 100 || all.refused < all.steps / 150, "{all:?}");
+    // One that asks how statements went that several servers have run.
+    assert!(all.programs < 100 || all.refused < all.steps / 100, "{all:?}");
 }
 
 /// Runs those that have failed once, and so many others.

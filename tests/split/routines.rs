@@ -26,7 +26,7 @@ fn scene(start: fn(&str) -> Option<Pair>) -> Option<Pair> {
     until("the routines to be seen", || {
         let mut wire = pair.open();
         wire.run("CALL p.sets(1, @y)");
-        (pins(&pair, &wire) == "").then_some(())
+        pins(&pair, &wire).is_empty().then_some(())
     });
     Some(pair)
 }
