@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::members::Member;
-use super::port::{Admin, AdminPort, Row, Trouble};
-use super::status::is_settled;
+use super::port::{Admin, AdminPort, Row, Trouble, is_settled};
 use crate::task;
 
 /// Nobody looks any more.

@@ -5,7 +5,6 @@ use tokio::task::JoinSet;
 use super::lines::Lines;
 use super::members::Member;
 use super::port::{Admin, AdminPort, Row, Trouble};
-use crate::restart::task::State;
 
 /// What a proxy says of itself, and of its last restart.
 pub(crate) struct Status {
@@ -34,12 +33,6 @@ const BETWEEN: &str = "#";
 /// knows, which is in the way.
 pub(crate) fn serves(clusters: Option<&str>, cluster: &str) -> bool {
     clusters.is_none_or(|all| all.split(BETWEEN).any(|name| name == cluster))
-}
-
-/// Whether a proxy serves, and is in no restart.
-pub(crate) fn is_settled(proxy: &Row) -> bool {
-    let text = |name| proxy.text(name).unwrap_or_default();
-    text("state") == State::Running.name() && text("phase").is_empty()
 }
 
 /// In the order of the ports.

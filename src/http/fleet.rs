@@ -4,7 +4,6 @@
 //! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -12,7 +11,6 @@ use serde_json::{Value, json};
 use super::door::{self, FLEET_TASK as PREFIX, show};
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
-use super::service::Http;
 use crate::admin::{Admin, Caller, Row, Table, fleet};
 use crate::fleet::port::quoted;
 use crate::fleet::tasks::{Mode, Request, serves};
@@ -61,27 +59,10 @@ pub(super) async fn member(admin: &Admin, caller: &Caller, name: &str) -> Result
     Ok(found)
 }
 
-/// All proxies as of [`door::proxies`]: the one that answers, and as far as it is known the others
-/// of its fleet, by their names.
-pub(super) async fn proxies(http: &Http, caller: &Caller) -> Result<Table, Problem> {
-    let mut all = door::proxies(&http.admin, caller).await?;
-    if let Some(members) = heard(http, caller).await {
-        all.rows.extend(others(&members));
-    }
-    Ok(all)
-}
-
 /// Rows of [`door::proxies`] of those that are not the one that answers.
 pub(super) fn others(members: &Table) -> Vec<Vec<Option<String>>> {
     let others = members.rows().filter(|row| !is_local(row));
     others.flat_map(|row| door::member(&row).rows).collect()
-}
-
-/// What was heard of the members last, a moment ago at most, or hears it now; None: there is no
-/// fleet, or nobody knows which proxies it has.
-pub(super) async fn heard(http: &Http, caller: &Caller) -> Option<Arc<Table>> {
-    let members = http.look.heard(caller).await?.proxies.ok()?;
-    (!members.rows.is_empty()).then_some(members)
 }
 
 /// Proxies of a cluster.

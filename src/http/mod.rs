@@ -19,6 +19,7 @@
 mod api;
 mod dispatch;
 mod door;
+mod estate;
 mod events;
 mod fleet;
 mod health;

@@ -40,6 +40,8 @@ const FOR_ADMIN: &[&str] = &[
     "proxy::relay::leg::Leg",
     "proxy::running::Running",
     "proxy::sessions::view",
+    "proxy::switchover::Others",
+    "proxy::switchover::Told",
     "restart::Lifecycle",
     "restart::Refusal",
     "restart::task",

@@ -12,6 +12,7 @@ use run_dir::RunDir;
 use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
+use crate::restart::task::State;
 
 pub(crate) mod run_dir;
 
@@ -130,6 +131,12 @@ pub(crate) type Columns = Vec<(String, String)>;
 /// A row of SHOW RESTART; or SHOW PROXYINFO BINARY, whose names and values make one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row(pub(crate) Columns);
+
+/// Whether a proxy serves, and is in no restart.
+pub(crate) fn is_settled(proxy: &Row) -> bool {
+    let text = |name| proxy.text(name).unwrap_or_default();
+    text("state") == State::Running.name() && text("phase").is_empty()
+}
 
 impl Row {
     /// The value of a column.

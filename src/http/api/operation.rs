@@ -16,9 +16,8 @@ use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview, show};
-use crate::http::fleet::{
-    heard, hour, member, members, number, others, proxies, serving, with_fleet,
-};
+use crate::http::estate::{heard, proxies};
+use crate::http::fleet::{hour, member, members, number, others, serving, with_fleet};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{

@@ -137,11 +137,11 @@ impl Rounds {
         if !is_kept {
             self.connect(order, credentials, limit).await?;
         }
-        match self.ask_all().await {
+        match self.ask_all(is_kept).await {
             // What was kept may have been closed long ago, which says nothing of the server now.
             Err(ServiceError::Lost(_) | ServiceError::Malformed(_)) if is_kept => {
                 self.connect(order, credentials, limit).await?;
-                self.ask_all().await
+                self.ask_all(false).await
             }
             said => said,
         }
@@ -159,13 +159,14 @@ impl Rounds {
         Ok(())
     }
 
-    async fn ask_all(&mut self) -> Result<Said, ServiceError> {
+    /// `is_kept`: it was asked before, so that nobody waits to know what it is.
+    async fn ask_all(&mut self, is_kept: bool) -> Result<Said, ServiceError> {
         let mut said = nothing();
         let began = Instant::now();
         let flavour = self.line.as_ref().map(|line| line.flavour);
         for subject in flavour.map(Subject::of).into_iter().flatten() {
             let is_spared = self.spared.has(*subject, Instant::now());
-            if is_spared {
+            if is_spared || !is_kept && PROGRAMS.contains(subject) {
                 continue;
             }
             match self.ask_one(*subject).await? {

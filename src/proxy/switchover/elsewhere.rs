@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 use super::held::{COME, Held};
 use super::{ENTER, NotSwitched, Plan, Scene, Staying};
-use crate::proxy::Proxy;
 use crate::proxy::cluster::door::Shut;
+use crate::proxy::data_plane::Proxy;
 use crate::route::roles::Observation;
 use crate::task;
 
