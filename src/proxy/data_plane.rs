@@ -30,7 +30,6 @@ use super::sessions::limits::Seat;
 use super::sessions::view::{Gauges, SessionView, VariablesView};
 use super::split::{self, Rules};
 use super::suspicion::Suspected;
-use super::switchover::elsewhere::Elsewhere;
 use super::taught::Taught;
 use crate::config::Config;
 use crate::config::alterations::Alterations;
@@ -57,7 +56,6 @@ pub struct Proxy {
     pub(super) sessions: Arc<Sessions>,
     pub(super) peer: Peer,
     pub(super) orders: Arc<Orders>,
-    pub(super) elsewhere: Elsewhere,
     pub(super) own_key: OwnKey,
     pub(super) trail: Trail,
     generation: u64,
@@ -128,7 +126,6 @@ impl Proxy {
             sessions,
             peer,
             orders: Arc::default(),
-            elsewhere: Elsewhere::default(),
             own_key: OwnKey::default(),
             trail: Trail::new(),
             generation,

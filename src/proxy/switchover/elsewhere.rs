@@ -9,7 +9,7 @@
 //! takes writes it says itself.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -33,7 +33,10 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Where those are told something that are ready or wait, by their clusters' names.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Elsewhere(Mutex<HashMap<String, mpsc::Sender<Word>>>);
+struct Elsewhere(Mutex<HashMap<String, mpsc::Sender<Word>>>);
+
+/// Of this process, which has one data plane.
+static ELSEWHERE: LazyLock<Elsewhere> = LazyLock::new(Elsewhere::default);
 
 #[derive(Debug)]
 enum Word {
@@ -59,7 +62,7 @@ impl Proxy {
         let scene = self.switchover_scene();
         let plan = scene.plan(cluster, address)?;
         let (words, heard) = mpsc::channel(1);
-        self.elsewhere.begin(cluster, words)?;
+        ELSEWHERE.begin(cluster, words)?;
         let (ready, is_ready) = oneshot::channel();
         task::spawn("switchover elsewhere", async move {
             Box::pin(scene.stand_by(plan, force, ready, heard)).await;
@@ -74,7 +77,7 @@ impl Proxy {
     /// Why they do not.
     pub async fn wait_for_switchover(&self, cluster: &str) -> Result<usize, NotSwitched> {
         let (asked, answer) = oneshot::channel();
-        let told = self.elsewhere.tell(cluster, Word::Wait(asked)).await;
+        let told = ELSEWHERE.tell(cluster, Word::Wait(asked)).await;
         let none = || NotSwitched::NotExpected(cluster.to_owned());
         if !told {
             return Err(none());
@@ -85,7 +88,7 @@ impl Proxy {
     /// It is over, however it has ended; done when they go on.
     pub async fn switchover_is_over(&self, cluster: &str) {
         let (asked, answer) = oneshot::channel();
-        if self.elsewhere.tell(cluster, Word::Over(asked)).await {
+        if ELSEWHERE.tell(cluster, Word::Over(asked)).await {
             let _ = answer.await;
         }
     }

@@ -17,7 +17,7 @@
 //! - `words`: what servers are told. Pure. - `hand`: who tells them. - `held`: the sessions.
 //! - `scene`: what it needs. - `elsewhere`: the sessions of a proxy while another one does it.
 
-pub(in crate::proxy) mod elsewhere;
+mod elsewhere;
 mod hand;
 mod held;
 mod scene;
