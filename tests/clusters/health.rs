@@ -106,7 +106,7 @@ fn a_server_is_lost_after_as_many_failures_as_the_threshold_says() {
     hung.process().signal(Signal::SIGSTOP);
     let row = until("a failure", || {
         let row = route(&proxy, &hung.address());
-        (row["last_error"] != "").then_some(row)
+        (!row["last_error"].is_empty()).then_some(row)
     });
     assert_eq!(row["state"], "suspect");
     admin.run("ALTER PROXYCONFIG SET server_detect_fail_threshold = 2");
