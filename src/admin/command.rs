@@ -45,17 +45,8 @@ pub enum Change {
     AlterCluster(String, Vec<(String, String)>),
     /// `ALTER CLUSTER name ADD|DROP|DRAIN|ONLINE SERVER 'host:port'`
     AlterServer(String, ServerChange, String),
-    /// `ALTER CLUSTER name SWITCHOVER TO 'host:port' [FORCE]`
-    SwitchOver {
-        /// The cluster's name.
-        cluster: String,
-        /// The server that is to be the primary.
-        address: String,
-        /// Sessions that cannot move stay behind.
-        force: bool,
-    },
-    /// The same, and what it takes where several proxies are.
-    SwitchOverTogether(String, switchover::Order),
+    /// `ALTER CLUSTER name SWITCHOVER …`
+    SwitchOver(String, switchover::Order),
     /// `KILL PROXYSESSION id` and `KILL [CONNECTION] id`.
     Kill(SessionId),
     /// `MOVE PROXYSESSION id TO 'host:port'`

@@ -110,12 +110,7 @@ async fn carry_out(admin: &Admin, caller: &Caller, change: Change) -> Result<Ans
             })?;
             Ok(Answer::done(format!("session {id} is on {address}")))
         }
-        Change::SwitchOver { cluster, address, force } => {
-            let switched = admin.proxy.switch_over(&cluster, &address, force, None).await;
-            let refused = |why| ClientError::refused(format!("cluster {cluster} stays: {why}"));
-            switched.map(|it| Answer::done(it.to_string())).map_err(refused)
-        }
-        Change::SwitchOverTogether(cluster, order) => {
+        Change::SwitchOver(cluster, order) => {
             Box::pin(switchover::carry_out(admin, cluster, order)).await
         }
         Change::ResetDigests => {

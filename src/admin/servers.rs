@@ -36,11 +36,12 @@ pub(super) fn idcs(admin: &Admin, operands: &Operands) -> Table {
     let columns = ["cluster_name", "cluster_id", "idc_url", "idc", "region"];
     let mut table = Table::with_columns(&columns);
     for (view, _) in admin.proxy.servers() {
+        if view.idc.is_empty() || !operands.matches(&view.cluster) {
+            continue;
+        }
         let row = [view.cluster, "0".into(), String::new(), view.idc, view.region];
-        let row: Vec<_> = row.into_iter().map(Some).collect();
-        let is_new =
-            !row[3].as_deref().unwrap_or_default().is_empty() && !table.rows.contains(&row);
-        if is_new && operands.matches(row[0].as_deref().unwrap_or_default()) {
+        let row = row.map(Some).to_vec();
+        if !table.rows.contains(&row) {
             table.rows.push(row);
         }
     }

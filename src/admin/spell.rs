@@ -38,12 +38,7 @@ impl fmt::Display for Change {
                 let word = word.map_or("", |(word, _)| word).to_uppercase();
                 write!(f, "ALTER CLUSTER {} {word} SERVER {}", Text(cluster), Text(server))
             }
-            Self::SwitchOver { cluster, address, force } => {
-                let force = if *force { " FORCE" } else { "" };
-                let (cluster, address) = (Text(cluster), Text(address));
-                write!(f, "ALTER CLUSTER {cluster} SWITCHOVER TO {address}{force}")
-            }
-            Self::SwitchOverTogether(cluster, order) => switchover::spell(f, cluster, order),
+            Self::SwitchOver(cluster, order) => switchover::spell(f, cluster, order),
             Self::Kill(id) => write!(f, "KILL PROXYSESSION {id}"),
             Self::Move(id, server) => write!(f, "MOVE PROXYSESSION {id} TO {}", Text(server)),
             Self::ResetDigests => f.write_str("RESET PROXYDIGEST"),
@@ -162,20 +157,18 @@ mod tests {
             (text(), text(), 0..ServerChange::WORDS.len()).prop_map(|(cluster, server, at)| {
                 Change::AlterServer(cluster, ServerChange::WORDS[at].1, server)
             });
-        let switchover = (text(), text(), any::<bool>())
-            .prop_map(|(cluster, address, force)| Change::SwitchOver { cluster, address, force });
         let aim = || (text(), any::<bool>()).prop_map(|(address, force)| Aim { address, force });
-        let together = prop_oneof![
+        let orders = prop_oneof![
+            aim().prop_map(switchover::Order::Alone),
             aim().prop_map(switchover::Order::Lead),
             aim().prop_map(switchover::Order::Ready),
             Just(switchover::Order::Wait),
             Just(switchover::Order::Over),
         ];
-        let together = (text(), together)
-            .prop_map(|(cluster, order)| Change::SwitchOverTogether(cluster, order));
+        let switchover =
+            (text(), orders).prop_map(|(cluster, order)| Change::SwitchOver(cluster, order));
         prop_oneof![
             restart,
-            together,
             switchover,
             fleets().prop_map(Change::Fleet),
             Just(Change::Rollback),

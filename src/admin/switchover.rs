@@ -1,5 +1,5 @@
-//! A switchover of a cluster that several proxies stand in front of: what its operator says to one
-//! of them, and that one to the others.
+//! A switchover of a cluster; where several proxies stand in front of it: what its operator says to
+//! one of them, and that one to the others.
 
 use std::fmt;
 
@@ -14,6 +14,8 @@ use crate::proxy::switchover::{Others, Told};
 /// `ALTER CLUSTER name SWITCHOVER …`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// `TO 'host:port' [FORCE]`: this proxy does it, and asks nobody.
+    Alone(Aim),
     /// `TO 'host:port' [FORCE] FLEET`: this proxy does it, and the others of its fleet wait.
     Lead(Aim),
     /// `ELSEWHERE TO 'host:port' [FORCE]`: another proxy is about to do it.
@@ -38,10 +40,10 @@ impl Input<'_> {
     pub(super) fn switch_over(&mut self, cluster: String) -> Result<Change, ClientError> {
         let elsewhere = self.keyword("elsewhere");
         if elsewhere && self.keyword("wait") {
-            return Ok(Change::SwitchOverTogether(cluster, Order::Wait));
+            return Ok(Change::SwitchOver(cluster, Order::Wait));
         }
         if elsewhere && self.keyword("over") {
-            return Ok(Change::SwitchOverTogether(cluster, Order::Over));
+            return Ok(Change::SwitchOver(cluster, Order::Over));
         }
         if !self.keyword("to") {
             let expected =
@@ -49,14 +51,13 @@ impl Input<'_> {
             let text = format!("ALTER CLUSTER {cluster} SWITCHOVER: expected {expected}");
             return Err(ClientError::syntax(text));
         }
-        let (address, force) = (self.address()?, self.keyword("force"));
-        Ok(match elsewhere {
-            true => Change::SwitchOverTogether(cluster, Order::Ready(Aim { address, force })),
-            false if self.keyword("fleet") => {
-                Change::SwitchOverTogether(cluster, Order::Lead(Aim { address, force }))
-            }
-            false => Change::SwitchOver { cluster, address, force },
-        })
+        let aim = Aim { address: self.address()?, force: self.keyword("force") };
+        let order = match elsewhere {
+            true => Order::Ready(aim),
+            false if self.keyword("fleet") => Order::Lead(aim),
+            false => Order::Alone(aim),
+        };
+        Ok(Change::SwitchOver(cluster, order))
     }
 }
 
@@ -64,6 +65,7 @@ impl Input<'_> {
 pub(super) fn spell(f: &mut fmt::Formatter<'_>, cluster: &str, order: &Order) -> fmt::Result {
     write!(f, "ALTER CLUSTER {} SWITCHOVER ", Text(cluster))?;
     match order {
+        Order::Alone(aim) => write!(f, "TO {aim}"),
         Order::Lead(aim) => write!(f, "TO {aim} FLEET"),
         Order::Ready(aim) => write!(f, "ELSEWHERE TO {aim}"),
         Order::Wait => f.write_str("ELSEWHERE WAIT"),
@@ -87,10 +89,15 @@ pub(super) async fn carry_out(
     let proxy = &admin.proxy;
     let stays = |why: String| ClientError::refused(format!("cluster {cluster} stays: {why}"));
     match order {
+        Order::Alone(Aim { address, force }) => {
+            let switched = proxy.switch_over(&cluster, &address, force, None).await;
+            let switched = switched.map_err(|why| stays(why.to_string()))?;
+            Ok(Answer::done(switched.to_string()))
+        }
         Order::Lead(aim) => {
             let others = admin.fleet.others(&cluster).await;
             let others = others.map_err(|why| stays(why.to_string()))?;
-            let say = |order| Change::SwitchOverTogether(cluster.clone(), order).to_string();
+            let say = |order| Change::SwitchOver(cluster.clone(), order).to_string();
             let (ready, wait, over) =
                 (say(Order::Ready(aim.clone())), say(Order::Wait), say(Order::Over));
             let others = Together(OfFleet::new(others, Words { ready, wait, over }));

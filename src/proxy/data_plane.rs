@@ -30,6 +30,7 @@ use super::sessions::limits::Seat;
 use super::sessions::view::{Gauges, SessionView, VariablesView};
 use super::split::{self, Rules};
 use super::suspicion::Suspected;
+use super::switchover::elsewhere::Elsewhere;
 use super::taught::Taught;
 use crate::config::Config;
 use crate::config::alterations::Alterations;
@@ -73,6 +74,8 @@ pub struct Proxy {
     /// Who is refused may take a moment to read why.
     lingering: Arc<Semaphore>,
     pub(super) history: Arc<History>,
+    /// Switchovers that other proxies carry out.
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// How a session comes to be relayed.
@@ -139,6 +142,7 @@ impl Proxy {
             drain: signal::Sender::new(Drain::No),
             lingering: Arc::new(Semaphore::new(MOST_LINGERING)),
             history: Arc::default(),
+            elsewhere: Elsewhere::default(),
         });
         let (watched, in_force) = (Arc::downgrade(&proxy.sessions), proxy.in_force.clone());
         task::keep("silent sessions", move || {

@@ -15,7 +15,7 @@
 //! - `compression`: what each leg agrees on before it compresses.
 //! - `rsa`: passwords under RSA, ours and the servers' keys.
 //! - `split`: sessions whose reads go to replicas.
-//! - `switchover`: another primary, and all sessions on it.
+//! - `switchover`: another primary, and all sessions on it; `switching`: for who asks for that.
 //! - `relay`: a session between two log-ins: bytes in, bytes out.
 //! - `sessions`: who is here, what others see and want of them, limits, what was counted.
 //! - `inheritance`: sessions that outlive the process that carried them.
@@ -52,6 +52,7 @@ pub mod sessions;
 mod shown;
 mod split;
 mod suspicion;
+mod switching;
 pub mod switchover;
 mod taught;
 #[cfg(test)]

@@ -34,12 +34,6 @@ impl Scene {
     fn until_left(&mut self, server: fn(&Pair) -> &Database) {
         until("nobody to be there", || (self.links(server) == "0").then_some(()));
     }
-
-    fn pins(&mut self, wire: &Wire) -> String {
-        let id = wire.greeting.connection_id;
-        let sql = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'");
-        self.admin.run(&sql).named_rows()[0]["value"].clone()
-    }
 }
 
 fn primary(pair: &Pair) -> &Database {
@@ -62,7 +56,8 @@ fn a_drained_primary_keeps_its_writers_until_another_one_is_it() {
     assert_eq!(wire.run(WHO).text(), "replica");
     scene.alter("DRAIN", primary);
     let old = Pair::port(&scene.pair.primary);
-    assert!(scene.pins(&wire).contains("a switchover comes first"), "{}", scene.pins(&wire));
+    let pins = scene.pair.pins(&wire);
+    assert!(pins.contains("a switchover comes first"), "{pins}");
     let mut later = scene.pair.open();
     for wire in [&mut wire, &mut later] {
         wire.run("INSERT INTO p.t (n) VALUES (7)");
@@ -72,7 +67,7 @@ fn a_drained_primary_keeps_its_writers_until_another_one_is_it() {
     drop(later);
     scene.pair.switch_over();
     scene.until_left(primary);
-    assert_eq!(scene.pins(&wire), "");
+    assert_eq!(scene.pair.pins(&wire), "");
     assert_eq!(port(&mut wire), Pair::port(&scene.pair.replica));
     wire.run("INSERT INTO p.t (n) VALUES (8)");
     assert_eq!(wire.run("SELECT CONCAT(@x, COUNT(*)) FROM p.t WHERE n = 7").text(), "kept2");

@@ -365,8 +365,7 @@ fn a_sequence_keeps_the_session_and_not_its_reads() {
     assert_eq!(wire.run(WHO).text(), "replica");
     let id = wire.greeting.connection_id;
     let to = pair.replica.address();
+    assert_eq!(pair.pins(&wire), "last value of a sequence");
     let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    let pins = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'");
-    assert_eq!(admin.run(&pins).named_rows()[0]["value"], "last value of a sequence");
     assert!(admin.query(&format!("MOVE PROXYSESSION {id} TO '{to}'")).error().is_some());
 }

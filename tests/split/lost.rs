@@ -14,11 +14,21 @@ const WAITING: &str =
     "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%'";
 
 pub(crate) fn pair(start: fn(&str) -> Option<Pair>) -> Option<(Pair, Wire)> {
-    let pair = start("causal_reads = \"off\"")?;
+    Some(reading(start("causal_reads = \"off\"")?))
+}
+
+/// The same behind a proxy that soon gives up who does not answer.
+fn impatient() -> Option<(Pair, Wire)> {
+    let lines = "server_detect_timeout = \"500ms\"\nserver_detect_fail_threshold = 2\n";
+    Some(reading(Pair::start_with(lines)?))
+}
+
+/// With a client that has read from the replica.
+fn reading(pair: Pair) -> (Pair, Wire) {
     pair.marked();
     let mut wire = pair.open();
     assert_eq!(wire.run(WHO).text(), "replica");
-    Some((pair, wire))
+    (pair, wire)
 }
 
 /// Counts all combinations of so many rows.
@@ -226,11 +236,7 @@ fn nobody_answers_what_a_killed_replica_does_not_in_a_transaction() {
 /// Its kernel goes on acknowledging what it does not read any more: only who asks it notices.
 #[test]
 fn home_answers_what_a_replica_that_hangs_does_not() {
-    let lines = "server_detect_timeout = \"500ms\"\nserver_detect_fail_threshold = 2\n";
-    let Some(pair) = Pair::start_with(lines) else { return };
-    pair.marked();
-    let mut wire = pair.open();
-    assert_eq!(wire.run(WHO).text(), "replica");
+    let Some((pair, mut wire)) = impatient() else { return };
     let holder = hold(&pair);
     start_reading(&pair, &mut wire);
     pair.replica.process().signal(Signal::SIGSTOP);
@@ -245,24 +251,16 @@ fn home_answers_what_a_replica_that_hangs_does_not() {
 /// A primary that is gone is no place to read from, however far behind the replica may be.
 #[test]
 fn a_replica_answers_when_the_primary_hangs() {
-    let lines = "server_detect_timeout = \"500ms\"\nserver_detect_fail_threshold = 2\n";
-    let Some(pair) = Pair::start_with(lines) else { return };
-    pair.marked();
-    let mut wire = pair.open();
-    assert_eq!(wire.run(WHO).text(), "replica");
+    let Some((pair, mut wire)) = impatient() else { return };
     pair.primary.process().signal(Signal::SIGSTOP);
+    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
+    let mut routes = || admin.run("SHOW PROXYROUTE").named_rows();
     until("the primary to be given up", || {
-        let mut admin = pair.proxy.admin().ok()?;
-        let rows = admin.run("SHOW PROXYROUTE").named_rows();
-        rows.iter().any(|row| row["state"] == "lost").then_some(())
+        routes().iter().any(|row| row["state"] == "lost").then_some(())
     });
     // Behind it the lag of who follows it is not known any more.
     pair.replica.execute(&["STOP SLAVE"]);
-    until("the lag to be unknown", || {
-        let mut admin = pair.proxy.admin().ok()?;
-        let rows = admin.run("SHOW PROXYROUTE").named_rows();
-        (!rows[0].contains_key("lag")).then_some(())
-    });
+    until("the lag to be unknown", || (!routes()[0].contains_key("lag")).then_some(()));
     assert_eq!(wire.run(WHO).text(), "replica");
     pair.primary.process().signal(Signal::SIGCONT);
 }

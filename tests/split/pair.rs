@@ -121,6 +121,14 @@ impl Pair {
         Wire::open(&self.proxy.address(), &Login::default()).expect("the proxy takes clients")
     }
 
+    /// What keeps a client's session from another server, as operators are told.
+    pub(crate) fn pins(&self, wire: &Wire) -> String {
+        let id = wire.greeting.connection_id;
+        let mut admin = self.proxy.admin().expect("the proxy takes operators");
+        let sql = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'");
+        admin.run(&sql).named_rows()[0]["value"].clone()
+    }
+
     /// The port of a server.
     pub(crate) fn port(server: &Database) -> String {
         server.address().rsplit_once(':').expect("a port").1.to_owned()

@@ -26,26 +26,14 @@ fn scene(start: fn(&str) -> Option<Pair>) -> Option<Pair> {
     until("the routines to be seen", || {
         let mut wire = pair.open();
         wire.run("CALL p.sets(1, @y)");
-        pins(&pair, &wire).is_empty().then_some(())
+        pair.pins(&wire).is_empty().then_some(())
     });
     Some(pair)
 }
 
-fn pins(pair: &Pair, wire: &Wire) -> String {
-    let id = wire.greeting.connection_id;
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    let rows = admin.run(&format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'")).named_rows();
-    rows[0]["value"].clone()
-}
-
 /// What the session has in these, and where it reads that.
 fn who(wire: &mut Wire, what: &str) -> String {
-    let text = |value: Option<Vec<u8>>| match value {
-        None => "NULL".to_owned(),
-        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-    };
-    let row = wire.run(&format!("SELECT {what}, name FROM p.who")).rows().remove(0);
-    row.into_iter().map(text).collect::<Vec<_>>().join(" ")
+    wire.run(&format!("SELECT {what}, name FROM p.who")).line("NULL")
 }
 
 fn what_they_set_is_known(start: fn(&str) -> Option<Pair>) {
@@ -68,7 +56,7 @@ fn what_they_set_is_known(start: fn(&str) -> Option<Pair>) {
     wire.run("EXECUTE c");
     assert_eq!(who(&mut wire, "@x, @y"), "9 18 replica", "behind a PREPARE");
     // Of a move it would be: they may have set the modes that statements are read in.
-    assert!(!pins(&pair, &wire).contains("anything"), "{}", pins(&pair, &wire));
+    assert!(!pair.pins(&wire).contains("anything"), "{}", pair.pins(&wire));
 }
 
 #[test]
@@ -92,7 +80,7 @@ fn what_nobody_can_carry_keeps_the_session_home() {
         let mut wire = pair.open();
         assert_eq!(who(&mut wire, "1"), "1 replica");
         wire.query(call);
-        assert!(pins(&pair, &wire).starts_with(reason), "{call}: {}", pins(&pair, &wire));
+        assert!(pair.pins(&wire).starts_with(reason), "{call}: {}", pair.pins(&wire));
         assert_eq!(who(&mut wire, "1"), "1 primary", "{call}");
         wire.ask(com::RESET_CONNECTION, b"");
         assert_eq!(who(&mut wire, "1"), "1 replica", "{call}");
@@ -106,11 +94,11 @@ fn one_that_is_defined_anew_is_not_taken_for_the_old_one() {
     let mut wire = pair.open();
     wire.run("CREATE OR REPLACE PROCEDURE p.sets(n INT, m INT) SELECT GET_LOCK('new', 1)");
     wire.run("CALL p.sets(1, 2)");
-    assert_ne!(pins(&pair, &wire), "");
+    assert_ne!(pair.pins(&wire), "");
     // It is read anew without the minute that passes otherwise.
     until("the new one to be seen", || {
         let mut wire = pair.open();
         wire.query("CALL p.sets(1, 2)");
-        (pins(&pair, &wire) == "user lock").then_some(())
+        (pair.pins(&wire) == "user lock").then_some(())
     });
 }

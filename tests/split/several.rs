@@ -5,9 +5,7 @@ use crate::support::{Wire, com};
 
 /// What the session has in @x, and where it reads that.
 fn who(wire: &mut Wire) -> String {
-    let row = wire.run("SELECT @x, name FROM p.who").rows().remove(0);
-    let text = |value: Option<Vec<u8>>| value.map(|it| String::from_utf8_lossy(&it).into_owned());
-    row.into_iter().map(|it| text(it).unwrap_or_default()).collect::<Vec<_>>().join(" ")
+    wire.run("SELECT @x, name FROM p.who").line("")
 }
 
 fn what_they_set_is_known(start: fn(&str) -> Option<Pair>) {

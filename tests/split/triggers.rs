@@ -16,12 +16,7 @@ fn scene(start: fn(&str) -> Option<Pair>, triggers: &[&str]) -> Option<Pair> {
 
 /// What the session has in @x, and where it reads that.
 fn who(wire: &mut Wire) -> String {
-    let text = |value: Option<Vec<u8>>| match value {
-        None => "NULL".to_owned(),
-        Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-    };
-    let row = wire.run("SELECT @x, name FROM p.who").rows().remove(0);
-    row.into_iter().map(text).collect::<Vec<_>>().join(" ")
+    wire.run("SELECT @x, name FROM p.who").line("NULL")
 }
 
 fn user_variables_are_known(start: fn(&str) -> Option<Pair>) {
@@ -62,13 +57,10 @@ fn a_lock_of_a_trigger_keeps_the_session_home() {
     let Some(pair) = scene(Pair::start, &[trigger]) else { return };
     let mut wire = pair.open();
     assert_eq!(wire.run("SELECT name FROM p.who").text(), "replica");
-    let id = wire.greeting.connection_id;
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    let pins = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'pins'");
     crate::support::until("the triggers to be seen", || {
         wire.run("DELETE FROM p.fires");
         wire.run("INSERT INTO p.fires VALUES (1)");
-        admin.run(&pins).named_rows()[0]["value"].contains("user lock").then_some(())
+        pair.pins(&wire).contains("user lock").then_some(())
     });
     assert_eq!(wire.run("SELECT name FROM p.who").text(), "primary");
     wire.ask(com::RESET_CONNECTION, b"");

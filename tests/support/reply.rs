@@ -160,6 +160,16 @@ impl Reply {
         String::from_utf8_lossy(&value).into_owned()
     }
 
+    /// The first row as text, with blanks between its values, and this for NULL.
+    pub(crate) fn line(&self, null: &str) -> String {
+        let text = |value: Option<Vec<u8>>| match value {
+            None => null.to_owned(),
+            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let row = self.rows().into_iter().next().expect("a row");
+        row.into_iter().map(text).collect::<Vec<_>>().join(" ")
+    }
+
     /// Column names of the first result set.
     pub(crate) fn columns(&self) -> Vec<String> {
         let Some(range) = self.definitions.first() else { return Vec::new() };

@@ -197,8 +197,7 @@ fn flag(value: &str) -> Result<bool, String> {
     }
 }
 
-/// A duration, or as ODP counts: a bare number of microseconds.
-/// Without a unit it could be meant in any.
+/// A duration. Without a unit it could be meant in any.
 fn span(value: &str) -> Result<Span, String> {
     match value.parse::<u64>() {
         Ok(0) => Ok(Span(Duration::ZERO)),

@@ -12,6 +12,7 @@ use super::fleet;
 use super::route::Operation;
 use crate::admin::command::Change;
 use crate::admin::fleet::Word;
+use crate::admin::switchover::{Aim, Order};
 use crate::admin::{Admin, Caller, Row, Table};
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
@@ -153,7 +154,7 @@ impl Context<'_> {
             }
         }
         let address = server.ok_or_else(|| Problem::bad("server: expected 'host:port'"))?;
-        let change = Change::SwitchOver { cluster, address, force };
+        let change = Change::SwitchOver(cluster, Order::Alone(Aim { address, force }));
         // RFC 7240.
         let prefers = self.request.field(HeaderName::from_static("prefer")).unwrap_or_default();
         let is_async = prefers.split([',', ';']).any(|it| it.trim() == "respond-async");

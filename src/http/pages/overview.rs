@@ -7,6 +7,7 @@ use super::frame::{STATE, Ways, button, csrf, live_by, mark, refusal};
 use super::scene::Scene;
 use super::{charts, fleet, words};
 use crate::admin::command::Change;
+use crate::admin::switchover::{Aim, Order};
 use crate::admin::{Row, Table};
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview};
@@ -365,7 +366,8 @@ fn switch_over(
 ) -> Markup {
     let (cluster, server) = (row.text("cluster"), row.text("server"));
     let admin = scene.admin().proxy.config().admin.listen.to_string();
-    let change = Change::SwitchOver { cluster: cluster.into(), address: server.into(), force };
+    let aim = Aim { address: server.into(), force };
+    let change = Change::SwitchOver(cluster.into(), Order::Alone(aim));
     let (what, text, explained) = SWITCHOVERS[usize::from(force)];
     let (option, body) = match force {
         false => ("", serde_json::json!({"server": server})),
@@ -412,8 +414,8 @@ pub(super) async fn act(
 ) -> Result<Reply, Problem> {
     let back = see_other(&format!("/clusters/{}", encoded(cluster)));
     if let Some(at) = SWITCHOVERS.iter().position(|(name, ..)| *name == what) {
-        let (cluster, address) = (cluster.to_owned(), server.to_owned());
-        let change = Change::SwitchOver { cluster, address, force: at == 1 };
+        let aim = Aim { address: server.into(), force: at == 1 };
+        let change = Change::SwitchOver(cluster.into(), Order::Alone(aim));
         return Ok(match scene.change_for_long(change).await? {
             Changed::Done => back,
             Changed::UnderWay(entry) => see_other(&format!("/audit/{}", encoded(&entry))),

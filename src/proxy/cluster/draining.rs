@@ -10,16 +10,18 @@ use crate::route::topology::{Server, ServerId};
 impl Cluster {
     /// The addresses of those of its servers that are to be left by everybody.
     pub(in crate::proxy) fn draining(&self) -> Vec<Arc<str>> {
-        let topology = self.topology();
-        let draining = topology.servers().iter().filter(|server| server.is_draining);
-        draining.map(|server| server.member.address.clone()).collect()
+        self.addresses(|server| server.is_draining)
     }
 
     /// The addresses of those that do not answer.
     pub(in crate::proxy) fn lost(&self) -> Vec<Arc<str>> {
+        self.addresses(|server| server.is_lost)
+    }
+
+    fn addresses(&self, is_one: impl Fn(&Server) -> bool) -> Vec<Arc<str>> {
         let topology = self.topology();
-        let lost = topology.servers().iter().filter(|server| server.is_lost);
-        lost.map(|server| server.member.address.clone()).collect()
+        let found = topology.servers().iter().filter(|server| is_one(server));
+        found.map(|server| server.member.address.clone()).collect()
     }
 
     /// Where a session goes on whose home is on this server, if it is to leave that; or why it

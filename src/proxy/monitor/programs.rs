@@ -95,10 +95,7 @@ pub(super) fn reading_parameters(flavour: Flavour) -> &'static [&'static str] {
 
 /// Reads [`counting`].
 pub(super) fn counted(set: &ResultSet) -> Counted {
-    let number = |at: usize| -> Option<u64> {
-        std::str::from_utf8(set.rows.first()?.get(at)?.as_deref()?).ok()?.parse().ok()
-    };
-    match (number(0), number(1), number(2)) {
+    match numbers(set) {
         (_, _, None | Some(0)) | (None, _, _) => Counted::Hidden,
         (Some(0), _, _) => Counted::None,
         (Some(..=MOST_ROWS), Some(..=MOST), _) => Counted::Some,
@@ -109,11 +106,14 @@ pub(super) fn counted(set: &ResultSet) -> Counted {
 /// Reads [`counting_routines`]: whether there are some that can be read. Those of packages are
 /// called by names that others have, too.
 pub(super) fn can_read_routines(set: &ResultSet) -> bool {
-    let number = |at: usize| -> Option<u64> {
-        std::str::from_utf8(set.rows.first()?.get(at)?.as_deref()?).ok()?.parse().ok()
-    };
-    let is_few = matches!((number(0), number(1)), (Some(1..=MOST_ROWS), Some(..=MOST)));
-    is_few && number(2) == Some(0)
+    matches!(numbers(set), (Some(1..=MOST_ROWS), Some(..=MOST), Some(0)))
+}
+
+/// The first row.
+fn numbers(set: &ResultSet) -> (Option<u64>, Option<u64>, Option<u64>) {
+    let number =
+        |at: usize| str::from_utf8(set.rows.first()?.get(at)?.as_deref()?).ok()?.parse().ok();
+    (number(0), number(1), number(2))
 }
 
 /// Reads [`reading`]: what any of them may change, with the routines that they call.
@@ -141,7 +141,7 @@ pub(super) fn routines(set: &ResultSet, parameters: &ResultSet) -> HashMap<Vec<u
                 let parameters = named.get(&[&schema[..], name, kind]);
                 read(modes, body, parameters.map_or(&[], Vec::as_slice))
             }
-            _ => Program { changes: Changes::ANYTHING, calls: Vec::new() },
+            _ => Program::unknown(),
         };
         let program = programs.entry(name.to_ascii_lowercase()).or_default();
         program.changes |= read.changes;
@@ -171,7 +171,7 @@ fn with_calls(program: &Program, known: &HashMap<Vec<u8>, Changes>) -> Changes {
 fn read(modes: &[u8], body: &[u8], parameters: &[&[u8]]) -> Program {
     match modes_of(modes) {
         Some(modes) => program(body, modes, parameters),
-        None => Program { changes: Changes::ANYTHING, calls: Vec::new() },
+        None => Program::unknown(),
     }
 }
 

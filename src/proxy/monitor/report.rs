@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-
 use std::time::Instant;
 
 use crate::proxy::cluster::BackendError;

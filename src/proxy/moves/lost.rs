@@ -4,7 +4,7 @@
 //! Its kernel may go on acknowledging what a process does not read any more, so nobody else would
 //! ever say so. Who has asked it nothing stays: it may come back.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,21 +27,16 @@ pub async fn watch(watched: Watched) {
 
 fn ask(in_force: &InForce, sessions: &Sessions) {
     let clusters = in_force.clusters();
-    let lost: HashSet<[Arc<str>; 2]> = clusters
-        .iter()
-        .flat_map(|cluster| {
-            let lost = cluster.lost().into_iter();
-            lost.map(|server| [cluster.name.clone(), server]).collect::<Vec<_>>()
-        })
-        .collect();
-    if lost.is_empty() {
+    let lost: HashMap<&str, Vec<Arc<str>>> =
+        clusters.iter().map(|cluster| (&*cluster.name, cluster.lost())).collect();
+    if lost.values().all(Vec::is_empty) {
         return;
     }
     let waits = |handle: &Arc<Handle>| {
         let is_active = matches!(handle.stage(), Stage::Active | Stage::ActiveInTransaction);
         let facts = handle.facts();
-        let mut servers = facts.further.iter().chain([&facts.server]);
-        is_active && servers.any(|it| lost.contains(&[facts.cluster.clone(), it.clone()]))
+        let Some(lost) = lost.get(&*facts.cluster).filter(|_| is_active) else { return false };
+        facts.further.iter().chain([&facts.server]).any(|server| lost.contains(server))
     };
     for handle in sessions.registry.all().into_iter().filter(waits) {
         handle.set_due(Due::Lost);

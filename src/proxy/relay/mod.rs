@@ -188,12 +188,8 @@ impl Relay {
                 poison::pass(&self.client);
             }
             handle.listen(cx.waker());
-            if handle.is_due(Due::Lost) {
-                handle.set_done(Due::Lost);
-                self.give_up_lost(ambient);
-            }
             if handle.is_anything_due()
-                && let Some(exit) = self.due_at_once(handle)
+                && let Some(exit) = self.due_at_once(handle, ambient)
             {
                 return Poll::Ready(exit);
             }
@@ -250,7 +246,11 @@ impl Relay {
     }
 
     /// What it is asked to do before anything more is passed on, if it can.
-    fn due_at_once(&self, handle: &Handle) -> Option<Exit> {
+    fn due_at_once(&mut self, handle: &Handle, ambient: Ambient<'_>) -> Option<Exit> {
+        if handle.is_due(Due::Lost) {
+            handle.set_done(Due::Lost);
+            self.give_up_lost(ambient);
+        }
         if let Some(order) = handle.copy_order() {
             self.give_copy(order, handle);
         }

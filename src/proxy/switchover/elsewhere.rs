@@ -9,16 +9,15 @@
 //! takes writes it says itself.
 
 use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::held::{COME, Held};
-use super::{ENTER, NotSwitched, Plan, Scene, Staying};
+use super::held::Held;
+use super::{ENTER, NotSwitched, Plan, Scene};
 use crate::proxy::cluster::door::Shut;
-use crate::proxy::data_plane::Proxy;
 use crate::route::roles::Observation;
 use crate::task;
 
@@ -33,10 +32,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Where those are told something that are ready or wait, by their clusters' names.
 #[derive(Debug, Default)]
-struct Elsewhere(Mutex<HashMap<String, mpsc::Sender<Word>>>);
-
-/// Of this process, which has one data plane.
-static ELSEWHERE: LazyLock<Elsewhere> = LazyLock::new(Elsewhere::default);
+pub(in crate::proxy) struct Elsewhere(Mutex<HashMap<String, mpsc::Sender<Word>>>);
 
 #[derive(Debug)]
 enum Word {
@@ -46,23 +42,18 @@ enum Word {
     Over(oneshot::Sender<()>),
 }
 
-impl Proxy {
-    /// Another proxy is about to make a replica the primary: each session is logged in there, and
-    /// goes on meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// Why they will not wait.
-    pub async fn expect_switchover(
+impl Elsewhere {
+    /// Sessions are called, and go on meanwhile.
+    pub(in crate::proxy) async fn expect(
         &self,
+        scene: Scene,
         cluster: &str,
         address: &str,
         force: bool,
     ) -> Result<(), NotSwitched> {
-        let scene = self.switchover_scene();
         let plan = scene.plan(cluster, address)?;
         let (words, heard) = mpsc::channel(1);
-        ELSEWHERE.begin(cluster, words)?;
+        self.begin(cluster, words)?;
         let (ready, is_ready) = oneshot::channel();
         task::spawn("switchover elsewhere", async move {
             Box::pin(scene.stand_by(plan, force, ready, heard)).await;
@@ -70,14 +61,10 @@ impl Proxy {
         is_ready.await.map_err(|_| NotSwitched::Panicked)
     }
 
-    /// All of them wait now; how many.
-    ///
-    /// # Errors
-    ///
-    /// Why they do not.
-    pub async fn wait_for_switchover(&self, cluster: &str) -> Result<usize, NotSwitched> {
+    /// Done when all that were called wait; how many.
+    pub(in crate::proxy) async fn wait(&self, cluster: &str) -> Result<usize, NotSwitched> {
         let (asked, answer) = oneshot::channel();
-        let told = ELSEWHERE.tell(cluster, Word::Wait(asked)).await;
+        let told = self.tell(cluster, Word::Wait(asked)).await;
         let none = || NotSwitched::NotExpected(cluster.to_owned());
         if !told {
             return Err(none());
@@ -85,16 +72,14 @@ impl Proxy {
         answer.await.unwrap_or_else(|_| Err(none()))
     }
 
-    /// It is over, however it has ended; done when they go on.
-    pub async fn switchover_is_over(&self, cluster: &str) {
+    /// Done when they go on.
+    pub(in crate::proxy) async fn over(&self, cluster: &str) {
         let (asked, answer) = oneshot::channel();
-        if ELSEWHERE.tell(cluster, Word::Over(asked)).await {
+        if self.tell(cluster, Word::Over(asked)).await {
             let _ = answer.await;
         }
     }
-}
 
-impl Elsewhere {
     fn begin(&self, cluster: &str, words: mpsc::Sender<Word>) -> Result<(), NotSwitched> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(cluster).is_some_and(|words| !words.is_closed()) {
@@ -123,17 +108,19 @@ impl Scene {
         mut words: mpsc::Receiver<Word>,
     ) {
         let mut held = Held::new();
-        let way = (&*plan.primary, &*plan.target);
-        held.call(&self, &plan.cluster, way, Instant::now() + ENTER).await;
+        held.call(&self, &plan.cluster, plan.way(), Instant::now() + ENTER).await;
         // Whoever asked may have left: then nobody says more.
         let _ = ready.send(());
         match timeout(CALLED, words.recv()).await {
-            Ok(Some(Word::Wait(asked))) => match self.hold(&plan, held, force).await {
-                Ok((held, shut)) => {
+            Ok(Some(Word::Wait(asked))) => match self.hold(&plan, &mut held, force).await {
+                Ok(waiting) => {
                     let _ = asked.send(Ok(held.len()));
-                    self.wait(&plan, held, shut, words).await;
+                    self.wait(&plan, held, waiting.door, words).await;
                 }
-                Err(why) => drop(asked.send(Err(why))),
+                Err(why) => {
+                    held.stay().await;
+                    let _ = asked.send(Err(why));
+                }
             },
             Ok(Some(Word::Over(asked))) => {
                 held.stay().await;
@@ -143,46 +130,8 @@ impl Scene {
         }
     }
 
-    /// They wait from now on.
-    async fn hold(
-        &self,
-        plan: &Plan,
-        mut held: Held,
-        force: bool,
-    ) -> Result<(Held, Shut), NotSwitched> {
-        match self.try_to_hold(plan, &mut held, force).await {
-            Ok(shut) => Ok((held, shut)),
-            Err(why) => {
-                held.stay().await;
-                Err(why)
-            }
-        }
-    }
-
-    async fn try_to_hold(
-        &self,
-        plan: &Plan,
-        held: &mut Held,
-        force: bool,
-    ) -> Result<Shut, NotSwitched> {
-        let cluster = &plan.cluster;
-        let shut = cluster.door().shut();
-        let shut = shut.ok_or_else(|| NotSwitched::UnderWay(cluster.name.to_string()))?;
-        if !shut.left(Instant::now() + COME).await {
-            return Err(NotSwitched::LogIns);
-        }
-        // Those who have come meanwhile.
-        let way = (&*plan.primary, &*plan.target);
-        held.call(self, cluster, way, Instant::now() + COME).await;
-        let left = held.come(Instant::now() + COME).await;
-        match left.is_empty() || force {
-            true => Ok(shut),
-            false => Err(NotSwitched::Sessions(Staying(left))),
-        }
-    }
-
     /// Until the target takes writes, or it is known or likely that it will not.
-    async fn wait(&self, plan: &Plan, held: Held, shut: Shut, mut words: mpsc::Receiver<Word>) {
+    async fn wait(&self, plan: &Plan, held: Held, door: Shut, mut words: mpsc::Receiver<Word>) {
         let (name, server, waiting) = (&*plan.cluster.name, &*plan.target.address, held.len());
         tracing::info!(cluster = name, server, waiting, "switchover elsewhere: sessions wait");
         let began = Instant::now();
@@ -205,7 +154,7 @@ impl Scene {
                 break;
             }
         }
-        drop(shut);
+        drop(door);
         if let Some(asked) = over {
             let _ = asked.send(());
         }

@@ -17,7 +17,7 @@
 //! - `words`: what servers are told. Pure. - `hand`: who tells them. - `held`: the sessions.
 //! - `scene`: what it needs. - `elsewhere`: the sessions of a proxy while another one does it.
 
-mod elsewhere;
+pub(super) mod elsewhere;
 mod hand;
 mod held;
 mod scene;
@@ -32,14 +32,13 @@ use self::hand::{Failure, Hand};
 use self::held::{COME, Held, Left};
 pub(super) use self::scene::Scene;
 use self::words::{Position, Source};
+use super::cluster::door::Shut;
 use super::cluster::{Cluster, Server};
-use super::data_plane::Proxy;
 use super::monitor::once;
 use super::monitor::order::Detection;
 use crate::config::{ClusterKind, Secret, ServerAddress};
 use crate::route::roles::{Observation, Run, Said};
 use crate::route::topology::FoundRole;
-use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
 /// How long the log-ins of all sessions at the target may take, during which they go on.
@@ -220,47 +219,29 @@ pub trait Others: Send {
     fn over(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-impl Proxy {
-    /// Makes a replica of a cluster its primary, with all sessions. It goes on if nobody waits.
-    ///
-    /// # Errors
-    ///
-    /// Why nothing has changed.
-    pub async fn switch_over(
-        &self,
-        cluster: &str,
-        address: &str,
-        force: bool,
-        others: Option<Box<dyn Others>>,
-    ) -> Result<Switched, NotSwitched> {
-        let scene = self.switchover_scene();
-        let (cluster, address) = (cluster.to_owned(), address.to_owned());
-        let switched = task::spawn("switchover", async move {
-            let Some(mut others) = others else {
-                return Box::pin(scene.switch(&cluster, &address, force, None)).await;
-            };
-            let switched = scene.switch(&cluster, &address, force, Some(&mut *others));
-            let switched = Box::pin(switched).await;
-            others.over().await;
-            switched
-        });
-        let panicked = Err(NotSwitched::Panicked);
-        switched.await.unwrap_or(Err(Panicked)).unwrap_or(panicked)
-    }
-
-    fn switchover_scene(&self) -> Scene {
-        let Self { in_force, orders, sessions, .. } = self;
-        let (in_force, orders, sessions) = (in_force.clone(), orders.clone(), sessions.clone());
-        Scene { in_force, orders, sessions }
-    }
-}
-
 /// What is to be done.
 struct Plan {
     cluster: Arc<Cluster>,
     detection: Detection,
     primary: Arc<Server>,
     target: Arc<Server>,
+}
+
+impl Plan {
+    /// From where to where.
+    fn way(&self) -> (&Server, &Server) {
+        (&self.primary, &self.target)
+    }
+}
+
+/// Everybody waits.
+struct Waiting {
+    /// Log-ins do while it is there.
+    door: Shut,
+    /// When sessions were told to.
+    since: Instant,
+    /// Those that do not.
+    left: Vec<Left>,
 }
 
 impl Scene {
@@ -284,26 +265,20 @@ impl Scene {
             .map_err(|why| NotSwitched::NotReady { server: target.address.to_string(), why })?;
         let (mut from, mut to) =
             (self.hand(cluster, primary).await?, { self.hand(cluster, target).await? });
-        let (mut held, way) = (Held::new(), (&**primary, &**target));
+        let mut held = Held::new();
         // At leisure: everybody is at work meanwhile.
-        let called = held.call(self, cluster, way, Instant::now() + ENTER);
+        let called = held.call(self, cluster, plan.way(), Instant::now() + ENTER);
         if let Err(why) = gather(called, others).await {
             held.stay().await;
             return Err(NotSwitched::Others(why));
         }
-        let shut = cluster.door().shut();
-        let shut = shut.ok_or_else(|| NotSwitched::UnderWay(cluster.name.to_string()))?;
-        if !shut.left(Instant::now() + COME).await {
-            return Err(NotSwitched::LogIns);
-        }
-        // Those who have come meanwhile.
-        held.call(self, cluster, way, Instant::now() + COME).await;
-        let began = Instant::now();
-        let left = held.come(began + COME).await;
-        if !left.is_empty() && !force {
-            held.stay().await;
-            return Err(NotSwitched::Sessions(Staying(left)));
-        }
+        let Waiting { door, since, left } = match self.hold(&plan, &mut held, force).await {
+            Ok(waiting) => waiting,
+            Err(why) => {
+                held.stay().await;
+                return Err(why);
+            }
+        };
         let waiting = held.len();
         let (name, server) = (&*cluster.name, &*target.address);
         tracing::info!(cluster = name, server, waiting, "switchover: sessions wait");
@@ -325,13 +300,36 @@ impl Scene {
             }
         }
         self.in_force.new_primary().tell();
-        let time = began.elapsed();
+        let time = since.elapsed();
         let (moved, late) = held.go().await;
-        drop(shut);
+        drop(door);
         let staying = Staying(left.into_iter().chain(late).collect());
         tracing::info!(cluster = name, server, moved, held = ?time, "switchover: done");
         self.follow(&plan, (from, to), &position, &mut remarks).await;
         Ok(Switched { primary: target.address.clone(), moved, staying, held: time, remarks })
+    }
+
+    /// Has log-ins wait, and those sessions that were called; on an error they are to stay.
+    async fn hold(
+        &self,
+        plan: &Plan,
+        held: &mut Held,
+        force: bool,
+    ) -> Result<Waiting, NotSwitched> {
+        let cluster = &plan.cluster;
+        let door = cluster.door().shut();
+        let door = door.ok_or_else(|| NotSwitched::UnderWay(cluster.name.to_string()))?;
+        if !door.left(Instant::now() + COME).await {
+            return Err(NotSwitched::LogIns);
+        }
+        // Those who have come meanwhile.
+        held.call(self, cluster, plan.way(), Instant::now() + COME).await;
+        let since = Instant::now();
+        let left = held.come(since + COME).await;
+        match left.is_empty() || force {
+            true => Ok(Waiting { door, since, left }),
+            false => Err(NotSwitched::Sessions(Staying(left))),
+        }
     }
 
     fn plan(&self, name: &str, address: &str) -> Result<Plan, NotSwitched> {

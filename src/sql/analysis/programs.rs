@@ -47,6 +47,13 @@ pub struct Program {
     pub calls: Vec<Vec<u8>>,
 }
 
+impl Program {
+    /// Nobody knows what it does.
+    pub fn unknown() -> Self {
+        Self { changes: Changes::ANYTHING, calls: Vec::new() }
+    }
+}
+
 /// What a program with this body, read in these modes, and these parameters does.
 pub fn program(body: &[u8], modes: Modes, parameters: &[&[u8]]) -> Program {
     let lexer = Lexer::new(body, Extent::Whole, modes);
@@ -54,7 +61,7 @@ pub fn program(body: &[u8], modes: Modes, parameters: &[&[u8]]) -> Program {
     let mut body = Body { lexer, at: At::Start, depth: 0, declared, program };
     match body.read() {
         Some(()) => body.program,
-        None => Program { changes: Changes::ANYTHING, calls: Vec::new() },
+        None => Program::unknown(),
     }
 }
 
@@ -158,11 +165,8 @@ impl<'a> Body<'a> {
             At::Start | At::Handler | At::Other if begins => self.at = At::Start,
             At::Start => self.begin(word)?,
             // The handler's statement.
-            At::Handler if is_one_of!(key, b"call" | b"execute" | b"prepare" | b"drop") => {
+            At::Handler if is_one_of!(key, b"call" | b"drop") || is_opaque(key) => {
                 self.begin(word)?;
-            }
-            At::Handler if is_one_of!(key, b"xa" | b"lock" | b"unlock" | b"backup" | b"flush") => {
-                return None;
             }
             At::Handler | At::Other => {}
         }
@@ -186,17 +190,7 @@ impl<'a> Body<'a> {
                 self.call()?;
                 At::Other
             }
-            // What they do no body shows, or nothing undoes.
-            () if is_one_of!(key, b"execute" | b"prepare" | b"for" | b"xa" | b"handler") => {
-                return None;
-            }
-            () if is_one_of!(
-                key,
-                b"lock" | b"unlock" | b"backup" | b"flush" | b"use" | b"load"
-            ) =>
-            {
-                return None;
-            }
+            () if is_opaque(key) || is_one_of!(key, b"for" | b"handler") => return None,
             () if is_one_of!(key, b"drop") && self.drops_database() => return None,
             () => At::Other,
         };
@@ -307,6 +301,12 @@ impl Name<'_> {
     fn key(self) -> u64 {
         if self.is_plain { key(self.text) } else { 0 }
     }
+}
+
+/// Statements of which no body shows what they do, or that nothing undoes.
+fn is_opaque(key: u64) -> bool {
+    is_one_of!(key, b"execute" | b"prepare" | b"xa" | b"use" | b"load")
+        || is_one_of!(key, b"lock" | b"unlock" | b"backup" | b"flush")
 }
 
 /// Types, and other words that have parentheses and are no functions; behind CALL stands a
