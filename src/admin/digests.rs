@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use super::Admin;
 use super::show::{Operands, timestamp};
 use super::table::{Columns, Table};
+use crate::proxy::Running;
 use crate::proxy::digests::Counted;
-use crate::proxy::running::Running;
 
 /// Statements under way that are shown: the slowest.
 const SLOWEST: usize = 50;

@@ -269,7 +269,7 @@ fn a_connection_begins_as_it_was_wanted() {
             assert_eq!(row, ["p", "latin1_swedish_ci", "7"]);
             assert_eq!(entered.value("SELECT CONNECTION_ID()").await, entered.thread.to_string());
             let wrong = Wanted { init: b"SELECT nothing", ..wanted.clone() };
-            let credentials = odp::proxy::credentials::Credentials::clear(
+            let credentials = odp::proxy::accounts::credentials::Credentials::clear(
                 "odp",
                 crate::support::database::PASSWORD,
             );

@@ -1,7 +1,7 @@
 //! Every plugin, by every kind of connection, with what is known of a password.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use odp::proxy::credentials::{Credentials, Password};
+use odp::proxy::accounts::credentials::{Credentials, Password};
 use odp::proxy::service::error::ServiceError;
 use odp::proxy::service::login::Wanted;
 use sha1::{Digest as _, Sha1};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use odp::proxy::accounts::credentials::Credentials;
 use odp::proxy::cluster::programs::Programs;
-use odp::proxy::credentials::Credentials;
 use odp::proxy::monitor::order::Detection;
 use odp::proxy::monitor::watch::Monitors;
 use odp::sql::analysis::Changes;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use odp::proxy::credentials::Credentials;
+use odp::proxy::accounts::credentials::Credentials;
 use odp::proxy::monitor::order::Detection;
 use odp::proxy::monitor::report::{Report, Watcher};
 use odp::proxy::monitor::watch::Monitors;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use odp::config::Config;
 use odp::net::tls::settings::{Connector, Settings};
+use odp::proxy::accounts::credentials::Credentials;
 use odp::proxy::cluster::Cluster;
 use odp::proxy::cluster::clusters::Clusters;
-use odp::proxy::credentials::Credentials;
 use odp::proxy::service::answer::Answer;
 use odp::proxy::service::client::query;
 use odp::proxy::service::error::ServiceError;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use odp::proxy::accounts::credentials::Credentials;
 use odp::proxy::cluster::BackendError;
-use odp::proxy::credentials::Credentials;
 use odp::proxy::service::client::query;
 use odp::proxy::service::error::ServiceError;
 use odp::proxy::service::login::{Wanted, log_in};

@@ -3,8 +3,8 @@
 use super::Cluster;
 use super::wallet::Try;
 use crate::config::{ReadWriteSplit, Secret};
-use crate::proxy::credentials::Credentials;
-use crate::proxy::taught::{Answer, Taught};
+use crate::proxy::accounts::credentials::Credentials;
+use crate::proxy::accounts::taught::{Answer, Taught};
 use crate::session::exchange::Learned;
 use crate::wire::authentication::{CACHING_SHA2, NATIVE};
 

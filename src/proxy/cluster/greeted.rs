@@ -13,7 +13,7 @@ use crate::config::tls::ConnectMode;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
 use crate::net::tls::stream::TlsStream;
-use crate::proxy::packet_reader::read_more;
+use crate::proxy::handshake::packet_reader::read_more;
 use crate::route::Allotment;
 use crate::wire::capability as cap;
 use crate::wire::handshake::{Greeting, LoginResponse};

@@ -34,8 +34,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
+use super::handshake::packet_reader::read_packet;
 use super::lock::lock;
-use super::packet_reader::read_packet;
 use crate::config::{
     ClusterSection, Config, ProxyProtocol, ProxySection, RoutingMode, ServerAddress,
 };

@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::task::TaskTracker;
 
 use crate::net::stream::Stream;
-use crate::proxy::packet_reader::{Whole, read_packet};
+use crate::proxy::handshake::packet_reader::{Whole, read_packet};
 use crate::task;
 use crate::wire::authentication::{ED25519, FAST_OK, Told};
 use crate::wire::capability as cap;

@@ -9,8 +9,8 @@ use super::{Surroundings, told_to_go};
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::proxy::cluster::server_login::Turn;
+use crate::proxy::handshake::rsa::OwnKey;
 use crate::proxy::relay::{Ends, Relay};
-use crate::proxy::rsa::OwnKey;
 use crate::proxy::sessions::handle::Handle;
 use crate::wire::packet::HEADER;
 

@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 use super::Refusal;
 use crate::error::ClientError;
 use crate::proxy::cluster::server_login::Turn;
-use crate::proxy::packet_reader::read_packet;
+use crate::proxy::handshake::packet_reader::read_packet;
+use crate::proxy::handshake::rsa::{self, KeyPair, OwnKey};
 use crate::proxy::relay::leg::{Line, secure};
-use crate::proxy::rsa::{self, KeyPair, OwnKey};
 use crate::session::exchange::{self as pure, Act, Broken, Learned, Proof, Rsa, Secret};
 use crate::wire::packet::packet;
 

@@ -14,7 +14,7 @@ use tokio::io::AsyncRead;
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::net::proxy_header::{self, Header};
-use crate::proxy::packet_reader::read_more;
+use crate::proxy::handshake::packet_reader::read_more;
 
 /// The first bytes of a client.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::net::tls::settings::Connector;
+use crate::proxy::accounts::credentials::Credentials;
 use crate::proxy::cluster::{Cluster, Server};
-use crate::proxy::credentials::Credentials;
 
 /// How a cluster is watched.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@
 
 use super::order::Order;
 use crate::config::{ClusterUser, Secret};
-use crate::proxy::credentials::Credentials;
+use crate::proxy::accounts::credentials::Credentials;
 use crate::proxy::service::client::quit;
 use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::{Wanted, log_in};

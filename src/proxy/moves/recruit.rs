@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stranded, survey};
 use super::{Orders, Stays};
+use crate::proxy::accounts::credentials::Credentials;
 use crate::proxy::cluster::{Cluster, Server, Try};
-use crate::proxy::compression;
-use crate::proxy::credentials::Credentials;
+use crate::proxy::handshake::compression;
 use crate::proxy::in_force::InForce;
 use crate::proxy::lock::lock;
 use crate::proxy::service::answer::Answer;

@@ -20,10 +20,10 @@ use super::ed25519;
 use super::error::{ServerError, ServiceError};
 use super::parsec::{self, PARSEC};
 use super::proof;
+use crate::proxy::accounts::credentials::Password;
 use crate::proxy::cluster::server_login::{Dialed, Turn};
-use crate::proxy::credentials::Password;
-use crate::proxy::packet_reader::read_packet;
-use crate::proxy::rsa;
+use crate::proxy::handshake::packet_reader::read_packet;
+use crate::proxy::handshake::rsa;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, ED25519, FAST_OK, FULL, NATIVE, OLD, SHA256, SHA256_KEY,
     Told,

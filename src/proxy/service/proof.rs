@@ -12,7 +12,7 @@ use aws_lc_rs::digest::{self, SHA256};
 use sha1::{Digest as _, Sha1};
 use zeroize::Zeroizing;
 
-use crate::proxy::credentials::Password;
+use crate::proxy::accounts::credentials::Password;
 
 /// What `mysql_native_password` is answered; None if what is known of the password does not do.
 pub(super) fn native(password: &Password, challenge: &[u8]) -> Option<Vec<u8>> {

@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::deadlines::Drain;
-use super::history::Sample;
-use super::sessions::admission::address_of;
-use super::sessions::counters::Counted;
-use super::sessions::other_generation::Since;
+use super::{Beginning, Entry, Proxy};
 use crate::config::alterations::Alterations;
 use crate::error::ClientError;
 use crate::journal::{self, Death, Phase, Slot, Standing};
@@ -21,9 +18,12 @@ use crate::metrics::pauses::Pauses;
 use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
-use crate::proxy::data_plane::{Beginning, Entry, Proxy};
+use crate::proxy::history::Sample;
 use crate::proxy::relay::parcel::{self, Given, Unpacked};
+use crate::proxy::sessions::admission::address_of;
+use crate::proxy::sessions::counters::Counted;
 use crate::proxy::sessions::handle::{Handle, Signal, Stage};
+use crate::proxy::sessions::other_generation::Since;
 use crate::restart::{
     Accepting, Adopted, Census, Claim, Class, DataPlane, Listener, Other, Parcel, Part, Refused,
     Replica, Report, Tie,

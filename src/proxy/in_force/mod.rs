@@ -4,15 +4,17 @@
 //! Invariant: the config and the certificates in force belong together; both are replaced, under
 //! one lock, or neither is.
 
+mod keeping;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
+pub use keeping::Keeping;
 use tokio::sync::Notify;
 
 use super::cluster::clusters::Clusters;
 use super::cluster::programs::UNSEEN;
 use super::digests::Digests;
-use super::keeping::Keeping;
 use super::lock::lock;
 use super::monitor::order::Detection;
 use super::monitor::report::{Report, Watcher};

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
 
-use super::in_force::InForce;
-use super::sessions::Sessions;
-use super::sessions::handle::{Due, Signal, Stage};
+use crate::proxy::in_force::InForce;
+use crate::proxy::sessions::Sessions;
+use crate::proxy::sessions::handle::{Due, Signal, Stage};
 
 /// Whether sessions are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! [`Proxy`] as somebody sees it who wants another primary.
 
-use super::data_plane::Proxy;
-use super::switchover::{NotSwitched, Others, Scene, Switched};
+use super::Proxy;
+use crate::proxy::switchover::{NotSwitched, Others, Scene, Switched};
 use crate::task::{self, Panicked};
 
 impl Proxy {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::monotonic_us;
-use super::data_plane::Proxy;
-use super::sessions::handle::Handle;
+use super::Proxy;
+use crate::proxy::clock::monotonic_us;
+use crate::proxy::sessions::handle::Handle;
 use crate::sql::digest::Digest;
 use crate::wire::id::SessionId;
 

@@ -1,7 +1,25 @@
-//! The data plane: takes clients, keeps their sessions, and gives them out in a restart.
+//! [`Proxy`]: the rooms of the data plane put together. Holds no protocol and no rule of its own: it
+//! leads each session from one room to the next, and answers for all of them.
 //!
-//! The only place where session, route and net meet. One task a session; the task owns the client's
-//! socket and the server's, so a session can stop at one instant.
+//! A session's task is here, from its first byte until it ends or is given out. Beside that:
+//!
+//! - `handover`: as the restart sees it; `inheritance`: sessions that outlive the process that
+//!   carried them; `peer`: the data plane of the other generation, while two live.
+//! - `suspicion`: a session's task as the journal knows of it.
+//! - `shown`, `running`: clusters, servers, statements under way, for people; `switching`: for who
+//!   wants another primary.
+//! - `deadlines`: silent sessions, the end of a drain.
+
+mod deadlines;
+mod handover;
+mod inheritance;
+mod peer;
+mod running;
+mod shown;
+mod suspicion;
+mod switching;
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,10 +27,15 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use deadlines::Drain;
+use peer::Peer;
+pub use running::Running;
+use suspicion::Suspected;
 use tokio::sync::{Notify, Semaphore, mpsc, watch as signal};
 
+use super::accounts::taught::Taught;
 use super::cluster::loops::Trail;
-use super::deadlines::{self, Drain};
+use super::handshake::rsa::OwnKey;
 use super::history::{self, History};
 use super::in_force::{Author, InForce, NotAltered, Unfitting};
 use super::lock::lock;
@@ -20,18 +43,14 @@ use super::login::{self, Admitted, LocalLogin, Login, Refusal, told_to_go};
 use super::moves::drain::{self, Watched};
 use super::moves::look::Unseen;
 use super::moves::{self, Orders, Stays, fence, lost};
-use super::peer::Peer;
 use super::relay::pause::FrozenAt;
 use super::relay::{Ambient, Exit, MOST_LINGERING, Relay, close_at_once, close_lingering, parcel};
-use super::rsa::OwnKey;
 use super::sessions::Sessions;
 use super::sessions::handle::{Due, Handle, Signal, Stage};
 use super::sessions::limits::Seat;
 use super::sessions::view::{Gauges, SessionView, VariablesView};
 use super::split::{self, Rules};
-use super::suspicion::Suspected;
 use super::switchover::elsewhere::Elsewhere;
-use super::taught::Taught;
 use crate::config::Config;
 use crate::config::alterations::Alterations;
 use crate::error::ClientError;
@@ -47,39 +66,39 @@ use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
 /// Bits of an id that count connections; above them stands the generation.
-pub(super) const SEQUENCE_BITS: u32 = 24;
+const SEQUENCE_BITS: u32 = 24;
 
 /// The data plane.
 #[derive(Debug)]
 pub struct Proxy {
-    pub(super) myself: Weak<Self>,
-    pub(super) in_force: Arc<InForce>,
-    pub(super) sessions: Arc<Sessions>,
-    pub(super) peer: Peer,
-    pub(super) orders: Arc<Orders>,
-    pub(super) own_key: OwnKey,
-    pub(super) trail: Trail,
+    myself: Weak<Self>,
+    in_force: Arc<InForce>,
+    sessions: Arc<Sessions>,
+    peer: Peer,
+    orders: Arc<Orders>,
+    own_key: OwnKey,
+    trail: Trail,
     generation: u64,
-    pub(super) next_id: AtomicU32,
-    pub(super) listeners: Vec<Arc<Listener>>,
+    next_id: AtomicU32,
+    listeners: Vec<Arc<Listener>>,
     /// What those were last set to.
     tuned: Mutex<Option<Keepalive>>,
-    pub(super) gates: Gates,
+    gates: Gates,
     local_logins: mpsc::UnboundedSender<LocalLogin>,
     /// Where sessions are on record, if they are.
-    pub(super) journal: Option<Arc<Journal>>,
+    journal: Option<Arc<Journal>>,
     /// Something else was put in force.
     changed: Notify,
-    pub(super) drain: signal::Sender<Drain>,
+    drain: signal::Sender<Drain>,
     /// Who is refused may take a moment to read why.
     lingering: Arc<Semaphore>,
-    pub(super) history: Arc<History>,
+    history: Arc<History>,
     /// Switchovers that other proxies carry out.
-    pub(super) elsewhere: Elsewhere,
+    elsewhere: Elsewhere,
 }
 
 /// How a session comes to be relayed.
-pub(super) enum Beginning {
+enum Beginning {
     /// Its server has given its verdict on the log-in.
     LogIn,
     /// It was frozen, in another process or here.
@@ -518,19 +537,19 @@ impl Proxy {
 }
 
 /// The entry in the registry of a session under way. It goes with it, whatever ends it.
-pub(super) struct Entry {
+struct Entry {
     proxy: Arc<Proxy>,
     handle: Arc<Handle>,
     is_ours: bool,
 }
 
 impl Entry {
-    pub(super) fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
+    fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
         Self { proxy, handle, is_ours: true }
     }
 
     /// Starts its task.
-    pub(super) fn begin<F>(self, task: impl FnOnce(Self) -> F)
+    fn begin<F>(self, task: impl FnOnce(Self) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -551,7 +570,7 @@ impl Entry {
     }
 
     /// Relays until the session ends or is given out. Boxed: a future has its arguments twice.
-    pub(super) async fn carry(mut self, mut relay: Box<Relay>, beginning: Beginning) {
+    async fn carry(mut self, mut relay: Box<Relay>, beginning: Beginning) {
         let (proxy, handle) = (&self.proxy, &self.handle);
         if let Beginning::Thaw { frozen_at } = beginning {
             // The pause ends here, at the first poll of the relay: from now on a byte that comes is

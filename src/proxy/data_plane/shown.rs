@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cluster::view::{ClusterView, CongestionView, ServerView};
-use super::data_plane::Proxy;
-use super::sessions::handle::Handle;
-use super::sessions::trace::Traced;
-use super::sessions::view::TraceView;
+use super::Proxy;
+use crate::proxy::cluster::view::{ClusterView, CongestionView, ServerView};
+use crate::proxy::sessions::handle::Handle;
+use crate::proxy::sessions::trace::Traced;
+use crate::proxy::sessions::view::TraceView;
 use crate::route::decide::{Kind, Why};
 use crate::route::topology::ServerId;
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::handover::Legacy;
 use super::peer::{self, Note};
-use super::sessions::counters::Counted;
+use crate::proxy::sessions::counters::Counted;
 use crate::session::state::Inventory;
 
 /// Understands a body and writes it again.

@@ -10,7 +10,7 @@ use crate::wire::compressed::{Compression, ZstdLevel};
 use crate::wire::handshake::{Greeting, LoginResponse};
 
 /// The capabilities that a client is offered.
-pub(super) fn offered(config: Offered, greeting: &Greeting) -> u32 {
+pub(in crate::proxy) fn offered(config: Offered, greeting: &Greeting) -> u32 {
     let zlib = if config.zlib { cap::COMPRESS } else { 0 };
     // Bit 26 means something else to clients that see an OceanBase in the greeting.
     let zstd = if config.zstd && !greeting.is_oceanbase() { cap::ZSTD } else { 0 };
@@ -20,7 +20,7 @@ pub(super) fn offered(config: Offered, greeting: &Greeting) -> u32 {
 /// What a client has chosen of that; the level that goes with it is taken out of its response.
 ///
 /// zlib if it knows both, as servers do.
-pub(super) fn chosen(offered: u32, response: &mut LoginResponse) -> Option<Compression> {
+pub(in crate::proxy) fn chosen(offered: u32, response: &mut LoginResponse) -> Option<Compression> {
     let level = match offered & cap::ZSTD {
         0 => None,
         _ => response.take_zstd_level(),
@@ -34,7 +34,7 @@ pub(super) fn chosen(offered: u32, response: &mut LoginResponse) -> Option<Compr
 }
 
 /// What servers are asked for.
-pub(super) fn wanted(config: &ProxySection) -> Option<Compression> {
+pub(in crate::proxy) fn wanted(config: &ProxySection) -> Option<Compression> {
     match config.server_compression {
         Asked::Off => None,
         Asked::Zlib => Some(Compression::Zlib),
@@ -46,7 +46,7 @@ pub(super) fn wanted(config: &ProxySection) -> Option<Compression> {
 }
 
 /// Asks a server for that, if it can; what it will be.
-pub(super) fn ask(
+pub(in crate::proxy) fn ask(
     wanted: Option<Compression>,
     greeting: &Greeting,
     response: &mut LoginResponse,

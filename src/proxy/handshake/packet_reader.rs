@@ -20,7 +20,7 @@ const CHUNK: usize = 1024;
 
 /// A packet with its payload.
 #[derive(Debug)]
-pub(super) struct Whole {
+pub(in crate::proxy) struct Whole {
     /// Its header.
     pub header: Header,
     /// Its payload.
@@ -32,7 +32,7 @@ pub(super) struct Whole {
 ///
 /// What is left in `ahead` was sent behind the packet: less than a chunk. Memory grows with what is
 /// really sent: a claimed length costs nothing.
-pub(super) async fn read_packet(
+pub(in crate::proxy) async fn read_packet(
     stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
     limit: usize,
@@ -56,7 +56,7 @@ pub(super) async fn read_packet(
 /// Reads what is there behind what is `ahead`; the end of the stream is an error. Cancel safe.
 ///
 /// Whoever is waited for costs no buffer: it exists while bytes are copied.
-pub(super) async fn read_more<S: AsyncRead + Unpin>(
+pub(in crate::proxy) async fn read_more<S: AsyncRead + Unpin>(
     stream: &mut S,
     ahead: &mut Vec<u8>,
 ) -> io::Result<()> {

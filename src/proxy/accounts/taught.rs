@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::config::stage2;
 use crate::net::tls::keys::Hidden;
-use crate::proxy::credentials::{Credentials, Password};
+use crate::proxy::accounts::credentials::{Credentials, Password};
 use crate::session::exchange::Learned;
 use crate::wire::authentication::native_stage1;
 

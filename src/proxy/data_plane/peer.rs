@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
-use super::lock::lock;
-use super::sessions::handle::Signal;
-use super::sessions::other_generation::Since;
-use super::sessions::registry::Registry;
-use super::sessions::view::SessionView;
 use crate::config::alterations::Alterations;
 use crate::proxy::in_force::InForce;
+use crate::proxy::lock::lock;
+use crate::proxy::sessions::handle::Signal;
+use crate::proxy::sessions::other_generation::Since;
+use crate::proxy::sessions::registry::Registry;
+use crate::proxy::sessions::view::SessionView;
 use crate::wire::id::SessionId;
 
 /// The list of sessions is told this often at the most.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::sessions::handle::Handle;
 use crate::journal::{Journal, Served};
+use crate::proxy::sessions::handle::Handle;
 
 /// So often a suspect is polled before it is none.
 const POLLS: u32 = 10;

@@ -32,7 +32,7 @@ impl Default for Keeping {
 
 impl Keeping {
     /// There is something else to be kept.
-    pub(super) fn changed(&self) {
+    pub(in crate::proxy) fn changed(&self) {
         self.wanted.send_modify(|change| *change += 1);
     }
 

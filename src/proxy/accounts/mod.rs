@@ -1,0 +1,7 @@
+//! Accounts on servers, as far as a proxy knows them.
+//!
+//! - `credentials`: who logs in to servers for us, and by what.
+//! - `taught`: what log-ins have taught of an account, and how that crosses a restart.
+
+pub mod credentials;
+pub(in crate::proxy) mod taught;
