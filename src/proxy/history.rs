@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::in_force::InForce;
 use super::lock::lock;
+use super::moves::Shared;
 use super::sessions::Sessions;
 use crate::metrics::latency::Latencies;
 
@@ -116,8 +116,9 @@ fn rest(last: Option<Duration>, now: Duration) -> Duration {
 }
 
 /// Takes samples, as long as these sessions live.
-pub(super) async fn take(sessions: Weak<Sessions>, in_force: Arc<InForce>, history: Arc<History>) {
-    let mut before = in_force.digests().latencies();
+pub(super) async fn take(watched: Weak<Shared>, history: Arc<History>) {
+    let latencies = watched.upgrade().map(|shared| shared.in_force.digests().latencies());
+    let Some(mut before) = latencies else { return };
     loop {
         let last = history.last();
         tokio::time::sleep(rest(last, now())).await;
@@ -125,9 +126,9 @@ pub(super) async fn take(sessions: Weak<Sessions>, in_force: Arc<InForce>, histo
         if history.last() != last {
             continue;
         }
-        let Some(sessions) = sessions.upgrade() else { return };
-        let latencies = in_force.digests().latencies();
-        sample(&sessions, &latencies.since(&before), &history);
+        let Some(shared) = watched.upgrade() else { return };
+        let latencies = shared.in_force.digests().latencies();
+        sample(&shared.sessions, &latencies.since(&before), &history);
         before = latencies;
     }
 }

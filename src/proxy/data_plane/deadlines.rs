@@ -2,13 +2,12 @@
 //!
 //! They do not keep alive what they watch, and can be started again at any time.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
 
-use crate::proxy::in_force::InForce;
-use crate::proxy::sessions::Sessions;
+use crate::proxy::moves::Shared;
 use crate::proxy::sessions::handle::{Due, Signal, Stage};
 
 /// Whether sessions are asked to end.
@@ -23,14 +22,14 @@ pub(super) enum Drain {
 /// Ends sessions that were silent for `default_inactivity_timeout`, once a second, and has those
 /// that read elsewhere see to their homes. So no session needs a timer, and none reads the clock
 /// for a packet.
-pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InForce>) {
+pub(super) async fn silent_sessions(watched: Weak<Shared>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         second.tick().await;
-        let Some(sessions) = sessions.upgrade() else { return };
-        let limit = in_force.config().proxy.default_inactivity_timeout.0;
-        for part in sessions.registry.parts() {
+        let Some(shared) = watched.upgrade() else { return };
+        let limit = shared.in_force.config().proxy.default_inactivity_timeout.0;
+        for part in shared.sessions.registry.parts() {
             for handle in part {
                 // A log-in has a deadline of its own.
                 let watched = !matches!(handle.stage(), Stage::LoggingIn | Stage::Moving);
@@ -52,7 +51,7 @@ pub(super) async fn silent_sessions(sessions: Weak<Sessions>, in_force: Arc<InFo
 }
 
 /// Ends what is left when the time of a drain is over.
-pub(super) async fn drain(sessions: Weak<Sessions>, mut drain: Receiver<Drain>) {
+pub(super) async fn drain(watched: Weak<Shared>, mut drain: Receiver<Drain>) {
     loop {
         let now = *drain.borrow_and_update();
         let expired = async {
@@ -65,8 +64,8 @@ pub(super) async fn drain(sessions: Weak<Sessions>, mut drain: Receiver<Drain>) 
         tokio::select! {
             changed = drain.changed() => if changed.is_err() { return },
             () = expired => {
-                let Some(sessions) = sessions.upgrade() else { return };
-                sessions.disconnect_all();
+                let Some(shared) = watched.upgrade() else { return };
+                shared.sessions.disconnect_all();
                 if drain.changed().await.is_err() {
                     return;
                 }

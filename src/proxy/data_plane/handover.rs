@@ -9,8 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::Proxy;
 use super::deadlines::Drain;
-use super::{Beginning, Entry, Proxy};
+use super::life::{Beginning, Entry};
 use crate::config::alterations::Alterations;
 use crate::error::ClientError;
 use crate::journal::{self, Death, Phase, Slot, Standing};
@@ -42,7 +43,7 @@ pub(super) struct Legacy {
     greetings: HashMap<String, Greeting>,
     /// Parameters that operators have changed while the proxy ran.
     altered: Alterations,
-    /// The key of `login::rsa`.
+    /// The key of `handshake::rsa`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rsa_key: Option<Hidden>,
     /// The mark of `cluster::loops`.
@@ -81,17 +82,17 @@ impl Proxy {
             tracing::warn!("the predecessor's legacy is not understood; starting without it");
             return;
         };
-        self.in_force.inherit_altered(legacy.altered);
+        self.shared.in_force.inherit_altered(legacy.altered);
         legacy.rsa_key.iter().for_each(|key| self.own_key.inherit(key));
         legacy.mark.into_iter().for_each(|mark| self.trail.inherit(mark));
-        for listener in &self.listeners {
+        for listener in &self.ports.listeners {
             legacy.sockets.get(listener.name()).iter().for_each(|file| listener.believe(**file));
         }
-        let clusters = self.in_force.clusters();
+        let clusters = self.shared.in_force.clusters();
         legacy.greetings.iter().for_each(|(address, it)| clusters.remember(address, it));
-        self.inherit_deaths(legacy.crashes);
+        self.record.inherit_deaths(legacy.crashes);
         legacy.primaries.iter().for_each(|(name, past)| clusters.inherit(name, past));
-        self.orders.inventories().inherit(legacy.inventories);
+        self.shared.orders.inventories().inherit(legacy.inventories);
         self.history.inherit(legacy.history);
     }
 
@@ -101,23 +102,24 @@ impl Proxy {
     }
 
     fn legacy_with(&self, crashes: Vec<Death>, history: Vec<Sample>) -> Bytes {
-        let greetings = self.in_force.clusters().greetings().collect();
-        let altered = self.in_force.altered();
+        let greetings = self.shared.in_force.clusters().greetings().collect();
+        let altered = self.shared.in_force.altered();
         let file = |it: &Arc<NetListener>| Some((it.name().to_owned(), it.file()?));
         let legacy = Legacy {
             greetings,
             altered,
             rsa_key: self.own_key.secret(),
             mark: Some(self.trail.mark()),
-            sockets: self.listeners.iter().filter_map(file).collect(),
+            sockets: self.ports.listeners.iter().filter_map(file).collect(),
             primaries: self
+                .shared
                 .in_force
                 .clusters()
                 .pasts()
                 .filter(|(_, (epoch, _))| *epoch > 0)
                 .collect(),
             crashes,
-            inventories: self.orders.inventories().all_heard(),
+            inventories: self.shared.orders.inventories().all_heard(),
             history,
         };
         let mut body = Wiped::with_capacity(USUAL_LEGACY);
@@ -157,7 +159,7 @@ impl Proxy {
         if given.is_some_and(|given| !given.slot.is_still(&parcel.fds)) {
             return Err(Refused::new(parcel, "its connections were used meanwhile"));
         }
-        let before = self.sessions.registry.find(SessionId(parcel.id));
+        let before = self.shared.sessions.registry.find(SessionId(parcel.id));
         if let Some(present) = &before
             && present.stage() != Stage::Moving
         {
@@ -167,7 +169,7 @@ impl Proxy {
         let unpack: fn(_) -> _ =
             if left.is_some() { parcel::unpack_record } else { parcel::unpack };
         let unpacked = unpack(parcel).inspect_err(|_| {
-            before.iter().for_each(|present| self.sessions.registry.end(present));
+            before.iter().for_each(|present| self.shared.sessions.registry.end(present));
         });
         let Unpacked { mut relay, handle, mut frozen_at, taught } = unpacked?;
         let slot = left.as_ref().map(|(slot, _)| slot.index());
@@ -181,21 +183,22 @@ impl Proxy {
                 return Err(Refused::new(parcel, "other connections than on record"));
             }
         }
-        let clusters = self.in_force.clusters();
+        let clusters = self.shared.in_force.clusters();
         if let (Some(taught), Some(cluster)) = (taught, clusters.find(&handle.facts().cluster)) {
             cluster.inherit_account(relay.session().user(), taught);
         }
         // Whoever finds it finds all of it.
         let address = address_of(&handle.facts().client);
         let tenant = handle.facts().full_tenant();
-        *handle.seat() = self.sessions.registry.limits.resume(&relay.user(), tenant, address);
-        relay.publish(&self.sessions.registry, &handle);
+        *handle.seat() =
+            self.shared.sessions.registry.limits.resume(&relay.user(), tenant, address);
+        relay.publish(&self.shared.sessions.registry, &handle);
         relay.publish_connections(&handle);
         let home = relay.home();
-        self.sessions.registry.keep_server(&handle, &home.server, home.thread);
+        self.shared.sessions.registry.keep_server(&handle, &home.server, home.thread);
         self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
-        match (slot, &self.journal) {
+        match (slot, self.record.journal()) {
             // Its first poll counts as well.
             (Some(slot), _) => handle.set_slot(Some(slot)),
             // Before the other side knows that it is here.
@@ -218,17 +221,17 @@ impl Proxy {
         match before {
             // It comes back from where it could not go on; what it was asked meanwhile still holds.
             Some(present) => {
-                self.sessions.registry.supersede(present, handle);
+                self.shared.sessions.registry.supersede(present, handle);
                 if present.signal() > Signal::Freeze {
                     handle.raise(present.signal());
                 }
             }
-            None if self.sessions.registry.insert(handle) => {}
+            None if self.shared.sessions.registry.insert(handle) => {}
             None => {
                 tracing::error!(id = handle.id.0, "a session with this id came at the same time")
             }
         }
-        self.sessions.registry.other_generation.remove(handle.id);
+        self.shared.sessions.registry.other_generation.remove(handle.id);
     }
 }
 
@@ -237,35 +240,36 @@ impl DataPlane for Proxy {
         let listener = |own: &Arc<NetListener>| {
             Ok(Listener { name: own.name().to_owned(), fd: own.duplicate()? })
         };
-        self.listeners.iter().map(listener).collect()
+        self.ports.listeners.iter().map(listener).collect()
     }
 
     async fn accept(&self, accepting: Accepting) {
         match accepting {
             Accepting::Yes => {
-                self.sessions.counters.close(false);
-                tokio::join!(self.gates.control.open(), self.gates.clients.open());
+                self.shared.sessions.counters.close(false);
+                tokio::join!(self.ports.gates.control.open(), self.ports.gates.clients.open());
             }
             Accepting::Control => {
-                self.sessions.counters.close(false);
-                tokio::join!(self.gates.control.open(), self.gates.clients.close());
+                self.shared.sessions.counters.close(false);
+                tokio::join!(self.ports.gates.control.open(), self.ports.gates.clients.close());
             }
             Accepting::No => {
-                tokio::join!(self.gates.control.close(), self.gates.clients.close());
-                self.sessions.counters.close(true);
+                tokio::join!(self.ports.gates.control.close(), self.ports.gates.clients.close());
+                self.shared.sessions.counters.close(true);
             }
         }
     }
 
     fn legacy(&self) -> Bytes {
         self.peer.has_config();
-        self.legacy_with(self.deaths(), self.history.samples())
+        self.legacy_with(self.record.deaths(), self.history.samples())
     }
 
     fn counters(&self, report: Report) -> Bytes {
-        let mut counted = self.sessions.counters.counted(self.sessions.registry.settled_totals());
+        let mut counted =
+            self.shared.sessions.counters.counted(self.shared.sessions.registry.settled_totals());
         if report == Report::Full {
-            counted.digests = self.in_force.digests().all();
+            counted.digests = self.shared.in_force.digests().all();
         }
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
@@ -275,23 +279,26 @@ impl DataPlane for Proxy {
             let digests = std::mem::take(&mut counted.digests);
             // Then nothing is said of them.
             if !digests.is_empty() {
-                self.in_force.digests().inherit(&digests);
+                self.shared.in_force.digests().inherit(&digests);
             }
-            self.sessions.counters.inherit(counted);
+            self.shared.sessions.counters.inherit(counted);
         }
     }
 
     fn own_counters(&self) -> Bytes {
-        let mut counted =
-            self.sessions.counters.counted_here(self.sessions.registry.settled_totals());
-        counted.digests = self.in_force.digests().own();
+        let mut counted = self
+            .shared
+            .sessions
+            .counters
+            .counted_here(self.shared.sessions.registry.settled_totals());
+        counted.digests = self.shared.in_force.digests().own();
         serde_json::to_vec(&counted).map(Bytes::from).unwrap_or_default()
     }
 
     fn credit_counters(&self, counters: &[u8]) {
         if let Ok(counted) = serde_json::from_slice::<Counted>(counters) {
-            self.in_force.digests().credit(&counted.digests);
-            self.sessions.counters.credit(&counted);
+            self.shared.in_force.digests().credit(&counted.digests);
+            self.shared.sessions.counters.credit(&counted);
         }
     }
 
@@ -302,7 +309,7 @@ impl DataPlane for Proxy {
             parcel
         };
         // The handles are gone then, so a session that ends instead is noticed.
-        let chosen = self.sessions.registry.of_class(class, n, except);
+        let chosen = self.shared.sessions.registry.of_class(class, n, except);
         let orders: Vec<_> = chosen.into_iter().map(freeze).collect();
         let mut parcels = Vec::with_capacity(orders.len());
         for order in orders {
@@ -317,14 +324,14 @@ impl DataPlane for Proxy {
 
     fn released(&self, id: u32) {
         let id = SessionId(id);
-        if let Some(handle) = self.sessions.registry.find(id)
+        if let Some(handle) = self.shared.sessions.registry.find(id)
             && handle.stage() == Stage::Moving
         {
-            self.sessions.registry.other_generation.add(handle.view(), Since::Given);
+            self.shared.sessions.registry.other_generation.add(handle.view(), Since::Given);
             if handle.signal() == Signal::Kill {
                 self.peer.kill(id);
             }
-            self.sessions.registry.release(&handle);
+            self.shared.sessions.registry.release(&handle);
         }
     }
 
@@ -334,42 +341,43 @@ impl DataPlane for Proxy {
 
     fn undrain(&self) {
         // What was all the other side's comes back.
-        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Serving));
+        self.record.journal().into_iter().for_each(|journal| journal.set_phase(Phase::Serving));
         self.drain.send_replace(Drain::No);
     }
 
     async fn emptied(&self) {
-        self.sessions.registry.emptied().await;
+        self.shared.sessions.registry.emptied().await;
     }
 
     fn census(&self) -> Census {
-        let disconnected = self.sessions.counters.disconnected.load(Ordering::Relaxed);
-        Census { disconnected, ..self.sessions.registry.census() }
+        let disconnected = self.shared.sessions.counters.disconnected.load(Ordering::Relaxed);
+        Census { disconnected, ..self.shared.sessions.registry.census() }
     }
 
     fn pauses(&self) -> Pauses {
-        self.sessions.counters.pauses.pauses()
+        self.shared.sessions.counters.pauses.pauses()
     }
 
     async fn tell(&self) -> Bytes {
-        self.peer.next_note(&self.sessions.registry, &self.in_force).await
+        self.peer.next_note(&self.shared.sessions.registry, &self.shared.in_force).await
     }
 
     fn news(&self) -> Option<Bytes> {
-        self.peer.news_of_sessions(&self.sessions.registry)
+        self.peer.news_of_sessions(&self.shared.sessions.registry)
     }
 
     fn hear(&self, note: &[u8]) {
-        self.peer.heed(note, &self.sessions.registry, &self.in_force);
+        self.peer.heed(note, &self.shared.sessions.registry, &self.shared.in_force);
     }
 
     fn movable(&self) -> Vec<u32> {
-        let all = self.sessions.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
+        let all = self.shared.sessions.registry.of_class(Class::Any, usize::MAX, &HashSet::new());
         all.iter().map(|handle| handle.id.0).collect()
     }
 
     async fn replicate(&self, ids: &[u32]) -> Vec<Replica> {
-        let handles = ids.iter().filter_map(|id| self.sessions.registry.find(SessionId(*id)));
+        let handles =
+            ids.iter().filter_map(|id| self.shared.sessions.registry.find(SessionId(*id)));
         // The handles are gone then, so a session that ends instead is noticed.
         let orders: Vec<_> = handles.map(|handle| handle.order_copy()).collect();
         let mut replicas = Vec::with_capacity(orders.len());
@@ -380,7 +388,7 @@ impl DataPlane for Proxy {
     }
 
     fn own(&self) {
-        if let Some(journal) = &self.journal {
+        if let Some(journal) = self.record.journal() {
             journal.untie();
             journal.set_phase(Phase::Serving);
         }
@@ -393,14 +401,14 @@ impl DataPlane for Proxy {
             Part::Successor => journal::Part::Successor,
         };
         let tie = journal::Tie { part, channel, pid, process, carrier };
-        self.journal.iter().for_each(|journal| journal.tie(tie));
+        self.record.journal().into_iter().for_each(|journal| journal.tie(tie));
     }
 
     fn conclude(&self) {
-        self.journal.iter().for_each(|journal| journal.set_phase(Phase::Restarting));
+        self.record.journal().into_iter().for_each(|journal| journal.set_phase(Phase::Restarting));
     }
 
     fn part(&self) {
-        self.peer.part(&self.sessions.registry);
+        self.peer.part(&self.shared.sessions.registry);
     }
 }

@@ -1,23 +1,16 @@
 //! Sessions that outlive the process that carried them: whoever comes after it goes on with them.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use nix::sys::signal::Signal;
 use rustix::net::Shutdown;
 use zeroize::Zeroizing;
 
+use super::Proxy;
 use super::handover::Arrival;
-use super::{Proxy, SEQUENCE_BITS};
+use super::record::died;
 use crate::error::ClientError;
-use crate::journal::{Death, Deaths, Found, Left, Lost, Served, Since};
+use crate::journal::{Death, Found, Left, Lost, Served, Since};
 use crate::proxy::relay::parcel::{self, Unpacked};
 use crate::proxy::relay::pause::FrozenAt;
 use crate::proxy::relay::protection::Salvaged;
-use crate::proxy::sessions::handle::Handle;
-use crate::proxy::sessions::protection::Shown;
-use crate::proxy::sessions::view::{CrashTotals, CrashView};
 use crate::restart::{Adopted, Parcel};
 use crate::task;
 use crate::wire::id::SessionId;
@@ -41,15 +34,14 @@ impl Proxy {
     /// that it had given to another one, and that nobody there has used yet: they are the caller's.
     pub fn resume(&self, left: Left) -> Vec<Parcel> {
         let Left { sessions, unknown, unprotected, given_up, highest_id, .. } = left;
-        let Some(journal) = &self.journal else { return Vec::new() };
+        let Some(journal) = self.record.journal() else { return Vec::new() };
         let (given, sessions): (Vec<_>, Vec<_>) =
             sessions.into_iter().partition(|found| found.is_given);
         let held = |found| task::attempt(RECOVERY, || self.hold(found)).ok().flatten();
         let held = given.into_iter().filter_map(held).collect();
         let found = sessions.len() as u64 + unknown + unprotected + given_up;
         // Those that were not on record had ids as well.
-        let sequence = highest_id & ((1 << SEQUENCE_BITS) - 1);
-        self.next_id.fetch_max(sequence + 1, Ordering::Relaxed);
+        self.ids.go_on_behind(highest_id);
         let mut lost = Lost { unknown, moved: unprotected, given_up, ..Lost::default() };
         let mut resumed = 0;
         let strikes = |found: &Found| journal.strikes(found.slot.index());
@@ -122,7 +114,7 @@ impl Proxy {
         let id = SessionId(found.id);
         task::attempt(RECOVERY, || self.resume_one(found)).unwrap_or_else(|_| {
             tracing::error!(id = id.0, "session lost in a crash: it cannot be taken up");
-            let registry = &self.sessions.registry;
+            let registry = &self.shared.sessions.registry;
             registry.find(id).iter().for_each(|handle| registry.end(handle));
             Err(Gone::Deadly)
         })
@@ -158,79 +150,5 @@ impl Proxy {
             tracing::error!(id, reason = refused.reason, "session lost in a crash");
             Gone::NotUnderstood
         })
-    }
-
-    /// Crashes of this proxy and its predecessors, the last one first.
-    pub fn crashes(&self) -> Vec<CrashView> {
-        self.deaths().iter().map(view).collect()
-    }
-
-    /// What crashes have come to; None where nothing would go on after one.
-    pub fn crash_totals(&self) -> Option<CrashTotals> {
-        let journal = self.journal.as_ref()?;
-        let Deaths { by_signal, resumed, lost } = journal.totals();
-        Some(CrashTotals {
-            by_kind: by_signal.into_iter().map(|(signal, deaths)| (how(signal), deaths)).collect(),
-            resumed,
-            lost,
-            last: journal.deaths().first().map(|death| Duration::from_millis(death.resumed_ms)),
-            has_keeper: journal.has_keeper(),
-        })
-    }
-
-    /// Sessions that would not go on after a crash now.
-    pub fn unprotected_sessions(&self) -> usize {
-        let is_unprotected =
-            |handle: &&Arc<Handle>| !matches!(handle.protection(), Shown::Protected);
-        self.sessions.registry.all().iter().filter(is_unprotected).count()
-    }
-
-    /// Crashes, the last one first.
-    pub(super) fn deaths(&self) -> Vec<Death> {
-        self.journal.as_ref().map(|journal| journal.deaths()).unwrap_or_default()
-    }
-
-    /// Those that a predecessor has told of.
-    pub(super) fn inherit_deaths(&self, deaths: Vec<Death>) {
-        if let Some(journal) = &self.journal {
-            deaths.into_iter().rev().for_each(|death| journal.remember_death(death));
-        }
-    }
-}
-
-fn view(death: &Death) -> CrashView {
-    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, has_hung, .. } = *death;
-    let Lost { moved, ended, unknown, deadly, given_up } = lost;
-    let lost = [
-        ("bytes on their way", moved),
-        ("closed by its peer", ended),
-        ("unknown", unknown),
-        ("the proxy died of it", deadly),
-        ("the proxy died repeatedly", given_up),
-    ];
-    CrashView {
-        at: died(death),
-        pid,
-        how: if has_hung { format!("{} after a hang", how(status)) } else { how(status) },
-        sessions,
-        resumed,
-        lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
-        within: Duration::from_millis(resumed_ms),
-        suspects: suspects.into_iter().filter(|id| *id != 0).map(SessionId).collect(),
-    }
-}
-
-fn died(death: &Death) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(death.at_ms)
-}
-
-/// What waitpid(2) says, in words.
-fn how(status: i32) -> String {
-    match (status & 0x7F, status >> 8 & 0xFF) {
-        (0, code) => format!("exit code {code}"),
-        (signal, _) => match Signal::try_from(signal) {
-            Ok(signal) => signal.as_str().to_owned(),
-            Err(_) => format!("signal {signal}"),
-        },
     }
 }

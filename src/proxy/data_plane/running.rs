@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Proxy;
 use crate::proxy::clock::monotonic_us;
+use crate::proxy::moves::Shared;
 use crate::proxy::sessions::handle::Handle;
 use crate::sql::digest::Digest;
 use crate::wire::id::SessionId;
@@ -26,30 +26,28 @@ pub struct Running {
     pub elapsed: Duration,
 }
 
-impl Proxy {
-    /// The slowest statements that are under way in this process, so many at most.
-    pub fn running(&self, most: usize) -> Vec<Running> {
-        let now = monotonic_us();
-        let all = self.sessions.registry.all().into_iter();
-        let mut running: Vec<(u64, Digest, Arc<Handle>)> = all
-            .filter_map(|handle| {
-                let (digest, since_us) = handle.running()?;
-                Some((since_us, digest, handle))
-            })
-            .collect();
-        running.sort_by_key(|(since_us, ..)| *since_us);
-        running.truncate(most);
-        let of = |(since_us, digest, handle): (u64, Digest, Arc<Handle>)| {
-            let facts = handle.facts().clone();
-            Running {
-                session: handle.id,
-                user: facts.user.into(),
-                server: facts.server.to_string(),
-                digest,
-                text: self.in_force.digests().text(digest).unwrap_or_default(),
-                elapsed: Duration::from_micros(now.saturating_sub(since_us)),
-            }
-        };
-        running.into_iter().map(of).collect()
-    }
+/// The slowest statements that are under way in this process, so many at most.
+pub(super) fn running(shared: &Shared, most: usize) -> Vec<Running> {
+    let now = monotonic_us();
+    let all = shared.sessions.registry.all().into_iter();
+    let mut running: Vec<(u64, Digest, Arc<Handle>)> = all
+        .filter_map(|handle| {
+            let (digest, since_us) = handle.running()?;
+            Some((since_us, digest, handle))
+        })
+        .collect();
+    running.sort_by_key(|(since_us, ..)| *since_us);
+    running.truncate(most);
+    let of = |(since_us, digest, handle): (u64, Digest, Arc<Handle>)| {
+        let facts = handle.facts().clone();
+        Running {
+            session: handle.id,
+            user: facts.user.into(),
+            server: facts.server.to_string(),
+            digest,
+            text: shared.in_force.digests().text(digest).unwrap_or_default(),
+            elapsed: Duration::from_micros(now.saturating_sub(since_us)),
+        }
+    };
+    running.into_iter().map(of).collect()
 }

@@ -23,9 +23,9 @@ impl Surroundings<'_> {
             relay.close_with(error);
             return true;
         }
-        let limit = self.in_force.load().proxy.login_timeout.0;
+        let limit = self.shared.in_force.load().proxy.login_timeout.0;
         let until = Instant::now() + limit;
-        let trusted = self.in_force.load().proxy.proxy_protocol_networks.clone();
+        let trusted = self.shared.in_force.load().proxy.proxy_protocol_networks.clone();
         let changed = tokio::select! {
             biased;
             words = told_to_go(handle) => Err(words),

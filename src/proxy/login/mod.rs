@@ -33,12 +33,10 @@ use super::cluster::server_login::{Dialed, Turn};
 use super::cluster::{Answered, BackendError, Cluster, Greeted};
 use super::handshake::compression;
 use super::handshake::rsa::OwnKey;
-use super::in_force::InForce;
-use super::moves::Orders;
+use super::moves::Shared;
 use super::relay::leg::Leg;
 use super::relay::link::Link;
 use super::relay::{Relay, close_lingering};
-use super::sessions::Sessions;
 use super::sessions::admission::address_of;
 use super::sessions::handle::{Handle, Signal, Spoken};
 use crate::config::Config;
@@ -83,16 +81,12 @@ const MOST_EARLY: usize = 8 * 1024;
 /// What log-ins need.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// Config, TLS, servers.
-    pub in_force: &'a InForce,
-    /// Who is here already, and who may come.
-    pub sessions: &'a Sessions,
+    /// Servers, and who is here already.
+    pub shared: &'a Shared,
     /// For clients without TLS.
     pub own_key: &'a OwnKey,
     /// Where log-ins have been.
     pub trail: &'a Trail,
-    /// What is known of what servers are like.
-    pub orders: &'a Orders,
 }
 
 /// A log-in under way.
@@ -190,8 +184,8 @@ impl<'a> Login<'a> {
 
     /// Gets the client up to its server's verdict.
     pub async fn run(&mut self) -> Result<Admitted, Refusal> {
-        let config = self.around.in_force.config();
-        let clusters = self.around.in_force.clusters();
+        let config = self.around.shared.in_force.config();
+        let clusters = self.around.shared.in_force.clusters();
         let Challenge { greeting: known, place } = self.greet(&config, &clusters).await?;
         self.hear_header().await?;
         let mut response = self.read_response().await?;
@@ -227,7 +221,7 @@ impl<'a> Login<'a> {
         config: &Arc<Config>,
         clusters: &Clusters,
     ) -> Result<Challenge, Refusal> {
-        let tls = self.around.in_force.tls().server();
+        let tls = self.around.shared.in_force.tls().server();
         if clusters.iter().any(|cluster| cluster.tells_clients()) {
             self.route = self.stream()?.route();
         }
@@ -259,9 +253,9 @@ impl<'a> Login<'a> {
         client: Option<Compression>,
     ) -> Result<Relay, Refusal> {
         let user = String::from_utf8_lossy(&response.user);
-        let config = self.around.in_force.config();
+        let config = self.around.shared.in_force.config();
         self.handle.facts().cluster = cluster.name.clone();
-        let room = self.around.sessions.has_room_for(&config, self.handle, &user);
+        let room = self.around.shared.sessions.has_room_for(&config, self.handle, &user);
         room.map_err(|error| exceeded(self.handle, error))?;
         let budget = cluster.budget(&config);
         let until = self.began + budget.whole;
@@ -333,8 +327,8 @@ impl<'a> Login<'a> {
         response: &LoginResponse,
         until: Instant,
     ) -> Result<Found, Refusal> {
-        let config = self.around.in_force.config();
-        let tls = self.around.in_force.tls().server();
+        let config = self.around.shared.in_force.config();
+        let tls = self.around.shared.in_force.tls().server();
         // What is asked of servers may have changed since it greeted.
         let mut greeted = greeted.filter(|greeted| greeted.suits(tls.as_deref()));
         let mut search = cluster.search(&config, tls.as_deref(), self.route, until);
@@ -397,7 +391,7 @@ impl<'a> Login<'a> {
         until: Instant,
     ) -> Result<Relay, Refusal> {
         let Answered { server, mut dialed, greeting } = answered;
-        let registry = &self.around.sessions.registry;
+        let registry = &self.around.shared.sessions.registry;
         registry.set_server(self.handle, &server.address, ThreadId(greeting.connection_id));
         let capabilities = response.capabilities & greeting.capabilities;
         let (Some(client), Some(next)) = (&mut self.client, &mut self.sequence) else {
@@ -455,7 +449,7 @@ impl<'a> Login<'a> {
         proof: Proof,
     ) -> Result<(), Refusal> {
         let Some(client) = &self.client else { return Ok(()) };
-        let trusted = &self.around.in_force.config().proxy.proxy_protocol_networks;
+        let trusted = &self.around.shared.in_force.config().proxy.proxy_protocol_networks;
         let user = Some(&response.user[..]);
         let checked = impersonation::check(client, server, trusted, user, proof).await;
         checked.map_err(Refusal::Tell)
@@ -502,7 +496,7 @@ impl<'a> Login<'a> {
     /// server.
     async fn admit_to(&self, mut server: Leg, response: &LoginResponse) -> Result<Leg, Refusal> {
         let user = String::from_utf8_lossy(&response.user);
-        let Surroundings { in_force, sessions, .. } = self.around;
+        let Shared { in_force, sessions, .. } = self.around.shared;
         let admitted = sessions.admit_user(&in_force.load(), self.handle, &user);
         let Err(error) = admitted else { return Ok(server) };
         // Whether it hears it is its affair.
@@ -530,7 +524,7 @@ impl<'a> Login<'a> {
 
     /// A PROXY header, if one comes, tells who the client really is.
     async fn hear_header(&mut self) -> Result<(), Refusal> {
-        let config = self.around.in_force.config();
+        let config = self.around.shared.in_force.config();
         let networks = &config.proxy.proxy_protocol_networks;
         let (early, peer) = (std::mem::take(&mut self.ahead), self.peer);
         let stream = self.stream()?;
@@ -550,7 +544,7 @@ impl<'a> Login<'a> {
             None => self.peer.map(|peer| peer.ip().to_canonical()),
             Some(_) => address_of(&self.handle.facts().client),
         };
-        let sessions = self.around.sessions;
+        let sessions = &self.around.shared.sessions;
         let admitted = address
             .map_or(Ok(()), |address| sessions.admit(&config, &mut self.handle.seat(), address));
         admitted.map_err(|error| exceeded(self.handle, error))
@@ -586,10 +580,10 @@ impl<'a> Login<'a> {
     /// Greets; what only this leg can do is added to what the client hears.
     async fn say_greeting(&mut self, greeting: &mut Greeting) -> io::Result<()> {
         greeting.connection_id = self.handle.id.0;
-        if self.around.in_force.tls().client().is_some() {
+        if self.around.shared.in_force.tls().client().is_some() {
             greeting.capabilities |= cap::SSL;
         }
-        let config = self.around.in_force.config();
+        let config = self.around.shared.in_force.config();
         self.offered = compression::offered(config.proxy.client_compression, greeting);
         greeting.capabilities |= self.offered;
         let stream = self.client.as_mut().ok_or(io::ErrorKind::NotConnected)?;
@@ -604,7 +598,7 @@ impl<'a> Login<'a> {
             Box::pin(self.negotiate_tls()).await?;
             payload = self.read().await?;
         }
-        let tls = self.around.in_force.tls().client();
+        let tls = self.around.shared.in_force.tls().client();
         let is_required = tls.is_some_and(|tls| tls.mode() == AcceptMode::Require);
         if is_required && !self.stream()?.is_secure() {
             return Err(Refusal::Tell(ClientError::tls_required()));
@@ -626,12 +620,12 @@ impl<'a> Login<'a> {
 
     /// What was read behind the request is the beginning of the handshake.
     async fn negotiate_tls(&mut self) -> Result<(), Refusal> {
-        let Some(tls) = self.around.in_force.tls().client() else {
+        let Some(tls) = self.around.shared.in_force.tls().client() else {
             return Err(Refusal::Tell(ClientError::bad_handshake()));
         };
         let stream = self.client.take().ok_or_else(gone)?;
         let early = std::mem::take(&mut self.ahead);
-        let limit = self.around.in_force.config().proxy.login_timeout.0;
+        let limit = self.around.shared.in_force.config().proxy.login_timeout.0;
         let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
         let accepted = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);

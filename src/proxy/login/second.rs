@@ -89,8 +89,8 @@ impl Login<'_> {
         until: Instant,
     ) -> Result<Option<LoggedIn>, Refusal> {
         let Second { cluster, reader, response, login } = second;
-        let config = self.around.in_force.config();
-        let tls = self.around.in_force.tls().server();
+        let config = self.around.shared.in_force.config();
+        let tls = self.around.shared.in_force.tls().server();
         // Time is left for the client, and for what the reader says to its answer.
         let left = until.saturating_duration_since(Instant::now());
         let limit = config.proxy.connect_timeout.0.min(left / 4);
@@ -134,7 +134,7 @@ impl Login<'_> {
         cluster: &Cluster,
         link: LoggedIn,
     ) -> Result<(), Refusal> {
-        let Ok((link, state)) = link.into_link(&self.around.in_force.config()) else {
+        let Ok((link, state)) = link.into_link(&self.around.shared.in_force.config()) else {
             return Ok(());
         };
         let reader = relay.put_link(None, link, state, self.handle);
@@ -149,12 +149,12 @@ impl Login<'_> {
     /// None: the link is good for nothing any more.
     async fn survey(&self, relay: &mut Relay, link: LinkId, cluster: &Cluster) -> Option<()> {
         let (inventories, server) =
-            (self.around.orders.inventories(), relay.links()[link.place()].server.clone());
+            (self.around.shared.orders.inventories(), relay.links()[link.place()].server.clone());
         let Some(version) = cluster.version_of(&server) else { return Some(()) };
         if !inventories.wants_to_hear(&server) {
             return Some(());
         }
-        let limit = self.around.in_force.config().proxy.connect_timeout.0;
+        let limit = self.around.shared.in_force.config().proxy.connect_timeout.0;
         let mut carrier = Carrier::of(relay, link, None);
         let surveyed = survey_unseen(&mut carrier, Flavour::of(&version));
         match tokio::time::timeout(limit, surveyed).await.ok()? {

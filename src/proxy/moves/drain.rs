@@ -14,11 +14,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::orders::Order;
-use super::{Orders, Stays, Surroundings};
+use super::{Orders, Shared, Stays};
 use crate::proxy::in_force::InForce;
 use crate::proxy::relay::Relay;
 use crate::proxy::service::client;
-use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Handle, Stage};
 use crate::proxy::sessions::view::SessionView;
 use crate::route::order::Asker;
@@ -46,25 +45,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a server that is read from may take to hear that it is left.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// What is looked at. It ends with the data plane.
-#[derive(Clone, Debug)]
-pub struct Watched {
-    /// Config, servers.
-    pub in_force: Arc<InForce>,
-    /// Who is to move where.
-    pub orders: Arc<Orders>,
-    /// Who is here.
-    pub sessions: Weak<Sessions>,
-}
-
 /// Sees to it that servers are left that are drained.
-pub async fn watch(watched: Watched) {
+pub async fn watch(watched: Weak<Shared>) {
     for turn in 0_u64.. {
         tokio::time::sleep(LOOK).await;
-        let Some(sessions) = watched.sessions.upgrade() else { return };
+        let Some(shared) = watched.upgrade() else { return };
         let extent = if turn.is_multiple_of(SELDOM) { Extent::All } else { Extent::Drained };
-        let mut leaving = leaving(&watched.in_force, &sessions, extent).into_iter();
-        drop(sessions);
+        let mut leaving = leaving(&shared, extent).into_iter();
+        drop(shared);
         let mut moving = JoinSet::new();
         loop {
             while moving.len() < AT_ONCE
@@ -95,14 +83,13 @@ enum Way {
 }
 
 impl Leave {
-    async fn go(self, watched: Watched) {
-        let Watched { in_force, orders, .. } = &watched;
-        let moves = Surroundings { in_force, orders };
+    async fn go(self, watched: Weak<Shared>) {
+        let Some(shared) = watched.upgrade() else { return };
         let Self { handle, ways } = self;
         for way in ways {
             let left = match way {
-                Way::Close(server) => close(orders, &handle, server).await,
-                Way::Move(to, allowed) => moves.move_session(&handle, &to, allowed).await,
+                Way::Close(server) => close(&shared.orders, &handle, server).await,
+                Way::Move(to, allowed) => shared.move_session(&handle, &to, allowed).await,
             };
             if let Err(why) = left {
                 tracing::debug!(id = handle.id.0, %why, "stays on a server that is drained");
@@ -127,8 +114,8 @@ enum Extent {
 }
 
 /// Every session on a server that is to be left, that could leave it as far as is known.
-fn leaving(in_force: &InForce, sessions: &Sessions, extent: Extent) -> Vec<Leave> {
-    let (clusters, config) = (in_force.clusters(), in_force.config());
+fn leaving(shared: &Shared, extent: Extent) -> Vec<Leave> {
+    let (clusters, config) = (shared.in_force.clusters(), shared.in_force.config());
     let draining: HashMap<_, _> =
         clusters.iter().map(|cluster| (&*cluster.name, cluster.draining())).collect();
     if extent == Extent::Drained && draining.values().all(Vec::is_empty) {
@@ -153,7 +140,7 @@ fn leaving(in_force: &InForce, sessions: &Sessions, extent: Extent) -> Vec<Leave
         }
         (is_between(handle.stage()) && !ways.is_empty()).then_some(Leave { handle, ways })
     };
-    sessions.registry.all().into_iter().filter_map(leave).collect()
+    shared.sessions.registry.all().into_iter().filter_map(leave).collect()
 }
 
 /// The same sessions, with what keeps those that no server takes.

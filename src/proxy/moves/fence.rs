@@ -6,10 +6,10 @@
 //! afterwards: nothing was written under an earlier one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::drain::Watched;
+use super::Shared;
 use crate::proxy::in_force::InForce;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Due, Handle};
@@ -19,18 +19,17 @@ use crate::route::topology::Epoch;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Sees to it that no session goes on writing where it did under an earlier primary.
-pub async fn watch(watched: Watched) {
+pub async fn watch(watched: Weak<Shared>) {
     let mut known = HashMap::new();
     loop {
-        let Some(sessions) = watched.sessions.upgrade() else { return };
-        for cluster in changed(&watched.in_force, &mut known) {
-            ask(&sessions, &cluster);
+        let Some(shared) = watched.upgrade() else { return };
+        for cluster in changed(&shared.in_force, &mut known) {
+            ask(&shared.sessions, &cluster);
             tracing::info!(cluster = &*cluster, "sessions hear of another primary");
         }
-        drop(sessions);
         // Cancel safe: a word that comes meanwhile is kept.
-        let _ =
-            tokio::time::timeout(LOOK, watched.in_force.new_primary().sessions.notified()).await;
+        let told = shared.in_force.new_primary().sessions.notified();
+        let _ = tokio::time::timeout(LOOK, told).await;
     }
 }
 

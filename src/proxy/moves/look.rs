@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::carrier::{Carrier, Home, Stranded, pull};
 use super::orders::Order;
 use super::recruit::{Inventoried, Wants};
-use super::{Stays, Surroundings};
+use super::{Shared, Stays};
 use crate::proxy::relay::Relay;
 use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;
@@ -71,7 +71,7 @@ impl Unseen {
     }
 }
 
-impl Surroundings<'_> {
+impl Shared {
     /// What the session's variables are.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Surroundings<'_> {
         let cluster = self.in_force.clusters().find(&facts.cluster).cloned();
         let cluster = cluster.ok_or_else(|| Stays::NoCluster(facts.cluster.to_string()))?;
         let home = cluster.present_or_former(&facts.server).ok_or(Stays::NoWayBack)?;
-        let wants = Wants::of(self.in_force, self.orders, &cluster, (&home, &home), &facts);
+        let wants = Wants::of(self, &cluster, (&home, &home), &facts);
         let wants = wants.ok_or(Stays::NotFollowed)?;
         let inventory = wants.inventory_of_home().await?;
         if !inventory.flavour().is_mariadb() {

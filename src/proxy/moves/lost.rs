@@ -5,28 +5,26 @@
 //! ever say so. Who has asked it nothing stays: it may come back.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::drain::Watched;
-use crate::proxy::in_force::InForce;
-use crate::proxy::sessions::Sessions;
+use super::Shared;
 use crate::proxy::sessions::handle::{Due, Handle, Stage};
 
 /// How often it is looked who waits.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Sees to it that nobody waits for a server that is lost.
-pub async fn watch(watched: Watched) {
+pub async fn watch(watched: Weak<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
-        let Some(sessions) = watched.sessions.upgrade() else { return };
-        ask(&watched.in_force, &sessions);
+        let Some(shared) = watched.upgrade() else { return };
+        ask(&shared);
     }
 }
 
-fn ask(in_force: &InForce, sessions: &Sessions) {
-    let clusters = in_force.clusters();
+fn ask(shared: &Shared) {
+    let clusters = shared.in_force.clusters();
     let lost: HashMap<&str, Vec<Arc<str>>> =
         clusters.iter().map(|cluster| (&*cluster.name, cluster.lost())).collect();
     if lost.values().all(Vec::is_empty) {
@@ -38,7 +36,7 @@ fn ask(in_force: &InForce, sessions: &Sessions) {
         let Some(lost) = lost.get(&*facts.cluster).filter(|_| is_active) else { return false };
         facts.further.iter().chain([&facts.server]).any(|server| lost.contains(server))
     };
-    for handle in sessions.registry.all().into_iter().filter(waits) {
+    for handle in shared.sessions.registry.all().into_iter().filter(waits) {
         handle.set_due(Due::Lost);
     }
 }

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use super::in_force::InForce;
 use super::service::error::ServiceError;
+use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Stage};
 use crate::session::portable::Pins;
 use gate::Gate;
@@ -135,16 +136,23 @@ impl From<Pins> for Stays {
     }
 }
 
-/// What moves need.
-#[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+/// What all sessions of a data plane have in common. Tasks that watch over them hold it weakly.
+#[derive(Debug)]
+pub struct Shared {
     /// Config, TLS, servers.
-    pub in_force: &'a InForce,
-    /// Who is to move where.
-    pub orders: &'a Orders,
+    pub(super) in_force: InForce,
+    /// Who is here.
+    pub(super) sessions: Sessions,
+    /// Who is to move where, and what is known of what servers are like.
+    pub(super) orders: Orders,
 }
 
-impl Surroundings<'_> {
+impl Shared {
+    /// No sessions yet.
+    pub(super) fn new(in_force: InForce) -> Self {
+        Self { in_force, sessions: Sessions::default(), orders: Orders::default() }
+    }
+
     /// Moves a session to the server of its cluster that has this address; done when it is there.
     /// What is allowed does not keep it.
     ///
@@ -213,7 +221,7 @@ impl Surroundings<'_> {
         }
         // Where it was is asked even if it is no server of the cluster any more.
         let from = cluster.present_or_former(&facts.server).ok_or(Stays::NoWayBack)?;
-        let wants = Wants::of(self.in_force, self.orders, &cluster, (&from, to), &facts);
+        let wants = Wants::of(self, &cluster, (&from, to), &facts);
         let wants = wants.ok_or(Stays::NotFollowed)?;
         let order = self.orders.reserve(handle.id).ok_or(Stays::OnItsWay)?;
         let _room = match gate {

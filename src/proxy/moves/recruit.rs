@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stranded, survey};
-use super::{Orders, Stays};
+use super::{Shared, Stays};
 use crate::proxy::accounts::credentials::Credentials;
 use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::handshake::compression;
@@ -74,13 +74,13 @@ pub(in crate::proxy) struct Wants<'a> {
 impl<'a> Wants<'a> {
     /// Of the session of these facts; None if nothing is known of its log-in.
     pub(in crate::proxy) fn of(
-        in_force: &'a InForce,
-        orders: &'a Orders,
+        shared: &'a Shared,
         cluster: &'a Cluster,
         (from, to): (&'a Arc<Server>, &'a Arc<Server>),
         facts: &'a Facts,
     ) -> Option<Self> {
-        let (inventories, client) = (orders.inventories(), facts.login?);
+        let (in_force, client) = (&shared.in_force, facts.login?);
+        let inventories = shared.orders.inventories();
         Some(Self { in_force, inventories, cluster, from, to, user: &facts.user, client })
     }
 

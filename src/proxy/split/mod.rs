@@ -34,13 +34,10 @@ mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::in_force::InForce;
-use super::moves::Orders;
 use super::moves::carrier::Home;
 use super::moves::carry::move_now;
 use super::moves::recruit::Wants;
 use super::relay::Relay;
-use super::sessions::Sessions;
 use super::sessions::handle::Handle;
 use crate::error::ClientError;
 use crate::route::decide::{Kind, Refusal, Why};
@@ -56,191 +53,156 @@ pub(super) use rules::Rules;
 /// How long a client is held up by a reader that is made ready; then its home answers.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// What splitting needs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Surroundings<'a> {
-    /// Config, TLS, servers.
-    pub(super) in_force: &'a InForce,
-    /// What is known of servers.
-    pub(super) orders: &'a Orders,
-    /// All sessions.
-    pub(super) sessions: &'a Sessions,
+/// Turns the session to the link that its next command is for; false if that has ended it.
+pub(super) async fn route(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules) -> bool {
+    let (session, standpoint) = (relay.session(), relay.session().standpoint());
+    let command = session.command_ahead(relay.next_command());
+    let explained = explain::answer(session, rules, &command, &standpoint);
+    let is_joined = standpoint.transaction.joined().is_some();
+    let is_read = rules.kind(&command) == Some(Kind::Read);
+    let may_end_copies = matches!(command, Command::Close | Command::Reset { .. });
+    if explained.is_some_and(|explained| relay.answer(&explained)) {
+        return true;
+    }
+    // Behind an error it is not known whether the transaction that it would read in is open.
+    if is_joined
+        && is_read
+        && has_unknown_status(relay)
+        && ask_status(relay, handle).await.is_none()
+    {
+        return false;
+    }
+    if is_joined && rules.parts(&ahead(relay), &relay.session().standpoint()) {
+        transaction::part(relay).await;
+    }
+    if may_end_copies {
+        copies::close(relay, LIMIT).await;
+    }
+    let (to, why) = goes(relay, rules);
+    match to {
+        Goes::To(LinkId::HOME) if is_home_lost(relay).await => {
+            rest::end_without_home(relay, handle)
+        }
+        Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
+        Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
+        Goes::To(link) => without(relay, rules, link),
+        Goes::Kill(id, server) => kill(relay, handle, rules, (id, server)).await,
+        Goes::Reader(_) if relay.session().is_asked_again() => without_reader(relay, rules).await,
+        Goes::Reader(server) => read(relay, handle, rules, (server, why)).await,
+        Goes::Joined(server) => begin(relay, handle, rules, server).await,
+        Goes::NewHome(server) => go_home(relay, handle, rules, server).await,
+        // Whether a transaction is open is not known behind an error.
+        Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
+            let Some(()) = ask_status(relay, handle).await else { return false };
+            match goes(relay, rules).0 {
+                Goes::NewHome(server) => go_home(relay, handle, rules, server).await,
+                _ => refuse(relay, &Refusal::Fenced),
+            }
+        }
+        Goes::Refused(why) => refuse(relay, &why),
+    }
 }
 
-impl Surroundings<'_> {
-    /// Turns the session to the link that its next command is for; false if that has ended it.
-    pub(super) async fn route(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-    ) -> bool {
-        let (session, standpoint) = (relay.session(), relay.session().standpoint());
-        let command = session.command_ahead(relay.next_command());
-        let explained = explain::answer(session, rules, &command, &standpoint);
-        let is_joined = standpoint.transaction.joined().is_some();
-        let is_read = rules.kind(&command) == Some(Kind::Read);
-        let may_end_copies = matches!(command, Command::Close | Command::Reset { .. });
-        if explained.is_some_and(|explained| relay.answer(&explained)) {
-            return true;
+/// The next command ends what this connection does on this server.
+async fn kill(
+    relay: &mut Relay,
+    handle: &Arc<Handle>,
+    rules: &Rules,
+    (id, server): (u64, ServerId),
+) -> bool {
+    let there = rules.address(server);
+    let link = match &there {
+        // Its own connection there was lost, and what was to be ended with it.
+        Some(_) if relay.session().is_asked_again() => None,
+        Some(address) => {
+            let reach = Reach::new(rules, address);
+            reach.open_any(relay, handle).await.ok()
         }
-        // Behind an error it is not known whether the transaction that it would read in is open.
-        if is_joined
-            && is_read
-            && has_unknown_status(relay)
-            && ask_status(relay, handle).await.is_none()
-        {
-            return false;
-        }
-        if is_joined && rules.parts(&ahead(relay), &relay.session().standpoint()) {
-            transaction::part(relay).await;
-        }
-        if may_end_copies {
-            copies::close(relay, LIMIT).await;
-        }
-        let (to, why) = goes(relay, rules);
-        match to {
-            Goes::To(LinkId::HOME) if is_home_lost(relay).await => {
-                rest::end_without_home(relay, handle)
+        None => None,
+    };
+    let Some(link) = link else { return refuse(relay, &rules.cannot_follow(server)) };
+    rules.note_killed(id);
+    relay.session_mut().handle_route(link);
+    true
+}
+
+/// The next command reads on this server, or at home.
+async fn read(
+    relay: &mut Relay,
+    handle: &Arc<Handle>,
+    rules: &Rules,
+    (server, decided): (ServerId, Option<Why>),
+) -> bool {
+    let Some(address) = rules.address(server) else {
+        return turn(relay, rules, LinkId::HOME, decided);
+    };
+    let begins = (decided == Some(Why::SplitTransaction)).then_some(transaction::SPLIT);
+    match ready(relay, handle, rules, (&address, begins)).await {
+        None => false,
+        Some(Ok(link)) => turn(relay, rules, link, decided),
+        Some(Err(())) => without_reader(relay, rules).await,
+    }
+}
+
+/// The link to this server, ready, which has begun what these words begin; or that there is
+/// none. None: the session is over.
+async fn ready(
+    relay: &mut Relay,
+    handle: &Arc<Handle>,
+    rules: &Rules,
+    (address, begins): (&Arc<str>, Option<transaction::Words>),
+) -> Option<Result<LinkId, ()>> {
+    let reach = Reach::new(rules, address);
+    let ready = match (reach.make_ready(relay, handle).await, begins) {
+        (Ok(link), Some(words)) => transaction::join(relay, link, words).await,
+        (ready, _) => ready,
+    };
+    settled(relay, handle, address, ready)
+}
+
+/// The next command begins a transaction that reads on this server. It is the home's, too.
+async fn begin(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules, server: ServerId) -> bool {
+    let Some(address) = rules.address(server) else {
+        return turn(relay, rules, LinkId::HOME, Some(Why::NoReader));
+    };
+    let words = transaction::words(&ahead(relay));
+    match ready(relay, handle, rules, (&address, Some(words))).await {
+        None => false,
+        Some(Ok(_)) => turn(relay, rules, LinkId::HOME, Some(Why::Reader)),
+        Some(Err(())) => turn(relay, rules, LinkId::HOME, Some(Why::NoReader)),
+    }
+}
+
+/// The session's home is not on the primary any more: it moves there, where the next command
+/// then goes.
+async fn go_home(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules, server: ServerId) -> bool {
+    let moved = async {
+        let cluster = rules.cluster()?;
+        let address = rules.address(server)?;
+        let home = relay.home().server.clone();
+        let from = cluster.present_or_former(&home)?;
+        let to = cluster.server(&address)?;
+        let facts = handle.facts().clone();
+        let wants = Wants::of(rules.shared(), &cluster, (&from, to), &facts)?;
+        let recruit = match tokio::time::timeout(LIMIT, wants.recruit()).await {
+            Ok(Ok(recruit)) => recruit,
+            Ok(Err(why)) => {
+                tracing::warn!(id = handle.id.0, %why, "session not moved to the primary");
+                return None;
             }
-            Goes::To(link) if link == LinkId::HOME => turn(relay, rules, link, why),
-            Goes::To(link) if relay.is_alive(link).await => turn(relay, rules, link, why),
-            Goes::To(link) => without(relay, rules, link),
-            Goes::Kill(id, server) => self.kill(relay, handle, rules, (id, server)).await,
-            Goes::Reader(_) if relay.session().is_asked_again() => {
-                without_reader(relay, rules).await
-            }
-            Goes::Reader(server) => self.read(relay, handle, rules, (server, why)).await,
-            Goes::Joined(server) => self.begin(relay, handle, rules, server).await,
-            Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
-            // Whether a transaction is open is not known behind an error.
-            Goes::Refused(Refusal::Fenced) if has_unknown_status(relay) => {
-                let Some(()) = ask_status(relay, handle).await else { return false };
-                match goes(relay, rules).0 {
-                    Goes::NewHome(server) => self.go_home(relay, handle, rules, server).await,
-                    _ => refuse(relay, &Refusal::Fenced),
-                }
-            }
-            Goes::Refused(why) => refuse(relay, &why),
-        }
-    }
-
-    /// The next command ends what this connection does on this server.
-    async fn kill(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-        (id, server): (u64, ServerId),
-    ) -> bool {
-        let there = rules.address(server);
-        let link = match &there {
-            // Its own connection there was lost, and what was to be ended with it.
-            Some(_) if relay.session().is_asked_again() => None,
-            Some(address) => {
-                let reach = Reach::new(self.in_force, self.orders, rules, address);
-                reach.open_any(relay, handle).await.ok()
-            }
-            None => None,
+            Err(_) => return None,
         };
-        let Some(link) = link else { return refuse(relay, &rules.cannot_follow(server)) };
-        rules.note_killed(id);
-        relay.session_mut().handle_route(link);
-        true
-    }
-
-    /// The next command reads on this server, or at home.
-    async fn read(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-        (server, decided): (ServerId, Option<Why>),
-    ) -> bool {
-        let Some(address) = rules.address(server) else {
-            return turn(relay, rules, LinkId::HOME, decided);
-        };
-        let begins = (decided == Some(Why::SplitTransaction)).then_some(transaction::SPLIT);
-        match self.ready(relay, handle, rules, (&address, begins)).await {
-            None => false,
-            Some(Ok(link)) => turn(relay, rules, link, decided),
-            Some(Err(())) => without_reader(relay, rules).await,
-        }
-    }
-
-    /// The link to this server, ready, which has begun what these words begin; or that there is
-    /// none. None: the session is over.
-    async fn ready(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-        (address, begins): (&Arc<str>, Option<transaction::Words>),
-    ) -> Option<Result<LinkId, ()>> {
-        let reach = Reach::new(self.in_force, self.orders, rules, address);
-        let ready = match (reach.make_ready(relay, handle).await, begins) {
-            (Ok(link), Some(words)) => transaction::join(relay, link, words).await,
-            (ready, _) => ready,
-        };
-        settled(relay, handle, address, ready)
-    }
-
-    /// The next command begins a transaction that reads on this server. It is the home's, too.
-    async fn begin(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-        server: ServerId,
-    ) -> bool {
-        let Some(address) = rules.address(server) else {
-            return turn(relay, rules, LinkId::HOME, Some(Why::NoReader));
-        };
-        let words = transaction::words(&ahead(relay));
-        match self.ready(relay, handle, rules, (&address, Some(words))).await {
-            None => false,
-            Some(Ok(_)) => turn(relay, rules, LinkId::HOME, Some(Why::Reader)),
-            Some(Err(())) => turn(relay, rules, LinkId::HOME, Some(Why::NoReader)),
-        }
-    }
-
-    /// The session's home is not on the primary any more: it moves there, where the next command
-    /// then goes.
-    async fn go_home(
-        &self,
-        relay: &mut Relay,
-        handle: &Arc<Handle>,
-        rules: &Rules,
-        server: ServerId,
-    ) -> bool {
-        let moved = async {
-            let cluster = rules.cluster()?;
-            let address = rules.address(server)?;
-            let home = relay.home().server.clone();
-            let from = cluster.present_or_former(&home)?;
-            let to = cluster.server(&address)?;
-            let facts = handle.facts().clone();
-            let wants = Wants::of(self.in_force, self.orders, &cluster, (&from, to), &facts)?;
-            let recruit = match tokio::time::timeout(LIMIT, wants.recruit()).await {
-                Ok(Ok(recruit)) => recruit,
-                Ok(Err(why)) => {
-                    tracing::warn!(id = handle.id.0, %why, "session not moved to the primary");
-                    return None;
-                }
-                Err(_) => return None,
-            };
-            // Whoever asks for them next asks about the command that is at hand.
-            let allowed = Pins::DIAGNOSTICS;
-            Some(move_now(relay, handle, self.sessions, recruit, (allowed, None)).await)
-        };
-        match moved.await {
-            Some((Ok(()), _)) => turn_home(relay, rules),
-            Some((Err(_), false)) => false,
-            Some((Err(_), true)) | None => match rules.may_write(&ahead(relay)) {
-                true => refuse(relay, &Refusal::Fenced),
-                false => turn_home(relay, rules),
-            },
-        }
+        // Whoever asks for them next asks about the command that is at hand.
+        let allowed = Pins::DIAGNOSTICS;
+        Some(move_now(relay, handle, &rules.shared().sessions, recruit, (allowed, None)).await)
+    };
+    match moved.await {
+        Some((Ok(()), _)) => turn_home(relay, rules),
+        Some((Err(_), false)) => false,
+        Some((Err(_), true)) | None => match rules.may_write(&ahead(relay)) {
+            true => refuse(relay, &Refusal::Fenced),
+            false => turn_home(relay, rules),
+        },
     }
 }
 

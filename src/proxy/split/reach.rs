@@ -10,8 +10,6 @@ use super::copies;
 use super::rules::Rules;
 use crate::config::CausalReads;
 use crate::proxy::cluster::Cluster;
-use crate::proxy::in_force::InForce;
-use crate::proxy::moves::Orders;
 use crate::proxy::moves::carrier::{Carrier, Home, Stranded, pull};
 use crate::proxy::moves::recruit::Wants;
 use crate::proxy::relay::Relay;
@@ -25,8 +23,6 @@ use crate::wire::flavour::Flavour;
 
 /// What it takes to make a reader ready.
 pub(super) struct Reach<'a> {
-    in_force: &'a InForce,
-    orders: &'a Orders,
     rules: &'a Rules,
     address: &'a Arc<str>,
     /// Until then the reader is waited for.
@@ -50,13 +46,8 @@ impl From<String> for Unreached {
 }
 
 impl<'a> Reach<'a> {
-    pub(super) fn new(
-        in_force: &'a InForce,
-        orders: &'a Orders,
-        rules: &'a Rules,
-        address: &'a Arc<str>,
-    ) -> Self {
-        Self { in_force, orders, rules, address, deadline: Instant::now() + LIMIT }
+    pub(super) fn new(rules: &'a Rules, address: &'a Arc<str>) -> Self {
+        Self { rules, address, deadline: Instant::now() + LIMIT }
     }
 
     /// The link to the reader, which has the session's state and what it wrote; the home has put
@@ -132,7 +123,7 @@ impl<'a> Reach<'a> {
     ) -> Result<Wants<'b>, String> {
         let to = cluster.server(self.address).ok_or("no such server")?;
         let from = cluster.server(&relay.home().server).ok_or("its home is dropped")?;
-        let wants = Wants::of(self.in_force, self.orders, cluster, (from, to), facts);
+        let wants = Wants::of(self.rules.shared(), cluster, (from, to), facts);
         wants.ok_or_else(|| "nothing is known of its log-in".to_owned())
     }
 
@@ -164,8 +155,9 @@ impl<'a> Reach<'a> {
         let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
         let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;
         let recruit = recruit.map_err(|it| it.to_string())?;
-        let (link, state) =
-            recruit.into_link(&self.in_force.config()).map_err(|it| it.to_string())?;
+        let (link, state) = recruit
+            .into_link(&self.rules.shared().in_force.config())
+            .map_err(|it| it.to_string())?;
         let at = self.place(relay);
         let link = relay.put_link(at, link, state, handle);
         relay.publish_connections(handle);

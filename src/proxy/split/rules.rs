@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use crate::config::{CausalReads, ProxySection, ReadWriteSplit, RoutePolicy as Configured};
 use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::in_force::InForce;
-use crate::proxy::sessions::Sessions;
+use crate::proxy::moves::Shared;
 use crate::proxy::sessions::trace::Trace;
 use crate::route::decide::{
     Consistency, Decision, Go, Kind, Link, Place, Policy, Question, Refusal, Split, Statement,
@@ -26,8 +26,7 @@ use crate::wire::flavour::Flavour;
 /// Where the commands of one session go.
 #[derive(Debug)]
 pub(in crate::proxy) struct Rules {
-    in_force: Arc<InForce>,
-    sessions: Arc<Sessions>,
+    shared: Arc<Shared>,
     cluster: Arc<str>,
     /// The session's number, so that sessions share replicas.
     share: u64,
@@ -71,15 +70,9 @@ pub(super) enum Goes {
 
 impl Rules {
     /// Of a session of this cluster, whose home is opened now.
-    pub(in crate::proxy) fn of(
-        in_force: &Arc<InForce>,
-        sessions: &Arc<Sessions>,
-        cluster: &Arc<str>,
-        share: u64,
-    ) -> Self {
+    pub(in crate::proxy) fn of(shared: &Arc<Shared>, cluster: &Arc<str>, share: u64) -> Self {
         Self {
-            in_force: in_force.clone(),
-            sessions: sessions.clone(),
+            shared: shared.clone(),
             cluster: cluster.clone(),
             share,
             links: ArcSwap::default(),
@@ -101,6 +94,11 @@ impl Rules {
             let home = topology.at(home).is_some_and(|home| topology.may_be_home(home));
             topology.epoch() > FIRST && topology.primary().is_some() && !home
         })
+    }
+
+    /// What its session has in common with all others.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Where its statements went.
@@ -155,7 +153,7 @@ impl Rules {
 
     /// Its cluster, as it is in force.
     pub(super) fn cluster(&self) -> Option<Arc<Cluster>> {
-        self.in_force.clusters().find(&self.cluster).cloned()
+        self.shared.in_force.clusters().find(&self.cluster).cloned()
     }
 
     /// The address of a server.
@@ -166,7 +164,7 @@ impl Rules {
 
     /// Whose writes a reader must have.
     pub(super) fn causal_reads(&self) -> CausalReads {
-        let clusters = self.in_force.clusters();
+        let clusters = self.shared.in_force.clusters();
         let cluster = clusters.find(&self.cluster);
         cluster.map_or(CausalReads::Off, |cluster| cluster.section().causal_reads)
     }
@@ -189,7 +187,7 @@ impl Rules {
             | Command::Write
             | Command::Other => Default::default(),
         };
-        let clusters = self.in_force.clusters();
+        let clusters = self.shared.in_force.clusters();
         let cluster = clusters.find(&self.cluster)?;
         let topology = cluster.topology();
         let links = self.links.load();
@@ -216,7 +214,7 @@ impl Rules {
             wants_primary: hints.force_master,
             targets: &wanted,
         };
-        let (now, config) = (Instant::now(), self.in_force.load());
+        let (now, config) = (Instant::now(), self.shared.in_force.load());
         let idc = wishes.and_then(Wishes::idc).unwrap_or(&config.proxy.proxy_idc_name);
         let question = Question {
             topology: &topology,
@@ -325,7 +323,7 @@ impl Rules {
         };
         let at_work = || {
             let home = self.home().and_then(|home| self.address(home))?;
-            let named = self.sessions.registry.find_named(id, &home)?;
+            let named = self.shared.sessions.registry.find_named(id, &home)?;
             // Who ends itself does so by its home.
             let named = Some(named).filter(|named| u64::from(named.id.0) != self.share)?;
             let reader = named.facts().reader.clone()?;
@@ -350,7 +348,7 @@ impl Rules {
     /// The session that this names, and is to be killed.
     pub(super) fn note_killed(&self, id: u64) {
         let home = self.home().and_then(|home| self.address(home)).unwrap_or_default();
-        if let Some(handle) = self.sessions.registry.find_named(id, &home) {
+        if let Some(handle) = self.shared.sessions.registry.find_named(id, &home) {
             handle.note_killed();
         }
     }

@@ -108,7 +108,7 @@ impl Scene {
         mut words: mpsc::Receiver<Word>,
     ) {
         let mut held = Held::new();
-        held.call(&self, &plan.cluster, plan.way(), Instant::now() + ENTER).await;
+        held.call(&self.0, &plan.cluster, plan.way(), Instant::now() + ENTER).await;
         // Whoever asked may have left: then nobody says more.
         let _ = ready.send(());
         match timeout(CALLED, words.recv()).await {
@@ -141,7 +141,7 @@ impl Scene {
                 over = Some(asked);
             }
             if self.has_come_about(plan).await {
-                self.in_force.new_primary().tell();
+                self.0.in_force.new_primary().tell();
                 let (moved, left) = held.go().await;
                 let (time, left) = (began.elapsed(), left.len());
                 tracing::info!(cluster = name, server, moved, left, held = ?time, "they move");

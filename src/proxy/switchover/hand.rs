@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scene::Scene;
 use super::words::Words;
 use crate::proxy::cluster::{Cluster, Server};
+use crate::proxy::in_force::InForce;
 use crate::proxy::relay::leg::Line as _;
 use crate::proxy::service::answer::Answer;
 use crate::proxy::service::client::{query, quit};
@@ -50,11 +50,11 @@ pub enum Failure {
 impl Hand {
     /// Logs in.
     pub(super) async fn on(
-        scene: &Scene,
+        in_force: &InForce,
         cluster: &Cluster,
         server: &Arc<Server>,
     ) -> Result<Self, Failure> {
-        let (config, tls) = (scene.in_force.config(), scene.in_force.tls().server());
+        let (config, tls) = (in_force.config(), in_force.tls().server());
         let limit = config.proxy.connect_timeout.0;
         let credentials = cluster.service().ok_or(Failure::NoService)?;
         let greeted = cluster.connect_to(server, &config, tls.as_deref(), limit).await;

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use super::scene::Scene;
 use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::moves::gate::{Gate, Standing, Word};
-use crate::proxy::moves::{Stays, Surroundings};
+use crate::proxy::moves::{Shared, Stays};
 use crate::proxy::sessions::handle::{Handle, Stage};
 use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
@@ -67,7 +66,7 @@ impl Held {
     /// meanwhile. Done when all are, or it is known who will not be, or the time is up.
     pub(super) async fn call(
         &mut self,
-        scene: &Scene,
+        shared: &Arc<Shared>,
         cluster: &Arc<Cluster>,
         (from, to): (&Server, &Server),
         until: Instant,
@@ -78,14 +77,13 @@ impl Held {
             let is_known = self.ready.contains(&handle.id) || self.has_left(handle.id);
             is_here && !is_known && !matches!(handle.stage(), Stage::Closing)
         };
-        let new: Vec<_> = scene.sessions.registry.all().into_iter().filter(is_new).collect();
+        let new: Vec<_> = shared.sessions.registry.all().into_iter().filter(is_new).collect();
         for handle in new {
             self.entering.insert(handle.id);
-            let (scene, gate, to) = (scene.clone(), self.gate.clone(), to.address.clone());
+            let (shared, gate, to) = (shared.clone(), self.gate.clone(), to.address.clone());
             self.moving.spawn(async move {
                 let id = handle.id;
-                let moves = Surroundings { in_force: &scene.in_force, orders: &scene.orders };
-                let moved = Box::pin(moves.move_together(&handle, &to, gate));
+                let moved = Box::pin(shared.move_together(&handle, &to, gate));
                 (id, task::caught("switchover", moved).await)
             });
         }

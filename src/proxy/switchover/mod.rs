@@ -15,12 +15,11 @@
 //! time.
 //!
 //! - `words`: what servers are told. Pure. - `hand`: who tells them. - `held`: the sessions.
-//! - `scene`: what it needs. - `elsewhere`: the sessions of a proxy while another one does it.
+//! - `elsewhere`: the sessions of a proxy while another one does it.
 
 pub(super) mod elsewhere;
 mod hand;
 mod held;
-mod scene;
 mod words;
 
 use std::fmt;
@@ -30,15 +29,16 @@ use std::time::{Duration, Instant};
 
 use self::hand::{Failure, Hand};
 use self::held::{COME, Held, Left};
-pub(super) use self::scene::Scene;
 use self::words::{Position, Source};
 use super::cluster::door::Shut;
 use super::cluster::{Cluster, Server};
 use super::monitor::once;
 use super::monitor::order::Detection;
+use super::moves::Shared;
 use crate::config::{ClusterKind, Secret, ServerAddress};
 use crate::route::roles::{Observation, Run, Said};
 use crate::route::topology::FoundRole;
+use crate::task::{self, Panicked};
 use crate::wire::id::SessionId;
 
 /// How long the log-ins of all sessions at the target may take, during which they go on.
@@ -244,13 +244,43 @@ struct Waiting {
     left: Vec<Left>,
 }
 
+/// The sessions of a data plane, and the servers that they are on.
+#[derive(Clone, Debug)]
+pub(super) struct Scene(pub(super) Arc<Shared>);
+
 impl Scene {
+    /// Makes a replica the primary, with all sessions. It goes on if nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing has changed.
+    pub(super) async fn switch_over(
+        self,
+        cluster: &str,
+        address: &str,
+        force: bool,
+        others: Option<Box<dyn Others>>,
+    ) -> Result<Switched, NotSwitched> {
+        let (cluster, address) = (cluster.to_owned(), address.to_owned());
+        let switched = task::spawn("switchover", async move {
+            let Some(mut others) = others else {
+                return Box::pin(self.switch(&cluster, &address, force, None)).await;
+            };
+            let switched = self.switch(&cluster, &address, force, Some(&mut *others));
+            let switched = Box::pin(switched).await;
+            others.over().await;
+            switched
+        });
+        let panicked = Err(NotSwitched::Panicked);
+        switched.await.unwrap_or(Err(Panicked)).unwrap_or(panicked)
+    }
+
     /// Makes a replica the primary, with all sessions. `force`: those that cannot move stay behind.
     ///
     /// # Errors
     ///
     /// Why nothing has changed.
-    pub(super) async fn switch(
+    async fn switch(
         &self,
         cluster: &str,
         address: &str,
@@ -267,7 +297,7 @@ impl Scene {
             (self.hand(cluster, primary).await?, { self.hand(cluster, target).await? });
         let mut held = Held::new();
         // At leisure: everybody is at work meanwhile.
-        let called = held.call(self, cluster, plan.way(), Instant::now() + ENTER);
+        let called = held.call(&self.0, cluster, plan.way(), Instant::now() + ENTER);
         if let Err(why) = gather(called, others).await {
             held.stay().await;
             return Err(NotSwitched::Others(why));
@@ -299,7 +329,7 @@ impl Scene {
                 Err(why) => remarks.push(why.to_string()),
             }
         }
-        self.in_force.new_primary().tell();
+        self.0.in_force.new_primary().tell();
         let time = since.elapsed();
         let (moved, late) = held.go().await;
         drop(door);
@@ -323,7 +353,7 @@ impl Scene {
             return Err(NotSwitched::LogIns);
         }
         // Those who have come meanwhile.
-        held.call(self, cluster, plan.way(), Instant::now() + COME).await;
+        held.call(&self.0, cluster, plan.way(), Instant::now() + COME).await;
         let since = Instant::now();
         let left = held.come(since + COME).await;
         match left.is_empty() || force {
@@ -333,8 +363,8 @@ impl Scene {
     }
 
     fn plan(&self, name: &str, address: &str) -> Result<Plan, NotSwitched> {
-        let config = self.in_force.config();
-        let cluster = self.in_force.clusters().find(name).cloned();
+        let config = self.0.in_force.config();
+        let cluster = self.0.in_force.clusters().find(name).cloned();
         let cluster = cluster.ok_or_else(|| NotSwitched::NoCluster(name.into()))?;
         let target = cluster.server(address).cloned().ok_or_else(|| NotSwitched::NoServer {
             cluster: name.into(),
@@ -345,7 +375,7 @@ impl Scene {
         }
         let detection = Detection::of(&cluster, &config).filter(|it| it.credentials.is_some());
         let detection = detection.ok_or_else(|| NotSwitched::NoService(name.into()))?;
-        if !self.sessions.registry.other_generation.all().is_empty() {
+        if !self.0.sessions.registry.other_generation.all().is_empty() {
             return Err(NotSwitched::Restart);
         }
         let topology = cluster.topology();
@@ -365,13 +395,13 @@ impl Scene {
         server: &Arc<Server>,
         step: &'static str,
     ) -> Result<Said, NotSwitched> {
-        let (config, tls) = (self.in_force.config(), self.in_force.tls().server());
+        let (config, tls) = (self.0.in_force.config(), self.0.in_force.tls().server());
         let said = once::ask(&plan.detection, server, &config, tls.as_ref()).await;
         said.map_err(|error| failed(&server.address, step)(error.into()))
     }
 
     async fn hand(&self, cluster: &Cluster, server: &Arc<Server>) -> Result<Hand, NotSwitched> {
-        let hand = Hand::on(self, cluster, server).await;
+        let hand = Hand::on(&self.0.in_force, cluster, server).await;
         hand.map_err(failed(&server.address, "logged in to by the service account"))
     }
 
@@ -398,7 +428,7 @@ impl Scene {
             },
             Err(first) => first,
         };
-        let opened = match Hand::on(self, cluster, &from.server).await {
+        let opened = match Hand::on(&self.0.in_force, cluster, &from.server).await {
             Ok(mut again) => {
                 let opened = again.run_all(again.words.open(), STEP).await;
                 again.part();
@@ -417,7 +447,7 @@ impl Scene {
 
     /// The target is a replica again, whichever part of its promotion came about.
     async fn fence_again(&self, cluster: &Cluster, to: &Hand) -> Result<(), Failure> {
-        let mut again = Hand::on(self, cluster, &to.server).await?;
+        let mut again = Hand::on(&self.0.in_force, cluster, &to.server).await?;
         again.run_all(again.words.fence(FENCE), FENCE + STEP).await?;
         let started = again.run(again.words.start(), STEP).await;
         again.part();
@@ -464,7 +494,7 @@ impl Scene {
             let address = &replica.member.address;
             let is_other = *address != plan.primary.address && *address != plan.target.address;
             let Some(server) = plan.cluster.server(address).filter(|_| is_other) else { continue };
-            let followed = match Hand::on(self, &plan.cluster, server).await {
+            let followed = match Hand::on(&self.0.in_force, &plan.cluster, server).await {
                 Ok(mut hand) => {
                     let words = hand.words.follow(&source, None);
                     let followed = hand.run_all(words, STEP).await;

@@ -1,0 +1,256 @@
+//! The life of a session, from its first byte until it ends or is given out: log-in, relay, and
+//! between two commands whatever else is due.
+//!
+//! One task, which owns the client's socket and the servers', so a session can stop at one instant.
+//! Invariant: a session's entry in the registry goes with its task, unless somebody else has it.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use super::Proxy;
+use super::suspicion::Suspected;
+use crate::error::ClientError;
+use crate::net::stream::Stream;
+use crate::proxy::accounts::taught::Taught;
+use crate::proxy::login::{self, Admitted, Login, Refusal, told_to_go};
+use crate::proxy::relay::pause::FrozenAt;
+use crate::proxy::relay::{Ambient, Exit, Relay, parcel};
+use crate::proxy::sessions::handle::{Due, Handle, Stage};
+use crate::proxy::split::{self, Rules};
+use crate::task::{self, Panicked};
+
+/// How a session comes to be relayed.
+pub(super) enum Beginning {
+    /// Its server has given its verdict on the log-in.
+    LogIn,
+    /// It was frozen, in another process or here.
+    Thaw {
+        /// At this instant, if that is known.
+        frozen_at: Option<FrozenAt>,
+    },
+}
+
+/// The entry in the registry of a session under way. It goes with it, whatever ends it.
+pub(super) struct Entry {
+    proxy: Arc<Proxy>,
+    handle: Arc<Handle>,
+    is_ours: bool,
+}
+
+impl Entry {
+    pub(super) fn of(proxy: Arc<Proxy>, handle: Arc<Handle>) -> Self {
+        Self { proxy, handle, is_ours: true }
+    }
+
+    /// Starts its task.
+    pub(super) fn begin<F>(self, task: impl FnOnce(Self) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.proxy.record.journal().cloned() {
+            None => task::spawn("session", task(self)),
+            Some(journal) => {
+                let (handle, trial) = (self.handle.clone(), None);
+                let task = Box::pin(task(self));
+                task::spawn("session", Suspected { journal, handle, task, trial })
+            }
+        };
+    }
+
+    /// From a client that has just connected.
+    pub(super) async fn serve(self, client: Stream) {
+        // Boxed: a log-in is large and short, a session small and long.
+        let Some(relay) = Box::pin(self.log_in(client)).await else { return };
+        self.carry(relay.into(), Beginning::LogIn).await;
+    }
+
+    fn logins(&self) -> login::Surroundings<'_> {
+        let Proxy { shared, own_key, trail, .. } = &*self.proxy;
+        login::Surroundings { shared, own_key, trail }
+    }
+
+    async fn log_in(&self, client: Stream) -> Option<Relay> {
+        let limit = self.proxy.shared.in_force.load().proxy.login_timeout.0;
+        let mut login = Login::new(self.logins(), &self.handle, client);
+        let admitted = tokio::select! {
+            biased;
+            words = told_to_go(&self.handle) => Err(words),
+            admitted = login.run() => admitted,
+            () = tokio::time::sleep(limit) => {
+                Err(Refusal::Tell(ClientError::timed_out("log-in")))
+            }
+        };
+        match admitted {
+            Ok(Admitted::ByServer(relay)) => Some(*relay),
+            Ok(Admitted::Locally { salt, response, user, compression }) => {
+                let local = login.into_local(salt, *response, user, compression);
+                if let Some(local) = local {
+                    // Nobody takes them only while the process ends.
+                    let _ = self.proxy.local_logins.send(local);
+                }
+                None
+            }
+            Err(refusal) => {
+                login.refuse(refusal).await;
+                None
+            }
+        }
+    }
+
+    /// Relays until the session ends or is given out. Boxed: a future has its arguments twice.
+    pub(super) async fn carry(mut self, mut relay: Box<Relay>, beginning: Beginning) {
+        if let Beginning::Thaw { frozen_at } = beginning {
+            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
+            // a byte that moves, and an idle session has none.
+            if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
+                self.proxy.shared.sessions.counters.pauses.record(pause);
+            }
+        }
+        if let Some(journal) = self.proxy.record.journal() {
+            relay.protect(&self.handle, journal);
+            // Before its client hears that it is logged in.
+            relay.record_at_once(&self.handle);
+        }
+        let mut rules = self.split(&mut relay);
+        loop {
+            let turned = task::caught("relay", pin!(self.turn(&mut relay, rules.as_deref()))).await;
+            match turned {
+                Ok(Exit::Changing | Exit::Moving | Exit::Routing | Exit::Resting) => {}
+                Ok(Exit::Fencing) => {
+                    self.handle.set_done(Due::Fence);
+                    rules = rules.or_else(|| self.split(&mut relay));
+                }
+                Ok(Exit::Frozen) => {
+                    self.handle.set_stage(Stage::Moving);
+                    // Then it has an entry of its own.
+                    self.is_ours = !self.give_out(*relay);
+                    return;
+                }
+                Ok(Exit::Ended) => return relay.close(),
+                Err(Panicked) => match relay.salvage() {
+                    Ok(salvaged) => {
+                        self.handle.set_stage(Stage::Moving);
+                        // Then it has an entry of its own.
+                        self.is_ours = !self.proxy.take_up(salvaged);
+                        return;
+                    }
+                    // After a panic, too, both connections are closed, whoever else holds them.
+                    Err(relay) => return relay.close(),
+                },
+            }
+        }
+    }
+
+    /// Relays until the session ends, is frozen, or its user is another one.
+    async fn turn(&self, relay: &mut Relay, rules: Option<&Rules>) -> Exit {
+        let (shared, handle) = (&self.proxy.shared, &self.handle);
+        let in_force = &shared.in_force;
+        let accounts = |name: &[u8]| login::destination::account(in_force, handle, name);
+        let cluster = handle.facts().cluster.clone();
+        let programs = in_force.programs(&cluster);
+        let lost = |server: &str| in_force.is_lost(&cluster, server);
+        let digests = in_force.digests();
+        let ambient = Ambient { accounts: &accounts, programs: &programs, lost: &lost, digests };
+        let orders = &shared.orders;
+        match relay.run(&shared.sessions.registry, handle, ambient).await {
+            Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
+                Exit::Ended
+            }
+            Exit::Moving if !Box::pin(orders.carry_out(relay, handle, &shared.sessions)).await => {
+                Exit::Ended
+            }
+            Exit::Routing if !Box::pin(self.route(relay, rules)).await => Exit::Ended,
+            Exit::Resting if !Box::pin(self.rest(relay, rules)).await => Exit::Ended,
+            exit => exit,
+        }
+    }
+
+    /// Turns the session to the link that its next command is for; false if that has ended it.
+    async fn route(&self, relay: &mut Relay, rules: Option<&Rules>) -> bool {
+        match rules {
+            Some(rules) => split::route(relay, &self.handle, rules).await,
+            // Nobody else asks for it.
+            None => false,
+        }
+    }
+
+    /// Sees to the home of a session that reads elsewhere; false if that has ended it.
+    async fn rest(&self, relay: &mut Relay, rules: Option<&Rules>) -> bool {
+        self.handle.set_done(Due::Rest);
+        match rules {
+            Some(rules) => split::rest::see_to_home(relay, &self.handle, rules).await,
+            None => true,
+        }
+    }
+
+    /// Sees to it that the session's reads go to replicas, if its cluster wants that, and that all
+    /// else does not.
+    fn split(&self, relay: &mut Relay) -> Option<Arc<Rules>> {
+        relay.session().portable()?;
+        let (shared, handle) = (&self.proxy.shared, &self.handle);
+        let cluster = handle.facts().cluster.clone();
+        // Who has several links is led to the right one, whatever the config says meanwhile.
+        let is_wanted = relay.links().len() > 1
+            || Rules::are_wanted(&shared.in_force, &cluster)
+            || Rules::is_left_behind(&shared.in_force, &cluster, &relay.home().server);
+        if !is_wanted {
+            return None;
+        }
+        let rules = Arc::new(Rules::of(shared, &cluster, handle.id.0.into()));
+        relay.set_router(rules.clone());
+        handle.facts().trace = Some(rules.trace().clone());
+        Some(rules)
+    }
+
+    /// What is known of the session's account, if that is good for anything.
+    fn taught(&self, relay: &Relay) -> Option<Taught> {
+        relay.session().portable()?;
+        let cluster = self.handle.facts().cluster.clone();
+        let clusters = self.proxy.shared.in_force.clusters();
+        clusters.find(&cluster)?.taught(relay.session().user())
+    }
+
+    /// Whether the session is somebody else's now.
+    fn give_out(&self, mut relay: Relay) -> bool {
+        let (proxy, handle) = (&self.proxy, &self.handle);
+        let frozen_at = FrozenAt::now();
+        let taught = self.taught(&relay);
+        let slot = relay.give(handle);
+        let parts = match relay.into_parts() {
+            Ok(parts) => parts,
+            Err(error) => {
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot leave the runtime");
+                return false;
+            }
+        };
+        let parcel = match parcel::pack(parts, handle, frozen_at, taught.as_ref(), slot) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                tracing::error!(id = handle.id.0, %error, "session lost: cannot be packed");
+                return false;
+            }
+        };
+        let refused = match handle.parcel_order() {
+            Some(order) => order.send(parcel).err(),
+            None => Some(parcel),
+        };
+        // Nobody waits for it any more: it goes on here.
+        refused.is_none_or(|parcel| proxy.go_on(parcel))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.is_ours {
+            let (cluster, server) = {
+                let facts = self.handle.facts();
+                (facts.cluster.clone(), facts.server.clone())
+            };
+            let shared = &self.proxy.shared;
+            if let Some(cluster) = shared.in_force.clusters().find(&cluster) {
+                cluster.count(&server, self.handle.statements());
+            }
+            shared.sessions.registry.end(&self.handle);
+        }
+    }
+}
