@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
-use super::consistency::Flaw;
 use super::document::Document;
+use super::flaw::Flaw;
 
 /// What the file begins with.
 const HEAD: &str = "\

@@ -1,29 +1,9 @@
 //! What is well-formed but does not fit together; and what fits, but should be known.
 
 use super::console::Weak;
+use super::flaw::{Flaw, repeated};
 use super::nearest::hint;
 use super::{AdminUser, ClusterKind, Config, ListenAddress, WhiteListRow};
-
-/// Values that do not fit together, or one that fits nowhere.
-#[derive(Debug)]
-pub(super) struct Flaw {
-    /// The keys that it is about, such as `admin.user.1.password`; it is found at the first.
-    pub(super) paths: Vec<String>,
-    /// Key, value and what was expected.
-    pub(super) text: String,
-}
-
-impl Flaw {
-    pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { paths: vec![path.into()], text: text.into() }
-    }
-
-    /// It is about this one too.
-    pub(super) fn and(mut self, path: impl Into<String>) -> Self {
-        self.paths.push(path.into());
-        self
-    }
-}
 
 impl Config {
     /// All flaws; none: it can be served.
@@ -166,12 +146,6 @@ impl Config {
         }
         flaws
     }
-}
-
-/// Places of what stands before them already.
-pub(super) fn repeated<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<usize> {
-    let all: Vec<T> = all.collect();
-    (0..all.len()).filter(|at| all[..*at].contains(&all[*at])).collect()
 }
 
 impl AdminUser {

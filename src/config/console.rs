@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
 
-use super::consistency::{Flaw, repeated};
+use super::flaw::{Flaw, repeated};
 use super::tls::AcceptMode;
 use super::{AdminUser, Config, ListenAddress, Role};
 

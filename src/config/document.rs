@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
-use super::consistency::Flaw;
+use super::flaw::Flaw;
 use super::nearest::nearest;
 
 /// Whoever has made more of them has the wrong file.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::consistency::Flaw;
+use super::flaw::Flaw;
 use super::tls::{ConnectMode, TlsConnect};
 use super::{FleetSection, ServerAddress, serde_by_text};
 

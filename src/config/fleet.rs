@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::consistency::{Flaw, repeated};
+use super::flaw::{Flaw, repeated};
 use super::{Config, EtcdEndpoint, Role, Secret, ServerAddress};
 
 /// More of them are no fleet of one console.

@@ -12,6 +12,7 @@ mod consistency;
 pub mod console;
 mod document;
 mod etcd;
+mod flaw;
 mod fleet;
 mod nearest;
 pub mod networks;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::consistency::Flaw;
+use super::flaw::Flaw;
 use super::{ClusterUser, Config, FleetProxy, FleetSection, Secret};
 
 /// No password that a server takes is longer.

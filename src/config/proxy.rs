@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::consistency::Flaw;
+use super::flaw::Flaw;
 use super::networks::Networks;
 use super::parameter::kind::{self, Kind};
 use super::parameter::{Parameter, parameter, tls};

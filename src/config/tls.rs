@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::consistency::Flaw;
+use super::flaw::Flaw;
 
 /// `[tls]`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::{ClusterSection, ReadWriteSplit, ServerRole, ServerSection};
 use crate::config::ProxySection;
-use crate::config::consistency::{Flaw, repeated};
+use crate::config::flaw::{Flaw, repeated};
 
 /// `NAME@proxysys` is an admin user at the clients' port.
 const ADMIN_TENANT: &str = "proxysys";

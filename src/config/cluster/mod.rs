@@ -10,9 +10,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::consistency::Flaw;
-use super::parameter::cluster::Key;
-use super::parameter::kind::{self, Kind};
+use super::flaw::Flaw;
+use super::parameter::kind::{self, Key, Kind};
 use super::user_name::UserTemplate;
 use super::{ProxySection, Secret, ServerAddress, Span};
 

@@ -4,20 +4,9 @@
 //! stays; others get what is usual. One of them is changed by `add h:3`, `drop h:1`, `drain h:1` or
 //! `online h:1` as value, so that two operators cannot undo each other's.
 
+use super::kind::Key;
 use crate::config::nearest::hint;
 use crate::config::{ClusterSection, Config, ServerAddress, ServerSection, cluster};
-
-/// A key that each cluster has.
-pub(in crate::config) struct Key {
-    /// In the file.
-    pub name: &'static str,
-    /// What it does.
-    pub info: &'static str,
-    /// What is taken.
-    pub range: &'static str,
-    pub read: fn(&ClusterSection) -> String,
-    pub write: fn(&mut ClusterSection, &str) -> Result<(), String>,
-}
 
 /// A key of one cluster, with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]

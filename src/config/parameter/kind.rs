@@ -12,8 +12,8 @@ use serde::de::{DeserializeOwned, IntoDeserializer as _};
 use super::Reboot;
 use crate::config::networks::Networks;
 use crate::config::{
-    CausalReads, ClusterKind, ExitTimeout, ListenAddress, LogLevel, ProxyProtocol, ReadWriteSplit,
-    RoutePolicy, RoutingMode, Separators, Span, compression,
+    CausalReads, ClusterKind, ClusterSection, ExitTimeout, ListenAddress, LogLevel, ProxyProtocol,
+    ReadWriteSplit, RoutePolicy, RoutingMode, Separators, Span, compression,
 };
 
 /// Values of a type.
@@ -28,6 +28,18 @@ pub(in crate::config) struct Kind<T> {
     pub read: fn(&str) -> Result<T, String>,
     /// What would have been expected instead of this one; None: it is good.
     pub expected: fn(&T) -> Option<&'static str>,
+}
+
+/// A key that each cluster has.
+pub(in crate::config) struct Key {
+    /// In the file.
+    pub name: &'static str,
+    /// What it does.
+    pub info: &'static str,
+    /// What is taken.
+    pub range: &'static str,
+    pub read: fn(&ClusterSection) -> String,
+    pub write: fn(&mut ClusterSection, &str) -> Result<(), String>,
 }
 
 impl<T> Kind<T> {
