@@ -1,6 +1,6 @@
 //! Right or wrong: compares answers with what they must be. Pure, so that it can be tested itself.
 
-use super::client::Rows;
+use super::rows::Rows;
 use super::trouble::brief;
 
 /// The answer must be exactly these rows.

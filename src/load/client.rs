@@ -6,64 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mysql_async::consts::ColumnFlags;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Column, Conn, Error, Opts, Params, Row, Statement, Value};
-use tokio::sync::Semaphore;
+use mysql_async::{Conn, Error, Params, Row, Statement};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::bank::Books;
 use super::mix::Class;
-use super::moves::Moves;
 use super::random::Random;
-use super::servers::Reads;
-use super::tables::Tables;
-use super::tally::{ClientId, Tally, Transaction};
+use super::rows::{Rows, texts, with_types};
+use super::run::Run;
+use super::tally::{ClientId, Transaction};
 use super::trouble::{ConnectTrouble, Trouble};
 
 /// How long a polite goodbye may take.
 const QUIT: Duration = Duration::from_secs(1);
-
-/// Rows as text, NULL as `NULL`: the same for the text and the binary protocol.
-pub(super) type Rows = Vec<Vec<String>>;
-
-/// What all clients of a run share.
-pub(super) struct Run {
-    pub(super) opts: Opts,
-    /// The schema that every session is in.
-    pub(super) database: String,
-    pub(super) tables: Tables,
-    pub(super) tally: Tally,
-    pub(super) books: Books,
-    pub(super) reads: Reads,
-    /// The sessions that are to move; None if none are.
-    pub(super) moves: Option<Moves>,
-    pub(super) connection_ids: ConnectionIds,
-    /// How long a connect or a statement may take.
-    pub(super) deadline: Duration,
-    /// The mean pause of an active client between two statements.
-    pub(super) pause: Duration,
-    /// The pause of an idle client between two looks.
-    pub(super) silence: Duration,
-    /// How long the transaction class holds one open, at most.
-    pub(super) hold: Duration,
-    /// The mean pause between two connects of a client of the connect class.
-    pub(super) connect_pause: Duration,
-    /// Cancelled when the load is to end.
-    pub(super) stop: CancellationToken,
-    /// Connects at the same time, so that thousands do not overrun a listen queue at once.
-    pub(super) connects: Semaphore,
-}
-
-/// What CONNECTION_ID() says while a connection lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConnectionIds {
-    /// Always the same, unless something ties a session to its server.
-    Stay,
-    /// Another server's may answer, unless something ties the session to its own.
-    MayChange,
-}
 
 /// A client, over all its connections.
 pub(super) struct Client {
@@ -351,31 +306,4 @@ impl Client {
 /// What an activity hears that asks on although its session is gone, which was counted then.
 fn gone() -> Trouble {
     Trouble::Lost("already gone".into())
-}
-
-fn texts(rows: Vec<Row>) -> Rows {
-    rows.into_iter().map(|row| row.unwrap_raw().into_iter().map(text).collect()).collect()
-}
-
-fn with_types(rows: Vec<Row>) -> (Rows, String) {
-    let is_unsigned = |column: &Column| column.flags().contains(ColumnFlags::UNSIGNED_FLAG);
-    let one = |column: &Column| {
-        let sign = if is_unsigned(column) { " unsigned" } else { "" };
-        format!("{:?}{sign}", column.column_type())
-    };
-    let columns = rows.first().map(|row| row.columns_ref().iter().map(one));
-    let types: Vec<String> = columns.into_iter().flatten().collect();
-    (texts(rows), types.join(", "))
-}
-
-fn text(value: Option<Value>) -> String {
-    match value {
-        None | Some(Value::NULL) => "NULL".into(),
-        Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-        Some(Value::Int(number)) => number.to_string(),
-        Some(Value::UInt(number)) => number.to_string(),
-        Some(Value::Float(number)) => number.to_string(),
-        Some(Value::Double(number)) => number.to_string(),
-        Some(value @ (Value::Date(..) | Value::Time(..))) => value.as_sql(true),
-    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::client::Run;
 use super::outcome::{grouped, human};
+use super::run::Run;
 use super::tally::Totals;
 
 /// How often the counters are gathered, which also keeps what is gathered small.

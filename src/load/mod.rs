@@ -26,6 +26,7 @@ use crate::{log, task};
 
 mod activity;
 mod bank;
+mod books;
 mod check;
 mod client;
 mod kill;
@@ -36,6 +37,8 @@ mod outcome;
 mod random;
 mod report;
 mod restarts;
+mod rows;
+mod run;
 mod servers;
 mod tables;
 mod tally;
@@ -44,18 +47,18 @@ mod timeline;
 mod trouble;
 mod worker;
 
-use bank::{Audit, Books};
+use books::{Audit, Books};
 pub(crate) use mix::Mix;
 pub(crate) use moves::MovePlan;
 pub(crate) use outcome::Outcome;
 pub(crate) use restarts::{How, Plan};
 pub(crate) use target::Target;
 
-use client::{ConnectionIds, Run};
 use mix::Class;
 use moves::Moves;
 use outcome::Circumstances;
 use restarts::Restart;
+use run::{ConnectionIds, Run};
 use servers::Reads;
 use tables::{Desk, Tables};
 use tally::{ClientId, Tally};
@@ -143,7 +146,7 @@ async fn drive(settings: &Settings) -> anyhow::Result<Outcome> {
     }
     run.tally.absorb();
     let target = target.to_string();
-    let (moved, servers) = (run.moves.as_ref().map(Moves::moved), run.reads.rows());
+    let (moved, servers) = (run.moves.as_ref().map(|moves| moves.moved()), run.reads.rows());
     let around = Circumstances { target, duration, counts, restarts, audit, moved, servers };
     let merged = run.tally.merged();
     let outcome = Outcome::of(&merged, run.tally.journal(), around);
@@ -165,7 +168,7 @@ fn new_run(settings: &Settings, tables: Tables, counts: &[usize; Class::ALL.len(
         tally: Tally::start(settings.duration),
         books: Books::default(),
         reads: Reads::default(),
-        moves: settings.moves.as_ref().map(|_| Moves::default()),
+        moves: settings.moves.as_ref().map(|_| Arc::<Moves>::default()),
         connection_ids: match settings.moves.is_some() || counts[Class::Own.index()] > 0 {
             true => ConnectionIds::MayChange,
             false => ConnectionIds::Stay,
@@ -205,10 +208,9 @@ async fn load(
         .plan
         .clone()
         .map(|plan| task::spawn("restarts", restarts::run(run.clone(), plan, enough.clone())));
-    let moves = settings
-        .moves
-        .clone()
-        .map(|plan| task::spawn("moves", moves::run(run.clone(), plan, enough.clone())));
+    let moves = run.moves.clone().zip(settings.moves.clone());
+    let moves =
+        moves.map(|(moves, plan)| task::spawn("moves", moves::run(moves, plan, enough.clone())));
     tokio::select! {
         () = tokio::time::sleep(settings.duration) => {}
         () = signals.next() => {}

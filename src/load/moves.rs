@@ -16,7 +16,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::Run;
 use super::mix::Class;
 use super::tally::ClientId;
 use super::trouble::brief;
@@ -180,8 +179,7 @@ enum Fate {
 }
 
 /// Moves one session after the other until `stop`, and waits for those under way.
-pub(super) async fn run(run: Arc<Run>, plan: MovePlan, stop: CancellationToken) {
-    let Some(moves) = &run.moves else { return };
+pub(super) async fn run(moves: Arc<Moves>, plan: MovePlan, stop: CancellationToken) {
     let mut under_way = JoinSet::new();
     let mut admins: Vec<Admin> = Vec::new();
     let mut next = Instant::now() + plan.every;
@@ -193,12 +191,10 @@ pub(super) async fn run(run: Arc<Run>, plan: MovePlan, stop: CancellationToken) 
             () = sleep_until(next.into()), if under_way.len() < AT_ONCE => {
                 next = (next + plan.every).max(Instant::now());
                 let Some((client, session)) = moves.next() else { continue };
-                let (run, port, admin) = (run.clone(), plan.port.clone(), admins.pop());
+                let (moves, port, admin) = (moves.clone(), plan.port.clone(), admins.pop());
                 under_way.spawn(async move {
                     let (fate, admin) = ask(&port, admin, session).await;
-                    if let Some(moves) = &run.moves {
-                        moves.ended(client, session, fate);
-                    }
+                    moves.ended(client, session, fate);
                     admin
                 });
             }

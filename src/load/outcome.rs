@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::bank::Audit;
+use super::books::Audit;
 use super::mix::Class;
 use super::moves::Moved;
 use super::restarts::{Act, Restart};

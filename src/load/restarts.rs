@@ -13,8 +13,8 @@ use serde::Serialize;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::client::Run;
 use super::kill;
+use super::run::Run;
 use super::trouble::brief;
 use crate::error::chain;
 use crate::fleet::port::{AdminPort, Limits, Row, follow};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::activity::Activity;
-use super::client::{Client, Run};
+use super::client::Client;
 use super::mix::Class;
+use super::run::Run;
 use super::tally::ClientId;
 use super::trouble::Trouble;
 

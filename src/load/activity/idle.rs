@@ -1,7 +1,8 @@
 //! A connection of a pool that nobody needs just now: silent, and still the same at the next look.
 
 use crate::load::check;
-use crate::load::client::{Client, ConnectionIds};
+use crate::load::client::Client;
+use crate::load::run::ConnectionIds;
 use crate::load::trouble::Trouble;
 
 const QUESTION: &str = "SELECT @odp_load, CONNECTION_ID()";

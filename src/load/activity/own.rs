@@ -6,7 +6,8 @@
 
 use mysql_async::Statement;
 
-use crate::load::client::{Client, Rows};
+use crate::load::client::Client;
+use crate::load::rows::Rows;
 use crate::load::servers::Written;
 use crate::load::trouble::Trouble;
 

@@ -3,7 +3,8 @@
 use mysql_async::Statement;
 
 use crate::load::check;
-use crate::load::client::{Client, Rows};
+use crate::load::client::Client;
+use crate::load::rows::Rows;
 use crate::load::trouble::Trouble;
 
 /// A session variable whose value nobody has by default, in MariaDB and MySQL alike.
