@@ -57,7 +57,7 @@
 //!
 //! - *A command of SHOW*: an entry of `SHOWS` in `admin/show.rs`: its words, what may follow them,
 //!   its rows. Nobody else is told.
-//! - *Another admin command*: a variant of `Change` in `admin/command.rs` if it may change
+//! - *Another admin command*: a variant of `Change` in `admin/command/mod.rs` if it may change
 //!   something, and only managers may ask it; of `Command` if it only looks. The compiler then
 //!   asks for what it does, and complains of a variant that no grammar makes.
 //! - *A key of `[[cluster]]`*: an entry of `keys!` in `config/cluster/mod.rs`; ALTER CLUSTER knows

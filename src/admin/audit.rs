@@ -14,9 +14,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::Caller;
-use super::show::timestamp;
-use super::table::{Columns, Table};
+use super::caller::{Caller, Door};
+use super::table::{Columns, Table, timestamp};
 use crate::config::Role;
 use crate::wire::id::SessionId;
 
@@ -31,31 +30,6 @@ const SHOWN_BYTES: u64 = 512 << 10;
 
 /// What it shows at most.
 const SHOWN: usize = 1000;
-
-/// By which way a command came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Door {
-    /// As SQL: on the admin port, the clients' port or the control socket.
-    Sql,
-    /// By the API, with a token.
-    Api,
-    /// From somebody who has logged in to the console.
-    Console,
-    /// By a signal: whoever may send the process one.
-    Signal,
-}
-
-impl Door {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sql => "sql",
-            Self::Api => "api",
-            Self::Console => "console",
-            Self::Signal => "signal",
-        }
-    }
-}
 
 /// One step of something: asked, or how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

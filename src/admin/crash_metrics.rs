@@ -1,7 +1,7 @@
 //! Metrics of crashes: what SHOW CRASH shows, in numbers.
 
-use super::Admin;
-use super::exposition::Family;
+use super::family::Family;
+use super::handles::Admin;
 
 /// What there was since the proxy's pair was made; nothing where it is alone.
 pub(super) fn counters(admin: &Admin) -> Vec<Family<u64>> {

@@ -2,9 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::Admin;
-use super::show::{Operands, timestamp};
-use super::table::{Columns, Table};
+use super::handles::Admin;
+use super::table::{Columns, Operands, Table, timestamp};
 use crate::proxy::Running;
 use crate::proxy::digests::Counted;
 

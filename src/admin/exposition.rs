@@ -13,7 +13,9 @@ use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Admin, crash_metrics, server_metrics, settings};
+use super::family::Family;
+use super::handles::Admin;
+use super::{crash_metrics, server_metrics, settings};
 use crate::metrics::pauses::Pauses;
 use crate::restart::task::{Mode, State};
 
@@ -28,11 +30,6 @@ pub fn page(admin: &Admin) -> Result<String, std::fmt::Error> {
     text::encode(&mut page, &registry)?;
     Ok(page)
 }
-
-pub(super) type Labels = Vec<(&'static str, String)>;
-
-/// A metric: its name, what it means, and a value for each set of labels.
-pub(super) type Family<T> = (&'static str, &'static str, Vec<(Labels, T)>);
 
 /// All numbers at one moment.
 #[derive(Debug)]

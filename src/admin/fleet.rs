@@ -1,136 +1,14 @@
-//! RESTART FLEET and SHOW FLEET: tasks over several proxies, by the words of the admin port.
+//! SHOW FLEET: tasks over several proxies, and how each proxy is.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::execute::Answer;
-use super::show::{Operands, timestamp};
-use super::table::{Columns, Table};
-use super::{Admin, Caller};
-use crate::config::ExitTimeout;
+use super::handles::Admin;
+use super::table::{Columns, Operands, Table, timestamp};
 use crate::error::{ClientError, chain};
 use crate::fleet::hour::Sum;
-use crate::fleet::tasks::{Mode, Refused, Rehearsal, Request, Step, StepState, Task};
-
-/// What may follow RESTART FLEET.
-pub(super) const EXPECTED: &str = "expected FORCE, BATCH, CANARY, PAUSE, MAX_ERROR_PERCENT, \
-    STOP_ON_FAILURE, REHEARSAL, CLUSTER, PROXIES, EXIT_TIMEOUT, BINARY or CONFIG; or STOP, \
-    ROLLBACK or RETRY, and perhaps the id of a task; or REHEARSE, CLUSTER and PROXIES";
-
-/// RESTART FLEET …
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// A new task.
-    Start(Request),
-    /// REHEARSE: each says what it would not move, and nothing is restarted. Only of a cluster, and
-    /// of proxies by their names.
-    Rehearse(Request),
-    /// Of a task; None is the newest.
-    Of(Word, Option<u64>),
-}
-
-/// What is to become of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// It begins nothing more.
-    Stop,
-    /// What was restarted runs again what it ran before.
-    RollBack,
-    /// It goes on from where it has failed or was stopped.
-    Retry,
-}
-
-impl Word {
-    /// As operators say them.
-    pub const ALL: [(&str, Self); 3] =
-        [("stop", Self::Stop), ("rollback", Self::RollBack), ("retry", Self::Retry)];
-}
-
-/// Sets an option of a task by its name.
-pub fn set(request: &mut Request, option: &str, value: &str) -> Result<(), ClientError> {
-    let wrong = |expected: &str| ClientError::wrong_value(option, value, expected);
-    let count = |from: usize| {
-        let count = value.parse().ok().filter(|count| (from..=1000).contains(count));
-        count.ok_or_else(|| wrong(&format!("expected {from} to 1000")))
-    };
-    let flag = || match value.to_ascii_lowercase().as_str() {
-        "on" | "true" | "1" => Ok(true),
-        "off" | "false" | "0" => Ok(false),
-        _ => Err(wrong("expected 'on' or 'off'")),
-    };
-    match option {
-        "batch" => request.batch = count(1)?,
-        "canary" => request.canary = count(0)?,
-        "pause" => request.pause = value.parse().map_err(|error: String| wrong(&error))?,
-        "max_error_percent" => {
-            let percent = value.parse().ok().filter(|percent| *percent <= 100);
-            request.max_error_percent = percent.ok_or_else(|| wrong("expected 0 to 100"))?;
-        }
-        "stop_on_failure" => request.stop_on_failure = flag()?,
-        "rehearsal" => request.rehearsal = flag()?,
-        "cluster" if value.is_empty() => return Err(wrong("expected the name of a cluster")),
-        "cluster" => request.cluster = Some(value.to_owned()),
-        "proxies" => {
-            let names = value.split(',').map(str::trim).filter(|name| !name.is_empty());
-            request.proxies = names.map(str::to_owned).collect();
-        }
-        "exit_timeout" => {
-            let timeout: Result<ExitTimeout, String> = match value {
-                "0" => Ok(ExitTimeout::After(Duration::ZERO)),
-                other => other.parse(),
-            };
-            request.exit_timeout = Some(timeout.map_err(|error| wrong(&error))?);
-        }
-        "binary" => request.binary = Some(absolute(value).map_err(wrong)?),
-        "config" => request.config = Some(absolute(value).map_err(wrong)?),
-        _ => return Err(ClientError::syntax(format!("RESTART FLEET: '{option}': {EXPECTED}"))),
-    }
-    Ok(())
-}
-
-/// Every proxy has a working directory of its own.
-fn absolute(value: &str) -> Result<PathBuf, &'static str> {
-    let path = PathBuf::from(value);
-    path.is_absolute().then_some(path).ok_or("expected an absolute path")
-}
-
-/// Carries out an order.
-pub(super) async fn carry_out(
-    admin: &Admin,
-    caller: &Caller,
-    order: Order,
-) -> Result<Answer, ClientError> {
-    let by = caller.who();
-    let refused = |refused: Refused| ClientError::refused(refused.to_string());
-    let tasks = &admin.fleet;
-    let (id, what) = match order {
-        Order::Start(request) => (tasks.start(request, &by).await.map_err(refused)?, "begun"),
-        Order::Rehearse(request) => {
-            let count = tasks.rehearse(&request).await.map_err(refused)?;
-            let what = if count == 1 { "proxy is" } else { "proxies are" };
-            let info = format!("{count} {what} being asked; SHOW FLEET REHEARSALS tells the rest");
-            return Ok(Answer::Done { id: 0, info });
-        }
-        Order::Of(word, id) => {
-            let id = match id {
-                Some(id) => Some(id),
-                None => tasks.list().await.first().map(|task| task.id),
-            };
-            let id = id.ok_or_else(|| ClientError::refused("there is no fleet task"))?;
-            let done = match word {
-                Word::Stop => (tasks.stop(id, &by).await, "begins nothing more"),
-                Word::RollBack => (tasks.roll_back(id, &by).await, "is being rolled back"),
-                Word::Retry => (tasks.retry(id, &by).await, "goes on"),
-            };
-            done.0.map_err(refused)?;
-            (id, done.1)
-        }
-    };
-    let info = format!("fleet task {id} {what}; SHOW FLEET TASK {id} tells how it goes");
-    Ok(Answer::Done { id, info })
-}
+use crate::fleet::tasks::{Rehearsal, Step, StepState, Task};
 
 /// A row is a task.
 const TASKS: &Columns<Task> = &[
@@ -284,11 +162,6 @@ pub(super) fn history<'a>(admin: &'a Admin, _: &'a Operands) -> Asked<'a> {
         let sums = sums.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
         Ok(Table::of(SUMS, &sums))
     })
-}
-
-/// The mode of a task that is asked for by a word.
-pub(super) fn force(request: &mut Request) {
-    request.mode = Mode::Force;
 }
 
 fn count(task: &Task, state: StepState) -> String {

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::Admin;
-use super::show::{Operands, timestamp};
-use super::table::Table;
+use super::handles::Admin;
+use super::table::{Operands, Table, timestamp};
 use crate::error::ClientError;
 use crate::proxy::history::PERIOD;
 

@@ -16,10 +16,11 @@ use subtle::ConstantTimeEq;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 
+use super::caller::{Caller, Door};
 use super::command::Command;
-use super::execute::{Answer, execute};
-use super::table::Table;
-use super::{Admin, Caller, Door};
+use super::execute::execute;
+use super::handles::Admin;
+use super::table::{Answer, Table, VERSION};
 use crate::config::console::sha1_twice;
 use crate::config::tls::AcceptMode;
 use crate::config::{AdminUser, Role};
@@ -40,9 +41,6 @@ use crate::wire::id::SessionId;
 use crate::wire::packet::{HEADER, Header, packet, put_lenenc_str};
 use crate::wire::rows::{Encoding, Shape, Writer};
 use crate::wire::status::AUTOCOMMIT;
-
-/// What drivers take for the server's version.
-pub const VERSION: &str = concat!("5.7.25-odp-", env!("CARGO_PKG_VERSION"));
 
 /// A statement that is longer is none of ours.
 const LONGEST: usize = 1 << 20;

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Admin;
-use super::exposition::{Family, Labels};
+use super::family::{Family, Labels};
+use super::handles::Admin;
 use crate::proxy::Proxy;
 
 /// Servers, and clusters, that have rows of their own: those that the config names first.

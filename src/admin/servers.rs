@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Admin;
-use super::show::{Operands, timestamp};
-use super::table::{Columns, Table};
+use super::handles::Admin;
+use super::table::{Columns, Operands, Table, timestamp};
 use crate::proxy::cluster::view::{ClusterView, CongestionView, ServerView};
 use crate::proxy::sessions::view::TraceView;
 

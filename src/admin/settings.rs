@@ -1,10 +1,9 @@
 //! SHOW FLEET ETCD and SHOW FLEET SETTINGS: what all proxies of the fleet have altered, and whether
 //! this one knows.
 
-use super::Admin;
-use super::exposition::Family;
-use super::show::timestamp;
-use super::table::Table;
+use super::family::Family;
+use super::handles::Admin;
+use super::table::{Table, timestamp};
 use crate::config::alterations::Altered;
 use crate::fleet::settings::{Link, Standing};
 

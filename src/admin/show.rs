@@ -2,18 +2,18 @@
 //!
 //! Names and orders of columns are ODP's where it has the command: never rename.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
-use super::like::is_like;
-use super::table::{Columns, Table};
-use super::{Admin, Caller, digests, fleet, history, servers, settings, variables};
+use super::caller::Caller;
+use super::handles::Admin;
+use super::table::{Columns, Operands, Table, VERSION, timestamp};
+use super::{digests, fleet, history, servers, settings, variables};
 use crate::config::alterations::Altered;
 use crate::config::parameter::{self, Parameter, Reboot};
 use crate::error::ClientError;
 use crate::proxy::Difference;
 use crate::proxy::sessions::view::{CrashView, SessionView, VariablesView};
 use crate::restart::task::Task;
-use crate::wire::id::SessionId;
 
 /// What drivers ask for when they connect, and what a server without surprises says.
 const VARIABLES: &[(&str, &str)] = &[
@@ -50,7 +50,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("transaction_read_only", "0"),
     ("tx_isolation", "REPEATABLE-READ"),
     ("tx_read_only", "0"),
-    ("version", super::server::VERSION),
+    ("version", VERSION),
     ("version_comment", "odp"),
     ("wait_timeout", "28800"),
 ];
@@ -91,20 +91,6 @@ pub(super) enum Takes {
     Name,
     /// What drivers add, of which LIKE alone is understood: the rest means nothing here.
     Anything,
-}
-
-/// What followed them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Operands {
-    /// Of a command that takes one.
-    pub session: SessionId,
-    pub like: Option<String>,
-}
-
-impl Operands {
-    pub(super) fn matches(&self, name: &str) -> bool {
-        self.like.as_deref().is_none_or(|pattern| is_like(pattern, name))
-    }
 }
 
 /// One command.
@@ -646,9 +632,4 @@ fn own_variables(admin: &Admin, operands: &Operands) -> Table {
         }
     }
     table
-}
-
-/// UTC, to the millisecond.
-pub(super) fn timestamp(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
 }

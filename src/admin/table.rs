@@ -1,4 +1,32 @@
-//! A table: what a command shows.
+//! What commands answer: tables, and what stands in them.
+
+use std::time::SystemTime;
+
+use super::like::is_like;
+use crate::wire::id::SessionId;
+
+/// What drivers take for the server's version.
+pub(super) const VERSION: &str = concat!("5.7.25-odp-", env!("CARGO_PKG_VERSION"));
+
+/// What a command came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is done.
+    Done {
+        /// A task's id; 0 for none.
+        id: u64,
+        /// A text for people.
+        info: String,
+    },
+    /// A result set.
+    Rows(Table),
+}
+
+impl Answer {
+    pub(super) fn done(info: impl Into<String>) -> Self {
+        Self::Done { id: 0, info: info.into() }
+    }
+}
 
 /// A result set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +94,25 @@ impl<'t> Row<'t> {
     pub fn text(&self, column: &str) -> &'t str {
         self.value(column).unwrap_or_default()
     }
+}
+
+/// What follows the words of a command that shows a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operands {
+    /// Of a command that takes one.
+    pub session: SessionId,
+    pub like: Option<String>,
+}
+
+impl Operands {
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.like.as_deref().is_none_or(|pattern| is_like(pattern, name))
+    }
+}
+
+/// An instant as people are told: UTC, to the millisecond.
+pub fn timestamp(at: SystemTime) -> String {
+    humantime::format_rfc3339_millis(at).to_string()
 }
 
 fn retained<T>(values: Vec<T>, keep: impl Fn(usize) -> bool) -> Vec<T> {

@@ -3,9 +3,8 @@
 //! What a client keeps in its user variables is nobody's affair but a manager's: others see which
 //! there are, and not what is in them.
 
-use super::Caller;
-use super::show::{Operands, timestamp};
-use super::table::Table;
+use super::caller::Caller;
+use super::table::{Operands, Table, timestamp};
 use crate::config::Role;
 use crate::proxy::sessions::view::{Shown, VariablesView, Whose};
 

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::door::{self, FLEET_TASK as PREFIX, show};
 use super::reply::Problem;
 use super::resource::{FLEET_STEP, FLEET_TASK};
-use crate::admin::{Admin, Caller, Row, Table, fleet};
+use crate::admin::command::fleet;
+use crate::admin::{Admin, Caller, Row, Table};
 use crate::fleet::port::quoted;
 use crate::fleet::tasks::{Mode, Request, serves};
 

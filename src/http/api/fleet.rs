@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::operation::{Context, unknown};
 use crate::admin::command::Change;
-use crate::admin::fleet::{Order, Word};
+use crate::admin::command::fleet::{Order, Word};
 use crate::fleet::tasks::{Mode, Request};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, empty, json, set};

@@ -11,7 +11,7 @@ use super::rehearsals::{self, Asked};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
-use crate::admin::fleet::Order;
+use crate::admin::command::fleet::Order;
 use crate::admin::{Row, Table};
 use crate::fleet::tasks::{Mode, Request};
 use crate::http::fleet::{self, RUNNING, running};

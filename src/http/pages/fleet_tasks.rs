@@ -6,7 +6,7 @@ use super::frame::{self, Ways, button, csrf, live, mark, refusal};
 use super::scene::Scene;
 use super::{tasks, words};
 use crate::admin::command::Change;
-use crate::admin::fleet::{Order, Word};
+use crate::admin::command::fleet::{Order, Word};
 use crate::admin::{Row, Table};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};

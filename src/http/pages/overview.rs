@@ -7,7 +7,7 @@ use super::frame::{STATE, Ways, button, csrf, live_by, mark, refusal};
 use super::scene::Scene;
 use super::{charts, fleet, words};
 use crate::admin::command::Change;
-use crate::admin::switchover::{Aim, Order};
+use crate::admin::command::switchover::{Aim, Order};
 use crate::admin::{Row, Table};
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview};

@@ -9,7 +9,7 @@ use super::frame::{Ways, button, csrf, live_by, mark};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
-use crate::admin::fleet::Order;
+use crate::admin::command::fleet::Order;
 use crate::admin::{Row, Table};
 use crate::fleet::tasks::Request;
 use crate::http::fleet::UNREACHABLE;

@@ -1,10 +1,15 @@
 //! Carries out a command.
 
+mod fleet;
+mod switchover;
+
 use std::time::{Duration, SystemTime};
 
+use super::caller::Caller;
 use super::command::{Change, Command, Expression};
-use super::table::Table;
-use super::{Admin, Caller, fleet, show, switchover};
+use super::handles::Admin;
+use super::show;
+use super::table::{Answer, Table, VERSION, timestamp};
 use crate::config::Role;
 use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::cluster::{is_server_list, name};
@@ -19,26 +24,6 @@ const KEPT: Duration = Duration::from_secs(5);
 
 /// How long it waits until the rest of the fleet can know.
 const SHARED: Duration = Duration::from_secs(5);
-
-/// What a command came to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is done.
-    Done {
-        /// A task's id; 0 for none.
-        id: u64,
-        /// A text for people.
-        info: String,
-    },
-    /// A result set.
-    Rows(Table),
-}
-
-impl Answer {
-    pub(super) fn done(info: impl Into<String>) -> Self {
-        Self::Done { id: 0, info: info.into() }
-    }
-}
 
 /// Carries out a command of this caller.
 pub async fn execute(
@@ -154,7 +139,7 @@ async fn set(
     caller: &Caller,
     changes: &[(String, String)],
 ) -> Result<Answer, ClientError> {
-    let at = show::timestamp(SystemTime::now());
+    let at = timestamp(SystemTime::now());
     let author = Author { by: caller.who(), at };
     let values = changes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     admin.proxy.alter(values, &author).map_err(|error| match error {
@@ -245,7 +230,7 @@ fn call(admin: &Admin, caller: &Caller, function: &str) -> Result<Option<String>
     Ok(match function {
         "proxy_version" => Some(env!("CARGO_PKG_VERSION").to_owned()),
         "proxy_status" => Some(show::proxy_status(admin).to_owned()),
-        "version" => Some(super::server::VERSION.to_owned()),
+        "version" => Some(VERSION.to_owned()),
         "connection_id" => Some(caller.connection_id.to_string()),
         "user" | "current_user" | "session_user" => {
             let host = caller.peer.rsplit_once(':').map_or(&*caller.peer, |(host, _)| host);

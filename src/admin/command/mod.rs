@@ -3,11 +3,17 @@
 //! ODP's commands with ODP's words, ours where it has none, and what drivers send when they
 //! connect.
 
+pub mod fleet;
+mod spell;
+pub mod switchover;
+mod token;
+
 use std::path::PathBuf;
 
-use super::show::{self, Operands, Show, Takes};
-use super::token::{Token, tokens};
-use super::{fleet, switchover};
+use token::{Token, tokens};
+
+use super::show::{self, Show, Takes};
+use super::table::Operands;
 use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::error::ClientError;
@@ -99,7 +105,7 @@ impl Command {
     }
 }
 
-pub(super) struct Input<'a> {
+struct Input<'a> {
     tokens: &'a [Token],
 }
 
@@ -276,7 +282,7 @@ impl<'a> Input<'a> {
         Ok(Command::Change(Change::Move(id, self.address()?)))
     }
 
-    pub(super) fn address(&mut self) -> Result<String, ClientError> {
+    fn address(&mut self) -> Result<String, ClientError> {
         let address = self.value().filter(|address| !address.is_empty());
         address.ok_or_else(|| ClientError::syntax("expected a server such as 'host:port'"))
     }

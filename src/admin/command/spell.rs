@@ -1,13 +1,12 @@
 //! A change as the SQL that asks for it: for the audit, and for people to copy.
 //!
-//! Invariant: what is written here is read by the grammar of `command.rs` as the same change.
+//! Invariant: what is written here is read by the grammar of `command` as the same change.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use super::command::Change;
 use super::fleet::{Order, Word};
-use super::switchover;
+use super::{Change, switchover};
 use crate::config::parameter::cluster::ServerChange;
 use crate::fleet::port::quoted;
 use crate::fleet::tasks;
@@ -128,7 +127,7 @@ impl fmt::Display for Name<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::command::Command;
+    use super::super::Command;
     use super::super::switchover::Aim;
     use super::*;
     use crate::wire::id::SessionId;
