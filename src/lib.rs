@@ -58,8 +58,9 @@
 //! - *A command of SHOW*: an entry of `SHOWS` in `admin/show.rs`: its words, what may follow them,
 //!   its rows. Nobody else is told.
 //! - *Another admin command*: a variant of `Change` in `admin/command/mod.rs` if it may change
-//!   something, and only managers may ask it; of `Command` if it only looks. The compiler then
-//!   asks for what it does, and complains of a variant that no grammar makes.
+//!   something, and only managers may ask it; of `Command` if it only looks. The compiler then asks
+//!   for what it does. Of a change it also asks for its words (`spell.rs`), and the tests there for
+//!   some of it, which the grammar must make of those words.
 //! - *A key of `[[cluster]]`*: an entry of `keys!` in `config/cluster/mod.rs`; ALTER CLUSTER knows
 //!   it then.
 //! - *State of a session that nobody can carry to another server*: a bit of
