@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::watched::Watched;
 use crate::sql::digest::Digest;
 use crate::sql::{Extent, Modes};
-use crate::wire::command::LATEST;
+use crate::wire::id::ClientStatementId;
 
 /// Prepared statements of a session that are told apart; those behind are counted with the rest.
 pub(super) const MOST_PREPARED: usize = 4096;
@@ -100,7 +100,7 @@ impl Counted {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "PreparedState", into = "PreparedState")]
 pub(super) struct Prepared {
-    pub(super) known: BTreeMap<u32, Digest>,
+    pub(super) known: BTreeMap<ClientStatementId, Digest>,
     /// Of the one that was prepared last.
     pub(super) latest: Digest,
 }
@@ -108,7 +108,7 @@ pub(super) struct Prepared {
 /// As it crosses a restart.
 #[derive(Clone, Serialize, Deserialize)]
 struct PreparedState {
-    known: Vec<(u32, Digest)>,
+    known: Vec<(ClientStatementId, Digest)>,
     latest: Digest,
 }
 
@@ -130,9 +130,9 @@ impl Prepared {
     }
 
     /// What executions of this one are counted as.
-    pub(super) fn digest(&self, id: u32) -> Digest {
+    pub(super) fn digest(&self, id: ClientStatementId) -> Digest {
         match id {
-            LATEST => self.latest,
+            ClientStatementId::LATEST => self.latest,
             _ => self.known.get(&id).copied().unwrap_or_default(),
         }
     }

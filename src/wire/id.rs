@@ -1,9 +1,11 @@
-//! Ids of connections: 32 bits in a greeting, whoever has given them. Ours and a server's are two
-//! types, so that nobody takes one for the other.
+//! Ids of connections and of prepared statements: 32 bits each, whoever has given them. What a
+//! client knows and what a server knows are two types, so that nobody takes one for the other.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use super::command;
 
 /// What a client was shown: the proxy has given it, and it is the session's for life.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +24,26 @@ impl ThreadId {
     }
 }
 
+/// A prepared statement, as its client knows it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientStatementId(pub u32);
+
+/// A prepared statement, as a connection's server knows it.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ServerStatementId(pub u32);
+
+impl ClientStatementId {
+    /// What was prepared last.
+    pub const LATEST: Self = Self(command::LATEST);
+
+    /// The one that a command names, by the id behind its first byte.
+    pub fn named_by(head: &[u8]) -> Option<Self> {
+        head.get(1..)?.first_chunk().map(|id| Self(u32::from_le_bytes(*id)))
+    }
+}
+
 macro_rules! shown_as_a_number {
     ($($Id:ident)+) => {$(
         impl fmt::Display for $Id {
@@ -37,4 +59,4 @@ macro_rules! shown_as_a_number {
         }
     )+};
 }
-shown_as_a_number!(SessionId ThreadId);
+shown_as_a_number!(SessionId ThreadId ClientStatementId ServerStatementId);

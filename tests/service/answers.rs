@@ -146,7 +146,7 @@ fn statements_are_prepared_and_closed() {
             let prepared = prepare(leg, terms, sql.as_bytes(), MOST).await.expect("an answer");
             let prepared = prepared.expect("it can be prepared");
             assert_eq!((prepared.columns, prepared.parameters), (columns, parameters), "{sql}");
-            tell(leg, code::STMT_CLOSE, &prepared.id.to_le_bytes()).await.expect("sent");
+            tell(leg, code::STMT_CLOSE, &prepared.id.0.to_le_bytes()).await.expect("sent");
         }
         let error = prepare(leg, terms, b"SELECT nothing FROM t", MOST).await.expect("an answer");
         assert_eq!(error.expect_err("there is no such column").code, 1054);

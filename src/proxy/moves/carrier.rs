@@ -18,7 +18,7 @@ use crate::session::state::{
 };
 use crate::wire::command::code;
 use crate::wire::flavour::Flavour;
-use crate::wire::id::ThreadId;
+use crate::wire::id::{ServerStatementId, ThreadId};
 
 /// The most that the answers to questions that are asked at once may hold: user variables can be
 /// large.
@@ -178,7 +178,7 @@ impl<'a> Carrier<'a> {
         &mut self,
         texts: &[(Vec<u8>, Vec<u8>)],
         schema: &[u8],
-    ) -> Result<Vec<(u32, u16)>, String> {
+    ) -> Result<Vec<(ServerStatementId, u16)>, String> {
         let (mut ids, mut current) = (Vec::with_capacity(texts.len()), schema);
         for (text, own) in texts {
             if own != current {

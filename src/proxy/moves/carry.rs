@@ -29,6 +29,7 @@ use crate::session::portable::Pins;
 use crate::session::state::{Base, PutBack, State, Subject};
 use crate::task;
 use crate::wire::command::code;
+use crate::wire::id::ServerStatementId;
 use crate::wire::response::ServerStatus;
 use crate::wire::status;
 
@@ -127,7 +128,7 @@ impl From<Stays> for Failure {
 /// The other server has it all.
 struct Carried {
     /// By which ids it has prepared the session's statements, and their parameters.
-    statements: Vec<(u32, u16)>,
+    statements: Vec<(ServerStatementId, u16)>,
     status: ServerStatus,
     /// What was pulled.
     seen: Option<Arc<Seen>>,

@@ -39,6 +39,7 @@ use crate::session::portable::LoggedInAs;
 use crate::session::routing::Router;
 use crate::session::{Session, Want};
 use crate::wire::compressed::Compression;
+use crate::wire::id::ServerStatementId;
 use closing::{Closing, ClosingEnds};
 pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
@@ -339,7 +340,7 @@ impl Relay {
         &mut self,
         home: Link,
         state: LinkState,
-        statements: &[(u32, u16)],
+        statements: &[(ServerStatementId, u16)],
         handle: &Handle,
     ) -> Result<Link, Box<Link>> {
         if !self.session.move_home(state, statements) {

@@ -4,6 +4,7 @@
 
 use super::error::{ServerError, ServiceError};
 use crate::wire::command::Reply;
+use crate::wire::id::ServerStatementId;
 use crate::wire::packet::{Header, lenenc};
 use crate::wire::response::{self, Dialect, HEAD, ServerStatus, Verdict};
 use crate::wire::result::{Column, ResultSet, parse_row};
@@ -41,7 +42,7 @@ pub struct Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// Its id on this connection.
-    pub id: u32,
+    pub id: ServerStatementId,
     /// Columns of its result. More than 65535 wrap, in the protocol.
     pub columns: u16,
     /// Its parameters.
@@ -202,7 +203,7 @@ impl Prepared {
     fn parse(payload: &[u8]) -> Option<Self> {
         let [0, a, b, c, d, c0, c1, p0, p1] = *payload.first_chunk()? else { return None };
         let (columns, parameters) = (u16::from_le_bytes([c0, c1]), u16::from_le_bytes([p0, p1]));
-        Some(Self { id: u32::from_le_bytes([a, b, c, d]), columns, parameters })
+        Some(Self { id: ServerStatementId(u32::from_le_bytes([a, b, c, d])), columns, parameters })
     }
 }
 

@@ -15,14 +15,14 @@ use crate::proxy::relay::Relay;
 use crate::proxy::service::client;
 use crate::session::link::LinkId;
 use crate::wire::command::code;
+use crate::wire::id::{ClientStatementId, ServerStatementId};
 
 /// The most that is heard of what a statement looks like.
 const MOST: usize = 4 << 20;
 
 /// What a reader is to prepare.
 struct Wanted {
-    /// The client's id.
-    id: u32,
+    id: ClientStatementId,
     text: Vec<u8>,
     schema: Vec<u8>,
     parameters: u16,
@@ -75,7 +75,7 @@ async fn prepare_there(
     link: LinkId,
     wanted: &Wanted,
     schema: &[u8],
-) -> Result<Option<u32>, String> {
+) -> Result<Option<ServerStatementId>, String> {
     let mut reader = Carrier::of(relay, link, None);
     let is_elsewhere = wanted.schema != schema;
     if is_elsewhere {
@@ -88,7 +88,7 @@ async fn prepare_there(
     }
     let Ok(prepared) = prepared else { return Ok(None) };
     if prepared.parameters != wanted.parameters {
-        let id = prepared.id.to_le_bytes();
+        let id = prepared.id.0.to_le_bytes();
         let told = client::tell(reader.channel, code::STMT_CLOSE, &id).await;
         told.map_err(|error| error.to_string())?;
         return Ok(None);
@@ -100,7 +100,7 @@ async fn prepare_there(
 pub(super) async fn close(relay: &mut Relay, limit: Duration) {
     for (link, id) in relay.session().copies_ended(relay.next_command()) {
         let leg = relay.leg(link);
-        let told = timeout(limit, client::tell(leg, code::STMT_CLOSE, &id.to_le_bytes())).await;
+        let told = timeout(limit, client::tell(leg, code::STMT_CLOSE, &id.0.to_le_bytes())).await;
         relay.session_mut().handle_closed(link, &[id]);
         if !matches!(told, Ok(Ok(()))) {
             relay.break_link(link);

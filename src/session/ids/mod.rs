@@ -16,8 +16,8 @@ use super::routing::Router;
 use super::stamp::Shapes;
 use crate::error::ClientError;
 use crate::sql::ids::Named;
-use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
-use crate::wire::id::{SessionId, ThreadId};
+use crate::wire::command::{COUNT_AVAILABLE, code};
+use crate::wire::id::{ClientStatementId, SessionId, ThreadId};
 use crate::wire::kind;
 use crate::wire::packet::{Header, MAX_PAYLOAD, lenenc, put_lenenc_str};
 use crate::wire::parameter::{Naming, Parameters, value};
@@ -117,7 +117,7 @@ fn replaced((header, head): (Header, &[u8]), payload: &[u8]) -> Replaced {
 #[serde(default)]
 pub(super) struct Statements {
     /// Those that the server has prepared, the oldest first.
-    known: VecDeque<(u32, Parameter)>,
+    known: VecDeque<(ClientStatementId, Parameter)>,
     /// What the client has asked to prepare last, if it is one.
     latest: Option<Parameter>,
 }
@@ -141,7 +141,7 @@ impl Statements {
     }
 
     /// The server has prepared one that takes an id.
-    pub(super) fn insert(&mut self, statement: u32) {
+    pub(super) fn insert(&mut self, statement: ClientStatementId) {
         if self.known.len() == MAX_STATEMENTS {
             self.known.pop_front();
         }
@@ -149,8 +149,8 @@ impl Statements {
     }
 
     /// A COM_STMT_CLOSE.
-    pub(super) fn close(&mut self, body: &[u8]) {
-        let closed = body.first_chunk().map(|id| u32::from_le_bytes(*id));
+    pub(super) fn close(&mut self, head: &[u8]) {
+        let closed = ClientStatementId::named_by(head);
         self.known.retain(|(statement, _)| Some(*statement) != closed);
     }
 
@@ -163,9 +163,9 @@ impl Statements {
     ) -> Replaced {
         let (_, head) = command;
         let parameters = parameters(head, query_attributes);
-        let statement = u32::from_le_bytes(*head.get(1..)?.first_chunk()?);
+        let statement = ClientStatementId::named_by(head)?;
         let parameter = match statement {
-            LATEST => self.latest.as_mut()?,
+            ClientStatementId::LATEST => self.latest.as_mut()?,
             _ => &mut self.known.iter_mut().find(|(known, _)| *known == statement)?.1,
         };
         let parameters = parameters?;

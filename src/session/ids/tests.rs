@@ -4,6 +4,7 @@ use super::super::front::WHOLE_COMMAND;
 use super::*;
 use crate::session::machine::tests::{Bench, COLUMN, DOWN, ERR, NEW, OK, UP, numbered};
 use crate::wire::capability as cap;
+use crate::wire::command::LATEST;
 use crate::wire::packet::packet;
 
 /// The id that the client of the server's session 7 was shown.

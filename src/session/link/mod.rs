@@ -21,6 +21,7 @@ use super::stamp::Stamp;
 use super::watched::Watched;
 use crate::sql::analysis::Changes;
 use crate::wire::command::Reply;
+use crate::wire::id::ServerStatementId;
 use crate::wire::packet::{Framer, HEADER, Header, Logical, Start, Step};
 use crate::wire::response::{
     Answer, Dialect, Ending, HEAD, ServerStatus, Verdict, changed_rows, warnings,
@@ -147,7 +148,7 @@ impl Answering {
         let (0, id) = head.split_first()? else { return None };
         let has_columns = *head.get(5..7)? != [0, 0];
         let parameters = u16::from_le_bytes(*head.get(7..)?.first_chunk()?);
-        let id = u32::from_le_bytes(*id.first_chunk()?);
+        let id = ServerStatementId(u32::from_le_bytes(*id.first_chunk()?));
         let (takes_id, stamp) = (self.takes_id, self.stamp);
         Some(Prepared { id, has_columns, parameters, takes_id, is_remembered, stamp })
     }
@@ -210,7 +211,7 @@ pub struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prepared {
     /// Its id on the server.
-    pub id: u32,
+    pub id: ServerStatementId,
     /// Its client was told columns.
     pub has_columns: bool,
     /// How many parameters it has.

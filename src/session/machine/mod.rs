@@ -34,6 +34,7 @@ use crate::sql::analysis::{Changes, Class};
 use crate::sql::ids::{Extent, Named, are_likely, connections};
 use crate::sql::{self, Statement};
 use crate::wire::command::code;
+use crate::wire::id::{ClientStatementId, ServerStatementId};
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::{Dialect, Ending};
@@ -184,7 +185,7 @@ impl Session {
     /// It goes on with another server, which has prepared its statements by these ids, in their
     /// order; false if it does not: they are not the same.
     #[must_use]
-    pub fn move_home(&mut self, home: Link, statements: &[(u32, u16)]) -> bool {
+    pub fn move_home(&mut self, home: Link, statements: &[(ServerStatementId, u16)]) -> bool {
         let Some(portable) = &mut self.portable else { return false };
         let has_moved = portable.prepared.moved(statements);
         if has_moved {
@@ -351,7 +352,7 @@ impl Session {
                     }
                     if let Some(id) = id {
                         // The id stands behind the packet's first byte.
-                        let patch = Some((at + 1, id.to_le_bytes()));
+                        let patch = Some((at + 1, id.0.to_le_bytes()));
                         return Judged { consumed: at, patch };
                     }
                 }
@@ -366,14 +367,15 @@ impl Session {
     }
 
     /// A statement is prepared; the id that the client gets if it is not the server's.
-    fn handle_prepared(&mut self, prepared: Prepared) -> Option<u32> {
+    fn handle_prepared(&mut self, prepared: Prepared) -> Option<ClientStatementId> {
         let Prepared { id, takes_id, is_remembered, stamp, .. } = prepared;
         let portable = self.portable.as_mut().filter(|_| is_remembered);
         let own = portable.and_then(|portable| portable.handle_prepared(prepared));
+        let known = own.unwrap_or(ClientStatementId(id.0));
         if takes_id {
-            self.ids.insert(own.unwrap_or(id));
+            self.ids.insert(known);
         }
-        self.stamp_prepared(own.unwrap_or(id), stamp);
+        self.stamp_prepared(known, stamp);
         own
     }
 
@@ -402,7 +404,7 @@ impl Session {
             code::STMT_EXECUTE if !self.ids.is_empty() => {
                 replaced = self.ids.execute((header, head), self.query_attributes, directory);
             }
-            code::STMT_CLOSE if !self.ids.is_empty() => self.ids.close(body),
+            code::STMT_CLOSE if !self.ids.is_empty() => self.ids.close(head),
             code::RESET_CONNECTION => {
                 *self.ids = Statements::default();
                 self.current_link().note(Note::Reset);

@@ -11,6 +11,7 @@ use crate::sql::analysis::{Analysis, Class, Hints};
 use crate::sql::ids::{Extent, Named, connections};
 use crate::wire::capability as cap;
 use crate::wire::command::{Reply, code};
+use crate::wire::id::{ClientStatementId, ServerStatementId};
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::parameter::behind_attributes;
 use crate::wire::response::ServerStatus;
@@ -124,14 +125,14 @@ impl Session {
 
     /// The copies of prepared statements that the command ends which these bytes begin with: where
     /// they are, and their ids there.
-    pub fn copies_ended(&self, bytes: &[u8]) -> Vec<(LinkId, u32)> {
+    pub fn copies_ended(&self, bytes: &[u8]) -> Vec<(LinkId, ServerStatementId)> {
         let prepared = self.portable().map(Portable::prepared);
         let head = bytes.get(HEADER..).unwrap_or_default();
         prepared.map(|prepared| prepared.ended_by(head)).unwrap_or_default()
     }
 
     /// A link has closed these of its prepared statements.
-    pub fn handle_closed(&mut self, at: LinkId, ids: &[u32]) {
+    pub fn handle_closed(&mut self, at: LinkId, ids: &[ServerStatementId]) {
         if let Some(portable) = &mut self.portable {
             portable.prepared.forget_at(at, Some(ids));
         }
@@ -167,7 +168,12 @@ impl Session {
     }
 
     /// A link's server has prepared a statement of the client's, by this id.
-    pub fn handle_prepared_at(&mut self, id: u32, link: LinkId, there: u32) {
+    pub fn handle_prepared_at(
+        &mut self,
+        id: ClientStatementId,
+        link: LinkId,
+        there: ServerStatementId,
+    ) {
         if let Some(portable) = &mut self.portable {
             portable.prepared.prepared_at(id, link, there);
         }

@@ -23,6 +23,7 @@ use crate::sql::analysis::{Analysis, Asks, Changes, Class, Long, analyse, prepar
 use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
+use crate::wire::id::ClientStatementId;
 use crate::wire::packet::{HEADER, Header};
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
@@ -369,7 +370,10 @@ impl Portable {
     }
 
     /// A statement is prepared; the id that the client gets if it is not the server's.
-    pub(super) fn handle_prepared(&mut self, prepared: link::Prepared) -> Option<u32> {
+    pub(super) fn handle_prepared(
+        &mut self,
+        prepared: link::Prepared,
+    ) -> Option<ClientStatementId> {
         let link::Prepared { id, has_columns, parameters, .. } = prepared;
         let tells_once = self.login.extended & cap::mariadb::CACHE_METADATA != 0;
         self.prepared.prepared(id, parameters, has_columns && tells_once)

@@ -7,6 +7,7 @@ use crate::session::stamp::{Finished, MOST_PREPARED, Prepared, Shapes, Stamp};
 use crate::sql::digest::Digest;
 use crate::sql::{Charset, Known, Modes};
 use crate::wire::command::code;
+use crate::wire::id::ClientStatementId;
 use crate::wire::packet::Header;
 use crate::wire::response::{Ending, ServerStatus};
 use crate::wire::status;
@@ -33,7 +34,7 @@ impl Session {
     /// A command goes to the link at hand.
     pub(super) fn stamp(&mut self, header: Header, head: &[u8], shapes: &dyn Shapes) {
         let Some((&command, body)) = head.split_first() else { return };
-        let id = || body.first_chunk().map(|id| u32::from_le_bytes(*id));
+        let id = || ClientStatementId::named_by(head);
         let extent = extent(header, head);
         let digest = match command {
             code::QUERY => {
@@ -60,7 +61,7 @@ impl Session {
     }
 
     /// The statement of this id is closed; None: all are.
-    fn forget_prepared(&mut self, id: Option<u32>) {
+    fn forget_prepared(&mut self, id: Option<ClientStatementId>) {
         let Some(counted) = self.counted.as_mut().filter(|it| !it.prepared.is_empty()) else {
             return;
         };
@@ -71,7 +72,7 @@ impl Session {
     }
 
     /// A statement is prepared, which the client knows by this id.
-    pub(super) fn stamp_prepared(&mut self, id: u32, stamp: Option<Stamp>) {
+    pub(super) fn stamp_prepared(&mut self, id: ClientStatementId, stamp: Option<Stamp>) {
         if let (Some(stamp), Some(counted)) = (stamp, &mut self.counted)
             && counted.prepared.known.len() < MOST_PREPARED
         {

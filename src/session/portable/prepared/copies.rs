@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CURSOR, FLAGS, MOST_BOUND, Prepared, Reading, Statement, statement_id};
+use super::{CURSOR, FLAGS, MOST_BOUND, Prepared, Reading, Statement};
 use crate::session::link::LinkId;
 use crate::wire::command::{COUNT_AVAILABLE, code};
+use crate::wire::id::{ClientStatementId, ServerStatementId};
 
 /// A statement that a reader has prepared, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +16,7 @@ pub(super) struct Copied {
     /// The place of its link.
     pub(super) link: usize,
     /// Its id there.
-    pub(super) id: u32,
+    pub(super) id: ServerStatementId,
     /// That server does not know the types.
     pub(super) is_unbound: bool,
 }
@@ -23,8 +24,8 @@ pub(super) struct Copied {
 /// A statement that a client executes, as another server is to prepare it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed<'a> {
-    /// The client's id of it.
-    pub id: u32,
+    /// Which one it is.
+    pub id: ClientStatementId,
     /// Its text.
     pub text: &'a [u8],
     /// How that is read.
@@ -45,7 +46,7 @@ impl Prepared {
         query_attributes: bool,
         modes: u32,
     ) -> Option<Executed<'_>> {
-        let id = statement_id(head)?;
+        let id = ClientStatementId::named_by(head)?;
         let (_, statement) = self.known.iter().find(|(known, _)| *known == id)?;
         let Statement { text, reading, parameters, copies, .. } = statement;
         let is_for_any = statement.is_for_any(head, query_attributes) && reading.modes == modes;
@@ -54,7 +55,7 @@ impl Prepared {
     }
 
     /// The server of this link has prepared a statement, by this id.
-    pub fn prepared_at(&mut self, id: u32, link: LinkId, there: u32) {
+    pub fn prepared_at(&mut self, id: ClientStatementId, link: LinkId, there: ServerStatementId) {
         if let Some((_, statement)) = self.known.iter_mut().find(|(known, _)| *known == id) {
             statement.copies.retain(|copy| copy.link != link.place());
             let is_unbound = statement.parameters > 0;
@@ -63,9 +64,9 @@ impl Prepared {
     }
 
     /// The copies that a command ends: where, and their ids there.
-    pub fn ended_by(&self, head: &[u8]) -> Vec<(LinkId, u32)> {
-        let id = statement_id(head);
-        let is_ended = |known: u32| match head.first() {
+    pub fn ended_by(&self, head: &[u8]) -> Vec<(LinkId, ServerStatementId)> {
+        let id = ClientStatementId::named_by(head);
+        let is_ended = |known: ClientStatementId| match head.first() {
             Some(&code::STMT_CLOSE) => Some(known) == id,
             Some(&(code::RESET_CONNECTION | code::CHANGE_USER)) => true,
             _ => false,
@@ -76,7 +77,7 @@ impl Prepared {
     }
 
     /// A link does not have these any more; None: any.
-    pub fn forget_at(&mut self, link: LinkId, ids: Option<&[u32]>) {
+    pub fn forget_at(&mut self, link: LinkId, ids: Option<&[ServerStatementId]>) {
         let is_gone = |copy: &Copied| {
             copy.link == link.place() && ids.is_none_or(|ids| ids.contains(&copy.id))
         };
@@ -124,11 +125,11 @@ mod tests {
         let reader = LinkId::at(1);
         let mut prepared = with(&[("a", 1, 1), ("b", 2, 0)]);
         let executed = |prepared: &Prepared, payload: &[u8]| {
-            prepared.executed(payload, false, 0).map(|executed| (executed.id, executed.at))
+            prepared.executed(payload, false, 0).map(|executed| (executed.id.0, executed.at))
         };
         assert_eq!(executed(&prepared, &execute(1, None)), None, "no types are known");
         assert_eq!(executed(&prepared, &execute(1, Some([3, 0]))), Some((1, 0)));
-        prepared.prepared_at(1, reader, 40);
+        prepared.prepared_at(ClientStatementId(1), reader, ServerStatementId(40));
         assert!(prepared.may_grow());
         let payload = execute(1, Some([3, 0]));
         assert_eq!(executed(&prepared, &payload), Some((1, 0b10)));
@@ -145,15 +146,15 @@ mod tests {
         assert_eq!(translate_at(&mut prepared, &execute(1, None), reader), expected);
         assert_eq!(prepared.ended_by(&command(code::STMT_CLOSE, 2, b"")), []);
         for ends in [command(code::STMT_CLOSE, 1, b""), vec![code::RESET_CONNECTION]] {
-            assert_eq!(prepared.ended_by(&ends), [(reader, 40)]);
+            assert_eq!(prepared.ended_by(&ends), [(reader, ServerStatementId(40))]);
         }
-        prepared.forget_at(reader, Some(&[41]));
+        prepared.forget_at(reader, Some(&[ServerStatementId(41)]));
         assert_eq!(prepared.places().collect::<Vec<_>>(), [1]);
         prepared.forget_at(reader, None);
         assert_eq!(executed(&prepared, &execute(1, None)), Some((1, 0)));
         assert_eq!(
             translate_at(&mut prepared, &execute(1, None), reader),
-            Some(execute(NOBODY, None))
+            Some(execute(NOBODY.0, None))
         );
     }
 

@@ -23,6 +23,7 @@ use crate::session::link::LinkId;
 use crate::session::routing::Earlier;
 use crate::sql::analysis::Changes;
 use crate::wire::command::{COUNT_AVAILABLE, LATEST, code};
+use crate::wire::id::{ClientStatementId, ServerStatementId};
 use crate::wire::packet::{Header, MAX_PAYLOAD};
 use copies::Copied;
 pub use copies::Executed;
@@ -31,7 +32,7 @@ pub use copies::Executed;
 const MOST_BYTES: usize = 4 << 20;
 
 /// No server's id: it refuses what names it.
-const NOBODY: u32 = u32::MAX - 1;
+const NOBODY: ServerStatementId = ServerStatementId(LATEST - 1);
 
 /// Where COM_STMT_EXECUTE says "flags", and where its parameters start.
 const FLAGS: usize = 5;
@@ -53,7 +54,7 @@ const MOST_BOUND: usize = 1000;
 #[serde(default)]
 pub struct Prepared {
     /// In the order in which they were prepared.
-    known: Vec<(u32, Statement)>,
+    known: Vec<(ClientStatementId, Statement)>,
     /// What the server was asked to prepare and has not answered.
     preparing: VecDeque<Preparing>,
     /// Ids differ: the session has moved.
@@ -119,7 +120,7 @@ impl Reading {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// Its id on the server.
-    server: u32,
+    server: ServerStatementId,
     text: Vec<u8>,
     #[serde(default)]
     reading: Reading,
@@ -184,7 +185,12 @@ impl Prepared {
     }
 
     /// The server has; the id that the client gets, if that is another one.
-    pub fn prepared(&mut self, server: u32, parameters: u16, keeps_columns: bool) -> Option<u32> {
+    pub fn prepared(
+        &mut self,
+        server: ServerStatementId,
+        parameters: u16,
+        keeps_columns: bool,
+    ) -> Option<ClientStatementId> {
         let Preparing { text, reading, changes } = self.preparing.pop_front().unwrap_or_default();
         let id = self.free(server);
         let room = MOST_BYTES.saturating_sub(self.bytes());
@@ -203,18 +209,20 @@ impl Prepared {
             }
             None => self.is_forgetful = true,
         }
-        (id != server).then_some(id)
+        (id.0 != server.0).then_some(id)
     }
 
     /// An id that the client does not have yet: the server's if that is free.
-    fn free(&mut self, server: u32) -> u32 {
+    fn free(&mut self, server: ServerStatementId) -> ClientStatementId {
+        let same = ClientStatementId(server.0);
         let is_known = |id| self.known.iter().any(|(known, _)| *known == id);
-        if !self.is_mapped || !is_known(server) {
-            return server;
+        if !self.is_mapped || !is_known(same) {
+            return same;
         }
-        let most = self.known.iter().map(|(id, _)| *id).max().unwrap_or_default();
+        let most = self.known.iter().map(|(id, _)| id.0).max().unwrap_or_default();
         // Servers count up from 1, so the upper half is free.
-        (most.max(1 << 31)..LATEST).find(|id| !is_known(*id)).unwrap_or(server)
+        let mut upper = (most.max(1 << 31)..LATEST).map(ClientStatementId);
+        upper.find(|id| !is_known(*id)).unwrap_or(same)
     }
 
     fn bytes(&self) -> usize {
@@ -269,7 +277,7 @@ impl Prepared {
     /// Another server has prepared them, in the order of [`Prepared::texts`], by these ids; false
     /// if they are not the same statements there.
     #[must_use]
-    pub fn moved(&mut self, ids: &[(u32, u16)]) -> bool {
+    pub fn moved(&mut self, ids: &[(ServerStatementId, u16)]) -> bool {
         let is_same = self.known.len() == ids.len()
             && self.known.iter().zip(ids).all(|((_, it), (_, count))| it.parameters == *count);
         if is_same {
@@ -284,19 +292,19 @@ impl Prepared {
 
     /// What a COM_STMT_EXECUTE makes of the warnings of the statement before it.
     pub fn earlier_warnings(&self, head: &[u8]) -> Earlier {
-        let id = statement_id(head);
+        let id = ClientStatementId::named_by(head);
         let known = self.known.iter().find(|(known, _)| Some(*known) == id);
-        let of_known = |(_, statement): &(u32, Statement)| statement.reading.earlier_warnings();
+        let of_known = |(_, statement): &(_, Statement)| statement.reading.earlier_warnings();
         known.map_or(Earlier::Unknown, of_known)
     }
 
     /// The text of the statement that a COM_STMT_EXECUTE names.
     pub fn text(&mut self, head: &[u8]) -> Option<&[u8]> {
-        self.find(statement_id(head)?).map(|statement| &*statement.text)
+        self.find(ClientStatementId::named_by(head)?).map(|statement| &*statement.text)
     }
 
-    fn find(&mut self, id: u32) -> Option<&mut Statement> {
-        if id == LATEST {
+    fn find(&mut self, id: ClientStatementId) -> Option<&mut Statement> {
+        if id == ClientStatementId::LATEST {
             // What is being prepared is the server's affair.
             return match self.preparing.is_empty() {
                 true => self.known.last_mut().map(|(_, statement)| statement),
@@ -311,7 +319,7 @@ impl Prepared {
         if !matches!(head.first(), Some(&(code::STMT_EXECUTE | code::STMT_BULK_EXECUTE))) {
             return Changes::default();
         }
-        let statement = statement_id(head).and_then(|id| self.find(id));
+        let statement = ClientStatementId::named_by(head).and_then(|id| self.find(id));
         statement.map_or(Changes::ANYTHING, |statement| statement.changes)
     }
 
@@ -324,7 +332,7 @@ impl Prepared {
         if !is_run {
             return true;
         }
-        let statement = statement_id(head).and_then(|id| self.find(id));
+        let statement = ClientStatementId::named_by(head).and_then(|id| self.find(id));
         statement.is_some_and(|statement| statement.reading.only_reads)
     }
 
@@ -336,13 +344,13 @@ impl Prepared {
         query_attributes: bool,
         link: LinkId,
     ) -> Translated {
-        let (Some(&command), Some(id)) = (head.first(), statement_id(head)) else {
+        let (Some(&command), Some(id)) = (head.first(), ClientStatementId::named_by(head)) else {
             return Translated::AsItIs;
         };
         let is_mapped = self.is_mapped;
         let Some(statement) = self.find(id) else { return Translated::AsItIs };
         let server = match (link, id) {
-            (LinkId::HOME, LATEST) => LATEST,
+            (LinkId::HOME, ClientStatementId::LATEST) => ServerStatementId(LATEST),
             (LinkId::HOME, _) => statement.server,
             _ => statement.copy(link).map_or(NOBODY, |copy| copy.id),
         };
@@ -364,10 +372,10 @@ impl Prepared {
         }
         let mut payload = match grown {
             Some(grown) => grown,
-            None if server != id && (is_mapped || link != LinkId::HOME) => head.to_vec(),
+            None if server.0 != id.0 && (is_mapped || link != LinkId::HOME) => head.to_vec(),
             None => return Translated::AsItIs,
         };
-        payload[1..5].copy_from_slice(&server.to_le_bytes());
+        payload[1..5].copy_from_slice(&server.0.to_le_bytes());
         let length = header.length - head.len() + payload.len();
         if length >= MAX_PAYLOAD || header.length >= MAX_PAYLOAD && payload.len() != head.len() {
             return Translated::AsItIs;
@@ -379,11 +387,6 @@ impl Prepared {
     pub fn cursors_end(&mut self) {
         self.known.iter_mut().for_each(|(_, statement)| statement.has_cursor = false);
     }
-}
-
-/// The statement that a command names, by the id behind its first byte.
-fn statement_id(head: &[u8]) -> Option<u32> {
-    head.get(1..)?.first_chunk().map(|id| u32::from_le_bytes(*id))
 }
 
 impl Statement {
@@ -508,7 +511,7 @@ pub(super) mod tests {
         let mut prepared = Prepared::default();
         for (text, id, parameters) in texts {
             prepared.prepare(Some(text.as_bytes()), Reading::default(), Changes::default());
-            assert_eq!(prepared.prepared(*id, *parameters, false), None);
+            assert_eq!(prepared.prepared(ServerStatementId(*id), *parameters, false), None);
         }
         prepared
     }
@@ -529,7 +532,7 @@ pub(super) mod tests {
     #[test]
     fn ids_are_the_clients_own_after_a_move() {
         let mut prepared = with(&[("a", 1, 1), ("b", 7, 1)]);
-        assert!(prepared.moved(&[(7, 1), (9, 1)]));
+        assert!(prepared.moved(&[(ServerStatementId(7), 1), (ServerStatementId(9), 1)]));
         let moved = |payload: &[u8], id: u32| {
             let mut moved = payload.to_vec();
             moved[1..5].copy_from_slice(&id.to_le_bytes());
@@ -541,7 +544,7 @@ pub(super) mod tests {
         assert_eq!(translate(&mut prepared, &fetch), moved(&fetch, 9));
         // One more: its id is one that the client has for another.
         prepared.prepare(Some(b"c"), Reading::default(), Changes::default());
-        let id = prepared.prepared(7, 0, false).expect("another id");
+        let id = prepared.prepared(ServerStatementId(7), 0, false).expect("another id").0;
         assert!(id > 7 && id != LATEST);
         let close = command(code::STMT_CLOSE, 1, b"");
         assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
@@ -549,24 +552,24 @@ pub(super) mod tests {
         assert_eq!(translate(&mut prepared, &close), moved(&close, 7));
         // Now that it is free the server's own will do.
         prepared.prepare(Some(b"d"), Reading::default(), Changes::default());
-        assert_eq!(prepared.prepared(1, 0, false), None);
+        assert_eq!(prepared.prepared(ServerStatementId(1), 0, false), None);
     }
 
     #[test]
     fn types_are_told_again() {
         let mut prepared = with(&[("a", 1, 1)]);
         assert_eq!(translate(&mut prepared, &execute(1, Some([253, 0]))), None);
-        assert!(prepared.moved(&[(1, 1)]));
+        assert!(prepared.moved(&[(ServerStatementId(1), 1)]));
         assert!(prepared.may_grow());
         assert_eq!(translate(&mut prepared, &execute(1, None)), Some(execute(1, Some([253, 0]))));
         assert_eq!(translate(&mut prepared, &execute(1, None)), None, "the server knows them");
         assert!(!prepared.may_grow());
         // It may tell new ones first.
-        assert!(prepared.moved(&[(1, 1)]));
+        assert!(prepared.moved(&[(ServerStatementId(1), 1)]));
         assert_eq!(translate(&mut prepared, &execute(1, Some([8, 0]))), None);
         assert_eq!(translate(&mut prepared, &execute(1, None)), None);
         // In bulk.
-        assert!(prepared.moved(&[(1, 1)]));
+        assert!(prepared.moved(&[(ServerStatementId(1), 1)]));
         let bulk = command(code::STMT_BULK_EXECUTE, 1, &[0, 0, 0, 5]);
         let told = command(code::STMT_BULK_EXECUTE, 1, &[128, 0, 8, 0, 0, 5]);
         assert_eq!(translate(&mut prepared, &bulk), Some(told));
@@ -587,7 +590,7 @@ pub(super) mod tests {
         prepared.cursors_end();
         assert_eq!(prepared.unmovable(0), None);
         prepared.prepare(None, Reading::default(), Changes::default());
-        assert_eq!(prepared.prepared(2, 0, false), None);
+        assert_eq!(prepared.prepared(ServerStatementId(2), 0, false), None);
         assert_eq!(prepared.unmovable(0), Some(Unmovable::Forgotten));
         prepared.clear();
         assert_eq!(prepared.unmovable(0), None);
@@ -597,7 +600,7 @@ pub(super) mod tests {
     fn columns_that_are_told_once_are_those_of_one_server() {
         let mut prepared = with(&[("a", 1, 0)]);
         prepared.prepare(Some(b"b"), Reading::default(), Changes::default());
-        assert_eq!(prepared.prepared(2, 0, true), None);
+        assert_eq!(prepared.prepared(ServerStatementId(2), 0, true), None);
         assert_eq!(prepared.unmovable(0), Some(Unmovable::Columns));
         assert!(prepared.executed(&execute(1, None), false, 0).is_some());
         assert!(prepared.executed(&execute(2, None), false, 0).is_none());
@@ -609,14 +612,17 @@ pub(super) mod tests {
     fn what_was_prepared_last_has_an_id_of_its_own() {
         let mut prepared = with(&[("a", 1, 0), ("b", 2, 1)]);
         translate(&mut prepared, &execute(LATEST, Some([3, 0])));
-        assert!(prepared.moved(&[(5, 0), (6, 1)]));
+        assert!(prepared.moved(&[(ServerStatementId(5), 0), (ServerStatementId(6), 1)]));
         // The server has prepared them in the same order.
         assert_eq!(
             translate(&mut prepared, &execute(LATEST, None)),
             Some(execute(LATEST, Some([3, 0])))
         );
-        assert!(!prepared.moved(&[(1, 0), (2, 0)]), "another statement");
-        assert!(!prepared.moved(&[(1, 0)]));
+        assert!(
+            !prepared.moved(&[(ServerStatementId(1), 0), (ServerStatementId(2), 0)]),
+            "another statement"
+        );
+        assert!(!prepared.moved(&[(ServerStatementId(1), 0)]));
     }
 
     #[test]
@@ -625,7 +631,7 @@ pub(super) mod tests {
         prepared.prepare(Some(b"x"), Reading::default(), Changes::default());
         prepared.prepare(Some(b"y"), Reading::default(), Changes::default());
         prepared.refused();
-        assert_eq!(prepared.prepared(1, 0, false), None);
+        assert_eq!(prepared.prepared(ServerStatementId(1), 0, false), None);
         assert_eq!(prepared.texts().collect::<Vec<_>>(), [(&b"y"[..], &b""[..])]);
     }
 }
