@@ -10,8 +10,8 @@
 //! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde; error: wire |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 0 | `position` | std, nix, rustix |
-//! | 0 | `state` | std |
-//! | 1 | [`journal`] | std, nix, rustix, serde, zeroize, [`buffer`], `position` |
+//! | 0 | `state`, `lock` | std |
+//! | 1 | [`journal`] | std, nix, rustix, serde, zeroize, [`buffer`], `position`, `lock` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
 //! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`, `position`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml |
@@ -19,7 +19,7 @@
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, hyper, error, config, names, state, task; what it takes of net to ask other proxies; restart's handle, tasks and `prepare_run_dir` |
 //! | 4 | [`admin`] | wire, error, metrics, config, log, task; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks`, `settings`, `switchover` and `hour`, and how it quotes |
-//! | 5 | [`http`] | admin, wire, error, config, task; a stream and its TLS of net; what restarts are asked by, of one proxy and of a fleet, and how that quotes |
+//! | 5 | [`http`] | admin, wire, error, config, task, lock; a stream and its TLS of net; what restarts are asked by, of one proxy and of a fleet, and how that quotes |
 //! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record`, `tasks` and `settings` |
 //! | 6 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 7 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
@@ -34,6 +34,7 @@
 //! - `position`: how far a socket was used, by whomever.
 //! - [`journal`]: what is known of each session, where it outlives this process.
 //! - `state`: files that outlive every process, each written whole.
+//! - `lock`: locks that outlive a panic.
 //! - `names`: enums whose variants have a name on the wire or in a table.
 //! - [`session`]: what we know about one client, sans-IO. Bytes in, bytes to pass on out. Also what
 //!   a server knows of it, as questions and answers.
@@ -106,6 +107,7 @@ pub mod fuzz;
 pub mod http;
 pub mod journal;
 pub mod load;
+mod lock;
 pub mod log;
 pub mod metrics;
 mod names;

@@ -14,7 +14,7 @@
 //! it ends with the last of them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -29,6 +29,7 @@ use super::reply::{Problem, Reply, live};
 use super::resource;
 use super::who::Standing;
 use crate::admin::{Admin, Caller};
+use crate::lock::lock;
 use crate::task;
 
 /// So long one answer goes on; then a browser comes again.
@@ -269,10 +270,6 @@ async fn pass_on(
 
 async fn send(to: &mpsc::Sender<Bytes>, piece: Bytes) -> bool {
     matches!(tokio::time::timeout(STUCK, to.send(piece)).await, Ok(Ok(())))
-}
-
-fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
-    told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

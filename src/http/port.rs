@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use super::reply::is_live;
 use super::request::Peer;
 use super::service::Http;
 use crate::config::tls::AcceptMode;
+use crate::lock::lock;
 use crate::net::stream::Stream;
 use crate::net::tls::stream::TlsStream;
 
@@ -125,10 +126,6 @@ async fn talk(http: Arc<Http>, stream: Ahead, peer: Peer) {
         Ok(Err(error)) => tracing::debug!(%error, "http"),
         Err(_) => tracing::debug!("http: request took too long"),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A stream of which something was read already.

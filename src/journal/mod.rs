@@ -48,7 +48,7 @@ mod tie;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use heap::{Heap, Place};
 use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, SECRET, Said, Shape, Words};
@@ -62,6 +62,7 @@ pub use suspects::{Blame, Origin, Served, Serving, Strikes};
 pub use tie::{Part, Tie};
 
 use crate::buffer::arena::{Arena, Kind};
+use crate::lock::lock;
 use crate::position::{Position, is_unix};
 
 /// The journal of a pair of processes.
@@ -573,8 +574,4 @@ impl Drop for Slot {
 /// What the kernel calls a socket, and no other one.
 fn cookie(fd: BorrowedFd<'_>) -> Option<u64> {
     rustix::net::sockopt::socket_cookie(fd).ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,8 +16,9 @@ use super::hot::{
 };
 use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
 use super::standing::{Since, Stand, Use, is_still, stand};
-use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie, lock};
+use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie};
 use crate::buffer::arena::Piece;
+use crate::lock::lock;
 use crate::position::is_unix;
 
 /// All that was left.

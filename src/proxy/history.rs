@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::lock::lock;
 use super::moves::Shared;
 use super::sessions::Sessions;
+use crate::lock::lock;
 use crate::metrics::latency::Latencies;
 
 /// What a sample tells of.

@@ -27,7 +27,7 @@
 //! - `in_force`: the config with what operators have altered, certificates, servers.
 //! - `digests`: statements by their shapes.
 //! - `history`: the last hour, for charts.
-//! - `clock`, `lock`: time that other processes share, and locks that outlive a panic.
+//! - `clock`: time that other processes share.
 
 pub mod accounts;
 mod clock;
@@ -37,7 +37,6 @@ pub mod digests;
 pub mod handshake;
 pub mod history;
 mod in_force;
-mod lock;
 pub mod login;
 pub mod monitor;
 pub mod moves;

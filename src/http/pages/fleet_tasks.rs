@@ -57,12 +57,9 @@ pub(super) fn list(tasks: &Table, of_others: &[(String, String)]) -> Markup {
 }
 
 fn task(row: &Row) -> Markup {
-    let (id, state) = (row.text("task_id"), row.text("state"));
     html! {
         tr {
-            td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
-            td data-label="What" { (words::mode(row.text("mode"))) }
-            td data-label="State" { (mark(state, words::state(state))) }
+            (tasks::first_cells(row))
             td data-label="Stage" { (row.text("stage")) }
             td data-label="Proxies" { (row.text("done")) " of " (row.text("proxies")) " done" }
             td data-label="Asked by" { (row.text("started_by")) }
@@ -76,16 +73,13 @@ fn task(row: &Row) -> Markup {
 pub(super) async fn page(scene: &Scene<'_>, name: &str, number: u64) -> Result<Reply, Problem> {
     let caller = &scene.visitor.caller;
     let all = fleet::tasks(scene.admin(), caller).await?;
-    let row = all.rows().find(|row| row.text("task_id") == name);
-    let row = row.ok_or_else(|| Problem::not_found(format!("There is no task '{name}'.")))?;
+    let row = tasks::found(&all, name)?;
     let steps = fleet::steps(scene.admin(), caller, number).await?;
     let (restarts, proxies) = (scene.show("SHOW RESTART").await?, scene.proxies().await?);
     let own = restarts.rows().find(|row| row.text("fleet_task").parse() == Ok(number));
     let (state, mode) = (row.text("state"), words::mode(row.text("mode")));
     let body = html! {
-        nav class="crumbs" aria-label="Where this is" {
-            a href="/tasks" { "Tasks" } " / Task " (name)
-        }
+        (tasks::crumbs(name))
         h1 { "Task " (name) ": " (mode) " of the fleet" }
         div id="task" aria-live="polite" {
             p class="outcome" {

@@ -6,8 +6,8 @@ use super::fleet_tasks;
 use super::frame::{self, STATE, Ways, button, csrf, live, live_by, mark, refusal};
 use super::scene::Scene;
 use super::words;
-use crate::admin::Row;
 use crate::admin::command::Change;
+use crate::admin::{Row, Table};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::resource::marks;
@@ -65,12 +65,9 @@ async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
 }
 
 fn task(row: &Row) -> Markup {
-    let (id, state) = (row.text("task_id"), row.text("state"));
     html! {
         tr {
-            td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
-            td data-label="What" { (words::mode(row.text("mode"))) }
-            td data-label="State" { (mark(state, words::state(state))) }
+            (first_cells(row))
             td data-label="Phase" { (row.text("phase")) }
             td data-label="Asked by" { (asked_by(row)) (part_of(row)) }
             td data-label="Began" { (words::time(row.text("started_at"))) }
@@ -80,6 +77,31 @@ fn task(row: &Row) -> Markup {
             td data-label="Detail" class="long" { (row.text("detail")) }
         }
     }
+}
+
+/// What a row of any task begins with.
+pub(super) fn first_cells(row: &Row) -> Markup {
+    let (id, state) = (row.text("task_id"), row.text("state"));
+    html! {
+        td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
+        td data-label="What" { (words::mode(row.text("mode"))) }
+        td data-label="State" { (mark(state, words::state(state))) }
+    }
+}
+
+/// What the page of any task begins with.
+pub(super) fn crumbs(id: &str) -> Markup {
+    html! {
+        nav class="crumbs" aria-label="Where this is" {
+            a href="/tasks" { "Tasks" } " / Task " (id)
+        }
+    }
+}
+
+/// A task among others.
+pub(super) fn found<'t>(tasks: &'t Table, id: &str) -> Result<Row<'t>, Problem> {
+    let row = tasks.rows().find(|row| row.text("task_id") == id);
+    row.ok_or_else(|| Problem::not_found(format!("There is no task '{id}'.")))
 }
 
 /// The task of the fleet that it is part of.
@@ -100,15 +122,12 @@ fn asked_by(row: &Row) -> String {
 
 pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
     let tasks = scene.show("SHOW RESTART").await?;
-    let row = tasks.rows().find(|row| row.text("task_id") == id);
-    let row = row.ok_or_else(|| Problem::not_found(format!("There is no task '{id}'.")))?;
+    let row = found(&tasks, id)?;
     let proxies = scene.proxies().await?;
     let now = proxies.rows().next();
     let mode = words::mode(row.text("mode"));
     let body = html! {
-        nav class="crumbs" aria-label="Where this is" {
-            a href="/tasks" { "Tasks" } " / Task " (id)
-        }
+        (crumbs(id))
         h1 { "Task " (id) ": " (mode) }
         div id="task" aria-live="polite" {
             (outcome(&row))
@@ -240,14 +259,9 @@ fn roll_back_form(scene: &Scene<'_>, row: &Row) -> Markup {
 
 pub(super) async fn roll_back(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
     let tasks = scene.show("SHOW RESTART").await?;
-    let row = tasks.rows().find(|row| row.text("task_id") == id);
-    match row.map(|row| row.text("state")) {
-        Some("IN_PROGRESS") => {}
-        Some(_) => {
-            let text = format!("Task {id} is over: there is nothing to take back.");
-            return Err(Problem::new(hyper::StatusCode::CONFLICT, text));
-        }
-        None => return Err(Problem::not_found(format!("There is no task '{id}'."))),
+    if found(&tasks, id)?.text("state") != "IN_PROGRESS" {
+        let text = format!("Task {id} is over: there is nothing to take back.");
+        return Err(Problem::new(hyper::StatusCode::CONFLICT, text));
     }
     scene.change(Change::Rollback).await?;
     Ok(see_other(&format!("/tasks/{id}")))

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::config::ProxySection;
-use crate::proxy::lock::lock;
+use crate::lock::lock;
 use crate::route::Allotment;
 use crate::route::congestion::{Congestion, Detected, Failure, Heard, Limits, Standing, View};
 

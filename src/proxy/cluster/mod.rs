@@ -35,10 +35,10 @@ use arc_swap::ArcSwapOption;
 use tokio::io::AsyncWriteExt;
 
 use super::handshake::packet_reader::read_packet;
-use super::lock::lock;
 use crate::config::{
     ClusterSection, Config, ProxyProtocol, ProxySection, RoutingMode, ServerAddress,
 };
+use crate::lock::lock;
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
 use crate::net::stream::Keepalive;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use crate::config::{ClusterSection, ServerRole, ServerSection};
-use crate::proxy::lock::lock;
+use crate::lock::lock;
 use crate::route::roles::{History, Observation, Roles, Step};
 use crate::route::topology::{ConfiguredRole, Epoch, Member, ServerId, Topology};
 

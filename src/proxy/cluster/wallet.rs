@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::lock::lock;
 use crate::proxy::accounts::credentials::{Credentials, Password};
 use crate::proxy::accounts::taught::{Answer, Taught};
-use crate::proxy::lock::lock;
 use crate::session::exchange::Learned;
 
 /// Accounts that are remembered.

@@ -13,8 +13,8 @@ use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::alterations::Alterations;
+use crate::lock::lock;
 use crate::proxy::in_force::InForce;
-use crate::proxy::lock::lock;
 use crate::proxy::sessions::handle::Signal;
 use crate::proxy::sessions::other_generation::Since;
 use crate::proxy::sessions::registry::Registry;

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use crate::config::ProxySection;
+use crate::lock::lock;
 use crate::net::listen::{Gate, Listener};
 use crate::net::stream::{Keepalive, Stream};
-use crate::proxy::lock::lock;
 
 /// Who may come in.
 #[derive(Clone, Debug)]

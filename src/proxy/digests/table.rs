@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use super::{Counted, Tally};
+use crate::lock::lock;
 use crate::metrics::latency::{Latencies, LatencyClock};
-use crate::proxy::lock::lock;
 use crate::session::stamp::Finished;
 use crate::sql::digest::Digest;
 

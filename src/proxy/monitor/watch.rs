@@ -17,8 +17,8 @@ use super::report::{Report, Watcher};
 use super::round::Rounds;
 use super::warm::Warmth;
 use crate::config::Config;
+use crate::lock::lock;
 use crate::net::tls::settings::Connector;
-use crate::proxy::lock::lock;
 use crate::task;
 
 /// How long leave may take.

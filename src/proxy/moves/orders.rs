@@ -15,7 +15,7 @@ use super::Stays;
 use super::gate::Gate;
 use super::look::Unseen;
 use super::recruit::{Inventoried, Inventories, Recruit};
-use crate::proxy::lock::lock;
+use crate::lock::lock;
 use crate::proxy::sessions::handle::{Due, Handle};
 use crate::session::portable::Pins;
 use crate::session::state::Shown;

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::carrier::{Carrier, Stranded, survey};
 use super::{Shared, Stays};
+use crate::lock::lock;
 use crate::proxy::accounts::credentials::Credentials;
 use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::handshake::compression;
 use crate::proxy::in_force::InForce;
-use crate::proxy::lock::lock;
 use crate::proxy::service::answer::Answer;
 use crate::proxy::service::client;
 use crate::proxy::service::error::ServiceError;

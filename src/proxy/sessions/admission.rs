@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Sessions;
 use super::handle::{FEWEST_SOCKETS, Handle};
-use super::limits::{Allowances, Seat};
+use super::limits::{Allowance, Allowances, Seat};
 use super::view::SessionView;
 use crate::config::Config;
 use crate::error::ClientError;
@@ -75,8 +75,7 @@ impl Sessions {
         handle: &Handle,
         user: &str,
     ) -> Result<(), ClientError> {
-        let allowance = Allowances::of(&config.proxy).user;
-        let others = self.others(allowance.sessions, |view| view.user == user);
+        let (allowance, others) = self.allowance(config, user);
         self.registry.limits.has_room(user, others, allowance, Instant::now())?;
         let Some(Tenancy { name, most, others }) = self.tenancy(config, handle) else {
             return Ok(());
@@ -92,14 +91,19 @@ impl Sessions {
         handle: &Handle,
         user: &str,
     ) -> Result<(), ClientError> {
-        let allowance = Allowances::of(&config.proxy).user;
-        let others = self.others(allowance.sessions, |view| view.user == user);
+        let (allowance, others) = self.allowance(config, user);
         let limits = &self.registry.limits;
         limits.log_in(&mut handle.seat(), user, others, allowance, Instant::now())?;
         let Some(Tenancy { name, most, others }) = self.tenancy(config, handle) else {
             return Ok(());
         };
         limits.join(&mut handle.seat(), &name, others, most)
+    }
+
+    /// What a user may have, and how many sessions it has in the other generation.
+    fn allowance(&self, config: &Config, user: &str) -> (Allowance, usize) {
+        let allowance = Allowances::of(&config.proxy).user;
+        (allowance, self.others(allowance.sessions, |view| view.user == user))
     }
 
     /// What counts for a session's tenant, if it has one.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::lock;
 use crate::metrics::Totals;
 use crate::metrics::pauses::{PauseClock, Pauses};
 use crate::proxy::digests::Counted as Digests;
-use crate::proxy::lock::lock;
 
 /// What is counted beside the sessions' own counters.
 #[derive(Debug, Default)]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use super::view::SessionView;
-use crate::proxy::lock::lock;
+use crate::lock::lock;
 use crate::wire::id::{SessionId, ThreadId};
 
 /// What the other process has told, and what was given to it.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::ProxySection;
 use crate::error::ClientError;
-use crate::proxy::lock::lock;
+use crate::lock::lock;
 
 /// So many may be remembered for their rate alone before anybody is looked for to be forgotten.
 const FEW: usize = 1024;
