@@ -37,6 +37,40 @@ pub trait Frames {
     fn is_corrupt(&self) -> bool;
 }
 
+/// A leg that has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Frames for Plain {
+    fn is_framed(&self) -> bool {
+        false
+    }
+
+    fn begin_command(&mut self) {}
+
+    fn begin_reply(&mut self) -> Option<u8> {
+        None
+    }
+
+    fn begin_reply_to(&mut self, _: u8) -> Option<u8> {
+        None
+    }
+
+    fn frame(&self) -> Option<u8> {
+        None
+    }
+
+    fn has_heard(&self) -> bool {
+        false
+    }
+
+    fn go_on(&mut self) {}
+
+    fn is_corrupt(&self) -> bool {
+        false
+    }
+}
+
 /// What both legs have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbering {

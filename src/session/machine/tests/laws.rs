@@ -13,9 +13,9 @@ use crate::wire::packet::packet;
 
 /// Bytes of one side, in order with the other's.
 #[derive(Clone, Debug)]
-struct Said {
-    way: usize,
-    bytes: Vec<u8>,
+pub(crate) struct Said {
+    pub way: usize,
+    pub bytes: Vec<u8>,
 }
 
 /// Commands and answers that fit, each perhaps asked before the answer to the one before.
@@ -72,7 +72,7 @@ fn dialects() -> impl Strategy<Value = u32> {
     prop_oneof![Just(OLD), Just(NEW)]
 }
 
-fn conversations() -> impl Strategy<Value = (u32, Vec<Said>)> {
+pub(crate) fn conversations() -> impl Strategy<Value = (u32, Vec<Said>)> {
     dialects().prop_flat_map(|capabilities| (Just(capabilities), conversation(capabilities)))
 }
 

@@ -1,6 +1,6 @@
 //! Example traces: what each side says, and how far the session thinks the two are.
 
-mod laws;
+pub(crate) mod laws;
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::wire::response::ServerStatus;
 use crate::wire::status as flags;
 
 /// Sessions 7 and 1234 of the server are ours.
-struct Ours;
+pub(crate) struct Ours;
 
 impl Directory for Ours {
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
@@ -155,7 +155,7 @@ pub(crate) const COLUMN: &[u8] = b"\x03def\0\0\0\x01c\0\x0C\x21\0\x04\0\0\0\xFE\
 const ROW: &[u8] = b"\x03abc";
 const NULL_ROW: &[u8] = b"\xFB";
 const INFILE: &[u8] = b"\xFBfile.csv";
-const QUERY: &[u8] = b"\x03SELECT c FROM t";
+pub(crate) const QUERY: &[u8] = b"\x03SELECT c FROM t";
 const EXECUTE: &[u8] = b"\x17\x01\0\0\0\x01\x01\0\0\0";
 const PREPARE: &[u8] = b"\x16SELECT c FROM t";
 

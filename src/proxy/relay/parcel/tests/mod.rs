@@ -17,7 +17,9 @@ use crate::proxy::relay::parcel::*;
 use crate::restart::later::{grow, names, renamed};
 use crate::session::Directory;
 use crate::session::front::Turn;
+use crate::session::judge::Judge;
 use crate::session::link::{Link as SessionLink, LinkId};
+use crate::session::numbering::Plain;
 use crate::session::transaction::Joined;
 use crate::wire::command::Reply;
 use crate::wire::compressed::Decoder;
@@ -48,12 +50,8 @@ pub(super) fn hear_client(
     counters: &SessionCounters,
 ) {
     append(up, bytes);
-    loop {
-        let intake = session.handle_client(up.unjudged(), &Everybody, counters);
-        if !up.take(intake) {
-            return;
-        }
-    }
+    let (client, server, numbering) = (&mut Plain, &mut Plain, &mut None);
+    Judge { session, numbering, client, server, counters }.up(up, &Everybody);
 }
 
 /// Bytes of the server's.
@@ -64,8 +62,8 @@ pub(super) fn hear_server(
     counters: &SessionCounters,
 ) {
     append(down, bytes);
-    let judged = session.handle_server(LinkId::HOME, down.unjudged(), counters).consumed;
-    down.judge(judged);
+    let (client, server, numbering) = (&mut Plain, &mut Plain, &mut None);
+    Judge { session, numbering, client, server, counters }.down(LinkId::HOME, down);
 }
 
 /// A golden file.
