@@ -8,6 +8,9 @@ use crate::wire::response::{is_unread, is_unresolved};
 const BY_OTHERS: Changes =
     Changes::ANYTHING.with(Changes::SEVERAL).with(Changes::TRIGGERS).with(Changes::EXECUTED);
 
+/// What is left of one that did nothing: an error, and somebody who waits to hear of it.
+const LEFT: Changes = Changes::DIAGNOSTICS.with(Changes::ROUTING);
+
 impl Answering {
     /// The first packet of the answer begins like this.
     #[inline]
@@ -18,7 +21,7 @@ impl Answering {
         if self.note == Note::Unread && is_unread(head) {
             self.changes = self.changes.without(Changes::ANYTHING);
         } else if is_unresolved(head) && !self.changes.intersects(BY_OTHERS) {
-            self.changes = self.changes.only(Changes::DIAGNOSTICS);
+            self.changes = self.changes.only(LEFT);
         }
     }
 }
