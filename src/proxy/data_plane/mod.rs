@@ -298,7 +298,7 @@ impl Proxy {
         address: &str,
         force: bool,
     ) -> Result<(), NotSwitched> {
-        self.elsewhere.expect(Scene(self.shared.clone()), cluster, address, force).await
+        self.elsewhere.announce(Scene(self.shared.clone()), cluster, address, force).await
     }
 
     /// All of them wait now; how many.

@@ -44,7 +44,7 @@ enum Word {
 
 impl Elsewhere {
     /// Sessions are called, and go on meanwhile.
-    pub(in crate::proxy) async fn expect(
+    pub(in crate::proxy) async fn announce(
         &self,
         scene: Scene,
         cluster: &str,
