@@ -29,9 +29,12 @@ fn a_native_account_moves_by_its_hash() {
     assert_eq!(client.wire.run("SELECT @a").text(), "kept");
     let error = client.move_to(1 - from).expect_err("nothing is known any more");
     assert!(error.contains("no password of user 'app'"), "{error}");
+    let pins = client.attribute("pins");
+    assert!(pins.starts_with("no second log-in: no password of user 'app'"), "{pins}");
     // Whoever logs in with it teaches it for all.
     let other = scene.open(&login("second"));
     client.move_to(1 - from).expect("it was learned anew");
+    assert_eq!(client.attribute("pins"), "");
     drop(other);
 }
 

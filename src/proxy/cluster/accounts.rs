@@ -30,6 +30,13 @@ impl Cluster {
         self.wallet.answer(user.as_bytes())
     }
 
+    /// Whether enough may be known of an account to log in, by the hash that its server tells if by
+    /// nothing else.
+    pub(in crate::proxy) fn may_log_in(&self, user: &str) -> bool {
+        let may_ask = || self.service().is_some() && !self.hides_hashes();
+        self.credentials_of(user).is_some() || self.answer_of(user).is_some() && may_ask()
+    }
+
     /// Whether a client that logs in by this plugin is to be asked for an answer to a second
     /// server's challenge, too: its reads go to readers, and nothing else would let it in there.
     ///

@@ -15,11 +15,12 @@ use tokio::task::JoinSet;
 
 use super::orders::Order;
 use super::{Orders, Shared, Stays};
+use crate::proxy::cluster::Cluster;
 use crate::proxy::in_force::InForce;
 use crate::proxy::relay::Relay;
 use crate::proxy::service::client;
 use crate::proxy::sessions::handle::{Handle, Stage};
-use crate::proxy::sessions::view::SessionView;
+use crate::proxy::sessions::view::{SessionState, SessionView};
 use crate::route::order::Asker;
 use crate::session::link::LinkId;
 use crate::session::portable::Pins;
@@ -148,15 +149,31 @@ pub fn explained(in_force: &InForce, mut sessions: Vec<SessionView>) -> Vec<Sess
     let (clusters, config) = (in_force.clusters(), in_force.config());
     let asker = Asker { idc: &config.proxy.proxy_idc_name, share: 0 };
     for cluster in clusters.iter() {
+        let has_several = cluster.topology().servers().len() > 1;
         for view in sessions.iter_mut().filter(|view| *view.cluster == *cluster.name) {
-            if let Some(Err(stays)) = cluster.refuge(&view.server, asker) {
-                let pins = std::mem::take(&mut view.pins);
-                let separator = if pins.is_empty() { "" } else { ", " };
-                view.pins = format!("{pins}{separator}{stays}");
+            let refuge = cluster.refuge(&view.server, asker).and_then(Result::err);
+            let none = || no_second_log_in(cluster, view).filter(|_| has_several);
+            let stays = refuge.map(|stays| stays.to_string()).or_else(none);
+            if let Some(stays) = stays {
+                let separator = if view.pins.is_empty() { "" } else { ", " };
+                view.pins = format!("{}{separator}{stays}", view.pins);
             }
         }
     }
     sessions
+}
+
+/// Why nobody can log in elsewhere for a session, if that is known.
+fn no_second_log_in(cluster: &Cluster, view: &SessionView) -> Option<String> {
+    if view.state == SessionState::LoggingIn {
+        return None;
+    }
+    let stays = match view.is_followed {
+        false => Stays::NotFollowed,
+        true if cluster.may_log_in(&view.user) => return None,
+        true => Stays::NoPassword { user: view.user.clone() },
+    };
+    Some(format!("no second log-in: {stays}"))
 }
 
 /// Closes what a session that is between two commands has to this server.

@@ -536,6 +536,7 @@ impl Handle {
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
             pins: self.pins().to_string(),
+            is_followed: facts.login.is_some(),
             readers: facts.further.iter().map(ToString::to_string).collect(),
             crash_protected: self.protection().to_string(),
         }
