@@ -106,6 +106,34 @@ impl Pair {
         until_route(proxy, &replica.address(), "role", "replica");
     }
 
+    /// The same by the console, as a person does it.
+    fn by_console(&self, place: usize) {
+        let nobody = Asker::nobody(&self.proxy);
+        let login = nobody.form("/login", &format!("user=root&password={ADMIN_PASSWORD}"));
+        let cookie =
+            login.field("set-cookie").and_then(|it| it.split(';').next()).expect("a cookie");
+        let person = nobody.with("Cookie", cookie);
+        let overview = person.get("/clusters/main").body;
+        let address = self.servers[place].address().replace(':', "%3A");
+        let path = format!("/clusters/main/servers/{address}/switchover");
+        // Of the replica only.
+        assert_eq!(overview.matches("/switchover\"").count(), 1, "{overview}");
+        assert!(overview.contains(&format!("action=\"{path}\"")), "{overview}");
+        let (_, rest) = overview.split_once("name=\"csrf\" value=\"").expect("a form");
+        let csrf = rest.split('"').next().expect("its value");
+        let answer = person.form(&path, &format!("csrf={csrf}"));
+        assert_eq!((answer.status, answer.field("location")), (303, Some("/clusters/main")));
+    }
+
+    /// The same by the API, with this behind the server.
+    fn by_api(&self, place: usize, more: &str) {
+        let address = self.servers[place].address();
+        let asker = Asker::token(&self.proxy, TOKEN);
+        let body = format!("{{\"server\": \"{address}\"{more}}}");
+        let answer = asker.ask("POST", "/api/v1/clusters/main/switchover", &body);
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{answer:?}");
+    }
+
     /// The same switchover by a command, with these options; what it says, or why not.
     fn command(&self, options: &[&str], place: usize) -> Result<String, String> {
         let mut odp = Command::new(env!("CARGO_BIN_EXE_odp"));
@@ -241,10 +269,17 @@ fn clients_of_all_proxies_of_the_fleet_wait_for_it() {
         };
         let clients: Vec<_> = (0..CLIENTS).map(write).collect();
         let stops = Ender(&stop);
-        for place in [1, 0, 1] {
+        for (turn, place) in [1, 0, 1].into_iter().enumerate() {
             until_written(&written, CLIENTS);
-            let said = pair.command(&["--fleet"], place).expect("it comes about");
-            assert!(said.contains("is the primary; 4 sessions moved"), "{said}");
+            match turn {
+                0 => {
+                    let said = pair.command(&["--fleet"], place).expect("it comes about");
+                    assert!(said.contains("is the primary; 4 sessions moved"), "{said}");
+                }
+                1 => pair.by_api(place, ", \"fleet\": true"),
+                // Where there is a fleet that is what it asks for.
+                _ => pair.by_console(place),
+            }
             for proxy in proxies {
                 until_route(proxy, &pair.servers[place].address(), "role", "primary");
                 until_route(proxy, &pair.servers[1 - place].address(), "role", "replica");
@@ -309,20 +344,7 @@ fn the_console_does_the_same() {
     let Some(pair) = Pair::start(Server::MariaDb) else { return };
     let mut kept = open(&pair.proxy, "app").expect("log in");
     kept.run("SET @x = 'kept'");
-    let nobody = Asker::nobody(&pair.proxy);
-    let login = nobody.form("/login", &format!("user=root&password={ADMIN_PASSWORD}"));
-    let cookie = login.field("set-cookie").and_then(|it| it.split(';').next()).expect("a cookie");
-    let person = nobody.with("Cookie", cookie);
-    let overview = person.get("/clusters/main").body;
-    let address = pair.servers[1].address().replace(':', "%3A");
-    let path = format!("/clusters/main/servers/{address}/switchover");
-    // Of the replica only.
-    assert_eq!(overview.matches("/switchover\"").count(), 1, "{overview}");
-    assert!(overview.contains(&format!("action=\"{path}\"")), "{overview}");
-    let (_, rest) = overview.split_once("name=\"csrf\" value=\"").expect("a form");
-    let csrf = rest.split('"').next().expect("its value");
-    let answer = person.form(&path, &format!("csrf={csrf}"));
-    assert_eq!((answer.status, answer.field("location")), (303, Some("/clusters/main")));
+    pair.by_console(1);
     until_route(&pair.proxy, &pair.servers[1].address(), "role", "primary");
     assert_eq!(port(&mut kept), pair.servers[1].port);
     assert_eq!(kept.run("SELECT @x").text(), "kept");
@@ -333,12 +355,8 @@ fn the_api_does_the_same() {
     let Some(pair) = Pair::start(Server::MariaDb) else { return };
     let mut kept = open(&pair.proxy, "app").expect("log in");
     kept.run("SET @x = 'kept'");
-    let address = pair.servers[1].address();
-    let asker = Asker::token(&pair.proxy, TOKEN);
-    let body = format!("{{\"server\": \"{address}\"}}");
-    let answer = asker.ask("POST", "/api/v1/clusters/main/switchover", &body);
-    assert_eq!((answer.status, answer.body.as_str()), (204, ""), "{answer:?}");
-    until_route(&pair.proxy, &address, "role", "primary");
+    pair.by_api(1, "");
+    until_route(&pair.proxy, &pair.servers[1].address(), "role", "primary");
     assert_eq!(port(&mut kept), pair.servers[1].port);
     assert_eq!(kept.run("SELECT @x").text(), "kept");
 }

@@ -30,6 +30,13 @@ pub struct Aim {
     pub force: bool,
 }
 
+impl Order {
+    /// This proxy does it; those of its fleet wait, if they are to.
+    pub fn here(aim: Aim, with_fleet: bool) -> Self {
+        if with_fleet { Self::Lead(aim) } else { Self::Alone(aim) }
+    }
+}
+
 impl Input<'_> {
     /// Behind SWITCHOVER.
     pub(super) fn switch_over(&mut self, cluster: String) -> Result<Change, ClientError> {
@@ -49,8 +56,7 @@ impl Input<'_> {
         let aim = Aim { address: self.address()?, force: self.keyword("force") };
         let order = match elsewhere {
             true => Order::Ready(aim),
-            false if self.keyword("fleet") => Order::Lead(aim),
-            false => Order::Alone(aim),
+            false => Order::here(aim, self.keyword("fleet")),
         };
         Ok(Change::SwitchOver(cluster, order))
     }

@@ -143,18 +143,21 @@ impl Context<'_> {
 
     async fn switch_over(&self) -> Result<Reply, Problem> {
         let cluster = self.known_cluster().await?.to_owned();
-        let (mut server, mut force) = (None, false);
+        let (mut server, mut force, mut fleet) = (None, false, false);
         for (name, value) in self.request.object()? {
             match (name.as_str(), value) {
                 ("server", Value::String(address)) => server = Some(address),
                 ("server", _) => return Err(Problem::bad("server: expected 'host:port'")),
                 ("force", Value::Bool(is_forced)) => force = is_forced,
-                ("force", _) => return Err(Problem::bad("force: expected true or false")),
-                _ => return Err(Problem::bad(format!("{name}: expected server or force"))),
+                ("fleet", Value::Bool(is_whole)) => fleet = is_whole,
+                ("force" | "fleet", _) => {
+                    return Err(Problem::bad(format!("{name}: expected true or false")));
+                }
+                _ => return Err(Problem::bad(format!("{name}: expected server, force or fleet"))),
             }
         }
         let address = server.ok_or_else(|| Problem::bad("server: expected 'host:port'"))?;
-        let change = Change::SwitchOver(cluster, Order::Alone(Aim { address, force }));
+        let change = Change::SwitchOver(cluster, Order::here(Aim { address, force }, fleet));
         // RFC 7240.
         let prefers = self.request.field(HeaderName::from_static("prefer")).unwrap_or_default();
         let is_async = prefers.split([',', ';']).any(|it| it.trim() == "respond-async");

@@ -263,6 +263,7 @@ pub(super) static ROUTES: &[Route] = &[
         body: &[
             input("server", "the server that is to be the primary, as host:port; it has to be"),
             typed("force", "boolean", "sessions that cannot move stay behind"),
+            typed("fleet", "boolean", "sessions of all proxies of the fleet wait, too"),
         ],
         gives: Gives::NothingYet,
         ..change(

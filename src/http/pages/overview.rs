@@ -365,28 +365,47 @@ fn switch_over(
     (force, why_not): (bool, Option<&str>),
 ) -> Markup {
     let (cluster, server) = (row.text("cluster"), row.text("server"));
-    let admin = scene.admin().proxy.config().admin.listen.to_string();
-    let aim = Aim { address: server.into(), force };
-    let change = Change::SwitchOver(cluster.into(), Order::Alone(aim));
     let (what, text, explained) = SWITCHOVERS[usize::from(force)];
-    let (option, body) = match force {
-        false => ("", serde_json::json!({"server": server})),
-        true => (" --force", serde_json::json!({"server": server, "force": true})),
+    let fleet = has_fleet(scene);
+    let change = switchover(scene, cluster, server, force);
+    let mut body = serde_json::json!({"server": server});
+    let option = if force { " --force" } else { "" };
+    let by = match fleet {
+        true => "--fleet -c /etc/odp/odp.toml".to_owned(),
+        false => format!("-a {}", scene.admin().proxy.config().admin.listen),
     };
+    for (name, is_wanted) in [("force", force), ("fleet", fleet)] {
+        if is_wanted {
+            body[name] = true.into();
+        }
+    }
     let path = format!("/api/v1/clusters/{}/switchover", encoded(cluster));
     let ways = Ways {
         sql: change.to_string(),
         api: Some(("POST", path, body.to_string())),
-        command: format!("odp switchover -a {admin}{option} {cluster} {server}"),
+        command: format!("odp switchover {by}{option} {cluster} {server}"),
     };
     html! {
         form method="post" action={ (url) "/servers/" (encoded(server)) "/" (what) } {
             (csrf(scene.visitor))
             (button(if force { "danger" } else { "action" }, text, why_not))
-            p class="hint" { (explained) }
+            p class="hint" {
+                (explained)
+                @if fleet { " Clients of all proxies of the fleet wait." }
+            }
             (ways.shown())
         }
     }
+}
+
+/// What its form asks for: where there is a fleet, all of it takes part.
+fn switchover(scene: &Scene<'_>, cluster: &str, server: &str, force: bool) -> Change {
+    let aim = Aim { address: server.into(), force };
+    Change::SwitchOver(cluster.into(), Order::here(aim, has_fleet(scene)))
+}
+
+fn has_fleet(scene: &Scene<'_>) -> bool {
+    !scene.admin().proxy.config().fleet.is_empty()
 }
 
 /// Without FORCE, and with it: the form's name, the button, what happens.
@@ -414,8 +433,7 @@ pub(super) async fn act(
 ) -> Result<Reply, Problem> {
     let back = see_other(&format!("/clusters/{}", encoded(cluster)));
     if let Some(at) = SWITCHOVERS.iter().position(|(name, ..)| *name == what) {
-        let aim = Aim { address: server.into(), force: at == 1 };
-        let change = Change::SwitchOver(cluster.into(), Order::Alone(aim));
+        let change = switchover(scene, cluster, server, at == 1);
         return Ok(match scene.change_for_long(change).await? {
             Changed::Done => back,
             Changed::UnderWay(entry) => see_other(&format!("/audit/{}", encoded(&entry))),
