@@ -67,6 +67,7 @@ impl Session {
             | u64::from(asked_at.is_unsure) << 26
             | u64::from(self.kept.is_again) << 27
             | u64::from(conversation.errand) << 28
+            | u64::from(self.kept.is_refused) << 29
             | u64::from(transaction.bits()) << 32;
         [
             front(&conversation.front) | (current as u64) << 48,
@@ -117,7 +118,8 @@ impl Session {
         let [Some(warnings), Some(row_count), Some(found_rows)] = places else { return None };
         self.asked_at =
             Asked { earlier, is_unsure, ..Asked::of([warnings, row_count, found_rows]) };
-        *self.kept = Kept { command: spill, is_again: own[1] >> 27 & 1 == 1 };
+        let [is_again, is_refused] = [27, 29].map(|bit| own[1] >> bit & 1 == 1);
+        *self.kept = Kept { command: spill, is_again, is_refused };
         self.transaction = Transaction::of_bits((own[1] >> 32) as u32, count)?;
         if let Some(portable) = &mut self.portable {
             portable.resume(own[2]);

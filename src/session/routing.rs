@@ -292,6 +292,11 @@ pub(super) fn may_write(class: Class, changes: Changes) -> bool {
     !only_reads || changes.intersects(Changes::ANYTHING | Changes::CALLED | Changes::SEQUENCE)
 }
 
+/// Whether a statement is one write, of which a server that is read-only does nothing.
+pub(super) fn is_one_write(class: Class) -> bool {
+    matches!(class, Class::Write | Class::Ddl)
+}
+
 /// Whether each server keeps what is its own in the database of this name.
 pub(super) fn is_own_schema(name: &[u8]) -> bool {
     const OWN: [&[u8]; 5] =

@@ -4,6 +4,7 @@
 mod support;
 
 mod causal;
+mod demoted;
 mod differential;
 mod drain;
 mod forbidden;

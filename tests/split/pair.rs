@@ -96,7 +96,18 @@ impl Pair {
     /// Makes the replica the primary, and the other way round.
     pub(crate) fn switch_over(&self) {
         self.until_caught_up();
+        self.demote();
+        self.promote();
+        self.until_roles(&["primary", "replica"]);
+    }
+
+    /// The primary takes no writes any more.
+    pub(crate) fn demote(&self) {
         self.primary.execute(&["SET GLOBAL read_only = ON"]);
+    }
+
+    /// The replica takes them once it has all, and the primary replicates from it.
+    pub(crate) fn promote(&self) {
         self.until_caught_up();
         let port = self.replica.port;
         let (replica, from) = match self.primary.server {
@@ -113,7 +124,6 @@ impl Pair {
         let [stop, reset, start] = ["STOP", "RESET", "START"].map(|it| format!("{it} {replica}"));
         self.replica.execute(&[&stop, &format!("{reset} ALL"), "SET GLOBAL read_only = OFF"]);
         self.primary.execute(&[&from, &start]);
-        self.until_roles(&["primary", "replica"]);
     }
 
     /// A client of the proxy.

@@ -185,6 +185,15 @@ impl Proxy {
         self.process.kill9();
     }
 
+    /// Kills the process that carries the sessions.
+    pub(crate) fn kill_carrier(&self) {
+        let mut admin = self.admin().expect("the proxy takes operators");
+        let rows = admin.run("SHOW PROXYINFO BINARY").named_rows();
+        let pid = rows.iter().find(|row| row["name"] == "pid").expect("it has a pid");
+        let pid = pid["info"].parse().expect("a number");
+        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it lives");
+    }
+
     /// Logs in to the admin port.
     pub(crate) fn admin(&self) -> Result<Wire, WireError> {
         let login = Login {

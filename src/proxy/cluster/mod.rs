@@ -324,6 +324,11 @@ impl Cluster {
         self.roster.observe(&server.address, observation);
     }
 
+    /// Whether a server has been asked since then what it is, and has said so.
+    pub fn has_said(&self, server: ServerId, since: Instant) -> bool {
+        self.roster.has_said(server, since)
+    }
+
     /// Remembers a greeting that a predecessor has heard.
     pub fn remember(&self, address: &str, greeting: Greeting) {
         if let Some(server) = self.servers.iter().find(|server| *server.address == *address) {

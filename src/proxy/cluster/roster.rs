@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -28,6 +29,8 @@ struct Known {
     asked: HashSet<ServerId>,
     /// What those have answered before all were.
     held: Vec<(ServerId, Observation)>,
+    /// When each has said last what it is.
+    said: HashMap<ServerId, Instant>,
 }
 
 impl Roster {
@@ -38,6 +41,7 @@ impl Roster {
             roles: Roles::new(History::default()),
             asked: HashSet::new(),
             held: Vec::new(),
+            said: HashMap::new(),
         };
         Self {
             name: name.into(),
@@ -72,6 +76,9 @@ impl Roster {
         let mut known = lock(&self.known);
         let Some(id) = known.ids.get(address).copied() else { return };
         known.asked.insert(id);
+        if let Some(Observation::Said(said)) = &observation {
+            known.said.insert(id, said.at);
+        }
         known.held.extend(observation.map(|observation| (id, observation)));
         let topology = self.topology.load();
         if topology.servers().iter().all(|server| known.asked.contains(&server.id())) {
@@ -79,6 +86,11 @@ impl Roster {
             let step = known.roles.observe(round);
             self.publish(&known, step);
         }
+    }
+
+    /// Whether a server has said since then what it is.
+    pub(super) fn has_said(&self, server: ServerId, since: Instant) -> bool {
+        lock(&self.known).said.get(&server).is_some_and(|at| *at > since)
     }
 
     /// How often the primary has changed, and the last one's address; empty if there never was one.

@@ -150,7 +150,14 @@ impl Entry {
         let programs = in_force.programs(&cluster);
         let lost = |server: &str| in_force.is_lost(&cluster, server);
         let digests = in_force.digests();
-        let ambient = Ambient { accounts: &accounts, programs: &programs, lost: &lost, digests };
+        let switched = || in_force.may_be_switched(&cluster);
+        let ambient = Ambient {
+            accounts: &accounts,
+            programs: &programs,
+            lost: &lost,
+            switched: &switched,
+            digests,
+        };
         let orders = &shared.orders;
         match relay.run(&shared.sessions.registry, handle, ambient).await {
             Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
@@ -191,6 +198,7 @@ impl Entry {
         let cluster = handle.facts().cluster.clone();
         // Who has several links is led to the right one, whatever the config says meanwhile.
         let is_wanted = relay.links().len() > 1
+            || relay.session().is_refused()
             || Rules::are_wanted(&shared.in_force, &cluster)
             || Rules::is_left_behind(&shared.in_force, &cluster, &relay.home().server);
         if !is_wanted {

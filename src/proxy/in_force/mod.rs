@@ -23,6 +23,7 @@ use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::lock::lock;
 use crate::net::tls::settings::{Settings, SettingsError};
+use crate::route::topology::Epoch;
 use crate::session::programs::ProgramsOf;
 use crate::sql::analysis::Changes;
 
@@ -171,6 +172,19 @@ impl InForce {
     pub(super) fn is_lost(&self, cluster: &str, server: &str) -> bool {
         let topology = self.clusters.load().find(cluster).map(|cluster| cluster.topology());
         topology.is_some_and(|topology| topology.at(server).is_some_and(|server| server.is_lost))
+    }
+
+    /// Whether another server of a cluster may come to take its writes.
+    pub(super) fn may_be_switched(&self, cluster: &str) -> bool {
+        self.clusters.load().find(cluster).is_some_and(|cluster| {
+            let topology = cluster.topology();
+            topology.servers().len() > 1 && topology.epoch() != Epoch::default()
+        })
+    }
+
+    /// Has the servers of a cluster asked for what they are, now and not when it is time.
+    pub(super) fn ask_now(&self, cluster: &str) {
+        self.monitors.ask_now(cluster);
     }
 
     /// What stored programs of a cluster's servers do.

@@ -24,6 +24,9 @@ use crate::task;
 /// How long leave may take.
 const PARTING: Duration = Duration::from_millis(500);
 
+/// From the start of a round to that of the next, however many want it now.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// Everybody who is watched.
 #[derive(Debug)]
 pub struct Monitors {
@@ -65,6 +68,14 @@ impl Monitors {
                 watched.insert(key, watch);
             }
         }
+    }
+
+    /// The servers of a cluster are asked now, and not when it is time.
+    pub fn ask_now(&self, cluster: &str) {
+        let watched = lock(&self.watched);
+        let of_it = watched.iter().filter(|((name, _), _)| **name == *cluster);
+        // The order that it has, which counts at once.
+        of_it.for_each(|(_, watch)| watch.send_modify(|_| ()));
     }
 
     fn start(&self, order: Arc<Order>) -> Sender<Arc<Order>> {
@@ -124,7 +135,10 @@ impl Watch {
             tokio::select! {
                 () = tokio::time::sleep_until((began + order.interval).into()) => {}
                 // Cancel safe. Another order counts at once.
-                changed = self.orders.changed() => if changed.is_err() { return },
+                changed = self.orders.changed() => match changed {
+                    Ok(()) => tokio::time::sleep_until((began + LEAST).into()).await,
+                    Err(_) => return,
+                }
             }
         }
     }

@@ -541,7 +541,7 @@ impl Relay {
             counters: &around.handle.counters,
         };
         let any = judge.up(&mut self.up, &others);
-        if self.router.is_some() {
+        if self.router.is_some() || self.session.portable().is_some() {
             self.reserve_room();
         }
         any
@@ -557,6 +557,9 @@ impl Relay {
             Farewell::No => {}
             Farewell::Perhaps => return,
             Farewell::Yes => return down.set_source(Source::Ended),
+            // In frames it could not be taken out.
+            Farewell::Refused(_) if self.numbering.is_some() => {}
+            Farewell::Refused(length) => return self.hold_refused(length, around.handle),
         }
         let mut judge = Judge {
             session: &mut self.session,

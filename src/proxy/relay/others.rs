@@ -27,6 +27,8 @@ pub(super) struct Others<'a> {
 pub struct Ambient<'a> {
     /// What users' names mean.
     pub accounts: &'a Accounts<'a>,
+    /// Whether another server may come to take the cluster's writes.
+    pub switched: &'a (dyn Fn() -> bool + Sync + 'a),
     /// Whether a server, by its address, does not answer.
     pub lost: &'a (dyn Fn(&str) -> bool + Sync + 'a),
     /// What stored programs do.
@@ -63,6 +65,10 @@ impl Directory for Others<'_> {
 
     fn programs(&self) -> &dyn Programs {
         self
+    }
+
+    fn may_be_switched(&self) -> bool {
+        (self.ambient.switched)()
     }
 
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {

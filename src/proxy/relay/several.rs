@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use super::leg::{self, Leg};
 use super::link::Link;
 use super::{Relay, Surroundings};
-use crate::proxy::sessions::handle::{Handle, Reader};
+use crate::proxy::sessions::handle::{Due, Handle, Reader};
 use crate::session::lane::{GROWTH, Source};
 use crate::session::link::{Link as LinkState, LinkId};
 use crate::session::numbering::Numbering;
@@ -155,6 +155,21 @@ impl Relay {
         let is_put_back = command.is_empty() || self.up.put_back(&command);
         debug_assert!(is_put_back, "reads have left room for it");
         is_put_back
+    }
+
+    /// The home takes no writes, as it says in so many bytes: what it was asked is held until it is
+    /// known who does.
+    pub(super) fn hold_refused(&mut self, length: usize, handle: &Handle) {
+        let down = &mut self.links[LinkId::HOME.place()].down;
+        let refusal = down.unjudged().get(..length).unwrap_or_default();
+        let command = self.session.handle_refused(refusal);
+        down.judge(length);
+        down.taken(length);
+        let is_put_back = self.up.put_back(&command);
+        debug_assert!(is_put_back, "reads have left room for it");
+        if self.router.is_none() {
+            handle.set_due(Due::Fence);
+        }
     }
 
     /// Whether the server of a link, over which nothing is under way, is still there and says

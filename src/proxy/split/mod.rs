@@ -18,6 +18,7 @@
 //! - `copies`: prepared statements on readers.
 //! - `transaction`: a reader joins a transaction, and parts from it.
 //! - `explain`: EXPLAIN ROUTE.
+//! - `outwait`: a write that a server refuses which takes none any more.
 //!
 //! Invariant: what may write goes over no link but the home's, and not over that while its server
 //! is not the primary any more: the session moves home first, or the command is refused.
@@ -26,6 +27,7 @@
 
 mod copies;
 mod explain;
+mod outwait;
 mod reach;
 pub(super) mod rest;
 mod rules;
@@ -77,6 +79,9 @@ pub(super) async fn route(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules
     }
     if may_end_copies {
         copies::close(relay, LIMIT).await;
+    }
+    if relay.session().is_refused() {
+        return outwait::outwait(relay, handle, rules).await;
     }
     let (to, why) = goes(relay, rules);
     match to {

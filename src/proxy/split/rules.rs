@@ -429,6 +429,17 @@ impl Rules {
         self.links.load().server(LinkId::HOME)
     }
 
+    /// Whether the home's server has said since then that it takes writes.
+    pub(super) fn takes_writes(&self, since: Instant) -> bool {
+        let (Some(home), Some(cluster)) = (self.home(), self.cluster()) else { return false };
+        self.is_primary(home) && cluster.has_said(home, since)
+    }
+
+    /// The cluster's servers are to be asked what they are.
+    pub(super) fn ask_now(&self) {
+        self.shared.in_force.ask_now(&self.cluster);
+    }
+
     /// The link to a server, if there is one.
     pub(super) fn link_to(&self, server: ServerId) -> Option<LinkId> {
         let links = self.links.load();

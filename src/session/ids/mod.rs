@@ -43,6 +43,11 @@ pub trait Directory {
         &Unread
     }
 
+    /// Whether another server may come to take the writes.
+    fn may_be_switched(&self) -> bool {
+        false
+    }
+
     /// The id on this session's server of a connection, by the id its client was shown.
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId>;
 

@@ -24,7 +24,7 @@ use super::ids::{self, Directory, Replaced, Statements};
 use super::lane::{Intake, Rewrite};
 use super::link::{Ended, Heard, Held, Link, LinkId, Note, Prepared};
 use super::portable::{LoggedInAs, Pins, Portable};
-use super::routing::{Asked, Earlier};
+use super::routing::{Asked, Earlier, is_one_write};
 use super::stamp::Counted;
 use super::transaction::Transaction;
 use super::watched::Watched;
@@ -299,9 +299,12 @@ impl Session {
         let mut at = 0;
         loop {
             self.read_on(&bytes[at..], directory);
-            if let Some(router) = directory.router()
-                && self.is_elsewhere(bytes, &mut at, router)
-            {
+            let is_held = match directory.router() {
+                Some(router) => self.is_elsewhere(bytes, &mut at, router),
+                // Somebody has to say where to.
+                None => self.is_refused(),
+            };
+            if is_held {
                 return Intake { consumed: at, rewrite: None, is_held: true };
             }
             let Some((header, head)) = self.conversation.handle_client(bytes, &mut at) else {
@@ -312,7 +315,8 @@ impl Session {
                 self.stamp(header, head, shapes);
             }
             let uncounted;
-            let counters = match self.take_asked_again() {
+            let is_again = self.take_asked_again();
+            let counters = match is_again {
                 false => counters,
                 true => {
                     uncounted = SessionCounters::default();
@@ -320,7 +324,11 @@ impl Session {
                 }
             };
             counters.client_requests.add(1);
-            if let Some(with) = self.handle_command(header, head, directory, counters) {
+            let replaced = self.handle_command(header, head, directory, counters);
+            if is_again {
+                self.forget_kept();
+            }
+            if let Some(with) = replaced {
                 // What is replaced is at hand: the head, and no payload byte behind it.
                 self.conversation.front.skip(head.len());
                 let range = at - HEADER..at + head.len();
@@ -401,8 +409,13 @@ impl Session {
         self.note_asked(command, head);
         match command {
             code::STMT_PREPARE => return self.handle_prepare(header, head, directory),
-            code::STMT_EXECUTE if !self.ids.is_empty() => {
-                replaced = self.ids.execute((header, head), self.query_attributes, directory);
+            code::STMT_EXECUTE => {
+                if self.portable().is_some_and(|portable| portable.executes_one_write(head)) {
+                    self.keep_write(header, head, directory);
+                }
+                if !self.ids.is_empty() {
+                    replaced = self.ids.execute((header, head), self.query_attributes, directory);
+                }
             }
             code::STMT_CLOSE if !self.ids.is_empty() => self.ids.close(head),
             code::RESET_CONNECTION => {
@@ -511,6 +524,9 @@ impl Session {
             self.transaction.handle_statement(of, current, is_open);
             if is_one_shot && matches!(of.0, Class::Begin { .. }) {
                 self.transaction.handle_own_ways();
+            }
+            if is_one_write(of.0) {
+                self.keep_write(header, head, directory);
             }
         }
         // A reader is asked by its own ids what names a connection by those of the home.

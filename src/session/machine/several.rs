@@ -227,7 +227,8 @@ impl Session {
         let (header, head) = bytes[*at + start..*at + end].split_at(HEADER);
         let is_whole = Header::parse(header).is_some_and(|header| header.length == head.len());
         let command = self.command(head, is_whole);
-        let is_elsewhere = !router.is_for_current(&command, &self.standpoint());
+        let is_elsewhere =
+            self.is_refused() || !router.is_for_current(&command, &self.standpoint());
         if is_elsewhere {
             self.route = Route::Wanted;
         }

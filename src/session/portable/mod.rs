@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::link::{self, Ended, Link, LinkId, Note};
 use super::programs::Programs;
-use super::routing::{Earlier, earlier_warnings, may_write};
+use super::routing::{Earlier, earlier_warnings, is_one_write, may_write};
 use super::watched::Watched;
 use super::wishes::Wishes;
 use crate::sql::analysis::{Analysis, Asks, Changes, Class, Long, analyse, prepared_text};
@@ -360,6 +360,7 @@ impl Portable {
             schema: schema.to_vec(),
             modes: self.modes,
             only_reads: !may_write(class, changes),
+            is_one_write: is_one_write(class),
             variables: self.variables,
             ..Reading::with(earlier)
         };
@@ -382,6 +383,11 @@ impl Portable {
     /// The statement that a COM_STMT_EXECUTE executes, if that can be done over any link.
     pub(super) fn executed(&self, head: &[u8], query_attributes: bool) -> Option<Executed<'_>> {
         self.prepared.executed(head, query_attributes, self.modes)
+    }
+
+    /// Whether a COM_STMT_EXECUTE can be asked again as it is, and is one write.
+    pub(super) fn executes_one_write(&self, head: &[u8]) -> bool {
+        self.prepared.executes_one_write(head)
     }
 
     /// Any other command, of which this may be sent in its place; what is sent.

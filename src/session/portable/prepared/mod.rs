@@ -91,6 +91,9 @@ pub struct Reading {
     /// Its execution writes nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub only_reads: bool,
+    /// It is one write, of which a server that is read-only does nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_one_write: bool,
     /// How often system variables may have changed in the session.
     #[serde(default)]
     pub variables: u32,
@@ -334,6 +337,15 @@ impl Prepared {
         }
         let statement = ClientStatementId::named_by(head).and_then(|id| self.find(id));
         statement.is_some_and(|statement| statement.reading.only_reads)
+    }
+
+    /// Whether a COM_STMT_EXECUTE is all that its statement needs, and is one write.
+    pub fn executes_one_write(&self, head: &[u8]) -> bool {
+        let id = ClientStatementId::named_by(head);
+        let known = self.known.iter().find(|(known, _)| Some(*known) == id);
+        known.is_some_and(|(_, statement)| {
+            statement.reading.is_one_write && !statement.has_long_data && !statement.has_cursor
+        })
     }
 
     /// A command that names a statement, over this link: notes what it means, and says what the
