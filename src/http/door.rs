@@ -200,6 +200,7 @@ const CLUSTER: &[&str] = &[
     "versions",
     "running_task",
     "running_fleet_task",
+    "coordinator",
 ];
 
 /// Everything about clusters, each asked for once.
@@ -256,6 +257,7 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
             Some(versions.join(",")),
             task.map(|row| row.text("task_id").to_owned()),
             fleet_task.map(|row| format!("{FLEET_TASK}{}", row.text("task_id"))),
+            None,
         ]);
     }
     Ok(Overview { clusters: table, proxies, servers })

@@ -72,6 +72,8 @@ pub(super) struct Serving {
     pub all: String,
     /// With commas between.
     pub versions: String,
+    /// The restart of the fleet that one of the others does, and which one.
+    pub task: Option<(String, String)>,
 }
 
 impl Serving {
@@ -81,7 +83,7 @@ impl Serving {
         let Some(members) = members else {
             let text = |column| cluster.text(column).to_owned();
             let (running, all) = (text("proxies_running"), text("proxies"));
-            return Self { running, all, versions: text("versions") };
+            return Self { running, all, versions: text("versions"), task: None };
         };
         let serving = serving(members.clone(), cluster.text("name"));
         let versions: BTreeSet<_> = serving.rows().filter_map(|row| row.value("version")).collect();
@@ -89,6 +91,7 @@ impl Serving {
             running: running(&serving).to_string(),
             all: serving.rows.len().to_string(),
             versions: versions.into_iter().collect::<Vec<_>>().join(","),
+            task: tasks_of_others(&serving).into_iter().next(),
         }
     }
 }
@@ -101,11 +104,13 @@ pub(super) fn running(members: &Table) -> usize {
 /// [`door::clusters`] with the proxies of the whole fleet.
 pub(super) fn with_fleet(mut clusters: Table, members: Option<&Table>) -> Table {
     let all: Vec<_> = clusters.rows().map(|row| Serving::of(&row, members)).collect();
-    let columns = ["proxies_running", "proxies", "versions"];
+    let columns = ["proxies_running", "proxies", "versions", "running_fleet_task", "coordinator"];
     let places = columns.map(|name| clusters.columns.iter().position(|column| column == name));
-    for (row, Serving { running, all, versions }) in clusters.rows.iter_mut().zip(all) {
-        for (at, value) in places.into_iter().zip([running, all, versions]) {
-            if let Some(cell) = at.and_then(|at| row.get_mut(at)) {
+    for (row, Serving { running, all, versions, task }) in clusters.rows.iter_mut().zip(all) {
+        let (task, coordinator) = task.unzip();
+        let known = [Some(running), Some(all), Some(versions), task, coordinator];
+        for (at, value) in places.into_iter().zip(known) {
+            if let (Some(cell), Some(value)) = (at.and_then(|at| row.get_mut(at)), value) {
                 *cell = Some(value);
             }
         }

@@ -61,6 +61,11 @@ pub(super) static CLUSTER: Resource = Resource {
         same("versions", List, "versions of those proxies"),
         same("running_task", Integer, "the restart of this proxy that is in progress"),
         same("running_fleet_task", Text, "the restart of the fleet that is in progress"),
+        same(
+            "coordinator",
+            Text,
+            "the proxy that does it, if it is another one than the answering",
+        ),
     ],
 };
 

@@ -148,6 +148,11 @@ fn a_task_is_seen_on_the_pages_of_those_that_do_not_coordinate_it() {
         Some(person.see("/tasks")).filter(|page| page.contains("Task fleet-1 of "))
     });
     assert!(tasks.contains("<b>b</b>") && tasks.contains("1 running"), "{tasks}");
+    for path in ["/clusters", "/clusters/main"] {
+        until("it to be seen there", || {
+            person.see(path).contains("<a href=\"/tasks\">Task fleet-1").then_some(())
+        });
+    }
     let why = "task fleet-1 of b is in progress";
     for (query, is_free) in [("", false), ("?proxy=b", false), ("?proxy=a", true)] {
         let dialog = person.see(&format!("/clusters/main/restart{query}"));

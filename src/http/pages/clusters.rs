@@ -52,7 +52,7 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
             tbody {
                 @for (at, row) in clusters.rows().enumerate() {
                     @let id = |name: &str| format!("c{at}-{name}");
-                    @let Serving { running, all, versions } = Serving::of(&row, members);
+                    @let Serving { running, all, versions, task } = Serving::of(&row, members);
                     tr {
                         td data-label="Cluster" {
                             a href={ "/clusters/" (encoded(row.text("name"))) } {
@@ -82,8 +82,8 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
                         }
                         td data-label="Connections" id=(id("links")) { (row.text("links")) }
                         td data-label="Running task" id=(id("task")) {
-                            @match words::running_task(&row) {
-                                Some(id) => a href={ "/tasks/" (id) } { "Task " (id) },
+                            @match words::running_task(&row, task.as_ref().map(|(id, _)| &**id)) {
+                                Some((id, path)) => a href=(path) { "Task " (id) },
                                 None => span class="hint" { "none" },
                             }
                         }

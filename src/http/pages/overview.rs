@@ -11,7 +11,7 @@ use crate::admin::command::switchover::{Aim, Order};
 use crate::admin::{Row, Table};
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview};
-use crate::http::fleet::running;
+use crate::http::fleet::{running, tasks_of_others};
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::encoded;
 
@@ -140,12 +140,19 @@ impl Shown {
                     @if suspects > 0 {
                         span { (mark("suspect", &suspects.to_string())) " failed when last asked" }
                     }
-                    @if let Some(id) = words::running_task(&cluster) {
-                        span { a href={ "/tasks/" (id) } { "Task " (id) " is in progress" } }
+                    @let of_another = self.task_of_another();
+                    @if let Some((id, path)) = words::running_task(&cluster, of_another.as_deref()) {
+                        span { a href=(path) { "Task " (id) " is in progress" } }
                     }
                 }
             }
         }
+    }
+
+    /// The restart that another proxy of the fleet does.
+    fn task_of_another(&self) -> Option<String> {
+        let Fleet::Members(members) = &self.fleet else { return None };
+        tasks_of_others(members).into_iter().map(|(task, _)| task).next()
     }
 
     /// How many proxies of the cluster run, of all.

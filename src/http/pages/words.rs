@@ -98,9 +98,12 @@ pub(super) fn servers(cluster: &Row) -> Markup {
     }
 }
 
-/// The restart that is in progress: that of the fleet has this proxy's in it.
-pub(super) fn running_task<'r>(cluster: &Row<'r>) -> Option<&'r str> {
-    cluster.value("running_fleet_task").or(cluster.value("running_task"))
+/// The restart that is in progress, and where it is told of: that of the fleet has this proxy's in
+/// it, and that of another one is told of by its own console.
+pub(super) fn running_task(cluster: &Row, of_another: Option<&str>) -> Option<(String, String)> {
+    let own = cluster.value("running_fleet_task").or(cluster.value("running_task"));
+    let of_another = of_another.map(|id| (id.to_owned(), "/tasks".to_owned()));
+    own.map(|id| (id.to_owned(), format!("/tasks/{id}"))).or(of_another)
 }
 
 /// The state of a server.
