@@ -170,6 +170,19 @@ mod tests {
     }
 
     #[test]
+    fn no_more_sessions_move_than_there_are() {
+        let mut ledger = Ledger::default();
+        let task_id = ledger.begin(1, (Mode::Restart, Generation(2)), Instant::now());
+        ledger.update(task_id, |task| (task.sessions, task.moved) = (58, 0));
+        // Two have come while it was under way.
+        ledger.update(task_id, |task| task.moved = task.sessions + 2);
+        let task = ledger.rows(Instant::now()).remove(0);
+        assert_eq!((task.moved, task.sessions), (60, 60));
+        ledger.update(task_id, |task| task.moved = 3);
+        assert_eq!(ledger.rows(Instant::now())[0].sessions, 60);
+    }
+
+    #[test]
     fn pauses_are_those_of_the_newest_task_until_the_next() {
         let now = Instant::now();
         let clock = Arc::new(PauseClock::default());
