@@ -1,13 +1,16 @@
 //! A server behind a Unix socket takes the proxy's own user for whoever has connected. Clients of
 //! the proxy don't get in by that.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{User, geteuid};
 
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::WireError;
-use crate::support::{Database, Login, Proxy, Server, Wire, com, scratch};
+use crate::support::user::{as_nobody, may_become_nobody};
+use crate::support::{Database, Login, Proxy, Server, Wire, com, skip};
 
 /// What is asked for a proof, which does not matter.
 const ASKED: &str = "VIA mysql_native_password USING 'invalid' OR unix_socket";
@@ -43,7 +46,10 @@ impl Scene {
                 &format!("GRANT ALL ON p.* TO '{name}'@'localhost'"),
             ]);
         }
-        let dir = scratch();
+        // Where other users get to.
+        let dir = tempfile::tempdir().expect("a directory");
+        let everybody = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), everybody).expect("ours");
         let socket = dir.path().join("sql");
         let mut options = Options::new(&[format!("unix:{}", database.socket.display())]);
         options.listen.push(format!("unix:{}", socket.display()));
@@ -103,6 +109,39 @@ fn nobody_is_taken_for_the_proxy(scene: &Scene) {
     // Who is refused by the server hears the server.
     let words = user(Wire::open(&address, &login("other", "wrong"))).expect_err("refused");
     assert!(words.contains("Access denied for user 'other'"), "{words}");
+}
+
+/// The same machine is not the same user.
+#[test]
+fn another_user_of_the_machine_is_not_the_proxy() {
+    if !may_become_nobody() {
+        return;
+    }
+    for own_account in [ASKED, UNASKED] {
+        let Some(scene) = Scene::start(own_account, "") else { return };
+        for (name, password, is_proved) in [
+            (&*scene.own, "", false),
+            (&*scene.own, "whatever", false),
+            ("bare", "", false),
+            ("other", "odp-secret", true),
+        ] {
+            let login = login(name, password);
+            let stream = match as_nobody(|| UnixStream::connect(&scene.socket)) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    return skip("other users cannot reach the directory of temporary files");
+                }
+                stream => stream.expect("the proxy listens"),
+            };
+            // Who it is the kernel has noted when it connected.
+            let opened = Wire::over_unix(stream).and_then(|wire| wire.log_in(&login));
+            match (user(opened), is_proved) {
+                (Ok(user), true) => assert_eq!(user, name),
+                (Err(words), false) => assert!(words.contains(WORDS), "{name}: {words}"),
+                (got, _) => panic!("{name}: {got:?}\n{}", scene.proxy.log()),
+            }
+        }
+        assert_eq!(by_socket(&scene.socket, &login(&scene.own, "")), Ok(scene.own.clone()));
+    }
 }
 
 /// Whoever may say on whose behalf it connects may be anybody.
