@@ -37,7 +37,12 @@ struct Inner {
 impl Blackhole {
     /// Starts one, through which all passes.
     pub(crate) fn start(target: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+        Self::start_at("127.0.0.1:0", target).expect("the loopback has a free port")
+    }
+
+    /// Starts one at this address, unless that is taken.
+    pub(crate) fn start_at(address: &str, target: String) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let state = Arc::<State>::default();
         state.lock().listener = Some(listener.try_clone().expect("a second handle of a socket"));
@@ -48,7 +53,7 @@ impl Blackhole {
                 shared.begin(near, far);
             }
         });
-        Self { address, state }
+        Ok(Self { address, state })
     }
 
     /// From now on nothing that is sent to it arrives, and nothing is sent.

@@ -1,15 +1,10 @@
 //! Calls that do not return: no stop, restart or exit waits for them.
 
 use std::net::{TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt as _;
 
-use crate::stop;
 use crate::support::proxy::Options;
 use crate::support::{Proxy, scratch, skip};
-
-/// The program, whose resolver asks this address, for hours.
-const SCRIPT: &str = "#!/bin/sh\nexec unshare --mount sh -c '\
-    mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"' sh RESOLV ODP \"$@\"\n";
+use crate::{seeing, stop};
 
 #[test]
 fn a_resolver_that_does_not_answer_keeps_nobody_from_leaving() {
@@ -23,16 +18,7 @@ fn a_resolver_that_does_not_answer_keeps_nobody_from_leaving() {
     let resolv = dir.path().join("resolv.conf");
     let text = format!("nameserver {address}\noptions timeout:30 attempts:5\n");
     std::fs::write(&resolv, text).expect("the directory is ours");
-    let script = dir.path().join("odp");
-    let text = SCRIPT.replace("RESOLV", resolv.to_str().expect("UTF-8"));
-    let text = text.replace("ODP", env!("CARGO_BIN_EXE_odp"));
-    std::fs::write(&script, text).expect("the directory is ours");
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&script, executable).expect("the file is ours");
-    let can = std::process::Command::new(&script).arg("--version").output();
-    if !can.is_ok_and(|output| output.status.success()) {
-        return skip("unshare --mount does not work here (it needs root)");
-    }
+    let Some(script) = seeing(dir.path(), &resolv, "/etc/resolv.conf") else { return };
     let mut options = Options::new(&["silent.example.com:3306".into()]);
     options.binary = Some(script);
     options.proxy = "connect_timeout = \"1h\"\nlogin_timeout = \"1h\"\n".into();

@@ -1,5 +1,6 @@
 //! Trouble around the proxy and in it: a log that cannot be written, tasks that panic, listeners
-//! that are taken away, calls that do not return, descriptors that run out.
+//! that are taken away, calls that do not return, descriptors that run out, names with addresses
+//! that swallow all.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -8,12 +9,37 @@ mod calls;
 mod descriptors;
 mod listeners;
 mod log;
+mod names;
 #[cfg(feature = "crash-points")]
 mod panics;
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Login, Proxy, Wire, until};
+use support::{Login, Proxy, Wire, skip, until};
+
+/// The program, which sees a file in the place of another one.
+const SCRIPT: &str = "#!/bin/sh\nexec unshare --mount sh -c '\
+    mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"' sh 'FILE' 'PLACE' 'ODP' \"$@\"\n";
+
+/// The program under test as a script there, to which this file is the one of the system at
+/// `place`; None: that cannot be.
+fn seeing(dir: &Path, file: &Path, place: &str) -> Option<PathBuf> {
+    let script = dir.join("odp");
+    let text = SCRIPT.replace("FILE", file.to_str().expect("UTF-8")).replace("PLACE", place);
+    let text = text.replace("ODP", env!("CARGO_BIN_EXE_odp"));
+    std::fs::write(&script, text).expect("the directory is ours");
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&script, executable).expect("the file is ours");
+    let can = std::process::Command::new(&script).arg("--version").output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        skip("unshare --mount does not work here (it needs root)");
+        return None;
+    }
+    Some(script)
+}
 
 fn open(proxy: &Proxy) -> Wire {
     Wire::open(&proxy.address(), &Login::default()).expect("a session")

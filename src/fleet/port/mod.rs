@@ -3,15 +3,17 @@
 //! Invariant: no wait is without an end. A port that says nothing is a [`Trouble::Silent`], which
 //! is how a hung proxy looks from outside.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, SslOpts, Value};
+use mysql_async::{Conn, IoError, Opts, OptsBuilder, SslOpts, Value};
 use run_dir::RunDir;
 use tokio::time::{sleep, timeout};
 
 use crate::config::ServerAddress;
+use crate::net::dial::Dialer;
 use crate::restart::task::State;
 
 pub(crate) mod run_dir;
@@ -66,6 +68,7 @@ pub(crate) struct AdminPort {
     /// The same, in parts.
     pub(crate) address: ServerAddress,
     opts: Opts,
+    dialer: Arc<Dialer>,
     run_dir: Option<RunDir>,
 }
 
@@ -83,7 +86,8 @@ impl AdminPort {
             ServerAddress::Unix(path) => builder.socket(Some(path.to_string_lossy())),
         };
         let (name, address, opts) = (address.to_string(), address.clone(), direct(builder));
-        Self { name, address, opts, run_dir: None }
+        let dialer = Arc::new(Dialer::new(address.clone()));
+        Self { name, address, opts, dialer, run_dir: None }
     }
 
     /// If the port does not serve us, there is another way.
@@ -109,11 +113,23 @@ impl AdminPort {
 
     /// Logs in.
     pub(crate) async fn connect(&self) -> Result<Admin, Trouble> {
-        match (within(PATIENCE, Conn::new(self.opts.clone())).await, &self.run_dir) {
+        match (within(PATIENCE, self.log_in()).await, &self.run_dir) {
             (Ok(conn), _) => Ok(Admin { conn, detour: None }),
             (Err(trouble), None) => Err(trouble),
             (Err(trouble), Some(run_dir)) => run_dir.connect(trouble).await,
         }
+    }
+
+    /// The driver would try one address of a name after the other, each until it gives up.
+    async fn log_in(&self) -> Result<Conn, mysql_async::Error> {
+        let opts = match self.dialer.find(PATIENCE).await.map_err(IoError::from)? {
+            None => self.opts.clone(),
+            // What a certificate must be for is still the name.
+            Some(ip) => {
+                OptsBuilder::from_opts(self.opts.clone()).resolved_ips(Some(vec![ip])).into()
+            }
+        };
+        Conn::new(opts).await
     }
 
     /// Asks how the proxy is, on a connection of its own.

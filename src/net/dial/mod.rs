@@ -78,14 +78,32 @@ impl Dialer {
         Ok(stream)
     }
 
+    /// The address of its name that takes connections at present, for who connects by himself;
+    /// None: it has no name. Of several one is dialed, and no word said.
+    pub async fn find(&self, limit: Duration) -> io::Result<Option<IpAddr>> {
+        let ServerAddress::Tcp { host, port } = &self.target else { return Ok(None) };
+        if host.parse::<IpAddr>().is_ok() {
+            return Ok(None);
+        }
+        let addresses = self.resolve(host, *port).await?;
+        if let [only] = addresses[..] {
+            return Ok(Some(only.ip()));
+        }
+        let stream = self.connect_to_any(addresses, limit).await?;
+        Ok(Some(stream.peer_addr()?.ip()))
+    }
+
     async fn dial_tcp(&self, host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return TcpStream::connect((address, port)).await;
         }
-        let name = (host.to_owned(), port);
-        let ask = async move { Ok(tokio::net::lookup_host(name).await?.collect()) };
-        let addresses = self.question.ask(ask).await?;
+        let addresses = self.resolve(host, port).await?;
         self.connect_to_any(addresses, limit).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let name = (host.to_owned(), port);
+        self.question.ask(async move { Ok(tokio::net::lookup_host(name).await?.collect()) }).await
     }
 
     async fn connect_to_any(
