@@ -90,15 +90,7 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
     let handshakes = |leg: &str, result: &str| [of("leg", leg), of("result", result)].concat();
     let accepted = totals.total_client_connections - totals.refused_client_connections;
-    let panics = crate::task::panics().into_iter();
-    let panics = panics.map(|(task, count)| (of("task", task), count)).collect();
     let mut counters = vec![
-        (
-            "odp_log_lines_lost",
-            "Lines that could not be logged by this process",
-            vec![(vec![], crate::log::lost())],
-        ),
-        ("odp_task_panics", "Tasks of this process that panicked, by task", panics),
         ("odp_transaction", "Transactions that ended", vec![(vec![], totals.client_transactions)]),
         (
             "odp_sql_request",
@@ -150,8 +142,30 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
             ],
         ),
     ];
+    counters.extend(troubles(admin));
     counters.extend(crash_metrics::counters(admin));
     counters
+}
+
+/// What has gone wrong in this process itself.
+fn troubles(admin: &Admin) -> Vec<Family<u64>> {
+    let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
+    let (late, lost) = admin.audit.trouble();
+    let panics = crate::task::panics().into_iter();
+    let panics = panics.map(|(task, count)| (of("task", task), count)).collect();
+    vec![
+        (
+            "odp_log_lines_lost",
+            "Lines that could not be logged by this process",
+            vec![(vec![], crate::log::lost())],
+        ),
+        ("odp_task_panics", "Tasks of this process that panicked, by task", panics),
+        (
+            "odp_audit_trouble",
+            "Entries of the audit that were not on the disk in time (late), or never came there",
+            vec![(of("what", "late"), late), (of("what", "lost"), lost)],
+        ),
+    ]
 }
 
 fn gauges(admin: &Admin) -> Vec<Family<f64>> {

@@ -1,15 +1,16 @@
 //! The audit: who changed what, when, by which way, and what came of it. A line of JSON a step.
 //!
 //! A change is on the disk before it is carried out, and again with its outcome: whatever happens
-//! in between, somebody has asked for it. An audit that cannot be written holds nobody up (who
-//! restarts a proxy may do so because the disk is full); it is an error in the log.
+//! in between, somebody has asked for it. An audit that cannot be written, or not in time, holds
+//! nobody up (who restarts a proxy may do so because the disk is full, or does not answer); it is
+//! an error in the log, with the entry, and counted.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -18,12 +19,7 @@ use super::caller::{Caller, Door};
 use super::table::{Columns, Table, timestamp};
 use crate::config::Role;
 use crate::wire::id::SessionId;
-
-/// A file that is longer is put aside.
-const LONGEST: u64 = 8 << 20;
-
-/// Files that were put aside.
-const KEPT: u32 = 4;
+use file::Log;
 
 /// What SHOW AUDIT reads of the newest file, and of the one before.
 const SHOWN_BYTES: u64 = 512 << 10;
@@ -70,9 +66,7 @@ pub struct Audit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    path: PathBuf,
-    /// Held while a line is written.
-    file: Mutex<()>,
+    log: Arc<Log>,
     steps: AtomicU64,
 }
 
@@ -86,14 +80,14 @@ pub struct Asked {
 impl Audit {
     /// That of a proxy with this directory.
     pub fn new(dir: &Path) -> Self {
-        let path = dir.join("audit.log");
-        Self(Arc::new(Inner { path, file: Mutex::new(()), steps: AtomicU64::new(0) }))
+        let log = Log::new(dir.join("audit.log"), notice);
+        Self(Arc::new(Inner { log: Arc::new(log), steps: AtomicU64::new(0) }))
     }
 
-    /// Somebody asks for something: it is on the disk when this returns.
+    /// Somebody asks for something: it is on the disk when this returns, unless that is in trouble.
     pub(crate) async fn ask(&self, caller: &Caller, action: String) -> Asked {
         let entry = self.entry(caller, action);
-        self.write(entry.clone()).await;
+        self.write(&entry).await;
         Asked { audit: self.clone(), entry }
     }
 
@@ -108,15 +102,17 @@ impl Audit {
     pub async fn note(&self, caller: &Caller, action: &str, outcome: &str, detail: &str) {
         let mut entry = self.entry(caller, action.to_owned());
         (entry.outcome, entry.detail) = (outcome.to_owned(), detail.to_owned());
-        self.write(entry).await;
+        self.write(&entry).await;
+    }
+
+    /// How many entries were not on the disk in time, and how many are lost.
+    pub(super) fn trouble(&self) -> (u64, u64) {
+        self.0.log.trouble()
     }
 
     /// The newest entries.
     pub(super) async fn table(&self) -> io::Result<Table> {
-        let inner = self.0.clone();
-        let read = tokio::task::spawn_blocking(move || inner.read());
-        let entries = read.await.map_err(io::Error::other)??;
-        Ok(Table::of(AUDIT, &entries))
+        Ok(Table::of(AUDIT, &newest(&self.0.log.read(SHOWN_BYTES).await?)))
     }
 
     fn entry(&self, caller: &Caller, action: String) -> Entry {
@@ -135,13 +131,13 @@ impl Audit {
         }
     }
 
-    async fn write(&self, entry: Entry) {
-        let inner = self.0.clone();
-        let written = tokio::task::spawn_blocking(move || inner.append(&entry)).await;
-        let written = written.map_err(io::Error::other).and_then(|written| written);
-        if let Err(error) = written {
-            let path = self.0.path.display();
-            tracing::error!(%path, %error, "the audit cannot be written");
+    async fn write(&self, entry: &Entry) {
+        if let Err(error) = self.0.log.write(entry.line()).await {
+            let path = self.0.log.path().display();
+            let Entry { user, peer, action, outcome, .. } = entry;
+            tracing::error!(
+                %path, user, peer, action, outcome, %error, "the audit cannot be written"
+            );
         }
     }
 }
@@ -155,75 +151,59 @@ impl Asked {
     /// It has ended.
     pub async fn end(mut self, outcome: &str, detail: String) {
         (self.entry.outcome, self.entry.detail) = (outcome.to_owned(), detail);
-        self.audit.write(self.entry).await;
+        self.audit.write(&self.entry).await;
     }
 }
 
-impl Inner {
-    fn append(&self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(entry)?;
+impl Entry {
+    fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("texts and names only");
         line.push(b'\n');
-        let _one = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if std::fs::metadata(&self.path).is_ok_and(|file| file.len() >= LONGEST) {
-            self.rotate()?;
-        }
-        // Opened anew for each: somebody else may have put the file aside.
-        let mut options = OpenOptions::new();
-        let mut file = options.append(true).create(true).mode(0o600).open(&self.path)?;
-        file.write_all(&line)?;
-        file.sync_data()
-    }
-
-    fn rotate(&self) -> io::Result<()> {
-        for number in (1..KEPT).rev() {
-            let (from, to) = (self.aside(number), self.aside(number + 1));
-            match std::fs::rename(from, to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        std::fs::rename(&self.path, self.aside(1))
-    }
-
-    fn aside(&self, number: u32) -> PathBuf {
-        self.path.with_extension(format!("log.{number}"))
-    }
-
-    /// Newest first; of steps of one thing only the last. A line that is none is left out: a
-    /// process may have died in the middle of it.
-    fn read(&self) -> io::Result<Vec<Entry>> {
-        let text = end_of(&self.aside(1))? + &end_of(&self.path)?;
-        let mut newest: Vec<Entry> = Vec::new();
-        for entry in text.lines().rev().filter_map(|line| serde_json::from_str(line).ok()) {
-            let entry: Entry = entry;
-            let is_known = newest.iter().any(|it| it.id == entry.id && it.time == entry.time);
-            if !is_known {
-                newest.push(entry);
-            }
-            if newest.len() == SHOWN {
-                break;
-            }
-        }
-        Ok(newest)
+        line
     }
 }
 
-fn end_of(path: &Path) -> io::Result<String> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        file => file?,
+/// So many entries could not be written.
+fn notice(lost: u64) -> Vec<u8> {
+    let time = timestamp(SystemTime::now());
+    let entry = Entry {
+        id: format!("{}.lost.{time}", std::process::id()),
+        time,
+        user: "odp".into(),
+        peer: String::new(),
+        role: Role::Manager,
+        door: Door::Signal,
+        action: "AUDIT".into(),
+        outcome: "failed".into(),
+        detail: format!("entries that could not be written: {lost}; the log has them"),
     };
-    let start = file.metadata()?.len().saturating_sub(SHOWN_BYTES);
-    file.seek(SeekFrom::Start(start))?;
-    let mut bytes = Vec::new();
-    file.take(SHOWN_BYTES).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    entry.line()
+}
+
+/// Newest first; of steps of one thing only the last. A line that is none is left out: a process
+/// may have died in the middle of it.
+fn newest(text: &str) -> Vec<Entry> {
+    let mut newest: Vec<Entry> = Vec::new();
+    for entry in text.lines().rev().filter_map(|line| serde_json::from_str(line).ok()) {
+        let entry: Entry = entry;
+        let is_known = newest.iter().any(|it| it.id == entry.id && it.time == entry.time);
+        if !is_known {
+            newest.push(entry);
+        }
+        if newest.len() == SHOWN {
+            break;
+        }
+    }
+    newest
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
     use std::os::unix::fs::MetadataExt as _;
 
+    use super::file::{KEPT, LONGEST};
     use super::*;
 
     fn caller() -> Caller {
@@ -291,8 +271,18 @@ mod tests {
     #[tokio::test]
     async fn an_audit_that_cannot_be_written_holds_nobody_up() {
         let (dir, audit) = audit();
-        drop(dir);
+        let path = dir.path().join("audit.log");
+        std::fs::create_dir(&path).expect("the directory is ours");
         audit.ask(&caller(), "RESTART".into()).await.end("done", String::new()).await;
-        assert_eq!(shown(&audit).await, []);
+        assert_eq!(audit.trouble(), (0, 2));
+        // It can be again, and tells what is missing.
+        std::fs::remove_dir(&path).expect("ours");
+        audit.note(&caller(), "KILL PROXYSESSION 7", "done", "").await;
+        audit.note(&caller(), "KILL PROXYSESSION 8", "done", "").await;
+        let rows = audit.table().await.expect("it can be read");
+        let rows: Vec<_> = rows.rows().map(|row| row.text("action").to_owned()).collect();
+        assert_eq!(rows, ["KILL PROXYSESSION 8", "AUDIT", "KILL PROXYSESSION 7"]);
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert!(text.contains("could not be written: 2;"), "{text}");
     }
 }
