@@ -160,11 +160,43 @@ fn check_names_every_file_that_cannot_be_used() {
          [tls.client]\nmode = 'prefer'\ncertificate = '/none/c'\nkey = '/none/k'\n\
          [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n{CLUSTER}"
     );
+    let missing = "No such file or directory (os error 2)";
+    let expected = [
+        "line 2, column 11: proxy.run_dir = \"/nowhere/at/all\": expected to be able to write in \
+         /nowhere/at: ENOENT: No such file or directory"
+            .to_owned(),
+        format!("line 5, column 15: tls.client.certificate /none/c: {missing}"),
+        format!("line 6, column 7: tls.client.key /none/k: {missing}"),
+        format!("line 9, column 6: tls.server.ca /none/ca: {missing}"),
+    ];
+    let expected = expected.map(|line| format!("odp: config f.toml: {line}\n")).concat();
+    assert_eq!(odp("check", &text), (Some(1), expected));
+}
+
+#[test]
+fn check_names_files_and_own_listeners_beside_other_mistakes() {
+    let text = "[proxy]\nrun_dir = 'RUN_DIR'\nlisten = ['127.0.0.1:2883']\nlogin_timout = '5s'\n\
+                [admin]\nlisten = '127.0.0.1:2885'\n\
+                [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n\
+                [[cluster]]\nname = 'a'\n[[cluster.server]]\naddress = '127.0.0.1:2883'\n\
+                [[cluster.server]]\naddress = '127.0.0.1:3306'\n\
+                [[cluster.server]]\naddress = '127.0.0.1:2885'\n";
+    let expected = [
+        "line 4, column 1: proxy: unknown field `login_timout`, did you mean `login_timeout`?",
+        "line 9, column 6: tls.server.ca /none/ca: No such file or directory (os error 2)",
+        "line 13, column 11: cluster 'a': server 127.0.0.1:2883: the proxy itself listens there, \
+         on 127.0.0.1:2883",
+        "line 17, column 11: cluster 'a': server 127.0.0.1:2885: the proxy itself listens there, \
+         on 127.0.0.1:2885",
+    ];
+    let expected = expected.map(|line| format!("odp: config f.toml: {line}\n")).concat();
+    assert_eq!(odp("check", text), (Some(1), expected));
+    // What is the default when it was meant otherwise is no mistake of its own.
+    let text = text.replace("listen = ['127.0.0.1:2883']", "listen = '127.0.0.1:2999'");
     let (code, said) = odp("check", &text);
-    assert_eq!((code, said.lines().count()), (Some(1), 3), "{said}");
-    for part in ["tls.client.certificate /none/c", "tls.server.ca /none/ca", "/nowhere/at/all"] {
-        assert!(said.contains(part), "{part}: {said}");
-    }
+    assert_eq!((code, said.lines().count()), (Some(1), 4), "{said}");
+    assert!(!said.contains("server 127.0.0.1:2883"), "{said}");
+    assert!(said.contains("server 127.0.0.1:2885"), "{said}");
 }
 
 #[test]

@@ -6,41 +6,39 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::ourselves;
 pub(crate) use super::ourselves::Names;
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Flaw};
 use crate::fleet::settings::Store;
 use crate::net::tls::settings::{Settings, SettingsError};
 
-/// All that is wrong with what it names, a line each: where it stands, and what was expected.
-pub(crate) fn errors(config: &Config) -> Vec<String> {
-    let mut wrong: Vec<String> =
-        Settings::errors(&config.tls).iter().map(ToString::to_string).collect();
-    wrong.extend(Store::new(&config.fleet).err().map(|error| error.to_string()));
-    wrong.extend(ourselves::listed(config, Names::Resolved));
+/// Loads a config with the files that it names, unless something is wrong with any of them.
+pub(crate) fn check(path: &Path) -> Result<Config, ConfigError> {
+    Config::load_if(path, flaws)
+}
+
+/// All that is wrong with what it names.
+fn flaws(config: &Config) -> Vec<Flaw> {
+    let mut wrong = Settings::errors(&config.tls);
+    wrong.extend(Store::errors(&config.fleet));
+    let flaw = |error: SettingsError| Flaw::new(&error.key, error.to_string());
+    let mut flaws: Vec<Flaw> = wrong.into_iter().map(flaw).collect();
+    flaws.extend(ourselves::listed(config, Names::Resolved));
     let run_dir = &config.proxy.run_dir;
     if let Err(error) = usable(run_dir) {
-        wrong.push(format!("proxy.run_dir = \"{}\": {error}", run_dir.display()));
+        let text = format!("proxy.run_dir = \"{}\": {error}", run_dir.display());
+        flaws.push(Flaw::new("proxy.run_dir", text));
     }
-    wrong
+    flaws
 }
 
-/// Loads a config that this version can serve. Of the files that it names only passwords are read.
-pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    let config = Config::load(path)?;
-    not_ourselves(path, &config, Names::AsTheyAre)?;
-    Ok(config)
-}
-
-/// None of the servers is surely the proxy itself.
-pub(crate) fn not_ourselves(path: &Path, config: &Config, names: Names) -> anyhow::Result<()> {
-    match ourselves::listed(config, names) {
-        Some(fault) => bail!("config {}: {fault}", path.display()),
-        None => Ok(()),
-    }
+/// Loads a config that this version can serve: none of the servers is surely the proxy itself. Of
+/// the files that it names only passwords are read.
+pub(crate) fn load(path: &Path, names: Names) -> anyhow::Result<Config> {
+    Ok(Config::load_if(path, |config| ourselves::listed(config, names))?)
 }
 
 /// What is wrong with a file that the config names.

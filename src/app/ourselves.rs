@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::ports::target;
-use crate::config::{Config, ListenAddress, ServerAddress};
+use crate::config::{Config, Flaw, ListenAddress, ServerAddress};
 use crate::net::listen::{Address, Families};
 
 /// How long all names may take to resolve; one that takes longer is not looked at.
@@ -23,39 +23,40 @@ pub(crate) enum Names {
     AsTheyAre,
 }
 
-/// The first server that is one of our own listening addresses: what is wrong, and where.
-pub(super) fn listed(config: &Config, names: Names) -> Option<String> {
-    let servers: Vec<(&str, &ServerAddress)> = config
-        .cluster
-        .iter()
-        .flat_map(|cluster| cluster.server.iter().map(|it| (&*cluster.name, &it.address)))
+/// The servers that are one of our own listening addresses.
+pub(super) fn listed(config: &Config, names: Names) -> Vec<Flaw> {
+    let clusters = config.cluster.iter().enumerate();
+    let servers: Vec<(String, &str, &ServerAddress)> = clusters
+        .flat_map(|(at, cluster)| {
+            let servers = cluster.server.iter().enumerate();
+            servers.map(move |(of, it)| {
+                (format!("cluster.{at}.server.{of}.address"), &*cluster.name, &it.address)
+            })
+        })
         .collect();
-    let addresses = resolved(&servers, names);
-    let local = local_addresses();
-    for ((cluster, server), addresses) in servers.iter().zip(addresses) {
-        for (listener, _) in config.listen_addresses() {
-            let is_own = match (&listener, server) {
-                (ListenAddress::Unix(listener), ServerAddress::Unix(server)) => {
-                    is_same_file(listener, server)
-                }
-                (ListenAddress::Tcp(at), ServerAddress::Tcp { .. }) => {
-                    let takes_both = Address::Tcp(*at, Families::Both);
-                    let families = match target(&listener, config) == takes_both {
+    let addresses = resolved(servers.iter().map(|(.., server)| *server), names);
+    let (local, listeners) = (local_addresses(), config.listeners());
+    let judge =
+        |((path, cluster, server), addresses): (&(String, &str, &ServerAddress), Vec<_>)| {
+            let is_it = |(at, _): &&(&ListenAddress, String)| match (at, server) {
+                (ListenAddress::Unix(at), ServerAddress::Unix(server)) => is_same_file(at, server),
+                (ListenAddress::Tcp(address), ServerAddress::Tcp { .. }) => {
+                    let takes_both = Address::Tcp(*address, Families::Both);
+                    let families = match target(at, config) == takes_both {
                         true => Families::Both,
                         false => Families::Own,
                     };
-                    let is_own = |server: &SocketAddr| is_own(*at, families, *server, &local);
+                    let is_own = |server: &SocketAddr| is_own(*address, families, *server, &local);
                     !addresses.is_empty() && addresses.iter().all(is_own)
                 }
                 (ListenAddress::Tcp(_), _) | (ListenAddress::Unix(_), _) => false,
             };
-            if is_own {
-                let what = format!("the proxy itself listens there, on {listener}");
-                return Some(format!("cluster '{cluster}': server {server}: {what}"));
-            }
-        }
-    }
-    None
+            let (listener, key) = listeners.iter().find(is_it)?;
+            let what = format!("the proxy itself listens there, on {listener}");
+            // If the listener is wrong itself, it is none of ours that we know of.
+            Some(Flaw::new(path, format!("cluster '{cluster}': server {server}: {what}")).and(key))
+        };
+    servers.iter().zip(addresses).filter_map(judge).collect()
 }
 
 /// Whether who connects to the server's address comes to this listener.
@@ -94,9 +95,12 @@ fn local_addresses() -> Vec<IpAddr> {
 }
 
 /// The addresses of each, as far as they are known; none of Unix sockets.
-fn resolved(servers: &[(&str, &ServerAddress)], names: Names) -> Vec<Vec<SocketAddr>> {
+fn resolved<'s>(
+    servers: impl Iterator<Item = &'s ServerAddress>,
+    names: Names,
+) -> Vec<Vec<SocketAddr>> {
     let deadline = Instant::now() + PATIENCE;
-    let asked = servers.iter().map(|(_, server)| {
+    let asked = servers.map(|server| {
         let (told, answer) = channel();
         if let ServerAddress::Tcp { host, port } = server {
             match host.parse::<IpAddr>() {

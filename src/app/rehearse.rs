@@ -14,7 +14,7 @@ use crate::{log, restart, task};
 
 /// Judges with this config file, until whoever asks has shown all.
 pub(crate) fn rehearse(path: &Path) -> anyhow::Result<()> {
-    let config = config::load(path)?;
+    let config = config::load(path, config::Names::AsTheyAre)?;
     let _log = log::start(&config.log).context("cannot start the log")?;
     raise_fd_limit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -89,11 +89,7 @@ fn run_proxy(
     let heritage = parts.as_ref().and_then(|(_, heritage)| heritage.as_ref());
     let (config, flaw) = match heritage.map(|heritage| heritage.estate.config.as_str()) {
         Some(text) if !text.is_empty() => config_again(text, path)?,
-        _ => {
-            let config = config::load(path)?;
-            config::not_ourselves(path, &config, Names::Resolved)?;
-            (config, None)
-        }
+        _ => (config::load(path, Names::Resolved)?, None),
     };
     let _log = log::start(&config.log).context("cannot start the log")?;
     if let Some(error) = flaw {

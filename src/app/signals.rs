@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::config;
+use super::config::{self, Names};
 use super::remarks::log_remarks;
 use crate::admin::Audit;
 use crate::admin::command::Change;
@@ -161,8 +161,8 @@ async fn reload(proxy: Arc<Proxy>, path: PathBuf, whose: Whose) {
 /// All of the new config, with the files that it names, or nothing of it, and why.
 fn read_again(proxy: &Proxy, path: &Path) -> Result<(), String> {
     let before = proxy.config();
-    let reloaded =
-        config::load(path).and_then(|config| proxy.reload(config).map_err(config::in_config(path)));
+    let reloaded = config::load(path, Names::AsTheyAre)
+        .and_then(|config| proxy.reload(config).map_err(config::in_config(path)));
     if let Err(error) = reloaded {
         let error = chain(error.as_ref());
         tracing::error!(error, "config not reloaded");

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 use super::access::Access;
-use crate::config::Config;
 use crate::config::parameter::changes::changes;
 use crate::{app, log, task};
 
@@ -27,15 +26,10 @@ pub struct Args {
 /// Runs the command: exit code 0, or 1 with everything that is wrong, where it stands and what was
 /// expected. What will go wrong some day is said and no failure.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&args.config)?;
+    let config = app::config::check(&args.config)?;
     let path = args.config.display();
-    let wrong = app::config::errors(&config);
     for remark in app::remarks::remarks(&config) {
         log::say(&format!("config {path}: warning: {remark}"));
-    }
-    if !wrong.is_empty() {
-        let lines = wrong.iter().map(|text| format!("config {path}: {text}"));
-        bail!(lines.collect::<Vec<_>>().join("\n"));
     }
     let servers: usize = config.cluster.iter().map(|cluster| cluster.server.len()).sum();
     super::print(&format!("{path}: ok, {servers} server(s)\n"))?;

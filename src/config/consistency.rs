@@ -107,12 +107,18 @@ impl Config {
         remarks
     }
 
-    fn duplicate_addresses(&self) -> Vec<Flaw> {
+    /// Every listening address, and where it stands.
+    pub(crate) fn listeners(&self) -> Vec<(&ListenAddress, String)> {
         let clients = self.proxy.listen.iter().enumerate();
-        let mut addresses: Vec<(&ListenAddress, String)> =
+        let mut addresses: Vec<_> =
             clients.map(|(at, address)| (address, format!("proxy.listen.{at}"))).collect();
         addresses.push((&self.admin.listen, "admin.listen".into()));
         addresses.push((&self.http.listen, "http.listen".into()));
+        addresses
+    }
+
+    fn duplicate_addresses(&self) -> Vec<Flaw> {
+        let addresses = self.listeners();
         let mut flaws = Vec::new();
         for (at, (address, path)) in addresses.iter().enumerate() {
             let fixed = !matches!(address, ListenAddress::Tcp(address) if address.port() == 0);

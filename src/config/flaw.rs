@@ -1,8 +1,8 @@
 //! What is wrong with a config that can be read.
 
 /// Values that do not fit together, or one that fits nowhere.
-#[derive(Debug)]
-pub(super) struct Flaw {
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flaw {
     /// The keys that it is about, such as `admin.user.1.password`; it is found at the first.
     pub(super) paths: Vec<String>,
     /// Key, value and what was expected.
@@ -10,12 +10,13 @@ pub(super) struct Flaw {
 }
 
 impl Flaw {
-    pub(super) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    /// At this key.
+    pub(crate) fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
         Self { paths: vec![path.into()], text: text.into() }
     }
 
     /// It is about this one too.
-    pub(super) fn and(mut self, path: impl Into<String>) -> Self {
+    pub(crate) fn and(mut self, path: impl Into<String>) -> Self {
         self.paths.push(path.into());
         self
     }

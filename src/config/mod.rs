@@ -36,6 +36,7 @@ pub use cluster::{
     CausalReads, ClusterKind, ClusterSection, ClusterTenant, ClusterUser, ProxyProtocol,
     ReadWriteSplit, RoutePolicy, RoutingMode, ServerRole, ServerSection,
 };
+pub use flaw::Flaw;
 pub use console::{AdminToken, ConsoleSection};
 use document::Document;
 pub use document::Mistake;
@@ -223,7 +224,16 @@ pub enum LogFormat {
 impl Config {
     /// Reads and checks a file, and takes the passwords out of the files that it names.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::of_text(&read(path)?, path, password::Files::Read)
+        Self::load_if(path, |_| Vec::new())
+    }
+
+    /// The same, unless something is wrong with what it names. That is looked for in what can be
+    /// read, even if something else is wrong.
+    pub(crate) fn load_if(
+        path: &Path,
+        judge: impl FnOnce(&Self) -> Vec<Flaw>,
+    ) -> Result<Self, ConfigError> {
+        Self::judged(&read(path)?, path, password::Files::Read, judge)
     }
 
     /// The same of a text that a file had.
@@ -248,6 +258,15 @@ impl Config {
     }
 
     fn of_text(text: &str, path: &Path, passwords: password::Files) -> Result<Self, ConfigError> {
+        Self::judged(text, path, passwords, |_| Vec::new())
+    }
+
+    fn judged(
+        text: &str,
+        path: &Path,
+        passwords: password::Files,
+        judge: impl FnOnce(&Self) -> Vec<Flaw>,
+    ) -> Result<Self, ConfigError> {
         let mut document = Document::new(text);
         let mut config: Option<Self> = document.read();
         if let Some(config) = &mut config {
@@ -258,6 +277,7 @@ impl Config {
             config.agree_on_tls();
             config.text = Text(text.into());
             document.judge(config.flaws());
+            document.judge(judge(config));
         }
         let mistakes = document.into_mistakes();
         match config.filter(|_| mistakes.is_empty()) {

@@ -43,8 +43,14 @@ fn check_names_the_file_and_its_fault() {
         let line = |path: &std::path::Path| format!("\n{key} = \"{}\"", path.display());
         let section = section.replace(&line(before), &line(&path));
         let (code, _, errors) = check(&section);
-        let expected =
-            format!("config {}: tls.{port}.{key} {}: ", config.display(), path.display());
+        let text = std::fs::read_to_string(&config).expect("ours");
+        let at = text.lines().position(|it| it == line(&path).trim()).expect("it is there") + 1;
+        let column = format!("{key} = ").len() + 1;
+        let expected = format!(
+            "config {}: line {at}, column {column}: tls.{port}.{key} {}: ",
+            config.display(),
+            path.display()
+        );
         assert_eq!(code, Some(1), "{errors}");
         assert!(
             errors.contains(&expected) && errors.contains(fault),

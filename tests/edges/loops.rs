@@ -160,9 +160,12 @@ fn what_is_surely_ourselves_is_refused() {
         let mut options = Options::new(&["127.0.0.1:1".to_owned(), server.clone()]);
         options.listen.push(socket.clone());
         std::fs::write(&config, config_text(dir.path(), ports, &options)).expect("ours");
+        let text = std::fs::read_to_string(&config).expect("ours");
+        let is_it = |line: &str| line == format!("address = \"{server}\"");
+        let line = text.lines().position(is_it).expect("it is a server") + 1;
         let expected = format!(
-            "config {}: cluster 'main': server {server}: the proxy itself listens there, on \
-             {listener}",
+            "config {}: line {line}, column 11: cluster 'main': server {server}: the proxy itself \
+             listens there, on {listener}",
             config.display()
         );
         for command in ["check", "run"] {

@@ -131,16 +131,27 @@ pub(crate) struct Etcd {
     first: AtomicUsize,
 }
 
+fn is_secure(config: &FleetSection) -> bool {
+    config.etcd.iter().any(|endpoint| endpoint.scheme == Scheme::Https)
+}
+
 impl Etcd {
     /// As the config has it; reads the files that it names.
     pub(crate) fn new(config: &FleetSection) -> Result<Self, SettingsError> {
-        let is_secure = config.etcd.iter().any(|endpoint| endpoint.scheme == Scheme::Https);
-        let tls = match is_secure {
+        let tls = match is_secure(config) {
             true => Connector::of_etcd(&config.etcd_tls())?,
             false => None,
         };
         let (endpoints, account) = (config.etcd.clone(), Account::new(config));
         Ok(Self { endpoints, tls, account, first: AtomicUsize::new(0) })
+    }
+
+    /// All that is wrong with those files.
+    pub(crate) fn errors(config: &FleetSection) -> Vec<SettingsError> {
+        match is_secure(config) {
+            true => Connector::errors_of_etcd(&config.etcd_tls()),
+            false => Vec::new(),
+        }
     }
 
     /// What is below a prefix.

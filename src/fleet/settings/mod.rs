@@ -117,6 +117,11 @@ impl Store {
         Ok(Self { etcd: Etcd::new(config)?, prefix: config.etcd_prefix.clone() })
     }
 
+    /// All that is wrong with those files.
+    pub(crate) fn errors(config: &FleetSection) -> Vec<SettingsError> {
+        Etcd::errors(config)
+    }
+
     /// What is there.
     pub(crate) async fn read(&self) -> Result<Read, Trouble> {
         let range = self.etcd.range(&self.prefix).await?;

@@ -78,6 +78,16 @@ impl Acceptor {
         Ok(Some(Self { mode: section.mode, config: Arc::new(config) }))
     }
 
+    /// All that is wrong with the files.
+    fn errors(section: &TlsAccept, name: &str) -> Vec<SettingsError> {
+        let Err(first) = Self::load(section, name) else { return Vec::new() };
+        let keys = format!("tls.{name}.");
+        let files = Files { keys: &keys };
+        let mut errors = files.errors_of_identity(&section.certificate, &section.key);
+        errors.extend(client_verifier(section, files).err());
+        if errors.is_empty() { vec![first] } else { errors }
+    }
+
     /// For a port whose files cannot be read: whoever asks for TLS is refused, and who must have it
     /// is not let in. None when it is off.
     fn shut(section: &TlsAccept) -> Option<Self> {
@@ -117,6 +127,20 @@ impl Connector {
     /// Reads the files of `fleet.etcd_…`. None when TLS is off.
     pub fn of_etcd(section: &TlsConnect) -> Result<Option<Self>, SettingsError> {
         Self::of(section, Files { keys: "fleet.etcd_" })
+    }
+
+    /// All that is wrong with the files of `fleet.etcd_…`.
+    pub fn errors_of_etcd(section: &TlsConnect) -> Vec<SettingsError> {
+        Self::errors(section, Files { keys: "fleet.etcd_" })
+    }
+
+    fn errors(section: &TlsConnect, files: Files<'_>) -> Vec<SettingsError> {
+        let Err(first) = Self::of(section, files) else { return Vec::new() };
+        let mut errors = files.errors_of_identity(&section.certificate, &section.key);
+        if matches!(section.mode, ConnectMode::VerifyCa | ConnectMode::VerifyIdentity) {
+            errors.extend(section.ca.as_ref().and_then(|ca| files.verifier(ca).err()));
+        }
+        if errors.is_empty() { vec![first] } else { errors }
     }
 
     fn of(section: &TlsConnect, files: Files<'_>) -> Result<Option<Self>, SettingsError> {
@@ -239,11 +263,14 @@ impl Settings {
         (settings, errors)
     }
 
-    /// What is wrong with the files, one of each leg at most.
+    /// All that is wrong with the files.
     pub fn errors(section: &TlsSection) -> Vec<SettingsError> {
-        let Legs { client, server, admin, console } = Legs::load(section);
-        let all = [client.err(), server.err(), admin.err(), console.err()];
-        all.into_iter().flatten().collect()
+        let TlsSection { client, server, admin, console } = section;
+        let mut errors = Acceptor::errors(client, "client");
+        errors.extend(Connector::errors(server, Files { keys: "tls.server." }));
+        errors.extend(Acceptor::errors(admin, "admin"));
+        errors.extend(Acceptor::errors(console, "console"));
+        errors
     }
 
     /// Reads them again, and replaces everything or nothing. Tickets given out before are worth a
@@ -370,6 +397,21 @@ impl Files<'_> {
                 Err(self.error("key", key, &what))
             }
             Err(error) => Err(self.error("certificate", certificate, &error)),
+        }
+    }
+
+    /// Of each of the two, and if both can be read, of one with the other.
+    fn errors_of_identity(
+        self,
+        certificate: &Option<PathBuf>,
+        key: &Option<PathBuf>,
+    ) -> Vec<SettingsError> {
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Vec::new() };
+        let alone = [self.certificates("certificate", certificate).err(), self.key(key).err()];
+        let alone: Vec<_> = alone.into_iter().flatten().collect();
+        match alone.is_empty() {
+            true => self.identity(certificate, key).err().into_iter().collect(),
+            false => alone,
         }
     }
 
