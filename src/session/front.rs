@@ -22,8 +22,9 @@ use crate::wire::packet::{Framer, HEADER, Header, Logical, Step};
 /// and changed in place. No server acts on part of a packet, so nobody can tell.
 pub const WHOLE_COMMAND: usize = 1024;
 
-/// The same of a session of which more is remembered: what longer ones do is not known.
-const LONG_COMMAND: usize = 8 * 1024;
+/// The same of texts of statements, in which an id of ours may stand anywhere; and of all commands
+/// of a session of which more is remembered: what longer ones do is not known.
+pub const LONG_COMMAND: usize = 8 * 1024;
 
 /// What the client's packets are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ pub enum Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said<'a> {
     /// A command, with its header and as much of its payload as was asked for: all of it up to
-    /// [`WHOLE_COMMAND`] for those that may be rewritten.
+    /// [`WHOLE_COMMAND`] or [`LONG_COMMAND`] for those that may be rewritten.
     Command(Header, &'a [u8]),
     /// The command goes on in another packet, with this number.
     GoesOn(u8),
@@ -174,13 +175,9 @@ fn head(turn: Turn, whole: usize, header: Header, body: &[u8]) -> usize {
         return 0;
     }
     match body.first() {
+        Some(&(code::QUERY | code::STMT_PREPARE)) => header.length.min(LONG_COMMAND),
         Some(
-            &(code::QUERY
-            | code::STMT_PREPARE
-            | code::STMT_EXECUTE
-            | code::INIT_DB
-            | code::STMT_BULK_EXECUTE
-            | code::CHANGE_USER),
+            &(code::STMT_EXECUTE | code::INIT_DB | code::STMT_BULK_EXECUTE | code::CHANGE_USER),
         ) => header.length.min(whole),
         // Ids.
         Some(

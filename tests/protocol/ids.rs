@@ -43,7 +43,7 @@ impl<'a> Range<'a> {
 fn p_81_kill_wherever_it_stands(stage: &Stage) {
     let mut range = Range::open(stage);
     let mut killer = stage.open();
-    let (before, behind) = ("x".repeat(900), "y".repeat(5000));
+    let (before, behind) = ("x".repeat(7900), "y".repeat(5000));
     let long = format!("SELECT '{before}'; KILL QUERY {{}}; SELECT '{behind}'");
     let both = [
         "SELECT 'KILL 1'; KILL QUERY {}; SELECT 2",

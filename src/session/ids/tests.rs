@@ -1,6 +1,6 @@
 //! What is passed on of what a client says of ids. Sessions 7 and 1234 of the server are ours.
 
-use super::super::front::WHOLE_COMMAND;
+use super::super::front::LONG_COMMAND;
 use super::*;
 use crate::session::machine::tests::{Bench, COLUMN, DOWN, ERR, NEW, OK, UP, numbered};
 use crate::wire::capability as cap;
@@ -57,14 +57,17 @@ fn kill_reaches_whom_the_client_was_shown() {
 
 /// Of a long statement the beginning is looked at.
 #[test]
-fn kill_is_found_in_the_first_kibibyte() {
-    for before in [0, 10, WHOLE_COMMAND - 30, WHOLE_COMMAND] {
+fn kill_is_found_in_the_first_kibibytes() {
+    for before in [0, 10, 1024, LONG_COMMAND - 30, LONG_COMMAND] {
         let text = |id: u32| {
-            format!("SELECT '{}'; KILL {id}; SELECT '{}'", "x".repeat(before), "y".repeat(2000))
+            format!("SELECT '{}'; KILL {id}; SELECT '{}'", "x".repeat(before), "y".repeat(9000))
         };
-        let known = if before < WHOLE_COMMAND { 7 } else { SHOWN };
+        let known = if before < LONG_COMMAND { 7 } else { SHOWN };
         is_passed_as(NEW, &query(&text(SHOWN)), &query(&text(known)));
     }
+    // Of one that is prepared, too.
+    let text = |id: u32| format!("\x16/*{}*/ KILL {id}", "x".repeat(5000)).into_bytes();
+    is_passed_as(NEW, &text(SHOWN), &text(7));
     // One that is continued keeps its length.
     let start = query(&format!("KILL {SHOWN}; SELECT '"));
     let full = [&start[..], &vec![b'x'; MAX_PAYLOAD - start.len()]].concat();

@@ -314,7 +314,7 @@ mod tests {
         assert!(!over.is_asked_again());
         // What is not at hand as a whole is not known to be a read.
         let mut long = session();
-        ask(&mut long, &[&[3][..], &[b'x'; 5000]].concat(), &counters);
+        ask(&mut long, &[&[3][..], &[b'x'; 9000]].concat(), &counters);
         assert_eq!((long.kept(), long.handle_lost()), (0, None));
     }
 
