@@ -151,7 +151,8 @@ fn counters(admin: &Admin) -> Vec<Family<u64>> {
 fn troubles(admin: &Admin) -> Vec<Family<u64>> {
     let of = |name: &'static str, value: &str| vec![(name, value.to_owned())];
     let (late, lost) = admin.audit.trouble();
-    let panics = crate::task::panics().into_iter();
+    let of_log = Some(("log", crate::log::panics())).filter(|(_, count)| *count > 0);
+    let panics = crate::task::panics().into_iter().chain(of_log);
     let panics = panics.map(|(task, count)| (of("task", task), count)).collect();
     vec![
         (

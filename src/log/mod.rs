@@ -70,6 +70,11 @@ pub fn lost() -> u64 {
     SINK.lost()
 }
 
+/// How often its thread has panicked, and gone on.
+pub fn panics() -> u64 {
+    SINK.panics()
+}
+
 /// Says what is not an event, such as why the process ends; waits a moment for it.
 pub fn say(text: &str) {
     let line = format!("{text}\n");

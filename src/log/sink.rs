@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ const OVERHEAD: usize = 64;
 /// Lost lines are told this often at the most, unless nothing else is to be said.
 const BETWEEN_NOTICES: Duration = Duration::from_secs(1);
 
-/// Between two attempts at a file that somebody has made non-blocking.
+/// Between two attempts at a file that somebody has made non-blocking, and after a panic.
 const RETRY: Duration = Duration::from_millis(10);
 
 thread_local! {
@@ -40,6 +41,7 @@ pub(super) struct Sink {
     is_served: AtomicBool,
     lost: AtomicU64,
     untold: AtomicU64,
+    panics: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ impl Sink {
             is_served: AtomicBool::new(false),
             lost: AtomicU64::new(0),
             untold: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
         }
     }
 
@@ -87,6 +90,11 @@ impl Sink {
     /// How many lines were lost.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    /// How often the thread that writes has panicked, and gone on.
+    pub(super) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Takes a line, or counts it as lost.
@@ -115,8 +123,8 @@ impl Sink {
         }
     }
 
-    /// Writes what is pushed. `tell` says, through `push`, that lines were lost. `chores` are seen
-    /// to between two lines, and again when they are due.
+    /// Writes what is pushed, whatever panics. `tell` says, through `push`, that lines were lost.
+    /// `chores` are seen to between two lines, and again when they are due.
     pub(super) fn write_for_ever(
         &self,
         target: &mut impl Write,
@@ -126,13 +134,24 @@ impl Sink {
         let mut output = Output { target, is_within_line: false };
         let mut told_at = None;
         loop {
-            let due = chores();
-            let notice_due = self.tell_if_due(&mut told_at, &tell);
-            let Some(line) = self.next(earlier(due, notice_due)) else { continue };
-            if output.write_line(&line.text).is_err() {
-                // A notice is no line of those that were lost, but what it told is to be told yet.
-                self.lose(u64::from(line.tells == 0), line.tells.max(1));
-                told_at = Some(Instant::now());
+            let mut line = None;
+            // What is left of it is brought in order below.
+            let step = catch_unwind(AssertUnwindSafe(|| {
+                let due = chores();
+                let notice_due = self.tell_if_due(&mut told_at, &tell);
+                line = self.next(earlier(due, notice_due));
+                let Some(line) = &line else { return };
+                if output.write_line(&line.text).is_err() {
+                    self.lose_line(line);
+                    told_at = Some(Instant::now());
+                }
+            }));
+            if step.is_err() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+                // What it was about to tell of, or to write.
+                self.lose(0, TELLS.take());
+                line.iter().for_each(|line| self.lose_line(line));
+                std::thread::sleep(RETRY);
             }
         }
     }
@@ -177,6 +196,11 @@ impl Sink {
         queue.bytes -= line.size();
         queue.is_writing = true;
         Some(line)
+    }
+
+    /// A notice is no line of those that were lost, but what it told is to be told yet.
+    fn lose_line(&self, line: &Line) {
+        self.lose(u64::from(line.tells == 0), line.tells.max(1));
     }
 
     fn lose(&self, lines: u64, untold: u64) {
@@ -242,6 +266,7 @@ mod tests {
     enum Answer {
         Takes(usize),
         Fails(ErrorKind),
+        Panics,
     }
 
     /// A file that does as it is told, write by write.
@@ -265,6 +290,7 @@ mod tests {
                     Ok(taken.len())
                 }
                 Answer::Fails(kind) => Err(kind.into()),
+                Answer::Panics => panic!("as told"),
             }
         }
 
@@ -345,6 +371,36 @@ mod tests {
             }
             assert_eq!(text(&read), expected);
         }
+    }
+
+    #[test]
+    fn a_panic_costs_a_line_and_is_told() {
+        let (sink, answer, read) = sink();
+        answer.send(Answer::Panics).expect("it lives");
+        sink.push(b"lost\n");
+        answer.send(ALL).expect("it lives");
+        assert_eq!((text(&read).as_str(), sink.lost(), sink.panics()), ("1 lost\n", 1, 1));
+        answer.send(ALL).expect("it lives");
+        sink.push(b"next\n");
+        assert_eq!(text(&read), "next\n");
+    }
+
+    #[test]
+    fn a_panic_in_a_notice_leaves_it_to_the_next() {
+        let sink: &Sink = Box::leak(Box::new(Sink::new()));
+        let (answer, answers) = channel();
+        let (written, read) = channel();
+        let mut puppet = Puppet { answers, written };
+        let is_first = AtomicBool::new(true);
+        let tell = move |lost: u64| {
+            assert!(!is_first.swap(false, Ordering::Relaxed), "as told");
+            sink.push(format!("{lost} lost\n").as_bytes());
+        };
+        sink.serve(move || sink.write_for_ever(&mut puppet, tell, || None)).expect("a thread");
+        answer.send(Answer::Fails(ErrorKind::BrokenPipe)).expect("it lives");
+        sink.push(b"lost\n");
+        answer.send(ALL).expect("it lives");
+        assert_eq!(text(&read), "1 lost\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::support::database::PASSWORD;
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::{Database, Login, Proxy, Server, Wire, scratch, until};
 use crate::{metric, open, signal, stop};
@@ -11,6 +12,7 @@ use crate::{metric, open, signal, stop};
 struct Scene {
     _database: Database,
     proxy: Proxy,
+    options: Options,
     /// Names the task that is to panic.
     file: PathBuf,
     _dir: tempfile::TempDir,
@@ -18,11 +20,11 @@ struct Scene {
 
 impl Scene {
     fn start() -> Option<Self> {
-        Self::start_with("")
+        Self::start_with("", "")
     }
 
-    /// With these lines in the proxy's section.
-    fn start_with(lines: &str) -> Option<Self> {
+    /// With these lines in the sections of the proxy and of its cluster.
+    fn start_with(lines: &str, cluster: &str) -> Option<Self> {
         let database = Database::start(Server::MariaDb)?;
         let dir = scratch();
         let file = dir.path().join("panic");
@@ -31,8 +33,10 @@ impl Scene {
         let path = file.to_str().expect("UTF-8").to_owned();
         options.environment = vec![("ODP_PANIC_IN".into(), path)];
         options.proxy = lines.into();
+        options.cluster = cluster.into();
+        options.rest = "[console]\nenabled = true\n".into();
         let proxy = Proxy::start_with(&options);
-        Some(Self { _database: database, proxy, file, _dir: dir })
+        Some(Self { _database: database, proxy, options, file, _dir: dir })
     }
 
     fn arm(&self, task: &str) {
@@ -97,10 +101,51 @@ fn what_the_process_needs_is_started_again() {
     stop(&scene.proxy);
 }
 
+/// Each of them is polled when it begins, and panics there.
+#[test]
+fn what_goes_on_in_the_background_is_started_again() {
+    // Who watches servers must be able to log in there.
+    let service = format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n");
+    let Some(mut scene) = Scene::start_with("", &service) else { return };
+    for task in [
+        "parameters",
+        "keeper",
+        "heartbeat",
+        "journal",
+        "announcer",
+        "keep alive",
+        "servers to be left",
+        "new primaries",
+        "lost servers",
+        "drain deadline",
+        "history",
+        "monitor",
+        "fleet",
+    ] {
+        // Nobody else is there whom the order could reach.
+        scene.proxy.process().kill9();
+        scene.arm(task);
+        scene.proxy.start_again(&scene.options, &[]).unwrap_or_else(|said| panic!("{said}"));
+        scene.until_panicked(task);
+        scene.until_counted(task);
+        open(&scene.proxy).run("SELECT 1");
+    }
+    let mut old = open(&scene.proxy);
+    // What some of them are for.
+    let mut admin = scene.proxy.admin().expect("the admin port");
+    admin.run("ALTER PROXYCONFIG SET connect_timeout = '7s'");
+    scene.proxy.restart();
+    let mut admin = scene.proxy.admin().expect("the admin port");
+    let row = &admin.query("SHOW PROXYCONFIG LIKE 'connect_timeout'").named_rows()[0];
+    assert_eq!(row["value"], "7s");
+    old.run("SELECT 1");
+    stop(&scene.proxy);
+}
+
 #[test]
 fn a_session_that_panics_ends_alone_and_leaves_nothing_behind() {
     // With it the session would go on.
-    let Some(scene) = Scene::start_with("crash_protection = false\n") else { return };
+    let Some(scene) = Scene::start_with("crash_protection = false\n", "") else { return };
     let mut old = open(&scene.proxy);
     // In its log-in, and later.
     scene.arm("session");
