@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod mariadb_suite;
 mod programs;
 mod schema_change;
 mod suites;
