@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 use zeroize::Zeroizing;
 
 use super::certificate::Fields;
-use super::verify::{Chain, ChainVerifier};
+use super::verify::{Chain, ChainVerifier, ClientVerifier};
 use crate::config::tls::{
     AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, TlsSection, VerifyClient,
 };
@@ -332,7 +332,10 @@ fn client_verifier(
         VerifyClient::Require => builder,
         VerifyClient::Optional | VerifyClient::Off => builder.allow_unauthenticated(),
     };
-    builder.build().map(Some).map_err(|error| files.error("ca", path, &error))
+    let verifier = builder.build().map_err(|error| files.error("ca", path, &error))?;
+    let trusted = files.certificates("ca", path)?;
+    let algorithms = provider().signature_verification_algorithms;
+    Ok(Some(Arc::new(ClientVerifier { verifier, trusted, algorithms })))
 }
 
 /// Reads the files of one section.

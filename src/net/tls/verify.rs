@@ -1,7 +1,7 @@
 //! How much of a server's certificate is believed: nothing, that it comes from a CA, or that it is
-//! also for the host that was dialed.
+//! also for the host that was dialed. A client's must come from a CA.
 //!
-//! Whatever the mode, the server must prove that it has the certificate's key. Where nothing of the
+//! Whatever the mode, the peer must prove that it has the certificate's key. Where nothing of the
 //! certificate is believed, nothing but that key is read of it, and any certificate will do.
 //!
 //! rustls reads version 3 of X.509 only. Of version 1, which `openssl x509 -req` makes by default
@@ -19,8 +19,10 @@ use rustls::crypto::{
 };
 use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, DigitallySignedStruct, Error, OtherError, PeerMisbehaved, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerMisbehaved,
+    SignatureScheme,
 };
 
 use super::certificate::Fields;
@@ -102,10 +104,8 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.unread(certificate) {
-            Some(fields) => verify_by_key(message, &fields, signature, &self.algorithms),
-            None => verify_tls12_signature(message, certificate, signature, &self.algorithms),
-        }
+        let unread = self.unread(certificate);
+        verify_tls12(message, (certificate, unread), signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -114,18 +114,80 @@ impl ServerCertVerifier for ChainVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        match self.unread(certificate) {
-            Some(fields) => {
-                let key = SubjectPublicKeyInfoDer::from(fields.key);
-                verify_tls13_signature_with_raw_key(message, &key, signature, &self.algorithms)
-            }
-            None => verify_tls13_signature(message, certificate, signature, &self.algorithms),
-        }
+        let unread = self.unread(certificate);
+        verify_tls13(message, (certificate, unread), signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Judges the certificates of clients.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    /// Follows the chain of those that rustls reads, and knows who needs one.
+    pub verifier: Arc<dyn ClientCertVerifier>,
+    /// The CAs.
+    pub trusted: Vec<CertificateDer<'static>>,
+    /// Of the provider.
+    pub algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn offer_client_auth(&self) -> bool {
+        self.verifier.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.verifier.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let Some(fields) = version_1(end_entity) else {
+            return self.verifier.verify_client_cert(end_entity, intermediates, now);
+        };
+        check_validity(end_entity, now)?;
+        check_issuer(&fields, &self.trusted, &self.algorithms)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let unread = version_1(certificate);
+        verify_tls12(message, (certificate, unread), signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let unread = version_1(certificate);
+        verify_tls13(message, (certificate, unread), signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn version_1<'a>(certificate: &'a CertificateDer<'_>) -> Option<Fields<'a>> {
+    Fields::of(certificate).filter(Fields::is_version_1)
 }
 
 /// Servers that sign for themselves are common, and often with what is a CA's certificate, too,
@@ -138,9 +200,7 @@ fn check_trusted(
     check_validity(certificate, now)?;
     match name {
         None => {}
-        Some(_) if Fields::of(certificate).is_some_and(|it| it.is_version_1()) => {
-            return Err(no_names());
-        }
+        Some(_) if version_1(certificate).is_some() => return Err(no_names()),
         Some(name) => verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?,
     }
     Ok(ServerCertVerified::assertion())
@@ -177,6 +237,35 @@ fn check_issuer(
         error = CertificateError::BadSignature;
     }
     Err(error.into())
+}
+
+/// By the whole certificate, or by the key alone of one that rustls is not to read.
+fn verify_tls12(
+    message: &[u8],
+    (certificate, unread): (&CertificateDer<'_>, Option<Fields<'_>>),
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    match unread {
+        Some(fields) => verify_by_key(message, &fields, signature, algorithms),
+        None => verify_tls12_signature(message, certificate, signature, algorithms),
+    }
+}
+
+/// The same of TLS 1.3.
+fn verify_tls13(
+    message: &[u8],
+    (certificate, unread): (&CertificateDer<'_>, Option<Fields<'_>>),
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, Error> {
+    match unread {
+        Some(fields) => {
+            let key = SubjectPublicKeyInfoDer::from(fields.key);
+            verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
+        }
+        None => verify_tls13_signature(message, certificate, signature, algorithms),
+    }
 }
 
 /// What [`verify_tls12_signature`] does, with the key alone.
