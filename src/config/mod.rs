@@ -36,11 +36,11 @@ pub use cluster::{
     CausalReads, ClusterKind, ClusterSection, ClusterTenant, ClusterUser, ProxyProtocol,
     ReadWriteSplit, RoutePolicy, RoutingMode, ServerRole, ServerSection,
 };
-pub use flaw::Flaw;
 pub use console::{AdminToken, ConsoleSection};
 use document::Document;
 pub use document::Mistake;
 pub use etcd::{EtcdEndpoint, Scheme};
+pub use flaw::Flaw;
 pub use fleet::{FleetProxy, FleetSection};
 pub use proxy::ProxySection;
 pub use secret::{Secret, stage2};

@@ -199,7 +199,11 @@ impl Log {
                 Ok(()) | Err(_) => {}
             }
         }
-        std::fs::rename(&self.path, self.aside(1))
+        match std::fs::rename(&self.path, self.aside(1)) {
+            // The other generation was first.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
     }
 
     fn aside(&self, number: u32) -> PathBuf {

@@ -6,26 +6,32 @@
 //! an error in the log, with the entry, and counted.
 
 mod file;
+mod refusals;
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, Door};
 use super::table::{Columns, Table, timestamp};
 use crate::config::Role;
+use crate::lock::lock;
 use crate::wire::id::SessionId;
 use file::Log;
+use refusals::Refusals;
 
 /// What SHOW AUDIT reads of the newest file, and of the one before.
 const SHOWN_BYTES: u64 = 512 << 10;
 
 /// What it shows at most.
 const SHOWN: usize = 1000;
+
+/// Bytes of one text that are kept: nobody needs more, and the file has an end.
+const LONGEST_TEXT: usize = 2 << 10;
 
 /// One step of something: asked, or how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +74,8 @@ pub struct Audit(Arc<Inner>);
 struct Inner {
     log: Arc<Log>,
     steps: AtomicU64,
+    /// What those are refused who may change nothing.
+    refusals: Mutex<Refusals>,
 }
 
 /// Something that was asked for and has not ended.
@@ -81,7 +89,8 @@ impl Audit {
     /// That of a proxy with this directory.
     pub fn new(dir: &Path) -> Self {
         let log = Log::new(dir.join("audit.log"), notice);
-        Self(Arc::new(Inner { log: Arc::new(log), steps: AtomicU64::new(0) }))
+        let (log, steps, refusals) = (Arc::new(log), AtomicU64::new(0), Mutex::default());
+        Self(Arc::new(Inner { log, steps, refusals }))
     }
 
     /// Somebody asks for something: it is on the disk when this returns, unless that is in trouble.
@@ -101,8 +110,18 @@ impl Audit {
     /// Something has happened that nobody can take back, such as a log-in.
     pub async fn note(&self, caller: &Caller, action: &str, outcome: &str, detail: &str) {
         let mut entry = self.entry(caller, action.to_owned());
-        (entry.outcome, entry.detail) = (outcome.to_owned(), detail.to_owned());
+        (entry.outcome, entry.detail) = (outcome.to_owned(), shortened(detail.to_owned()));
         self.write(&entry).await;
+    }
+
+    /// Somebody asks for what he may not do, and nothing is done.
+    pub async fn refuse(&self, caller: &Caller, action: &str, why: &str) {
+        let Some(left_out) = lock(&self.0.refusals).count(Instant::now()) else { return };
+        let detail = match left_out {
+            0 => why.to_owned(),
+            _ => format!("{why} ({left_out} refusals before it have no entry)"),
+        };
+        self.note(caller, action, "refused", &detail).await;
     }
 
     /// How many entries were not on the disk in time, and how many are lost.
@@ -125,7 +144,7 @@ impl Audit {
             peer,
             role,
             door,
-            action,
+            action: shortened(action),
             outcome: "asked".into(),
             detail: String::new(),
         }
@@ -150,7 +169,7 @@ impl Asked {
 
     /// It has ended.
     pub async fn end(mut self, outcome: &str, detail: String) {
-        (self.entry.outcome, self.entry.detail) = (outcome.to_owned(), detail);
+        (self.entry.outcome, self.entry.detail) = (outcome.to_owned(), shortened(detail));
         self.audit.write(&self.entry).await;
     }
 }
@@ -161,6 +180,16 @@ impl Entry {
         line.push(b'\n');
         line
     }
+}
+
+/// The beginning of a text, and how long it was.
+fn shortened(mut text: String) -> String {
+    let length = text.len();
+    if length > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push_str(&format!("… ({length} bytes)"));
+    }
+    text
 }
 
 /// So many entries could not be written.
@@ -236,6 +265,21 @@ mod tests {
         assert_eq!(shown(&audit).await, expected);
         let file = std::fs::metadata(dir.path().join("audit.log")).expect("the file");
         assert_eq!(file.mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn who_may_only_look_pushes_nobody_out() {
+        let (dir, audit) = audit();
+        audit.note(&caller(), "KILL PROXYSESSION 7", "done", "").await;
+        for _ in 0..2000 {
+            audit.refuse(&caller(), &"ä".repeat(1 << 20), "it takes a manager").await;
+        }
+        let all = shown(&audit).await;
+        assert_eq!(all.last().map(|(action, _)| &**action), Some("KILL PROXYSESSION 7"));
+        assert_eq!(all.len(), 31);
+        assert!(all[0].0.ends_with("… (2097152 bytes)"), "{}", all[0].0);
+        let length = std::fs::metadata(dir.path().join("audit.log")).expect("the file").len();
+        assert!(length < 100 << 10, "{length} bytes");
     }
 
     #[tokio::test]

@@ -54,15 +54,15 @@ pub async fn audited(
 ) -> Result<Answer, ClientError> {
     let Caller { user, peer, role, .. } = caller;
     let told = change.without_sql();
+    if *role == Role::Viewer {
+        let error = ClientError::role_denied("manager");
+        admin.audit.refuse(caller, &told.to_string(), &error.message).await;
+        return Err(error);
+    }
     let asked = admin.audit.ask(caller, told.to_string()).await;
     begun(asked.id().to_owned());
-    let result = match role {
-        Role::Viewer => Err(ClientError::role_denied("manager")),
-        Role::Manager => {
-            tracing::info!(user, peer, command = ?told, "admin command");
-            carry_out(admin, caller, change).await
-        }
-    };
+    tracing::info!(user, peer, command = ?told, "admin command");
+    let result = carry_out(admin, caller, change).await;
     match &result {
         Ok(Answer::Done { info, .. }) => asked.end("done", info.clone()).await,
         Ok(Answer::Rows(_)) => asked.end("done", String::new()).await,

@@ -50,7 +50,7 @@ async fn attempt(http: &Http, request: &Request) -> Result<Reply, Problem> {
 async fn may(http: &Http, request: &Request, visitor: &Visitor) -> Result<(), Problem> {
     let Err(problem) = may_change(request, visitor) else { return Ok(()) };
     let action = format!("{} /{}", request.method, request.path.join("/"));
-    http.admin.audit.note(&visitor.caller, &action, "refused", &problem.detail).await;
+    http.admin.audit.refuse(&visitor.caller, &action, &problem.detail).await;
     Err(problem)
 }
 

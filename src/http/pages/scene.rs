@@ -71,7 +71,7 @@ impl Scene<'_> {
         let Err(problem) = judged else { return Ok(()) };
         let action = format!("POST /{}", self.request.path.join("/"));
         let caller = &self.visitor.caller;
-        self.admin().audit.note(caller, &action, "refused", &problem.detail).await;
+        self.admin().audit.refuse(caller, &action, &problem.detail).await;
         Err(problem)
     }
 
