@@ -138,7 +138,44 @@ fn what_is_set_arrives_and_what_is_missing_is_told() {
     assert_eq!(set["volumeClaimTemplates"][0]["spec"]["storageClassName"], "fast");
     let error = rendered(&tools, &json!({})).expect_err("no password");
     assert!(error.contains("adminPassword: expected one"), "{error}");
+    let own = json!({"adminPassword": "x", "files": {"odp.toml": ""}});
+    let error = rendered(&tools, &own).expect_err("it has one");
+    assert!(error.contains("odp.toml is made of the other values"), "{error}");
     // What no schema takes.
     let error = rendered(&tools, &json!({"adminPassword": "x", "replicas": "many"}));
     assert!(error.expect_err("a word").contains("replicas"));
+}
+
+/// Certificates and keys are files of the chart's, or of secrets that others make.
+#[test]
+fn what_is_secure_has_its_files() {
+    let Some(tools) = tools() else { return };
+    let values = json!({
+        "adminPassword": "x",
+        "clusters": CLUSTERS,
+        "etcd": ["https://a:2379"],
+        "fleet": "etcd_ca = \"etcd-ca.pem\"",
+        "files": {"etcd-ca.pem": "a \"PEM\"\nof two lines\n"},
+        "secrets": ["console-tls", "clients"],
+        "sections": "[console]\nenabled = true\n[tls.console]\n\
+                     certificate = \"/etc/odp-secrets/console-tls/tls.crt\"\n\
+                     key = \"/etc/odp-secrets/console-tls/tls.key\"\n",
+    });
+    let objects = rendered(&tools, &values).expect("it renders, and is valid");
+    let config = config(&objects);
+    assert_eq!(config.fleet.etcd_ca.as_deref(), Some(Path::new("etcd-ca.pem")));
+    let secret = &of_kind(&objects, "Secret")[0]["stringData"];
+    assert_eq!(secret["etcd-ca.pem"], "a \"PEM\"\nof two lines\n");
+    let pod = &of_kind(&objects, "StatefulSet")[0]["spec"]["template"]["spec"];
+    let named = |list: &Value, key: &str, name: &str| {
+        let all = list.as_array().expect("a list");
+        all.iter().find(|it| it[key] == name).cloned().expect(name)
+    };
+    for name in ["console-tls", "clients"] {
+        let path = format!("/etc/odp-secrets/{name}");
+        let mount = named(&pod["containers"][0]["volumeMounts"], "mountPath", &path);
+        let volume = mount["name"].as_str().expect("a name");
+        let volume = named(&pod["volumes"], "name", volume);
+        assert_eq!(volume["secret"]["secretName"], name);
+    }
 }
