@@ -86,7 +86,8 @@ const LAYERS: &[Layer] = &[
     Layer {
         module: "admin",
         may_use: &[
-            "wire", "error", "metrics", "config", "log", "net", "proxy", "restart", "task", "fleet",
+            "wire", "error", "metrics", "config", "log", "net", "proxy", "restart", "task",
+            "fleet", "lock",
         ],
         must_not_know: &["mysql_async"],
     },

@@ -1,5 +1,5 @@
-//! A switchover of a cluster, carried out; where several proxies stand in front of it: what this one
-//! says to the others.
+//! A switchover of a cluster, carried out; where several proxies stand in front of it: what this
+//! one says to the others.
 
 use crate::admin::command::Change;
 use crate::admin::command::switchover::{Aim, Order};

@@ -141,7 +141,8 @@ impl Shown {
                         span { (mark("suspect", &suspects.to_string())) " failed when last asked" }
                     }
                     @let of_another = self.task_of_another();
-                    @if let Some((id, path)) = words::running_task(&cluster, of_another.as_deref()) {
+                    @let running = words::running_task(&cluster, of_another.as_deref());
+                    @if let Some((id, path)) = running {
                         span { a href=(path) { "Task " (id) " is in progress" } }
                     }
                 }
