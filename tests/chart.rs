@@ -157,7 +157,7 @@ fn what_is_secure_has_its_files() {
         "fleet": "etcd_ca = \"etcd-ca.pem\"",
         "files": {"etcd-ca.pem": "a \"PEM\"\nof two lines\n"},
         "secrets": ["console-tls", "clients"],
-        "sections": "[console]\nenabled = true\n[tls.console]\n\
+        "sections": "[console]\nenabled = true\n[tls.console]\nmode = \"require\"\n\
                      certificate = \"/etc/odp-secrets/console-tls/tls.crt\"\n\
                      key = \"/etc/odp-secrets/console-tls/tls.key\"\n",
     });

@@ -40,7 +40,8 @@ fn a_switchover_that_cannot_be_is_told_and_in_the_audit() {
         ("", 400, "server: expected 'host:port'"),
         (r#"{"server": 7}"#, 400, "server: expected"),
         (r#"{"server": "127.0.0.1:9", "force": "yes"}"#, 400, "force: expected true or false"),
-        (r#"{"server": "127.0.0.1:9", "now": true}"#, 400, "now: expected server or force"),
+        (r#"{"server": "127.0.0.1:9", "fleet": 1}"#, 400, "fleet: expected true or false"),
+        (r#"{"server": "127.0.0.1:9", "now": true}"#, 400, "now: expected server, force or fleet"),
         (r#"{"server": "127.0.0.1:9", "force": true}"#, 409, "cluster main stays: "),
     ] {
         let answer = asker.ask("POST", path, body);
