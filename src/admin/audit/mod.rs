@@ -186,7 +186,8 @@ impl Entry {
 fn shortened(mut text: String) -> String {
     let length = text.len();
     if length > LONGEST_TEXT {
-        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        let end = (0..=LONGEST_TEXT).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or_default());
         text.push_str(&format!("… ({length} bytes)"));
     }
     text
