@@ -153,11 +153,18 @@ mod tests {
         }
 
         fn hear(&mut self, way: usize, bytes: &[u8]) -> &mut Self {
-            self.lanes[way].room()[..bytes.len()].copy_from_slice(bytes);
-            self.lanes[way].filled(bytes.len());
-            while self.judge(way) {}
-            // What an answer has released.
-            while self.judge(UP) {}
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let room = self.lanes[way].room();
+                let (piece, left) = rest.split_at(rest.len().min(room.len()));
+                assert!(!piece.is_empty(), "the lane is full of what cannot be judged");
+                room[..piece.len()].copy_from_slice(piece);
+                self.lanes[way].filled(piece.len());
+                rest = left;
+                while self.judge(way) {}
+                // What an answer has released.
+                while self.judge(UP) {}
+            }
             self
         }
 

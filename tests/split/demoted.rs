@@ -124,6 +124,20 @@ fn a_write_waits_through_a_restart_and_a_crash() {
 }
 
 #[test]
+fn who_is_killed_waits_no_more() {
+    let Some(pair) = scene(Server::MariaDb, "off", "60s") else { return };
+    let mut wire = open(&pair);
+    pair.demote();
+    wire.command(com::QUERY, b"INSERT INTO p.w VALUES (1, 'x')");
+    until_held(&pair, 1);
+    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
+    admin.run(&format!("KILL PROXYSESSION {}", wire.greeting.connection_id));
+    assert!(wire.try_reply(com::QUERY).is_err(), "its connection is closed");
+    pair.promote();
+    assert_eq!(pair.replica.admin().run("SELECT COUNT(*) FROM p.w").text(), "0");
+}
+
+#[test]
 fn who_cannot_wait_is_told_at_once_and_who_waits_in_vain_in_the_end() {
     let Some(pair) = scene(Server::MariaDb, "off", "60s") else { return };
     let [mut transaction, mut locked, mut two, mut waits] = std::array::from_fn(|_| open(&pair));
