@@ -135,7 +135,7 @@ impl Front {
         match reply {
             Reply::Auth => self.turn = Turn::Auth,
             Reply::Stream => self.turn = Turn::Stream,
-            Reply::Foreign => self.turn = Turn::Opaque,
+            Reply::Foreign => self.become_opaque(),
             _ => {}
         }
     }
@@ -147,8 +147,13 @@ impl Front {
             Heard::Other | Heard::End(..) | Heard::Prepared(..) | Heard::FileSent => {}
             Heard::Released(..) => self.turn = Turn::Command,
             Heard::FileWanted => self.turn = Turn::File,
-            Heard::Nonsense => self.turn = Turn::Opaque,
+            Heard::Nonsense => self.become_opaque(),
         }
+    }
+
+    /// Where packets end is not known any more, and not looked at.
+    fn become_opaque(&mut self) {
+        (self.turn, self.framer) = (Turn::Opaque, Framer::default());
     }
 
     /// The client's next packet, if it would be consumed.
