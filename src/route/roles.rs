@@ -188,6 +188,12 @@ impl Roles {
         self.set_draining(id, false)
     }
 
+    /// When a server has said last what it is.
+    pub fn said_at(&self, id: ServerId) -> Option<Instant> {
+        let asked = self.asked.iter().find(|asked| asked.server.id() == id)?;
+        asked.said.as_ref().map(|said| said.at)
+    }
+
     /// What a successor has to be told.
     pub fn history(&self) -> History {
         self.history

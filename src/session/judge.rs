@@ -81,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Totals;
-    use crate::session::machine::tests::laws::{Said, conversations};
+    use crate::session::machine::tests::laws::{Said, conversations, in_lengths};
     use crate::session::machine::tests::{Bench, DOWN, NEW, OK, Ours, QUERY, UP};
     use crate::wire::packet::packet;
 
@@ -185,16 +185,9 @@ mod tests {
         }
 
         fn talk(mut self, said: &[Said], lengths: &[usize]) -> Outcome {
-            let mut lengths = lengths.iter().cycle();
-            for Said { way, bytes } in said {
-                let mut rest = &bytes[..];
-                while !rest.is_empty() {
-                    let length = *lengths.next().expect("there is one");
-                    let (piece, left) = rest.split_at(length.clamp(1, rest.len()));
-                    rest = left;
-                    self.hear(*way, piece);
-                }
-            }
+            in_lengths(said, lengths, |way, piece| {
+                self.hear(way, piece);
+            });
             self.session.take_renamed();
             (self.passed, self.session, self.legs, self.counters.totals())
         }

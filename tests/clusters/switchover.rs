@@ -4,9 +4,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use crate::scene::{open, order, port, until_route};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
@@ -238,10 +235,7 @@ fn who_comes_after_a_crash_knows_the_new_primary() {
     let mut n = 0;
     for place in [1, 0, 1, 0] {
         assert_eq!(pair.switch_to(place, ""), None);
-        let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-        let rows = admin.run("SHOW PROXYINFO BINARY").named_rows();
-        let pid = rows.iter().find(|row| row["name"] == "pid").expect("a pid")["info"].parse();
-        kill(Pid::from_raw(pid.expect("a number")), Signal::SIGKILL).expect("it lives");
+        pair.proxy.kill_carrier();
         for _ in 0..20 {
             wire.run(&format!("INSERT INTO p.t VALUES (7, {n})"));
             n += 1;

@@ -48,12 +48,9 @@ impl Scene {
         Self { database, proxy }
     }
 
-    /// The process that carries the sessions, as the admin port names it.
+    /// The process that carries the sessions.
     pub(crate) fn carrier(&self) -> u32 {
-        let mut admin = self.admin();
-        let rows = admin.query("SHOW PROXYINFO BINARY").named_rows();
-        let pid = rows.iter().find(|row| row["name"] == "pid").expect("it has a pid");
-        pid["info"].parse().expect("a number")
+        self.proxy.carrier()
     }
 
     /// An operator, as soon as there is one to be had.

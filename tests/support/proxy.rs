@@ -185,13 +185,17 @@ impl Proxy {
         self.process.kill9();
     }
 
-    /// Kills the process that carries the sessions.
-    pub(crate) fn kill_carrier(&self) {
-        let mut admin = self.admin().expect("the proxy takes operators");
-        let rows = admin.run("SHOW PROXYINFO BINARY").named_rows();
+    /// The process that carries the sessions, as the admin port names it.
+    pub(crate) fn carrier(&self) -> u32 {
+        let mut admin = until("the admin port", || self.admin().ok());
+        let rows = admin.query("SHOW PROXYINFO BINARY").named_rows();
         let pid = rows.iter().find(|row| row["name"] == "pid").expect("it has a pid");
-        let pid = pid["info"].parse().expect("a number");
-        kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it lives");
+        pid["info"].parse().expect("a number")
+    }
+
+    /// Kills it.
+    pub(crate) fn kill_carrier(&self) {
+        kill(Pid::from_raw(self.carrier() as i32), Signal::SIGKILL).expect("it lives");
     }
 
     /// Logs in to the admin port.

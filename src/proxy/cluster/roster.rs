@@ -29,8 +29,6 @@ struct Known {
     asked: HashSet<ServerId>,
     /// What those have answered before all were.
     held: Vec<(ServerId, Observation)>,
-    /// When each has said last what it is.
-    said: HashMap<ServerId, Instant>,
 }
 
 impl Roster {
@@ -41,7 +39,6 @@ impl Roster {
             roles: Roles::new(History::default()),
             asked: HashSet::new(),
             held: Vec::new(),
-            said: HashMap::new(),
         };
         Self {
             name: name.into(),
@@ -76,9 +73,6 @@ impl Roster {
         let mut known = lock(&self.known);
         let Some(id) = known.ids.get(address).copied() else { return };
         known.asked.insert(id);
-        if let Some(Observation::Said(said)) = &observation {
-            known.said.insert(id, said.at);
-        }
         known.held.extend(observation.map(|observation| (id, observation)));
         let topology = self.topology.load();
         if topology.servers().iter().all(|server| known.asked.contains(&server.id())) {
@@ -90,7 +84,7 @@ impl Roster {
 
     /// Whether a server has said since then what it is.
     pub(super) fn has_said(&self, server: ServerId, since: Instant) -> bool {
-        lock(&self.known).said.get(&server).is_some_and(|at| *at > since)
+        lock(&self.known).roles.said_at(server).is_some_and(|at| at > since)
     }
 
     /// How often the primary has changed, and the last one's address; empty if there never was one.

@@ -541,7 +541,7 @@ impl Relay {
             counters: &around.handle.counters,
         };
         let any = judge.up(&mut self.up, &others);
-        if self.router.is_some() || self.session.portable().is_some() {
+        if self.session.portable().is_some() {
             self.reserve_room();
         }
         any

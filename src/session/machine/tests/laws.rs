@@ -148,13 +148,8 @@ impl Recorded {
     }
 }
 
-/// Says all of it in pieces, and does this behind each.
-fn talk(
-    mut bench: Bench,
-    said: &[Said],
-    lengths: &[usize],
-    mut behind: impl FnMut(&mut Session),
-) -> Outcome {
+/// All of it in pieces of these lengths, in turn, and the way of each.
+pub(crate) fn in_lengths(said: &[Said], lengths: &[usize], mut say: impl FnMut(usize, &[u8])) {
     let mut lengths = lengths.iter().cycle();
     for Said { way, bytes } in said {
         let mut rest = &bytes[..];
@@ -162,10 +157,22 @@ fn talk(
             let length = *lengths.next().expect("there is one");
             let (piece, left) = rest.split_at(length.clamp(1, rest.len()));
             rest = left;
-            let _ = if *way == UP { bench.client(piece) } else { bench.server(piece) };
-            behind(&mut bench.session);
+            say(*way, piece);
         }
     }
+}
+
+/// Says all of it in pieces, and does this behind each.
+fn talk(
+    mut bench: Bench,
+    said: &[Said],
+    lengths: &[usize],
+    mut behind: impl FnMut(&mut Session),
+) -> Outcome {
+    in_lengths(said, lengths, |way, piece| {
+        let _ = if way == UP { bench.client(piece) } else { bench.server(piece) };
+        behind(&mut bench.session);
+    });
     // What is held back is part of what a restart takes along.
     for way in [UP, DOWN] {
         let held = std::mem::take(&mut bench.unjudged[way]);
