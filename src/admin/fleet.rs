@@ -96,7 +96,7 @@ pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a>
         columns.push("is_local");
         let before_latest = columns.len();
         columns.extend(LATEST);
-        columns.extend(["last_restart_id", "fleet_task"]);
+        columns.extend(["last_restart_id", "fleet_task", "cluster_sessions"]);
         let mut table = Table::with_columns(&columns);
         let members = admin.fleet.members(operands.like.as_deref()).await;
         let members = members.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
@@ -114,7 +114,7 @@ pub(super) fn members<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a>
                     row.push(Some(if is_local { "yes" } else { "no" }.into()));
                     row.extend(LATEST.map(text));
                     let of_fleet = text("fleet_task").filter(|id| !id.is_empty());
-                    row.extend([last("task_id"), of_fleet]);
+                    row.extend([last("task_id"), of_fleet, status.cluster_sessions]);
                 }
                 Err(trouble) => {
                     row.push(Some("UNREACHABLE".into()));
@@ -138,6 +138,7 @@ pub(super) const REHEARSALS: &Columns<Rehearsal> = &[
     ("started_at", |it| timestamp(it.started_at)),
     ("sessions", |it| it.sessions.to_string()),
     ("moved", |it| it.moved.to_string()),
+    ("draining", |it| it.draining.to_string()),
     ("detail", |it| it.detail.clone()),
 ];
 

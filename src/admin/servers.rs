@@ -23,11 +23,21 @@ const CLUSTER: &Columns<ClusterView> = &[
     ("online", |view| view.online.to_string()),
 ];
 
+/// How many sessions it has stands behind.
+const SESSIONS: &str = "sessions";
+
 /// Every cluster.
 pub(super) fn clusters(admin: &Admin, operands: &Operands) -> Table {
     let mut clusters = admin.proxy.clusters();
     clusters.retain(|view| operands.matches(&view.name));
-    Table::of(CLUSTER, &clusters)
+    let sessions = admin.proxy.sessions_by_cluster();
+    let mut table = Table::of(CLUSTER, &clusters);
+    table.columns.push(SESSIONS.to_owned());
+    for (row, view) in table.rows.iter_mut().zip(&clusters) {
+        let count = sessions.get(view.name.as_str()).copied().unwrap_or_default();
+        row.push(Some(count.to_string()));
+    }
+    table
 }
 
 /// Every idc in which a cluster has servers, as ODP's SHOW PROXYCLUSTER IDC.

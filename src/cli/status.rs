@@ -156,7 +156,8 @@ mod tests {
         ]);
         let columns = [("task_id", "2"), ("mode", "RESTART"), ("state", "COMPLETED")];
         let last = Some(row(&[&columns[..], &[("elapsed_ms", "430")]].concat()));
-        let answer = Ok(Status { proxy, last, clusters: None, detour: None });
+        let answer =
+            Ok(Status { proxy, last, clusters: None, cluster_sessions: None, detour: None });
         let silent = Err(Trouble::Silent(Duration::from_secs(3)));
         [Asked { name: "a:1".into(), answer }, Asked { name: "b:2".into(), answer: silent }]
     }

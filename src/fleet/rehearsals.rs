@@ -52,6 +52,8 @@ pub struct Rehearsal {
     pub sessions: u64,
     /// Those of them that would move.
     pub moved: u64,
+    /// Those that would go on in the old process; then nothing else is the matter.
+    pub draining: u64,
     /// What goes on, or why not all would.
     pub detail: String,
 }
@@ -106,6 +108,7 @@ impl Rehearsal {
             started_at: SystemTime::now(),
             sessions: 0,
             moved: 0,
+            draining: 0,
             detail: String::new(),
         }
     }
@@ -132,6 +135,7 @@ impl Drop for Open {
                 let is_good = row.text("state") == Some(State::Completed.name());
                 it.state = if is_good { State::Completed } else { State::Failed };
                 (it.sessions, it.moved) = (number("sessions"), number("moved"));
+                it.draining = number("draining");
                 row.text("detail").unwrap_or_default().clone_into(&mut it.detail);
             }
             Some(Err((state, why))) => (it.state, it.detail) = (state, why),

@@ -121,7 +121,9 @@ pub(super) async fn restart(
     progress.says(&port.name, "asking");
     let how = match (ask(port, order, progress).await, &order.what) {
         (Ok((admin, task)), What::Rehearsal) => {
-            return rehearsed(port, admin, task, progress).await;
+            let row = completed(port, admin, task, progress).await?;
+            let detail = row.text("detail").unwrap_or_default();
+            return Ok(format!("task {task}: {detail}; nothing has moved"));
         }
         (Ok((admin, task)), What::Restart | What::Force(_)) => {
             watch(port, admin, task, progress).await?
@@ -159,15 +161,19 @@ async fn ask(
     Ok((admin, task))
 }
 
-/// Follows a rehearsal to its end; a success if every session would move.
-async fn rehearsed(
+/// Whether a proxy would be restarted, and what its clients would notice. Sessions that cannot move
+/// are no failure: they go on in the old process until the exit timeout.
+pub(super) async fn rehearse(
     port: &AdminPort,
-    admin: Admin,
-    task: u64,
+    order: &Order,
     progress: &impl Progress,
 ) -> anyhow::Result<String> {
-    let row = completed(port, admin, task, progress).await?;
-    Ok(format!("task {task}: {}; nothing has moved", row.text("detail").unwrap_or_default()))
+    let (admin, task) = ask(port, order, progress).await?;
+    let row = followed(port, admin, task, progress).await?;
+    if row.number("draining").is_none_or(|left| left == 0) {
+        well(&row, task)?;
+    }
+    Ok(format!("task {task}: {}", row.text("detail").unwrap_or_default()))
 }
 
 /// Follows a restart to its completion.
@@ -189,13 +195,27 @@ async fn completed(
     task: u64,
     progress: &impl Progress,
 ) -> anyhow::Result<Row> {
+    let row = followed(port, admin, task, progress).await?;
+    well(&row, task)?;
+    Ok(row)
+}
+
+async fn followed(
+    port: &AdminPort,
+    admin: Admin,
+    task: u64,
+    progress: &impl Progress,
+) -> anyhow::Result<Row> {
     let limits = Limits { silence: SILENCE, whole: None };
-    let row = follow(port, admin, task, limits, |row| progress.shows(&port.name, row)).await?;
+    follow(port, admin, task, limits, |row| progress.shows(&port.name, row)).await
+}
+
+fn well(row: &Row, task: u64) -> anyhow::Result<()> {
     let text = |name| row.text(name).unwrap_or_default();
     if text("state") != "COMPLETED" {
         bail!("task {task} is {} in {}: {}", text("state"), text("phase"), text("detail"));
     }
-    Ok(row)
+    Ok(())
 }
 
 /// Waits until the proxy says RUNNING.

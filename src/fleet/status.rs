@@ -14,6 +14,8 @@ pub(crate) struct Status {
     pub(crate) last: Option<Row>,
     /// The clusters that it serves, for [`serves`]; None: it does not say.
     pub(crate) clusters: Option<String>,
+    /// How many sessions each of them has, for [`sessions`]; None: it does not say.
+    pub(crate) cluster_sessions: Option<String>,
     /// Why the port was not taken, and which way was.
     pub(crate) detour: Option<String>,
 }
@@ -33,6 +35,12 @@ const BETWEEN: &str = "#";
 /// knows, which is in the way.
 pub(crate) fn serves(clusters: Option<&str>, cluster: &str) -> bool {
     clusters.is_none_or(|all| all.split(BETWEEN).any(|name| name == cluster))
+}
+
+/// How many sessions a cluster has at a proxy; None: it does not say.
+pub(crate) fn sessions(clusters: &str, cluster_sessions: &str, cluster: &str) -> Option<u64> {
+    let mut both = clusters.split(BETWEEN).zip(cluster_sessions.split(BETWEEN));
+    both.find(|(name, _)| *name == cluster)?.1.parse().ok()
 }
 
 /// In the order of the ports.
@@ -86,9 +94,14 @@ async fn ask_member(member: &Member, lines: &Lines) -> Result<Status, Trouble> {
 async fn rest(admin: &mut Admin, proxy: Row) -> Result<Status, Trouble> {
     let is_restart = |row: &Row| row.text("mode") != Some("REHEARSE");
     let last = admin.tasks().await?.into_iter().find(is_restart);
-    let clusters = admin.clusters().await.ok().map(|names| names.join(BETWEEN));
+    let clusters = admin.clusters().await.ok();
+    let all = |column| {
+        let texts = clusters.as_ref()?.iter().map(|row| row.text(column));
+        Some(texts.collect::<Option<Vec<_>>>()?.join(BETWEEN))
+    };
+    let (names, cluster_sessions) = (all("cluster_name"), all("sessions"));
     let detour = admin.detour().map(str::to_owned);
-    Ok(Status { proxy, last, clusters, detour })
+    Ok(Status { proxy, last, clusters: names, cluster_sessions, detour })
 }
 
 #[cfg(test)]
@@ -106,6 +119,19 @@ mod tests {
             (None, true),
         ] {
             assert_eq!(serves(clusters, "main"), expected, "{clusters:?}");
+        }
+    }
+
+    #[test]
+    fn sessions_are_told_by_the_name_of_their_cluster() {
+        for (clusters, counts, expected) in [
+            ("main", "7", Some(7)),
+            ("two#main", "3#4", Some(4)),
+            ("two#main", "3", None),
+            ("two", "3", None),
+            ("main", "", None),
+        ] {
+            assert_eq!(sessions(clusters, counts, "main"), expected, "{clusters} {counts}");
         }
     }
 }

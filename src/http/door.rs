@@ -108,6 +108,7 @@ const PROXY: &[&str] = &[
     "last_restart_at",
     "last_restart_moved",
     "last_restart_pause_max_us",
+    "error",
 ];
 
 /// A row is a proxy. Each of its values is one of a SHOW of that proxy.
@@ -138,6 +139,7 @@ pub(super) async fn proxies(admin: &Admin, caller: &Caller) -> Result<Table, Pro
         of_last("started_at"),
         of_last("moved"),
         of_last("pause_max_us"),
+        None,
     ]);
     Ok(table)
 }
@@ -195,6 +197,7 @@ const CLUSTER: &[&str] = &[
     "servers_online",
     "servers_unknown",
     "links",
+    "sessions",
     "proxies",
     "proxies_running",
     "versions",
@@ -252,6 +255,7 @@ pub(super) async fn overview(admin: &Admin, caller: &Caller) -> Result<Overview,
             count("online"),
             count("unknown"),
             Some(links.to_string()),
+            text("sessions"),
             Some(proxies.rows().count().to_string()),
             Some(running.to_string()),
             Some(versions.join(",")),

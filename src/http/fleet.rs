@@ -14,7 +14,7 @@ use super::resource::{FLEET_STEP, FLEET_TASK};
 use crate::admin::command::fleet;
 use crate::admin::{Admin, Caller, Row, Table};
 use crate::fleet::port::quoted;
-use crate::fleet::tasks::{Mode, Request, serves};
+use crate::fleet::tasks::{Mode, Request, serves, sessions};
 
 /// What may be said of a restart.
 pub(super) const OPTIONS: &str = "mode, exit_timeout, batch, canary, stop_on_failure or proxies";
@@ -70,6 +70,7 @@ pub(super) fn others(members: &Table) -> Vec<Vec<Option<String>>> {
 pub(super) struct Serving {
     pub running: String,
     pub all: String,
+    pub sessions: String,
     /// With commas between.
     pub versions: String,
     /// The restart of the fleet that one of the others does, and which one.
@@ -83,13 +84,21 @@ impl Serving {
         let Some(members) = members else {
             let text = |column| cluster.text(column).to_owned();
             let (running, all) = (text("proxies_running"), text("proxies"));
-            return Self { running, all, versions: text("versions"), task: None };
+            let (sessions, versions) = (text("sessions"), text("versions"));
+            return Self { running, all, sessions, versions, task: None };
         };
-        let serving = serving(members.clone(), cluster.text("name"));
+        let name = cluster.text("name");
+        let serving = serving(members.clone(), name);
+        let sessions = |row: Row| match is_local(&row) {
+            true => cluster.text("sessions").parse().ok(),
+            false => sessions(row.text("clusters"), row.text("cluster_sessions"), name),
+        };
+        let sessions: u64 = serving.rows().filter_map(sessions).sum();
         let versions: BTreeSet<_> = serving.rows().filter_map(|row| row.value("version")).collect();
         Self {
             running: running(&serving).to_string(),
             all: serving.rows.len().to_string(),
+            sessions: sessions.to_string(),
             versions: versions.into_iter().collect::<Vec<_>>().join(","),
             task: tasks_of_others(&serving).into_iter().next(),
         }
@@ -104,11 +113,13 @@ pub(super) fn running(members: &Table) -> usize {
 /// [`door::clusters`] with the proxies of the whole fleet.
 pub(super) fn with_fleet(mut clusters: Table, members: Option<&Table>) -> Table {
     let all: Vec<_> = clusters.rows().map(|row| Serving::of(&row, members)).collect();
-    let columns = ["proxies_running", "proxies", "versions", "running_fleet_task", "coordinator"];
+    let columns =
+        ["proxies_running", "proxies", "sessions", "versions", "running_fleet_task", "coordinator"];
     let places = columns.map(|name| clusters.columns.iter().position(|column| column == name));
-    for (row, Serving { running, all, versions, task }) in clusters.rows.iter_mut().zip(all) {
+    for (row, serving) in clusters.rows.iter_mut().zip(all) {
+        let Serving { running, all, sessions, versions, task } = serving;
         let (task, coordinator) = task.unzip();
-        let known = [Some(running), Some(all), Some(versions), task, coordinator];
+        let known = [Some(running), Some(all), Some(sessions), Some(versions), task, coordinator];
         for (at, value) in places.into_iter().zip(known) {
             if let (Some(cell), Some(value)) = (at.and_then(|at| row.get_mut(at)), value) {
                 *cell = Some(value);

@@ -1,6 +1,7 @@
-//! Parts of pages that are the same for all who look: made once, however many ask.
+//! Parts of pages that are the same for all who look and may do the same: made once, however many
+//! ask.
 //!
-//! Invariant: what is in here has nothing of a visitor: neither his token nor what his role may.
+//! Invariant: what is in here has nothing of a visitor but his role.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const FRESH: Duration = Duration::from_millis(900);
 /// Parts at most.
 const MOST: usize = 64;
 
-/// By path and query.
+/// By path, query and role.
 #[derive(Default)]
 pub(super) struct Parts(Mutex<HashMap<String, (Instant, Bytes)>>);
 

@@ -56,6 +56,7 @@ pub(super) static CLUSTER: Resource = Resource {
         same("servers_online", Integer, "of them, those whose state is online"),
         same("servers_unknown", Integer, "of them, those that nobody has asked yet"),
         same("links", Integer, "connections to its servers"),
+        same("sessions", Integer, "sessions of the whole fleet, as far as its proxies tell"),
         same("proxies", Integer, "proxies that serve it, of the whole fleet"),
         same("proxies_running", Integer, "of them, those whose status is RUNNING"),
         same("versions", List, "versions of those proxies"),
@@ -91,6 +92,7 @@ pub(super) static PROXY: Resource = Resource {
         same("last_restart_at", Time, "when it began"),
         same("last_restart_moved", Integer, "sessions that it has moved"),
         same("last_restart_pause_max_us", Integer, "the longest that one stood still"),
+        same("error", Text, "why it does not answer"),
     ],
 };
 
@@ -297,6 +299,11 @@ pub(super) static REHEARSAL: Resource = Resource {
         same("started_at", Time, "when it was asked"),
         same("sessions", Integer, "sessions that it has"),
         same("moved", Integer, "those of them that would move"),
+        same(
+            "draining",
+            Integer,
+            "those that would go on in the old process until they are cut off",
+        ),
         same("detail", Text, "why not all would, or why that is not known"),
     ],
 };

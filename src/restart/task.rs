@@ -154,7 +154,8 @@ pub struct Task {
     pub sessions: u64,
     /// Sessions that the successor has adopted; in a rehearsal, would adopt.
     pub moved: u64,
-    /// Sessions that the predecessor still serves.
+    /// Sessions that the predecessor still serves; of a rehearsal that is over, those that it would
+    /// still serve: then nothing else has failed.
     pub draining: u64,
     /// Those of them in a transaction.
     pub in_transaction: u64,

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use crate::scene::{alone, console, manager, viewer};
+use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
 use crate::support::proxy::Options;
 use crate::support::relay::Detour;
-use crate::support::{Proxy, until};
+use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 const RESTART: &str = "/api/v1/clusters/main/restart";
 
@@ -65,6 +66,30 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     assert_eq!(own.iter().filter(|it| it["mode"] == "RESTART").count(), 1, "{tasks:#}");
     let retry = asker.ask("POST", &format!("{path}/retry"), "");
     assert_eq!(retry.status, 409, "it has completed: {retry:?}");
+}
+
+#[test]
+fn sessions_of_a_cluster_are_those_of_all_proxies() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxies = [(); 2].map(|()| {
+        let mut options = Options::new(&[database.address()]);
+        let two = "[[cluster]]\nname = \"two\"\n[[cluster.server]]\naddress = \"127.0.0.1:1\"\n";
+        options.rest = console(two);
+        Proxy::start_with(&options)
+    });
+    introduce(&proxies);
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let open = |at: usize| Wire::open(&proxies[at].address(), &login).expect("it is let in");
+    let _clients = [open(0), open(1), open(1)];
+    let asker = manager(&proxies[0]);
+    until("all to be counted", || {
+        let clusters = asker.get("/api/v1/clusters").items();
+        let sessions = clusters.iter().map(|it| (it["name"].as_str(), it["sessions"].as_u64()));
+        let sessions: Vec<_> = sessions.collect();
+        (sessions == [(Some("main"), Some(3)), (Some("two"), Some(0))]).then_some(())
+    });
+    let own = proxies[1].admin().expect("admin").query("SHOW PROXYCLUSTER").named_rows();
+    assert_eq!([&*own[0]["sessions"], &*own[1]["sessions"]], ["2", "0"], "{own:?}");
 }
 
 #[test]

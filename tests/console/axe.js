@@ -12,9 +12,7 @@ const axe = require('axe-core');
 
 const GRAVE = ['serious', 'critical'];
 
-async function look(page, url) {
-  await page.goto(url, { waitUntil: 'domcontentloaded', timeout: 60000 });
-  await page.evaluate(axe.source);
+async function look(page) {
   const found = await page.evaluate(() => axe.run(document, {
     resultTypes: ['violations'],
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
@@ -51,13 +49,16 @@ async function main([base, cookie, as, ...paths]) {
       await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: colours }]);
       for (const path of paths) {
         looks += 1;
-        for (const violation of await look(page, base + path)) {
-          findings.push({ path, width, colours, ...violation });
-        }
+        await page.goto(base + path, { waitUntil: 'domcontentloaded', timeout: 60000 });
+        await page.evaluate(axe.source);
+        const closed = await look(page);
         // Whatever can be opened is open.
         await page.evaluate(() => document.querySelectorAll('details').forEach((it) => {
           it.open = true;
         }));
+        for (const violation of [...closed, ...await look(page)]) {
+          findings.push({ path, width, colours, ...violation });
+        }
         const pixels = await page.evaluate(beside);
         if (pixels > 0) wide.push({ path, width, pixels });
       }

@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 
 use crate::scene::{Person, alone, with};
+use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
-use crate::support::until;
+use crate::support::proxy::Options;
+use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 #[test]
 fn the_six_steps_for_what_is_ticked() {
@@ -18,12 +20,16 @@ fn the_six_steps_for_what_is_ticked() {
         assert!(overview.contains(part), "{part}: {overview}");
     }
     let part = person.see("/clusters/main?part=own");
-    assert!(part.contains("p0-status") && !part.contains("Batch Restart"), "{part}");
+    assert!(part.contains("s0-state") && !part.contains("Batch Restart"), "{part}");
+    // There is one table of proxies.
+    assert!(!part.contains("p0-status") && !overview.contains("p0-status"), "{part}");
     let part = person.see("/clusters/main?part=fleet");
     assert!(part.contains("f1-status") && !part.contains("p0-status"), "{part}");
     // Where each is, and which of them serves the page.
     for proxy in &proxies {
-        assert!(part.contains(&proxy.address()) && part.contains(&format!("pid {}", proxy.pid())));
+        assert!(
+            part.contains(&proxy.address()) && part.contains(&format!(">{}</td>", proxy.pid()))
+        );
     }
     assert_eq!(part.matches("this one").count(), 1, "{part}");
     // What a load balancer has left is told in each dialog.
@@ -38,12 +44,6 @@ fn the_six_steps_for_what_is_ticked() {
     let all = person.see("/clusters/main/restart");
     assert!(all.contains("Restart 2 proxies") && all.contains("RESTART FLEET CLUSTER = "), "{all}");
     assert!(all.contains("These are all proxies of this cluster"), "{all}");
-    // Whoever may only look has nothing that he could enter.
-    let watcher = Person::log_in(&proxies[0], "watch").see("/clusters/main/restart");
-    let (_, form) = watcher.split_once("<fieldset>").expect("the form");
-    for input in form.split(['<', '>']).filter(|it| it.starts_with("input ")) {
-        assert!(input.contains(" disabled"), "{input}");
-    }
     let dialog = person.see("/clusters/main/restart?ticked=yes&proxy=b");
     for part in ["Restart 1 proxy", "Force Restart", "--only b", "name=\"proxies\" value=\"b\""] {
         assert!(dialog.contains(part), "{part}: {dialog}");
@@ -76,6 +76,109 @@ fn the_six_steps_for_what_is_ticked() {
     for (form, fields) in [(path, "mode=restart"), ("/tasks/fleet-1/rollback", "")] {
         assert_eq!(viewer.send(form, fields).status, 403, "{form}");
     }
+}
+
+#[test]
+fn who_may_only_look_has_nothing_that_he_could_tick_or_enter() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let [person, watcher] = ["root", "watch"].map(|user| Person::log_in(&proxies[0], user));
+    for path in ["/clusters/main", "/clusters/main?part=fleet"] {
+        let seen = until("all to be asked", || {
+            Some(watcher.see(path)).filter(|page| !page.contains("being asked"))
+        });
+        assert!(seen.contains("value=\"a\" disabled"), "{path}: {seen}");
+        assert!(seen.contains("<button class=\"action\" disabled"), "{path}: {seen}");
+    }
+    assert!(!person.see("/clusters/main?part=fleet").contains("disabled"));
+    let dialog = watcher.see("/clusters/main/restart");
+    let (_, form) = dialog.split_once("<fieldset>").expect("the form");
+    for input in form.split(['<', '>']).filter(|it| it.starts_with("input ")) {
+        assert!(input.contains(" disabled"), "{input}");
+    }
+}
+
+/// What is to be copied is what would be done.
+#[test]
+fn a_dialog_says_what_is_chosen_as_sql_and_as_a_command() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let person = Person::log_in(&proxies[0], "root");
+    for (dialog, fields, expected) in [
+        (
+            "/clusters/main/restart",
+            "mode=force&batch=2&canary=0&exit_timeout=5s&stop_on_failure=off&proxies=a,b",
+            [
+                "RESTART FLEET FORCE BATCH = '2' CANARY = '0' STOP_ON_FAILURE = 'off' \
+                 CLUSTER = 'main' PROXIES = 'a,b' EXIT_TIMEOUT = '5s';",
+                "--force --batch 2 --canary 0 --exit-timeout 5s --stop-on-failure=false \
+                 --only a --only b",
+                "{\"batch\":2,\"canary\":0,\"exit_timeout\":\"5s\",\"mode\":\"force\",\
+                 \"proxies\":[\"a\",\"b\"],\"stop_on_failure\":false}",
+            ],
+        ),
+        (
+            "/clusters/main/restart",
+            "mode=restart&batch=1&canary=1&exit_timeout=&stop_on_failure=on",
+            [
+                "RESTART FLEET CLUSTER = 'main';",
+                "odp restart --fleet --cluster main -c /etc/odp/odp.toml<",
+                "{\"mode\":\"restart\"}",
+            ],
+        ),
+        (
+            "/clusters/main/proxies/local/restart",
+            "mode=force&exit_timeout=5s",
+            ["RESTART FORCE EXIT_TIMEOUT = '5s';", "--force --exit-timeout 5s", "\"force\""],
+        ),
+    ] {
+        let part = person.see(&format!("{dialog}?part=ways&{fields}"));
+        let part = part.replace("&#39;", "'").replace("&quot;", "\"");
+        for text in expected {
+            assert!(part.contains(text), "{text}: {part}");
+        }
+    }
+    let part = person.see("/clusters/main/restart?part=ways&mode=restart&batch=0");
+    assert!(part.contains("That cannot be asked for") && part.contains("batch"), "{part}");
+}
+
+#[test]
+fn a_session_that_cannot_move_is_told_and_refuses_nothing() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let proxies = ["", "newer-critical"].map(|costume| {
+        let mut options = Options::new(&[database.address()]);
+        options.rest = "[console]\nenabled = true\n".into();
+        options.environment.push(("ODP_ACT_AS".into(), costume.into()));
+        Proxy::start_with(&options)
+    });
+    introduce(&proxies);
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let mut client = Wire::open(&proxies[1].address(), &login).expect("it is let in");
+    client.run("BEGIN");
+    let person = Person::log_in(&proxies[0], "root");
+    let path = "/clusters/main/restart";
+    let willing = |person: &Person, path: &str, asks: &str| {
+        person.send(path.split('?').next().expect("a path"), asks);
+        let page = until("the verdict", || {
+            Some(person.see(path)).filter(|page| page.contains("1 session cannot move, because"))
+        });
+        assert!(page.contains("critical and unknown"), "{page}");
+        assert!(!page.contains("Not now") && !page.contains("would refuse"), "{page}");
+    };
+    willing(&person, "/clusters/main/restart?proxy=b", "mode=rehearse&proxies=b");
+    let own = Person::log_in(&proxies[1], "root");
+    willing(&own, "/clusters/main/proxies/local/restart", "mode=rehearse");
+    let answer = person.send(path, "proxies=b&mode=restart&exit_timeout=60s");
+    assert_eq!(answer.status, 303, "{answer:?}");
+    until("its session to be waited for", || {
+        person.see("/tasks/fleet-1").contains("DRAIN, 0 of 1 sessions moved").then_some(())
+    });
+    client.run("COMMIT");
+    drop(client);
+    until("the task to be completed", || {
+        let page = person.see("/tasks/fleet-1");
+        (page.contains("Completed") && page.contains("0 disconnected")).then_some(())
+    });
 }
 
 #[test]

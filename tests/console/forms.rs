@@ -1,6 +1,6 @@
 //! What the forms do: the same as SQL; and nothing for who may only look.
 
-use crate::scene::{Person, alone, pair};
+use crate::scene::{Person, pair};
 use crate::support::database::PASSWORD;
 use crate::support::{Login, Wire, until};
 
@@ -68,7 +68,10 @@ fn a_rehearsal_tells_what_would_move() {
 
 #[test]
 fn what_a_rehearsal_has_found_out_refuses_the_restart_until_it_is_mended() {
-    let proxy = alone();
+    let Some((_database, proxy)) = pair() else { return };
+    let login = Login { password: PASSWORD.into(), ..Login::default() };
+    let mut client = Wire::open(&proxy.address(), &login).expect("it is let in");
+    client.run("SELECT 1");
     let person = Person::log_in(&proxy, "root");
     let link = "/clusters/main/proxies/local/restart";
     let text = std::fs::read_to_string(proxy.config()).expect("a config");
@@ -80,7 +83,7 @@ fn what_a_rehearsal_has_found_out_refuses_the_restart_until_it_is_mended() {
         let (_, rest) = page.split_once("value=\"restart\"").expect("the choice");
         rest.split('>').next().expect("its end").to_owned()
     };
-    let good = rehearsed("0 of 0 sessions would move");
+    let good = rehearsed("1 of 1 sessions would move");
     assert!(!soft(&good).contains("disabled") && !good.contains("Not now"), "{good}");
     std::fs::write(proxy.config(), format!("{text}\n[nonsense]\n")).expect("ours");
     let bad = rehearsed("Not now: the rehearsal has failed");
@@ -88,7 +91,7 @@ fn what_a_rehearsal_has_found_out_refuses_the_restart_until_it_is_mended() {
     // What needs no successor to be willing may be chosen.
     assert_eq!(bad.matches("Not now").count(), 1, "{bad}");
     std::fs::write(proxy.config(), text).expect("ours");
-    let page = rehearsed("0 of 0 sessions would move");
+    let page = rehearsed("1 of 1 sessions would move");
     assert_eq!(soft(&page), soft(&good));
 }
 

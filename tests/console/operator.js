@@ -58,6 +58,14 @@ class Operator {
     return this.page.$eval(selector, (part) => part.innerText);
   }
 
+  // What is there to be copied, whether it is unfolded or not.
+  async reads(selector, text) {
+    await this.page.waitForFunction((of, words) => {
+      const part = document.querySelector(of);
+      return part && part.textContent.includes(words);
+    }, PATIENCE, selector, text);
+  }
+
   async logIn(base, user, password) {
     await this.page.goto(base, LOADED);
     await this.page.type('#user', user);
@@ -105,6 +113,10 @@ async function main([base, , user, password]) {
     seen.batch = await operator.restart('#rehearsals', of(2), 'Completed', `${of(2)} done`);
     await operator.openCluster();
     await operator.follow('Restart Cluster');
+    await page.click('input[value=force]');
+    await operator.reads('#ways', 'RESTART FLEET FORCE');
+    await page.click('input[value=restart]');
+    await operator.reads('#ways', 'RESTART FLEET CLUSTER');
     seen.all = await operator.restart('#rehearsals', of(3), 'Completed', `${of(3)} done`, renewed);
   } catch (error) {
     const text = await page.$eval('body', (body) => body.innerText).catch(String);

@@ -72,6 +72,7 @@ const VIEWS: &[View] = &[
             "fleet::tasks::Mode",
             "fleet::tasks::Request",
             "fleet::tasks::serves",
+            "fleet::tasks::sessions",
             "net::stream::Stream",
             "net::tls::stream::TlsStream",
             "restart::task",

@@ -244,10 +244,8 @@ impl Admin {
     }
 
     /// The clusters that the proxy serves.
-    pub(crate) async fn clusters(&mut self) -> Result<Vec<String>, Trouble> {
-        let rows = self.rows("SHOW PROXYCLUSTER").await?;
-        let name = |row: &Row| row.text("cluster_name").map(str::to_owned);
-        Ok(rows.iter().filter_map(name).collect())
+    pub(crate) async fn clusters(&mut self) -> Result<Vec<Row>, Trouble> {
+        self.rows("SHOW PROXYCLUSTER").await
     }
 
     /// Each proxy of such a task, with what it has gone through.

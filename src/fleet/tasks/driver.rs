@@ -184,7 +184,7 @@ impl Driver {
         let request = self.request()?;
         let (binary, config) = (request.binary, request.config);
         let order = Order::new(What::Rehearsal, None, binary, config)?;
-        roll::restart(&self.port(at).await?, &order, &self.watcher(at)).await
+        roll::rehearse(&self.port(at).await?, &order, &self.watcher(at)).await
     }
 
     fn request(&self) -> anyhow::Result<Request> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!           ┌─ refused ─► FAILED                       a failure, and stop_on_failure ─► FAILED
-//! REHEARSAL ┴─ all would be taken ─► ROLLING: canary, WATCH, batch, WATCH, … the coordinator ─► COMPLETED
+//! REHEARSAL ┴─ all would restart ──► ROLLING: canary, WATCH, batch, WATCH, … the coordinator ─► COMPLETED
 //!                                      │ └─ STOP, when what is under way is over ─► STOPPED
 //!                                      └─ ROLLBACK ─► ROLLING_BACK ─► ROLLED_BACK
 //! ```
@@ -32,7 +32,7 @@ pub(super) enum Action {
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// It would take everything over, or would not.
+    /// It would be restarted, or would refuse.
     Rehearsed(usize, Result<String, String>),
     /// It is about to be restarted, and stands so.
     Found(usize, Mark, Build),

@@ -27,7 +27,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 }
 
 /// Cells of a cluster that change.
-const CELLS: [&str; 6] = ["proxies", "versions", "servers", "primary", "links", "task"];
+const CELLS: [&str; 7] = ["proxies", "versions", "sessions", "servers", "primary", "links", "task"];
 
 /// The page's middle, and how many clusters there are.
 async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
@@ -46,13 +46,14 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
         table {
             thead { tr {
                 th { "Cluster" } th { "Kind" } th { "Proxies running" } th { "Versions" }
-                th { "Servers online" } th { "Primary" }
+                th { "Sessions" } th { "Servers online" } th { "Primary" }
                 th { "This proxy's connections" } th { "Running task" }
             } }
             tbody {
                 @for (at, row) in clusters.rows().enumerate() {
                     @let id = |name: &str| format!("c{at}-{name}");
-                    @let Serving { running, all, versions, task } = Serving::of(&row, members);
+                    @let serving = Serving::of(&row, members);
+                    @let Serving { running, all, sessions, versions, task } = serving;
                     tr {
                         td data-label="Cluster" {
                             a href={ "/clusters/" (encoded(row.text("name"))) } {
@@ -69,6 +70,7 @@ async fn shown(scene: &Scene<'_>) -> Result<(Markup, usize), Problem> {
                         td data-label="Versions" id=(id("versions")) {
                             (versions.replace(',', ", "))
                         }
+                        td data-label="Sessions" id=(id("sessions")) { (sessions) }
                         td data-label="Servers online" id=(id("servers")) {
                             (words::servers(&row))
                             @if row.text("servers_unknown") != "0" {

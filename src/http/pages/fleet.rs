@@ -1,12 +1,12 @@
-//! The fleet on the Overview, and the dialog of its restart.
-
-use std::collections::BTreeMap;
+//! The dialog of a restart of the fleet, or of those of it that were ticked.
 
 use hyper::StatusCode;
 use maud::{Markup, html};
+use serde_json::Value;
 
-use super::frame::{Ways, button, csrf, live_by, mark, refusal};
+use super::frame::{Ways, button, csrf, follow, is_about_ways, mark, refusal, ways_of};
 use super::overview::unknown;
+use super::proxies::Fleet;
 use super::rehearsals::{self, Asked};
 use super::scene::Scene;
 use super::words;
@@ -16,36 +16,7 @@ use crate::admin::{Row, Table};
 use crate::fleet::tasks::{Mode, Request};
 use crate::http::fleet::{self, RUNNING, running};
 use crate::http::reply::{Problem, Reply, see_other};
-use crate::http::request::{encoded, find};
-
-/// Cells of a proxy that change.
-const CELLS: [&str; 6] = ["status", "version", "generation", "uptime", "sessions", "last"];
-
-/// More names are not told in one line.
-const NAMED: usize = 4;
-
-/// The fleet, as far as it is known.
-pub(super) enum Fleet {
-    /// There is none, or it cannot be asked.
-    None,
-    /// Nobody has answered yet.
-    Asking,
-    /// Those that serve the cluster.
-    Members(Table),
-}
-
-/// What was heard of the proxies that serve a cluster.
-pub(super) async fn known(scene: &Scene<'_>, cluster: &str) -> Fleet {
-    let Some(heard) = scene.http.look.known(&scene.visitor.caller).await else {
-        return Fleet::Asking;
-    };
-    match heard.proxies {
-        Ok(members) if !members.rows.is_empty() => {
-            Fleet::Members(fleet::serving((*members).clone(), cluster))
-        }
-        Ok(_) | Err(_) => Fleet::None,
-    }
-}
+use crate::http::request::{Pairs, encoded, find};
 
 /// How many other proxies take the clients of those that are restarted: what a load balancer in
 /// front of them has left.
@@ -70,137 +41,11 @@ pub(super) fn others(ready: usize, all: usize) -> String {
 pub(super) fn others_than_this(fleet: &Fleet) -> Option<String> {
     match fleet {
         Fleet::Asking => None,
-        Fleet::None => Some(others(0, 0)),
+        Fleet::None | Fleet::Unknown(_) => Some(others(0, 0)),
         Fleet::Members(members) => {
             let others_of = || members.rows().filter(|row| !fleet::is_local(row));
             let ready = others_of().filter(|row| row.text("state") == RUNNING).count();
             Some(others(ready, others_of().count()))
-        }
-    }
-}
-
-/// The proxies of the fleet that serve a cluster, to be ticked; nothing where there is no fleet. It
-/// is the same for all who look.
-pub(super) async fn section(scene: &Scene<'_>, cluster: &str, url: &str) -> Markup {
-    let heard = scene.http.look.known(&scene.visitor.caller).await;
-    let part = format!("{url}?part=fleet");
-    let Some(heard) = heard else {
-        return html! {
-            div id="fleet" {
-                h2 { "The fleet" }
-                p class="hint" { "Its proxies are being asked how they are." }
-                // Whatever comes first.
-                (live_by("sse:look, every 2s", &part, &["fleet".to_owned()]))
-            }
-        };
-    };
-    html! {
-        div id="fleet" {
-            @match heard.proxies {
-                Ok(members) if members.rows.is_empty() => {}
-                Ok(members) => (table(&fleet::serving((*members).clone(), cluster), url, &part)),
-                Err(problem) => {
-                    h2 { "The fleet" }
-                    p class="problem" { (problem.detail) }
-                    (live_by("sse:look", &part, &["fleet".to_owned()]))
-                }
-            }
-        }
-    }
-}
-
-fn table(members: &Table, url: &str, part: &str) -> Markup {
-    let ids = (0..members.rows.len()).flat_map(|at| CELLS.map(|name| format!("f{at}-{name}")));
-    let ids = ids.chain(["facts", "f-counts"].map(str::to_owned)).collect::<Vec<_>>();
-    html! {
-        h2 { "The fleet" }
-        (counts(members))
-        form method="get" action={ (url) "/restart" } {
-            input type="hidden" name="ticked" value="yes";
-            table class="slim" {
-                thead { tr {
-                    th { "Name" } th { "Address" } th { "Status" } th { "Version" }
-                    th { "Generation" } th { "Up for" } th { "Sessions" } th { "Last restart" }
-                    th { "Actions" }
-                } }
-                tbody { @for (at, row) in members.rows().enumerate() { (member(&row, at, url)) } }
-            }
-            p class="buttons sticky" {
-                button class="action" { "Batch Restart" }
-                a class="action" href={ (url) "/restart" } { "Restart Cluster" }
-            }
-            p class="hint" {
-                "Batch Restart is for those that are ticked. Nothing happens before the next \
-                 page."
-            }
-        }
-        (live_by("sse:look, sse:fleet", part, &ids))
-    }
-}
-
-/// How many are in each state, and the names of those that need somebody.
-fn counts(members: &Table) -> Markup {
-    let mut others: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for row in members.rows().filter(|row| row.text("state") != RUNNING) {
-        others.entry(row.text("state")).or_default().push(row.text("name"));
-    }
-    html! {
-        p class="facts" id="f-counts" {
-            span {
-                b { (running(members)) " of " (members.rows.len()) } " running"
-            }
-            @for (state, names) in &others {
-                span {
-                    (mark(state, &format!("{} {state}", names.len()))) " "
-                    (names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
-                    @if names.len() > NAMED { " and " (names.len() - NAMED) " more" }
-                }
-            }
-        }
-    }
-}
-
-fn member(row: &Row, at: usize, url: &str) -> Markup {
-    let id = |name: &str| format!("f{at}-{name}");
-    let (name, status) = (row.text("name"), row.text("state"));
-    html! {
-        tr {
-            td data-label="Name" {
-                label for=(id("tick")) {
-                    input id=(id("tick")) type="checkbox" name="proxy" value=(name);
-                    " " (name)
-                }
-                @if fleet::is_local(row) { " " span class="hint" { "this one" } }
-            }
-            td data-label="Address" class="long" { (row.text("address").replace(',', ", ")) }
-            td data-label="Status" id=(id("status")) {
-                (mark(status, status))
-                @if let Some(error) = row.value("error") { " " span class="hint" { (error) } }
-            }
-            td data-label="Version" id=(id("version")) { (row.text("version")) }
-            td data-label="Generation" id=(id("generation")) {
-                (row.text("generation"))
-                @if let Some(pid) = row.value("pid") { " " span class="hint" { "pid " (pid) } }
-            }
-            td data-label="Up for" id=(id("uptime")) { (words::span(row.text("uptime_s"))) }
-            td data-label="Sessions" id=(id("sessions")) {
-                (row.text("sessions"))
-                @if let Some(open) = row.value("in_transaction").filter(|open| *open != "0") {
-                    " " span class="hint" { (open) " in a transaction" }
-                }
-            }
-            td data-label="Last restart" id=(id("last")) {
-                @match row.value("last_restart") {
-                    Some(state) => { (mark(state, words::state(state))) (words::moved(row)) },
-                    None if status == "UNREACHABLE" => span class="hint" { "not known" },
-                    None => span class="hint" { "none yet" },
-                }
-            }
-            td data-label="Actions" {
-                a href={ (url) "/restart?proxy=" (encoded(name)) } {
-                    "Restart" span class="unseen" { " " (name) }
-                }
-            }
         }
     }
 }
@@ -254,6 +99,10 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
     let (back, names) = (format!("/clusters/{}", encoded(cluster)), ticked(scene)?);
     let url = format!("{back}/restart");
+    if is_about_ways(scene) {
+        let chosen = || Ok(ways_of(wish(&scene.request.query, cluster).map(|it| ways(&url, it))));
+        return scene.part(async { chosen() }).await;
+    }
     if scene.request.asked("part").is_some() {
         let asked = Asked { url: &url, names, cluster, chosen: &[] };
         return scene.part(part(scene, &asked)).await;
@@ -296,7 +145,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
             (refusal(dialog.refusal.as_deref()))
             (rehearsals)
             (dialog.form(scene, &back))
-            (dialog.ways().shown())
+            (dialog.ways().chosen())
         }
     };
     scene.page(&title, body).await
@@ -360,8 +209,8 @@ impl Dialog {
             }
             p { (self.others()) }
             p class="hint" {
-                "First each is asked whether every session would move; if one refuses, nothing is \
-                 restarted. The proxy that does it is the last, and its successor goes on."
+                "First each rehearses it; if one refuses, nothing is restarted. The proxy that \
+                 does it is the last, and its successor goes on."
             }
         }
     }
@@ -422,6 +271,7 @@ impl Dialog {
                 @if !self.names.is_empty() {
                     input type="hidden" name="proxies" value=(self.names.join(","));
                 }
+                (follow(&self.url))
                 fieldset {
                     legend { "How" }
                     (soft_choice(soft.as_deref()))
@@ -463,35 +313,66 @@ impl Dialog {
     fn ways(&self) -> Ways {
         let cluster = Some(self.cluster.clone());
         let request = Request { cluster, proxies: self.names.clone(), ..Request::default() };
-        let only: String = self.names.iter().map(|name| format!(" --only {name}")).collect();
-        let body = match self.names.is_empty() {
-            true => serde_json::json!({"mode": "restart"}),
-            false => serde_json::json!({"mode": "restart", "proxies": self.names}),
-        };
-        let path = format!("/api/v1{}", self.url);
-        Ways {
-            sql: Change::Fleet(Order::Start(request)).to_string(),
-            api: Some(("POST", path, body.to_string())),
-            command: format!(
-                "odp restart --fleet --cluster {} -c /etc/odp/odp.toml{only}",
-                self.cluster
-            ),
-        }
+        ways(&self.url, request)
     }
+}
+
+/// What is as it is without a word is left out.
+fn ways(url: &str, request: Request) -> Ways {
+    let usual = Request::default();
+    let cluster = request.cluster.as_deref().unwrap_or_default();
+    let mut command = format!("odp restart --fleet --cluster {cluster} -c /etc/odp/odp.toml");
+    let mut body = serde_json::json!({"mode": "restart"});
+    let mut say = |option: &str, name: &str, value: Value| {
+        command.push_str(option);
+        body[name] = value;
+    };
+    if request.mode == Mode::Force {
+        say(" --force", "mode", "force".into());
+    }
+    if request.batch != usual.batch {
+        say(&format!(" --batch {}", request.batch), "batch", request.batch.into());
+    }
+    if request.canary != usual.canary {
+        say(&format!(" --canary {}", request.canary), "canary", request.canary.into());
+    }
+    if let Some(timeout) = request.exit_timeout.map(|timeout| timeout.to_string()) {
+        say(&format!(" --exit-timeout {timeout}"), "exit_timeout", timeout.into());
+    }
+    if !request.stop_on_failure {
+        say(" --stop-on-failure=false", "stop_on_failure", false.into());
+    }
+    if !request.proxies.is_empty() {
+        let only: String = request.proxies.iter().map(|name| format!(" --only {name}")).collect();
+        say(&only, "proxies", request.proxies.clone().into());
+    }
+    Ways {
+        api: Some(("POST", format!("/api/v1{url}"), body.to_string())),
+        sql: Change::Fleet(Order::Start(request)).to_string(),
+        command,
+    }
+}
+
+/// What is chosen in the form.
+fn wish(form: &Pairs, cluster: &str) -> Result<Request, Problem> {
+    let is_option = |name: &str| !matches!(name, "csrf" | "part");
+    let is_said = |name: &str, value: &str| name == "proxies" || !value.is_empty();
+    let said = form.iter().filter(|(name, value)| is_option(name) && is_said(name, value));
+    let said: Vec<_> = said.cloned().collect();
+    if !said.iter().any(|(name, _)| name == "mode") {
+        return Err(Problem::bad("Choose Restart or Force Restart."));
+    }
+    Ok(Request { cluster: Some(cluster.to_owned()), ..fleet::request(&said)? })
 }
 
 /// Begins it, or has them asked.
 pub(super) async fn act(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
-    let mut form = scene.form()?;
+    let form = scene.form()?;
     if find(&form, "mode") == Some("rehearse") {
         let url = format!("/clusters/{}/restart", encoded(cluster));
         return rehearsals::act(scene, cluster, &url).await;
     }
-    form.retain(|(name, value)| name != "csrf" && (name == "proxies" || !value.is_empty()));
-    if !form.iter().any(|(name, _)| name == "mode") {
-        return Err(Problem::bad("Choose Restart or Force Restart."));
-    }
-    let request = Request { cluster: Some(cluster.to_owned()), ..fleet::request(&form)? };
+    let request = wish(&form, cluster)?;
     let id = scene.change(Change::Fleet(Order::Start(request))).await?;
     Ok(see_other(&format!("/tasks/{}", fleet::name(id))))
 }

@@ -3,6 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{HTMX, ICON, SSE, STYLE};
+use super::scene::Scene;
 use super::words;
 use crate::http::reply::Problem;
 use crate::http::who::Visitor;
@@ -179,22 +180,34 @@ pub(super) struct Ways {
     pub command: String,
 }
 
+/// The id of those of what is chosen in a dialog.
+const WAYS: &str = "ways";
+
 impl Ways {
     /// To copy.
     pub(super) fn shown(&self) -> Markup {
+        ways(html! { dl { (self.list()) } })
+    }
+
+    /// The same of what is chosen in a form, which [`follow`] it.
+    pub(super) fn chosen(&self) -> Markup {
+        ways(self.part())
+    }
+
+    /// What of them is another with each choice.
+    fn part(&self) -> Markup {
+        html! { dl id=(WAYS) { (self.list()) } }
+    }
+
+    fn list(&self) -> Markup {
         html! {
-            details class="ways" {
-                summary { "The same as SQL and as a command line" }
-                dl {
-                    dt { "SQL, on the admin port" }
-                    dd { code { (self.sql) ";" } }
-                    dt { "Command line" }
-                    dd { code { (self.command) } }
-                    @if let Some((method, path, body)) = &self.api {
-                        dt { "API" }
-                        dd { code { (curl(method, path, body)) } }
-                    }
-                }
+            dt { "SQL, on the admin port" }
+            dd { code { (self.sql) ";" } }
+            dt { "Command line" }
+            dd { code { (self.command) } }
+            @if let Some((method, path, body)) = &self.api {
+                dt { "API" }
+                dd { code { (curl(method, path, body)) } }
             }
         }
     }
@@ -205,6 +218,39 @@ impl Ways {
         let sql_in_shell = sql.replace('\'', "'\\''");
         let command = format!("mysql -h {host} -P {port} -u NAME -p -e '{sql_in_shell}'");
         Self { sql, api: None, command }
+    }
+}
+
+fn ways(list: Markup) -> Markup {
+    html! {
+        details class="ways" {
+            summary { "The same as SQL and as a command line" }
+            (list)
+        }
+    }
+}
+
+/// The part of a dialog at its address that is asked for by [`follow`].
+pub(super) fn is_about_ways(scene: &Scene<'_>) -> bool {
+    scene.request.asked("part") == Some(WAYS)
+}
+
+/// The answer: the ways of what is chosen, or why it cannot be asked for.
+pub(super) fn ways_of(chosen: Result<Ways, Problem>) -> Markup {
+    match chosen {
+        Ok(ways) => ways.part(),
+        Err(problem) => html! {
+            dl id=(WAYS) { dt { "That cannot be asked for" } dd { (problem.detail) } }
+        },
+    }
+}
+
+/// Has the ways below a form say what is chosen in it; stands in the form.
+pub(super) fn follow(url: &str) -> Markup {
+    let trigger = "change from:closest form, input from:closest form delay:300ms";
+    html! {
+        div hidden hx-get={ (url) "?part=" (WAYS) } hx-trigger=(trigger) hx-swap="none"
+            hx-include="closest form" hx-params="not csrf" hx-select-oob={ "#" (WAYS) } {}
     }
 }
 

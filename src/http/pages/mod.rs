@@ -4,8 +4,8 @@
 //! ```text
 //! mod        which page a path is, and who may see it
 //!   login      the only page for nobody
-//!   clusters, overview, fleet, rehearsals, restart, tasks, fleet_tasks, sessions, statements,
-//!   parameters, audit
+//!   clusters, overview (its proxies), restart and fleet (their rehearsals), tasks, fleet_tasks,
+//!   sessions, statements, parameters, audit
 //!     scene      who looks at what; what a form does
 //!     frame      what all pages have around them, and the pieces they are made of
 //!     charts     the last hour, drawn
@@ -25,6 +25,7 @@ mod frame;
 mod login;
 mod overview;
 mod parameters;
+mod proxies;
 mod rehearsals;
 mod restart;
 mod scene;

@@ -2,10 +2,10 @@
 
 use maud::{Markup, html};
 
-use super::fleet::Fleet;
 use super::frame::{STATE, Ways, button, csrf, live_by, mark, refusal};
+use super::proxies::{self, Fleet, Proxies};
 use super::scene::Scene;
-use super::{charts, fleet, words};
+use super::{charts, words};
 use crate::admin::command::Change;
 use crate::admin::command::switchover::{Aim, Order};
 use crate::admin::{Row, Table};
@@ -29,12 +29,12 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         Some("fleet") => {
             return scene.part(async { fleet_part(scene, name, &url).await }).await;
         }
-        Some(_) => return scene.part(async { Ok(shown(scene, name).await?.part()) }).await,
+        Some(_) => return scene.part(async { Ok(shown(scene, name).await?.part(&url)) }).await,
         None => {}
     }
     let shown = shown(scene, name).await?;
     let why_not = scene.refusal();
-    let has_fleet = !matches!(shown.fleet, Fleet::None);
+    let has_fleet = matches!(shown.fleet, Fleet::Asking | Fleet::Members(_));
     // For how long it is up is no event.
     let own = format!("{STATE}, sse:task, sse:fleet, every 60s");
     let body = html! {
@@ -45,20 +45,19 @@ pub(super) async fn page(scene: &Scene<'_>, name: &str) -> Result<Reply, Problem
         (shown.facts())
         (refusal(why_not.as_deref()))
         h2 { "OBProxies" }
-        (shown.proxies(&url))
-        (fleet::section(scene, name, &url).await)
+        (shown.proxies(&url, why_not.as_deref()).section())
         h2 { "Servers" }
         (shown.servers(scene, &url, why_not.as_deref()))
         (hour(scene, &url, has_fleet).await?)
-        (live_by(&own, &format!("{url}?part=own"), &shown.ids()))
+        (live_by(&own, &format!("{url}?part=own"), &shown.ids(&url)))
     };
     scene.page(name, body).await
 }
 
 /// What a look at the fleet has shown.
 async fn fleet_part(scene: &Scene<'_>, name: &str, url: &str) -> Result<Markup, Problem> {
-    let shown = shown(scene, name).await?;
-    Ok(html! { (shown.facts()) (fleet::section(scene, name, url).await) })
+    let (shown, why_not) = (shown(scene, name).await?, scene.refusal());
+    Ok(html! { (shown.facts()) (shown.proxies(url, why_not.as_deref()).section()) })
 }
 
 /// The last hour: of the fleet if there is one, unless somebody wants that of this proxy.
@@ -106,7 +105,7 @@ async fn shown(scene: &Scene<'_>, name: &str) -> Result<Shown, Problem> {
         return Err(unknown(name));
     }
     retain(&mut all.servers, |row| row.text("cluster") == name);
-    Ok(Shown { of: all, fleet: fleet::known(scene, name).await })
+    Ok(Shown { of: all, fleet: proxies::known(scene, name).await })
 }
 
 fn retain(table: &mut Table, is_wanted: impl Fn(&Row) -> bool) {
@@ -117,15 +116,15 @@ fn retain(table: &mut Table, is_wanted: impl Fn(&Row) -> bool) {
 
 impl Shown {
     /// The ids of what changes.
-    fn ids(&self) -> Vec<String> {
-        let cells = |prefix: &str, rows: usize, names: &[&str]| {
-            let of = |at: usize| names.iter().map(move |name| (at, *name));
-            let all = (0..rows).flat_map(of);
-            all.map(|(at, name)| format!("{prefix}{at}-{name}")).collect::<Vec<_>>()
-        };
-        let proxies = cells("p", self.of.proxies.rows.len(), PROXY);
-        let servers = cells("s", self.of.servers.rows.len(), SERVER);
+    fn ids(&self, url: &str) -> Vec<String> {
+        let all = 0..self.of.servers.rows.len();
+        let servers = all.flat_map(|at| SERVER.map(|name| format!("s{at}-{name}")));
+        let proxies = self.proxies(url, None).own_ids();
         std::iter::once("facts".to_owned()).chain(proxies).chain(servers).collect()
+    }
+
+    fn proxies<'a>(&'a self, url: &'a str, why_not: Option<&'a str>) -> Proxies<'a> {
+        Proxies { fleet: &self.fleet, own: &self.of.proxies, url, why_not }
     }
 
     fn facts(&self) -> Markup {
@@ -164,31 +163,11 @@ impl Shown {
                 let (some, all) = (running(members), members.rows.len());
                 words::of_all(&some.to_string(), &all.to_string())
             }
-            Fleet::None => words::of_all(cluster.text("proxies_running"), cluster.text("proxies")),
+            Fleet::None | Fleet::Unknown(_) => {
+                words::of_all(cluster.text("proxies_running"), cluster.text("proxies"))
+            }
         };
         html! { (of_all) " proxies running" }
-    }
-
-    fn proxies(&self, url: &str) -> Markup {
-        html! {
-            table {
-                thead { tr {
-                    th { "Name" } th { "Address" } th { "Status" } th { "Version" }
-                    th { "Generation" } th { "Process" } th { "Up for" } th { "Sessions" }
-                    th { "In transaction" } th { "Last restart" } th { "Actions" }
-                } }
-                tbody {
-                    @for (at, row) in self.of.proxies.rows().enumerate() {
-                        tr {
-                            td data-label="Name" { (row.text("name")) }
-                            td data-label="Address" { (row.text("address")) }
-                            (proxy(&row, at))
-                            td data-label="Actions" { (actions(&row, url)) }
-                        }
-                    }
-                }
-            }
-        }
     }
 
     fn servers(&self, scene: &Scene<'_>, url: &str, why_not: Option<&str>) -> Markup {
@@ -214,11 +193,11 @@ impl Shown {
     }
 
     /// What changes, and nothing else.
-    fn part(&self) -> Markup {
+    fn part(&self, url: &str) -> Markup {
         html! {
             (self.facts())
+            (self.proxies(url, None).own_part())
             table {
-                @for (at, row) in self.of.proxies.rows().enumerate() { tr { (proxy(&row, at)) } }
                 @for (at, row) in self.of.servers.rows().enumerate() { tr { (server(&row, at)) } }
             }
         }
@@ -230,60 +209,8 @@ fn is_suspect(row: &Row) -> bool {
     row.text("state") == "suspect"
 }
 
-/// Cells of a proxy that change.
-const PROXY: &[&str] =
-    &["status", "version", "generation", "pid", "uptime", "sessions", "transactions", "last"];
-
-fn proxy(row: &Row, at: usize) -> Markup {
-    let id = |name: &str| format!("p{at}-{name}");
-    html! {
-        td data-label="Status" id=(id("status")) {
-            (mark(row.text("status"), row.text("status")))
-            @if let Some(phase) = row.value("phase") { " " span class="hint" { (phase) } }
-        }
-        td data-label="Version" id=(id("version")) { (row.text("version")) }
-        td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
-        td data-label="Process" id=(id("pid")) { (row.text("pid")) }
-        td data-label="Up for" id=(id("uptime"))
-            title={ "since " (words::time(row.text("started_at"))) } {
-            (words::span(row.text("uptime_s")))
-        }
-        td data-label="Sessions" id=(id("sessions")) { (row.text("sessions")) }
-        td data-label="In transaction" id=(id("transactions")) { (row.text("in_transaction")) }
-        td data-label="Last restart" id=(id("last")) { (last_restart(row)) }
-    }
-}
-
-fn actions(row: &Row, url: &str) -> Markup {
-    html! {
-        details class="menu" {
-            summary { "More" }
-            div {
-                a class="action"
-                    href={ (url) "/proxies/" (encoded(row.text("name"))) "/restart" } {
-                    "Restart"
-                }
-                a class="action" href="/tasks" { "Tasks" }
-            }
-        }
-    }
-}
-
-fn last_restart(row: &Row) -> Markup {
-    let Some(id) = row.value("last_restart") else {
-        return html! { span class="hint" { "none yet" } };
-    };
-    let state = row.text("last_restart_state");
-    html! {
-        a href={ "/tasks/" (id) } { "Task " (id) } " "
-        (mark(state, words::state(state)))
-        (words::moved(row))
-        div class="hint" { (words::time(row.text("last_restart_at"))) }
-    }
-}
-
 /// Cells of a server that change.
-const SERVER: &[&str] = &["role", "state", "lag", "links", "error"];
+const SERVER: [&str; 5] = ["role", "state", "lag", "links", "error"];
 
 fn server(row: &Row, at: usize) -> Markup {
     let id = |name: &str| format!("s{at}-{name}");

@@ -149,7 +149,8 @@ fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Ma
                 (shown(row.text("default_value"))) "."
             }
             label for="value" { "Value" }
-            input id="value" name="value" value=(value) autofocus autocomplete="off";
+            input id="value" name="value" value=(value) autofocus autocomplete="off"
+                disabled[why_not.or(fixed).is_some()];
             p class="hint" { (row.text("range")) }
             p class="buttons" {
                 (button("main", "Change", why_not.or(fixed)))

@@ -80,11 +80,9 @@ impl Asked<'_> {
         }
     }
 
-    /// Why a restart of all would fail: it is not begun if one would not move every session.
+    /// Why a restart of all would fail: it is not begun if one of them would refuse.
     pub(super) fn objection(&self, said: &Table) -> Option<String> {
         let is_meant = |row: &Row| self.names.iter().any(|name| is_of(row, name));
-        let is_against =
-            |row: &Row| row.text("state") == "FAILED" && age_s(row.text("started_at")) < FRESH_S;
         let found = said.rows().find(|row| is_meant(row) && is_against(row));
         found.map(|row| format!("{} would refuse: {}", row.text("proxy"), row.text("detail")))
     }
@@ -161,16 +159,19 @@ pub(super) async fn act(scene: &Scene<'_>, cluster: &str, url: &str) -> Result<R
 
 /// Sessions that would not move.
 fn left(row: &Row) -> u64 {
-    let count = |column: &str| row.text(column).parse::<u64>().unwrap_or_default();
-    count("sessions").saturating_sub(count("moved"))
+    row.text("draining").parse().unwrap_or_default()
 }
 
-/// Why a restart of a proxy would fail, if it was rehearsed a moment ago. Sessions that cannot move
+/// Whether a rehearsal of a moment ago says that a restart would fail. Sessions that cannot move
 /// are no reason: they go on in the old process until the exit timeout.
-pub(super) fn objection(row: &Row) -> Option<String> {
+fn is_against(row: &Row) -> bool {
     let has_failed = row.text("state") == "FAILED" && left(row) == 0;
-    let is_new = age_s(row.text("started_at")) < FRESH_S;
-    (has_failed && is_new).then(|| format!("the rehearsal has failed: {}", row.text("detail")))
+    has_failed && age_s(row.text("started_at")) < FRESH_S
+}
+
+/// Why a restart of a proxy would fail.
+pub(super) fn objection(row: &Row) -> Option<String> {
+    is_against(row).then(|| format!("the rehearsal has failed: {}", row.text("detail")))
 }
 
 /// How a rehearsal has ended.

@@ -3,17 +3,19 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live_with_fleet, mark, refusal};
+use super::frame::{
+    Ways, button, csrf, follow, is_about_ways, live_with_fleet, mark, refusal, ways_of,
+};
 use super::overview::unknown;
 use super::rehearsals::{FRESH_S, SOFT, age_s, objection, verdict};
 use super::scene::Scene;
-use super::{fleet, words};
+use super::{fleet, proxies, words};
 use crate::admin::command::Change;
 use crate::admin::{Row, Table};
 use crate::http::api::operation::exit_timeout;
 use crate::http::door::LOCAL;
 use crate::http::reply::{Problem, Reply, see_other};
-use crate::http::request::{encoded, find};
+use crate::http::request::{Pairs, encoded, find};
 use crate::restart::task::{Mode, Request};
 
 /// What the dialog has found out.
@@ -29,6 +31,12 @@ struct Dialog<'a> {
 }
 
 pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<Reply, Problem> {
+    if is_about_ways(scene) {
+        let query = &scene.request.query;
+        return scene
+            .part(async { Ok(ways_of(wish(query).map(|it| ways(scene, name, it)))) })
+            .await;
+    }
     let clusters = scene.clusters().await?;
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
     let proxies = scene.proxies().await?;
@@ -41,7 +49,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
         proxy,
         url: format!("/clusters/{}/proxies/{}/restart", encoded(cluster), encoded(name)),
         restarts: &restarts,
-        others: fleet::others_than_this(&fleet::known(scene, cluster).await),
+        others: fleet::others_than_this(&proxies::known(scene, cluster).await),
         timeout: timeout.rows().next().map_or("30s", |row| row.text("value")).to_owned(),
         refusal: scene.refusal(),
     };
@@ -56,7 +64,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
             (refusal(dialog.refusal.as_deref()))
             (dialog.rehearsal(scene))
             (dialog.form(scene, &back))
-            (dialog.ways(scene).shown())
+            (dialog.ways(scene).chosen())
         }
         (live_with_fleet(&dialog.url, &["facts", "rehearsal", SOFT].map(str::to_owned)))
     };
@@ -176,6 +184,7 @@ impl Dialog<'_> {
         html! {
             form method="post" action=(self.url) {
                 (csrf(scene.visitor))
+                (follow(&self.url))
                 fieldset {
                     legend { "How" }
                     (self.soft_choice(soft.as_deref()))
@@ -204,27 +213,49 @@ impl Dialog<'_> {
     }
 
     fn ways_to_rehearse(&self, scene: &Scene<'_>) -> Ways {
-        let admin = scene.admin().proxy.config().admin.listen.to_string();
-        let path = format!("/api/v1/proxies/{}/restart", encoded(self.proxy.text("name")));
-        Ways {
-            sql: Change::Restart(Request::of(Mode::Rehearse)).to_string(),
-            api: Some(("POST", path, "{\"mode\": \"rehearse\"}".to_owned())),
-            command: format!("odp restart -a {admin} --rehearse"),
-        }
+        ways(scene, self.proxy.text("name"), Request::of(Mode::Rehearse))
     }
 
     fn ways(&self, scene: &Scene<'_>) -> Ways {
-        let admin = scene.admin().proxy.config().admin.listen.to_string();
         let exit_timeout = exit_timeout(&self.timeout).ok();
         let request = Request { exit_timeout, ..Request::of(Mode::Restart) };
-        let body = format!("{{\"mode\": \"restart\", \"exit_timeout\": \"{}\"}}", self.timeout);
-        let path = format!("/api/v1/proxies/{}/restart", encoded(self.proxy.text("name")));
-        Ways {
-            sql: Change::Restart(request).to_string(),
-            api: Some(("POST", path, body)),
-            command: format!("odp restart -a {admin} --exit-timeout {}", self.timeout),
-        }
+        ways(scene, self.proxy.text("name"), request)
     }
+}
+
+fn ways(scene: &Scene<'_>, name: &str, request: Request) -> Ways {
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let timeout = request.exit_timeout.map(|timeout| timeout.to_string());
+    let (mode, option) = match request.mode {
+        Mode::Restart | Mode::Unknown => ("restart", ""),
+        Mode::Force => ("force", " --force"),
+        Mode::Rehearse => ("rehearse", " --rehearse"),
+    };
+    let mut body = serde_json::json!({"mode": mode});
+    let mut command = format!("odp restart -a {admin}{option}");
+    if let Some(timeout) = timeout {
+        command.push_str(&format!(" --exit-timeout {timeout}"));
+        body["exit_timeout"] = timeout.into();
+    }
+    let path = format!("/api/v1/proxies/{}/restart", encoded(name));
+    Ways {
+        sql: Change::Restart(request).to_string(),
+        api: Some(("POST", path, body.to_string())),
+        command,
+    }
+}
+
+/// What is chosen in the form.
+fn wish(form: &Pairs) -> Result<Request, Problem> {
+    let timeout = find(form, "exit_timeout").filter(|text| !text.is_empty());
+    let exit_timeout = timeout.map(exit_timeout).transpose()?;
+    let mode = match find(form, "mode") {
+        Some("restart") => Mode::Restart,
+        Some("force") => Mode::Force,
+        Some("rehearse") => Mode::Rehearse,
+        _ => return Err(Problem::bad("Choose Restart or Force Restart.")),
+    };
+    Ok(Request { exit_timeout, ..Request::of(mode) })
 }
 
 /// Restarts it, or rehearses that.
@@ -232,16 +263,8 @@ pub(super) async fn act(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<
     if name != LOCAL {
         return Err(no_proxy(name));
     }
-    let form = scene.form()?;
-    let timeout = find(&form, "exit_timeout").filter(|text| !text.is_empty());
-    let exit_timeout = timeout.map(exit_timeout).transpose()?;
-    let mode = match find(&form, "mode") {
-        Some("restart") => Mode::Restart,
-        Some("force") => Mode::Force,
-        Some("rehearse") => Mode::Rehearse,
-        _ => return Err(Problem::bad("Choose Restart or Force Restart.")),
-    };
-    let request = Request { exit_timeout, ..Request::of(mode) };
+    let request = wish(&scene.form()?)?;
+    let mode = request.mode;
     let task = scene.change(Change::Restart(request)).await?;
     Ok(see_other(&match mode {
         Mode::Rehearse => {

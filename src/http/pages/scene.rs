@@ -75,13 +75,14 @@ impl Scene<'_> {
         Err(problem)
     }
 
-    /// What of a page is the same for all who look: there is nothing of the visitor in it.
+    /// What of a page is the same for all who look: there is nothing of the visitor in it but what
+    /// his role may.
     pub(super) async fn part(
         &self,
         body: impl Future<Output = Result<Markup, Problem>>,
     ) -> Result<Reply, Problem> {
         let Request { path, query, .. } = self.request;
-        let name = format!("{path:?} {query:?}");
+        let name = format!("{path:?} {query:?} {:?}", self.visitor.caller.role);
         let make = async {
             let (counts, body) = (self.counts().await?, body.await?);
             Ok(html! { (counts.shown()) (body) }.into_string())

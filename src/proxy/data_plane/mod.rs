@@ -22,6 +22,7 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -318,6 +319,11 @@ impl Proxy {
     /// Every cluster.
     pub fn clusters(&self) -> Vec<ClusterView> {
         self.shared.in_force.clusters().views()
+    }
+
+    /// How many sessions each cluster has, by its name.
+    pub fn sessions_by_cluster(&self) -> HashMap<Arc<str>, usize> {
+        self.shared.sessions.registry.by_cluster()
     }
 
     /// Every server of every cluster, and how many connections sessions have to it.

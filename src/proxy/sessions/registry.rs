@@ -261,6 +261,24 @@ impl Registry {
         gauges
     }
 
+    /// How many sessions each cluster has, by its name; those of both generations, each once.
+    pub fn by_cluster(&self) -> HashMap<Arc<str>, usize> {
+        let mut count: HashMap<Arc<str>, usize> = HashMap::new();
+        self.other_generation.look(|others| {
+            let mut counted: HashSet<SessionId> = HashSet::new();
+            for handle in self.all() {
+                *count.entry(handle.facts().cluster.clone()).or_default() += 1;
+                if others.len() > 0 {
+                    counted.insert(handle.id);
+                }
+            }
+            for view in others.filter(|view| !counted.contains(&view.id)) {
+                *count.entry(view.cluster.as_str().into()).or_default() += 1;
+            }
+        });
+        count
+    }
+
     /// Numbers for SHOW RESTART.
     pub fn census(&self) -> Census {
         let mut census = Census::default();

@@ -102,8 +102,11 @@ pub(crate) enum Failure {
 
 /// Not every session would move.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NotAll(String);
+#[error("{text}")]
+pub(crate) struct NotAll {
+    left: u64,
+    text: String,
+}
 
 impl<D: DataPlane> Rehearsal<D> {
     /// Runs it to its end, or until it is ended. Says once whether it has begun, or why not; the
@@ -154,10 +157,15 @@ impl<D: DataPlane> Rehearsal<D> {
             Ok(detail) => (TaskState::Completed, detail.clone()),
             Err(failure) => (TaskState::Failed, failure.to_string()),
         };
+        let left = match result {
+            Err(Failure::NotAll(NotAll { left, .. })) => *left,
+            Ok(_) | Err(_) => 0,
+        };
         tracing::info!(task = self.task_id.0, %state, detail, "rehearsal over");
         self.board.update_task(self.task_id, |task| {
             task.state = state;
             task.detail = detail;
+            task.draining = left;
         });
     }
 
@@ -358,7 +366,7 @@ impl Tally {
             more if more > TOLD => text.push_str(&format!("; and {} more", more - TOLD)),
             _ => {}
         }
-        Err(NotAll(text))
+        Err(NotAll { left: self.refused.len() as u64, text })
     }
 }
 
@@ -459,7 +467,7 @@ mod tests {
         let acks = Acks { refused: vec![nack(3, "no"), nack(99, "not asked")], ..Acks::default() };
         tally.add(&[replica(3), replica(4)], acks);
         let text = "2 of 4 sessions would move; session 3: no; session 4: nothing was said of it";
-        assert_eq!(tally.verdict(0), Err(NotAll(text.into())));
+        assert_eq!(tally.verdict(0), Err(NotAll { left: 2, text: text.into() }));
     }
 
     #[test]
@@ -468,7 +476,8 @@ mod tests {
         let replicas: Vec<_> = (0..11).map(replica).collect();
         let refused = (0..11).map(|id| nack(id, "no")).collect();
         tally.add(&replicas, Acks { refused, ..Acks::default() });
-        let NotAll(text) = tally.verdict(0).expect_err("none would move");
+        let NotAll { left, text } = tally.verdict(0).expect_err("none would move");
+        assert_eq!(left, 11);
         assert!(text.starts_with("0 of 11 sessions would move; session 0: no; "), "{text}");
         assert!(text.ends_with("; session 7: no; and 3 more"), "{text}");
     }
