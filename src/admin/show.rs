@@ -587,6 +587,8 @@ fn binary(admin: &Admin) -> Table {
     let uptime = admin.started.elapsed().unwrap_or_default();
     let config = admin.proxy.config();
     let addresses: Vec<_> = config.proxy.listen.iter().map(ToString::to_string).collect();
+    // Before its task: what was no task yet when that was looked for was still a claim.
+    let claim = admin.fleet.claim().unwrap_or_default();
     let rows = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("pid", std::process::id().to_string()),
@@ -603,6 +605,7 @@ fn binary(admin: &Admin) -> Table {
         // Where clients connect, of all that stands in `listen`.
         ("address", addresses.join(",")),
         ("fleet_task", admin.fleet.under_way().map(|id| id.to_string()).unwrap_or_default()),
+        ("fleet_claim", claim),
     ];
     let mut table = Table::with_columns(&["name", "info"]);
     for (name, info) in rows {

@@ -75,7 +75,8 @@ async fn all(asks: impl Iterator<Item: Future<Output = Asked> + Send + 'static>)
     proxies.into_iter().map(|(_, proxy)| proxy).collect()
 }
 
-async fn ask(port: &AdminPort) -> Result<Status, Trouble> {
+/// One of them, on a connection of its own.
+pub(super) async fn ask(port: &AdminPort) -> Result<Status, Trouble> {
     let mut admin = port.connect().await?;
     let proxy = admin.proxy().await?;
     let status = rest(&mut admin, proxy).await?;

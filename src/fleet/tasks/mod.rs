@@ -5,12 +5,15 @@
 //! Tasks      the handle: start, stop, roll_back, retry, list, watch
 //!   driver     does what a machine says, one task at a time, while this process serves
 //!     machine    what happens next; verdict: what a proxy's answers mean. Both pure
+//!   claim      who is about to begin one
 //!   store      tasks in memory and on the disk
 //!     record     what a task is
 //! ```
-//! There is no leader: each proxy refuses a second restart, so two coordinators harm nobody. The
-//! proxy that coordinates is restarted last; its successor finds the task and goes on.
+//! There is no leader: each proxy refuses a second restart, so two coordinators harm nobody; and of
+//! two that are asked at once for the same proxies the first begins. The proxy that coordinates is
+//! restarted last; its successor finds the task and goes on.
 
+mod claim;
 mod driver;
 mod machine;
 mod record;
@@ -19,12 +22,13 @@ mod verdict;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use claim::{Claim, Claims};
 pub use record::{Build, Mode, Phase, Request, Stage, State, Step, StepState, Task};
 use store::Store;
 
@@ -43,6 +47,11 @@ use crate::task;
 
 /// How long a process that has just begun to serve may take to know what was there before it.
 const KNOWING: Duration = Duration::from_secs(5);
+/// How long somebody who is asked at the same time may take to give way, or to begin; and an order
+/// to be judged that came before.
+const JUDGING: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The tasks of the fleet that this proxy coordinates. All clones are the same.
 #[derive(Clone)]
@@ -62,6 +71,8 @@ struct Inner {
     news: Notify,
     /// Held while a task is judged that is to be begun.
     judging: Mutex<()>,
+    /// Who asks this proxy meanwhile is shown that.
+    claims: Claims,
     /// By which the proxies are looked at.
     lines: Lines,
     /// What the proxies have counted.
@@ -87,6 +98,7 @@ impl Tasks {
             is_ready: watch::Sender::new(false),
             news: Notify::new(),
             judging: Mutex::default(),
+            claims: Claims::default(),
             lines: Lines::default(),
             hours: Hours::new(),
             rehearsals: Rehearsals::new(),
@@ -113,6 +125,11 @@ impl Tasks {
         self.0.store.under_way()
     }
 
+    /// What others are shown while it is judged whether one can be begun.
+    pub fn claim(&self) -> Option<String> {
+        self.0.claims.shown()
+    }
+
     /// Counts changes of them.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.0.store.watch()
@@ -126,7 +143,9 @@ impl Tasks {
     pub async fn start(&self, request: Request, by: &str) -> Result<u64, Refused> {
         let inner = &self.0;
         let _judging = inner.judging().await?;
-        let steps = inner.judge(&request).await?;
+        // It is shown until the task is.
+        let claim = inner.claims.make();
+        let steps = inner.judge(&request, &claim).await?;
         let mut task = Task {
             id: 0,
             request,
@@ -293,11 +312,13 @@ impl Inner {
         let mut ready = self.is_ready.subscribe();
         let known = timeout(KNOWING, ready.wait_for(|is_ready| *is_ready)).await;
         drop(known.map_err(refused)?);
-        self.judging.try_lock().map_err(|_| Refused("another order is being judged".into()))
+        // What has become of the one before is what is to be told.
+        let judging = timeout(JUDGING, self.judging.lock()).await;
+        judging.map_err(|_| Refused("another order is being judged".into()))
     }
 
     /// The steps of a task, if nobody stands in its way.
-    async fn judge(&self, request: &Request) -> Result<Vec<Step>, Refused> {
+    async fn judge(&self, request: &Request, claim: &Claim<'_>) -> Result<Vec<Step>, Refused> {
         if let Some(other) = self.store.under_way() {
             return Err(Refused(format!("fleet task {other} is under way")));
         }
@@ -312,6 +333,7 @@ impl Inner {
         let mut whys = Vec::new();
         let mut steps = Vec::new();
         for (member, asked) in both {
+            let asked = self.settled(&member, asked, claim).await;
             let (name, address) = (asked.name, member.port.name);
             let status = match asked.answer {
                 Ok(status) => status,
@@ -324,6 +346,10 @@ impl Inner {
             let others = status.proxy.number("fleet_task").filter(|_| !coordinates);
             let others =
                 others.map(|id| format!("it coordinates fleet task {id}, which is under way"));
+            let claimed = self.claim_of(&status).map(|_| {
+                "it is about to begin a restart of the fleet, which somebody else has asked for"
+            });
+            let others = others.or(claimed.map(str::to_owned));
             let why = in_the_way(&status, request.mode).or(others);
             whys.extend(why.map(|why| format!("{name}: {why}")));
             steps.push(step(name, address, coordinates));
@@ -332,6 +358,26 @@ impl Inner {
             true => Ok(steps),
             false => Err(Refused(format!("nothing was begun: {}", whys.join("; ")))),
         }
+    }
+
+    /// The same proxy once it is no more about to begin a task that has to wait for ours.
+    async fn settled(&self, member: &Member, mut asked: Asked, claim: &Claim<'_>) -> Asked {
+        let begun = Instant::now();
+        let is_about_to = |asked: &Asked| {
+            let other = asked.answer.as_ref().ok().and_then(|status| self.claim_of(status));
+            other.is_some_and(|other| claim.is_before(other))
+        };
+        while is_about_to(&asked) && begun.elapsed() < JUDGING {
+            sleep(LOOK).await;
+            asked.answer = status::ask(&member.port).await;
+        }
+        asked
+    }
+
+    /// The claim of a proxy that is another one.
+    fn claim_of<'s>(&self, status: &'s Status) -> Option<&'s str> {
+        let claim = status.proxy.text("fleet_claim").filter(|claim| !claim.is_empty());
+        claim.filter(|_| !self.is_us(&status.proxy))
     }
 
     fn is_us(&self, proxy: &Row) -> bool {
