@@ -1,6 +1,8 @@
 //! RESTART FLEET over three real proxies: under load, with a canary that fails, with a coordinator
 //! that is killed in the middle, and by two operators at once.
 
+#[path = "fleet/kills.rs"]
+mod kills;
 mod support;
 
 use std::collections::BTreeMap;
