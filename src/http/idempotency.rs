@@ -1,9 +1,12 @@
 //! What is asked twice with one `Idempotency-Key` is done once, across restarts too: who lost the
 //! connection in a restart asks again, and gets the answer that he has missed.
 //!
-//! That it was begun is on the disk before it is done. If its end is not, nobody knows it: then a
-//! second try is told so, and not done.
+//! Whoever asks again while it is being done waits for the same answer. That it was begun is on
+//! the disk before it is done. If its end is not, nobody knows it: then a second try is told so,
+//! and not done.
 
+use std::collections::HashSet;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,7 +14,10 @@ use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderName, LOCATION};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::door::PATIENCE;
 use super::reply::{Body, Problem, Reply, empty, set, whole};
 use super::request::Request;
 use super::store::Kept;
@@ -25,12 +31,21 @@ const MOST: usize = 256;
 /// The longest key.
 const LONGEST: usize = 128;
 
-/// The answers.
-pub(super) type Answered = Vec<Entry>;
+/// The answers, and what has none yet.
+pub(super) struct Answers {
+    answered: Kept<Answered>,
+    /// What this process does now: who has asked, by which key.
+    under_way: watch::Sender<HashSet<Name>>,
+}
 
-/// One of them.
+/// Who has asked, and his key.
+type Name = (String, String);
+
+type Answered = Vec<Entry>;
+
+/// An answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Entry {
+struct Entry {
     who: String,
     key: String,
     /// Of what was asked.
@@ -50,9 +65,45 @@ struct Said {
     body: String,
 }
 
+impl Answers {
+    /// They are kept in this directory.
+    pub(super) fn new(dir: &Path) -> Self {
+        let answered = Kept::new(dir.join("console.requests"));
+        Self { answered, under_way: watch::Sender::default() }
+    }
+
+    /// Waits until nobody here does the same; None: it takes too long.
+    async fn turn(&self, entry: &Entry) -> Option<Turn<'_>> {
+        let name = (entry.who.clone(), entry.key.clone());
+        let mut under_way = self.under_way.subscribe();
+        let begun = async {
+            while !self.under_way.send_if_modified(|all| all.insert(name.clone())) {
+                // Its sender lives in `self`.
+                let _ = under_way.wait_for(|all| !all.contains(&name)).await;
+            }
+        };
+        timeout(PATIENCE, begun).await.ok()?;
+        Some(Turn { answers: self, name })
+    }
+}
+
+/// Somebody does something now; ended also by a panic, or when he leaves.
+struct Turn<'a> {
+    answers: &'a Answers,
+    name: Name,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.answers.under_way.send_modify(|all| {
+            all.remove(&self.name);
+        });
+    }
+}
+
 /// Does it, unless it was done.
 pub(super) async fn once(
-    answered: &Kept<Answered>,
+    answers: &Answers,
     who: &str,
     request: &Request,
     run: impl Future<Output = Result<Reply, Problem>>,
@@ -72,7 +123,8 @@ pub(super) async fn once(
         at: now(),
         reply: None,
     };
-    if let Some(before) = begin(answered, entry.clone()).await? {
+    let _turn = answers.turn(&entry).await;
+    if let Some(before) = begin(&answers.answered, entry.clone()).await? {
         return again(&entry, before);
     }
     let reply = run.await.unwrap_or_else(|problem| problem.reply());
@@ -82,7 +134,7 @@ pub(super) async fn once(
             own.reply = Some(said);
         }
     };
-    if let Err(error) = answered.change(keep).await {
+    if let Err(error) = answers.answered.change(keep).await {
         tracing::error!(%error, "console: an answer cannot be kept");
     }
     Ok(reply)

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::events::Hub;
-use super::idempotency::Answered;
+use super::idempotency::Answers;
 use super::look::Look;
 use super::parts::Parts;
-use super::store::Kept;
 use super::who::Who;
 use crate::admin::Admin;
 
@@ -22,7 +21,7 @@ pub struct Http {
     pub(super) hub: Hub,
     pub(super) look: Arc<Look>,
     pub(super) parts: Parts,
-    pub(super) answered: Kept<Answered>,
+    pub(super) answers: Answers,
     pub(super) places: Arc<Semaphore>,
 }
 
@@ -36,7 +35,7 @@ impl Http {
             hub: Hub::new(admin.clone(), look.clone()),
             look,
             parts: Parts::default(),
-            answered: Kept::new(dir.join("console.requests")),
+            answers: Answers::new(&dir),
             places: Arc::new(Semaphore::new(MOST)),
             admin,
         }

@@ -8,6 +8,7 @@ mod document;
 mod events;
 mod fleet;
 mod hostile;
+mod operators;
 mod orders;
 mod restart;
 mod scene;

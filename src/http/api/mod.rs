@@ -66,7 +66,7 @@ async fn perform(
     match route.verb {
         Verb::Post => {
             let run = run(route.operation, &context);
-            once(&http.answered, &caller.user, request, run).await
+            once(&http.answers, &caller.user, request, run).await
         }
         Verb::Get | Verb::Patch | Verb::Delete => run(route.operation, &context).await,
     }
