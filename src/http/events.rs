@@ -10,12 +10,13 @@
 //!   event: hour        they were asked what they have counted
 //! ```
 //! Events tell how something is, not what has happened to it: who comes anew, or from another
-//! process, is told how everything is, and has missed nothing. One task looks for all who listen;
-//! it ends with the last of them.
+//! process, is told how everything is, and has missed nothing. How many sessions a proxy has is
+//! another with each second: where only that has changed it is told as often as it is asked of
+//! other proxies. One task looks for all who listen; it ends with the last of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -44,6 +45,12 @@ const KEPT: usize = 256;
 /// How often is looked, if nothing says that something has changed.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// So often a proxy is told of of which nothing but [`COUNTS`] has changed.
+const COUNTED: Duration = Duration::from_secs(5);
+
+/// What is another with each second.
+const COUNTS: [&str; 2] = ["sessions", "in_transaction"];
+
 /// At most so often, whatever changes.
 const SHORTEST: Duration = Duration::from_millis(200);
 
@@ -66,9 +73,18 @@ struct Event {
     about: String,
     kind: &'static str,
     data: String,
+    /// What of it is told at once if it changes.
+    gist: String,
+    at: Instant,
 }
 
 impl Event {
+    /// Whether there is no need yet to tell this instead.
+    fn will_do(&self, data: &str, gist: &str, at: Instant) -> bool {
+        let is_fresh = at.saturating_duration_since(self.at) < COUNTED;
+        self.data == data || self.gist == gist && is_fresh
+    }
+
     fn bytes(&self) -> Bytes {
         let Self { number, kind, data, .. } = self;
         let pid = std::process::id();
@@ -99,6 +115,11 @@ impl Hub {
         Self { admin, look, places, told }
     }
 
+    /// The number of what was told last.
+    pub(super) fn last_event(&self) -> u64 {
+        lock(&self.told).number
+    }
+
     /// Tells somebody, who has heard `last` if anything, as long as he is somebody.
     pub(super) async fn listen(
         &self,
@@ -115,7 +136,7 @@ impl Hub {
             let mut told = lock(&self.told);
             let events = told.to.subscribe();
             let missed = told.since(last);
-            told.tell(now);
+            told.tell(now, Instant::now());
             if !std::mem::replace(&mut told.is_watched, true) {
                 let (admin, look) = (self.admin.clone(), self.look.clone());
                 let (told, caller) = (self.told.clone(), caller.clone());
@@ -150,15 +171,15 @@ impl Told {
     }
 
     /// Tells what has changed of this.
-    fn tell(&mut self, now: Vec<(String, &'static str, Value)>) {
+    fn tell(&mut self, now: Vec<(String, &'static str, Value)>, at: Instant) {
         for (about, kind, value) in now {
-            let data = value.to_string();
+            let (data, gist) = (value.to_string(), gist(kind, value));
             let before = self.last.iter().rev().find(|event| event.about == about);
-            if before.is_some_and(|before| before.data == data) {
+            if before.is_some_and(|before| before.will_do(&data, &gist, at)) {
                 continue;
             }
             self.number += 1;
-            let event = Arc::new(Event { number: self.number, about, kind, data });
+            let event = Arc::new(Event { number: self.number, about, kind, data, gist, at });
             self.last.push_back(event.clone());
             if self.last.len() > KEPT {
                 self.last.pop_front();
@@ -167,6 +188,13 @@ impl Told {
             let _ = self.to.send(event);
         }
     }
+}
+
+fn gist(kind: &str, mut value: Value) -> String {
+    if let (Some(fields), "state") = (value.as_object_mut(), kind) {
+        COUNTS.iter().for_each(|name| drop(fields.remove(*name)));
+    }
+    value.to_string()
 }
 
 /// Everything that events are about.
@@ -224,7 +252,7 @@ async fn watch(admin: Arc<Admin>, look: Arc<Look>, told: Arc<Mutex<Told>>, calle
             return;
         }
         match now {
-            Ok(now) => told.tell(now),
+            Ok(now) => told.tell(now, Instant::now()),
             Err(error) => tracing::warn!(error = error.detail, "console: nothing to tell"),
         }
     }
@@ -283,6 +311,10 @@ mod tests {
         Told { number: 0, last: VecDeque::new(), to, is_watched: false }
     }
 
+    fn tell(told: &mut Told, (about, kind, value): (&str, &'static str, Value)) {
+        told.tell(vec![(about.into(), kind, value)], Instant::now());
+    }
+
     fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
         events.iter().map(|event| event.number).collect()
     }
@@ -290,10 +322,10 @@ mod tests {
     #[test]
     fn who_comes_again_gets_what_he_missed_or_how_everything_is() {
         let mut told = told();
-        for sessions in 0..3 {
-            told.tell(vec![("proxy".into(), "state", json!({"sessions": sessions}))]);
+        for pid in 0..3 {
+            tell(&mut told, ("proxy", "state", json!({"pid": pid})));
         }
-        told.tell(vec![("task 1".into(), "task", json!({"state": "COMPLETED"}))]);
+        tell(&mut told, ("task 1", "task", json!({"state": "COMPLETED"})));
         let own = |number: u64| format!("{}.{number}", std::process::id());
         let since = |last: &str| told.since(Some(last)).map(|events| numbers(&events));
         assert_eq!(since(&own(2)), Some(vec![3, 4]));
@@ -311,18 +343,38 @@ mod tests {
     fn what_is_the_same_is_no_news_and_old_news_go() {
         let mut told = told();
         for round in 0..2 * KEPT {
-            told.tell(vec![("proxy".into(), "state", json!({"round": round / 2}))]);
+            tell(&mut told, ("proxy", "state", json!({"round": round / 2})));
         }
         assert_eq!(told.number, KEPT as u64);
-        told.tell(vec![("proxy".into(), "state", json!({"round": "last"}))]);
+        tell(&mut told, ("proxy", "state", json!({"round": "last"})));
         assert_eq!(told.last.len(), KEPT);
         assert_eq!(told.since(Some(&format!("{}.0", std::process::id()))), None);
     }
 
     #[test]
+    fn how_many_sessions_there_are_is_told_now_and_then_and_all_else_at_once() {
+        let (mut told, begun) = (told(), Instant::now());
+        let numbers = [
+            (0, "RUNNING", 1, 1),
+            (1, "RUNNING", 2, 1),
+            (4, "RUNNING", 3, 1),
+            (5, "RUNNING", 4, 2),
+            (6, "OFFLINE", 4, 3),
+            (7, "OFFLINE", 9, 3),
+            (11, "OFFLINE", 9, 4),
+        ];
+        for (second, status, sessions, expected) in numbers {
+            let value = json!({"status": status, "sessions": sessions});
+            let at = begun + Duration::from_secs(second);
+            told.tell(vec![("proxy".into(), "state", value)], at);
+            assert_eq!(told.number, expected, "after {second} s");
+        }
+    }
+
+    #[test]
     fn an_event_is_one_whatever_is_in_it() {
         let mut told = told();
-        told.tell(vec![("proxy".into(), "state", json!({"detail": "a\n\ndata: b\r\nid: 7"}))]);
+        tell(&mut told, ("proxy", "state", json!({"detail": "a\n\ndata: b\r\nid: 7"})));
         let bytes = told.newest()[0].bytes();
         let text = std::str::from_utf8(&bytes).expect("text");
         assert_eq!(text.trim_end().lines().count(), 3, "{text}");

@@ -1,7 +1,8 @@
 //! Real headless Chromium, which is told by a script what to do.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -41,6 +42,17 @@ pub(crate) fn told<'a>(
     cookie: &str,
     arguments: impl IntoIterator<Item = &'a str>,
 ) -> Value {
+    told_while(script, proxy, cookie, arguments, |what| panic!("{script} waits for {what}"))
+}
+
+/// The same; `happens` does what the script waits for before it goes on.
+pub(crate) fn told_while<'a>(
+    script: &str,
+    proxy: &Proxy,
+    cookie: &str,
+    arguments: impl IntoIterator<Item = &'a str>,
+    mut happens: impl FnMut(&str),
+) -> Value {
     let Some((chromium, axe)) = tools() else { return Value::Null };
     let profile = scratch();
     let mut node = Command::new("node");
@@ -48,8 +60,28 @@ pub(crate) fn told<'a>(
     node.env("NODE_PATH", axe.join("node_modules"));
     node.env("CHROMIUM", chromium).env("PROFILE", profile.path().join("profile"));
     node.arg(format!("http://127.0.0.1:{}", proxy.http)).arg(cookie).args(arguments);
-    let output = node.output().expect("node runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    let errors = profile.path().join("errors");
+    let said = || std::fs::read_to_string(&errors).unwrap_or_default();
+    node.stderr(std::fs::File::create(&errors).expect("ours"));
+    let child = node.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("node runs");
+    let mut script = Script(child);
+    let lines = BufReader::new(script.0.stdout.take().expect("a pipe")).lines();
+    for line in lines.map_while(Result::ok) {
+        let told: Value = serde_json::from_str(&line).expect("JSON");
+        let Some(what) = told["happens"].as_str() else { return told };
+        happens(what);
+        let stdin = script.0.stdin.as_mut().expect("a pipe");
+        stdin.write_all(b"\n").unwrap_or_else(|error| panic!("{error}: {}", said()));
+    }
+    panic!("{}", said())
+}
+
+/// A script that runs; it ends, and its browser with it, when nobody talks to it any more.
+struct Script(Child);
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }

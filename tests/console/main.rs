@@ -9,6 +9,7 @@ mod browser;
 mod fleet;
 mod forms;
 mod hostile;
+mod live;
 mod login;
 mod operator;
 mod pages;

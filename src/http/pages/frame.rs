@@ -128,9 +128,9 @@ pub(super) fn live(url: &str, ids: &[String]) -> Markup {
     live_by("sse:task, sse:fleet", url, ids)
 }
 
-/// How this proxy stands. How many sessions it has is another with each second: that is shown as
-/// often as the same of other proxies.
-pub(super) const STATE: &str = "sse:state throttle:5s";
+/// How this proxy stands. It has no modifier: while htmx holds one trigger of an element back, it
+/// drops all others of the element, too.
+pub(super) const STATE: &str = "sse:state";
 
 /// The same for what is told of proxies, too.
 pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {

@@ -87,7 +87,7 @@ impl Scene<'_> {
             let (counts, body) = (self.counts().await?, body.await?);
             Ok(html! { (counts.shown()) (body) }.into_string())
         };
-        let part = self.http.parts.get(&name, make).await?;
+        let part = self.http.parts.get(&name, self.http.hub.last_event(), make).await?;
         Ok(whole(StatusCode::OK, "text/html; charset=utf-8", part))
     }
 

@@ -1,0 +1,126 @@
+// Looks at the Overview of a fleet of two in headless Chromium while things happen to it, and never
+// loads it anew. Before each of them it prints its name as JSON, and goes on when it is told so by
+// a line. At the end it prints what was seen.
+//
+//   node live.js BASE_URL COOKIE
+//
+// Chromium is $CHROMIUM, and its profile goes to $PROFILE.
+'use strict';
+
+const readline = require('readline');
+const puppeteer = require('puppeteer-core');
+
+// What is behind another page is not drawn, which is what would be waited for else.
+const PATIENCE = { timeout: 60000, polling: 200 };
+const LOADED = { waitUntil: 'domcontentloaded', timeout: 60000 };
+
+// Who tells us to go on is gone with his end of the pipe.
+const lines = readline.createInterface({ input: process.stdin });
+lines.on('close', () => process.exit(1));
+
+async function happens(what) {
+  console.log(JSON.stringify({ happens: what }));
+  await new Promise((told) => { lines.once('line', told); });
+}
+
+// How many points its lines have.
+const points = () => [...document.querySelectorAll('#charts polyline')]
+  .map((line) => line.getAttribute('points').trim().split(/\s+/).length)
+  .reduce((sum, count) => sum + count, 0);
+
+class Looker {
+  constructor(page) {
+    this.page = page;
+    this.loads = -1;
+    this.listened = [];
+    this.troubles = [];
+    page.on('domcontentloaded', () => { this.loads += 1; });
+    page.on('pageerror', (error) => this.troubles.push(`script: ${error}`));
+  }
+
+  // What was heard last, as each request for events says it.
+  async listen() {
+    const session = await this.page.createCDPSession();
+    await session.send('Network.enable');
+    session.on('Network.requestWillBeSentExtraInfo', ({ headers }) => {
+      if (headers.Accept === 'text/event-stream') {
+        this.listened.push(headers['Last-Event-ID'] || '');
+      }
+    });
+  }
+
+  async waitFor(what, is, ...values) {
+    await this.page.waitForFunction(is, PATIENCE, ...values).catch(async (error) => {
+      const text = await this.page.$eval('body', (body) => body.innerText).catch(String);
+      throw new Error(`${what}: ${error}\n${this.page.url()} says\n${text}`);
+    });
+  }
+
+  sees(selector, text) {
+    return this.waitFor(`${selector} ${text}`, (of, words) => {
+      const part = document.querySelector(of);
+      return part && part.innerText.includes(words);
+    }, selector, text);
+  }
+
+  async grows() {
+    const before = await this.page.evaluate(points);
+    await this.waitFor(`more than ${before} points`, `(${points})() > ${before}`);
+  }
+}
+
+async function look(whole, own) {
+  await whole.sees('#f0-status', 'RUNNING');
+  await whole.sees('#f1-status', 'RUNNING');
+  await Promise.all([whole.grows(), own.grows()]);
+  await happens('kill');
+  await whole.sees('#f1-status', 'UNREACHABLE');
+  await whole.sees('#f-counts', '1 UNREACHABLE b');
+  await happens('start');
+  await whole.sees('#f1-status', 'RUNNING');
+  await whole.sees('#f-counts', '2 of 2 running');
+  const pid = () => whole.page.$eval('#f0-pid', (cell) => cell.innerText);
+  const before = await pid();
+  await happens('restart');
+  await whole.waitFor('another process', (old) => {
+    const cell = document.querySelector('#f0-pid');
+    return cell && cell.innerText !== old;
+  }, before);
+  // What is told now is told by the new process.
+  await happens('offline');
+  await whole.sees('#f0-status', 'OFFLINE');
+  return { before, after: await pid() };
+}
+
+async function main([base, cookie]) {
+  const browser = await puppeteer.launch({
+    executablePath: process.env.CHROMIUM,
+    userDataDir: process.env.PROFILE,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+  });
+  try {
+    const [name, value] = cookie.split('=');
+    const open = async (path) => {
+      const page = await browser.newPage();
+      await page.setCookie({ name, value, url: base });
+      const looker = new Looker(page);
+      await looker.listen();
+      await page.goto(base + path, LOADED);
+      return looker;
+    };
+    const own = await open('/clusters/main?hour=own');
+    const whole = await open('/clusters/main');
+    const seen = await look(whole, own);
+    const { loads, listened, troubles } = whole;
+    console.log(JSON.stringify({ ...seen, loads, listened, troubles }));
+  } finally {
+    await browser.close();
+    lines.removeAllListeners('close');
+    lines.close();
+  }
+}
+
+main(process.argv.slice(2)).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
