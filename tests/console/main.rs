@@ -6,12 +6,14 @@ mod support;
 
 mod axe;
 mod browser;
+mod filled;
 mod fleet;
 mod forms;
 mod hostile;
 mod live;
 mod login;
 mod operator;
+mod orders;
 mod pages;
 mod scene;
 mod tls;

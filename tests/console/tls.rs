@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use crate::scene::{Person, try_log_in, with};
 use crate::support::http::Asker;
 use crate::support::pki::Pki;
-use crate::support::proxy::ADMIN_PASSWORD;
+use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::socket::Socket;
 use crate::support::{Proxy, scratch};
 
@@ -49,6 +49,39 @@ fn by_tls_the_cookie_is_for_tls_only() {
     admin.run("ALTER PROXYCONFIG SET tls_console_mode = 'require'");
     log_in();
     assert_eq!(proxy.http_status("/readyz"), None);
+}
+
+#[test]
+fn off_this_machine_a_password_that_comes_without_tls_is_not_looked_at() {
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let (certificate, key) = (files.server.display(), files.server_key.display());
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    options.rest = format!(
+        "[console]\nenabled = true\n[tls.console]\nmode = \"prefer\"\n\
+         certificate = \"{certificate}\"\nkey = \"{key}\"\n"
+    );
+    let mut proxy = Proxy::start_with(&options);
+    let text = std::fs::read_to_string(proxy.config()).expect("a config");
+    let [here, anywhere] = ["127.0.0.1", "0.0.0.0"].map(|it| format!("\"{it}:{}\"", proxy.http));
+    std::fs::write(proxy.config(), text.replace(&here, &anywhere)).expect("ours");
+    proxy.start_again(&options, &[]).expect("it starts");
+    for password in [ADMIN_PASSWORD, "guess"] {
+        let answer = try_log_in(&proxy, "root", password);
+        assert_eq!((answer.status, answer.field("set-cookie")), (403, None), "{answer:?}");
+        assert!(answer.body.contains("by TLS only"), "{answer:?}");
+    }
+    let nobody = Asker::nobody(&proxy);
+    for path in ["/login", "/clusters", "/api/v1/clusters", "/assets/nothing"] {
+        assert_eq!(nobody.get(path).status, 403, "{path}");
+    }
+    let claims = nobody.with("X-Forwarded-Proto", "https");
+    assert_eq!(claims.get("/login").status, 403, "nobody stands in front of it");
+    assert_eq!(proxy.http_status("/readyz"), Some(200), "figures and health are open");
+    let answer = by_tls(&proxy, &form(proxy.http));
+    assert!(answer.starts_with("HTTP/1.1 303") && answer.contains("; Secure"), "{answer}");
+    let audit = std::fs::read_to_string(proxy.state_dir().join("audit.log")).expect("the audit");
+    assert_eq!(audit.matches("LOG IN").count(), 1, "{audit}");
 }
 
 #[test]
