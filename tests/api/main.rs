@@ -14,4 +14,5 @@ mod restart;
 mod scene;
 mod schema;
 mod statements;
+mod unread;
 mod who;
