@@ -2,13 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::time::Duration;
 
 use crate::scene::{
     SERVERS, alter, arrives, endpoint, metric, options, pair, proxy, rows, set_timeout, stands,
     store, value,
 };
-use crate::support::Proxy;
 use crate::support::etcd::Etcd;
+use crate::support::relay::{Chop, Relay};
+use crate::support::{Proxy, until};
 
 const NOT_SHARED: &str = "in force here, but not shared";
 
@@ -53,6 +55,39 @@ fn an_etcd_that_does_not_answer_holds_up_nobody() {
         arrives(proxy, "connect_timeout", "4s");
     }
     stands(&a, "CONNECTED");
+}
+
+/// Its answers take half a second, and come.
+#[test]
+fn a_slow_etcd_is_waited_for() {
+    let Some(etcd) = Etcd::start() else { return };
+    let target = format!("127.0.0.1:{}", etcd.port);
+    let slow = Relay::start(target, Chop::Late(Duration::from_millis(250)));
+    let by = format!("http://{}", slow.address);
+    let [a, b] = [(); 2].map(|()| Proxy::start_with(&options(&by, "")));
+    for proxy in [&a, &b] {
+        stands(proxy, "CONNECTED");
+    }
+    set_timeout(&a, "3s");
+    arrives(&b, "connect_timeout", "3s");
+    // Each has read before the other has written.
+    std::thread::scope(|scope| {
+        for (proxy, server) in [(&a, "127.0.0.1:3"), (&b, "127.0.0.1:4")] {
+            let add = format!("CLUSTER main ADD SERVER '{server}'");
+            scope.spawn(move || {
+                let told = alter(proxy, &add);
+                assert!(told.as_ref().is_ok_and(|it| !it.contains("not shared")), "{told:?}");
+            });
+        }
+    });
+    for proxy in [&a, &b] {
+        until("both servers to be there", || {
+            let routes = rows(proxy, "SHOW PROXYROUTE");
+            let has = |server: &str| routes.iter().any(|row| row["server"] == server);
+            (has("127.0.0.1:3") && has("127.0.0.1:4")).then_some(())
+        });
+        assert_eq!(store(proxy)["state"], "CONNECTED");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A TCP relay that cuts what passes into small pieces, each a segment of its own, or comes from
-//! another address than its client.
+//! A TCP relay that cuts what passes into small pieces, each a segment of its own, is slow, or comes
+//! from another address than its client.
 //!
 //! Between client and proxy and between proxy and server it shows that nothing hangs on where the
 //! network cuts a stream. It is no judge of speed.
@@ -9,6 +9,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -21,6 +22,8 @@ pub(crate) enum Chop {
     Bytes,
     /// Pieces of 1 to 40 bytes, from a seed.
     Random(u64),
+    /// Not at all, but everything is late by so long.
+    Late(Duration),
 }
 
 /// A relay to one address; its threads end with their connections, at the latest with the test.
@@ -105,13 +108,16 @@ fn clone(stream: &TcpStream) -> TcpStream {
 fn pass(mut from: TcpStream, mut to: TcpStream, chop: Chop) {
     let _ = to.set_nodelay(true);
     let mut state = match chop {
-        Chop::Never | Chop::Bytes => 0,
+        Chop::Never | Chop::Bytes | Chop::Late(_) => 0,
         Chop::Random(seed) => seed | 1,
     };
     let mut buffer = [0; 4096];
     'open: while let Ok(read) = from.read(&mut buffer) {
         if read == 0 {
             break;
+        }
+        if let Chop::Late(by) = chop {
+            thread::sleep(by);
         }
         let mut rest = &buffer[..read];
         while !rest.is_empty() {
@@ -120,7 +126,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, chop: Chop) {
             state ^= state >> 7;
             state ^= state << 17;
             let piece = match chop {
-                Chop::Never => rest.len(),
+                Chop::Never | Chop::Late(_) => rest.len(),
                 Chop::Bytes => 1,
                 Chop::Random(_) => rest.len().min(1 + state as usize % 40),
             };
