@@ -20,7 +20,7 @@
 //! | 3 | [`fleet`] | std, tokio, mysql_async, hyper, error, config, names, state, task; what it takes of net to ask other proxies; restart's handle, tasks and `prepare_run_dir` |
 //! | 4 | [`admin`] | wire, error, metrics, config, log, task, lock; a stream and its TLS of net; views and handles of proxy and restart, whoever logs in to us at the clients' port; fleet's `tasks`, `settings`, `switchover` and `hour`, and how it quotes |
 //! | 5 | [`http`] | admin, wire, error, config, task, lock; a stream and its TLS of net; what restarts are asked by, of one proxy and of a fleet, and how that quotes |
-//! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record`, `tasks` and `settings` |
+//! | 6 | [`app`] | error, config, log, journal, task, net, proxy, restart, admin, http, state, fleet's `record`, `tasks`, `settings` and flaws of `tls` |
 //! | 6 | [`load`] | std, tokio, mysql_async, error, metrics, log, task, fleet |
 //! | 7 | [`cli`], [`fuzz`], `main.rs` | everything; nobody else imports them |
 //!

@@ -78,16 +78,16 @@ where
     })
 }
 
-/// What the future comes to, or that it panicked. It must not be polled again then.
-pub async fn caught<F: Future + Unpin>(
+/// What the future comes to, or that it panicked. It must not be polled again then. No async
+/// function: that would keep its arguments twice, for each task.
+pub fn caught<F: Future + Unpin>(
     task: &'static str,
     mut future: F,
-) -> Result<F::Output, Panicked> {
-    let polled = poll_fn(|cx| match attempt(task, || Pin::new(&mut future).poll(cx)) {
+) -> impl Future<Output = Result<F::Output, Panicked>> {
+    poll_fn(move |cx| match attempt(task, || Pin::new(&mut future).poll(cx)) {
         Ok(poll) => poll.map(Ok),
         Err(panicked) => std::task::Poll::Ready(Err(panicked)),
-    });
-    polled.await
+    })
 }
 
 /// What the call comes to, or that it panicked.

@@ -158,7 +158,9 @@ fn check_names_every_file_that_cannot_be_used() {
     let text = format!(
         "[proxy]\nrun_dir = '/nowhere/at/all'\n\
          [tls.client]\nmode = 'prefer'\ncertificate = '/none/c'\nkey = '/none/k'\n\
-         [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n{CLUSTER}"
+         [tls.server]\nmode = 'verify-ca'\nca = '/none/ca'\n[fleet]\nca = '/none/fleet'\n\
+         [[fleet.proxy]]\nname = 'a'\naddress = 'h:1'\n\
+         [[fleet.proxy]]\nname = 'b'\naddress = 'h:2'\nca = '/none/b'\n{CLUSTER}"
     );
     let missing = "No such file or directory (os error 2)";
     let expected = [
@@ -168,6 +170,8 @@ fn check_names_every_file_that_cannot_be_used() {
         format!("line 5, column 15: tls.client.certificate /none/c: {missing}"),
         format!("line 6, column 7: tls.client.key /none/k: {missing}"),
         format!("line 9, column 6: tls.server.ca /none/ca: {missing}"),
+        format!("line 11, column 6: fleet.ca /none/fleet: {missing}"),
+        format!("line 18, column 6: fleet.proxy.ca /none/b: {missing}"),
     ];
     let expected = expected.map(|line| format!("odp: config f.toml: {line}\n")).concat();
     assert_eq!(odp("check", &text), (Some(1), expected));

@@ -13,6 +13,7 @@ use super::ourselves;
 pub(crate) use super::ourselves::Names;
 use crate::config::{Config, ConfigError, Flaw};
 use crate::fleet::settings::Store;
+use crate::fleet::tls::flaws as flaws_of_fleet;
 use crate::net::tls::settings::{Settings, SettingsError};
 
 /// Loads a config with the files that it names, unless something is wrong with any of them.
@@ -26,6 +27,7 @@ fn flaws(config: &Config) -> Vec<Flaw> {
     wrong.extend(Store::errors(&config.fleet));
     let flaw = |error: SettingsError| Flaw::new(&error.key, error.to_string());
     let mut flaws: Vec<Flaw> = wrong.into_iter().map(flaw).collect();
+    flaws.extend(flaws_of_fleet(&config.fleet));
     flaws.extend(ourselves::listed(config, Names::Resolved));
     let run_dir = &config.proxy.run_dir;
     if let Err(error) = usable(run_dir) {

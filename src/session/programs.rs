@@ -14,18 +14,6 @@ pub trait Programs {
     fn handle_definition(&self);
 }
 
-/// Those of any server, by its address.
-pub trait ProgramsOf {
-    /// See [`Programs::fired`].
-    fn fired(&self, server: &str) -> Changes;
-
-    /// See [`Programs::called`].
-    fn called(&self, server: &str, name: &[u8]) -> Changes;
-
-    /// See [`Programs::handle_definition`].
-    fn handle_definition(&self, server: &str);
-}
-
 /// There are no triggers, and nothing is known of routines.
 #[derive(Debug)]
 pub struct Unread;

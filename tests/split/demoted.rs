@@ -34,11 +34,14 @@ fn open(pair: &Pair) -> Wire {
     Wire::open(&pair.proxy.address(), &login).expect("the proxy takes clients")
 }
 
-/// So many writes were refused, and wait.
+/// So many writes were refused, and wait, which people see.
 fn until_held(pair: &Pair, count: usize) {
     until("the writes to wait", || {
         (pair.proxy.log().matches("a write waits").count() >= count).then_some(())
     });
+    let mut admin = pair.proxy.admin().expect("the admin port takes us");
+    let sessions = admin.query("SHOW PROXYSESSION").named_rows();
+    assert!(sessions.iter().any(|row| row["state"] == "MCS_ACTIVE_READER"), "{sessions:?}");
 }
 
 fn written(pair: &Pair) -> String {

@@ -1,5 +1,5 @@
-//! A TCP relay that cuts what passes into small pieces, each a segment of its own, is slow, or comes
-//! from another address than its client.
+//! A TCP relay that cuts what passes into small pieces, each a segment of its own, is slow, or
+//! comes from another address than its client.
 //!
 //! Between client and proxy and between proxy and server it shows that nothing hangs on where the
 //! network cuts a stream. It is no judge of speed.

@@ -96,7 +96,11 @@ const VIEWS: &[View] = &[
             "restart::task",
         ],
     },
-    View { of: "app", on: &["fleet"], sees: &["fleet::record", "fleet::settings", "fleet::tasks"] },
+    View {
+        of: "app",
+        on: &["fleet"],
+        sees: &["fleet::record", "fleet::settings", "fleet::tasks", "fleet::tls::flaws"],
+    },
 ];
 
 #[test]

@@ -12,11 +12,15 @@ use super::suspicion::Suspected;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::proxy::accounts::taught::Taught;
+use crate::proxy::digests::Digests;
+use crate::proxy::in_force::InForce;
 use crate::proxy::login::{self, Admitted, Login, Refusal, told_to_go};
 use crate::proxy::relay::pause::FrozenAt;
 use crate::proxy::relay::{Ambient, Exit, Relay, parcel};
 use crate::proxy::sessions::handle::{Due, Handle, Stage};
 use crate::proxy::split::{self, Rules};
+use crate::session::Account;
+use crate::sql::analysis::Changes;
 use crate::task::{self, Panicked};
 
 /// How a session comes to be relayed.
@@ -42,6 +46,11 @@ impl Entry {
         Self { proxy, handle, is_ours: true }
     }
 
+    /// Somebody else may have the session now, with an entry of its own.
+    fn leave(&mut self, is_given: bool) {
+        self.is_ours = !is_given;
+    }
+
     /// Starts its task.
     pub(super) fn begin<F>(self, task: impl FnOnce(Self) -> F)
     where
@@ -57,11 +66,16 @@ impl Entry {
         };
     }
 
-    /// From a client that has just connected.
-    pub(super) async fn serve(self, client: Stream) {
+    /// From a client that has just connected. This and what follows are no async functions: those
+    /// keep their arguments twice, and there are as many of these as there are sessions.
+    pub(super) fn serve(self, client: Stream) -> impl Future<Output = ()> + Send {
         // Boxed: a log-in is large and short, a session small and long.
-        let Some(relay) = Box::pin(self.log_in(client)).await else { return };
-        self.carry(relay.into(), Beginning::LogIn).await;
+        let login = Box::pin(self.log_in(client));
+        async move {
+            if let Some((entry, relay)) = login.await {
+                entry.carry(relay, Beginning::LogIn).await;
+            }
+        }
     }
 
     fn logins(&self) -> login::Surroundings<'_> {
@@ -69,7 +83,7 @@ impl Entry {
         login::Surroundings { shared, own_key, trail }
     }
 
-    async fn log_in(&self, client: Stream) -> Option<Relay> {
+    async fn log_in(self, client: Stream) -> Option<(Self, Box<Relay>)> {
         let limit = self.proxy.shared.in_force.load().proxy.login_timeout.0;
         let mut login = Login::new(self.logins(), &self.handle, client);
         let admitted = tokio::select! {
@@ -81,7 +95,10 @@ impl Entry {
             }
         };
         match admitted {
-            Ok(Admitted::ByServer(relay)) => Some(*relay),
+            Ok(Admitted::ByServer(relay)) => {
+                drop(login);
+                Some((self, relay))
+            }
             Ok(Admitted::Locally { salt, response, user, compression }) => {
                 let local = login.into_local(salt, *response, user, compression);
                 if let Some(local) = local {
@@ -97,11 +114,50 @@ impl Entry {
         }
     }
 
-    /// Relays until the session ends or is given out. Boxed: a future has its arguments twice.
-    pub(super) async fn carry(mut self, mut relay: Box<Relay>, beginning: Beginning) {
+    /// Relays until the session ends or is given out.
+    pub(super) fn carry(
+        mut self,
+        mut relay: Box<Relay>,
+        beginning: Beginning,
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            let mut rules = self.begin_relay(&mut relay, beginning);
+            loop {
+                let turned =
+                    task::caught("relay", pin!(self.turn(&mut relay, rules.as_deref()))).await;
+                match turned {
+                    Ok(Exit::Changing | Exit::Moving | Exit::Routing | Exit::Resting) => {}
+                    Ok(Exit::Fencing) => {
+                        self.handle.set_done(Due::Fence);
+                        rules = rules.or_else(|| self.split(&mut relay));
+                    }
+                    Ok(Exit::Frozen) => {
+                        self.handle.set_stage(Stage::Moving);
+                        let is_given = self.give_out(*relay);
+                        self.leave(is_given);
+                        return;
+                    }
+                    Ok(Exit::Ended) => return relay.close(),
+                    Err(Panicked) => match relay.salvage() {
+                        Ok(salvaged) => {
+                            self.handle.set_stage(Stage::Moving);
+                            let is_given = self.proxy.take_up(salvaged);
+                            self.leave(is_given);
+                            return;
+                        }
+                        // After a panic, too, both connections are closed, whoever else holds them.
+                        Err(relay) => return relay.close(),
+                    },
+                }
+            }
+        }
+    }
+
+    /// At the first poll; where its statements go, if they are split.
+    fn begin_relay(&self, relay: &mut Relay, beginning: Beginning) -> Option<Arc<Rules>> {
         if let Beginning::Thaw { frozen_at } = beginning {
-            // The pause ends here, at the first poll of the relay: from now on a byte that comes is
-            // a byte that moves, and an idle session has none.
+            // The pause ends here: from now on a byte that comes is a byte that moves, and an idle
+            // session has none.
             if let Some(pause) = frozen_at.and_then(FrozenAt::pause) {
                 self.proxy.shared.sessions.counters.pauses.record(pause);
             }
@@ -111,64 +167,33 @@ impl Entry {
             // Before its client hears that it is logged in.
             relay.record_at_once(&self.handle);
         }
-        let mut rules = self.split(&mut relay);
-        loop {
-            let turned = task::caught("relay", pin!(self.turn(&mut relay, rules.as_deref()))).await;
-            match turned {
-                Ok(Exit::Changing | Exit::Moving | Exit::Routing | Exit::Resting) => {}
-                Ok(Exit::Fencing) => {
-                    self.handle.set_done(Due::Fence);
-                    rules = rules.or_else(|| self.split(&mut relay));
-                }
-                Ok(Exit::Frozen) => {
-                    self.handle.set_stage(Stage::Moving);
-                    // Then it has an entry of its own.
-                    self.is_ours = !self.give_out(*relay);
-                    return;
-                }
-                Ok(Exit::Ended) => return relay.close(),
-                Err(Panicked) => match relay.salvage() {
-                    Ok(salvaged) => {
-                        self.handle.set_stage(Stage::Moving);
-                        // Then it has an entry of its own.
-                        self.is_ours = !self.proxy.take_up(salvaged);
-                        return;
-                    }
-                    // After a panic, too, both connections are closed, whoever else holds them.
-                    Err(relay) => return relay.close(),
-                },
-            }
-        }
+        self.split(relay)
     }
 
     /// Relays until the session ends, is frozen, or its user is another one.
-    async fn turn(&self, relay: &mut Relay, rules: Option<&Rules>) -> Exit {
+    fn turn<'a>(
+        &'a self,
+        relay: &'a mut Relay,
+        rules: Option<&'a Rules>,
+    ) -> impl Future<Output = Exit> + Send + 'a {
         let (shared, handle) = (&self.proxy.shared, &self.handle);
-        let in_force = &shared.in_force;
-        let accounts = |name: &[u8]| login::destination::account(in_force, handle, name);
         let cluster = handle.facts().cluster.clone();
-        let programs = in_force.programs(&cluster);
-        let lost = |server: &str| in_force.is_lost(&cluster, server);
-        let digests = in_force.digests();
-        let switched = || in_force.may_be_switched(&cluster);
-        let ambient = Ambient {
-            accounts: &accounts,
-            programs: &programs,
-            lost: &lost,
-            switched: &switched,
-            digests,
-        };
-        let orders = &shared.orders;
-        match relay.run(&shared.sessions.registry, handle, ambient).await {
-            Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
-                Exit::Ended
+        let around = Around { in_force: &shared.in_force, handle, cluster };
+        async move {
+            let orders = &shared.orders;
+            match relay.run(&shared.sessions.registry, handle, &around).await {
+                Exit::Changing if !Box::pin(self.logins().change_user(relay, handle)).await => {
+                    Exit::Ended
+                }
+                Exit::Moving
+                    if !Box::pin(orders.carry_out(relay, handle, &shared.sessions)).await =>
+                {
+                    Exit::Ended
+                }
+                Exit::Routing if !Box::pin(self.route(relay, rules)).await => Exit::Ended,
+                Exit::Resting if !Box::pin(self.rest(relay, rules)).await => Exit::Ended,
+                exit => exit,
             }
-            Exit::Moving if !Box::pin(orders.carry_out(relay, handle, &shared.sessions)).await => {
-                Exit::Ended
-            }
-            Exit::Routing if !Box::pin(self.route(relay, rules)).await => Exit::Ended,
-            Exit::Resting if !Box::pin(self.rest(relay, rules)).await => Exit::Ended,
-            exit => exit,
         }
     }
 
@@ -260,5 +285,42 @@ impl Drop for Entry {
             }
             shared.sessions.registry.end(&self.handle);
         }
+    }
+}
+
+/// What a session's cluster knows.
+struct Around<'a> {
+    in_force: &'a InForce,
+    handle: &'a Arc<Handle>,
+    cluster: Arc<str>,
+}
+
+impl Ambient for Around<'_> {
+    fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
+        login::destination::account(self.in_force, self.handle, name)
+    }
+
+    fn may_be_switched(&self) -> bool {
+        self.in_force.may_be_switched(&self.cluster)
+    }
+
+    fn is_lost(&self, server: &str) -> bool {
+        self.in_force.is_lost(&self.cluster, server)
+    }
+
+    fn fired(&self, server: &str) -> Changes {
+        self.in_force.fired(&self.cluster, server)
+    }
+
+    fn called(&self, server: &str, name: &[u8]) -> Changes {
+        self.in_force.called(&self.cluster, server, name)
+    }
+
+    fn handle_definition(&self, server: &str) {
+        self.in_force.doubt_programs(&self.cluster, server);
+    }
+
+    fn digests(&self) -> &Digests {
+        self.in_force.digests()
     }
 }

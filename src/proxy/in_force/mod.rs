@@ -24,7 +24,6 @@ use crate::config::parameter::{self, Unfit, is_of_tls};
 use crate::lock::lock;
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::route::topology::Epoch;
-use crate::session::programs::ProgramsOf;
 use crate::sql::analysis::Changes;
 
 /// Who alters parameters, and when.
@@ -115,29 +114,6 @@ impl Watcher for Heard {
     }
 }
 
-/// See [`InForce::programs`].
-struct OfCluster<'a> {
-    clusters: &'a ArcSwap<Clusters>,
-    name: &'a str,
-}
-
-impl ProgramsOf for OfCluster<'_> {
-    fn fired(&self, server: &str) -> Changes {
-        self.clusters.load().find(self.name).map_or(UNSEEN, |cluster| cluster.fired(server))
-    }
-
-    fn called(&self, server: &str, name: &[u8]) -> Changes {
-        let clusters = self.clusters.load();
-        clusters.find(self.name).map_or(Changes::ANYTHING, |cluster| cluster.called(server, name))
-    }
-
-    fn handle_definition(&self, server: &str) {
-        if let Some(cluster) = self.clusters.load().find(self.name) {
-            cluster.doubt_programs(server);
-        }
-    }
-}
-
 impl InForce {
     /// As the file has it. Others read the config and the TLS settings, too.
     pub fn new(config: Arc<ArcSwap<Config>>, tls: Arc<Settings>) -> Self {
@@ -187,9 +163,22 @@ impl InForce {
         self.monitors.ask_now(cluster);
     }
 
-    /// What stored programs of a cluster's servers do.
-    pub(super) fn programs<'a>(&'a self, cluster: &'a str) -> impl ProgramsOf + Sync + 'a {
-        OfCluster { clusters: &self.clusters, name: cluster }
+    /// What triggers of a cluster's server may change in a session.
+    pub(super) fn fired(&self, cluster: &str, server: &str) -> Changes {
+        self.clusters.load().find(cluster).map_or(UNSEEN, |cluster| cluster.fired(server))
+    }
+
+    /// What its stored routines of this name may change.
+    pub(super) fn called(&self, cluster: &str, server: &str, name: &[u8]) -> Changes {
+        let clusters = self.clusters.load();
+        clusters.find(cluster).map_or(Changes::ANYTHING, |cluster| cluster.called(server, name))
+    }
+
+    /// One of them is being defined anew, or dropped.
+    pub(super) fn doubt_programs(&self, cluster: &str, server: &str) {
+        if let Some(cluster) = self.clusters.load().find(cluster) {
+            cluster.doubt_programs(server);
+        }
     }
 
     /// The config.

@@ -45,8 +45,8 @@ pub use closing::{MOST_LINGERING, close_at_once, close_lingering};
 use leg::{Leg, Parts as LegParts};
 use link::Link;
 use marked::Marked;
+pub use others::Ambient;
 use others::Others;
-pub use others::{Accounts, Ambient};
 use protection::Protection;
 
 /// A session with its sockets and the bytes in transit.
@@ -95,7 +95,7 @@ pub enum Exit {
 struct Surroundings<'a> {
     registry: &'a Registry,
     handle: &'a Handle,
-    ambient: Ambient<'a>,
+    ambient: &'a dyn Ambient,
 }
 
 /// Both ends of an authentication exchange that is due, and what was read of them.
@@ -175,79 +175,94 @@ impl Relay {
         &self.links[LinkId::HOME.place()]
     }
 
-    /// Relays until one side is gone or a signal takes the session away.
-    pub async fn run(
-        &mut self,
-        registry: &Registry,
-        handle: &Handle,
-        ambient: Ambient<'_>,
-    ) -> Exit {
+    /// Relays until one side is gone or a signal takes the session away. No async function: that
+    /// would keep its arguments twice, for each session.
+    pub fn run<'a>(
+        &'a mut self,
+        registry: &'a Registry,
+        handle: &'a Handle,
+        ambient: &'a dyn Ambient,
+    ) -> impl Future<Output = Exit> + Send + 'a {
         let around = Surroundings { registry, handle, ambient };
         let mut obeyed = Signal::None;
-        poll_fn(|cx| {
-            if self.closing.is_none() {
-                poison::pass(&self.client);
+        poll_fn(move |cx| self.poll_run(cx, around, &mut obeyed))
+    }
+
+    fn poll_run(
+        &mut self,
+        cx: &mut Context<'_>,
+        around: Surroundings<'_>,
+        obeyed: &mut Signal,
+    ) -> Poll<Exit> {
+        let Surroundings { registry, handle, ambient } = around;
+        if self.closing.is_none() {
+            poison::pass(&self.client);
+        }
+        handle.listen(cx.waker());
+        if handle.is_anything_due()
+            && let Some(exit) = self.due_at_once(handle, ambient)
+        {
+            return Poll::Ready(exit);
+        }
+        if let Some(exit) = self.obey(handle.signal(), obeyed) {
+            return Poll::Ready(exit);
+        }
+        let was_on_errand = self.is_on_errand();
+        if self.poll_relay(cx, around).is_ready() {
+            return Poll::Ready(Exit::Ended);
+        }
+        if was_on_errand && !self.is_on_errand() {
+            // Whoever waits for that has not been heard.
+            cx.waker().wake_by_ref();
+        }
+        self.publish(registry, handle);
+        self.record(handle);
+        if self.is_exchange_due() {
+            return Poll::Ready(Exit::Changing);
+        }
+        if handle.is_due(Due::Move) && self.may_move() {
+            return Poll::Ready(Exit::Moving);
+        }
+        if self.is_route_due() {
+            return Poll::Ready(Exit::Routing);
+        }
+        Poll::Pending
+    }
+
+    /// Does what a signal says, once.
+    fn obey(&mut self, signal: Signal, obeyed: &mut Signal) -> Option<Exit> {
+        if signal == *obeyed {
+            return None;
+        }
+        match signal {
+            // What its home owes comes first; it is not much.
+            Signal::Freeze | Signal::Inactive | Signal::Shutdown if self.is_on_errand() => {}
+            Signal::Freeze if self.closing.is_none() => return Some(Exit::Frozen),
+            Signal::None | Signal::Freeze => *obeyed = signal,
+            Signal::Inactive | Signal::Shutdown => {
+                *obeyed = signal;
+                self.close_with(match signal {
+                    Signal::Inactive => ClientError::inactive(),
+                    _ => ClientError::shutdown(),
+                });
             }
-            handle.listen(cx.waker());
-            if handle.is_anything_due()
-                && let Some(exit) = self.due_at_once(handle, ambient)
-            {
-                return Poll::Ready(exit);
-            }
-            let signal = handle.signal();
-            if signal != obeyed {
-                match signal {
-                    // What its home owes comes first; it is not much.
-                    Signal::Freeze | Signal::Inactive | Signal::Shutdown if self.is_on_errand() => {
-                    }
-                    Signal::Freeze if self.closing.is_none() => return Poll::Ready(Exit::Frozen),
-                    Signal::None | Signal::Freeze => obeyed = signal,
-                    Signal::Inactive | Signal::Shutdown => {
-                        obeyed = signal;
-                        self.close_with(match signal {
-                            Signal::Inactive => ClientError::inactive(),
-                            _ => ClientError::shutdown(),
-                        });
-                    }
-                    Signal::Kill => return Poll::Ready(Exit::Ended),
-                }
-            }
-            let was_on_errand = self.is_on_errand();
-            if self.poll_relay(cx, around).is_ready() {
-                return Poll::Ready(Exit::Ended);
-            }
-            if was_on_errand && !self.is_on_errand() {
-                // Whoever waits for that has not been heard.
-                cx.waker().wake_by_ref();
-            }
-            self.publish(registry, handle);
-            self.record(handle);
-            if self.is_exchange_due() {
-                return Poll::Ready(Exit::Changing);
-            }
-            if handle.is_due(Due::Move) && self.may_move() {
-                return Poll::Ready(Exit::Moving);
-            }
-            if self.is_route_due() {
-                return Poll::Ready(Exit::Routing);
-            }
-            Poll::Pending
-        })
-        .await
+            Signal::Kill => return Some(Exit::Ended),
+        }
+        None
     }
 
     /// Waits no more for the answers of servers that do not answer: goes on as if they had closed.
-    fn give_up_lost(&mut self, ambient: Ambient<'_>) {
+    fn give_up_lost(&mut self, ambient: &dyn Ambient) {
         for (place, link) in self.links.iter_mut().enumerate() {
             let state = self.session.conversation().link(LinkId::at(place));
-            if state.awaits_answer() && (ambient.lost)(&link.server) {
+            if state.awaits_answer() && ambient.is_lost(&link.server) {
                 link.leg.shutdown_both();
             }
         }
     }
 
     /// What it is asked to do before anything more is passed on, if it can.
-    fn due_at_once(&mut self, handle: &Handle, ambient: Ambient<'_>) -> Option<Exit> {
+    fn due_at_once(&mut self, handle: &Handle, ambient: &dyn Ambient) -> Option<Exit> {
         if handle.is_due(Due::Lost) {
             handle.set_done(Due::Lost);
             self.give_up_lost(ambient);
@@ -285,7 +300,8 @@ impl Relay {
     pub fn publish(&mut self, registry: &Registry, handle: &Handle) {
         let conversation = self.session.conversation();
         let in_transaction = self.session.may_be_in_transaction();
-        let stage = match (conversation.is_idle(), in_transaction) {
+        let is_idle = conversation.is_idle() && !self.session.holds_command();
+        let stage = match (is_idle, in_transaction) {
             _ if self.closing.is_some() => Stage::Closing,
             (true, false) => Stage::Idle,
             (true, true) => Stage::IdleInTransaction,
@@ -570,7 +586,7 @@ impl Relay {
         };
         judge.down(current, down);
         if !self.session.finished().is_empty() {
-            around.ambient.digests.count(self.session.finished());
+            around.ambient.digests().count(self.session.finished());
             self.session.forget_finished();
         }
     }

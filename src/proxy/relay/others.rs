@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::ClientError;
 use crate::proxy::digests::Digests;
 use crate::proxy::sessions::registry::Registry;
-use crate::session::programs::{Programs, ProgramsOf};
+use crate::session::programs::Programs;
 use crate::session::routing::Router;
 use crate::session::stamp::Shapes;
 use crate::session::{Account, Directory};
@@ -19,38 +19,44 @@ pub(super) struct Others<'a> {
     /// The home's, if that is another one.
     pub(super) home: Option<Arc<str>>,
     pub(super) router: Option<&'a dyn Router>,
-    pub(super) ambient: Ambient<'a>,
+    pub(super) ambient: &'a dyn Ambient,
 }
 
-/// What the session's cluster knows.
-#[derive(Clone, Copy)]
-pub struct Ambient<'a> {
-    /// What users' names mean.
-    pub accounts: &'a Accounts<'a>,
+/// What the session's cluster knows; servers by their addresses.
+pub trait Ambient: Sync {
+    /// What a user's name means there. See [`Directory::account`].
+    fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError>;
+
     /// Whether another server may come to take the cluster's writes.
-    pub switched: &'a (dyn Fn() -> bool + Sync + 'a),
-    /// Whether a server, by its address, does not answer.
-    pub lost: &'a (dyn Fn(&str) -> bool + Sync + 'a),
-    /// What stored programs do.
-    pub programs: &'a (dyn ProgramsOf + Sync + 'a),
-    /// Who counts statements.
-    pub digests: &'a Digests,
-}
+    fn may_be_switched(&self) -> bool;
 
-/// What a user's name means on a session's server. See [`Directory::account`].
-pub type Accounts<'a> = dyn Fn(&[u8]) -> Result<Option<Account>, ClientError> + Sync + 'a;
+    /// Whether a server does not answer.
+    fn is_lost(&self, server: &str) -> bool;
+
+    /// What triggers of a server may change. See [`Programs::fired`].
+    fn fired(&self, server: &str) -> Changes;
+
+    /// What its stored routines may. See [`Programs::called`].
+    fn called(&self, server: &str, name: &[u8]) -> Changes;
+
+    /// One of them is being defined anew, or dropped. See [`Programs::handle_definition`].
+    fn handle_definition(&self, server: &str);
+
+    /// Who counts statements.
+    fn digests(&self) -> &Digests;
+}
 
 impl Programs for Others<'_> {
     fn fired(&self) -> Changes {
-        self.ambient.programs.fired(self.server)
+        self.ambient.fired(self.server)
     }
 
     fn called(&self, name: &[u8]) -> Changes {
-        self.ambient.programs.called(self.server, name)
+        self.ambient.called(self.server, name)
     }
 
     fn handle_definition(&self) {
-        self.ambient.programs.handle_definition(self.server);
+        self.ambient.handle_definition(self.server);
     }
 }
 
@@ -60,7 +66,7 @@ impl Directory for Others<'_> {
     }
 
     fn shapes(&self) -> Option<&dyn Shapes> {
-        self.ambient.digests.shapes()
+        self.ambient.digests().shapes()
     }
 
     fn programs(&self) -> &dyn Programs {
@@ -68,7 +74,7 @@ impl Directory for Others<'_> {
     }
 
     fn may_be_switched(&self) -> bool {
-        (self.ambient.switched)()
+        self.ambient.may_be_switched()
     }
 
     fn server_thread(&self, connection: SessionId) -> Option<ThreadId> {
@@ -82,6 +88,6 @@ impl Directory for Others<'_> {
     }
 
     fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {
-        (self.ambient.accounts)(name)
+        self.ambient.account(name)
     }
 }

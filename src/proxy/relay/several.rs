@@ -51,7 +51,7 @@ impl Relay {
             self.shown = Some(current);
             let Link { server, thread, .. } = &self.links[current.place()];
             let reader = Reader { server: server.clone(), thread: *thread };
-            handle.facts().reader = (current != LinkId::HOME).then_some(reader);
+            handle.facts().reader = (current != LinkId::HOME).then(|| reader.into());
         }
     }
 

@@ -144,7 +144,7 @@ pub struct Facts {
     /// The session's id on that server.
     pub server_thread: ThreadId,
     /// Who has its commands, if that is not the home.
-    pub reader: Option<Reader>,
+    pub reader: Option<Box<Reader>>,
     /// The servers of its connections beside the home's.
     pub further: Box<[Arc<str>]>,
     /// How the client's leg is compressed, and the server's.

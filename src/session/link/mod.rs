@@ -32,25 +32,25 @@ const MAX_PIPELINED: usize = 32 * 1024;
 
 /// Which of a session's links: they are numbered as they were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LinkId(usize);
+pub struct LinkId(u16);
 
 impl LinkId {
     /// The link that the session has logged in by.
     pub const HOME: Self = Self(0);
 
-    /// The one at this place.
+    /// The one at this place; no session has as many links as it could number.
     pub fn at(place: usize) -> Self {
-        Self(place)
+        Self(u16::try_from(place).unwrap_or(u16::MAX))
     }
 
     /// Its place among the session's links.
     pub fn place(self) -> usize {
-        self.0
+        self.0.into()
     }
 
     /// Its bit in a set that has one for each link; none for those that it has no room for.
     pub fn bit(self) -> u64 {
-        u32::try_from(self.0).ok().and_then(|place| 1u64.checked_shl(place)).unwrap_or(0)
+        1u64.checked_shl(self.0.into()).unwrap_or(0)
     }
 }
 

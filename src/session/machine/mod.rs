@@ -93,7 +93,7 @@ pub struct Session {
     /// The tenant that it came to belong to since somebody asked.
     pub(super) joined: Option<Vec<u8>>,
     /// Why its client must not become who it wants to be.
-    pub(super) refused: Option<ClientError>,
+    pub(super) refused: Option<Box<ClientError>>,
     /// What is remembered of it so that it can move to another server; None: it can't.
     pub(super) portable: Option<Box<Watched<Portable>>>,
     pub(super) route: Route,
@@ -211,7 +211,7 @@ impl Session {
 
     /// Why the user must not change as the command wants whose exchange is due.
     pub fn take_refused(&mut self) -> Option<ClientError> {
-        self.refused.take()
+        self.refused.take().map(|error| *error)
     }
 
     /// One link more, which is logged in as the first one was.
@@ -469,7 +469,7 @@ impl Session {
                 change_user::withhold(header, &told, held).or_else(|| Some(whole()))
             }
             Err(error) => {
-                self.refused = Some(error);
+                self.refused = Some(error.into());
                 self.current_link().hold_exchanges(Held::Asked);
                 change_user::withhold(header, head, Held::Asked)
             }

@@ -63,9 +63,9 @@ enum Excess {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seat {
     /// At its user's, once it has logged in.
-    pub user: Option<String>,
+    pub user: Option<Box<str>>,
     /// At its tenant's, if it has one.
-    pub tenant: Option<String>,
+    pub tenant: Option<Box<str>>,
     /// At its address's.
     pub address: Option<IpAddr>,
 }
@@ -174,7 +174,7 @@ impl Limits {
         if let Some(address) = &address {
             all.addresses.add(address);
         }
-        Seat { user: Some(user.into()), tenant, address }
+        Seat { user: Some(user.into()), tenant: tenant.map(Into::into), address }
     }
 
     /// A session may have become another user's, by COM_CHANGE_USER, and another tenant's. The
@@ -182,15 +182,15 @@ impl Limits {
     pub fn rename(&self, seat: &mut Seat, user: &str, tenant: Option<String>) {
         let Some(before) = &mut seat.user else { return };
         let mut all = lock(&self.0);
-        if before != user {
+        if **before != *user {
             all.users.add(user);
             all.users.leave(&std::mem::replace(before, user.into()));
         }
-        if seat.tenant != tenant {
+        if seat.tenant.as_deref() != tenant.as_deref() {
             if let Some(tenant) = &tenant {
                 all.tenants.add(tenant);
             }
-            let before = std::mem::replace(&mut seat.tenant, tenant);
+            let before = std::mem::replace(&mut seat.tenant, tenant.map(Into::into));
             before.iter().for_each(|tenant| all.tenants.leave(tenant));
         }
     }
