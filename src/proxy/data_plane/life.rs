@@ -115,6 +115,7 @@ impl Entry {
     }
 
     /// Relays until the session ends or is given out.
+    #[expect(clippy::manual_async_fn, reason = "it would keep its arguments twice")]
     pub(super) fn carry(
         mut self,
         mut relay: Box<Relay>,
