@@ -8,36 +8,32 @@ use crate::proxy::cluster::view::{ClusterView, CongestionView, ServerView};
 use crate::proxy::sessions::view::TraceView;
 
 /// A row is a cluster. ODP's columns, in its order, then ours.
-const CLUSTER: &Columns<ClusterView> = &[
-    ("cluster_name", |view| view.name.clone()),
+const CLUSTER: &Columns<(ClusterView, usize)> = &[
+    ("cluster_name", |(view, _)| view.name.clone()),
     ("cluster_id", |_| "0".into()),
     ("rs_url", |_| String::new()),
-    ("root_addr", |view| view.servers.join(",")),
+    ("root_addr", |(view, _)| view.servers.join(",")),
     ("role", |_| "PRIMARY".into()),
     ("replica_type", |_| String::new()),
-    ("kind", |view| view.kind.into()),
-    ("is_default", |view| if view.is_default { "True" } else { "False" }.into()),
-    ("primary", |view| view.primary.clone()),
-    ("epoch", |view| view.epoch.to_string()),
-    ("servers", |view| view.servers.len().to_string()),
-    ("online", |view| view.online.to_string()),
+    ("kind", |(view, _)| view.kind.into()),
+    ("is_default", |(view, _)| if view.is_default { "True" } else { "False" }.into()),
+    ("primary", |(view, _)| view.primary.clone()),
+    ("epoch", |(view, _)| view.epoch.to_string()),
+    ("servers", |(view, _)| view.servers.len().to_string()),
+    ("online", |(view, _)| view.online.to_string()),
+    ("sessions", |(_, sessions)| sessions.to_string()),
 ];
-
-/// How many sessions it has stands behind.
-const SESSIONS: &str = "sessions";
 
 /// Every cluster.
 pub(super) fn clusters(admin: &Admin, operands: &Operands) -> Table {
+    let sessions = admin.proxy.sessions_by_cluster();
     let mut clusters = admin.proxy.clusters();
     clusters.retain(|view| operands.matches(&view.name));
-    let sessions = admin.proxy.sessions_by_cluster();
-    let mut table = Table::of(CLUSTER, &clusters);
-    table.columns.push(SESSIONS.to_owned());
-    for (row, view) in table.rows.iter_mut().zip(&clusters) {
+    let with_sessions = |view: ClusterView| {
         let count = sessions.get(view.name.as_str()).copied().unwrap_or_default();
-        row.push(Some(count.to_string()));
-    }
-    table
+        (view, count)
+    };
+    Table::of(CLUSTER, &clusters.into_iter().map(with_sessions).collect::<Vec<_>>())
 }
 
 /// Every idc in which a cluster has servers, as ODP's SHOW PROXYCLUSTER IDC.

@@ -170,7 +170,7 @@ pub(super) async fn rehearse(
 ) -> anyhow::Result<String> {
     let (admin, task) = ask(port, order, progress).await?;
     let row = followed(port, admin, task, progress).await?;
-    if row.number("draining").is_none_or(|left| left == 0) {
+    if row.number("draining").unwrap_or_default() == 0 {
         well(&row, task)?;
     }
     Ok(format!("task {task}: {}", row.text("detail").unwrap_or_default()))

@@ -1,14 +1,13 @@
-// Looks at pages of the console in headless Chromium with axe-core, and prints what it finds as JSON,
-// and which pages are wider than the window.
+// Looks at pages of the console in headless Chromium with axe-core, and prints what it finds as
+// JSON, and which pages are wider than the window.
 //
 //   node axe.js BASE_URL COOKIE LOOKS PATH...
 //
-// LOOKS are widths with colours: 360-light,1024-dark. Chromium is $CHROMIUM, and its profile goes to
-// $PROFILE.
+// LOOKS are widths with colours: 360-light,1024-dark.
 'use strict';
 
-const puppeteer = require('puppeteer-core');
 const axe = require('axe-core');
+const { run } = require('./chromium.js');
 
 const GRAVE = ['serious', 'critical'];
 
@@ -28,50 +27,36 @@ const beside = () => {
   return scrollWidth - clientWidth;
 };
 
-async function main([base, cookie, as, ...paths]) {
-  const browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM,
-    userDataDir: process.env.PROFILE,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-  });
+run(async (browser, [base, cookie, as, ...paths]) => {
   const findings = [];
   const wide = [];
   let looks = 0;
-  try {
-    const page = await browser.newPage();
-    // axe is not the console's own, and its policy would keep it out.
-    await page.setBypassCSP(true);
-    const [name, value] = cookie.split('=');
-    if (value) await page.setCookie({ name, value, url: base });
-    for (const one of as.split(',')) {
-      const [width, colours] = one.split('-');
-      await page.setViewport({ width: Number(width), height: 900 });
-      await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: colours }]);
-      for (const path of paths) {
-        looks += 1;
-        await page.goto(base + path, { waitUntil: 'domcontentloaded', timeout: 60000 });
-        await page.evaluate(axe.source);
-        const closed = await look(page);
-        // Whatever can be opened is open.
-        await page.evaluate(() => document.querySelectorAll('details').forEach((it) => {
-          it.open = true;
-        }));
-        for (const violation of [...closed, ...await look(page)]) {
-          findings.push({ path, width, colours, ...violation });
-        }
-        const pixels = await page.evaluate(beside);
-        if (pixels > 0) wide.push({ path, width, pixels });
+  const page = await browser.newPage();
+  // axe is not the console's own, and its policy would keep it out.
+  await page.setBypassCSP(true);
+  const [name, value] = cookie.split('=');
+  if (value) await page.setCookie({ name, value, url: base });
+  for (const one of as.split(',')) {
+    const [width, colours] = one.split('-');
+    await page.setViewport({ width: Number(width), height: 900 });
+    await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: colours }]);
+    for (const path of paths) {
+      looks += 1;
+      await page.goto(base + path, { waitUntil: 'domcontentloaded', timeout: 60000 });
+      await page.evaluate(axe.source);
+      const closed = await look(page);
+      // Whatever can be opened is open.
+      await page.evaluate(() => document.querySelectorAll('details').forEach((it) => {
+        it.open = true;
+      }));
+      for (const violation of [...closed, ...await look(page)]) {
+        findings.push({ path, width, colours, ...violation });
       }
+      const pixels = await page.evaluate(beside);
+      if (pixels > 0) wide.push({ path, width, pixels });
     }
-  } finally {
-    await browser.close();
   }
   const grave = findings.filter((finding) => GRAVE.includes(finding.impact));
-  console.log(JSON.stringify({ looks, grave, wide, slight: findings.length - grave.length,
-    kinds: [...new Set(findings.map((finding) => `${finding.impact} ${finding.id}`))] }));
-}
-
-main(process.argv.slice(2)).catch((error) => {
-  console.error(error);
-  process.exit(1);
+  return { looks, grave, wide, slight: findings.length - grave.length,
+    kinds: [...new Set(findings.map((finding) => `${finding.impact} ${finding.id}`))] };
 });

@@ -4,10 +4,9 @@
 use serde_json::Value;
 
 use crate::browser::{is_there, told};
-use crate::scene::Person;
+use crate::scene::{self, Person};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
-use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 /// What is found on these pages, at widths and in colours.
@@ -28,11 +27,8 @@ fn no_page_has_a_serious_fault() {
         return;
     }
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let fleet = [(); 2].map(|()| {
-        let mut options = Options::new(&[database.address(), "127.0.0.1:1".into()]);
-        options.rest = "[console]\nenabled = true\n".into();
-        Proxy::start_with(&options)
-    });
+    let servers = [database.address(), "127.0.0.1:1".into()];
+    let fleet = [(); 2].map(|()| scene::before(&servers));
     introduce(&fleet);
     let proxy = &fleet[0];
     let login = Login { password: PASSWORD.into(), ..Login::default() };
@@ -84,7 +80,7 @@ fn no_page_has_a_serious_fault() {
 /// Nothing has to be pressed for it, and nothing is asked for again when all have said it.
 #[test]
 fn the_dialog_of_several_has_them_rehearse_by_itself_and_once() {
-    let fleet = [(); 2].map(|()| crate::scene::alone());
+    let fleet = [(); 2].map(|()| scene::alone());
     introduce(&fleet);
     let person = Person::log_in(&fleet[0], "root");
     let arguments = ["/clusters/main/restart", "#rehearsals", "2 of 2 proxies"];

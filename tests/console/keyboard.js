@@ -3,11 +3,9 @@
 // the way and did not show it, as JSON.
 //
 //   node keyboard.js BASE_URL '' USER PASSWORD
-//
-// Chromium is $CHROMIUM, and its profile goes to $PROFILE.
 'use strict';
 
-const puppeteer = require('puppeteer-core');
+const { run, told } = require('./chromium.js');
 
 const PATIENCE = { timeout: 60000 };
 const LOADED = { waitUntil: 'domcontentloaded', timeout: 60000 };
@@ -100,27 +98,10 @@ async function work(typist, base, user, password) {
   return { skip, skipped, path: new URL(page.url()).pathname };
 }
 
-async function main([base, , user, password]) {
-  const browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM,
-    userDataDir: process.env.PROFILE,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-  });
-  try {
-    const page = await browser.newPage();
-    await page.setViewport({ width: 1280, height: 800 });
-    const typist = new Typist(page);
-    const seen = await work(typist, base, user, password).catch(async (error) => {
-      const text = await page.$eval('body', (body) => body.innerText).catch(String);
-      throw new Error(`${error}\nat ${page.url()}, which says\n${text}`);
-    });
-    console.log(JSON.stringify({ ...seen, unseen: typist.unseen }));
-  } finally {
-    await browser.close();
-  }
-}
-
-main(process.argv.slice(2)).catch((error) => {
-  console.error(error);
-  process.exit(1);
+run(async (browser, [base, , user, password]) => {
+  const page = await browser.newPage();
+  await page.setViewport({ width: 1280, height: 800 });
+  const typist = new Typist(page);
+  const seen = await told(page, work(typist, base, user, password));
+  return { ...seen, unseen: typist.unseen };
 });

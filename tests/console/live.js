@@ -3,12 +3,10 @@
 // a line. At the end it prints what was seen.
 //
 //   node live.js BASE_URL COOKIE
-//
-// Chromium is $CHROMIUM, and its profile goes to $PROFILE.
 'use strict';
 
 const readline = require('readline');
-const puppeteer = require('puppeteer-core');
+const { run } = require('./chromium.js');
 
 // What is behind another page is not drawn, which is what would be waited for else.
 const PATIENCE = { timeout: 60000, polling: 200 };
@@ -92,35 +90,27 @@ async function look(whole, own) {
   return { before, after: await pid() };
 }
 
-async function main([base, cookie]) {
-  const browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM,
-    userDataDir: process.env.PROFILE,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-  });
+run(async (browser, [base, cookie]) => {
+  const [name, value] = cookie.split('=');
+  // Once, before there is a page that asks for something: puppeteer takes it away to set it, and
+  // who asks in between is nobody.
+  const [blank] = await browser.pages();
+  await blank.setCookie({ name, value, url: base });
+  const open = async (path) => {
+    const page = await browser.newPage();
+    const looker = new Looker(page);
+    await looker.listen();
+    await page.goto(base + path, LOADED);
+    return looker;
+  };
   try {
-    const [name, value] = cookie.split('=');
-    const open = async (path) => {
-      const page = await browser.newPage();
-      await page.setCookie({ name, value, url: base });
-      const looker = new Looker(page);
-      await looker.listen();
-      await page.goto(base + path, LOADED);
-      return looker;
-    };
     const own = await open('/clusters/main?hour=own');
     const whole = await open('/clusters/main');
     const seen = await look(whole, own);
     const { loads, listened, troubles } = whole;
-    console.log(JSON.stringify({ ...seen, loads, listened, troubles }));
+    return { ...seen, loads, listened, troubles };
   } finally {
-    await browser.close();
     lines.removeAllListeners('close');
     lines.close();
   }
-}
-
-main(process.argv.slice(2)).catch((error) => {
-  console.error(error);
-  process.exit(1);
 });

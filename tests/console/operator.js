@@ -4,11 +4,9 @@
 // seen, and what went wrong on the way, as JSON.
 //
 //   node operator.js BASE_URL '' USER PASSWORD
-//
-// Chromium is $CHROMIUM, and its profile goes to $PROFILE.
 'use strict';
 
-const puppeteer = require('puppeteer-core');
+const { run, told } = require('./chromium.js');
 
 // Three proxies one after the other, each watched for a while, beside everything else.
 const PATIENCE = { timeout: 120000 };
@@ -88,46 +86,35 @@ class Operator {
   }
 }
 
-async function main([base, , user, password]) {
-  const browser = await puppeteer.launch({
-    executablePath: process.env.CHROMIUM,
-    userDataDir: process.env.PROFILE,
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-  });
+async function work(operator, base, user, password) {
+  const { page } = operator;
+  const seen = {};
+  await operator.logIn(base, user, password);
+  await operator.openCluster();
+  await operator.press('More', 'tr');
+  await operator.follow('Restart', 'details[open]');
+  const renewed = 'This page is served by the new process now';
+  seen.one = await operator.restart('#rehearsal', 'would move', 'Completed', renewed);
+  await operator.openCluster();
+  seen.status = await operator.sees('main', 'RUNNING');
+  for (const name of ['b', 'c']) await page.click(`input[name=proxy][value=${name}]`);
+  await operator.follow('Batch Restart');
+  const of = (count) => `${count} of ${count} proxies`;
+  seen.batch = await operator.restart('#rehearsals', of(2), 'Completed', `${of(2)} done`);
+  await operator.openCluster();
+  await operator.follow('Restart Cluster');
+  await page.click('input[value=force]');
+  await operator.reads('#ways', 'RESTART FLEET FORCE');
+  await page.click('input[value=restart]');
+  await operator.reads('#ways', 'RESTART FLEET CLUSTER');
+  seen.all = await operator.restart('#rehearsals', of(3), 'Completed', `${of(3)} done`, renewed);
+  return seen;
+}
+
+run(async (browser, [base, , user, password]) => {
   const page = await browser.newPage();
   await page.setViewport({ width: 1280, height: 900 });
   const operator = new Operator(page);
-  const seen = {};
-  try {
-    await operator.logIn(base, user, password);
-    await operator.openCluster();
-    await operator.press('More', 'tr');
-    await operator.follow('Restart', 'details[open]');
-    const renewed = 'This page is served by the new process now';
-    seen.one = await operator.restart('#rehearsal', 'would move', 'Completed', renewed);
-    await operator.openCluster();
-    seen.status = await operator.sees('main', 'RUNNING');
-    for (const name of ['b', 'c']) await page.click(`input[name=proxy][value=${name}]`);
-    await operator.follow('Batch Restart');
-    const of = (count) => `${count} of ${count} proxies`;
-    seen.batch = await operator.restart('#rehearsals', of(2), 'Completed', `${of(2)} done`);
-    await operator.openCluster();
-    await operator.follow('Restart Cluster');
-    await page.click('input[value=force]');
-    await operator.reads('#ways', 'RESTART FLEET FORCE');
-    await page.click('input[value=restart]');
-    await operator.reads('#ways', 'RESTART FLEET CLUSTER');
-    seen.all = await operator.restart('#rehearsals', of(3), 'Completed', `${of(3)} done`, renewed);
-  } catch (error) {
-    const text = await page.$eval('body', (body) => body.innerText).catch(String);
-    throw new Error(`${error}\nat ${page.url()}, which says\n${text}`);
-  } finally {
-    await browser.close();
-  }
-  console.log(JSON.stringify({ ...seen, troubles: operator.troubles }));
-}
-
-main(process.argv.slice(2)).catch((error) => {
-  console.error(error);
-  process.exit(1);
+  const seen = await told(page, work(operator, base, user, password));
+  return { ...seen, troubles: operator.troubles };
 });

@@ -2,9 +2,10 @@
 //! clicks, and nobody is interrupted.
 
 use crate::browser::{is_there, told};
+use crate::scene;
 use crate::support::fleet::introduce;
 use crate::support::load::Load;
-use crate::support::proxy::{ADMIN_PASSWORD, Options};
+use crate::support::proxy::ADMIN_PASSWORD;
 use crate::support::{Database, Proxy, Server};
 
 #[test]
@@ -13,11 +14,7 @@ fn an_operator_restarts_one_and_several_and_all_under_load_and_nobody_notices() 
         return;
     }
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let fleet = [(); 3].map(|()| {
-        let mut options = Options::new(&[database.address()]);
-        options.rest = "[console]\nenabled = true\n".into();
-        Proxy::start_with(&options)
-    });
+    let fleet = [(); 3].map(|()| scene::before(&[database.address()]));
     introduce(&fleet);
     let loads = [0, 1, 2].map(|at| Load::start(&fleet[at], 4));
     let pids = || fleet.iter().map(Proxy::pid).collect::<Vec<_>>();

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use crate::scene::{Person, alone};
+use crate::scene::{self, Person, alone};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
-use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, fixtures_dir, until};
 
 const TASK: &str = "/tasks/fleet-1";
@@ -86,11 +85,7 @@ fn a_task_is_stopped_and_retried_and_rolled_back_by_its_page() {
 #[test]
 fn a_fleet_is_forced_by_its_dialog() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let proxies = [(); 2].map(|()| {
-        let mut options = Options::new(&[database.address()]);
-        options.rest = "[console]\nenabled = true\n".into();
-        Proxy::start_with(&options)
-    });
+    let proxies = [(); 2].map(|()| scene::before(&[database.address()]));
     introduce(&proxies);
     let login = Login { password: PASSWORD.into(), ..Login::default() };
     let mut clients = proxies.each_ref().map(|proxy| {

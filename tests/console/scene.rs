@@ -16,12 +16,17 @@ pub(crate) fn with(lines: &str) -> Proxy {
     Proxy::start_with(&options)
 }
 
+/// A proxy with the console in front of these servers.
+pub(crate) fn before(servers: &[String]) -> Proxy {
+    let mut options = Options::new(servers);
+    options.rest = "[console]\nenabled = true\n".into();
+    Proxy::start_with(&options)
+}
+
 /// A proxy with the console in front of a server; None where there is none.
 pub(crate) fn pair() -> Option<(Database, Proxy)> {
     let database = Database::start(Server::MariaDb)?;
-    let mut options = Options::new(&[database.address()]);
-    options.rest = "[console]\nenabled = true\n".into();
-    let proxy = Proxy::start_with(&options);
+    let proxy = before(&[database.address()]);
     Some((database, proxy))
 }
 

@@ -99,9 +99,8 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;
     let (back, names) = (format!("/clusters/{}", encoded(cluster)), ticked(scene)?);
     let url = format!("{back}/restart");
-    if is_about_ways(scene) {
-        let chosen = || Ok(ways_of(wish(&scene.request.query, cluster).map(|it| ways(&url, it))));
-        return scene.part(async { chosen() }).await;
+    if is_about_ways(scene.request) {
+        return Ok(ways_of(wish(&scene.request.query, cluster).map(|it| ways(&url, it))));
     }
     if scene.request.asked("part").is_some() {
         let asked = Asked { url: &url, names, cluster, chosen: &[] };

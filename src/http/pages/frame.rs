@@ -1,11 +1,12 @@
 //! What all pages have around them, and the pieces they are made of.
 
+use hyper::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{HTMX, ICON, SSE, STYLE};
-use super::scene::Scene;
 use super::words;
-use crate::http::reply::Problem;
+use crate::http::reply::{self, Problem, Reply};
+use crate::http::request::Request;
 use crate::http::who::Visitor;
 
 /// The pages in the head of each.
@@ -231,18 +232,19 @@ fn ways(list: Markup) -> Markup {
 }
 
 /// The part of a dialog at its address that is asked for by [`follow`].
-pub(super) fn is_about_ways(scene: &Scene<'_>) -> bool {
-    scene.request.asked("part") == Some(WAYS)
+pub(super) fn is_about_ways(request: &Request) -> bool {
+    request.asked("part") == Some(WAYS)
 }
 
 /// The answer: the ways of what is chosen, or why it cannot be asked for.
-pub(super) fn ways_of(chosen: Result<Ways, Problem>) -> Markup {
-    match chosen {
+pub(super) fn ways_of(chosen: Result<Ways, Problem>) -> Reply {
+    let part = match chosen {
         Ok(ways) => ways.part(),
         Err(problem) => html! {
             dl id=(WAYS) { dt { "That cannot be asked for" } dd { (problem.detail) } }
         },
-    }
+    };
+    reply::html(StatusCode::OK, part.into_string())
 }
 
 /// Has the ways below a form say what is chosen in it; stands in the form.

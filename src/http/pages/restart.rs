@@ -31,11 +31,8 @@ struct Dialog<'a> {
 }
 
 pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result<Reply, Problem> {
-    if is_about_ways(scene) {
-        let query = &scene.request.query;
-        return scene
-            .part(async { Ok(ways_of(wish(query).map(|it| ways(scene, name, it)))) })
-            .await;
+    if is_about_ways(scene.request) {
+        return Ok(ways_of(wish(&scene.request.query).map(|it| ways(scene, name, it))));
     }
     let clusters = scene.clusters().await?;
     clusters.rows().find(|row| row.text("name") == cluster).ok_or_else(|| unknown(cluster))?;

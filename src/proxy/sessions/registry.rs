@@ -236,27 +236,19 @@ impl Registry {
     /// Numbers of the moment, of both generations while two live; nobody is counted twice.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
-        // Nobody goes there or is taken from there meanwhile: who goes is here until he is there,
-        // and who comes is there until he is here.
-        self.other_generation.look(|others| {
-            let mut counted: HashSet<SessionId> = HashSet::new();
-            for handle in self.all() {
-                let stage = handle.stage();
-                gauges.current_client_connections += 1;
-                gauges.current_active_client_connections += u64::from(stage.is_active());
-                gauges.current_client_transactions += u64::from(stage.is_in_transaction());
-                gauges.current_server_connections +=
-                    u64::from(handle.facts().server_thread.is_known());
-                if others.len() > 0 {
-                    counted.insert(handle.id);
+        self.each_once(|session| {
+            let (is_active, in_transaction, thread) = match session {
+                Lives::Here(handle) => {
+                    let stage = handle.stage();
+                    let thread = handle.facts().server_thread;
+                    (stage.is_active(), stage.is_in_transaction(), thread)
                 }
-            }
-            for view in others.filter(|view| !counted.contains(&view.id)) {
-                gauges.current_client_connections += 1;
-                gauges.current_active_client_connections += u64::from(view.is_active());
-                gauges.current_client_transactions += u64::from(view.in_transaction);
-                gauges.current_server_connections += u64::from(view.server_thread.is_known());
-            }
+                Lives::There(view) => (view.is_active(), view.in_transaction, view.server_thread),
+            };
+            gauges.current_client_connections += 1;
+            gauges.current_active_client_connections += u64::from(is_active);
+            gauges.current_client_transactions += u64::from(in_transaction);
+            gauges.current_server_connections += u64::from(thread.is_known());
         });
         gauges
     }
@@ -264,19 +256,32 @@ impl Registry {
     /// How many sessions each cluster has, by its name; those of both generations, each once.
     pub fn by_cluster(&self) -> HashMap<Arc<str>, usize> {
         let mut count: HashMap<Arc<str>, usize> = HashMap::new();
-        self.other_generation.look(|others| {
-            let mut counted: HashSet<SessionId> = HashSet::new();
-            for handle in self.all() {
-                *count.entry(handle.facts().cluster.clone()).or_default() += 1;
-                if others.len() > 0 {
-                    counted.insert(handle.id);
-                }
-            }
-            for view in others.filter(|view| !counted.contains(&view.id)) {
-                *count.entry(view.cluster.as_str().into()).or_default() += 1;
-            }
+        self.each_once(|session| {
+            let cluster = match session {
+                Lives::Here(handle) => handle.facts().cluster.clone(),
+                Lives::There(view) => view.cluster.as_str().into(),
+            };
+            *count.entry(cluster).or_default() += 1;
         });
         count
+    }
+
+    /// Shows every session of both generations, while two live; none twice.
+    fn each_once(&self, mut show: impl FnMut(Lives<'_>)) {
+        // Nobody goes there or is taken from there meanwhile: who goes is here until he is there,
+        // and who comes is there until he is here.
+        self.other_generation.look(|others| {
+            let mut shown: HashSet<SessionId> = HashSet::new();
+            for handle in self.all() {
+                show(Lives::Here(&handle));
+                if others.len() > 0 {
+                    shown.insert(handle.id);
+                }
+            }
+            for view in others.filter(|view| !shown.contains(&view.id)) {
+                show(Lives::There(view));
+            }
+        });
     }
 
     /// Numbers for SHOW RESTART.
@@ -302,6 +307,12 @@ impl Registry {
     fn shard(&self, id: SessionId) -> &Mutex<Shard> {
         &self.shards[id.0 as usize % SHARDS]
     }
+}
+
+/// A session of this generation, or of the other one.
+enum Lives<'a> {
+    Here(&'a Handle),
+    There(&'a SessionView),
 }
 
 /// A session that arrives is put here before it is taken from there: who has found it on neither

@@ -1,0 +1,30 @@
+// Starts headless Chromium for one of the scripts beside it, and prints what that has seen as JSON,
+// a line. Chromium is $CHROMIUM, and its profile goes to $PROFILE.
+'use strict';
+
+const puppeteer = require('puppeteer-core');
+
+async function see(work) {
+  const browser = await puppeteer.launch({
+    executablePath: process.env.CHROMIUM,
+    userDataDir: process.env.PROFILE,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
+  });
+  try {
+    console.log(JSON.stringify(await work(browser, process.argv.slice(2))));
+  } finally {
+    await browser.close();
+  }
+}
+
+// What goes wrong on a page is told with what it says.
+exports.told = (page, working) => working.catch(async (error) => {
+  const text = await page.$eval('body', (body) => body.innerText).catch(String);
+  throw new Error(`${error}\nat ${page.url()}, which says\n${text}`);
+});
+
+// Work gets the browser, and the arguments of the script.
+exports.run = (work) => see(work).catch((error) => {
+  console.error(error);
+  process.exit(1);
+});
