@@ -168,12 +168,28 @@ pub(super) async fn rehearse(
     order: &Order,
     progress: &impl Progress,
 ) -> anyhow::Result<String> {
+    until_none_rehearses(port).await?;
     let (admin, task) = ask(port, order, progress).await?;
     let row = followed(port, admin, task, progress).await?;
     if row.number("draining").unwrap_or_default() == 0 {
         well(&row, task)?;
     }
     Ok(format!("task {task}: {}", row.text("detail").unwrap_or_default()))
+}
+
+/// A proxy rehearses for one at a time: for an operator whose dialog is open, or for a coordinator
+/// that has died since.
+async fn until_none_rehearses(port: &AdminPort) -> Result<(), Trouble> {
+    let until = Instant::now() + SILENCE;
+    let mut admin = port.connect().await?;
+    let is_rehearsal = |row: &Row| {
+        row.text("mode") == Some("REHEARSE") && row.text("state") == Some("IN_PROGRESS")
+    };
+    while admin.tasks().await?.iter().any(is_rehearsal) && Instant::now() < until {
+        sleep(LOOK).await;
+    }
+    admin.quit().await;
+    Ok(())
 }
 
 /// Follows a restart to its completion.
