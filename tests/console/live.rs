@@ -40,6 +40,22 @@ fn an_overview_shows_who_dies_and_comes_back_and_goes_on_with_the_successor() {
 }
 
 #[test]
+fn a_dialog_keeps_its_choice_when_the_rehearsal_that_it_asks_for_has_answered() {
+    if !is_there() {
+        return;
+    }
+    let (proxy, other) = (alone(), alone());
+    introduce(&[&proxy, &other]);
+    let person = Person::log_in(&proxy, "root");
+    for of in ["proxies/local/restart", "restart"] {
+        let path = format!("/clusters/main/{of}");
+        let seen = told("dialog.js", &proxy, person.cookie(), [&*path]);
+        assert_eq!(seen["chosen"], "restart", "{path}: {seen:#}");
+        assert_eq!(seen["choices"], serde_json::json!(["restart", "force"]), "{path}");
+    }
+}
+
+#[test]
 fn an_operator_without_a_mouse_restarts_a_proxy_and_sees_where_he_is() {
     let proxy = alone();
     let seen = told("keyboard.js", &proxy, "", ["root", ADMIN_PASSWORD]);

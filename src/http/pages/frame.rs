@@ -140,12 +140,27 @@ pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {
 
 /// The same, by these triggers of htmx.
 pub(super) fn live_by(trigger: &str, url: &str, ids: &[String]) -> Markup {
-    let parts: Vec<_> =
-        ids.iter().map(String::as_str).chain(["counts"]).map(|id| format!("#{id}")).collect();
     html! {
-        div hidden hx-get=(url) hx-trigger=(trigger) hx-swap="none"
-            hx-select-oob=(parts.join(",")) {}
+        div hidden hx-get=(url) hx-trigger=(trigger) hx-swap="none" hx-select-oob=(parts(ids)) {}
     }
+}
+
+/// Sends the form that it stands in as soon as the page is there, and has the answer's parts with
+/// these ids in place of those of the page.
+pub(super) fn sent_at_once(url: &str, ids: &[&str]) -> Markup {
+    let ids: Vec<_> = ids.iter().map(|id| (*id).to_owned()).collect();
+    html! {
+        div hidden hx-post=(url) hx-trigger="load" hx-swap="none" hx-include="closest form"
+            hx-select-oob=(parts(&ids)) {}
+    }
+}
+
+/// The parts of a page that are taken from another answer, and the counts in its head. All that is
+/// preserved on the page has to be in one of them: what is preserved and stands elsewhere in an
+/// answer is taken off the page.
+fn parts(ids: &[String]) -> String {
+    let all = ids.iter().map(String::as_str).chain(["counts"]);
+    all.map(|id| format!("#{id}")).collect::<Vec<_>>().join(",")
 }
 
 /// A state with its color.

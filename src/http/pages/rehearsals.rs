@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live_by, mark};
+use super::frame::{Ways, button, csrf, live_by, mark, sent_at_once};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
@@ -58,11 +58,7 @@ impl Asked<'_> {
                 input type="hidden" name="mode" value="rehearse";
                 input type="hidden" name="proxies" value=(self.names.join(","));
                 @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
-                @if begins {
-                    div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
-                        hx-select-oob={ "#rehearsals,#counts,#" (SOFT) }
-                        hx-include="closest form" {}
-                }
+                @if begins { (sent_at_once(self.url, &["rehearsals", SOFT])) }
                 (button("quiet", "Rehearse now", why_not))
                 (self.ways().shown())
             }

@@ -4,7 +4,8 @@
 use maud::{Markup, html};
 
 use super::frame::{
-    Ways, button, csrf, follow, is_about_ways, live_with_fleet, mark, refusal, ways_of,
+    Ways, button, csrf, follow, is_about_ways, live_with_fleet, mark, refusal, sent_at_once,
+    ways_of,
 };
 use super::overview::unknown;
 use super::rehearsals::{FRESH_S, SOFT, age_s, objection, verdict};
@@ -17,6 +18,9 @@ use crate::http::door::LOCAL;
 use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::{Pairs, encoded, find};
 use crate::restart::task::{Mode, Request};
+
+/// What of the dialog moves.
+const PARTS: [&str; 3] = ["facts", "rehearsal", SOFT];
 
 /// What the dialog has found out.
 struct Dialog<'a> {
@@ -63,7 +67,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
             (dialog.form(scene, &back))
             (dialog.ways(scene).chosen())
         }
-        (live_with_fleet(&dialog.url, &["facts", "rehearsal", SOFT].map(str::to_owned)))
+        (live_with_fleet(&dialog.url, &PARTS.map(str::to_owned)))
     };
     scene.page(&format!("Restart {name}"), body).await
 }
@@ -132,10 +136,7 @@ impl Dialog<'_> {
                 form method="post" action=(self.url) {
                     (csrf(scene.visitor))
                     input type="hidden" name="mode" value="rehearse";
-                    @if begins {
-                        div hidden hx-post=(self.url) hx-trigger="load" hx-swap="none"
-                            hx-include="closest form" {}
-                    }
+                    @if begins { (sent_at_once(&self.url, &PARTS)) }
                     (button("quiet", "Rehearse now", why_not.as_deref()))
                     (self.ways_to_rehearse(scene).shown())
                 }
