@@ -47,12 +47,17 @@ pub fn panics() -> Vec<(&'static str, u64)> {
     lock().iter().map(|(task, count)| (*task, *count)).collect()
 }
 
+/// What a task does. The compiler makes all that belongs to a task once for each type of result,
+/// and not for each of some 70 futures.
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Starts a task that ends some day.
 pub fn spawn<T: Send + 'static>(
     task: &'static str,
     future: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<Result<T, Panicked>> {
-    tokio::spawn(caught(task, Box::pin(future)))
+    let work: Work<T> = Box::pin(future);
+    tokio::spawn(caught(task, work))
 }
 
 /// Starts a task that the process needs: when it panics, `make` makes another one. It is over when
@@ -61,21 +66,23 @@ pub fn keep<F>(task: &'static str, mut make: impl FnMut() -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    tokio::spawn(async move {
-        let mut pause = Duration::ZERO;
-        loop {
-            let begun = Instant::now();
-            if caught(task, Box::pin(make())).await.is_ok() {
-                return;
-            }
-            if begun.elapsed() > LONGEST_PAUSE {
-                pause = Duration::ZERO;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-            tracing::warn!(task, "started again");
+    tokio::spawn(kept(task, Box::new(move || Box::pin(make()))))
+}
+
+async fn kept(task: &'static str, mut make: Box<dyn FnMut() -> Work<()> + Send>) {
+    let mut pause = Duration::ZERO;
+    loop {
+        let begun = Instant::now();
+        if caught(task, make()).await.is_ok() {
+            return;
         }
-    })
+        if begun.elapsed() > LONGEST_PAUSE {
+            pause = Duration::ZERO;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        tracing::warn!(task, "started again");
+    }
 }
 
 /// What the future comes to, or that it panicked. It must not be polled again then. No async

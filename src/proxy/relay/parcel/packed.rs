@@ -32,7 +32,7 @@ const FORM: Config = Config { use_indices: true, error_on_excess_data: true, max
 
 /// What need not be said.
 static SAID: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let usual = serde_json::from_str(USUAL).ok();
+    let usual = serde_json::from_slice(USUAL.as_bytes()).ok();
     let said = usual.and_then(|usual: State| write(&usual));
     said.map(|said| said.to_vec()).unwrap_or_default()
 });
