@@ -268,7 +268,8 @@ impl Driver {
         }
     }
 
-    /// Whether a proxy that was restarted is well, and stays so for a while.
+    /// Whether a proxy that was restarted is well, and stays so for a while; it is looked at once
+    /// more, and not for longer, when the task is to stop.
     async fn watch(&self, at: usize) -> anyhow::Result<String> {
         let (port, request) = (self.port(at).await?, self.request()?);
         let task = self.inner.store.find(self.id).context("the task is forgotten")?;
@@ -276,7 +277,8 @@ impl Driver {
         let first = patiently(|| look(&port)).await?;
         let (begun, begin) = (Instant::now(), verdict::answers(&first.stat));
         loop {
-            let is_last = begun.elapsed() >= request.pause.0;
+            let stops = self.inner.store.find(self.id).is_none_or(|task| task.is_stopping());
+            let is_last = stops || begun.elapsed() >= request.pause.0;
             let now = patiently(|| look(&port)).await?;
             let end = verdict::answers(&now.stat);
             let errors = verdict::too_many_errors(usual, begin, end, request.max_error_percent);

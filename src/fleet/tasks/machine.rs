@@ -88,6 +88,11 @@ impl Task {
         }
     }
 
+    /// Whether it ends as soon as what is under way is over.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
     /// It is to begin nothing more.
     pub(super) fn stop(&mut self) -> Result<(), Refused> {
         match (self.state, self.stage) {
