@@ -164,7 +164,7 @@ pub(super) fn member(row: &Row) -> Table {
 }
 
 /// The columns of SHOW PROXYCONFIG DIFF that [`parameters`] has, too.
-const OF_DIFF: [&str; 3] = ["in_file", "changed_by", "changed_at"];
+const OF_DIFF: [&str; 5] = ["in_file", "changed_by", "changed_at", "kept", "shared"];
 
 /// A row is a parameter, with what the file says of it, and who has altered it.
 pub(super) async fn parameters(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
@@ -176,7 +176,7 @@ pub(super) async fn parameters(admin: &Admin, caller: &Caller) -> Result<Table, 
         match found {
             Some(it) => OF_DIFF
                 .map(|column| it.value(column).filter(|text| !text.is_empty()).map(str::to_owned)),
-            None => [row.value("value").map(str::to_owned), None, None],
+            None => [row.value("value").map(str::to_owned), None, None, None, None],
         }
     };
     let more: Vec<_> = table.rows().map(|row| of(&row)).collect();
@@ -185,6 +185,20 @@ pub(super) async fn parameters(admin: &Admin, caller: &Caller) -> Result<Table, 
     }
     table.columns.extend(OF_DIFF.map(str::to_owned));
     Ok(table)
+}
+
+/// What becomes of changes that are in force: those that were made, and the next ones.
+pub(super) fn troubles(admin: &Admin) -> Vec<String> {
+    let in_force = admin.proxy.in_force();
+    let kept = in_force.keeping().trouble();
+    let shared = match admin.proxy.config().fleet.is_shared() {
+        true => in_force.sharing().trouble(),
+        false => None,
+    };
+    let kept = kept.map(|why| format!("What is changed while the proxy runs is not kept: {why}"));
+    let shared =
+        shared.map(|why| format!("What is changed does not reach the rest of the fleet: {why}"));
+    kept.into_iter().chain(shared).collect()
 }
 
 /// The columns of [`clusters`].

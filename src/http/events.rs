@@ -5,6 +5,7 @@
 //!   event: state       how the proxy stands, all of it
 //!   event: task        a restart, all of it
 //!   event: fleet       a restart of the fleet, all of it
+//!   event: topology    the clusters and their servers, without what is counted of them
 //!   event: sample      ten seconds of the proxy
 //!   event: look        the proxies of the fleet were asked how they are: one is otherwise
 //!   event: hour        they were asked what they have counted
@@ -216,6 +217,7 @@ async fn how_it_is(
         let about = format!("task {}", row.text("task_id"));
         now.push((about, "task", resource::TASK.value(&row)));
     }
+    now.push(("topology".into(), "topology", topology(admin, caller).await?));
     let history = door::show(admin, caller, "SHOW PROXYHISTORY").await?;
     if let Some(row) = history.rows().next_back() {
         now.push(("sample".into(), "sample", resource::SAMPLE.value(&row)));
@@ -228,6 +230,17 @@ async fn how_it_is(
         }
     }
     Ok(now)
+}
+
+async fn topology(admin: &Admin, caller: &Caller) -> Result<Value, Problem> {
+    let clusters = door::show(admin, caller, "SHOW PROXYCLUSTER").await?;
+    let clusters: Vec<_> = clusters.rows().map(|row| row.text("cluster_name").to_owned()).collect();
+    let mut servers = resource::SERVER.values(&door::show(admin, caller, "SHOW PROXYROUTE").await?);
+    for server in servers.iter_mut().filter_map(Value::as_object_mut) {
+        // They would be news each second.
+        ["lag_s", "links", "reads", "writes"].iter().for_each(|name| drop(server.remove(*name)));
+    }
+    Ok(json!({"clusters": clusters, "servers": servers}))
 }
 
 /// Looks for all who listen.

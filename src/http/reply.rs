@@ -125,6 +125,11 @@ impl Problem {
         Self { status, detail: detail.into(), code: None, fields: Vec::new() }
     }
 
+    /// What its status is called.
+    pub(super) fn title(&self) -> &'static str {
+        self.status.canonical_reason().unwrap_or("Problem")
+    }
+
     pub(super) fn not_found(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, what)
     }
@@ -159,7 +164,7 @@ impl Problem {
 
     /// As an object.
     pub(super) fn value(&self) -> Value {
-        let title = self.status.canonical_reason().unwrap_or("Problem");
+        let title = self.title();
         let status = self.status.as_u16();
         let mut value =
             json!({"type": "about:blank", "title": title, "status": status, "detail": self.detail});

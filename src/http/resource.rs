@@ -220,6 +220,8 @@ pub(super) static PARAMETER: Resource = Resource {
         same("in_file", Text, "what the file says"),
         same("changed_by", Text, "who has altered it, if that is in force"),
         same("changed_at", Time, "when"),
+        same("kept", Text, "'yes', or why it would be lost by a cold start"),
+        same("shared", Text, "'yes', or 'not yet': whether all of the fleet have it"),
     ],
 };
 

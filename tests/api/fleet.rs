@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::scene::{alone, console, manager, viewer};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
+use crate::support::load::Load;
 use crate::support::proxy::Options;
 use crate::support::relay::Detour;
 use crate::support::{Database, Login, Proxy, Server, Wire, until};
@@ -66,6 +67,34 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     assert_eq!(own.iter().filter(|it| it["mode"] == "RESTART").count(), 1, "{tasks:#}");
     let retry = asker.ask("POST", &format!("{path}/retry"), "");
     assert_eq!(retry.status, 409, "it has completed: {retry:?}");
+}
+
+#[test]
+fn a_cluster_under_load_is_restarted_and_nobody_notices() {
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let fleet = [(); 3].map(|()| {
+        let mut options = Options::new(&[database.address()]);
+        options.rest = console("");
+        Proxy::start_with(&options)
+    });
+    introduce(&fleet);
+    let loads = [0, 1, 2].map(|at| Load::start(&fleet[at], 4));
+    let before = fleet.each_ref().map(Proxy::pid);
+    let asker = manager(&fleet[1]);
+    let answer = asker.ask("POST", RESTART, r#"{"mode": "restart"}"#);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let path = answer.field("location").expect("where the task is").to_owned();
+    let task = until("the task to end", || {
+        let task = asker.try_ask("GET", &path, "")?.json()["task"].clone();
+        (task["state"] != "IN_PROGRESS").then_some(task)
+    });
+    assert_eq!((&task["state"], &task["done"]), (&"COMPLETED".into(), &3.into()), "{task:#}");
+    loads.into_iter().for_each(Load::end_unharmed);
+    for (before, proxy) in before.iter().zip(&fleet) {
+        assert_ne!(*before, proxy.pid());
+        let status = manager(proxy).get("/api/v1/proxies").items()[0]["status"].clone();
+        assert_eq!(status, "RUNNING");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 // a line. Chromium is $CHROMIUM, and its profile goes to $PROFILE.
 'use strict';
 
+const readline = require('readline');
 const puppeteer = require('puppeteer-core');
 
 async function see(work) {
@@ -16,6 +17,23 @@ async function see(work) {
     await browser.close();
   }
 }
+
+// For a script in the middle of which something is to happen: it prints what as JSON, and goes on when
+// it is told so by a line. Who tells it is gone with his end of the pipe.
+exports.happening = async (work) => {
+  const lines = readline.createInterface({ input: process.stdin });
+  lines.on('close', () => process.exit(1));
+  const happens = async (what) => {
+    console.log(JSON.stringify({ happens: what }));
+    await new Promise((heard) => { lines.once('line', heard); });
+  };
+  try {
+    return await work(happens);
+  } finally {
+    lines.removeAllListeners('close');
+    lines.close();
+  }
+};
 
 // What goes wrong on a page is told with what it says.
 exports.told = (page, working) => working.catch(async (error) => {

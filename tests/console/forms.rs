@@ -2,7 +2,8 @@
 
 use crate::scene::{Person, pair};
 use crate::support::database::PASSWORD;
-use crate::support::{Login, Wire, until};
+use crate::support::proxy::Options;
+use crate::support::{Login, Proxy, Wire, until};
 
 #[test]
 fn the_six_steps_of_a_restart() {
@@ -118,6 +119,10 @@ fn servers_sessions_and_parameters() {
     client.until_closed();
     let edit = person.see("/parameters?edit=connect_timeout");
     assert!(edit.contains("ALTER PROXYCONFIG SET connect_timeout"), "{edit}");
+    assert!(!edit.contains("is not kept"), "{edit}");
+    let chosen = "part=ways&name=connect_timeout&value=7s";
+    let ways = person.see(&format!("/parameters?{chosen}"));
+    assert!(ways.contains("connect_timeout = '7s'"), "{ways}");
     let answer = person.send("/parameters", "name=connect_timeout&value=soon");
     assert_eq!(answer.status, 422);
     assert!(answer.body.contains("connect_timeout"), "{}", answer.body);
@@ -129,6 +134,22 @@ fn servers_sessions_and_parameters() {
         assert!(differing.contains(part), "{part}: {differing}");
     }
     assert!(!differing.contains("login_timeout"), "{differing}");
+}
+
+#[test]
+fn what_is_changed_and_not_kept_is_told_where_it_is_changed() {
+    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    options.proxy = "state_dir = \"\"\n".into();
+    options.rest = "[console]\nenabled = true\n".into();
+    let proxy = Proxy::start_with(&options);
+    let person = Person::log_in(&proxy, "root");
+    let note = "What is changed while the proxy runs is not kept: ";
+    assert!(!person.see("/clusters/main").contains(note));
+    assert_eq!(person.send("/parameters", "name=connect_timeout&value=9s").status, 303);
+    for page in ["/parameters", "/clusters/main"] {
+        let seen = person.see(page);
+        assert!(seen.contains(note), "{page}: {seen}");
+    }
 }
 
 #[test]

@@ -1,25 +1,14 @@
 // Looks at the Overview of a fleet of two in headless Chromium while things happen to it, and never
-// loads it anew. Before each of them it prints its name as JSON, and goes on when it is told so by
-// a line. At the end it prints what was seen.
+// loads it anew. At the end it prints what was seen.
 //
 //   node live.js BASE_URL COOKIE
 'use strict';
 
-const readline = require('readline');
-const { run } = require('./chromium.js');
+const { happening, run } = require('./chromium.js');
 
 // What is behind another page is not drawn, which is what would be waited for else.
 const PATIENCE = { timeout: 60000, polling: 200 };
 const LOADED = { waitUntil: 'domcontentloaded', timeout: 60000 };
-
-// Who tells us to go on is gone with his end of the pipe.
-const lines = readline.createInterface({ input: process.stdin });
-lines.on('close', () => process.exit(1));
-
-async function happens(what) {
-  console.log(JSON.stringify({ happens: what }));
-  await new Promise((told) => { lines.once('line', told); });
-}
 
 // How many points its lines have.
 const points = () => [...document.querySelectorAll('#charts polyline')]
@@ -67,7 +56,7 @@ class Looker {
   }
 }
 
-async function look(whole, own) {
+async function look(happens, whole, own) {
   await whole.sees('#f0-status', 'RUNNING');
   await whole.sees('#f1-status', 'RUNNING');
   await Promise.all([whole.grows(), own.grows()]);
@@ -103,14 +92,9 @@ run(async (browser, [base, cookie]) => {
     await page.goto(base + path, LOADED);
     return looker;
   };
-  try {
-    const own = await open('/clusters/main?hour=own');
-    const whole = await open('/clusters/main');
-    const seen = await look(whole, own);
-    const { loads, listened, troubles } = whole;
-    return { ...seen, loads, listened, troubles };
-  } finally {
-    lines.removeAllListeners('close');
-    lines.close();
-  }
+  const own = await open('/clusters/main?hour=own');
+  const whole = await open('/clusters/main');
+  const seen = await happening((happens) => look(happens, whole, own));
+  const { loads, listened, troubles } = whole;
+  return { ...seen, loads, listened, troubles };
 });

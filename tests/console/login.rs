@@ -112,6 +112,28 @@ fn a_log_in_outlives_the_restart_and_ends_with_the_password() {
     });
 }
 
+/// A reverse proxy asks by the name it knows us by.
+#[test]
+fn who_is_in_front_says_whose_page_it_is() {
+    let (form, origin) = ("name=connect_timeout&value=7s", "https://console.example");
+    for (line, believes) in [("", false), ("behind_proxy = true\n", true)] {
+        let proxy = with(line);
+        let person = Person::log_in(&proxy, "root").with("Origin", origin);
+        let refused = person.send("/parameters", form);
+        assert_eq!(refused.status, 403, "{refused:?}");
+        assert!(refused.body.contains("X-Forwarded-Host"), "{refused:?}");
+        for (said, is_ours) in [
+            ("console.example", true),
+            ("evil.example, console.example", true),
+            ("console.example, evil.example", false),
+        ] {
+            let answer = person.with("X-Forwarded-Host", said).send("/parameters", form);
+            let expected = if believes && is_ours { 303 } else { 403 };
+            assert_eq!(answer.status, expected, "{line}{said}: {answer:?}");
+        }
+    }
+}
+
 #[test]
 fn another_sites_page_can_do_nothing() {
     let proxy = alone();

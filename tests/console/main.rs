@@ -6,6 +6,7 @@ mod support;
 
 mod axe;
 mod browser;
+mod comes;
 mod filled;
 mod fleet;
 mod forms;

@@ -48,7 +48,7 @@ async fn attempt(http: &Http, request: &Request) -> Result<Reply, Problem> {
 
 /// Whether somebody may change something; who may not is in the audit.
 async fn may(http: &Http, request: &Request, visitor: &Visitor) -> Result<(), Problem> {
-    let Err(problem) = may_change(request, visitor) else { return Ok(()) };
+    let Err(problem) = may_change(&http.admin, request, visitor) else { return Ok(()) };
     let action = format!("{} /{}", request.method, request.path.join("/"));
     http.admin.audit.refuse(&visitor.caller, &action, &problem.detail).await;
     Err(problem)

@@ -35,7 +35,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
             @if goes_on { (live_by("every 2s", &url, &["entry".to_owned()])) }
         }
     };
-    scene.page(row.text("action"), body).await
+    scene.still(row.text("action"), body).await
 }
 
 pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
@@ -67,5 +67,5 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
             }
         }
     };
-    scene.page("Audit", body).await
+    scene.still("Audit", body).await
 }

@@ -4,7 +4,10 @@ use hyper::StatusCode;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::frame::{Ways, button, csrf, follow, is_about_ways, mark, refusal, ways_of};
+use super::choices::{self, Choices};
+use super::frame::{
+    Ways, csrf, follow, in_shell, is_about_ways, live_with_fleet, mark, refusal, ways_of,
+};
 use super::overview::unknown;
 use super::proxies::Fleet;
 use super::rehearsals::{self, Asked};
@@ -67,31 +70,20 @@ struct Dialog {
     objection: Option<String>,
 }
 
-/// What changes of the dialog; the same for all who look. Whoever is refused a choice by it is so
-/// until he has them rehearse again.
-async fn part(scene: &Scene<'_>, asked: &Asked<'_>) -> Result<Markup, Problem> {
-    let said = scene.show(rehearsals::SHOW).await?;
-    let objection = asked.objection(&said);
-    Ok(html! {
-        (asked.shown(&said))
-        @if objection.is_some() { (soft_choice(objection.as_deref())) }
-    })
+/// The ids of what changes.
+fn parts() -> Vec<String> {
+    choices::and(["facts", "rehearsals"])
 }
 
-/// The choice of a restart that nobody notices.
-fn soft_choice(why_not: Option<&str>) -> Markup {
-    html! {
-        label class="choice" id=(rehearsals::SOFT) {
-            input type="radio" name="mode" value="restart" required
-                checked[why_not.is_none()] disabled[why_not.is_some()];
-            span {
-                b { "Restart" } " (recommended)"
-                p { "Clients notice nothing but a pause of milliseconds. What cannot move goes on \
-                     in the old process until the exit timeout, and then gets error 1053." }
-                @if let Some(why) = why_not { p class="why" { "Not now: " (why) "." } }
-            }
-        }
+/// All of the fleet: a page that looks again is told what was heard a moment ago.
+async fn members(scene: &Scene<'_>) -> Result<Table, Problem> {
+    let caller = &scene.visitor.caller;
+    if scene.looks_again()
+        && let Some(heard) = scene.http.look.known(caller).await
+    {
+        return heard.proxies.map(|members| (*members).clone());
     }
+    fleet::members(scene.admin(), caller).await
 }
 
 pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Problem> {
@@ -100,14 +92,9 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     let (back, names) = (format!("/clusters/{}", encoded(cluster)), ticked(scene)?);
     let url = format!("{back}/restart");
     if is_about_ways(scene.request) {
-        return Ok(ways_of(wish(&scene.request.query, cluster).map(|it| ways(&url, it))));
+        return Ok(ways_of(wish(&scene.request.query, cluster).map(|it| ways(scene, &url, it))));
     }
-    if scene.request.asked("part").is_some() {
-        let asked = Asked { url: &url, names, cluster, chosen: &[] };
-        return scene.part(part(scene, &asked)).await;
-    }
-    let caller = &scene.visitor.caller;
-    let members = fleet::members(scene.admin(), caller).await?;
+    let members = members(scene).await?;
     if members.rows.is_empty() {
         let text = "There is no fleet: the config has neither [[fleet.proxy]] nor fleet.dns.";
         return Err(Problem::not_found(text));
@@ -119,7 +106,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
     let left = |all: usize, chosen: usize| all.saturating_sub(chosen);
     let others =
         (left(running(&serving), running(&proxies)), left(serving.rows.len(), proxies.rows.len()));
-    let tasks = fleet::tasks(scene.admin(), caller).await?;
+    let tasks = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
     let busy = tasks.rows().find(|row| row.text("state") == "IN_PROGRESS");
     let mut dialog = Dialog {
         cluster: cluster.to_owned(),
@@ -132,7 +119,8 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         objection: None,
     };
     dialog.objection = dialog.asked().objection(&scene.show(rehearsals::SHOW).await?);
-    let rehearsals = dialog.asked().section(scene, dialog.why_nothing().as_deref()).await?;
+    let rehearsals =
+        dialog.asked().section(scene, dialog.why_nothing().as_deref(), &parts()).await?;
     let title = format!("Restart {}", words::proxies(dialog.proxies.rows.len()));
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
@@ -144,8 +132,9 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
             (refusal(dialog.refusal.as_deref()))
             (rehearsals)
             (dialog.form(scene, &back))
-            (dialog.ways().chosen())
+            (dialog.ways(scene).chosen())
         }
+        (live_with_fleet(&dialog.asked().address(), &parts()))
     };
     scene.page(&title, body).await
 }
@@ -192,21 +181,24 @@ fn ticked(scene: &Scene<'_>) -> Result<Vec<String>, Problem> {
 impl Dialog {
     fn facts(&self) -> Markup {
         html! {
-            ul class="members" {
-                @for row in self.proxies.rows() {
-                    li {
-                        b { (row.text("name")) } " " (mark(row.text("state"), row.text("state")))
-                        @if let Some(sessions) = row.value("sessions") {
-                            " " (words::count(sessions, "session"))
+            div id="facts" {
+                ul class="members" {
+                    @for row in self.proxies.rows() {
+                        li {
+                            b { (row.text("name")) }
+                            " " (mark(row.text("state"), row.text("state")))
+                            @if let Some(sessions) = row.value("sessions") {
+                                " " (words::count(sessions, "session"))
+                            }
                         }
                     }
                 }
+                @if let Some(others) = self.without_those_in_the_way() {
+                    p { a href=(others.0) { "Leave out what is not RUNNING" } ": "
+                        (words::proxies(others.1)) " would be restarted." }
+                }
+                p { (self.others()) }
             }
-            @if let Some(others) = self.without_those_in_the_way() {
-                p { a href=(others.0) { "Leave out what is not RUNNING" } ": "
-                    (words::proxies(others.1)) " would be restarted." }
-            }
-            p { (self.others()) }
             p class="hint" {
                 "First each rehearses it; if one refuses, nothing is restarted. The proxy that \
                  does it is the last, and its successor goes on."
@@ -262,8 +254,12 @@ impl Dialog {
     }
 
     fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
-        let (soft, hard) = (self.why_not(Mode::Restart), self.why_not(Mode::Force));
-        let both = if soft.is_some() { hard.clone() } else { None };
+        let choices = Choices {
+            soft: self.why_not(Mode::Restart),
+            hard: self.why_not(Mode::Force),
+            is_first_look: !scene.looks_again(),
+        };
+        let may_not = self.refusal.is_some();
         html! {
             form method="post" action=(self.url) {
                 (csrf(scene.visitor))
@@ -271,56 +267,51 @@ impl Dialog {
                     input type="hidden" name="proxies" value=(self.names.join(","));
                 }
                 (follow(&self.url))
-                fieldset {
-                    legend { "How" }
-                    (soft_choice(soft.as_deref()))
-                    label class="choice" {
-                        input type="radio" name="mode" value="force" disabled[hard.is_some()];
-                        span {
-                            b { "Force Restart" }
-                            p { "Every client of these proxies is cut off with error 1053, and \
-                                 open transactions are rolled back." }
-                            @if let Some(why) = &hard { p class="why" { "Not now: " (why) "." } }
-                        }
-                    }
-                }
+                (choices.shown(html! {
+                    p { "Clients notice nothing but a pause of milliseconds. What cannot move goes \
+                         on in the old process until the exit timeout, and then gets error 1053." }
+                }, html! {
+                    p { "Every client of these proxies is cut off with error 1053, and open \
+                         transactions are rolled back." }
+                }))
                 label for="batch" { "Proxies at a time" }
                 input id="batch" name="batch" value="1" size="4" inputmode="numeric"
-                    disabled[both.is_some()];
+                    disabled[may_not];
                 label for="canary" { "Canaries: proxies that are restarted before all others" }
                 input id="canary" name="canary" value="1" size="4" inputmode="numeric"
-                    disabled[both.is_some()];
+                    disabled[may_not];
                 label for="exit_timeout" { "Exit timeout of what cannot move" }
-                input id="exit_timeout" name="exit_timeout" size="8" disabled[both.is_some()];
+                input id="exit_timeout" name="exit_timeout" size="8" disabled[may_not];
                 p class="hint" {
                     "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever; empty: as each \
                      proxy's config says."
                 }
                 label for="stop_on_failure" { "Stop at the first failure" }
-                select id="stop_on_failure" name="stop_on_failure" disabled[both.is_some()] {
+                select id="stop_on_failure" name="stop_on_failure" disabled[may_not] {
                     option value="on" { "yes" }
                     option value="off" { "no" }
                 }
                 p class="buttons" {
-                    (button("main", "Restart", both.as_deref()))
+                    (choices.go())
                     a class="quiet" href=(back) { "Cancel" }
                 }
             }
         }
     }
 
-    fn ways(&self) -> Ways {
+    fn ways(&self, scene: &Scene<'_>) -> Ways {
         let cluster = Some(self.cluster.clone());
         let request = Request { cluster, proxies: self.names.clone(), ..Request::default() };
-        ways(&self.url, request)
+        ways(scene, &self.url, request)
     }
 }
 
 /// What is as it is without a word is left out.
-fn ways(url: &str, request: Request) -> Ways {
+fn ways(scene: &Scene<'_>, url: &str, request: Request) -> Ways {
     let usual = Request::default();
-    let cluster = request.cluster.as_deref().unwrap_or_default();
-    let mut command = format!("odp restart --fleet --cluster {cluster} -c /etc/odp/odp.toml");
+    let cluster = in_shell(request.cluster.as_deref().unwrap_or_default()).into_owned();
+    let config = scene.config_path();
+    let mut command = format!("odp restart --fleet --cluster {cluster} -c {}", in_shell(&config));
     let mut body = serde_json::json!({"mode": "restart"});
     let mut say = |option: &str, name: &str, value: Value| {
         command.push_str(option);
@@ -342,7 +333,8 @@ fn ways(url: &str, request: Request) -> Ways {
         say(" --stop-on-failure=false", "stop_on_failure", false.into());
     }
     if !request.proxies.is_empty() {
-        let only: String = request.proxies.iter().map(|name| format!(" --only {name}")).collect();
+        let only = |name: &String| format!(" --only {}", in_shell(name));
+        let only: String = request.proxies.iter().map(only).collect();
         say(&only, "proxies", request.proxies.clone().into());
     }
     Ways {

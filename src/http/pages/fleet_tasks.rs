@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{self, Ways, button, csrf, live, mark, refusal};
+use super::frame::{self, Ways, button, csrf, in_shell, live, mark, refusal};
 use super::scene::Scene;
 use super::{tasks, words};
 use crate::admin::command::Change;
@@ -149,7 +149,7 @@ fn orders(scene: &Scene<'_>, name: &str, number: u64, task: &Row) -> Markup {
                 (csrf(scene.visitor))
                 (button("quiet", text, why_not))
                 p class="hint" { (explained) }
-                (ways(*word, name, number).shown())
+                (ways(scene, *word, name, number).shown())
             }
         }
     }
@@ -160,11 +160,13 @@ fn path(word: Word) -> &'static str {
     Word::ALL.iter().find(|(_, it)| *it == word).map_or("", |(path, _)| path)
 }
 
-fn ways(word: Word, name: &str, number: u64) -> Ways {
+fn ways(scene: &Scene<'_>, word: Word, name: &str, number: u64) -> Ways {
+    let config = scene.config_path();
+    let config = in_shell(&config);
     Ways {
         sql: Change::Fleet(Order::Of(word, Some(number))).to_string(),
         api: Some(("POST", format!("/api/v1/tasks/{name}/{}", path(word)), String::new())),
-        command: format!("odp restart --fleet -c /etc/odp/odp.toml --{} {number}", path(word)),
+        command: format!("odp restart --fleet -c {config} --{} {number}", path(word)),
     }
 }
 

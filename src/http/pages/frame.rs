@@ -1,5 +1,7 @@
 //! What all pages have around them, and the pieces they are made of.
 
+use std::borrow::Cow;
+
 use hyper::StatusCode;
 use maud::{DOCTYPE, Markup, html};
 
@@ -36,7 +38,8 @@ pub(super) struct Frame<'a> {
     pub title: &'a str,
     /// The first part of its path.
     pub here: &'a str,
-    pub visitor: Option<&'a Visitor>,
+    /// Who looks, and at which proxy; None: nobody who is known.
+    pub visitor: Option<(&'a Visitor, &'a str)>,
     pub counts: Counts,
 }
 
@@ -78,7 +81,8 @@ impl Frame<'_> {
         html! {
             header {
                 span class="brand" { "odp" }
-                @if let Some(visitor) = self.visitor {
+                @if let Some((visitor, proxy)) = self.visitor {
+                    span class="hint" title="The proxy that these pages are of" { (proxy) }
                     nav aria-label="Pages" {
                         @for (path, name) in PAGES {
                             @let current = (path == self.here).then_some("page");
@@ -147,11 +151,10 @@ pub(super) fn live_by(trigger: &str, url: &str, ids: &[String]) -> Markup {
 
 /// Sends the form that it stands in as soon as the page is there, and has the answer's parts with
 /// these ids in place of those of the page.
-pub(super) fn sent_at_once(url: &str, ids: &[&str]) -> Markup {
-    let ids: Vec<_> = ids.iter().map(|id| (*id).to_owned()).collect();
+pub(super) fn sent_at_once(url: &str, ids: &[String]) -> Markup {
     html! {
         div hidden hx-post=(url) hx-trigger="load" hx-swap="none" hx-include="closest form"
-            hx-select-oob=(parts(&ids)) {}
+            hx-select-oob=(parts(ids)) {}
     }
 }
 
@@ -231,9 +234,18 @@ impl Ways {
     /// Those of a statement, with a MySQL client on the admin port.
     pub(super) fn of(sql: String, admin: &str) -> Self {
         let (host, port) = admin.rsplit_once(':').unwrap_or((admin, "2885"));
-        let sql_in_shell = sql.replace('\'', "'\\''");
-        let command = format!("mysql -h {host} -P {port} -u NAME -p -e '{sql_in_shell}'");
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let command = format!("mysql -h {host} -P {port} -u NAME -p -e {}", in_shell(&sql));
         Self { sql, api: None, command }
+    }
+}
+
+/// A word of a command line, as a shell reads it.
+pub(super) fn in_shell(text: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,[]".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("'{}'", text.replace('\'', "'\\''"))),
     }
 }
 
@@ -274,22 +286,19 @@ pub(super) fn follow(url: &str) -> Markup {
 fn curl(method: &str, path: &str, body: &str) -> String {
     let data = match body {
         "" => String::new(),
-        body => format!(" -H 'Content-Type: application/json' -d '{body}'"),
+        body => format!(" -H 'Content-Type: application/json' -d {}", in_shell(body)),
     };
     format!("curl -X {method} -H \"Authorization: Bearer $TOKEN\"{data} \"$CONSOLE{path}\"")
 }
 
 /// Why something was not done.
-pub(super) fn problem(problem: &Problem, visitor: Option<&Visitor>) -> String {
-    let title = problem.status.canonical_reason().unwrap_or("Problem");
-    let counts = Counts::default();
-    let body = html! {
+pub(super) fn problem(problem: &Problem) -> Markup {
+    html! {
         h1 { "This was not done" }
-        p class="mark bad" { (problem.status.as_u16()) " " (title) }
+        p class="mark bad" { (problem.status.as_u16()) " " (problem.title()) }
         p class="problem" { (problem.detail) }
         p { a href="/clusters" { "To the clusters" } }
-    };
-    Frame { title, here: "", visitor, counts }.around(body)
+    }
 }
 
 /// One of the ways in which a page picks what it shows.
@@ -320,5 +329,28 @@ pub(super) fn filter(path: &str, wanted: &str, choices: &[Choice<'_>]) -> Markup
             }
             button { "Show" }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_means_the_same_in_a_shell() {
+        for (text, expected) in [
+            ("main", "main"),
+            ("/etc/odp/odp.toml", "/etc/odp/odp.toml"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("it's", "'it'\\''s'"),
+            ("ä", "'ä'"),
+        ] {
+            assert_eq!(in_shell(text), expected);
+        }
+        assert!(curl("PATCH", "/x", "{\"a\":\"it's\"}").contains("-d '{\"a\":\"it'\\''s\"}'"));
+        let ways = Ways::of("SHOW PROXYINFO".into(), "[::1]:2885");
+        assert_eq!(ways.command, "mysql -h ::1 -P 2885 -u NAME -p -e 'SHOW PROXYINFO'");
     }
 }

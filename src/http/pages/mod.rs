@@ -4,9 +4,10 @@
 //! ```text
 //! mod        which page a path is, and who may see it
 //!   login      the only page for nobody
-//!   clusters, overview (its proxies), restart and fleet (their rehearsals), tasks, fleet_tasks,
-//!   sessions, statements, parameters, audit
+//!   clusters, overview (its proxies and servers), restart and fleet (their rehearsals and choices),
+//!   tasks, fleet_tasks, sessions, statements, parameters, audit
 //!     scene      who looks at what; what a form does
+//!     placed     rows that are kept up to date cell by cell
 //!     frame      what all pages have around them, and the pieces they are made of
 //!     charts     the last hour, drawn
 //!     words      how values are told
@@ -18,6 +19,7 @@
 mod assets;
 mod audit;
 mod charts;
+mod choices;
 mod clusters;
 mod fleet;
 mod fleet_tasks;
@@ -25,10 +27,12 @@ mod frame;
 mod login;
 mod overview;
 mod parameters;
+mod placed;
 mod proxies;
 mod rehearsals;
 mod restart;
 mod scene;
+mod servers;
 mod sessions;
 mod statements;
 mod tasks;
@@ -41,7 +45,7 @@ use super::fleet::number;
 use super::reply::{Problem, Reply, html, see_other, set};
 use super::request::{Request, encoded};
 use super::service::Http;
-use super::who::Visitor;
+use frame::{Counts, Frame};
 use scene::Scene;
 
 /// The answer.
@@ -56,7 +60,7 @@ pub(super) async fn answer(http: &Http, request: &Request) -> Reply {
     }
     let visitor = match http.who.visitor(&http.admin, request) {
         Ok(visitor) => visitor,
-        Err(problem) => return told(&problem, None),
+        Err(problem) => return told(&problem),
     };
     if segments == ["login"] {
         return login::answer(http, request, visitor.as_ref()).await;
@@ -68,11 +72,18 @@ pub(super) async fn answer(http: &Http, request: &Request) -> Reply {
         false if request.method == Method::POST => act(&scene, &segments).await,
         false => Err(Problem::method("GET, HEAD, POST")),
     };
-    answered.unwrap_or_else(|problem| told(&problem, Some(&visitor)))
+    match answered {
+        Ok(reply) => reply,
+        Err(problem) => scene.problem(&problem).await,
+    }
 }
 
 /// Pages.
 async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
+    // Of the head of every page.
+    if scene.request.asked("part") == Some("counts") {
+        return scene.part(async { Ok(maud::html! {}) }).await;
+    }
     match path {
         ["clusters"] => clusters::page(scene).await,
         ["clusters", cluster] => overview::page(scene, cluster).await,
@@ -104,7 +115,7 @@ async fn act(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
             restart::act(scene, cluster, proxy).await
         }
         ["clusters", cluster, "servers", server, what] => {
-            overview::act(scene, cluster, server, what).await
+            servers::act(scene, cluster, server, what).await
         }
         ["clusters", cluster, "restart"] => fleet::act(scene, cluster).await,
         ["tasks", id, what] => match (number(id), *what) {
@@ -135,7 +146,9 @@ fn to_login(request: &Request, is_look: bool) -> Reply {
     reply
 }
 
-/// A problem as a page.
-fn told(problem: &Problem, visitor: Option<&Visitor>) -> Reply {
-    problem.with_fields(html(problem.status, frame::problem(problem, visitor)))
+/// A problem of nobody who is known, as a page.
+fn told(problem: &Problem) -> Reply {
+    let counts = Counts::default();
+    let frame = Frame { title: problem.title(), here: "", visitor: None, counts };
+    problem.with_fields(html(problem.status, frame.around(frame::problem(problem))))
 }

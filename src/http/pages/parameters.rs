@@ -9,7 +9,7 @@ use crate::admin::Row;
 use crate::admin::command::Change;
 use crate::http::door;
 use crate::http::reply::{Problem, Reply, see_other};
-use crate::http::request::{encoded, find};
+use crate::http::request::{Pairs, encoded, find};
 
 /// Which of them are shown.
 const ONLY: [(&str, &str); 4] = [
@@ -38,9 +38,13 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let found: Vec<_> = all.rows().filter(is_wanted).collect();
     let altered = all.rows().filter(is_altered).count();
     let why_not = scene.refusal();
+    if frame::is_about_ways(scene.request) {
+        return Ok(frame::ways_of(changed(&scene.request.query).map(|it| ways(scene, it))));
+    }
     let body = html! {
         h1 { "Parameters" }
         (refusal(why_not.as_deref()))
+        @for trouble in door::troubles(scene.admin()) { p class="note bad" { (trouble) "." } }
         @if let Some(row) = edited {
             (form(scene, &row, wanted, why_not.as_deref()))
         }
@@ -61,7 +65,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
             tbody { @for row in &found { (parameter(row, wanted, why_not.as_deref())) } }
         }
     };
-    scene.page("Parameters", body).await
+    scene.still("Parameters", body).await
 }
 
 fn filter(wanted: &str, only: &str) -> Markup {
@@ -91,6 +95,7 @@ fn parameter(row: &Row, wanted: &str, why_not: Option<&str>) -> Markup {
                     @if let Some(by) = row.value("changed_by") {
                         div class="hint" {
                             "by " (by) ", " (words::time(row.text("changed_at")))
+                            @if row.text("shared") == "not yet" { "; not shared yet" }
                         }
                     }
                 }
@@ -132,16 +137,12 @@ fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Ma
     let (name, value) = (row.text("name"), row.text("value"));
     let fixed =
         needs_restart(row).then_some("it is changed in the file, and counts after a restart");
-    let change = Change::Alter(vec![(name.to_owned(), value.to_owned())]);
-    let admin = scene.admin().proxy.config().admin.listen.to_string();
-    let mut ways = Ways::of(change.to_string(), &admin);
-    let body = serde_json::json!({name: value}).to_string();
-    ways.api = Some(("PATCH", "/api/v1/parameters".to_owned(), body));
     html! {
         form class="dialog" id="edit" method="post" action="/parameters" {
             h2 { "Change " (name) }
             p { (row.text("info")) }
             (csrf(scene.visitor))
+            (frame::follow("/parameters"))
             input type="hidden" name="name" value=(name);
             input type="hidden" name="q" value=(wanted);
             p class="hint" {
@@ -156,19 +157,33 @@ fn form(scene: &Scene<'_>, row: &Row, wanted: &str, why_not: Option<&str>) -> Ma
                 (button("main", "Change", why_not.or(fixed)))
                 a class="quiet" href={ "/parameters?q=" (encoded(wanted)) } { "Cancel" }
             }
-            (ways.shown())
+            (ways(scene, (name.to_owned(), value.to_owned())).chosen())
         }
+    }
+}
+
+fn ways(scene: &Scene<'_>, (name, value): (String, String)) -> Ways {
+    let body = serde_json::json!({&name: &value}).to_string();
+    let change = Change::Alter(vec![(name, value)]);
+    let admin = scene.admin().proxy.config().admin.listen.to_string();
+    let api = Some(("PATCH", "/api/v1/parameters".to_owned(), body));
+    Ways { api, ..Ways::of(change.to_string(), &admin) }
+}
+
+/// The parameter and its value that a form has.
+fn changed(form: &Pairs) -> Result<(String, String), Problem> {
+    let field = |name| find(form, name).unwrap_or_default().to_owned();
+    let (name, value) = (field("name"), field("value"));
+    // An order, and no parameter.
+    match name.is_empty() || name.eq_ignore_ascii_case("proxy_local_cmd") {
+        true => Err(Problem::bad("expected the name of a parameter")),
+        false => Ok((name, value)),
     }
 }
 
 pub(super) async fn act(scene: &Scene<'_>) -> Result<Reply, Problem> {
     let form = scene.form()?;
-    let field = |name| find(&form, name).unwrap_or_default().to_owned();
-    let (name, value) = (field("name"), field("value"));
-    // An order, and no parameter.
-    if name.is_empty() || name.eq_ignore_ascii_case("proxy_local_cmd") {
-        return Err(Problem::bad("expected the name of a parameter"));
-    }
-    scene.change(Change::Alter(vec![(name, value)])).await?;
-    Ok(see_other(&format!("/parameters?q={}", encoded(&field("q")))))
+    scene.change(Change::Alter(vec![changed(&form)?])).await?;
+    let wanted = find(&form, "q").unwrap_or_default();
+    Ok(see_other(&format!("/parameters?q={}", encoded(wanted))))
 }

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::frame::{STATE, button, live_by, mark};
+use super::frame::{button, live_by, mark};
+use super::placed::{self, Placed};
 use super::scene::Scene;
 use super::words;
 use crate::admin::{Row, Table};
 use crate::http::door::{self, LOCAL};
 use crate::http::fleet::{self, RUNNING, UNREACHABLE, running};
 use crate::http::reply::Problem;
-use crate::http::request::encoded;
+use crate::http::request::{Request, encoded};
 
 /// The fleet, as far as it is known.
 pub(super) enum Fleet {
@@ -53,6 +54,15 @@ pub(super) struct Proxies<'a> {
 const CELLS: [&str; 8] =
     ["status", "version", "generation", "pid", "uptime", "sessions", "transactions", "last"];
 
+/// The id of all of them.
+const WHOLE: &str = "fleet";
+
+/// The id of what watches over them.
+const WATCH: &str = "fleet-watch";
+
+/// What tells of them.
+const MEMBERS: &str = "sse:look, sse:fleet, sse:task, sse:state";
+
 /// More names are not told in one line.
 const NAMED: usize = 4;
 
@@ -60,9 +70,9 @@ impl Proxies<'_> {
     /// All of it. What of it is this proxy's alone is kept up to date with the page.
     pub(super) fn section(&self) -> Markup {
         let part = format!("{}?part=fleet", self.url);
-        let all = ["fleet".to_owned()];
+        let all = [WHOLE.to_owned()];
         html! {
-            div id="fleet" {
+            div id=(WHOLE) {
                 @match self.fleet {
                     Fleet::None => (self.own_table()),
                     Fleet::Asking => {
@@ -80,6 +90,28 @@ impl Proxies<'_> {
                 }
             }
         }
+    }
+
+    /// What a page that looks again is told of the fleet.
+    pub(super) fn part(&self, request: &Request) -> Markup {
+        let part = format!("{}?part=fleet", self.url);
+        let Fleet::Members(members) = self.fleet else {
+            return match request.asked("rows") {
+                Some(_) => placed::anew(WATCH, &part, WHOLE),
+                None => self.section(),
+            };
+        };
+        let cells = || {
+            html! {
+                (counts(members))
+                table {
+                    @for (at, row) in members.rows().enumerate() {
+                        tr { (self.member_cells(&row, at)) }
+                    }
+                }
+            }
+        };
+        placed(members, &part).answer(request, cells, || self.section())
     }
 
     /// The ids of what changes of this proxy where there is no fleet.
@@ -123,9 +155,6 @@ impl Proxies<'_> {
     }
 
     fn members(&self, members: &Table, part: &str) -> Markup {
-        let more = ["facts", "f-counts"].map(str::to_owned);
-        let ids: Vec<_> = ids("f", members.rows.len()).chain(more).collect();
-        let triggers = format!("sse:look, sse:fleet, sse:task, {STATE}");
         html! {
             (counts(members))
             form method="get" action={ (self.url) "/restart" } {
@@ -138,22 +167,20 @@ impl Proxies<'_> {
                 }
                 p class="buttons sticky" {
                     (button("action", "Batch Restart", self.why_not))
-                    a class="action" href={ (self.url) "/restart" } { "Restart Cluster" }
+                    (self.link(&format!("{}/restart", self.url), "Restart Cluster", None))
                 }
                 p class="hint" {
                     "Batch Restart is for those that are ticked. Nothing happens before the next \
                      page."
                 }
             }
-            (live_by(&triggers, part, &ids))
+            (placed(members, part).watch())
         }
     }
 
     fn member(&self, row: &Row, at: usize) -> Markup {
         let (name, is_local) = (row.text("name"), fleet::is_local(row));
-        let (tick, heard) = (format!("f{at}-tick"), door::member(row));
-        // This one is known without being asked.
-        let shown = if is_local { self.own } else { &heard };
+        let tick = format!("f{at}-tick");
         html! {
             tr {
                 td data-label="Name" {
@@ -165,12 +192,17 @@ impl Proxies<'_> {
                     @if is_local { " " span class="hint" { "this one" } }
                 }
                 td data-label="Address" class="long" { (row.text("address").replace(',', ", ")) }
-                @for shown in shown.rows() {
-                    (cells(&shown, "f", at, is_local))
-                }
+                (self.member_cells(row, at))
                 td { (self.actions(name, is_local)) }
             }
         }
+    }
+
+    fn member_cells(&self, row: &Row, at: usize) -> Markup {
+        let (heard, is_local) = (door::member(row), fleet::is_local(row));
+        // This one is known without being asked.
+        let shown = if is_local { self.own } else { &heard };
+        html! { @for shown in shown.rows() { (cells(&shown, "f", at, is_local)) } }
     }
 
     fn actions(&self, name: &str, is_local: bool) -> Markup {
@@ -182,12 +214,32 @@ impl Proxies<'_> {
             details class="menu" {
                 summary aria-label={ "More for " (name) } { "More" }
                 div {
-                    a class="action" href=(restart) aria-label={ "Restart " (name) } { "Restart" }
+                    (self.link(&restart, "Restart", Some(name)))
                     a class="action" href="/tasks" { "Tasks" }
                 }
             }
         }
     }
+
+    /// To a dialog: for who may do what it is for.
+    fn link(&self, url: &str, text: &str, of: Option<&str>) -> Markup {
+        let label = of.map(|name| format!("{text} {name}"));
+        html! {
+            @match self.why_not {
+                Some(_) => (button("action", text, self.why_not)),
+                None => a class="action" href=(url) aria-label=[label] { (text) },
+            }
+        }
+    }
+}
+
+/// What watches over the members.
+fn placed<'p>(members: &Table, url: &'p str) -> Placed<'p> {
+    let more = ["facts", "f-counts"].map(str::to_owned);
+    let cells = ids("f", members.rows.len()).chain(more).collect();
+    let names = members.rows().map(|row| format!("{} {}", row.text("name"), row.text("address")));
+    let rows = placed::mark(names);
+    Placed { whole: WHOLE, id: WATCH, url, trigger: MEMBERS, cells, rows }
 }
 
 fn ids(prefix: &str, rows: usize) -> impl Iterator<Item = String> {

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use maud::{Markup, html};
 
-use super::frame::{Ways, button, csrf, live_by, mark, sent_at_once};
+use super::frame::{Ways, button, csrf, in_shell, live_by, mark, sent_at_once};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
@@ -29,14 +29,15 @@ pub(super) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The part of the dialog that is the same for all who look.
-    fn part(&self) -> String {
-        let mut address = format!("{}?part=rehearsals", self.url);
-        for name in &self.names {
-            address.push_str("&proxy=");
-            address.push_str(&encoded(name));
+    /// Of the dialog that is about the same.
+    pub(super) fn address(&self) -> String {
+        match self.chosen {
+            [] => self.url.to_owned(),
+            chosen => {
+                let ticked = chosen.iter().map(|name| format!("&proxy={}", encoded(name)));
+                format!("{}?ticked=yes{}", self.url, ticked.collect::<String>())
+            }
         }
-        address
     }
 
     /// What they have said, and what has them asked: a look at the page by somebody who may
@@ -45,34 +46,39 @@ impl Asked<'_> {
         &self,
         scene: &Scene<'_>,
         why_not: Option<&str>,
+        parts: &[String],
     ) -> Result<Markup, Problem> {
         let said = scene.show(SHOW).await?;
         let is_new = |row: &Row| age_s(row.text("started_at")) < FRESH_S;
         let knows = |name: &String| said.rows().any(|row| is_of(&row, name) && is_new(&row));
-        let is_a_look = !scene.request.headers.contains_key("hx-request");
-        let begins = is_a_look && why_not.is_none() && !self.names.iter().all(knows);
+        let begins = !scene.looks_again() && why_not.is_none() && !self.names.iter().all(knows);
         Ok(html! {
-            (self.shown(&said))
-            form method="post" action=(self.url) {
-                (csrf(scene.visitor))
-                input type="hidden" name="mode" value="rehearse";
-                input type="hidden" name="proxies" value=(self.names.join(","));
-                @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
-                @if begins { (sent_at_once(self.url, &["rehearsals", SOFT])) }
-                (button("quiet", "Rehearse now", why_not))
-                (self.ways().shown())
+            section id="rehearsals" aria-live="polite" {
+                h2 { "Would every session move?" }
+                (self.answers(&said, parts))
+                form method="post" action=(self.url) {
+                    (csrf(scene.visitor))
+                    input type="hidden" name="mode" value="rehearse";
+                    input type="hidden" name="proxies" value=(self.names.join(","));
+                    @if !self.chosen.is_empty() { input type="hidden" name="ticked" value="yes"; }
+                    @if begins { (sent_at_once(self.url, parts)) }
+                    (button("quiet", "Rehearse now", why_not))
+                    (self.ways(scene).shown())
+                }
             }
         })
     }
 
-    fn ways(&self) -> Ways {
+    fn ways(&self, scene: &Scene<'_>) -> Ways {
         let (cluster, proxies) = (Some(self.cluster.to_owned()), self.chosen.to_vec());
         let request = Request { cluster, proxies, ..Request::default() };
-        let only: String = self.names.iter().map(|name| format!(" --only {name}")).collect();
+        let only = |name: &String| format!(" --only {}", in_shell(name));
+        let only: String = self.names.iter().map(only).collect();
+        let config = scene.config_path();
         Ways {
             sql: Change::Fleet(Order::Rehearse(request)).to_string(),
             api: None,
-            command: format!("odp restart --fleet -c /etc/odp/odp.toml --rehearse{only}"),
+            command: format!("odp restart --fleet -c {} --rehearse{only}", in_shell(&config)),
         }
     }
 
@@ -83,8 +89,8 @@ impl Asked<'_> {
         found.map(|row| format!("{} would refuse: {}", row.text("proxy"), row.text("detail")))
     }
 
-    /// The same for all who look. It asks again as long as somebody has not answered.
-    pub(super) fn shown(&self, said: &Table) -> Markup {
+    /// It asks again as long as somebody has not answered, and then for all that it decides.
+    fn answers(&self, said: &Table, parts: &[String]) -> Markup {
         let of = |name: &String| said.rows().find(|row| is_of(row, name));
         let are = |state: &str| {
             let rows = self.names.iter().filter_map(&of);
@@ -92,40 +98,31 @@ impl Asked<'_> {
         };
         let (good, open) = (are("COMPLETED"), are("IN_PROGRESS"));
         html! {
-            section id="rehearsals" aria-live="polite" {
-                h2 { "Would every session move?" }
-                p {
-                    "Yes, say " b { (good) " of " (words::proxies(self.names.len())) }
-                    @if open > 0 { "; " (open) " being asked" } "."
-                }
-                ul class="members" {
-                    @for name in &self.names {
-                        li {
-                            b { (name) }
-                            @match of(name) {
-                                Some(row) if row.text("state") == UNREACHABLE => {
-                                    (mark(UNREACHABLE, "Unreachable"))
-                                    p class="detail" { (row.text("detail")) }
-                                }
-                                Some(row) => (verdict(&row)),
-                                None => p {
-                                    "Not known yet: a rehearsal asks a new process, and moves \
-                                     nothing."
-                                },
+            p {
+                "Yes, say " b { (good) " of " (words::proxies(self.names.len())) }
+                @if open > 0 { "; " (open) " being asked" } "."
+            }
+            ul class="members" {
+                @for name in &self.names {
+                    li {
+                        b { (name) }
+                        @match of(name) {
+                            Some(row) if row.text("state") == UNREACHABLE => {
+                                (mark(UNREACHABLE, "Unreachable"))
+                                p class="detail" { (row.text("detail")) }
                             }
+                            Some(row) => (verdict(&row)),
+                            None => p {
+                                "Not known yet: a rehearsal asks a new process, and moves nothing."
+                            },
                         }
                     }
                 }
-                @if open > 0 {
-                    (live_by("every 1s", &self.part(), &["rehearsals".to_owned(), SOFT.to_owned()]))
-                }
             }
+            @if open > 0 { (live_by("every 1s", &self.address(), parts)) }
         }
     }
 }
-
-/// The id of the choice that is refused if a rehearsal has failed.
-pub(super) const SOFT: &str = "soft";
 
 /// What each has said last.
 pub(super) const SHOW: &str = "SHOW FLEET REHEARSALS";

@@ -3,12 +3,13 @@
 
 use maud::{Markup, html};
 
+use super::choices::{self, Choices};
 use super::frame::{
     Ways, button, csrf, follow, is_about_ways, live_with_fleet, mark, refusal, sent_at_once,
     ways_of,
 };
 use super::overview::unknown;
-use super::rehearsals::{FRESH_S, SOFT, age_s, objection, verdict};
+use super::rehearsals::{FRESH_S, age_s, objection, verdict};
 use super::scene::Scene;
 use super::{fleet, proxies, words};
 use crate::admin::command::Change;
@@ -19,8 +20,10 @@ use crate::http::reply::{Problem, Reply, see_other};
 use crate::http::request::{Pairs, encoded, find};
 use crate::restart::task::{Mode, Request};
 
-/// What of the dialog moves.
-const PARTS: [&str; 3] = ["facts", "rehearsal", SOFT];
+/// The ids of what changes.
+fn parts() -> Vec<String> {
+    choices::and(["facts", "rehearsal"])
+}
 
 /// What the dialog has found out.
 struct Dialog<'a> {
@@ -55,21 +58,22 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
         refusal: scene.refusal(),
     };
     let back = format!("/clusters/{}", encoded(cluster));
+    let title = format!("Restart {}", scene.name().await);
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " a href=(back) { (cluster) } " / Restart"
         }
         div class="dialog" role="group" aria-labelledby="title" {
-            h1 id="title" { "Restart " (name) }
+            h1 id="title" { (title) }
             (dialog.facts())
             (refusal(dialog.refusal.as_deref()))
             (dialog.rehearsal(scene))
             (dialog.form(scene, &back))
             (dialog.ways(scene).chosen())
         }
-        (live_with_fleet(&dialog.url, &PARTS.map(str::to_owned)))
+        (live_with_fleet(&dialog.url, &parts()))
     };
-    scene.page(&format!("Restart {name}"), body).await
+    scene.page(&title, body).await
 }
 
 impl Dialog<'_> {
@@ -122,8 +126,7 @@ impl Dialog<'_> {
         let is_fresh = last.is_some_and(|row| age_s(row.text("started_at")) < FRESH_S);
         // A look at this page by somebody who may restart is worth a rehearsal. The page that looks
         // again by itself, with each event, would ask for one in the middle of the other.
-        let is_a_look = !scene.request.headers.contains_key("hx-request");
-        let begins = is_a_look && !is_fresh && why_not.is_none();
+        let begins = !scene.looks_again() && !is_fresh && why_not.is_none();
         html! {
             section id="rehearsal" aria-live="polite" {
                 h2 { "Would every session move?" }
@@ -136,7 +139,7 @@ impl Dialog<'_> {
                 form method="post" action=(self.url) {
                     (csrf(scene.visitor))
                     input type="hidden" name="mode" value="rehearse";
-                    @if begins { (sent_at_once(&self.url, &PARTS)) }
+                    @if begins { (sent_at_once(&self.url, &parts())) }
                     (button("quiet", "Rehearse now", why_not.as_deref()))
                     (self.ways_to_rehearse(scene).shown())
                 }
@@ -144,69 +147,49 @@ impl Dialog<'_> {
         }
     }
 
-    /// The choice of a restart that nobody notices. It is shown anew with each event; one that may
-    /// be chosen, and was or was not, stays as it is.
-    fn soft_choice(&self, why_not: Option<&str>) -> Markup {
-        let proxy = &self.proxy;
-        let last = match proxy.value("last_restart_pause_max_us") {
-            Some(pause) => format!(
-                " In the last restart {} moved, and none stood still for longer than {}.",
-                words::count(proxy.text("last_restart_moved"), "session"),
-                words::pause(pause)
-            ),
-            None => String::new(),
+    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
+        let choices = Choices {
+            soft: self.why_not(Mode::Restart),
+            hard: self.why_not(Mode::Force),
+            is_first_look: !scene.looks_again(),
         };
         html! {
-            div id=(SOFT) {
-                label class="choice" id=[why_not.is_none().then_some("soft-open")]
-                    hx-preserve[why_not.is_none()] {
-                    input type="radio" name="mode" value="restart" required
-                        checked[why_not.is_none()] disabled[why_not.is_some()];
-                    span {
-                        b { "Restart" } " (recommended)"
-                        p { "Clients notice nothing but a pause of milliseconds: each session \
-                             moves to the new process, with its transaction. What cannot move \
-                             goes on in the old process until the exit timeout, and then gets \
-                             error 1053." (last) }
-                        @if let Some(why) = why_not { p class="why" { "Not now: " (why) "." } }
-                    }
+            form method="post" action=(self.url) {
+                (csrf(scene.visitor))
+                (follow(&self.url))
+                (choices.shown(self.soft(), self.hard()))
+                label for="exit_timeout" { "Exit timeout of what cannot move" }
+                input id="exit_timeout" name="exit_timeout" value=(self.timeout) size="8"
+                    disabled[self.refusal.is_some()];
+                p class="hint" { "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever." }
+                p class="buttons" {
+                    (choices.go())
+                    a class="quiet" href=(back) { "Cancel" }
                 }
             }
         }
     }
 
-    fn form(&self, scene: &Scene<'_>, back: &str) -> Markup {
-        let proxy = &self.proxy;
-        let (soft, hard) = (self.why_not(Mode::Restart), self.why_not(Mode::Force));
-        let both = if soft.is_some() { hard.clone() } else { None };
+    fn soft(&self) -> Markup {
+        let last = match self.proxy.value("last_restart_pause_max_us") {
+            Some(pause) => format!(
+                " In the last restart {} moved, and none stood still for longer than {}.",
+                words::count(self.proxy.text("last_restart_moved"), "session"),
+                words::pause(pause)
+            ),
+            None => String::new(),
+        };
         html! {
-            form method="post" action=(self.url) {
-                (csrf(scene.visitor))
-                (follow(&self.url))
-                fieldset {
-                    legend { "How" }
-                    (self.soft_choice(soft.as_deref()))
-                    label class="choice" {
-                        input type="radio" name="mode" value="force" disabled[hard.is_some()];
-                        span {
-                            b { "Force Restart" }
-                            p { "Every client is cut off at once with error 1053: "
-                                (words::count(proxy.text("sessions"), "session")) ", "
-                                (proxy.text("in_transaction"))
-                                " of them in a transaction that is rolled back." }
-                            @if let Some(why) = &hard { p class="why" { "Not now: " (why) "." } }
-                        }
-                    }
-                }
-                label for="exit_timeout" { "Exit timeout of what cannot move" }
-                input id="exit_timeout" name="exit_timeout" value=(self.timeout) size="8"
-                    disabled[both.is_some()];
-                p class="hint" { "Such as 30s or 5m; 0 cuts it off at once, -1 waits for ever." }
-                p class="buttons" {
-                    (button("main", "Restart", both.as_deref()))
-                    a class="quiet" href=(back) { "Cancel" }
-                }
-            }
+            p { "Clients notice nothing but a pause of milliseconds: each session moves to the \
+                 new process, with its transaction. What cannot move goes on in the old process \
+                 until the exit timeout, and then gets error 1053." (last) }
+        }
+    }
+
+    fn hard(&self) -> Markup {
+        html! {
+            p { "Every client is cut off at once with error 1053, and open transactions are \
+                 rolled back." }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who looks at what.
 
-use super::frame::{Counts, Frame};
+use super::frame::{self, Counts, Frame};
 use crate::admin::command::Change;
 use crate::admin::{Admin, Table};
 use crate::config::Role;
@@ -65,8 +65,8 @@ impl Scene<'_> {
         // Who may only look may leave, too.
         let leaves = self.request.segments() == ["logout"];
         let judged = match leaves {
-            true => who::is_ours(self.request, self.visitor),
-            false => who::may_change(self.request, self.visitor),
+            true => who::is_ours(self.admin(), self.request, self.visitor),
+            false => who::may_change(self.admin(), self.request, self.visitor),
         };
         let Err(problem) = judged else { return Ok(()) };
         let action = format!("POST /{}", self.request.path.join("/"));
@@ -91,12 +91,54 @@ impl Scene<'_> {
         Ok(whole(StatusCode::OK, "text/html; charset=utf-8", part))
     }
 
-    /// A page.
+    /// A page that keeps itself up to date.
     pub(super) async fn page(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
         let counts = self.counts().await?;
+        Ok(self.framed(title, StatusCode::OK, counts, body).await)
+    }
+
+    /// A page of which nothing changes but the counts in its head.
+    pub(super) async fn still(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
+        self.page(title, self.with_counts(body)).await
+    }
+
+    /// Why there is no other page.
+    pub(super) async fn problem(&self, problem: &Problem) -> Reply {
+        let counts = self.counts().await.unwrap_or_default();
+        let body = self.with_counts(frame::problem(problem));
+        problem.with_fields(self.framed(problem.title(), problem.status, counts, body).await)
+    }
+
+    fn with_counts(&self, body: Markup) -> Markup {
+        html! { (body) (frame::live("/tasks?part=counts", &[])) }
+    }
+
+    async fn framed(&self, title: &str, status: StatusCode, counts: Counts, body: Markup) -> Reply {
         let here = self.request.path.first().map_or("", String::as_str);
-        let frame = Frame { title, here, visitor: Some(self.visitor), counts };
-        Ok(page(StatusCode::OK, frame.around(body)))
+        let name = self.name().await;
+        let frame = Frame { title, here, visitor: Some((self.visitor, &name)), counts };
+        page(status, frame.around(body))
+    }
+
+    /// Whether the page is open, and looks again.
+    pub(super) fn looks_again(&self) -> bool {
+        self.request.headers.contains_key("hx-request")
+    }
+
+    /// Of the proxy that answers: as the fleet calls it, or its machine's.
+    pub(super) async fn name(&self) -> String {
+        let heard = self.http.look.known(&self.visitor.caller).await;
+        let members = heard.and_then(|heard| heard.proxies.ok());
+        let own = members.as_ref().and_then(|members| members.rows().find(fleet::is_local));
+        match own {
+            Some(row) => row.text("name").to_owned(),
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Where the config is that commands are to read.
+    pub(super) fn config_path(&self) -> String {
+        self.admin().lifecycle.config_path().to_string_lossy().into_owned()
     }
 
     async fn counts(&self) -> Result<Counts, Problem> {

@@ -61,7 +61,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
             tbody { @for row in found.iter().take(SHOWN) { (session(row)) } }
         }
     };
-    scene.page("Sessions", body).await
+    scene.still("Sessions", body).await
 }
 
 fn filter(wanted: &str, sort: &str, only: &str) -> Markup {
@@ -123,7 +123,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
             (ways.shown())
         }
     };
-    scene.page(&format!("Session {id}"), body).await
+    scene.still(&format!("Session {id}"), body).await
 }
 
 pub(super) async fn kill(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {

@@ -119,7 +119,7 @@ impl Who {
         name: &str,
         password: &str,
     ) -> Result<Login, Problem> {
-        comes_from_here(request)?;
+        comes_from_here(admin, request)?;
         let peer = address(admin, request);
         self.may_try(&peer)?;
         let user = admin.user(name);
@@ -197,8 +197,12 @@ pub(super) fn take_cookie(reply: &mut Reply) {
 }
 
 /// Whether a visitor may change something by this request.
-pub(super) fn may_change(request: &Request, visitor: &Visitor) -> Result<(), Problem> {
-    is_ours(request, visitor)?;
+pub(super) fn may_change(
+    admin: &Admin,
+    request: &Request,
+    visitor: &Visitor,
+) -> Result<(), Problem> {
+    is_ours(admin, request, visitor)?;
     match visitor.caller.role {
         Role::Manager => Ok(()),
         Role::Viewer => Err(Problem::forbidden(viewer(&visitor.caller.user))),
@@ -206,9 +210,9 @@ pub(super) fn may_change(request: &Request, visitor: &Visitor) -> Result<(), Pro
 }
 
 /// Whether a request is one of our pages, or of a program.
-pub(super) fn is_ours(request: &Request, visitor: &Visitor) -> Result<(), Problem> {
+pub(super) fn is_ours(admin: &Admin, request: &Request, visitor: &Visitor) -> Result<(), Problem> {
     let Some(expected) = &visitor.csrf else { return Ok(()) };
-    comes_from_here(request)?;
+    comes_from_here(admin, request)?;
     let form = request.form()?;
     let shown = request.field(HeaderName::from_static("x-csrf-token"));
     let shown = shown.or(super::request::find(&form, "csrf")).unwrap_or_default();
@@ -227,7 +231,7 @@ pub(super) fn viewer(name: &str) -> String {
 }
 
 /// Browsers say where a request comes from; another site's page may send one, but not say so.
-fn comes_from_here(request: &Request) -> Result<(), Problem> {
+fn comes_from_here(admin: &Admin, request: &Request) -> Result<(), Problem> {
     let foreign = || Problem::forbidden("the request comes from another site's page");
     let site = request.field(HeaderName::from_static("sec-fetch-site"));
     if site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
@@ -237,8 +241,24 @@ fn comes_from_here(request: &Request) -> Result<(), Problem> {
         return if request.headers.contains_key(ORIGIN) { Err(foreign()) } else { Ok(()) };
     };
     let host = request.field(HOST).unwrap_or_default();
-    let is_own = origin.split_once("://").is_some_and(|(_, it)| it.eq_ignore_ascii_case(host));
-    if is_own { Ok(()) } else { Err(foreign()) }
+    let said = last_said(admin, request, "x-forwarded-host").unwrap_or(host);
+    let from = origin.split_once("://").map_or("", |(_, from)| from);
+    match [host, said].iter().any(|it| from.eq_ignore_ascii_case(it)) {
+        true => Ok(()),
+        false => Err(Problem::forbidden(format!(
+            "the request comes from another site's page, of {origin}, and this is {said}: a reverse \
+             proxy is to pass on the Host of its clients, or to say it by X-Forwarded-Host with \
+             console.behind_proxy = true"
+        ))),
+    }
+}
+
+/// What who is in front of us has said last by a field, if the config says that there is somebody.
+fn last_said<'r>(admin: &Admin, request: &'r Request, field: &'static str) -> Option<&'r str> {
+    let is_believed = admin.proxy.config().console.behind_proxy;
+    let all = request.headers.get_all(HeaderName::from_static(field));
+    let last = all.iter().next_back().filter(|_| is_believed)?;
+    last.to_str().ok()?.rsplit(',').next().map(str::trim)
 }
 
 /// The same for every page of a log-in; the cookie cannot be told from it.
@@ -283,13 +303,9 @@ fn proves(user: Option<&AdminUser>, password: &str) -> bool {
 /// Where somebody is: as who is in front of us says, if the config says that there is somebody.
 fn address(admin: &Admin, request: &Request) -> String {
     let peer = &request.peer.address;
-    if admin.proxy.config().console.behind_proxy {
-        let name = HeaderName::from_static("x-forwarded-for");
-        let last = request.headers.get_all(name).iter().next_back();
-        let last = last.and_then(|line| line.to_str().ok()?.rsplit(',').next());
-        if let Some(ip) = last.and_then(|text| text.trim().parse::<IpAddr>().ok()) {
-            return ip.to_string();
-        }
+    let said = last_said(admin, request, "x-forwarded-for");
+    if let Some(ip) = said.and_then(|text| text.parse::<IpAddr>().ok()) {
+        return ip.to_string();
     }
     peer.parse::<SocketAddr>().map_or_else(|_| peer.clone(), |peer| peer.ip().to_string())
 }
