@@ -11,7 +11,6 @@ mod change_user;
 pub mod destination;
 mod entrance;
 mod exchange;
-mod impersonation;
 mod init;
 mod local;
 pub mod preamble;
@@ -26,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
+use super::accounts::impersonation;
 use super::cluster::clusters::Clusters;
 use super::cluster::loops::Trail;
 use super::cluster::preconnect::Challenge;
@@ -310,7 +310,8 @@ impl<'a> Login<'a> {
         let second = self.second.take();
         if cluster.can_move_sessions() || second.is_some() || knows {
             relay.follow(login);
-            self.handle.facts().login = Some(login);
+            let mut facts = self.handle.facts();
+            (facts.login, facts.client_uid) = (Some(login), relay.client_uid());
         }
         if let Some(second) = second {
             self.join(&mut relay, cluster, second).await?;
