@@ -10,9 +10,10 @@ use super::{Source, fail_on, sources, without_tests};
 ///
 /// A room and its files are one: what its `mod.rs` names of them is no use of another, so that they
 /// may name it in turn. Not here, as it is: config, where keys are read and written through the
-/// whole that they are of; net, where a stream may be one of TLS, which stands on a stream.
-const WITHOUT_RINGS: &[&str] =
-    &["admin", "app", "cli", "fleet", "http", "load", "proxy", "restart", "route", "session"];
+/// whole that they are of.
+const WITHOUT_RINGS: &[&str] = &[
+    "admin", "app", "cli", "fleet", "http", "load", "net", "proxy", "restart", "route", "session",
+];
 
 /// The same of those whose root has what their rooms are parts of, or have in common: they may name
 /// what it defines, but not what it only exports.

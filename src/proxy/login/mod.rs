@@ -45,7 +45,6 @@ use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
-use crate::net::tls::stream::TlsStream;
 use crate::proxy::handshake::packet_reader::{read_more, read_packet};
 use crate::proxy::service::login::LoggedIn;
 use crate::session::Session;
@@ -627,14 +626,13 @@ impl<'a> Login<'a> {
         let stream = self.client.take().ok_or_else(gone)?;
         let early = std::mem::take(&mut self.ahead);
         let limit = self.around.shared.in_force.config().proxy.login_timeout.0;
-        let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
-        let accepted = accepted.map_err(|error| {
+        let accepted = stream.accept_tls(&tls, &early, limit).await;
+        let stream = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);
             let client = &*self.handle.facts().client.clone();
             tracing::info!(id = self.handle.id.0, client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
-        let stream = Stream::Tls(Box::new(accepted));
         self.handle.counters.client_tls_handshakes.add(1);
         self.handle.facts().client_tls = Spoken::on(&stream);
         self.client = Some(stream);

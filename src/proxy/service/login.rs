@@ -11,7 +11,7 @@ use super::client::{Terms, query_all};
 use super::error::ServiceError;
 use super::exchange::{Begun, Proved, at_once, prove};
 use crate::config::Config;
-use crate::net::stream::Keepalive;
+use crate::net::socket::Keepalive;
 use crate::net::tls::settings::Connector;
 use crate::proxy::accounts::credentials::{Credentials, Password};
 use crate::proxy::accounts::impersonation::{Behalf, may_be_us};
