@@ -7,14 +7,14 @@
 //!
 //! | layer | modules | may use |
 //! |---|---|---|
-//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, bytes, serde; error: wire |
+//! | 0 | [`wire`], [`sql`], [`error`], [`metrics`], [`buffer`], `names` | std, serde, and crates that only compute: bytes, memchr, flate2, zstd, sha1, subtle, zeroize; error: wire |
 //! | 0 | [`task`] | std, tokio, tracing |
 //! | 0 | `position` | std, nix, rustix |
 //! | 0 | `state`, `lock` | std |
 //! | 1 | [`journal`] | std, nix, rustix, serde, zeroize, [`buffer`], `position`, `lock` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, socket2, rustls, serde, [`error`], [`metrics`], [`config`], [`task`], `names`, `position`. Not wire, session, route, nor each other |
-//! | 1 | [`config`] | std, serde, toml |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, rustix, serde, [`error`], [`metrics`], [`config`], [`task`]; net: socket2, rustls, [`buffer`]; restart: `names`, `position`. Not wire, session, route, nor each other |
+//! | 1 | [`config`] | std, serde, toml, and crates that only compute |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |
 //! | 3 | [`fleet`] | std, tokio, mysql_async, hyper, error, config, names, state, task; what it takes of net to ask other proxies; restart's handle, tasks and `prepare_run_dir` |
@@ -86,7 +86,9 @@
 //! - *What has to be known of a session's server*: a field of [`session::link::Link`], written
 //!   where an answer is judged. Who packs and unpacks it (`session/snapshot.rs`) names every field,
 //!   so it says there what becomes of it in a restart: optional in the parcel, as neighbouring
-//!   versions do not tell it. What other sessions or people may know of it is one of
+//!   versions do not tell it. So does who writes down what a crash leaves (`session/link/hot.rs`):
+//!   in its words if it changes with each message; if it seldom does it is watched, and `version`
+//!   tells that it has. What other sessions or people may know of it is one of
 //!   `proxy::sessions`' `Facts` and of its `SessionView`.
 //!
 //! # What holds it together

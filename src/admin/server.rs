@@ -27,7 +27,6 @@ use crate::config::{AdminUser, Role};
 use crate::error::ClientError;
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Acceptor;
-use crate::net::tls::stream::TlsStream;
 use crate::proxy::login::preamble::{PreambleError, read_preamble};
 use crate::proxy::login::{LocalLogin, random_salt};
 use crate::proxy::relay::leg::Leg;
@@ -308,12 +307,11 @@ impl Connection {
     /// What was read ahead is the beginning of the handshake.
     async fn negotiate(self, tls: &Acceptor, peer: &str) -> io::Result<Self> {
         let Self { stream, sequence, ahead } = self;
-        let accepted = TlsStream::accept(stream, tls, &ahead, LOGIN).await;
-        let accepted = accepted.map_err(|error| {
+        let accepted = stream.accept_tls(tls, &ahead, LOGIN).await;
+        let stream = accepted.map_err(|error| {
             tracing::info!(peer, %error, "no TLS with an admin client");
             io::Error::other(error)
         })?;
-        let stream = Stream::Tls(Box::new(accepted));
         Ok(Self { stream, sequence, ahead: Vec::new() })
     }
 }

@@ -64,7 +64,8 @@ impl Lines {
             lines.push(Line { admin, port: member.port.clone(), since: Instant::now() });
         }
         if !mem::replace(&mut kept.is_watched, true) {
-            task::spawn("fleet lines", self.clone().end_idle());
+            let lines = self.clone();
+            task::keep("fleet lines", move || lines.clone().end_idle());
         }
     }
 

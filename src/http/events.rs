@@ -141,7 +141,9 @@ impl Hub {
             if !std::mem::replace(&mut told.is_watched, true) {
                 let (admin, look) = (self.admin.clone(), self.look.clone());
                 let (told, caller) = (self.told.clone(), caller.clone());
-                task::spawn("console events", watch(admin, look, told, caller));
+                let again =
+                    move || watch(admin.clone(), look.clone(), told.clone(), caller.clone());
+                task::keep("console events", again);
             }
             (missed.unwrap_or_else(|| told.newest()), events)
         };

@@ -26,7 +26,6 @@ use super::service::Http;
 use crate::config::tls::AcceptMode;
 use crate::lock::lock;
 use crate::net::stream::Stream;
-use crate::net::tls::stream::TlsStream;
 
 /// For the first byte, the TLS handshake, and the head of a request, each.
 const HEAD: Duration = Duration::from_secs(5);
@@ -66,7 +65,7 @@ async fn speak(http: Arc<Http>, stream: Stream) {
     };
     match begun {
         Ok(Some((stream, ahead))) => {
-            let is_secure = stream.is_secure() && matches!(stream, Stream::Tls(_));
+            let is_secure = stream.tls().is_some();
             talk(http, Ahead { stream, ahead }, Peer { address, is_secure }).await;
         }
         Ok(None) => {}
@@ -85,9 +84,8 @@ async fn begin(http: &Http, mut stream: Stream) -> io::Result<Option<(Stream, Ve
         return Ok(None);
     }
     if first[0] == TLS_HANDSHAKE {
-        let accepted = TlsStream::accept(stream, &tls, &first, HEAD).await;
-        let accepted = accepted.map_err(io::Error::other)?;
-        return Ok(Some((Stream::Tls(Box::new(accepted)), Vec::new())));
+        let accepted = stream.accept_tls(&tls, &first, HEAD).await;
+        return Ok(Some((accepted.map_err(io::Error::other)?, Vec::new())));
     }
     match tls.mode() {
         AcceptMode::Require => Ok(None),

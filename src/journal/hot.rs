@@ -18,14 +18,11 @@
 //! number at all of its ends is the same; so who is killed in between has left the other one.
 
 use super::heap;
-use super::layout::{SLOT, older, slot};
+use super::layout::{NOWHERE, OWN_LEGS, SLOT, older, slot};
 use crate::buffer::{SIZE, TRAY};
 
 /// The most connections of a session.
 pub const LEGS: usize = 8;
-
-/// Those that have a place in a slot.
-pub(super) const OWN_LEGS: usize = 2;
 
 /// The most words of a session's state that changes with each message.
 pub const STATE_WORDS: usize = OWN_STATE + MORE_STATE * (LEGS - OWN_LEGS);
@@ -70,14 +67,8 @@ const LEG: usize = 2 + MORE_STATE;
 /// Of a layered connection, in a copy.
 const LAYER: usize = TRAYS + LAYER_WORDS;
 
-/// No piece of the arena.
-const NOWHERE: u64 = (1 << 17) - 1;
-
 /// No tray.
 const NO_TRAY: u64 = (1 << 24) - 1;
-
-/// The most pieces that have a name.
-pub(super) const MOST_PIECES: u32 = NOWHERE as u32;
 
 /// How far a socket was used since we have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use super::hot::{MOST_PIECES, OWN_LEGS};
 use crate::buffer::arena::Kind;
 
 /// Stores are seen in their order by who comes after the writer's death.
@@ -27,6 +26,15 @@ const HEAD: usize = 1024;
 
 /// Words of a slot.
 pub(super) const SLOT: usize = 48;
+
+/// Connections that have a place in a slot.
+pub(super) const OWN_LEGS: usize = 2;
+
+/// No piece of the arena.
+pub(super) const NOWHERE: u64 = (1 << 17) - 1;
+
+/// The most pieces that have a name.
+const MOST_PIECES: u32 = NOWHERE as u32;
 
 /// Bytes of heap for each session, of which those are touched that are used.
 const HEAP_A_SESSION: usize = 16 * 1024;
@@ -85,8 +93,6 @@ pub(super) const DEATH: usize = 16;
 
 /// Words of a slot.
 pub(super) mod slot {
-    use super::OWN_LEGS;
-
     /// See [`state`](super::state).
     pub(in crate::journal) const STATE: usize = 0;
     /// The session's id.
@@ -98,14 +104,14 @@ pub(super) mod slot {
     /// Descriptors of connections.
     pub(in crate::journal) const FDS: usize = 4;
     /// What the kernel calls them.
-    pub(in crate::journal) const COOKIES: usize = FDS + OWN_LEGS;
+    pub(in crate::journal) const COOKIES: usize = FDS + super::OWN_LEGS;
     /// What the kernel had counted when we began to: read, written.
-    pub(in crate::journal) const BASES: usize = COOKIES + OWN_LEGS;
+    pub(in crate::journal) const BASES: usize = COOKIES + super::OWN_LEGS;
     /// The piece of the arena that is read into when there are no bytes.
-    pub(in crate::journal) const FILLS: usize = BASES + 2 * OWN_LEGS;
+    pub(in crate::journal) const FILLS: usize = BASES + 2 * super::OWN_LEGS;
     /// The slot, and one, that does not count any more if this one does: it is the same session's,
     /// which had other connections then.
-    pub(in crate::journal) const AFTER: usize = FILLS + OWN_LEGS;
+    pub(in crate::journal) const AFTER: usize = FILLS + super::OWN_LEGS;
     /// Two copies of what changes.
     pub(in crate::journal) const HOTS: [usize; 2] = [16, 32];
 }

@@ -51,9 +51,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use heap::{Heap, Place};
-use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, SECRET, Said, Shape, Words};
+use hot::{BLOBS, Blob, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
-use layout::{Copies, SLOT, head, slot, state};
+use layout::{Copies, OWN_LEGS, SLOT, head, slot, state};
 pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
 use mapping::Mapping;
 pub use reader::{Found, Lane, Layer, Left, Standing};

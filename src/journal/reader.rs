@@ -12,11 +12,12 @@ use zeroize::Zeroizing;
 
 use super::heap::{Heap, Place};
 use super::hot::{
-    self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, TRAYS, Tray,
+    self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, Stretch,
+    TRAYS, Tray,
 };
 use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
 use super::standing::{Since, Stand, Use, is_still, stand};
-use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie};
+use super::{Annex, Free, Journal, OwnWords, Slot, cookie};
 use crate::buffer::arena::Piece;
 use crate::lock::lock;
 use crate::position::is_unix;

@@ -5,8 +5,8 @@
 
 use std::os::fd::RawFd;
 
-use super::layout::{self, Phase, head};
-use super::{Journal, Slot, slot, state};
+use super::layout::{self, Phase, head, slot, state};
+use super::{Journal, Slot};
 
 /// The other process of a restart, while sessions of either may be the other's: whoever comes after
 /// this one finds it by these descriptors.

@@ -4,5 +4,6 @@ pub mod dial;
 pub mod listen;
 pub mod private;
 pub mod proxy_header;
+pub mod socket;
 pub mod stream;
 pub mod tls;

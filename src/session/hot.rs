@@ -51,8 +51,23 @@ impl Session {
     #[inline]
     fn own_words(&self) -> [u64; OWN] {
         // What is not here is what `version` tells of, or does not cross a restart.
-        let Self { conversation, user: _, database: _, names: _, ids: _, kept: _, .. } = self;
-        let Self { query_attributes: _, portable: _, counted: _, asked_at, transaction, .. } = self;
+        let Self {
+            conversation,
+            user: _,
+            database: _,
+            names: _,
+            ids: _,
+            query_attributes: _,
+            renamed: _,
+            joined: _,
+            refused: _,
+            portable,
+            route: _,
+            asked_at,
+            kept,
+            transaction,
+            counted: _,
+        } = self;
         let current = conversation.current.place();
         let [warnings, row_count, found_rows] = asked_at.places().map(|place| place as u64);
         let earlier = match asked_at.earlier {
@@ -65,14 +80,14 @@ impl Session {
             | found_rows << 16
             | earlier << 24
             | u64::from(asked_at.is_unsure) << 26
-            | u64::from(self.kept.is_again) << 27
+            | u64::from(kept.is_again) << 27
             | u64::from(conversation.errand) << 28
-            | u64::from(self.kept.is_refused) << 29
+            | u64::from(kept.is_refused) << 29
             | u64::from(transaction.bits()) << 32;
         [
             front(&conversation.front) | (current as u64) << 48,
             further,
-            self.portable.as_ref().map_or(0, |portable| portable.hot()),
+            portable.as_ref().map_or(0, |portable| portable.hot()),
         ]
     }
 

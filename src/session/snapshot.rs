@@ -6,6 +6,7 @@
 //! one; further links stand in a list, without which no session goes on that has them.
 
 use std::collections::VecDeque;
+use std::mem::take;
 
 use serde::{Deserialize, Serialize};
 use smallvec::smallvec;
@@ -160,12 +161,20 @@ impl SessionSnapshot {
 
 impl From<Link> for LinkState {
     fn from(link: Link) -> Self {
-        // Whoever has its connections next says anew which exchanges are his.
-        let Knows { is_of_another_user, .. } = *link.knows;
-        let knows = Knows { is_of_another_user: false, ..*link.knows };
-        let Link { dialect, framer: server, answering: current, queue, status, .. } = link;
-        let queue = queue.into_inner();
-        let Link { residue, has_warnings, .. } = link;
+        let Link {
+            dialect,
+            framer: server,
+            answering: current,
+            queue,
+            status,
+            residue,
+            // Whoever has its connections next says anew which exchanges are his.
+            held: _,
+            knows,
+            has_warnings,
+        } = link;
+        let (queue, mut knows) = (queue.into_inner(), knows.into_inner());
+        let is_of_another_user = take(&mut knows.is_of_another_user);
         Self {
             dialect,
             server,
@@ -182,10 +191,19 @@ impl From<Link> for LinkState {
 
 impl From<LinkState> for Link {
     fn from(state: LinkState) -> Self {
-        let LinkState { dialect, server, current, queue, status, .. } = state;
-        let LinkState { residue, is_of_another_user, has_warnings, knows, .. } = state;
-        let (framer, answering, queue, held) = (server, current, queue.into(), Held::None);
-        let knows = Knows { is_of_another_user, ..knows }.into();
+        let LinkState {
+            dialect,
+            server: framer,
+            current: answering,
+            queue,
+            status,
+            residue,
+            is_of_another_user,
+            has_warnings,
+            mut knows,
+        } = state;
+        knows.is_of_another_user = is_of_another_user;
+        let (queue, held, knows) = (queue.into(), Held::None, knows.into());
         Self { dialect, framer, answering, queue, status, residue, held, knows, has_warnings }
     }
 }
@@ -196,18 +214,31 @@ impl From<Conversation> for ConversationState {
         let Conversation { front, links, current: turned_to, errand: _ } = conversation;
         let mut links = links.into_iter().map(LinkState::from);
         let home = links.next().expect("a session has a link from its log-in on");
-        let LinkState { dialect, server, current, queue, status, residue, has_warnings, .. } = home;
-        Self {
+        let LinkState {
             dialect,
-            client: front.framer,
             server,
-            turn: front.turn,
             current,
             queue,
             status,
-            next_sequence: front.next_sequence,
             residue,
-            quit: front.quit,
+            has_warnings,
+            // The home has all of the session.
+            is_of_another_user: _,
+            knows: _,
+        } = home;
+        // How much of a command is looked at follows from the rest.
+        let Front { framer: client, turn, next_sequence, quit, whole: _ } = front;
+        Self {
+            dialect,
+            client,
+            server,
+            turn,
+            current,
+            queue,
+            status,
+            next_sequence,
+            residue,
+            quit,
             has_warnings,
             links: links.collect(),
             turned_to: turned_to.place(),
@@ -217,10 +248,22 @@ impl From<Conversation> for ConversationState {
 
 impl From<ConversationState> for Conversation {
     fn from(state: ConversationState) -> Self {
-        let ConversationState { dialect, client, server, turn, current, queue, status, .. } = state;
-        let ConversationState { next_sequence, residue, quit, links, turned_to, .. } = state;
-        let (is_of_another_user, has_warnings) = (false, state.has_warnings);
-        let knows = Knows::default();
+        let ConversationState {
+            dialect,
+            client,
+            server,
+            turn,
+            current,
+            queue,
+            status,
+            next_sequence,
+            residue,
+            quit,
+            has_warnings,
+            links,
+            turned_to,
+        } = state;
+        let (is_of_another_user, knows) = (false, Knows::default());
         let home = LinkState {
             dialect,
             server,
@@ -241,54 +284,87 @@ impl From<ConversationState> for Conversation {
 
 impl From<Session> for SessionSnapshot {
     fn from(session: Session) -> Self {
-        let Session { conversation, user, database, names, ids, query_attributes, .. } = session;
-        let (user, database, names) =
-            (user.into_inner(), database.into_inner(), names.into_inner());
-        let ids = ids.into_inner();
-        let portable = session.portable.map(|portable| Box::new(portable.into_inner()));
-        let conversation = conversation.into();
-        let AskedAt { earlier, is_unsure, .. } = session.asked_at;
-        let (asked_at, clears) = (session.asked_at.places(), earlier == Earlier::PutAway);
-        let transaction = session.transaction;
-        let counted = session.counted.map(|it| it.prepared.into_inner()).unwrap_or_default();
-        Self {
+        let Session {
             conversation,
             user,
             database,
             names,
             ids,
             query_attributes,
+            // What somebody has not asked for yet, or says anew.
+            renamed: _,
+            joined: _,
+            refused: _,
             portable,
+            route: _,
             asked_at,
-            clears,
-            may_clear: earlier == Earlier::Unknown,
-            is_unsure,
-            kept: session.kept.into_inner(),
+            kept,
             transaction,
             counted,
+        } = session;
+        let portable = portable.map(|portable| Box::new(portable.into_inner()));
+        let at = asked_at.places();
+        let AskedAt {
+            // In `at`; the two behind them follow from it.
+            warnings: _,
+            row_count: _,
+            found_rows: _,
+            found_before: _,
+            last: _,
+            earlier,
+            is_unsure,
+        } = asked_at;
+        Self {
+            conversation: conversation.into(),
+            user: user.into_inner(),
+            database: database.into_inner(),
+            names: names.into_inner(),
+            ids: ids.into_inner(),
+            query_attributes,
+            portable,
+            asked_at: at,
+            clears: earlier == Earlier::PutAway,
+            may_clear: earlier == Earlier::Unknown,
+            is_unsure,
+            kept: kept.into_inner(),
+            transaction,
+            counted: counted.map(|it| it.prepared.into_inner()).unwrap_or_default(),
         }
     }
 }
 
 impl From<SessionSnapshot> for Session {
     fn from(snapshot: SessionSnapshot) -> Self {
-        let SessionSnapshot { conversation, user, database, names, ids, .. } = snapshot;
-        let (query_attributes, mut portable) = (snapshot.query_attributes, snapshot.portable);
+        let SessionSnapshot {
+            conversation,
+            user,
+            database,
+            names,
+            ids,
+            query_attributes,
+            mut portable,
+            asked_at,
+            clears,
+            may_clear,
+            is_unsure,
+            kept,
+            transaction,
+            counted,
+        } = snapshot;
         portable.iter_mut().for_each(|portable| portable.handle_arrival());
         let mut conversation: Conversation = conversation.into();
         if portable.is_some() {
             conversation.front.look_at_long_commands();
         }
-        let earlier = match (snapshot.clears, snapshot.may_clear) {
+        let earlier = match (clears, may_clear) {
             (true, _) => Earlier::PutAway,
             (false, true) => Earlier::Unknown,
             (false, false) => Earlier::Left,
         };
-        let is_unsure = snapshot.is_unsure;
         // What is under way has an end that is counted, too.
-        let counted = Some(Box::new(Counted::of(snapshot.counted)));
+        let counted = Some(Box::new(Counted::of(counted)));
         let counted = counted.filter(|it| !it.prepared.is_empty() || conversation.is_counted());
-        let asked_at = AskedAt { earlier, is_unsure, ..AskedAt::of(snapshot.asked_at) };
+        let asked_at = AskedAt { earlier, is_unsure, ..AskedAt::of(asked_at) };
         Self {
             conversation,
             user: user.into(),
@@ -302,8 +378,8 @@ impl From<SessionSnapshot> for Session {
             portable: portable.map(|portable| Box::new((*portable).into())),
             route: Route::Open,
             asked_at,
-            kept: snapshot.kept.into(),
-            transaction: snapshot.transaction,
+            kept: kept.into(),
+            transaction,
             counted,
         }
     }

@@ -6,6 +6,7 @@ mod support;
 mod accounts;
 mod columns;
 mod differential;
+mod impersonation;
 mod pins;
 mod scene;
 mod state;

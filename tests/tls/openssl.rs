@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use odp::net::socket::Socket;
 use odp::net::stream::Stream;
 use odp::net::tls::record::Update;
 use odp::net::tls::settings::Connector;
@@ -78,7 +79,7 @@ async fn openssl_client_is_served_across_moves_and_new_keys() {
         let mut input = peer.0.stdin.take().expect("a pipe");
         let mut errors = BufReader::new(peer.0.stderr.take().expect("a pipe"));
         let (socket, _) = listener.accept().await.expect("a client");
-        let stream = TlsStream::accept(Stream::Tcp(socket), &acceptor, &[], LIMIT).await;
+        let stream = TlsStream::accept(Socket::Tcp(socket), &acceptor, &[], LIMIT).await;
         let mut stream = Stream::Tls(Box::new(stream.expect("a session")));
         for round in 0..4 {
             // A line `K` makes s_client change its keys and ask for ours; in TLS 1.2 it is data.
@@ -116,7 +117,7 @@ async fn openssl_server_is_used_across_moves_and_new_keys() {
         let address = line.trim().trim_start_matches("ACCEPT ");
         let socket = TcpStream::connect(address).await.expect("a connection");
         let name = Connector::server_name(Some("localhost")).expect("a name");
-        let stream = TlsStream::connect(Stream::Tcp(socket), &connector, name, LIMIT).await;
+        let stream = TlsStream::connect(Socket::Tcp(socket), &connector, name, LIMIT).await;
         let mut stream = Stream::Tls(Box::new(stream.expect("a session")));
         for (round, update) in [Update::Both, Update::Own, Update::Both].into_iter().enumerate() {
             say(&mut stream, format!("{round}{}\n", "abc".repeat(300)).as_bytes()).await;

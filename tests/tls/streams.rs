@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use odp::config::tls::{AcceptMode, ConnectMode, MinVersion, TlsAccept, TlsConnect, VerifyClient};
+use odp::net::socket::Socket;
 use odp::net::stream::{Parts, Stream};
 use odp::net::tls::keys::Version;
 use odp::net::tls::record::Update;
@@ -86,8 +87,8 @@ async fn pair() -> (Stream, Stream) {
     let (acceptor, connector) = (acceptor(&files.accept), connector(&files.connect));
     let name = Connector::server_name(None).expect("a name");
     let (server, client) = tokio::join!(
-        TlsStream::accept(Stream::Unix(left), &acceptor, &[], LIMIT),
-        TlsStream::connect(Stream::Unix(right), &connector, name, LIMIT),
+        TlsStream::accept(Socket::Unix(left), &acceptor, &[], LIMIT),
+        TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT),
     );
     (boxed(server.expect("a session")), boxed(client.expect("a session")))
 }
@@ -150,7 +151,7 @@ async fn a_rustls_client_does_not_notice_moves() {
         let (socket, _) = listener.accept().await.expect("a client");
         let files = files();
         let acceptor = acceptor(&files.accept);
-        let stream = TlsStream::accept(Stream::Tcp(socket), &acceptor, &[], LIMIT).await;
+        let stream = TlsStream::accept(Socket::Tcp(socket), &acceptor, &[], LIMIT).await;
         let stream = stream.expect("a session");
         let is_13 = cell.1 == &rustls::version::TLS13;
         assert_eq!(stream.version() == Version::Tls13, is_13);
@@ -221,11 +222,11 @@ async fn bytes_read_before_the_handshake_count() {
     let files = files();
     let (acceptor, connector) = (acceptor(&files.accept), connector(&files.connect));
     let name = Connector::server_name(None).expect("a name");
-    let client = TlsStream::connect(Stream::Unix(right), &connector, name, LIMIT);
+    let client = TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT);
     let server = async {
         let mut early = vec![0; 100];
         left.read_exact(&mut early).await.expect("the start of a ClientHello");
-        TlsStream::accept(Stream::Unix(left), &acceptor, &early, LIMIT).await
+        TlsStream::accept(Socket::Unix(left), &acceptor, &early, LIMIT).await
     };
     let (server, client) = tokio::join!(server, client);
     assert!(server.is_ok() && client.is_ok());
@@ -236,7 +237,7 @@ async fn a_silent_peer_is_given_up() {
     let (left, _right) = UnixStream::pair().expect("sockets");
     let acceptor = acceptor(&files().accept);
     let limit = Duration::from_millis(20);
-    let error = TlsStream::accept(Stream::Unix(left), &acceptor, &[], limit).await;
+    let error = TlsStream::accept(Socket::Unix(left), &acceptor, &[], limit).await;
     assert_eq!(error.expect_err("nobody there").to_string(), "TLS handshake: no end within 20ms");
 }
 
@@ -252,7 +253,7 @@ async fn connect_theirs(acceptor: &Acceptor, config: Arc<ClientConfig>) -> Hands
         peer.handshake_kind().expect("a handshake")
     });
     let (socket, _) = listener.accept().await.expect("a client");
-    let stream = TlsStream::accept(Stream::Tcp(socket), acceptor, &[], LIMIT).await;
+    let stream = TlsStream::accept(Socket::Tcp(socket), acceptor, &[], LIMIT).await;
     let mut stream = boxed(stream.expect("a session"));
     stream.read_exact(&mut [0]).await.expect("a question");
     stream.write_all(b"!").await.expect("room");
@@ -275,7 +276,7 @@ async fn connect_ours(connector: &Connector, config: Arc<ServerConfig>) -> Hands
     });
     let socket = TcpStream::connect(address).await.expect("a connection");
     let name = Connector::server_name(Some("127.0.0.1")).expect("a name");
-    let stream = TlsStream::connect(Stream::Tcp(socket), connector, name, LIMIT).await;
+    let stream = TlsStream::connect(Socket::Tcp(socket), connector, name, LIMIT).await;
     let mut stream = boxed(stream.expect("a session"));
     stream.write_all(b"?").await.expect("room");
     stream.flush().await.expect("room");
@@ -306,14 +307,14 @@ async fn try_pair(accept: &TlsAccept, connect: &TlsConnect, name: &str) -> (Stri
     let (acceptor, connector) = (acceptor(accept), connector(connect));
     let name = Connector::server_name(Some(name)).expect("a name");
     let ask = async {
-        let client = TlsStream::connect(Stream::Unix(right), &connector, name, LIMIT).await;
+        let client = TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT).await;
         let Ok(client) = client else { return client.map(drop).map_err(|e| e.to_string()) };
         // In TLS 1.3 the server's verdict comes after the client's handshake is over.
         let mut client = boxed(client);
         client.read(&mut [0]).await.map(drop).map_err(|error| error.to_string())
     };
     let answer = async {
-        let server = TlsStream::accept(Stream::Unix(left), &acceptor, &[], LIMIT).await;
+        let server = TlsStream::accept(Socket::Unix(left), &acceptor, &[], LIMIT).await;
         server.map(drop).map_err(|error| error.to_string())
     };
     let (server, client) = tokio::join!(answer, ask);
@@ -445,7 +446,7 @@ async fn reading_client(cell: Cell) -> (Stream, JoinHandle<Vec<u8>>) {
         heard
     });
     let (socket, _) = listener.accept().await.expect("a client");
-    let stream = TlsStream::accept(Stream::Tcp(socket), &acceptor, &[], LIMIT).await;
+    let stream = TlsStream::accept(Socket::Tcp(socket), &acceptor, &[], LIMIT).await;
     (boxed(stream.expect("a session")), client)
 }
 

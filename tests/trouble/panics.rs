@@ -5,9 +5,17 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 
 use crate::support::database::PASSWORD;
+use crate::support::fleet::introduce;
+use crate::support::http::Asker;
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::{Database, Login, Proxy, Server, Wire, scratch, until};
 use crate::{metric, open, signal, stop};
+
+/// Who may look at the console.
+const TOKEN: &str = "a viewer's token";
+
+/// Its SHA-256.
+const HASH: &str = "4b26b5679f2c7464966e596589d9d108ebe680636deba0fee395d7f6dac2e747";
 
 struct Scene {
     _database: Database,
@@ -34,7 +42,9 @@ impl Scene {
         options.environment = vec![("ODP_PANIC_IN".into(), path)];
         options.proxy = lines.into();
         options.cluster = cluster.into();
-        options.rest = "[console]\nenabled = true\n".into();
+        let token =
+            format!("[[admin.token]]\nname = \"eyes\"\nrole = \"viewer\"\nsha256 = \"{HASH}\"\n");
+        options.rest = format!("[console]\nenabled = true\n{token}");
         let proxy = Proxy::start_with(&options);
         Some(Self { _database: database, proxy, options, file, _dir: dir })
     }
@@ -54,6 +64,14 @@ impl Scene {
     fn until_counted(&self, task: &str) {
         let name = format!("odp_task_panics_total{{task=\"{task}\"}}");
         until(&format!("{name}\n{}", self.proxy.log()), || metric(&self.proxy, &name));
+    }
+
+    /// Once it has panicked, and once more when it was started again.
+    fn until_twice(&self, task: &str) {
+        let name = format!("odp_task_panics_total{{task=\"{task}\"}}");
+        until(&format!("{name} 2\n{}", self.proxy.log()), || {
+            (metric(&self.proxy, &name) == Some(2)).then_some(())
+        });
     }
 
     fn until_sessions(&self, count: usize) {
@@ -140,6 +158,25 @@ fn what_goes_on_in_the_background_is_started_again() {
     assert_eq!(row["value"], "7s");
     old.run("SELECT 1");
     stop(&scene.proxy);
+}
+
+/// They are there as long as there is something to look after, and are started but once for it.
+#[test]
+fn who_looks_after_others_is_started_again() {
+    let Some(scene) = Scene::start() else { return };
+    scene.arm("lobby:2");
+    let mut old = open(&scene.proxy);
+    scene.until_twice("lobby");
+    scene.arm("console events:2");
+    let mut events = Asker::token(&scene.proxy, TOKEN).listen();
+    scene.until_twice("console events");
+    let mut admin = scene.proxy.admin().expect("the admin port");
+    admin.run("ALTER PROXYCONFIG SET proxy_local_cmd = '3'");
+    events.until("state", |state| state["status"] == "OFFLINE").expect("news");
+    scene.arm("fleet lines:2");
+    introduce(&[&scene.proxy]);
+    scene.until_twice("fleet lines");
+    old.run("SELECT 1");
 }
 
 #[test]

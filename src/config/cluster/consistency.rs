@@ -156,6 +156,13 @@ mod tests {
         assert_eq!(error.lines().collect::<Vec<_>>(), expected, "{text}");
     }
 
+    #[track_caller]
+    fn check_all(table: &[(&str, &[&str])]) {
+        for (text, expected) in table {
+            check(&text.replace("SERVER", SERVER), expected);
+        }
+    }
+
     #[test]
     fn what_does_not_fit_together_is_told_with_its_place() {
         let table: &[(&str, &[&str])] = &[
@@ -194,6 +201,13 @@ mod tests {
                 &["1, column 1: cluster 'a': expected exactly one of service_password and \
                    service_password_file"],
             ),
+        ];
+        check_all(table);
+    }
+
+    #[test]
+    fn what_does_not_fit_in_its_lists_is_told_with_its_place() {
+        let table: &[(&str, &[&str])] = &[
             (
                 "name = 'a'\n[[cluster.user]]\nname = 'u'\npassword = 'x'\n\
                  [[cluster.user]]\nname = 'u'\nSERVER",
@@ -240,9 +254,7 @@ mod tests {
                 ],
             ),
         ];
-        for (text, expected) in table {
-            check(&text.replace("SERVER", SERVER), expected);
-        }
+        check_all(table);
     }
 
     #[test]

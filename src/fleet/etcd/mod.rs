@@ -32,9 +32,9 @@ pub(crate) use forms::{Holds, Range, Watched};
 use crate::config::{EtcdEndpoint, FleetSection, Scheme};
 use crate::error::chain;
 use crate::net::dial::Dialer;
-use crate::net::stream::{Keepalive, Stream};
+use crate::net::socket::Keepalive;
+use crate::net::stream::Stream;
 use crate::net::tls::settings::{Connector, SettingsError};
-use crate::net::tls::stream::TlsStream;
 use crate::task;
 
 /// For a connection, and for TLS on it.
@@ -331,8 +331,8 @@ impl Etcd {
         let (Scheme::Https, Some(tls)) = (endpoint.scheme, &self.tls) else { return Ok(stream) };
         let name = Connector::server_name(Some(&endpoint.host));
         let name = name.ok_or_else(|| "its host is no name of a certificate".to_owned())?;
-        let shaken = TlsStream::connect(stream, tls, name, CONNECTING).await;
-        shaken.map(|stream| Stream::Tls(Box::new(stream))).map_err(|error| error.to_string())
+        let shaken = stream.connect_tls(tls, name, CONNECTING).await;
+        shaken.map_err(|error| error.to_string())
     }
 }
 

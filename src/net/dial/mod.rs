@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
-use super::stream::{Keepalive, Stream};
+use super::socket::Keepalive;
+use super::stream::Stream;
 use crate::config::ServerAddress;
 use crate::task;
 use race::{interleaved, race};
@@ -65,9 +66,9 @@ impl Dialer {
         let connect = async {
             match &self.target {
                 ServerAddress::Tcp { host, port } => {
-                    self.dial_tcp(host, *port, limit).await.map(Stream::Tcp)
+                    self.dial_tcp(host, *port, limit).await.map(Stream::from)
                 }
-                ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
+                ServerAddress::Unix(path) => UnixStream::connect(path).await.map(Stream::from),
             }
         };
         let stream = tokio::time::timeout(limit, connect).await.map_err(|_| {

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::net::stream::Keepalive;
+use crate::net::socket::Keepalive;
 
 /// Long, for what must not be waited for.
 const LIMIT: Duration = Duration::from_secs(60);

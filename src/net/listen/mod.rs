@@ -19,7 +19,8 @@ use socket2::{Domain, Socket};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use super::stream::{Keepalive, Stream};
+use super::socket::Keepalive;
+use super::stream::Stream;
 pub use bind::{Address, Families, FileId, Unreachable};
 pub use reserve::{open_files, raise_limit};
 
@@ -310,8 +311,8 @@ impl Acceptor {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
         match self {
-            Self::Tcp(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::Tcp(stream)),
-            Self::Unix(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::from(stream)),
+            Self::Unix(it) => it.poll_accept(cx).map_ok(|(stream, _)| Stream::from(stream)),
         }
     }
 

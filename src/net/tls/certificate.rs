@@ -57,7 +57,7 @@ pub(super) struct Fields<'a> {
 
 /// From when to when a certificate is good, as times since 1970; earlier ones are 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub(super) struct Validity {
     /// Not before.
     pub from: Duration,
     /// Not after.
@@ -151,6 +151,21 @@ impl<'a> Fields<'a> {
             (fits && algorithm.verify_signature(key, message, signature).is_ok()).then_some(())
         };
         verified().is_some()
+    }
+}
+
+/// From when to when a certificate is good (RFC 5280, 4.1.2.5); None if it is none.
+pub(super) fn validity(certificate: &[u8]) -> Option<Validity> {
+    Fields::of(certificate)?.validity()
+}
+
+/// Whether a certificate that an operator trusts may sign others: it says that it is a CA's, or it
+/// is of version 1, which cannot say it, and has signed itself.
+pub(super) fn is_authority(certificate: &[u8]) -> bool {
+    match Fields::of(certificate) {
+        None => false,
+        Some(fields) if fields.is_version_1() => fields.subject == fields.issuer,
+        Some(fields) => fields.is_ca(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TLS session over a socket, with the same calls as a plain [`Stream`].
+//! A TLS session over a socket, with the same calls as its [`Socket`].
 //!
 //! ```text
 //!   socket ─► incoming (ciphertext) ─► the caller's buffer     one decryption, no copy, if it fits
@@ -26,7 +26,7 @@ use super::record::{Opened, RecordError, Records, RecordsState, Update};
 use super::settings::{Acceptor, Connector};
 use crate::buffer::arena::Piece;
 use crate::buffer::tray::{self, Tray};
-use crate::net::stream::Stream;
+use crate::net::socket::Socket;
 
 /// How much of a handshake is read at once.
 const HANDSHAKE_READ: usize = 8 * 1024;
@@ -34,7 +34,7 @@ const HANDSHAKE_READ: usize = 8 * 1024;
 /// A TLS session.
 #[derive(Debug)]
 pub struct TlsStream {
-    pub(super) socket: Stream,
+    pub(super) socket: Socket,
     /// How far it was used: bytes read, then written.
     pub(super) counted: [u64; 2],
     pub(super) records: Records,
@@ -104,7 +104,7 @@ pub struct TlsState {
 impl TlsStream {
     /// Handshake as a server; `early` is what was read behind the request for TLS.
     pub async fn accept(
-        socket: Stream,
+        socket: Socket,
         acceptor: &Acceptor,
         early: &[u8],
         limit: Duration,
@@ -115,7 +115,7 @@ impl TlsStream {
 
     /// Handshake as a client.
     pub async fn connect(
-        socket: Stream,
+        socket: Socket,
         connector: &Connector,
         name: ServerName<'static>,
         limit: Duration,
@@ -125,7 +125,7 @@ impl TlsStream {
     }
 
     async fn shake(
-        mut socket: Stream,
+        mut socket: Socket,
         mut handshake: Handshake,
         limit: Duration,
     ) -> Result<Self, HandshakeError> {
@@ -210,12 +210,12 @@ impl TlsStream {
             fin: state.fin,
             failed: None,
             tickets: None,
-            socket: Stream::from_fd(fd)?,
+            socket: Socket::from_fd(fd)?,
         })
     }
 
     /// The socket, for its options and addresses; reading or writing it would break the session.
-    pub fn socket(&self) -> &Stream {
+    pub fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -551,7 +551,7 @@ pub(super) fn failure(error: RecordError) -> io::Error {
 
 /// Until the handshake is over. Not cancel safe: a handshake can't be taken apart.
 async fn run_handshake(
-    socket: &mut Stream,
+    socket: &mut Socket,
     handshake: &mut Handshake,
 ) -> Result<(), HandshakeError> {
     let mut chunk = Vec::new();

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::certificate::{Fields, Validity};
+use super::certificate::{Fields, is_authority, validity};
 use super::settings;
 use crate::config::tls::{AcceptMode, ConnectMode, TlsSection};
 use ConnectMode::VerifyIdentity;
@@ -100,19 +100,4 @@ fn day(time: SystemTime) -> String {
     let mut text = humantime::format_rfc3339_seconds(time).to_string();
     text.truncate(text.find('T').unwrap_or(text.len()));
     text
-}
-
-/// From when to when a certificate is good (RFC 5280, 4.1.2.5); None if it is none.
-pub fn validity(certificate: &[u8]) -> Option<Validity> {
-    Fields::of(certificate)?.validity()
-}
-
-/// Whether a certificate that an operator trusts may sign others: it says that it is a CA's, or it
-/// is of version 1, which cannot say it, and has signed itself.
-pub fn is_authority(certificate: &[u8]) -> bool {
-    match Fields::of(certificate) {
-        None => false,
-        Some(fields) if fields.is_version_1() => fields.subject == fields.issuer,
-        Some(fields) => fields.is_ca(),
-    }
 }

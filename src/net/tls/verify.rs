@@ -25,8 +25,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::certificate::Fields;
-use super::validity::{is_authority, validity};
+use super::certificate::{Fields, is_authority, validity};
 
 /// What a certificate is held against.
 #[derive(Clone, Debug)]

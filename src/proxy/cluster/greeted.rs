@@ -10,9 +10,7 @@ use super::loops;
 use super::server_login::{Dialed, LoggingIn, Turn};
 use super::{BackendError, Server, conclude};
 use crate::config::tls::ConnectMode;
-use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
-use crate::net::tls::stream::TlsStream;
 use crate::proxy::handshake::packet_reader::read_more;
 use crate::route::Allotment;
 use crate::wire::capability as cap;
@@ -136,10 +134,9 @@ impl Greeted {
             wait.over();
             return Err(lost(error));
         }
-        match TlsStream::connect(stream, tls, name, time.limit).await {
+        match stream.connect_tls(tls, name, time.limit).await {
             Ok(stream) => {
                 wait.over();
-                let stream = Stream::Tls(Box::new(stream));
                 let (sequence, turn) = (sequence + 1, Turn::Greeted);
                 let dialed = Dialed { stream, ahead, sequence, turn };
                 let dialed = LoggingIn::resumed(dialed, &server.partings);

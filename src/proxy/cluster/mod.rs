@@ -41,7 +41,7 @@ use crate::config::{
 use crate::lock::lock;
 use crate::net::dial::Dialer;
 use crate::net::proxy_header::Route;
-use crate::net::stream::Keepalive;
+use crate::net::socket::Keepalive;
 use crate::net::tls::handshake::HandshakeError;
 use crate::net::tls::settings::Connector;
 use crate::route::congestion::{Detected, Failure, Limits, Standing};

@@ -243,7 +243,8 @@ impl Lobby {
     fn watch(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if !std::mem::replace(&mut state.is_watched, true) {
             drop(state);
-            task::spawn("lobby", look(self.clone()));
+            let lobby = self.clone();
+            task::keep("lobby", move || look(lobby.clone()));
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use crate::config::ProxySection;
 use crate::lock::lock;
 use crate::net::listen::{Gate, Listener};
-use crate::net::stream::{Keepalive, Stream};
+use crate::net::socket::Keepalive;
+use crate::net::stream::Stream;
 
 /// Who may come in.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use super::exchange::{Exchange, Settled, Side};
-use super::{Refusal, impersonation};
-use super::{Surroundings, told_to_go};
+use super::{Refusal, Surroundings, told_to_go};
 use crate::config::networks::Networks;
 use crate::error::ClientError;
+use crate::proxy::accounts::impersonation;
 use crate::proxy::cluster::server_login::Turn;
 use crate::proxy::handshake::rsa::OwnKey;
 use crate::proxy::relay::{Ends, Relay};
@@ -70,7 +70,7 @@ async fn follow(
     let Settled { mut verdict, proof, .. } = verdict?;
     if verdict.get(HEADER) == Some(&0) {
         let (client, server, user) = relay.changing();
-        let checked = impersonation::check(client, server, trusted, user, proof).await;
+        let checked = impersonation::check(client, server.stream(), trusted, user, proof).await;
         checked.map_err(Refusal::Tell)?;
     }
     verdict.append(&mut told);

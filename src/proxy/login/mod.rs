@@ -11,7 +11,6 @@ mod change_user;
 pub mod destination;
 mod entrance;
 mod exchange;
-mod impersonation;
 mod init;
 mod local;
 pub mod preamble;
@@ -26,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt;
 
+use super::accounts::impersonation;
 use super::cluster::clusters::Clusters;
 use super::cluster::loops::Trail;
 use super::cluster::preconnect::Challenge;
@@ -45,7 +45,6 @@ use crate::error::ClientError;
 use crate::net::proxy_header::{Header, Route};
 use crate::net::stream::Stream;
 use crate::net::tls::settings::Connector;
-use crate::net::tls::stream::TlsStream;
 use crate::proxy::handshake::packet_reader::{read_more, read_packet};
 use crate::proxy::service::login::LoggedIn;
 use crate::session::Session;
@@ -310,7 +309,8 @@ impl<'a> Login<'a> {
         let second = self.second.take();
         if cluster.can_move_sessions() || second.is_some() || knows {
             relay.follow(login);
-            self.handle.facts().login = Some(login);
+            let mut facts = self.handle.facts();
+            (facts.login, facts.client_uid) = (Some(login), relay.client_uid());
         }
         if let Some(second) = second {
             self.join(&mut relay, cluster, second).await?;
@@ -626,14 +626,13 @@ impl<'a> Login<'a> {
         let stream = self.client.take().ok_or_else(gone)?;
         let early = std::mem::take(&mut self.ahead);
         let limit = self.around.shared.in_force.config().proxy.login_timeout.0;
-        let accepted = TlsStream::accept(stream, &tls, &early, limit).await;
-        let accepted = accepted.map_err(|error| {
+        let accepted = stream.accept_tls(&tls, &early, limit).await;
+        let stream = accepted.map_err(|error| {
             self.handle.counters.client_tls_failures.add(1);
             let client = &*self.handle.facts().client.clone();
             tracing::info!(id = self.handle.id.0, client, %error, "no TLS");
             Refusal::Gone(io::Error::other(error))
         })?;
-        let stream = Stream::Tls(Box::new(accepted));
         self.handle.counters.client_tls_handshakes.add(1);
         self.handle.facts().client_tls = Spoken::on(&stream);
         self.client = Some(stream);

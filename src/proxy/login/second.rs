@@ -28,6 +28,7 @@ use super::{Login, Refusal, gone};
 use crate::config::Config;
 use crate::error::ClientError;
 use crate::proxy::accounts::credentials::{Credentials, Once, Password};
+use crate::proxy::accounts::impersonation::Behalf;
 use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::handshake::compression;
 use crate::proxy::moves::carrier::{Carrier, Stranded, survey_unseen};
@@ -115,7 +116,8 @@ impl Login<'_> {
         let credentials =
             Credentials { user: response.user.clone(), password: Password::Once(once) };
         let compression = compression::wanted(&config.proxy);
-        let wanted = Wanted::like(login, compression, cluster.init_sql().as_bytes());
+        let init = cluster.init_sql().as_bytes();
+        let wanted = Wanted::like(login, Behalf::Client, compression, init);
         match log_in(greeted, &credentials, &wanted, tls.as_deref(), limit).await {
             Ok(link) => Ok(Some(link)),
             Err(error) => {

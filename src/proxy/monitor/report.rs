@@ -55,6 +55,7 @@ impl Report {
                 | ServiceError::Refused(_)
                 | ServiceError::Plugin(_)
                 | ServiceError::WantsPassword(_)
+                | ServiceError::Unproved
                 | ServiceError::InClear(_)
                 | ServiceError::NoKey
                 | ServiceError::LongPassword

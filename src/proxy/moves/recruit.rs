@@ -9,6 +9,7 @@ use super::carrier::{Carrier, Stranded, survey};
 use super::{Shared, Stays};
 use crate::lock::lock;
 use crate::proxy::accounts::credentials::Credentials;
+use crate::proxy::accounts::impersonation::Behalf;
 use crate::proxy::cluster::{Cluster, Server, Try};
 use crate::proxy::handshake::compression;
 use crate::proxy::in_force::InForce;
@@ -69,6 +70,7 @@ pub(in crate::proxy) struct Wants<'a> {
     to: &'a Arc<Server>,
     user: &'a str,
     client: LoggedInAs,
+    client_uid: Option<u32>,
 }
 
 impl<'a> Wants<'a> {
@@ -81,7 +83,8 @@ impl<'a> Wants<'a> {
     ) -> Option<Self> {
         let (in_force, client) = (&shared.in_force, facts.login?);
         let inventories = shared.orders.inventories();
-        Some(Self { in_force, inventories, cluster, from, to, user: &facts.user, client })
+        let (user, client_uid) = (&*facts.user, facts.client_uid);
+        Some(Self { in_force, inventories, cluster, from, to, user, client, client_uid })
     }
 
     /// Logs in to the other server as the client has to its own, and learns what else is needed.
@@ -96,19 +99,26 @@ impl<'a> Wants<'a> {
     pub(in crate::proxy) async fn log_in_for_client(self) -> Result<LoggedIn, Stays> {
         let config = self.in_force.config();
         let compression = compression::wanted(&config.proxy);
-        let wanted = Wanted::like(self.client, compression, self.cluster.init_sql().as_bytes());
+        let behalf = Behalf::of(self.client_uid, &config.proxy.proxy_protocol_networks);
+        let init = self.cluster.init_sql().as_bytes();
+        let wanted = Wanted::like(self.client, behalf, compression, init);
         let credentials = self.credentials().await?;
         let logged_in = self.log_in(self.to, &credentials, &wanted).await;
         if let Err(Stays::Server { source: ServiceError::Refused(_), .. }) = &logged_in {
             self.cluster.forget(self.user);
         }
-        if let Err(Stays::Server { source: ServiceError::WantsPassword(_), .. }) = &logged_in {
+        let is_vain =
+            |why: &_| matches!(why, ServiceError::WantsPassword(_) | ServiceError::Unproved);
+        if let Err(Stays::Server { source, .. }) = &logged_in
+            && is_vain(source)
+        {
             self.cluster.note_vain(self.user.as_bytes(), Try::Link(self.to.address.clone()));
         }
         logged_in
     }
 
-    /// Whether the other server wanted more than is known when it was logged in to of late.
+    /// Whether the other server wanted more than is known when it was logged in to of late, or a
+    /// proof.
     pub(in crate::proxy) fn is_in_vain(self) -> bool {
         self.cluster.is_vain(self.user.as_bytes(), Try::Link(self.to.address.clone()))
     }

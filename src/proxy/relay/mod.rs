@@ -296,6 +296,11 @@ impl Relay {
         String::from_utf8_lossy(self.session.user())
     }
 
+    /// The user of the system that the client is, if it is of this machine.
+    pub fn client_uid(&self) -> Option<u32> {
+        self.client.stream().peer_uid()
+    }
+
     /// Shows the others how far the session is.
     pub fn publish(&mut self, registry: &Registry, handle: &Handle) {
         let conversation = self.session.conversation();

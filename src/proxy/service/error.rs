@@ -32,6 +32,12 @@ pub enum ServiceError {
     /// It wants the password itself, and only a hash of it is at hand.
     #[error("{0} wants the password itself, of which only a hash is known")]
     WantsPassword(String),
+    /// It may have let in us, and not the client on whose behalf we ask.
+    #[error(
+        "over the proxy's Unix socket the server may have taken the client for the proxy's own \
+         user: the account needs a password and another name"
+    )]
+    Unproved,
     /// The password would travel in clear where others may listen.
     #[error("{0} would send the password in clear over a connection that is not secure")]
     InClear(String),

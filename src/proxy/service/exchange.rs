@@ -24,9 +24,10 @@ use crate::proxy::accounts::credentials::Password;
 use crate::proxy::cluster::server_login::{Dialed, Turn};
 use crate::proxy::handshake::packet_reader::read_packet;
 use crate::proxy::handshake::rsa;
+use crate::session::exchange::Proof;
 use crate::wire::authentication::{
     CACHING_SHA2, CACHING_SHA2_KEY, CLEAR, ED25519, FAST_OK, FULL, NATIVE, OLD, SHA256, SHA256_KEY,
-    Told,
+    Told, is_empty,
 };
 use crate::wire::packet::packet;
 
@@ -43,6 +44,15 @@ pub(super) struct Begun {
     pub plugin: Vec<u8>,
     /// To this challenge.
     pub challenge: Vec<u8>,
+}
+
+/// A server has let us in.
+#[derive(Debug)]
+pub(super) struct Proved {
+    /// What it said last: the payload of an OK packet.
+    pub verdict: Vec<u8>,
+    /// What it was shown, after it had asked.
+    pub proof: Proof,
 }
 
 /// An exchange under way.
@@ -81,21 +91,25 @@ pub(super) fn at_once(password: &Password, plugin: &[u8], challenge: &[u8]) -> O
     }
 }
 
-/// Answers the server, which has the word, until it says OK: its packet's payload.
+/// Answers the server, which has the word, until it says OK.
 pub(super) async fn prove(
     dialed: &mut Dialed,
     password: &Password,
     begun: Begun,
-) -> Result<Vec<u8>, ServiceError> {
+) -> Result<Proved, ServiceError> {
     let is_secure = dialed.stream.is_secure();
     let has_tls = dialed.stream.tls().is_some();
     let mut exchange = Exchange { password, is_secure, has_tls, begun, awaits: Awaits::Nothing };
+    let mut proof = Proof::None;
     for _ in 0..MOST_QUESTIONS {
         let payload = hear(dialed).await?;
         if payload.first() == Some(&0x00) {
-            return Ok(payload);
+            return Ok(Proved { verdict: payload, proof });
         }
         if let Some(said) = exchange.handle(&payload)? {
+            if !is_empty(&said) {
+                proof = Proof::Given;
+            }
             tell(dialed, &said).await?;
         }
     }

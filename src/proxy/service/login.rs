@@ -9,11 +9,12 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::Answer;
 use super::client::{Terms, query_all};
 use super::error::ServiceError;
-use super::exchange::{Begun, at_once, prove};
+use super::exchange::{Begun, Proved, at_once, prove};
 use crate::config::Config;
-use crate::net::stream::Keepalive;
+use crate::net::socket::Keepalive;
 use crate::net::tls::settings::Connector;
 use crate::proxy::accounts::credentials::{Credentials, Password};
+use crate::proxy::accounts::impersonation::{Behalf, may_be_us};
 use crate::proxy::cluster::server_login::Dialed;
 use crate::proxy::cluster::{Answered, Greeted, Server, server_keepalive};
 use crate::proxy::handshake::compression;
@@ -41,6 +42,8 @@ const UTF8MB4: u8 = 45;
 /// How a connection is to be.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
+    /// For whom: a server at a Unix socket, which knows us by that, has to ask for a proof then.
+    pub behalf: Behalf,
     /// What is spoken: what the server lacks of it is an error, but for what says only how a log-in
     /// looks. What belongs to the leg is left out, the database and what plugins need see to
     /// themselves.
@@ -63,10 +66,16 @@ pub struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     /// As a client's log-in wants it, with `init_sql`.
-    pub fn like(login: LoggedInAs, compression: Option<Compression>, init: &'a [u8]) -> Self {
+    pub fn like(
+        login: LoggedInAs,
+        behalf: Behalf,
+        compression: Option<Compression>,
+        init: &'a [u8],
+    ) -> Self {
         let LoggedInAs { capabilities, extended, max_packet, collation } = login;
         let (database, attributes): (_, &[u8]) = (None, &[]);
         Self {
+            behalf,
             capabilities,
             extended,
             max_packet,
@@ -83,6 +92,7 @@ impl Default for Wanted<'_> {
     /// What every server can, and what is easiest to read.
     fn default() -> Self {
         Self {
+            behalf: Behalf::Ours,
             capabilities: cap::LONG_PASSWORD | cap::TRANSACTIONS,
             extended: 0,
             max_packet: 1 << 24,
@@ -146,15 +156,19 @@ pub async fn log_in(
     limit: Duration,
 ) -> Result<LoggedIn, ServiceError> {
     let until = Instant::now() + limit;
-    let (mut response, begun) = response(&greeted.greeting, credentials, wanted)?;
+    let (mut response, begun) = response(&greeted, credentials, wanted)?;
     let compression = compression::ask(wanted.compression, &greeted.greeting, &mut response);
     let capabilities = response.capabilities;
     let time = Allotment { limit, fair: limit };
     let answered = greeted.answer(response, tls, time).await?;
     let going_on = async {
         let Answered { server, mut dialed, greeting } = answered;
-        let verdict = prove(&mut dialed, &credentials.password, begun).await?;
+        let Proved { verdict, proof } = prove(&mut dialed, &credentials.password, begun).await?;
         server.has_answered();
+        let user = Some(&credentials.user[..]);
+        if may_be_us(wanted.behalf, &dialed.stream, user, proof).await {
+            return Err(ServiceError::Unproved);
+        }
         let Dialed { stream, ahead, .. } = dialed.into_dialed();
         let mut leg = match compression {
             Some(how) => Leg::compressed(stream, how, 0, &ahead),
@@ -203,12 +217,13 @@ pub async fn initialise(leg: &mut Leg, terms: Terms, init: &[u8]) -> Result<(), 
 
 /// Our login response, and whose challenge it answers.
 fn response(
-    greeting: &Greeting,
+    greeted: &Greeted,
     credentials: &Credentials,
     wanted: &Wanted<'_>,
 ) -> Result<(LoginResponse, Begun), ServiceError> {
     // What depends on what else is wanted, or on how we prove who we are.
     const OURS: u32 = cap::CONNECT_WITH_DB | cap::PLUGIN_AUTH | cap::SECURE_CONNECTION;
+    let greeting = &*greeted.greeting;
     let spoken = wanted.capabilities & !(cap::OF_THE_LEG | cap::OF_THE_LOG_IN | OURS);
     let lacking = spoken & !greeting.capabilities;
     let extended = wanted.extended & !greeting.extended;
@@ -226,7 +241,10 @@ fn response(
         capabilities |= greeting.capabilities & cap::CONNECT_ATTRS;
     }
     let has_attributes = capabilities & cap::CONNECT_ATTRS != 0;
-    let (plugin, auth) = first_answer(greeting, &credentials.password)?;
+    let (plugin, auth) = match must_ask(greeted, wanted.behalf) {
+        true => (UNKNOWN_PLUGIN, Vec::new()),
+        false => first_answer(greeting, &credentials.password)?,
+    };
     let has_plugin = capabilities & cap::PLUGIN_AUTH != 0;
     let response = LoginResponse {
         capabilities,
@@ -240,6 +258,13 @@ fn response(
         rest: if has_attributes { wanted.attributes.to_vec() } else { Vec::new() },
     };
     Ok((response, Begun { plugin: plugin.to_vec(), challenge: greeting.salt.clone() }))
+}
+
+/// Whether the server has to ask for a proof: what it says to one that it has not asked for looks
+/// the same if it does not look at it.
+fn must_ask(greeted: &Greeted, behalf: Behalf) -> bool {
+    let can_ask = greeted.greeting.capabilities & cap::PLUGIN_AUTH != 0;
+    behalf == Behalf::Client && greeted.dialed.stream.is_unix() && can_ask
 }
 
 /// The plugin of the first answer, and the answer: to the challenge in the greeting, if its plugin

@@ -153,6 +153,8 @@ pub struct Facts {
     pub client_tls: Option<Spoken>,
     /// What the server's connection speaks.
     pub server_tls: Option<Spoken>,
+    /// The user of the system that the client is; None if it is not of this machine.
+    pub client_uid: Option<u32>,
     /// How the client has logged in, if the session is one that can move.
     pub login: Option<LoggedInAs>,
     /// Where its statements went, if they are split.

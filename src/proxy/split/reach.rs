@@ -150,7 +150,7 @@ impl<'a> Reach<'a> {
         wants: Wants<'_>,
     ) -> Result<LinkId, Unreached> {
         if wants.is_in_vain() {
-            return Err("it wants the password itself".to_owned().into());
+            return Err("it wants the password itself, or a proof".to_owned().into());
         }
         let recruit = timeout_at(self.deadline, wants.log_in_for_client()).await;
         let recruit = recruit.map_err(|_| "no log-in in time".to_owned())?;

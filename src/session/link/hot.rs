@@ -14,14 +14,22 @@ impl Link {
     pub(in crate::session) fn hot(&self) -> [u64; WORDS] {
         // What is not here is what `version` tells of, or does not cross a restart.
         let Self {
-            dialect: _, framer, answering, queue: _, status, residue, held: _, knows, ..
+            dialect: _,
+            framer,
+            answering,
+            queue: _,
+            status,
+            residue,
+            held: _,
+            knows,
+            has_warnings,
         } = self;
         let status = match *status {
             ServerStatus::Unknown => 0,
             ServerStatus::Known(flags) => u64::from(flags) << 1 | 1,
         };
         let flags = u64::from(*residue)
-            | u64::from(self.has_warnings) << 1
+            | u64::from(*has_warnings) << 1
             | u64::from(knows.is_of_another_user) << 2;
         let [answer, left] = answering.as_ref().map_or([0, 0], answering_words);
         [framer.word() | flags << 33 | status << 36, answer, left]

@@ -18,7 +18,7 @@ const KINDS: [Compression; 2] = [Compression::Zlib, Compression::Zstd(ZstdLevel:
 /// A leg and the raw other end.
 fn against_raw(how: Compression) -> (Leg, UnixStream) {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    (Leg::compressed(Stream::Unix(ours), how, 0, &[]), theirs)
+    (Leg::compressed(Stream::from(ours), how, 0, &[]), theirs)
 }
 
 async fn write(leg: &mut Leg, mut bytes: &[u8]) {
@@ -78,8 +78,8 @@ fn moved(leg: Leg) -> Leg {
 async fn transfer(how: Option<Compression>, text: &[u8], pieces: &[usize]) -> Vec<u8> {
     let (from, to) = UnixStream::pair().expect("a pair of sockets");
     let leg = |stream| match how {
-        Some(how) => Leg::compressed(Stream::Unix(stream), how, 0, &[]),
-        None => Leg::plain(Stream::Unix(stream)),
+        Some(how) => Leg::compressed(Stream::from(stream), how, 0, &[]),
+        None => Leg::plain(Stream::from(stream)),
     };
     let (mut from, mut to) = (leg(from), leg(to));
     let (mut rest, mut came) = (text, Vec::new());
@@ -199,7 +199,7 @@ async fn commands_start_at_0_and_answers_go_on() {
 #[tokio::test]
 async fn compression_starts_behind_the_verdict() {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
-    let mut leg = moved(Leg::compressed(Stream::Unix(ours), Compression::Zlib, 7, &[]));
+    let mut leg = moved(Leg::compressed(Stream::from(ours), Compression::Zlib, 7, &[]));
     write(&mut leg, b"verdict").await;
     let mut verdict = [0; 7];
     peer.read_exact(&mut verdict).await.expect("the verdict");

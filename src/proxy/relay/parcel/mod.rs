@@ -523,6 +523,7 @@ fn revive(mut parcel: Parcel, understood: Understood) -> Result<Unpacked, Refuse
     handle.facts().login = session.portable().map(|portable| portable.login);
     let mut relay = Relay::resumed(client, up, links, session);
     relay.reserve_room();
+    handle.facts().client_uid = relay.client_uid();
     handle.facts().compression = relay.compressions();
     relay.numbering = relay.numbering.map(|fresh| state.numbering.unwrap_or(fresh));
     let frozen_at = state.frozen_at;

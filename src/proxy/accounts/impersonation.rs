@@ -9,7 +9,8 @@
 //! nobody logs in as the user of our own name. Price: over a Unix socket accounts without a
 //! password are closed, and the one of our own name.
 //!
-//! Only a client that is ourselves, on the same machine, is what the server takes it for.
+//! Only a client that is ourselves, on the same machine, is what the server takes it for. The same
+//! holds for log-ins of ours on behalf of a client, whoever has proved what elsewhere.
 
 use nix::unistd::{User, geteuid};
 use tokio::sync::OnceCell;
@@ -17,36 +18,57 @@ use tokio::sync::OnceCell;
 use crate::config::networks::Networks;
 use crate::error::ClientError;
 use crate::net::stream::Stream;
-use crate::proxy::relay::leg::Line;
 use crate::session::exchange::Proof;
 
+/// On whose behalf a server is logged in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behalf {
+    /// Ours, or that of a client that is ourselves.
+    Ours,
+    /// A client's, who has to prove who it is.
+    Client,
+}
+
+impl Behalf {
+    /// Of a client that is a process of this user, if that is known. Who may speak for others by a
+    /// PROXY header is not ourselves.
+    pub(in crate::proxy) fn of(client_uid: Option<u32>, trusted: &Networks) -> Self {
+        match !trusted.contain(None) && client_uid == Some(geteuid().as_raw()) {
+            true => Self::Ours,
+            false => Self::Client,
+        }
+    }
+}
+
 /// Says why a user that a server has let in may not stay; None is one that is not known.
-pub(super) async fn check(
+pub(in crate::proxy) async fn check(
     client: &Stream,
-    server: &impl Line,
+    server: &Stream,
     trusted: &Networks,
     user: Option<&[u8]>,
     proof: Proof,
 ) -> Result<(), ClientError> {
-    if !server.stream().is_unix() || is_ourselves(client, trusted) {
-        return Ok(());
-    }
-    match is_doubtful(user, proof, own_name().await) {
+    match may_be_us(Behalf::of(client.peer_uid(), trusted), server, user, proof).await {
         true => Err(ClientError::unproved()),
         false => Ok(()),
     }
+}
+
+/// Whether it may be us that a server has let in, in place of a client.
+pub(in crate::proxy) async fn may_be_us(
+    behalf: Behalf,
+    server: &Stream,
+    user: Option<&[u8]>,
+    proof: Proof,
+) -> bool {
+    let can = server.is_unix() && behalf == Behalf::Client;
+    can && is_doubtful(user, proof, own_name().await)
 }
 
 /// Whether it may be us that the server has let in.
 fn is_doubtful(user: Option<&[u8]>, proof: Proof, own_name: Option<&str>) -> bool {
     let Some(user) = user else { return true };
     proof == Proof::None || own_name.is_some_and(|name| name.as_bytes() == user)
-}
-
-/// Whether a client is a process of our own user. Who may speak for others by a PROXY header is
-/// not.
-fn is_ourselves(client: &Stream, trusted: &Networks) -> bool {
-    !trusted.contain(None) && client.peer_uid() == Some(geteuid().as_raw())
 }
 
 /// The name of the user that we run as; None if it has none. Asked for once: it may take a while.
