@@ -13,6 +13,7 @@
 mod estate;
 mod fault;
 mod hang;
+mod held;
 mod heritage;
 mod memory;
 mod observation;
