@@ -30,10 +30,12 @@
 //!   `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
 //!   session since its last commit.
-//! - `suspects`: which session a process has died of. - `tie`: the other process of a restart.
+//! - `suspects`: which session a process has died of; `deaths`: how those died that have. - `tie`: the
+//!   other process of a restart.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
+mod deaths;
 mod heap;
 mod hot;
 mod layout;
@@ -50,11 +52,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use deaths::{Death, Deaths, Lost, SUSPECTS};
 use heap::{Heap, Place};
 use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
 use layout::{Copies, SLOT, head, slot, state};
-pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
+pub use layout::{Phase, WORKERS};
 use mapping::Mapping;
 pub use reader::{Found, Lane, Layer, Left, Standing};
 pub use standing::Since;

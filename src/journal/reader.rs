@@ -4,7 +4,6 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::libc;
 use rustix::net::Shutdown;
@@ -14,7 +13,7 @@ use super::heap::{Heap, Place};
 use super::hot::{
     self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, TRAYS, Tray,
 };
-use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
+use super::layout::{self, Phase, SLOT, head, slot, state};
 use super::standing::{Since, Stand, Use, is_still, stand};
 use super::{Annex, Free, Journal, OwnWords, Slot, Stretch, cookie};
 use crate::buffer::arena::Piece;
@@ -461,65 +460,6 @@ impl Journal {
         Phase::of(self.memory.get(head::PHASE).unwrap_or_default())
     }
 
-    /// Notes that a process has died. No memory is needed for it.
-    pub fn note_death(&self, death: Death) {
-        let signal = (death.status & 0x7F) as usize % layout::SIGNALS;
-        self.add(head::SIGNALS + signal, 1);
-        self.remember_death(death);
-    }
-
-    /// One that another pair has counted.
-    pub fn remember_death(&self, death: Death) {
-        let number = self.memory.get(head::DEATHS).unwrap_or_default();
-        self.set_death(number, death);
-        self.memory.word(head::DEATHS).store(number.wrapping_add(1), layout::STORE);
-    }
-
-    /// What has become of the sessions of the last one that has died. To be said once.
-    pub fn amend_death(&self, amended: impl FnOnce(Death) -> Death) {
-        if let Some(last) = self.memory.get(head::DEATHS).and_then(|deaths| deaths.checked_sub(1)) {
-            let death = amended(self.death(last));
-            self.add(head::RESUMED, death.resumed);
-            self.add(head::LOST, death.lost.all());
-            self.set_death(last, death);
-        }
-    }
-
-    /// Only one process writes at a time.
-    fn add(&self, at: usize, more: u64) {
-        let word = self.memory.word(at);
-        word.store(word.load(Ordering::Acquire).wrapping_add(more), layout::STORE);
-    }
-
-    /// What there was since the pair was made.
-    pub fn totals(&self) -> Deaths {
-        let word = |at| self.memory.get(at).unwrap_or_default();
-        let signals = (0..layout::SIGNALS).map(|it| (it as i32, word(head::SIGNALS + it)));
-        Deaths {
-            by_signal: signals.filter(|(_, deaths)| *deaths > 0).collect(),
-            resumed: word(head::RESUMED),
-            lost: word(head::LOST),
-        }
-    }
-
-    /// The deaths that are remembered, the last one first.
-    pub fn deaths(&self) -> Vec<Death> {
-        let deaths = self.memory.get(head::DEATHS).unwrap_or_default();
-        let first = deaths.saturating_sub(RING as u64);
-        (first..deaths).rev().map(|number| self.death(number)).collect()
-    }
-
-    fn death(&self, number: u64) -> Death {
-        let word = |at| self.memory.get(death_at(number) + at).unwrap_or_default();
-        Death::of(std::array::from_fn::<_, DEATH, _>(word))
-    }
-
-    fn set_death(&self, number: u64, death: Death) {
-        for (at, word) in death.words().into_iter().enumerate() {
-            self.memory.word(death_at(number) + at).store(word, layout::STORE);
-        }
-    }
-
     /// Closes every descriptor that belongs to no session on record and is none of these: what the
     /// dead process has left open. Those of them that are open, in their order.
     ///
@@ -566,10 +506,6 @@ fn claimed(
         None => Ok(None),
         Some(place) => claim(place).map(Some).ok_or(Since::Moved),
     }
-}
-
-fn death_at(number: u64) -> usize {
-    head::RING + DEATH * (number % RING as u64) as usize
 }
 
 fn is_open(fd: RawFd) -> bool {

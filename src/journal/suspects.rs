@@ -15,8 +15,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::layout::{self, STORE, SUSPECTS, WORKERS, halves, head, pair, slot};
-use super::{Journal, Slot};
+use super::layout::{self, STORE, WORKERS, halves, head, pair, slot};
+use super::{Journal, SUSPECTS, Slot};
 
 /// A slot that there is not: the session is not on record.
 const NO_SLOT: u32 = 0;
