@@ -6,11 +6,13 @@
 //!   heap     bytes, from a page boundary on: states, annexes
 //!   arena    buffers of lanes, from a page boundary on
 //!   trays    the same of what is between them and sockets
+//!   panics   words: what those say that processes die of
 //! ```
 //! The reader is the same image as the writer, so this may change from one version to the next.
 
 use std::sync::atomic::Ordering;
 
+use super::deaths::PANICS;
 use super::hot::{MOST_PIECES, OWN_LEGS};
 use crate::buffer::arena::Kind;
 
@@ -200,9 +202,14 @@ pub(super) fn trays(slots: u32) -> usize {
     arena(slots) + pieces(slots) as usize * Kind::Buffers.size()
 }
 
+/// Where panics begin, in bytes.
+pub(super) fn panics(slots: u32) -> usize {
+    (trays(slots) + pieces(slots) as usize * Kind::Trays.size()).next_multiple_of(PAGE)
+}
+
 /// Bytes of a journal.
 pub(super) fn size(slots: u32) -> usize {
-    trays(slots) + pieces(slots) as usize * Kind::Trays.size()
+    panics(slots) + PANICS * WORD
 }
 
 /// Bytes for what is secret.

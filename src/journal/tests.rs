@@ -589,7 +589,7 @@ fn there_are_as_many_slots_as_were_asked_for() {
 fn deaths_are_remembered_the_last_one_first() {
     let journal = Journal::new(1).expect("memory");
     for pid in 1..200 {
-        journal.note_death(Death { pid, status: -1, ..Death::default() });
+        journal.note_death(&Death { pid, status: -1, ..Death::default() });
         journal.amend_death(|death| Death { resumed: u64::from(pid) * 2, ..death });
     }
     let deaths = journal.deaths();
@@ -630,7 +630,7 @@ proptest! {
         prop_assert!(left.sessions.iter().all(|found| found.fds.is_empty()));
         journal.phase();
         journal.deaths();
-        journal.note_death(Death::default());
+        journal.note_death(&Death::default());
         drop(left);
         let ((client, _far), (server, _other)) = (pair(), pair());
         let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: false };

@@ -30,7 +30,7 @@ impl Record {
     /// Those that a predecessor has told of.
     pub(super) fn inherit_deaths(&self, deaths: Vec<Death>) {
         if let Some(journal) = &self.0 {
-            deaths.into_iter().rev().for_each(|death| journal.remember_death(death));
+            deaths.iter().rev().for_each(|death| journal.remember_death(death));
         }
     }
 
@@ -54,7 +54,8 @@ impl Record {
 }
 
 fn view(death: &Death) -> CrashView {
-    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, has_hung, .. } = *death;
+    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, .. } = *death;
+    let Death { has_hung, has_panicked, panic, .. } = death;
     let Lost { moved, ended, unknown, deadly, given_up } = lost;
     let lost = [
         ("bytes on their way", moved),
@@ -66,7 +67,11 @@ fn view(death: &Death) -> CrashView {
     CrashView {
         at: died(death),
         pid,
-        how: if has_hung { format!("{} after a hang", how(status)) } else { how(status) },
+        how: match (has_hung, has_panicked) {
+            (true, _) => format!("{} after a hang", how(status)),
+            (false, true) => format!("{}, panicked at {panic}", how(status)),
+            (false, false) => how(status),
+        },
         sessions,
         resumed,
         lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),
