@@ -74,6 +74,8 @@ pub struct Journal {
     memory: Mapping,
     /// For keys.
     secrets: Mapping,
+    /// Why others might see them there.
+    exposure: Option<io::Error>,
     arena: &'static Arena,
     trays: &'static Arena,
     slots: u32,
@@ -178,8 +180,8 @@ impl Journal {
     /// What the system says.
     pub fn new(sessions: u32) -> io::Result<Self> {
         let memory = Mapping::new(layout::size(sessions))?;
-        let secrets = Mapping::secret(layout::secrets(sessions))?;
-        Ok(Self::over(memory, secrets, sessions))
+        let (secrets, exposure) = Mapping::secret(layout::secrets(sessions))?;
+        Ok(Self { exposure, ..Self::over(memory, secrets, sessions) })
     }
 
     fn over(memory: Mapping, secrets: Mapping, sessions: u32) -> Self {
@@ -190,6 +192,7 @@ impl Journal {
             trays: memory.arena(layout::trays(sessions), Kind::Trays, pieces),
             memory,
             secrets,
+            exposure: None,
             slots: sessions,
             heap: Mutex::new(heap),
             secret_heap: Mutex::new(Heap::new(0, layout::secrets(sessions))),
@@ -201,6 +204,11 @@ impl Journal {
     /// Where bytes in transit are to be.
     pub fn arena(&self) -> &'static Arena {
         self.arena
+    }
+
+    /// Why keys are in memory as any other, if they are.
+    pub fn exposure(&self) -> Option<&io::Error> {
+        self.exposure.as_ref()
     }
 
     /// Where layers are to have theirs.

@@ -43,6 +43,9 @@ impl Pair {
         ports: &Arc<Ports>,
     ) {
         tracing::info!(keeper = self.keeper, "sessions go on after a crash");
+        if let Some(error) = self.journal.exposure() {
+            tracing::info!(%error, "memfd_secret: keys are in memory like any other");
+        }
         // Before anybody can give it something.
         self.leave(&estate(proxy, ports, lifecycle));
         let (pair, asked) = (self.clone(), lifecycle.clone());
