@@ -9,6 +9,7 @@ use super::estate::Estate;
 use crate::app::ports::Ports;
 use crate::journal::{Journal, Phase};
 use crate::proxy::Proxy;
+use crate::restart::notify::Notifier;
 use crate::restart::task::{Mode, Request, State};
 use crate::restart::{DataPlane as _, Lifecycle, Report, Standing, ended};
 use crate::task;
@@ -104,6 +105,8 @@ impl Pair {
             match (standing.state, standing.phase) {
                 (State::Starting, None) => std::process::exit(1),
                 (State::Running, None) => {
+                    // Who orders a stop now is to reach the one that can do it in order.
+                    Notifier::from_environment().take_lead().await;
                     renew(lifecycle).await;
                     sleep(AGAIN).await;
                 }
