@@ -62,7 +62,7 @@ pub const SUSPECTS: usize = 4;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lost {
-    /// Bytes of theirs were in the process.
+    /// Their sockets were just being used, and it is not known how far.
     pub moved: u64,
     /// The other end has ended the connection meanwhile.
     pub ended: u64,
@@ -72,6 +72,12 @@ pub struct Lost {
     pub deadly: u64,
     /// Processes died again and again, and nobody knew of what.
     pub given_up: u64,
+    /// They were in the middle of what is not put on record.
+    pub unprotected: u64,
+    /// Our side of a connection was shut, and not on record.
+    pub shut: u64,
+    /// What is on record of them and what has become of their sockets contradict each other.
+    pub impossible: u64,
 }
 
 /// Deaths since the pair was made, and what became of the sessions.
@@ -209,8 +215,9 @@ impl fmt::Write for Said {
 impl Lost {
     /// All of them.
     pub fn all(self) -> u64 {
-        let Self { moved, ended, unknown, deadly, given_up } = self;
-        [moved, ended, unknown, deadly, given_up].into_iter().fold(0, u64::wrapping_add)
+        let Self { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible } = self;
+        let all = [moved, ended, unknown, deadly, given_up, unprotected, shut, impossible];
+        all.into_iter().fold(0, u64::wrapping_add)
     }
 }
 
@@ -218,7 +225,7 @@ impl Death {
     /// As it stands in the ring.
     fn words(&self) -> [u64; DEATH] {
         let Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost, .. } = *self;
-        let Lost { moved, ended, unknown, deadly, given_up } = lost;
+        let Lost { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible } = lost;
         let ended_as = pair(pid, status as u32);
         let [first, second, third, fourth] = self.suspects;
         let suspects = [pair(first, second), pair(third, fourth)];
@@ -227,7 +234,7 @@ impl Death {
             [at_ms, ended_as, sessions, resumed],
             [resumed_ms, moved, ended, unknown],
             [suspects[0], suspects[1], flags, deadly],
-            [given_up, 0, 0, 0],
+            [given_up, unprotected, shut, impossible],
         ];
         std::array::from_fn(|at| words[at / 4][at % 4])
     }
@@ -236,9 +243,10 @@ impl Death {
     fn of(words: [u64; DEATH]) -> Self {
         let [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown, rest @ ..] =
             words;
-        let [suspects, more_suspects, flags, deadly, given_up, ..] = rest;
-        let ((pid, status), lost) =
-            (halves(ended_as), Lost { moved, ended, unknown, deadly, given_up });
+        let [suspects, more_suspects, flags, deadly, given_up, unprotected, shut, impossible] =
+            rest;
+        let lost = Lost { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible };
+        let (pid, status) = halves(ended_as);
         let ((first, second), (third, fourth)) = (halves(suspects), halves(more_suspects));
         Self {
             at_ms,
@@ -287,6 +295,28 @@ mod tests {
         let heir = Journal::new(9).expect("memory");
         deaths.iter().rev().for_each(|death| heir.remember_death(death));
         assert_eq!(heir.deaths(), deaths);
+    }
+
+    #[test]
+    fn each_number_is_found_where_it_was_put() {
+        let lost = Lost {
+            moved: 1,
+            ended: 2,
+            unknown: 4,
+            deadly: 8,
+            given_up: 16,
+            unprotected: 32,
+            shut: 64,
+            impossible: 128,
+        };
+        assert_eq!(lost.all(), 255);
+        let (suspects, has_hung) = ([3, 4, 5, 6], true);
+        let ended = Death { at_ms: 7, pid: 8, status: 9, sessions: 10, ..Death::default() };
+        let death = Death { resumed: 11, resumed_ms: 12, lost, suspects, has_hung, ..ended };
+        for has_panicked in [false, true] {
+            let death = Death { has_panicked, ..death.clone() };
+            assert_eq!(Death::of(death.words()), death);
+        }
     }
 
     #[test]

@@ -431,8 +431,8 @@ impl Journal {
         let layers = layers.into_iter().map(|it| it.map(&mut layer).transpose());
         let layers = layers.collect::<Result<_, Since>>()?;
         let [_, spill, secret] = hot.blobs;
-        let spill = self.memory.read(spill.at, spill.len).ok_or(Since::Moved)?;
-        let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Moved)?;
+        let spill = self.memory.read(spill.at, spill.len).ok_or(Since::Impossible)?;
+        let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Impossible)?;
         let secret = Zeroizing::new(secret);
         Ok(Standing { hot: hot.state, extra: hot.extra, spill, secret, lanes, counted, layers })
     }
@@ -504,7 +504,7 @@ fn claimed(
 ) -> Result<Option<Piece>, Since> {
     match place {
         None => Ok(None),
-        Some(place) => claim(place).map(Some).ok_or(Since::Moved),
+        Some(place) => claim(place).map(Some).ok_or(Since::Impossible),
     }
 }
 

@@ -373,7 +373,7 @@ fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
     let moves: [(&str, Move, Result<usize, Since>); 7] = [
         ("nothing", |_, _| (), Ok(0)),
         ("the peer's FIN", |_, far| far[0].shutdown(Shutdown::Write).expect("shuts"), Ok(0)),
-        ("a read to nowhere", read, Err(Since::Moved)),
+        ("a read to nowhere", read, Err(Since::Impossible)),
         (
             "a read",
             |session, far| {
@@ -384,10 +384,10 @@ fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
             Ok(1),
         ),
         ("a write", |session, _| session.server.write_all(b"x").expect("takes it"), {
-            Err(Since::Moved)
+            Err(Since::Impossible)
         }),
         ("our FIN", |session, _| session.server.shutdown(Shutdown::Write).expect("shuts"), {
-            Err(Since::Ended)
+            Err(Since::Shut)
         }),
         (
             "our FIN, which was to be",

@@ -56,13 +56,16 @@ impl Record {
 fn view(death: &Death) -> CrashView {
     let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, .. } = *death;
     let Death { has_hung, has_panicked, panic, .. } = death;
-    let Lost { moved, ended, unknown, deadly, given_up } = lost;
+    let Lost { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible } = lost;
     let lost = [
         ("bytes on their way", moved),
         ("closed by its peer", ended),
         ("unknown", unknown),
         ("the proxy died of it", deadly),
         ("the proxy died repeatedly", given_up),
+        ("not protected", unprotected),
+        ("shut by the proxy", shut),
+        ("impossible", impossible),
     ];
     CrashView {
         at: died(death),
