@@ -26,6 +26,9 @@ pub(super) const PANICS: usize = RING * (PANIC / size_of::<u64>());
 /// Signals that there are.
 const SIGNALS: usize = 65;
 
+/// Codes that a process may end with.
+pub(super) const CODES: usize = 256;
+
 /// How a process died, and what became of its sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -83,8 +86,8 @@ pub struct Lost {
 /// Deaths since the pair was made, and what became of the sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deaths {
-    /// By signal, those that there were; 0: without one.
-    pub by_signal: Vec<(i32, u64)>,
+    /// By what waitpid(2) says, those that there were.
+    pub by_status: Vec<(i32, u64)>,
     /// Sessions that went on.
     pub resumed: u64,
     /// Sessions that did not.
@@ -100,8 +103,11 @@ impl Journal {
     /// Notes that a process has died; if that was of a panic, what was noted of it is what it has
     /// said. No memory is needed for it.
     pub fn note_death(&self, death: &Death) {
-        let signal = (death.status & 0x7F) as usize % SIGNALS;
-        self.add(head::SIGNALS + signal, 1);
+        let (signal, code) = (death.status & 0x7F, death.status >> 8 & 0xFF);
+        match signal as usize % SIGNALS {
+            0 => self.add(self.codes_at() + code as usize, 1),
+            signal => self.add(head::SIGNALS + signal, 1),
+        }
         self.push_death(self.deaths_so_far(), death);
     }
 
@@ -143,9 +149,10 @@ impl Journal {
     /// What there was since the pair was made.
     pub fn totals(&self) -> Deaths {
         let word = |at| self.memory.get(at).unwrap_or_default();
-        let signals = (0..SIGNALS).map(|it| (it as i32, word(head::SIGNALS + it)));
+        let signals = (1..SIGNALS).map(|it| (it as i32, word(head::SIGNALS + it)));
+        let codes = (0..CODES).map(|it| ((it as i32) << 8, word(self.codes_at() + it)));
         Deaths {
-            by_signal: signals.filter(|(_, deaths)| *deaths > 0).collect(),
+            by_status: signals.chain(codes).filter(|(_, deaths)| *deaths > 0).collect(),
             resumed: word(head::RESUMED),
             lost: word(head::LOST),
         }
@@ -187,6 +194,10 @@ impl Journal {
             let word = self.memory.word(self.panic_at(number) + at);
             word.store(u64::from_le_bytes(*bytes), layout::STORE);
         }
+    }
+
+    fn codes_at(&self) -> usize {
+        layout::codes(self.slots) / size_of::<u64>()
     }
 
     fn panic_at(&self, number: u64) -> usize {
@@ -295,6 +306,17 @@ mod tests {
         let heir = Journal::new(9).expect("memory");
         deaths.iter().rev().for_each(|death| heir.remember_death(death));
         assert_eq!(heir.deaths(), deaths);
+    }
+
+    #[test]
+    fn deaths_are_counted_by_signal_and_by_exit_code() {
+        let journal = Journal::new(1).expect("memory");
+        assert_eq!(journal.totals(), Deaths::default());
+        for status in [9, 101 << 8, 1 << 8, 101 << 8, 255 << 8, 64, 9] {
+            journal.note_death(&Death { status, ..Death::default() });
+        }
+        let by_status = vec![(9, 2), (64, 1), (1 << 8, 1), (101 << 8, 2), (255 << 8, 1)];
+        assert_eq!(journal.totals().by_status, by_status);
     }
 
     #[test]

@@ -7,12 +7,13 @@
 //!   arena    buffers of lanes, from a page boundary on
 //!   trays    the same of what is between them and sockets
 //!   panics   words: what those say that processes die of
+//!   codes    words: how many have ended with each
 //! ```
 //! The reader is the same image as the writer, so this may change from one version to the next.
 
 use std::sync::atomic::Ordering;
 
-use super::deaths::PANICS;
+use super::deaths::{CODES, PANICS};
 use super::hot::{MOST_PIECES, OWN_LEGS};
 use crate::buffer::arena::Kind;
 
@@ -63,7 +64,7 @@ pub(super) mod head {
     pub(in crate::journal) const TIE: usize = 25;
     /// From here on, in bytes, no key was ever written down.
     pub(in crate::journal) const SECRETS: usize = 32;
-    /// Deaths by signal; 0: without one.
+    /// Deaths by signal; see `codes` of those without one.
     pub(in crate::journal) const SIGNALS: usize = 640;
     /// What each thread that serves sessions is at: the session's [`Served`](super::Served), and
     /// how many there were.
@@ -207,9 +208,14 @@ pub(super) fn panics(slots: u32) -> usize {
     (trays(slots) + pieces(slots) as usize * Kind::Trays.size()).next_multiple_of(PAGE)
 }
 
+/// Where deaths by exit code begin, in bytes.
+pub(super) fn codes(slots: u32) -> usize {
+    panics(slots) + PANICS * WORD
+}
+
 /// Bytes of a journal.
 pub(super) fn size(slots: u32) -> usize {
-    panics(slots) + PANICS * WORD
+    codes(slots) + CODES * WORD
 }
 
 /// Bytes for what is secret.

@@ -42,9 +42,9 @@ impl Record {
     /// What crashes have come to; None where nothing would go on after one.
     pub(super) fn totals(&self) -> Option<CrashTotals> {
         let journal = self.0.as_ref()?;
-        let Deaths { by_signal, resumed, lost } = journal.totals();
+        let Deaths { by_status, resumed, lost } = journal.totals();
         Some(CrashTotals {
-            by_kind: by_signal.into_iter().map(|(signal, deaths)| (how(signal), deaths)).collect(),
+            by_kind: by_status.into_iter().map(|(status, deaths)| (how(status), deaths)).collect(),
             resumed,
             lost,
             last: journal.deaths().first().map(|death| Duration::from_millis(death.resumed_ms)),
