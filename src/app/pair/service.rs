@@ -33,6 +33,8 @@ pub(in crate::app) struct Pair {
     pub(in crate::app) keeper: u32,
     /// What that is worth to the kernel when memory is short.
     pub(in crate::app) worth: Option<i32>,
+    /// It has taken up what one before it has left.
+    pub(super) is_heir: bool,
 }
 
 impl Pair {
@@ -90,8 +92,8 @@ impl Pair {
     }
 
     /// Waits for the keeper's death. A proxy goes on, and as soon as it is the one that serves it
-    /// gives its sessions to a new pair. One that has not got that far by itself would be in the
-    /// way of whoever is started in its place.
+    /// gives its sessions to a new pair. One that has not got that far by itself, and has no
+    /// sessions yet, would be in the way of whoever is started in its place.
     async fn outlive_keeper(&self, lifecycle: &Lifecycle) {
         if let Err(error) = ended(self.keeper).await {
             tracing::error!(keeper = self.keeper, %error, "the keeper cannot be watched");
@@ -103,7 +105,7 @@ impl Pair {
         loop {
             let standing = *standings.borrow_and_update();
             match (standing.state, standing.phase) {
-                (State::Starting, None) => std::process::exit(1),
+                (State::Starting, None) if !self.is_heir => std::process::exit(1),
                 (State::Running, None) => {
                     // Who orders a stop now is to reach the one that can do it in order.
                     Notifier::from_environment().take_lead().await;
