@@ -220,5 +220,5 @@ pub(super) fn size(slots: u32) -> usize {
 
 /// Bytes for what is secret.
 pub(super) fn secrets(slots: u32) -> usize {
-    (slots as usize * SECRETS_A_SESSION).max(64 * 1024)
+    (slots as usize * SECRETS_A_SESSION).max(256 * 1024)
 }

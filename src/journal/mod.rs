@@ -30,12 +30,13 @@
 //!   `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
 //!   session since its last commit.
-//! - `suspects`: which session a process has died of; `deaths`: how those died that have. - `tie`: the
-//!   other process of a restart.
+//! - `suspects`: which session a process has died of; `deaths`: how those died that have. - `tie`:
+//!   the other process of a restart. - `estate`: what is left beside sessions.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
 mod deaths;
+mod estate;
 mod heap;
 mod hot;
 mod layout;
@@ -56,8 +57,8 @@ pub use deaths::{Death, Deaths, Lost, SUSPECTS};
 use heap::{Heap, Place};
 use hot::{BLOBS, Blob, OWN_LEGS, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
-use layout::{Copies, SLOT, head, slot, state};
 pub use layout::{Phase, WORKERS};
+use layout::{SLOT, head, slot, state};
 use mapping::Mapping;
 pub use reader::{Found, Lane, Layer, Left, Standing};
 pub use standing::Since;
@@ -72,7 +73,7 @@ use crate::position::{Position, is_unix};
 #[derive(Debug)]
 pub struct Journal {
     memory: Mapping,
-    /// For keys.
+    /// For keys, and the estate.
     secrets: Mapping,
     /// Why others might see them there.
     exposure: Option<io::Error>,
@@ -231,33 +232,21 @@ impl Journal {
         !self.is_alone.load(Ordering::Relaxed)
     }
 
-    /// What is left to whoever comes after this process, beside sessions. What does not fit is not
-    /// left.
-    pub fn set_estate(&self, estate: &[u8]) {
-        let before = self.current(head::ESTATES);
-        let place = lock(&self.heap).take(estate.len());
-        let Some(place) = place else { return };
-        self.memory.write(place.at(), estate);
-        let number = before.map_or(0, |(number, _)| number).wrapping_add(1);
-        let copy = layout::older(number);
-        for (at, value) in layout::estate(copy, number, place.at(), estate.len()) {
-            self.memory.word(at).store(value, layout::STORE);
-        }
-        if let Some((_, before)) = before {
-            self.give_back(before);
-        }
+    fn write_secret(&self, place: Place, bytes: &[u8]) {
+        // First: whoever finds them in a place that no record names knows of the place.
+        self.memory.word(head::SECRETS).fetch_max(place.end() as u64, layout::STORE);
+        self.secrets.write(place.at(), bytes);
+    }
+
+    fn give_back_secret(&self, place: Place) {
+        self.secrets.wipe(place.at(), place.len());
+        lock(&self.secret_heap).give_back(place);
     }
 
     /// What was there may be secret.
     fn give_back(&self, place: Place) {
         self.memory.wipe(place.at(), place.len());
         lock(&self.heap).give_back(place);
-    }
-
-    /// The last estate: its number and where it is.
-    fn current(&self, copies: Copies<usize>) -> Option<(u64, Place)> {
-        let (number, at, len) = layout::newest(copies, |at| self.memory.get(at))?;
-        Some((number, Place::of(at, len)?))
     }
 
     /// A slot for a session with these connections. It counts from its first commit on, from when
@@ -477,11 +466,11 @@ impl Slot {
         commit: &Commit<'_>,
         blobs: &mut [Option<Blob>; BLOBS],
     ) -> Result<[Option<Place>; BLOBS], Unregistered> {
-        let Journal { memory, secrets, heap, secret_heap, .. } = &*self.journal;
+        let Journal { memory, heap, secret_heap, .. } = &*self.journal;
         let all = [commit.cold, commit.spill, commit.secret];
-        let into = [(memory, heap), (memory, heap), (secrets, secret_heap)];
+        let from = [heap, heap, secret_heap];
         let mut fresh = [None; BLOBS];
-        for (at, (bytes, (memory, heap))) in all.into_iter().zip(into).enumerate() {
+        for (at, (bytes, heap)) in all.into_iter().zip(from).enumerate() {
             let Some(bytes) = bytes else { continue };
             blobs[at] = Some(Blob::default());
             if bytes.is_empty() {
@@ -492,12 +481,10 @@ impl Slot {
                 self.give_back(fresh);
                 return Err(Unregistered::TooLarge);
             };
-            if at == SECRET {
-                // First: whoever finds them in a place that no record names knows of the place.
-                let secrets = self.journal.memory.word(head::SECRETS);
-                secrets.fetch_max(place.end() as u64, layout::STORE);
+            match at {
+                SECRET => self.journal.write_secret(place, bytes),
+                _ => memory.write(place.at(), bytes),
             }
-            memory.write(place.at(), bytes);
             (fresh[at], blobs[at]) = (Some(place), Some(Blob { at: place.at(), len: bytes.len() }));
         }
         Ok(fresh)
@@ -527,10 +514,7 @@ impl Slot {
     fn give_back(&self, [cold, spill, secret]: [Option<Place>; BLOBS]) {
         let usual = [cold, spill].into_iter().flatten();
         usual.for_each(|place| self.journal.give_back(place));
-        if let Some(place) = secret {
-            self.journal.secrets.wipe(place.at(), place.len());
-            lock(&self.journal.secret_heap).give_back(place);
-        }
+        secret.into_iter().for_each(|place| self.journal.give_back_secret(place));
     }
 }
 

@@ -9,6 +9,7 @@ use nix::libc;
 use rustix::net::Shutdown;
 use zeroize::Zeroizing;
 
+use super::estate::Kept;
 use super::heap::{Heap, Place};
 use super::hot::{
     self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, TRAYS, Tray,
@@ -30,7 +31,7 @@ pub struct Left {
     /// Sessions in the middle of what is not put on record.
     pub unprotected: u64,
     /// What was left beside sessions.
-    pub estate: Option<Vec<u8>>,
+    pub estate: Option<Zeroizing<Vec<u8>>>,
     /// Sessions that are not even tried.
     pub given_up: u64,
     /// The highest id that a session had.
@@ -221,11 +222,12 @@ impl Journal {
         left.unprotected += half_made.iter().filter(|id| !has_another(id)).count() as u64;
         let records = self.without_doubles(records, &mut left, &mut free);
         let places = records.iter().flat_map(|record| record.taken());
-        let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
+        let estate = self.estate_place().map(|(_, kept)| kept);
+        let places = places.chain(estate.and_then(Kept::usual)).collect();
         *lock(&self.heap) =
             Heap::without(layout::heap(self.slots), layout::arena(self.slots), places);
-        let secrets: Vec<Place> =
-            records.iter().filter_map(|record| record.places[SECRET]).collect();
+        let secrets = records.iter().filter_map(|record| record.places[SECRET]);
+        let secrets: Vec<Place> = secrets.chain(estate.and_then(Kept::secret)).collect();
         self.wipe_secrets(&secrets);
         *lock(&self.secret_heap) = Heap::without(0, layout::secrets(self.slots), secrets);
         *lock(&self.free) = free;
@@ -249,11 +251,6 @@ impl Journal {
             self.secrets.wipe(begin, at.saturating_sub(begin));
             begin = begin.max(end);
         }
-    }
-
-    fn estate(&self) -> Option<Vec<u8>> {
-        let (_, at, len) = layout::newest(head::ESTATES, |at| self.memory.get(at))?;
-        self.memory.read(at, len)
     }
 
     fn forget(&self, index: u32, free: &mut Free) {
@@ -345,11 +342,12 @@ impl Journal {
     }
 
     /// Where in the heap a blob is, if it is one; None if it is nowhere.
-    fn place(&self, blob: Blob) -> Option<Option<Place>> {
+    pub(super) fn place(&self, blob: Blob) -> Option<Option<Place>> {
         place_within(blob, layout::heap(self.slots), layout::arena(self.slots))
     }
 
-    fn secret_place(&self, blob: Blob) -> Option<Option<Place>> {
+    /// The same of secrets.
+    pub(super) fn secret_place(&self, blob: Blob) -> Option<Option<Place>> {
         place_within(blob, 0, layout::secrets(self.slots))
     }
 

@@ -15,7 +15,7 @@ use crate::buffer::arena::Piece;
 
 impl Journal {
     /// The same memory, as another process finds it.
-    fn succeeded(&self) -> Self {
+    pub(super) fn succeeded(&self) -> Self {
         Self::over(self.memory.again(), self.secrets.again(), self.slots)
     }
 }
@@ -268,7 +268,7 @@ fn what_was_committed_is_found_by_who_comes_after() {
     session.die();
     let mut left = journal.take_over();
     assert_eq!((left.unknown, left.unprotected, left.highest_id), (0, 0, 7));
-    assert_eq!(left.estate.as_deref(), Some(&b"estate"[..]));
+    assert_eq!(left.estate.take().expect("there is one")[..], *b"estate");
     let mut found = left.sessions.pop().expect("the session");
     assert_eq!((found.id, &found.cold[..]), (7, &state[..]));
     let Standing { hot, lanes, counted, .. } = found.standing.expect("nothing has happened");
