@@ -3,6 +3,7 @@
 use odp::config::{ClusterSection, Config, ServerSection};
 
 const FILE: &str = include_str!("../config/odp.toml");
+const UNIT: &str = include_str!("../config/odp.service");
 
 #[test]
 fn the_shipped_config_is_the_default() {
@@ -12,6 +13,31 @@ fn the_shipped_config_is_the_default() {
     let cluster = ClusterSection { name: "main".into(), server, ..ClusterSection::default() };
     let default = Config { cluster: vec![cluster], ..Config::default() };
     assert_eq!(shipped, default);
+}
+
+/// What `crash_protection` needs of systemd.
+#[test]
+fn the_shipped_unit_lets_either_process_of_a_pair_outlive_the_other() {
+    let values = |key: &str| -> Vec<&str> {
+        let lines = UNIT.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(name, _)| *name == key).flat_map(|(_, it)| it.split(' ')).collect()
+    };
+    for (key, value) in [
+        ("Type", "notify"),
+        ("NotifyAccess", "all"),
+        ("OOMPolicy", "continue"),
+        ("ExitType", "cgroup"),
+        ("Restart", "on-failure"),
+        ("LimitMEMLOCK", "64M"),
+    ] {
+        assert_eq!(values(key), [value], "{key}");
+    }
+    // A death that is a failure would end the unit with the next reload; one that is none is to be
+    // followed by a start if nobody is left.
+    let deaths = values("SuccessExitStatus");
+    assert!(deaths.contains(&"SIGKILL"), "{deaths:?}");
+    assert_eq!(deaths, values("RestartForceExitStatus"));
+    assert_eq!(values("SystemCallFilter"), ["@system-service", "memfd_secret"]);
 }
 
 #[test]

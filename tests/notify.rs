@@ -90,6 +90,13 @@ impl Manager {
         }
     }
 
+    /// Who says who is the main process, and who that is.
+    fn hear_main(&self) -> (u32, u32) {
+        let main = self.hear_about("MAINPID=");
+        let line = main.text.lines().next().and_then(|line| line.strip_prefix("MAINPID="));
+        (main.sender, line.and_then(|pid| pid.parse().ok()).expect("a pid"))
+    }
+
     fn hear_watchdog(&self, sender: u32) {
         let until = Instant::now() + LIMIT;
         loop {
@@ -130,10 +137,8 @@ fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
         kill(Pid::from_raw(serving as i32), Signal::SIGUSR2).expect("it lives");
         let reloading = manager.hear_about("RELOADING=1\nMONOTONIC_USEC=");
         assert_eq!(reloading.sender, serving);
-        let main = manager.hear_about("MAINPID=");
-        assert_eq!(main.sender, serving, "who serves tells of it");
-        let line = main.text.lines().next().and_then(|line| line.strip_prefix("MAINPID="));
-        let keeper: u32 = line.and_then(|pid| pid.parse().ok()).expect("a pid");
+        let (sender, keeper) = manager.hear_main();
+        assert_eq!(sender, serving, "who serves tells of it");
         let barrier = manager.hear_about("BARRIER=1");
         assert_eq!((barrier.sender, barrier.fds.len()), (serving, 1));
         // It must wait as long as this is open. There is no event for what does not happen.
@@ -152,6 +157,21 @@ fn t_38_t_39_a_handover_is_told_in_order_and_is_no_stop() {
     let stopping = manager.hear_about("STOPPING=1\nEXTEND_TIMEOUT_USEC=");
     assert_eq!(stopping.sender, serving);
     until("the end", || proxy.process().living().is_empty().then_some(()));
+}
+
+/// The manager has nobody any more to order about, until somebody is named.
+#[test]
+fn who_loses_its_keeper_is_the_main_process_until_there_is_a_new_one() {
+    let Some((_database, proxy, manager)) = managed() else { return };
+    let alone = manager.hear_about("READY=1\nSTATUS=").sender;
+    kill(Pid::from_raw(parent(alone) as i32), Signal::SIGKILL).expect("it lives");
+    assert_eq!(manager.hear_main(), (alone, alone));
+    assert_eq!(manager.hear_about("RELOADING=1\nMONOTONIC_USEC=").sender, alone);
+    let (sender, keeper) = manager.hear_main();
+    assert_eq!(sender, alone);
+    drop(manager.hear_about("BARRIER=1").fds);
+    let ready = manager.hear_about("READY=1\nSTATUS=").sender;
+    assert_eq!((proxy.process().living(), parent(ready)), (vec![ready], keeper));
 }
 
 #[test]

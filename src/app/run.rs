@@ -92,6 +92,9 @@ fn run_proxy(
         _ => (config::load(path, Names::Resolved)?, None),
     };
     let _log = log::start(&config.log).context("cannot start the log")?;
+    if parts.is_some() {
+        pair::note_panics();
+    }
     if let Some(error) = flaw {
         tracing::error!(%error, "passwords are missing until the config is loaded again");
     }

@@ -6,13 +6,14 @@
 //!   heap     bytes, from a page boundary on: states, annexes
 //!   arena    buffers of lanes, from a page boundary on
 //!   trays    the same of what is between them and sockets
+//!   panics   words: what those say that processes die of
+//!   codes    words: how many have ended with each
 //! ```
 //! The reader is the same image as the writer, so this may change from one version to the next.
 
 use std::sync::atomic::Ordering;
 
-use serde::{Deserialize, Serialize};
-
+use super::deaths::{CODES, PANICS};
 use crate::buffer::arena::Kind;
 
 /// Stores are seen in their order by who comes after the writer's death.
@@ -71,7 +72,7 @@ pub(super) mod head {
     pub(in crate::journal) const TIE: usize = 25;
     /// From here on, in bytes, no key was ever written down.
     pub(in crate::journal) const SECRETS: usize = 32;
-    /// Deaths by signal; 0: without one.
+    /// Deaths by signal; see `codes` of those without one.
     pub(in crate::journal) const SIGNALS: usize = 640;
     /// What each thread that serves sessions is at: the session's [`Served`](super::Served), and
     /// how many there were.
@@ -84,12 +85,6 @@ pub(super) const IN_USE: u64 = 1 << 63;
 
 /// Threads that serve sessions and are watched.
 pub const WORKERS: usize = 128;
-
-/// Deaths that are remembered.
-pub(super) const RING: usize = 32;
-
-/// Words of one of them.
-pub(super) const DEATH: usize = 16;
 
 /// Words of a slot.
 pub(super) mod slot {
@@ -154,96 +149,6 @@ impl Phase {
     }
 }
 
-/// How a process died, and what became of its sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Death {
-    /// Milliseconds since 1970.
-    pub at_ms: u64,
-    /// Its pid.
-    pub pid: u32,
-    /// What waitpid(2) says.
-    pub status: i32,
-    /// Sessions that were on record.
-    pub sessions: u64,
-    /// Those that went on.
-    pub resumed: u64,
-    /// From its end until the last of them went on.
-    pub resumed_ms: u64,
-    /// Those that were lost, by why.
-    pub lost: Lost,
-    /// Sessions that may be to blame; 0: none.
-    pub suspects: [u32; SUSPECTS],
-    /// It did not move any more, and was ended for that.
-    pub has_hung: bool,
-}
-
-/// As many suspects of a death are named.
-pub const SUSPECTS: usize = 4;
-
-/// Sessions that were lost in a crash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Lost {
-    /// Bytes of theirs were in the process.
-    pub moved: u64,
-    /// The other end has ended the connection meanwhile.
-    pub ended: u64,
-    /// What is on record of them is not understood, or their sockets are not there.
-    pub unknown: u64,
-    /// Processes have died of them.
-    pub deadly: u64,
-    /// Processes died again and again, and nobody knew of what.
-    pub given_up: u64,
-}
-
-impl Lost {
-    /// All of them.
-    pub fn all(self) -> u64 {
-        let Self { moved, ended, unknown, deadly, given_up } = self;
-        [moved, ended, unknown, deadly, given_up].into_iter().fold(0, u64::wrapping_add)
-    }
-}
-
-impl Death {
-    /// As it stands in the ring.
-    pub(super) fn words(self) -> [u64; DEATH] {
-        let Self { at_ms, pid, status, sessions, resumed, resumed_ms, lost, .. } = self;
-        let Lost { moved, ended, unknown, deadly, given_up } = lost;
-        let ended_as = pair(pid, status as u32);
-        let [first, second, third, fourth] = self.suspects;
-        let suspects = [pair(first, second), pair(third, fourth)];
-        let words = [
-            [at_ms, ended_as, sessions, resumed],
-            [resumed_ms, moved, ended, unknown],
-            [suspects[0], suspects[1], u64::from(self.has_hung), deadly],
-            [given_up, 0, 0, 0],
-        ];
-        std::array::from_fn(|at| words[at / 4][at % 4])
-    }
-
-    /// The same, back.
-    pub(super) fn of(words: [u64; DEATH]) -> Self {
-        let [at_ms, ended_as, sessions, resumed, resumed_ms, moved, ended, unknown, rest @ ..] =
-            words;
-        let [suspects, more_suspects, has_hung, deadly, given_up, ..] = rest;
-        let ((pid, status), lost) =
-            (halves(ended_as), Lost { moved, ended, unknown, deadly, given_up });
-        let ((first, second), (third, fourth)) = (halves(suspects), halves(more_suspects));
-        Self {
-            at_ms,
-            pid,
-            status: status as i32,
-            sessions,
-            resumed,
-            resumed_ms,
-            lost,
-            suspects: [first, second, third, fourth],
-            has_hung: has_hung != 0,
-        }
-    }
-}
-
 /// Two numbers in one word.
 pub(super) fn pair(high: u32, low: u32) -> u64 {
     u64::from(high) << 32 | u64::from(low)
@@ -252,20 +157,6 @@ pub(super) fn pair(high: u32, low: u32) -> u64 {
 /// The same, back.
 pub(super) fn halves(word: u64) -> (u32, u32) {
     ((word >> 32) as u32, word as u32)
-}
-
-/// Signals that there are.
-pub(super) const SIGNALS: usize = 65;
-
-/// Deaths since the pair was made, and what became of the sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Deaths {
-    /// By signal, those that there were; 0: without one.
-    pub by_signal: Vec<(i32, u64)>,
-    /// Sessions that went on.
-    pub resumed: u64,
-    /// Sessions that did not.
-    pub lost: u64,
 }
 
 /// Which copy the commit with this number writes over.
@@ -318,12 +209,22 @@ pub(super) fn trays(slots: u32) -> usize {
     arena(slots) + pieces(slots) as usize * Kind::Buffers.size()
 }
 
+/// Where panics begin, in bytes.
+pub(super) fn panics(slots: u32) -> usize {
+    (trays(slots) + pieces(slots) as usize * Kind::Trays.size()).next_multiple_of(PAGE)
+}
+
+/// Where deaths by exit code begin, in bytes.
+pub(super) fn codes(slots: u32) -> usize {
+    panics(slots) + PANICS * WORD
+}
+
 /// Bytes of a journal.
 pub(super) fn size(slots: u32) -> usize {
-    trays(slots) + pieces(slots) as usize * Kind::Trays.size()
+    codes(slots) + CODES * WORD
 }
 
 /// Bytes for what is secret.
 pub(super) fn secrets(slots: u32) -> usize {
-    (slots as usize * SECRETS_A_SESSION).max(64 * 1024)
+    (slots as usize * SECRETS_A_SESSION).max(256 * 1024)
 }

@@ -36,27 +36,30 @@ impl Mapping {
     }
 
     /// The same, where nobody else sees it: of memory that is no other process's, is not dumped and
-    /// not swapped, where the system has such; else as near to it as may be.
-    pub(super) fn secret(len: usize) -> io::Result<Self> {
-        if let Some(secret) = Self::unseen(len) {
-            return Ok(secret);
-        }
+    /// not swapped, where the system has such; else as near to it as may be, and why.
+    pub(super) fn secret(len: usize) -> io::Result<(Self, Option<io::Error>)> {
+        let why = match Self::unseen(len) {
+            Ok(secret) => return Ok((secret, None)),
+            Err(why) => why,
+        };
         let usual = Self::new(len)?;
         // SAFETY: it is a mapping of ours. There may be a limit, and then it is as the heap is.
         unsafe { libc::mlock2(usual.base.as_ptr().cast(), len, libc::MLOCK_ONFAULT) };
-        Ok(usual)
+        Ok((usual, Some(why)))
     }
 
-    /// None where there is no such memory, or not so much.
-    fn unseen(len: usize) -> Option<Self> {
+    /// An error where there is no such memory, or not so much.
+    fn unseen(len: usize) -> io::Result<Self> {
         // SAFETY: it makes a descriptor, or says why not.
         let fd = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
-        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+        let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
+            return Err(io::Error::last_os_error());
+        };
         // SAFETY: it was made just now and is nobody's.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         // It can be given a length once only.
-        rustix::fs::ftruncate(&fd, len as u64).ok()?;
-        Self::of(fd, len).ok()
+        rustix::fs::ftruncate(&fd, len as u64)?;
+        Self::of(fd, len)
     }
 
     /// Of a file of this length, which cannot shrink.

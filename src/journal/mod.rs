@@ -30,10 +30,13 @@
 //!   `heap`: places for states.
 //! - `reader`: what a dead process has left; it trusts nothing. - `standing`: what has become of a
 //!   session since its last commit.
-//! - `suspects`: which session a process has died of. - `tie`: the other process of a restart.
+//! - `suspects`: which session a process has died of; `deaths`: how those died that have. - `tie`:
+//!   the other process of a restart. - `estate`: what is left beside sessions.
 //!
 //! Invariant: one process writes; who reads comes after its death. It knows nothing of MySQL.
 
+mod deaths;
+mod estate;
 mod heap;
 mod hot;
 mod layout;
@@ -50,11 +53,12 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+pub use deaths::{Death, Deaths, Lost, SUSPECTS};
 use heap::{Heap, Place};
 use hot::{BLOBS, Blob, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};
-use layout::{Copies, OWN_LEGS, SLOT, head, slot, state};
-pub use layout::{Death, Deaths, Lost, Phase, SUSPECTS, WORKERS};
+use layout::{OWN_LEGS, SLOT, head, slot, state};
+pub use layout::{Phase, WORKERS};
 use mapping::Mapping;
 pub use reader::{Found, Lane, Layer, Left, Standing};
 pub use standing::Since;
@@ -69,8 +73,10 @@ use crate::position::{Position, is_unix};
 #[derive(Debug)]
 pub struct Journal {
     memory: Mapping,
-    /// For keys.
+    /// For keys, and the estate.
     secrets: Mapping,
+    /// Why others might see them there.
+    exposure: Option<io::Error>,
     arena: &'static Arena,
     trays: &'static Arena,
     slots: u32,
@@ -175,8 +181,8 @@ impl Journal {
     /// What the system says.
     pub fn new(sessions: u32) -> io::Result<Self> {
         let memory = Mapping::new(layout::size(sessions))?;
-        let secrets = Mapping::secret(layout::secrets(sessions))?;
-        Ok(Self::over(memory, secrets, sessions))
+        let (secrets, exposure) = Mapping::secret(layout::secrets(sessions))?;
+        Ok(Self { exposure, ..Self::over(memory, secrets, sessions) })
     }
 
     fn over(memory: Mapping, secrets: Mapping, sessions: u32) -> Self {
@@ -187,6 +193,7 @@ impl Journal {
             trays: memory.arena(layout::trays(sessions), Kind::Trays, pieces),
             memory,
             secrets,
+            exposure: None,
             slots: sessions,
             heap: Mutex::new(heap),
             secret_heap: Mutex::new(Heap::new(0, layout::secrets(sessions))),
@@ -198,6 +205,11 @@ impl Journal {
     /// Where bytes in transit are to be.
     pub fn arena(&self) -> &'static Arena {
         self.arena
+    }
+
+    /// Why keys are in memory as any other, if they are.
+    pub fn exposure(&self) -> Option<&io::Error> {
+        self.exposure.as_ref()
     }
 
     /// Where layers are to have theirs.
@@ -220,33 +232,21 @@ impl Journal {
         !self.is_alone.load(Ordering::Relaxed)
     }
 
-    /// What is left to whoever comes after this process, beside sessions. What does not fit is not
-    /// left.
-    pub fn set_estate(&self, estate: &[u8]) {
-        let before = self.current(head::ESTATES);
-        let place = lock(&self.heap).take(estate.len());
-        let Some(place) = place else { return };
-        self.memory.write(place.at(), estate);
-        let number = before.map_or(0, |(number, _)| number).wrapping_add(1);
-        let copy = layout::older(number);
-        for (at, value) in layout::estate(copy, number, place.at(), estate.len()) {
-            self.memory.word(at).store(value, layout::STORE);
-        }
-        if let Some((_, before)) = before {
-            self.give_back(before);
-        }
+    fn write_secret(&self, place: Place, bytes: &[u8]) {
+        // First: whoever finds them in a place that no record names knows of the place.
+        self.memory.word(head::SECRETS).fetch_max(place.end() as u64, layout::STORE);
+        self.secrets.write(place.at(), bytes);
+    }
+
+    fn give_back_secret(&self, place: Place) {
+        self.secrets.wipe(place.at(), place.len());
+        lock(&self.secret_heap).give_back(place);
     }
 
     /// What was there may be secret.
     fn give_back(&self, place: Place) {
         self.memory.wipe(place.at(), place.len());
         lock(&self.heap).give_back(place);
-    }
-
-    /// The last estate: its number and where it is.
-    fn current(&self, copies: Copies<usize>) -> Option<(u64, Place)> {
-        let (number, at, len) = layout::newest(copies, |at| self.memory.get(at))?;
-        Some((number, Place::of(at, len)?))
     }
 
     /// A slot for a session with these connections. It counts from its first commit on, from when
@@ -466,11 +466,11 @@ impl Slot {
         commit: &Commit<'_>,
         blobs: &mut [Option<Blob>; BLOBS],
     ) -> Result<[Option<Place>; BLOBS], Unregistered> {
-        let Journal { memory, secrets, heap, secret_heap, .. } = &*self.journal;
+        let Journal { memory, heap, secret_heap, .. } = &*self.journal;
         let all = [commit.cold, commit.spill, commit.secret];
-        let into = [(memory, heap), (memory, heap), (secrets, secret_heap)];
+        let from = [heap, heap, secret_heap];
         let mut fresh = [None; BLOBS];
-        for (at, (bytes, (memory, heap))) in all.into_iter().zip(into).enumerate() {
+        for (at, (bytes, heap)) in all.into_iter().zip(from).enumerate() {
             let Some(bytes) = bytes else { continue };
             blobs[at] = Some(Blob::default());
             if bytes.is_empty() {
@@ -481,12 +481,10 @@ impl Slot {
                 self.give_back(fresh);
                 return Err(Unregistered::TooLarge);
             };
-            if at == SECRET {
-                // First: whoever finds them in a place that no record names knows of the place.
-                let secrets = self.journal.memory.word(head::SECRETS);
-                secrets.fetch_max(place.end() as u64, layout::STORE);
+            match at {
+                SECRET => self.journal.write_secret(place, bytes),
+                _ => memory.write(place.at(), bytes),
             }
-            memory.write(place.at(), bytes);
             (fresh[at], blobs[at]) = (Some(place), Some(Blob { at: place.at(), len: bytes.len() }));
         }
         Ok(fresh)
@@ -516,10 +514,7 @@ impl Slot {
     fn give_back(&self, [cold, spill, secret]: [Option<Place>; BLOBS]) {
         let usual = [cold, spill].into_iter().flatten();
         usual.for_each(|place| self.journal.give_back(place));
-        if let Some(place) = secret {
-            self.journal.secrets.wipe(place.at(), place.len());
-            lock(&self.journal.secret_heap).give_back(place);
-        }
+        secret.into_iter().for_each(|place| self.journal.give_back_secret(place));
     }
 }
 

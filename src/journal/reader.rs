@@ -4,18 +4,18 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nix::libc;
 use rustix::net::Shutdown;
 use zeroize::Zeroizing;
 
+use super::estate::Kept;
 use super::heap::{Heap, Place};
 use super::hot::{
     self, BLOBS, Blob, Counted, Hot, LAYER_WORDS, Layers, SECRET, STATE_WORDS, Shape, Stretch,
     TRAYS, Tray,
 };
-use super::layout::{self, DEATH, Death, Deaths, Phase, RING, SLOT, head, slot, state};
+use super::layout::{self, Phase, SLOT, head, slot, state};
 use super::standing::{Since, Stand, Use, is_still, stand};
 use super::{Annex, Free, Journal, OwnWords, Slot, cookie};
 use crate::buffer::arena::Piece;
@@ -32,7 +32,7 @@ pub struct Left {
     /// Sessions in the middle of what is not put on record.
     pub unprotected: u64,
     /// What was left beside sessions.
-    pub estate: Option<Vec<u8>>,
+    pub estate: Option<Zeroizing<Vec<u8>>>,
     /// Sessions that are not even tried.
     pub given_up: u64,
     /// The highest id that a session had.
@@ -223,11 +223,12 @@ impl Journal {
         left.unprotected += half_made.iter().filter(|id| !has_another(id)).count() as u64;
         let records = self.without_doubles(records, &mut left, &mut free);
         let places = records.iter().flat_map(|record| record.taken());
-        let places = places.chain(self.current(head::ESTATES).map(|(_, place)| place)).collect();
+        let estate = self.estate_place().map(|(_, kept)| kept);
+        let places = places.chain(estate.and_then(Kept::usual)).collect();
         *lock(&self.heap) =
             Heap::without(layout::heap(self.slots), layout::arena(self.slots), places);
-        let secrets: Vec<Place> =
-            records.iter().filter_map(|record| record.places[SECRET]).collect();
+        let secrets = records.iter().filter_map(|record| record.places[SECRET]);
+        let secrets: Vec<Place> = secrets.chain(estate.and_then(Kept::secret)).collect();
         self.wipe_secrets(&secrets);
         *lock(&self.secret_heap) = Heap::without(0, layout::secrets(self.slots), secrets);
         *lock(&self.free) = free;
@@ -251,11 +252,6 @@ impl Journal {
             self.secrets.wipe(begin, at.saturating_sub(begin));
             begin = begin.max(end);
         }
-    }
-
-    fn estate(&self) -> Option<Vec<u8>> {
-        let (_, at, len) = layout::newest(head::ESTATES, |at| self.memory.get(at))?;
-        self.memory.read(at, len)
     }
 
     fn forget(&self, index: u32, free: &mut Free) {
@@ -347,11 +343,12 @@ impl Journal {
     }
 
     /// Where in the heap a blob is, if it is one; None if it is nowhere.
-    fn place(&self, blob: Blob) -> Option<Option<Place>> {
+    pub(super) fn place(&self, blob: Blob) -> Option<Option<Place>> {
         place_within(blob, layout::heap(self.slots), layout::arena(self.slots))
     }
 
-    fn secret_place(&self, blob: Blob) -> Option<Option<Place>> {
+    /// The same of secrets.
+    pub(super) fn secret_place(&self, blob: Blob) -> Option<Option<Place>> {
         place_within(blob, 0, layout::secrets(self.slots))
     }
 
@@ -433,8 +430,8 @@ impl Journal {
         let layers = layers.into_iter().map(|it| it.map(&mut layer).transpose());
         let layers = layers.collect::<Result<_, Since>>()?;
         let [_, spill, secret] = hot.blobs;
-        let spill = self.memory.read(spill.at, spill.len).ok_or(Since::Moved)?;
-        let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Moved)?;
+        let spill = self.memory.read(spill.at, spill.len).ok_or(Since::Impossible)?;
+        let secret = self.secrets.read(secret.at, secret.len).ok_or(Since::Impossible)?;
         let secret = Zeroizing::new(secret);
         Ok(Standing { hot: hot.state, extra: hot.extra, spill, secret, lanes, counted, layers })
     }
@@ -460,65 +457,6 @@ impl Journal {
     /// Where the process stands, or stood, that writes.
     pub fn phase(&self) -> Phase {
         Phase::of(self.memory.get(head::PHASE).unwrap_or_default())
-    }
-
-    /// Notes that a process has died. No memory is needed for it.
-    pub fn note_death(&self, death: Death) {
-        let signal = (death.status & 0x7F) as usize % layout::SIGNALS;
-        self.add(head::SIGNALS + signal, 1);
-        self.remember_death(death);
-    }
-
-    /// One that another pair has counted.
-    pub fn remember_death(&self, death: Death) {
-        let number = self.memory.get(head::DEATHS).unwrap_or_default();
-        self.set_death(number, death);
-        self.memory.word(head::DEATHS).store(number.wrapping_add(1), layout::STORE);
-    }
-
-    /// What has become of the sessions of the last one that has died. To be said once.
-    pub fn amend_death(&self, amended: impl FnOnce(Death) -> Death) {
-        if let Some(last) = self.memory.get(head::DEATHS).and_then(|deaths| deaths.checked_sub(1)) {
-            let death = amended(self.death(last));
-            self.add(head::RESUMED, death.resumed);
-            self.add(head::LOST, death.lost.all());
-            self.set_death(last, death);
-        }
-    }
-
-    /// Only one process writes at a time.
-    fn add(&self, at: usize, more: u64) {
-        let word = self.memory.word(at);
-        word.store(word.load(Ordering::Acquire).wrapping_add(more), layout::STORE);
-    }
-
-    /// What there was since the pair was made.
-    pub fn totals(&self) -> Deaths {
-        let word = |at| self.memory.get(at).unwrap_or_default();
-        let signals = (0..layout::SIGNALS).map(|it| (it as i32, word(head::SIGNALS + it)));
-        Deaths {
-            by_signal: signals.filter(|(_, deaths)| *deaths > 0).collect(),
-            resumed: word(head::RESUMED),
-            lost: word(head::LOST),
-        }
-    }
-
-    /// The deaths that are remembered, the last one first.
-    pub fn deaths(&self) -> Vec<Death> {
-        let deaths = self.memory.get(head::DEATHS).unwrap_or_default();
-        let first = deaths.saturating_sub(RING as u64);
-        (first..deaths).rev().map(|number| self.death(number)).collect()
-    }
-
-    fn death(&self, number: u64) -> Death {
-        let word = |at| self.memory.get(death_at(number) + at).unwrap_or_default();
-        Death::of(std::array::from_fn::<_, DEATH, _>(word))
-    }
-
-    fn set_death(&self, number: u64, death: Death) {
-        for (at, word) in death.words().into_iter().enumerate() {
-            self.memory.word(death_at(number) + at).store(word, layout::STORE);
-        }
     }
 
     /// Closes every descriptor that belongs to no session on record and is none of these: what the
@@ -565,12 +503,8 @@ fn claimed(
 ) -> Result<Option<Piece>, Since> {
     match place {
         None => Ok(None),
-        Some(place) => claim(place).map(Some).ok_or(Since::Moved),
+        Some(place) => claim(place).map(Some).ok_or(Since::Impossible),
     }
-}
-
-fn death_at(number: u64) -> usize {
-    head::RING + DEATH * (number % RING as u64) as usize
 }
 
 fn is_open(fd: RawFd) -> bool {

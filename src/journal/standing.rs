@@ -5,8 +5,8 @@
 //! | bytes to be written | n written | they are gone from its beginning |
 //! | a lane without bytes, or all written | n read | at the beginning of where it was to be read into |
 //! | a lane with bytes | n read | they are behind its end |
-//! | any | more than there was room for, or than was judged | it cannot be: over |
-//! | the source is open | our FIN is out | it cannot be: over |
+//! | any | more than there was room for, or than was judged | it cannot be: over, by our mistake |
+//! | the source is open | our FIN is out | another process that has the socket has shut it: over |
 //! | the source has ended | our FIN is out, or not | it is sent, again or at last |
 //! | the source has ended | the server has closed, too | what has come of it is still read |
 //! | any | reset, or the client is gone | over |
@@ -31,10 +31,14 @@ use crate::position::{Position, is_unix};
 /// Why a session cannot go on from its last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// A socket was used for what was not on record.
+    /// A socket was just being used, and it is not known how far.
     Moved,
     /// A connection has ended.
     Ended,
+    /// Our side of it was shut, and not by who has it on record.
+    Shut,
+    /// What is on record and what has become of the sockets contradict each other.
+    Impossible,
 }
 
 /// How far a socket was used.
@@ -120,7 +124,7 @@ const HOME: usize = 1;
 pub(super) fn stand(hot: &Hot, fills: &[u64], uses: &[Result<Use, Since>]) -> Result<Stand, Since> {
     let count = uses.len();
     let current = usize::try_from(hot.current).ok().and_then(|current| current.checked_add(1));
-    let current = current.filter(|current| *current < count).ok_or(Since::Moved)?;
+    let current = current.filter(|current| *current < count).ok_or(Since::Impossible)?;
     let mut stand = Stand {
         lanes: hot.lanes.clone(),
         counted: hot.counted.clone(),
@@ -162,12 +166,12 @@ impl Stand {
         let written = beyond(used.counted.written, then.written);
         let Some((_, to)) = lanes else {
             // It is not spoken with.
-            return if written == 0 { Ok(()) } else { Err(Since::Moved) };
+            return if written == 0 { Ok(()) } else { Err(Since::Impossible) };
         };
         // Who speaks with a server has FIN passed on to it; to a client's nobody does on record.
         let may_be_shut = leg != 0 && self.lanes[to].stage != 0;
         if used.is_shut && !may_be_shut {
-            return Err(Since::Ended);
+            return Err(Since::Shut);
         }
         self.counted[leg].written += written as u64;
         // Who has closed reads nothing any more.
@@ -183,7 +187,7 @@ impl Stand {
         let then = self.counted[leg];
         let read = beyond(used.counted.read, then.read);
         let Some((from, _)) = lanes else {
-            return if read == 0 { Ok(()) } else { Err(Since::Moved) };
+            return if read == 0 { Ok(()) } else { Err(Since::Impossible) };
         };
         self.counted[leg].read += read as u64;
         match &mut self.layers[leg] {
@@ -273,10 +277,10 @@ fn filled(
     fill: u64,
 ) -> Result<(), Since> {
     if read > most - *end {
-        return Err(Since::Moved);
+        return Err(Since::Impossible);
     }
     if *end == 0 && read > 0 {
-        *place = Some(u32::try_from(fill).map_err(|_| Since::Moved)?);
+        *place = Some(u32::try_from(fill).map_err(|_| Since::Impossible)?);
     }
     *end += read;
     Ok(())
@@ -285,7 +289,7 @@ fn filled(
 /// So many bytes were written from a start, where they could be up to there.
 fn drained(start: &mut usize, until: usize, written: usize) -> Result<(), Since> {
     if written > until - *start {
-        return Err(Since::Moved);
+        return Err(Since::Impossible);
     }
     *start += written;
     Ok(())

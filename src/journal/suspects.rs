@@ -15,8 +15,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::layout::{self, STORE, SUSPECTS, WORKERS, halves, head, pair, slot};
-use super::{Journal, Slot};
+use super::layout::{self, STORE, WORKERS, halves, head, pair, slot};
+use super::{Journal, SUSPECTS, Slot};
 
 /// A slot that there is not: the session is not on record.
 const NO_SLOT: u32 = 0;
@@ -50,6 +50,8 @@ pub enum Origin {
     Outside,
     /// The thread that got it has raised it, or done what is punished by it.
     Thread,
+    /// The same, and it panics.
+    Panic,
 }
 
 /// What a process has died of, as words tell it.
@@ -61,6 +63,8 @@ enum Cause {
     Outside,
     /// See [`Origin::Thread`]; this one, if it is one that serves sessions.
     Thread(Option<usize>),
+    /// See [`Origin::Panic`]; the same.
+    Panic(Option<usize>),
     /// It did not move; this thread, if it is one.
     Hang(Option<usize>),
 }
@@ -74,6 +78,8 @@ pub struct Blame {
     pub is_from_outside: bool,
     /// It did not move any more.
     pub has_hung: bool,
+    /// The thread that raised the signal was in a panic.
+    pub has_panicked: bool,
 }
 
 /// A session is being served by this thread as long as this lives.
@@ -137,9 +143,11 @@ impl Journal {
 
     /// A deadly signal has come. For a handler of signals; whoever is first is right.
     pub fn note_signal(&self, from: Origin) {
+        let worker = || WORKER.try_with(Cell::get).ok().flatten();
         let cause = match from {
             Origin::Outside => Cause::Outside,
-            Origin::Thread => Cause::Thread(WORKER.try_with(Cell::get).ok().flatten()),
+            Origin::Thread => Cause::Thread(worker()),
+            Origin::Panic => Cause::Panic(worker()),
         };
         self.note_cause(cause);
     }
@@ -162,6 +170,7 @@ impl Journal {
         let mut blame = Blame {
             is_from_outside: cause == Cause::Outside,
             has_hung: matches!(cause, Cause::Hang(_)),
+            has_panicked: matches!(cause, Cause::Panic(_)),
             ..Blame::default()
         };
         let mut named = 0;
@@ -253,6 +262,7 @@ impl Cause {
             Self::Outside => 1,
             Self::Thread(worker) => pair(thread(worker), 2),
             Self::Hang(worker) => pair(thread(worker), 3),
+            Self::Panic(worker) => pair(thread(worker), 4),
         }
     }
 
@@ -263,6 +273,7 @@ impl Cause {
             1 => Self::Outside,
             2 => Self::Thread(worker),
             3 => Self::Hang(worker),
+            4 => Self::Panic(worker),
             _ => Self::Unknown,
         }
     }
@@ -272,7 +283,7 @@ impl Cause {
         match self {
             Self::Unknown => is_of_its_own,
             Self::Outside => false,
-            Self::Thread(known) | Self::Hang(known) => known == Some(worker),
+            Self::Thread(known) | Self::Hang(known) | Self::Panic(known) => known == Some(worker),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::buffer::arena::Piece;
 
 impl Journal {
     /// The same memory, as another process finds it.
-    fn succeeded(&self) -> Self {
+    pub(super) fn succeeded(&self) -> Self {
         Self::over(self.memory.again(), self.secrets.again(), self.slots)
     }
 }
@@ -268,7 +268,7 @@ fn what_was_committed_is_found_by_who_comes_after() {
     session.die();
     let mut left = journal.take_over();
     assert_eq!((left.unknown, left.unprotected, left.highest_id), (0, 0, 7));
-    assert_eq!(left.estate.as_deref(), Some(&b"estate"[..]));
+    assert_eq!(left.estate.take().expect("there is one")[..], *b"estate");
     let mut found = left.sessions.pop().expect("the session");
     assert_eq!((found.id, &found.cold[..]), (7, &state[..]));
     let Standing { hot, lanes, counted, .. } = found.standing.expect("nothing has happened");
@@ -373,7 +373,7 @@ fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
     let moves: [(&str, Move, Result<usize, Since>); 7] = [
         ("nothing", |_, _| (), Ok(0)),
         ("the peer's FIN", |_, far| far[0].shutdown(Shutdown::Write).expect("shuts"), Ok(0)),
-        ("a read to nowhere", read, Err(Since::Moved)),
+        ("a read to nowhere", read, Err(Since::Impossible)),
         (
             "a read",
             |session, far| {
@@ -384,10 +384,10 @@ fn who_was_in_the_middle_of_something_is_told_from_who_was_not() {
             Ok(1),
         ),
         ("a write", |session, _| session.server.write_all(b"x").expect("takes it"), {
-            Err(Since::Moved)
+            Err(Since::Impossible)
         }),
         ("our FIN", |session, _| session.server.shutdown(Shutdown::Write).expect("shuts"), {
-            Err(Since::Ended)
+            Err(Since::Shut)
         }),
         (
             "our FIN, which was to be",
@@ -589,7 +589,7 @@ fn there_are_as_many_slots_as_were_asked_for() {
 fn deaths_are_remembered_the_last_one_first() {
     let journal = Journal::new(1).expect("memory");
     for pid in 1..200 {
-        journal.note_death(Death { pid, status: -1, ..Death::default() });
+        journal.note_death(&Death { pid, status: -1, ..Death::default() });
         journal.amend_death(|death| Death { resumed: u64::from(pid) * 2, ..death });
     }
     let deaths = journal.deaths();
@@ -630,7 +630,7 @@ proptest! {
         prop_assert!(left.sessions.iter().all(|found| found.fds.is_empty()));
         journal.phase();
         journal.deaths();
-        journal.note_death(Death::default());
+        journal.note_death(&Death::default());
         drop(left);
         let ((client, _far), (server, _other)) = (pair(), pair());
         let leg = |fd| Leg { fd, counted: Counted::default(), is_layered: false };

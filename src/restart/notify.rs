@@ -7,6 +7,8 @@
 //! predecessor   RELOADING=1 … MAINPID=successor  BARRIER=1, waits for it, exits 0
 //! successor                                                               READY=1, STATUS=
 //! ```
+//! Whose main process dies alone says MAINPID=itself; only with NotifyAccess=all is it heard.
+//!
 //! Invariants: STOPPING=1 is final, so it is for an orderly stop only, never for a handover; and no
 //! error here harms the proxy.
 
@@ -162,13 +164,22 @@ impl Notifier {
     /// The predecessor's last words: the successor is the main process. Returns when the manager
     /// has read them, or after two seconds; then the predecessor may exit.
     pub async fn hand_over(&self, successor: u32) {
-        let mut notices = vec![Notice::MainPid(successor)];
-        notices.extend(pidfd_id(successor).map(Notice::MainPidFdId));
-        self.send(&notices).await;
+        self.name_main(successor).await;
         let Some(manager) = &self.0 else { return };
         if let Err(error) = manager.barrier().await {
             tracing::debug!(%error, "the service manager did not confirm");
         }
+    }
+
+    /// This process is the main one: who was it is dead, and nobody is to wait for it.
+    pub async fn take_lead(&self) {
+        self.name_main(std::process::id()).await;
+    }
+
+    async fn name_main(&self, pid: u32) {
+        let mut notices = vec![Notice::MainPid(pid)];
+        notices.extend(pidfd_id(pid).map(Notice::MainPidFdId));
+        self.send(&notices).await;
     }
 
     /// Says that this process lives, for ever, if the manager wants to hear it. To be spawned by

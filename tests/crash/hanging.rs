@@ -8,6 +8,10 @@ use nix::unistd::Pid;
 use crate::poison::open;
 use crate::scene::Scene;
 use crate::support::Wire;
+#[cfg(target_arch = "x86_64")]
+use crate::support::may_look_into_proxies;
+#[cfg(target_arch = "x86_64")]
+use crate::tracer::Traced;
 use odp::wire::command::code;
 
 /// Who does not move for so long hangs.
@@ -51,16 +55,34 @@ fn the_only_worker_that_hangs_is_ended() {
     is_ended(1);
 }
 
-/// By an operator, or a debugger.
-#[test]
-fn who_is_stopped_does_not_hang() {
-    let Some(scene) = start(2) else { return };
+/// Somebody holds it for longer than anybody may stand still; then it goes on as it was.
+fn lives<T>(workers: usize, hold: impl FnOnce(Pid) -> T, let_go: impl FnOnce(T)) {
+    let Some(scene) = start(workers) else { return };
     let mut innocents: Vec<Wire> = scene.innocents(3);
     let carrier = scene.carrier();
-    kill(Pid::from_raw(carrier as i32), Signal::SIGSTOP).expect("it lives");
+    let held = hold(Pid::from_raw(carrier as i32));
     // Nothing is to happen meanwhile, so there is nothing to be awaited.
     std::thread::sleep(3 * LIMIT);
-    kill(Pid::from_raw(carrier as i32), Signal::SIGCONT).expect("it lives");
+    let_go(held);
     scene.ask_all(&mut innocents);
     assert_eq!((scene.carrier(), scene.crashes().len()), (carrier, 0));
+}
+
+/// By an operator.
+#[test]
+fn who_is_stopped_does_not_hang() {
+    let stop = |carrier| {
+        kill(carrier, Signal::SIGSTOP).expect("it lives");
+        carrier
+    };
+    lives(2, stop, |carrier| kill(carrier, Signal::SIGCONT).expect("it lives"));
+}
+
+/// By a debugger that holds the thread that does all the work, and no other one.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn who_has_a_thread_that_is_traced_does_not_hang() {
+    if may_look_into_proxies() {
+        lives(1, Traced::attach, drop);
+    }
 }

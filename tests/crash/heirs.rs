@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 use crate::scene::Scene;
 use crate::support::database::PASSWORD;
 use crate::support::pki::Pki;
 use crate::support::proxy::is_haproxy;
-use crate::support::{Database, Login, Server, Wire, scratch, until};
+use crate::support::{Database, Login, Server, Wire, may_look_into_proxies, scratch, until};
 
 /// A proxy with TLS on both legs; its certificate is spoiled like this, the proxy killed, and the
 /// certificate as it was.
@@ -77,6 +79,49 @@ fn files_that_are_gone_end_no_session() {
         scene.ask_all(&mut innocents);
     }
     assert_eq!(scene.crashes()[0]["lost"], "0");
+}
+
+/// He waits for a file when his keeper dies, and has all sessions.
+#[test]
+fn an_heir_that_loses_its_keeper_before_it_serves_goes_on() {
+    if is_haproxy() || !may_look_into_proxies() {
+        return;
+    }
+    let dir = scratch();
+    let files = Pki::new().write(dir.path());
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let scene = Scene::before(database, |options| options.rest = files.of_proxy("off"));
+    let mut innocents = scene.innocents(5);
+    let (keeper, carrier) = (scene.proxy.process().pid(), scene.carrier());
+    let kept = dir.path().join("kept");
+    std::fs::rename(&files.server, &kept).expect("the directory is ours");
+    mkfifo(Path::new(&files.server), Mode::S_IRWXU).expect("the directory is ours");
+    let slay = |pid: u32| kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it lives");
+    slay(carrier);
+    let heir = until("the heir", || match scene.proxy.process().all_living()[..] {
+        [first, second] if first == keeper && second != carrier => Some(second),
+        _ => None,
+    });
+    slay(keeper);
+    // It can be opened then, and has an end when nobody has it open for writing any more.
+    let fifo = std::fs::File::options().read(true).write(true).open(&files.server);
+    until("the heir to read", || {
+        let mut open = std::fs::read_dir(format!("/proc/{heir}/fd")).ok()?.flatten();
+        let is_it = |fd: std::fs::DirEntry| {
+            std::fs::read_link(fd.path()).is_ok_and(|path| path == files.server)
+        };
+        open.any(is_it).then_some(())
+    });
+    std::fs::rename(&kept, &files.server).expect("the directory is ours");
+    drop(fifo.expect("it is ours"));
+    until(&format!("a new pair\n{}", scene.proxy.log()), || {
+        let living = scene.proxy.process().all_living();
+        let is_new = living.len() == 2 && !living.contains(&heir) && !living.contains(&keeper);
+        (is_new && scene.proxy.http_status("/readyz") == Some(200)).then_some(())
+    });
+    scene.ask_all(&mut innocents);
+    let crash = &scene.crashes()[0];
+    assert_eq!((&crash["resumed"][..], &crash["lost"][..]), ("5", "0"), "{crash:?}");
 }
 
 /// Whoever takes sessions up panics at one of them: only that one is lost.

@@ -49,8 +49,6 @@ enum Ready {
 /// One thread, which may take its time.
 fn slow(options: &mut Options) {
     options.proxy.push_str("workers = 1\n");
-    // Whoever is stepped through does not get far in ten seconds.
-    options.environment.push(("ODP_HANG_MS".into(), "3600000".into()));
 }
 
 impl Stepped {

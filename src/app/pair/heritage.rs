@@ -61,7 +61,8 @@ impl Life {
                 Some(Heritage { estate, listeners, sessions, unfinished })
             }
         };
-        Ok((Pair { journal, keeper, worth }, heritage))
+        let is_heir = heritage.is_some();
+        Ok((Pair { journal, keeper, worth, is_heir }, heritage))
     }
 }
 

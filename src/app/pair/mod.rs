@@ -13,6 +13,7 @@
 mod estate;
 mod fault;
 mod hang;
+mod held;
 mod heritage;
 mod memory;
 mod observation;
@@ -34,11 +35,12 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::journal::{Blame, Death, Journal, Phase};
+pub(super) use fault::note_panics;
 pub(super) use heritage::Heritage;
 pub(super) use memory::Score;
 use observation::{Observation, rest};
 pub(super) use service::Pair;
-use verdict::{Died, Next, Verdict};
+use verdict::{Died, Next, PANICKED, Verdict};
 
 /// What the keeper passes on.
 const PASSED_ON: [Signal; 5] =
@@ -154,5 +156,7 @@ fn note(journal: &Journal, proxy: Pid, status: WaitStatus, blame: Blame) {
     let pid = proxy.as_raw().unsigned_abs();
     let at_ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
     let Blame { suspects, has_hung, .. } = blame;
-    journal.note_death(Death { at_ms, pid, status, suspects, has_hung, ..Death::default() });
+    let has_panicked = blame.has_panicked || status == PANICKED << 8;
+    let how = Death { at_ms, pid, status, suspects, has_hung, has_panicked, ..Death::default() };
+    journal.note_death(&how);
 }

@@ -1,7 +1,7 @@
 //! The keeper while a proxy lives: passes signals on, and ends a proxy that hangs.
 //!
-//! Invariant: nothing is opened but the state in /proc of a proxy that seems to hang, for a moment;
-//! the table of descriptors is the proxy's as well.
+//! Invariant: nothing is opened but what /proc says of a proxy that seems to hang, for a moment; its
+//! table of descriptors is this one's as well.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use nix::libc;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::fs::{Mode, OFlags};
 
 use super::hang::{Hung, Watch};
+use super::held::is_held;
 use crate::journal::{Journal, Phase};
 
 /// Who does not move for so long hangs.
@@ -137,29 +137,6 @@ fn reap(proxy: Pid) -> Option<WaitStatus> {
     }
 }
 
-/// Whether somebody has stopped it, or traces it; whoever cannot be asked is taken for held.
-fn is_held(proxy: Pid) -> bool {
-    let mut path = [0; 32];
-    let Some(path) = write_path(&mut path, proxy) else { return true };
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let Ok(stat) = rustix::fs::open(path, flags, Mode::empty()) else { return true };
-    let mut text = [0; 256];
-    let read = rustix::io::read(&stat, &mut text).unwrap_or_default();
-    state_of(&text[..read]).is_none_or(|state| matches!(state, b'T' | b't'))
-}
-
-fn write_path(buffer: &mut [u8; 32], pid: Pid) -> Option<&std::ffi::CStr> {
-    let mut rest = &mut buffer[..];
-    std::io::Write::write_fmt(&mut rest, format_args!("/proc/{pid}/stat\0")).ok()?;
-    std::ffi::CStr::from_bytes_until_nul(buffer).ok()
-}
-
-/// The name stands in brackets and may hold anything; behind it is the state.
-fn state_of(stat: &[u8]) -> Option<u8> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    stat.get(end + 2).copied()
-}
-
 #[cfg(not(feature = "crash-points"))]
 fn hang() -> Duration {
     HANG
@@ -170,27 +147,4 @@ fn hang() -> Duration {
 fn hang() -> Duration {
     let set = std::env::var("ODP_HANG_MS").ok().and_then(|ms| ms.parse().ok());
     set.map_or(HANG, Duration::from_millis)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_state_stands_behind_any_name() {
-        for (stat, state) in [
-            (&b"12 (odp) S 1 2 3"[..], Some(b'S')),
-            (b"12 (a) T (b)) t 1", Some(b't')),
-            (b"12 (odp)", None),
-            (b"", None),
-        ] {
-            assert_eq!(state_of(stat), state, "{stat:?}");
-        }
-    }
-
-    #[test]
-    fn who_runs_is_not_held_and_who_is_not_there_is() {
-        assert!(!is_held(Pid::this()));
-        assert!(is_held(Pid::from_raw(i32::MAX)));
-    }
 }

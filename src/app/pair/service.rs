@@ -1,14 +1,17 @@
 //! What a proxy does for its pair while it serves: it says how it stands, and what it would leave.
 
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
+use zeroize::Zeroizing;
 
-use super::estate::Estate;
+use super::estate::Will;
 use crate::app::ports::Ports;
 use crate::journal::{Journal, Phase};
 use crate::proxy::Proxy;
+use crate::restart::notify::Notifier;
 use crate::restart::task::{Mode, Request, State};
 use crate::restart::{DataPlane as _, Lifecycle, Report, Standing, ended};
 use crate::task;
@@ -32,6 +35,8 @@ pub(in crate::app) struct Pair {
     pub(in crate::app) keeper: u32,
     /// What that is worth to the kernel when memory is short.
     pub(in crate::app) worth: Option<i32>,
+    /// It has taken up what one before it has left.
+    pub(super) is_heir: bool,
 }
 
 impl Pair {
@@ -43,8 +48,13 @@ impl Pair {
         ports: &Arc<Ports>,
     ) {
         tracing::info!(keeper = self.keeper, "sessions go on after a crash");
+        if let Some(error) = self.journal.exposure() {
+            tracing::info!(%error, "memfd_secret: keys are in memory like any other");
+        }
         // Before anybody can give it something.
-        self.leave(&estate(proxy, ports, lifecycle));
+        if let Some(estate) = estate(proxy, ports, lifecycle) {
+            self.journal.set_estate(&estate);
+        }
         let (pair, asked) = (self.clone(), lifecycle.clone());
         task::keep("keeper", move || {
             let (pair, lifecycle) = (pair.clone(), asked.clone());
@@ -62,12 +72,11 @@ impl Pair {
 
     async fn keep_up(&self, proxy: &Proxy, lifecycle: &Lifecycle, ports: &Ports) {
         let mut standings = lifecycle.subscribe();
-        let mut left = Estate::default();
+        let mut left = Zeroizing::default();
         loop {
             standings.mark_unchanged();
-            let estate = estate(proxy, ports, lifecycle);
-            if estate != left {
-                self.leave(&estate);
+            if let Some(estate) = estate(proxy, ports, lifecycle).filter(|it| *it != left) {
+                self.journal.set_estate(&estate);
                 left = estate;
             }
             // Behind it: who comes after a process that serves finds what it left.
@@ -86,8 +95,8 @@ impl Pair {
     }
 
     /// Waits for the keeper's death. A proxy goes on, and as soon as it is the one that serves it
-    /// gives its sessions to a new pair. One that has not got that far by itself would be in the
-    /// way of whoever is started in its place.
+    /// gives its sessions to a new pair. One that has not got that far by itself, and has no
+    /// sessions yet, would be in the way of whoever is started in its place.
     async fn outlive_keeper(&self, lifecycle: &Lifecycle) {
         if let Err(error) = ended(self.keeper).await {
             tracing::error!(keeper = self.keeper, %error, "the keeper cannot be watched");
@@ -99,8 +108,10 @@ impl Pair {
         loop {
             let standing = *standings.borrow_and_update();
             match (standing.state, standing.phase) {
-                (State::Starting, None) => std::process::exit(1),
+                (State::Starting, None) if !self.is_heir => std::process::exit(1),
                 (State::Running, None) => {
+                    // Who orders a stop now is to reach the one that can do it in order.
+                    Notifier::from_environment().take_lead().await;
                     renew(lifecycle).await;
                     sleep(AGAIN).await;
                 }
@@ -111,13 +122,6 @@ impl Pair {
                     }
                 }
             }
-        }
-    }
-
-    fn leave(&self, estate: &Estate) {
-        match serde_json::to_vec(estate) {
-            Ok(estate) => self.journal.set_estate(&estate),
-            Err(error) => tracing::error!(%error, "what would be left cannot be written down"),
         }
     }
 }
@@ -139,15 +143,22 @@ async fn beat(journal: Arc<Journal>) {
     }
 }
 
-fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Estate {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Estate {
-        config: proxy.config().text.as_str().to_owned(),
-        legacy: text(&proxy.will()),
-        counters: text(&proxy.counters(Report::Brief)),
+/// What would be left now.
+fn estate(proxy: &Proxy, ports: &Ports, lifecycle: &Lifecycle) -> Option<Zeroizing<Vec<u8>>> {
+    let (config, listeners) = (proxy.config(), ports.listeners());
+    let (legacy, counters) = (proxy.will(), proxy.counters(Report::Brief));
+    let will = Will {
+        generation: lifecycle.generation().0,
+        config: config.text.as_str(),
+        listeners: listeners.iter().map(|it| (it.name(), it.socket().as_raw_fd())).collect(),
+        legacy: std::str::from_utf8(&legacy).unwrap_or_default(),
+        counters: std::str::from_utf8(&counters).unwrap_or_default(),
         tasks: lifecycle.tasks(),
-        ..Estate::of(lifecycle.generation().0, &ports.listeners())
-    }
+    };
+    let written = will.write().inspect_err(|error| {
+        tracing::error!(%error, "what would be left cannot be written down");
+    });
+    written.ok()
 }
 
 /// What a standing means for whoever would come after a crash, where there is no other process;

@@ -27,7 +27,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const MOST: usize = 8;
 
 /// What a Rust program ends with that has panicked.
-const PANICKED: i32 = 101;
+pub(super) const PANICKED: i32 = 101;
 
 /// What the keeper does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

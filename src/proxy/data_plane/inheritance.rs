@@ -42,7 +42,7 @@ impl Proxy {
         let found = sessions.len() as u64 + unknown + unprotected + given_up;
         // Those that were not on record had ids as well.
         self.ids.go_on_behind(highest_id);
-        let mut lost = Lost { unknown, moved: unprotected, given_up, ..Lost::default() };
+        let mut lost = Lost { unknown, unprotected, given_up, ..Lost::default() };
         let mut resumed = 0;
         let strikes = |found: &Found| journal.strikes(found.slot.index());
         let (suspects, innocents): (Vec<_>, Vec<_>) =
@@ -58,6 +58,8 @@ impl Proxy {
                 }
                 Err(Gone::Since(Since::Moved)) => lost.moved += 1,
                 Err(Gone::Since(Since::Ended)) => lost.ended += 1,
+                Err(Gone::Since(Since::Shut)) => lost.shut += 1,
+                Err(Gone::Since(Since::Impossible)) => lost.impossible += 1,
                 Err(Gone::NotUnderstood) => lost.unknown += 1,
                 Err(Gone::Deadly) => lost.deadly += 1,
             }
@@ -133,7 +135,15 @@ impl Proxy {
                 false => Ok(standing),
             });
         let standing = standing.inspect_err(|why| {
-            tracing::warn!(id, ?why, "session lost in a crash");
+            match why {
+                // Nothing that others do leads to that.
+                Gone::Since(Since::Impossible) => {
+                    tracing::error!(id, "session lost in a crash: its record cannot be true");
+                }
+                Gone::Since(Since::Moved | Since::Ended | Since::Shut)
+                | Gone::NotUnderstood
+                | Gone::Deadly => tracing::warn!(id, ?why, "session lost in a crash"),
+            }
             // Whoever else holds its sockets.
             for fd in &fds {
                 let _ = rustix::net::shutdown(fd, Shutdown::Both);

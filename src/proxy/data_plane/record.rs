@@ -30,7 +30,7 @@ impl Record {
     /// Those that a predecessor has told of.
     pub(super) fn inherit_deaths(&self, deaths: Vec<Death>) {
         if let Some(journal) = &self.0 {
-            deaths.into_iter().rev().for_each(|death| journal.remember_death(death));
+            deaths.iter().rev().for_each(|death| journal.remember_death(death));
         }
     }
 
@@ -42,9 +42,9 @@ impl Record {
     /// What crashes have come to; None where nothing would go on after one.
     pub(super) fn totals(&self) -> Option<CrashTotals> {
         let journal = self.0.as_ref()?;
-        let Deaths { by_signal, resumed, lost } = journal.totals();
+        let Deaths { by_status, resumed, lost } = journal.totals();
         Some(CrashTotals {
-            by_kind: by_signal.into_iter().map(|(signal, deaths)| (how(signal), deaths)).collect(),
+            by_kind: by_status.into_iter().map(|(status, deaths)| (how(status), deaths)).collect(),
             resumed,
             lost,
             last: journal.deaths().first().map(|death| Duration::from_millis(death.resumed_ms)),
@@ -54,19 +54,27 @@ impl Record {
 }
 
 fn view(death: &Death) -> CrashView {
-    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, has_hung, .. } = *death;
-    let Lost { moved, ended, unknown, deadly, given_up } = lost;
+    let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, .. } = *death;
+    let Death { has_hung, has_panicked, panic, .. } = death;
+    let Lost { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible } = lost;
     let lost = [
         ("bytes on their way", moved),
         ("closed by its peer", ended),
         ("unknown", unknown),
         ("the proxy died of it", deadly),
         ("the proxy died repeatedly", given_up),
+        ("not protected", unprotected),
+        ("shut by the proxy", shut),
+        ("impossible", impossible),
     ];
     CrashView {
         at: died(death),
         pid,
-        how: if has_hung { format!("{} after a hang", how(status)) } else { how(status) },
+        how: match (has_hung, has_panicked) {
+            (true, _) => format!("{} after a hang", how(status)),
+            (false, true) => format!("{}, panicked at {panic}", how(status)),
+            (false, false) => how(status),
+        },
         sessions,
         resumed,
         lost: lost.into_iter().filter(|(_, count)| *count > 0).collect(),

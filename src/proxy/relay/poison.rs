@@ -1,8 +1,8 @@
 //! Lets a test have a session's bytes harm the process. Nothing without the feature `crash-points`.
 //!
-//! `ODP_POISON` is `WHAT:BYTES`. WHAT is `abort`, `fault`, `hang`, `panic` or `elsewhere`, an abort
-//! in a thread that serves no session. It befalls every poll of a session whose client's socket has
-//! these bytes to be read.
+//! `ODP_POISON` is `WHAT:BYTES`. WHAT is `abort`, `fault`, `hang`, `panic`, `twice`, a panic on the
+//! way out of another one, or `elsewhere`, an abort in a thread that serves no session. It befalls
+//! every poll of a session whose client's socket has these bytes to be read.
 
 use super::leg::Leg;
 
@@ -39,7 +39,22 @@ pub(super) fn pass(client: &Leg) {
         "hang" => loop {
             std::thread::park();
         },
+        "twice" => {
+            let _guard = PanicsToo;
+            panic!("injected panic by poison")
+        }
         _ => panic!("injected panic by poison"),
+    }
+}
+
+/// What is dropped on the way out of a panic must not panic: the process aborts.
+#[cfg(feature = "crash-points")]
+struct PanicsToo;
+
+#[cfg(feature = "crash-points")]
+impl Drop for PanicsToo {
+    fn drop(&mut self) {
+        let _ = &"SELECT 'arsenic'"[..std::hint::black_box(99)];
     }
 }
 

@@ -164,7 +164,7 @@ pub struct CrashView {
     pub at: SystemTime,
     /// The process.
     pub pid: u32,
-    /// By what, such as `SIGKILL`.
+    /// By what, such as `SIGKILL`, and what it said if it has panicked.
     pub how: String,
     /// Sessions that were on record.
     pub sessions: u64,
