@@ -55,7 +55,7 @@ impl Signal {
 pub enum Due {
     /// What it is ordered, between two commands.
     Move = 1,
-    /// To see where its commands go from now on: its cluster has another primary.
+    /// To see where its commands go from now on: its cluster has another primary, or splits them.
     Fence = 2,
     /// To give a copy of itself.
     Copy = 4,
