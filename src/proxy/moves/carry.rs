@@ -23,6 +23,7 @@ use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Due, Handle, Seen};
+use crate::proxy::sessions::stay::Cost;
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
@@ -103,7 +104,11 @@ pub(in crate::proxy) async fn move_now(
         Err(Failure::Broken(why)) => (Err(Stays::NotPulled(why)), false),
     };
     if let Err(why) = &outcome {
-        tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved");
+        // It is tried again and again.
+        match why.note(handle, Cost::Held) {
+            true => tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved"),
+            false => tracing::debug!(id = handle.id.0, server = &*address, %why, "nor this time"),
+        }
     }
     (outcome, goes_on)
 }
@@ -201,7 +206,7 @@ async fn fetch(
     relay.put_on_record(handle);
     if !state.hidden.is_empty() {
         let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
-        return Err(Stays::Pinned(hidden.join(", ")).into());
+        return Err(Stays::Hidden(hidden.join(", ")).into());
     }
     Ok(Held { state, results, prepared, texts, option })
 }
@@ -273,6 +278,7 @@ fn settle(
             let compression = relay.home().leg.compression();
             let mut facts = handle.facts();
             (facts.compression[1], facts.seen) = (compression, carried.seen);
+            facts.stay = None;
             drop(facts);
             tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
             task::spawn("parting", client::quit(before.leg));
