@@ -134,6 +134,8 @@ struct Carried {
     status: ServerStatus,
     /// What was pulled.
     seen: Option<Arc<Seen>>,
+    /// How long its server lets its client be silent.
+    wait_timeout: Option<Duration>,
 }
 
 /// Within [`LIMIT`]. Once its home has told all the session goes on there, whatever becomes of the
@@ -247,7 +249,13 @@ async fn bring(recruit: &mut Recruit, held: Held) -> Result<Carried, Stays> {
         return Err(refused("it has begun a transaction".into()));
     }
     let seen = Seen::of(&state.shown(), SystemTime::now());
-    Ok(Carried { statements, status: ServerStatus::Known(flags), seen })
+    let status = ServerStatus::Known(flags);
+    Ok(Carried { statements, status, seen, wait_timeout: wait_timeout(&state) })
+}
+
+fn wait_timeout(state: &State) -> Option<Duration> {
+    let seconds = state.variables.get("wait_timeout")?.value.text()?;
+    Some(Duration::from_secs(std::str::from_utf8(seconds).ok()?.parse().ok()?))
 }
 
 /// What the session's last statement left: what can be is brought about, what cannot is lost.
@@ -280,6 +288,7 @@ fn settle(
             (facts.compression[1], facts.seen) = (compression, carried.seen);
             facts.stay = None;
             drop(facts);
+            handle.set_silence(carried.wait_timeout.unwrap_or_default());
             tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
             task::spawn("parting", client::quit(before.leg));
             Ok(())

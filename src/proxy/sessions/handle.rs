@@ -245,6 +245,9 @@ pub struct Handle {
     pins: AtomicU32,
     /// How often its state may have changed.
     version: AtomicU32,
+    /// Of a session that has moved its `wait_timeout` in seconds, 0 if that is not known; above it,
+    /// as of which version of its state.
+    silence: AtomicU64,
     /// Reads and writes before the session came to its server.
     statements_before: [AtomicU64; 2],
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
@@ -279,6 +282,7 @@ impl Handle {
             due: AtomicU8::new(0),
             pins: AtomicU32::new(0),
             version: AtomicU32::new(0),
+            silence: AtomicU64::new(0),
             statements_before: Default::default(),
             copy: Mutex::default(),
             // Its log-in makes one.
@@ -527,6 +531,24 @@ impl Handle {
         Duration::from_secs(idle.into())
     }
 
+    /// It has moved, and brought this `wait_timeout` along. Its new server counts anew from here.
+    pub fn set_silence(&self, wait_timeout: Duration) {
+        let version = self.version.load(Ordering::Relaxed);
+        let seconds = u32::try_from(wait_timeout.as_secs()).unwrap_or(u32::MAX);
+        self.silence.store(u64::from(version) << 32 | u64::from(seconds), Ordering::Relaxed);
+    }
+
+    /// Called each second: has its client been silent for so long that its server would have ended
+    /// it, had it not moved? What the client has set since has its server count anew.
+    pub fn is_overdue(&self, idle: Duration) -> bool {
+        let silence = self.silence.load(Ordering::Relaxed);
+        let (seconds, version) = (silence & u64::from(u32::MAX), silence >> 32);
+        seconds > 0
+            && idle >= Duration::from_secs(seconds)
+            && version == u64::from(self.version.load(Ordering::Relaxed))
+            && matches!(self.stage(), Stage::Idle | Stage::IdleInTransaction)
+    }
+
     /// Called each second: has its home to be seen to?
     pub fn is_home_due(&self, idle: Duration) -> bool {
         if self.links.load(Ordering::Relaxed) < 2 {
@@ -618,6 +640,28 @@ mod tests {
         handle.set_version(1);
         assert_eq!(why(), None);
         assert!(handle.note_stay("it is busy".into(), Cost::Held), "of what it is now");
+    }
+
+    #[test]
+    fn who_has_moved_is_ended_as_its_server_would_have() {
+        let handle = Handle::new(SessionId(1), "c".into(), Instant::now(), &Totals::default());
+        let second = Duration::from_secs(1);
+        handle.set_stage(Stage::Idle);
+        assert!(!handle.is_overdue(second * 1000), "its server sees to it");
+        handle.set_version(3);
+        handle.set_silence(second * 8);
+        for (seconds, stage, is_overdue) in [
+            (7, Stage::Idle, false),
+            (8, Stage::Idle, true),
+            (8, Stage::IdleInTransaction, true),
+            (8, Stage::Active, false),
+        ] {
+            handle.set_stage(stage);
+            assert_eq!(handle.is_overdue(second * seconds), is_overdue, "{seconds} {stage:?}");
+        }
+        handle.set_stage(Stage::Idle);
+        handle.set_version(4);
+        assert!(!handle.is_overdue(second * 8));
     }
 
     #[test]
