@@ -98,7 +98,9 @@ fn a_move_to_a_server_that_waits_for_a_lock_ends_where_it_began() {
         "SELECT COUNT(*) = 1 FROM information_schema.processlist \
          WHERE state = 'Waiting for table metadata lock'",
     );
+    wire.run("SELECT 1 UNION SELECT 2");
     assert!(!scene.moves(&wire, 1 - place), "nothing is prepared there");
+    assert_eq!(wire.run("SELECT FOUND_ROWS()").text(), "2");
     assert_eq!(wire.run("SELECT @a").text(), "kept");
     assert_eq!(scene.place(&mut wire), place);
     reads.run("COMMIT");

@@ -2,12 +2,12 @@
 //!
 //! Nothing of the session has changed until the other server was found to hold the same state. What
 //! is asked of the session's own server changes nothing there but diagnostics, which are asked for
-//! first of all.
+//! first of all, and put back as far as can be where the session stays.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::carrier::{Carrier, Home, Results, Stranded, pull};
 use super::drain::close_now;
@@ -27,7 +27,7 @@ use crate::proxy::sessions::stay::Cost;
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
-use crate::session::state::{Base, PutBack, State, Subject};
+use crate::session::state::{Base, Diagnostics, PutBack, State, Subject};
 use crate::task;
 use crate::wire::command::code;
 use crate::wire::id::ServerStatementId;
@@ -148,12 +148,30 @@ async fn carry(
 ) -> Result<Carried, Failure> {
     let until = Instant::now() + LIMIT;
     let held = fetch(relay, handle, recruit, (allowed, until)).await?;
-    let address = recruit.link.server.address.to_string();
-    let Ok(brought) = timeout_at(until, bring(recruit, held)).await else {
-        let source = ServiceError::Silent { what: "answer to what it is told", limit: LIMIT };
-        return Err(Stays::Server { address, source }.into());
+    let left = held.state.diagnostics.clone();
+    let why = match timeout_at(until, bring(recruit, held)).await {
+        Ok(Ok(carried)) => return Ok(carried),
+        Ok(Err(why)) => why,
+        Err(_) => {
+            let source = ServiceError::Silent { what: "answer to what it is told", limit: LIMIT };
+            Stays::Server { address: recruit.link.server.address.to_string(), source }
+        }
     };
-    Ok(brought?)
+    if let Some(left) = left.filter(|_| recruit.here.flavour().is_mariadb()) {
+        let mut home = Home::of(relay, handle);
+        let told = timeout(LIMIT, leave_as(&mut home.carrier(None), &left)).await;
+        drop(home);
+        told.map_err(|_| silent())?.map_err(|error| Failure::Broken(error.to_string()))?;
+        relay.put_on_record(handle);
+    }
+    Err(why.into())
+}
+
+/// Whose answer is missing is not told apart: an own server that is asked and does not answer would
+/// not answer the client either.
+fn silent() -> Failure {
+    let silent = ServiceError::Silent { what: "answer about its state", limit: LIMIT };
+    Failure::Broken(silent.to_string())
 }
 
 /// What a session is, in the words that another server takes.
@@ -198,24 +216,19 @@ async fn fetch(
         // All was answered, if not as it should be.
         Ok(Err(Stranded::State(error))) => return Err(Stays::NotPulled(error.to_string()).into()),
         Ok(Err(Stranded::Service(error))) => return Err(Failure::Broken(error.to_string())),
-        // Whose answer is missing is not told apart: an own server that is asked and does not
-        // answer would not answer the client either.
-        Err(_) => {
-            let silent = ServiceError::Silent { what: "answer about its state", limit: LIMIT };
-            return Err(Failure::Broken(silent.to_string()));
-        }
+        Err(_) => return Err(silent()),
     };
     relay.put_on_record(handle);
-    if !state.hidden.is_empty() {
-        let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
-        return Err(Stays::Hidden(hidden.join(", ")).into());
-    }
     Ok(Held { state, results, prepared, texts, option })
 }
 
 /// Has the other server hold the same.
 async fn bring(recruit: &mut Recruit, held: Held) -> Result<Carried, Stays> {
     let Held { state, results, prepared, texts, option } = held;
+    if !state.hidden.is_empty() {
+        let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
+        return Err(Stays::Hidden(hidden.join(", ")));
+    }
     let Recruit { link, there, there_service, .. } = recruit;
     let address = link.server.address.to_string();
     let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
@@ -242,8 +255,8 @@ async fn bring(recruit: &mut Recruit, held: Held) -> Result<Carried, Stays> {
         other.command(code::SET_OPTION, &option.to_le_bytes()).await.map_err(&refused)?;
     }
     let flags = other.status().await.map_err(&refused)?;
-    if there.flavour().is_mariadb() {
-        leave_as(&mut other, &state).await.map_err(|error| refused(error.to_string()))?;
+    if let Some(left) = state.diagnostics.as_ref().filter(|_| there.flavour().is_mariadb()) {
+        leave_as(&mut other, left).await.map_err(|error| refused(error.to_string()))?;
     }
     if flags & status::IN_TRANS != 0 {
         return Err(refused("it has begun a transaction".into()));
@@ -259,9 +272,8 @@ fn wait_timeout(state: &State) -> Option<Duration> {
 }
 
 /// What the session's last statement left: what can be is brought about, what cannot is lost.
-async fn leave_as(other: &mut Carrier<'_>, state: &State) -> Result<(), ServiceError> {
-    let Some(diagnostics) = &state.diagnostics else { return Ok(()) };
-    match other.run(&mut PutBack::what_can_be(diagnostics)).await {
+async fn leave_as(server: &mut Carrier<'_>, left: &Diagnostics) -> Result<(), ServiceError> {
+    match server.run(&mut PutBack::what_can_be(left)).await {
         Ok(()) | Err(Stranded::State(_)) => Ok(()),
         Err(Stranded::Service(error)) => Err(error),
     }
