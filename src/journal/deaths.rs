@@ -9,25 +9,10 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 
 use super::Journal;
-use super::layout::{self, halves, head, pair};
-
-/// Deaths that are remembered.
-const RING: usize = 32;
-
-/// Words of one of them.
-const DEATH: usize = 16;
-
-/// Bytes of what a panic says; the rest is left out.
-const PANIC: usize = 256;
-
-/// The same in words, for each death that is remembered.
-pub(super) const PANICS: usize = RING * (PANIC / size_of::<u64>());
+use super::layout::{self, CODES, DEATH, PANIC, RING, halves, head, pair};
 
 /// Signals that there are.
 const SIGNALS: usize = 65;
-
-/// Codes that a process may end with.
-pub(super) const CODES: usize = 256;
 
 /// How a process died, and what became of its sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -356,7 +341,7 @@ mod tests {
     fn whatever_stands_there_is_a_text() {
         let journal = Journal::new(1).expect("memory");
         journal.note_death(&panicked(7));
-        for at in 0..PANICS {
+        for at in 0..layout::PANICS {
             let word = journal.memory.word(layout::panics(1) / size_of::<u64>() + at);
             word.store(0xFF80_C3FF_F0E2_80FF, layout::STORE);
         }

@@ -13,7 +13,6 @@
 
 use std::sync::atomic::Ordering;
 
-use super::deaths::{CODES, PANICS};
 use crate::buffer::arena::Kind;
 
 /// Stores are seen in their order by who comes after the writer's death.
@@ -85,6 +84,21 @@ pub(super) const IN_USE: u64 = 1 << 63;
 
 /// Threads that serve sessions and are watched.
 pub const WORKERS: usize = 128;
+
+/// Deaths that are remembered.
+pub(super) const RING: usize = 32;
+
+/// Words of one of them.
+pub(super) const DEATH: usize = 16;
+
+/// Bytes of what a panic says; the rest is left out.
+pub(super) const PANIC: usize = 256;
+
+/// The same in words, for each death that is remembered.
+pub(super) const PANICS: usize = RING * (PANIC / size_of::<u64>());
+
+/// Codes that a process may end with.
+pub(super) const CODES: usize = 256;
 
 /// Words of a slot.
 pub(super) mod slot {

@@ -336,10 +336,12 @@ impl Asked {
 
     fn lag(&self) -> Lag {
         let Some(said) = &self.said else { return Lag::NotAsked };
-        let lag = match said.wsrep {
+        let lag = match (said.wsrep, said.group) {
             // What was committed anywhere is here, but for what is queued by flow control.
-            Some(Wsrep::Synced) => said.lag.or(Some(Duration::ZERO)),
-            Some(Wsrep::Unfit) | None => said.lag,
+            (Some(Wsrep::Synced), _) | (_, Some(Group::Primary | Group::Secondary)) => {
+                said.lag.or(Some(Duration::ZERO))
+            }
+            (Some(Wsrep::Unfit) | None, Some(Group::Unfit) | None) => said.lag,
         };
         lag.map_or(Lag::Unknown, |by| Lag::Behind { by, known_at: said.at })
     }
@@ -607,6 +609,11 @@ mod tests {
         assert_eq!(lag(said()), None);
         assert_eq!(lag(Said { wsrep: Some(Wsrep::Synced), ..said() }), Some(Duration::ZERO));
         assert_eq!(lag(Said { wsrep: Some(Wsrep::Unfit), ..said() }), None);
+        // So it is in a group, whose members may tell.
+        let secondary = Said { group: Some(Group::Secondary), ..said() };
+        assert_eq!(lag(secondary.clone()), Some(Duration::ZERO));
+        assert_eq!(lag(Said { lag: three, ..secondary }), three);
+        assert_eq!(lag(Said { group: Some(Group::Unfit), ..said() }), None);
     }
 
     fn word() -> impl Strategy<Value = String> {

@@ -139,6 +139,27 @@ fn who_is_pinned_stays_and_leaves_later() {
     assert_eq!(scene.attribute(&pinned, "pins"), "");
 }
 
+/// Only its server knows why: that is seen once it was tried, and tried again once it has changed.
+#[test]
+fn what_keeps_a_session_is_seen() {
+    let Some(scene) = Scene::start() else { return };
+    let [from, to] = &scene.servers;
+    let table = "CREATE TABLE p.a (id INT PRIMARY KEY AUTO_INCREMENT, n INT)";
+    scene.servers.iter().for_each(|server| server.execute(&[table]));
+    let mut kept = scene.open();
+    kept.run("SET insert_id = 77");
+    assert_eq!(scene.attribute(&kept, "pins"), "");
+    scene.alter("DRAIN", 0);
+    let why = "cannot move: it is pinned: insert_id for the next statement";
+    until("a try", || (scene.attribute(&kept, "pins") == why).then_some(()));
+    assert_eq!(port(&mut kept), from.port);
+    kept.run("INSERT INTO a (n) VALUES (1)");
+    assert_eq!(kept.run("SELECT id FROM a").text(), "77");
+    kept.run("SET @n = 1");
+    until("it to leave", || (port(&mut kept) == to.port).then_some(()));
+    assert_eq!(scene.attribute(&kept, "pins"), "");
+}
+
 #[test]
 fn sessions_leave_a_server_that_is_dropped() {
     let Some(scene) = Scene::start() else { return };

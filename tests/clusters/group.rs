@@ -1,9 +1,10 @@
-//! Three members of a replication group: one takes writes, and the group elects another.
+//! Three members of a replication group: one takes writes, the others are read from, and the group
+//! elects another.
 
-use crate::scene::{open, route, until_route};
+use crate::scene::{open, route, show, until_route};
 use crate::support::database::PASSWORD;
 use crate::support::proxy::Options;
-use crate::support::{Database, Proxy, Server, free_ports, until};
+use crate::support::{Database, Proxy, Server, Wire, free_ports, until};
 
 const OPTIONS: [&str; 6] = [
     "--plugin-load-add=group_replication.so",
@@ -62,6 +63,13 @@ fn write(proxy: &Proxy) -> Option<u16> {
     reply.error().is_none().then(|| reply.text().parse().expect("a port"))
 }
 
+/// Where the statement went that an operator is shown first, a read.
+fn read_on(proxy: &Proxy, wire: &mut Wire) -> String {
+    // Of the table a member may hear a moment later.
+    let _ = wire.query("SELECT n FROM p.t");
+    show(proxy, "PROXYTRACE")[0]["server"].clone()
+}
+
 #[test]
 fn a_group_is_followed_to_whom_it_elects() {
     let Some(mut members) = members() else { return };
@@ -71,13 +79,21 @@ fn a_group_is_followed_to_whom_it_elects() {
     let mut options =
         Options::new(&[&addresses[1], &addresses[2], &addresses[0]].map(String::clone));
     options.proxy = "server_detect_refresh_interval = \"100ms\"".into();
-    options.cluster = format!("service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\n");
+    options.cluster = format!(
+        "service_user = \"odp\"\nservice_password = \"{PASSWORD}\"\nread_write_split = \"on\"\n"
+    );
+    options.rest = format!("[[cluster.user]]\nname = \"odp\"\npassword = \"{PASSWORD}\"\n");
     let proxy = Proxy::start_with(&options);
     until_route(&proxy, &addresses[0], "role", "primary");
     until_route(&proxy, &addresses[1], "role", "replica");
     until_route(&proxy, &addresses[2], "role", "replica");
     let first = until("the primary to take writes", || write(&proxy));
     assert_eq!(first, members[0].port);
+    let mut reader = open(&proxy, "odp").expect("the proxy takes clients");
+    until("a member to be read from that takes no writes", || {
+        let there = read_on(&proxy, &mut reader);
+        addresses[1..].contains(&there).then_some(())
+    });
     let before = route(&proxy, &addresses[0])["epoch"].clone();
     members[0].kill9();
     let elected = until("another member to take writes", || write(&proxy));

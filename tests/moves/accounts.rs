@@ -1,7 +1,7 @@
 //! Second log-ins with nobody's password in the config: what the first one has taught.
 
 use crate::scene::{Moved, Scene};
-use crate::support::{Login, Server, Wire};
+use crate::support::{Login, Server, Wire, until};
 
 /// How servers are reached.
 const TLS: &str = "[tls.server]\nmode = \"require\"\n";
@@ -29,6 +29,8 @@ fn a_native_account_moves_by_its_hash() {
     assert_eq!(client.wire.run("SELECT @a").text(), "kept");
     let error = client.move_to(1 - from).expect_err("nothing is known any more");
     assert!(error.contains("no password of user 'app'"), "{error}");
+    let told = "no second log-in for the sessions of an account";
+    until("operators to be told", || (scene.proxy.log().matches(told).count() == 1).then_some(()));
     let pins = client.attribute("pins");
     assert!(pins.starts_with("no second log-in: no password of user 'app'"), "{pins}");
     // Whoever logs in with it teaches it for all.

@@ -11,8 +11,14 @@ use crate::support::programs::{Random, Run, Step, number, shown, step, text};
 use crate::support::{Login, Server, Wire};
 
 /// Why a session may stay where it is in these programs.
-const REASONS: &[&str] =
-    &["transaction", "warnings", "anything", "prepared under another", "pinned: PREPARE"];
+const REASONS: &[&str] = &[
+    "transaction",
+    "warnings",
+    "anything",
+    "prepared under another",
+    "pinned: PREPARE",
+    "insert_id for the next statement",
+];
 
 /// Seeds that have failed once.
 const FAILED: &[u64] = &[1454, 360_073, 362_032, 461_015, 462_001, 463_098, 464_037, 1_100_029];

@@ -165,3 +165,51 @@ fn who_cannot_move_is_told_why() {
     assert!(error.contains("'other'"), "{error}");
     assert_eq!(other.wire.query("SELECT 1").error(), None, "it goes on where it is");
 }
+
+/// What is set for the next statement is there for it, and keeps the session no longer.
+fn keeps_until_it_is_used(server: Server, setup: &[&str], table: &[(&str, &str, [&str; 2], &str)]) {
+    let Some(scene) = Scene::start(server) else { return };
+    scene.setup(setup);
+    for (set, variable, uses, shown) in table {
+        let mut client = scene.open(&Login::default());
+        let from = scene.place(&mut client.wire);
+        client.wire.run(set);
+        let error = client.move_to(1 - from).expect_err(variable);
+        assert!(error.contains(variable), "{set}: {error}");
+        uses.iter().for_each(|statement| drop(client.wire.run(statement)));
+        assert_eq!(client.wire.run(shown).text(), "1", "{set}: it was used");
+        client.move_to(1 - from).unwrap_or_else(|error| panic!("{set}: {error}"));
+    }
+}
+
+#[test]
+fn what_is_for_the_next_statement_keeps_the_session_until_that() {
+    let setup = ["CREATE TABLE p.a (id INT PRIMARY KEY AUTO_INCREMENT, n INT)"];
+    let insert = "INSERT INTO a (n) VALUES (1)";
+    keeps_until_it_is_used(
+        Server::MariaDb,
+        &setup,
+        &[
+            ("SET insert_id = 77", "insert_id", ["DO 1", insert], "SELECT id = 77 FROM a"),
+            // Without a binary log nothing uses it.
+            ("SET gtid_seq_no = 99", "gtid_seq_no", [insert, "SET gtid_seq_no = 0"], "SELECT 1"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_for_the_next_statement_keeps_a_session_of_mysql() {
+    let setup = ["CREATE TABLE p.a (id INT PRIMARY KEY AUTO_INCREMENT, n INT)"];
+    let insert = "INSERT INTO a (n) VALUES (1)";
+    const NEXT: &str = "SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:7'";
+    let used = "SELECT GTID_SUBSET('3e11fa47-71ca-11e1-9e33-c80aa9429562:7', \
+        @@global.gtid_executed)";
+    keeps_until_it_is_used(
+        Server::MySql,
+        &setup,
+        &[
+            ("SET insert_id = 77", "insert_id", ["DO 1", insert], "SELECT id = 77 FROM a"),
+            (NEXT, "gtid_next", [insert, "SET gtid_next = AUTOMATIC"], used),
+        ],
+    );
+}

@@ -2,7 +2,7 @@
 
 use crate::scene::Scene;
 use crate::support::raw::status;
-use crate::support::{Login, Reply, Server, Wire, com};
+use crate::support::{Login, Reply, Server, Wire, com, until};
 
 /// Statements that make something of a session, and one that shows it.
 const STATE: &[(&[&str], &str)] = &[
@@ -245,4 +245,26 @@ fn a_moved_session_outlives_a_restart() {
         client.move_to(place).expect("nothing keeps it");
     }
     assert_eq!(client.wire.ask(com::EXECUTE, &body).row_count(), 1);
+}
+
+/// Each server counts a client's silence from when the session came there: all of them together
+/// keep it no longer than one would.
+#[test]
+fn who_is_silent_is_not_kept_by_moving() {
+    let Some(scene) = Scene::start(Server::MariaDb) else { return };
+    let mut client = scene.open(&Login::default());
+    client.wire.run("SET wait_timeout = 4");
+    let mut place = scene.place(&mut client.wire);
+    let why = until("the session to end", || match client.move_to(1 - place) {
+        Ok(()) => {
+            place = 1 - place;
+            None
+        }
+        Err(why) => Some(why),
+    });
+    let is_over = ["Unknown thread", "has ended", "about to end"];
+    assert!(is_over.iter().any(|part| why.contains(part)), "{why}");
+    // MariaDB says nothing.
+    assert_eq!(client.wire.until_closed(), b"");
+    assert!(client.moves > 1, "{} moves", client.moves);
 }

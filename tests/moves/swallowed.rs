@@ -1,10 +1,10 @@
-//! Servers whose packets vanish in a move: it ends in time, and the session is where it was or
-//! where it was to go.
+//! Servers whose packets vanish in a move, or that do not get on with it: it ends in time, and the
+//! session is where it was or where it was to go.
 
 use crate::support::blackhole::Blackhole;
 use crate::support::database::PASSWORD;
 use crate::support::proxy::Options;
-use crate::support::{Database, Login, Proxy, Server, Wire};
+use crate::support::{Database, Login, Proxy, Server, Wire, com};
 
 const DEADLINES: &str = "
 connect_timeout = \"2s\"
@@ -78,4 +78,34 @@ fn a_move_from_a_swallowed_server_ends_in_time() {
     assert!(!scene.moves(&wire, 1 - place), "nobody says what it is");
     assert_eq!(scene.place(&mut other), 1 - place);
     wire.try_query("SELECT @a").expect_err("its server is lost");
+}
+
+/// It is logged in to, and then waits for somebody else.
+#[test]
+fn a_move_to_a_server_that_waits_for_a_lock_ends_where_it_began() {
+    let Some(scene) = scene() else { return };
+    scene.servers.iter().for_each(|server| server.execute(&["CREATE TABLE p.t (n INT)"]));
+    let mut wire = scene.open();
+    let place = scene.place(&mut wire);
+    wire.run("SET @a = 'kept'");
+    wire.prepare("SELECT n FROM p.t");
+    let to = &scene.servers[1 - place];
+    let (mut reads, mut renames) = (to.admin(), to.admin());
+    reads.run("BEGIN");
+    reads.run("SELECT n FROM p.t");
+    renames.command(com::QUERY, b"RENAME TABLE p.t TO p.u, p.u TO p.t");
+    to.until_counted(
+        "SELECT COUNT(*) = 1 FROM information_schema.processlist \
+         WHERE state = 'Waiting for table metadata lock'",
+    );
+    wire.run("SELECT 1 UNION SELECT 2");
+    assert!(!scene.moves(&wire, 1 - place), "nothing is prepared there");
+    assert_eq!(wire.run("SELECT FOUND_ROWS()").text(), "2");
+    assert_eq!(wire.run("SELECT @a").text(), "kept");
+    assert_eq!(scene.place(&mut wire), place);
+    reads.run("COMMIT");
+    assert_eq!(renames.reply(com::QUERY).error(), None);
+    assert!(scene.moves(&wire, 1 - place), "{}", scene.proxy.log());
+    assert_eq!(wire.run("SELECT @a").text(), "kept");
+    assert_eq!(scene.place(&mut wire), 1 - place);
 }

@@ -24,6 +24,7 @@ mod several;
 mod swallowed;
 mod transactions;
 mod triggers;
+mod turned;
 mod vocabulary;
 mod warnings;
 mod wishes;

@@ -69,6 +69,11 @@ impl Cluster {
         self.wallet.is_vain(user, tried)
     }
 
+    /// No other server lets an account in; whether that is news.
+    pub(in crate::proxy) fn note_shut_out(&self, user: &[u8]) -> bool {
+        self.wallet.note_shut_out(user)
+    }
+
     /// Whether its log-ins have taught enough for another one.
     pub(in crate::proxy) fn has_learned(&self, user: &[u8]) -> bool {
         self.splits_all_reads() && self.wallet.credentials(user).is_some()

@@ -6,7 +6,7 @@
 //! come to a server from us, so its name tells which one it is. A log-in that succeeds teaches it
 //! anew; one of ours that is refused forgets it, as a password may have been changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -31,6 +31,8 @@ pub(super) struct Wallet {
     hidden: Mutex<Option<Instant>>,
     /// What was tried for an account of late and was of no use.
     vain: Mutex<HashMap<(Vec<u8>, Try), Instant>>,
+    /// Accounts that operators were told of, as no other server lets them in.
+    shut_out: Mutex<HashSet<Vec<u8>>>,
 }
 
 /// What is tried for an account, and may be of no use.
@@ -90,6 +92,12 @@ impl Wallet {
         // Mostly there are none.
         !all.is_empty()
             && all.get(&(user.to_vec(), tried)).is_some_and(|since| since.elapsed() < BELIEVED)
+    }
+
+    /// No other server lets it in; whether that is news.
+    pub(super) fn note_shut_out(&self, user: &[u8]) -> bool {
+        let mut all = lock(&self.shut_out);
+        !all.contains(user) && all.len() < MOST && all.insert(user.to_vec())
     }
 
     /// What is known of an account, for another process.
@@ -182,6 +190,14 @@ mod tests {
         wallet.inherit(b"app", known);
         let password = wallet.credentials(b"app").map(|it| it.password);
         assert!(matches!(password, Some(Password::Sha2(_))), "{password:?}");
+    }
+
+    #[test]
+    fn that_an_account_is_shut_out_is_news_once() {
+        let wallet = Wallet::default();
+        for (user, is_news) in [("app", true), ("app", false), ("other", true), ("app", false)] {
+            assert_eq!(wallet.note_shut_out(user.as_bytes()), is_news, "{user}");
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::Receiver;
 
 use crate::proxy::moves::Shared;
-use crate::proxy::sessions::handle::{Due, Signal, Stage};
+use crate::proxy::sessions::handle::{Due, Handle, Signal, Stage};
+use crate::wire::flavour::Flavour;
 
 /// Whether sessions are asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(super) async fn silent_sessions(watched: Weak<Shared>) {
                 if idle >= limit {
                     tracing::info!(id = handle.id.0, "session was silent for too long");
                     handle.raise(Signal::Inactive);
+                } else if handle.is_overdue(idle) {
+                    handle.raise(as_its_server(&shared, &handle));
                 } else if handle.is_home_due(idle) {
                     handle.set_due(Due::Rest);
                 }
@@ -47,6 +50,21 @@ pub(super) async fn silent_sessions(watched: Weak<Shared>) {
             // Ten thousand at once would be felt by those who speak.
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// How its server ends a session that was silent for `wait_timeout`: MySQL says so unasked, MariaDB
+/// just closes.
+fn as_its_server(shared: &Shared, handle: &Handle) -> Signal {
+    let (cluster, server) = {
+        let facts = handle.facts();
+        (facts.cluster.clone(), facts.server.clone())
+    };
+    let clusters = shared.in_force.clusters();
+    let version = clusters.find(&cluster).and_then(|cluster| cluster.version_of(&server));
+    match version.is_some_and(|version| Flavour::of(&version).is_mariadb()) {
+        true => Signal::Kill,
+        false => Signal::Inactive,
     }
 }
 

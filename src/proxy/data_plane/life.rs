@@ -225,7 +225,7 @@ impl Entry {
         // Who has several links is led to the right one, whatever the config says meanwhile.
         let is_wanted = relay.links().len() > 1
             || relay.session().is_refused()
-            || Rules::are_wanted(&shared.in_force, &cluster)
+            || shared.in_force.splits(&cluster)
             || Rules::is_left_behind(&shared.in_force, &cluster, &relay.home().server);
         if !is_wanted {
             return None;

@@ -12,15 +12,16 @@ use arc_swap::ArcSwap;
 pub use keeping::Keeping;
 use tokio::sync::Notify;
 
+use super::cluster::Cluster;
 use super::cluster::clusters::Clusters;
 use super::cluster::programs::UNSEEN;
 use super::digests::Digests;
 use super::monitor::order::Detection;
 use super::monitor::report::{Report, Watcher};
 use super::monitor::watch::Monitors;
-use crate::config::Config;
 use crate::config::alterations::{Alterations, Altered};
 use crate::config::parameter::{self, Unfit, is_of_tls};
+use crate::config::{Config, ReadWriteSplit};
 use crate::lock::lock;
 use crate::net::tls::settings::{Settings, SettingsError};
 use crate::route::topology::Epoch;
@@ -84,7 +85,7 @@ struct Heard(Arc<ArcSwap<Clusters>>, Arc<NewPrimary>);
 /// Who hears that a cluster has another primary: one of each.
 #[derive(Debug, Default)]
 pub(super) struct NewPrimary {
-    /// Who sees to it that sessions do.
+    /// Who sees to it that sessions do. Also told of whatever else is altered.
     pub(super) sessions: Notify,
     /// Who writes down what is to outlive a crash: whoever goes on then must not believe in the old
     /// one.
@@ -148,6 +149,13 @@ impl InForce {
     pub(super) fn is_lost(&self, cluster: &str, server: &str) -> bool {
         let topology = self.clusters.load().find(cluster).map(|cluster| cluster.topology());
         topology.is_some_and(|topology| topology.at(server).is_some_and(|server| server.is_lost))
+    }
+
+    /// Whether anything of a cluster is split.
+    pub(super) fn splits(&self, cluster: &str) -> bool {
+        let config = self.config.load();
+        let split = |it: &Arc<Cluster>| it.section().split(&config.proxy) != ReadWriteSplit::Off;
+        self.clusters.load().find(cluster).is_some_and(split)
     }
 
     /// Whether another server of a cluster may come to take its writes.
@@ -344,6 +352,7 @@ impl InForce {
         self.digests.set_limit(config.proxy.digest_table_size);
         self.config.store(Arc::new(config));
         self.watch_servers();
+        self.new_primary.sessions.notify_one();
         self.sharing.changed();
     }
 

@@ -28,6 +28,8 @@ pub(super) enum Subject {
     WsrepStatus,
     /// Its place in a replication group. MySQL only.
     Group,
+    /// How far it is behind that. Asked of those that are in it.
+    GroupLag,
     /// How many triggers there are. Asked as seldom as what is spared, as a server with many tables
     /// is long about it.
     Triggers,
@@ -95,6 +97,11 @@ impl Subject {
                 CONCAT(member_state, ' ', member_role) \
                 FROM performance_schema.replication_group_members \
                 WHERE member_id = @@global.server_uuid)"],
+            // As of the oldest that it applies at the moment; what it has applied is none.
+            Self::GroupLag => &["SELECT MAX(TIMESTAMPDIFF(SECOND, \
+                applying_transaction_original_commit_timestamp, NOW(6))) \
+                FROM performance_schema.replication_applier_status_by_worker \
+                WHERE channel_name = 'group_replication_applier' AND applying_transaction <> ''"],
             Self::Triggers => programs::counting(flavour),
             Self::TriggerBodies => programs::reading(flavour),
             Self::Routines => programs::counting_routines(flavour),

@@ -114,6 +114,14 @@ pub(super) fn group(set: &ResultSet) -> Option<Group> {
     })
 }
 
+/// Out of the age of what a member of a group applies, by the clock of whoever has written it: NULL
+/// if it applies nothing.
+pub(super) fn behind(set: &ResultSet) -> Option<Duration> {
+    let Some(seconds) = only(set) else { return Some(Duration::ZERO) };
+    let seconds: i64 = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,5 +216,14 @@ mod tests {
         ] {
             assert_eq!(group(&set("name place", &[row])), expected, "{row}");
         }
+    }
+
+    #[test]
+    fn a_member_of_a_group_is_behind_by_what_it_applies() {
+        for (row, expected) in [("-", Some(0)), ("0", Some(0)), ("7", Some(7)), ("-3", Some(0))] {
+            let expected = expected.map(Duration::from_secs);
+            assert_eq!(behind(&set("behind", &[row])), expected, "{row}");
+        }
+        assert_eq!(behind(&set("behind", &["x"])), None);
     }
 }

@@ -18,7 +18,7 @@ use crate::proxy::service::answer::Answer;
 use crate::proxy::service::client::{Terms, query, quit};
 use crate::proxy::service::error::{ServerError, ServiceError};
 use crate::proxy::service::login::{LoggedIn, Wanted, attributes, log_in};
-use crate::route::roles::Said;
+use crate::route::roles::{Group, Said};
 use crate::sql::analysis::Changes;
 use crate::wire::flavour::Flavour;
 use crate::wire::result::ResultSet;
@@ -200,7 +200,15 @@ impl Rounds {
             }
             Subject::Wsrep => {}
             Subject::WsrepStatus => said.wsrep = Some(reading::wsrep(set)),
-            Subject::Group => said.group = reading::group(set),
+            Subject::Group => {
+                said.group = reading::group(set);
+                let is_there = matches!(said.group, Some(Group::Primary | Group::Secondary));
+                if is_there && !self.spared.has(Subject::GroupLag, Instant::now()) {
+                    let behind = self.ask_one(Subject::GroupLag).await?;
+                    said.lag = said.lag.max(behind.as_ref().and_then(reading::behind));
+                }
+            }
+            Subject::GroupLag => said.lag = reading::behind(set),
             Subject::Triggers => {
                 // Before: bodies that do not come are not asked for again in each round.
                 self.spared.add(subject, Why::Slow, Instant::now());

@@ -2,14 +2,14 @@
 //!
 //! Nothing of the session has changed until the other server was found to hold the same state. What
 //! is asked of the session's own server changes nothing there but diagnostics, which are asked for
-//! first of all.
+//! first of all, and put back as far as can be where the session stays.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::carrier::{Carrier, Home, Stranded, pull};
+use super::carrier::{Carrier, Home, Results, Stranded, pull};
 use super::drain::close_now;
 use super::gate::Gate;
 use super::look::look_now;
@@ -23,10 +23,11 @@ use crate::proxy::service::error::ServiceError;
 use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Due, Handle, Seen};
+use crate::proxy::sessions::stay::Cost;
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
-use crate::session::state::{Base, PutBack, State, Subject};
+use crate::session::state::{Base, Diagnostics, PutBack, State, Subject};
 use crate::task;
 use crate::wire::command::code;
 use crate::wire::id::ServerStatementId;
@@ -84,29 +85,30 @@ pub(in crate::proxy) async fn move_now(
         Some(gate) => gate.room().await.ok(),
         None => None,
     };
-    let carried = timeout(LIMIT, carry(relay, handle, &mut recruit, allowed)).await;
+    let carried = carry(relay, handle, &mut recruit, allowed).await;
     drop(room);
     let may_go = match (&carried, gate) {
-        (Ok(Ok(_)), Some(gate)) => gate.pass(handle.id).await,
+        (Ok(_), Some(gate)) => gate.pass(handle.id).await,
         _ => true,
     };
     let (outcome, goes_on) = match carried {
-        Ok(Ok(_)) if !may_go => {
+        Ok(_) if !may_go => {
             task::spawn("parting", client::quit(recruit.link.leg));
             return (Err(Stays::CalledOff), true);
         }
-        Ok(Ok(carried)) => (settle(relay, handle, sessions, recruit, carried), true),
-        Ok(Err(Failure::Stays(why))) => {
+        Ok(carried) => (settle(relay, handle, sessions, recruit, carried), true),
+        Err(Failure::Stays(why)) => {
             task::spawn("parting", client::quit(recruit.link.leg));
             (Err(why), true)
         }
-        Ok(Err(Failure::Broken(why))) => (Err(Stays::NotPulled(why)), false),
-        // Whose answer is missing is not told apart: an own server that is asked and does not
-        // answer would not answer the client either.
-        Err(_) => (Err(Stays::Busy(LIMIT)), false),
+        Err(Failure::Broken(why)) => (Err(Stays::NotPulled(why)), false),
     };
     if let Err(why) = &outcome {
-        tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved");
+        // It is tried again and again.
+        match why.note(handle, Cost::Held) {
+            true => tracing::warn!(id = handle.id.0, server = &*address, %why, "session not moved"),
+            false => tracing::debug!(id = handle.id.0, server = &*address, %why, "nor this time"),
+        }
     }
     (outcome, goes_on)
 }
@@ -132,40 +134,103 @@ struct Carried {
     status: ServerStatus,
     /// What was pulled.
     seen: Option<Arc<Seen>>,
+    /// How long its server lets its client be silent.
+    wait_timeout: Option<Duration>,
 }
 
+/// Within [`LIMIT`]. Once its home has told all the session goes on there, whatever becomes of the
+/// other server.
 async fn carry(
     relay: &mut Relay,
     handle: &Handle,
     recruit: &mut Recruit,
     allowed: Pins,
 ) -> Result<Carried, Failure> {
+    let until = Instant::now() + LIMIT;
+    let held = fetch(relay, handle, recruit, (allowed, until)).await?;
+    let left = held.state.diagnostics.clone();
+    let why = match timeout_at(until, bring(recruit, held)).await {
+        Ok(Ok(carried)) => return Ok(carried),
+        Ok(Err(why)) => why,
+        Err(_) => {
+            let source = ServiceError::Silent { what: "answer to what it is told", limit: LIMIT };
+            Stays::Server { address: recruit.link.server.address.to_string(), source }
+        }
+    };
+    if let Some(left) = left.filter(|_| recruit.here.flavour().is_mariadb()) {
+        let mut home = Home::of(relay, handle);
+        let told = timeout(LIMIT, leave_as(&mut home.carrier(None), &left)).await;
+        drop(home);
+        told.map_err(|_| silent())?.map_err(|error| Failure::Broken(error.to_string()))?;
+        relay.put_on_record(handle);
+    }
+    Err(why.into())
+}
+
+/// Whose answer is missing is not told apart: an own server that is asked and does not answer would
+/// not answer the client either.
+fn silent() -> Failure {
+    let silent = ServiceError::Silent { what: "answer about its state", limit: LIMIT };
+    Failure::Broken(silent.to_string())
+}
+
+/// What a session is, in the words that another server takes.
+struct Held {
+    state: State,
+    results: Option<Results>,
+    /// Its prepared statements, each with its default schema.
+    prepared: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The same of each PREPARE.
+    texts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The argument of its last COM_SET_OPTION.
+    option: Option<u16>,
+}
+
+/// Asks its home.
+async fn fetch(
+    relay: &mut Relay,
+    handle: &Handle,
+    recruit: &mut Recruit,
+    (allowed, until): (Pins, Instant),
+) -> Result<Held, Failure> {
     let portable = relay.session().portable().ok_or(Stays::NotFollowed)?;
     let (pins, option) = (portable.pins().without(allowed), portable.option());
     if !pins.is_empty() {
         return Err(Failure::Stays(pins.into()));
     }
     let copy = |(text, schema): (&[u8], &[u8])| (text.to_vec(), schema.to_vec());
-    let prepared: Vec<_> = portable.prepared().texts().map(copy).collect();
-    let texts: Vec<_> = portable.texts().map(copy).collect();
+    let prepared = portable.prepared().texts().map(copy).collect();
+    let texts = portable.texts().map(copy).collect();
     let thread = relay.home().thread;
-    let Recruit { link, here, there, here_service, there_service } = recruit;
-    let address = link.server.address.to_string();
+    let Recruit { here, here_service, .. } = recruit;
     let mut home = Home::of(relay, handle);
-    let mut asked = home.carrier(here_service.as_mut());
-    let broken = |error: Stranded| match error {
-        Stranded::Service(error) => Failure::Broken(error.to_string()),
-        // All was answered, if not as it should be.
-        Stranded::State(error) => Failure::Stays(Stays::NotPulled(error.to_string())),
+    let asked = async {
+        let mut asked = home.carrier(here_service.as_mut());
+        let state = pull(&mut asked, here, thread).await?;
+        Ok::<_, Stranded>((state, asked.results().await?))
     };
-    let state = pull(&mut asked, here, thread).await.map_err(broken)?;
-    let results = asked.results().await.map_err(|error| broken(error.into()))?;
+    let told = timeout_at(until, asked).await;
     drop(home);
+    let (state, results) = match told {
+        Ok(Ok(told)) => told,
+        // All was answered, if not as it should be.
+        Ok(Err(Stranded::State(error))) => return Err(Stays::NotPulled(error.to_string()).into()),
+        Ok(Err(Stranded::Service(error))) => return Err(Failure::Broken(error.to_string())),
+        Err(_) => return Err(silent()),
+    };
     relay.put_on_record(handle);
+    Ok(Held { state, results, prepared, texts, option })
+}
+
+/// Has the other server hold the same.
+async fn bring(recruit: &mut Recruit, held: Held) -> Result<Carried, Stays> {
+    let Held { state, results, prepared, texts, option } = held;
     if !state.hidden.is_empty() {
         let hidden: Vec<_> = state.hidden.iter().map(ToString::to_string).collect();
-        return Err(Stays::Pinned(hidden.join(", ")).into());
+        return Err(Stays::Hidden(hidden.join(", ")));
     }
+    let Recruit { link, there, there_service, .. } = recruit;
+    let address = link.server.address.to_string();
     let refused = |what: String| Stays::NotPushed { address: address.clone(), what };
     let terms = link.terms;
     let mut other = Carrier { channel: &mut link.leg, terms, service: there_service.as_mut() };
@@ -190,20 +255,25 @@ async fn carry(
         other.command(code::SET_OPTION, &option.to_le_bytes()).await.map_err(&refused)?;
     }
     let flags = other.status().await.map_err(&refused)?;
-    if there.flavour().is_mariadb() {
-        leave_as(&mut other, &state).await.map_err(|error| refused(error.to_string()))?;
+    if let Some(left) = state.diagnostics.as_ref().filter(|_| there.flavour().is_mariadb()) {
+        leave_as(&mut other, left).await.map_err(|error| refused(error.to_string()))?;
     }
     if flags & status::IN_TRANS != 0 {
-        return Err(refused("it has begun a transaction".into()).into());
+        return Err(refused("it has begun a transaction".into()));
     }
     let seen = Seen::of(&state.shown(), SystemTime::now());
-    Ok(Carried { statements, status: ServerStatus::Known(flags), seen })
+    let status = ServerStatus::Known(flags);
+    Ok(Carried { statements, status, seen, wait_timeout: wait_timeout(&state) })
+}
+
+fn wait_timeout(state: &State) -> Option<Duration> {
+    let seconds = state.variables.get("wait_timeout")?.value.text()?;
+    Some(Duration::from_secs(std::str::from_utf8(seconds).ok()?.parse().ok()?))
 }
 
 /// What the session's last statement left: what can be is brought about, what cannot is lost.
-async fn leave_as(other: &mut Carrier<'_>, state: &State) -> Result<(), ServiceError> {
-    let Some(diagnostics) = &state.diagnostics else { return Ok(()) };
-    match other.run(&mut PutBack::what_can_be(diagnostics)).await {
+async fn leave_as(server: &mut Carrier<'_>, left: &Diagnostics) -> Result<(), ServiceError> {
+    match server.run(&mut PutBack::what_can_be(left)).await {
         Ok(()) | Err(Stranded::State(_)) => Ok(()),
         Err(Stranded::Service(error)) => Err(error),
     }
@@ -228,7 +298,9 @@ fn settle(
             let compression = relay.home().leg.compression();
             let mut facts = handle.facts();
             (facts.compression[1], facts.seen) = (compression, carried.seen);
+            facts.stay = None;
             drop(facts);
+            handle.set_silence(carried.wait_timeout.unwrap_or_default());
             tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
             task::spawn("parting", client::quit(before.leg));
             Ok(())

@@ -5,11 +5,12 @@
 //! A server that is in the config no more is left in the same way.
 //!
 //! Who cannot, now, is asked again: a pin may go, a transaction end, another server become the
-//! primary. What keeps it is shown (SHOW PROXYSESSION ATTRIBUTE, `pins`).
+//! primary; and more and more seldom, as long as it does not change. What keeps it is shown (SHOW
+//! PROXYSESSION ATTRIBUTE, `pins`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
@@ -134,7 +135,9 @@ fn leaving(shared: &Shared, extent: Extent) -> Vec<Leave> {
         let mut ways: Vec<_> = left.map(Way::Close).collect();
         let allowed = if is_silent(&handle) { Pins::DIAGNOSTICS } else { Pins::default() };
         let asker = Asker { idc: &config.proxy.proxy_idc_name, share: handle.id.0.into() };
+        let is_too_soon = handle.stay().is_some_and(|stay| stay.is_fresh(Instant::now()));
         if handle.pins().without(allowed).is_empty()
+            && !is_too_soon
             && let Some(Ok(to)) = cluster.refuge(&server, asker)
         {
             ways.push(Way::Move(to, allowed));
@@ -153,7 +156,8 @@ pub fn explained(in_force: &InForce, mut sessions: Vec<SessionView>) -> Vec<Sess
         for view in sessions.iter_mut().filter(|view| *view.cluster == *cluster.name) {
             let refuge = cluster.refuge(&view.server, asker).and_then(Result::err);
             let none = || no_second_log_in(cluster, view).filter(|_| has_several);
-            let stays = refuge.map(|stays| stays.to_string()).or_else(none);
+            let tried = || (!view.stays.is_empty()).then(|| format!("cannot move: {}", view.stays));
+            let stays = refuge.map(|stays| stays.to_string()).or_else(none).or_else(tried);
             if let Some(stays) = stays {
                 let separator = if view.pins.is_empty() { "" } else { ", " };
                 view.pins = format!("{}{separator}{stays}", view.pins);

@@ -36,6 +36,7 @@ use super::in_force::InForce;
 use super::service::error::ServiceError;
 use super::sessions::Sessions;
 use super::sessions::handle::{Handle, Stage};
+use super::sessions::stay::Cost;
 use crate::session::portable::Pins;
 use gate::Gate;
 use orders::Order;
@@ -96,6 +97,9 @@ pub enum Stays {
     /// Something that nobody can carry.
     #[error("it is pinned: {0}")]
     Pinned(String),
+    /// The same, as its server tells when it is asked.
+    #[error("it is pinned: {0}")]
+    Hidden(String),
     /// What it would close knows how its last statements went.
     #[error("its client may ask how its last statements went")]
     Asked,
@@ -128,6 +132,38 @@ pub enum Stays {
         /// What it does not take.
         what: String,
     },
+}
+
+impl Stays {
+    /// Whether it would be the same a moment later, as far as is known; what else keeps a session
+    /// is seen without trying.
+    fn is_lasting(&self) -> bool {
+        match self {
+            Self::NoPassword { .. }
+            | Self::Hidden(_)
+            | Self::Server { .. }
+            | Self::NotPulled(_)
+            | Self::NotPushed { .. } => true,
+            Self::NoCluster(_)
+            | Self::NoServer { .. }
+            | Self::Already
+            | Self::OnItsWay
+            | Self::NoWayBack
+            | Self::Elsewhere
+            | Self::NotThere
+            | Self::NotFollowed
+            | Self::Pinned(_)
+            | Self::Asked
+            | Self::CalledOff
+            | Self::Busy(_)
+            | Self::Ended => false,
+        }
+    }
+
+    /// Shows it of a session that stays for it; whether that is news.
+    pub(super) fn note(&self, handle: &Handle, cost: Cost) -> bool {
+        !self.is_lasting() || handle.note_stay(self.to_string(), cost)
+    }
 }
 
 impl From<Pins> for Stays {
@@ -228,6 +264,9 @@ impl Shared {
             Some(gate) => Some(gate.room().await?),
             None => None,
         };
-        Ok((order, Box::new(wants.recruit().await?)))
+        let recruit = wants.recruit().await.inspect_err(|why| {
+            why.note(handle, Cost::LogIn);
+        })?;
+        Ok((order, Box::new(recruit)))
     }
 }

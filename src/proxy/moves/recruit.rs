@@ -89,7 +89,7 @@ impl<'a> Wants<'a> {
 
     /// Logs in to the other server as the client has to its own, and learns what else is needed.
     pub(in crate::proxy) async fn recruit(self) -> Result<Recruit, Stays> {
-        let (here, there) = self.inventories().await?;
+        let (here, there) = self.inventories().await.inspect_err(|why| self.tell(why))?;
         let link = self.log_in_for_client().await?;
         let (here_service, there_service) = self.services(&here, &there).await?;
         Ok(Recruit { link, here, there, here_service, there_service })
@@ -102,8 +102,11 @@ impl<'a> Wants<'a> {
         let behalf = Behalf::of(self.client_uid, &config.proxy.proxy_protocol_networks);
         let init = self.cluster.init_sql().as_bytes();
         let wanted = Wanted::like(self.client, behalf, compression, init);
-        let credentials = self.credentials().await?;
+        let credentials = self.credentials().await.inspect_err(|why| self.tell(why))?;
         let logged_in = self.log_in(self.to, &credentials, &wanted).await;
+        if let Err(why) = &logged_in {
+            self.tell(why);
+        }
         if let Err(Stays::Server { source: ServiceError::Refused(_), .. }) = &logged_in {
             self.cluster.forget(self.user);
         }
@@ -115,6 +118,25 @@ impl<'a> Wants<'a> {
             self.cluster.note_vain(self.user.as_bytes(), Try::Link(self.to.address.clone()));
         }
         logged_in
+    }
+
+    /// Tells operators of an account that nobody can log in to another server for. Its sessions
+    /// keep to the one that they are on, which they do not notice themselves.
+    fn tell(self, why: &Stays) {
+        let is_shut_out = matches!(
+            why,
+            Stays::NoPassword { .. }
+                | Stays::Server {
+                    source: ServiceError::WantsPassword(_)
+                        | ServiceError::Unproved
+                        | ServiceError::Plugin(_),
+                    ..
+                }
+        );
+        if is_shut_out && self.cluster.note_shut_out(self.user.as_bytes()) {
+            let (cluster, user) = (&*self.cluster.name, self.user);
+            tracing::warn!(cluster, user, %why, "no second log-in for the sessions of an account");
+        }
     }
 
     /// Whether the other server wanted more than is known when it was logged in to of late, or a

@@ -322,6 +322,7 @@ impl Relay {
         }
         if let Some(portable) = self.session.portable() {
             handle.set_pins(portable.pins());
+            handle.set_version(portable.version());
         }
         self.publish_reader(handle);
         handle.set_running(self.session.running());

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::limits::Seat;
 use super::protection::Shown;
+use super::stay::{Cost, Mark, Stay};
 use super::trace::Trace;
 use super::view::{SessionState, SessionView};
 use super::vigil::Second;
@@ -55,7 +56,7 @@ impl Signal {
 pub enum Due {
     /// What it is ordered, between two commands.
     Move = 1,
-    /// To see where its commands go from now on: its cluster has another primary.
+    /// To see where its commands go from now on: its cluster has another primary, or splits them.
     Fence = 2,
     /// To give a copy of itself.
     Copy = 4,
@@ -163,6 +164,8 @@ pub struct Facts {
     pub protection: Shown,
     /// What was last pulled of it.
     pub seen: Option<Arc<Seen>>,
+    /// Why it has stayed when it was last to move.
+    pub stay: Option<Arc<Stay>>,
 }
 
 /// What a session's variables were.
@@ -242,6 +245,11 @@ pub struct Handle {
     /// What it is asked to do as soon as it can, a bit each.
     due: AtomicU8,
     pins: AtomicU32,
+    /// How often its state may have changed.
+    version: AtomicU32,
+    /// Of a session that has moved its `wait_timeout` in seconds, 0 if that is not known; above it,
+    /// as of which version of its state.
+    silence: AtomicU64,
     /// Reads and writes before the session came to its server.
     statements_before: [AtomicU64; 2],
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
@@ -275,6 +283,8 @@ impl Handle {
             parcel: Mutex::default(),
             due: AtomicU8::new(0),
             pins: AtomicU32::new(0),
+            version: AtomicU32::new(0),
+            silence: AtomicU64::new(0),
             statements_before: Default::default(),
             copy: Mutex::default(),
             // Its log-in makes one.
@@ -456,6 +466,33 @@ impl Handle {
         self.pins.store(pins.bits(), Ordering::Relaxed);
     }
 
+    /// Written by the session's task: how often its state may have changed.
+    pub fn set_version(&self, version: u32) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    fn mark(&self) -> Mark {
+        let pins = self.pins().without(Pins::DIAGNOSTICS);
+        Mark { version: self.version.load(Ordering::Relaxed), pins }
+    }
+
+    /// It has stayed for this; whether that is news.
+    pub fn note_stay(&self, why: String, cost: Cost) -> bool {
+        let (mark, now) = (self.mark(), Instant::now());
+        let mut facts = self.facts();
+        let before = facts.stay.as_deref().filter(|stay| stay.is_of(mark));
+        let is_news = before.is_none_or(|before| before.why != why);
+        let stay = Stay::again(before, why, cost, mark, now);
+        facts.stay = Some(Arc::new(stay));
+        is_news
+    }
+
+    /// Why it has stayed when it was last to move, if it is still as it was then.
+    pub fn stay(&self) -> Option<Arc<Stay>> {
+        let stay = self.facts().stay.clone();
+        stay.filter(|stay| stay.is_of(self.mark()))
+    }
+
     /// Where a copy of the session comes, which goes on; dropped when there is none to be had.
     pub fn order_copy(&self) -> oneshot::Receiver<Replica> {
         let (sender, receiver) = oneshot::channel();
@@ -494,6 +531,24 @@ impl Handle {
         };
         self.idle_seconds.store(idle, Ordering::Relaxed);
         Duration::from_secs(idle.into())
+    }
+
+    /// It has moved, and brought this `wait_timeout` along. Its new server counts anew from here.
+    pub fn set_silence(&self, wait_timeout: Duration) {
+        let version = self.version.load(Ordering::Relaxed);
+        let seconds = u32::try_from(wait_timeout.as_secs()).unwrap_or(u32::MAX);
+        self.silence.store(u64::from(version) << 32 | u64::from(seconds), Ordering::Relaxed);
+    }
+
+    /// Called each second: has its client been silent for so long that its server would have ended
+    /// it, had it not moved? What the client has set since has its server count anew.
+    pub fn is_overdue(&self, idle: Duration) -> bool {
+        let silence = self.silence.load(Ordering::Relaxed);
+        let (seconds, version) = (silence & u64::from(u32::MAX), silence >> 32);
+        seconds > 0
+            && idle >= Duration::from_secs(seconds)
+            && version == u64::from(self.version.load(Ordering::Relaxed))
+            && matches!(self.stage(), Stage::Idle | Stage::IdleInTransaction)
     }
 
     /// Called each second: has its home to be seen to?
@@ -538,6 +593,7 @@ impl Handle {
             client_tls: shown(facts.client_tls),
             server_tls: shown(facts.server_tls),
             pins: self.pins().to_string(),
+            stays: self.stay().map(|stay| stay.why.clone()).unwrap_or_default(),
             is_followed: facts.login.is_some(),
             readers: facts.further.iter().map(ToString::to_string).collect(),
             crash_protected: self.protection().to_string(),
@@ -568,6 +624,46 @@ mod tests {
         for (number, signal) in Signal::ALL.into_iter().enumerate() {
             assert_eq!(signal as usize, number, "{signal:?}");
         }
+    }
+
+    #[test]
+    fn why_a_session_stays_is_news_once() {
+        let handle = Handle::new(SessionId(1), "c".into(), Instant::now(), &Totals::default());
+        let why = || handle.stay().map(|stay| stay.why.clone());
+        assert_eq!(why(), None);
+        for (note, is_news) in [("it is shy", true), ("it is shy", false), ("it is busy", true)] {
+            assert_eq!(handle.note_stay(note.into(), Cost::Held), is_news, "{note}");
+            assert_eq!(why().as_deref(), Some(note));
+            assert_eq!(handle.view().stays, note);
+        }
+        // What comes and goes with a statement is no change.
+        handle.set_pins(Pins::DIAGNOSTICS);
+        assert!(!handle.note_stay("it is busy".into(), Cost::Held));
+        handle.set_version(1);
+        assert_eq!(why(), None);
+        assert!(handle.note_stay("it is busy".into(), Cost::Held), "of what it is now");
+    }
+
+    #[test]
+    fn who_has_moved_is_ended_as_its_server_would_have() {
+        let handle = Handle::new(SessionId(1), "c".into(), Instant::now(), &Totals::default());
+        let second = Duration::from_secs(1);
+        handle.set_stage(Stage::Idle);
+        assert!(!handle.is_overdue(second * 1000), "its server sees to it");
+        handle.set_version(3);
+        handle.set_silence(second * 8);
+        for (seconds, stage, is_overdue) in [
+            (7, Stage::Idle, false),
+            (8, Stage::Idle, true),
+            (8, Stage::IdleInTransaction, true),
+            (8, Stage::Active, false),
+        ] {
+            handle.set_stage(stage);
+            assert_eq!(handle.is_overdue(second * seconds), is_overdue, "{seconds} {stage:?}");
+        }
+        handle.set_stage(Stage::Idle);
+        handle.set_version(4);
+        assert!(!handle.is_overdue(second * 8));
     }
 
     #[test]

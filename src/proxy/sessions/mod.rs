@@ -8,6 +8,7 @@ pub mod limits;
 pub mod other_generation;
 pub mod protection;
 pub mod registry;
+pub mod stay;
 pub mod trace;
 pub mod view;
 pub mod vigil;

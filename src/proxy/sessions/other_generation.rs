@@ -128,6 +128,7 @@ mod tests {
             server_tls: String::new(),
             tenant: String::new(),
             pins: String::new(),
+            stays: String::new(),
             is_followed: false,
             readers: Vec::new(),
             crash_protected: String::new(),

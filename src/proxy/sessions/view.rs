@@ -57,6 +57,9 @@ pub struct SessionView {
     /// What keeps it on its server; empty if nothing does, or nobody said so.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub pins: String,
+    /// Why it has stayed when it was last to move; empty if it did not, or nobody said so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stays: String,
     /// Whether what it does is followed, so that it can move; not of who logs in.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_followed: bool,

@@ -34,13 +34,14 @@ mod rules;
 mod transaction;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::moves::carrier::Home;
 use super::moves::carry::move_now;
 use super::moves::recruit::Wants;
 use super::relay::Relay;
 use super::sessions::handle::Handle;
+use super::sessions::stay::{Cost, Stay};
 use crate::error::ClientError;
 use crate::route::decide::{Kind, Refusal, Why};
 use crate::route::topology::ServerId;
@@ -181,7 +182,12 @@ async fn begin(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules, server: S
 /// The session's home is not on the primary any more: it moves there, where the next command
 /// then goes.
 async fn go_home(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules, server: ServerId) -> bool {
+    // Its client is not held up by each of its commands for what cannot be carried.
+    let is_too_soon = |stay: Arc<Stay>| stay.cost == Cost::Held && stay.is_fresh(Instant::now());
     let moved = async {
+        if handle.stay().is_some_and(is_too_soon) {
+            return None;
+        }
         let cluster = rules.cluster()?;
         let address = rules.address(server)?;
         let home = relay.home().server.clone();
@@ -192,7 +198,9 @@ async fn go_home(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules, server:
         let recruit = match tokio::time::timeout(LIMIT, wants.recruit()).await {
             Ok(Ok(recruit)) => recruit,
             Ok(Err(why)) => {
-                tracing::warn!(id = handle.id.0, %why, "session not moved to the primary");
+                if why.note(handle, Cost::LogIn) {
+                    tracing::warn!(id = handle.id.0, %why, "session not moved to the primary");
+                }
                 return None;
             }
             Err(_) => return None,

@@ -17,7 +17,7 @@ use crate::proxy::sessions::handle::{Facts, Handle, Seen};
 use crate::session::link::LinkId;
 use crate::session::routing::Earlier;
 use crate::session::state::variable::Value;
-use crate::session::state::{Base, State, Subject};
+use crate::session::state::{Base, Hidden, State, Subject};
 use crate::wire::command::code;
 use crate::wire::flavour::Flavour;
 
@@ -192,7 +192,7 @@ impl<'a> Reach<'a> {
         {
             self.rules.note_wait_timeout(seconds, version);
         }
-        if !state.hidden.is_empty() || finds_last_inserted(&state) {
+        if state.hidden.iter().any(Hidden::keeps_reads) || finds_last_inserted(&state) {
             relay.session_mut().handle_untold(link, version);
             return Err("its state cannot be carried".to_owned().into());
         }

@@ -80,13 +80,6 @@ impl Rules {
         }
     }
 
-    /// Whether anything of this cluster is split.
-    pub(in crate::proxy) fn are_wanted(in_force: &InForce, cluster: &str) -> bool {
-        let config = in_force.config();
-        let split = |it: &Arc<Cluster>| it.section().split(&config.proxy) != ReadWriteSplit::Off;
-        in_force.clusters().find(cluster).is_some_and(split)
-    }
-
     /// Whether the home of a session is where its cluster's writes went under an earlier primary.
     pub(in crate::proxy) fn is_left_behind(in_force: &InForce, cluster: &str, home: &str) -> bool {
         let topology = in_force.clusters().find(cluster).map(|cluster| cluster.topology());

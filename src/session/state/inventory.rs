@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::question::{Answer, Errand, Of, Question, StateError, number, rows};
 use super::reading::{self, Form, Told};
 use super::text;
-use super::variable::{Value, is_carried, other_name};
+use super::variable::{Value, is_asked, other_name};
 use crate::wire::flavour::Flavour;
 
 /// A session variable of a server.
@@ -73,9 +73,9 @@ impl Inventory {
         }
     }
 
-    /// The value of a session's variable as performance_schema tells it; None: it is not carried.
+    /// The value of a session's variable as performance_schema tells it; None: nobody asks for it.
     pub(super) fn by_thread(&self, name: &str, value: Option<Vec<u8>>) -> Option<Value> {
-        let known = self.variable(name).filter(|_| is_carried(name))?;
+        let known = self.variable(name).filter(|_| is_asked(name))?;
         // NULL comes as an empty string.
         let is_null = name == "character_set_results" || known.fresh == Value::Null;
         Some(match value {

@@ -20,7 +20,7 @@ use super::role::Role;
 use super::snapshot::{Diagnostics, Hidden, State, Warning};
 use super::text::{SELECT, UNCUT, bytes_of, is_word};
 use super::user::{Kind, UserValue, put_reading, put_variable};
-use super::variable::{OF_THE_NODE, Origin, Value, Variable, is_carried};
+use super::variable::{OF_THE_NODE, Origin, Value, Variable, is_asked, of_the_next};
 use crate::wire::flavour::Flavour;
 
 /// How much of a session is asked.
@@ -92,8 +92,7 @@ pub struct Pull<'a> {
 impl<'a> Pull<'a> {
     /// Of the session with this connection id, on the server whose inventory it is.
     pub fn new(inventory: &'a Inventory, connection: u64, scope: Scope) -> Self {
-        let names: Vec<String> =
-            inventory.names().filter(|name| is_carried(name)).map(str::to_owned).collect();
+        let names = names_of(inventory);
         let queue = match inventory.flavour() {
             Flavour::MariaDb { .. } => {
                 let first = [Step::Diagnostics, Step::Warnings, Step::Variables(names), Step::Role];
@@ -136,13 +135,14 @@ impl<'a> Pull<'a> {
             }
             let Some(known) = self.inventory.variable(&name) else { continue };
             let origin = if known.fresh == value { Origin::Server } else { Origin::Session };
+            if let Some(name) = of_the_next(&name) {
+                let is_set = origin == Origin::Session;
+                self.state.hidden.extend(is_set.then_some(Hidden::OfTheNext(name)));
+                continue;
+            }
             self.state.variables.insert(name, Variable { value, origin });
         }
         Some(self.state)
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.inventory.names().filter(|name| is_carried(name)).map(str::to_owned).collect()
     }
 
     /// The link itself is asked: on MySQL that costs its diagnostics, so they are saved.
@@ -418,7 +418,7 @@ impl<'a> Pull<'a> {
         let is_whole = !told.is_empty() && !told.iter().any(is_cut);
         if !is_whole {
             self.touch();
-            self.queue.push_back(Step::Variables(self.names()));
+            self.queue.push_back(Step::Variables(names_of(self.inventory)));
             self.queue.push_back(Step::Place);
         } else {
             told.into_iter().try_for_each(|row| self.hear_variable_by_thread(row))?;
@@ -503,6 +503,11 @@ const TEMPORARY_COUNT: &str = "SELECT CAST(VARIABLE_VALUE AS BINARY) \
 
 const TEMPORARY_LIST: &str = "SELECT CAST(COUNT(*) AS BINARY) FROM information_schema.TABLES \
     WHERE TABLE_TYPE='TEMPORARY'";
+
+/// The variables that are asked for.
+fn names_of(inventory: &Inventory) -> Vec<String> {
+    inventory.names().filter(|name| is_asked(name)).map(str::to_owned).collect()
+}
 
 /// Whether a server is a node of a Galera cluster.
 fn is_node(inventory: &Inventory) -> bool {

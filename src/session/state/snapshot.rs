@@ -72,6 +72,8 @@ pub enum Hidden {
     UserVariables,
     /// This user variable cannot be read.
     UserVariable(Vec<u8>),
+    /// This variable is set, which is for the next statement.
+    OfTheNext(&'static str),
     /// The server, or the want of a service account, does not let us see whether it has these.
     NotTold(&'static str),
 }
@@ -84,8 +86,13 @@ impl Hidden {
             Self::Locks => "locks",
             Self::UserVariables => "user variables",
             Self::UserVariable(_) => "a user variable",
-            Self::NotTold(what) => what,
+            Self::OfTheNext(what) | Self::NotTold(what) => what,
         }
+    }
+
+    /// Whether it keeps reads from going elsewhere, too.
+    pub fn keeps_reads(&self) -> bool {
+        !matches!(self, Self::OfTheNext(_))
     }
 }
 
@@ -97,6 +104,7 @@ impl fmt::Display for Hidden {
             Self::UserVariable(name) => {
                 write!(f, "user variable {} that cannot be read", name.escape_ascii())
             }
+            Self::OfTheNext(name) => write!(f, "{name} for the next statement"),
             Self::NotTold(what) => write!(f, "{what} cannot be seen"),
         }
     }

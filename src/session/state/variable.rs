@@ -90,6 +90,10 @@ const NEVER_CARRIED: &[&str] = &[
     "wsrep_gtid_seq_no",
 ];
 
+/// Of those, what holds for statements to come. Where it was set the session stays: it cannot be
+/// told twice, and of some of it a server says no more once it was used.
+const OF_THE_NEXT: &[&str] = &["gtid_next", "gtid_seq_no", "insert_id", "wsrep_gtid_seq_no"];
+
 /// Carried if the session itself has changed them; else every server has its own.
 const OF_THE_SERVER: &[&str] = &[
     "auto_increment_increment",
@@ -164,6 +168,16 @@ pub fn dragged_along(name: &str) -> Option<&'static str> {
 /// Whether it is part of what is carried.
 pub fn is_carried(name: &str) -> bool {
     !NEVER_CARRIED.contains(&name) && !name.starts_with("session_track_")
+}
+
+/// Whether a session that has set it stays where it is; by its name here.
+pub fn of_the_next(name: &str) -> Option<&'static str> {
+    OF_THE_NEXT.iter().find(|it| **it == name).copied()
+}
+
+/// Whether a server is asked for it.
+pub fn is_asked(name: &str) -> bool {
+    is_carried(name) || of_the_next(name).is_some()
 }
 
 /// Whether every server has its own, as long as the session has not changed it.

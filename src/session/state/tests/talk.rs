@@ -227,6 +227,35 @@ fn a_galera_node_numbers_rows_by_itself() {
     }
 }
 
+/// What is set for the next statement is no part of what is carried: the session stays.
+#[test]
+fn what_is_for_the_next_statement_is_seen() {
+    let variables =
+        [("gtid_next", "AUTOMATIC"), ("gtid_seq_no", "0"), ("insert_id", "0"), ("last_gtid", "")];
+    let inventory = inventory(M10, &variables);
+    for (told, names) in [
+        (["AUTOMATIC", "0", "0"], &[][..]),
+        (["AUTOMATIC", "0", "5"], &["insert_id"]),
+        (["NOT_YET_DETERMINED", "7", "0"], &["gtid_next", "gtid_seq_no"]),
+    ] {
+        let mut pull = Pull::new(&inventory, 7, Scope::All);
+        let uncut = "SET STATEMENT sql_select_limit=DEFAULT, max_statement_time=0…";
+        let table = vec![
+            ("SELECT…", row(&["0", "0", "0", "0", "0", "p", "1", "me@h"].map(Some))),
+            ("SHOW WARNINGS LIMIT 65535", rows(&[STRING; 3], &[])),
+            ("SELECT…", row(&told.map(Some))),
+            ("SELECT…", row(&[None, Some("2")])),
+            (uncut, row(&[Some("0")])),
+            (uncut, rows(&[STRING], &[])),
+        ];
+        talk(&mut pull, table);
+        let state = pull.finish().expect("it is done");
+        let seen: Vec<&str> = state.hidden.iter().map(Hidden::what).collect();
+        assert_eq!(seen, names);
+        assert!(state.variables.is_empty() && !state.hidden.iter().any(Hidden::keeps_reads));
+    }
+}
+
 #[test]
 fn without_a_service_account_mysql_says_what_it_cannot_know() {
     let inventory = inventory(MYSQL, &[("autocommit", "1")]);
