@@ -3,15 +3,15 @@
 
 use std::path::Path;
 
-use nix::sys::signal::{Signal, kill};
-use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::sys::signal::Signal;
 
 use crate::scene::Scene;
 use crate::support::database::PASSWORD;
+#[cfg(feature = "crash-points")]
+use crate::support::may_look_into_proxies;
 use crate::support::pki::Pki;
 use crate::support::proxy::is_haproxy;
-use crate::support::{Database, Login, Server, Wire, may_look_into_proxies, scratch, until};
+use crate::support::{Database, Login, Server, Wire, scratch, until};
 
 /// A proxy with TLS on both legs; its certificate is spoiled like this, the proxy killed, and the
 /// certificate as it was.
@@ -81,22 +81,30 @@ fn files_that_are_gone_end_no_session() {
     assert_eq!(scene.crashes()[0]["lost"], "0");
 }
 
-/// He waits for a file when his keeper dies, and has all sessions.
+/// He is about to take sessions up, and waits for a file, when his keeper dies.
 #[test]
+#[cfg(feature = "crash-points")]
 fn an_heir_that_loses_its_keeper_before_it_serves_goes_on() {
-    if is_haproxy() || !may_look_into_proxies() {
+    use nix::sys::signal::kill;
+    use nix::sys::stat::Mode;
+    use nix::unistd::{Pid, mkfifo};
+
+    if !may_look_into_proxies() {
         return;
     }
     let dir = scratch();
-    let files = Pki::new().write(dir.path());
-    let Some(database) = Database::start(Server::MariaDb) else { return };
-    let scene = Scene::before(database, |options| options.rest = files.of_proxy("off"));
+    let [file, fifo] = ["panic", "fifo"].map(|name| dir.path().join(name));
+    std::fs::write(&file, "").expect("the directory is ours");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("the directory is ours");
+    let path = file.to_str().expect("UTF-8").to_owned();
+    let start = |path| {
+        Scene::start_with(|options| options.environment = vec![("ODP_PANIC_IN".into(), path)])
+    };
+    let Some(scene) = start(path) else { return };
     let mut innocents = scene.innocents(5);
     let (keeper, carrier) = (scene.proxy.process().pid(), scene.carrier());
-    let kept = dir.path().join("kept");
-    std::fs::rename(&files.server, &kept).expect("the directory is ours");
-    mkfifo(Path::new(&files.server), Mode::S_IRWXU).expect("the directory is ours");
     let slay = |pid: u32| kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it lives");
+    std::fs::rename(&fifo, &file).expect("the directory is ours");
     slay(carrier);
     let heir = until("the heir", || match scene.proxy.process().all_living()[..] {
         [first, second] if first == keeper && second != carrier => Some(second),
@@ -104,16 +112,16 @@ fn an_heir_that_loses_its_keeper_before_it_serves_goes_on() {
     });
     slay(keeper);
     // It can be opened then, and has an end when nobody has it open for writing any more.
-    let fifo = std::fs::File::options().read(true).write(true).open(&files.server);
+    let writer = std::fs::File::options().read(true).write(true).open(&file);
     until("the heir to read", || {
         let mut open = std::fs::read_dir(format!("/proc/{heir}/fd")).ok()?.flatten();
-        let is_it = |fd: std::fs::DirEntry| {
-            std::fs::read_link(fd.path()).is_ok_and(|path| path == files.server)
-        };
+        let is_it =
+            |fd: std::fs::DirEntry| std::fs::read_link(fd.path()).is_ok_and(|path| path == file);
         open.any(is_it).then_some(())
     });
-    std::fs::rename(&kept, &files.server).expect("the directory is ours");
-    drop(fifo.expect("it is ours"));
+    std::fs::write(&fifo, "").expect("the directory is ours");
+    std::fs::rename(&fifo, &file).expect("the directory is ours");
+    drop(writer.expect("it is ours"));
     until(&format!("a new pair\n{}", scene.proxy.log()), || {
         let living = scene.proxy.process().all_living();
         let is_new = living.len() == 2 && !living.contains(&heir) && !living.contains(&keeper);

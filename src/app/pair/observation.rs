@@ -1,7 +1,7 @@
 //! The keeper while a proxy lives: passes signals on, and ends a proxy that hangs.
 //!
-//! Invariant: nothing is opened but what /proc says of a proxy that seems to hang, for a moment; its
-//! table of descriptors is this one's as well.
+//! Invariant: nothing is opened but what /proc says of a proxy that seems to hang, for a moment, as
+//! its table of descriptors is this one's as well.
 
 use std::time::{Duration, Instant};
 

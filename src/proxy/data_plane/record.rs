@@ -55,7 +55,7 @@ impl Record {
 
 fn view(death: &Death) -> CrashView {
     let Death { pid, status, sessions, resumed, resumed_ms, lost, suspects, .. } = *death;
-    let Death { has_hung, has_panicked, panic, .. } = death;
+    let Death { has_hung, panic, .. } = death;
     let Lost { moved, ended, unknown, deadly, given_up, unprotected, shut, impossible } = lost;
     let lost = [
         ("bytes on their way", moved),
@@ -70,10 +70,10 @@ fn view(death: &Death) -> CrashView {
     CrashView {
         at: died(death),
         pid,
-        how: match (has_hung, has_panicked) {
+        how: match (has_hung, &panic[..]) {
             (true, _) => format!("{} after a hang", how(status)),
-            (false, true) => format!("{}, panicked at {panic}", how(status)),
-            (false, false) => how(status),
+            (false, "") => how(status),
+            (false, said) => format!("{}, panicked at {said}", how(status)),
         },
         sessions,
         resumed,
