@@ -44,7 +44,7 @@ pub struct Death {
 }
 
 /// As many suspects of a death are named.
-pub const SUSPECTS: usize = 4;
+pub(super) const SUSPECTS: usize = 4;
 
 /// Sessions that were lost in a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,7 +53,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub use deaths::{Death, Deaths, Lost, SUSPECTS};
+pub use deaths::{Death, Deaths, Lost};
 use heap::{Heap, Place};
 use hot::{BLOBS, Blob, OWN_STATE, Own, SECRET, Said, Shape, Words};
 pub use hot::{Counted, LAYER_WORDS, LEGS, Layers, STATE_WORDS, Stretch, TRAYS, Tray};

@@ -15,8 +15,9 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::deaths::SUSPECTS;
 use super::layout::{self, STORE, WORKERS, halves, head, pair, slot};
-use super::{Journal, SUSPECTS, Slot};
+use super::{Journal, Slot};
 
 /// A slot that there is not: the session is not on record.
 const NO_SLOT: u32 = 0;

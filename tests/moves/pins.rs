@@ -202,8 +202,7 @@ fn what_is_for_the_next_statement_keeps_a_session_of_mysql() {
     let setup = ["CREATE TABLE p.a (id INT PRIMARY KEY AUTO_INCREMENT, n INT)"];
     let insert = "INSERT INTO a (n) VALUES (1)";
     const NEXT: &str = "SET gtid_next = '3e11fa47-71ca-11e1-9e33-c80aa9429562:7'";
-    let used = "SELECT GTID_SUBSET('3e11fa47-71ca-11e1-9e33-c80aa9429562:7', \
-        @@global.gtid_executed)";
+    let used = "SELECT @@global.gtid_executed LIKE '%3e11fa47-71ca-11e1-9e33-c80aa9429562:7%'";
     keeps_until_it_is_used(
         Server::MySql,
         &setup,

@@ -387,9 +387,10 @@ pub(super) static ROUTES: &[Route] = &[
         Operation::Events,
         Gives::Events,
         "What changes: state (a Proxy), task (a Task), fleet (a task of the fleet), topology \
-         (names of clusters, and of each Server what is not counted), sample (a Sample), look (the proxies of the fleet were asked, and one is otherwise than before) \
-         and hour (they were asked what they have counted). With Last-Event-ID, what came behind \
-         that; without, or if that is not known any more, how everything is",
+         (names of clusters, and of each Server what is not counted), sample (a Sample), look \
+         (the proxies of the fleet were asked, and one is otherwise than before) and hour (they \
+         were asked what they have counted). With Last-Event-ID, what came behind that; without, \
+         or if that is not known any more, how everything is",
     ),
 ];
 

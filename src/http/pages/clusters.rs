@@ -132,7 +132,8 @@ impl Shown {
                             }
                             td data-label="Connections" id=(id("links")) { (row.text("links")) }
                             td data-label="Running task" id=(id("task")) {
-                                @match words::running_task(&row, task.as_ref().map(|(id, _)| &**id)) {
+                                @let of_fleet = task.as_ref().map(|(id, _)| &**id);
+                                @match words::running_task(&row, of_fleet) {
                                     Some((id, path)) => a href=(path) { "Task " (id) },
                                     None => span class="hint" { "none" },
                                 }

@@ -4,8 +4,8 @@
 //! ```text
 //! mod        which page a path is, and who may see it
 //!   login      the only page for nobody
-//!   clusters, overview (its proxies and servers), restart and fleet (their rehearsals and choices),
-//!   tasks, fleet_tasks, sessions, statements, parameters, audit
+//!   clusters, overview (its proxies and servers), restart and fleet (their rehearsals and
+//!   choices), tasks, fleet_tasks, sessions, statements, parameters, audit
 //!     scene      who looks at what; what a form does
 //!     placed     rows that are kept up to date cell by cell
 //!     frame      what all pages have around them, and the pieces they are made of

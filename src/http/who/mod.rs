@@ -246,9 +246,9 @@ fn comes_from_here(admin: &Admin, request: &Request) -> Result<(), Problem> {
     match [host, said].iter().any(|it| from.eq_ignore_ascii_case(it)) {
         true => Ok(()),
         false => Err(Problem::forbidden(format!(
-            "the request comes from another site's page, of {origin}, and this is {said}: a reverse \
-             proxy is to pass on the Host of its clients, or to say it by X-Forwarded-Host with \
-             console.behind_proxy = true"
+            "the request comes from another site's page, of {origin}, and this is {said}: a \
+             reverse proxy is to pass on the Host of its clients, or to say it by X-Forwarded-Host \
+             with console.behind_proxy = true"
         ))),
     }
 }
