@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use support::proxy::{ADMIN_PASSWORD, Options, killed};
+use support::proxy::{ADMIN_PASSWORD, Options, Revived, killed};
 use support::user::{as_nobody, may_become_nobody};
 use support::{Login, Process, Proxy, Wire, free_port, scratch, skip, until};
 
@@ -186,6 +186,7 @@ fn a_hung_proxy_whose_port_was_edited_is_revived_by_force() {
     let new_address = format!("127.0.0.1:{}", free_port());
     edit(&config, &proxy.admin_address(), &new_address);
     let hung = proxy.pid();
+    let revived = Revived { config: &config };
     kill(Pid::from_raw(hung as i32), Signal::SIGSTOP).expect("it is ours");
     let (code, _, errors) = odp(&["restart"], &config);
     assert_eq!(code, Some(1), "{errors}");
@@ -198,8 +199,7 @@ fn a_hung_proxy_whose_port_was_edited_is_revived_by_force() {
     let status: Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status[0]["state"], "RUNNING", "{status:#}");
     let pid = status[0]["pid"].as_i64().expect("a pid") as i32;
-    // It is in no group of the test's.
-    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
+    assert_eq!(revived.pids(), [pid]);
 }
 
 #[test]
