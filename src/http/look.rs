@@ -116,7 +116,12 @@ impl Look {
         heard.borrow_and_update().clone()
     }
 
-    /// The same; who is the first waits until they have answered, or failed to.
+    /// What was heard last; nobody is asked, and nobody waits.
+    pub(super) fn last(&self) -> Option<Heard> {
+        self.heard.borrow().clone()
+    }
+
+    /// What is known; who is the first waits until they have answered, or failed to.
     pub(super) async fn heard(self: &Arc<Self>, caller: &Caller) -> Option<Heard> {
         let known = self.known(caller).await;
         if known.is_some() {

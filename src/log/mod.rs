@@ -104,14 +104,19 @@ fn tell_lost(lines: u64) {
 
 /// The standard hook writes to stderr itself, and would wait for it.
 fn tell_panic(panic: &PanicHookInfo) {
-    let payload = panic.payload();
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = panic_text(panic);
     let place = panic.location().map(ToString::to_string);
     let backtrace = std::backtrace::Backtrace::capture();
     let backtrace = (backtrace.status() == std::backtrace::BacktraceStatus::Captured)
         .then(|| backtrace.to_string());
     tracing::error!(place, text, backtrace, "panic");
+}
+
+/// What a panic says, if that is a text.
+pub fn panic_text<'p>(panic: &'p PanicHookInfo<'_>) -> Option<&'p str> {
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 /// Takes one finished line.

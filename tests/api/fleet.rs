@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use crate::scene::{alone, console, manager, viewer};
+use crate::scene::{alone, before, console, manager, viewer};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
 use crate::support::load::Load;
@@ -72,11 +72,7 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
 #[test]
 fn a_cluster_under_load_is_restarted_and_nobody_notices() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let fleet = [(); 3].map(|()| {
-        let mut options = Options::new(&[database.address()]);
-        options.rest = console("");
-        Proxy::start_with(&options)
-    });
+    let fleet = [(); 3].map(|()| before(&[database.address()]));
     introduce(&fleet);
     let loads = [0, 1, 2].map(|at| Load::start(&fleet[at], 4));
     let before = fleet.each_ref().map(Proxy::pid);

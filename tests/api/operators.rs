@@ -4,11 +4,10 @@ use std::sync::Barrier;
 
 use serde_json::Value;
 
-use crate::scene::{alone, console, manager};
+use crate::scene::{alone, before, manager};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
 use crate::support::http::{Answer, Asker};
-use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 const RESTART: &str = "/api/v1/clusters/main/restart";
@@ -104,11 +103,7 @@ fn of_two_consoles_one_begins_and_the_other_says_who_was_first() {
 #[test]
 fn a_fleet_that_is_forced_cuts_off_who_is_in_a_transaction_and_is_restarted() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
-    let fleet = [(); 2].map(|()| {
-        let mut options = Options::new(&[database.address()]);
-        options.rest = console("");
-        Proxy::start_with(&options)
-    });
+    let fleet = [(); 2].map(|()| before(&[database.address()]));
     introduce(&fleet);
     let login = Login { password: PASSWORD.into(), ..Login::default() };
     let open = |proxy: &Proxy| Wire::open(&proxy.address(), &login).expect("it is let in");

@@ -19,19 +19,22 @@ pub(crate) fn console(lines: &str) -> String {
     format!("[console]\nenabled = true\n{lines}\n{manager}{viewer}")
 }
 
-/// A proxy with the API whose only server is not there.
-pub(crate) fn alone() -> Proxy {
-    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+/// A proxy with the API in front of these servers.
+pub(crate) fn before(servers: &[String]) -> Proxy {
+    let mut options = Options::new(servers);
     options.rest = console("");
     Proxy::start_with(&options)
+}
+
+/// A proxy with the API whose only server is not there.
+pub(crate) fn alone() -> Proxy {
+    before(&["127.0.0.1:1".to_owned()])
 }
 
 /// A proxy with the API in front of a server; None where there is none.
 pub(crate) fn pair() -> Option<(Database, Proxy)> {
     let database = Database::start(Server::MariaDb)?;
-    let mut options = Options::new(&[database.address()]);
-    options.rest = console("");
-    let proxy = Proxy::start_with(&options);
+    let proxy = before(&[database.address()]);
     Some((database, proxy))
 }
 

@@ -7,7 +7,7 @@
 'use strict';
 
 const axe = require('axe-core');
-const { run } = require('./chromium.js');
+const { known, run } = require('./chromium.js');
 
 const GRAVE = ['serious', 'critical'];
 
@@ -31,11 +31,9 @@ run(async (browser, [base, cookie, as, ...paths]) => {
   const findings = [];
   const wide = [];
   let looks = 0;
-  const page = await browser.newPage();
+  const page = await known(browser, base, cookie);
   // axe is not the console's own, and its policy would keep it out.
   await page.setBypassCSP(true);
-  const [name, value] = cookie.split('=');
-  if (value) await page.setCookie({ name, value, url: base });
   for (const one of as.split(',')) {
     const [width, colours] = one.split('-');
     await page.setViewport({ width: Number(width), height: 900 });

@@ -18,6 +18,15 @@ async function see(work) {
   }
 }
 
+// The browser's first page, as somebody who has logged in. The cookie is set once, before there is a
+// page that asks for something: puppeteer takes it away to set it, and who asks in between is nobody.
+exports.known = async (browser, base, cookie) => {
+  const [page] = await browser.pages();
+  const [name, value] = cookie.split('=');
+  if (value) await page.setCookie({ name, value, url: base });
+  return page;
+};
+
 // For a script in the middle of which something is to happen: it prints what as JSON, and goes on when
 // it is told so by a line. Who tells it is gone with his end of the pipe.
 exports.happening = async (work) => {

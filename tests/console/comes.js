@@ -7,7 +7,7 @@
 // GOES and COMES are selectors; `SELECTOR = TEXT` is one with a text in it.
 'use strict';
 
-const { happening, run } = require('./chromium.js');
+const { happening, known, run } = require('./chromium.js');
 
 const PATIENCE = { timeout: 60000, polling: 100 };
 
@@ -23,9 +23,7 @@ const is = (page, wanted, there) => {
 };
 
 run(async (browser, [base, cookie, path, goes, comes]) => {
-  const [name, value] = cookie.split('=');
-  const [page] = await browser.pages();
-  await page.setCookie({ name, value, url: base });
+  const page = await known(browser, base, cookie);
   let loads = -1;
   page.on('domcontentloaded', () => { loads += 1; });
   const listens = page.waitForRequest((request) => request.url().includes('/events'));

@@ -5,10 +5,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::browser::{is_there, told_while};
-use crate::scene::{Person, alone};
+use crate::scene::{Person, alone, nowhere};
 use crate::support::Proxy;
 use crate::support::fleet::introduce;
-use crate::support::proxy::Options;
 
 /// A fleet of two, if there is a browser.
 fn fleet() -> Option<[Proxy; 2]> {
@@ -83,11 +82,9 @@ fn a_dialog_of_one_lets_go_of_what_was_in_the_way() {
 #[test]
 fn a_dialog_of_several_lets_go_of_what_was_in_the_way() {
     let Some([proxy, mut other]) = fleet() else { return };
-    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
-    options.rest = "[console]\nenabled = true\n".into();
     other.kill9();
     sees(&proxy, "/clusters/main/restart", "#go button:disabled", "#go-open", || {
-        other.start_again(&options, &[]).expect("it starts");
+        other.start_again(&nowhere(), &[]).expect("it starts");
     });
 }
 

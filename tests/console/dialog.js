@@ -5,12 +5,10 @@
 //   node dialog.js BASE_URL COOKIE PATH
 'use strict';
 
-const { run } = require('./chromium.js');
+const { known, run } = require('./chromium.js');
 
 run(async (browser, [base, cookie, path]) => {
-  const page = await browser.newPage();
-  const [name, value] = cookie.split('=');
-  await page.setCookie({ name, value, url: base });
+  const page = await known(browser, base, cookie);
   await page.setRequestInterception(true);
   page.on('request', (request) => {
     if (request.url().includes('/events')) request.abort();

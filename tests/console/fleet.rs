@@ -2,10 +2,9 @@
 
 use std::net::TcpListener;
 
-use crate::scene::{Person, alone, with};
+use crate::scene::{Person, alone, options, with};
 use crate::support::database::PASSWORD;
 use crate::support::fleet::introduce;
-use crate::support::proxy::Options;
 use crate::support::{Database, Login, Proxy, Server, Wire, until};
 
 #[test]
@@ -147,8 +146,7 @@ fn a_dialog_says_what_is_chosen_as_sql_and_as_a_command() {
 fn a_session_that_cannot_move_is_told_and_refuses_nothing() {
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let proxies = ["", "newer-critical"].map(|costume| {
-        let mut options = Options::new(&[database.address()]);
-        options.rest = "[console]\nenabled = true\n".into();
+        let mut options = options(&[database.address()]);
         options.environment.push(("ODP_ACT_AS".into(), costume.into()));
         Proxy::start_with(&options)
     });

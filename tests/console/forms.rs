@@ -1,8 +1,7 @@
 //! What the forms do: the same as SQL; and nothing for who may only look.
 
-use crate::scene::{Person, pair};
+use crate::scene::{Person, nowhere, pair};
 use crate::support::database::PASSWORD;
-use crate::support::proxy::Options;
 use crate::support::{Login, Proxy, Wire, until};
 
 #[test]
@@ -138,9 +137,8 @@ fn servers_sessions_and_parameters() {
 
 #[test]
 fn what_is_changed_and_not_kept_is_told_where_it_is_changed() {
-    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
+    let mut options = nowhere();
     options.proxy = "state_dir = \"\"\n".into();
-    options.rest = "[console]\nenabled = true\n".into();
     let proxy = Proxy::start_with(&options);
     let person = Person::log_in(&proxy, "root");
     let note = "What is changed while the proxy runs is not kept: ";

@@ -3,8 +3,7 @@
 
 use odp::wire::capability as cap;
 
-use crate::scene::Person;
-use crate::support::proxy::Options;
+use crate::scene::{Person, options};
 use crate::support::{Act, FakeServer, Login, Proxy, Wire, com, until};
 
 /// Breaks out of text, of attributes in either quotes, and of what pages load.
@@ -19,9 +18,8 @@ fn check(page: &str, what: &str) {
 }
 
 fn proxy(server: &FakeServer, lines: &str) -> Proxy {
-    let mut options = Options::new(std::slice::from_ref(&server.address));
+    let mut options = options(std::slice::from_ref(&server.address));
     options.proxy = lines.into();
-    options.rest = "[console]\nenabled = true\n".into();
     Proxy::start_with(&options)
 }
 

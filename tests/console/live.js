@@ -4,7 +4,7 @@
 //   node live.js BASE_URL COOKIE
 'use strict';
 
-const { happening, run } = require('./chromium.js');
+const { happening, known, run } = require('./chromium.js');
 
 // What is behind another page is not drawn, which is what would be waited for else.
 const PATIENCE = { timeout: 60000, polling: 200 };
@@ -80,11 +80,7 @@ async function look(happens, whole, own) {
 }
 
 run(async (browser, [base, cookie]) => {
-  const [name, value] = cookie.split('=');
-  // Once, before there is a page that asks for something: puppeteer takes it away to set it, and
-  // who asks in between is nobody.
-  const [blank] = await browser.pages();
-  await blank.setCookie({ name, value, url: base });
+  await known(browser, base, cookie);
   const open = async (path) => {
     const page = await browser.newPage();
     const looker = new Looker(page);

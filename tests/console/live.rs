@@ -1,25 +1,23 @@
 //! A page that is looked at tells what happens, and is never loaded anew.
 
 use crate::browser::{is_there, told, told_while};
-use crate::scene::{Person, alone, with};
+use crate::scene::{Person, alone, nowhere};
 use crate::support::fleet::introduce;
-use crate::support::proxy::{ADMIN_PASSWORD, Options};
-use crate::support::{Proxy, until};
+use crate::support::proxy::ADMIN_PASSWORD;
+use crate::support::until;
 
 #[test]
 fn an_overview_shows_who_dies_and_comes_back_and_goes_on_with_the_successor() {
     if !is_there() {
         return;
     }
-    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
-    options.rest = "[console]\nenabled = true\n".into();
-    let (proxy, mut other) = (with(""), Proxy::start_with(&options));
+    let (proxy, mut other) = (alone(), alone());
     introduce(&[&proxy, &other]);
     let person = Person::log_in(&proxy, "root");
     let before = proxy.pid();
     let happens = |what: &str| match what {
         "kill" => other.kill9(),
-        "start" => other.start_again(&options, &[]).expect("it starts"),
+        "start" => other.start_again(&nowhere(), &[]).expect("it starts"),
         "restart" => drop(proxy.restart()),
         "offline" => {
             let mut admin = until("the admin port", || proxy.admin().ok());

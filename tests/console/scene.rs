@@ -4,6 +4,18 @@ use crate::support::http::{Answer, Asker};
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::{Database, Proxy, Server, until};
 
+/// Of a proxy with the console in front of these servers.
+pub(crate) fn options(servers: &[String]) -> Options {
+    let mut options = Options::new(servers);
+    options.rest = "[console]\nenabled = true\n".into();
+    options
+}
+
+/// The same with one server, which is not there.
+pub(crate) fn nowhere() -> Options {
+    options(&["127.0.0.1:1".to_owned()])
+}
+
 /// A proxy with the console whose only server is not there.
 pub(crate) fn alone() -> Proxy {
     with("")
@@ -11,16 +23,14 @@ pub(crate) fn alone() -> Proxy {
 
 /// The same with these lines at the end of the config.
 pub(crate) fn with(lines: &str) -> Proxy {
-    let mut options = Options::new(&["127.0.0.1:1".to_owned()]);
-    options.rest = format!("[console]\nenabled = true\n{lines}");
+    let mut options = nowhere();
+    options.rest.push_str(lines);
     Proxy::start_with(&options)
 }
 
 /// A proxy with the console in front of these servers.
 pub(crate) fn before(servers: &[String]) -> Proxy {
-    let mut options = Options::new(servers);
-    options.rest = "[console]\nenabled = true\n".into();
-    Proxy::start_with(&options)
+    Proxy::start_with(&options(servers))
 }
 
 /// A proxy with the console in front of a server; None where there is none.

@@ -4,15 +4,13 @@
 //   node wait.js BASE_URL COOKIE PATH SELECTOR TEXT
 'use strict';
 
-const { run } = require('./chromium.js');
+const { known, run } = require('./chromium.js');
 
 // Longer than what is waited for, and than the page would look again by itself.
 const SETTLED_MS = 2500;
 
 run(async (browser, [base, cookie, path, selector, text]) => {
-  const page = await browser.newPage();
-  const [name, value] = cookie.split('=');
-  await page.setCookie({ name, value, url: base });
+  const page = await known(browser, base, cookie);
   let sent = 0;
   let asked = 0;
   page.on('request', (request) => {

@@ -126,6 +126,12 @@ impl Pair {
         self.primary.execute(&[&from, &start]);
     }
 
+    /// Which reads are split from now on.
+    pub(crate) fn splits(&self, split: &str) {
+        let mut admin = self.proxy.admin().expect("the proxy takes operators");
+        admin.run(&format!("ALTER CLUSTER main SET read_write_split = '{split}'"));
+    }
+
     /// A client of the proxy.
     pub(crate) fn open(&self) -> Wire {
         Wire::open(&self.proxy.address(), &Login::default()).expect("the proxy takes clients")

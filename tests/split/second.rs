@@ -132,10 +132,9 @@ fn who_does_not_go_along_has_one_link() {
 #[test]
 fn nobody_else_is_asked_twice() {
     let Some(pair) = Pair::without_passwords(Server::MariaDb, "") else { return };
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    admin.run("ALTER CLUSTER main SET read_write_split = 'weak'");
+    pair.splits("weak");
     assert_eq!(pair.open_app().login_end.sequence, 2);
-    admin.run("ALTER CLUSTER main SET read_write_split = 'off'");
+    pair.splits("off");
     assert_eq!(pair.open_app().login_end.sequence, 2);
 }
 

@@ -5,8 +5,7 @@ use crate::support::{Wire, until};
 
 /// Has a session that is there already read elsewhere, or at home again.
 fn turn(pair: &Pair, wire: &mut Wire, split: &str, reads_on: &str) {
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    admin.run(&format!("ALTER CLUSTER main SET read_write_split = '{split}'"));
+    pair.splits(split);
     until(&format!("reads on the {reads_on}"), || {
         (wire.run("SELECT name FROM p.who").text() == reads_on).then_some(())
     });
@@ -16,8 +15,7 @@ fn turn(pair: &Pair, wire: &mut Wire, split: &str, reads_on: &str) {
 fn who_was_there_before_reads_are_split_has_them_split() {
     let Some(pair) = Pair::start("causal_reads = \"off\"") else { return };
     pair.marked();
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    admin.run("ALTER CLUSTER main SET read_write_split = 'off'");
+    pair.splits("off");
     let (mut idle, mut wire) = (pair.open(), pair.open());
     wire.run("SET @a = 'own'");
     assert_eq!(wire.run("SELECT name FROM p.who").text(), "primary");

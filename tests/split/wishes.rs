@@ -59,8 +59,7 @@ fn reads_are_as_new_as_is_asked() {
 fn weak_reads_may_be_asked_for_once() {
     let Some(pair) = Pair::start("causal_reads = \"off\"") else { return };
     pair.marked();
-    let mut admin = pair.proxy.admin().expect("the proxy takes operators");
-    admin.run("ALTER CLUSTER main SET read_write_split = 'weak'");
+    pair.splits("weak");
     let mut wire = pair.open();
     assert_eq!(wire.run(WHO).text(), "primary");
     wire.run("SET @obproxy_read_consistency = 1");

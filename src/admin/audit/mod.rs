@@ -214,8 +214,7 @@ fn notice(lost: u64) -> Vec<u8> {
 /// may have died in the middle of it.
 fn newest(text: &str) -> Vec<Entry> {
     let mut newest: Vec<Entry> = Vec::new();
-    for entry in text.lines().rev().filter_map(|line| serde_json::from_slice(line.as_bytes()).ok())
-    {
+    for entry in text.lines().rev().filter_map(|line| serde_json::from_str(line).ok()) {
         let entry: Entry = entry;
         let is_known = newest.iter().any(|it| it.id == entry.id && it.time == entry.time);
         if !is_known {

@@ -13,6 +13,7 @@ use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::journal::{Journal, Origin};
+use crate::log::panic_text;
 
 /// What a process does to itself.
 pub(super) const DEADLY: [Signal; 7] = [
@@ -67,9 +68,7 @@ struct Says<'a>(&'a PanicHookInfo<'a>);
 
 impl Says<'_> {
     fn text(&self) -> &str {
-        let payload = self.0.payload();
-        let text = payload.downcast_ref::<&str>().copied();
-        text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
+        panic_text(self.0).unwrap_or_default()
     }
 
     /// What Rust's runtime says when it aborts for a panic that must not leave a function, or the

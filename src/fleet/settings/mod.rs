@@ -131,7 +131,7 @@ impl Store {
             if key == STORE {
                 read.contents.store = Some(entry.value);
             } else if let Some(name) = key.strip_prefix(PARAMETER) {
-                match serde_json::from_slice(entry.value.as_bytes()) {
+                match serde_json::from_str(&entry.value) {
                     Ok(Written { value, by, at }) => {
                         let setting = Setting { value, by, at, revision: entry.revision };
                         read.contents.settings.insert(name.to_owned(), setting);

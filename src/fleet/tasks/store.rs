@@ -149,7 +149,7 @@ impl Store {
         let Some(path) = &self.path else { return Ok(None) };
         let failed = |error: std::io::Error| format!("{}: {error}", path.display());
         let Some(text) = state::read(path).map_err(failed)? else { return Ok(None) };
-        match serde_json::from_slice::<Kept>(text.as_bytes()) {
+        match serde_json::from_str::<Kept>(&text) {
             Ok(kept) if kept.run_dir == self.run_dir => Ok(Some(kept)),
             Ok(kept) => Err(others(path, &kept.run_dir)),
             Err(error) => {
@@ -171,7 +171,7 @@ impl Store {
             run_dir: PathBuf,
         }
         let found = state::read(path).map_err(|error| failed(path, error))?;
-        if let Some(Ok(owner)) = found.map(|text| serde_json::from_slice::<Owner>(text.as_bytes()))
+        if let Some(Ok(owner)) = found.map(|text| serde_json::from_str::<Owner>(&text))
             && owner.run_dir != self.run_dir
         {
             return Err(format!("{expected}: {}", others(path, &owner.run_dir)));

@@ -118,9 +118,10 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
         refusal: scene.refusal(),
         objection: None,
     };
-    dialog.objection = dialog.asked().objection(&scene.show(rehearsals::SHOW).await?);
-    let rehearsals =
-        dialog.asked().section(scene, dialog.why_nothing().as_deref(), &parts()).await?;
+    let said = scene.show(rehearsals::SHOW).await?;
+    dialog.objection = dialog.asked().objection(&said);
+    let (parts, why_nothing) = (parts(), dialog.why_nothing());
+    let rehearsals = dialog.asked().section(scene, &said, why_nothing.as_deref(), &parts);
     let title = format!("Restart {}", words::proxies(dialog.proxies.rows.len()));
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
@@ -134,7 +135,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str) -> Result<Reply, Prob
             (dialog.form(scene, &back))
             (dialog.ways(scene).chosen())
         }
-        (live_with_fleet(&dialog.asked().address(), &parts()))
+        (live_with_fleet(&dialog.asked().address(), &parts))
     };
     scene.page(&title, body).await
 }

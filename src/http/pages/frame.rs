@@ -137,9 +137,12 @@ pub(super) fn live(url: &str, ids: &[String]) -> Markup {
 /// drops all others of the element, too.
 pub(super) const STATE: &str = "sse:state";
 
+/// What tells of all proxies, and of what is done with them.
+pub(super) const PROXIES: &str = "sse:state, sse:task, sse:fleet, sse:look";
+
 /// The same for what is told of proxies, too.
 pub(super) fn live_with_fleet(url: &str, ids: &[String]) -> Markup {
-    live_by(&format!("{STATE}, sse:task, sse:fleet, sse:look"), url, ids)
+    live_by(PROXIES, url, ids)
 }
 
 /// The same, by these triggers of htmx.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::frame::{button, live_by, mark};
+use super::frame::{PROXIES, button, live_by, mark};
 use super::placed::{self, Placed};
 use super::scene::Scene;
 use super::words;
@@ -59,9 +59,6 @@ const WHOLE: &str = "fleet";
 
 /// The id of what watches over them.
 const WATCH: &str = "fleet-watch";
-
-/// What tells of them.
-const MEMBERS: &str = "sse:look, sse:fleet, sse:task, sse:state";
 
 /// More names are not told in one line.
 const NAMED: usize = 4;
@@ -239,7 +236,7 @@ fn placed<'p>(members: &Table, url: &'p str) -> Placed<'p> {
     let cells = ids("f", members.rows.len()).chain(more).collect();
     let names = members.rows().map(|row| format!("{} {}", row.text("name"), row.text("address")));
     let rows = placed::mark(names);
-    Placed { whole: WHOLE, id: WATCH, url, trigger: MEMBERS, cells, rows }
+    Placed { whole: WHOLE, id: WATCH, url, trigger: PROXIES, cells, rows }
 }
 
 fn ids(prefix: &str, rows: usize) -> impl Iterator<Item = String> {

@@ -42,20 +42,20 @@ impl Asked<'_> {
 
     /// What they have said, and what has them asked: a look at the page by somebody who may
     /// restart, unless they were asked a moment ago.
-    pub(super) async fn section(
+    pub(super) fn section(
         &self,
         scene: &Scene<'_>,
+        said: &Table,
         why_not: Option<&str>,
         parts: &[String],
-    ) -> Result<Markup, Problem> {
-        let said = scene.show(SHOW).await?;
+    ) -> Markup {
         let is_new = |row: &Row| age_s(row.text("started_at")) < FRESH_S;
         let knows = |name: &String| said.rows().any(|row| is_of(&row, name) && is_new(&row));
         let begins = !scene.looks_again() && why_not.is_none() && !self.names.iter().all(knows);
-        Ok(html! {
+        html! {
             section id="rehearsals" aria-live="polite" {
                 h2 { "Would every session move?" }
-                (self.answers(&said, parts))
+                (self.answers(said, parts))
                 form method="post" action=(self.url) {
                     (csrf(scene.visitor))
                     input type="hidden" name="mode" value="rehearse";
@@ -66,7 +66,7 @@ impl Asked<'_> {
                     (self.ways(scene).shown())
                 }
             }
-        })
+        }
     }
 
     fn ways(&self, scene: &Scene<'_>) -> Ways {

@@ -58,7 +58,7 @@ pub(super) async fn page(scene: &Scene<'_>, cluster: &str, name: &str) -> Result
         refusal: scene.refusal(),
     };
     let back = format!("/clusters/{}", encoded(cluster));
-    let title = format!("Restart {}", scene.name().await);
+    let title = format!("Restart {}", scene.name());
     let body = html! {
         nav class="crumbs" aria-label="Where this is" {
             a href="/clusters" { "Clusters" } " / " a href=(back) { (cluster) } " / Restart"

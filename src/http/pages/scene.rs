@@ -94,7 +94,7 @@ impl Scene<'_> {
     /// A page that keeps itself up to date.
     pub(super) async fn page(&self, title: &str, body: Markup) -> Result<Reply, Problem> {
         let counts = self.counts().await?;
-        Ok(self.framed(title, StatusCode::OK, counts, body).await)
+        Ok(self.framed(title, StatusCode::OK, counts, body))
     }
 
     /// A page of which nothing changes but the counts in its head.
@@ -106,16 +106,16 @@ impl Scene<'_> {
     pub(super) async fn problem(&self, problem: &Problem) -> Reply {
         let counts = self.counts().await.unwrap_or_default();
         let body = self.with_counts(frame::problem(problem));
-        problem.with_fields(self.framed(problem.title(), problem.status, counts, body).await)
+        problem.with_fields(self.framed(problem.title(), problem.status, counts, body))
     }
 
     fn with_counts(&self, body: Markup) -> Markup {
         html! { (body) (frame::live("/tasks?part=counts", &[])) }
     }
 
-    async fn framed(&self, title: &str, status: StatusCode, counts: Counts, body: Markup) -> Reply {
+    fn framed(&self, title: &str, status: StatusCode, counts: Counts, body: Markup) -> Reply {
         let here = self.request.path.first().map_or("", String::as_str);
-        let name = self.name().await;
+        let name = self.name();
         let frame = Frame { title, here, visitor: Some((self.visitor, &name)), counts };
         page(status, frame.around(body))
     }
@@ -126,8 +126,8 @@ impl Scene<'_> {
     }
 
     /// Of the proxy that answers: as the fleet calls it, or its machine's.
-    pub(super) async fn name(&self) -> String {
-        let heard = self.http.look.known(&self.visitor.caller).await;
+    pub(super) fn name(&self) -> String {
+        let heard = self.http.look.last();
         let members = heard.and_then(|heard| heard.proxies.ok());
         let own = members.as_ref().and_then(|members| members.rows().find(fleet::is_local));
         match own {

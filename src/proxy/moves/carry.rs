@@ -24,6 +24,7 @@ use crate::proxy::service::login::LoggedIn;
 use crate::proxy::sessions::Sessions;
 use crate::proxy::sessions::handle::{Due, Handle, Seen};
 use crate::proxy::sessions::stay::Cost;
+use crate::proxy::sessions::wait_timeout::seconds;
 use crate::session::lane::Lane;
 use crate::session::link::Link as LinkState;
 use crate::session::portable::Pins;
@@ -134,8 +135,8 @@ struct Carried {
     status: ServerStatus,
     /// What was pulled.
     seen: Option<Arc<Seen>>,
-    /// How long its server lets its client be silent.
-    wait_timeout: Option<Duration>,
+    /// How many seconds its server lets its client be silent.
+    wait_timeout: Option<u32>,
 }
 
 /// Within [`LIMIT`]. Once its home has told all the session goes on there, whatever becomes of the
@@ -263,12 +264,8 @@ async fn bring(recruit: &mut Recruit, held: Held) -> Result<Carried, Stays> {
     }
     let seen = Seen::of(&state.shown(), SystemTime::now());
     let status = ServerStatus::Known(flags);
-    Ok(Carried { statements, status, seen, wait_timeout: wait_timeout(&state) })
-}
-
-fn wait_timeout(state: &State) -> Option<Duration> {
-    let seconds = state.variables.get("wait_timeout")?.value.text()?;
-    Some(Duration::from_secs(std::str::from_utf8(seconds).ok()?.parse().ok()?))
+    let wait_timeout = state.variables.get("wait_timeout").and_then(|it| seconds(it.value.text()?));
+    Ok(Carried { statements, status, seen, wait_timeout })
 }
 
 /// What the session's last statement left: what can be is brought about, what cannot is lost.
@@ -300,7 +297,7 @@ fn settle(
             (facts.compression[1], facts.seen) = (compression, carried.seen);
             facts.stay = None;
             drop(facts);
-            handle.set_silence(carried.wait_timeout.unwrap_or_default());
+            handle.set_silence(carried.wait_timeout);
             tracing::info!(id = handle.id.0, from = &*from, to = &*address, "session moved");
             task::spawn("parting", client::quit(before.leg));
             Ok(())

@@ -17,6 +17,7 @@ use super::stay::{Cost, Mark, Stay};
 use super::trace::Trace;
 use super::view::{SessionState, SessionView};
 use super::vigil::Second;
+use super::wait_timeout::WaitTimeout;
 use crate::lock::lock;
 use crate::metrics::{SessionCounters, Totals};
 use crate::net::stream::Stream;
@@ -247,9 +248,8 @@ pub struct Handle {
     pins: AtomicU32,
     /// How often its state may have changed.
     version: AtomicU32,
-    /// Of a session that has moved its `wait_timeout` in seconds, 0 if that is not known; above it,
-    /// as of which version of its state.
-    silence: AtomicU64,
+    /// Of a session that has moved.
+    silence: WaitTimeout,
     /// Reads and writes before the session came to its server.
     statements_before: [AtomicU64; 2],
     copy: Mutex<Option<oneshot::Sender<Replica>>>,
@@ -284,7 +284,7 @@ impl Handle {
             due: AtomicU8::new(0),
             pins: AtomicU32::new(0),
             version: AtomicU32::new(0),
-            silence: AtomicU64::new(0),
+            silence: WaitTimeout::default(),
             statements_before: Default::default(),
             copy: Mutex::default(),
             // Its log-in makes one.
@@ -534,20 +534,15 @@ impl Handle {
     }
 
     /// It has moved, and brought this `wait_timeout` along. Its new server counts anew from here.
-    pub fn set_silence(&self, wait_timeout: Duration) {
-        let version = self.version.load(Ordering::Relaxed);
-        let seconds = u32::try_from(wait_timeout.as_secs()).unwrap_or(u32::MAX);
-        self.silence.store(u64::from(version) << 32 | u64::from(seconds), Ordering::Relaxed);
+    pub fn set_silence(&self, seconds: Option<u32>) {
+        self.silence.set(seconds, self.version.load(Ordering::Relaxed));
     }
 
     /// Called each second: has its client been silent for so long that its server would have ended
     /// it, had it not moved? What the client has set since has its server count anew.
     pub fn is_overdue(&self, idle: Duration) -> bool {
-        let silence = self.silence.load(Ordering::Relaxed);
-        let (seconds, version) = (silence & u64::from(u32::MAX), silence >> 32);
-        seconds > 0
-            && idle >= Duration::from_secs(seconds)
-            && version == u64::from(self.version.load(Ordering::Relaxed))
+        let limit = self.silence.of(self.version.load(Ordering::Relaxed));
+        limit.is_some_and(|limit| idle >= limit)
             && matches!(self.stage(), Stage::Idle | Stage::IdleInTransaction)
     }
 
@@ -651,7 +646,7 @@ mod tests {
         handle.set_stage(Stage::Idle);
         assert!(!handle.is_overdue(second * 1000), "its server sees to it");
         handle.set_version(3);
-        handle.set_silence(second * 8);
+        handle.set_silence(Some(8));
         for (seconds, stage, is_overdue) in [
             (7, Stage::Idle, false),
             (8, Stage::Idle, true),

@@ -12,6 +12,7 @@ pub mod stay;
 pub mod trace;
 pub mod view;
 pub mod vigil;
+pub mod wait_timeout;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,12 +14,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::wait_timeout::WaitTimeout;
+
 /// See above.
 #[derive(Debug, Default)]
 pub struct Vigil {
-    /// `wait_timeout` in seconds, 0 if it is not known; above it, as of which version of the
-    /// session's state.
-    timeout: AtomicU64,
+    /// The session's.
+    timeout: WaitTimeout,
     /// The home has had a command since the last second.
     is_used: AtomicBool,
     /// Seconds since it had one, or was asked.
@@ -42,21 +43,12 @@ pub struct Second {
 impl Vigil {
     /// The session's `wait_timeout` is this, in this version of its state.
     pub fn set_timeout(&self, seconds: u32, version: u32) {
-        let both = u64::from(version) << 32 | u64::from(seconds);
-        self.timeout.store(both, Ordering::Relaxed);
-    }
-
-    /// `wait_timeout`, if it is known, and the version.
-    fn timeout(&self) -> Option<(Duration, u32)> {
-        let both = self.timeout.load(Ordering::Relaxed);
-        let (seconds, version) = (both & u64::from(u32::MAX), both >> 32);
-        let version = u32::try_from(version).unwrap_or_default();
-        (seconds > 0).then(|| (Duration::from_secs(seconds), version))
+        self.timeout.set(Some(seconds), version);
     }
 
     /// `wait_timeout` of a session whose state has this version, if it is known.
     pub fn timeout_of(&self, version: u32) -> Option<Duration> {
-        self.timeout().filter(|(_, known)| *known == version).map(|(timeout, _)| timeout)
+        self.timeout.of(version)
     }
 
     /// A command goes to the home.
@@ -67,7 +59,7 @@ impl Vigil {
     /// Called each second: whether the session is to see to its home.
     pub fn tick(&self, second: Second) -> bool {
         let Second { idle, bytes, reads_elsewhere } = second;
-        let timeout = self.timeout().map(|(timeout, _)| timeout);
+        let timeout = self.timeout.get().map(|(timeout, _)| timeout);
         if timeout.is_some_and(|timeout| idle >= timeout) {
             return true;
         }

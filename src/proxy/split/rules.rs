@@ -10,6 +10,7 @@ use crate::proxy::cluster::{Cluster, Server};
 use crate::proxy::in_force::InForce;
 use crate::proxy::moves::Shared;
 use crate::proxy::sessions::trace::Trace;
+use crate::proxy::sessions::wait_timeout::seconds;
 use crate::route::decide::{
     Consistency, Decision, Go, Kind, Link, Place, Policy, Question, Refusal, Split, Statement,
     Transaction, Why, decide, targets,
@@ -101,8 +102,7 @@ impl Rules {
 
     /// The session's `wait_timeout`, in this version of its state.
     pub(super) fn note_wait_timeout(&self, digits: &[u8], version: u32) {
-        let seconds = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-        if let Some(seconds) = seconds {
+        if let Some(seconds) = seconds(digits) {
             self.trace.vigil().set_timeout(seconds, version);
         }
     }

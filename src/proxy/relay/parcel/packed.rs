@@ -32,6 +32,7 @@ const FORM: Config = Config { use_indices: true, error_on_excess_data: true, max
 
 /// What need not be said.
 static SAID: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    // As what a peer says is read: there is no second way to read a state but for tests.
     let usual = serde_json::from_slice(USUAL.as_bytes()).ok();
     let said = usual.and_then(|usual: State| write(&usual));
     said.map(|said| said.to_vec()).unwrap_or_default()
