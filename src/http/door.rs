@@ -41,22 +41,41 @@ pub(super) enum Changed {
     UnderWay(String),
 }
 
-/// Carries out a change that may take longer than connections last; it is waited for so long.
+/// Carries out a change that may take longer than connections last.
 pub(super) async fn change_for_long(
     admin: &Arc<Admin>,
     caller: &Caller,
     change: Change,
-    patience: Duration,
 ) -> Result<Changed, Problem> {
-    let (asked, mut entry) = watch::channel(None);
+    let (asked, entry) = watch::channel(None);
     let carried_out = carry_out(admin, caller, change, move |id| drop(asked.send(Some(id))));
-    if let Ok(ended) = tokio::time::timeout(patience, carried_out).await {
+    if let Ok(ended) = tokio::time::timeout(PATIENCE, carried_out).await {
         return ended.map(|_| Changed::Done);
     }
-    let noted = tokio::time::timeout(NOTED, entry.wait_for(Option::is_some)).await;
-    let id = noted.ok().and_then(|noted| noted.ok()?.clone());
     let none = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "it goes on: see the audit");
-    id.map(Changed::UnderWay).ok_or_else(none)
+    let noted = tokio::time::timeout(NOTED, noted(entry)).await;
+    noted.ok().flatten().map(Changed::UnderWay).ok_or_else(none)
+}
+
+/// The same, but nobody waits: it is under way however soon it ends, unless it is refused before
+/// there is an entry.
+pub(super) async fn change_unawaited(
+    admin: &Arc<Admin>,
+    caller: &Caller,
+    change: Change,
+) -> Result<Changed, Problem> {
+    let (asked, entry) = watch::channel(None);
+    let carried_out = carry_out(admin, caller, change, move |id| drop(asked.send(Some(id))));
+    tokio::select! {
+        biased;
+        Some(id) = noted(entry) => Ok(Changed::UnderWay(id)),
+        ended = carried_out => ended.map(|_| Changed::Done),
+    }
+}
+
+/// The entry of a change, as soon as there is one; None if there will be none.
+async fn noted(mut entry: watch::Receiver<Option<String>>) -> Option<String> {
+    entry.wait_for(Option::is_some).await.ok()?.clone()
 }
 
 /// Carries out a change; a task's id, 0 for none.
@@ -70,23 +89,25 @@ pub(super) async fn change(
     carry_out(admin, caller, change, |_| ()).await
 }
 
-/// The same; `asked` is told its entry in the audit.
-async fn carry_out(
+/// The same, begun at once; `asked` is told its entry in the audit.
+fn carry_out(
     admin: &Arc<Admin>,
     caller: &Caller,
     change: Change,
     asked: impl FnOnce(String) + Send + 'static,
-) -> Result<u64, Problem> {
+) -> impl Future<Output = Result<u64, Problem>> {
     let (admin, caller) = (admin.clone(), caller.clone());
     let carried_out =
         task::spawn("console change", async move { audited(&admin, &caller, change, asked).await });
-    let Ok(Ok(answer)) = carried_out.await else {
-        let text = "it has failed in the middle: see the log";
-        return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text));
-    };
-    match answer? {
-        Answer::Done { id, .. } => Ok(id),
-        Answer::Rows(_) => Ok(0),
+    async {
+        let Ok(Ok(answer)) = carried_out.await else {
+            let text = "it has failed in the middle: see the log";
+            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+        };
+        match answer? {
+            Answer::Done { id, .. } => Ok(id),
+            Answer::Rows(_) => Ok(0),
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::scene::{manager, pair};
+use crate::scene::{console, manager, pair};
 use crate::support::database::PASSWORD;
 use crate::support::http::Asker;
-use crate::support::{Login, Proxy, Wire, scratch, until};
+use crate::support::proxy::Options;
+use crate::support::{Database, Login, Proxy, Server, Wire, scratch, until};
 
 const RESTART: &str = "/api/v1/proxies/local/restart";
 
@@ -141,14 +142,21 @@ fn a_restart_that_has_failed_is_begun_again_as_it_was_asked() {
 
 #[test]
 fn a_restart_that_is_under_way_is_taken_back_and_not_stopped() {
-    let Some((_database, proxy)) = pair() else { return };
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let mut options = Options::new(&[database.address()]);
+    // Long enough for whatever is asked meanwhile.
+    options.proxy = "hot_upgrade_probation = \"60s\"\n".into();
+    options.rest = console("");
+    let proxy = Proxy::start_with(&options);
     let asker = manager(&proxy);
-    // It cannot move, and has the restart wait.
     let mut client = client(&proxy);
     client.run("CREATE TEMPORARY TABLE kept (a INT)");
     let before = proxy.pid();
-    let answer = asker.ask("POST", RESTART, r#"{"exit_timeout": "60s"}"#);
+    let answer = asker.ask("POST", RESTART, "");
     let path = answer.field("location").expect("where the task is").to_owned();
+    until("the probation", || {
+        (asker.try_ask("GET", &path, "")?.json()["phase"] == "PROBATION").then_some(())
+    });
     let stop = asker.ask("POST", &format!("{path}/stop"), "");
     assert!(stop.status == 409 && stop.body.contains("rollback takes it back"), "{stop:?}");
     let rollback = asker.ask("POST", &format!("{path}/rollback"), "");

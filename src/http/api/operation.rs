@@ -161,8 +161,12 @@ impl Context<'_> {
         // RFC 7240.
         let prefers = self.request.field(HeaderName::from_static("prefer")).unwrap_or_default();
         let is_async = prefers.split([',', ';']).any(|it| it.trim() == "respond-async");
-        let patience = if is_async { Duration::ZERO } else { door::PATIENCE };
-        match door::change_for_long(self.admin, self.caller, change, patience).await? {
+        let changed = if is_async {
+            door::change_unawaited(self.admin, self.caller, change).await
+        } else {
+            door::change_for_long(self.admin, self.caller, change).await
+        };
+        match changed? {
             Changed::Done => Ok(empty(StatusCode::NO_CONTENT)),
             Changed::UnderWay(id) => {
                 let mut reply = self.entry(&id, StatusCode::ACCEPTED).await?;

@@ -46,7 +46,7 @@ impl Scene<'_> {
     /// The same for one that may take longer than connections last.
     pub(super) async fn change_for_long(&self, change: Change) -> Result<Changed, Problem> {
         let (admin, caller) = (&self.http.admin, &self.visitor.caller);
-        door::change_for_long(admin, caller, change, door::PATIENCE).await
+        door::change_for_long(admin, caller, change).await
     }
 
     /// The fields of the form.
