@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::machine::{Action, Event};
-use super::record::{Mode, State, StepState};
+use super::record::{Mark, Mode, State, StepState};
 use super::verdict::{self, Restart};
 use super::{Inner, Request, now};
 use crate::error::chain;
@@ -27,6 +27,9 @@ use crate::task::caught;
 
 /// How long a proxy may not be there, when it is to be found out how it is.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How long an order may be on its way whose sender has died: it is written down first, for which a
+/// disk that hangs has a second.
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// How often a proxy is looked at meanwhile, and while it is watched.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -250,13 +253,8 @@ impl Driver {
         watcher.says(&port.name, "finding out what became of its restart");
         let task = self.inner.store.find(self.id).context("the task is forgotten")?;
         let Some(mark) = task.steps[at].mark else { return self.restart(at).await };
-        let found = patiently(|| async {
-            let mut admin = port.connect().await?;
-            let tasks = admin.tasks().await?;
-            Ok((admin, tasks))
-        });
-        let (admin, tasks) = found.await?;
-        match (verdict::since(mark, &tasks), task.steps[at].state) {
+        let (admin, restart) = found_out(&port, mark).await?;
+        match (restart, task.steps[at].state) {
             (Restart::UnderWay(restart) | Restart::Ended(restart), _) => {
                 self.see_through(&port, admin, restart, &watcher).await
             }
@@ -306,6 +304,26 @@ async fn look(port: &AdminPort) -> Result<Looked, Trouble> {
     let status = admin.status().await?;
     admin.quit().await;
     Ok(Looked { proxy, stat, status })
+}
+
+/// What became of a restart that another process was about to ask for. What that has sent last may
+/// not have been read yet.
+async fn found_out(port: &AdminPort, mark: Mark) -> Result<(Admin, Restart), Trouble> {
+    let begun = Instant::now();
+    loop {
+        let looked = patiently(|| async {
+            let mut admin = port.connect().await?;
+            let tasks = admin.tasks().await?;
+            Ok((admin, tasks))
+        });
+        let (admin, tasks) = looked.await?;
+        let restart = verdict::since(mark, &tasks);
+        if restart != Restart::NotBegun || begun.elapsed() >= ARRIVAL {
+            return Ok((admin, restart));
+        }
+        admin.quit().await;
+        sleep(LOOK).await;
+    }
 }
 
 /// Asks until there is an answer, for as long as a proxy may be silent.
