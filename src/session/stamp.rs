@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::watched::Watched;
 use crate::sql::digest::Digest;
@@ -85,14 +86,14 @@ pub struct Finished {
 pub(super) struct Counted {
     /// Prepared statements, by the ids that the client knows.
     pub(super) prepared: Watched<Prepared>,
-    /// Waits for who counts.
-    pub(super) finished: Vec<Finished>,
+    /// Waits for who counts: one, but for clients that do not wait for answers.
+    pub(super) finished: SmallVec<[Finished; 1]>,
 }
 
 impl Counted {
     /// That of a session that has these.
     pub(super) fn of(prepared: Prepared) -> Self {
-        Self { prepared: prepared.into(), finished: Vec::new() }
+        Self { prepared: prepared.into(), finished: SmallVec::new() }
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn running(shared: &Shared, most: usize) -> Vec<Running> {
         let facts = handle.facts().clone();
         Running {
             session: handle.id,
-            user: facts.user.into(),
+            user: facts.user.to_string(),
             server: facts.server.to_string(),
             digest,
             text: shared.in_force.digests().text(digest).unwrap_or_default(),

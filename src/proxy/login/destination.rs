@@ -35,7 +35,8 @@ pub(super) fn find(
     let login = meant(&response.user, clusters)?;
     admit(&login, config, from, !response.auth.is_empty())?;
     let Login { tenant, cluster, .. } = login;
-    let tenant_name = tenant.map(text).unwrap_or_default();
+    // An empty one takes no memory.
+    let tenant_name = tenant.map(|name| text(name).into()).unwrap_or_default();
     let account = login.account();
     let mut told = response.clone();
     told.user = account.user.into_owned();
@@ -48,7 +49,7 @@ pub(super) fn find(
     }
     let found = clusters.find(&cluster.name);
     let cluster = found.ok_or_else(|| ClientError::unknown_cluster(&cluster.name))?.clone();
-    Ok(Destination { cluster, tenant: tenant_name.into(), response: told })
+    Ok(Destination { cluster, tenant: tenant_name, response: told })
 }
 
 /// Whom a name in COM_CHANGE_USER means, in a session with these servers. See

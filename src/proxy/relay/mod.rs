@@ -330,14 +330,14 @@ impl Relay {
             let joined = self.session.take_joined();
             let tenant = {
                 let mut facts = handle.facts();
-                facts.user = self.user().into();
                 facts.database = String::from_utf8_lossy(self.session.database()).into();
                 if let Some(joined) = joined {
                     facts.tenant = String::from_utf8_lossy(&joined).into();
                 }
                 facts.full_tenant()
             };
-            registry.limits.rename(&mut handle.seat(), &self.user(), tenant);
+            let user = registry.limits.rename(&mut handle.seat(), &self.user(), tenant);
+            handle.facts().user = user;
         }
     }
 

@@ -134,7 +134,7 @@ pub struct Facts {
     /// The client's address; as a PROXY header has it, if there was one.
     pub client: Box<str>,
     /// The user as the server knows it.
-    pub user: Box<str>,
+    pub user: Arc<str>,
     /// The default database.
     pub database: Box<str>,
     /// The cluster's name.
@@ -569,7 +569,7 @@ impl Handle {
         let stage = self.stage();
         SessionView {
             id: self.id,
-            user: facts.user.into(),
+            user: facts.user.to_string(),
             client: facts.client.into(),
             database: facts.database.into(),
             cluster: facts.cluster.to_string(),

@@ -7,10 +7,11 @@
 //! generation are told by the caller. Rates start afresh with each process: a restart may let in a
 //! second's worth more, once.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::config::ProxySection;
@@ -62,10 +63,10 @@ enum Excess {
 /// Where a session is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seat {
-    /// At its user's, once it has logged in.
-    pub user: Option<Box<str>>,
+    /// At its user's, once it has logged in. All sessions of a user share one text.
+    pub user: Option<Arc<str>>,
     /// At its tenant's, if it has one.
-    pub tenant: Option<Box<str>>,
+    pub tenant: Option<Arc<str>>,
     /// At its address's.
     pub address: Option<IpAddr>,
 }
@@ -76,8 +77,8 @@ pub struct Limits(Mutex<All>);
 
 #[derive(Debug, Default)]
 struct All {
-    users: Crowds<str>,
-    tenants: Crowds<str>,
+    users: Crowds<Arc<str>>,
+    tenants: Crowds<Arc<str>>,
     addresses: Crowds<IpAddr>,
 }
 
@@ -96,7 +97,7 @@ impl Limits {
             return Ok(());
         }
         let mut all = lock(&self.0);
-        let entered = all.addresses.enter(&address, others, allowance, now);
+        let entered = all.addresses.enter(address, others, allowance, now);
         entered.map_err(|excess| match excess {
             Excess::Sessions => {
                 let who = format!("Address {address}");
@@ -136,9 +137,8 @@ impl Limits {
         allowance: Allowance,
         now: Instant,
     ) -> Result<(), ClientError> {
-        let entered = lock(&self.0).users.enter(user, others, allowance, now);
-        entered.map_err(|excess| of_user(user, excess))?;
-        seat.user = Some(user.into());
+        let entered = lock(&self.0).users.enter(user.into(), others, allowance, now);
+        seat.user = Some(entered.map_err(|excess| of_user(user, excess))?);
         Ok(())
     }
 
@@ -158,48 +158,45 @@ impl Limits {
         most: usize,
     ) -> Result<(), ClientError> {
         let allowance = Allowance { sessions: most, ..Allowance::default() };
-        let entered = lock(&self.0).tenants.enter(tenant, others, allowance, Instant::now());
-        entered.map_err(|_| of_tenant(tenant))?;
-        seat.tenant = Some(tenant.into());
+        let (tenant_text, now) = (tenant.into(), Instant::now());
+        let entered = lock(&self.0).tenants.enter(tenant_text, others, allowance, now);
+        seat.tenant = Some(entered.map_err(|_| of_tenant(tenant))?);
         Ok(())
     }
 
     /// Counts a session that comes from another generation: it was let in there.
     pub fn resume(&self, user: &str, tenant: Option<String>, address: Option<IpAddr>) -> Seat {
         let mut all = lock(&self.0);
-        all.users.add(user);
-        if let Some(tenant) = &tenant {
-            all.tenants.add(tenant);
+        Seat {
+            user: Some(all.users.add(user.into()).0),
+            tenant: tenant.map(|tenant| all.tenants.add(tenant.into()).0),
+            address: address.map(|address| all.addresses.add(address).0),
         }
-        if let Some(address) = &address {
-            all.addresses.add(address);
-        }
-        Seat { user: Some(user.into()), tenant: tenant.map(Into::into), address }
     }
 
-    /// A session may have become another user's, by COM_CHANGE_USER, and another tenant's. The
-    /// server has agreed to that already: it is counted, never refused.
-    pub fn rename(&self, seat: &mut Seat, user: &str, tenant: Option<String>) {
-        let Some(before) = &mut seat.user else { return };
+    /// A session may have become another user's, by COM_CHANGE_USER, and another tenant's; the text
+    /// of that user. The server has agreed to that already: it is counted, never refused.
+    pub fn rename(&self, seat: &mut Seat, user: &str, tenant: Option<String>) -> Arc<str> {
+        let Some(before) = &mut seat.user else { return user.into() };
         let mut all = lock(&self.0);
         if **before != *user {
-            all.users.add(user);
-            all.users.leave(&std::mem::replace(before, user.into()));
+            let (user, _) = all.users.add(user.into());
+            all.users.leave(&*std::mem::replace(before, user));
         }
+        let user = before.clone();
         if seat.tenant.as_deref() != tenant.as_deref() {
-            if let Some(tenant) = &tenant {
-                all.tenants.add(tenant);
-            }
-            let before = std::mem::replace(&mut seat.tenant, tenant.map(Into::into));
-            before.iter().for_each(|tenant| all.tenants.leave(tenant));
+            let tenant = tenant.map(|tenant| all.tenants.add(tenant.into()).0);
+            let before = std::mem::replace(&mut seat.tenant, tenant);
+            before.iter().for_each(|tenant| all.tenants.leave(&**tenant));
         }
+        user
     }
 
     /// A session is over, or counted elsewhere.
     pub fn leave(&self, seat: Seat) {
         let mut all = lock(&self.0);
-        seat.user.iter().for_each(|user| all.users.leave(user));
-        seat.tenant.iter().for_each(|tenant| all.tenants.leave(tenant));
+        seat.user.iter().for_each(|user| all.users.leave(&**user));
+        seat.tenant.iter().for_each(|tenant| all.tenants.leave(&**tenant));
         seat.address.iter().for_each(|address| all.addresses.leave(address));
     }
 }
@@ -222,8 +219,8 @@ fn of_user(user: &str, excess: Excess) -> ClientError {
 
 /// All users, all tenants, or all addresses.
 #[derive(Debug)]
-struct Crowds<K: ToOwned + ?Sized> {
-    all: HashMap<K::Owned, Crowd>,
+struct Crowds<K> {
+    all: HashMap<K, Crowd>,
     /// At this size those that need not be remembered are forgotten.
     sweep_at: usize,
 }
@@ -236,49 +233,59 @@ struct Crowd {
     full_at: Option<Instant>,
 }
 
-impl<K: ToOwned + ?Sized> Default for Crowds<K> {
+impl<K> Default for Crowds<K> {
     fn default() -> Self {
         Self { all: HashMap::new(), sweep_at: FEW }
     }
 }
 
-impl<K> Crowds<K>
-where
-    K: ToOwned<Owned: Hash + Eq> + Hash + Eq + ?Sized,
-{
-    fn judge(
+impl<K: Clone + Hash + Eq> Crowds<K> {
+    fn judge<Q>(
         &self,
-        key: &K,
+        key: &Q,
         others: usize,
         allowance: Allowance,
         now: Instant,
-    ) -> Result<Option<Instant>, Excess> {
+    ) -> Result<Option<Instant>, Excess>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let crowd = self.all.get(key).copied().unwrap_or_default();
         crowd.next(others, allowance, now)
     }
 
+    /// The key as it is known here.
     fn enter(
         &mut self,
-        key: &K,
+        key: K,
         others: usize,
         allowance: Allowance,
         now: Instant,
-    ) -> Result<(), Excess> {
-        let full_at = self.judge(key, others, allowance, now)?;
+    ) -> Result<K, Excess> {
+        let full_at = self.judge(&key, others, allowance, now)?;
         if self.all.len() >= self.sweep_at {
             self.sweep(now);
         }
-        self.add(key).full_at = full_at;
-        Ok(())
+        let (key, crowd) = self.add(key);
+        crowd.full_at = full_at;
+        Ok(key)
     }
 
-    fn add(&mut self, key: &K) -> &mut Crowd {
-        let crowd = self.all.entry(key.to_owned()).or_default();
+    /// The same without a word of limits.
+    fn add(&mut self, key: K) -> (K, &mut Crowd) {
+        let entry = self.all.entry(key);
+        let known = entry.key().clone();
+        let crowd = entry.or_default();
         crowd.sessions += 1;
-        crowd
+        (known, crowd)
     }
 
-    fn leave(&mut self, key: &K) {
+    fn leave<Q>(&mut self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let Some(crowd) = self.all.get_mut(key) else { return };
         crowd.sessions -= 1;
         // One with a bucket that is not full is found when there are many of them.
