@@ -238,6 +238,8 @@ impl Journal {
                 None => left.unknown += 1,
             }
         }
+        // The rest is used again, but what is long may never be.
+        self.trays.release_longer();
         left
     }
 

@@ -345,8 +345,7 @@ impl Relay {
                 self.session.wipe_mark();
                 self.lanes_mut().for_each(Lane::recorded);
             }
-            // An arena is used up, or a frame is longer than what it has room for: what is here is
-            // in nobody's sight until it is gone.
+            // An arena is used up: what is here is in nobody's sight until it is gone.
             None => self.protection.suspend(),
             Some(Err(why)) => {
                 self.start_over();
