@@ -13,7 +13,7 @@
 //! | 0 | `state`, `lock` | std |
 //! | 1 | [`journal`] | std, nix, rustix, serde, zeroize, [`buffer`], `position`, `lock` |
 //! | 1 | [`session`], [`route`] | layer 0. Not tokio, tracing, clocks, randomness |
-//! | 1 | [`net`], [`restart`] | std, tokio, nix, rustix, serde, [`error`], [`metrics`], [`config`], [`task`]; net: socket2, rustls, [`buffer`]; restart: `names`, `position`. Not wire, session, route, nor each other |
+//! | 1 | [`net`], [`restart`] | std, tokio, nix, rustix, serde, [`error`], [`metrics`], [`config`], [`task`]; `position`; net: socket2, rustls, [`buffer`]; restart: `names`. Not wire, session, route, nor each other |
 //! | 1 | [`config`] | std, serde, toml, and crates that only compute |
 //! | 1 | [`log`] | std, tracing, nix, [`config`] |
 //! | 2 | [`proxy`] | layers 0 and 1; of restart only its `DataPlane` and what that names |

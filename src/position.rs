@@ -7,13 +7,23 @@
 //! Both belong to the connection, not to the descriptor: they are the same in every process that
 //! holds it, they change by nothing but reading and writing, and need nobody's cooperation. Packets
 //! that come and acknowledgements that arrive leave them as they are.
+//!
+//! Of a Unix socket nothing is counted, so there it is told by who uses it:
+//! ```text
+//!   Used ─ given away ─► Given ─ adopted ─► Taken ─ before the first use ─► Used
+//! ```
+//! That stands where the kernel keeps how long a write may wait, which is the same in every process
+//! as well, and nothing to sockets that never wait. Who does not tell, as an older version, leaves
+//! it `Given`.
 
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::libc;
 use rustix::net::AddressFamily;
+use rustix::net::sockopt::{self, Timeout};
 
 /// Queues move while they are read; that often the reading is repeated.
 const ATTEMPTS: usize = 8;
@@ -87,6 +97,12 @@ impl Position {
         None
     }
 
+    /// Where a Unix socket stands that nobody has used; None if somebody may have, or it is none.
+    fn of_unused(fd: BorrowedFd<'_>) -> Option<Self> {
+        let nowhere = Self { consumed: 0, produced: 0, is_shut: false, is_gone: false };
+        (is_unix(fd) && Mark::of(fd).is_unused()).then_some(nowhere)
+    }
+
     fn new(Info { tcp: info, .. }: &Info, unread: u64, unsent: u64) -> Self {
         let state = info.tcpi_state;
         // The peer's FIN counts as a byte received, but not as one in the queue.
@@ -110,12 +126,63 @@ impl Position {
 
 /// Whether it is a Unix socket, of whose use the kernel counts nothing.
 pub(crate) fn is_unix(fd: BorrowedFd<'_>) -> bool {
-    matches!(rustix::net::sockopt::socket_domain(fd), Ok(AddressFamily::UNIX))
+    matches!(sockopt::socket_domain(fd), Ok(AddressFamily::UNIX))
 }
 
-/// Where some sockets stand; None if that cannot be told of one of them.
+/// Where some sockets stand; None if that cannot be told of one of them. Unix sockets stand in one
+/// place from when they are given away until somebody uses them.
 pub(crate) fn positions(fds: &[OwnedFd]) -> Option<Vec<Position>> {
-    fds.iter().map(|fd| Position::of(fd.as_fd())).collect()
+    let position = |fd: BorrowedFd<'_>| Position::of(fd).or_else(|| Position::of_unused(fd));
+    fds.iter().map(|fd| position(fd.as_fd())).collect()
+}
+
+/// Whether it can be told of all of these whether their new owner has used them.
+pub(crate) fn are_told_of(fds: &[OwnedFd]) -> bool {
+    let is_told_of = |fd: BorrowedFd<'_>| !is_unix(fd) || Mark::of(fd) != Mark::Given;
+    fds.iter().all(|fd| is_told_of(fd.as_fd()))
+}
+
+/// What its users tell of a Unix socket. See above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// It may have been.
+    Used,
+    /// Not since it was given away, by who has it next if that one tells.
+    Given,
+    /// Not since then; its owner tells.
+    Taken,
+}
+
+impl Mark {
+    /// What stands at this one.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Self {
+        let found = sockopt::socket_timeout(fd, Timeout::Send).ok().flatten();
+        let is_it = |mark: &Self| found.is_some() && found == mark.timeout();
+        [Self::Given, Self::Taken].into_iter().find(is_it).unwrap_or(Self::Used)
+    }
+
+    /// Puts it there. Where that fails it is `Used` as before, or is not used.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn put(self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(sockopt::set_socket_timeout(fd, Timeout::Send, self.timeout())?)
+    }
+
+    /// Whether nobody has used it.
+    pub(crate) fn is_unused(self) -> bool {
+        self != Self::Used
+    }
+
+    /// How long a write that waits would: nobody else asks for half a year.
+    fn timeout(self) -> Option<Duration> {
+        match self {
+            Self::Used => None,
+            Self::Given => Some(Duration::from_secs(1 << 24 | 1)),
+            Self::Taken => Some(Duration::from_secs(1 << 24 | 2)),
+        }
+    }
 }
 
 /// TCP_INFO, as far as the kernel knows it.
@@ -297,5 +364,21 @@ mod tests {
         let (ours, _peer) = std::os::unix::net::UnixStream::pair().expect("a pair");
         assert_eq!(Position::of(ours.as_fd()), None);
         assert!(is_unix(ours.as_fd()) && !is_unix(pair().0.as_fd()));
+        assert_eq!(positions(&[ours.into()]), None);
+    }
+
+    /// In whatever process the duplicate is.
+    #[test]
+    fn of_a_unix_socket_it_is_told_whether_it_was_used() {
+        let (ours, _peer) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let (theirs, ours) = (ours.try_clone().expect("a duplicate"), [OwnedFd::from(ours)]);
+        Mark::Given.put(theirs.as_fd()).expect("an option");
+        let given = positions(&ours);
+        assert!(given.is_some() && !are_told_of(&ours), "who has it may be one who does not tell");
+        Mark::Taken.put(theirs.as_fd()).expect("an option");
+        assert!(positions(&ours) == given && are_told_of(&ours));
+        Mark::Used.put(theirs.as_fd()).expect("an option");
+        assert!(positions(&ours).is_none() && are_told_of(&ours));
+        assert_eq!(Mark::of(theirs.as_fd()), Mark::Used);
     }
 }

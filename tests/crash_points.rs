@@ -36,6 +36,7 @@ struct Stage {
     database: Database,
     proxy: Proxy,
     spec: std::path::PathBuf,
+    socket: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -44,16 +45,17 @@ impl Stage {
         let database = Database::start(Server::MariaDb)?;
         open_bank(&database);
         let dir = scratch();
-        let spec = dir.path().join("crash");
+        let [spec, socket] = ["crash", "odp.sock"].map(|name| dir.path().join(name));
         std::fs::write(&spec, "").expect("the directory is ours");
         let mut options = Options::new(&[database.address()]);
         options.environment = vec![("ODP_CRASH_AT".into(), format!("@{}", spec.display()))];
+        options.listen = vec![format!("unix:{}", socket.display())];
         // The defaults are generous to slow starters.
         options.proxy = "crash_protection = false\nhot_upgrade_rollback_timeout = \"5s\"\n\
                          hot_upgrade_probation = \"1s\"\n"
             .into();
         let proxy = Proxy::start_with(&options);
-        Some(Self { database, proxy, spec, _dir: dir })
+        Some(Self { database, proxy, spec, socket, _dir: dir })
     }
 
     fn arm(&self, spec: &str) {
@@ -117,6 +119,7 @@ fn crash(spec: &str, expect: Expect) {
     let Some(stage) = Stage::start() else { return };
     let first = stage.proxy.pid();
     let mut waiting = Waiting::open(&stage.proxy.address(), 30);
+    let mut by_unix = Waiting::open_unix(&stage.socket, 10);
     let pressure = Pressure::start(&stage.proxy.address(), &EVERYTHING);
     stage.arm(spec);
     kill(Pid::from_raw(first as i32), Signal::SIGUSR2).expect("it lives");
@@ -140,7 +143,7 @@ fn crash(spec: &str, expect: Expect) {
         Expect::Either | Expect::Survives => {}
     }
     pressure.until_more(2);
-    let dead = waiting.dead();
+    let dead = waiting.dead() + by_unix.dead();
     eprintln!("{spec}: successor serves: {succeeded}, sessions lost: {dead}");
     // The next restart succeeds at once.
     let done = stage.said("takeover completed");

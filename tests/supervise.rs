@@ -239,6 +239,74 @@ fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
     assert_eq!(proxy.process().wait().code(), Some(0));
 }
 
+/// The state and the parent of a process, if it is there.
+fn state_of(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// A keeper and its proxy.
+fn pair(process: &Process) -> [u32; 2] {
+    until(&format!("a pair\n{}", process.log()), || {
+        let living = process.all_living();
+        let is_keeper = |pid: &&u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == support::process::KEEPER)
+        };
+        let keeper = *living.iter().find(is_keeper)?;
+        let proxy = living.iter().find(|pid| state_of(**pid).is_some_and(|it| it.1 == keeper))?;
+        Some([keeper, *proxy])
+    })
+}
+
+/// As by who kills a whole control group: nobody is left who would go on, and clients find a closed
+/// connection, not silence.
+#[test]
+fn a_pair_whose_processes_die_at_once_is_started_anew() {
+    if !has_namespaces() {
+        return;
+    }
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let dir = scratch();
+    let wrapper: PathBuf = dir.path().join("contained");
+    let unshare = "unshare --pid --fork --mount-proc --kill-child";
+    write_program(
+        &wrapper,
+        &format!("#!/bin/sh\nshift\nexec {unshare} '{ODP}' supervise \"$@\"\n"),
+    );
+    let mut options = Options::new(&[database.address()]);
+    options.binary = Some(wrapper);
+    options.proxy = "crash_protection = true\n".into();
+    let proxy = Proxy::start_with(&options);
+    let all = proxy.process().all_living().len();
+    for _ in 0..2 {
+        let open = |_| Wire::open(&proxy.address(), &support::Login::default()).expect("a session");
+        let mut wires: Vec<Wire> = (0..10).map(open).collect();
+        let before = pair(proxy.process());
+        let [keeper, carrier] = before.map(|pid| Pid::from_raw(pid as i32));
+        // It is to see nothing of the other one's death.
+        kill(keeper, Signal::SIGSTOP).expect("it lives");
+        until("the keeper to stand still", || {
+            state_of(before[0]).filter(|(state, _)| *state == 'T')
+        });
+        kill(carrier, Signal::SIGKILL).expect("it lives");
+        kill(keeper, Signal::SIGKILL).expect("it lives");
+        for wire in &mut wires {
+            wire.until_closed();
+        }
+        until(&format!("another one\n{}", proxy.log()), || {
+            (proxy.http_status("/readyz") == Some(200)).then_some(())
+        });
+        let after = pair(proxy.process());
+        assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?}, {after:?}");
+        assert_eq!(proxy.process().all_living().len(), all, "nobody else is left");
+    }
+    kill(pid_one(proxy.process()), Signal::SIGTERM).expect("the supervisor lives");
+    assert_eq!(proxy.process().wait().code(), Some(0));
+}
+
 /// The fixtures' own promise: what a test has started ends with it, though nothing of the test is
 /// left to end it.
 #[test]

@@ -20,6 +20,10 @@ pub const SIZE: usize = 16 * 1024;
 /// a frame of ours. A whole number of pages.
 pub const TRAY: usize = 36 * 1024;
 
+/// Bytes for what is too long for a tray: the longest frame that there can be, and what one read
+/// may bring behind it. A whole number of pages.
+pub const LONG: usize = (16 << 20) + TRAY;
+
 /// Buffers that a worker keeps: 1 MiB.
 const KEPT: usize = 64;
 

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::thread::LocalKey;
 
 use super::arena::{Arena, Piece};
-use super::keep;
+use super::{TRAY, keep};
 
 /// A tray for TLS records: two of the largest size, so that one can be read behind another.
 pub const RECORDS: usize = 34 * 1024;
@@ -181,12 +181,20 @@ impl<const SIZE: usize> Tray<SIZE> {
         self.memory.as_ref().map_or(0, |memory| memory.len())
     }
 
-    /// What is in it goes to memory of this process that is long enough.
+    /// What is left of something long needs no memory that is.
+    pub fn shorten(&mut self) {
+        let is_long = self.memory.as_ref().is_some_and(|memory| memory.len() > TRAY);
+        if is_long && self.is_kept() && self.len() <= SIZE / 2 {
+            self.compact();
+        }
+    }
+
+    /// What is in it goes to memory that is long enough.
     fn grow(&mut self, len: usize) {
-        let mut long = vec![0; len.next_power_of_two()].into_boxed_slice();
+        let mut long = lend_long(self.arena, len);
         long[..self.len()].copy_from_slice(self.bytes());
         let len = self.len();
-        if let Some(short) = self.memory.replace(Memory::Own(long)) {
+        if let Some(short) = self.memory.replace(long) {
             self.put_away(short);
         }
         (self.start, self.end, self.is_changed) = (0, len, true);
@@ -209,11 +217,7 @@ impl<const SIZE: usize> Tray<SIZE> {
 
     /// What is in it goes to the beginning of other memory.
     fn leave(&mut self, len: usize) {
-        let mut fresh = lend::<SIZE>(self.arena);
-        if fresh.len() < len {
-            give_back::<SIZE>(fresh);
-            return self.grow(len);
-        }
+        let mut fresh = lend_for::<SIZE>(self.arena, len);
         fresh[..len].copy_from_slice(self.bytes());
         if let Some(before) = self.memory.replace(fresh) {
             self.put_away(before);
@@ -242,9 +246,9 @@ impl<const SIZE: usize> Tray<SIZE> {
     pub fn keep_in(&mut self, arena: &'static Arena) {
         self.arena = Some(arena);
         self.is_changed = true;
-        if matches!(self.memory, Some(Memory::Own(_))) && self.len() <= SIZE {
+        if matches!(self.memory, Some(Memory::Own(_))) {
             let len = self.len();
-            let mut fresh = lend::<SIZE>(self.arena);
+            let mut fresh = lend_for::<SIZE>(self.arena, len);
             fresh[..len].copy_from_slice(self.bytes());
             self.memory.replace(fresh).into_iter().for_each(give_back::<SIZE>);
             (self.start, self.end) = (0, len);
@@ -348,6 +352,23 @@ fn lend<const SIZE: usize>(arena: Option<&'static Arena>) -> Memory {
     Memory::Own(free.unwrap_or_else(|| vec![0; SIZE].into_boxed_slice()))
 }
 
+/// The same for so many bytes.
+fn lend_for<const SIZE: usize>(arena: Option<&'static Arena>, len: usize) -> Memory {
+    let usual = lend::<SIZE>(arena);
+    if usual.len() >= len {
+        return usual;
+    }
+    give_back::<SIZE>(usual);
+    lend_long(arena, len)
+}
+
+/// The same for more than is usual.
+fn lend_long(arena: Option<&'static Arena>, len: usize) -> Memory {
+    let piece = arena.and_then(Arena::lend_longer).filter(|piece| piece.len() >= len);
+    let own = || Memory::Own(vec![0; len.next_power_of_two()].into_boxed_slice());
+    piece.map_or_else(own, Memory::Piece)
+}
+
 fn give_back<const SIZE: usize>(memory: Memory) {
     // What has grown for a long frame is freed.
     if let Memory::Own(memory) = memory
@@ -429,6 +450,33 @@ mod tests {
         tray.take(10);
         tray.compact();
         assert_eq!(tray.bytes(), [1; 29_990]);
+    }
+
+    /// It can be on record, and what is left of it goes where it is short.
+    #[test]
+    fn a_long_frame_that_is_kept_has_a_long_piece() {
+        let arena = Arena::leaked_with_longer(4, 1);
+        let mut tray = Tray::<FRAMES>::with(&[1; 40_000]);
+        tray.keep_in(arena);
+        let (place, start, end) = tray.standing().expect("a piece");
+        assert_eq!((place.map(Kind::of_tray), start, end), (Some(Kind::Long), 0, 40_000));
+        tray.recorded();
+        tray.lengthen(1);
+        assert!(!tray.is_changed() && tray.room().len() > 16_000_000);
+        tray.extend(&[2; 3_000_000]);
+        tray.recorded();
+        tray.shorten();
+        assert_eq!((tray.standing().map(|(at, ..)| at), tray.len()), (Some(place), 3_040_000));
+        tray.take(3_039_000);
+        tray.shorten();
+        let (short, ..) = tray.standing().expect("a piece");
+        assert_eq!((short.map(Kind::of_tray), tray.bytes()), (Some(Kind::Trays), &[2; 1000][..]));
+        assert!(arena.peek(place.expect("one"))[..40_000].iter().all(|it| *it == 1), "on record");
+        tray.extend(&[3; 50_000]);
+        assert_eq!(tray.standing(), None, "the only one is on record");
+        tray.recorded();
+        let fresh = arena.lend_longer().expect("it is nobody's any more");
+        assert_eq!(Some(fresh.place()), place);
     }
 
     /// What a record names stays as it is until the next one, whatever is done.

@@ -11,7 +11,8 @@
 //!                      position and state; of each that is layered its trays and state; the number
 //! ```
 //! A word of a lane: place (17 bits), start, judged, end (15 bits each), stage (2 bits). A word of
-//! a tray: place (24 bits), start, end (16 bits each). A word of a position: bytes read, then
+//! a tray: place (24 bits), start, end (16 bits each); of a long one its number among those (13
+//! bits), start, end (25 bits each), and the highest bit. A word of a position: bytes read, then
 //! written, modulo 2³²: a lane has room for less.
 //!
 //! Invariant: of what is stored in one copy, the other one is what it was. A copy counts if the
@@ -19,7 +20,8 @@
 
 use super::heap;
 use super::layout::{NOWHERE, OWN_LEGS, SLOT, older, slot};
-use crate::buffer::{SIZE, TRAY};
+use crate::buffer::SIZE;
+use crate::buffer::arena::Kind;
 
 /// The most connections of a session.
 pub const LEGS: usize = 8;
@@ -69,6 +71,9 @@ const LAYER: usize = TRAYS + LAYER_WORDS;
 
 /// No tray.
 const NO_TRAY: u64 = (1 << 24) - 1;
+
+/// It is a long one's.
+const IS_LONG: u64 = 1 << 63;
 
 /// How far a socket was used since we have counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -145,17 +150,28 @@ pub struct Tray {
 impl Tray {
     #[inline]
     fn word(self) -> u64 {
-        let place = self.place.map_or(NO_TRAY, u64::from);
-        place | (self.start as u64) << 24 | (self.end as u64) << 40
+        match self.place.filter(|place| Kind::of_tray(*place) == Kind::Long) {
+            None => {
+                let place = self.place.map_or(NO_TRAY, u64::from);
+                place | (self.start as u64) << 24 | (self.end as u64) << 40
+            }
+            Some(place) => {
+                let place = u64::from(place - Kind::Long.first());
+                IS_LONG | place | (self.start as u64) << 13 | (self.end as u64) << 38
+            }
+        }
     }
 
     fn of(word: u64) -> Option<Self> {
-        let place = word & NO_TRAY;
-        let at = |shift: u32| (word >> shift & 0xFFFF) as usize;
-        let (start, end) = (at(24), at(40));
-        let place = (place != NO_TRAY).then_some(place as u32);
-        let is_whole = start <= end && end <= TRAY && (place.is_some() || end == 0);
-        is_whole.then_some(Self { place, start, end })
+        let at = |shift: u32, bits: u32| word >> shift & ((1 << bits) - 1);
+        let (place, start, end) = match word & IS_LONG {
+            0 => (Some(at(0, 24)).filter(|place| *place != NO_TRAY), at(24, 16), at(40, 16)),
+            _ => (Some(u64::from(Kind::Long.first()) + at(0, 13)), at(13, 25), at(38, 25)),
+        };
+        let place = place.map(|place| place as u32);
+        let tray = Self { place, start: start as usize, end: end as usize };
+        let most = place.map_or(0, |place| Kind::of_tray(place).size());
+        (tray.start <= tray.end && tray.end <= most).then_some(tray)
     }
 }
 
@@ -496,5 +512,47 @@ impl Said<'_> {
             && self.counted.len() == shape.legs()
             && self.layers.len() == shape.layers()
             && self.current + 1 < shape.legs()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tray(is_long: bool, place: u32, start: usize, more: usize) -> Tray {
+        let (first, most) = match is_long {
+            true => (Kind::Long.first() + (place & 0x1FFF), Kind::Long.size()),
+            false => (place & 0x1_FFFF, Kind::Trays.size()),
+        };
+        let end = (start % most + more).min(most);
+        Tray { place: Some(first), start: start % most, end }
+    }
+
+    proptest! {
+        #[test]
+        fn a_tray_is_found_as_it_was_put_down(
+            is_long: bool, place: u32, start in 0_usize..1 << 25, more in 0_usize..1 << 25,
+        ) {
+            let tray = tray(is_long, place, start, more);
+            prop_assert_eq!(Tray::of(tray.word()), Some(tray));
+        }
+
+        /// No word leads behind the end of a piece.
+        #[test]
+        fn a_word_that_is_no_trays_is_none(word: u64) {
+            if let Some(Tray { place, start, end }) = Tray::of(word) {
+                let most = place.map_or(0, |place| Kind::of_tray(place).size());
+                prop_assert!(start <= end && end <= most);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_tray_stands_where_it_stood() {
+        let tray = Tray { place: Some(Kind::Long.first() + 5), start: 3, end: 16 << 20 };
+        assert_eq!(tray.word(), 1 << 63 | (16 << 20) << 38 | 3 << 13 | 5);
+        assert_eq!(Tray::of(Tray::default().word()), Some(Tray::default()));
     }
 }

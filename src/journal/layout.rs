@@ -6,6 +6,7 @@
 //!   heap     bytes, from a page boundary on: states, annexes
 //!   arena    buffers of lanes, from a page boundary on
 //!   trays    the same of what is between them and sockets
+//!   long     the same of what is too long for those
 //!   panics   words: what those say that processes die of
 //!   codes    words: how many have ended with each
 //! ```
@@ -41,6 +42,10 @@ const HEAP_A_SESSION: usize = 16 * 1024;
 
 /// Bytes of secrets for each session.
 const SECRETS_A_SESSION: usize = 512;
+
+/// The fewest and the most long trays, for as many frames at once: they take memory only where they
+/// are used, but all of them have addresses, and a name of 13 bits.
+const LONG_PIECES: (u32, u32) = (64, 1024);
 
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<u64>();
@@ -223,9 +228,20 @@ pub(super) fn trays(slots: u32) -> usize {
     arena(slots) + pieces(slots) as usize * Kind::Buffers.size()
 }
 
+/// Where long ones begin, in bytes.
+pub(super) fn long(slots: u32) -> usize {
+    (trays(slots) + pieces(slots) as usize * Kind::Trays.size()).next_multiple_of(PAGE)
+}
+
+/// How many there are.
+pub(super) fn long_pieces(slots: u32) -> u32 {
+    let (fewest, most) = LONG_PIECES;
+    (slots / 8).clamp(fewest, most)
+}
+
 /// Where panics begin, in bytes.
 pub(super) fn panics(slots: u32) -> usize {
-    (trays(slots) + pieces(slots) as usize * Kind::Trays.size()).next_multiple_of(PAGE)
+    long(slots) + long_pieces(slots) as usize * Kind::Long.size()
 }
 
 /// Where deaths by exit code begin, in bytes.

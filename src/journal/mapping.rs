@@ -116,11 +116,11 @@ impl Mapping {
     }
 
     /// So many pieces from there on, which nobody else is to use.
-    pub(super) fn arena(&self, at: usize, kind: Kind, pieces: u32) -> &'static Arena {
+    pub(super) fn arena(&self, at: usize, kind: Kind, pieces: u32) -> Arena {
         assert!(at + pieces as usize * kind.size() <= self.len, "pieces within the journal");
         // SAFETY: it is within the mapping, which lasts as long as the process. Other places and
         // words lie before it, and whoever used it before is dead.
-        Box::leak(Box::new(unsafe { Arena::over(self.base.add(at), kind, pieces) }))
+        unsafe { Arena::over(self.base.add(at), kind, pieces, release) }
     }
 
     /// What a word says, if it is there.
@@ -164,4 +164,11 @@ impl Mapping {
         unsafe { self.base.add(at).as_ptr().copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
         Some(bytes)
     }
+}
+
+/// The system takes these pages back, and they are all zeroes. Of other memory than such a mapping
+/// nothing is taken.
+fn release(bytes: &mut [u8]) {
+    // SAFETY: whoever has these bytes lets anything be written to them.
+    unsafe { libc::madvise(bytes.as_mut_ptr().cast(), bytes.len(), libc::MADV_REMOVE) };
 }

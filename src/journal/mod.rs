@@ -188,9 +188,14 @@ impl Journal {
     fn over(memory: Mapping, secrets: Mapping, sessions: u32) -> Self {
         let heap = Heap::new(layout::heap(sessions), layout::arena(sessions));
         let pieces = layout::pieces(sessions);
+        let lasting = |arena| &*Box::leak(Box::new(arena));
+        let arena = memory.arena(layout::arena(sessions), Kind::Buffers, pieces);
+        let trays = memory.arena(layout::trays(sessions), Kind::Trays, pieces);
+        let long = layout::long_pieces(sessions);
+        let long = memory.arena(layout::long(sessions), Kind::Long, long);
         Self {
-            arena: memory.arena(layout::arena(sessions), Kind::Buffers, pieces),
-            trays: memory.arena(layout::trays(sessions), Kind::Trays, pieces),
+            arena: lasting(arena),
+            trays: lasting(trays.with_longer(lasting(long))),
             memory,
             secrets,
             exposure: None,

@@ -20,7 +20,7 @@ use super::standing::{Since, Stand, Use, is_still, stand};
 use super::{Annex, Free, Journal, OwnWords, Slot, cookie};
 use crate::buffer::arena::Piece;
 use crate::lock::lock;
-use crate::position::is_unix;
+use crate::position::{Mark, is_unix};
 
 /// All that was left.
 #[derive(Debug, Default)]
@@ -141,9 +141,10 @@ struct Claims<'a> {
 
 impl Slot {
     /// Whether surely nobody has used its session's sockets since the last commit, in whatever
-    /// process. Of a Unix socket that is not known.
+    /// process.
     pub fn is_still(&self, fds: &[OwnedFd]) -> bool {
-        if fds.iter().any(|fd| is_unix(fd.as_fd())) {
+        let is_unused = |fd: &OwnedFd| !is_unix(fd.as_fd()) || Mark::of(fd.as_fd()).is_unused();
+        if !fds.iter().all(is_unused) {
             return false;
         }
         let Some(Record { shape, hot, .. }) = self.journal.record(self.index) else {
@@ -238,6 +239,8 @@ impl Journal {
                 None => left.unknown += 1,
             }
         }
+        // The rest is used again, but what is long may never be.
+        self.trays.release_longer();
         left
     }
 

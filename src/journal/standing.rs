@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use super::hot::{Counted, Hot, Layers, Stretch, Tray};
 use super::layout::IN_USE;
-use crate::buffer::{SIZE, TRAY};
+use crate::buffer::SIZE;
+use crate::buffer::arena::Kind;
 use crate::position::{Position, is_unix};
 
 /// Why a session cannot go on from its last commit.
@@ -259,7 +260,9 @@ impl Tray {
 
     /// As [`Stretch::fill`].
     fn fill(&mut self, read: usize, fill: u64) -> Result<(), Since> {
-        filled((&mut self.place, &mut self.end), TRAY, read, fill)
+        let place = if self.end == 0 { u32::try_from(fill).ok() } else { self.place };
+        let most = Kind::of_tray(place.unwrap_or_default()).size();
+        filled((&mut self.place, &mut self.end), most, read, fill)
     }
 
     /// As [`Stretch::drain`].

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::proxy_header::Route;
+use crate::position::Mark;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -22,7 +23,34 @@ pub enum Socket {
     /// TCP, v4 or v6.
     Tcp(TcpStream),
     /// Unix.
-    Unix(UnixStream),
+    Unix(UnixSocket),
+}
+
+/// A connected Unix socket. Who uses it first that has got it from elsewhere says so: see
+/// `position`.
+#[derive(Debug)]
+pub struct UnixSocket {
+    stream: UnixStream,
+    is_unused: bool,
+}
+
+impl From<UnixStream> for UnixSocket {
+    /// It is nobody else's.
+    fn from(stream: UnixStream) -> Self {
+        Self { stream, is_unused: false }
+    }
+}
+
+impl UnixSocket {
+    /// The same, about to be read or written.
+    #[inline]
+    fn using(&mut self) -> io::Result<Pin<&mut UnixStream>> {
+        if self.is_unused {
+            Mark::Used.put(self.stream.as_fd())?;
+            self.is_unused = false;
+        }
+        Ok(Pin::new(&mut self.stream))
+    }
 }
 
 /// When a silent TCP peer is given up.
@@ -71,7 +99,8 @@ impl Socket {
         let socket = socket2::Socket::from(fd);
         socket.set_nonblocking(true)?;
         if socket.domain()? == Domain::UNIX {
-            return UnixStream::from_std(socket.into()).map(Self::Unix);
+            let stream = UnixStream::from_std(socket.into())?;
+            return Ok(Self::Unix(UnixSocket { stream, is_unused: true }));
         }
         TcpStream::from_std(socket.into()).map(Self::Tcp)
     }
@@ -81,7 +110,7 @@ impl Socket {
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         Ok(match self {
             Self::Tcp(stream) => stream.into_std()?.into(),
-            Self::Unix(stream) => stream.into_std()?.into(),
+            Self::Unix(socket) => socket.stream.into_std()?.into(),
         })
     }
 
@@ -89,7 +118,7 @@ impl Socket {
     pub fn unix(&self) -> Option<&UnixStream> {
         match self {
             Self::Tcp(_) => None,
-            Self::Unix(stream) => Some(stream),
+            Self::Unix(socket) => Some(&socket.stream),
         }
     }
 
@@ -140,7 +169,7 @@ impl Socket {
         // An error is for the read to find.
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx).map(drop),
-            Self::Unix(stream) => stream.poll_read_ready(cx).map(drop),
+            Self::Unix(socket) => socket.stream.poll_read_ready(cx).map(drop),
         }
     }
 
@@ -156,7 +185,13 @@ impl Socket {
         let mut target = ReadBuf::new(buffer);
         ready!(match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut target),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, &mut target),
+            Self::Unix(socket) => {
+                // Who waits for something to read has used nothing.
+                if socket.is_unused {
+                    ready!(socket.stream.poll_read_ready(cx))?;
+                }
+                socket.using()?.poll_read(cx, &mut target)
+            }
         })?;
         Poll::Ready(Ok(target.filled().len()))
     }
@@ -166,7 +201,7 @@ impl Socket {
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Unix(socket) => socket.using()?.poll_write(cx, bytes),
         }
     }
 
@@ -176,8 +211,28 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// It is about to be somebody else's. Nothing to a TCP socket, whose use the kernel counts.
+    pub fn give(&self) {
+        self.mark(Mark::Given);
+    }
+
+    /// It was somebody else's.
+    pub fn take(&self) {
+        self.mark(Mark::Taken);
+    }
+
+    fn mark(&self, mark: Mark) {
+        if let Self::Unix(socket) = self {
+            // Then it counts as used.
+            let _ = mark.put(socket.stream.as_fd());
+        }
+    }
+
     /// Sends FIN; reading goes on.
     pub fn shutdown_write(&mut self) {
+        if let Self::Unix(socket) = self {
+            let _ = socket.using();
+        }
         // A peer that is gone already makes this fail, which changes nothing.
         let _ = SockRef::from(&self.as_fd()).shutdown(std::net::Shutdown::Write);
     }
@@ -192,7 +247,7 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
+            Self::Unix(socket) => socket.stream.as_fd(),
         }
     }
 }

@@ -36,7 +36,7 @@ impl From<TcpStream> for Stream {
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self::Plain(Socket::Unix(stream))
+        Self::Plain(Socket::Unix(stream.into()))
     }
 }
 
@@ -162,6 +162,16 @@ impl Stream {
     /// The user that the other end ran as when it connected, or listened; None for TCP.
     pub fn peer_uid(&self) -> Option<u32> {
         self.socket().unix()?.peer_cred().ok().map(|peer| peer.uid())
+    }
+
+    /// See [`Socket::give`].
+    pub fn give(&self) {
+        self.socket().give();
+    }
+
+    /// See [`Socket::take`].
+    pub fn take(&self) {
+        self.socket().take();
     }
 
     /// See [`Socket::tune`].

@@ -1,5 +1,7 @@
 //! What goes on after a kill, and what does not.
 
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -158,6 +160,54 @@ fn sessions_by_unix_sockets_go_on_but_for_one_a_thread() {
         .sum();
     assert_eq!(counted, lost);
     assert_eq!(open().run("SELECT 2").text(), "2");
+}
+
+/// The listening sockets are open as long as the keeper lives, so who connects waits in their
+/// queues.
+#[test]
+fn who_connects_while_nobody_serves_is_not_refused() {
+    let Some(scene) = Scene::start() else { return };
+    let (keeper, carrier) = (scene.proxy.process(), scene.carrier());
+    keeper.signal(Signal::SIGSTOP);
+    kill(Pid::from_raw(carrier as i32), Signal::SIGKILL).expect("it lives");
+    until("the carrier to be gone", || (!keeper.all_living().contains(&carrier)).then_some(()));
+    let connect = |_| TcpStream::connect(scene.proxy.address()).expect("nobody is refused");
+    let mut waiting: Vec<TcpStream> = (0..20).map(connect).collect();
+    keeper.signal(Signal::SIGCONT);
+    for client in &mut waiting {
+        let mut greeting = [0; 5];
+        client.read_exact(&mut greeting).expect("it is greeted");
+        assert_eq!(greeting[3..], [0, 10], "packet 0, protocol 10");
+    }
+}
+
+/// At no moment: one after the other, all the time.
+#[test]
+fn who_connects_all_the_time_while_proxies_die_is_never_refused() {
+    let Some(scene) = Scene::start() else { return };
+    let is_over = AtomicBool::new(false);
+    let connect = || {
+        let (mut greeted, mut cut) = (0, 0);
+        while !is_over.load(Ordering::Relaxed) {
+            let client = TcpStream::connect(scene.proxy.address());
+            // Who is greeted by a process that dies is cut.
+            match client.expect("nobody is refused").read_exact(&mut [0; 5]) {
+                Ok(()) => greeted += 1,
+                Err(_) => cut += 1,
+            }
+        }
+        (greeted, cut)
+    };
+    let counts = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|_| scope.spawn(connect)).collect();
+        let ender = Ender(&is_over);
+        for _ in 0..12 {
+            scene.kill(Signal::SIGKILL);
+        }
+        drop(ender);
+        clients.into_iter().map(|it| it.join().expect("nobody was refused")).collect::<Vec<_>>()
+    });
+    assert!(counts.iter().all(|(greeted, cut)| greeted > cut), "{counts:?}");
 }
 
 #[test]

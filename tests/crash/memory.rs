@@ -1,5 +1,7 @@
 //! Memory that is not to be had, and memory that is given back.
 
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -7,7 +9,10 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use crate::scene::Scene;
 use crate::support::process::kb_each;
 use crate::support::proxy::Options;
-use crate::support::{Login, Proxy, Wire, may_look_into_proxies, skip, until};
+use crate::support::{Login, Proxy, Wire, may_look_into_proxies, scratch, skip, until};
+
+/// Of what SHOW CRASH shows.
+type Row = BTreeMap<String, String>;
 
 /// Opens sessions until the carrier is gone; it is not told of those that it did not take.
 fn open_until_gone(scene: &Scene, carrier: u32) {
@@ -112,6 +117,40 @@ fn a_restart_makes_no_process_worth_more() {
         scene.proxy.restart();
         assert_eq!(scores(), before);
     }
+}
+
+/// It has the same reason each time, which no session is suspected of.
+#[test]
+fn a_proxy_that_the_oom_killer_takes_again_and_again_starts_empty() {
+    let Some(group) = Group::new() else { return };
+    let dir = scratch();
+    let wrapper = dir.path().join("grouped");
+    let (procs, odp) = (group.0.join("cgroup.procs"), env!("CARGO_BIN_EXE_odp"));
+    let text = format!("#!/bin/sh\necho $$ > {}\nexec '{odp}' \"$@\"\n", procs.display());
+    std::fs::write(&wrapper, text).expect("the directory is ours");
+    let may_run = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&wrapper, may_run).expect("the file is ours");
+    let Some(scene) = Scene::start_with(|options| options.binary = Some(wrapper)) else { return };
+    let mut innocents = scene.innocents(5);
+    let deaths = (0..8).find_map(|_| {
+        let carrier = scene.carrier();
+        group.set("memory.limit_in_bytes", group.get("memory.usage_in_bytes") + (64 << 10));
+        open_until_gone(&scene, carrier);
+        // Whoever comes next is to have enough at first.
+        group.set("memory.limit_in_bytes", -1);
+        until("it to serve", || (scene.proxy.http_status("/readyz") == Some(200)).then_some(()));
+        let rows = scene.crashes();
+        let is_given_up = |row: &Row| row["reasons"].starts_with("the proxy died repeatedly");
+        rows.iter().any(is_given_up).then_some(rows)
+    });
+    let deaths = deaths.unwrap_or_else(|| panic!("{:?}", scene.crashes()));
+    assert!(deaths.len() >= 3, "{deaths:?}");
+    assert!(deaths.iter().all(|it| (&it["how"][..], &it["suspect"][..]) == ("SIGKILL", "")));
+    for wire in &mut innocents {
+        assert_eq!(wire.until_closed(), b"", "FIN, and nothing else");
+    }
+    scene.ask_all(&mut scene.innocents(3));
+    drop(scene);
 }
 
 /// The kernel takes the process that is to go first, and that is not the keeper.

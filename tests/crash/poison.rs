@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::scene::Scene;
+use crate::scene::{Layered, Layers, Scene};
 use crate::support::{Login, Wire, until};
 use odp::wire::command::code;
 
@@ -103,18 +103,19 @@ fn who_is_killed_by_somebody_suspects_nobody() {
 }
 
 /// Nobody else notices, and the process is the same.
-#[test]
-fn a_session_whose_task_panics_goes_on() {
+fn goes_on_after_a_panic_of_its_task(layers: Layers) {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("panic");
     std::fs::write(&file, "").expect("the directory is ours");
-    let scene = Scene::start_with(|options| {
+    let layered = Layered::start_with(layers, |options| {
         options.environment.push(("ODP_PANIC_IN".into(), file.display().to_string()));
     });
-    let Some(scene) = scene else { return };
+    let Some(layered) = layered else { return };
+    let scene = &layered.scene;
     let carrier = scene.carrier();
-    let mut innocents = scene.innocents(5);
-    for wire in &mut innocents {
+    let mut innocents: Vec<Wire> = (0..5).map(|_| layered.open()).collect();
+    for (n, wire) in innocents.iter_mut().enumerate() {
+        wire.run(&format!("SET @n = {n}"));
         wire.run("BEGIN");
     }
     for _ in 0..3 {
@@ -134,6 +135,36 @@ fn a_session_whose_task_panics_goes_on() {
     assert_eq!(scene.crashes().len(), 0);
     let metrics = scene.proxy.http_get("/metrics").expect("an answer");
     assert!(metrics.contains("odp_task_panics_total{task=\"relay\"} 3"), "{metrics}");
+}
+
+#[test]
+fn a_session_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::Nothing);
+}
+
+#[test]
+fn a_session_by_tls_1_3_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::Tls13);
+}
+
+#[test]
+fn a_session_by_tls_1_2_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::Tls12);
+}
+
+#[test]
+fn a_session_by_zlib_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::Zlib);
+}
+
+#[test]
+fn a_session_by_zstd_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::Zstd);
+}
+
+#[test]
+fn a_session_by_tls_and_zlib_whose_task_panics_goes_on() {
+    goes_on_after_a_panic_of_its_task(Layers::TlsAndZlib);
 }
 
 #[test]

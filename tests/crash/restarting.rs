@@ -16,8 +16,8 @@ use crate::support::{Login, Wire, until};
 const WORKS: [Work; 5] =
     [Work::Transfer, Work::Transfer, Work::Prepared, Work::Select, Work::Select];
 
-/// Clients that wait: plain ones, by TLS, and compressed ones.
-const WAITING: [usize; 3] = [24, 8, 8];
+/// Clients that wait: plain ones, by TLS, compressed ones, and by a Unix socket.
+const WAITING: [usize; 4] = [24, 8, 8, 8];
 
 /// A client in the middle of its log-in.
 struct Halfway(#[expect(dead_code, reason = "it is only to be there")] TcpStream);
@@ -32,7 +32,7 @@ impl Halfway {
 
 /// Clients that wait, and clients that work.
 struct Busy {
-    waiting: [Waiting; 3],
+    waiting: [Waiting; 4],
     pressure: Pressure,
     tunnel: Tunnel,
     mined: Mined,
@@ -45,11 +45,12 @@ impl Busy {
         open_bank(&mined.scene.database);
         let address = mined.scene.proxy.address();
         let tunnel = Tunnel::start(address.clone(), Compression::Zlib);
-        let [plain, tls, compressed] = WAITING;
+        let [plain, tls, compressed, unix] = WAITING;
         let waiting = [
             Waiting::open(&address, plain),
             Waiting::open_with(&address, tls, &Login { tls: true, ..Login::default() }),
             Waiting::open(&tunnel.address, compressed),
+            Waiting::open_unix(&mined.socket, unix),
         ];
         let pressure = Pressure::start(&address, &WORKS);
         Some(Self { waiting, pressure, tunnel, mined })
@@ -67,7 +68,7 @@ impl Busy {
 
     fn nobody_is_dead(&mut self, at: &str) {
         let dead = self.waiting.each_mut().map(Waiting::dead);
-        assert_eq!(dead, [0; 3], "{at}\n{}", self.mined.scene.proxy.log());
+        assert_eq!(dead, [0; 4], "{at}\n{}", self.mined.scene.proxy.log());
         self.tunnel.check();
     }
 

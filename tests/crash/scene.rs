@@ -121,6 +121,8 @@ impl Scene {
 /// may have TLS.
 pub(crate) struct Mined {
     pub scene: Scene,
+    /// A Unix socket, where it listens, too.
+    pub socket: PathBuf,
     /// Holds the crash point; whoever dies of it empties it.
     spec: PathBuf,
     _dir: tempfile::TempDir,
@@ -134,7 +136,7 @@ impl Mined {
             return None;
         }
         let dir = scratch();
-        let spec = dir.path().join("crash");
+        let [spec, socket] = ["crash", "odp.sock"].map(|name| dir.path().join(name));
         let files = Pki::new().write(dir.path());
         let of_server = files.of_server();
         let of_server: Vec<&str> = of_server.iter().map(String::as_str).collect();
@@ -142,10 +144,11 @@ impl Mined {
         let scene = Scene::before(database, |options| {
             let value = format!("@{}", spec.display());
             options.environment.push(("ODP_CRASH_AT".into(), value));
+            options.listen = vec![format!("unix:{}", socket.display())];
             options.proxy = proxy.into();
             options.rest = files.of_proxy(server_tls);
         });
-        let mined = Self { scene, spec, _dir: dir };
+        let mined = Self { scene, socket, spec, _dir: dir };
         mined.disarm();
         Some(mined)
     }

@@ -351,12 +351,18 @@ fn no_core_is_written() {
     if !control.wait().core_dumped() {
         return skip("no process here leaves a core");
     }
-    let proxy = Proxy::start_with(&Options::new(&["127.0.0.1:1".into()]));
-    let pid = rustix::process::Pid::from_raw(proxy.pid() as i32);
-    let limit = rustix::process::getrlimit(Resource::Core);
-    let limit = Rlimit { current: limit.maximum, ..limit };
-    rustix::process::prlimit(pid, Resource::Core, limit).expect("it is ours");
-    proxy.process().signal(nix::sys::signal::Signal::SIGABRT);
-    let status = proxy.process().wait();
-    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{status}");
+    // The keeper is as its proxies are at their beginning, and has the memory of their journal.
+    for is_pair in [false, true] {
+        let mut options = Options::new(&["127.0.0.1:1".into()]);
+        options.proxy = format!("crash_protection = {is_pair}\n");
+        let proxy = Proxy::start_with(&options);
+        assert_eq!(proxy.process().all_living().len(), if is_pair { 2 } else { 1 });
+        let pid = rustix::process::Pid::from_raw(proxy.process().pid() as i32);
+        let limit = rustix::process::getrlimit(Resource::Core);
+        let limit = Rlimit { current: limit.maximum, ..limit };
+        rustix::process::prlimit(pid, Resource::Core, limit).expect("it is ours");
+        proxy.process().signal(nix::sys::signal::Signal::SIGABRT);
+        let status = proxy.process().wait();
+        assert_eq!((status.signal(), status.core_dumped()), (Some(6), false), "{status}");
+    }
 }

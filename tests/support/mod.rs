@@ -32,6 +32,7 @@ pub(crate) mod socket;
 pub(crate) mod steps;
 pub(crate) mod tunnel;
 pub(crate) mod user;
+pub(crate) mod valve;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

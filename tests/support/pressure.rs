@@ -4,6 +4,7 @@
 //! whether it may go wrong.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -276,10 +277,19 @@ impl Waiting {
 
     /// The same, as this.
     pub(crate) fn open_with(address: &str, count: usize, login: &Login) -> Self {
+        Self::open_by(count, || Wire::open(address, login).expect("a session"))
+    }
+
+    /// The same by a Unix socket.
+    pub(crate) fn open_unix(path: &Path, count: usize) -> Self {
+        Self::open_by(count, || Wire::open_unix(path, &Login::default()).expect("a session"))
+    }
+
+    fn open_by(count: usize, open: impl Fn() -> Wire) -> Self {
         let mut wires = Vec::new();
         let mut threads = Vec::new();
         for number in 0..count {
-            let mut wire = Wire::open(address, login).expect("a session");
+            let mut wire = open();
             wire.run(&format!("SET @x = {number}"));
             if number % 3 == 0 {
                 wire.run("BEGIN");

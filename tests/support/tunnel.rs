@@ -9,6 +9,7 @@
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -32,6 +33,7 @@ pub(crate) struct Tunnel {
     /// Its address on 127.0.0.1.
     pub address: String,
     faults: Arc<Mutex<Vec<String>>>,
+    longest: Arc<AtomicUsize>,
 }
 
 impl Tunnel {
@@ -41,17 +43,24 @@ impl Tunnel {
         let address = listener.local_addr().expect("a bound socket has an address").to_string();
         let faults = Arc::<Mutex<Vec<String>>>::default();
         let noted = faults.clone();
+        let longest = Arc::<AtomicUsize>::default();
+        let seen = longest.clone();
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
                 let Ok(far) = TcpStream::connect(&target) else { continue };
                 for stream in [&client, &far] {
                     stream.set_nodelay(true).expect("a flag");
                 }
-                let faults = noted.clone();
-                thread::spawn(move || connection(client, far, how, &faults));
+                let (faults, longest) = (noted.clone(), seen.clone());
+                thread::spawn(move || connection(client, far, how, &faults, &longest));
             }
         });
-        Self { address, faults }
+        Self { address, faults, longest }
+    }
+
+    /// Bytes of the longest frame that has come from the target.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest.load(Ordering::Relaxed)
     }
 
     /// Fails if anything was numbered wrongly.
@@ -83,7 +92,8 @@ fn connection(
     client: TcpStream,
     far: TcpStream,
     how: Compression,
-    faults: &Arc<Mutex<Vec<String>>>,
+    faults: &Mutex<Vec<String>>,
+    longest: &AtomicUsize,
 ) {
     let end = [client.try_clone(), far.try_clone()].map(|end| end.expect("a second handle"));
     if log_in(&end[0], &end[1], how).is_some() {
@@ -93,7 +103,7 @@ fn connection(
         let up = thread::spawn(move || {
             up(from.expect("a handle"), to.expect("a handle"), how, &others);
         });
-        if let Err(fault) = down(far, &client, how, &exchange) {
+        if let Err(fault) = down((far, longest), &client, how, &exchange) {
             faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
         }
         let _ = client.shutdown(Shutdown::Write);
@@ -269,7 +279,7 @@ fn unpack(content: &[u8], plain: usize, how: Compression) -> Result<Vec<u8>, Str
 
 /// Frames to packets, numbered as a client without compression expects them.
 fn down(
-    mut far: TcpStream,
+    (mut far, longest): (TcpStream, &AtomicUsize),
     mut client: &TcpStream,
     how: Compression,
     exchange: &Mutex<Exchange>,
@@ -279,6 +289,7 @@ fn down(
     while far.read_exact(&mut header).is_ok() {
         let [a, b, c, sequence, d, e, f] = header;
         let mut content = vec![0; u32::from_le_bytes([a, b, c, 0]) as usize];
+        longest.fetch_max(content.len(), Ordering::Relaxed);
         if far.read_exact(&mut content).is_err() {
             break;
         }

@@ -67,7 +67,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "route", may_use: &["wire", "sql", "error", "metrics"], must_not_know: IMPURE },
     Layer {
         module: "net",
-        may_use: &["buffer", "error", "metrics", "config", "task"],
+        may_use: &["buffer", "error", "metrics", "config", "position", "task"],
         must_not_know: NO_MYSQL,
     },
     Layer {

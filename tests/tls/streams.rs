@@ -87,8 +87,8 @@ async fn pair() -> (Stream, Stream) {
     let (acceptor, connector) = (acceptor(&files.accept), connector(&files.connect));
     let name = Connector::server_name(None).expect("a name");
     let (server, client) = tokio::join!(
-        TlsStream::accept(Socket::Unix(left), &acceptor, &[], LIMIT),
-        TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT),
+        TlsStream::accept(Socket::Unix(left.into()), &acceptor, &[], LIMIT),
+        TlsStream::connect(Socket::Unix(right.into()), &connector, name, LIMIT),
     );
     (boxed(server.expect("a session")), boxed(client.expect("a session")))
 }
@@ -222,11 +222,11 @@ async fn bytes_read_before_the_handshake_count() {
     let files = files();
     let (acceptor, connector) = (acceptor(&files.accept), connector(&files.connect));
     let name = Connector::server_name(None).expect("a name");
-    let client = TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT);
+    let client = TlsStream::connect(Socket::Unix(right.into()), &connector, name, LIMIT);
     let server = async {
         let mut early = vec![0; 100];
         left.read_exact(&mut early).await.expect("the start of a ClientHello");
-        TlsStream::accept(Socket::Unix(left), &acceptor, &early, LIMIT).await
+        TlsStream::accept(Socket::Unix(left.into()), &acceptor, &early, LIMIT).await
     };
     let (server, client) = tokio::join!(server, client);
     assert!(server.is_ok() && client.is_ok());
@@ -237,7 +237,7 @@ async fn a_silent_peer_is_given_up() {
     let (left, _right) = UnixStream::pair().expect("sockets");
     let acceptor = acceptor(&files().accept);
     let limit = Duration::from_millis(20);
-    let error = TlsStream::accept(Socket::Unix(left), &acceptor, &[], limit).await;
+    let error = TlsStream::accept(Socket::Unix(left.into()), &acceptor, &[], limit).await;
     assert_eq!(error.expect_err("nobody there").to_string(), "TLS handshake: no end within 20ms");
 }
 
@@ -307,14 +307,14 @@ async fn try_pair(accept: &TlsAccept, connect: &TlsConnect, name: &str) -> (Stri
     let (acceptor, connector) = (acceptor(accept), connector(connect));
     let name = Connector::server_name(Some(name)).expect("a name");
     let ask = async {
-        let client = TlsStream::connect(Socket::Unix(right), &connector, name, LIMIT).await;
+        let client = TlsStream::connect(Socket::Unix(right.into()), &connector, name, LIMIT).await;
         let Ok(client) = client else { return client.map(drop).map_err(|e| e.to_string()) };
         // In TLS 1.3 the server's verdict comes after the client's handshake is over.
         let mut client = boxed(client);
         client.read(&mut [0]).await.map(drop).map_err(|error| error.to_string())
     };
     let answer = async {
-        let server = TlsStream::accept(Socket::Unix(left), &acceptor, &[], LIMIT).await;
+        let server = TlsStream::accept(Socket::Unix(left.into()), &acceptor, &[], LIMIT).await;
         server.map(drop).map_err(|error| error.to_string())
     };
     let (server, client) = tokio::join!(answer, ask);

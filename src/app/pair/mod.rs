@@ -37,6 +37,7 @@ use nix::unistd::Pid;
 use crate::journal::{Blame, Death, Journal, Phase};
 pub(super) use fault::note_panics;
 pub(super) use heritage::Heritage;
+use memory::Kills;
 pub(super) use memory::Score;
 use observation::{Observation, rest};
 pub(super) use service::Pair;
@@ -76,11 +77,14 @@ pub(super) fn divide(sessions: u32, score: Option<Score>) -> anyhow::Result<Life
     let keeper = std::process::id();
     // People who look at processes are to tell the two apart.
     let _ = prctl::set_name(c"odp-keeper");
+    let kills = Kills::look();
     let mut verdict = Verdict::default();
     let mut kind = Kind::First;
     loop {
         // It makes no difference before memory is short.
         let _ = score.as_ref().map(Score::raise);
+        // A proxy closes what it finds open and knows nothing of.
+        let kills_before = kills.count();
         let cloned = clone();
         if cloned != Ok(None) {
             let _ = score.as_ref().map(Score::restore);
@@ -98,7 +102,10 @@ pub(super) fn divide(sessions: u32, score: Option<Score>) -> anyhow::Result<Life
                 let (status, is_told) = Observation::new(proxy, &journal).watch(&mine);
                 let blame = journal.blame(is_of_its_own(status));
                 note(&journal, proxy, status, blame);
-                let died = Died { status, phase: journal.phase(), is_told, blame };
+                let phase = journal.phase();
+                let is_for_memory =
+                    kills_before.zip(kills.count()).is_some_and(|(then, now)| now > then);
+                let died = Died { status, phase, is_told, blame, is_for_memory };
                 match verdict.on(died, Instant::now()) {
                     Next::Exit(code) => std::process::exit(code),
                     Next::Again(next, pause) => {

@@ -49,6 +49,8 @@ pub(super) struct Died {
     pub is_told: bool,
     /// Whom that is blamed on.
     pub blame: Blame,
+    /// The kernel has killed somebody of its control group meanwhile, as memory was short.
+    pub is_for_memory: bool,
 }
 
 /// Remembers how often proxies have died.
@@ -72,7 +74,7 @@ struct Death {
 impl Verdict {
     /// A proxy has ended like this.
     pub(super) fn on(&mut self, died: Died, now: Instant) -> Next {
-        let Died { status, phase, is_told, blame } = died;
+        let Died { status, phase, is_told, blame, .. } = died;
         let (code, is_crash) = match status {
             // Whoever cannot begin with what another one served by has not been told to end.
             WaitStatus::Exited(_, code) => {
@@ -85,7 +87,7 @@ impl Verdict {
         if !is_crash || is_told || !is_ours {
             return Next::Exit(code);
         }
-        let is_from_outside = is_from_outside(status, blame);
+        let is_from_outside = died.is_from_outside();
         if phase == Phase::Serving {
             for death in &mut self.deaths {
                 death.take_if(|death| death.is_premature);
@@ -116,10 +118,17 @@ impl Verdict {
     }
 }
 
-/// Nothing within a process does that to it, short of all memory being gone.
-fn is_from_outside(status: WaitStatus, blame: Blame) -> bool {
-    let is_killed = matches!(status, WaitStatus::Signaled(_, Signal::SIGKILL | Signal::SIGTERM, _));
-    blame.is_from_outside || is_killed && !blame.has_hung
+impl Died {
+    /// Nothing within a process does that to it, short of all memory being gone.
+    fn is_from_outside(&self) -> bool {
+        let Self { status, blame, .. } = *self;
+        let is_killed = match status {
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) => !self.is_for_memory,
+            WaitStatus::Signaled(_, Signal::SIGTERM, _) => true,
+            _ => false,
+        };
+        blame.is_from_outside || is_killed && !blame.has_hung
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +154,8 @@ mod tests {
     }
 
     fn died(status: WaitStatus, phase: Phase) -> Died {
-        Died { status, phase, is_told: false, blame: Blame::default() }
+        let blame = Blame::default();
+        Died { status, phase, is_told: false, blame, is_for_memory: false }
     }
 
     #[test]
@@ -190,6 +200,17 @@ mod tests {
         let all = [(); 5].map(|()| verdict.on(died(exited(1), Phase::Resuming), now));
         let afresh = |ms| Next::Again(Kind::Afresh, Duration::from_millis(ms));
         assert_eq!(all, [AGAIN, AGAIN, afresh(100), afresh(200), Next::Exit(1)]);
+    }
+
+    /// What takes all the memory may be what the sessions have brought, or every proxy.
+    #[test]
+    fn who_is_killed_for_memory_again_and_again_starts_afresh() {
+        let (mut verdict, now) = (Verdict::default(), Instant::now());
+        let died = died(killed(Signal::SIGKILL), Phase::Serving);
+        let died = Died { is_for_memory: true, ..died };
+        let all = [(); 5].map(|()| verdict.on(died, now));
+        let afresh = |ms| Next::Again(Kind::Afresh, Duration::from_millis(ms));
+        assert_eq!(all, [AGAIN, AGAIN, afresh(100), afresh(200), Next::Exit(137)]);
     }
 
     /// They are not served for ever, so it ends by itself; nobody else has to go for it.

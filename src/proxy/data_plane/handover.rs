@@ -20,6 +20,7 @@ use crate::net::listen::{FileId, Listener as NetListener};
 use crate::net::tls::keys::Hidden;
 use crate::net::tls::wiped::Wiped;
 use crate::proxy::history::Sample;
+use crate::proxy::relay::Relay;
 use crate::proxy::relay::parcel::{self, Given, Unpacked};
 use crate::proxy::sessions::admission::address_of;
 use crate::proxy::sessions::counters::Counted;
@@ -172,6 +173,9 @@ impl Proxy {
             before.iter().for_each(|present| self.shared.sessions.registry.end(present));
         });
         let Unpacked { mut relay, handle, mut frozen_at, taught } = unpacked?;
+        if left.is_none() {
+            relay.take();
+        }
         let slot = left.as_ref().map(|(slot, _)| slot.index());
         if let Some((slot, standing)) = left {
             // That was when its state was last written down.
@@ -198,22 +202,27 @@ impl Proxy {
         self.shared.sessions.registry.keep_server(&handle, &home.server, home.thread);
         self.peer.knows(handle.id);
         self.settle(before.as_deref(), &handle);
-        match (slot, self.record.journal()) {
-            // Its first poll counts as well.
-            (Some(slot), _) => handle.set_slot(Some(slot)),
-            // Before the other side knows that it is here.
-            (None, Some(journal)) => {
-                relay.protect(&handle, journal);
-                relay.record_at_once(&handle);
-            }
-            (None, None) => {}
-        }
+        self.put_on_record(&mut relay, &handle, slot);
         drop(claim);
         Ok(Adopted::new(move || {
             last_words.into_iter().for_each(|words| relay.close_with(words));
             let entry = Entry::of(proxy, handle);
             entry.begin(move |entry| entry.carry(relay.into(), Beginning::Thaw { frozen_at }));
         }))
+    }
+
+    /// A session that has arrived is on record from now on, in this slot if it was before.
+    fn put_on_record(&self, relay: &mut Relay, handle: &Handle, slot: Option<u32>) {
+        match (slot, self.record.journal()) {
+            // Its first poll counts as well.
+            (Some(slot), _) => handle.set_slot(Some(slot)),
+            // Before the other side knows that it is here.
+            (None, Some(journal)) => {
+                relay.protect(handle, journal);
+                relay.record_at_once(handle);
+            }
+            (None, None) => {}
+        }
     }
 
     /// Puts a session that has arrived among those that live here.

@@ -44,7 +44,7 @@ impl Custody {
     pub(crate) fn park(&mut self, mut parcel: Parcel) {
         // From here on nobody who comes after this process goes on with it.
         parcel.claim = None;
-        if self.positions.contains_key(&parcel.id) {
+        if self.positions.contains_key(&parcel.id) && position::are_told_of(&parcel.fds) {
             self.parked.insert(parcel.id, parcel);
         }
     }

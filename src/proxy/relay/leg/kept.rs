@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 
 use zeroize::Zeroizing;
 
-use super::{Compressor, Frame, Leg, LegState};
+use super::{Compressor, Frame, Leg, LegState, MAX_INCOMING};
+use crate::buffer;
 use crate::buffer::arena::{Arena, Piece};
 use crate::journal::{LAYER_WORDS, Layer, Layers, TRAYS, Tray as Stretch};
 use crate::net::tls::kept::{Place, TRAYS as TLS_TRAYS, WORDS as TLS_WORDS};
@@ -166,8 +167,6 @@ impl Leg {
             }
             compressor.make_room();
             let Some(tls) = self.stream.tls_mut() else { return Ok(Unloaded::Missing) };
-            // What has come of a long frame stays until all of it has.
-            compressor.incoming.lengthen(1);
             match tls.unload(compressor.incoming.room())? {
                 Unloaded::Data(n) => compressor.incoming.put(n),
                 unloaded => return Ok(unloaded),
@@ -223,7 +222,8 @@ impl Leg {
                     counted.read += n as u64;
                     return Poll::Ready(Ok(n));
                 }
-                let pulled = stream.poll_read(cx, compressor.incoming.room());
+                let most = compressor.most_pulled();
+                let pulled = stream.poll_read(cx, &mut compressor.incoming.room()[..most]);
                 let Poll::Ready(Ok(n)) = pulled else {
                     compressor.incoming.settle();
                     return pulled;
@@ -287,11 +287,22 @@ impl Compressor {
         }
     }
 
-    /// Moves what is left of a frame to the front if there is little room behind it.
+    /// Moves what is left of a frame to the front if there is little room behind it. What has come
+    /// of a long one stays until all of it has.
     fn make_room(&mut self) {
-        if !self.incoming.is_empty() && self.incoming.room().len() < LEAST_ROOM {
+        if self.incoming.is_empty() {
+            return;
+        }
+        if self.incoming.room().len() < LEAST_ROOM {
             self.incoming.compact();
         }
+        self.incoming.lengthen(1);
+    }
+
+    /// As much may be read at once: a long piece has room for more than a frame.
+    fn most_pulled(&mut self) -> usize {
+        let most = MAX_INCOMING.saturating_sub(self.incoming.len()).min(buffer::TRAY);
+        self.incoming.room().len().min(most)
     }
 
     /// A frame, or what comes before the first.

@@ -39,6 +39,8 @@ use crate::wire::compressed::{
 /// The most raw bytes that are held: the longest frame, and what one read may bring behind it.
 const MAX_INCOMING: usize = HEADER + MAX_CONTENT + buffer::SIZE;
 
+const _: () = assert!(MAX_INCOMING <= buffer::LONG, "a long tray has room for it");
+
 /// The most that waits to be written: one frame of ours.
 const MAX_OUTGOING: usize = HEADER + MAX_PLAIN;
 
@@ -429,6 +431,7 @@ impl Compressor {
         let Decoded { consumed, given } =
             decoded.map_err(|corrupt| io::Error::new(io::ErrorKind::InvalidData, corrupt))?;
         self.incoming.take(consumed);
+        self.incoming.shorten();
         self.incoming.settle();
         self.heard |= given > 0;
         self.is_changed = true;

@@ -1,14 +1,16 @@
 //! Two legs, or a leg and raw frames, over a socket pair.
 
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::task::Waker;
 
+use flate2::write::ZlibEncoder;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::buffer::arena::{Arena, Kind};
-use crate::journal::{LAYER_WORDS, Layer, Tray as Stretch};
+use crate::journal::{LAYER_WORDS, Layer, Layers, Tray as Stretch};
 use crate::net::tls::stream::Unloaded;
 use crate::proxy::relay::leg::*;
 use crate::wire::compressed::{FrameHeader, ZstdLevel, encode};
@@ -37,6 +39,10 @@ async fn read(leg: &mut Leg) -> Vec<u8> {
 
 /// As much as one frame of ours takes, and no compression shortens.
 fn noise() -> Vec<u8> {
+    noise_of(MAX_PLAIN)
+}
+
+fn noise_of(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_u32;
     let next = || {
         state ^= state << 13;
@@ -44,7 +50,7 @@ fn noise() -> Vec<u8> {
         state ^= state << 5;
         (state >> 24) as u8
     };
-    std::iter::repeat_with(next).take(MAX_PLAIN).collect()
+    std::iter::repeat_with(next).take(length).collect()
 }
 
 async fn sequence_of_next(peer: &mut UnixStream) -> u8 {
@@ -160,6 +166,75 @@ proptest! {
             }
             let _ = (leg.load(&mut lane), leg.layers());
         }
+    }
+}
+
+/// One frame with all of this.
+fn long_frame(how: Compression, plain: &[u8]) -> Vec<u8> {
+    let content = match how {
+        Compression::Zlib => {
+            let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(plain).expect("memory takes it");
+            encoder.finish().expect("and its end")
+        }
+        Compression::Zstd(_) => {
+            let mut out = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+            zstd_safe::compress(&mut out, plain, 3).expect("room enough");
+            out
+        }
+    };
+    let header = FrameHeader { length: content.len(), sequence: 0, plain: plain.len() };
+    [&header.encode()[..], &content].concat()
+}
+
+/// What is on record of a leg between two reads, and nothing else, in another process.
+fn found(leg: Leg, how: Compression, arena: &'static Arena) -> Leg {
+    let Layers { trays, words } = leg.layers().expect("all of it is in the arena");
+    let (fd, mut pieces) = leg.into_pieces().expect("a socket");
+    let trays = trays.map(|stretch| {
+        let is_it = |piece: &Piece| Some(piece.place()) == stretch.place;
+        (pieces.iter().position(is_it).map(|at| pieces.swap_remove(at)), stretch)
+    });
+    let mut leg = Leg::compressed(Stream::from_fd(fd).expect("a socket"), how, 0, &[]);
+    leg.take_up(Layer { trays, words }, &mut &[][..]).expect("it is a leg's");
+    leg.keep_in(arena);
+    leg
+}
+
+/// Frames that no tray has room for, one behind the other; the process dies at each read.
+#[tokio::test]
+async fn long_frames_are_on_record_at_each_read() {
+    // Some third of it is saved.
+    let text: Vec<u8> = noise_of(600_000).into_iter().map(|byte| byte & 0x1F).collect();
+    for how in KINDS {
+        let arena = Arena::leaked_with_longer(8, 2);
+        let (mut leg, mut peer) = against_raw(how);
+        leg.keep_in(arena);
+        let sent: Vec<u8> = [10, 300_000, 70_000, text.len()]
+            .into_iter()
+            .flat_map(|length| long_frame(how, &text[..length]))
+            .collect();
+        let writing = tokio::spawn(async move { peer.write_all(&sent).await.map(|()| peer) });
+        let (mut came, mut reads, mut lane) = (Vec::new(), 0, Lane::default());
+        while came.len() < 370_010 + text.len() {
+            match leg.unload(&mut lane).expect("it is sound") {
+                Unloaded::Data(_) => {
+                    came.extend_from_slice(lane.unjudged());
+                    lane.clear();
+                }
+                Unloaded::End | Unloaded::Missing => {
+                    leg.recorded();
+                    leg.target();
+                    poll_fn(|cx| leg.pull(cx)).await.expect("the peer writes");
+                    leg = found(leg, how, arena);
+                    reads += 1;
+                }
+            }
+        }
+        let expected = [&text[..10], &text[..300_000], &text[..70_000], &text].concat();
+        assert!(came == expected && reads > 10, "{how}: {reads} reads");
+        drop(writing.await.expect("it lives").expect("all of it was read"));
+        assert_eq!(leg.compressor.as_ref().expect("it is compressed").incoming.held(), 0);
     }
 }
 

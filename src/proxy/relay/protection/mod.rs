@@ -222,8 +222,14 @@ impl Relay {
         true
     }
 
+    /// Whoever uses its connections from now on says so, where the kernel does not.
+    pub(in crate::proxy) fn take(&self) {
+        self.all_legs().for_each(|leg| leg.stream().take());
+    }
+
     /// It is given to somebody else as it stands: what is on record of it, which stays.
     pub(in crate::proxy) fn give(&mut self, handle: &Handle) -> Option<Slot> {
+        self.all_legs().for_each(|leg| leg.stream().give());
         if let Protection::Registered(_) = self.protection {
             // Also what was read and written since: whoever comes after a crash is to see whether
             // the other one has used its connections.
@@ -345,8 +351,7 @@ impl Relay {
                 self.session.wipe_mark();
                 self.lanes_mut().for_each(Lane::recorded);
             }
-            // An arena is used up, or a frame is longer than what it has room for: what is here is
-            // in nobody's sight until it is gone.
+            // An arena is used up: what is here is in nobody's sight until it is gone.
             None => self.protection.suspend(),
             Some(Err(why)) => {
                 self.start_over();
