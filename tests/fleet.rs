@@ -144,9 +144,13 @@ fn a_command_has_those_rehearse_that_are_named_and_no_others() {
     assert_eq!(tasks, [0, 1, 0], "{errors}");
     let (code, _, errors) = rehearse(["--only", "z"]);
     assert!(code == Some(1) && errors.contains("no such proxy"), "{errors}");
-    // Which proxies serve it only they know.
-    let (code, _, errors) = rehearse(["--cluster", "main"]);
-    assert!(code == Some(2) && errors.contains("--rehearse"), "{errors}");
+    let (code, results, errors) = rehearse(["--cluster", "main"]);
+    assert_eq!((code, results.matches("nothing has moved").count()), (Some(0), 3), "{errors}");
+    let tasks = [0, 1, 2].map(|at| fleet.rows(at, "SHOW RESTART").expect("its tasks").len());
+    assert_eq!(tasks, [1, 2, 1], "{errors}");
+    let (code, _, errors) = rehearse(["--cluster", "none"]);
+    let why = "no proxy of the fleet serves the cluster 'none'";
+    assert!(code == Some(1) && errors.contains(why), "{errors}");
 }
 
 #[test]

@@ -242,9 +242,7 @@ impl Tasks {
         request.choose(&mut chosen)?;
         // Whoever was named is asked, which tells most.
         if let (Some(cluster), []) = (&request.cluster, &*request.proxies) {
-            let asked = ask(chosen.clone()).await;
-            let both = serving(chosen.into_iter().zip(asked).collect(), cluster, &[])?;
-            chosen = both.into_iter().map(|(member, _)| member).collect();
+            chosen = of_cluster(chosen, cluster, &[]).await?;
         }
         let count = chosen.len();
         inner.rehearsals.begin(chosen, &all);
@@ -296,6 +294,21 @@ impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tasks").field(&self.0.store).finish()
     }
+}
+
+/// Those of them that serve a cluster, or do not say. Whoever was named must serve it.
+///
+/// # Errors
+///
+/// One that was named does not, or none does.
+pub(crate) async fn of_cluster(
+    members: Vec<Member>,
+    cluster: &str,
+    named: &[String],
+) -> Result<Vec<Member>, Refused> {
+    let asked = ask(members.clone()).await;
+    let both = serving(members.into_iter().zip(asked).collect(), cluster, named)?;
+    Ok(both.into_iter().map(|(member, _)| member).collect())
 }
 
 /// How they are, by their names.
