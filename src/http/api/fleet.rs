@@ -125,6 +125,9 @@ async fn begin(of: &Context<'_>, request: Request) -> Result<Reply, Problem> {
 pub(super) async fn tasks(of: &Context<'_>) -> Result<Reply, Problem> {
     let own = of.show("SHOW RESTART").await?;
     let fleet = fleet::tasks(of.admin, of.caller).await?;
+    let heard = of.http.look.heard(of.caller).await;
+    let others = heard.map(|heard| heard.tasks).unwrap_or_default();
+    let fleet = fleet::with_others(fleet, &others);
     let both = json!({"items": TASK.values(&own), "fleet": FLEET_TASK.values(&fleet)});
     Ok(json(StatusCode::OK, &both))
 }
@@ -142,6 +145,11 @@ pub(super) async fn one(
 /// What is to become of one.
 pub(super) async fn order(of: &Context<'_>, word: Word) -> Result<Reply, Problem> {
     let name = of.first();
+    if let Some((number, proxy)) = fleet::number_at(name) {
+        let order = Order::Of(word, Some(number));
+        let text = format!("{proxy} coordinates it: ask it there, {}", Change::Fleet(order));
+        return Err(Problem::new(StatusCode::CONFLICT, text));
+    }
     let tasks = fleet::tasks(of.admin, of.caller).await?;
     let is_known = tasks.rows().any(|row| row.text("task_id") == name);
     let number = fleet::number(name).filter(|_| is_known);

@@ -348,12 +348,19 @@ pub(super) static ROUTES: &[Route] = &[
             "Alters parameters, {\"name\": \"value\"}: all of them or none",
         )
     },
-    look("tasks", Operation::Tasks, Gives::Tasks, "Restarts, newest first"),
+    look(
+        "tasks",
+        Operation::Tasks,
+        Gives::Tasks,
+        "Restarts, newest first: of this proxy, and of the fleet, whichever proxy coordinates \
+         them, as they were a moment ago",
+    ),
     look(
         "tasks/{task}",
         Operation::Task,
         Gives::Task,
-        "A restart of this proxy (a number), or of the fleet (fleet-N)",
+        "A restart of this proxy (a number), or of the fleet (fleet-N; fleet-N@PROXY is one that \
+         the proxy of this name coordinates, which is asked now; 502 if it does not answer)",
     ),
     change(
         Verb::Post,
