@@ -1,6 +1,8 @@
 //! RESTART FLEET over three real proxies: under load, with a canary that fails, with a coordinator
 //! that is killed in the middle, and by two operators at once.
 
+#[path = "fleet/dns.rs"]
+mod dns;
 #[path = "fleet/kills.rs"]
 mod kills;
 mod support;
@@ -8,9 +10,6 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use support::clock;
 use support::database::PASSWORD;
@@ -145,9 +144,13 @@ fn a_command_has_those_rehearse_that_are_named_and_no_others() {
     assert_eq!(tasks, [0, 1, 0], "{errors}");
     let (code, _, errors) = rehearse(["--only", "z"]);
     assert!(code == Some(1) && errors.contains("no such proxy"), "{errors}");
-    // Which proxies serve it only they know.
-    let (code, _, errors) = rehearse(["--cluster", "main"]);
-    assert!(code == Some(2) && errors.contains("--rehearse"), "{errors}");
+    let (code, results, errors) = rehearse(["--cluster", "main"]);
+    assert_eq!((code, results.matches("nothing has moved").count()), (Some(0), 3), "{errors}");
+    let tasks = [0, 1, 2].map(|at| fleet.rows(at, "SHOW RESTART").expect("its tasks").len());
+    assert_eq!(tasks, [1, 2, 1], "{errors}");
+    let (code, _, errors) = rehearse(["--cluster", "none"]);
+    let why = "no proxy of the fleet serves the cluster 'none'";
+    assert!(code == Some(1) && errors.contains(why), "{errors}");
 }
 
 #[test]
@@ -278,34 +281,6 @@ fn who_takes_no_clients_after_its_restart_is_the_only_one_restarted() {
     assert!(row["detail"].starts_with("a: not well"), "{row:?}");
     assert!(row["detail"].contains("it is OFFLINE"), "{row:?}");
     assert_eq!(before[1..], fleet.pids()[1..]);
-}
-
-#[test]
-fn a_fleet_is_all_addresses_of_a_name() {
-    let proxy = Proxy::start_with(&Options::new(&["127.0.0.1:1".to_owned()]));
-    let address = proxy.admin_address();
-    let (_, port) = address.rsplit_once(':').expect("a port");
-    let text = std::fs::read_to_string(proxy.config()).expect("a config");
-    let password = format!("user = \"root\"\npassword = \"{ADMIN_PASSWORD}\"\n");
-    let lines = format!("[fleet]\ndns = \"localhost:{port}\"\n{password}");
-    std::fs::write(proxy.config(), format!("{text}\n{lines}")).expect("ours");
-    kill(Pid::from_raw(proxy.pid() as i32), Signal::SIGHUP).expect("it lives");
-    until("the fleet to be known", || {
-        let rows = proxy.admin().ok()?.query("SHOW FLEET");
-        (rows.error().is_none() && rows.row_count() > 0).then_some(())
-    });
-    let config = proxy.config();
-    let config = config.to_str().expect("UTF-8");
-    let (code, table, errors) = odp(&["status", "--fleet", "-c", config]);
-    let is_it = |line: &&str| line.contains(&address) && line.contains("RUNNING");
-    assert!(table.lines().any(|line| is_it(&line)), "{code:?} {table}{errors}");
-    let before = proxy.pid();
-    let only = ["--only", &address];
-    let arguments = ["restart", "--fleet", "-c", config, "--pause", "100ms"];
-    let (code, results, errors) = odp(&[&arguments[..], &only].concat());
-    assert_eq!(code, Some(0), "{results}{errors}");
-    assert!(results.contains(&format!("{address}: DONE")), "{results}");
-    assert_ne!(proxy.pid(), before);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::handles::Admin;
 use super::table::{Columns, Operands, Table, timestamp};
 use crate::error::{ClientError, chain};
 use crate::fleet::hour::Sum;
-use crate::fleet::tasks::{Rehearsal, Step, StepState, Task};
+use crate::fleet::tasks::{Rehearsal, Step, StepState, Task, Told};
 
 /// A row is a task.
 const TASKS: &Columns<Task> = &[
@@ -34,11 +34,52 @@ pub(super) fn tasks<'a>(admin: &'a Admin, _: &'a Operands) -> Asked<'a> {
     Box::pin(async { Ok(Table::of(TASKS, &admin.fleet.list().await)) })
 }
 
-/// Every proxy of a task with what it has gone through, a row each.
+/// The tasks that the other proxies coordinate, a row each, or only that one; and a row for whoever
+/// does not tell.
+pub(super) fn tasks_of_others<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {
+    Box::pin(async {
+        let told = admin.fleet.of_others(operands.like.as_deref()).await;
+        let told = told.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
+        let names = TASKS.iter().map(|(name, _)| *name);
+        let columns: Vec<_> = names.clone().chain(["coordinator", "error"]).collect();
+        let mut table = Table::with_columns(&columns);
+        for Told { name, answer } in told {
+            let name = Some(name);
+            match answer {
+                Ok(tasks) => table.rows.extend(tasks.iter().map(|task| {
+                    let values = names.clone().map(|name| task.text(name).map(str::to_owned));
+                    values.chain([name.clone(), None]).collect()
+                })),
+                Err(trouble) => {
+                    let mut row = vec![None; TASKS.len()];
+                    row.extend([name, Some(chain(&trouble))]);
+                    table.rows.push(row);
+                }
+            }
+        }
+        Ok(table)
+    })
+}
+
+/// Every proxy of a task with what it has gone through, a row each. It is one of this proxy, by its
+/// number; or one of another, by `NUMBER@NAME`.
 pub(super) fn steps<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {
     Box::pin(async {
-        let tasks = admin.fleet.list().await;
         let asked = operands.like.as_deref();
+        let of_another = asked.and_then(|asked| asked.split_once('@'));
+        if let Some((number, name)) = of_another
+            && let Ok(task) = number.parse()
+        {
+            let told = admin.fleet.steps_of(name, task).await;
+            let told = told.map_err(|error| ClientError::refused(chain(error.as_ref())))?;
+            let mut table = Table::with_columns(&STEPS);
+            // It may be of another version.
+            table.rows.extend(
+                told.iter().map(|row| STEPS.map(|name| row.text(name).map(str::to_owned)).to_vec()),
+            );
+            return Ok(table);
+        }
+        let tasks = admin.fleet.list().await;
         let found = match asked {
             Some(asked) => tasks.iter().find(|task| asked.parse() == Ok(task.id)),
             None => tasks.first(),
@@ -49,10 +90,12 @@ pub(super) fn steps<'a>(admin: &'a Admin, operands: &'a Operands) -> Asked<'a> {
     })
 }
 
+/// Columns of what a proxy has gone through.
+const STEPS: [&str; 8] =
+    ["proxy", "address", "coordinates", "state", "phase", "begun_at", "ended_at", "detail"];
+
 fn steps_of(task: &Task) -> Table {
-    let columns =
-        ["proxy", "address", "coordinates", "state", "phase", "begun_at", "ended_at", "detail"];
-    let mut table = Table::with_columns(&columns);
+    let mut table = Table::with_columns(&STEPS);
     for step in &task.steps {
         let Step { proxy, address, state, phases, .. } = step;
         let coordinates = if step.coordinates { "yes" } else { "no" };

@@ -127,6 +127,11 @@ static SHOWS: &[Show] = &[
     Show { phrases: &["fleet history"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::history) },
     Show { phrases: &["fleet tasks"], takes: Takes::Nothing, rows: Rows::Fleet(fleet::tasks) },
     Show {
+        phrases: &["fleet tasks of others"],
+        takes: Takes::Name,
+        rows: Rows::Fleet(fleet::tasks_of_others),
+    },
+    Show {
         phrases: &["fleet rehearsals"],
         takes: Takes::Nothing,
         rows: Here(|admin, _| Ok(Table::of(fleet::REHEARSALS, &admin.fleet.rehearsals()))),

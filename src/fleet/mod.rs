@@ -6,6 +6,7 @@
 //! status   how each of them is
 //! members  which there are, as the config says; lines: connections to them that are kept
 //! tasks    restarts of them that outlive a process
+//! told     what the others tell of theirs
 //! port     a client of admin ports; port::run_dir: the way that needs no password
 //! rehearsals what each would not move, asked before a restart of several
 //! hour     what all have counted in the last hour, in one sum
@@ -36,3 +37,4 @@ pub(crate) mod status;
 pub(crate) mod switchover;
 pub mod tasks;
 pub(crate) mod tls;
+mod told;

@@ -64,7 +64,10 @@ pub(super) async fn ask_members(members: Vec<Member>, lines: &Lines) -> Vec<Aske
     all(asks).await
 }
 
-async fn all(asks: impl Iterator<Item: Future<Output = Asked> + Send + 'static>) -> Vec<Asked> {
+/// Asks all of them at once; answers are in the order of those who are asked.
+pub(super) async fn all<T: Send + 'static>(
+    asks: impl Iterator<Item: Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let mut asking = JoinSet::new();
     for (at, ask) in asks.enumerate() {
         asking.spawn(async move { (at, ask.await) });

@@ -1,7 +1,8 @@
 //! The fleet as the API, pages and events have it: its proxies, its tasks, and what one is asked
 //! by.
 //!
-//! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too.
+//! A task of the fleet is called `fleet-N`: restarts of one proxy count from 1 too. So do the tasks
+//! of each other proxy: one that another coordinates is called `fleet-N@PROXY`.
 
 use std::collections::BTreeSet;
 
@@ -34,6 +35,17 @@ pub(super) fn name(id: u64) -> String {
 pub(super) fn number(name: &str) -> Option<u64> {
     let number = name.strip_prefix(PREFIX)?.parse().ok()?;
     (self::name(number) == name).then_some(number)
+}
+
+/// The name of one that another proxy coordinates.
+pub(super) fn name_at(task: &str, proxy: &str) -> String {
+    format!("{task}@{proxy}")
+}
+
+/// The number of a task that has such a name, and who coordinates it.
+pub(super) fn number_at(name: &str) -> Option<(u64, &str)> {
+    let (task, proxy) = name.split_once('@').filter(|(_, proxy)| !proxy.is_empty())?;
+    Some((number(task)?, proxy))
 }
 
 /// A row is a proxy of it; none where there is no fleet.
@@ -165,6 +177,76 @@ pub(super) async fn tasks(admin: &Admin, caller: &Caller) -> Result<Table, Probl
     Ok(with_gaps(named(table, "task_id")))
 }
 
+/// Those that the other proxies coordinate, by their names, and a row for each that does not tell;
+/// none where there is no fleet.
+pub(super) async fn tasks_at_others(admin: &Admin, caller: &Caller) -> Result<Table, Problem> {
+    match admin.proxy.config().fleet.is_empty() {
+        true => Ok(Table::default()),
+        false => tasks_at(admin, caller, "").await,
+    }
+}
+
+/// The same of one of them, or of all.
+async fn tasks_at(admin: &Admin, caller: &Caller, which: &str) -> Result<Table, Problem> {
+    let sql = format!("SHOW FLEET TASKS OF OTHERS {which}");
+    let mut table = with_gaps(show(admin, caller, &sql).await?);
+    let names: Vec<_> = table
+        .rows()
+        .map(|row| {
+            let number = row.value("task_id")?.parse().ok()?;
+            Some(name_at(&name(number), row.text("coordinator")))
+        })
+        .collect();
+    if let Some(at) = table.columns.iter().position(|column| column == "task_id") {
+        for (row, name) in table.rows.iter_mut().zip(names) {
+            row[at] = name;
+        }
+    }
+    Ok(table)
+}
+
+/// A task that another proxy coordinates, which is asked now: its row, and what each proxy has gone
+/// through; None: there is none of this name.
+pub(super) async fn task_at(
+    admin: &Admin,
+    caller: &Caller,
+    name: &str,
+) -> Result<Option<(Table, Table)>, Problem> {
+    let Some((number, proxy)) = number_at(name) else { return Ok(None) };
+    if admin.proxy.config().fleet.is_empty() {
+        return Ok(None);
+    }
+    let mut found = tasks_at(admin, caller, &quoted(proxy)).await?;
+    if let Some(why) = found.rows().find_map(|row| row.value("error")) {
+        let text = format!("{proxy} does not answer: {why}");
+        return Err(Problem::new(StatusCode::BAD_GATEWAY, text));
+    }
+    let at = found.columns.iter().position(|column| column == "task_id");
+    found.rows.retain(|row| at.and_then(|at| row[at].as_deref()) == Some(name));
+    if found.rows.is_empty() {
+        return Ok(None);
+    }
+    let sql = format!("SHOW FLEET TASK {}", quoted(&format!("{number}@{proxy}")));
+    let steps = show(admin, caller, &sql).await?;
+    Ok(Some((found, with_gaps(steps))))
+}
+
+/// Tasks of all proxies, the newest first: those of this one, and what was heard of others.
+pub(super) fn with_others(mut own: Table, others: &Table) -> Table {
+    let columns = own.columns.clone();
+    own.columns.push("coordinator".into());
+    own.rows.iter_mut().for_each(|row| row.push(None));
+    let tasks = others.rows().filter(|row| row.value("task_id").is_some());
+    own.rows.extend(tasks.map(|row| {
+        let values = columns.iter().map(|column| row.value(column).map(str::to_owned));
+        values.chain([row.value("coordinator").map(str::to_owned)]).collect()
+    }));
+    if let Some(at) = columns.iter().position(|column| column == "started_at") {
+        own.rows.sort_by(|a, b| b[at].cmp(&a[at]));
+    }
+    own
+}
+
 /// Numbers of tasks in this column become their names.
 fn named(mut table: Table, column: &str) -> Table {
     let at = table.columns.iter().position(|name| name == column);
@@ -193,11 +275,21 @@ pub(super) async fn whole(
     caller: &Caller,
     name: &str,
 ) -> Result<Option<Value>, Problem> {
-    let tasks = tasks(admin, caller).await?;
+    let (tasks, steps) = match number(name) {
+        Some(number) => {
+            let tasks = tasks(admin, caller).await?;
+            if !tasks.rows().any(|row| row.text("task_id") == name) {
+                return Ok(None);
+            }
+            (tasks, steps(admin, caller, number).await?)
+        }
+        None => match task_at(admin, caller, name).await? {
+            Some(both) => both,
+            None => return Ok(None),
+        },
+    };
     let row = tasks.rows().find(|row| row.text("task_id") == name);
-    let (Some(row), Some(number)) = (row, number(name)) else { return Ok(None) };
-    let steps = steps(admin, caller, number).await?;
-    Ok(Some(json!({"task": FLEET_TASK.value(&row), "steps": FLEET_STEP.values(&steps)})))
+    Ok(row.map(|row| json!({"task": FLEET_TASK.value(&row), "steps": FLEET_STEP.values(&steps)})))
 }
 
 /// What a restart is asked by, from options by their names.
@@ -239,6 +331,30 @@ mod tests {
         for other in ["7", "fleet-", "fleet-07", "fleet-+7", "fleet-x", "fleet-7/x"] {
             assert_eq!(number(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn names_of_tasks_of_others_say_whose_they_are() {
+        for proxy in ["b", "[::1]:2885", "a@b", "ä/ö"] {
+            assert_eq!(number_at(&name_at(&name(7), proxy)), Some((7, proxy)));
+        }
+        for other in ["fleet-7", "fleet-7@", "7@b", "fleet-07@b", "@b", "fleet-7 @b"] {
+            assert_eq!(number_at(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn tasks_of_all_are_in_the_order_in_which_they_began() {
+        let mut own = Table::with_columns(&["task_id", "started_at", "more"]);
+        own.push(["fleet-2", "2026-01-03", ""].map(str::to_owned));
+        own.push(["fleet-1", "2026-01-01", ""].map(str::to_owned));
+        let mut others = Table::with_columns(&["started_at", "task_id", "coordinator", "error"]);
+        others.push(["2026-01-02", "fleet-1@b", "b", ""].map(str::to_owned));
+        others.rows.push(vec![None, None, Some("c".into()), Some("gone".into())]);
+        let all = with_others(own, &others);
+        let told: Vec<_> =
+            all.rows().map(|row| (row.text("task_id"), row.value("coordinator"))).collect();
+        assert_eq!(told, [("fleet-2", None), ("fleet-1@b", Some("b")), ("fleet-1", None)]);
     }
 
     #[test]

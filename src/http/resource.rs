@@ -313,7 +313,17 @@ pub(super) static REHEARSAL: Resource = Resource {
 pub(super) static FLEET_TASK: Resource = Resource {
     name: "FleetTask",
     fields: &[
-        field("id", "task_id", Text, "fleet-N, where N counts up for ever"),
+        field(
+            "id",
+            "task_id",
+            Text,
+            "fleet-N, where N counts up for ever; fleet-N@PROXY if another proxy coordinates it",
+        ),
+        same(
+            "coordinator",
+            Text,
+            "the other proxy that coordinates it; null: the one that answers",
+        ),
         same("mode", Text, "RESTART or FORCE"),
         same("state", Text, "IN_PROGRESS, COMPLETED, FAILED, STOPPED or ROLLED_BACK"),
         same("stage", Text, "REHEARSAL, ROLLING or ROLLING_BACK"),

@@ -144,7 +144,10 @@ fn what_cannot_be_asked_of_a_fleet_is_told_and_nothing_begins() {
     let fleet = fleet();
     let asker = manager(&fleet[0]);
     for (body, status, part) in [
-        (r#"{"mode": "rehearse"}"#, 400, "mode = 'rehearse'"),
+        (r#"{"mode": "rehearse", "batch": 2}"#, 400, "batch: a rehearsal takes nothing but"),
+        (r#"{"mode": "rehearse", "proxies": []}"#, 400, "proxies: expected the name of one"),
+        (r#"{"mode": "rehearse", "proxies": ["c"]}"#, 409, "no proxy 'c'"),
+        (r#"{"mode": "soon"}"#, 400, "mode = 'soon'"),
         (r#"{"batch": "two"}"#, 400, "batch: expected a number"),
         (r#"{"batch": 0}"#, 422, "batch"),
         (r#"{"stop_on_failure": 1}"#, 400, "stop_on_failure: expected true or false"),
@@ -180,6 +183,15 @@ fn of_a_cluster_only_those_are_restarted_that_serve_it() {
     let named = asker.ask("POST", "/api/v1/clusters/two/restart", r#"{"proxies": ["a", "b"]}"#);
     assert_eq!(named.status, 409, "{named:?}");
     assert!(named.body.contains("a does not serve the cluster 'two'"), "{named:?}");
+    let rehearse = |proxies: &str| {
+        let body = format!("{{\"mode\": \"rehearse\"{proxies}}}");
+        asker.ask("POST", "/api/v1/clusters/two/restart", &body)
+    };
+    let named = rehearse(", \"proxies\": [\"a\", \"b\"]");
+    assert_eq!(named.status, 409, "{named:?}");
+    assert!(named.body.contains("a does not serve the cluster 'two'"), "{named:?}");
+    let said = rehearse("").items();
+    assert_eq!((said.len(), &said[0]["proxy"]), (1, &"b".into()), "{said:?}");
     let answer = asker.ask("POST", "/api/v1/clusters/two/restart", r#"{"canary": 0}"#);
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["task"]["proxies"], 1, "{answer:?}");

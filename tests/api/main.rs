@@ -10,6 +10,7 @@ mod fleet;
 mod hostile;
 mod operators;
 mod orders;
+mod others;
 mod restart;
 mod scene;
 mod schema;

@@ -245,15 +245,27 @@ fn a_task_is_seen_on_the_pages_of_those_that_do_not_coordinate_it() {
     introduce(&proxies);
     let mut admin = proxies[1].admin().expect("the admin port takes us");
     admin.run("RESTART FLEET PROXIES = 'b' PAUSE = '1h'");
-    let person = Person::log_in(&proxies[0], "root");
-    let tasks = until("it to be seen", || {
-        Some(person.see("/tasks")).filter(|page| page.contains("Task fleet-1 of "))
+    // Until then it is its own restart that is in the way of another.
+    until("it to be restarted, and watched", || {
+        let mut admin = proxies[1].admin().ok()?;
+        let steps = admin.try_query("SHOW FLEET TASK 1").ok()?.named_rows();
+        steps.iter().any(|step| step["phase"] == "WATCH").then_some(())
     });
-    assert!(tasks.contains("<b>b</b>") && tasks.contains("1 running"), "{tasks}");
+    let person = Person::log_in(&proxies[0], "root");
+    let link = "<a href=\"/tasks/fleet-1%40b\">Task fleet-1 of b</a>";
+    let tasks =
+        until("it to be seen", || Some(person.see("/tasks")).filter(|page| page.contains(link)));
+    assert!(tasks.contains("In progress") && tasks.contains("1 running"), "{tasks}");
     for path in ["/clusters", "/clusters/main"] {
-        until("it to be seen there", || {
-            person.see(path).contains("<a href=\"/tasks\">Task fleet-1").then_some(())
-        });
+        let link = link.trim_end_matches("</a>");
+        until("it to be seen there", || person.see(path).contains(link).then_some(()));
+    }
+    let page = person.see("/tasks/fleet-1%40b");
+    let way = format!("-P {} -u NAME -p -e &#39;RESTART FLEET STOP 1&#39;", proxies[1].admin);
+    for part in
+        ["Task fleet-1 of b: ", "<b>b</b> does it", "In progress", &way.replace("&#39;", "'")]
+    {
+        assert!(page.contains(part), "{part}: {page}");
     }
     let why = "task fleet-1 of b is in progress";
     for (query, is_free) in [("", false), ("?proxy=b", false), ("?proxy=a", true)] {
@@ -263,6 +275,40 @@ fn a_task_is_seen_on_the_pages_of_those_that_do_not_coordinate_it() {
     let answer = person.send("/clusters/main/restart", "proxies=a,b&mode=restart");
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("b: it coordinates fleet task 1"), "{answer:?}");
+}
+
+#[test]
+fn a_task_of_another_proxy_that_has_failed_is_seen_with_all_that_it_has_gone_through() {
+    let proxies = [alone(), alone()];
+    introduce(&proxies);
+    let mut admin = proxies[1].admin().expect("the admin port takes us");
+    admin.run("RESTART FLEET BINARY = '/none'");
+    until("the task to fail", || {
+        let tasks = admin.try_query("SHOW FLEET TASKS").ok()?.named_rows();
+        (tasks.first()?["state"] == "FAILED").then_some(())
+    });
+    let person = Person::log_in(&proxies[0], "root");
+    let path = "/tasks/fleet-1%40b";
+    until("it to be seen", || {
+        let page = person.see("/tasks");
+        (page.contains(&format!("href=\"{path}\"")) && page.contains("Failed")).then_some(())
+    });
+    let page = person.see(path);
+    for part in ["refused before anything was restarted", "RESTART FLEET RETRY 1", "REHEARSE"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("<button class=\"quiet\">Retry"), "only b can be asked for it: {page}");
+    // The same link on the console of the one that does it is its own page of the task.
+    let other = Person::log_in(&proxies[1], "root");
+    let own = until("it to know its name", || {
+        let answer = other.asker.get(path);
+        (answer.status == 303).then(|| answer.field("location").map(str::to_owned))
+    });
+    assert_eq!(own.as_deref(), Some("/tasks/fleet-1"));
+    proxies[1].kill9();
+    until("it to be missed", || {
+        person.see("/tasks").contains("<b>b</b> does not tell of its tasks").then_some(())
+    });
 }
 
 /// A proxy that takes connections and says nothing is no reason to wait with the page.

@@ -18,6 +18,7 @@ pub(crate) mod http;
 pub(crate) mod legs;
 pub(crate) mod load;
 pub(crate) mod pki;
+pub(crate) mod place;
 pub(crate) mod planes;
 pub(crate) mod pressure;
 pub(crate) mod process;

@@ -8,9 +8,10 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+use crate::support::place::seeing;
 use crate::support::proxy::Options;
 use crate::support::{Proxy, scratch, skip, until};
-use crate::{metric, seeing, signal, stop};
+use crate::{metric, signal, stop};
 
 #[test]
 fn a_resolver_that_does_not_answer_keeps_nobody_from_leaving() {

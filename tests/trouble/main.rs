@@ -13,33 +13,9 @@ mod names;
 #[cfg(feature = "crash-points")]
 mod panics;
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Login, Proxy, Wire, skip, until};
-
-/// The program, which sees a file in the place of another one.
-const SCRIPT: &str = "#!/bin/sh\nexec unshare --mount sh -c '\
-    mount --bind \"$1\" \"$2\" && shift 2 && exec \"$@\"' sh 'FILE' 'PLACE' 'ODP' \"$@\"\n";
-
-/// The program under test as a script there, to which this file is the one of the system at
-/// `place`; None: that cannot be.
-fn seeing(dir: &Path, file: &Path, place: &str) -> Option<PathBuf> {
-    let script = dir.join("odp");
-    let text = SCRIPT.replace("FILE", file.to_str().expect("UTF-8")).replace("PLACE", place);
-    let text = text.replace("ODP", env!("CARGO_BIN_EXE_odp"));
-    std::fs::write(&script, text).expect("the directory is ours");
-    let executable = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(&script, executable).expect("the file is ours");
-    let can = std::process::Command::new(&script).arg("--version").output();
-    if !can.is_ok_and(|output| output.status.success()) {
-        skip("unshare --mount does not work here (it needs root)");
-        return None;
-    }
-    Some(script)
-}
+use support::{Login, Proxy, Wire, until};
 
 fn open(proxy: &Proxy) -> Wire {
     Wire::open(&proxy.address(), &Login::default()).expect("a session")

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::stop;
 use crate::support::blackhole::Blackhole;
+use crate::support::place::seeing;
 use crate::support::proxy::{ADMIN_PASSWORD, Options};
 use crate::support::{Database, Login, Proxy, Server, Wire, scratch};
-use crate::{seeing, stop};
 
 /// A name that nobody else has.
 const NAME: &str = "two.odp.test";

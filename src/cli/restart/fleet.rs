@@ -13,6 +13,7 @@ use crate::config::Span;
 use crate::error::chain;
 use crate::fleet::members::{choose, members};
 use crate::fleet::port::{Admin, AdminPort, Row, Trouble, quoted};
+use crate::fleet::tasks::of_cluster;
 
 /// How long the proxy that coordinates may not be there: it is restarted too, or starts again.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ pub(super) struct FleetArgs {
     #[arg(long, value_name = "D", requires = "fleet")]
     pause: Option<Span>,
     /// With --fleet: only those of its proxies that serve this cluster.
-    #[arg(long, value_name = "NAME", requires = "fleet", conflicts_with = "rehearse")]
+    #[arg(long, value_name = "NAME", requires = "fleet")]
     cluster: Option<String>,
     /// With --fleet: only these of its proxies.
     #[arg(long, value_name = "NAME", requires = "fleet")]
@@ -71,11 +72,15 @@ pub(super) async fn ports(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
     Ok(all.into_iter().map(|member| member.port).collect())
 }
 
-/// Those of them that are named, or all.
+/// Those of them that are named, or all, and that serve the cluster.
 pub(super) async fn chosen(args: &Args) -> anyhow::Result<Vec<AdminPort>> {
     let mut all = members(&args.access.fleet()?).await?;
-    choose(&mut all, &args.of_fleet.only)
+    let named = &args.of_fleet.only;
+    choose(&mut all, named)
         .map_err(|name| anyhow!("--only {name}: the fleet has no such proxy"))?;
+    if let Some(cluster) = &args.of_fleet.cluster {
+        all = of_cluster(all, cluster, named).await?;
+    }
     Ok(all.into_iter().map(|member| member.port).collect())
 }
 

@@ -24,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::time::{sleep, timeout};
@@ -40,6 +41,8 @@ pub use super::rehearsals::Rehearsal;
 use super::rehearsals::Rehearsals;
 use super::status::{self, Asked, Status, ask_all, ask_members};
 pub(crate) use super::status::{serves, sessions};
+use super::told;
+pub(crate) use super::told::Told;
 use crate::config::Config;
 use crate::error::chain;
 use crate::restart::{Lifecycle, task as restart};
@@ -208,6 +211,23 @@ impl Tasks {
         Ok(ask_members(members, &self.0.lines).await)
     }
 
+    /// What the other proxies tell of the tasks that they coordinate, or only that one.
+    pub(crate) async fn of_others(&self, only: Option<&str>) -> anyhow::Result<Vec<Told>> {
+        let mut members = members(&self.0.config.load_full()).await?;
+        members.retain(|member| only.is_none_or(|name| name == member.name));
+        let inner = self.0.clone();
+        Ok(told::ask(members, &self.0.lines, move |proxy| inner.is_us(proxy)).await)
+    }
+
+    /// What each proxy has gone through in a task that this one coordinates.
+    pub(crate) async fn steps_of(&self, name: &str, task: u64) -> anyhow::Result<Vec<Row>> {
+        let all = members(&self.0.config.load_full()).await?;
+        let member = all.iter().find(|member| member.name == name);
+        let member = member.ok_or_else(|| anyhow!("the fleet has no proxy '{name}'"))?;
+        let steps = told::steps(member, &self.0.lines, task).await;
+        steps.with_context(|| name.to_owned())
+    }
+
     /// The other proxies of the fleet that serve a cluster.
     ///
     /// # Errors
@@ -242,9 +262,7 @@ impl Tasks {
         request.choose(&mut chosen)?;
         // Whoever was named is asked, which tells most.
         if let (Some(cluster), []) = (&request.cluster, &*request.proxies) {
-            let asked = ask(chosen.clone()).await;
-            let both = serving(chosen.into_iter().zip(asked).collect(), cluster, &[])?;
-            chosen = both.into_iter().map(|(member, _)| member).collect();
+            chosen = of_cluster(chosen, cluster, &[]).await?;
         }
         let count = chosen.len();
         inner.rehearsals.begin(chosen, &all);
@@ -296,6 +314,21 @@ impl fmt::Debug for Tasks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Tasks").field(&self.0.store).finish()
     }
+}
+
+/// Those of them that serve a cluster, or do not say. Whoever was named must serve it.
+///
+/// # Errors
+///
+/// One that was named does not, or none does.
+pub(crate) async fn of_cluster(
+    members: Vec<Member>,
+    cluster: &str,
+    named: &[String],
+) -> Result<Vec<Member>, Refused> {
+    let asked = ask(members.clone()).await;
+    let both = serving(members.into_iter().zip(asked).collect(), cluster, named)?;
+    Ok(both.into_iter().map(|(member, _)| member).collect())
 }
 
 /// How they are, by their names.

@@ -107,6 +107,10 @@ fn fleet_task() -> Value {
     object(json!({"task": of(&FLEET_TASK), "steps": steps}), &["task", "steps"])
 }
 
+fn rehearsals() -> Value {
+    json!({"items": {"type": "array", "items": of(&REHEARSAL)}})
+}
+
 fn responses(route: &Route) -> Value {
     let items = |resource| json!({"type": "array", "items": of(resource)});
     let schema = match route.gives {
@@ -123,7 +127,9 @@ fn responses(route: &Route) -> Value {
             let properties = json!({"items": items(&TASK), "fleet": items(&FLEET_TASK)});
             Some(object(properties, &["items", "fleet"]))
         }
-        Gives::FleetTask => Some(fleet_task()),
+        Gives::FleetTaskOrRehearsals => {
+            Some(json!({"oneOf": [fleet_task(), object(rehearsals(), &["items"])]}))
+        }
         Gives::Begun => Some(json!({"oneOf": [of(&TASK), fleet_task(), of(&REHEARSAL)]})),
         Gives::Task => Some(json!({"oneOf": [of(&TASK), fleet_task()]})),
         Gives::Document => Some(json!({"type": "object"})),
@@ -148,6 +154,13 @@ fn responses(route: &Route) -> Value {
         responses["202"] = json!({
             "description": "it goes on; Location is where its entry in the audit is",
             "content": {"application/json": {"schema": of(&AUDIT)}},
+        });
+    }
+    if let Gives::FleetTaskOrRehearsals = route.gives {
+        let schema = object(rehearsals(), &["items"]);
+        responses["200"] = json!({
+            "description": "each has said what it would not move",
+            "content": {"application/json": {"schema": schema}},
         });
     }
     if let Gives::NothingOrTask = route.gives {

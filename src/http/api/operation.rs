@@ -18,7 +18,7 @@ use crate::config::ExitTimeout;
 use crate::config::parameter::cluster::ServerChange;
 use crate::http::door::{self, Changed, Overview, show};
 use crate::http::estate::{heard, proxies};
-use crate::http::fleet::{hour, member, members, number, others, serving, with_fleet};
+use crate::http::fleet::{hour, member, members, number, number_at, others, serving, with_fleet};
 use crate::http::reply::{Problem, Reply, empty, json, set};
 use crate::http::request::Request;
 use crate::http::resource::{
@@ -130,7 +130,7 @@ impl Context<'_> {
 
     /// Whether the task is one of the fleet.
     fn is_of_fleet(&self) -> bool {
-        number(self.first()).is_some()
+        number(self.first()).is_some() || number_at(self.first()).is_some()
     }
 
     /// The cluster's name, if there is one of it.

@@ -85,8 +85,9 @@ pub(super) enum Gives {
     Tasks,
     /// A restart of this proxy, or of the fleet.
     Task,
-    /// A restart of the fleet, with what each proxy has gone through.
-    FleetTask,
+    /// A restart of the fleet that was begun, with what each proxy has gone through; or with 200
+    /// what each has said that it would not move, and with 202 if one has not.
+    FleetTaskOrRehearsals,
     /// A restart that was begun, of this proxy or of the fleet; or a rehearsal of another one.
     Begun,
     /// Nothing but the status.
@@ -146,8 +147,9 @@ const FLEET: &[Input] = &[
     Input {
         name: "mode",
         kind: "string",
-        words: &["restart", "force"],
-        info: "restart (the default) moves every session; force closes them all",
+        words: &["restart", "force", "rehearse"],
+        info: "restart (the default) moves every session; force closes them all; rehearse moves \
+               nothing, and takes nothing else but proxies",
     },
     EXIT_TIMEOUT,
     typed("batch", "integer", "so many at a time (default 1)"),
@@ -250,13 +252,14 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         body: FLEET,
         status: 202,
-        gives: Gives::FleetTask,
+        gives: Gives::FleetTaskOrRehearsals,
         ..change(
             Verb::Post,
             "clusters/{cluster}/restart",
             Operation::RestartCluster,
             "Begins a restart of all proxies of the fleet that serve the cluster, one after the \
-             other; its task tells how it goes",
+             other; its task tells how it goes. Or has each rehearse one: the answer is 200 and \
+             what each would not move, or after 20 s what is known by then, with 202",
         )
     },
     Route {
@@ -345,12 +348,19 @@ pub(super) static ROUTES: &[Route] = &[
             "Alters parameters, {\"name\": \"value\"}: all of them or none",
         )
     },
-    look("tasks", Operation::Tasks, Gives::Tasks, "Restarts, newest first"),
+    look(
+        "tasks",
+        Operation::Tasks,
+        Gives::Tasks,
+        "Restarts, newest first: of this proxy, and of the fleet, whichever proxy coordinates \
+         them, as they were a moment ago",
+    ),
     look(
         "tasks/{task}",
         Operation::Task,
         Gives::Task,
-        "A restart of this proxy (a number), or of the fleet (fleet-N)",
+        "A restart of this proxy (a number), or of the fleet (fleet-N; fleet-N@PROXY is one that \
+         the proxy of this name coordinates, which is asked now; 502 if it does not answer)",
     ),
     change(
         Verb::Post,

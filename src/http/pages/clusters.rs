@@ -132,8 +132,7 @@ impl Shown {
                             }
                             td data-label="Connections" id=(id("links")) { (row.text("links")) }
                             td data-label="Running task" id=(id("task")) {
-                                @let of_fleet = task.as_ref().map(|(id, _)| &**id);
-                                @match words::running_task(&row, of_fleet) {
+                                @match words::running_task(&row, task.as_ref()) {
                                     Some((id, path)) => a href=(path) { "Task " (id) },
                                     None => span class="hint" { "none" },
                                 }

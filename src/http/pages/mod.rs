@@ -41,7 +41,7 @@ mod words;
 use hyper::header::HeaderName;
 use hyper::{Method, StatusCode};
 
-use super::fleet::number;
+use super::fleet::{number, number_at};
 use super::reply::{Problem, Reply, html, see_other, set};
 use super::request::{Request, encoded};
 use super::service::Http;
@@ -92,9 +92,12 @@ async fn look(scene: &Scene<'_>, path: &[&str]) -> Result<Reply, Problem> {
         }
         ["tasks"] => tasks::page(scene).await,
         ["clusters", cluster, "restart"] => fleet::page(scene, cluster).await,
-        ["tasks", id] => match number(id) {
-            Some(number) => fleet_tasks::page(scene, id, number).await,
-            None => tasks::one(scene, id).await,
+        ["tasks", id] => match (number(id), number_at(id)) {
+            (Some(number), _) => fleet_tasks::page(scene, id, number).await,
+            (None, Some((number, proxy))) => {
+                fleet_tasks::at_another(scene, id, proxy, number).await
+            }
+            (None, None) => tasks::one(scene, id).await,
         },
         ["sessions"] => sessions::page(scene).await,
         ["sessions", id] => sessions::one(scene, id).await,

@@ -167,7 +167,7 @@ impl Shown {
                         span { (mark("suspect", &suspects.to_string())) " failed when last asked" }
                     }
                     @let of_another = self.task_of_another();
-                    @let running = words::running_task(&cluster, of_another.as_deref());
+                    @let running = words::running_task(&cluster, of_another.as_ref());
                     @if let Some((id, path)) = running {
                         span { a href=(path) { "Task " (id) " is in progress" } }
                     }
@@ -177,9 +177,9 @@ impl Shown {
     }
 
     /// The restart that another proxy of the fleet does.
-    fn task_of_another(&self) -> Option<String> {
+    fn task_of_another(&self) -> Option<(String, String)> {
         let Fleet::Members(members) = &self.fleet else { return None };
-        tasks_of_others(members).into_iter().map(|(task, _)| task).next()
+        tasks_of_others(members).into_iter().next()
     }
 
     /// How many proxies of the cluster run, of all.

@@ -4,6 +4,7 @@
 use std::time::SystemTime;
 
 use maud::{Markup, html};
+use serde_json::json;
 
 use super::frame::{Ways, button, csrf, in_shell, live_by, mark, sent_at_once};
 use super::scene::Scene;
@@ -71,14 +72,21 @@ impl Asked<'_> {
 
     fn ways(&self, scene: &Scene<'_>) -> Ways {
         let (cluster, proxies) = (Some(self.cluster.to_owned()), self.chosen.to_vec());
+        let mut body = json!({"mode": "rehearse"});
+        if !proxies.is_empty() {
+            body["proxies"] = proxies.clone().into();
+        }
         let request = Request { cluster, proxies, ..Request::default() };
         let only = |name: &String| format!(" --only {}", in_shell(name));
-        let only: String = self.names.iter().map(only).collect();
-        let config = scene.config_path();
+        let only: String = self.chosen.iter().map(only).collect();
+        let (cluster, config) = (in_shell(self.cluster), scene.config_path());
+        let config = in_shell(&config);
         Ways {
             sql: Change::Fleet(Order::Rehearse(request)).to_string(),
-            api: None,
-            command: format!("odp restart --fleet -c {} --rehearse{only}", in_shell(&config)),
+            api: Some(("POST", format!("/api/v1{}", self.url), body.to_string())),
+            command: format!(
+                "odp restart --fleet --cluster {cluster} -c {config} --rehearse{only}"
+            ),
         }
     }
 

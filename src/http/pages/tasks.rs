@@ -3,13 +3,14 @@
 use maud::{Markup, html};
 
 use super::fleet_tasks;
-use super::frame::{self, STATE, Ways, button, csrf, live, live_by, mark, refusal};
+use super::frame::{self, STATE, Ways, button, csrf, live_by, mark, refusal};
 use super::scene::Scene;
 use super::words;
 use crate::admin::command::Change;
 use crate::admin::{Row, Table};
 use crate::http::fleet;
 use crate::http::reply::{Problem, Reply, see_other};
+use crate::http::request::encoded;
 use crate::http::resource::marks;
 
 /// Phases of a restart, in order, in words.
@@ -34,7 +35,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
         h1 { "Tasks" }
         (shown(scene).await?)
         p class="hint" { "All that was asked for is in the " a href="/audit" { "audit" } "." }
-        (live("/tasks?part=live", &["tasks".into()]))
+        (live_by("sse:task, sse:fleet, sse:look", "/tasks?part=live", &["tasks".into()]))
     };
     scene.page("Tasks", body).await
 }
@@ -42,11 +43,13 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
 async fn shown(scene: &Scene<'_>) -> Result<Markup, Problem> {
     let tasks = scene.show("SHOW RESTART").await?;
     let fleet = fleet::tasks(scene.admin(), &scene.visitor.caller).await?;
-    let of_others = scene.fleet_tasks_of_others().await;
+    let heard = scene.http.look.known(&scene.visitor.caller).await;
+    let others = heard.map(|heard| heard.tasks).unwrap_or_default();
+    let fleet = fleet::with_others(fleet, &others);
     Ok(html! {
         div id="tasks" {
-            @if !fleet.rows.is_empty() || !of_others.is_empty() {
-                (fleet_tasks::list(&fleet, &of_others))
+            @if !fleet.rows.is_empty() || !others.rows.is_empty() {
+                (fleet_tasks::list(&fleet, &others))
                 h2 { "Of this proxy" }
             }
             @if tasks.rows().next().is_none() { p { "There was no restart yet." } }
@@ -83,7 +86,9 @@ fn task(row: &Row) -> Markup {
 pub(super) fn first_cells(row: &Row) -> Markup {
     let (id, state) = (row.text("task_id"), row.text("state"));
     html! {
-        td data-label="Task" { a href={ "/tasks/" (id) } { "Task " (id) } }
+        td data-label="Task" {
+            a href={ "/tasks/" (encoded(id)) } { "Task " (fleet_tasks::label(id)) }
+        }
         td data-label="What" { (words::mode(row.text("mode"))) }
         td data-label="State" { (mark(state, words::state(state))) }
     }

@@ -3,6 +3,8 @@
 use maud::{Markup, html};
 
 use crate::admin::Row;
+use crate::http::fleet;
+use crate::http::request::encoded;
 
 /// `2026-11-29T00:35:35.123Z` → `2026-11-29 00:35:35 UTC`.
 pub(super) fn time(text: &str) -> String {
@@ -99,10 +101,16 @@ pub(super) fn servers(cluster: &Row) -> Markup {
 }
 
 /// The restart that is in progress, and where it is told of: that of the fleet has this proxy's in
-/// it, and that of another one is told of by its own console.
-pub(super) fn running_task(cluster: &Row, of_another: Option<&str>) -> Option<(String, String)> {
+/// it. That of another one is known by its name, and by who coordinates it.
+pub(super) fn running_task(
+    cluster: &Row,
+    of_another: Option<&(String, String)>,
+) -> Option<(String, String)> {
     let own = cluster.value("running_fleet_task").or(cluster.value("running_task"));
-    let of_another = of_another.map(|id| (id.to_owned(), "/tasks".to_owned()));
+    let of_another = of_another.map(|(task, proxy)| {
+        let path = format!("/tasks/{}", encoded(&fleet::name_at(task, proxy)));
+        (format!("{task} of {proxy}"), path)
+    });
     own.map(|id| (id.to_owned(), format!("/tasks/{id}"))).or(of_another)
 }
 
