@@ -331,7 +331,8 @@ fn a_task_is_stopped_and_rolled_back_into_the_build_before() {
     let new = dir.path().join("odp-new");
     link(&new);
     let [before, new] = [fleet.binary(0), new.display().to_string()];
-    let sql = format!("RESTART FLEET PAUSE = '2s' BINARY = '{new}'");
+    // Whoever stops it ends the watch, too.
+    let sql = format!("RESTART FLEET PAUSE = '1h' BINARY = '{new}'");
     let id = fleet.order(0, &sql).expect("it is taken");
     let error = fleet.order(0, "RESTART FLEET").expect_err("one at a time");
     assert!(error.contains(&format!("fleet task {id} is under way")), "{error}");

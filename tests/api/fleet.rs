@@ -34,17 +34,12 @@ fn a_fleet_is_restarted_and_who_coordinates_is_the_last() {
     );
     let is_local: Vec<_> = members.iter().map(|it| it["is_local"] == true).collect();
     assert_eq!(is_local, [true, false]);
-    let running = || asker.get("/api/v1/clusters").items()[0]["running_fleet_task"].clone();
-    assert_eq!(running(), Value::Null);
     let before = [fleet[0].pid(), fleet[1].pid()];
     let answer = asker.ask("POST", RESTART, r#"{"mode": "restart", "canary": 0, "batch": 2}"#);
     assert_eq!(answer.status, 202, "{answer:?}");
     let path = answer.field("location").expect("where the task is").to_owned();
     assert_eq!(path, "/api/v1/tasks/fleet-1");
     assert_eq!(answer.json()["task"]["state"], "IN_PROGRESS");
-    let again = asker.ask("POST", RESTART, "");
-    assert_eq!(again.status, 409, "{again:?}");
-    assert_eq!(running(), "fleet-1");
     let whole = until("the task to end", || {
         let whole = asker.try_ask("GET", &path, "")?.json();
         let state = whole["task"]["state"].as_str()?;
@@ -125,18 +120,41 @@ fn what_is_named_is_restarted_and_nobody_else() {
     let before = [fleet[0].pid(), fleet[1].pid()];
     let answer = asker.ask("POST", RESTART, r#"{"proxies": ["b"]}"#);
     assert_eq!(answer.status, 202, "{answer:?}");
-    let stop = asker.ask("POST", "/api/v1/tasks/fleet-1/stop", "");
-    assert_eq!(stop.status, 204, "{stop:?}");
     let told = events.until("fleet", |it| it["task"]["state"] != "IN_PROGRESS");
     let (_, whole) = told.expect("an event");
     assert!(whole["steps"].as_array().is_some_and(|steps| !steps.is_empty()), "{whole:#}");
     assert_eq!(whole["task"]["proxies"], 1, "{whole:#}");
     assert_eq!(fleet[0].pid(), before[0]);
+    assert_ne!(fleet[1].pid(), before[1]);
     let audit = asker.get("/api/v1/audit").items();
     let actions: Vec<_> = audit.iter().map(|it| it["action"].as_str().expect("SQL")).collect();
     let restart = "RESTART FLEET CLUSTER = 'main' PROXIES = 'b'";
     // The first is how it was told of its fleet.
-    assert_eq!(actions, ["RESTART FLEET STOP 1", restart, "RELOAD CONFIG"]);
+    assert_eq!(actions, [restart, "RELOAD CONFIG"]);
+}
+
+#[test]
+fn while_a_task_is_under_way_no_other_begins_and_it_can_be_stopped() {
+    let fleet = fleet();
+    let asker = manager(&fleet[0]);
+    let mut events = asker.listen();
+    let running = || asker.get("/api/v1/clusters").items()[0]["running_fleet_task"].clone();
+    assert_eq!(running(), Value::Null);
+    // It goes on until it is stopped.
+    let begun = "RESTART FLEET PAUSE = '1h' PROXIES = 'b'";
+    fleet[0].admin().expect("the admin port takes us").run(begun);
+    assert_eq!(running(), "fleet-1");
+    let again = asker.ask("POST", RESTART, "");
+    assert_eq!(again.status, 409, "{again:?}");
+    assert!(again.body.contains("fleet task 1 is under way"), "{again:?}");
+    let stop = asker.ask("POST", "/api/v1/tasks/fleet-1/stop", "");
+    assert_eq!(stop.status, 204, "{stop:?}");
+    let told = events.until("fleet", |it| it["task"]["state"] != "IN_PROGRESS");
+    told.expect("an event");
+    assert_eq!(running(), Value::Null);
+    let audit = asker.get("/api/v1/audit").items();
+    let actions: Vec<_> = audit.iter().take(3).map(|it| it["action"].clone()).collect();
+    assert_eq!(actions, ["RESTART FLEET STOP 1", "RESTART FLEET CLUSTER = 'main'", begun]);
 }
 
 #[test]

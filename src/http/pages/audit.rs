@@ -52,7 +52,7 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
                 tbody {
                     @for row in entries.rows().take(SHOWN) {
                         tr {
-                            td data-label="When" { (words::time(row.text("time"))) }
+                            td data-label="When" class="number" { (words::time(row.text("time"))) }
                             td data-label="Who" { (row.text("user")) " · " (row.text("role")) }
                             td data-label="From" { (row.text("address")) }
                             td data-label="By" { (row.text("by")) }

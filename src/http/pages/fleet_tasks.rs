@@ -135,8 +135,15 @@ fn orders_at(scene: &Scene, proxy: &str, number: u64, task: &Row) -> Markup {
     let address = listed.map_or_else(|| proxy.to_owned(), |it| it.address.to_string());
     html! {
         @for (word, text, explained, _) in possible(task) {
+            @let refused = task.value("rollback_refused").filter(|_| *word == Word::RollBack);
             div class="below" id={ "order-" (path(*word)) "-" (task.text("state")) } hx-preserve {
-                p { b { (text) } ": to be asked at " (proxy) ", by its console or as below." }
+                p {
+                    b { (text) }
+                    @match refused {
+                        Some(why) => { ": " span class="why" { (why) } },
+                        None => { ": to be asked at " (proxy) ", by its console or as below." }
+                    }
+                }
                 p class="hint" { (explained) }
                 @let sql = Change::Fleet(Order::Of(*word, Some(number))).to_string();
                 (Ways::of(sql, &address).shown())

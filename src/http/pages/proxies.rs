@@ -289,7 +289,7 @@ fn cells(row: &Row, prefix: &str, at: usize, is_local: bool) -> Markup {
         td data-label="Version" id=(id("version")) { (row.text("version")) }
         td data-label="Generation" id=(id("generation")) { (row.text("generation")) }
         td data-label="Process" id=(id("pid")) { (row.text("pid")) }
-        td data-label="Up for" id=(id("uptime"))
+        td data-label="Up for" id=(id("uptime")) class="number"
             title=[row.value("started_at").map(|at| format!("since {}", words::time(at)))] {
             (words::span(row.text("uptime_s")))
         }

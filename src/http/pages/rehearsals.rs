@@ -113,13 +113,13 @@ impl Asked<'_> {
             ul class="members" {
                 @for name in &self.names {
                     li {
-                        b { (name) }
+                        b { (name) } " "
                         @match of(name) {
                             Some(row) if row.text("state") == UNREACHABLE => {
                                 (mark(UNREACHABLE, "Unreachable"))
                                 p class="detail" { (row.text("detail")) }
                             }
-                            Some(row) => (verdict(&row)),
+                            Some(row) => (shortly(&row)),
                             None => p {
                                 "Not known yet: a rehearsal asks a new process, and moves nothing."
                             },
@@ -175,9 +175,26 @@ pub(super) fn objection(row: &Row) -> Option<String> {
     is_against(row).then(|| format!("the rehearsal has failed: {}", row.text("detail")))
 }
 
-/// How a rehearsal has ended.
+/// One of many: what there is to say of it only if that is in the way.
+fn shortly(row: &Row) -> Markup {
+    match row.text("state") {
+        "IN_PROGRESS" | "COMPLETED" => answer(row),
+        _ => verdict(row),
+    }
+}
+
+/// How a rehearsal has ended, and why.
 pub(super) fn verdict(row: &Row) -> Markup {
-    let (state, detail, left) = (row.text("state"), row.text("detail"), left(row));
+    let detail = row.text("detail");
+    html! {
+        p { (answer(row)) }
+        @if !detail.is_empty() { p class="detail" { (detail) } }
+        p class="hint" { "Rehearsed at " (words::time(row.text("started_at"))) "." }
+    }
+}
+
+fn answer(row: &Row) -> Markup {
+    let (state, left) = (row.text("state"), left(row));
     let (answer, words) = match state {
         "IN_PROGRESS" => ("Asking", "the rehearsal is under way".to_owned()),
         "COMPLETED" => ("Yes", words::count(row.text("moved"), "session")),
@@ -187,11 +204,7 @@ pub(super) fn verdict(row: &Row) -> Markup {
             ("No", format!("{left} cannot move, because"))
         }
     };
-    html! {
-        p { (mark(state, answer)) " " (words) }
-        @if !detail.is_empty() { p class="detail" { (detail) } }
-        p class="hint" { "Rehearsed at " (words::time(row.text("started_at"))) "." }
-    }
+    html! { (mark(state, answer)) " " (words) }
 }
 
 pub(super) fn age_s(time: &str) -> u64 {

@@ -171,7 +171,9 @@ impl Dialog<'_> {
     }
 
     fn soft(&self) -> Markup {
-        let last = match self.proxy.value("last_restart_pause_max_us") {
+        // One that has failed, or had nobody to move, says nothing of that.
+        let has_moved = !matches!(self.proxy.text("last_restart_moved"), "" | "0");
+        let last = match self.proxy.value("last_restart_pause_max_us").filter(|_| has_moved) {
             Some(pause) => format!(
                 " In the last restart {} moved, and none stood still for longer than {}.",
                 words::count(self.proxy.text("last_restart_moved"), "session"),

@@ -52,7 +52,8 @@ pub(super) async fn page(scene: &Scene<'_>) -> Result<Reply, Problem> {
             (found.len()) " of " (sessions.rows().count())
             @if found.len() > SHOWN { "; the first " (SHOWN) " are shown" }
         }
-        table {
+        @if sessions.rows.is_empty() { p { "No client is connected." } }
+        table hidden[found.is_empty()] {
             thead { tr {
                 th { "Session" } th { "User" } th { "Client" } th { "Schema" } th { "Cluster" }
                 th { "Server" } th { "State" } th { "Transaction" } th { "Idle for" }
@@ -110,7 +111,7 @@ pub(super) async fn one(scene: &Scene<'_>, id: &str) -> Result<Reply, Problem> {
                     tr {
                         td data-label="Attribute" { (row.text("attribute_name")) }
                         td data-label="Value" class="long" { (row.text("value")) }
-                        td data-label="Belongs to" { (row.text("info")) }
+                        td data-label="Belongs to" class="number" { (row.text("info")) }
                     }
                 }
             }

@@ -76,10 +76,17 @@ fn task(row: &Row) -> Markup {
             td data-label="Began" { (words::time(row.text("started_at"))) }
             td data-label="Took" { (words::elapsed(row.text("elapsed_ms"))) }
             td data-label="Moved" { (row.text("moved")) " of " (row.text("sessions")) }
-            td data-label="Longest pause" { (words::pause(row.text("pause_max_us"))) }
+            td data-label="Longest pause" {
+                @if has_paused(row) { (words::pause(row.text("pause_max_us"))) }
+            }
             td data-label="Detail" class="long" { (row.text("detail")) }
         }
     }
+}
+
+/// Whether a session stood still: in a rehearsal, or before anything moves, none does.
+fn has_paused(row: &Row) -> bool {
+    row.text("pause_max_us") != "0"
 }
 
 /// What a row of any task begins with.
@@ -176,19 +183,29 @@ pub(super) fn whereabouts(row: &Row, now: &Row) -> Markup {
 }
 
 fn figures(row: &Row) -> Markup {
-    let rows = [
+    let process = match row.text("new_pid") {
+        "0" => row.text("old_pid").to_owned(),
+        successor => format!("{} → {successor}", row.text("old_pid")),
+    };
+    let mut rows = vec![
         ("Sessions", row.text("sessions").to_owned()),
         ("Moved", row.text("moved").to_owned()),
         ("Still in the old process", row.text("draining").to_owned()),
         ("Of those in a transaction", row.text("in_transaction").to_owned()),
         ("Disconnected", row.text("disconnected").to_owned()),
-        ("Half stood still for at most", words::pause(row.text("pause_p50_us"))),
-        ("99 of 100 for at most", words::pause(row.text("pause_p99_us"))),
-        ("The longest for", words::pause(row.text("pause_max_us"))),
+    ];
+    if has_paused(row) {
+        rows.extend([
+            ("Half stood still for at most", words::pause(row.text("pause_p50_us"))),
+            ("99 of 100 for at most", words::pause(row.text("pause_p99_us"))),
+            ("The longest for", words::pause(row.text("pause_max_us"))),
+        ]);
+    }
+    rows.extend([
         ("Asked by", asked_by(row)),
         ("Began", words::time(row.text("started_at"))),
-        ("Process", format!("{} → {}", row.text("old_pid"), row.text("new_pid"))),
-    ];
+        ("Process", process),
+    ]);
     let moved = row.text("moved");
     let sessions = row.text("sessions");
     html! {

@@ -62,7 +62,10 @@ pub(super) fn moved(proxy: &Row) -> Markup {
         ["last_restart_moved", "last_restart_pause_max_us"].map(|column| proxy.value(column));
     html! {
         @if let (Some(moved), Some(longest)) = (moved, longest) {
-            div class="hint" { (count(moved, "session")) " moved, longest pause " (pause(longest)) }
+            div class="hint" {
+                (count(moved, "session")) " moved"
+                @if moved != "0" { ", longest pause " (pause(longest)) }
+            }
         }
     }
 }
