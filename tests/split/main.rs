@@ -13,6 +13,7 @@ mod lost;
 mod memory;
 mod metrics;
 mod mysql;
+mod near;
 mod pair;
 mod prepared;
 mod rest;
