@@ -184,6 +184,7 @@ fn head(turn: Turn, whole: usize, header: Header, body: &[u8]) -> usize {
         Some(
             &(code::STMT_EXECUTE | code::INIT_DB | code::STMT_BULK_EXECUTE | code::CHANGE_USER),
         ) => header.length.min(whole),
+        Some(&code::SET_OPTION) => header.length.min(3),
         // Ids.
         Some(
             &(code::PROCESS_KILL

@@ -97,6 +97,8 @@ pub struct Standpoint<'a> {
     pub like_home: u64,
     /// The home may have warnings to show, be they of an earlier statement than the last.
     pub home_has_warnings: bool,
+    /// The links that may, by their places, a bit each.
+    pub have_warnings: u64,
     /// What has become of the transaction.
     pub transaction: Transaction,
     /// What the client asks of the proxy.
@@ -167,35 +169,41 @@ impl Asked {
         earlier: Earlier,
         link: LinkId,
     ) {
-        self.row_count = link;
+        // GET DIAGNOSTICS counts nothing.
+        if class != Class::Diagnostics || !asks.intersects(Asks::DIAGNOSTICS) {
+            self.row_count = link;
+        }
         // Of several the first ones may have found some.
         let is_program =
             matches!(class, Class::Multi | Class::Call | Class::Execute | Class::Compound);
         self.found_before = if is_program { link } else { self.found_rows };
         self.handle_bound(earlier, link);
-        let is_no_query = matches!(
-            class,
-            Class::Set
-                | Class::Use
-                | Class::Write
-                | Class::Begin { .. }
-                | Class::Commit(_)
-                | Class::Rollback(_)
-                | Class::Savepoint
-                | Class::Ddl
-                | Class::Prepare
-                | Class::Deallocate
-                | Class::Do
-                | Class::Diagnostics
-        );
-        if !is_no_query || asks.intersects(Asks::ANYTHING) {
-            self.found_rows = link;
+        match found_rows((class, asks)) {
+            Found::Some => self.found_rows = link,
+            // Before one of the home's that is where it is known already.
+            Found::Unknown if link != LinkId::HOME => self.found_rows = link,
+            Found::Unknown | Found::Left => {}
         }
+    }
+
+    /// A command that is no statement's text goes to a link: it finds nothing.
+    pub(super) fn handle_command(&mut self) {
+        self.found_before = self.found_rows;
+    }
+
+    /// The home counts now what the last statements have counted.
+    pub(super) fn handle_counted_at_home(&mut self) {
+        self.row_count = LinkId::HOME;
+        self.handle_found_at_home();
+    }
+
+    /// The home has found now what the last query has.
+    pub(super) fn handle_found_at_home(&mut self) {
+        (self.found_rows, self.found_before) = (LinkId::HOME, LinkId::HOME);
     }
 
     /// A prepared statement is executed over this link.
     pub(super) fn handle_executed(&mut self, link: LinkId) {
-        self.found_before = self.found_rows;
         (self.row_count, self.found_rows) = (link, link);
     }
 
@@ -270,6 +278,47 @@ pub fn earlier_warnings((class, asks, changes): (Class, Asks, Changes)) -> Earli
         Class::Lock if changes.intersects(Changes::TABLE_LOCKS_TAKEN) => Earlier::PutAway,
         Class::Lock if changes.intersects(Changes::TABLE_LOCKS_RELEASED) => Earlier::Left,
         Class::Lock | Class::Admin | Class::Ddl | Class::Show => Earlier::Unknown,
+    }
+}
+
+/// What a statement makes of FOUND_ROWS().
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It has found some, or none.
+    Some,
+    /// It is that of the query before.
+    Left,
+    /// It depends on its words.
+    Unknown,
+}
+
+/// What a statement that does not fail makes of FOUND_ROWS().
+pub fn found_rows((class, asks): (Class, Asks)) -> Found {
+    match class {
+        _ if asks.intersects(Asks::ANYTHING) => Found::Some,
+        Class::Read | Class::Select | Class::LockingRead => Found::Some,
+        Class::Multi | Class::Call | Class::Execute | Class::Compound | Class::Unknown => {
+            Found::Some
+        }
+        Class::Set | Class::Do if asks.intersects(Asks::TABLES) => Found::Some,
+        Class::Show if asks.intersects(Asks::WARNINGS) => Found::Left,
+        Class::Show | Class::Explain => Found::Unknown,
+        Class::Set
+        | Class::Do
+        | Class::Use
+        | Class::Write
+        | Class::Begin { .. }
+        | Class::Commit(_)
+        | Class::Rollback(_)
+        | Class::Savepoint
+        | Class::Xa(_)
+        | Class::Ddl
+        | Class::Prepare
+        | Class::Deallocate
+        | Class::Diagnostics
+        | Class::Handler
+        | Class::Lock
+        | Class::Admin => Found::Left,
     }
 }
 

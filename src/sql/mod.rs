@@ -59,6 +59,14 @@ pub fn is_definition(sql: &[u8]) -> bool {
     is_any(&[b"create", b"alter", b"truncate", b"rename", b"grant", b"revoke"])
 }
 
+/// What stands behind EXPLAIN ROUTE, if a statement begins so.
+pub fn explains_route(sql: &[u8]) -> Option<&[u8]> {
+    let mut words = Words { sql, at: 0 };
+    let begins = is(words.next_word()?, b"explain") && is(words.next_word()?, b"route");
+    // `EXPLAIN route` is about a table of that name.
+    (begins && !words.is_at_end()).then(|| &sql[words.at..])
+}
+
 /// Whether what is defined by a text of a definition may be a stored program.
 pub fn defines_program(sql: &[u8]) -> bool {
     const PROGRAMS: [&[u8]; 4] = [b"procedure", b"function", b"trigger", b"package"];
@@ -137,6 +145,16 @@ mod tests {
             ["drop prepare s", "drop", "deallocate prepare s", "set @create = 1", "", "created"]
         {
             assert!(!is_definition(sql.as_bytes()), "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_route_is_asked_for_by_two_words() {
+        let asked = |sql: &'static str| explains_route(sql.as_bytes()).map(<[u8]>::trim_ascii);
+        assert_eq!(asked("EXPLAIN ROUTE SELECT 1"), Some(&b"SELECT 1"[..]));
+        assert_eq!(asked("/* x */ explain /* y */ route\tSELECT 1;"), Some(&b"SELECT 1;"[..]));
+        for sql in ["EXPLAIN ROUTE", "EXPLAIN route ;", "EXPLAIN SELECT 1", "ROUTE SELECT 1", ""] {
+            assert_eq!(asked(sql), None, "{sql}");
         }
     }
 

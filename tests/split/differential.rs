@@ -4,7 +4,7 @@
 //! `ODP_TEST_PROGRAMS` is how many are run, `ODP_TEST_SEED` the first one's seed.
 
 use crate::pair::Pair;
-use crate::support::programs::{Random, Run, Step, number, shown};
+use crate::support::programs::{Random, Run, SLOTS, Step, number, shown};
 use crate::support::{Database, Login, Server, Wire};
 use crate::vocabulary::{asks_what_was_found, leaves_marks, program};
 
@@ -37,9 +37,12 @@ const AT_LAST: &[&str] = &[
     "SELECT DATABASE(), CURRENT_USER(), CURRENT_ROLE(), LAST_INSERT_ID()",
     "SELECT VARIABLE_NAME, SESSION_VALUE FROM information_schema.SYSTEM_VARIABLES \
      WHERE VARIABLE_SCOPE IN ('SESSION', 'SESSION ONLY') AND VARIABLE_NAME NOT IN \
-     ('GTID_SEQ_NO', 'LAST_GTID', 'PSEUDO_THREAD_ID', 'RAND_SEED1', 'RAND_SEED2', 'TIMESTAMP') \
+     ('CHARACTER_SET_DATABASE', 'COLLATION_DATABASE', 'GTID_SEQ_NO', 'LAST_GTID', \
+      'PSEUDO_THREAD_ID', 'RAND_SEED1', 'RAND_SEED2', 'TIMESTAMP') \
      ORDER BY VARIABLE_NAME",
-    "SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, CHARACTER_SET_NAME \
+    // That of a number no function tells, and it depends on how it was set.
+    "SELECT VARIABLE_NAME, VARIABLE_VALUE, VARIABLE_TYPE, \
+     IF(VARIABLE_TYPE = 'VARCHAR', CHARACTER_SET_NAME, NULL) \
      FROM information_schema.USER_VARIABLES ORDER BY VARIABLE_NAME",
     "SELECT id, n, s FROM p.t ORDER BY id",
     "SELECT n FROM p.x",
@@ -61,7 +64,7 @@ const AT_LAST_OF_MYSQL: &[&str] = &[
 ];
 
 /// Both servers, and what the programs find there.
-fn scene(start: fn(&str) -> Option<Pair>, lines: &str) -> Option<Pair> {
+pub(crate) fn scene(start: fn(&str) -> Option<Pair>, lines: &str) -> Option<Pair> {
     let pair = start(&format!("causal_reads = \"session\"\n{lines}"))?;
     pair.marked();
     pair.primary.execute(&[
@@ -105,15 +108,15 @@ fn run_all(wire: &mut Wire, program: &[Step]) -> Vec<Vec<Vec<u8>>> {
 
 /// How it went.
 #[derive(Debug, Default)]
-struct Tally {
-    programs: usize,
+pub(crate) struct Tally {
+    pub programs: usize,
     /// Those whose sessions read from the replica in the end.
-    split: usize,
-    steps: usize,
+    pub split: usize,
+    pub steps: usize,
     /// Answers that were refused.
-    refused: usize,
+    pub refused: usize,
     /// Programs that have ended in a transaction which nobody could go on with.
-    ended: usize,
+    pub ended: usize,
 }
 
 /// Whether the replica has other data than the primary, though it has applied all: a temporary
@@ -126,8 +129,12 @@ fn has_diverged(pair: &Pair) -> bool {
     data(&pair.primary) != data(&pair.replica)
 }
 
+/// Who does something to a session between two steps: the one before and what it was answered
+/// directly, and the one that follows. Whether warnings may be lost by that.
+pub(crate) type Meddler<'a> = &'a mut dyn FnMut(&Wire, (&Step, &[Vec<u8>]), &Step) -> bool;
+
 /// Runs one program; or where it differs.
-fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
+fn run(pair: &Pair, seed: u64, asked: &[&str], meddle: Meddler) -> Result<Tally, String> {
     let mut program = program(&mut Random(seed));
     let is_mysql = pair.primary.server == Server::MySql;
     if is_mysql {
@@ -135,7 +142,8 @@ fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
     }
     let length = program.len();
     let at_last = if is_mysql { AT_LAST_OF_MYSQL } else { AT_LAST };
-    program.extend(at_last.iter().map(|sql| Step::Query((*sql).to_owned())));
+    program.extend(asked.iter().chain(at_last).map(|sql| Step::Query((*sql).to_owned())));
+    program.extend((0..SLOTS).map(|slot| Step::Execute(slot, true, 5)));
     set_up(pair);
     let login = Login::default();
     let mut direct = Wire::open(&pair.primary.address(), &login).expect("the server is there");
@@ -144,9 +152,11 @@ fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
     set_up(pair);
     let mut wire = pair.open();
     let (mut one, mut has_failed, mut is_adrift, mut refused) = (Run::default(), false, false, 0);
-    for (at, (step, expected)) in program.iter().zip(&expected).enumerate() {
+    for (at, (step, expected_of)) in program.iter().zip(&expected).enumerate() {
+        let last = at.checked_sub(1).map(|last| (&program[last], &expected[last][..]));
+        let is_lost = last.is_some_and(|last| meddle(&wire, last, step)) && leaves_marks(step);
         let got = one.step(&mut wire, step);
-        let (expected, got) = (shown(expected), shown(&got));
+        let (expected, got) = (shown(expected_of), shown(&got));
         // Of a query that has failed a server tells what one before it has found.
         let is_known = !asks_what_was_found(step) || !has_failed;
         // Or what nobody can answer, who is not told anything wrong.
@@ -158,7 +168,7 @@ fn run(pair: &Pair, seed: u64) -> Result<Tally, String> {
         }
         // That has left its marks on one side only.
         is_adrift = is_refused || is_adrift && leaves_marks(step);
-        let is_known = is_known && !is_adrift;
+        let is_known = is_known && !is_adrift && !is_lost;
         has_failed = got.last().is_some_and(|last| last.contains(" \\xff"));
         if expected != got && is_known && has_diverged(pair) {
             return Ok(Tally { programs: 1, split: 1, steps: at, refused, ended: 1 });
@@ -227,10 +237,27 @@ fn run_programs(pair: Option<Pair>, failed_once: &[u64], programs: u64) {
 
 /// Runs those that have failed once, and so many others.
 fn tally(pair: &Pair, failed_once: &[u64], programs: u64) -> Tally {
+    tally_of(pair, seeds(failed_once, programs), &[], |_| {
+        |_: &Wire, _: (&Step, &[Vec<u8>]), _: &Step| false
+    })
+}
+
+/// Those that have failed once, and so many others.
+pub(crate) fn seeds(failed_once: &[u64], programs: u64) -> impl Iterator<Item = u64> + '_ {
     let (first, programs) = (number("ODP_TEST_SEED", 1), number("ODP_TEST_PROGRAMS", programs));
+    failed_once.iter().copied().chain(first..first + programs)
+}
+
+/// Runs these, each meddled with by who is made for its seed, and asked this in the end.
+pub(crate) fn tally_of<F: FnMut(&Wire, (&Step, &[Vec<u8>]), &Step) -> bool>(
+    pair: &Pair,
+    seeds: impl Iterator<Item = u64>,
+    asked: &[&str],
+    meddler: impl Fn(u64) -> F,
+) -> Tally {
     let (mut all, mut failed) = (Tally::default(), Vec::new());
-    for seed in failed_once.iter().copied().chain(first..first + programs) {
-        match run(pair, seed) {
+    for seed in seeds {
+        match run(pair, seed, asked, &mut meddler(seed)) {
             Ok(Tally { programs, split, steps, refused, ended }) => {
                 all.ended += ended;
                 all.programs += programs;

@@ -333,26 +333,6 @@ fn a_replica_that_returns_is_read_from_again() {
     assert_eq!(wire.run("SELECT CONCAT(@a, name) FROM p.who").text(), "2replica");
 }
 
-/// What nobody can answer is not answered wrongly.
-#[test]
-fn what_is_scattered_is_refused() {
-    let Some((_pair, mut wire)) = marked("causal_reads = \"cluster\"") else { return };
-    assert_eq!(wire.run("SELECT id FROM p.t").row_count(), 3);
-    assert_eq!(wire.run("SELECT FOUND_ROWS()").text(), "3");
-    assert_eq!(wire.run("SELECT id FROM p.t").row_count(), 3);
-    wire.run("SET @a = 1");
-    assert_eq!(wire.run("SELECT FOUND_ROWS()").text(), "3");
-    assert_eq!(wire.run("SELECT id FROM p.t").row_count(), 3);
-    for sql in ["GET DIAGNOSTICS @n = NUMBER", "SELECT FOUND_ROWS() INTO @n"] {
-        assert_eq!(wire.query(sql).error(), Some(1105), "{sql}");
-    }
-    wire.run("BEGIN");
-    assert_eq!(wire.query("SELECT FOUND_ROWS()").error(), Some(1105));
-    wire.run("INSERT INTO p.t (n) VALUES (5)");
-    wire.run("GET DIAGNOSTICS @n = ROW_COUNT");
-    assert_eq!(wire.run("SELECT @n").text(), "1");
-}
-
 /// What a sequence gave last nobody else can tell, and it keeps no read from the replica.
 #[test]
 fn a_sequence_keeps_the_session_and_not_its_reads() {

@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod after;
+mod alone;
 mod causal;
 mod demoted;
 mod differential;
@@ -12,7 +14,9 @@ mod kill;
 mod lost;
 mod memory;
 mod metrics;
+mod moved;
 mod mysql;
+mod near;
 mod pair;
 mod prepared;
 mod rest;

@@ -1,29 +1,27 @@
-//! A primary and its replica.
+//! A primary and its replicas.
 
 use super::database::PASSWORD;
 use super::{Database, Server};
 
 /// Two servers that replicate, with these further options.
 pub(crate) fn replicating(server: Server, options: &[&str]) -> Option<(Database, Database)> {
-    let gtids: &[&str] = match server {
-        Server::MySql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
-        Server::MariaDb | Server::MariaDb11 | Server::SeekDb => &["--gtid-strict-mode=1"],
-    };
-    let start = |id: &str| {
-        let own = [&*format!("--server-id={id}"), "--log-bin=b"];
-        Database::start_with(server, &[&own[..], gtids, options].concat())
-    };
-    let (primary, replica) = (start("1")?, start("2")?);
-    let port = primary.port;
-    // What each has of its own accord is no part of the history.
-    if server == Server::MySql {
-        primary.execute(&["RESET BINARY LOGS AND GTIDS"]);
-        replica.execute(&["RESET BINARY LOGS AND GTIDS"]);
-        replica.execute(&[&source(port), "SET GLOBAL read_only = ON", "START REPLICA"]);
-    } else {
-        primary.execute(&["RESET MASTER"]);
-        replica.execute(&["RESET MASTER", "SET GLOBAL gtid_slave_pos = ''"]);
-        replica.execute(&[
+    let primary = start(server, 1, options)?;
+    primary.execute(&[fresh(server)]);
+    let replica = another_replica(&primary, 2, options)?;
+    Some((primary, replica))
+}
+
+/// One more replica, with this `server_id`, of a primary that has all its logs.
+pub(crate) fn another_replica(primary: &Database, id: u32, options: &[&str]) -> Option<Database> {
+    let (server, port) = (primary.server, primary.port);
+    let replica = start(server, id, options)?;
+    replica.execute(&[fresh(server)]);
+    match server {
+        Server::MySql => {
+            replica.execute(&[&source(port), "SET GLOBAL read_only = ON", "START REPLICA"]);
+        }
+        Server::MariaDb | Server::MariaDb11 | Server::SeekDb => replica.execute(&[
+            "SET GLOBAL gtid_slave_pos = ''",
             &format!(
                 "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, \
                  MASTER_USER = 'odp', MASTER_PASSWORD = '{PASSWORD}', \
@@ -31,9 +29,26 @@ pub(crate) fn replicating(server: Server, options: &[&str]) -> Option<(Database,
             ),
             "SET GLOBAL read_only = ON",
             "START SLAVE",
-        ]);
+        ]),
     }
-    Some((primary, replica))
+    Some(replica)
+}
+
+fn start(server: Server, id: u32, options: &[&str]) -> Option<Database> {
+    let gtids: &[&str] = match server {
+        Server::MySql => &["--gtid-mode=ON", "--enforce-gtid-consistency=ON"],
+        Server::MariaDb | Server::MariaDb11 | Server::SeekDb => &["--gtid-strict-mode=1"],
+    };
+    let own = [&*format!("--server-id={id}"), "--log-bin=b"];
+    Database::start_with(server, &[&own[..], gtids, options].concat())
+}
+
+/// What each has of its own accord is no part of the history.
+fn fresh(server: Server) -> &'static str {
+    match server {
+        Server::MySql => "RESET BINARY LOGS AND GTIDS",
+        Server::MariaDb | Server::MariaDb11 | Server::SeekDb => "RESET MASTER",
+    }
 }
 
 /// Has a MySQL replicate from the one on this port.

@@ -321,6 +321,12 @@ impl Ambient for Around<'_> {
         self.in_force.doubt_programs(&self.cluster, server);
     }
 
+    fn explained(&self, server: &str, sql: &[u8]) -> Vec<u8> {
+        let clusters = self.in_force.clusters();
+        let topology = clusters.find(&self.cluster).map(|cluster| cluster.topology());
+        split::explained(server, topology.as_deref(), sql)
+    }
+
     fn digests(&self) -> &Digests {
         self.in_force.digests()
     }

@@ -42,6 +42,10 @@ pub trait Ambient: Sync {
     /// One of them is being defined anew, or dropped. See [`Programs::handle_definition`].
     fn handle_definition(&self, server: &str);
 
+    /// The statement by which a server, whose the session is, tells where this one goes. See
+    /// [`Directory::explained`].
+    fn explained(&self, server: &str, sql: &[u8]) -> Vec<u8>;
+
     /// Who counts statements.
     fn digests(&self) -> &Digests;
 }
@@ -85,6 +89,10 @@ impl Directory for Others<'_> {
         let named = self.registry.find_named(thread.0.into(), self.home.as_ref()?)?;
         let reader = named.facts().reader.clone()?;
         (reader.server == *self.server).then_some(reader.thread)
+    }
+
+    fn explained(&self, sql: &[u8]) -> Option<Vec<u8>> {
+        self.router.is_none().then(|| self.ambient.explained(self.server, sql))
     }
 
     fn account(&self, name: &[u8]) -> Result<Option<Account>, ClientError> {

@@ -11,9 +11,10 @@ use super::{Relay, Surroundings};
 use crate::proxy::sessions::handle::{Due, Handle, Reader};
 use crate::session::lane::{GROWTH, Source};
 use crate::session::link::{Link as LinkState, LinkId};
-use crate::session::numbering::Numbering;
+use crate::session::numbering::{Frames, Numbering};
 use crate::session::routing::Router;
 use crate::session::{Session, Want};
+use crate::wire::packet::{HEADER, Header};
 
 impl Relay {
     /// From now on this says where commands go.
@@ -183,15 +184,21 @@ impl Relay {
     }
 
     /// Answers the next command in place of a server; false if that can't be: it is not at hand as
-    /// a whole, or the client's leg is compressed.
+    /// a whole, or in frames with others.
     #[must_use]
     pub fn answer(&mut self, packets: &[u8]) -> bool {
         let current = self.current();
-        if self.client.compression().is_some() {
+        let unjudged = self.up.unjudged();
+        let Some(length) = Header::parse(unjudged).map(|header| HEADER + header.length) else {
+            return false;
+        };
+        // In which frame it has come is known of the last one only.
+        if self.client.is_framed() && unjudged.len() != length {
             return false;
         }
-        let Some(length) = self.session.handle_own_answer(self.up.unjudged()) else { return false };
+        let Some(length) = self.session.handle_own_answer(unjudged) else { return false };
         self.up.discard(length);
+        self.client.begin_reply();
         self.links[current].down.answer(packets)
     }
 }

@@ -1,15 +1,20 @@
 //! EXPLAIN ROUTE: where a statement would go, and why, as a row.
 
 use super::rules::Rules;
-use crate::route::decide::{Decision, Go};
-use crate::route::topology::{FoundRole, ServerId};
+use crate::route::decide::{Decision, Go, Why};
+use crate::route::topology::{FoundRole, ServerId, Topology};
 use crate::session::Session;
 use crate::session::link::LinkId;
 use crate::session::routing::{Command, Standpoint};
-use crate::sql::analysis::Analysis;
+use crate::session::state::text::{put_name, put_string};
+use crate::sql::analysis::{Analysis, analyse};
+use crate::sql::{Extent, Modes};
 use crate::wire::rows::{Encoding, Writer};
 
 const COLUMNS: [&str; 6] = ["server", "role", "reason", "statement", "link", "refused"];
+
+/// The link to the session's own server.
+const HOME: &str = "home";
 
 /// The answer to EXPLAIN ROUTE, or to a statement with the hint; None if it is none of both.
 pub(super) fn answer(
@@ -32,6 +37,27 @@ pub(super) fn answer(
     Some(writer.into_bytes())
 }
 
+/// The statement by which the server of a session that is not split tells where this one goes: to
+/// itself, as all do.
+pub(in crate::proxy) fn explained(
+    server: &str,
+    topology: Option<&Topology>,
+    sql: &[u8],
+) -> Vec<u8> {
+    let analysis = analyse(sql, Extent::Whole, Modes::default());
+    let found = topology.and_then(|topology| topology.at(server)).map(|server| server.found);
+    let row =
+        [server, role(found), Why::SplitOff.text(), super::rules::kind(&analysis).text(), HOME, ""];
+    let mut statement = b"SELECT ".to_vec();
+    for (at, (name, value)) in COLUMNS.iter().zip(row).enumerate() {
+        statement.extend(if at == 0 { &b""[..] } else { b", " });
+        put_string(&mut statement, value.as_bytes());
+        statement.push(b' ');
+        put_name(&mut statement, name.as_bytes());
+    }
+    statement
+}
+
 fn row(
     session: &Session,
     rules: &Rules,
@@ -48,7 +74,7 @@ fn row(
     let address = server.and_then(|server| rules.address(server));
     [
         address.map(|address| address.to_string()).unwrap_or_default(),
-        server.map_or("", |server| role(rules, server)).into(),
+        server.map_or("", |server| role(found(rules, server))).into(),
         decision.why.text().into(),
         super::rules::kind(analysis).text().into(),
         server.map_or("", |server| link(session, rules, server, standpoint)).into(),
@@ -56,9 +82,13 @@ fn row(
     ]
 }
 
-fn role(rules: &Rules, server: ServerId) -> &'static str {
-    let topology = rules.cluster().map(|cluster| cluster.topology());
-    match topology.and_then(|topology| topology.server(server).map(|server| server.found)) {
+fn found(rules: &Rules, server: ServerId) -> Option<FoundRole> {
+    let topology = rules.cluster()?.topology();
+    topology.server(server).map(|server| server.found)
+}
+
+fn role(found: Option<FoundRole>) -> &'static str {
+    match found {
         Some(FoundRole::Primary) => "primary",
         Some(FoundRole::Replica) => "replica",
         Some(FoundRole::Unknown) | None => "unknown",
@@ -74,7 +104,7 @@ fn link(
 ) -> &'static str {
     match rules.link_to(server) {
         None => "to be opened",
-        Some(LinkId::HOME) => "home",
+        Some(LinkId::HOME) => HOME,
         Some(link)
             if session.conversation().link(link).knows().told == Some(standpoint.version) =>
         {

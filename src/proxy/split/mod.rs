@@ -17,6 +17,7 @@
 //! - `rest`: what its home hears while a session reads elsewhere.
 //! - `copies`: prepared statements on readers.
 //! - `transaction`: a reader joins a transaction, and parts from it.
+//! - `known`: who knows how the last statements went. `gather`: that is brought together.
 //! - `explain`: EXPLAIN ROUTE.
 //! - `outwait`: a write that a server refuses which takes none any more.
 //!
@@ -27,6 +28,8 @@
 
 mod copies;
 mod explain;
+mod gather;
+mod known;
 mod outwait;
 mod reach;
 pub(super) mod rest;
@@ -49,6 +52,8 @@ use crate::session::link::LinkId;
 use crate::session::portable::Pins;
 use crate::session::routing::Command;
 use crate::wire::response::ServerStatus;
+pub(super) use explain::explained;
+use gather::Gathered;
 use reach::{Reach, Unreached};
 use rules::Goes;
 pub(super) use rules::Rules;
@@ -84,7 +89,16 @@ pub(super) async fn route(relay: &mut Relay, handle: &Arc<Handle>, rules: &Rules
     if relay.session().is_refused() {
         return outwait::outwait(relay, handle, rules).await;
     }
-    let (to, why) = goes(relay, rules);
+    let (mut to, mut why) = goes(relay, rules);
+    let may_find = rules.may_find_at_home(&ahead(relay), &relay.session().standpoint());
+    let is_scattered = to == Goes::Refused(Refusal::Scattered);
+    if (is_scattered || may_find) && !is_home_lost(relay).await {
+        match gather::gather(relay, handle, rules).await {
+            Gathered::Home => (to, why) = goes(relay, rules),
+            Gathered::At(link) => return turn(relay, rules, link, Some(Why::Diagnostics)),
+            Gathered::Lost => return false,
+        }
+    }
     match to {
         Goes::To(LinkId::HOME) if is_home_lost(relay).await => {
             rest::end_without_home(relay, handle)

@@ -266,17 +266,26 @@ impl Rules {
             (Command::Kill(id, _), decision) => {
                 self.to_connection(*id, command, decision, standpoint)
             }
-            (_, Some(decision)) => self.as_decided(command, decision),
+            _ if self.is_known_elsewhere(command, standpoint) => Goes::Refused(Refusal::Scattered),
+            (_, Some(decision)) => self.as_decided(command, decision, standpoint),
             (_, None) => Goes::To(LinkId::HOME),
         };
         (goes, why)
     }
 
-    fn as_decided(&self, command: &Command<'_>, decision: Decision) -> Goes {
+    fn as_decided(
+        &self,
+        command: &Command<'_>,
+        decision: Decision,
+        standpoint: &Standpoint<'_>,
+    ) -> Goes {
         let kind = self.kind(command);
         let is_read = kind == Some(Kind::Read) || only_looks(command);
         let is_begin = kind == Some(Kind::BeginReadOnly);
         match (decision.go, decision.why) {
+            (Go::Keep, Why::Reader) => {
+                self.primary_to_read_on(standpoint).map_or(Goes::To(LinkId::HOME), Goes::NewHome)
+            }
             (Go::Keep, _) => Goes::To(LinkId::HOME),
             // It is not surely read from data, but surely writes none.
             (Go::Refuse(Refusal::Fenced), _) if is_read => Goes::To(LinkId::HOME),
@@ -324,7 +333,8 @@ impl Rules {
         };
         let server = hinted.or_else(at_work).filter(|server| Some(*server) != self.home());
         let Some(server) = server.filter(|server| !self.is_primary(*server)) else {
-            return decision.map_or(Goes::To(LinkId::HOME), |it| self.as_decided(command, it));
+            let as_decided = |it| self.as_decided(command, it, standpoint);
+            return decision.map_or(Goes::To(LinkId::HOME), as_decided);
         };
         // It would be told of no transaction, or of autocommit.
         match standpoint.in_transaction || standpoint.begins_by_itself {
@@ -362,37 +372,8 @@ impl Rules {
         }
     }
 
-    /// What asks how the last statements went goes to the link that knows. If more is asked, that
-    /// has to be known there, too.
-    fn to_who_knows(&self, analysis: &Analysis<'_>, standpoint: &Standpoint<'_>) -> Goes {
-        let scattered = Goes::Refused(Refusal::Scattered);
-        let mut asked_at = standpoint.asked_at;
-        if !self.is_mariadb() {
-            // Every statement puts away the warnings of the one before it.
-            asked_at.warnings = asked_at.last;
-        }
-        let Some(link) = asked_at.who_knows(analysis.asks) else { return scattered };
-        let more = analysis.asks.without(HOW_IT_WENT);
-        let is_all = more.is_empty() && analysis.changes.without(Changes::DIAGNOSTICS).is_empty();
-        let is_like_home = standpoint.like_home & link.bit() != 0;
-        let is_joined = standpoint.transaction.joined().is_some_and(|it| it.link() == link);
-        let may_begin = standpoint.in_transaction && !is_joined || standpoint.begins_by_itself;
-        if link != LinkId::HOME && (may_begin || !is_like_home) {
-            // It would say that there is no transaction, or say it in another character set.
-            return scattered;
-        }
-        if link == LinkId::HOME || is_all {
-            return Goes::To(link);
-        }
-        let may_be_had = more.without(OF_TABLES_AND_SESSION).is_empty()
-            && analysis.changes.without(Changes::DIAGNOSTICS).is_empty()
-            && link == standpoint.current
-            && self.is_ready_to_read(standpoint);
-        if may_be_had { Goes::To(link) } else { scattered }
-    }
-
     /// Whether the reader that has the session's commands knows all that it has to.
-    fn is_ready_to_read(&self, standpoint: &Standpoint<'_>) -> bool {
+    pub(super) fn is_ready_to_read(&self, standpoint: &Standpoint<'_>) -> bool {
         let Standpoint { knows, version, writes, .. } = *standpoint;
         let joined = standpoint.transaction.joined().map(Joined::link);
         let is_caught_up = match self.causal_reads() {
@@ -405,11 +386,29 @@ impl Rules {
         is_caught_up && knows.told == Some(version) && !knows.is_of_another_user
     }
 
-    /// Whether the home is a MariaDB.
-    pub(super) fn is_mariadb(&self) -> bool {
+    /// What kind of server the home is.
+    pub(super) fn flavour(&self) -> Option<Flavour> {
         let home = self.home().and_then(|home| self.address(home));
         let version = home.and_then(|home| self.cluster()?.version_of(&home));
-        version.is_some_and(|version| Flavour::of(&version).is_mariadb())
+        version.map(|version| Flavour::of(&version))
+    }
+
+    /// Whether the home is a MariaDB.
+    pub(super) fn is_mariadb(&self) -> bool {
+        self.flavour().is_some_and(Flavour::is_mariadb)
+    }
+
+    /// The primary, if a home that is the replica to read from is to go there first: what a reader
+    /// has is waited for, what a home has is not.
+    fn primary_to_read_on(&self, standpoint: &Standpoint<'_>) -> Option<ServerId> {
+        let waits = match self.causal_reads() {
+            CausalReads::Off => false,
+            CausalReads::Session => standpoint.writes > 0,
+            CausalReads::Cluster => true,
+        };
+        let topology = self.cluster()?.topology();
+        let primary = topology.primary().filter(|primary| waits && !primary.is_lost)?;
+        Some(primary.id()).filter(|primary| Some(*primary) != self.home())
     }
 
     fn is_primary(&self, server: ServerId) -> bool {
@@ -520,7 +519,8 @@ impl Router for Rules {
             Command::Reset { has_copies } => !has_copies,
             Command::Kill(..) | Command::Ping | Command::Write | Command::Other => true,
         };
-        if !is_taken_here || self.parts(command, standpoint) {
+        let may_find = self.may_find_at_home(command, standpoint);
+        if !is_taken_here || may_find || self.parts(command, standpoint) {
             return false;
         }
         let (goes, why) = self.goes(command, standpoint);
@@ -594,11 +594,11 @@ const OF_ONE_SERVER: Asks =
     Asks::ANYTHING.with(Asks::LAST_INSERT_ID).with(Asks::SEQUENCE).with(Asks::SERVER);
 
 /// What asks how the last statements went, and nothing else.
-const HOW_IT_WENT: Asks =
+pub(super) const HOW_IT_WENT: Asks =
     Asks::DIAGNOSTICS.with(Asks::WARNINGS).with(Asks::ROW_COUNT).with(Asks::FOUND_ROWS);
 
 /// What a reader has that was told all and waited for.
-const OF_TABLES_AND_SESSION: Asks =
+pub(super) const OF_TABLES_AND_SESSION: Asks =
     Asks::TABLES.with(Asks::USER_VARIABLES).with(Asks::VARIABLES).with(Asks::RANDOM);
 
 /// Whether a command that is the home's asks its server for no more than another one can tell, of

@@ -16,6 +16,7 @@ use super::routing::Router;
 use super::stamp::Shapes;
 use crate::error::ClientError;
 use crate::sql::ids::Named;
+use crate::sql::{Extent, explains_route};
 use crate::wire::command::{COUNT_AVAILABLE, code};
 use crate::wire::id::{ClientStatementId, SessionId, ThreadId};
 use crate::wire::kind;
@@ -54,6 +55,12 @@ pub trait Directory {
     /// The id on the link's server of a connection, by the one that it has on the session's home;
     /// None: it is what it is.
     fn thread_elsewhere(&self, _thread: ThreadId) -> Option<ThreadId> {
+        None
+    }
+
+    /// The statement by which the server tells where this one goes, as it would; None: it does not
+    /// concern us, or whoever says where commands go tells that, too.
+    fn explained(&self, _sql: &[u8]) -> Option<Vec<u8>> {
         None
     }
 
@@ -100,6 +107,18 @@ pub(super) fn in_text(
     }
     payload.extend(&head[done..]);
     (done > 0).then(|| replaced(command, &payload))?
+}
+
+/// A COM_QUERY whose text asks where a statement goes.
+pub(super) fn explained(
+    command: (Header, &[u8]),
+    text: usize,
+    extent: Extent,
+    directory: &dyn Directory,
+) -> Replaced {
+    let (_, head) = command;
+    let asked = explains_route(&head[text..]).filter(|_| extent == Extent::Whole)?;
+    replaced(command, &[&head[..text], &directory.explained(asked)?].concat())
 }
 
 /// A COM_PROCESS_KILL.

@@ -477,7 +477,7 @@ impl Session {
     }
 
     /// Where the text of a COM_QUERY begins, if that can be told.
-    fn text_at(&self, head: &[u8]) -> Option<usize> {
+    pub(super) fn text_at(&self, head: &[u8]) -> Option<usize> {
         if self.query_attributes { behind_attributes(head) } else { Some(1) }
     }
 
@@ -535,7 +535,7 @@ impl Session {
         let replaced = if is_elsewhere || are_likely(&statement, sql) {
             ids::in_text((header, head), text?, &connections(sql, extent), directory)
         } else {
-            None
+            ids::explained((header, head), text?, extent, directory)
         };
         if extent == Extent::Beginning && replaced.is_none() {
             self.begin_rest(header, text);
@@ -581,6 +581,7 @@ impl Session {
         }
         let link = self.conversation.current;
         let home = self.conversation.link(LinkId::HOME);
+        self.asked_at.handle_command();
         match command {
             code::RESET_CONNECTION | code::CHANGE_USER => self.asked_at = Asked::all(link),
             code::STMT_EXECUTE | code::STMT_BULK_EXECUTE => {

@@ -7,7 +7,7 @@ use crate::session::portable::Portable;
 use crate::session::portable::prepared::Executed;
 use crate::session::routing::{Command, Router, Standpoint, is_own_schema};
 use crate::session::transaction::Joined;
-use crate::sql::analysis::{Analysis, Class, Hints};
+use crate::sql::analysis::{Analysis, Asks, Class, Hints, UserVariable};
 use crate::sql::ids::{Extent, Named, connections};
 use crate::wire::capability as cap;
 use crate::wire::command::{Reply, code};
@@ -76,6 +76,7 @@ impl Session {
             asked_at,
             like_home: self.like_home(),
             home_has_warnings: home.has_warnings,
+            have_warnings: self.have_warnings(),
             transaction: self.transaction,
             wishes: portable.and_then(Portable::wishes),
         }
@@ -87,6 +88,23 @@ impl Session {
         let links = self.conversation.links.iter().enumerate().skip(1);
         let alike = links.filter(|(_, link)| link.knows.variables == variables);
         alike.fold(LinkId::HOME.bit(), |bits, (place, _)| bits | LinkId::at(place).bit())
+    }
+
+    /// Links by their places, a bit each, that may have warnings to show.
+    fn have_warnings(&self) -> u64 {
+        let links = self.conversation.links.iter().enumerate();
+        let have_some = links.filter(|(_, link)| link.has_warnings);
+        have_some.fold(0, |bits, (place, _)| bits | LinkId::at(place).bit())
+    }
+
+    /// The home has found what the last query has, wherever that was.
+    pub fn handle_found_at_home(&mut self) {
+        self.asked_at.handle_found_at_home();
+    }
+
+    /// The home counts what the last statements have counted, wherever that was.
+    pub fn handle_counted_at_home(&mut self) {
+        self.asked_at.handle_counted_at_home();
     }
 
     /// The home has no warnings any more.
@@ -246,6 +264,20 @@ impl Session {
         Some(self.portable.as_ref()?.analyse(text, true, link))
     }
 
+    /// The text of the COM_QUERY that these bytes begin with, if all of it is at hand.
+    pub fn text_ahead<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let header = Header::parse(bytes)?;
+        let head = bytes.get(HEADER..HEADER + header.length)?;
+        let at = self.text_at(head).filter(|_| head.first() == Some(&code::QUERY))?;
+        head.get(at..)
+    }
+
+    /// The user variables that a text of the client's names, if that can be told.
+    pub fn user_variables<'a>(&self, text: &'a [u8]) -> Option<Vec<UserVariable<'a>>> {
+        let link = self.conversation.link(LinkId::HOME);
+        self.portable.as_ref()?.user_variables(text, link)
+    }
+
     /// How answers of ours look to the client.
     pub fn shape(&self) -> Shape {
         let dialect = self.conversation.link(LinkId::HOME).dialect();
@@ -313,8 +345,10 @@ impl Session {
         let home = self.conversation.link(LinkId::HOME);
         let executed = portable.executed(head, self.query_attributes)?;
         let analysis = portable.analyse(executed.text, true, home);
-        // What ends a transaction ends a reader's, too, and looks at nothing.
-        let is_told = matches!(analysis.class, Class::Read | Class::Commit(_) | Class::Rollback(_));
+        // What ends a transaction ends a reader's, too, and looks at nothing. What a reader may
+        // know is to be asked of it first.
+        let is_told = matches!(analysis.class, Class::Read | Class::Commit(_) | Class::Rollback(_))
+            || analysis.asks.intersects(Asks::DIAGNOSTICS);
         is_told.then_some(Command::Execute { analysis, at: executed.at })
     }
 }

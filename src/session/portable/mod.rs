@@ -19,7 +19,9 @@ use super::programs::Programs;
 use super::routing::{Earlier, earlier_warnings, is_one_write, may_write};
 use super::watched::Watched;
 use super::wishes::Wishes;
-use crate::sql::analysis::{Analysis, Asks, Changes, Class, Long, analyse, prepared_text};
+use crate::sql::analysis::{
+    Analysis, Asks, Changes, Class, Long, UserVariable, analyse, prepared_text, user_variables,
+};
 use crate::sql::{self, Charset, Extent, Known, Modes};
 use crate::wire::capability as cap;
 use crate::wire::command::code;
@@ -231,6 +233,15 @@ impl Portable {
     /// What a text is.
     pub(super) fn analyse<'a>(&self, sql: &'a [u8], is_whole: bool, link: &Link) -> Analysis<'a> {
         analyse(sql, extent(is_whole), self.modes_of(link))
+    }
+
+    /// Which user variables a text names.
+    pub(super) fn user_variables<'a>(
+        &self,
+        sql: &'a [u8],
+        link: &Link,
+    ) -> Option<Vec<UserVariable<'a>>> {
+        user_variables(sql, self.modes_of(link))
     }
 
     /// What becomes of the warnings of the statement before where this text is prepared.

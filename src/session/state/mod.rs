@@ -9,7 +9,8 @@
 //! - [`question`]: the texts that errands give to be carried, and the answers that they take.
 //! - [`variable`]: system variables, and which are what.
 //! - [`inventory`]: what a server has. [`reading`]: many variables in one row.
-//! - [`pull`], [`user`], [`role`]: the state. [`push`]: how another session gets it.
+//! - [`pull`], [`user`], [`role`]: the state; [`named`]: of it, user variables by their names.
+//!   [`push`]: how another session gets it.
 //! - [`shown`]: variables as people see them. [`glance`]: asked without touching the session;
 //!   [`put_back`]: so that it does not notice that it was asked.
 //! - [`text`]: literals that mean the same whatever the session's modes are.
@@ -21,6 +22,7 @@
 pub mod compare;
 pub mod glance;
 pub mod inventory;
+pub mod named;
 pub mod pull;
 pub mod push;
 pub mod put_back;
@@ -39,9 +41,10 @@ mod tests;
 pub use compare::Subject;
 pub use glance::Glance;
 pub use inventory::{Inventory, Survey};
+pub use named::Named;
 pub use pull::{Pull, Scope};
 pub use push::{Base, Push, Refusal};
-pub use put_back::PutBack;
+pub use put_back::{PutBack, Warnings, counted, counting};
 pub use question::{Answer, Errand, Of, Question, StateError};
 pub use shown::{Shown, Whose};
 pub use snapshot::{Diagnostics, Hidden, State};

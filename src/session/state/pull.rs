@@ -522,7 +522,7 @@ fn name_of(mut user: Vec<u8>) -> Vec<u8> {
     user
 }
 
-fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
+pub(super) fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
     let mut sql = SELECT.as_bytes().to_vec();
     for (at, name) in names.iter().enumerate() {
         if at > 0 {

@@ -152,21 +152,23 @@ impl<'a> Scan<'a> {
 
     fn show(&mut self) -> Option<Class> {
         let token = self.next()?;
-        let is_diagnostics = match token {
-            Token::Word(word) if is_one_of!(key(word), b"warnings" | b"errors") => true,
-            // `SHOW COUNT(*) WARNINGS`
-            Token::Word(word) => is_one_of!(key(word), b"count"),
-            _ => false,
+        let diagnostics = match token {
+            Token::Word(word) if is_one_of!(key(word), b"warnings" | b"errors") => {
+                Some(Class::Show)
+            }
+            // `SHOW COUNT(*) WARNINGS` is SELECT @@warning_count.
+            Token::Word(word) if is_one_of!(key(word), b"count") => Some(Class::Select),
+            _ => None,
         };
         let uses_tables = self.shows_tables(token);
         self.see(token);
         if token != Token::End {
             self.tail()?;
         }
-        if is_diagnostics {
+        if let Some(class) = diagnostics {
             self.asks |= Asks::DIAGNOSTICS | Asks::WARNINGS;
             self.changes = self.changes.without(Changes::DIAGNOSTICS);
-            return Some(Class::Show);
+            return Some(class);
         }
         self.asks |= Asks::SERVER | Asks::VARIABLES;
         if uses_tables {
@@ -565,12 +567,30 @@ impl<'a> Scan<'a> {
     }
 
     fn diagnostics(&mut self, verb: u64) -> Option<Class> {
-        self.rest()?;
-        if is_one_of!(verb, b"get") {
-            self.asks |= Asks::DIAGNOSTICS | Asks::WARNINGS | Asks::ROW_COUNT;
-            self.changes = self.changes.without(Changes::DIAGNOSTICS) | Changes::USER_VARIABLES;
+        if !is_one_of!(verb, b"get") {
+            self.rest()?;
+            return Some(Class::Diagnostics);
         }
+        self.asks |= Asks::DIAGNOSTICS | self.asked_of_diagnostics();
+        self.rest()?;
+        self.changes = self.changes.without(Changes::DIAGNOSTICS) | Changes::USER_VARIABLES;
         Some(Class::Diagnostics)
+    }
+
+    /// What GET DIAGNOSTICS asks of the statements before it, by the words behind it.
+    fn asked_of_diagnostics(&self) -> Asks {
+        let (mut ahead, mut asks) = (self.lexer, Asks::default());
+        loop {
+            match ahead.next_token() {
+                Some(Token::Word(word)) if is(word, b"row_count") => asks |= Asks::ROW_COUNT,
+                Some(Token::Word(word)) if is_one_of!(key(word), b"number") => {
+                    asks |= Asks::WARNINGS;
+                }
+                Some(Token::Word(word)) if is(word, b"condition") => asks |= Asks::WARNINGS,
+                Some(Token::End) | None => return asks,
+                Some(_) => {}
+            }
+        }
     }
 
     /// A statement of which no more has to be known than that it ends.

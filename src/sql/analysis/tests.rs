@@ -345,10 +345,18 @@ fn transactions_and_blocks_are_told_apart() {
 fn other_statements_are_known_by_what_they_touch() {
     check(&[
         ("SHOW WARNINGS LIMIT 3", "Show |  | diagnostics, warnings"),
-        ("SHOW COUNT(*) ERRORS", "Show |  | diagnostics, warnings"),
+        ("SHOW COUNT(*) ERRORS", "Select |  | diagnostics, warnings"),
         ("SHOW TABLES", "Show |  | variables, server"),
         (
             "GET DIAGNOSTICS @n = NUMBER",
+            "Diagnostics | user variables | diagnostics, user variables, warnings",
+        ),
+        (
+            "GET CURRENT DIAGNOSTICS @r = ROW_COUNT",
+            "Diagnostics | user variables | diagnostics, user variables, row count",
+        ),
+        (
+            "GET DIAGNOSTICS CONDITION 1 @m = MESSAGE_TEXT, @r = ROW_COUNT",
             "Diagnostics | user variables | diagnostics, user variables, row count, warnings",
         ),
         ("SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'x'", "Diagnostics |  | "),
