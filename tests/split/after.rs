@@ -31,6 +31,12 @@ const PROGRAMS: &[&[&str]] = &[
     &["SELECT id FROM p.t", "SHOW ERRORS", "SELECT FOUND_ROWS()"],
     &["SELECT id FROM p.t", "SET @x = (SELECT COUNT(n) FROM p.t)", "SELECT FOUND_ROWS()"],
     &[
+        "SELECT id FROM p.t",
+        "SET @x = (SELECT MAX(id) FROM p.t)",
+        "SELECT FOUND_ROWS()",
+        "SELECT @x",
+    ],
+    &[
         "SELECT id FROM p.t WHERE id < 3",
         "INSERT INTO p.t (n) VALUES (FOUND_ROWS() + 100)",
         "SELECT n FROM p.t ORDER BY id",
