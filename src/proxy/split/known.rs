@@ -80,6 +80,7 @@ impl Rules {
         let is_diagnostics = self.kind(command) == Some(Kind::Diagnostics);
         !is_diagnostics && self.asked_at(standpoint).who_knows(asks) != Some(LinkId::HOME)
     }
+
     /// Whether nobody could tell who knows FOUND_ROWS() behind a command that is the home's, unless
     /// the home does before it.
     pub(super) fn may_find_at_home(
