@@ -42,10 +42,11 @@ fn ended(asker: &Asker, path: &str) -> Value {
     })
 }
 
-/// How many tasks of the fleet a proxy knows.
+/// How many tasks of the fleet a proxy coordinates.
 fn tasks(asker: &Asker) -> usize {
     let tasks = until("its tasks", || asker.try_ask("GET", "/api/v1/tasks", "")).json();
-    tasks["fleet"].as_array().expect("a list").len()
+    let is_own = |task: &&Value| task["coordinator"].is_null();
+    tasks["fleet"].as_array().expect("a list").iter().filter(is_own).count()
 }
 
 /// There is one task, and whoever has not begun it knows why.
