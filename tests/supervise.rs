@@ -196,14 +196,9 @@ fn one_that_does_not_stop_is_killed_after_the_grace() {
     assert_eq!(world.process.wait().code(), Some(137));
 }
 
-#[test]
-fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
-    if !has_namespaces() {
-        return;
-    }
-    let Some(database) = Database::start(Server::MariaDb) else { return };
-    let dir = scratch();
-    let wrapper: PathBuf = dir.path().join("contained");
+/// A proxy behind a supervisor that is PID 1, as in a container.
+fn contained(dir: &Path, database: &Database) -> Options {
+    let wrapper: PathBuf = dir.join("contained");
     // It is called as `contained run -c FILE`.
     let unshare = "unshare --pid --fork --mount-proc --kill-child";
     write_program(
@@ -212,7 +207,17 @@ fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
     );
     let mut options = Options::new(&[database.address()]);
     options.binary = Some(wrapper);
-    let proxy = Proxy::start_with(&options);
+    options
+}
+
+#[test]
+fn t_40_the_proxy_is_restarted_in_a_container_and_sessions_live_on() {
+    if !has_namespaces() {
+        return;
+    }
+    let Some(database) = Database::start(Server::MariaDb) else { return };
+    let dir = scratch();
+    let proxy = Proxy::start_with(&contained(dir.path(), &database));
     let supervisor = pid_one(proxy.process());
     let open = |n: usize| {
         let mut wire = Wire::open(&proxy.address(), &support::Login::default()).expect("a session");
@@ -270,14 +275,7 @@ fn a_pair_whose_processes_die_at_once_is_started_anew() {
     }
     let Some(database) = Database::start(Server::MariaDb) else { return };
     let dir = scratch();
-    let wrapper: PathBuf = dir.path().join("contained");
-    let unshare = "unshare --pid --fork --mount-proc --kill-child";
-    write_program(
-        &wrapper,
-        &format!("#!/bin/sh\nshift\nexec {unshare} '{ODP}' supervise \"$@\"\n"),
-    );
-    let mut options = Options::new(&[database.address()]);
-    options.binary = Some(wrapper);
+    let mut options = contained(dir.path(), &database);
     options.proxy = "crash_protection = true\n".into();
     let proxy = Proxy::start_with(&options);
     let all = proxy.process().all_living().len();

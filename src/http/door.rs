@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use crate::admin::command::{Change, Command};
 use crate::admin::{Admin, Answer, Caller, Row, Table, audited, execute};
@@ -47,14 +47,13 @@ pub(super) async fn change_for_long(
     caller: &Caller,
     change: Change,
 ) -> Result<Changed, Problem> {
-    let (asked, entry) = watch::channel(None);
-    let carried_out = carry_out(admin, caller, change, move |id| drop(asked.send(Some(id))));
+    let (noted, carried_out) = carry_out(admin, caller, change);
     if let Ok(ended) = tokio::time::timeout(PATIENCE, carried_out).await {
         return ended.map(|_| Changed::Done);
     }
     let none = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "it goes on: see the audit");
-    let noted = tokio::time::timeout(NOTED, noted(entry)).await;
-    noted.ok().flatten().map(Changed::UnderWay).ok_or_else(none)
+    let noted = tokio::time::timeout(NOTED, noted).await;
+    noted.ok().and_then(Result::ok).map(Changed::UnderWay).ok_or_else(none)
 }
 
 /// The same, but nobody waits: it is under way however soon it ends, unless it is refused before
@@ -64,18 +63,12 @@ pub(super) async fn change_unawaited(
     caller: &Caller,
     change: Change,
 ) -> Result<Changed, Problem> {
-    let (asked, entry) = watch::channel(None);
-    let carried_out = carry_out(admin, caller, change, move |id| drop(asked.send(Some(id))));
+    let (noted, carried_out) = carry_out(admin, caller, change);
     tokio::select! {
         biased;
-        Some(id) = noted(entry) => Ok(Changed::UnderWay(id)),
+        Ok(id) = noted => Ok(Changed::UnderWay(id)),
         ended = carried_out => ended.map(|_| Changed::Done),
     }
-}
-
-/// The entry of a change, as soon as there is one; None if there will be none.
-async fn noted(mut entry: watch::Receiver<Option<String>>) -> Option<String> {
-    entry.wait_for(Option::is_some).await.ok()?.clone()
 }
 
 /// Carries out a change; a task's id, 0 for none.
@@ -86,20 +79,22 @@ pub(super) async fn change(
     caller: &Caller,
     change: Change,
 ) -> Result<u64, Problem> {
-    carry_out(admin, caller, change, |_| ()).await
+    carry_out(admin, caller, change).1.await
 }
 
-/// The same, begun at once; `asked` is told its entry in the audit.
+/// The same, begun at once: its entry in the audit as soon as there is one, and what has become of
+/// it.
 fn carry_out(
     admin: &Arc<Admin>,
     caller: &Caller,
     change: Change,
-    asked: impl FnOnce(String) + Send + 'static,
-) -> impl Future<Output = Result<u64, Problem>> {
+) -> (oneshot::Receiver<String>, impl Future<Output = Result<u64, Problem>>) {
     let (admin, caller) = (admin.clone(), caller.clone());
+    let (asked, noted) = oneshot::channel();
+    let asked = move |id| drop(asked.send(id));
     let carried_out =
         task::spawn("console change", async move { audited(&admin, &caller, change, asked).await });
-    async {
+    let ended = async {
         let Ok(Ok(answer)) = carried_out.await else {
             let text = "it has failed in the middle: see the log";
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, text));
@@ -108,7 +103,8 @@ fn carry_out(
             Answer::Done { id, .. } => Ok(id),
             Answer::Rows(_) => Ok(0),
         }
-    }
+    };
+    (noted, ended)
 }
 
 /// The columns of [`proxies`], and what they come from.

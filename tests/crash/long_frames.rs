@@ -3,8 +3,6 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 use odp::wire::command::code;
@@ -14,7 +12,7 @@ use crate::support::database::{PASSWORD, mysql_command_line};
 use crate::support::proxy::is_haproxy;
 use crate::support::tunnel::{Compression, Tunnel};
 use crate::support::valve::{Valve, Way};
-use crate::support::{Database, Ender, Legs, Login, Server, Wire};
+use crate::support::{Database, Legs, Login, Server, Wire};
 
 /// Of a statement and of each row of its answer.
 const LENGTH: usize = 200_000;
@@ -204,36 +202,14 @@ fn of_zstd_may_be_cut_by_a_kill() {
 
 /// Without a pause, while the proxy is killed again and again.
 fn go_on_through_kills(layers: Layers) {
-    const CLIENTS: usize = 3;
     let Some(layered) = Layered::start(layers) else { return };
-    let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
     let whole = text_of(700_000);
-    let turn = |n: usize| {
-        let mut wire = layered.open();
-        wire.run("CREATE TEMPORARY TABLE texts (text LONGTEXT)");
-        are_there.wait();
-        let mut turns = 0;
-        while !is_over.load(Ordering::Relaxed) {
-            let text = &whole[..1 + (turns * 179_424_673 + n * 90_001) % whole.len()];
-            wire.run(&format!("INSERT INTO texts VALUES ('{text}')"));
-            let rows = wire.run("SELECT text FROM texts").rows();
-            assert!(rows[0][0].as_deref() == Some(text.as_bytes()), "{} bytes", text.len());
-            wire.run("DELETE FROM texts");
-            turns += 1;
-        }
-        turns
-    };
-    let turn = &turn;
-    std::thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|client| scope.spawn(move || turn(client))).collect();
-        are_there.wait();
-        let ender = Ender(&is_over);
-        (0..12).for_each(|_| layered.kill(CLIENTS));
-        drop(ender);
-        for client in clients {
-            assert!(client.join().expect("nothing was noticed") > 0);
-        }
+    layered.kill_under((3, 12), TABLE, |wire, n, turns| {
+        let text = &whole[..1 + (turns * 179_424_673 + n * 90_001) % whole.len()];
+        wire.run(&format!("INSERT INTO texts VALUES ('{text}')"));
+        let rows = wire.run("SELECT text FROM texts").rows();
+        assert!(rows[0][0].as_deref() == Some(text.as_bytes()), "{} bytes", text.len());
+        wire.run("DELETE FROM texts");
     });
 }
 

@@ -1,8 +1,5 @@
 //! Kills while bytes are on their way through the proxy: not one is lost, doubled or changed.
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use odp::wire::command::code;
 use rustix::process::{Resource, getrlimit};
 
@@ -230,39 +227,16 @@ fn who_has_said_all_it_has_to_say_is_answered(layered: &Layered) {
 /// Small questions and answers of all lengths, without a pause, while the proxy is killed again and
 /// again.
 fn who_never_stops_does_not_notice_kills(layered: &Layered) {
-    const CLIENTS: usize = 6;
-    let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(CLIENTS + 1));
-    let turn = |n: usize| {
-        let mut wire = layered.open();
-        wire.run("CREATE TEMPORARY TABLE said (n INT)");
-        are_there.wait();
-        let mut turns = 0;
-        while !is_over.load(Ordering::Relaxed) {
-            let length = (turns * 7919 + n) % 60_001;
-            let text = wire.run(&format!("SELECT REPEAT('{n}', {length})")).text();
-            assert_eq!(text.len(), length);
-            assert!(text.bytes().all(|byte| char::from(byte).to_string() == n.to_string()));
-            let long = "x".repeat(turns * 131 % 40_003);
-            wire.run(&format!("INSERT INTO said SELECT LENGTH('{long}')"));
-            let sums = wire.run("SELECT COUNT(*), MAX(n) FROM said").rows();
-            turns += 1;
-            assert_eq!(sums[0][0], Some(turns.to_string().into_bytes()));
-        }
-        turns
-    };
-    let turn = &turn;
-    std::thread::scope(|scope| {
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|client| scope.spawn(move || turn(client))).collect();
-        are_there.wait();
-        let killed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            (0..15).for_each(|_| layered.kill(CLIENTS));
-        }));
-        is_over.store(true, Ordering::Relaxed);
-        for client in clients {
-            assert!(client.join().expect("nothing was noticed") > 0);
-        }
-        killed.expect("all went on");
+    let begin = "CREATE TEMPORARY TABLE said (n INT)";
+    layered.kill_under((6, 15), begin, |wire, n, turns| {
+        let length = (turns * 7919 + n) % 60_001;
+        let text = wire.run(&format!("SELECT REPEAT('{n}', {length})")).text();
+        assert_eq!(text.len(), length);
+        assert!(text.bytes().all(|byte| char::from(byte).to_string() == n.to_string()));
+        let long = "x".repeat(turns * 131 % 40_003);
+        wire.run(&format!("INSERT INTO said SELECT LENGTH('{long}')"));
+        let sums = wire.run("SELECT COUNT(*), MAX(n) FROM said").rows();
+        assert_eq!(sums[0][0], Some((turns + 1).to_string().into_bytes()));
     });
 }
 

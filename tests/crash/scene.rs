@@ -3,6 +3,8 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,7 +14,7 @@ use crate::support::pki::Pki;
 use crate::support::proxy::{Options, is_haproxy};
 use crate::support::raw::WireError;
 use crate::support::tunnel::Compression;
-use crate::support::{Database, Legs, Login, Proxy, Server, Wire, scratch, until};
+use crate::support::{Database, Ender, Legs, Login, Proxy, Server, Wire, scratch, until};
 
 /// A MariaDB and a pair in front of it.
 pub(crate) struct Scene {
@@ -264,5 +266,38 @@ impl Layered {
         let (crash, sessions) = (&self.scene.crashes()[0], sessions.to_string());
         assert_eq!((&crash["sessions"], &crash["resumed"]), (&sessions, &sessions), "{crash:?}");
         self.entrance.check();
+    }
+
+    /// So many clients take one turn after the other, without a pause, while the proxy is killed so
+    /// often. A turn is told which client it is of, and how many were before it.
+    pub(crate) fn kill_under(
+        &self,
+        (clients, kills): (usize, usize),
+        begin: &str,
+        turn: impl Fn(&mut Wire, usize, usize) + Sync,
+    ) {
+        let (is_over, are_there) = (AtomicBool::new(false), Barrier::new(clients + 1));
+        let work = |client: usize| {
+            let mut wire = self.open();
+            wire.run(begin);
+            are_there.wait();
+            let mut turns = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                turn(&mut wire, client, turns);
+                turns += 1;
+            }
+            turns
+        };
+        let work = &work;
+        std::thread::scope(|scope| {
+            let all: Vec<_> = (0..clients).map(|n| scope.spawn(move || work(n))).collect();
+            are_there.wait();
+            let ender = Ender(&is_over);
+            (0..kills).for_each(|_| self.kill(clients));
+            drop(ender);
+            for client in all {
+                assert!(client.join().expect("nothing was noticed") > 0);
+            }
+        });
     }
 }
