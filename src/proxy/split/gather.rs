@@ -191,15 +191,11 @@ async fn try_at(relay: &mut Relay, handle: &Handle, rules: &Rules, link: LinkId)
     // matter.
     let flavour = rules.flavour().filter(|_| has_found);
     let counts = flavour.map(|flavour| PutBack::counts((-1, found), flavour, Warnings::MayGo));
-    let told = match counts {
-        Some(None) => {
-            relay.break_link(link);
-            return Gathered::Home;
-        }
-        Some(Some(counts)) => tell_home(relay, handle, Some(counts), &sets).await,
-        None => tell_home(relay, handle, None, &sets).await,
-    };
-    match told {
+    if matches!(counts, Some(None)) {
+        relay.break_link(link);
+        return Gathered::Home;
+    }
+    match tell_home(relay, handle, counts.flatten(), &sets).await {
         Some(true) if has_found => {
             relay.session_mut().handle_found_at_home();
             Gathered::At(link)

@@ -18,8 +18,8 @@ use super::question::{Answer, Errand, Of, Question, StateError, number, row, row
 use super::reading::{self, Form, Told};
 use super::role::Role;
 use super::snapshot::{Diagnostics, Hidden, State, Warning};
-use super::text::{SELECT, UNCUT, bytes_of, is_word};
-use super::user::{Kind, UserValue, put_reading, put_variable};
+use super::text::{UNCUT, bytes_of, is_word};
+use super::user::{Kind, types_of, values_of, values_told};
 use super::variable::{OF_THE_NODE, Origin, Value, Variable, is_asked, of_the_next};
 use crate::wire::flavour::Flavour;
 
@@ -350,15 +350,9 @@ impl<'a> Pull<'a> {
             return Ok(());
         }
         let mut result = rows(answer, WHAT)?;
-        let row = result.rows.pop().filter(|row| row.len() == names.len() * 3);
-        let mut row = row.ok_or(StateError::Malformed { what: WHAT })?.into_iter();
-        for (name, kind) in names {
-            let (value, charset, collation) = (row.next(), row.next(), row.next());
-            let word = |told: Option<Option<Vec<u8>>>| told.flatten().unwrap_or_default();
-            let (charset, collation) = (word(charset), word(collation));
-            let value = UserValue { kind, value: value.flatten(), charset, collation };
-            self.state.user_variables.insert(name, value);
-        }
+        let told = result.rows.pop().and_then(|row| values_told(&names, row));
+        let values = told.ok_or(StateError::Malformed { what: WHAT })?;
+        self.state.user_variables.extend(names.into_iter().map(|(name, _)| name).zip(values));
         Ok(())
     }
 
@@ -458,14 +452,8 @@ impl Step {
         let of = if let Self::ByThread(_) = self { Of::Service } else { Of::Session };
         let sql = match self {
             Self::Variables(names) => reading::statement(names, Form::Bytes),
-            Self::Types(names) => {
-                let put = |sql: &mut Vec<u8>, name: &Vec<u8>| put_variable(sql, name);
-                select(names, put, b" LIMIT 0")
-            }
-            Self::Values(names) => {
-                let put = |sql: &mut Vec<u8>, it: &(Vec<u8>, Kind)| put_reading(sql, &it.0, it.1);
-                select(names, put, b" LIMIT 1")
-            }
+            Self::Types(names) => types_of(names),
+            Self::Values(named) => values_of(named),
             Self::Client(charset) => [b"SET character_set_client=", &charset[..]].concat(),
             Self::ByThread(what) => what.sql(pull.connection).into_bytes(),
             Self::Role if !pull.inventory.has_roles() => bytes_of(&["NULL", "@@session.timestamp"]),
@@ -520,18 +508,6 @@ fn name_of(mut user: Vec<u8>) -> Vec<u8> {
     let at = user.iter().rposition(|byte| *byte == b'@');
     user.truncate(at.unwrap_or(user.len()));
     user
-}
-
-pub(super) fn select<T>(names: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
-    let mut sql = SELECT.as_bytes().to_vec();
-    for (at, name) in names.iter().enumerate() {
-        if at > 0 {
-            sql.extend(b", ");
-        }
-        put(&mut sql, name);
-    }
-    sql.extend(limit);
-    sql
 }
 
 impl ByThread {

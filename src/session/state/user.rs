@@ -5,7 +5,7 @@
 //! type. So both are asked. Values come as bytes: else they would be converted to the session's
 //! character set for results.
 
-use super::text::{is_number, is_word, put_hex, put_name};
+use super::text::{SELECT, is_number, is_word, put_hex, put_name};
 use crate::wire::kind;
 use crate::wire::result::{Column, UNSIGNED};
 
@@ -54,9 +54,49 @@ pub struct UserValue {
     pub collation: Vec<u8>,
 }
 
+/// The question for the types of these: those of its columns, of which there is no row.
+pub(super) fn types_of(names: &[Vec<u8>]) -> Vec<u8> {
+    select(names, |sql, name| put_variable(sql, name), b" LIMIT 0")
+}
+
+/// The question for the values of these, whose types are known.
+pub(super) fn values_of(named: &[(Vec<u8>, Kind)]) -> Vec<u8> {
+    select(named, |sql, (name, kind)| put_reading(sql, name, *kind), b" LIMIT 1")
+}
+
+/// What that was answered with, in their order; None if it was another question.
+pub(super) fn values_told(
+    named: &[(Vec<u8>, Kind)],
+    row: Vec<Option<Vec<u8>>>,
+) -> Option<Vec<UserValue>> {
+    if row.len() != named.len() * 3 {
+        return None;
+    }
+    let mut row = row.into_iter();
+    let mut next = || row.next().flatten();
+    let value = |&(_, kind): &(_, Kind)| {
+        let (value, charset, collation) = (next(), next(), next());
+        let [charset, collation] = [charset, collation].map(Option::unwrap_or_default);
+        UserValue { kind, value, charset, collation }
+    };
+    Some(named.iter().map(value).collect())
+}
+
+fn select<T>(all: &[T], put: impl Fn(&mut Vec<u8>, &T), limit: &[u8]) -> Vec<u8> {
+    let mut sql = SELECT.as_bytes().to_vec();
+    for (at, it) in all.iter().enumerate() {
+        if at > 0 {
+            sql.extend(b", ");
+        }
+        put(&mut sql, it);
+    }
+    sql.extend(limit);
+    sql
+}
+
 /// The columns that read a variable whose type is known: its own bytes, not converted; digits in
 /// UTF-8, which MySQL else writes in character_set_connection.
-pub fn put_reading(sql: &mut Vec<u8>, name: &[u8], kind: Kind) {
+fn put_reading(sql: &mut Vec<u8>, name: &[u8], kind: Kind) {
     let value: [&[u8]; 2] = match kind {
         Kind::Text | Kind::Geometry => [b"CAST(", b" AS BINARY), "],
         Kind::Signed | Kind::Unsigned | Kind::Decimal | Kind::Double => {
